@@ -1,0 +1,73 @@
+"""What can go wrong, in one place.
+
+Everything that a user can do wrong raises a subclass of `GradlabError`, whose message names the
+parameter, file or option at fault and says what to do about it. Each class is also the built-in
+exception that it specialises, so that ``except ValueError`` keeps working.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradlab.training import History
+
+
+class GradlabError(Exception):
+    """The base of every error that gradlab raises on purpose."""
+
+
+class OptionError(GradlabError, ValueError):
+    """An option has a value outside its range, or two options exclude each other."""
+
+
+class ParameterError(GradlabError, ValueError):
+    """Parameters of the wrong structure, shape or dtype."""
+
+
+class LossError(GradlabError, TypeError):
+    """A loss that does not return one real number."""
+
+
+class NonFiniteError(GradlabError, ArithmeticError):
+    """A NaN or an infinity in a loss or a gradient; the message says where."""
+
+
+class BackendError(GradlabError, LookupError):
+    """A gradient backend that is not known, or an object that is none."""
+
+
+class DataError(GradlabError, ValueError):
+    """Data or labels that cannot be used: shapes, lengths, range, NaN, a malformed file."""
+
+
+class DownloadError(GradlabError, OSError):
+    """No mirror served the file that was asked for."""
+
+
+class WeightsError(GradlabError, ValueError):
+    """A file of parameters that cannot be read or written safely."""
+
+
+class MissingDependencyError(GradlabError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class DivergenceError(GradlabError, ArithmeticError):
+    """The loss turned NaN or infinite while training.
+
+    Attributes
+    ----------
+    iteration : int
+        The training step (from 0) at which it happened.
+    params : Any
+        The last parameters at which the loss was finite (those given to `fit` if there are none).
+    history : History
+        What had been recorded until then.
+    """
+
+    def __init__(self, message: str, *, iteration: int, params: Any, history: History) -> None:
+        super().__init__(message)
+        self.iteration = iteration
+        self.params = params
+        self.history = history
