@@ -7,6 +7,8 @@ exception that it specialises, so that ``except ValueError`` keeps working.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class LossError(GradlabError, TypeError):
 
 
 class NonFiniteError(GradlabError, ArithmeticError):
-    """A NaN or an infinity in a loss or a gradient; the message says where."""
+    """A NaN or an infinity in parameters, a loss or a gradient; the message says where."""
 
 
 class BackendError(GradlabError, LookupError):
@@ -71,3 +73,19 @@ class DivergenceError(GradlabError, ArithmeticError):
         self.iteration = iteration
         self.params = params
         self.history = history
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Say that nothing has that name, and what the user may have meant.
+
+    Examples
+    --------
+    >>> unknown("backend", "centrall", ["autograd", "central"])
+    "unknown backend 'centrall': did you mean 'central'?"
+    >>> unknown("backend", "magic", ["autograd", "central"])
+    "unknown backend 'magic': choose from autograd, central"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+    return f"unknown {kind} {name!r}: {hint}"

@@ -1,0 +1,114 @@
+"""How to differentiate: one backend a file, looked up by name.
+
+To add one, write its file beside the others, give it the method that `Backend` asks for, and put
+it into `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradlab.errors import BackendError, unknown
+from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.finite_differences import CentralDifference, ForwardDifference
+from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
+
+__all__ = [
+    "BACKENDS",
+    "Autograd",
+    "Backend",
+    "CentralDifference",
+    "ForwardDifference",
+    "Loss",
+    "ValueAndGrad",
+    "find_backend",
+    "grad",
+    "value_and_grad",
+]
+
+BACKENDS: dict[str, Callable[[], Backend]] = {
+    "autograd": Autograd,
+    "central": CentralDifference,
+    "forward": ForwardDifference,
+}
+
+
+def find_backend(backend: str | Backend) -> Backend:
+    """Return the backend of that name with its default settings, or the object itself.
+
+    Raises
+    ------
+    BackendError
+        If no backend has the name, or the object lacks the method of a `Backend`.
+
+    Examples
+    --------
+    >>> find_backend("central")
+    CentralDifference(step=None, dtype=None)
+    """
+    if isinstance(backend, str):
+        if backend in BACKENDS:
+            return BACKENDS[backend]()
+        raise BackendError(unknown("backend", backend, BACKENDS))
+    if isinstance(backend, type) or not callable(getattr(backend, "value_and_grad", None)):
+        raise BackendError(
+            f"{backend!r} is not a backend: give one of {', '.join(BACKENDS)}, "
+            "or an object with a method value_and_grad(loss)"
+        )
+    return backend
+
+
+def value_and_grad(loss: Loss, backend: str | Backend = "autograd") -> ValueAndGrad:
+    """Return the function that evaluates a loss and its gradient together.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *args) -> scalar``, pure. `params` are arrays of any shapes in dicts,
+        lists and tuples of any nesting, or a bare array.
+    backend : str or Backend
+        How to differentiate: a name from `BACKENDS`, or a backend object with its settings.
+
+    Returns
+    -------
+    callable
+        ``f(params, *args) -> (value, grads)``: a float, and the gradient with respect to
+        `params` in their structure, shapes and dtypes (float64 for integers).
+
+    Raises
+    ------
+    BackendError
+        If there is no such backend.
+    ParameterError, LossError, NonFiniteError
+        By the returned function, for parameters that are not arrays of finite real numbers,
+        a loss that is not one real number, and a NaN or an infinity in the loss or gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def loss(params, x):
+    ...     return np.sum((params["w"] * x) ** 2)
+    >>> f = value_and_grad(loss, backend="central")
+    >>> value, grads = f({"w": np.array([1.0, 2.0])}, 3.0)
+    >>> value, grads["w"].round(6)
+    (45.0, array([18., 36.]))
+    """
+    return find_backend(backend).value_and_grad(loss)
+
+
+def grad(loss: Loss, backend: str | Backend = "autograd") -> Callable[..., Any]:
+    """Return the function that evaluates a loss's gradient; see `value_and_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grad(lambda x: x**3)(2.0)
+    np.float64(12.0)
+    """
+    evaluate = value_and_grad(loss, backend)
+
+    def gradient(params: Any, *args: Any) -> Any:
+        return evaluate(params, *args)[1]
+
+    return gradient

@@ -1,0 +1,232 @@
+"""Finite differences: the gradient from values of the loss alone, one entry at a time.
+
+With a step h, for each of the p entries of the parameters (e is its unit vector)::
+
+    forward    (f(x + h e) - f(x))       / h       p + 1 evaluations    error ~ h/2  f''
+    central    (f(x + h e) - f(x - h e)) / (2 h)   2 p + 1 evaluations  error ~ h²/6 f'''
+
+Round-off adds about ε|f|/h (forward: twice that) to either error, so that a smaller step is not
+a better one. With all of f, its derivatives and x of order 1, the sum is least near h = √ε
+(forward) and h = ∛ε (central): Dennis & Schnabel, *Numerical Methods for Unconstrained
+Optimization*, 1983, section 5.4; Press et al., *Numerical Recipes*, 3rd ed., section 5.7.
+
+Three things differ from the textbook's formula. The default step is scaled to each entry,
+h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly all x. What is
+divided by is the distance of the two points as evaluated, so that it is right for the others too.
+And the loss is evaluated in float64 even where the parameters are float32 or integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab.errors import OptionError
+from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
+from gradlab.params import Array, entry, first, flatten
+
+
+@dataclass(frozen=True)
+class CentralDifference:
+    """The symmetric difference quotient: error ~ h², two evaluations an entry.
+
+    Parameters
+    ----------
+    step : float, optional
+        The same absolute step for every entry (the notebook's was 1e-4). By default ∛ε scaled to
+        each entry: 7.6e-6 max(1, |x|) or the power of two nearest to it.
+    dtype : dtype, optional
+        The floating-point type in which the loss is evaluated; by default float64, or the
+        parameters' own where that is wider.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = CentralDifference(step=1e-4).value_and_grad(lambda x: np.sum(x**2))
+    >>> value, grads = f(np.array([3.0, 4.0]))
+    >>> value, grads.round(9)
+    (25.0, array([6., 8.]))
+    """
+
+    step: float | None = None
+    dtype: DTypeLike | None = None
+    name: ClassVar[str] = "central"
+
+    def __post_init__(self) -> None:
+        _require_usable(self.step, self.dtype)
+
+    def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
+
+        def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
+            probe = Probe(loss, params, args, self.dtype)
+            value = probe.centre()
+            gradients = []
+            for leaf, x in enumerate(probe.leaves):
+                h = steps(x, self.step, order=2)
+                above, below = x + h, x - h
+                width = _width(probe, leaf, above, below)
+                rise = [
+                    probe.at(leaf, i, above.flat[i]) - probe.at(leaf, i, below.flat[i])
+                    for i in range(x.size)
+                ]
+                gradients.append(np.array(rise, x.dtype).reshape(x.shape) / width)
+            return float(value), probe.finish(gradients)
+
+        return value_and_grad
+
+
+@dataclass(frozen=True)
+class ForwardDifference:
+    """The one-sided difference quotient: error ~ h, one evaluation an entry.
+
+    Parameters
+    ----------
+    step : float, optional
+        The same absolute step for every entry. By default √ε scaled to each entry:
+        1.5e-8 max(1, |x|) or the power of two nearest to it.
+    dtype : dtype, optional
+        The floating-point type in which the loss is evaluated; by default float64, or the
+        parameters' own where that is wider.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = ForwardDifference().value_and_grad(lambda x: np.sum(x**2))
+    >>> value, grads = f(np.array([3.0, 4.0]))
+    >>> value, grads.round(6)
+    (25.0, array([6., 8.]))
+    """
+
+    step: float | None = None
+    dtype: DTypeLike | None = None
+    name: ClassVar[str] = "forward"
+
+    def __post_init__(self) -> None:
+        _require_usable(self.step, self.dtype)
+
+    def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
+
+        def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
+            probe = Probe(loss, params, args, self.dtype)
+            value = probe.centre()
+            gradients = []
+            for leaf, x in enumerate(probe.leaves):
+                above = x + steps(x, self.step, order=1)
+                width = _width(probe, leaf, above, x)
+                rise = [probe.at(leaf, i, above.flat[i]) - value for i in range(x.size)]
+                gradients.append(np.array(rise, x.dtype).reshape(x.shape) / width)
+            return float(value), probe.finish(gradients)
+
+        return value_and_grad
+
+
+def steps(x: Array, step: float | None, order: int) -> Array:
+    """Return the step of each entry of a leaf.
+
+    Parameters
+    ----------
+    x : ndarray
+        The leaf, in the dtype of the evaluation (machine epsilon ε).
+    step : float or None
+        An absolute step for all entries, or None for the default.
+    order : int
+        The order q of the truncation error, h^q: the default is then ε^(1/(q+1)) max(1, |x|),
+        which balances it with the round-off ε/h, rounded to a power of two.
+
+    Examples
+    --------
+    >>> np.log2(steps(np.array([0.0, 1.0, 300.0]), None, order=2))
+    array([-17., -17.,  -9.])
+    """
+    if step is not None:
+        return np.full(x.shape, step, x.dtype)
+    exponent = np.log2(np.finfo(x.dtype).eps) / (order + 1) + np.log2(np.maximum(1, np.abs(x)))
+    scaled: Array = np.exp2(np.round(exponent))
+    return scaled.astype(x.dtype)
+
+
+class Probe:
+    """The loss as a function of one entry of its parameters, all others held.
+
+    It owns a writable copy of the parameters in the dtype of the evaluation; the loss sees them
+    read-only, so that one that writes into its argument fails instead of spoiling the difference.
+    """
+
+    def __init__(
+        self, loss: Loss, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
+    ) -> None:
+        self._loss = loss
+        self._args = args
+        self._given, self._structure = flatten(params)
+        self.leaves: list[Array] = [
+            np.array(leaf, dtype or np.result_type(leaf, np.float64), order="C")
+            for leaf in self._given
+        ]
+        self._flat = [leaf.reshape(-1) for leaf in self.leaves]
+        self._params = self._structure.unflatten([_read_only(leaf) for leaf in self.leaves])
+
+    def centre(self) -> Any:
+        """Evaluate the loss at the parameters themselves."""
+        return self._evaluate(lambda: "")
+
+    def at(self, leaf: int, i: int, x: Any) -> Any:
+        """Evaluate the loss where entry `i` (in C order) of leaf number `leaf` is `x`."""
+        flat = self._flat[leaf]
+        held = flat[i]
+        flat[i] = x
+        try:
+            return self._evaluate(lambda: f"{self.name(leaf, i)} = {held} moved to {x}")
+        finally:
+            flat[i] = held
+
+    def name(self, leaf: int, i: int) -> str:
+        """Name an entry, for errors."""
+        index = np.unravel_index(i, self.leaves[leaf].shape)
+        return entry(self._structure.paths[leaf], tuple(map(int, index)))
+
+    def finish(self, gradients: list[Array]) -> Any:
+        """Hand the gradients over in the structure and the dtypes of the parameters."""
+        done = finish_gradients(self._structure.paths, gradients, self._given)
+        return self._structure.unflatten(done)
+
+    def _evaluate(self, place: Callable[[], str]) -> Any:
+        try:
+            value = self._loss(self._params, *self._args)
+        except Exception as error:
+            error.add_note(f"raised by the loss at {place() or 'the given parameters'}")
+            raise
+        if type(value) is np.float64 and np.isfinite(value):
+            return value  # the usual case, without the cost of looking further
+        return real_scalar(value, place())
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _width(probe: Probe, leaf: int, above: Array, below: Array) -> Array:
+    """Return the exact distance of the points, or say which entry swallowed its step."""
+    width: Array = above - below
+    unusable = ~((width > 0) & np.isfinite(width))
+    if unusable.any():
+        index = first(unusable)
+        where = probe.name(leaf, int(np.ravel_multi_index(index, width.shape)))
+        raise OptionError(
+            f"the step vanishes beside {where} = {probe.leaves[leaf][index]}: give a larger step"
+        )
+    return width
+
+
+def _require_usable(step: float | None, dtype: DTypeLike | None) -> None:
+    if step is not None and not (np.isfinite(step) and step > 0):
+        raise OptionError(f"step={step}: give a positive number, or None for the default")
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise OptionError(f"dtype={np.dtype(dtype)}: a loss is evaluated in a floating-point type")

@@ -1,0 +1,75 @@
+"""What a backend is, and the few things that all of them share.
+
+A backend is a small frozen object with a `name` and one method::
+
+    backend.value_and_grad(loss)  ->  f
+    f(params, *args)              ->  (value, grads)
+
+and it keeps three laws. ``value == loss(params, *args)``, as a Python float. `grads` has the
+structure, shapes and dtypes of `params` (float64 where these are integers) and belongs to the
+caller. Neither `params` nor `args` is mutated, and only `params` is differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from gradlab.errors import LossError, NonFiniteError
+from gradlab.params import Array, entry, first
+
+Loss: TypeAlias = Callable[..., Any]
+"""``loss(params, *args) -> scalar``: pure, real, finite."""
+
+ValueAndGrad: TypeAlias = Callable[..., tuple[float, Any]]
+"""``f(params, *args) -> (value, grads)``."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A way to differentiate; see the module for its laws."""
+
+    @property
+    def name(self) -> str:
+        """The word by which users ask for the backend."""
+
+    def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        """Return the function that evaluates `loss` and its gradient."""
+
+
+def real_scalar(value: Any, place: str = "") -> Any:
+    """Return what a loss returned as a NumPy scalar, or say why it is not one real number."""
+    array = np.asarray(value)
+    where = f" at {place}" if place else ""
+    if array.ndim:
+        raise LossError(
+            f"the loss returned an array of shape {array.shape}{where}; "
+            "return one number (for example the mean)"
+        )
+    if array.dtype.kind == "c":
+        raise LossError(f"the loss returned the complex number {array}{where}; return a real one")
+    if array.dtype.kind not in "fiu":
+        raise LossError(f"the loss returned {value!r}{where}; return one real number")
+    if not np.isfinite(array):
+        raise NonFiniteError(f"the loss is {array}{where}")
+    return array[()]
+
+
+def finish_gradient(path: str, gradient: Any, leaf: Array) -> Array:
+    """Return one leaf's gradient in the leaf's dtype, owned by the caller, finite or an error."""
+    dtype = leaf.dtype if leaf.dtype.kind == "f" else np.float64
+    with np.errstate(over="ignore"):  # an overflow of the cast is reported just below
+        result = np.array(gradient, dtype=dtype)
+    if not np.isfinite(result).all():
+        index = first(~np.isfinite(result))
+        raise NonFiniteError(f"the gradient is {result[index]} at {entry(path, index)}")
+    return result
+
+
+def finish_gradients(
+    paths: Sequence[str], gradients: Sequence[Any], leaves: Sequence[Array]
+) -> list[Array]:
+    """Apply `finish_gradient` to every leaf."""
+    return [finish_gradient(*row) for row in zip(paths, gradients, leaves, strict=True)]

@@ -1,0 +1,507 @@
+"""The network, written once: pure functions over a dict of parameters.
+
+A network of L layers is the dict ``{"W1": ..., "b1": ..., ..., "WL": ..., "bL": ...}``, where ``W``
+is ``(inputs, outputs)`` and ``b`` is ``(outputs,)``; its depth and widths are read off it::
+
+    x  (n, d)  ->  activation(x @ W1 + b1)  ->  ...  ->  logits (n, k)  ->  softmax  ->  (n, k)
+
+Everything is written with operators and the Python Array API, so that the very same functions run
+on NumPy arrays (real or complex), autograd's boxes, JAX arrays and PyTorch tensors, and whoever
+differentiates them is none of their business. In shapes, n is samples, d inputs, k classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import DTypeLike
+
+from gradlab.errors import DataError, OptionError, ParameterError, unknown
+from gradlab.params import Array
+from gradlab.seeding import generator
+
+Params: TypeAlias = Mapping[str, Any]
+Activation: TypeAlias = str | Callable[[Any], Any]
+
+
+# The network
+
+
+def init(
+    sizes: Sequence[int],
+    seed: int | np.random.Generator = 0,
+    *,
+    activation: Activation = "sigmoid",
+    scale: Literal["xavier", "he", "normal"] | float | None = None,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Array]:
+    """Draw the parameters of a network.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        The widths from input to output: ``(784, 50, 100, 10)`` is the notebook's network.
+    seed : int or Generator
+        The same seed gives the same bits.
+    activation : str or callable
+        The hidden layers' activation; it decides the default `scale`.
+    scale : {"xavier", "he", "normal"} or float, optional
+        The standard deviation of the weights. ``"xavier"``: √(2 / (inputs + outputs)), Glorot &
+        Bengio 2010; ``"he"``: √(2 / inputs), He et al. 2015; both with biases of zero.
+        ``"normal"``: 1 for weights and biases, as in the notebook. A number: itself, with biases
+        of zero. By default He where the layer's activation is of the relu family, else Xavier.
+    dtype : dtype
+        A floating-point type.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``W1, b1, W2, b2, ...``
+
+    Raises
+    ------
+    OptionError
+        If a width is not a positive integer, or an option is unknown.
+
+    Examples
+    --------
+    >>> {name: leaf.shape for name, leaf in init((784, 50, 10), seed=0).items()}
+    {'W1': (784, 50), 'b1': (50,), 'W2': (50, 10), 'b2': (10,)}
+    """
+    widths = list(sizes)
+    if len(widths) < 2 or not all(
+        isinstance(width, (int, np.integer)) and width > 0 for width in widths
+    ):
+        raise OptionError(
+            f"sizes={sizes}: give the widths from input to output, such as 64, 32, 10"
+        )
+    if np.dtype(dtype).kind != "f":
+        raise OptionError(f"dtype={np.dtype(dtype)}: parameters are drawn in a floating-point type")
+    find_activation(activation)
+    rng = generator(seed)
+    params: dict[str, Array] = {}
+    for layer, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+        is_hidden = layer < len(widths) - 1
+        deviation = _deviation(scale, activation if is_hidden else "softmax", inputs, outputs)
+        weights = deviation * rng.standard_normal((inputs, outputs))
+        biases = rng.standard_normal(outputs) if scale == "normal" else np.zeros(outputs)
+        params[f"W{layer}"] = weights.astype(dtype)
+        params[f"b{layer}"] = biases.astype(dtype)
+    return params
+
+
+def _deviation(scale: str | float | None, activation: Activation, d: int, k: int) -> float:
+    scale = scale or ("he" if activation in RELU_FAMILY else "xavier")
+    match scale:
+        case "xavier":
+            return float(np.sqrt(2 / (d + k)))
+        case "he":
+            return float(np.sqrt(2 / d))
+        case "normal":
+            return 1.0
+        case int() | float() if np.isfinite(scale) and scale > 0:
+            return float(scale)
+    raise OptionError(f"scale={scale!r}: choose xavier, he, normal or a positive number")
+
+
+def layers(params: Params) -> list[tuple[Any, Any]]:
+    """Return ``[(W1, b1), (W2, b2), ...]``, or say why the dict is not a network.
+
+    Raises
+    ------
+    ParameterError
+        If a key is missing or left over, or the shapes do not chain; the message names it.
+    """
+    if not isinstance(params, Mapping):
+        raise ParameterError(
+            f"a network is a dict W1, b1, W2, b2, ...; not {type(params).__name__}"
+        )
+    depth = max(len(params) + 1, 2) // 2
+    names = [(f"W{layer}", f"b{layer}") for layer in range(1, depth + 1)]
+    wanted = [name for pair in names for name in pair]
+    if extra := [str(key) for key in params if key not in wanted]:
+        raise ParameterError(
+            f"{', '.join(extra)}: not a parameter of a network of {depth} layers, "
+            f"which are {wanted[0]} to {wanted[-1]}"
+        )
+    if missing := [name for name in wanted if name not in params]:
+        raise ParameterError(f"the network lacks {', '.join(missing)}")
+    result = [(params[W], params[b]) for W, b in names]
+    width = None
+    for (W_name, b_name), (W, b) in zip(names, result, strict=True):
+        W_shape, b_shape = np.shape(W), np.shape(b)
+        if len(W_shape) != 2 or 0 in W_shape:
+            raise ParameterError(f"{W_name} has shape {W_shape}; expected (inputs, outputs)")
+        if width is not None and W_shape[0] != width:
+            raise ParameterError(
+                f"{W_name} has shape {W_shape}, but the layer before it has {width} outputs"
+            )
+        width = W_shape[1]
+        if b_shape != (width,):
+            raise ParameterError(
+                f"{b_name} has shape {b_shape}; expected ({width},), the outputs of {W_name}"
+            )
+    return result
+
+
+def logits(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any:
+    """Run the network up to its last layer's sums.
+
+    Parameters
+    ----------
+    params : dict of str to array
+        The network.
+    x : array, shape (n, d) or (d,)
+        Samples, or a single one.
+    activation : str or callable
+        Of the hidden layers: a name from `ACTIVATIONS`, or a function of an array.
+
+    Returns
+    -------
+    array, shape (n, k) or (k,)
+
+    Raises
+    ------
+    ParameterError, DataError
+        If `params` is not a network, or `x` does not fit it.
+
+    Examples
+    --------
+    >>> logits({"W1": np.eye(2), "b1": np.array([0.0, 1.0])}, np.array([[3.0, 4.0]]))
+    array([[3., 5.]])
+    """
+    activate = find_activation(activation)
+    *hidden, (W_last, b_last) = layers(params)
+    x = _to_namespace_of(W_last, x)
+    d = (hidden[0][0] if hidden else W_last).shape[0]
+    if len(x.shape) not in (1, 2) or x.shape[-1] != d:
+        raise DataError(f"x has shape {tuple(x.shape)}; the network expects (samples, {d})")
+    for W, b in hidden:
+        x = activate(x @ W + b)
+    return x @ W_last + b_last
+
+
+def probabilities(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any:
+    """Return the class probabilities, shape (n, k): the softmax of the logits, per sample."""
+    return softmax(logits(params, x, activation=activation))
+
+
+def predict(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any:
+    """Return the most probable class of each sample, integers of shape (n,)."""
+    z = logits(params, x, activation=activation)
+    return array_namespace(z).argmax(z, axis=-1)
+
+
+def accuracy(params: Params, x: Any, labels: Any, *, activation: Activation = "sigmoid") -> float:
+    """Return the share of samples that are classified right.
+
+    Parameters
+    ----------
+    params, x, activation
+        See `logits`.
+    labels : array
+        Classes of shape (n,), or one-hot of shape (n, k).
+
+    Examples
+    --------
+    >>> params = {"W1": np.eye(2), "b1": np.zeros(2)}
+    >>> accuracy(params, np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
+    0.5
+    """
+    z = logits(params, x, activation=activation)
+    xp = array_namespace(z)
+    mask = _targets(z, labels)
+    return float(np.mean(np.asarray(xp.argmax(z, axis=-1) == xp.argmax(mask * 1, axis=-1))))
+
+
+def loss(
+    params: Params,
+    x: Any,
+    labels: Any,
+    *,
+    activation: Activation = "sigmoid",
+    kind: Literal["cross_entropy", "squared_error"] = "cross_entropy",
+) -> Any:
+    """Return the loss of a classifying network: a scalar, the mean over the batch.
+
+    Parameters
+    ----------
+    params, x, activation
+        See `logits`; fix the options with `functools.partial` to get a function of
+        ``(params, x, labels)`` that can be differentiated and trained.
+    labels : array
+        Classes of shape (n,), or one-hot of shape (n, k).
+    kind : {"cross_entropy", "squared_error"}
+        What to compute: `cross_entropy` of the logits, or `squared_error` of the probabilities.
+
+    Examples
+    --------
+    >>> params = {"W1": np.zeros((4, 10)), "b1": np.zeros(10)}
+    >>> float(loss(params, np.ones((3, 4)), np.array([0, 5, 9])).round(6))  # log 10
+    2.302585
+    """
+    z = logits(params, x, activation=activation)
+    if kind == "cross_entropy":
+        return cross_entropy(z, labels)
+    if kind == "squared_error":
+        return squared_error(softmax(z), labels)
+    raise OptionError(f"kind={kind!r}: choose cross_entropy or squared_error")
+
+
+# Losses
+
+
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """Return the mean of −log p(label) over the batch, from logits.
+
+    The logarithm of the softmax is taken as z − max z − log Σ exp(z − max z), which neither
+    overflows nor takes the logarithm of zero (Blanchard, Higham & Higham, *Accurately computing
+    the log-sum-exp and softmax functions*, 2021).
+
+    Parameters
+    ----------
+    logits : array, shape (n, k) or (k,)
+        A network's last sums, of any size.
+    labels : array, shape (n,) or (n, k)
+        Classes from 0 to k − 1, or their one-hot encoding (or any distribution over classes).
+
+    Raises
+    ------
+    DataError
+        If the labels do not fit the logits, or one is out of range.
+
+    Examples
+    --------
+    >>> float(cross_entropy(np.array([[0.0, 1e4]]), np.array([0])))
+    10000.0
+    """
+    return -_mean_over_batch(_pick(log_softmax(logits), labels))
+
+
+def cross_entropy_from_probabilities(probabilities: Any, labels: Any, guard: float = 1e-7) -> Any:
+    """Return the mean of −log(p(label) + guard): the notebook's 교차엔트로피오차.
+
+    Prefer `cross_entropy`, which needs no guard against the logarithm of zero.
+
+    Examples
+    --------
+    >>> p = np.array([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
+    >>> float(cross_entropy_from_probabilities(p, 2).round(12))
+    0.510825457099
+    """
+    xp, p = _floats(probabilities)
+    return -_mean_over_batch(_pick(xp.log(p + guard), labels))
+
+
+def squared_error(predictions: Any, targets: Any) -> Any:
+    """Return half the summed squared error, mean over the batch: the notebook's 평균제곱오차.
+
+    Parameters
+    ----------
+    predictions : array, shape (n, k) or (k,)
+        Probabilities, or any outputs.
+    targets : array
+        Of the shape of the predictions; or classes of shape (n,), which stand for one-hot.
+
+    Examples
+    --------
+    >>> float(squared_error(np.array([0.6, 0.4]), np.array([1.0, 0.0])).round(12))
+    0.16
+    """
+    _, y = _floats(predictions)
+    _, t = _floats(_targets(y, targets))
+    return _mean_over_batch(0.5 * (y - t) ** 2)
+
+
+def one_hot(labels: Any, classes: int) -> Array:
+    """Encode classes of shape (n,) as rows of zeros and a one, float64 of shape (n, k).
+
+    Examples
+    --------
+    >>> one_hot([1, 0], 3)
+    array([[0., 1., 0.],
+           [1., 0., 0.]])
+    """
+    encoded: Array = _targets(np.zeros((*np.shape(labels), classes)), np.asarray(labels))
+    return encoded.astype(np.float64)
+
+
+def _mean_over_batch(terms: Any) -> Any:
+    """Sum over classes, mean over samples, for terms of shape (n, k) or (k,)."""
+    n = terms.shape[0] if len(terms.shape) == 2 else 1
+    return array_namespace(terms).sum(terms) / n
+
+
+def _pick(terms: Any, labels: Any) -> Any:
+    """Weight terms of shape (n, k) with the one-hot encoding of the labels."""
+    targets = _targets(terms, labels)
+    if _is_kind(targets, "bool"):  # not a product: a term that is not wanted may be infinite
+        return array_namespace(terms).where(targets, terms, 0.0)
+    return targets * terms
+
+
+def _targets(outputs: Any, labels: Any) -> Any:
+    """Return labels as one-hot booleans beside outputs (n, k); those that are so already, as is."""
+    shape = tuple(outputs.shape)
+    k = shape[-1]
+    if not hasattr(labels, "shape"):
+        labels = np.asarray(labels)
+    if 0 in shape:
+        raise DataError(f"the batch is empty: outputs of shape {shape}")
+    if labels.shape == shape:
+        return _to_namespace_of(outputs, labels)
+    if labels.shape != shape[:-1]:
+        raise DataError(
+            f"labels have shape {tuple(labels.shape)}; for outputs of shape {shape} "
+            f"they have {shape[:-1]} (classes) or {shape} (one-hot)"
+        )
+    labels = _to_namespace_of(outputs, labels)
+    if not _is_kind(labels, "integral"):
+        raise DataError(f"labels have dtype {labels.dtype}; classes are integers")
+    targets = labels[..., None] == array_namespace(outputs).arange(k)
+    if isinstance(targets, np.ndarray) and np.count_nonzero(targets) != labels.size:
+        wrong = labels[(labels < 0) | (labels >= k)].flat[0]
+        raise DataError(f"label {wrong} is out of range: the classes are 0 to {k - 1}")
+    return targets
+
+
+# Activations
+
+
+def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + exp(−x)), without overflow for any x and to full relative precision.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    xp, x = _floats(x)
+    positive = _real(x) >= 0
+    z = xp.exp(xp.where(positive, -x, x))  # exp(-|x|), with the derivative of exp(-x) at 0
+    return xp.where(positive, 1.0, z) / (1.0 + z)
+
+
+def relu(x: Any) -> Any:
+    """Return max(x, 0); its derivative at 0 is taken as 0."""
+    xp, x = _floats(x)
+    return xp.where(_real(x) > 0, x, 0.0)
+
+
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    """Return x where it is positive, else ``slope * x``."""
+    xp, x = _floats(x)
+    return xp.where(_real(x) > 0, x, slope * x)
+
+
+def elu(x: Any) -> Any:
+    """Return x where it is positive, else exp(x) − 1 (Clevert et al. 2016)."""
+    xp, x = _floats(x)
+    positive = _real(x) > 0
+    return xp.where(positive, x, xp.expm1(xp.where(positive, 0.0, x)))
+
+
+def softplus(x: Any) -> Any:
+    """Return log(1 + exp(x)), without overflow."""
+    xp, x = _floats(x)
+    positive = _real(x) > 0
+    return xp.where(positive, x, 0.0) + xp.log1p(xp.exp(xp.where(positive, -x, x)))
+
+
+def silu(x: Any) -> Any:
+    """Return x · sigmoid(x) (Elfwing et al. 2018)."""
+    return x * sigmoid(x)
+
+
+def tanh(x: Any) -> Any:
+    """Return the hyperbolic tangent."""
+    xp, x = _floats(x)
+    return xp.tanh(x)
+
+
+def identity(x: Any) -> Any:
+    """Return x: with it, a network is linear."""
+    return x
+
+
+def softmax(x: Any) -> Any:
+    """Return exp(x) / Σ exp(x) over the last axis: each sample's probabilities add up to 1.
+
+    Examples
+    --------
+    >>> softmax(np.array([[0.0, 0.0], [1e4, -1e4]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    xp, x = _floats(x)
+    z = xp.exp(x - _largest(x))
+    return z / xp.sum(z, axis=-1, keepdims=True)
+
+
+def log_softmax(x: Any) -> Any:
+    """Return the logarithm of `softmax`, without taking the logarithm of zero."""
+    xp, x = _floats(x)
+    shifted = x - _largest(x)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "sigmoid": sigmoid,
+    "relu": relu,
+    "tanh": tanh,
+    "softmax": softmax,
+    "identity": identity,
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "softplus": softplus,
+    "silu": silu,
+}
+
+RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "silu")
+
+
+def find_activation(activation: Activation) -> Callable[[Any], Any]:
+    """Return the activation of that name, or the callable itself."""
+    if callable(activation):
+        return activation
+    if activation in ACTIVATIONS:
+        return ACTIVATIONS[activation]
+    raise OptionError(unknown("activation", activation, ACTIVATIONS))
+
+
+# The Array API
+
+
+def _floats(x: Any) -> tuple[Any, Any]:
+    """Return the namespace of x, and x in floating point (−x of an unsigned integer wraps)."""
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    xp = array_namespace(x)
+    return xp, xp.astype(x, xp.float64) if xp.isdtype(x.dtype, ("bool", "integral")) else x
+
+
+def _to_namespace_of(like: Any, x: Any) -> Any:
+    """Make NumPy data an array of another library where the parameters are of that library.
+
+    Never the other way round: where `x` is what is differentiated, it is left as it is.
+    """
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    if isinstance(x, np.ndarray | np.generic) and not isinstance(like, np.ndarray | np.generic):
+        return array_namespace(like).asarray(x)
+    return x
+
+
+def _is_kind(x: Any, kind: str) -> bool:
+    return bool(array_namespace(x).isdtype(x.dtype, kind))
+
+
+def _real(x: Any) -> Any:
+    """Return what decides a branch: the real part, so that a complex step takes the same one."""
+    return array_namespace(x).real(x) if _is_kind(x, "complex floating") else x
+
+
+def _largest(x: Any) -> Any:
+    return array_namespace(x).max(_real(x), axis=-1, keepdims=True)

@@ -1,0 +1,235 @@
+"""Structures of arrays: what every function here means by *parameters*.
+
+Parameters are arrays held by dicts, lists and tuples of any nesting, or a bare array. `flatten`
+lays them out as a list of leaves and remembers the `Structure` that puts such a list back::
+
+    params  --flatten-->  (leaves, structure)  --structure.unflatten-->  params
+
+Each leaf has a *path*, the words in which errors and reports speak of it: ``W1``,
+``encoder.W1``, ``layers[0].W``; a bare array is called ``params``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import NonFiniteError, ParameterError
+
+Array: TypeAlias = NDArray[Any]
+
+BARE = "params"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How leaves hang together: everything about parameters but their numbers.
+
+    Attributes
+    ----------
+    template : Any
+        The containers, with the position of each leaf in its place.
+    paths : tuple of str
+        The name of each leaf.
+    scalars : frozenset of int
+        The positions of leaves that were plain numbers, not arrays.
+    """
+
+    template: Any
+    paths: tuple[str, ...]
+    scalars: frozenset[int] = frozenset()
+
+    def unflatten(self, leaves: Sequence[Any]) -> Any:
+        """Hang `leaves` (one for each path, of any type) where the flattened ones were.
+
+        Examples
+        --------
+        >>> leaves, structure = flatten({"w": np.ones(2), "b": 3.0})
+        >>> structure.unflatten([leaf + 1 for leaf in leaves])
+        {'w': array([2., 2.]), 'b': np.float64(4.0)}
+        """
+
+        def build(node: Any) -> Any:
+            if isinstance(node, dict):
+                return {key: build(child) for key, child in node.items()}
+            if isinstance(node, list):
+                return [build(child) for child in node]
+            if isinstance(node, tuple):
+                children = (build(child) for child in node)
+                return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+            leaf = leaves[node]
+            # A number came in, so a number goes out, not an array of no dimensions.
+            return leaf[()] if node in self.scalars and isinstance(leaf, np.ndarray) else leaf
+
+        return build(self.template)
+
+
+def flatten(
+    params: Any, to_leaf: Callable[[Any, str], Any] | None = None
+) -> tuple[list[Any], Structure]:
+    """Lay parameters out as a list of arrays.
+
+    Parameters
+    ----------
+    params : Any
+        Arrays or numbers of a real dtype, held by dicts, lists and tuples; or a bare one.
+    to_leaf : callable, optional
+        ``to_leaf(value, path)`` makes the leaf; the default is `as_array`.
+
+    Returns
+    -------
+    leaves : list of ndarray
+        In the containers' own order. Arrays are not copied.
+    structure : Structure
+        What puts the leaves back.
+
+    Raises
+    ------
+    ParameterError, NonFiniteError
+        If a leaf is not an array of real numbers, or not finite; the message names it.
+
+    Examples
+    --------
+    >>> leaves, structure = flatten({"W1": np.zeros((2, 3)), "rest": [1.5, np.ones(2)]})
+    >>> structure.paths
+    ('W1', 'rest[0]', 'rest[1]')
+    >>> [leaf.shape for leaf in leaves]
+    [(2, 3), (), (2,)]
+    """
+    to_leaf = to_leaf or as_array
+    leaves: list[Any] = []
+    paths: list[str] = []
+    scalars: set[int] = set()
+
+    def visit(node: Any, path: str) -> Any:
+        if isinstance(node, Mapping):
+            return {key: visit(child, _join(path, key)) for key, child in node.items()}
+        if isinstance(node, list):
+            return [visit(child, f"{path}[{i}]") for i, child in enumerate(node)]
+        if isinstance(node, tuple):
+            children = [visit(child, f"{path}[{i}]") for i, child in enumerate(node)]
+            return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+        path = path or BARE
+        if isinstance(node, (int, float, np.generic)):
+            scalars.add(len(leaves))
+        leaves.append(to_leaf(node, path))
+        paths.append(path)
+        return len(leaves) - 1
+
+    template = visit(params, "")
+    return leaves, Structure(template, tuple(paths), frozenset(scalars))
+
+
+def _join(path: str, key: Any) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f"{path}.{key}" if path else key
+    return f"{path}[{key!r}]"
+
+
+def as_array(value: Any, path: str) -> Array:
+    """Return `value` as an array of real, finite numbers, or say what is wrong with the leaf."""
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise ParameterError(f"{path}: {type(value).__name__} is not an array: {error}") from error
+    if array.dtype.kind == "c":
+        raise ParameterError(
+            f"{path} is complex; differentiate with respect to its real and imaginary parts"
+        )
+    if array.dtype.kind not in "fiu":
+        what = f"an array of dtype {array.dtype}" if array.ndim else repr(value)
+        raise ParameterError(f"{path} is {what}; parameters are arrays of real numbers")
+    if not np.isfinite(array).all():
+        index = first(~np.isfinite(array))
+        raise NonFiniteError(f"{entry(path, index)} is {array[index]}; every entry must be finite")
+    return array
+
+
+def entry(path: str, index: tuple[int, ...]) -> str:
+    """Name one entry of a leaf.
+
+    Examples
+    --------
+    >>> entry("W1", (3, 4)), entry("scale", ())
+    ('W1[3, 4]', 'scale')
+    """
+    return f"{path}[{', '.join(map(str, index))}]" if index else path
+
+
+def first(mask: Array) -> tuple[int, ...]:
+    """Return the index of the first true entry of a boolean array that has one."""
+    return tuple(int(i) for i in np.unravel_index(np.argmax(mask), np.shape(mask)))
+
+
+def floating(array: Array) -> Array:
+    """Return an array of integers as float64, an array of floats as it is."""
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def map_leaves(function: Callable[..., Any], params: Any, *others: Any) -> Any:
+    """Apply `function` to each leaf, and to the leaves at the same paths of `others`.
+
+    Examples
+    --------
+    >>> map_leaves(lambda p, g: p - 0.5 * g, {"w": np.array([1.0, 2.0])}, {"w": np.ones(2)})
+    {'w': array([0.5, 1.5])}
+    """
+    leaves, structure = flatten(params)
+    rows = [leaves] + [leaves_like(params, other) for other in others]
+    return structure.unflatten([function(*row) for row in zip(*rows, strict=True)])
+
+
+def named_leaves(params: Any) -> Iterator[tuple[str, Array]]:
+    """Yield ``(path, leaf)`` for each leaf.
+
+    Examples
+    --------
+    >>> dict(named_leaves([1.0, 2]))
+    {'[0]': array(1.), '[1]': array(2)}
+    """
+    leaves, structure = flatten(params)
+    yield from zip(structure.paths, leaves, strict=True)
+
+
+def size(params: Any) -> int:
+    """Count the entries of all leaves.
+
+    Examples
+    --------
+    >>> size({"W1": np.zeros((784, 50)), "b1": np.zeros(50)})
+    39250
+    """
+    return sum(leaf.size for _, leaf in named_leaves(params))
+
+
+def leaves_like(params: Any, other: Any, what: str = "the other parameters") -> list[Array]:
+    """Return the leaves of `other` in the order of those of `params`.
+
+    Parameters
+    ----------
+    params, other : Any
+        Two structures that should have the same paths and shapes; a dict's order is free.
+    what : str
+        What `other` is, for the error's message.
+
+    Raises
+    ------
+    ParameterError
+        If a path is missing or left over, or a shape differs.
+    """
+    wanted = dict(named_leaves(params))
+    found = dict(named_leaves(other))
+    if missing := [path for path in wanted if path not in found]:
+        raise ParameterError(f"{what} lacks {', '.join(missing)}")
+    if extra := [path for path in found if path not in wanted]:
+        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters have not")
+    for path, leaf in wanted.items():
+        if found[path].shape != leaf.shape:
+            raise ParameterError(
+                f"{path} has shape {found[path].shape} in {what}; expected {leaf.shape}"
+            )
+    return [found[path] for path in wanted]

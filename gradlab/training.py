@@ -1,0 +1,396 @@
+"""The trainer: stochastic gradient descent, whoever computes the gradient.
+
+One step with a minibatch B, parameters p, velocity v, momentum μ and learning rate η is::
+
+    v  <-  μ v + ∂loss(p, B)/∂p
+    p  <-  p - η v
+
+(Sutskever et al., *On the importance of initialization and momentum*, 2013, in the form in which
+η scales the whole step.) Nothing here knows the backend, the loss or the network, and nothing is
+drawn but the minibatches, so that two backends with one seed see the same data in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradlab.errors import DataError, DivergenceError, NonFiniteError, OptionError
+from gradlab.gradients import Backend, Loss, find_backend
+from gradlab.gradients.protocol import real_scalar
+from gradlab.params import Array, entry, first, flatten, floating, leaves_like, named_leaves
+from gradlab.seeding import generator
+
+Data: TypeAlias = Sequence[Any]
+"""Arrays with one row a sample, such as ``(x, y)``; the loss is ``loss(params, *data)``."""
+
+Accuracy: TypeAlias = Callable[..., float]
+"""``accuracy(params, *data)``, a share from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the data came to.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    loss : float
+        The mean loss of its minibatches, each taken before its step.
+    validation_loss, accuracy : float or None
+        At its end, on the validation data; the accuracy on the training data where there are
+        none. None where they were not asked for.
+    seconds : float
+        What its steps took, the validation left out.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float | None
+    accuracy: float | None
+    seconds: float
+
+
+@dataclass
+class History:
+    """What happened while training.
+
+    Attributes
+    ----------
+    losses : list of float
+        The loss of each step's minibatch, before the step.
+    epochs : list of Epoch
+        One record a pass over the data.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """What all recorded epochs took, the validation left out."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback is shown after each step.
+
+    Attributes
+    ----------
+    iteration : int
+        The step's number, from 0.
+    loss : float
+        The loss of the minibatch, before the step.
+    params, grads : Any
+        The parameters before the step, and the gradient there; not to be written into.
+    batch : tuple of array
+        The minibatch.
+    epoch : Epoch or None
+        The record of the epoch that this step completed, if it did.
+    """
+
+    iteration: int
+    loss: float
+    params: Any
+    grads: Any
+    batch: tuple[Array, ...]
+    epoch: Epoch | None
+
+
+Callback: TypeAlias = Callable[[Step], object]
+"""Called after each step; training stops where it returns True."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The outcome of `fit`.
+
+    Attributes
+    ----------
+    params : Any
+        The trained parameters.
+    history : History
+        What happened on the way.
+    interrupted : bool
+        Whether Ctrl-C ended it early; `params` are then what was reached.
+    """
+
+    params: Any = field(repr=False)
+    history: History = field(repr=False)
+    interrupted: bool = False
+
+
+def fit(
+    loss: Loss,
+    params: Any,
+    data: Data,
+    *,
+    backend: str | Backend = "autograd",
+    learning_rate: float = 0.1,
+    momentum: float = 0.0,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    seed: int | np.random.Generator = 0,
+    validation: Data | None = None,
+    accuracy: Accuracy | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+) -> Fit:
+    """Fit parameters to data by stochastic gradient descent.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *batch) -> scalar``, the mean over the batch.
+    params : Any
+        Where to start. They are not mutated; integers are trained as float64.
+    data : sequence of array
+        Arrays with one row a sample, such as ``(x, y)``.
+    backend : str or Backend
+        Who computes the gradient.
+    learning_rate, momentum : float
+        η > 0 and 0 <= μ < 1 of the step above.
+    batch_size : int, optional
+        Samples a step, at most as many as there are; by default 100, or all if they are fewer.
+    epochs : int, optional
+        How often to pass over the data, each time in a new order, every sample once: the last
+        batch of a pass may be smaller. The default is 10.
+    iterations : int, optional
+        Instead of `epochs`: how many minibatches to draw at random, with replacement, as the
+        notebook did. An epoch is then as many of them as would pass over the data once.
+    seed : int or Generator
+        Decides the minibatches; the same seed gives the same bits.
+    validation : sequence of array, optional
+        Data to evaluate the loss (and the accuracy) on after each epoch.
+    accuracy : callable, optional
+        ``accuracy(params, *data) -> float``, evaluated after each epoch.
+    callbacks : sequence of callable
+        Each is called with the `Step` after every step; a true return value ends the training.
+    progress : bool, optional
+        Whether to show a progress bar; by default where the standard error is a terminal.
+
+    Returns
+    -------
+    Fit
+        The parameters and the history. Ctrl-C ends the training early and returns what was
+        reached.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss or the gradient turns NaN or infinite; it names the step and keeps the last
+        good parameters.
+    OptionError, DataError, ParameterError, BackendError
+        If an option is out of range, or the data, parameters or backend cannot be used.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 20)
+    >>> def loss(params, x, y):
+    ...     return ((params["slope"] * x + params["offset"] - y) ** 2).mean()
+    >>> result = fit(loss, {"slope": 0.0, "offset": 0.0}, (x, 3 * x + 1), batch_size=5, epochs=100)
+    >>> {name: round(float(value), 3) for name, value in result.params.items()}
+    {'slope': 3.0, 'offset': 1.0}
+    """
+    learning_rate, momentum = float(learning_rate), float(momentum)
+    if not (np.isfinite(learning_rate) and learning_rate > 0):
+        raise OptionError(f"{learning_rate=}: give a positive number")
+    if not 0 <= momentum < 1:
+        raise OptionError(f"{momentum=}: give a number from 0 to below 1")
+    data = check_data(data)
+    validation = None if validation is None else check_data(validation, "validation data")
+    n = len(data[0])
+    schedule = _schedule(n, batch_size, epochs, iterations)
+    minibatches = _minibatches(n, schedule, generator(seed), replace=iterations is not None)
+    evaluate = find_backend(backend).value_and_grad(loss)
+
+    given, structure = flatten(params)
+    leaves = [np.array(floating(leaf)) for leaf in given]
+    velocity = [np.zeros_like(leaf) for leaf in leaves]
+    params = last_good = structure.unflatten(leaves)
+    history = History()
+    interrupted, seconds = False, 0.0
+
+    try:
+        with _progress_bar(schedule, progress) as show:
+            for iteration, (rows, epoch_sizes) in enumerate(minibatches):
+                batch = tuple(array[rows] for array in data)
+                started = time.perf_counter()
+                # An overflow ends in a loss that is not finite: an error that says more.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    value, gradients = _checked(evaluate(params, *batch), params)
+                    before = last_good = params
+                    velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
+                    leaves = [
+                        np.asarray(p - learning_rate * v)
+                        for p, v in zip(leaves, velocity, strict=True)
+                    ]
+                params = structure.unflatten(leaves)
+                seconds += time.perf_counter() - started
+                history.losses.append(value)
+
+                record = None
+                if epoch_sizes:
+                    record = Epoch(
+                        epoch=len(history.epochs) + 1,
+                        loss=float(
+                            np.average(history.losses[-len(epoch_sizes) :], weights=epoch_sizes)
+                        ),
+                        validation_loss=_loss_on(validation, loss, params),
+                        accuracy=accuracy and float(accuracy(params, *(validation or data))),
+                        seconds=seconds,
+                    )
+                    history.epochs.append(record)
+                    seconds = 0.0
+                show(history)
+                step = Step(iteration, value, before, structure.unflatten(gradients), batch, record)
+                answers = [callback(step) for callback in callbacks]
+                if any(answers):
+                    break
+        flatten(params)  # the last step, too, has to end somewhere finite
+    except NonFiniteError as error:
+        raise DivergenceError(
+            f"training diverged at iteration {len(history.losses)}: {error}; "
+            f"try a learning rate below {learning_rate:g}",
+            iteration=len(history.losses),
+            params=last_good,
+            history=history,
+        ) from error
+    except KeyboardInterrupt:
+        interrupted = True
+    return Fit(params, history, interrupted)
+
+
+def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
+    """Return data as arrays of one length, or say which of them cannot be trained on.
+
+    Raises
+    ------
+    DataError
+        If there are no samples, the lengths differ, or an array holds a NaN, an infinity or
+        something else than numbers.
+
+    Examples
+    --------
+    >>> check_data((np.zeros((3, 2)), [0, 1]))
+    Traceback (most recent call last):
+    gradlab.errors.DataError: data: 3 samples of x, but 2 of y
+    """
+    if isinstance(data, (np.ndarray, str, bytes)) or not isinstance(data, Sequence) or not data:
+        raise DataError(f"{what}: give the arrays of which the loss takes rows, such as (x, y)")
+    names = getattr(data, "_fields", None) or (
+        ("x", "y") if len(data) == 2 else [f"array {i}" for i in range(len(data))]
+    )
+    arrays = tuple(np.asarray(array) for array in data)
+    for name, array in zip(names, arrays, strict=True):
+        if array.dtype.kind not in "biufc":
+            raise DataError(f"{what}: {name} has dtype {array.dtype}; expected numbers")
+        if array.ndim == 0 or len(array) == 0:
+            raise DataError(f"{what}: {name} holds no samples (shape {array.shape})")
+        if len(array) != len(arrays[0]):
+            raise DataError(
+                f"{what}: {len(arrays[0])} samples of {names[0]}, but {len(array)} of {name}"
+            )
+        if not np.isfinite(array).all():
+            where = entry(name, first(~np.isfinite(array)))
+            raise DataError(f"{what}: {where} is not finite; remove or replace such samples")
+    return arrays
+
+
+def _checked(outcome: tuple[float, Any], params: Any) -> tuple[float, list[Array]]:
+    """Return a backend's outcome as a finite loss and gradients that fit the parameters."""
+    value, grads = outcome
+    gradients = leaves_like(params, grads, "the gradient")
+    dtypes = [np.asarray(leaf).dtype for _, leaf in named_leaves(params)]
+    gradients = [g.astype(dtype, copy=False) for g, dtype in zip(gradients, dtypes, strict=True)]
+    return float(real_scalar(value)), gradients
+
+
+def _loss_on(data: Data | None, loss: Loss, params: Any) -> float | None:
+    return None if data is None else float(real_scalar(loss(params, *data), "the validation data"))
+
+
+def _schedule(
+    n: int, batch_size: int | None, epochs: int | None, iterations: int | None
+) -> list[list[int]]:
+    """Return the sizes of the minibatches of each epoch.
+
+    Examples
+    --------
+    >>> _schedule(5, 2, epochs=2, iterations=None), _schedule(5, 2, epochs=None, iterations=4)
+    ([[2, 2, 1], [2, 2, 1]], [[2, 2, 2], [2]])
+    """
+    batch_size = min(100, n) if batch_size is None else batch_size
+    for name, count in (("batch_size", batch_size), ("epochs", epochs), ("iterations", iterations)):
+        if count is not None and (not isinstance(count, (int, np.integer)) or count < 1):
+            raise OptionError(f"{name}={count!r}: give an integer from 1")
+    if batch_size > n:
+        raise OptionError(f"{batch_size=}: there are only {n} samples")
+    if iterations is None:
+        full, rest = divmod(n, batch_size)
+        return [[batch_size] * full + [rest] * (rest > 0)] * (10 if epochs is None else epochs)
+    if epochs is not None:
+        raise OptionError("epochs and iterations exclude each other: give one of them")
+    a_pass = math.ceil(n / batch_size)
+    return [
+        [batch_size] * min(a_pass, iterations - start) for start in range(0, iterations, a_pass)
+    ]
+
+
+def _minibatches(
+    n: int, schedule: list[list[int]], rng: np.random.Generator, *, replace: bool
+) -> Iterator[tuple[Array, list[int] | None]]:
+    """Yield the rows of each minibatch and, where it ends an epoch, that epoch's sizes."""
+    for sizes in schedule:
+        order = None if replace else rng.permutation(n)
+        start = 0
+        for position, size in enumerate(sizes, start=1):
+            rows = rng.integers(n, size=size) if order is None else order[start : start + size]
+            start += size
+            yield rows, sizes if position == len(sizes) else None
+
+
+@contextmanager
+def _progress_bar(
+    schedule: list[list[int]], wanted: bool | None
+) -> Iterator[Callable[[History], None]]:
+    """Show epoch, loss, accuracy and the time left, where somebody is there to look."""
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        yield lambda history: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}{task.fields[accuracy]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        total = sum(map(len, schedule))
+        task = bar.add_task(
+            "", total=total, epoch=1, epochs=len(schedule), loss=float("nan"), accuracy=""
+        )
+
+        def show(history: History) -> None:
+            known = history.epochs[-1].accuracy if history.epochs else None
+            bar.update(
+                task,
+                completed=len(history.losses),
+                epoch=min(len(history.epochs) + 1, len(schedule)),
+                loss=history.losses[-1],
+                accuracy="" if known is None else f"  accuracy {known:.2%}",
+            )
+
+        yield show
