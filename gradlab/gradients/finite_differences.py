@@ -19,7 +19,7 @@ And the loss is evaluated in float64 even where the parameters are float32 or in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,7 +169,9 @@ class Probe:
             for leaf in self._given
         ]
         self._flat = [leaf.reshape(-1) for leaf in self.leaves]
-        self._params = self._structure.unflatten([_read_only(leaf) for leaf in self.leaves])
+        # Numbers, too, become arrays (of no dimensions), so that a move is seen through the view.
+        as_arrays = replace(self._structure, scalars=frozenset())
+        self._params = as_arrays.unflatten([_read_only(leaf) for leaf in self.leaves])
 
     def centre(self) -> Any:
         """Evaluate the loss at the parameters themselves."""

@@ -1,0 +1,296 @@
+"""One network, one start, the same minibatches, and what each backend makes of them.
+
+Every backend trains on its own; one of them, autograd where it takes part, is the *reference*.
+At every point that another backend comes through, the reference's gradient is taken there too
+(not timed, not counted), so that the difference of two gradients is seen at the same parameters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import OptionError
+from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend
+from gradlab.gradients.protocol import real_scalar
+from gradlab.params import flatten, leaves_like
+from gradlab.params import size as count_entries
+from gradlab.training import Accuracy, Data, Fit, Step, check_data, fit
+
+TOGETHER = 1e-3
+"""Loss curves closer than this share of their range cannot be told apart on a plot."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one backend made of the training.
+
+    Attributes
+    ----------
+    backend : str
+        Its name.
+    fit : Fit
+        The trained parameters and the history.
+    loss, accuracy : float
+        Of the trained network, on the test data.
+    seconds_per_gradient : float
+        The median over the training steps.
+    evaluations_per_gradient : float
+        How often the loss function was called for a gradient.
+    differences : dict of str to list of float
+        For each leaf and step, the largest difference from the reference's gradient at the same
+        parameters, relative to the leaf's largest entry there. Empty for the reference itself.
+    distances : list of float
+        At the end of each epoch, and of the training, the distance of its parameters from the
+        reference's, relative to their norm.
+    together : bool
+        Whether its loss curve stayed within `TOGETHER` of the reference's.
+    """
+
+    backend: str
+    fit: Fit
+    loss: float
+    accuracy: float
+    seconds_per_gradient: float
+    evaluations_per_gradient: float
+    differences: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    distances: list[float] = field(default_factory=list, repr=False)
+    together: bool = True
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest relative difference from the reference's gradient, over steps and leaves."""
+        return max((max(steps) for steps in self.differences.values() if steps), default=0.0)
+
+    @property
+    def largest_distance(self) -> float:
+        """The largest relative distance from the reference's parameters, over the epochs."""
+        return max(self.distances, default=0.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of all backends, in the order in which they were asked for.
+
+    Attributes
+    ----------
+    runs : tuple of Run
+        One a backend; where Ctrl-C ended it early, those that got anywhere.
+    reference : str
+        The backend whose gradient the others are held against.
+    parameters : int
+        How many entries a gradient has.
+    interrupted : bool
+        Whether Ctrl-C ended it early.
+    """
+
+    runs: tuple[Run, ...]
+    reference: str
+    parameters: int
+    interrupted: bool = False
+
+    def speedup(self, run: Run) -> float:
+        """Return how many times faster a run's gradients are than the slowest backend's."""
+        return max(r.seconds_per_gradient for r in self.runs) / run.seconds_per_gradient
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers of the comparison, ready for JSON."""
+        return {
+            "reference": self.reference,
+            "parameters": self.parameters,
+            "interrupted": self.interrupted,
+            "runs": [
+                {
+                    "backend": run.backend,
+                    "iterations": len(run.fit.history.losses),
+                    "loss": run.loss,
+                    "accuracy": run.accuracy,
+                    "seconds_per_gradient": run.seconds_per_gradient,
+                    "speedup": self.speedup(run),
+                    "evaluations_per_gradient": run.evaluations_per_gradient,
+                    "largest_gradient_difference": run.largest_difference,
+                    "largest_parameter_distance": run.largest_distance,
+                    "together": run.together,
+                    "losses": run.fit.history.losses,
+                    "gradient_differences": run.differences,
+                    "parameter_distances": run.distances,
+                }
+                for run in self.runs
+            ],
+        }
+
+
+def compare(
+    loss: Loss,
+    params: Any,
+    data: Data,
+    *,
+    backends: Sequence[str | Backend] = ("central", "autograd"),
+    test: Data,
+    accuracy: Accuracy,
+    **options: Any,
+) -> Comparison:
+    """Train from the same start on the same minibatches with each of several backends.
+
+    Parameters
+    ----------
+    loss, params, data
+        See `gradlab.fit`.
+    backends : sequence of str or Backend
+        Whom to compare, each by name or with its settings.
+    test : sequence of array
+        The data on which the trained parameters are judged.
+    accuracy : callable
+        ``accuracy(params, *data) -> float``.
+    **options
+        The other options of `gradlab.fit`: ``learning_rate``, ``iterations``, ``seed``, ...
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    OptionError
+        If fewer than two backends are named, or one of them twice.
+    GradlabError
+        Whatever `gradlab.fit` raises.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 20)
+    >>> comparison = compare(
+    ...     lambda params, x, y: ((params["slope"] * x - y) ** 2).mean(),
+    ...     {"slope": 0.0},
+    ...     (x, 3 * x),
+    ...     test=(x, 3 * x),
+    ...     accuracy=lambda params, x, y: float(np.mean(abs(params["slope"] * x - y) < 0.1)),
+    ...     iterations=50,
+    ... )
+    >>> [(run.backend, run.evaluations_per_gradient, run.together) for run in comparison.runs]
+    [('central', 3.0, True), ('autograd', 1.0, True)]
+    """
+    meters = [_Meter(find_backend(backend)) for backend in backends]
+    names = [meter.name for meter in meters]
+    if len(meters) < 2 or len(set(names)) < len(names):
+        raise OptionError(f"cannot compare {', '.join(names)}: name two different backends or more")
+    test = check_data(test, "test data")
+    reference = meters[names.index("autograd") if "autograd" in names else 0]
+    followed: dict[str, tuple[_Meter, _Watch, Fit]] = {}
+    # The reference goes first: should Ctrl-C come, the others have something to be held against.
+    for meter in sorted(meters, key=lambda meter: meter is not reference):
+        watch = _Watch(None if meter is reference else reference.backend.value_and_grad(loss))
+        result = fit(loss, params, data, backend=meter, callbacks=[watch], **options)
+        if result.history.losses:
+            followed[meter.name] = meter, watch, result
+        if result.interrupted:
+            break
+
+    def judge(name: str) -> Run:
+        meter, watch, result = followed[name]
+        _, reference_watch, reference_result = followed[reference.name]
+        points = [*watch.points, result.params]
+        reference_points = [*reference_watch.points, reference_result.params]
+        losses, reference_losses = result.history.losses, reference_result.history.losses
+        return Run(
+            backend=name,
+            fit=result,
+            loss=float(real_scalar(loss(result.params, *test))),
+            accuracy=float(accuracy(result.params, *test)),
+            seconds_per_gradient=float(np.median(meter.seconds)),
+            evaluations_per_gradient=meter.evaluations / len(meter.seconds),
+            differences=watch.differences,
+            distances=[_distance(*pair) for pair in zip(points, reference_points, strict=False)],
+            together=_together(losses, reference_losses),
+        )
+
+    return Comparison(
+        runs=tuple(judge(name) for name in names if name in followed),
+        reference=reference.name,
+        parameters=count_entries(params),
+        interrupted=result.interrupted,
+    )
+
+
+class _Meter:
+    """A backend that is timed, and whose evaluations of the loss are counted."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.name: str = getattr(backend, "name", type(backend).__name__)
+        self.seconds: list[float] = []
+        self.evaluations = 0
+
+    def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        def counted(params: Any, *args: Any) -> Any:
+            self.evaluations += 1
+            return loss(params, *args)
+
+        evaluate = self.backend.value_and_grad(counted)
+
+        def timed(params: Any, *args: Any) -> tuple[float, Any]:
+            started = time.perf_counter()
+            outcome = evaluate(params, *args)
+            self.seconds.append(time.perf_counter() - started)
+            return outcome
+
+        return timed
+
+
+class _Watch:
+    """A callback that follows a training: the parameters it reached, the gradients' differences."""
+
+    def __init__(self, reference: ValueAndGrad | None) -> None:
+        self.points: list[Any] = []
+        self.differences: dict[str, list[float]] = {}
+        self._reference = reference
+
+    def __call__(self, step: Step) -> None:
+        if step.epoch is not None:
+            self.points.append(step.params)
+        if self._reference is not None:
+            _, wanted = self._reference(step.params, *step.batch)
+            for path, difference in relative_differences(step.grads, wanted).items():
+                self.differences.setdefault(path, []).append(difference)
+
+
+def relative_differences(grads: Any, reference: Any) -> dict[str, float]:
+    """Return each leaf's largest difference, relative to its largest entry in the reference.
+
+    Where that is zero, the difference itself.
+
+    Examples
+    --------
+    >>> relative_differences({"w": np.array([1.0, 4.0])}, {"w": np.array([2.0, 4.0])})
+    {'w': 0.25}
+    """
+    wanted, structure = flatten(reference)
+    found = leaves_like(reference, grads)
+    return {
+        path: _largest(a - b) / (_largest(b) or 1.0)
+        for path, a, b in zip(structure.paths, found, wanted, strict=True)
+    }
+
+
+def _largest(array: Any) -> float:
+    return float(np.max(np.abs(array), initial=0.0))
+
+
+def _distance(params: Any, reference: Any) -> float:
+    """Return the distance of two sets of parameters, relative to the norm of the second."""
+    b, _ = flatten(reference)
+    a = leaves_like(reference, params)
+    apart = np.sqrt(sum(float(np.sum((x - y) ** 2)) for x, y in zip(a, b, strict=True)))
+    norm = np.sqrt(sum(float(np.sum(y**2)) for y in b))
+    return float(apart / (norm or 1.0))
+
+
+def _together(losses: list[float], reference: list[float]) -> bool:
+    """Tell whether two loss curves look like one on a plot that shows the whole of them."""
+    n = min(len(losses), len(reference))
+    a, b = np.array(losses[:n]), np.array(reference[:n])
+    return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))
