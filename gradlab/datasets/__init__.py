@@ -1,0 +1,105 @@
+"""Data to train on: handwritten digits that ship with gradlab, MNIST, and your own arrays.
+
+Each source hands over what its file holds (`Raw`), and `prepare` turns that into floats, in the
+same way for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab.datasets import digits, mnist, user
+from gradlab.datasets.dataset import Dataset as Dataset
+from gradlab.datasets.dataset import Raw, prepare
+from gradlab.datasets.dataset import Split as Split
+from gradlab.errors import DataError, unknown
+
+NAMES = ("digits", "mnist")
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    flatten: bool = True,
+    one_hot: bool = False,
+    scale: bool = True,
+    dtype: DTypeLike = np.float64,
+    subset: int | None = None,
+) -> Dataset:
+    """Load a data set by its name, or from an ``.npz`` file of your own.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        ``"digits"``
+            1,797 pictures of 8x8 pixels, offline: 1,437 to train on, 360 to test on.
+        ``"mnist"``
+            70,000 pictures of 28x28 pixels: 60,000 and 10,000. Read from `data_dir`, else from
+            the folder that the environment variable ``GRADLAB_DATA`` names, else downloaded once
+            (11 MB) and cached; see `gradlab.datasets.mnist`.
+        the path of an ``.npz`` file
+            with arrays ``x`` (n, ...) and ``y`` (n,), and ``x_test``, ``y_test`` if you have
+            them; without, a fifth of the samples is held out. See `gradlab.datasets.user`.
+    data_dir : str or path, optional
+        A folder with the four MNIST archives, or with a folder ``mnist`` of them. The other
+        data sets do not look at it.
+    flatten : bool
+        Make each sample a row, ``(n, d)``; otherwise it keeps its shape, ``(n, 8, 8)``.
+    one_hot : bool
+        Give the labels as rows ``(n, k)`` of zeros and a one, rather than as int64 ``(n,)``.
+    scale : bool
+        Bring pixels to [0, 1]: digits are divided by 16, MNIST by 255, your own uint8 and uint16
+        arrays by 255 and 65535. Your floats, and integers of any other dtype (counts, say), are
+        left as they are, and everything is with ``scale=False``.
+    dtype : dtype
+        The samples' (and one-hot labels') floating dtype. It is float64 unless you ask for
+        float32, because differences of a loss cancel: in float32 a numerical gradient keeps three
+        digits or so.
+    subset : int, optional
+        Keep the first `subset` training samples, for a quick try. The test samples all stay, so
+        that an accuracy remains comparable.
+
+    Raises
+    ------
+    DataError
+        If there is no data set of that name, or a file is missing or malformed.
+    DownloadError
+        If MNIST has to be downloaded and no mirror serves it.
+    OptionError
+        If `dtype` is not floating, or `subset` out of range.
+
+    Examples
+    --------
+    >>> data = load("digits", subset=100)
+    >>> data
+    Dataset('digits', train=(100, 64), test=(360, 64), classes=10)
+    >>> x, y = data.train
+    >>> x.dtype, float(x.min()), float(x.max()), y[:5]
+    (dtype('float64'), 0.0, 1.0, array([0, 1, 2, 3, 4]))
+    """
+    raw = _read(name_or_path, data_dir)
+    return prepare(raw, flatten=flatten, one_hot=one_hot, scale=scale, dtype=dtype, subset=subset)
+
+
+def _read(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> Raw:
+    if name_or_path == "digits":
+        return digits.read()
+    if name_or_path == "mnist":
+        return mnist.read(data_dir)
+    if _looks_like_a_path(name_or_path):
+        return user.read(Path(name_or_path))
+    raise DataError(
+        f"{unknown('dataset', name_or_path, NAMES)} "
+        f"(known are {', '.join(NAMES)} and the path of an .npz file)"
+    )
+
+
+def _looks_like_a_path(name: str | os.PathLike[str]) -> bool:
+    if isinstance(name, str):
+        return Path(name).suffix.lower() == ".npz" or Path(name).is_file()
+    return isinstance(name, os.PathLike)

@@ -1,0 +1,33 @@
+"""Make ``digits.npz`` from scikit-learn's copy: ``python -m gradlab.datasets.build_digits``.
+
+Nothing imports this at run time; it is kept so that the file can be checked and made again.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+
+def build() -> bytes:
+    """Return the bytes of ``digits.npz``, the same each time."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    source = load_digits()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in (("x", source.images), ("y", source.target)):
+            npy = io.BytesIO()
+            np.save(npy, array.astype(np.uint8), allow_pickle=False)
+            # A ZipInfo of its own has a fixed date, which np.savez has not.
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, npy.getvalue())
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("digits.npz").write_bytes(build())

@@ -1,0 +1,106 @@
+"""The IDX format, in which MNIST is published (LeCun, Cortes, Burges: the MNIST database).
+
+A file is a header and an array in row-major order, all of it big-endian::
+
+    0  0  dtype code  number of dimensions | dimension, 4 bytes each | numbers
+
+The reader is strict: a file holds exactly what its header promises, or is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import DataError
+
+DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+LARGEST = 2**30
+"""The most bytes that a header may promise: twenty times MNIST, and far below a machine's memory,
+which a damaged header must not be able to fill."""
+
+
+def read(path: Path) -> NDArray[Any]:
+    r"""Read one array from an IDX file, compressed with gzip if its name ends in ``.gz``.
+
+    Returns
+    -------
+    ndarray
+        Of the file's shape and dtype, in the machine's byte order.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is not exactly one array in the IDX format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "labels-idx1-ubyte")
+    >>> _ = path.write_bytes(b"\0\0\x08\x01" + b"\0\0\0\x03" + bytes([5, 0, 4]))
+    >>> read(path)
+    array([5, 0, 4], dtype=uint8)
+    """
+    try:
+        with _open(path) as file:
+            return _array(file)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except gzip.BadGzipFile as error:
+        raise DataError(f"{path}: not a sound gzip file ({error})") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path}: the gzip file is truncated or damaged ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _array(file: IO[bytes]) -> NDArray[Any]:
+    dtype, shape = _header(file)
+    promised = math.prod(shape) * dtype.itemsize
+    # One byte more than promised shows that some are left over, and reads no more of them; at the
+    # end of a gzip file it also has the checksum verified.
+    numbers = file.read(promised + 1)
+    if len(numbers) != promised:
+        found = f"only {len(numbers)}" if len(numbers) < promised else "more"
+        raise DataError(
+            f"the header promises {promised} bytes for shape {shape}; there are {found}"
+        )
+    return np.frombuffer(numbers, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    magic = file.read(4)
+    if len(magic) < 4:
+        raise DataError(f"an IDX file starts with 4 bytes; there are only {len(magic)}")
+    if magic[:2] != b"\0\0" or magic[2] not in DTYPES or magic[3] == 0:
+        raise DataError(
+            f"not an IDX file: it starts with {magic.hex(' ')}, not with 00 00, "
+            f"a dtype code ({', '.join(f'{code:02x}' for code in DTYPES)}) and the dimensions"
+        )
+    dtype, dimensions = np.dtype(DTYPES[magic[2]]), magic[3]
+    sizes = file.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise DataError(f"the header ends within the sizes of its {dimensions} dimensions")
+    shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    # An array without entries may still be too large for NumPy in its other dimensions.
+    if dimensions > 32 or math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
+        raise DataError(
+            f"the header promises shape {shape} of {dtype.name}, more than the {LARGEST} bytes "
+            f"that are read; it is damaged, or no data set for this library"
+        )
+    return dtype, shape

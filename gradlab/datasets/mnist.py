@@ -1,0 +1,168 @@
+"""MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes, Burges).
+
+It is published as four IDX archives. They are looked for in the folder that you give, else in the
+one that the environment variable ``GRADLAB_DATA`` names: there or in its sub-folder ``mnist``,
+compressed or not. What such a folder lacks is an error and never downloaded behind your back.
+Your own files are read as they are, whatever their checksum.
+
+Without a folder they are downloaded from one of two mirrors, 11 MB in all, and cached where your
+system keeps caches, or where ``GRADLAB_CACHE`` says. A file is used only if its SHA-256 is that of
+the canonical archive, and has its name in the cache only then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from gradlab.datasets import idx
+from gradlab.datasets.dataset import Raw, Split
+from gradlab.errors import DataError, DownloadError
+
+ARCHIVES = {
+    "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+"""The names of the four files, and the SHA-256 of each one's canonical ``.gz`` archive."""
+
+MIRRORS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+
+
+def read(data_dir: str | os.PathLike[str] | None = None) -> Raw:
+    """Read MNIST from a folder, or download it.
+
+    Returns
+    -------
+    Raw
+        The pictures, uint8 ``(n, 28, 28)`` from 0 to 255, and the labels, uint8 ``(n,)``.
+
+    Raises
+    ------
+    DataError
+        If the folder lacks an archive, or one is malformed.
+    DownloadError
+        If there is no folder, and no mirror serves an archive.
+    """
+    if data_dir is not None:
+        paths = find(Path(data_dir))
+    elif folder := os.environ.get("GRADLAB_DATA"):
+        paths = find(Path(folder), "GRADLAB_DATA names this folder; unset it to download MNIST")
+    else:
+        paths = download(cache_folder())
+    train_images, train_labels, test_images, test_labels = paths
+    train, test = _split(train_images, train_labels), _split(test_images, test_labels)
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise DataError(
+            f"{test_images}: pictures of {test.x.shape[1:]}, but {train.x.shape[1:]} to train on"
+        )
+    return Raw("mnist", train, test, classes=10, maximum=255)
+
+
+def find(folder: Path, hint: str = "") -> list[Path]:
+    """Find the four archives, in the order of `ARCHIVES`, in a folder or its ``mnist``.
+
+    Raises
+    ------
+    DataError
+        If some are not there; the message names the folder, the files, and adds the hint.
+    """
+    found = [_first_file(folder, name) for name in ARCHIVES]
+    paths = [path for path in found if path]
+    if len(paths) == len(ARCHIVES):
+        return paths
+    missing = [name for name, path in zip(ARCHIVES, found, strict=True) if not path]
+    what = "no such folder" if not folder.is_dir() else f"MNIST lacks {', '.join(missing)}"
+    raise DataError(f"{folder}: {what}" + (f" ({hint})" if hint else ""))
+
+
+def _first_file(folder: Path, name: str) -> Path | None:
+    files = (f"{name}.gz", name)
+    places = (place / file for place in (folder, folder / "mnist") for file in files)
+    return next((place for place in places if place.is_file()), None)
+
+
+def cache_folder() -> Path:
+    """Return where downloads are kept: ``GRADLAB_CACHE``, or a folder of the system's choice."""
+    import pooch
+
+    return Path(os.environ.get("GRADLAB_CACHE") or pooch.os_cache("gradlab"))
+
+
+def download(
+    cache: Path, mirrors: Sequence[str] = MIRRORS, archives: Mapping[str, str] = ARCHIVES
+) -> list[Path]:
+    """Bring the archives, in their order, into the cache and verify them.
+
+    Parameters
+    ----------
+    cache : Path
+        The folder that keeps them; what is there and sound is not downloaded again.
+    mirrors : sequence of str
+        Addresses of folders, with a slash at their end, tried in turn for each archive.
+    archives : mapping of str to str
+        The SHA-256 of each file's archive, by the file's name.
+
+    Raises
+    ------
+    DownloadError
+        If no mirror serves an archive of that checksum, or the cache cannot be written.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f"{cache}: cannot keep downloads there ({error.strerror}); "
+            f"name another folder with GRADLAB_CACHE"
+        ) from error
+    return [_retrieve(f"{name}.gz", sha256, cache, mirrors) for name, sha256 in archives.items()]
+
+
+def _retrieve(archive: str, sha256: str, cache: Path, mirrors: Sequence[str]) -> Path:
+    import pooch
+
+    failures = []
+    for mirror in mirrors:
+        try:
+            with _quiet(pooch.get_logger()):
+                return Path(pooch.retrieve(mirror + archive, f"sha256:{sha256}", archive, cache))
+        except OSError as error:  # of the network (those of requests are) or of the disk
+            failures.append(f"{mirror} ({' '.join(str(error).split())})")
+        except ValueError:  # pooch's word for another checksum
+            failures.append(f"{mirror} (it serves a file of another SHA-256)")
+    raise DownloadError(
+        f"cannot download {archive} from {' or '.join(failures)}; if you have the four archives of "
+        f"MNIST, name their folder with --data-dir, data_dir=... or GRADLAB_DATA"
+    )
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _split(images: Path, labels: Path) -> Split:
+    x, y = idx.read(images), idx.read(labels)
+    if x.ndim != 3 or x.dtype != np.uint8 or x.size == 0:
+        raise DataError(f"{images}: {x.dtype} of shape {x.shape}; expected uint8 (n, 28, 28)")
+    if y.ndim != 1 or y.dtype != np.uint8:
+        raise DataError(f"{labels}: {y.dtype} of shape {y.shape}; expected uint8 (n,)")
+    if len(x) != len(y):
+        raise DataError(f"{labels}: {len(y)} labels, but {len(x)} pictures in {images.name}")
+    if y.max() > 9:
+        raise DataError(f"{labels}: label {int(y.argmax())} is {y.max()}; digits go from 0 to 9")
+    return Split(x, y)
