@@ -1,10 +1,13 @@
 """gradlab: a laboratory for gradients.
 
 A loss is written once, as a pure function of its parameters; interchangeable backends
-differentiate it, one trainer fits it.
+differentiate it, one trainer fits it, and a comparison says how they did.
 """
 
+from gradlab import datasets as datasets
 from gradlab import network as network
+from gradlab import weights as weights
+from gradlab.comparison import compare as compare
 from gradlab.errors import GradlabError as GradlabError
 from gradlab.gradients import BACKENDS as BACKENDS
 from gradlab.gradients import Autograd as Autograd
@@ -14,6 +17,7 @@ from gradlab.gradients import ForwardDifference as ForwardDifference
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad
 from gradlab.gradients import value_and_grad as value_and_grad
+from gradlab.training import descend as descend
 from gradlab.training import fit as fit
 
 __version__ = "0.1.0"

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,7 +26,16 @@ import numpy as np
 from gradlab.errors import DataError, DivergenceError, NonFiniteError, OptionError
 from gradlab.gradients import Backend, Loss, find_backend
 from gradlab.gradients.protocol import real_scalar
-from gradlab.params import Array, entry, first, flatten, floating, leaves_like, named_leaves
+from gradlab.params import (
+    Array,
+    entry,
+    first,
+    flatten,
+    floating,
+    leaves_like,
+    map_leaves,
+    named_leaves,
+)
 from gradlab.seeding import generator
 
 Data: TypeAlias = Sequence[Any]
@@ -202,11 +212,10 @@ def fit(
     >>> {name: round(float(value), 3) for name, value in result.params.items()}
     {'slope': 3.0, 'offset': 1.0}
     """
-    learning_rate, momentum = float(learning_rate), float(momentum)
-    if not (np.isfinite(learning_rate) and learning_rate > 0):
-        raise OptionError(f"{learning_rate=}: give a positive number")
-    if not 0 <= momentum < 1:
+    learning_rate = _rate(learning_rate)
+    if not (isinstance(momentum, Real) and 0 <= momentum < 1):
         raise OptionError(f"{momentum=}: give a number from 0 to below 1")
+    momentum = float(momentum)
     data = check_data(data)
     validation = None if validation is None else check_data(validation, "validation data")
     n = len(data[0])
@@ -271,6 +280,57 @@ def fit(
     return Fit(params, history, interrupted)
 
 
+def descend(
+    function: Loss,
+    start: Any,
+    *args: Any,
+    backend: str | Backend = "autograd",
+    learning_rate: float = 0.1,
+    iterations: int = 100,
+) -> list[Any]:
+    """Follow the gradient of a function downhill, and return the way that was taken.
+
+    Plain gradient descent, without minibatches: `fit` is for training on data.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(params, *args) -> scalar``.
+    start : Any
+        The parameters to start from.
+    backend, learning_rate
+        See `fit`.
+    iterations : int
+        How many steps to take.
+
+    Returns
+    -------
+    list
+        The start, and the parameters after each step: ``iterations + 1`` of them.
+
+    Raises
+    ------
+    NonFiniteError
+        If the function or its gradient turns NaN or infinite on the way.
+    OptionError, ParameterError, BackendError
+        If an option is out of range, or the parameters or backend cannot be used.
+
+    Examples
+    --------
+    >>> path = descend(lambda x: x**2, 1.0, learning_rate=0.25, iterations=3)
+    >>> [float(x) for x in path]
+    [1.0, 0.5, 0.25, 0.125]
+    """
+    learning_rate = _rate(learning_rate)
+    _require_counts(iterations=iterations)
+    evaluate = find_backend(backend).value_and_grad(function)
+    path = [map_leaves(lambda leaf: np.array(floating(leaf)), start)]
+    for _ in range(iterations):
+        _, grads = evaluate(path[-1], *args)
+        path.append(map_leaves(lambda p, g: np.asarray(p - learning_rate * g), path[-1], grads))
+    return path
+
+
 def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
     """Return data as arrays of one length, or say which of them cannot be trained on.
 
@@ -320,6 +380,18 @@ def _loss_on(data: Data | None, loss: Loss, params: Any) -> float | None:
     return None if data is None else float(real_scalar(loss(params, *data), "the validation data"))
 
 
+def _rate(learning_rate: float) -> float:
+    if not (isinstance(learning_rate, Real) and np.isfinite(learning_rate) and learning_rate > 0):
+        raise OptionError(f"{learning_rate=}: give a positive number")
+    return float(learning_rate)  # NumPy's own scalars would widen float32 parameters
+
+
+def _require_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, Integral) or count < 1):
+            raise OptionError(f"{name}={count!r}: give an integer from 1")
+
+
 def _schedule(
     n: int, batch_size: int | None, epochs: int | None, iterations: int | None
 ) -> list[list[int]]:
@@ -331,9 +403,7 @@ def _schedule(
     ([[2, 2, 1], [2, 2, 1]], [[2, 2, 2], [2]])
     """
     batch_size = min(100, n) if batch_size is None else batch_size
-    for name, count in (("batch_size", batch_size), ("epochs", epochs), ("iterations", iterations)):
-        if count is not None and (not isinstance(count, (int, np.integer)) or count < 1):
-            raise OptionError(f"{name}={count!r}: give an integer from 1")
+    _require_counts(batch_size=batch_size, epochs=epochs, iterations=iterations)
     if batch_size > n:
         raise OptionError(f"{batch_size=}: there are only {n} samples")
     if iterations is None:

@@ -1,0 +1,529 @@
+"""The ``gradlab`` command: each verb calls the library, shows a table and writes a folder.
+
+Exit codes: 0 fine, 1 the run failed, 2 wrong usage. Whatever a user can do wrong ends in one line
+on the standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gradlab import __version__, datasets, environment, network, params, story, weights
+from gradlab.comparison import Comparison, Run
+from gradlab.comparison import compare as compare_backends
+from gradlab.errors import BackendError, GradlabError, OptionError
+from gradlab.gradients import BACKENDS, find_backend
+from gradlab.training import Fit, fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="A laboratory for gradients: one loss, many ways to differentiate it, one trainer.",
+    epilog="Start with `gradlab compare`: it takes no arguments and less than a minute.",
+)
+out = Console(highlight=False)
+
+
+# Options that several verbs take
+
+Dataset = Annotated[
+    str, typer.Option(help="digits, mnist, or the path of an .npz file with arrays x and y.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the MNIST archives [default: $GRADLAB_DATA, else downloaded]."),
+]
+Subset = Annotated[int | None, typer.Option(help="Train on the first so many samples only.")]
+Layers = Annotated[str, typer.Option(help="Widths of the hidden layers, such as 50,100.")]
+Activation = Annotated[
+    str, typer.Option(help=f"Of the hidden layers: {', '.join(network.ACTIVATIONS)}.")
+]
+LearningRate = Annotated[float, typer.Option(help="Step of the descent.")]
+Momentum = Annotated[float, typer.Option(help="From 0 (none) to below 1.")]
+BatchSize = Annotated[int, typer.Option(help="Samples a step.")]
+Seed = Annotated[int, typer.Option(help="Decides the start and the minibatches.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Folder for the results [default: gradlab-runs/TIME].")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file, too.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+    if show_version:
+        out.print(f"gradlab {__version__}")
+    elif context.invoked_subcommand is None:
+        out.print(context.get_help())
+
+
+# The verbs
+
+
+@app.command(epilog="Example: `gradlab compare --backend forward --backend autograd --layers 20`")
+def compare(
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"One of {', '.join(BACKENDS)}; give it twice or more "
+            "[default: central and autograd]."
+        ),
+    ] = None,
+    dataset: Dataset = "digits",
+    data_dir: DataDir = None,
+    subset: Subset = None,
+    layers: Layers = "20",
+    activation: Activation = "sigmoid",
+    iterations: Annotated[int, typer.Option(help="Steps that each backend trains for.")] = 50,
+    learning_rate: LearningRate = 0.5,
+    momentum: Momentum = 0.9,
+    batch_size: BatchSize = 50,
+    seed: Seed = 0,
+    output: Output = None,
+    json_file: Json = None,
+) -> None:
+    """Train one network with each of several gradients, side by side.
+
+    All start from the same parameters and see the same minibatches. Shows what each reached, what
+    a gradient cost, and how far the gradients and the trainings lay apart; writes the figures and
+    a summary.json.
+    """
+    backends = [find_backend(name) for name in backend or ["central", "autograd"]]
+    data = datasets.load(dataset, data_dir=data_dir, subset=subset)
+    start, options = _network(data, layers, activation, seed)
+    folder = _Folder(output, json_file)
+    comparison = compare_backends(
+        partial(network.loss, **options),
+        start,
+        data.train,
+        backends=backends,
+        test=data.test,
+        accuracy=partial(network.accuracy, **options),
+        learning_rate=learning_rate,
+        momentum=momentum,
+        batch_size=batch_size,
+        iterations=iterations,
+        seed=seed,
+    )
+    if not comparison.runs:
+        _fail("interrupted before the first step; nothing was written", code=130)
+    out.print(_comparison_table(comparison, data.name, _sizes(start)))
+    out.print(_headline(comparison))
+
+    from gradlab import plotting
+
+    runs = comparison.runs
+    folder.write(
+        {
+            "command": "compare",
+            "environment": environment.describe(),
+            "options": {
+                "dataset": data.name,
+                "sizes": _sizes(start),
+                "activation": activation,
+                "iterations": iterations,
+                "learning_rate": learning_rate,
+                "momentum": momentum,
+                "batch_size": batch_size,
+                "seed": seed,
+            },
+            **comparison.summary(),
+        },
+        {
+            "losses": plotting.loss_curves({run.backend: run.fit.history.losses for run in runs}),
+            "gradient_differences": plotting.gradient_differences(
+                {run.backend: run.differences for run in runs if run.differences},
+                comparison.reference,
+            ),
+            "cost": plotting.gradient_cost(
+                {run.backend: run.seconds_per_gradient for run in runs},
+                {run.backend: run.evaluations_per_gradient for run in runs},
+            ),
+        },
+    )
+    if comparison.interrupted:
+        _fail("interrupted: the table and the figures show what was reached", code=130)
+
+
+@app.command(epilog="Example: `gradlab train --dataset mnist --layers 50,100`")
+def train(
+    dataset: Dataset = "digits",
+    data_dir: DataDir = None,
+    subset: Subset = None,
+    layers: Layers = "50",
+    activation: Activation = "sigmoid",
+    backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "autograd",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
+    learning_rate: LearningRate = 0.1,
+    momentum: Momentum = 0.9,
+    batch_size: BatchSize = 100,
+    seed: Seed = 0,
+    output: Output = None,
+    json_file: Json = None,
+) -> None:
+    """Train a network, and save its weights, history and curves.
+
+    Ctrl-C ends the training early and saves what was reached.
+    """
+    chosen = find_backend(backend)
+    data = datasets.load(dataset, data_dir=data_dir, subset=subset)
+    start, options = _network(data, layers, activation, seed)
+    folder = _Folder(output, json_file)
+    result = fit(
+        partial(network.loss, **options),
+        start,
+        data.train,
+        backend=chosen,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        batch_size=batch_size,
+        epochs=epochs,
+        seed=seed,
+        validation=data.test,
+        accuracy=partial(network.accuracy, **options),
+    )
+    accuracy = network.accuracy(result.params, *data.test, **options)
+    out.print(_epochs_table(result, data.name, _sizes(start)))
+    out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
+
+    from gradlab import plotting
+
+    weights.save(folder.path / "weights.npz", result.params, metadata={"activation": activation})
+    folder.write(
+        {
+            "command": "train",
+            "environment": environment.describe(),
+            "options": {
+                "dataset": data.name,
+                "sizes": _sizes(start),
+                "activation": activation,
+                "backend": backend,
+                "epochs": epochs,
+                "learning_rate": learning_rate,
+                "momentum": momentum,
+                "batch_size": batch_size,
+                "seed": seed,
+            },
+            "interrupted": result.interrupted,
+            "accuracy": accuracy,
+            "seconds": result.history.seconds,
+            "epochs": [vars(epoch) for epoch in result.history.epochs],
+            "losses": result.history.losses,
+        },
+        {"curves": plotting.training_curves(result.history)},
+        name="history.json",
+        also="weights.npz",
+    )
+    if result.interrupted:
+        _fail("interrupted: the weights are those that were reached", code=130)
+
+
+@app.command(epilog="Example: `gradlab evaluate weights.npz --dataset mnist`")
+def evaluate(
+    weights_file: Annotated[
+        Path,
+        typer.Argument(metavar="WEIGHTS", help="A .npz, .safetensors or (old) .pkl file."),
+    ],
+    dataset: Dataset = "digits",
+    data_dir: DataDir = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(help="Of the hidden layers [default: what the file says, else sigmoid]."),
+    ] = None,
+    output: Output = None,
+    json_file: Json = None,
+) -> None:
+    """Classify the test data with saved weights.
+
+    Shows the accuracy and the confusion matrix, and draws the digits that were taken for another.
+    """
+    trained = weights.load(weights_file)
+    activation = activation or weights.load_metadata(weights_file).get("activation", "sigmoid")
+    data = datasets.load(dataset, data_dir=data_dir)
+    x, labels = data.test
+    probabilities = np.asarray(network.probabilities(trained, x, activation=activation))
+    if probabilities.shape[1] != data.classes:
+        raise OptionError(
+            f"{weights_file} tells {probabilities.shape[1]} classes apart, "
+            f"but {data.name} has {data.classes}"
+        )
+    folder = _Folder(output, json_file)
+    predicted = np.argmax(probabilities, axis=1)
+    right = predicted == labels
+    counts = np.zeros((data.classes, data.classes), int)
+    np.add.at(counts, (labels, predicted), 1)
+    accuracy = network.accuracy(trained, x, labels, activation=activation)
+    out.print(_confusion_table(counts))
+    out.print(
+        f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
+        f"{data.name} are classified right."
+    )
+
+    from gradlab import plotting
+
+    # The most confident mistakes say the most about the network.
+    confidence = probabilities.max(axis=1)
+    worst = np.flatnonzero(~right)
+    worst = worst[np.argsort(-confidence[worst], kind="stable")][:24]
+    figures = {"confusion": plotting.confusion_matrix(counts)}
+    if data.image_shape:
+        figures["misclassified"] = plotting.misclassified(
+            x[worst].reshape(-1, *data.image_shape),
+            labels[worst],
+            predicted[worst],
+            confidence[worst],
+        )
+    folder.write(
+        {
+            "command": "evaluate",
+            "environment": environment.describe(),
+            "options": {
+                "weights": str(weights_file),
+                "dataset": data.name,
+                "activation": activation,
+            },
+            "accuracy": accuracy,
+            "right": int(right.sum()),
+            "samples": len(labels),
+            "confusion": counts.tolist(),
+        },
+        figures,
+    )
+
+
+@app.command(epilog="Example: `gradlab demo --output story`")
+def demo(output: Output = None, json_file: Json = None) -> None:
+    """Tell the story that gradlab grew out of, in numbers and pictures.
+
+    Losses, the derivative of x² by hand and numerically, gradients of a bowl, and the descent into
+    it.
+    """
+    folder = _Folder(output, json_file)
+    told = story.tell()
+    table = Table("loss", "right prediction", "wrong prediction", title="A loss says how wrong")
+    for name, values in told.losses.items():
+        table.add_row(name.replace("_", " "), *(f"{value:.17g}" for value in values))
+    out.print(table)
+    error = np.max(np.abs(told.numerical - told.by_hand))
+    out.print(
+        f"\nThe derivative of x² is 2x; the central difference is off by at most {error:.1e}."
+    )
+    table = Table("at", "numerical", "by hand", title="\nThe gradient of x₀² + x₁²")
+    for point, gradient in told.gradients.items():
+        by_hand = f"({2 * point[0]:g}, {2 * point[1]:g})"
+        table.add_row(f"({point[0]:g}, {point[1]:g})", str(gradient), by_hand)
+    out.print(table)
+    start, end = told.path[0], told.path[-1]
+    out.print(
+        f"\nGradient descent from ({start[0]:g}, {start[1]:g}), rate 0.1: after "
+        f"{len(told.path) - 1} steps at ({end[0]:.1e}, {end[1]:.1e}), the minimum."
+    )
+
+    from gradlab import plotting
+
+    guesses = {
+        f"{name}: cross entropy {told.losses['cross_entropy'][i]:.3f}": prediction
+        for i, (name, prediction) in enumerate({"right": story.RIGHT, "wrong": story.WRONG}.items())
+    }
+    x0, x1 = np.meshgrid(*2 * [np.arange(-5.0, 5.0, 0.25)])
+    folder.write(
+        {"command": "demo", "environment": environment.describe(), **told.summary()},
+        {
+            "predictions": plotting.predictions(story.LABEL, guesses),
+            "derivative": plotting.derivative(
+                told.x, story.square(told.x), told.by_hand, told.numerical
+            ),
+            "surface": plotting.surface(x0, x1, story.bowl(np.stack([x0, x1]))),
+            "descent": plotting.descent(told.path, story.bowl),
+        },
+    )
+
+
+# From options to the library
+
+
+def _network(
+    data: datasets.Dataset, layers: str, activation: str, seed: int
+) -> tuple[dict[str, params.Array], dict[str, Any]]:
+    """Return the initial parameters for a data set, and the network's options."""
+    try:
+        hidden = [int(width) for width in layers.split(",")] if layers.strip() else []
+    except ValueError:
+        raise OptionError(f"--layers {layers!r}: give widths such as 50,100") from None
+    d = data.train.x.shape[1]
+    start = network.init([d, *hidden, data.classes], seed, activation=activation)
+    return start, {"activation": activation}
+
+
+def _sizes(start: dict[str, params.Array]) -> list[int]:
+    pairs = network.layers(start)
+    return [pairs[0][0].shape[0], *(W.shape[1] for W, _ in pairs)]
+
+
+# From results to tables
+
+
+def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) -> Table:
+    table = Table(
+        title=f"{dataset}, {'-'.join(map(str, sizes))}, {comparison.parameters:,} parameters",
+        title_justify="left",
+    )
+    table.add_column("")
+    for run in comparison.runs:
+        table.add_column(run.backend, justify="right")
+
+    def row(name: str, show: Callable[[Run], str]) -> None:
+        table.add_row(name, *(show(run) for run in comparison.runs))
+
+    def against_reference(show: Callable[[Run], str]) -> Callable[[Run], str]:
+        return lambda run: "reference" if run.backend == comparison.reference else show(run)
+
+    row("test loss", lambda run: f"{run.loss:.6f}")
+    row("test accuracy", lambda run: f"{run.accuracy:.2%}")
+    table.add_section()
+    row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
+    row("times faster", lambda run: f"{comparison.speedup(run):,.1f}")
+    row("evaluations a gradient", lambda run: f"{run.evaluations_per_gradient:,.0f}")
+    table.add_section()
+    row(
+        "largest gradient difference",
+        against_reference(lambda run: f"{run.largest_difference:.1e}"),
+    )
+    row("largest parameter distance", against_reference(lambda run: f"{run.largest_distance:.1e}"))
+    row(
+        "trainings stayed together",
+        against_reference(lambda run: "yes" if run.together else "[red]no[/]"),
+    )
+    return table
+
+
+def _headline(comparison: Comparison) -> str:
+    slowest = max(comparison.runs, key=lambda run: run.seconds_per_gradient)
+    fastest = min(comparison.runs, key=lambda run: run.seconds_per_gradient)
+    apart = [run.backend for run in comparison.runs if not run.together]
+    if apart:
+        return f"{', '.join(apart)} went another way than {comparison.reference}."
+    worst = max(run.largest_difference for run in comparison.runs)
+    return (
+        f"The gradients agree to {worst:.0e} of a layer's largest entry, and [bold]"
+        f"{fastest.backend} is {comparison.speedup(fastest):,.0f} times faster than "
+        f"{slowest.backend}[/]."
+    )
+
+
+def _epochs_table(result: Fit, dataset: str, sizes: list[int]) -> Table:
+    table = Table(title=f"{dataset}, {'-'.join(map(str, sizes))}", title_justify="left")
+    for name in ("epoch", "loss", "test loss", "test accuracy", "seconds"):
+        table.add_column(name, justify="right")
+    for epoch in result.history.epochs:
+        table.add_row(
+            str(epoch.epoch),
+            f"{epoch.loss:.4f}",
+            f"{epoch.validation_loss:.4f}",
+            f"{epoch.accuracy:.2%}",
+            f"{epoch.seconds:.2f}",
+        )
+    return table
+
+
+def _confusion_table(counts: params.Array) -> Table:
+    classes = [str(k) for k in range(len(counts))]
+    table = Table(title="Rows: what it is. Columns: what it was taken for.", title_justify="left")
+    table.add_column("", style="bold")
+    for name in classes:
+        table.add_column(name, justify="right")
+    for k, row in enumerate(counts):
+        cells = [f"[bold]{n}[/]" if k == j else str(n or "·") for j, n in enumerate(row)]
+        table.add_row(classes[k], *cells)
+    return table
+
+
+# Where results go
+
+
+class _Folder:
+    """The folder of a run's results: made before the work, so that it does not fail after it."""
+
+    def __init__(self, output: Path | None, json_file: Path | None) -> None:
+        self.json_file = json_file
+        self.path = output or _fresh(Path("gradlab-runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise OptionError(f"--output {self.path}: the folder is not empty; name a new one")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"--output {self.path}: {error.strerror}") from None
+        if json_file and not json_file.parent.is_dir():
+            raise OptionError(f"--json {json_file}: there is no folder {json_file.parent}")
+
+    def write(
+        self,
+        summary: dict[str, Any],
+        figures: dict[str, Figure],
+        *,
+        name: str = "summary.json",
+        also: str | None = None,
+    ) -> None:
+        """Write the numbers and the figures, and say where."""
+        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        written = [also] if also else []
+        for path in filter(None, [self.path / name, self.json_file]):
+            path.write_text(text, encoding="utf-8")
+        for figure_name, figure in figures.items():
+            figure.savefig(self.path / f"{figure_name}.png")
+        written += [name, *(f"{figure}.png" for figure in figures)]
+        out.print(f"Written to {self.path}: {', '.join(written)}", soft_wrap=True)
+
+
+def _fresh(path: Path) -> Path:
+    """Return a path that does not exist yet, for two runs in one second."""
+    candidates = (path.with_name(f"{path.name}-{i}") for i in range(2, sys.maxsize))
+    return path if not path.exists() else next(p for p in candidates if not p.exists())
+
+
+# Errors
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True, highlight=False, markup=False).print(f"gradlab: {message}", soft_wrap=True)
+    raise SystemExit(code)
+
+
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
+
+
+def main() -> NoReturn:
+    """Run the command; every foreseeable error is one line."""
+    try:
+        code = app(standalone_mode=False)
+    except _USAGE_ERROR as error:
+        _fail(f"{error.format_message()} (see gradlab --help)", code=2)
+    except (OptionError, BackendError) as error:
+        _fail(str(error), code=2)
+    except GradlabError as error:
+        _fail(str(error), code=1)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", code=130)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
+    raise SystemExit(code if isinstance(code, int) else 0)

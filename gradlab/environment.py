@@ -1,0 +1,31 @@
+"""Where figures were measured: what to write beside them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("gradlab", "numpy", "autograd", "scipy", "jax", "torch")
+
+
+def describe() -> dict[str, str | int]:
+    """Return the versions of Python and of what computes, the system and its number of cores.
+
+    Examples
+    --------
+    >>> sorted(describe())[:4]
+    ['autograd', 'cores', 'gradlab', 'machine']
+    """
+    described: dict[str, str | int] = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count() or 1,
+    }
+    for package in PACKAGES:
+        try:
+            described[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return described

@@ -1,0 +1,320 @@
+"""Figures: one function a figure, each returning a matplotlib `Figure` that the caller saves.
+
+All share one style. The colours are Okabe & Ito's, which colour-blind readers can tell apart, and
+curves that may lie on top of each other differ in width and dashes as well. No global state of
+matplotlib is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from gradlab.params import Array
+from gradlab.training import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": f"cycler('color', {list(COLOURS)})",
+    "grid.color": "#e5e5e5",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "image.cmap": "gray_r",
+}
+
+P = ParamSpec("P")
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+# Training
+
+
+@_styled
+def loss_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw the loss of each step, one curve a name, made to be seen where they coincide.
+
+    Parameters
+    ----------
+    losses : mapping of str to sequence of float
+        The loss of each step's minibatch; the first is drawn broad, the others thin upon it.
+
+    Examples
+    --------
+    >>> figure = loss_curves({"central": [2.3, 1.9, 1.6], "autograd": [2.3, 1.9, 1.6]})
+    >>> figure.axes[0].get_ylabel()
+    'loss of the minibatch'
+    """
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
+    for i, (name, values) in enumerate(losses.items()):
+        width, dashes, alpha = (6, "-", 0.35) if i == 0 else (1.6, ("-", "--", ":")[i % 3], 1)
+        axes.plot(values, dashes, linewidth=width, alpha=alpha, label=name, color=_colour(i))
+    axes.set(
+        title="The same network, the same minibatches",
+        xlabel="iteration",
+        ylabel="loss of the minibatch",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+@_styled
+def training_curves(history: History) -> Figure:
+    """Draw a training: the loss of its steps and epochs, and the accuracy where it was taken."""
+    epochs = history.epochs
+    with_accuracy = [epoch for epoch in epochs if epoch.accuracy is not None]
+    figure = Figure(figsize=(10 if with_accuracy else 6, 4))
+    panels = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
+    steps = np.arange(1, len(history.losses) + 1) * len(epochs) / max(len(history.losses), 1)
+    axes = panels[0]
+    axes.plot(steps, history.losses, color="#bbbbbb", linewidth=0.6, label="minibatch")
+    numbers = [epoch.epoch for epoch in epochs]
+    axes.plot(numbers, [e.loss for e in epochs], "o-", markersize=4, label="mean of the epoch")
+    if epochs and epochs[0].validation_loss is not None:
+        validation: list[Any] = [epoch.validation_loss for epoch in epochs]
+        axes.plot(numbers, validation, "s--", markersize=4, label="validation")
+    axes.set(title="Loss", xlabel="epoch", ylabel="loss", yscale="log")
+    axes.legend()
+    if with_accuracy:
+        axes = panels[1]
+        shares: list[Any] = [epoch.accuracy for epoch in with_accuracy]
+        axes.plot([epoch.epoch for epoch in with_accuracy], shares, "o-", markersize=4)
+        axes.annotate(
+            f"{shares[-1]:.2%}",
+            (with_accuracy[-1].epoch, shares[-1]),
+            xytext=(0, -16),
+            textcoords="offset points",
+            ha="right",
+        )
+        axes.set(title="Accuracy", xlabel="epoch", ylabel="share classified right")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+# Comparing backends
+
+
+@_styled
+def gradient_differences(
+    differences: Mapping[str, Mapping[str, Sequence[float]]], reference: str
+) -> Figure:
+    """Draw how far gradients lie from the reference's, a panel a backend, a curve a leaf.
+
+    Parameters
+    ----------
+    differences : mapping of str to mapping of str to sequence of float
+        For each backend and leaf, the relative difference at each step.
+    reference : str
+        The backend that they are held against.
+    """
+    figure = Figure(figsize=(1 + 5.5 * max(len(differences), 1), 4.2))
+    panels = figure.subplots(1, max(len(differences), 1), squeeze=False, sharey=True)[0]
+    for axes, (name, leaves) in zip(panels, differences.items(), strict=False):
+        for i, (path, values) in enumerate(leaves.items()):
+            # A difference of exactly zero has no place on a logarithmic axis.
+            shown = [value or np.nan for value in values]
+            axes.plot(shown, ("-", "--", ":")[i // len(COLOURS) % 3], label=path, color=_colour(i))
+        axes.set(title=f"{name} against {reference}", xlabel="iteration", yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(ncols=1 + len(leaves) // 7, loc="center left", bbox_to_anchor=(1, 0.5))
+    panels[0].set_ylabel("largest difference in a leaf,\nrelative to its largest entry")
+    return figure
+
+
+@_styled
+def gradient_cost(seconds: Mapping[str, float], evaluations: Mapping[str, float]) -> Figure:
+    """Draw what one gradient costs with each backend, in seconds and evaluations of the loss."""
+    figure = Figure(figsize=(7, 1.5 + 0.6 * len(seconds)))
+    axes = figure.subplots()
+    names = list(seconds)
+    axes.barh(names, [seconds[name] for name in names], height=0.55, color=COLOURS[0])
+    for position, name in enumerate(names):
+        count = evaluations[name]
+        plural = "" if count == 1 else "s"
+        label = f" {_duration(seconds[name])}, {count:,.0f} evaluation{plural}"
+        axes.text(seconds[name], position, label, va="center")
+    low, high = min(seconds.values()), max(seconds.values())
+    axes.set(
+        title="The cost of one gradient",
+        xlabel="seconds (logarithmic)",
+        xscale="log",
+        # Room on the left for the shortest bar, on the right for the longest one's label.
+        xlim=(low / 3, low / 3 * (3 * high / low) ** 1.8),
+    )
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+# Classifying
+
+
+@_styled
+def confusion_matrix(counts: Array) -> Figure:
+    """Draw how often each class (row) was taken for each other (column).
+
+    Parameters
+    ----------
+    counts : ndarray, shape (k, k)
+        Integers; the diagonal was classified right.
+    """
+    k = len(counts)
+    figure = Figure(figsize=(1.6 + 0.55 * k, 1.2 + 0.5 * k))
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
+    axes.set(
+        title=f"{np.trace(counts):,} of {counts.sum():,} right",
+        xlabel="classified as",
+        ylabel="is",
+        xticks=range(k),
+        yticks=range(k),
+    )
+    axes.grid(visible=False)
+    return figure
+
+
+@_styled
+def misclassified(images: Array, labels: Array, predicted: Array, confidence: Array) -> Figure:
+    """Draw pictures that were classified wrong, each under what it is and was taken for.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width)
+        The pictures, dark where large.
+    labels, predicted : ndarray, shape (n,)
+        The true and the predicted classes.
+    confidence : ndarray, shape (n,)
+        The probability given to the predicted class.
+    """
+    columns = min(6, max(len(images), 1))
+    rows = max(-(-len(images) // columns), 1)
+    figure = Figure(figsize=(1.6 * columns, 1.95 * rows + 0.4))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    entries = zip(panels, images, labels, predicted, confidence, strict=False)
+    for axes, image, label, guess, probability in entries:
+        axes.imshow(image)
+        axes.set_title(f"{label}, not {guess}\n({probability:.0%} sure)", loc="center", fontsize=10)
+    figure.suptitle("Is, and was not" if len(images) else "Nothing was classified wrong")
+    return figure
+
+
+# The notebook's story
+
+
+@_styled
+def predictions(labels: Array, guesses: Mapping[str, Array]) -> Figure:
+    """Draw predicted probabilities as bars, a panel a prediction, the true class marked."""
+    figure = Figure(figsize=(4.5 * len(guesses), 3.4))
+    panels = figure.subplots(1, len(guesses), squeeze=False, sharey=True)[0]
+    for axes, (name, probabilities) in zip(panels, guesses.items(), strict=True):
+        truth = int(np.argmax(labels))
+        colours = [COLOURS[1] if k == truth else "#aaaaaa" for k in range(len(probabilities))]
+        axes.bar(range(len(probabilities)), probabilities, color=colours)
+        axes.set(title=name, xlabel=f"class ({truth} is right)", xticks=range(len(probabilities)))
+        axes.grid(axis="x", visible=False)
+    panels[0].set_ylabel("probability")
+    return figure
+
+
+@_styled
+def derivative(x: Array, value: Array, by_hand: Array, numerical: Array) -> Figure:
+    """Draw a function, its derivative by hand and its numerical one on top of it."""
+    figure = Figure(figsize=(6.5, 4.2))
+    axes = figure.subplots()
+    axes.plot(x, value, color=COLOURS[0], label="x²")
+    axes.plot(x, by_hand, color=COLOURS[2], linewidth=6, alpha=0.35, label="2x, by hand")
+    axes.plot(x, numerical, "--", color="black", label="central difference, h = 1e-4")
+    axes.plot(0, 0, "o", color=COLOURS[1], label="minimum: the slope is 0")
+    axes.set(title="x² and its derivative", xlabel="x", ylabel="value")
+    axes.legend(loc="upper center")
+    return figure
+
+
+@_styled
+def surface(x0: Array, x1: Array, height: Array) -> Figure:
+    """Draw a function of two variables as a surface."""
+    figure = Figure(
+        figsize=(6, 5),
+    )
+    axes: Any = figure.add_subplot(projection="3d")
+    axes.plot_surface(x0, x1, height, cmap="viridis", linewidth=0.1, edgecolor="#33333344")
+    axes.set(title="x₀² + x₁²", xlabel="x₀", ylabel="x₁", zlabel="f(x₀, x₁)")
+    return figure
+
+
+@_styled
+def descent(path: Array, height: Callable[[Array], Array]) -> Figure:
+    """Draw the way of gradient descent over the contours of a function of two variables.
+
+    Parameters
+    ----------
+    path : ndarray, shape (steps + 1, 2)
+        The points that descent came through.
+    height : callable
+        The function, of an array of shape (2, ...).
+    """
+    figure = Figure(figsize=(5.6, 5.2))
+    axes: Axes = figure.subplots()
+    x0, x1 = np.meshgrid(*2 * [np.linspace(-5, 5, 101)])
+    axes.contour(x0, x1, height(np.stack([x0, x1])), levels=12, colors="#bbbbbb", linewidths=0.8)
+    axes.plot(*path.T, "o-", color=COLOURS[0], markersize=4, linewidth=0.8)
+    axes.plot(*path[0], "o", color=COLOURS[1], label="start")
+    axes.plot(*path[-1], "*", color=COLOURS[2], markersize=14, label=f"after {len(path) - 1} steps")
+    axes.set(title="Gradient descent, rate 0.1", xlabel="x₀", ylabel="x₁", aspect="equal")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    return figure
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def _duration(seconds: float) -> str:
+    """Write seconds with a unit that suits them.
+
+    Examples
+    --------
+    >>> _duration(2.5), _duration(0.0123), _duration(4.2e-5)
+    ('2.5 s', '12.3 ms', '42 µs')
+    """
+    for unit, factor in (("s", 1), ("ms", 1e3)):
+        if seconds * factor >= 0.9995:  # what rounds to 1000 of the next unit
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
