@@ -158,8 +158,9 @@ def _array(name: str, value: Any) -> Array:
     except Exception as error:
         raise WeightsError(f"{name} is a {type(value).__name__}, not an array") from error
     if array.dtype.kind not in "fiu":
-        what = f"dtype {array.dtype}" if array.dtype.kind in "bc" else f"a {type(value).__name__}"
-        raise WeightsError(f"{name} is of {what}; weights are arrays of integers or floats")
+        from_numpy = isinstance(value, (np.ndarray, np.generic))
+        what = f"of dtype {array.dtype}" if from_numpy else f"a {type(value).__name__}"
+        raise WeightsError(f"{name} is {what}; weights are arrays of integers or floats")
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         entry = f"{name}[{', '.join(map(str, index))}]" if index else name

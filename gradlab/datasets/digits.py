@@ -7,7 +7,7 @@ scikit-learn's copy; ``digits.md`` beside this file has the notes on source and 
 
 The first 1,437 are for training and the last 360 for testing. The order is the source's and goes
 by writers, so that the test is mostly on hands that the training has not seen; every class has
-142 to 146 pictures in the one and 33 to 37 in the other.
+141 to 146 pictures in the one and 33 to 37 in the other.
 """
 
 from __future__ import annotations
