@@ -1,0 +1,1028 @@
+"""What a test of gradients needs: inputs to draw, and the error that theory allows.
+
+*Strategies* for hypothesis draw whole problems: `networks`, `batches`, `parameters` of any
+structure, and `losses` whose gradient is known in closed form. hypothesis draws the sizes, the
+options and a seed; the numbers come from a NumPy generator of that seed. So drawing is fast, and
+what fails shrinks to few numbers.
+
+*Bounds* say how far a backend's gradient may lie from the true one. `error_bounds` runs the very
+loss on arrays that carry, beside each value, its derivatives along one coordinate and a bound on
+its rounding error, so that no tolerance has to be picked::
+
+    |quotient - f'|  <=  truncation          + round-off
+    central              h²/6 max|f'''|        (δ(x+h) + δ(x-h)) / 2h
+    forward              h/2  max|f''|         (δ(x+h) + δ(x)) / h
+    reverse mode         0                     of the sweep back
+
+where δ bounds the error of one evaluation of the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from operator import add
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab import network
+from gradlab.errors import LossError, MissingDependencyError, OptionError
+from gradlab.gradients.finite_differences import steps
+from gradlab.gradients.protocol import Loss
+from gradlab.params import Array, entry, flatten, floating, leaves_like
+from gradlab.seeding import generator
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Kind: TypeAlias = Literal["cross_entropy", "squared_error"]
+
+LAYOUTS = ("plain", "fortran", "strided", "read-only", "broadcast", "number")
+"""How the leaves that `parameters` draws lie in memory; a "number" is a plain int or float."""
+
+
+# Strategies
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network, a batch and a loss: everything that a gradient is taken of.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        The widths from input to output.
+    activation, kind : str
+        Of the hidden layers, and of the loss; see `gradlab.network.loss`.
+    seed : int
+        What the numbers were drawn from.
+    params : dict of str to ndarray
+        The network.
+    x, labels : ndarray
+        The batch, shapes (n, d) and (n,) or one-hot (n, k); a single sample is (d,) and ().
+    """
+
+    sizes: tuple[int, ...]
+    activation: str
+    kind: Kind
+    seed: int
+    params: dict[str, Array] = field(repr=False)
+    x: Array = field(repr=False)
+    labels: Array = field(repr=False)
+
+    @property
+    def loss(self) -> Loss:
+        """The function of ``(params, x, labels)`` to differentiate."""
+        return partial(network.loss, activation=self.activation, kind=self.kind)
+
+    @property
+    def args(self) -> tuple[Array, Array]:
+        """What the loss takes beside the parameters."""
+        return self.x, self.labels
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A loss whose gradient is known.
+
+    Attributes
+    ----------
+    params : Any
+        Where to differentiate.
+    seed : int
+        What its coefficients were drawn from.
+    loss : callable
+        ``loss(params) -> scalar``, smooth, written with the Array API.
+    gradient : callable
+        ``gradient(params)``, its gradient by the formula, evaluated in float64.
+    """
+
+    params: Any
+    seed: int
+    loss: Loss = field(repr=False)
+    gradient: Callable[[Any], Any] = field(repr=False)
+
+
+def networks(
+    *,
+    activations: Sequence[str] | None = None,
+    kinds: Sequence[Kind] = ("cross_entropy", "squared_error"),
+    dtypes: Sequence[DTypeLike] = (np.float64,),
+    max_layers: int = 3,
+    max_width: int = 5,
+    max_samples: int = 4,
+) -> SearchStrategy[Problem]:
+    """Draw networks with a batch to take the loss of.
+
+    Parameters
+    ----------
+    activations : sequence of str, optional
+        Names to choose from; by default all of `gradlab.network.ACTIVATIONS`.
+    kinds, dtypes : sequence
+        Losses, and floating-point types of parameters and samples, to choose from.
+    max_layers, max_width, max_samples : int
+        The largest sizes.
+
+    Returns
+    -------
+    strategy of Problem
+        Weights of the default scale times 2 or less, biases of order 1, samples of order 1.
+
+    Raises
+    ------
+    MissingDependencyError
+        If hypothesis is not installed.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(networks(activations=["tanh"]))
+    ... def test_loss_is_not_negative(problem):
+    ...     assert problem.loss(problem.params, *problem.args) >= 0
+    >>> test_loss_is_not_negative()
+    """
+    st = _hypothesis()
+    names = sorted(network.ACTIVATIONS) if activations is None else list(activations)
+
+    @st.composite  # type: ignore[untyped-decorator, unused-ignore]
+    def build(draw: Callable[[Any], Any]) -> Problem:
+        sizes = tuple(
+            draw(st.lists(st.integers(1, max_width), min_size=2, max_size=max_layers + 1))
+        )
+        activation = draw(st.sampled_from(names))
+        dtype = np.dtype(draw(st.sampled_from(list(dtypes))))
+        scale = draw(st.sampled_from([1.0, 0.25, 2.0]))
+        x, labels = draw(batches(sizes[0], sizes[-1], max_samples=max_samples, dtype=dtype))
+        seed = draw(_seeds(st))
+        kind = draw(st.sampled_from(list(kinds)))
+        rng = generator(seed)
+        params = {
+            name: np.asarray(scale * leaf + (leaf.ndim == 1) * rng.standard_normal(leaf.shape))
+            for name, leaf in network.init(sizes, rng, activation=activation).items()
+        }
+        params = {name: leaf.astype(dtype) for name, leaf in params.items()}
+        return Problem(sizes, activation, kind, seed, params, x, labels)
+
+    return cast("SearchStrategy[Problem]", build())
+
+
+def batches(
+    inputs: int = 3, classes: int = 3, *, max_samples: int = 4, dtype: DTypeLike = np.float64
+) -> SearchStrategy[tuple[Array, Array]]:
+    """Draw batches ``(x, labels)`` for a network of `inputs` and `classes`.
+
+    Returns
+    -------
+    strategy of (ndarray, ndarray)
+        `x` of shape (n, inputs) with entries of order 1, labels of shape (n,) or one-hot
+        (n, classes); now and then a single sample, (inputs,) with a label of shape ().
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(batches(inputs=4, classes=2))
+    ... def test_labels_are_classes(batch):
+    ...     x, labels = batch
+    ...     assert x.shape[-1] == 4
+    ...     assert labels.max() < 2
+    >>> test_labels_are_classes()
+    """
+    st = _hypothesis()
+
+    def build(n: int, form: str, seed: int) -> tuple[Array, Array]:
+        rng = generator(seed)
+        x = rng.standard_normal((n, inputs)).astype(dtype)
+        labels = rng.integers(classes, size=n)
+        if form == "single":
+            return x[0], np.asarray(labels[0])
+        return x, network.one_hot(labels, classes).astype(dtype) if form == "one-hot" else labels
+
+    forms = st.sampled_from(["classes", "one-hot", "single"])
+    return cast(
+        "SearchStrategy[tuple[Array, Array]]",
+        st.builds(build, st.integers(1, max_samples), forms, _seeds(st)),
+    )
+
+
+def parameters(
+    *,
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32, np.int64),
+    layouts: Sequence[str] = LAYOUTS,
+    max_leaves: int = 5,
+    max_side: int = 3,
+) -> SearchStrategy[Any]:
+    """Draw parameters of any structure: dicts, lists and tuples of arrays and numbers, or bare.
+
+    Parameters
+    ----------
+    dtypes : sequence of dtype
+        Of the leaves, to choose from.
+    layouts : sequence of str
+        How leaves lie in memory, from `LAYOUTS`.
+    max_leaves, max_side : int
+        At most about so many leaves, and so many entries along each of up to three axes. An axis
+        may have no entries.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from gradlab.params import map_leaves, size
+    >>> @given(parameters())
+    ... def test_map_leaves_keeps_the_size(params):
+    ...     assert size(map_leaves(lambda leaf: 2 * leaf, params)) == size(params)
+    >>> test_map_leaves_keeps_the_size()
+    """
+    st = _hypothesis()
+    if unknown := set(layouts) - set(LAYOUTS):
+        raise OptionError(f"layouts={sorted(unknown)}: choose from {', '.join(LAYOUTS)}")
+    leaves = st.builds(
+        _Leaf,
+        st.lists(st.integers(0, max_side), max_size=3).map(tuple),
+        st.sampled_from([np.dtype(dtype) for dtype in dtypes]),
+        st.sampled_from(list(layouts)),
+    )
+    keys = st.sampled_from(["W1", "b1", "W2", "b2", "encoder", "a key", 0])
+
+    def hold(children: Any) -> Any:
+        several = st.lists(children, max_size=3)
+        return st.dictionaries(keys, children, max_size=3) | several | several.map(tuple)
+
+    def build(skeleton: Any, seed: int) -> Any:
+        rng = generator(seed)
+        specs, structure = flatten(skeleton, lambda leaf, path: leaf)
+        return structure.unflatten([spec.draw(rng) for spec in specs])
+
+    skeletons = st.recursive(leaves, hold, max_leaves=max_leaves)
+    return cast("SearchStrategy[Any]", st.builds(build, skeletons, _seeds(st)))
+
+
+def losses(params: SearchStrategy[Any] | None = None) -> SearchStrategy[ClosedForm]:
+    """Draw smooth losses with their gradients, over parameters of any structure.
+
+    With random coefficients a, b, s for every entry w::
+
+        f = Σ (a sin w + b w²/2) + t²/2     t = Σ s w
+        ∂f/∂w = a cos w + b w + s t
+
+    so that every entry has its own curvature, and all hang together through t.
+
+    Parameters
+    ----------
+    params : strategy, optional
+        Where to differentiate; by default `parameters` of any kind.
+
+    Examples
+    --------
+    >>> import gradlab
+    >>> from hypothesis import given
+    >>> @given(losses())
+    ... def test_reverse_mode(case):
+    ...     found = gradlab.grad(case.loss)(case.params)
+    ...     bounds = error_bounds(case.loss, case.params, method="reverse")
+    ...     assert_within(found, case.gradient(case.params), bounds.total)
+    >>> test_reverse_mode()
+    """
+    st = _hypothesis()
+
+    def build(where: Any, seed: int) -> ClosedForm:
+        loss, gradient = _closed_form(where, seed)
+        return ClosedForm(where, seed, loss, gradient)
+
+    strategy = parameters() if params is None else params
+    return cast("SearchStrategy[ClosedForm]", st.builds(build, strategy, _seeds(st)))
+
+
+def _closed_form(where: Any, seed: int) -> tuple[Loss, Callable[[Any], Any]]:
+    rng = generator(seed)
+    shapes = [leaf.shape for leaf in flatten(where)[0]]
+    coefficients = [rng.standard_normal((3, *shape)) for shape in shapes]
+
+    def rows(params: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+        leaves, _ = flatten(params, lambda leaf, path: leaf)
+        for w, (a, b, s) in zip(leaves, coefficients, strict=True):
+            yield 1.0 * w, a, b, s  # small integers would take the sine in half precision
+
+    def loss(params: Any) -> Any:
+        own = sum(((a * np.sin(w) + 0.5 * b * w * w).sum() for w, a, b, _ in rows(params)), 0.0)
+        t = sum(((s * w).sum() for w, _, _, s in rows(params)), 0.0)
+        return own + 0.5 * t * t
+
+    def gradient(params: Any) -> Any:
+        leaves, structure = flatten(params)
+        wide = structure.unflatten([leaf.astype(np.float64) for leaf in leaves])
+        t = sum((np.sum(s * w) for w, _, _, s in rows(wide)), 0.0)
+        return structure.unflatten([a * np.cos(w) + b * w + s * t for w, a, b, s in rows(wide)])
+
+    return loss, gradient
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """What kind of leaf to draw."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    layout: str
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        shape = () if self.layout == "number" else self.shape
+        if self.dtype.kind == "f":
+            numbers: Any = rng.standard_normal(shape)
+        else:
+            numbers = rng.integers(0 if self.dtype.kind == "u" else -5, 6, shape)
+        array = np.asarray(numbers, dtype=self.dtype)
+        match self.layout:
+            case "number":
+                return array.item()
+            case "fortran":
+                return np.asfortranarray(array).reshape(shape, order="A")
+            case "strided" if array.ndim:
+                return np.repeat(array, 2, axis=-1)[..., ::2]
+            case "read-only":
+                array.flags.writeable = False
+            case "broadcast" if array.ndim:
+                return np.broadcast_to(array[:1].copy(), shape) if shape[0] else array
+        return array
+
+
+def _seeds(st: Any) -> Any:
+    return st.integers(0, 2**16)
+
+
+def _hypothesis() -> Any:
+    try:
+        import hypothesis.strategies as st
+    except ImportError as error:
+        raise MissingDependencyError(
+            'drawing test cases needs hypothesis: pip install "gradlab[test]"'
+        ) from error
+    return st
+
+
+# Bounds
+
+
+@dataclass(frozen=True)
+class ErrorBounds:
+    """How far a computed gradient may lie from the true one, entry by entry.
+
+    Attributes
+    ----------
+    truncation, roundoff : Any
+        The two parts of the error, float64 in the structure and shapes of the parameters. An
+        entry is infinite where nothing can be said.
+    """
+
+    truncation: Any
+    roundoff: Any
+
+    @property
+    def total(self) -> Any:
+        """Their sum."""
+        truncation, structure = flatten(self.truncation, _unchecked)
+        roundoff, _ = flatten(self.roundoff, _unchecked)
+        return structure.unflatten([a + b for a, b in zip(truncation, roundoff, strict=True)])
+
+
+def error_bounds(
+    loss: Loss,
+    params: Any,
+    *args: Any,
+    method: Literal["central", "forward", "reverse"] = "central",
+    step: float | None = None,
+    dtype: DTypeLike | None = None,
+) -> ErrorBounds:
+    r"""Bound the error of a gradient, entry by entry, from the loss's source.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *args) -> scalar``, of arithmetic, ``@``, indexing, sums and means,
+        maxima, and the elementary functions that `gradlab.network` is written with.
+    params, *args
+        Where it is differentiated.
+    method : {"central", "forward", "reverse"}
+        The formula: those of `CentralDifference`, `ForwardDifference` and `Autograd`.
+    step : float, optional
+        The finite difference's, as for the backend.
+    dtype : dtype, optional
+        In which the loss is evaluated; by default as the backends do, float64 for differences
+        and the parameters' own for reverse mode. Parameters are rounded to it, and the bound
+        is for the gradient there.
+
+    Returns
+    -------
+    ErrorBounds
+        Including the rounding of the result to the parameters' dtype. The loss itself is taken
+        to be what its source says in exact arithmetic, with `params` and `args` exact.
+
+    Raises
+    ------
+    LossError
+        If the loss calls something whose error is not known here.
+
+    Notes
+    -----
+    *Truncation.* With the points x + a and x − b as evaluated (a ≈ b ≈ h), Taylor's theorem gives
+    the central quotient the error f'' (a − b)/2 + f'''(ξ) (a³ + b³) / (6 (a + b)), and the forward
+    one f''(ξ) a/2. The derivatives are exact, by Taylor arithmetic along the coordinate (Griewank
+    & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 13), at the centre and both ends;
+    for what lies between, the spread of the three is added to the largest. Where a comparison or
+    a maximum inside the loss comes out differently at the three points, the loss may have a kink
+    there. A quotient is the mean of f' over the interval, so its error is then at most the
+    largest |f'(ξ) − f'(x)|: the difference of f' at the ends and the centre, and h max|f''| for
+    what lies between.
+
+    *Round-off of one evaluation*, δ, is bounded by running error analysis: Higham, *Accuracy and
+    Stability of Numerical Algorithms*, 2nd ed., 2002, section 3.3. Every array carries a bound e
+    on its absolute error. With the unit round-off u and γ_n = n u / (1 − n u) (section 3.1)::
+
+        x + y      e_x + e_y                          + u |z|
+        x y        |x| e_y + |y| e_x + e_x e_y        + u |z|
+        X Y        |X| E_Y + E_X |Y| + E_X E_Y        + γ_n (|X| + E_X) (|Y| + E_Y)   section 3.5
+        Σ x        Σ e_x                              + γ_(n-1) Σ (|x| + e_x)         section 4.2
+        φ(x)       |φ'| e_x + |φ''| e_x²/2 + ...      + 8 u |z|
+
+    for any order of summation; |z| stands for |z| and what it inherits. 8 u is 4 units in the
+    last place, which NumPy's elementary functions stay below (its release notes 1.22). Through
+    the shifted log-sum-exp these rules give the form of bound of Blanchard, Higham & Higham,
+    *Accurately computing the log-sum-exp and softmax functions*, 2021, section 3.
+
+    *Round-off of reverse mode.* The gradient is the sum over all paths through the computation
+    of the product of the local derivatives d on them. Each is known to Δ, from the errors e
+    above, and each product and sum rounds. If m is the most roundings on a path, the error is at
+    most Σ_paths (Π(|d| + Δ) (1 + γ_m) − Π|d|). Σ Π|d| and what Δ adds to it go forward beside e;
+    m counts, for each operation, what its rule backwards evaluates and sums, for values that are
+    used up to three times each.
+
+    Underflow counts as the smallest normal number; terms beyond the third power of an error are
+    left out.
+
+    Examples
+    --------
+    >>> import gradlab
+    >>> x = np.array([0.5, 1.0])
+    >>> bounds = error_bounds(lambda x: np.sum(np.exp(x)), x, method="central", step=1e-3)
+    >>> found = gradlab.grad(lambda x: np.sum(np.exp(x)), gradlab.CentralDifference(step=1e-3))(x)
+    >>> (np.abs(found - np.exp(x)) / bounds.total).round(2)
+    array([1., 1.])
+    """
+    if method not in ("central", "forward", "reverse"):
+        raise OptionError(f"method={method!r}: choose central, forward or reverse")
+    leaves, structure = flatten(params)
+    order = {"reverse": 0, "forward": 1, "central": 2}[method]
+    widest = np.float64 if order else np.float16  # differences are never taken in less by default
+    points = [
+        leaf.astype(dtype or np.result_type(floating(leaf), widest), copy=False) for leaf in leaves
+    ]
+    # Where leaves of several dtypes meet, some operations may be done in the narrowest.
+    inner = min((x.dtype for x in points), key=lambda dtype: -np.finfo(dtype).eps, default=None)
+    wide = [x.astype(np.float64) for x in points]
+    truncation, roundoff = [], []
+    for number, (x, leaf) in enumerate(zip(points, leaves, strict=True)):
+        h = steps(x, step, order=order) if order else np.zeros_like(x)
+        above = (x + h).astype(np.float64)
+        below = (x - h if order == 2 else x).astype(np.float64)
+        parts = [np.zeros((2, 0))]
+        for start in range(0, x.size, CHUNK):
+            these = np.arange(start, min(start + CHUNK, x.size))
+            run = _Run(inner, floating(leaf).dtype, len(these))
+            ends = [array.reshape(-1)[these] for array in (wide[number], above, below)]
+            rays = [_constant(run, other) for other in wide]
+            rays[number] = _along(run, wide[number], these, ends)
+            with np.errstate(all="ignore"):
+                outcome = loss(structure.unflatten(rays), *args)
+                parts.append(_judge(run, outcome, ends, order))
+        both = np.concatenate(parts, axis=1)
+        both = np.where(np.isnan(both), np.inf, both).reshape(2, *x.shape)
+        truncation.append(np.asarray(both[0]))
+        roundoff.append(np.asarray(both[1]))
+    return ErrorBounds(structure.unflatten(truncation), structure.unflatten(roundoff))
+
+
+def assert_within(found: Any, wanted: Any, bound: Any) -> None:
+    """Assert |found − wanted| <= bound for every entry of structures of arrays.
+
+    Parameters
+    ----------
+    found, wanted, bound : Any
+        Structures of the same paths and shapes; the entries of `bound` may be infinite.
+
+    Raises
+    ------
+    AssertionError
+        Naming the entry that is furthest out.
+
+    Examples
+    --------
+    >>> assert_within({"w": np.ones(2)}, {"w": np.array([1.0, 1.1])}, {"w": np.full(2, 0.01)})
+    Traceback (most recent call last):
+    AssertionError: w[1] is 1.0; expected 1.1 ± 0.01 (the difference is 10 times the bound)
+    """
+    wanted_leaves, structure = flatten(wanted)
+    found_leaves = leaves_like(wanted, found, "what was found")
+    bounds, bound_structure = flatten(bound, _unchecked)
+    if sorted(structure.paths) != sorted(bound_structure.paths):
+        raise OptionError(f"the bound has {bound_structure.paths}; expected {structure.paths}")
+    by_path = dict(zip(bound_structure.paths, bounds, strict=True))
+    worst, message = 1.0, ""
+    for path, a, b in zip(structure.paths, found_leaves, wanted_leaves, strict=True):
+        limit = np.broadcast_to(by_path[path], a.shape)
+        apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = np.where(apart == 0, 0.0, apart / limit)
+        if ratio.size and ratio.max() > worst:
+            worst = float(ratio.max())
+            index = tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
+            message = (
+                f"{entry(path, index)} is {a[index]}; expected {b[index]} ± {limit[index]:.3g} "
+                f"(the difference is {worst:.3g} times the bound)"
+            )
+    if message:
+        raise AssertionError(message)
+
+
+def _judge(run: _Run, outcome: Any, ends: Sequence[Array], order: int) -> Array:
+    """Return truncation and round-off, shape (2, p), from the loss at the three points."""
+    if not isinstance(outcome, _Ray):  # it does not depend on its parameters
+        return np.zeros((2, run.p))
+    if outcome.shape:
+        raise LossError(f"the loss returned an array of shape {outcome.shape}; return one number")
+
+    def at_points(values: Array) -> Array:
+        whole = np.broadcast_to(values, (*values.shape[:-1], 3 * run.p))
+        return whole.reshape(*values.shape[:-1], 3, run.p)
+
+    _, slope, bend, third = at_points(outcome.taylor) * np.array([1, 1, 2, 6])[:, None, None]
+    δ = at_points(outcome.error)
+    x, above, below = ends
+    a, b = above - x, x - below
+    if order == 0:
+        truncation = np.zeros(run.p)
+        paths, slack = at_points(outcome.paths)[0], at_points(outcome.slack)[0]
+        roundoff = slack + run.rounding(paths + slack, outcome.roundings)
+    elif order == 1:
+        kinked = np.abs(slope[1] - slope[0]) + a * _largest(bend[:2])
+        truncation = np.where(run.kinked, kinked, a / 2 * _largest(bend[:2]))
+        roundoff = (δ[1] + δ[0]) / a
+    else:
+        kinked = np.abs(slope[1:] - slope[0]).max(axis=0) + np.maximum(a, b) * _largest(bend)
+        smooth = np.abs(bend[0] * (a - b)) / 2 + _largest(third) * (a**3 + b**3) / (6 * (a + b))
+        truncation = np.where(run.kinked, kinked, smooth)
+        roundoff = (δ[1] + δ[2]) / (a + b)
+    if order:  # the difference, the distance of the points and the division round once each
+        roundoff = roundoff + run.rounding(np.abs(slope[0]) + truncation + roundoff, 3)
+    result = np.abs(slope[0]) + truncation + roundoff
+    return np.stack([truncation, roundoff + run.cast(result)])
+
+
+def _largest(values: Array) -> Array:
+    """Bound |values| between the points at which they are known, shape (points, p)."""
+    return cast("Array", np.abs(values).max(axis=0) + np.ptp(values, axis=0))
+
+
+CHUNK = 256
+"""So many coordinates go through the loss together: memory for speed."""
+
+TERMS = 4
+"""The Taylor coefficients that are carried: up to the third derivative."""
+
+ELEMENTARY = 8
+"""Round-offs u in an elementary function: 4 units in the last place."""
+
+FAN_OUT = 2
+"""Additions where the shares of a value that is used three times come together."""
+
+
+class _Run:
+    """What all rays of one evaluation have in common."""
+
+    def __init__(self, inner: np.dtype[Any] | None, result: np.dtype[Any], p: int) -> None:
+        self._inner, self._result = np.finfo(inner or result), np.finfo(result)
+        self.p = p
+        self.kinked = np.zeros(p, dtype=bool)
+
+    def gamma(self, n: int) -> float:
+        """γ_n, infinite where it means nothing."""
+        nu = n * float(self._inner.eps) / 2
+        return nu / (1 - nu) if nu < 1 else np.inf
+
+    def rounding(self, size: Array, n: int) -> Array:
+        """Bound the error of n roundings of something of that size."""
+        return self.gamma(n) * size + float(self._inner.smallest_normal)
+
+    def cast(self, size: Array) -> Array:
+        """Bound the error of rounding the result to the parameters' dtype."""
+        if self._result.eps <= self._inner.eps:
+            return np.zeros_like(size)
+        return size * float(self._result.eps) / 2 + float(self._result.smallest_normal)
+
+    def observe(self, outcome: Array, uncertain: Array) -> None:
+        """Note the coordinates along which a decision changes, or could by rounding."""
+        doubt = uncertain.reshape(len(uncertain), -1).any(axis=1)
+        if len(outcome) > 1:
+            three = outcome.reshape(3, self.p, -1)
+            self.kinked |= (three != three[0]).any(axis=(0, 2)) | doubt.reshape(3, -1).any(axis=0)
+        else:
+            self.kinked |= doubt
+
+
+class _Ray:
+    """An array as a function of one coordinate of the parameters, for q coordinates and points.
+
+    ``taylor`` (TERMS, q, ...) holds its Taylor coefficients, ``error`` (q, ...) bounds the error
+    of its evaluation, ``paths`` and ``slack`` are Σ Π|d| and what Δ adds to it, and
+    ``roundings`` is m, all as in `error_bounds`. The axis q is hidden: the shape and the indices
+    are those of the array. Where nothing depends on the coordinate, q is 1.
+    """
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(
+        self, run: _Run, taylor: Array, error: Array, paths: Array, slack: Array, roundings: int
+    ) -> None:
+        self.run, self.taylor, self.error = run, taylor, error
+        self.paths, self.slack, self.roundings = paths, slack, roundings
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.taylor.shape[2:]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    @property
+    def value(self) -> Array:
+        return self.taylor[0]  # type: ignore[no-any-return, unused-ignore]
+
+    def reach(self) -> Array:
+        """|value| and its error."""
+        return np.abs(self.value) + self.error  # type: ignore[no-any-return, unused-ignore]
+
+    def each(self, change: Callable[[Array], Array], roundings: int = FAN_OUT) -> _Ray:
+        """Rearrange the array; `change` is given (q, ...) and must leave q alone."""
+        return _Ray(
+            self.run,
+            np.stack([change(term) for term in self.taylor]),
+            change(self.error),
+            change(self.paths),
+            change(self.slack),
+            self.roundings + roundings,
+        )
+
+    def expanded(self, ndim: int) -> _Ray:
+        """Prepend axes of length 1, behind the hidden one."""
+        ones = (1,) * (ndim - self.ndim)
+        return self.each(lambda a: a.reshape(len(a), *ones, *a.shape[1:]), 0) if ones else self
+
+    # The Array API, as far as losses use it
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return _NAMESPACE
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        function = getattr(_NAMESPACE, ufunc.__name__, None)
+        if method != "__call__" or options or function is None:
+            raise LossError(f"the error of {ufunc.__name__} is not known: bound it by hand")
+        return function(*inputs)
+
+    def __neg__(self) -> _Ray:
+        return _Ray(
+            self.run, -self.taylor, self.error, self.paths, self.slack, self.roundings + FAN_OUT
+        )
+
+    def __add__(self, other: Any) -> _Ray:
+        return _sum_of(self, other)
+
+    def __sub__(self, other: Any) -> _Ray:
+        return _sum_of(self, -_ray(self.run, other))
+
+    def __rsub__(self, other: Any) -> _Ray:
+        return _sum_of(-self, other)
+
+    def __mul__(self, other: Any) -> _Ray:
+        return _product(self, other, np.multiply)
+
+    def __truediv__(self, other: Any) -> _Ray:
+        return _quotient(self, other)
+
+    def __rtruediv__(self, other: Any) -> _Ray:
+        return _quotient(_ray(self.run, other), self)
+
+    def __matmul__(self, other: Any) -> _Ray:
+        return _matrix_product(self, other)
+
+    def __rmatmul__(self, other: Any) -> _Ray:
+        return _matrix_product(other, self)
+
+    def __pow__(self, exponent: float) -> _Ray:
+        if not isinstance(exponent, (int, float)):
+            raise LossError(f"the error of x ** {type(exponent).__name__} is not known: use exp")
+        p, x = exponent, self.value
+        factors = [1, p, p * (p - 1), p * (p - 1) * (p - 2)]
+        # Not 0 * x**-1, which is a NaN at 0.
+        powers = tuple(c * x ** (p - k) if c else np.zeros_like(x) for k, c in enumerate(factors))
+        return _elementary(self, powers, 1 if p in (1, 2) else ELEMENTARY)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __ge__(self, other: Any) -> _Mask:
+        return _compare(self, other, np.greater_equal)
+
+    def __gt__(self, other: Any) -> _Mask:
+        return _compare(self, other, np.greater)
+
+    def __le__(self, other: Any) -> _Mask:
+        return _compare(self, other, np.less_equal)
+
+    def __lt__(self, other: Any) -> _Mask:
+        return _compare(self, other, np.less)
+
+    def __getitem__(self, key: Any) -> _Ray:
+        key = key if isinstance(key, tuple) else (key,)
+        return self.each(lambda a: a[(slice(None), *key)])
+
+    def sum(self, axis: Any = None, keepdims: bool = False, **_: Any) -> _Ray:
+        """Add up; the order is free."""
+        axes = self._axes(axis)
+        terms = int(np.prod([self.shape[i - 1] for i in axes]))
+        result = self.each(lambda a: a.sum(axis=axes, keepdims=keepdims))
+        size = self.reach().sum(axis=axes, keepdims=keepdims)
+        result.error = result.error + self.run.rounding(size, max(terms - 1, 0))
+        return result
+
+    def mean(self, axis: Any = None, keepdims: bool = False, **_: Any) -> _Ray:
+        """Add up and divide."""
+        total = self.sum(axis, keepdims)
+        return _quotient(total, self.size / max(total.size, 1))
+
+    def max(self, axis: Any = None, keepdims: bool = False, **_: Any) -> _Ray:
+        """Take the largest along one axis."""
+        (axis,) = self._axes(axis)
+        where = np.expand_dims(self.value.argmax(axis=axis), axis)
+        top = np.take_along_axis(self.value, where, axis)
+        close = (self.value + self.error >= top - np.take_along_axis(self.error, where, axis)) & (
+            np.arange(self.value.shape[axis]).reshape([-1] + [1] * (self.value.ndim - axis - 1))
+            != where
+        )
+        self.run.observe(where, close & (self.error > 0))
+        # The sweep back may share a tie among its winners.
+        win = (self.value == top) | close
+        result = self.each(lambda a: np.take_along_axis(a, where, axis), FAN_OUT + 3)
+        result.error = self.error.max(axis=axis, keepdims=True)
+        result.paths = np.where(win, self.paths, 0).max(axis=axis, keepdims=True)
+        result.slack = np.where(win, self.slack, 0).max(axis=axis, keepdims=True)
+        return result if keepdims else result.each(lambda a: a.squeeze(axis), 0)
+
+    def _axes(self, axis: Any) -> tuple[int, ...]:
+        if axis is None:
+            return tuple(range(1, self.ndim + 1))
+        return tuple(i % self.ndim + 1 for i in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """The outcome of a comparison, with the rays' hidden axis."""
+
+    data: Array
+    dtype = np.dtype(bool)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape[1:]
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return _NAMESPACE
+
+
+def _constant(run: _Run, value: Any) -> _Ray:
+    value = np.asarray(value, dtype=np.float64)[None]
+    taylor = np.concatenate([value[None], np.zeros((TERMS - 1, *value.shape))])
+    nothing = np.zeros_like(value)
+    return _Ray(run, taylor, nothing, nothing, nothing, 0)
+
+
+def _along(run: _Run, x: Array, these: Array, ends: Sequence[Array]) -> _Ray:
+    """Return a leaf as a function of `these` of its entries, at each of the ends."""
+    taylor = np.zeros((TERMS, 3, run.p, x.size))
+    taylor[0] = x.reshape(-1)
+    rays = np.arange(run.p)
+    for point, end in enumerate(ends):
+        taylor[0, point, rays, these] = end
+        taylor[1, point, rays, these] = 1.0
+    taylor = taylor.reshape(TERMS, 3 * run.p, *x.shape)
+    nothing = np.zeros_like(taylor[0])
+    return _Ray(run, taylor, nothing, taylor[1].copy(), nothing, 0)
+
+
+def _ray(run: _Run, value: Any) -> _Ray:
+    return value if isinstance(value, _Ray) else _constant(run, value)
+
+
+def _pair(a: Any, b: Any) -> tuple[_Ray, _Ray]:
+    run = a.run if isinstance(a, _Ray) else b.run
+    a, b = _ray(run, a), _ray(run, b)
+    ndim = max(a.ndim, b.ndim)
+    return a.expanded(ndim), b.expanded(ndim)
+
+
+def _shared(z: Array, *inputs: _Ray) -> int:
+    """Count the additions by which the sweep back undoes a broadcast."""
+    entries = z[0].size
+    return max((entries // x.size if x.size else 0) for x in inputs) + FAN_OUT
+
+
+def _sum_of(x: Any, y: Any) -> _Ray:
+    x, y = _pair(x, y)
+    taylor = x.taylor + y.taylor
+    inherited = x.error + y.error
+    error = inherited + x.run.rounding(np.abs(taylor[0]) + inherited, 1)
+    m = max(x.roundings, y.roundings) + _shared(taylor[0], x, y)
+    return _Ray(x.run, taylor, error, x.paths + y.paths, x.slack + y.slack, m)
+
+
+def _product(x: Any, y: Any, product: Any, exact: bool = False) -> _Ray:
+    """Multiply, by entries or as matrices."""
+    x, y = _pair(x, y)
+    run = x.run
+    taylor = np.stack(
+        [
+            reduce(add, [product(x.taylor[i], y.taylor[k - i]) for i in range(k + 1)])
+            for k in range(TERMS)
+        ]
+    )
+    X, Y = np.abs(x.value), np.abs(y.value)
+    error = product(X, y.error) + product(x.error, Y) + product(x.error, y.error)
+    matrices = product is np.matmul
+    if not exact:
+        d = x.shape[-1] if matrices else 1
+        error = error + run.rounding(product(x.reach(), y.reach()), d)
+    m = max(*x.shape, *y.shape) + FAN_OUT if matrices else 1 + _shared(taylor[0], x, y)
+    paths = product(X, y.paths) + product(x.paths, Y)
+    slack = (
+        product(X, y.slack)
+        + product(x.error, y.paths + y.slack)
+        + product(x.slack, Y)
+        + product(x.paths + x.slack, y.error)
+    )
+    return _Ray(run, taylor, error, paths, slack, max(x.roundings, y.roundings) + m)
+
+
+def _matrix_product(x: Any, y: Any) -> _Ray:
+    """Multiply as matrices; a vector on the left is a row, one on the right a column."""
+    run = x.run if isinstance(x, _Ray) else y.run
+    x, y = _ray(run, x), _ray(run, y)
+    row, column = x.ndim == 1, y.ndim == 1
+    x = x.each(lambda a: a[:, None, :], 0) if row else x
+    y = y.each(lambda a: a[:, :, None], 0) if column else y
+    z = _product(x, y, np.matmul)
+    z = z.each(lambda a: a[..., 0], 0) if column else z
+    return z.each(lambda a: a[:, 0], 0) if row else z
+
+
+def _quotient(x: Any, y: Any) -> _Ray:
+    x, y = _pair(x, y)
+    r = 1 / y.value
+    inverse = _elementary(y, (r, -(r**2), 2 * r**3, -6 * r**4), roundings=0)
+    result = _product(x, inverse, np.multiply, exact=True)
+    result.taylor[0] = x.value / y.value  # rounded once, not twice
+    result.error = result.error + x.run.rounding(result.reach(), 1)
+    result.roundings += 4
+    return result
+
+
+def _elementary(x: _Ray, derivatives: tuple[Array, ...], roundings: int = ELEMENTARY) -> _Ray:
+    """Apply a function of which the value and three derivatives are known (Faà di Bruno)."""
+    z, d1, d2, d3 = derivatives
+    _, x1, x2, x3 = x.taylor
+    taylor = np.stack(
+        [z, d1 * x1, d1 * x2 + d2 / 2 * x1**2, d1 * x3 + d2 * x1 * x2 + d3 / 6 * x1**3]
+    )
+    e, a1, a2, a3 = x.error, np.abs(d1), np.abs(d2), np.abs(d3)
+    inherited = a1 * e + a2 * e**2 / 2 + a3 * e**3 / 6
+    error = inherited + (x.run.rounding(np.abs(z) + inherited, roundings) if roundings else 0.0)
+    slack = a1 * x.slack + (a2 * e + a3 * e**2 / 2) * (x.paths + x.slack)
+    # Backwards: at most two elementary functions, a square, a quotient and a product.
+    m = x.roundings + 2 * ELEMENTARY + 3 + FAN_OUT
+    return _Ray(x.run, taylor, error, a1 * x.paths, slack, m)
+
+
+def _compare(x: _Ray, other: Any, relation: Any) -> _Mask:
+    x, y = _pair(x, other)
+    outcome = relation(x.value, y.value)
+    x.run.observe(outcome, np.abs(x.value - y.value) < x.error + y.error)
+    return _Mask(outcome)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    rays = [value for value in (x, y) if isinstance(value, _Ray)]
+    data = condition.data if isinstance(condition, _Mask) else np.asarray(condition)[None]
+    if not rays:
+        raise LossError("where() between two constants: the loss has a step, not a gradient")
+    x, y = _ray(rays[0].run, x), _ray(rays[0].run, y)
+    ndim = max(x.ndim, y.ndim, data.ndim - 1)
+    x, y = x.expanded(ndim), y.expanded(ndim)
+    data = data.reshape(len(data), *(1,) * (ndim + 1 - data.ndim), *data.shape[1:])
+    taylor = np.where(data, x.taylor, y.taylor)
+    error, paths = np.where(data, x.error, y.error), np.where(data, x.paths, y.paths)
+    slack = np.where(data, x.slack, y.slack)
+    m = max(x.roundings, y.roundings) + _shared(taylor[0], x, y)
+    return _Ray(x.run, taylor, error, paths, slack, m)
+
+
+def _function(derivatives: Callable[[Array], tuple[Array, ...]]) -> Callable[[_Ray], _Ray]:
+    return lambda x: _elementary(x, derivatives(x.value))
+
+
+def _exp(x: Array) -> tuple[Array, ...]:
+    z = np.exp(x)
+    return z, z, z, z
+
+
+def _expm1(x: Array) -> tuple[Array, ...]:
+    return (np.expm1(x), *_exp(x)[1:])
+
+
+def _log(x: Array) -> tuple[Array, ...]:
+    return np.log(x), 1 / x, -1 / x**2, 2 / x**3
+
+
+def _log1p(x: Array) -> tuple[Array, ...]:
+    return (np.log1p(x), *_log(1 + x)[1:])
+
+
+def _tanh(x: Array) -> tuple[Array, ...]:
+    t, s = np.tanh(x), 1 / np.cosh(x) ** 2
+    return t, s, -2 * t * s, (4 * t**2 - 2 * s) * s
+
+
+def _sin(x: Array) -> tuple[Array, ...]:
+    s, c = np.sin(x), np.cos(x)
+    return s, c, -s, -c
+
+
+def _cos(x: Array) -> tuple[Array, ...]:
+    s, c = np.sin(x), np.cos(x)
+    return c, -s, -c, s
+
+
+def _sqrt(x: Array) -> tuple[Array, ...]:
+    z = np.sqrt(x)
+    return z, 0.5 / z, -0.25 / z**3, 0.375 / z**5
+
+
+def _reduction(name: str) -> Callable[..., Any]:
+    def reduction(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return getattr(x, name)(axis=axis, keepdims=keepdims)
+
+    return reduction
+
+
+_NAMESPACE: Any = SimpleNamespace(
+    __name__="rays",
+    float64=np.float64,
+    bool=np.bool_,
+    isdtype=np.isdtype,
+    arange=np.arange,
+    asarray=lambda x, **_: x if isinstance(x, _Ray) else np.asarray(x),
+    astype=lambda x, dtype, **_: x,
+    real=lambda x: x,
+    where=_where,
+    sum=_reduction("sum"),
+    mean=_reduction("mean"),
+    max=_reduction("max"),
+    add=_sum_of,
+    subtract=lambda x, y: _sum_of(x, -y if isinstance(y, _Ray) else -np.asarray(y)),
+    multiply=partial(_product, product=np.multiply),
+    matmul=_matrix_product,
+    divide=_quotient,
+    negative=lambda x: -x,
+    square=lambda x: x**2,
+    power=lambda x, p: x**p,
+    greater=lambda x, y: y < x if not isinstance(x, _Ray) else x > y,
+    greater_equal=lambda x, y: y <= x if not isinstance(x, _Ray) else x >= y,
+    less=lambda x, y: y > x if not isinstance(x, _Ray) else x < y,
+    less_equal=lambda x, y: y >= x if not isinstance(x, _Ray) else x <= y,
+    exp=_function(_exp),
+    expm1=_function(_expm1),
+    log=_function(_log),
+    log1p=_function(_log1p),
+    tanh=_function(_tanh),
+    sin=_function(_sin),
+    cos=_function(_cos),
+    sqrt=_function(_sqrt),
+)
+
+
+def _unchecked(leaf: Any, path: str) -> Array:
+    return np.asarray(leaf)  # bounds may be infinite

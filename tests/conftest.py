@@ -1,0 +1,46 @@
+"""What all tests share: hypothesis profiles, the untouched global random state, the real data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# "default": the same examples at every run, so that a failure elsewhere is a failure here.
+settings.register_profile(
+    "default", deadline=None, derandomize=True, max_examples=40, print_blob=True
+)
+settings.register_profile(
+    "thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def global_random_state_is_left_alone() -> Iterator[None]:
+    """Nothing draws from NumPy's global generator: everything random takes a seed."""
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    yield
+    after = np.random.get_state()[1]  # noqa: NPY002
+    assert np.array_equal(before, after), "the test drew from NumPy's global random state"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real inputs: ``mnist/`` and ``mnist_weight.pkl``."""
+    folder = os.environ.get("GRADLAB_DATA")
+    if not folder:
+        pytest.skip("GRADLAB_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(data_dir: Path) -> Path:
+    """The folder of MNIST's IDX files."""
+    return data_dir / "mnist"
