@@ -174,7 +174,7 @@ def train(
     activation: Activation = "sigmoid",
     backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "autograd",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
-    learning_rate: LearningRate = 0.1,
+    learning_rate: LearningRate = 0.2,
     momentum: Momentum = 0.9,
     batch_size: BatchSize = 100,
     seed: Seed = 0,

@@ -1,0 +1,158 @@
+"""Comparing backends: what is measured is what it says, at the points that it says."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
+from gradlab.comparison import compare, relative_differences
+from gradlab.errors import DivergenceError, OptionError
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(5)
+    x, y = rng.random((30, 4)), rng.integers(3, size=30)
+    start = network.init([4, 5, 3], seed=1)
+    return {"loss": network.loss, "params": start, "data": (x, y), "test": (x, y)}
+
+
+def run(problem, **options):
+    settings = {"iterations": 6, "batch_size": 10, "accuracy": network.accuracy, **options}
+    return compare(**problem, **settings)
+
+
+class Doubled:
+    """A backend with a fault: its gradient is twice the right one."""
+
+    name = "doubled"
+
+    def value_and_grad(self, loss):
+        evaluate = value_and_grad(loss)
+
+        def faulty(params, *args):
+            value, grads = evaluate(params, *args)
+            return value, {path: 2 * leaf for path, leaf in grads.items()}
+
+        return faulty
+
+
+def test_evaluations_are_counted_for_the_gradients_alone(problem):
+    comparison = run(problem, backends=["central", "forward", "autograd"])
+    p = comparison.parameters
+    assert p == 4 * 5 + 5 + 5 * 3 + 3
+    counts = [run.evaluations_per_gradient for run in comparison.runs]
+    assert counts == [2 * p + 1, p + 1, 1]
+
+
+def test_the_runs_come_in_the_order_asked_for_and_autograd_is_the_reference(problem):
+    comparison = run(problem, backends=["autograd", "forward"])
+    assert [r.backend for r in comparison.runs] == ["autograd", "forward"]
+    assert comparison.reference == "autograd"
+    assert run(problem, backends=["forward", "central"]).reference == "forward"
+
+
+def test_a_right_gradient_stays_together_with_the_reference(problem):
+    central, autograd = run(problem).runs
+    assert central.together
+    assert 0 < central.largest_difference < 1e-7
+    assert 0 < central.largest_distance < 1e-7
+    assert set(central.differences) == {"W1", "b1", "W2", "b2"}
+    assert all(len(steps) == 6 for steps in central.differences.values())
+    assert autograd.differences == {}
+    assert autograd.largest_distance == 0
+
+
+def test_a_wrong_gradient_is_seen_as_wrong_by_how_much_it_is(problem):
+    doubled, _ = run(problem, backends=[Doubled(), "autograd"]).runs
+    assert not doubled.together
+    assert doubled.largest_difference == 1.0
+    assert doubled.largest_distance > 0.01
+
+
+def test_differences_are_taken_at_the_same_parameters(problem):
+    # A gradient that is right, on a trajectory that leaves the reference's, is still right.
+    coarse = CentralDifference(step=1e-5)
+    fine, rough = run(problem, backends=[coarse, ForwardDifference(step=0.3)]).runs
+    assert rough.largest_distance > 1e-3
+    assert rough.largest_difference > 1e-2
+    alone = run(problem, backends=[ForwardDifference(step=0.3), coarse]).runs[1]
+    assert alone.fit.params["W1"].tobytes() == fine.fit.params["W1"].tobytes()
+
+
+def test_each_backend_sees_the_same_minibatches(problem):
+    central, autograd = run(problem, backends=["central", "autograd"], seed=7).runs
+    again = run(problem, backends=["central", "autograd"], seed=7).runs
+    assert central.fit.history.losses == again[0].fit.history.losses
+    assert autograd.fit.history.losses == again[1].fit.history.losses
+    assert np.allclose(central.fit.history.losses, autograd.fit.history.losses, rtol=1e-6)
+
+
+def test_what_was_reached_is_judged_on_the_test_data(problem):
+    x, y = problem["data"]
+    comparison = run({**problem, "test": (x[:7], y[:7])})
+    reached = comparison.runs[1]
+    assert reached.loss == network.loss(reached.fit.params, x[:7], y[:7])
+    assert reached.accuracy == network.accuracy(reached.fit.params, x[:7], y[:7])
+
+
+def test_the_slowest_is_once_as_fast_as_itself(problem):
+    comparison = run(problem)
+    speedups = [comparison.speedup(run) for run in comparison.runs]
+    assert min(speedups) == 1.0
+    seconds = [run.seconds_per_gradient for run in comparison.runs]
+    assert speedups == [max(seconds) / s for s in seconds]
+
+
+def test_the_summary_is_what_the_runs_say(problem):
+    comparison = run(problem)
+    summary = comparison.summary()
+    assert summary["reference"] == "autograd"
+    assert [r["backend"] for r in summary["runs"]] == ["central", "autograd"]
+    assert summary["runs"][0]["losses"] == comparison.runs[0].fit.history.losses
+    assert summary["runs"][0]["iterations"] == 6
+
+
+@pytest.mark.parametrize("when", [0, 3])
+def test_ctrl_c_keeps_what_was_reached(problem, when):
+    calls = {"central": 0}
+
+    class Interrupted:
+        name = "central"
+
+        def value_and_grad(self, loss):
+            evaluate = CentralDifference().value_and_grad(loss)
+
+            def interrupted(params, *args):
+                calls["central"] += 1
+                if calls["central"] > when:
+                    raise KeyboardInterrupt
+                return evaluate(params, *args)
+
+            return interrupted
+
+    comparison = run(problem, backends=[Interrupted(), "autograd"])
+    assert comparison.interrupted
+    names = [r.backend for r in comparison.runs]
+    assert names == (["central", "autograd"] if when else ["autograd"])
+    assert len(comparison.runs[0].fit.history.losses) == (when or 6)
+    comparison.summary()
+
+
+@pytest.mark.parametrize("backends", [[], ["central"], ["central", "central"]])
+def test_fewer_than_two_different_backends_are_refused(problem, backends):
+    with pytest.raises(OptionError, match="two different backends"):
+        run(problem, backends=backends)
+
+
+def test_a_training_that_diverges_says_so(problem):
+    unbounded = partial(network.loss, activation="identity", kind="cross_entropy")
+    with pytest.raises(DivergenceError, match="iteration"):
+        run({**problem, "loss": lambda p, x, y: unbounded(p, x, y) ** 9 * 1e300}, learning_rate=1e9)
+
+
+def test_differences_relative_to_a_leaf_of_zeros_are_absolute():
+    found = {"a": np.array([0.5, 0.0]), "b": np.zeros(0)}
+    wanted = {"a": np.zeros(2), "b": np.zeros(0)}
+    assert relative_differences(found, wanted) == {"a": 0.5, "b": 0.0}
