@@ -398,7 +398,7 @@ def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) ->
     def against_reference(show: Callable[[Run], str]) -> Callable[[Run], str]:
         return lambda run: "reference" if run.backend == comparison.reference else show(run)
 
-    row("test loss", lambda run: f"{run.loss:.6f}")
+    row("test loss", lambda run: _number(run.loss))
     row("test accuracy", lambda run: f"{run.accuracy:.2%}")
     table.add_section()
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
@@ -438,12 +438,16 @@ def _epochs_table(result: Fit, dataset: str, sizes: list[int]) -> Table:
     for epoch in result.history.epochs:
         table.add_row(
             str(epoch.epoch),
-            f"{epoch.loss:.4f}",
-            f"{epoch.validation_loss:.4f}",
+            _number(epoch.loss),
+            _number(epoch.validation_loss),
             f"{epoch.accuracy:.2%}",
             f"{epoch.seconds:.2f}",
         )
     return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def _confusion_table(counts: params.Array) -> Table:

@@ -47,7 +47,8 @@ P = ParamSpec("P")
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with rc_context(STYLE):
+        # Whatever the numbers, also those near the largest float, a figure of them is no error.
+        with rc_context(STYLE), np.errstate(over="ignore"):
             return draw(*args, **kwargs)
 
     return styled

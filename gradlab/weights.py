@@ -9,6 +9,7 @@ everything else is refused. Nothing that the file names is imported or called.
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import pickle
@@ -19,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,16 @@ from numpy.typing import NDArray
 from gradlab.errors import WeightsError
 
 Array: TypeAlias = NDArray[Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def save(path: str | os.PathLike[str], params: Mapping[str, Any]) -> None:
+def save(
+    path: str | os.PathLike[str],
+    params: Mapping[str, Any],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write parameters to a file, in the format of its suffix.
 
     The file is replaced in one move once the new one is complete: a save that fails or is
@@ -42,6 +50,9 @@ def save(path: str | os.PathLike[str], params: Mapping[str, Any]) -> None:
     params : mapping of str to array
         The arrays by name: integers or floats, all finite, of any shape. Numbers become arrays of
         shape ``()``. The same parameters give the same bytes.
+    metadata : mapping of str to str, optional
+        What else belongs to them, such as the network's activation. It stands where NumPy and
+        other readers pass over it: in the archive's comment, in the safetensors header.
 
     Raises
     ------
@@ -63,7 +74,7 @@ def save(path: str | os.PathLike[str], params: Mapping[str, Any]) -> None:
         raise WeightsError(f"{path}: pickles are read, not written; save as .npz or .safetensors")
     write = _format_of(path, WRITERS)
     try:
-        data = write(_checked(params))
+        data = write(_checked(params), metadata or {})
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     _replace(path, data)
@@ -103,8 +114,40 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Traceback (most recent call last):
     gradlab.errors.WeightsError: ...old.pkl: refused, as it names builtins.print; ...
     """
-    path = Path(path)
-    read = _format_of(path, READERS)
+    return _read(Path(path), READERS, _checked)
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read what `save` was given beside the parameters; nothing from a file that has none.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file, or it is damaged or in another format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "weights.npz")
+    >>> save(path, {"W1": np.ones((2, 3))}, metadata={"activation": "relu"})
+    >>> load_metadata(path)
+    {'activation': 'relu'}
+    """
+
+    def checked(metadata: Any) -> dict[str, str]:
+        if not isinstance(metadata, dict) or not all(
+            isinstance(text, str) for pair in metadata.items() for text in pair
+        ):
+            raise WeightsError("its metadata are not texts by name")
+        return metadata
+
+    return _read(Path(path), METADATA_READERS, checked)
+
+
+def _read(
+    path: Path, readers: Mapping[str, Callable[[bytes], Any]], check: Callable[[Any], T]
+) -> T:
+    read = _format_of(path, readers)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -114,7 +157,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     if not data:
         raise WeightsError(f"{path}: the file is empty")
     try:
-        return _checked(read(data))
+        return check(read(data))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     # A damaged file may raise anything, from the parsers of zip, NumPy, JSON and pickle.
@@ -125,7 +168,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
         ) from error
 
 
-def _format_of(path: Path, formats: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+def _format_of(path: Path, formats: Mapping[str, Callable[P, T]]) -> Callable[P, T]:
     if (suffix := path.suffix.lower()) not in formats:
         known = ", ".join(formats)
         raise WeightsError(f"{path}: unknown suffix {path.suffix!r}; name a file in {known}")
@@ -189,10 +232,11 @@ def _replace(path: Path, data: bytes) -> None:
 # The formats, each from arrays to bytes and back.
 
 
-def _to_npz(params: dict[str, Array]) -> bytes:
+def _to_npz(params: dict[str, Array], metadata: Mapping[str, str]) -> bytes:
     # numpy.savez writes the same format, but the time of day into it, and has no array "file".
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
+        archive.comment = json.dumps(dict(metadata)).encode() if metadata else b""
         for name, array in params.items():
             npy = io.BytesIO()
             np.save(npy, array, allow_pickle=False)
@@ -210,7 +254,12 @@ def _from_npz(data: bytes) -> dict[str, Array]:
     }
 
 
-def _to_safetensors(params: dict[str, Array]) -> bytes:
+def _metadata_from_npz(data: bytes) -> Any:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return json.loads(archive.comment or "{}")
+
+
+def _to_safetensors(params: dict[str, Array], metadata: Mapping[str, str]) -> bytes:
     import safetensors.numpy
 
     for name, array in params.items():
@@ -218,7 +267,7 @@ def _to_safetensors(params: dict[str, Array]) -> bytes:
             raise WeightsError("safetensors keeps the name __metadata__ to itself; choose another")
         if array.dtype.itemsize > 8:
             raise WeightsError(f"{name} has dtype {array.dtype}, which safetensors lacks; use .npz")
-    return bytes(safetensors.numpy.save(params))
+    return bytes(safetensors.numpy.save(params, dict(metadata) or None))
 
 
 def _from_safetensors(data: bytes) -> dict[str, Array]:
@@ -230,6 +279,12 @@ def _from_safetensors(data: bytes) -> dict[str, Array]:
         raise WeightsError(f"an array has the dtype {error.args[0]}, which NumPy lacks") from error
 
 
+def _metadata_from_safetensors(data: bytes) -> Any:
+    # The file opens with the length of its header (8 bytes, little-endian), which is JSON.
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]).get("__metadata__", {})
+
+
 def _from_pickle(data: bytes) -> dict[str, Any]:
     _refuse_large_memo(data)
     record = _Recorder(io.BytesIO(data), encoding="latin1").load()
@@ -239,8 +294,20 @@ def _from_pickle(data: bytes) -> dict[str, Any]:
     return {name: _rebuilt(name, value) for name, value in record.items()}
 
 
-WRITERS = {".npz": _to_npz, ".safetensors": _to_safetensors}
-READERS = {".npz": _from_npz, ".safetensors": _from_safetensors, ".pkl": _from_pickle}
+WRITERS: dict[str, Callable[[dict[str, Array], Mapping[str, str]], bytes]] = {
+    ".npz": _to_npz,
+    ".safetensors": _to_safetensors,
+}
+READERS: dict[str, Callable[[bytes], Any]] = {
+    ".npz": _from_npz,
+    ".safetensors": _from_safetensors,
+    ".pkl": _from_pickle,
+}
+METADATA_READERS: dict[str, Callable[[bytes], Any]] = {
+    ".npz": _metadata_from_npz,
+    ".safetensors": _metadata_from_safetensors,
+    ".pkl": lambda data: {},
+}
 
 
 # Reading a pickle without running it.

@@ -117,7 +117,7 @@ def test_a_dtype_that_is_no_float_is_refused(dtype):
     ],
 )
 def test_an_unknown_name_is_said_with_the_known_ones(name, said):
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(OptionError, match=said) as caught:
         datasets.load(name)
     assert "digits, mnist" in str(caught.value)
 

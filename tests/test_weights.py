@@ -298,6 +298,17 @@ def test_a_false_description_is_refused(tmp_path, falsely):
         weights.load(path)
 
 
+@pytest.mark.parametrize("codec", ["rot-13", "utf-16", "base64"])
+def test_bytes_written_as_text_have_one_encoding(tmp_path, codec):
+    path = tmp_path / "array.pkl"
+    array = pickle.dumps({"W": np.ones(2)}, 2)
+    assert array.count(b"X\x06\0\0\0latin1") == 1
+    renamed = b"X" + struct.pack("<I", len(codec)) + codec.encode()
+    path.write_bytes(array.replace(b"X\x06\0\0\0latin1", renamed))
+    with pytest.raises(WeightsError, match=f"W is not an array .*bytes encoded as '{codec}'"):
+        weights.load(path)
+
+
 def test_an_npz_with_pickled_objects_is_refused(tmp_path):
     canary, path = tmp_path / "canary", tmp_path / "hostile.npz"
     evil = np.array([Payload(os.system, f"touch '{canary}'")], dtype=object)
@@ -320,7 +331,7 @@ def load_or_error(path):
 def saved(suffix):
     if suffix == ".pkl":
         return pickle.dumps(PARAMS, 4)
-    return weights.WRITERS[suffix](PARAMS)
+    return weights.WRITERS[suffix](PARAMS, {})
 
 
 @pytest.mark.parametrize("suffix", weights.READERS)
@@ -378,7 +389,7 @@ def test_numbers_that_are_not_finite_are_named_both_ways(tmp_path, bad):
     for suffix, write in weights.WRITERS.items():
         with pytest.raises(WeightsError, match=said):
             weights.save(tmp_path / f"w{suffix}", params)
-        (tmp_path / f"w{suffix}").write_bytes(write(params))
+        (tmp_path / f"w{suffix}").write_bytes(write(params, {}))
         with pytest.raises(WeightsError, match=said):
             weights.load(tmp_path / f"w{suffix}")
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"scale": bad}))
@@ -508,3 +519,37 @@ def test_the_notebooks_weights_are_read():
     }
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
     assert_same(found, np.load(path, allow_pickle=True))
+
+
+# What is kept beside the parameters
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@given(st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9), max_size=3))
+def test_metadata_round_trip_and_leave_the_parameters_alone(tmp_path_factory, suffix, metadata):
+    path = tmp_path_factory.mktemp("metadata") / f"w{suffix}"
+    weights.save(path, {"W1": np.eye(2)}, metadata=metadata)
+    assert weights.load_metadata(path) == metadata
+    assert weights.load(path).keys() == {"W1"}
+
+
+def test_numpy_reads_an_npz_with_metadata(tmp_path):
+    path = tmp_path / "w.npz"
+    weights.save(path, {"W1": np.eye(2)}, metadata={"activation": "relu"})
+    with np.load(path) as archive:
+        assert archive.files == ["W1"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_file_without_metadata_has_none(tmp_path, suffix):
+    weights.save(tmp_path / f"w{suffix}", {"W1": np.eye(2)})
+    assert weights.load_metadata(tmp_path / f"w{suffix}") == {}
+
+
+@pytest.mark.parametrize("comment", [b"[1]", b'{"a": 1}', b"no JSON", b"\xff"])
+def test_damaged_metadata_are_refused(tmp_path, comment):
+    path = tmp_path / "w.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = comment
+    with pytest.raises(WeightsError, match=r"w\.npz"):
+        weights.load_metadata(path)

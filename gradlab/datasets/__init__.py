@@ -16,7 +16,7 @@ from gradlab.datasets import digits, mnist, user
 from gradlab.datasets.dataset import Dataset as Dataset
 from gradlab.datasets.dataset import Raw, prepare
 from gradlab.datasets.dataset import Split as Split
-from gradlab.errors import DataError, unknown
+from gradlab.errors import OptionError, unknown
 
 NAMES = ("digits", "mnist")
 
@@ -58,8 +58,8 @@ def load(
         left as they are, and everything is with ``scale=False``.
     dtype : dtype
         The samples' (and one-hot labels') floating dtype. It is float64 unless you ask for
-        float32, because differences of a loss cancel: in float32 a numerical gradient keeps three
-        digits or so.
+        float32, because differences of a loss cancel: a forward difference taken in float32
+        keeps about three digits, in float64 seven.
     subset : int, optional
         Keep the first `subset` training samples, for a quick try. The test samples all stay, so
         that an accuracy remains comparable.
@@ -67,11 +67,11 @@ def load(
     Raises
     ------
     DataError
-        If there is no data set of that name, or a file is missing or malformed.
+        If a file is missing or malformed.
     DownloadError
         If MNIST has to be downloaded and no mirror serves it.
     OptionError
-        If `dtype` is not floating, or `subset` out of range.
+        If there is no data set of that name, `dtype` is not floating, or `subset` out of range.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def _read(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str]
         return mnist.read(data_dir)
     if _looks_like_a_path(name_or_path):
         return user.read(Path(name_or_path))
-    raise DataError(
+    raise OptionError(
         f"{unknown('dataset', name_or_path, NAMES)} "
         f"(known are {', '.join(NAMES)} and the path of an .npz file)"
     )

@@ -7,7 +7,8 @@
 
 Without ``x_test`` and ``y_test``, a fifth of the samples (at least one) is held out to test on:
 those with the smallest of the `n` numbers that PCG64 draws from seed 0, so always the same ones.
-Both parts keep the file's order. Files with pickled objects are refused, as reading those runs what they contain.
+Both parts keep the file's order. Arrays of pickled objects are refused, as reading them would run
+what they contain.
 """
 
 from __future__ import annotations

@@ -1,0 +1,304 @@
+"""The command: what each verb shows and writes, and how it ends when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gradlab import __version__, datasets, network, weights
+from gradlab.cli import main
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def gradlab(capsys, monkeypatch, tmp_path):
+    """Run the command in an empty folder; return its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*args):
+        monkeypatch.setattr("sys.argv", ["gradlab", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+QUICK = ("--layers", "4", "--iterations", "3", "--batch-size", "20")
+
+
+# What works
+
+
+def test_alone_it_shows_what_there_is_to_do(gradlab):
+    code, out, err = gradlab()
+    assert (code, err) == (0, "")
+    assert all(verb in out for verb in ("compare", "train", "evaluate", "demo"))
+    assert "Start with gradlab compare" in out
+
+
+def test_version(gradlab):
+    assert gradlab("--version") == (0, f"gradlab {__version__}\n", "")
+
+
+@pytest.mark.parametrize("verb", ["compare", "train", "evaluate", "demo"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_shows_an_example(gradlab, verb, flag):
+    code, out, _ = gradlab(verb, flag)
+    assert code == 0
+    assert f"Example: gradlab {verb}" in out
+
+
+def test_compare(gradlab, tmp_path):
+    code, out, err = gradlab("compare", *QUICK, "--output", "results", "--json", "numbers.json")
+    assert (code, err) == (0, "")
+    assert "64-4-10, 310 parameters" in out
+    for row in (
+        "test loss",
+        "test accuracy",
+        "seconds a gradient",
+        "times faster",
+        "evaluations a gradient",
+        "largest gradient difference",
+        "stayed together",
+    ):
+        assert row in out  # fmt: skip
+    assert "times faster than central" in out
+    assert "Written to results: summary.json, losses.png" in out
+    results = tmp_path / "results"
+    assert sorted(path.name for path in results.iterdir()) == [
+        "cost.png", "gradient_differences.png", "losses.png", "summary.json"
+    ]  # fmt: skip
+    assert all(path.read_bytes()[:4] == PNG for path in results.glob("*.png"))
+    summary = json.loads((results / "summary.json").read_text())
+    assert summary == json.loads((tmp_path / "numbers.json").read_text())
+    central, autograd = summary["runs"]
+    assert central["evaluations_per_gradient"] == 2 * 310 + 1
+    assert autograd["evaluations_per_gradient"] == 1
+    assert central["together"]
+    assert summary["options"]["sizes"] == [64, 4, 10]
+    assert summary["environment"]["numpy"] == np.__version__
+
+
+def test_compare_takes_backends_by_name(gradlab):
+    code, out, _ = gradlab("compare", *QUICK, "--backend", "forward", "--backend", "autograd")
+    assert code == 0
+    assert "forward" in out
+    assert "central" not in out
+
+
+def test_results_go_to_a_new_folder_each_time(gradlab, tmp_path):
+    for _ in range(2):
+        assert gradlab("demo")[0] == 0
+    assert len(list((tmp_path / "gradlab-runs").iterdir())) == 2
+
+
+def test_train_then_evaluate(gradlab, tmp_path):
+    code, out, err = gradlab(
+        "train", "--layers", "16", "--activation", "tanh", "--epochs", "5", "--output", "run"
+    )
+    assert (code, err) == (0, "")
+    assert "digits, 64-16-10" in out
+    run = tmp_path / "run"
+    assert sorted(path.name for path in run.iterdir()) == [
+        "curves.png", "history.json", "weights.npz"
+    ]  # fmt: skip
+    history = json.loads((run / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3, 4, 5]
+    assert len(history["losses"]) == 5 * 15
+    test = datasets.load("digits").test
+    trained = weights.load(run / "weights.npz")
+    assert history["accuracy"] == network.accuracy(trained, *test, activation="tanh") > 0.7
+
+    # The weights remember the activation that they were trained with.
+    code, out, err = gradlab(
+        "evaluate", run / "weights.npz", "--output", "seen", "--json", "e.json"
+    )
+    assert (code, err) == (0, "")
+    seen = json.loads((tmp_path / "e.json").read_text())
+    assert seen["accuracy"] == history["accuracy"]
+    assert f"Accuracy {history['accuracy']:.4f}" in out
+    assert np.trace(seen["confusion"]) == seen["right"]
+    assert np.sum(seen["confusion"]) == seen["samples"] == 360
+    assert np.sum(seen["confusion"], axis=1).tolist() == np.bincount(test.y).tolist()
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == [
+        "confusion.png", "misclassified.png", "summary.json"
+    ]  # fmt: skip
+
+
+def test_train_is_deterministic(gradlab, tmp_path):
+    for folder in ("a", "b"):
+        gradlab("train", "--epochs", "1", "--seed", "3", "--output", folder)
+    assert (tmp_path / "a/weights.npz").read_bytes() == (tmp_path / "b/weights.npz").read_bytes()
+
+
+def test_train_on_data_of_ones_own(gradlab, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 3))
+    np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    code, out, err = gradlab(
+        "train", "--dataset", "mine.npz", "--batch-size", "16", "--output", "r"
+    )
+    assert (code, err) == (0, "")
+    assert "3-50-2" in out
+    code, _, err = gradlab("evaluate", "r/weights.npz", "--dataset", "mine.npz", "--output", "e")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "e/misclassified.png").exists()  # no pictures, no picture of them
+
+
+def test_no_hidden_layers(gradlab):
+    code, out, _ = gradlab("train", "--layers", "", "--epochs", "1")
+    assert code == 0
+    assert "64-10" in out
+
+
+def test_demo_tells_the_notebooks_numbers(gradlab, tmp_path):
+    code, out, err = gradlab("demo", "--output", "story")
+    assert (code, err) == (0, "")
+    for number in ("0.0975", "0.5975", "0.510825457099338", "2.30258409299454"):
+        assert number in out
+    told = json.loads((tmp_path / "story/summary.json").read_text())
+    assert np.allclose(told["descent"]["path"][-1], 0)
+    assert len(list((tmp_path / "story").glob("*.png"))) == 4
+
+
+def test_the_notebooks_weights_and_accuracy(gradlab, data_dir, tmp_path):
+    code, out, err = gradlab(
+        "evaluate", data_dir / "mnist_weight.pkl", "--dataset", "mnist", "--data-dir", data_dir,
+        "--json", "e.json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "Accuracy 0.9352: 9,352 of 10,000" in out
+    assert json.loads((tmp_path / "e.json").read_text())["accuracy"] == 0.9352
+
+
+@pytest.mark.slow
+def test_mnist_is_learned_to_97_percent_by_default(gradlab, data_dir, tmp_path):
+    code, _, err = gradlab(
+        "train", "--dataset", "mnist", "--layers", "50,100", "--data-dir", data_dir,
+        "--json", "h.json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "h.json").read_text())["accuracy"] >= 0.97
+
+
+# What is wrong ends in one line
+
+
+def one_line(err):
+    assert err.startswith("gradlab: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["compair"], "compair"),
+        (["compare", "--iteration", "3"], "--iteration"),
+        (["compare", "--iterations", "many"], "'--iterations': Input should be"),
+        (["compare", "--iterations", "0"], "iterations=0: give an integer from 1"),
+        (["compare", "--backend", "centrall"], "did you mean 'central'?"),
+        (["compare", "--backend", "central"], "two different backends"),
+        (["compare", "--batch-size", "5000"], "batch_size=5000: there are only 1437 samples"),
+        (["train", "--epochs", "0"], "epochs=0"),
+        (["train", "--layers", "50;100"], "50;100"),
+        (["train", "--layers", "50,0"], "sizes"),
+        (["train", "--activation", "sigmoida"], "did you mean 'sigmoid'?"),
+        (["train", "--learning-rate", "-1"], "learning_rate=-1.0"),
+        (["train", "--learning-rate", "nan"], "learning_rate=nan"),
+        (["train", "--momentum", "1"], "momentum=1.0"),
+        (["train", "--seed", "-3"], "seed=-3"),
+        (["train", "--dataset", "digit"], "did you mean 'digits'?"),
+        (["train", "--dataset", "cifar"], "digits, mnist"),
+        (["train", "--subset", "0"], "subset=0"),
+        (["train", "--json", "nowhere/x.json"], "there is no folder nowhere"),
+        (["evaluate"], "WEIGHTS"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_exit_code_2(gradlab, tmp_path, args, says):
+    code, out, err = gradlab(*args)
+    assert says in one_line(err)
+    assert (code, out) == (2, "")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["evaluate", "missing.npz"], "missing.npz: no such file"),
+        (["evaluate", "weights.txt"], "unknown suffix '.txt'"),
+        (["train", "--dataset", "missing.npz"], "missing.npz"),
+        (["train", "--dataset", "mnist", "--data-dir", "missing"], "missing"),
+        (["train", "--learning-rate", "1e300", "--activation", "relu"], "diverged at iteration"),
+    ],
+)
+def test_a_run_that_fails_is_one_line_and_exit_code_1(gradlab, args, says):
+    code, out, err = gradlab(*args)
+    assert says in one_line(err)
+    assert (code, out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [((784, 10), "the network expects (samples, 784)"), ((64, 7), "tells 7 classes apart")],
+)
+def test_weights_that_do_not_fit_the_data(gradlab, tmp_path, sizes, says):
+    weights.save(tmp_path / "w.npz", network.init(sizes))
+    code, _, err = gradlab("evaluate", "w.npz")
+    assert says in one_line(err)
+    assert code in (1, 2)
+
+
+def test_a_file_of_arrays_that_is_no_network(gradlab, tmp_path):
+    weights.save(tmp_path / "w.npz", {"A": np.eye(3)})
+    code, _, err = gradlab("evaluate", "w.npz")
+    assert "A: not a parameter of a network" in one_line(err)
+    assert code == 1
+
+
+def test_results_are_never_written_over_others(gradlab, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/weights.npz").write_text("precious")
+    code, _, err = gradlab("train", "--epochs", "1", "--output", "full")
+    assert "not empty" in one_line(err)
+    assert code == 2
+    assert (tmp_path / "full/weights.npz").read_text() == "precious"
+
+
+def test_an_output_that_is_a_file(gradlab, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    code, _, err = gradlab("demo", "--output", "file")
+    assert "--output file" in one_line(err)
+    assert code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("verb", ["compare", "train"])
+def test_ctrl_c_keeps_what_was_reached(tmp_path, verb):
+    endless = {"compare": ["--iterations", "100000"], "train": ["--epochs", "100000"]}[verb]
+    command = [sys.executable, "-c", "from gradlab.cli import main; main()", verb, *endless]
+    process = subprocess.Popen(
+        [*command, "--output", "out"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    while not (tmp_path / "out").exists():  # made when the training starts
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in one_line(err)
+    assert "Written to out" in out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names >= ({"summary.json"} if verb == "compare" else {"weights.npz", "history.json"})
