@@ -100,6 +100,7 @@ HEADER = bytes([0, 0, 8, 1])
         ("tail.gz", gzip.compress(idx_bytes(SAMPLE)) + b"tail", "not a sound gzip file"),
         ("crc.gz", gzip.compress(idx_bytes(SAMPLE))[:-8] + bytes(8), "not a sound gzip file"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_wrong_is_said(tmp_path, name, data, said):
     path = tmp_path / name
