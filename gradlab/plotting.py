@@ -231,8 +231,10 @@ def misclassified(images: Array, labels: Array, predicted: Array, confidence: Ar
     entries = zip(panels, images, labels, predicted, confidence, strict=False)
     for axes, image, label, guess, probability in entries:
         axes.imshow(image)
-        axes.set_title(f"{label}, not {guess}\n({probability:.0%} sure)", loc="center", fontsize=10)
-    figure.suptitle("Is, and was not" if len(images) else "Nothing was classified wrong")
+        axes.set_title(
+            f"{label}, seen as {guess}\n({probability:.0%} sure)", loc="center", fontsize=10
+        )
+    figure.suptitle("The surest mistakes" if len(images) else "Nothing was classified wrong")
     return figure
 
 
