@@ -14,7 +14,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # "default": the same examples at every run, so that a failure elsewhere is a failure here.
 settings.register_profile(
-    "default", deadline=None, derandomize=True, max_examples=40, print_blob=True
+    "default", deadline=None, derandomize=True, max_examples=25, print_blob=True
 )
 settings.register_profile(
     "thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
