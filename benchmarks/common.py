@@ -1,0 +1,494 @@
+"""What every benchmark shares: fair timing, part of a gradient, what to print and write.
+
+Timing. The machines are noisy and their noise comes and goes, so that two figures taken one after
+the other cannot be compared. `interleave` lets the contenders take turns, A B C A B C ..., in one
+process; contenders of the same round met the same neighbours, and `Ratio` compares them round by
+round. Seconds are for orientation, ratios are the result.
+
+Part of a gradient. A numerical gradient of a large network takes half a minute. `restrict` makes
+of a loss the function of some entries of its parameters alone, so that the same backend can be
+set on a fair sample of them: its answer is checked there, and `timed_evaluations` tells what one
+evaluation of the loss costs in its hands.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from gradlab import environment
+from gradlab.errors import BackendError, GradlabError, OptionError
+from gradlab.gradients import Backend
+from gradlab.params import Array, flatten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+out = Console(highlight=False)
+
+# Options that every script takes
+
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds: under 20 seconds.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="Draw the figure into this file (.png, .pdf, .svg).")
+]
+Dtype = Annotated[str, typer.Option(help="Of parameters and data: float64 or float32.")]
+Batch = Annotated[int, typer.Option(min=1, help="Samples a gradient.")]
+Threads = Annotated[
+    int, typer.Option(min=1, help="For each library. More than 1 only on an idle machine.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Decides parameters, data and samples.")]
+
+
+# Timing
+
+Runs: TypeAlias = Mapping[str, Callable[[], object]]
+
+
+MOST_CALLS = 10_000
+"""In a turn, of something that takes no time."""
+
+
+class Laps(list[float]):
+    """Seconds of pieces of work of the same size, from a contender that holds the clock itself."""
+
+
+def interleave(
+    contenders: Runs,
+    *,
+    rounds: int,
+    turn: float = 0.03,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Time contenders in turns, A B C A B C ..., after each has been warmed up.
+
+    A turn is as many calls as fill `turn` seconds (at least one), and counts as their median: the
+    first calls of a turn find cold caches and the threads of the contender before still spinning.
+
+    Parameters
+    ----------
+    contenders : mapping of str to callable
+        What to time; called without arguments, and done when it returns. One that returns `Laps`
+        is timed by these instead of by its calls.
+    rounds : int
+        How many turns each contender gets.
+    turn : float
+        Seconds a turn should last.
+    clock : callable
+        Returns seconds.
+
+    Returns
+    -------
+    dict of str to list of float
+        Seconds a call (or lap), one number a round: the i-th of all contenders are neighbours.
+
+    Examples
+    --------
+    >>> seconds = interleave({"sum": lambda: sum(range(99)), "pass": lambda: None}, rounds=3)
+    >>> {name: len(values) for name, values in seconds.items()}
+    {'sum': 3, 'pass': 3}
+    """
+    calls = {name: _warm_up(run, turn, clock) for name, run in contenders.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            laps: list[float] = []
+            for _ in range(calls[name]):
+                laps += _timed(run, clock)[1]
+            seconds[name].append(float(np.median(laps)))
+    return seconds
+
+
+def _warm_up(run: Callable[[], object], turn: float, clock: Callable[[], float]) -> int:
+    """Call `run` for as long as a turn lasts, and return how many calls fill one."""
+    calls = [_timed(run, clock)[0]]
+    while sum(calls) < turn and len(calls) < MOST_CALLS:
+        calls.append(_timed(run, clock)[0])
+    return max(1, min(MOST_CALLS, round(turn / max(float(np.median(calls)), 1e-9))))
+
+
+def _timed(run: Callable[[], object], clock: Callable[[], float]) -> tuple[float, list[float]]:
+    """Return the seconds of a call, and what it counts as."""
+    started = clock()
+    outcome = run()
+    call = clock() - started
+    return call, outcome if isinstance(outcome, Laps) else [call]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long one contender takes as another, from the rounds of `interleave`.
+
+    Attributes
+    ----------
+    median : float
+        Of the ratios of the two turns of each round.
+    low, high : float
+        The middle half of the rounds lies between these.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float], reference: Sequence[float]) -> Ratio:
+        """Compare two contenders round by round.
+
+        Examples
+        --------
+        >>> Ratio.of([2.0, 20.0, 2.0], [1.0, 10.0, 1.0])  # a neighbour came, and hit both
+        Ratio(median=2.0, low=2.0, high=2.0)
+        """
+        ratios = np.divide(seconds, reference)
+        return cls(*(float(np.quantile(ratios, q)) for q in (0.5, 0.25, 0.75)))
+
+
+# Part of a gradient
+
+Entries: TypeAlias = NDArray[np.intp]
+"""Positions in all leaves laid end to end, each in C order."""
+
+
+def sample_entries(params: Any, count: int, rng: np.random.Generator) -> Entries:
+    """Draw entries of the parameters without repetition: one of every leaf, the rest of all alike.
+
+    Parameters
+    ----------
+    params : Any
+        Parameters with p entries.
+    count : int
+        How many to draw: at least one a leaf, at most p.
+
+    Examples
+    --------
+    >>> params = {"W": np.zeros((100, 100)), "b": np.zeros(3)}
+    >>> entries = sample_entries(params, 8, np.random.default_rng(0))
+    >>> len(entries), bool(entries[-1] >= 100 * 100)
+    (8, True)
+    """
+    sizes = [leaf.size for leaf in flatten(params)[0]]
+    starts = np.cumsum([0, *sizes])
+    of_each = [int(rng.integers(*ends)) for ends in pairwise(starts)]
+    others = rng.permutation(np.setdiff1d(np.arange(starts[-1]), of_each))
+    return np.sort([*of_each, *others[: max(count - len(of_each), 0)]]).astype(np.intp)
+
+
+def restrict(
+    loss: Callable[..., Any], params: Any, entries: Entries
+) -> tuple[Callable[..., Any], Array]:
+    """Make of a loss the function of some entries of its parameters, all others held.
+
+    Only for backends that call the loss with plain arrays; the others' costs do not grow with
+    the number of entries anyway. The entries are written into one copy of the parameters, which
+    costs a microsecond or two an evaluation, where the loss itself takes a hundred and more.
+
+    Returns
+    -------
+    restricted : callable
+        ``restricted(values, *args)``, the loss where the entries have these values. It evaluates
+        in the dtype of `values`, as a backend that is given the whole parameters would.
+    values : ndarray, shape (m,)
+        The entries as they are.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, 2.0, 3.0]), "b": np.array([4.0])}
+    >>> loss, values = restrict(lambda p: np.sum(p["w"] ** 2) + p["b"][0], params, [1, 3])
+    >>> values, float(loss(values)), float(loss(np.array([0.0, 5.0])))
+    (array([2., 4.]), 18.0, 15.0)
+    """
+    leaves, structure = flatten(params)
+    whole = flat(leaves)
+    copies: dict[Any, tuple[Array, Any]] = {}
+
+    def restricted(values: Array, *args: Any) -> Any:
+        if values.dtype not in copies:
+            copy = whole.astype(values.dtype)
+            ends = np.cumsum([leaf.size for leaf in leaves])
+            parts = np.split(copy, ends[:-1])  # views
+            shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+            copies[values.dtype] = copy, structure.unflatten(shaped)
+        copy, view = copies[values.dtype]
+        copy[entries] = values
+        return loss(view, *args)
+
+    return restricted, whole[entries]
+
+
+def timed_evaluations(
+    backend: Backend,
+    loss: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Callable[[], Laps]:
+    """Make a contender for `interleave`: what an evaluation of the loss costs a numerical backend.
+
+    A lap lasts from one call of the loss to the next, so that it holds all that the backend does
+    for an evaluation. Left out is what it does once for the whole gradient, which is nothing
+    beside thousands of evaluations. A lap is about as long as a whole gradient in reverse mode, so
+    that a passing neighbour hits the medians of both alike; it hits every call that takes seconds.
+
+    Examples
+    --------
+    >>> from gradlab import CentralDifference
+    >>> run = timed_evaluations(CentralDifference(), lambda x: np.sum(x**2), np.ones(5))
+    >>> len(run())  # between 2 * 5 + 1 evaluations
+    10
+    """
+    started: list[float] = []
+
+    def stamped(*args: Any) -> Any:
+        started.append(clock())
+        return loss(*args)
+
+    take = backend.value_and_grad(stamped)
+
+    def run() -> Laps:
+        started.clear()
+        take(params, *args)
+        return Laps(np.diff(started).tolist())
+
+    return run
+
+
+def flat(leaves: Sequence[Any]) -> Array:
+    """Lay leaves (of any library) end to end as one NumPy array, shape (p,)."""
+    return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+
+
+def worst_difference(
+    found: Array, reference: Sequence[Array], entries: Entries | None = None
+) -> float:
+    """Return the largest difference of gradients, relative to the largest entry of its leaf.
+
+    Parameters
+    ----------
+    found : ndarray, shape (m,)
+        Entries of a gradient, its leaves laid end to end.
+    reference : sequence of ndarray
+        All leaves of the gradient that it is held against.
+    entries : ndarray of int, shape (m,), optional
+        Which entries they are; by default all.
+
+    Examples
+    --------
+    >>> reference = [np.array([[1.0, 4.0]]), np.array([0.5])]
+    >>> worst_difference(np.array([2.0, 0.5]), reference, [0, 2])
+    0.25
+    """
+    largest = [float(np.max(np.abs(leaf))) or 1.0 for leaf in reference]
+    scale = np.repeat(largest, [leaf.size for leaf in reference])
+    wanted = flat(reference)
+    if entries is not None:
+        wanted, scale = wanted[entries], scale[entries]
+    return float(np.max(np.abs(found - wanted) / scale))
+
+
+# What stands beside the figures
+
+
+def limit_threads(count: int) -> None:
+    """Give each numerical library so many threads; call it before PyTorch and JAX are imported.
+
+    NumPy's BLAS, which is loaded already, can be told so through threadpoolctl alone; where that
+    is not installed, `threads` has nothing to say about it.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(count)  # PyTorch
+    os.environ["NPROC"] = str(count)  # XLA
+    if pools := _threadpoolctl():
+        pools.threadpool_limits(count)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
+
+
+def threads() -> dict[str, int]:
+    """Return how many threads each numerical library may use, as far as can be known.
+
+    Call it after the libraries were used: a pool that is not loaded yet is not seen.
+    """
+    counts: dict[str, int] = {}
+    if pools := _threadpoolctl():
+        for pool in pools.threadpool_info():
+            name = pool["internal_api"]
+            counts[name] = max(counts.get(name, 0), pool["num_threads"])
+    if torch := sys.modules.get("torch"):
+        counts["torch"] = torch.get_num_threads()
+    if "jax" in sys.modules and os.environ.get("NPROC"):
+        counts["jax"] = int(os.environ["NPROC"])
+    return counts
+
+
+def _threadpoolctl() -> Any:
+    try:
+        return import_module("threadpoolctl")
+    except ImportError:
+        return None
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a module can be imported."""
+    try:
+        import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def describe() -> dict[str, Any]:
+    """Return versions, system, cores and threads, for the JSON file and `environment_line`."""
+    return {**environment.describe(), "threads": threads()}
+
+
+def environment_line(described: Mapping[str, Any]) -> str:
+    """Write an environment in one line.
+
+    Examples
+    --------
+    >>> environment_line({"python": "3.12.1", "system": "Linux", "machine": "x86_64", "cores": 2,
+    ...                   "numpy": "2.4.6", "threads": {"openblas": 2}})
+    'numpy 2.4.6; Python 3.12.1, Linux x86_64, 2 cores; threads: openblas 2'
+    """
+    aside = ("python", "system", "machine", "cores", "threads")
+    packages = ", ".join(f"{k} {v}" for k, v in described.items() if k not in aside)
+    pools = described["threads"]
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(pools.items()))
+    if "openblas" not in pools and "mkl" not in pools:
+        counts += f"{', ' if counts else ''}BLAS not known (pip install threadpoolctl)"
+    return (
+        f"{packages}; Python {described['python']}, {described['system']} {described['machine']}, "
+        f"{described['cores']} cores; threads: {counts}"
+    )
+
+
+def duration(seconds: float, significant: int = 3) -> str:
+    """Write seconds to so many digits, with a unit that suits them.
+
+    Examples
+    --------
+    >>> duration(42.51), duration(0.0123), duration(4.2e-5), duration(1e-3, 1)
+    ('42.5 s', '12.3 ms', '42.0 µs', '1 ms')
+    """
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 0.9995:  # what rounds to 1000 of the next unit
+            return f"{digits(seconds * factor, significant)} {unit}"
+    return f"{digits(seconds * 1e6, significant)} µs"
+
+
+def digits(number: float, significant: int = 3) -> str:
+    """Write a positive number to so many significant digits, without an exponent.
+
+    Examples
+    --------
+    >>> digits(18432.7), digits(4.0), digits(0.4321, 2), digits(0.9996)
+    ('18,400', '4.00', '0.43', '1.00')
+    """
+    if number <= 0:
+        return f"{number:g}"
+    rounded = float(f"{number:.{significant - 1}e}")
+    decimals = significant - 1 - math.floor(math.log10(rounded))
+    return f"{rounded:,.{max(decimals, 0)}f}"
+
+
+# Options in, results out
+
+
+def parse_dtype(dtype: str) -> np.dtype[Any]:
+    """Return the dtype of that name, or say which there are."""
+    if dtype not in ("float64", "float32"):
+        raise OptionError(f"--dtype {dtype}: choose float64 or float32")
+    return np.dtype(dtype)
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Return a network's widths.
+
+    Examples
+    --------
+    >>> parse_widths("784-50-10")
+    (784, 50, 10)
+    """
+    widths = text.split("-")
+    if len(widths) < 2 or not all(width.isdecimal() and int(width) for width in widths):
+        raise OptionError(f"--network {text}: give the widths, such as 784-50-10")
+    return tuple(map(int, widths))
+
+
+def check_outputs(json_file: Path | None, plot_file: Path | None) -> None:
+    """Fail before the work, not after it, where a file could not be written."""
+    for option, path in (("--json", json_file), ("--plot", plot_file)):
+        if path and not path.parent.is_dir():
+            raise OptionError(f"{option} {path}: there is no folder {path.parent}")
+        if path and path.is_dir():
+            raise OptionError(f"{option} {path}: is a folder; name a file")
+    if plot_file and plot_file.suffix not in (".png", ".pdf", ".svg"):
+        raise OptionError(f"--plot {plot_file}: name a file that ends in .png, .pdf or .svg")
+
+
+def write_outputs(
+    numbers: Mapping[str, Any],
+    draw: Callable[[], Figure],
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Write the numbers and the figure to the files that were asked for."""
+    if json_file:
+        text = json.dumps(numbers, indent=2, allow_nan=False)
+        json_file.write_text(f"{text}\n", encoding="utf-8")
+    if plot_file:
+        draw().savefig(plot_file)
+
+
+def say(message: str) -> None:
+    """Tell somebody who is watching how far the work is."""
+    if sys.stderr.isatty():
+        Console(stderr=True, highlight=False).print(message, style="dim")
+
+
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
+
+
+def run(script: Callable[..., None]) -> NoReturn:
+    """Run a benchmark's function as a command; every foreseeable error is one line."""
+    app = typer.Typer(
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+    )
+    app.command()(script)
+    try:
+        code = app(standalone_mode=False)
+    except _USAGE_ERROR as error:
+        _fail(f"{error.format_message()} (see --help)", code=2)
+    except (OptionError, BackendError) as error:
+        _fail(str(error), code=2)
+    except GradlabError as error:
+        _fail(str(error), code=1)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", code=130)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    console = Console(stderr=True, highlight=False, markup=False)
+    console.print(f"{Path(sys.argv[0]).name}: {message}", soft_wrap=True)
+    raise SystemExit(code)
