@@ -103,7 +103,6 @@ def test_paths() -> None:
         ({"a-b": 1, "1a": 2, (1, 2): 3}, ("['a-b']", "['1a']", "[(1, 2)]")),
         ({"가중치": np.ones(1)}, ("가중치",)),
     ],
-    ids=repr,
 )
 def test_paths_of_small_structures(params: Any, paths: tuple[str, ...]) -> None:
     assert flatten(params)[1].paths == paths
@@ -154,7 +153,6 @@ def test_leaves_may_be_anything() -> None:
         (np.float32("inf"), NonFiniteError, "a.b is inf"),
         (2.0**1000 * 2.0**1000, NonFiniteError, "a.b is inf"),
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize(
     "function",
@@ -280,7 +278,6 @@ def test_leaves_like_follows_the_first(order: list[str]) -> None:
         (np.ones((2, 2)), r"^the gradient lacks W, b\.c$"),
         ({"W": "text", "b": {"c": np.ones(2)}}, "^W is 'text'"),
     ],
-    ids=str,
 )
 def test_leaves_unlike(other: Any, message: str) -> None:
     params = {"W": np.ones((2, 2)), "b": {"c": np.ones(2)}}
