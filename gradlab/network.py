@@ -312,9 +312,11 @@ def squared_error(predictions: Any, targets: Any) -> Any:
     >>> float(squared_error(np.array([0.6, 0.4]), np.array([1.0, 0.0])).round(12))
     0.16
     """
-    _, y = _floats(predictions)
-    _, t = _floats(_targets(y, targets))
-    return _mean_over_batch(0.5 * (y - t) ** 2)
+    xp, y = _floats(predictions)
+    t = _targets(y, targets)
+    if _is_kind(t, "bool"):  # in the precision of the predictions: float32 stays float32
+        t = xp.astype(t, y.dtype)
+    return _mean_over_batch(0.5 * (y - _floats(t)[1]) ** 2)
 
 
 def one_hot(labels: Any, classes: int) -> Array:

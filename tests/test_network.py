@@ -391,7 +391,6 @@ def test_losses_keep_the_dtype(dtype):
     assert gradlab.grad(network.cross_entropy)(z, labels).dtype == dtype
 
 
-@pytest.mark.xfail(reason="a one-hot table of booleans is taken as float64")
 def test_squared_error_of_classes_keeps_the_dtype():
     p = np.array([[0.25, 0.75]], np.float32)
     assert network.squared_error(p, [1]).dtype == np.float32

@@ -55,7 +55,8 @@ class Autograd:
             value = end._value if depends else end
             scalar = real_scalar(_innermost(value))
             gradients = pull_back(end, boxes) if depends else [0.0 * leaf for leaf in leaves]
-            if any(isbox(leaf) for leaf in leaves):  # an outer gradient is being taken
+            # An outer gradient is being taken, of the parameters or of what the loss closes over.
+            if isbox(value) or any(map(isbox, (*leaves, *gradients))):
                 return value, structure.unflatten(gradients)
             done = map(finish_gradient, structure.paths, gradients, leaves)
             return float(scalar), structure.unflatten(list(done))
