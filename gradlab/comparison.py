@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from gradlab import options
 from gradlab.errors import OptionError
 from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend
-from gradlab.gradients.protocol import real_scalar
 from gradlab.params import flatten, leaves_like
 from gradlab.params import size as count_entries
-from gradlab.training import Accuracy, Data, Fit, Step, check_data, fit
+from gradlab.training import Accuracy, Data, Fit, Step, check_data, evaluate, fit
 
 TOGETHER = 1e-3
 """Loss curves closer than this share of their range cannot be told apart on a plot."""
@@ -132,7 +132,7 @@ def compare(
     backends: Sequence[str | Backend] = ("central", "autograd"),
     test: Data,
     accuracy: Accuracy,
-    **options: Any,
+    **training: Any,
 ) -> Comparison:
     """Train from the same start on the same minibatches with each of several backends.
 
@@ -146,7 +146,7 @@ def compare(
         The data on which the trained parameters are judged.
     accuracy : callable
         ``accuracy(params, *data) -> float``.
-    **options
+    **training
         The other options of `gradlab.fit`: ``learning_rate``, ``iterations``, ``seed``, ...
 
     Returns
@@ -174,17 +174,21 @@ def compare(
     >>> [(run.backend, run.evaluations_per_gradient, run.together) for run in comparison.runs]
     [('central', 3.0, True), ('autograd', 1.0, True)]
     """
-    meters = [_Meter(find_backend(backend)) for backend in backends]
+    options.function("accuracy", accuracy, "give a function of (params, *data)")
+    advice = "name two different backends or more"
+    meters = options.each(
+        "backends", backends, lambda _, backend: _Meter(find_backend(backend)), advice
+    )
     names = [meter.name for meter in meters]
     if len(meters) < 2 or len(set(names)) < len(names):
-        raise OptionError(f"cannot compare {', '.join(names)}: name two different backends or more")
+        raise OptionError(f"cannot compare {', '.join(names)}: {advice}")
     test = check_data(test, "test data")
     reference = meters[names.index("autograd") if "autograd" in names else 0]
     followed: dict[str, tuple[_Meter, _Watch, Fit]] = {}
     # The reference goes first: should Ctrl-C come, the others have something to be held against.
     for meter in sorted(meters, key=lambda meter: meter is not reference):
         watch = _Watch(None if meter is reference else reference.backend.value_and_grad(loss))
-        result = fit(loss, params, data, backend=meter, callbacks=[watch], **options)
+        result = fit(loss, params, data, backend=meter, callbacks=[watch], **training)
         if result.history.losses:
             followed[meter.name] = meter, watch, result
         if result.interrupted:
@@ -199,8 +203,8 @@ def compare(
         return Run(
             backend=name,
             fit=result,
-            loss=float(real_scalar(loss(result.params, *test))),
-            accuracy=float(accuracy(result.params, *test)),
+            loss=evaluate(loss, result.params, test, "the loss on the test data"),
+            accuracy=evaluate(accuracy, result.params, test, "the accuracy on the test data"),
             seconds_per_gradient=float(np.median(meter.seconds)),
             evaluations_per_gradient=meter.evaluations / len(meter.seconds),
             differences=watch.differences,
@@ -230,11 +234,11 @@ class _Meter:
             self.evaluations += 1
             return loss(params, *args)
 
-        evaluate = self.backend.value_and_grad(counted)
+        run = self.backend.value_and_grad(counted)
 
         def timed(params: Any, *args: Any) -> tuple[float, Any]:
             started = time.perf_counter()
-            outcome = evaluate(params, *args)
+            outcome = run(params, *args)
             self.seconds.append(time.perf_counter() - started)
             return outcome
 

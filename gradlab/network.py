@@ -20,8 +20,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import DTypeLike
 
-from gradlab.errors import DataError, OptionError, ParameterError, unknown
-from gradlab.params import Array
+from gradlab import options
+from gradlab.errors import DataError, GradlabError, OptionError, ParameterError, unknown
+from gradlab.params import Array, numbers
 from gradlab.seeding import generator
 
 Params: TypeAlias = Mapping[str, Any]
@@ -72,15 +73,9 @@ def init(
     >>> {name: leaf.shape for name, leaf in init((784, 50, 10), seed=0).items()}
     {'W1': (784, 50), 'b1': (50,), 'W2': (50, 10), 'b2': (10,)}
     """
-    widths = list(sizes)
-    if len(widths) < 2 or not all(
-        isinstance(width, (int, np.integer)) and width > 0 for width in widths
-    ):
-        raise OptionError(
-            f"sizes={sizes}: give the widths from input to output, such as 64, 32, 10"
-        )
-    if np.dtype(dtype).kind != "f":
-        raise OptionError(f"dtype={np.dtype(dtype)}: parameters are drawn in a floating-point type")
+    advice = "give the widths from input to output, such as 64, 32, 10"
+    widths = options.each("sizes", sizes, options.integer, advice, fewest=2)
+    dtype = options.floating("dtype", dtype, "parameters are drawn in a floating-point type")
     find_activation(activation)
     rng = generator(seed)
     params: dict[str, Array] = {}
@@ -95,7 +90,8 @@ def init(
 
 
 def _deviation(scale: str | float | None, activation: Activation, d: int, k: int) -> float:
-    scale = scale or ("he" if activation in RELU_FAMILY else "xavier")
+    if scale is None:
+        scale = "he" if activation in RELU_FAMILY else "xavier"
     match scale:
         case "xavier":
             return float(np.sqrt(2 / (d + k)))
@@ -103,9 +99,7 @@ def _deviation(scale: str | float | None, activation: Activation, d: int, k: int
             return float(np.sqrt(2 / d))
         case "normal":
             return 1.0
-        case int() | float() if np.isfinite(scale) and scale > 0:
-            return float(scale)
-    raise OptionError(f"scale={scale!r}: choose xavier, he, normal or a positive number")
+    return options.number("scale", scale, "choose xavier, he, normal or a positive number")
 
 
 def layers(params: Params) -> list[tuple[Any, Any]]:
@@ -130,10 +124,10 @@ def layers(params: Params) -> list[tuple[Any, Any]]:
         )
     if missing := [name for name in wanted if name not in params]:
         raise ParameterError(f"the network lacks {', '.join(missing)}")
-    result = [(params[W], params[b]) for W, b in names]
+    result = [(_leaf(params, W), _leaf(params, b)) for W, b in names]
     width = None
     for (W_name, b_name), (W, b) in zip(names, result, strict=True):
-        W_shape, b_shape = np.shape(W), np.shape(b)
+        W_shape, b_shape = tuple(W.shape), tuple(b.shape)
         if len(W_shape) != 2 or 0 in W_shape:
             raise ParameterError(f"{W_name} has shape {W_shape}; expected (inputs, outputs)")
         if width is not None and W_shape[0] != width:
@@ -146,6 +140,13 @@ def layers(params: Params) -> list[tuple[Any, Any]]:
                 f"{b_name} has shape {b_shape}; expected ({width},), the outputs of {W_name}"
             )
     return result
+
+
+def _leaf(params: Params, name: str) -> Any:
+    leaf = params[name]
+    if isinstance(leaf, (list, tuple)):
+        raise ParameterError(f"{name} is a {type(leaf).__name__}; expected an array")
+    return _array(leaf, name, ParameterError)
 
 
 def logits(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any:
@@ -176,7 +177,7 @@ def logits(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any
     """
     activate = find_activation(activation)
     *hidden, (W_last, b_last) = layers(params)
-    x = _to_namespace_of(W_last, x)
+    x = _to_namespace_of(W_last, _array(x, "x"))
     d = (hidden[0][0] if hidden else W_last).shape[0]
     if len(x.shape) not in (1, 2) or x.shape[-1] != d:
         raise DataError(f"x has shape {tuple(x.shape)}; the network expects (samples, {d})")
@@ -328,7 +329,9 @@ def one_hot(labels: Any, classes: int) -> Array:
     array([[0., 1., 0.],
            [1., 0., 0.]])
     """
-    encoded: Array = _targets(np.zeros((*np.shape(labels), classes)), np.asarray(labels))
+    labels = numbers(labels, "the array of labels")
+    classes = options.integer("classes", classes)
+    encoded: Array = _targets(np.zeros((*labels.shape, classes)), labels)
     return encoded.astype(np.float64)
 
 
@@ -350,8 +353,7 @@ def _targets(outputs: Any, labels: Any) -> Any:
     """Return labels as one-hot booleans beside outputs (n, k); those that are so already, as is."""
     shape = tuple(outputs.shape)
     k = shape[-1]
-    if not hasattr(labels, "shape"):
-        labels = np.asarray(labels)
+    labels = _array(labels, "the array of labels")
     if 0 in shape:
         raise DataError(f"the batch is empty: outputs of shape {shape}")
     if labels.shape == shape:
@@ -470,7 +472,7 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
     """Return the activation of that name, or the callable itself."""
     if callable(activation):
         return activation
-    if activation in ACTIVATIONS:
+    if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
     raise OptionError(unknown("activation", activation, ACTIVATIONS))
 
@@ -478,9 +480,16 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
 # The Array API
 
 
+def _array(value: Any, what: str, error: type[GradlabError] = DataError) -> Any:
+    """Return an array of another library as it is, anything else as NumPy's array of numbers."""
+    if hasattr(value, "dtype") and not isinstance(value, np.ndarray):
+        return value
+    return numbers(value, what, error)
+
+
 def _floats(x: Any) -> tuple[Any, Any]:
     """Return the namespace of x, and x in floating point (−x of an unsigned integer wraps)."""
-    x = x if hasattr(x, "dtype") else np.asarray(x)
+    x = _array(x, "the input")
     xp = array_namespace(x)
     return xp, xp.astype(x, xp.float64) if xp.isdtype(x.dtype, ("bool", "integral")) else x
 
@@ -490,7 +499,6 @@ def _to_namespace_of(like: Any, x: Any) -> Any:
 
     Never the other way round: where `x` is what is differentiated, it is left as it is.
     """
-    x = x if hasattr(x, "dtype") else np.asarray(x)
     if isinstance(x, np.ndarray | np.generic) and not isinstance(like, np.ndarray | np.generic):
         return array_namespace(like).asarray(x)
     return x

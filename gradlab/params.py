@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.errors import NonFiniteError, ParameterError
+from gradlab.errors import DataError, GradlabError, NonFiniteError, ParameterError
 
 Array: TypeAlias = NDArray[Any]
 
@@ -132,10 +132,7 @@ def _join(path: str, key: Any) -> str:
 
 def as_array(value: Any, path: str) -> Array:
     """Return `value` as an array of real, finite numbers, or say what is wrong with the leaf."""
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise ParameterError(f"{path}: {type(value).__name__} is not an array: {error}") from error
+    array = read(value, path, ParameterError)
     if array.dtype.kind == "c":
         raise ParameterError(
             f"{path} is complex; differentiate with respect to its real and imaginary parts"
@@ -147,6 +144,29 @@ def as_array(value: Any, path: str) -> Array:
         index = first(~np.isfinite(array))
         raise NonFiniteError(f"{entry(path, index)} is {array[index]}; every entry must be finite")
     return array
+
+
+def numbers(value: Any, what: str, error: type[GradlabError] = DataError) -> Array:
+    """Return `value` as an array of numbers, real or complex, or raise `error` and name it.
+
+    Examples
+    --------
+    >>> numbers(["a", "b"], "x")
+    Traceback (most recent call last):
+    gradlab.errors.DataError: x has dtype <U1; expected numbers
+    """
+    array = read(value, what, error)
+    if array.dtype.kind not in "biufc":
+        raise error(f"{what} has dtype {array.dtype}; expected numbers")
+    return array
+
+
+def read(value: Any, what: str, error: type[GradlabError]) -> Array:
+    """Return `value` as an array of whatever it holds."""
+    try:
+        return np.asarray(value)
+    except Exception as reason:  # rows of different lengths, or an __array__ that fails
+        raise error(f"{what}: {type(value).__name__} is not an array: {reason}") from reason
 
 
 def entry(path: str, index: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradlab.errors import OptionError
+from gradlab import options
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
@@ -22,6 +22,5 @@ def generator(seed: int | np.random.Generator) -> np.random.Generator:
     """
     if isinstance(seed, np.random.Generator):
         return seed
-    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
-        return np.random.default_rng(seed)
-    raise OptionError(f"seed={seed!r}: give an integer from 0, or a numpy.random.Generator")
+    advice = "give an integer from 0, or a numpy.random.Generator"
+    return np.random.default_rng(options.integer("seed", seed, advice, least=0))

@@ -18,23 +18,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradlab.errors import DataError, DivergenceError, NonFiniteError, OptionError
-from gradlab.gradients import Backend, Loss, find_backend
+from gradlab import options
+from gradlab.errors import BackendError, DataError, DivergenceError, NonFiniteError, OptionError
+from gradlab.gradients import Backend, Loss, value_and_grad
 from gradlab.gradients.protocol import real_scalar
 from gradlab.params import (
     Array,
+    Structure,
     entry,
     first,
     flatten,
     floating,
     leaves_like,
-    map_leaves,
     named_leaves,
+    numbers,
 )
 from gradlab.seeding import generator
 
@@ -212,19 +213,23 @@ def fit(
     >>> {name: round(float(value), 3) for name, value in result.params.items()}
     {'slope': 3.0, 'offset': 1.0}
     """
-    learning_rate = _rate(learning_rate)
-    if not (isinstance(momentum, Real) and 0 <= momentum < 1):
-        raise OptionError(f"{momentum=}: give a number from 0 to below 1")
-    momentum = float(momentum)
+    learning_rate = options.number("learning_rate", learning_rate)
+    momentum = options.number(
+        "momentum", momentum, "give a number from 0 to below 1", fits=lambda m: 0 <= m < 1
+    )
+    if accuracy is not None:
+        options.function("accuracy", accuracy, "give a function of (params, *data)")
+    callbacks = options.each(
+        "callbacks", callbacks, options.function, "give a list of functions, each of a Step"
+    )
     data = check_data(data)
     validation = None if validation is None else check_data(validation, "validation data")
     n = len(data[0])
     schedule = _schedule(n, batch_size, epochs, iterations)
     minibatches = _minibatches(n, schedule, generator(seed), replace=iterations is not None)
-    evaluate = find_backend(backend).value_and_grad(loss)
+    gradient_at = _gradients(loss, backend)
 
-    given, structure = flatten(params)
-    leaves = [np.array(floating(leaf)) for leaf in given]
+    leaves, structure = _own(params)
     velocity = [np.zeros_like(leaf) for leaf in leaves]
     params = last_good = structure.unflatten(leaves)
     history = History()
@@ -235,28 +240,22 @@ def fit(
             for iteration, (rows, epoch_sizes) in enumerate(minibatches):
                 batch = tuple(array[rows] for array in data)
                 started = time.perf_counter()
-                # An overflow ends in a loss that is not finite: an error that says more.
-                with np.errstate(over="ignore", invalid="ignore"):
-                    value, gradients = _checked(evaluate(params, *batch), params)
+                with _quiet():
+                    value, gradients = gradient_at(params, *batch)
                     before = last_good = params
+                    history.losses.append(value)
                     velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
-                    leaves = [
-                        np.asarray(p - learning_rate * v)
-                        for p, v in zip(leaves, velocity, strict=True)
-                    ]
-                params = structure.unflatten(leaves)
+                    leaves = _downhill(leaves, velocity, learning_rate)
+                    params = _finite(structure.unflatten(leaves))
                 seconds += time.perf_counter() - started
-                history.losses.append(value)
 
                 record = None
                 if epoch_sizes:
                     record = Epoch(
                         epoch=len(history.epochs) + 1,
-                        loss=float(
-                            np.average(history.losses[-len(epoch_sizes) :], weights=epoch_sizes)
-                        ),
-                        validation_loss=_loss_on(validation, loss, params),
-                        accuracy=accuracy and float(accuracy(params, *(validation or data))),
+                        loss=_mean(history.losses[-len(epoch_sizes) :], epoch_sizes),
+                        validation_loss=_watched(loss, params, validation, "the validation loss"),
+                        accuracy=_watched(accuracy, params, validation or data, "the accuracy"),
                         seconds=seconds,
                     )
                     history.epochs.append(record)
@@ -266,7 +265,6 @@ def fit(
                 answers = [callback(step) for callback in callbacks]
                 if any(answers):
                     break
-        flatten(params)  # the last step, too, has to end somewhere finite
     except NonFiniteError as error:
         raise DivergenceError(
             f"training diverged at iteration {len(history.losses)}: {error}; "
@@ -321,13 +319,16 @@ def descend(
     >>> [float(x) for x in path]
     [1.0, 0.5, 0.25, 0.125]
     """
-    learning_rate = _rate(learning_rate)
-    _require_counts(iterations=iterations)
-    evaluate = find_backend(backend).value_and_grad(function)
-    path = [map_leaves(lambda leaf: np.array(floating(leaf)), start)]
-    for _ in range(iterations):
-        _, grads = evaluate(path[-1], *args)
-        path.append(map_leaves(lambda p, g: np.asarray(p - learning_rate * g), path[-1], grads))
+    learning_rate = options.number("learning_rate", learning_rate)
+    iterations = options.integer("iterations", iterations)
+    gradient_at = _gradients(function, backend)
+    leaves, structure = _own(start)
+    path = [structure.unflatten(leaves)]
+    with _quiet():
+        for _ in range(iterations):
+            _, gradients = gradient_at(path[-1], *args)
+            leaves = _downhill(leaves, gradients, learning_rate)
+            path.append(_finite(structure.unflatten(leaves)))
     return path
 
 
@@ -351,10 +352,10 @@ def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
     names = getattr(data, "_fields", None) or (
         ("x", "y") if len(data) == 2 else [f"array {i}" for i in range(len(data))]
     )
-    arrays = tuple(np.asarray(array) for array in data)
+    arrays = tuple(
+        numbers(array, f"{what}: {name}") for name, array in zip(names, data, strict=True)
+    )
     for name, array in zip(names, arrays, strict=True):
-        if array.dtype.kind not in "biufc":
-            raise DataError(f"{what}: {name} has dtype {array.dtype}; expected numbers")
         if array.ndim == 0 or len(array) == 0:
             raise DataError(f"{what}: {name} holds no samples (shape {array.shape})")
         if len(array) != len(arrays[0]):
@@ -367,29 +368,76 @@ def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
     return arrays
 
 
-def _checked(outcome: tuple[float, Any], params: Any) -> tuple[float, list[Array]]:
-    """Return a backend's outcome as a finite loss and gradients that fit the parameters."""
-    value, grads = outcome
-    gradients = leaves_like(params, grads, "the gradient")
-    dtypes = [np.asarray(leaf).dtype for _, leaf in named_leaves(params)]
-    gradients = [g.astype(dtype, copy=False) for g, dtype in zip(gradients, dtypes, strict=True)]
-    return float(real_scalar(value)), gradients
+def evaluate(
+    function: Callable[..., Any], params: Any, data: Data, what: str = "the loss"
+) -> float:
+    """Return a loss or an accuracy on the whole of the data, as a finite number.
+
+    Raises
+    ------
+    LossError, NonFiniteError
+        If it is not one real number, or not finite.
+
+    Examples
+    --------
+    >>> evaluate(lambda p, x: p * np.mean(x), 2.0, [[1.0, 3.0]])
+    4.0
+    """
+    with _quiet():
+        return float(real_scalar(function(params, *data), what=what))
 
 
-def _loss_on(data: Data | None, loss: Loss, params: Any) -> float | None:
-    return None if data is None else float(real_scalar(loss(params, *data), "the validation data"))
+def _watched(
+    function: Callable[..., Any] | None, params: Any, data: Data | None, what: str
+) -> float | None:
+    return None if function is None or data is None else evaluate(function, params, data, what)
 
 
-def _rate(learning_rate: float) -> float:
-    if not (isinstance(learning_rate, Real) and np.isfinite(learning_rate) and learning_rate > 0):
-        raise OptionError(f"{learning_rate=}: give a positive number")
-    return float(learning_rate)  # NumPy's own scalars would widen float32 parameters
+def _mean(losses: list[float], sizes: list[int]) -> float:
+    return float(np.average(losses, weights=sizes))
 
 
-def _require_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        if count is not None and (not isinstance(count, Integral) or count < 1):
-            raise OptionError(f"{name}={count!r}: give an integer from 1")
+def _gradients(loss: Loss, backend: str | Backend) -> Callable[..., tuple[float, list[Array]]]:
+    """Return the loss and its gradient's leaves as a function, the backend held to its word."""
+    run = value_and_grad(loss, backend)
+
+    def gradient_at(params: Any, *args: Any) -> tuple[float, list[Array]]:
+        outcome = run(params, *args)
+        if not (isinstance(outcome, tuple) and len(outcome) == 2):
+            name = getattr(backend, "name", backend)
+            raise BackendError(f"the backend {name} did not return a pair (value, gradient)")
+        value, grads = outcome
+        gradients = leaves_like(params, grads, "the gradient")
+        dtypes = [leaf.dtype for _, leaf in named_leaves(params)]
+        return float(real_scalar(value)), [
+            gradient.astype(dtype, copy=False)
+            for gradient, dtype in zip(gradients, dtypes, strict=True)
+        ]
+
+    return gradient_at
+
+
+def _quiet() -> np.errstate:
+    """Silence what ends in a loss that is not finite: an error that says more than a warning."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _own(params: Any) -> tuple[list[Array], Structure]:
+    """Return copies of the leaves in floating point, and the structure."""
+    leaves, structure = flatten(params)
+    return [np.array(floating(leaf)) for leaf in leaves], structure
+
+
+def _downhill(leaves: list[Array], directions: list[Array], learning_rate: float) -> list[Array]:
+    return [
+        np.asarray(leaf - learning_rate * direction)
+        for leaf, direction in zip(leaves, directions, strict=True)
+    ]
+
+
+def _finite(params: Any) -> Any:
+    flatten(params)  # raises where an entry is not
+    return params
 
 
 def _schedule(
@@ -403,14 +451,16 @@ def _schedule(
     ([[2, 2, 1], [2, 2, 1]], [[2, 2, 2], [2]])
     """
     batch_size = min(100, n) if batch_size is None else batch_size
-    _require_counts(batch_size=batch_size, epochs=epochs, iterations=iterations)
+    batch_size = options.integer("batch_size", batch_size)
     if batch_size > n:
-        raise OptionError(f"{batch_size=}: there are only {n} samples")
+        raise options.refusal("batch_size", batch_size, f"there are only {n} samples")
     if iterations is None:
+        epochs = options.integer("epochs", 10 if epochs is None else epochs)
         full, rest = divmod(n, batch_size)
-        return [[batch_size] * full + [rest] * (rest > 0)] * (10 if epochs is None else epochs)
+        return [[batch_size] * full + [rest] * (rest > 0)] * epochs
     if epochs is not None:
         raise OptionError("epochs and iterations exclude each other: give one of them")
+    iterations = options.integer("iterations", iterations)
     a_pass = math.ceil(n / batch_size)
     return [
         [batch_size] * min(a_pass, iterations - start) for start in range(0, iterations, a_pass)
@@ -447,7 +497,9 @@ def _progress_bar(
         TextColumn("loss {task.fields[loss]:.4f}{task.fields[accuracy]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # What is no terminal shows the bar once, at its end, and only if that is left standing.
+    with Progress(*columns, console=console, transient=console.is_interactive) as bar:
         total = sum(map(len, schedule))
         task = bar.add_task(
             "", total=total, epoch=1, epochs=len(schedule), loss=float("nan"), accuracy=""

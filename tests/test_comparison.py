@@ -7,7 +7,7 @@ import pytest
 
 from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
 from gradlab.comparison import compare, relative_differences
-from gradlab.errors import DivergenceError, OptionError
+from gradlab.errors import DivergenceError, LossError, OptionError
 
 
 @pytest.fixture
@@ -144,6 +144,24 @@ def test_ctrl_c_keeps_what_was_reached(problem, when):
 def test_fewer_than_two_different_backends_are_refused(problem, backends):
     with pytest.raises(OptionError, match="two different backends"):
         run(problem, backends=backends)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backends": "central"}, "backends='central': name two different backends"),
+        ({"backends": None}, "backends=None: name two different backends"),
+        ({"accuracy": 0.9}, r"accuracy=0\.9: give a function"),
+    ],
+)
+def test_what_cannot_be_compared(problem, options, message):
+    with pytest.raises(OptionError, match=message):
+        run(problem, **options)
+
+
+def test_an_accuracy_that_is_no_number_is_named(problem):
+    with pytest.raises(LossError, match="the accuracy on the test data returned None"):
+        run(problem, accuracy=lambda params, x, y: None)
 
 
 def test_a_training_that_diverges_says_so(problem):

@@ -525,14 +525,14 @@ def test_step_that_vanishes_is_an_error(row: Row) -> None:
 
 
 @every_difference
-@pytest.mark.parametrize("step", [0.0, -1e-4, np.nan, np.inf])
-def test_useless_steps_are_refused(row: Row, step: float) -> None:
+@pytest.mark.parametrize("step", [0.0, -1e-4, np.nan, np.inf, True, "small", 1e-4j])
+def test_useless_steps_are_refused(row: Row, step: Any) -> None:
     with pytest.raises(OptionError, match="step="):
         replace(row.backend, step=step)  # type: ignore[type-var]
 
 
 @every_difference
-@pytest.mark.parametrize("dtype", [np.int64, np.complex128, bool])
+@pytest.mark.parametrize("dtype", [np.int64, np.complex128, bool, "precise"])
 def test_useless_dtypes_are_refused(row: Row, dtype: Any) -> None:
     with pytest.raises(OptionError, match="dtype="):
         replace(row.backend, dtype=dtype)  # type: ignore[type-var]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gradlab.errors import OptionError
+from gradlab import options
 
 
 class Split(NamedTuple):
@@ -90,22 +90,17 @@ def prepare(
 
 
 def _floats(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        floats = np.dtype(dtype)
-    except TypeError:
-        floats = None
+    advice = "samples are float32 or float64; choose one of them"
+    floats = options.floating("dtype", dtype, advice)
     if floats not in (np.float32, np.float64):
-        raise OptionError(f"dtype={dtype!r}: samples are float32 or float64; choose one of them")
+        raise options.refusal("dtype", dtype, advice)
     return floats
 
 
 def _first(raw: Raw, n: int) -> Split:
     most = len(raw.train.x)
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= most:
-        raise OptionError(
-            f"subset={n!r}: give an integer from 1 to {most}, as {raw.name} has {most} "
-            f"training samples"
-        )
+    advice = f"give an integer from 1 to {most}, as {raw.name} has {most} training samples"
+    n = options.integer("subset", n, advice, most=most)
     return Split(raw.train.x[:n], raw.train.y[:n])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gradlab.errors import BackendError, unknown
+from gradlab.errors import BackendError, LossError, unknown
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.finite_differences import CentralDifference, ForwardDifference
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
@@ -78,8 +78,8 @@ def value_and_grad(loss: Loss, backend: str | Backend = "autograd") -> ValueAndG
 
     Raises
     ------
-    BackendError
-        If there is no such backend.
+    BackendError, LossError
+        If there is no such backend, or the loss is not a function.
     ParameterError, LossError, NonFiniteError
         By the returned function, for parameters that are not arrays of finite real numbers,
         a loss that is not one real number, and a NaN or an infinity in the loss or gradient.
@@ -94,7 +94,10 @@ def value_and_grad(loss: Loss, backend: str | Backend = "autograd") -> ValueAndG
     >>> value, grads["w"].round(6)
     (45.0, array([18., 36.]))
     """
-    return find_backend(backend).value_and_grad(loss)
+    found = find_backend(backend)
+    if not callable(loss):
+        raise LossError(f"{loss!r} is not a loss: give a function loss(params, *args) -> scalar")
+    return found.value_and_grad(loss)
 
 
 def grad(loss: Loss, backend: str | Backend = "autograd") -> Callable[..., Any]:

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gradlab import options
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, entry, first, flatten
@@ -228,7 +229,7 @@ def _width(probe: Probe, leaf: int, above: Array, below: Array) -> Array:
 
 
 def _require_usable(step: float | None, dtype: DTypeLike | None) -> None:
-    if step is not None and not (np.isfinite(step) and step > 0):
-        raise OptionError(f"step={step}: give a positive number, or None for the default")
-    if dtype is not None and np.dtype(dtype).kind != "f":
-        raise OptionError(f"dtype={np.dtype(dtype)}: a loss is evaluated in a floating-point type")
+    if step is not None:
+        options.number("step", step, "give a positive number, or None for the default")
+    if dtype is not None:
+        options.floating("dtype", dtype, "a loss is evaluated in a floating-point type")

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from gradlab.errors import LossError, NonFiniteError
-from gradlab.params import Array, entry, first
+from gradlab.params import Array, entry, first, read
 
 Loss: TypeAlias = Callable[..., Any]
 """``loss(params, *args) -> scalar``: pure, real, finite."""
@@ -39,21 +39,21 @@ class Backend(Protocol):
         """Return the function that evaluates `loss` and its gradient."""
 
 
-def real_scalar(value: Any, place: str = "") -> Any:
+def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
     """Return what a loss returned as a NumPy scalar, or say why it is not one real number."""
-    array = np.asarray(value)
+    array = read(value, what, LossError)
     where = f" at {place}" if place else ""
     if array.ndim:
         raise LossError(
-            f"the loss returned an array of shape {array.shape}{where}; "
+            f"{what} returned an array of shape {array.shape}{where}; "
             "return one number (for example the mean)"
         )
     if array.dtype.kind == "c":
-        raise LossError(f"the loss returned the complex number {array}{where}; return a real one")
+        raise LossError(f"{what} returned the complex number {array}{where}; return a real one")
     if array.dtype.kind not in "fiu":
-        raise LossError(f"the loss returned {value!r}{where}; return one real number")
+        raise LossError(f"{what} returned {value!r}{where}; return one real number")
     if not np.isfinite(array):
-        raise NonFiniteError(f"the loss is {array}{where}")
+        raise NonFiniteError(f"{what} is {array}{where}")
     return array[()]
 
 
