@@ -7,8 +7,10 @@ on the standard error.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ from rich.table import Table
 from gradlab import __version__, datasets, environment, network, params, story, weights
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
-from gradlab.errors import BackendError, GradlabError, OptionError
+from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
 from gradlab.gradients import BACKENDS, find_backend
 from gradlab.training import Fit, fit
 
@@ -55,7 +57,6 @@ Activation = Annotated[
 ]
 LearningRate = Annotated[float, typer.Option(help="Step of the descent.")]
 Momentum = Annotated[float, typer.Option(help="From 0 (none) to below 1.")]
-BatchSize = Annotated[int, typer.Option(help="Samples a step.")]
 Seed = Annotated[int, typer.Option(help="Decides the start and the minibatches.")]
 Output = Annotated[
     Path | None, typer.Option(help="Folder for the results [default: gradlab-runs/TIME].")
@@ -97,7 +98,9 @@ def compare(
     iterations: Annotated[int, typer.Option(help="Steps that each backend trains for.")] = 50,
     learning_rate: LearningRate = 0.5,
     momentum: Momentum = 0.9,
-    batch_size: BatchSize = 50,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a step [default: 50, or all if fewer].")
+    ] = None,
     seed: Seed = 0,
     output: Output = None,
     json_file: Json = None,
@@ -111,22 +114,23 @@ def compare(
     backends = [find_backend(name) for name in backend or ["central", "autograd"]]
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, options = _network(data, layers, activation, seed)
-    folder = _Folder(output, json_file)
-    comparison = compare_backends(
-        partial(network.loss, **options),
-        start,
-        data.train,
-        backends=backends,
-        test=data.test,
-        accuracy=partial(network.accuracy, **options),
-        learning_rate=learning_rate,
-        momentum=momentum,
-        batch_size=batch_size,
-        iterations=iterations,
-        seed=seed,
-    )
-    if not comparison.runs:
-        _fail("interrupted before the first step; nothing was written", code=130)
+    batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
+    with _Folder(output, json_file) as folder:
+        comparison = compare_backends(
+            partial(network.loss, **options),
+            start,
+            data.train,
+            backends=backends,
+            test=data.test,
+            accuracy=partial(network.accuracy, **options),
+            learning_rate=learning_rate,
+            momentum=momentum,
+            batch_size=batch_size,
+            iterations=iterations,
+            seed=seed,
+        )
+        if not comparison.runs:
+            _fail("interrupted before the first step; nothing was written", code=130)
     out.print(_comparison_table(comparison, data.name, _sizes(start)))
     out.print(_headline(comparison))
 
@@ -176,7 +180,9 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     learning_rate: LearningRate = 0.2,
     momentum: Momentum = 0.9,
-    batch_size: BatchSize = 100,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
+    ] = None,
     seed: Seed = 0,
     output: Output = None,
     json_file: Json = None,
@@ -188,20 +194,21 @@ def train(
     chosen = find_backend(backend)
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, options = _network(data, layers, activation, seed)
-    folder = _Folder(output, json_file)
-    result = fit(
-        partial(network.loss, **options),
-        start,
-        data.train,
-        backend=chosen,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        batch_size=batch_size,
-        epochs=epochs,
-        seed=seed,
-        validation=data.test,
-        accuracy=partial(network.accuracy, **options),
-    )
+    batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size
+    with _Folder(output, json_file) as folder:
+        result = fit(
+            partial(network.loss, **options),
+            start,
+            data.train,
+            backend=chosen,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=seed,
+            validation=data.test,
+            accuracy=partial(network.accuracy, **options),
+        )
     accuracy = network.accuracy(result.params, *data.test, **options)
     out.print(_epochs_table(result, data.name, _sizes(start)))
     out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
@@ -261,18 +268,14 @@ def evaluate(
     activation = activation or weights.load_metadata(weights_file).get("activation", "sigmoid")
     data = datasets.load(dataset, data_dir=data_dir)
     x, labels = data.test
-    probabilities = np.asarray(network.probabilities(trained, x, activation=activation))
-    if probabilities.shape[1] != data.classes:
-        raise OptionError(
-            f"{weights_file} tells {probabilities.shape[1]} classes apart, "
-            f"but {data.name} has {data.classes}"
-        )
-    folder = _Folder(output, json_file)
-    predicted = np.argmax(probabilities, axis=1)
+    _require_fit(weights_file, trained, data)
+    logits = network.logits(trained, x, activation=activation)
+    predicted = np.argmax(logits, axis=1)
     right = predicted == labels
+    accuracy = float(np.mean(right))
     counts = np.zeros((data.classes, data.classes), int)
     np.add.at(counts, (labels, predicted), 1)
-    accuracy = network.accuracy(trained, x, labels, activation=activation)
+    folder = _Folder(output, json_file)
     out.print(_confusion_table(counts))
     out.print(
         f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
@@ -282,7 +285,7 @@ def evaluate(
     from gradlab import plotting
 
     # The most confident mistakes say the most about the network.
-    confidence = probabilities.max(axis=1)
+    confidence = network.softmax(logits).max(axis=1)
     worst = np.flatnonzero(~right)
     worst = worst[np.argsort(-confidence[worst], kind="stable")][:24]
     figures = {"confusion": plotting.confusion_matrix(counts)}
@@ -320,15 +323,15 @@ def demo(output: Output = None, json_file: Json = None) -> None:
     """
     folder = _Folder(output, json_file)
     told = story.tell()
-    table = Table("loss", "right prediction", "wrong prediction", title="A loss says how wrong")
+    table = _table("A loss says how wrong", "loss", "right prediction", "wrong prediction")
     for name, values in told.losses.items():
         table.add_row(name.replace("_", " "), *(f"{value:.17g}" for value in values))
     out.print(table)
     error = np.max(np.abs(told.numerical - told.by_hand))
     out.print(
-        f"\nThe derivative of x² is 2x; the central difference is off by at most {error:.1e}."
+        f"\nThe derivative of x² is 2x; the central difference is off by at most {error:.1e}.\n"
     )
-    table = Table("at", "numerical", "by hand", title="\nThe gradient of x₀² + x₁²")
+    table = _table("The gradient of x₀² + x₁²", "at", "numerical", "by hand")
     for point, gradient in told.gradients.items():
         by_hand = f"({2 * point[0]:g}, {2 * point[1]:g})"
         table.add_row(f"({point[0]:g}, {point[1]:g})", str(gradient), by_hand)
@@ -366,13 +369,27 @@ def _network(
     data: datasets.Dataset, layers: str, activation: str, seed: int
 ) -> tuple[dict[str, params.Array], dict[str, Any]]:
     """Return the initial parameters for a data set, and the network's options."""
-    try:
-        hidden = [int(width) for width in layers.split(",")] if layers.strip() else []
-    except ValueError:
-        raise OptionError(f"--layers {layers!r}: give widths such as 50,100") from None
+    words = [word.strip() for word in layers.split(",")] if layers.strip() else []
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise OptionError(f"--layers {layers}: give widths such as 50,100")
+    hidden = [int(word) for word in words]
     d = data.train.x.shape[1]
     start = network.init([d, *hidden, data.classes], seed, activation=activation)
     return start, {"activation": activation}
+
+
+def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
+    """Raise an error that names the file where its network is not one for the data set."""
+    try:
+        d, *_, k = _sizes(trained)
+    except ParameterError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    inputs = data.test.x.shape[1]
+    if (d, k) != (inputs, data.classes):
+        raise WeightsError(
+            f"{path}: a network from {d} inputs to {k} classes, "
+            f"but {data.name} has {inputs} inputs and {data.classes} classes"
+        )
 
 
 def _sizes(start: dict[str, params.Array]) -> list[int]:
@@ -383,12 +400,13 @@ def _sizes(start: dict[str, params.Array]) -> list[int]:
 # From results to tables
 
 
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left")
+
+
 def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) -> Table:
-    table = Table(
-        title=f"{dataset}, {'-'.join(map(str, sizes))}, {comparison.parameters:,} parameters",
-        title_justify="left",
-    )
-    table.add_column("")
+    title = f"{dataset}, {'-'.join(map(str, sizes))}, {comparison.parameters:,} parameters"
+    table = _table(title, "")
     for run in comparison.runs:
         table.add_column(run.backend, justify="right")
 
@@ -409,7 +427,12 @@ def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) ->
         "largest gradient difference",
         against_reference(lambda run: f"{run.largest_difference:.1e}"),
     )
-    row("largest parameter distance", against_reference(lambda run: f"{run.largest_distance:.1e}"))
+    row(
+        "largest parameter distance",
+        against_reference(
+            lambda run: "–" if run.largest_distance is None else f"{run.largest_distance:.1e}"
+        ),
+    )
     row(
         "trainings stayed together",
         against_reference(lambda run: "yes" if run.together else "[red]no[/]"),
@@ -432,7 +455,7 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _epochs_table(result: Fit, dataset: str, sizes: list[int]) -> Table:
-    table = Table(title=f"{dataset}, {'-'.join(map(str, sizes))}", title_justify="left")
+    table = _table(f"{dataset}, {'-'.join(map(str, sizes))}")
     for name in ("epoch", "loss", "test loss", "test accuracy", "seconds"):
         table.add_column(name, justify="right")
     for epoch in result.history.epochs:
@@ -452,7 +475,7 @@ def _number(value: float | None) -> str:
 
 def _confusion_table(counts: params.Array) -> Table:
     classes = [str(k) for k in range(len(counts))]
-    table = Table(title="Rows: what it is. Columns: what it was taken for.", title_justify="left")
+    table = _table("Rows: what it is. Columns: what it was taken for.")
     table.add_column("", style="bold")
     for name in classes:
         table.add_column(name, justify="right")
@@ -466,19 +489,34 @@ def _confusion_table(counts: params.Array) -> Table:
 
 
 class _Folder:
-    """The folder of a run's results: made before the work, so that it does not fail after it."""
+    """The folder of a run's results: made before the work, so that it does not fail after it.
+
+    Where it is the context of the work, it goes again if the work fails.
+    """
 
     def __init__(self, output: Path | None, json_file: Path | None) -> None:
         self.json_file = json_file
         self.path = output or _fresh(Path("gradlab-runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
         if self.path.is_dir() and any(self.path.iterdir()):
             raise OptionError(f"--output {self.path}: the folder is not empty; name a new one")
+        if json_file and json_file.is_dir():
+            raise OptionError(f"--json {json_file}: is a folder; name a file")
+        if json_file and not json_file.parent.is_dir():
+            raise OptionError(f"--json {json_file}: there is no folder {json_file.parent}")
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OptionError(f"--output {self.path}: {error.strerror}") from None
-        if json_file and not json_file.parent.is_dir():
-            raise OptionError(f"--json {json_file}: there is no folder {json_file.parent}")
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with suppress(OSError):  # another run may have put its folder beside it
+                for path in self._made:
+                    path.rmdir()
 
     def write(
         self,
@@ -513,6 +551,17 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def _as_typed(message: str) -> str:
+    """Call an option of the library as the command does.
+
+    Examples
+    --------
+    >>> _as_typed("batch_size=0: give an integer from 1")
+    '--batch-size 0: give an integer from 1'
+    """
+    return re.sub(r"^(\w+)=", lambda option: f"--{option[1].replace('_', '-')} ", message)
+
+
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
 
 
@@ -523,7 +572,7 @@ def main() -> NoReturn:
     except _USAGE_ERROR as error:
         _fail(f"{error.format_message()} (see gradlab --help)", code=2)
     except (OptionError, BackendError) as error:
-        _fail(str(error), code=2)
+        _fail(_as_typed(str(error)), code=2)
     except GradlabError as error:
         _fail(str(error), code=1)
     except (KeyboardInterrupt, typer.Abort):

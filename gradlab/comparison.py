@@ -40,13 +40,13 @@ class Run:
     seconds_per_gradient : float
         The median over the training steps.
     evaluations_per_gradient : float
-        How often the loss function was called for a gradient.
+        How often the loss function was called for a gradient, the mean over the training steps.
     differences : dict of str to list of float
         For each leaf and step, the largest difference from the reference's gradient at the same
         parameters, relative to the leaf's largest entry there. Empty for the reference itself.
     distances : list of float
         At the end of each epoch, and of the training, the distance of its parameters from the
-        reference's, relative to their norm.
+        reference's, relative to their norm; none where Ctrl-C came before the first such end.
     together : bool
         Whether its loss curve stayed within `TOGETHER` of the reference's.
     """
@@ -67,9 +67,9 @@ class Run:
         return max((max(steps) for steps in self.differences.values() if steps), default=0.0)
 
     @property
-    def largest_distance(self) -> float:
-        """The largest relative distance from the reference's parameters, over the epochs."""
-        return max(self.distances, default=0.0)
+    def largest_distance(self) -> float | None:
+        """The largest relative distance from the reference's parameters; None without any."""
+        return max(self.distances, default=None)
 
 
 @dataclass(frozen=True)
@@ -197,18 +197,19 @@ def compare(
     def judge(name: str) -> Run:
         meter, watch, result = followed[name]
         _, reference_watch, reference_result = followed[reference.name]
-        points = [*watch.points, result.params]
-        reference_points = [*reference_watch.points, reference_result.params]
         losses, reference_losses = result.history.losses, reference_result.history.losses
+        pairs = list(zip(watch.points, reference_watch.points, strict=False))
+        if len(losses) == len(reference_losses):
+            pairs.append((result.params, reference_result.params))
         return Run(
             backend=name,
             fit=result,
             loss=evaluate(loss, result.params, test, "the loss on the test data"),
             accuracy=evaluate(accuracy, result.params, test, "the accuracy on the test data"),
             seconds_per_gradient=float(np.median(meter.seconds)),
-            evaluations_per_gradient=meter.evaluations / len(meter.seconds),
+            evaluations_per_gradient=float(np.mean(meter.evaluations)),
             differences=watch.differences,
-            distances=[_distance(*pair) for pair in zip(points, reference_points, strict=False)],
+            distances=[_distance(*pair) for pair in pairs],
             together=_together(losses, reference_losses),
         )
 
@@ -227,19 +228,24 @@ class _Meter:
         self.backend = backend
         self.name: str = getattr(backend, "name", type(backend).__name__)
         self.seconds: list[float] = []
-        self.evaluations = 0
+        self.evaluations: list[int] = []
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        calls = 0
+
         def counted(params: Any, *args: Any) -> Any:
-            self.evaluations += 1
+            nonlocal calls
+            calls += 1
             return loss(params, *args)
 
         run = self.backend.value_and_grad(counted)
 
         def timed(params: Any, *args: Any) -> tuple[float, Any]:
-            started = time.perf_counter()
+            nonlocal calls
+            calls, started = 0, time.perf_counter()
             outcome = run(params, *args)
             self.seconds.append(time.perf_counter() - started)
+            self.evaluations.append(calls)  # those of a gradient that Ctrl-C cut off are not
             return outcome
 
         return timed

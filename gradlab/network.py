@@ -119,8 +119,8 @@ def layers(params: Params) -> list[tuple[Any, Any]]:
     wanted = [name for pair in names for name in pair]
     if extra := [str(key) for key in params if key not in wanted]:
         raise ParameterError(
-            f"{', '.join(extra)}: not a parameter of a network of {depth} layers, "
-            f"which are {wanted[0]} to {wanted[-1]}"
+            f"{', '.join(extra)}: not a parameter of a network; "
+            f"expected {wanted[0]} to {wanted[-1]}"
         )
     if missing := [name for name in wanted if name not in params]:
         raise ParameterError(f"the network lacks {', '.join(missing)}")

@@ -108,14 +108,11 @@ def training_curves(history: History) -> Figure:
         axes = panels[1]
         shares: list[Any] = [epoch.accuracy for epoch in with_accuracy]
         axes.plot([epoch.epoch for epoch in with_accuracy], shares, "o-", markersize=4)
-        axes.annotate(
-            f"{shares[-1]:.2%}",
-            (with_accuracy[-1].epoch, shares[-1]),
-            xytext=(0, -16),
-            textcoords="offset points",
-            ha="right",
+        axes.set(
+            title=f"Accuracy: {shares[-1]:.2%} in the end",
+            xlabel="epoch",
+            ylabel="share classified right",
         )
-        axes.set(title="Accuracy", xlabel="epoch", ylabel="share classified right")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -147,7 +144,9 @@ def gradient_differences(
             axes.plot(shown, ("-", "--", ":")[i // len(COLOURS) % 3], label=path, color=_colour(i))
         axes.set(title=f"{name} against {reference}", xlabel="iteration", yscale="log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(ncols=1 + len(leaves) // 7, loc="center left", bbox_to_anchor=(1, 0.5))
+    if differences:  # the leaves are the same in all panels, and so are their colours
+        rows = max(map(len, differences.values()))
+        panels[-1].legend(ncols=1 + rows // 7, loc="center left", bbox_to_anchor=(1, 0.5))
     panels[0].set_ylabel("largest difference in a leaf,\nrelative to its largest entry")
     return figure
 
@@ -158,22 +157,22 @@ def gradient_cost(seconds: Mapping[str, float], evaluations: Mapping[str, float]
     figure = Figure(figsize=(7, 1.5 + 0.6 * len(seconds)))
     axes = figure.subplots()
     names = list(seconds)
-    axes.barh(names, [seconds[name] for name in names], height=0.55, color=COLOURS[0])
+    # Points, not bars: a logarithmic axis has no zero for the length of a bar to start from.
+    axes.plot([seconds[name] for name in names], names, "o", markersize=9)
     for position, name in enumerate(names):
         count = evaluations[name]
         plural = "" if count == 1 else "s"
-        label = f" {_duration(seconds[name])}, {count:,.0f} evaluation{plural}"
+        label = f"   {_duration(seconds[name])}, {count:,.0f} evaluation{plural}"
         axes.text(seconds[name], position, label, va="center")
     low, high = min(seconds.values()), max(seconds.values())
     axes.set(
         title="The cost of one gradient",
         xlabel="seconds (logarithmic)",
         xscale="log",
-        # Room on the left for the shortest bar, on the right for the longest one's label.
+        # Room on the right for the label of the costliest.
         xlim=(low / 3, low / 3 * (3 * high / low) ** 1.8),
+        ylim=(len(names) - 0.4, -0.6),
     )
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
     return figure
 
 
@@ -190,7 +189,7 @@ def confusion_matrix(counts: Array) -> Figure:
         Integers; the diagonal was classified right.
     """
     k = len(counts)
-    figure = Figure(figsize=(1.6 + 0.55 * k, 1.2 + 0.5 * k))
+    figure = Figure(figsize=(1.2 + 0.5 * k, 1.2 + 0.5 * k))
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -273,9 +272,7 @@ def derivative(x: Array, value: Array, by_hand: Array, numerical: Array) -> Figu
 @_styled
 def surface(x0: Array, x1: Array, height: Array) -> Figure:
     """Draw a function of two variables as a surface."""
-    figure = Figure(
-        figsize=(6, 5),
-    )
+    figure = Figure(figsize=(6, 5))
     axes: Any = figure.add_subplot(projection="3d")
     axes.plot_surface(x0, x1, height, cmap="viridis", linewidth=0.1, edgecolor="#33333344")
     axes.set(title="x₀² + x₁²", xlabel="x₀", ylabel="x₁", zlabel="f(x₀, x₁)")

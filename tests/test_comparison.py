@@ -136,8 +136,35 @@ def test_ctrl_c_keeps_what_was_reached(problem, when):
     assert comparison.interrupted
     names = [r.backend for r in comparison.runs]
     assert names == (["central", "autograd"] if when else ["autograd"])
-    assert len(comparison.runs[0].fit.history.losses) == (when or 6)
+    reached = comparison.runs[0]
+    assert len(reached.fit.history.losses) == (when or 6)
+    # A gradient that was cut off is not counted, and what ended early is not held against ends.
+    assert reached.evaluations_per_gradient == (2 * comparison.parameters + 1 if when else 1)
+    assert len(reached.distances) == (1 if when else 3)
+    assert reached.largest_distance < 1e-7
     comparison.summary()
+
+
+def test_ctrl_c_within_the_first_epoch_leaves_no_distance(problem):
+    class Interrupted:
+        name = "central"
+
+        def value_and_grad(self, loss):
+            evaluate = CentralDifference().value_and_grad(loss)
+            calls = []
+
+            def interrupted(params, *args):
+                calls.append(None)
+                if len(calls) > 2:
+                    raise KeyboardInterrupt
+                return evaluate(params, *args)
+
+            return interrupted
+
+    reached = run(problem, backends=[Interrupted(), "autograd"]).runs[0]
+    assert len(reached.fit.history.losses) == 2
+    assert reached.distances == []
+    assert reached.largest_distance is None
 
 
 @pytest.mark.parametrize("backends", [[], ["central"], ["central", "central"]])

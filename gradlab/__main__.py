@@ -1,0 +1,6 @@
+"""``python -m gradlab``: the command, where its script is not on the path."""
+
+from gradlab.cli import main
+
+if __name__ == "__main__":
+    main()
