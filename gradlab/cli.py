@@ -178,7 +178,7 @@ def train(
     activation: Activation = "sigmoid",
     backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "autograd",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
-    learning_rate: LearningRate = 0.2,
+    learning_rate: LearningRate = 0.1,
     momentum: Momentum = 0.9,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")

@@ -82,7 +82,7 @@ def loss_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
         xlabel="iteration",
         ylabel="loss of the minibatch",
     )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _count_along_x(axes)
     axes.legend()
     return figure
 
@@ -115,7 +115,7 @@ def training_curves(history: History) -> Figure:
         )
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in panels:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _count_along_x(axes)
     return figure
 
 
@@ -143,7 +143,7 @@ def gradient_differences(
             shown = [value or np.nan for value in values]
             axes.plot(shown, ("-", "--", ":")[i // len(COLOURS) % 3], label=path, color=_colour(i))
         axes.set(title=f"{name} against {reference}", xlabel="iteration", yscale="log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _count_along_x(axes)
     if differences:  # the leaves are the same in all panels, and so are their colours
         rows = max(map(len, differences.values()))
         panels[-1].legend(ncols=1 + rows // 7, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -173,6 +173,7 @@ def gradient_cost(seconds: Mapping[str, float], evaluations: Mapping[str, float]
         xlim=(low / 3, low / 3 * (3 * high / low) ** 1.8),
         ylim=(len(names) - 0.4, -0.6),
     )
+    axes.grid(axis="y", visible=False)
     return figure
 
 
@@ -300,6 +301,10 @@ def descent(path: Array, height: Callable[[Array], Array]) -> Figure:
     axes.set(title="Gradient descent, rate 0.1", xlabel="x₀", ylabel="x₁", aspect="equal")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     return figure
+
+
+def _count_along_x(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _colour(i: int) -> str:

@@ -35,7 +35,9 @@ def folder(tmp_path_factory):
 
 
 def test_digits_are_scikit_learns():
-    source = pytest.importorskip("sklearn.datasets").load_digits()
+    source = pytest.importorskip(
+        "sklearn.datasets", reason="scikit-learn is not installed"
+    ).load_digits()
     raw = digits.read()
     assert np.array_equal(np.concatenate([raw.train.x, raw.test.x]), source.images)
     assert np.array_equal(np.concatenate([raw.train.y, raw.test.y]), source.target)

@@ -673,6 +673,58 @@ def test_nothing_is_mutated(case):
     assert {name: leaf.tobytes() for name, leaf in params.items()} == before
 
 
+# Other libraries' arrays
+
+
+def by_jax():
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+
+    def value_and_grad(loss, params):
+        with jax.enable_x64(True):
+            leaves = {name: jax.numpy.asarray(leaf) for name, leaf in params.items()}
+            value, grads = jax.value_and_grad(loss)(leaves)
+            return float(value), {name: np.asarray(leaf) for name, leaf in grads.items()}
+
+    return value_and_grad
+
+
+def by_torch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    def value_and_grad(loss, params):
+        leaves = {name: torch.tensor(leaf, requires_grad=True) for name, leaf in params.items()}
+        value = loss(leaves)
+        value.backward()
+        return value.item(), {name: leaf.grad.numpy() for name, leaf in leaves.items()}
+
+    return value_and_grad
+
+
+# Imported before a test begins: JAX draws from NumPy's global generator when it is.
+@pytest.fixture(scope="module", params=[by_jax, by_torch])
+def differentiate(request):
+    return request.param()
+
+
+@pytest.mark.parametrize("name", network.ACTIVATIONS)
+@pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
+@pytest.mark.parametrize("hot", [False, True])
+def test_the_same_network_runs_on_other_libraries_arrays(differentiate, name, kind, hot):
+    params = network.init((4, 5, 3), seed=0, activation=name)
+    x, labels = np.random.default_rng(0).normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 2])
+    labels = network.one_hot(labels, 3) if hot else labels
+    loss = partial(network.loss, x=x, labels=labels, activation=name, kind=kind)
+    value, grads = differentiate(loss, params)
+    wanted, wanted_grads = gradlab.value_and_grad(loss)(params)
+    # Two evaluations, each off by the round-off of the logits, which the loss at most doubles.
+    bound = 4 * forward_error(params, x).max() + 32 * u(float) * (1 + wanted)
+    assert abs(value - wanted) <= bound
+    assert all(grad.dtype == np.float64 for grad in grads.values())
+    # A gradient is a sum of 6 such terms, none of which weighs more than an input.
+    for path, grad in grads.items():
+        assert (abs(grad - wanted_grads[path]) <= 6 * bound * abs(x).max()).all()
+
+
 GOOD = network.init((3, 4, 2), seed=0)
 
 
