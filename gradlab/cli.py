@@ -131,7 +131,8 @@ def compare(
         )
         if not comparison.runs:
             _fail("interrupted before the first step; nothing was written", code=130)
-    out.print(_comparison_table(comparison, data.name, _sizes(start)))
+    network_name = f"{_name(data, start)}, {comparison.parameters:,} parameters"
+    _show(network_name, _comparison_table(comparison))
     out.print(_headline(comparison))
 
     from gradlab import plotting
@@ -210,7 +211,7 @@ def train(
             accuracy=partial(network.accuracy, **options),
         )
     accuracy = network.accuracy(result.params, *data.test, **options)
-    out.print(_epochs_table(result, data.name, _sizes(start)))
+    _show(_name(data, start), _epochs_table(result))
     out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
 
     from gradlab import plotting
@@ -276,7 +277,7 @@ def evaluate(
     counts = np.zeros((data.classes, data.classes), int)
     np.add.at(counts, (labels, predicted), 1)
     folder = _Folder(output, json_file)
-    out.print(_confusion_table(counts))
+    _show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
     out.print(
         f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
         f"{data.name} are classified right."
@@ -323,19 +324,19 @@ def demo(output: Output = None, json_file: Json = None) -> None:
     """
     folder = _Folder(output, json_file)
     told = story.tell()
-    table = _table("A loss says how wrong", "loss", "right prediction", "wrong prediction")
+    table = Table("loss", "right prediction", "wrong prediction")
     for name, values in told.losses.items():
         table.add_row(name.replace("_", " "), *(f"{value:.17g}" for value in values))
-    out.print(table)
+    _show("A loss says how wrong", table)
     error = np.max(np.abs(told.numerical - told.by_hand))
     out.print(
         f"\nThe derivative of x² is 2x; the central difference is off by at most {error:.1e}.\n"
     )
-    table = _table("The gradient of x₀² + x₁²", "at", "numerical", "by hand")
+    table = Table("at", "numerical", "by hand")
     for point, gradient in told.gradients.items():
         by_hand = f"({2 * point[0]:g}, {2 * point[1]:g})"
         table.add_row(f"({point[0]:g}, {point[1]:g})", str(gradient), by_hand)
-    out.print(table)
+    _show("The gradient of x₀² + x₁²", table)
     start, end = told.path[0], told.path[-1]
     out.print(
         f"\nGradient descent from ({start[0]:g}, {start[1]:g}), rate 0.1: after "
@@ -400,13 +401,18 @@ def _sizes(start: dict[str, params.Array]) -> list[int]:
 # From results to tables
 
 
-def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left")
+def _show(title: str, table: Table) -> None:
+    """Print a table under its title, which rich would break to the width of the table."""
+    out.print(title, style="italic", markup=False)
+    out.print(table)
 
 
-def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) -> Table:
-    title = f"{dataset}, {'-'.join(map(str, sizes))}, {comparison.parameters:,} parameters"
-    table = _table(title, "")
+def _name(data: datasets.Dataset, start: dict[str, params.Array]) -> str:
+    return f"{data.name}, {'-'.join(map(str, _sizes(start)))}"
+
+
+def _comparison_table(comparison: Comparison) -> Table:
+    table = Table("")
     for run in comparison.runs:
         table.add_column(run.backend, justify="right")
 
@@ -420,7 +426,7 @@ def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) ->
     row("test accuracy", lambda run: f"{run.accuracy:.2%}")
     table.add_section()
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
-    row("times faster", lambda run: f"{comparison.speedup(run):,.1f}")
+    row("times faster", lambda run: _times(comparison.speedup(run)))
     row("evaluations a gradient", lambda run: f"{run.evaluations_per_gradient:,.0f}")
     table.add_section()
     row(
@@ -449,13 +455,13 @@ def _headline(comparison: Comparison) -> str:
     worst = max(run.largest_difference for run in comparison.runs)
     return (
         f"The gradients agree to {worst:.0e} of a layer's largest entry, and [bold]"
-        f"{fastest.backend} is {comparison.speedup(fastest):,.0f} times faster than "
+        f"{fastest.backend} is {_times(comparison.speedup(fastest))} times faster than "
         f"{slowest.backend}[/]."
     )
 
 
-def _epochs_table(result: Fit, dataset: str, sizes: list[int]) -> Table:
-    table = _table(f"{dataset}, {'-'.join(map(str, sizes))}")
+def _epochs_table(result: Fit) -> Table:
+    table = Table()
     for name in ("epoch", "loss", "test loss", "test accuracy", "seconds"):
         table.add_column(name, justify="right")
     for epoch in result.history.epochs:
@@ -469,13 +475,24 @@ def _epochs_table(result: Fit, dataset: str, sizes: list[int]) -> Table:
     return table
 
 
+def _times(factor: float) -> str:
+    """Write a factor with two digits or more.
+
+    Examples
+    --------
+    >>> _times(2.52), _times(1234.5)
+    ('2.5', '1,234')
+    """
+    return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def _confusion_table(counts: params.Array) -> Table:
     classes = [str(k) for k in range(len(counts))]
-    table = _table("Rows: what it is. Columns: what it was taken for.")
+    table = Table()
     table.add_column("", style="bold")
     for name in classes:
         table.add_column(name, justify="right")

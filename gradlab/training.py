@@ -201,8 +201,8 @@ def fit(
     DivergenceError
         If the loss or the gradient turns NaN or infinite; it names the step and keeps the last
         good parameters.
-    OptionError, DataError, ParameterError, BackendError
-        If an option is out of range, or the data, parameters or backend cannot be used.
+    OptionError, DataError, ParameterError, LossError, BackendError
+        If an option is out of range, or the data, parameters, loss or backend cannot be used.
 
     Examples
     --------
