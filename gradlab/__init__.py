@@ -7,13 +7,17 @@ differentiate it, one trainer fits it, and a comparison says how they did.
 from gradlab import datasets as datasets
 from gradlab import network as network
 from gradlab import weights as weights
+from gradlab.checking import GradientReport as GradientReport
+from gradlab.checking import check_gradients as check_gradients
 from gradlab.comparison import compare as compare
 from gradlab.errors import GradlabError as GradlabError
 from gradlab.gradients import BACKENDS as BACKENDS
 from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import Backend as Backend
 from gradlab.gradients import CentralDifference as CentralDifference
+from gradlab.gradients import Estimate as Estimate
 from gradlab.gradients import ForwardDifference as ForwardDifference
+from gradlab.gradients import derivative_with_error as derivative_with_error
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad
 from gradlab.gradients import value_and_grad as value_and_grad

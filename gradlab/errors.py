@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradlab.checking.report import GradientReport
     from gradlab.training import History
 
 
@@ -37,6 +38,20 @@ class NonFiniteError(GradlabError, ArithmeticError):
 
 class BackendError(GradlabError, LookupError):
     """A gradient backend that is not known, or an object that is none."""
+
+
+class GradientMismatchError(GradlabError, AssertionError):
+    """A gradient is not that of its loss.
+
+    Attributes
+    ----------
+    report : GradientReport
+        Which entries are wrong, and by how much.
+    """
+
+    def __init__(self, message: str, *, report: GradientReport) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class DataError(GradlabError, ValueError):

@@ -226,7 +226,12 @@ def size(params: Any) -> int:
     return sum(leaf.size for _, leaf in named_leaves(params))
 
 
-def leaves_like(params: Any, other: Any, what: str = "the other parameters") -> list[Array]:
+def leaves_like(
+    params: Any,
+    other: Any,
+    what: str = "the other parameters",
+    to_leaf: Callable[[Any, str], Any] | None = None,
+) -> list[Array]:
     """Return the leaves of `other` in the order of those of `params`.
 
     Parameters
@@ -235,6 +240,8 @@ def leaves_like(params: Any, other: Any, what: str = "the other parameters") -> 
         Two structures that should have the same paths and shapes; a dict's order is free.
     what : str
         What `other` is, for the error's message.
+    to_leaf : callable, optional
+        Makes the leaves of `other`, as in `flatten`.
 
     Raises
     ------
@@ -242,7 +249,8 @@ def leaves_like(params: Any, other: Any, what: str = "the other parameters") -> 
         If a path is missing or left over, or a shape differs.
     """
     wanted = dict(named_leaves(params))
-    found = dict(named_leaves(other))
+    others, structure = flatten(other, to_leaf)
+    found = dict(zip(structure.paths, others, strict=True))
     if missing := [path for path in wanted if path not in found]:
         raise ParameterError(f"{what} lacks {', '.join(missing)}")
     if extra := [path for path in found if path not in wanted]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gradlab.errors import BackendError, LossError, unknown
 from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.error_bars import Estimate, derivative_with_error
 from gradlab.gradients.finite_differences import CentralDifference, ForwardDifference
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
 
@@ -19,9 +20,11 @@ __all__ = [
     "Autograd",
     "Backend",
     "CentralDifference",
+    "Estimate",
     "ForwardDifference",
     "Loss",
     "ValueAndGrad",
+    "derivative_with_error",
     "find_backend",
     "grad",
     "value_and_grad",

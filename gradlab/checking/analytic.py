@@ -1,0 +1,137 @@
+"""The gradient under test: where it comes from, and how exact its numbers can be.
+
+A gradient of n-bit numbers is not exact, however right its formula. With the unit round-off ε of
+its dtype, an entry a of a leaf A at the parameter x is taken to be off by at most::
+
+    4 ε |a|                      the rounding of the last operations
+    8 ε |f''| |x|                that of the parameters, on the way through the formula
+    8 ε min(|A|, |X A| / |x|)    that of sums in which larger terms cancel; |A| is the largest a
+
+The first two are backward error analysis (Higham, *Accuracy and Stability of Numerical
+Algorithms*, 2nd ed., 2002, section 1.5); the last is a heuristic, scaled to the entry so that a
+leaf of mixed sizes does not hide its small entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import LossError, ParameterError
+from gradlab.gradients import find_backend
+from gradlab.gradients.protocol import Loss
+from gradlab.gradients.surface import Surface
+from gradlab.params import Array, leaves_like
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """The gradient under test as a vector.
+
+    Attributes
+    ----------
+    values : ndarray, shape (p,)
+        In the order of `Surface.x`; NaN where it has none.
+    epsilon : ndarray, shape (p,)
+        The unit round-off of each entry's dtype.
+    floor : ndarray, shape (p,)
+        The part of the round-off that does not depend on the loss.
+    """
+
+    values: Array
+    epsilon: Array
+    floor: Array
+
+    def roundoff(self, i: Any, curvature: Any, x: Any) -> Any:
+        """Bound the round-off of entry `i`, where the second derivative is `curvature`."""
+        with np.errstate(all="ignore"):
+            bent = np.nan_to_num(np.abs(curvature * x), nan=0.0, posinf=0.0)
+        return self.floor[i] + 8 * self.epsilon[i] * bent
+
+
+def analytic_side(
+    gradient: Any, loss: Loss, params: Any, args: tuple[Any, ...], surface: Surface
+) -> Analytic:
+    """Evaluate the gradient under test, or take it as it is.
+
+    Raises
+    ------
+    ParameterError
+        If its structure or a shape is not that of the parameters.
+    LossError
+        If it gives another gradient when it is asked again.
+    """
+    found = _compute(gradient, loss, params, args, surface)
+    leaves = leaves_like(params, found, "the gradient", _numbers)
+    if callable(gradient):
+        again = leaves_like(
+            params, _compute(gradient, loss, params, args, surface), to_leaf=_numbers
+        )
+        for path, a, b in zip(surface.structure.paths, leaves, again, strict=True):
+            epsilon = _epsilon(a)
+            if not np.allclose(a, b, rtol=1e4 * epsilon, atol=1e4 * epsilon, equal_nan=True):
+                raise LossError(
+                    f"the gradient of {path} is another one each time it is asked for: fix its seed"
+                )
+    rows = [
+        _row(found, np.asarray(leaf), surface.x[span])
+        for found, leaf, span in zip(leaves, surface.leaves, surface.spans, strict=True)
+    ]
+    nothing = np.empty((3, 0))
+    values, epsilon, floor = np.concatenate([nothing, *rows], axis=1)
+    return Analytic(values, epsilon, floor)
+
+
+def _compute(
+    gradient: Any, loss: Loss, params: Any, args: tuple[Any, ...], surface: Surface
+) -> Any:
+    if isinstance(gradient, str) or callable(getattr(gradient, "value_and_grad", None)):
+        return find_backend(gradient).value_and_grad(loss)(params, *args)[1]
+    if not callable(gradient):
+        return gradient
+    try:
+        return gradient(surface.structure.unflatten([_own(leaf) for leaf in surface.leaves]), *args)
+    except Exception as error:
+        error.add_note("raised by the gradient that was to be checked")
+        raise
+
+
+def _own(leaf: Array) -> Array:
+    """Return a copy that cannot be written into, so that the parameters stay what they are."""
+    copy = leaf.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _numbers(value: Any, path: str) -> Array:
+    """Any real numbers, NaN included: a gradient that is not finite is a finding, not an error."""
+    try:
+        array = np.array(value)  # copied, so that it is no alias of what is going to be moved
+    except Exception as error:
+        raise ParameterError(f"the gradient of {path} is not an array: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise ParameterError(
+            f"the gradient of {path} is {value!r:.60}; expected an array of real numbers"
+        )
+    return array
+
+
+def _epsilon(*arrays: Array) -> float:
+    return max(
+        float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 2.0**-52
+        for array in arrays
+    )
+
+
+def _row(gradient: Array, leaf: Array, x: Array) -> Array:
+    """Values, unit round-off and floor of one leaf, shape (3, its size)."""
+    a = gradient.astype(np.float64).ravel()
+    # A hand-written gradient may compute in the parameters' precision and store in a wider one.
+    epsilon = _epsilon(gradient, leaf)
+    size, x = np.nan_to_num(np.abs(a), posinf=0.0), np.abs(x.astype(np.float64))
+    with np.errstate(all="ignore"):
+        shared = np.fmin(size.max(initial=0.0), (size * x).max(initial=0.0) / x)
+    floor = 4 * epsilon * size + 8 * epsilon * shared
+    return np.stack([a, np.full(a.shape, epsilon), floor])

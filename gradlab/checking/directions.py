@@ -1,0 +1,261 @@
+"""Many entries at once: random directions say whether, bisection says where.
+
+Along a direction v the loss has the slope v·g, whatever the number of entries: two evaluations a
+step instead of two an entry. Where v·a, of the gradient a under test, differs from it beyond the
+bars, some entry under v is wrong, and halving the entries under v finds it in log₂ p further
+directions.
+
+Each leaf is cut into *strata* of entries of like claimed size, so that no small entry is drowned by
+large ones; each stratum has a direction of its own, and each leaf one more. A stratum in which most
+of several random parts fail is wrong as a whole: it is named, and sampled instead of searched.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradlab.checking.analytic import Analytic
+from gradlab.checking.entries import BLATANT, check_entries, leaves_of
+from gradlab.checking.kinks import EIGHTHS, allows, is_limit
+from gradlab.checking.report import Entry, Leaf, Verdict, worst
+from gradlab.gradients.slopes import Slope
+from gradlab.gradients.surface import Surface
+from gradlab.params import Array
+
+STRATA = (1e-2, 1e-4, 1e-6)
+"""Where the strata of a leaf end, beside its largest entry."""
+
+PARTS = 8
+"""Into so many random parts a stratum is cut that has failed, to see whether all of it is wrong."""
+
+DENSE = 5
+"""So many failing parts make it so."""
+
+SAMPLE = 24
+"""So many entries are looked at one by one beside the directions."""
+
+NAMED = 20
+"""So many wrong entries of a stratum are named at most."""
+
+SEARCH = 100
+"""A search may cost so many evaluations for each halving of all entries, and ten more."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A direction that has been walked.
+
+    Attributes
+    ----------
+    entries, direction : ndarray
+        Which entries were moved, and how far for t = 1.
+    claimed : float
+        What the gradient under test makes of the direction.
+    measured : Slope
+        What the loss makes of it.
+    roundoff : float
+        How far off the claimed value may be for its dtype alone.
+    size : float
+        What one would expect of a gradient like the claimed one along a random direction.
+    valid : bool
+        Whether the claimed slope is neither side's, but one of those nearby.
+    """
+
+    entries: Array
+    direction: Array
+    claimed: float
+    measured: Slope
+    roundoff: float
+    size: float
+    valid: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """How far apart both may lie."""
+        return self.measured.error + self.roundoff
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the direction says of the entries under it."""
+        if not np.isfinite(self.claimed):
+            return "mismatch"
+        if self.measured.kind in ("singular", "unresolved"):
+            return "inconclusive"
+        if not (self.valid or allows(self.measured, self.claimed, self.roundoff)):
+            return "mismatch"
+        return "kink" if self.measured.kind == "kink" else "agree"
+
+    @property
+    def fails(self) -> bool:
+        """Whether the gradient under test cannot be right along the direction."""
+        return self.verdict == "mismatch"
+
+    @property
+    def excess(self) -> float:
+        """The difference in units of the tolerance."""
+        return abs(self.claimed - self.measured.value) / self.tolerance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the directions and a sample of entries found."""
+
+    verdict: Verdict
+    entries: list[Entry]
+    leaves: list[Leaf]
+    resolution: float
+    notes: list[str]
+
+
+def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Generator) -> Outcome:
+    """Judge a gradient by directions, and trace those that fail to the entries."""
+    walks: list[list[Walk]] = []
+    suspects: set[int] = set(map(int, rng.permutation(surface.size)[:SAMPLE]))
+    remarks: list[str] = []
+    for span in surface.spans:
+        groups = list(strata(analytic, span))
+        if len(groups) > 1:
+            groups.append(np.arange(span.start, span.stop))
+        walks.append([walk(surface, analytic, entries, rng) for entries in groups])
+        named, remark = _trace(surface, analytic, [w for w in walks[-1] if w.fails], rng)
+        suspects |= named
+        remarks.append(remark)
+    entries = check_entries(surface, analytic, sorted(suspects), rng)
+    leaves = [
+        replace(leaf, verdict=_of_leaf(leaf, own, remark))
+        for leaf, own, remark in zip(leaves_of(surface, entries), walks, remarks, strict=True)
+    ]
+    every = [w for own in walks for w in own]
+    shares = [w.tolerance / w.size for w in every if w.size > 0]
+    return Outcome(
+        verdict=worst(leaf.verdict for leaf in leaves),
+        entries=entries,
+        leaves=leaves,
+        resolution=float(np.median(shares)) if shares else 0.0,
+        notes=[
+            f"{leaf.path} {remark}" for leaf, remark in zip(leaves, remarks, strict=True) if remark
+        ],
+    )
+
+
+def _of_leaf(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Verdict:
+    """Return the verdict of a leaf: that of its entries, and of its directions.
+
+    A direction that failed was traced to entries; these have been looked at one by one, and have
+    the last word, unless the search ended before it got to all of them.
+    """
+    return worst([leaf.verdict, *(w.verdict for w in walks if remark or not w.fails)])
+
+
+def strata(analytic: Analytic, span: slice) -> Iterator[Array]:
+    """Yield the entries of one leaf in groups of like claimed size."""
+    size = np.abs(np.nan_to_num(analytic.values[span], posinf=0.0, neginf=0.0))
+    ends = size.max(initial=0.0) * np.array(STRATA)
+    rank = np.where(size > 0, (size[:, None] < ends).sum(axis=1), len(STRATA) + 1)
+    for one in np.unique(rank):
+        yield span.start + np.flatnonzero(rank == one)
+
+
+def walk(
+    surface: Surface,
+    analytic: Analytic,
+    entries: Array,
+    rng: np.random.Generator,
+    direction: Array | None = None,
+) -> Walk:
+    """Compare the gradient under test with the loss along one direction.
+
+    Without a direction, each entry goes by about its own size, and no two alike, so that the
+    errors of several cannot cancel.
+    """
+    if direction is None:
+        direction = surface.widths[entries] * rng.choice(EIGHTHS, len(entries))
+    line = surface.along(entries, direction)
+    terms = analytic.values[entries] * direction
+
+    def compare(thorough: bool) -> Walk:
+        measured = surface.slope(line, thorough=thorough)
+        # Roundings are independent: along a random direction they add up like a random walk.
+        roundoff = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
+        roundoff += float(np.finfo(np.float64).eps * np.abs(terms).sum())
+        epsilon = float(analytic.epsilon[entries].max(initial=0.0))
+        roundoff += 8 * epsilon * measured.curvature
+        size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
+        found = Walk(entries, np.asarray(direction), claimed, measured, roundoff, size)
+        if found.fails and measured.kind == "kink":
+            pull = np.ones(len(entries))
+            if is_limit(surface, entries, pull, entries, found.direction, claimed, roundoff, rng):
+                return replace(found, valid=True)
+        return found
+
+    found = compare(thorough=False)
+    return compare(thorough=True) if found.fails and found.excess < BLATANT else found
+
+
+def _trace(
+    surface: Surface, analytic: Analytic, failed: Sequence[Walk], rng: np.random.Generator
+) -> tuple[set[int], str]:
+    """Return the entries of one leaf to which failed directions lead, and what is left to say."""
+    named: set[int] = set()
+    remark = ""
+    for w in sorted(failed, key=lambda w: len(w.entries)):
+        if named.intersection(map(int, w.entries)):
+            continue  # what has been found in it explains why it fails
+        if _is_dense(surface, analytic, w, rng):
+            named |= set(map(int, rng.permutation(w.entries)[:PARTS]))
+            remark = "is wrong as a whole: most of its random parts fail"
+            continue
+        found, complete = search(surface, analytic, w, rng)
+        named |= set(found)
+        if not complete:
+            remark = "is wrong in more entries than are named here"
+    return named, remark
+
+
+def _is_dense(surface: Surface, analytic: Analytic, w: Walk, rng: np.random.Generator) -> bool:
+    """Tell whether most random parts of the entries under a direction fail as well."""
+    if len(w.entries) < 4 * PARTS:
+        return False
+    fails = 0
+    for done, part in enumerate(np.array_split(rng.permutation(len(w.entries)), PARTS), start=1):
+        fails += walk(surface, analytic, w.entries[part], rng, w.direction[part]).fails
+        if not DENSE - fails <= PARTS - done or fails >= DENSE:
+            break
+    return fails >= DENSE
+
+
+def search(
+    surface: Surface, analytic: Analytic, failed: Walk, rng: np.random.Generator
+) -> tuple[list[int], bool]:
+    """Find the wrong entries under a direction that failed, by bisection.
+
+    Returns
+    -------
+    entries : list of int
+        Those that are alone under a direction that fails.
+    complete : bool
+        Whether all that failed was followed to its end, and led to an entry.
+    """
+    found: list[int] = []
+    queue = [(-failed.excess, 0, failed)]
+    limit = surface.evaluations + SEARCH * (10 + int(np.log2(surface.size)))
+    lost, order = False, 1
+    while queue and len(found) < NAMED and surface.evaluations < limit:
+        _, _, node = heapq.heappop(queue)
+        if len(node.entries) == 1:
+            found.append(int(node.entries[0]))
+            continue
+        half = len(node.entries) // 2
+        failing = False
+        for part in (slice(None, half), slice(half, None)):
+            step = walk(surface, analytic, node.entries[part], rng, node.direction[part])
+            if step.fails:
+                failing = True
+                heapq.heappush(queue, (-step.excess, order, step))
+                order += 1
+        lost = lost or not failing  # too small in either half to be told from the bars
+    return found, not queue and not lost

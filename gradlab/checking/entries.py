@@ -1,0 +1,178 @@
+"""Entry by entry: the claimed slope, the measured one, and the verdict between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradlab.checking.analytic import Analytic
+from gradlab.checking.kinks import invalid_choices, limits_nearby
+from gradlab.checking.report import Entry, Leaf, Verdict, worst
+from gradlab.gradients.error_bars import slope_of_entry
+from gradlab.gradients.slopes import Slope
+from gradlab.gradients.surface import Surface
+
+BLATANT = 1e3
+"""What is apart by so many tolerances needs no second look."""
+
+RESOLVED = 0.5
+"""A tolerance of at most this share of the entry itself resolves it."""
+
+NEGLIGIBLE = 1e-3
+"""So does one of this share of the slope nearby, or of the largest entry's part in the loss."""
+
+HIDDEN = 0.1
+"""A gradient is inconclusive where so large a share of it may hide an error."""
+
+FINEST = 1e3
+"""A tolerance of so many roundings of the loss is as fine as its values allow."""
+
+EXACT = 1e-12
+"""A loss, of order one or larger, whose values are off by less than that share is exact."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An entry with the slope that was measured along it.
+
+    Attributes
+    ----------
+    number : int
+        Which entry, in the order of `Surface.x`.
+    slope : Slope
+        What was measured.
+    analytic : float
+        What is claimed.
+    roundoff : float
+        How far off the claimed value may be for its dtype alone.
+    """
+
+    number: int
+    slope: Slope
+    analytic: float
+    roundoff: float
+
+    @property
+    def tolerance(self) -> float:
+        """How far apart both may lie."""
+        return self.slope.error + self.roundoff
+
+    @property
+    def noise(self) -> float:
+        """The noise of the loss along the entry; at a kink it cannot be told from the kink."""
+        return 0.0 if self.slope.kind == "kink" else self.slope.noise
+
+    @property
+    def apart(self) -> bool:
+        """Whether both lie further apart than they may, and the loss has one slope here."""
+        one_slope = self.slope.kind in ("smooth", "flat", "edge")
+        return one_slope and not abs(self.analytic - self.slope.value) <= self.tolerance
+
+
+def check_entries(
+    surface: Surface, analytic: Analytic, which: Iterable[int], rng: np.random.Generator
+) -> list[Entry]:
+    """Judge the entries `which`, one after the other."""
+    findings = [look(surface, analytic, i) for i in which]
+    kinks = [f for f in findings if f.slope.kind == "kink"]
+    apart = [f for f in findings if f.apart and np.isfinite(f.analytic)]
+    remarks = invalid_choices(surface, analytic, kinks, rng)
+    remarks |= limits_nearby(surface, apart, rng)
+    with np.errstate(over="ignore"):
+        parts = [abs(f.slope.value * surface.scales[f.number]) for f in findings]
+    largest = max((float(part) for part in parts if part < np.inf), default=0.0)
+    return [_judge(surface, f, remarks.get(f.number, ""), largest) for f in findings]
+
+
+def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
+    """Measure the slope along entry `i`; where it does not fit, look again and thoroughly."""
+
+    def measure(thorough: bool) -> Finding:
+        found = slope_of_entry(surface, i, thorough)
+        roundoff = float(analytic.roundoff(i, found.curvature, surface.x[i]))
+        return Finding(i, found, float(analytic.values[i]), roundoff)
+
+    finding = measure(thorough=False)
+    doubtful = finding.apart and abs(finding.analytic - finding.slope.value) < (
+        BLATANT * finding.tolerance
+    )
+    return measure(thorough=True) if doubtful else finding
+
+
+def _judge(surface: Surface, f: Finding, remark: str, largest: float) -> Entry:
+    verdict, note = _verdict(surface, f, remark, largest)
+    path, index = surface.place(f.number)
+    value, error = float(f.slope.value), float(f.slope.error)
+    return Entry(path, index, f.analytic, value, error, f.tolerance, verdict, note)
+
+
+def _verdict(surface: Surface, f: Finding, remark: str, largest: float) -> tuple[Verdict, str]:
+    slope = f.slope
+    if not np.isfinite(f.analytic):
+        return "mismatch", f"the gradient is {f.analytic}"
+    match slope.kind:
+        case "kink":
+            sides = f"slopes {slope.left.value:.6g} and {slope.right.value:.6g}"
+            return ("mismatch", f"{sides}: {remark}") if remark else ("kink", sides)
+        case "singular":
+            return "inconclusive", "the slope of the loss grows without end here"
+        case "unresolved":
+            return "inconclusive", "no slope to be seen"
+    if f.apart:
+        return ("kink", remark) if remark else ("mismatch", "")
+    if slope.kind == "flat" or f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f):
+        return "agree", "values on one side only" if slope.kind == "edge" else ""
+    return "inconclusive", f"an error below {f.tolerance:.1e} would not be seen"
+
+
+def _enough(surface: Surface, f: Finding, largest: float) -> float:
+    """Return the tolerance that resolves an entry: a share of it, or little beside the rest."""
+    size = max(abs(f.analytic), abs(f.slope.value))
+    beside = max(f.slope.nearby, largest / float(surface.scales[f.number]))
+    return max(RESOLVED * size, NEGLIGIBLE * beside)
+
+
+def _nothing(surface: Surface, f: Finding) -> bool:
+    """Whether no slope is claimed and none is seen, as far as exact values of a loss can tell."""
+    exact = f.noise <= EXACT * max(abs(surface.value), 1.0)
+    finest = f.tolerance * float(surface.scales[f.number]) <= FINEST * f.noise
+    return exact and finest and abs(f.analytic) <= NEGLIGIBLE * f.tolerance
+
+
+def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:
+    """Return the verdict of a gradient of which all entries were looked at.
+
+    Each entry weighs as much as the loss changes where the entry changes by its own size. The
+    gradient is inconclusive where the tolerances of the inconclusive entries make more than the
+    share `HIDDEN` of the rest.
+    """
+    found = worst(entry.verdict for entry in entries)
+    if found != "inconclusive":
+        return found
+    blind = np.array([entry.verdict == "inconclusive" for entry in entries])
+    tolerances = surface.scales * [entry.tolerance for entry in entries]
+    slopes = surface.scales * [entry.numerical for entry in entries]
+    if not np.linalg.norm(tolerances[blind]) < HIDDEN * np.linalg.norm(slopes[~blind]):
+        return "inconclusive"
+    return worst(entry.verdict for entry in entries if entry.verdict != "inconclusive")
+
+
+def leaves_of(surface: Surface, entries: Sequence[Entry]) -> list[Leaf]:
+    """Gather the entries' verdicts leaf by leaf."""
+    return [
+        Leaf(path, leaf.shape, worst(found), len(found))
+        for path, leaf in zip(surface.structure.paths, surface.leaves, strict=True)
+        for found in [[entry.verdict for entry in entries if entry.path == path]]
+    ]
+
+
+def resolution_of(entries: Sequence[Entry]) -> float:
+    """Return the median of tolerance beside size, over the entries that have a size."""
+    shares = [
+        entry.tolerance / size
+        for entry in entries
+        if 0 < (size := max(abs(entry.numerical), abs(entry.analytic))) < np.inf
+    ]
+    return float(np.median(shares)) if shares else 0.0

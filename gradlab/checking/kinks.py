@@ -1,0 +1,170 @@
+"""At a kink, which gradients may be claimed.
+
+A function that is not smooth at x has, instead of one gradient, the set of all limits of gradients
+nearby and their mixtures (Clarke, *Optimization and Nonsmooth Analysis*, 1983, section 2.1). A
+vector a belongs to it if and only if, along every direction v::
+
+    min slope(y, v)  <=  a·v  <=  max slope(y, v)        for y near x
+
+For one kink of one entry that is the interval between the left and the right slope. But this
+interval is not sufficient for several entries together: where two of them tie for a maximum,
+(1, 1) passes for each and is no subgradient, which directions through both tell. Nor is it
+necessary: a unit of a network may be dead just beside x, and its gradient 0; then slopes at points
+nearby are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradlab.checking.analytic import Analytic
+from gradlab.gradients.slopes import Bar, Slope
+from gradlab.gradients.surface import Surface
+from gradlab.params import Array
+
+if TYPE_CHECKING:
+    from gradlab.checking.entries import Finding
+
+EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
+"""Numbers of few bits, so that a step along a direction of them is nearly exact."""
+
+DIRECTIONS = 8
+"""So many random directions go through the entries with kinks."""
+
+NEARBY = 2.0**-34
+"""How far away, beside the scale, a point nearby is: nearer than a kink that is merely close."""
+
+CLEARLY = 100
+"""Slopes that lie so many errors apart are two slopes."""
+
+TRIED = 3
+"""So many wrong entries are looked at nearby before the loss is taken to be smooth."""
+
+OUTSIDE = "the gradient is neither, nor between them"
+TOGETHER = "each entry may be, but all together they are no subgradient"
+
+
+def allows(found: Slope, claimed: float, roundoff: float) -> bool:
+    """Tell whether a claimed slope is one that the loss has at the point, or lies between two."""
+    low, high = found.range
+    return bool(low - roundoff <= claimed <= high + roundoff)
+
+
+def invalid_choices(
+    surface: Surface, analytic: Analytic, kinks: Sequence[Finding], rng: np.random.Generator
+) -> dict[int, str]:
+    """Return the entries with kinks whose claimed value may not be chosen, and why."""
+    if not kinks:
+        return {}
+    entries = np.array([f.number for f in kinks])
+    gaps = np.array([f.slope.right.value - f.slope.left.value for f in kinks])
+    wrong = {
+        f.number: OUTSIDE
+        for f in kinks
+        if not allows(f.slope, f.analytic, f.roundoff)
+        and not is_limit(surface, entries, gaps, [f.number], np.ones(1), f.analytic, f, rng)
+    }
+    if wrong or len(kinks) == 1:
+        return wrong
+    for _ in range(DIRECTIONS):
+        v = surface.scales[entries] * rng.choice(EIGHTHS, len(entries))
+        claimed = float(analytic.values[entries] @ v)
+        roundoff = float(analytic.floor[entries] @ np.abs(v))
+        along = surface.slope(surface.along(entries, v))
+        if not allows(along, claimed, roundoff) and not is_limit(
+            surface, entries, gaps, entries, v, claimed, roundoff, rng
+        ):
+            return dict.fromkeys(map(int, entries), TOGETHER)
+    return {}
+
+
+def limits_nearby(
+    surface: Surface, apart: Sequence[Finding], rng: np.random.Generator
+) -> dict[int, str]:
+    """Return those of the entries `apart` whose claimed value is a limit of slopes nearby.
+
+    Where several entries meet in a kink, the loss may be smooth along each of them:
+    relu(w + b) − relu(w − b) at 0 is b along b, and yet constant where w < 0.
+    """
+    every = np.arange(surface.size)
+    valid: dict[int, str] = {}
+    for count, f in enumerate(apart):
+        if count >= TRIED and not valid:
+            break
+        pull = np.ones(surface.size)
+        if is_limit(surface, every, pull, [f.number], np.ones(1), f.analytic, f, rng):
+            valid[f.number] = f"slope {f.slope.value:.6g}, and others nearby"
+    return valid
+
+
+def is_limit(
+    surface: Surface,
+    moved: Array,
+    pull: Array,
+    entries: Sequence[int] | Array,
+    v: Array,
+    claimed: float,
+    known: Finding | float,
+    rng: np.random.Generator,
+) -> bool:
+    """Tell whether `claimed` lies between the slopes along `v` at points near the parameters.
+
+    Parameters
+    ----------
+    moved, pull : ndarray
+        Which entries make a point one nearby, and which way each is expected to raise the slope.
+    entries, v : ndarray
+        The direction.
+    claimed : float
+        What the gradient under test makes of it.
+    known : Finding or float
+        The entry in question, or the round-off of `claimed`.
+    """
+    roundoff, noise = (known, 0.0) if isinstance(known, float) else (known.roundoff, known.noise)
+    entries = np.asarray(entries)
+    if len(entries) == 1:  # in units of the entry, as along a direction
+        v = v * surface.scales[entries]
+        claimed, roundoff = claimed * float(v[0]), roundoff * float(v[0])
+    weights = np.zeros(surface.size)
+    weights[entries] = v
+    step = np.abs(v[v != 0])
+    finest = 8 * float(np.max(np.spacing(np.abs(surface.x[entries][v != 0])) / step, initial=0.0))
+    seen: list[Bar] = []
+    for offset in _offsets(surface.scales[moved], pull * weights[moved], rng):
+        start = surface.x.copy()
+        start[moved] += NEARBY * offset
+        line = surface.along(entries, v, start)
+        found = surface.slope(line, scale=NEARBY, finest=finest, noise=noise)
+        kinked = found.kind == "kink"
+        seen += [found.left, found.right] if kinked else [Bar(found.value, found.error)]
+        if _span(seen, claimed, roundoff):
+            return True
+    return False
+
+
+def _span(seen: list[Bar], claimed: float, roundoff: float) -> bool:
+    """Tell whether two slopes that are certainly not the same have `claimed` between them."""
+    known = [bar for bar in seen if np.isfinite(bar).all()]
+    if len(known) < 2:
+        return False
+    low, high = min(known), max(known)
+    error = max(low.error, high.error) + roundoff
+    return (
+        high.value - low.value > CLEARLY * error
+        and low.value - error <= claimed <= high.value + error
+    )
+
+
+def _offsets(scales: Array, pull: Array, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield offsets: where the slope should be extreme, along single entries, and at random."""
+    extreme = np.where(pull >= 0, scales, -scales)
+    yield from (extreme, -extreme, scales, -scales)
+    if 1 < len(scales) <= DIRECTIONS:
+        for single in np.diag(scales):
+            yield from (single, -single)
+    if len(scales) > 1:
+        for _ in range(DIRECTIONS):
+            yield scales * rng.choice(EIGHTHS, len(scales))

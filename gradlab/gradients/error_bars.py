@@ -1,0 +1,95 @@
+"""Numerical derivatives that carry their own error bars.
+
+Each entry of the parameters is moved along a ladder of steps (`gradlab.gradients.slopes`), so that
+truncation is read off the extrapolation, round-off off the noise that the loss itself shows, and
+no step and no tolerance has to be chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab.gradients.protocol import Loss
+from gradlab.gradients.slopes import Slope
+from gradlab.gradients.surface import Surface
+
+
+class Estimate(NamedTuple):
+    """A derivative and how far it may be off.
+
+    Attributes
+    ----------
+    value : Any
+        The derivative, float64 in the structure and shapes of the parameters. Where the loss has
+        a kink it is the mean of the slopes of both sides; NaN where there is no slope at all.
+    error : Any
+        The error bars, likewise: the derivative lies within ``value ± error``. At a kink the bar
+        reaches to both sides' slopes; it is infinite where nothing can be said.
+    """
+
+    value: Any
+    error: Any
+
+
+def derivative_with_error(
+    loss: Loss, params: Any, *args: Any, dtype: DTypeLike | None = None
+) -> Estimate:
+    """Differentiate a loss numerically, with an error bar for each entry.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *args) -> scalar``.
+    params, *args
+        Where to differentiate; see `gradlab.value_and_grad`.
+    dtype : dtype, optional
+        In which the parameters are given to the loss; by default float64.
+
+    Returns
+    -------
+    Estimate
+        Value and error of each entry.
+
+    Raises
+    ------
+    ParameterError, LossError, NonFiniteError
+        For parameters that are not arrays of finite real numbers, a loss that is not one finite
+        real number at the parameters.
+
+    Notes
+    -----
+    About 14 evaluations an entry where the loss is smooth and its scale that of the entry, up to
+    some 150 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
+
+    Examples
+    --------
+    >>> value, error = derivative_with_error(np.exp, 1.0)
+    >>> bool(abs(value - np.e) <= error), bool(error < 1e-10)
+    (True, True)
+
+    A loss in single precision has wider bars:
+
+    >>> value, error = derivative_with_error(lambda x: np.exp(np.float32(x)), 1.0)
+    >>> bool(abs(value - np.e) <= error), bool(1e-6 < error < 1e-2)
+    (True, True)
+    """
+    surface = Surface(loss, params, args, dtype)
+    slopes = [slope_of_entry(surface, i) for i in range(surface.size)]
+    return Estimate(
+        surface.hang(np.array([s.value for s in slopes], dtype=np.float64)),
+        surface.hang(np.array([s.error for s in slopes], dtype=np.float64)),
+    )
+
+
+def slope_of_entry(surface: Surface, i: int, thorough: bool = False) -> Slope:
+    """Return the slope of the loss along entry `i`."""
+    return surface.slope(
+        surface.along_entry(i),
+        scale=float(surface.scales[i]),
+        reach=surface.reach(i),
+        finest=surface.finest(i),
+        thorough=thorough,
+    )

@@ -1,0 +1,207 @@
+"""A loss as a surface over its parameters, to be walked along an entry or any direction.
+
+All leaves lie one behind the other in one vector x of float64, so that a direction is a vector
+too. Where the loss raises, or is not finite, the surface has *no value* (NaN): at the edge of a
+domain that is nothing unusual. Only at the parameters themselves it is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab.gradients.protocol import Loss, real_scalar
+from gradlab.gradients.slopes import Line, Slope, slope
+from gradlab.params import Array, entry, flatten
+
+
+class Surface:
+    """The loss of parameters that can be moved.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *args) -> scalar``. It sees read-only arrays.
+    params, args
+        Where it is looked at.
+    dtype : dtype, optional
+        In which the loss is evaluated; by default float64.
+
+    Attributes
+    ----------
+    x : ndarray, shape (p,)
+        All entries, leaf by leaf, in C order.
+    spans : list of slice
+        Where each leaf lies in it.
+    value : float
+        The loss at the parameters.
+    bits : int
+        The precision in which the loss is returned: 52 for float64.
+    unsteadiness : float
+        By how much the loss differed when it was evaluated again.
+    evaluations : int
+        How often the loss has been called.
+
+    Raises
+    ------
+    ParameterError, LossError, NonFiniteError
+        As for every backend; and if the loss depends on more than its arguments.
+    """
+
+    def __init__(
+        self, loss: Loss, params: Any, args: tuple[Any, ...] = (), dtype: DTypeLike | None = None
+    ) -> None:
+        self._loss, self._args = loss, args
+        self.leaves, self.structure = flatten(params)
+        self._bare = replace(self.structure, scalars=frozenset())
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.result_type(np.float64, *self.leaves))
+        ends = np.cumsum([0, *(leaf.size for leaf in self.leaves)])
+        self.spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        self.x = np.concatenate([np.empty(0), *map(np.ravel, self.leaves)]).astype(self.dtype)
+        self._moved = self.x.copy()
+        self.x.flags.writeable = False
+        self._views = [
+            self._read_only(self._moved[span].reshape(leaf.shape))
+            for span, leaf in zip(self.spans, self.leaves, strict=True)
+        ]
+        self.evaluations = 0
+        first = self._evaluate()
+        self.value = float(first)
+        self.bits = int(np.finfo(first.dtype).nmant) if first.dtype.kind == "f" else 52
+        self.unsteadiness = 0.0
+        self.look_again()
+        self.scales = np.concatenate([np.empty(0), *map(_scales, self.leaves)])
+        self._typical = [
+            float(np.median(self.scales[s])) if s.stop > s.start else 1.0 for s in self.spans
+        ]
+        self.widths = np.concatenate([np.empty(0), *map(_widths, self.leaves)])
+
+    def look_again(self) -> None:
+        """Evaluate the loss at the parameters once more, and keep by how much it differs."""
+        apart = abs(float(self._evaluate()) - self.value)
+        self.unsteadiness = max(self.unsteadiness, apart)
+
+    @staticmethod
+    def _read_only(view: Array) -> Array:
+        view.flags.writeable = False
+        return view
+
+    @property
+    def size(self) -> int:
+        """How many entries there are, p."""
+        return int(self.x.size)
+
+    def place(self, i: int) -> tuple[str, tuple[int, ...]]:
+        """Return the path of the leaf of entry `i`, and its index there."""
+        number = self._leaf(i)
+        index = np.unravel_index(i - self.spans[number].start, self.leaves[number].shape)
+        return self.structure.paths[number], tuple(map(int, index))
+
+    def name(self, i: int) -> str:
+        """Name entry `i`, for errors and reports."""
+        return entry(*self.place(i))
+
+    def hang(self, values: Array) -> Any:
+        """Return a vector (p,) in the structure of the parameters."""
+        return self.structure.unflatten(
+            [
+                values[span].reshape(leaf.shape)
+                for span, leaf in zip(self.spans, self.leaves, strict=True)
+            ]
+        )
+
+    def along_entry(self, i: int) -> Line:
+        """Return the loss as a function of how far entry `i` is moved."""
+        held = self.x[i]
+
+        def line(t: float) -> tuple[float, float]:
+            there = held + np.asarray(t, self.dtype)
+            self._moved[i] = there
+            try:
+                return float(there - held), self._value_or_nan()
+            finally:
+                self._moved[i] = held
+
+        return line
+
+    def along(self, entries: Any, direction: Array, start: Array | None = None) -> Line:
+        """Return the loss as a function of t, with ``x[entries]`` moved by ``t * direction``.
+
+        Parameters
+        ----------
+        entries : ndarray of int or slice
+        direction : ndarray
+            What t is multiplied by, of the same number of entries.
+        start : ndarray, shape (p,), optional
+            Another point than the parameters to start from.
+        """
+        home = self.x[entries]
+        held = home if start is None else start[entries]
+
+        def line(t: float) -> tuple[float, float]:
+            if start is not None:
+                self._moved[:] = start
+            self._moved[entries] = held + np.asarray(t, self.dtype) * direction
+            try:
+                return t, self._value_or_nan()
+            finally:
+                if start is None:
+                    self._moved[entries] = home
+                else:
+                    self._moved[:] = self.x
+
+        return line
+
+    def slope(self, line: Line, *, noise: float = 0.0, **options: Any) -> Slope:
+        """Return the slope along a line, with what is known of the loss's precision."""
+        noise = max(noise, self.unsteadiness)
+        return slope(line, bits=self.bits, noise=noise, **options)
+
+    def finest(self, i: int) -> float:
+        """Return the smallest step that entry `i` can take and still be told from rounding."""
+        return 8 * float(np.spacing(np.abs(self.x[i]))) if self.x[i] else 0.0
+
+    def reach(self, i: int) -> float:
+        """Return how far entry `i` may go where smaller steps tell nothing: its leaf's size."""
+        return float(max(self._typical[self._leaf(i)], self.scales[i]))
+
+    def _leaf(self, i: int) -> int:
+        return next(k for k, span in enumerate(self.spans) if i < span.stop)
+
+    def _value_or_nan(self) -> float:
+        try:
+            value = float(self._evaluate())
+        except Exception:
+            return np.nan
+        return value if np.isfinite(value) else np.nan
+
+    def _evaluate(self) -> Any:
+        self.evaluations += 1
+        try:
+            value = self._loss(self._bare.unflatten(self._views), *self._args)
+        except Exception as error:
+            error.add_note("raised by the loss while its gradient was checked")
+            raise
+        return np.asarray(real_scalar(value))
+
+
+def _scales(leaf: Array) -> Array:
+    """Return the size of each entry, as a power of two; of an entry that is 0, the leaf's."""
+    sizes = np.abs(leaf.astype(np.float64)).ravel()
+    known = sizes[sizes > 0]
+    typical = float(np.median(known)) if known.size else 1.0
+    scales: Array = np.exp2(np.floor(np.log2(np.where(sizes > 0, sizes, typical))))
+    return scales
+
+
+def _widths(leaf: Array) -> Array:
+    """Return how far each entry may go along a direction: its own size, if not too small a one.
+
+    An entry that happens to lie near 0 would hide its slope if it were moved by its own size.
+    """
+    scales = _scales(leaf)
+    return np.maximum(scales, np.median(scales) / 32) if scales.size else scales
