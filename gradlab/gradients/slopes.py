@@ -41,7 +41,10 @@ QUICK = (-8, -10, -12, -22, -34)
 """The rungs that suffice where all goes well, log₂(h / scale): three to extrapolate from, and
 finer ones to confirm. Meant for values of 52 bits; for others they are scaled to the precision."""
 
-LADDER = tuple(range(-2, -46, -2))
+INNER = tuple(range(-8, -46, -2))
+"""The ladder, as far as steps are small: a far one may lead where the function is not at home."""
+
+LADDER = (-2, -4, -6, *INNER)
 """The whole ladder."""
 
 FINE_LADDER = tuple(range(0, -46, -1))
@@ -112,6 +115,11 @@ class Slope:
     curvature: float = 0.0
     nearby: float = 0.0
 
+    @property
+    def doubt(self) -> float:
+        """How far off the slope may be, or at a kink that of either side."""
+        return max(self.left.error, self.right.error) if self.kind == "kink" else self.error
+
     def scaled(self, factor: float) -> Slope:
         """Return the slope of the function of ``factor`` times the number (factor > 0)."""
         return replace(
@@ -175,17 +183,19 @@ def slope(
             found = _glance(rungs, _floor(rungs, bits, noise))
             if found is not None:
                 return found
-        steps = _steps(LADDER, scale, finest, bits)
-        rungs = probe.rungs(steps)
-        if _unchanged(rungs).all():
-            rungs = probe.rungs([*_steps(OUTWARD, scale, finest, bits), *steps])
-        found = _study(rungs, _floor(rungs, bits, noise), probe)
-        poor = not found.error <= POOR * abs(found.value)
-        if poor and found.kind in ("smooth", "edge", "unresolved"):
-            top = int(np.log2(max(reach / scale, 1.0))) - 2
-            exponents = (*range(top, 0, -2), *FINE_LADDER)
+
+        def climb(exponents: Sequence[int]) -> Slope:
             rungs = probe.rungs(_steps(exponents, scale, finest, bits))
-            found = _study(rungs, _floor(rungs, bits, noise), probe)
+            return _study(rungs, _floor(rungs, bits, noise), probe)
+
+        found = climb(INNER)
+        if not found.doubt <= GOOD * max(abs(found.value), found.nearby):
+            found = climb(LADDER)
+        if found.kind == "flat":
+            found = climb((*OUTWARD, *LADDER))
+        if found.kind != "flat" and not found.doubt <= POOR * abs(found.value):
+            top = int(np.log2(max(reach / scale, 1.0))) - 2
+            found = climb((*range(top, 0, -2), *FINE_LADDER))
         return found
 
 
