@@ -208,7 +208,7 @@ def at_kinks() -> Iterator[Case]:
         [("all of each window", lambda x: np.kron([[1.0, 2], [-1, 3]], np.ones((2, 2))))],
         move=together,
     )  # fmt: skip
-    yield from judged("x₀ |x| + x₁ with x = (0, 1)", lambda x: np.abs(x[0]) * x[1] + x[1], a(0, 1),
+    yield from judged("|x₀| x₁ + x₁ at (0, 1)", lambda x: np.abs(x[0]) * x[1] + x[1], a(0, 1),
                       lambda x: a(np.sign(x[0]) * x[1], abs(x[0]) + 1), [a(0, 1)],
                       [a(0, 1.2), a(-0.4, 0.8)])  # fmt: skip
     yield from judged(
