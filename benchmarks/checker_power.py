@@ -493,7 +493,9 @@ def figure(answers: Mapping[str, Sequence[Answer]], title: str) -> Figure:
         axes.tick_params(length=0)
         axes.grid(False)
         axes.set_title(title)
-        axes.set_xlabel("false alarms + misses; ·: none; –: not run")
+        axes.set_xlabel(
+            "false alarms + misses (·: none, –: not run); darker: more of them"
+        )
     return drawn
 
 

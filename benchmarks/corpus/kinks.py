@@ -250,9 +250,11 @@ def at_kinks() -> Iterator[Case]:
          ("twice the slope", partial(hinge_gradient, at_zero=2.0))],
         (X, y), move=along_margin,
     )  # fmt: skip
-    for name, params in (
-        ("a network with a unit at 0", with_unit_at(0.0)),
-        ("a network at 0", {k: 0 * v for k, v in hidden(90).items()} | {"W2": draw(92, 3, 1)}),
+    empty = BATCH[0] * (np.arange(6) != 2)[:, None], BATCH[1]
+    for name, params, batch in (
+        ("a network with a unit at 0", with_unit_at(0.0), BATCH),
+        ("a network at 0", hidden(90, 0.0) | {"W1": np.zeros((2, 3))}, BATCH),
+        ("an empty sample before any bias is learnt", hidden(90, 0.0), empty),
     ):
         yield from judged(
             name, relu_network, params, relu_network_gradient,
@@ -260,7 +262,7 @@ def at_kinks() -> Iterator[Case]:
              ("½", partial(relu_network_gradient, at_zero=0.5))],
             [("2", partial(relu_network_gradient, at_zero=2.0)),
              ("−1", partial(relu_network_gradient, at_zero=-1.0))],
-            BATCH,
+            batch,
         )  # fmt: skip
     alive = Case(
         "kink",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from corpus.case import Case, draw, evaluated_in, factor, pair, swapped
+from corpus.case import KINK, Case, draw, evaluated_in, factor, pair, swapped
 from corpus.networks import mlp, mlp_gradient, weights
 from gradlab.params import Array
 
@@ -96,6 +96,12 @@ def large() -> Iterator[Case]:
         ),
         factor(1.5, "W1"),
     )
+    empty = draw(127, n, 120)
+    empty[3] = 0
+    start = weights(120, 140, 22, seed=126) | {"b1": np.zeros(140)}
+    padded = case("a relu network of 20,280 with an empty sample, before any bias is learnt",
+                  relu_layers, start, relu_layers_gradient, empty, draw(128, n, 22))  # fmt: skip
+    yield from pair(replace(padded, accepted=KINK), factor(-1, "W2", (3, 4)))
     mixed = 10.0 ** (np.arange(24_000) % 9 - 4)
     yield case("24,000 of nine sizes", separate, draw(129, 24_000), separate_gradient, mixed)
     single = case("a network of 20,280 in float32", evaluated_in(mlp, np.float32), *net.point[:1],
