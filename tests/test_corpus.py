@@ -29,8 +29,18 @@ if not BENCHMARKS.is_dir():
 sys.path.insert(0, str(BENCHMARKS))
 
 import corpus  # noqa: E402
-from corpus import CASES, KINDS, Case, outcome  # noqa: E402
-from corpus.case import evaluated_in, noisy, unique  # noqa: E402
+from corpus import CASES, KINDS, Case, outcome, relative_difference  # noqa: E402
+from corpus.case import (  # noqa: E402
+    Fault,
+    evaluated_in,
+    factor,
+    noisy,
+    plus,
+    rolled,
+    swapped,
+    transposed,
+    unique,
+)
 
 DIGITS = 100
 CLOSE = 1e-11
@@ -422,12 +432,17 @@ def test_a_loss_in_another_dtype_computes_in_it() -> None:
     assert seen == [np.float32, np.float32, np.int64]
 
 
-def test_a_fault_leaves_the_truth_alone() -> None:
-    for case in CASES:
-        if case.kind == "planted":
-            before = flat(case.truth(*case.point))
-            case.gradient(*case.point)
-            assert np.array_equal(before, flat(case.truth(*case.point)))
+@pytest.mark.parametrize(
+    "fault",
+    [factor(-1), plus(0.1, "W", (0, 1)), transposed("W"), swapped("W", "V"), rolled("W")],
+    ids=lambda fault: fault.name,
+)
+def test_a_fault_leaves_the_truth_and_the_parameters_alone(fault: Fault) -> None:
+    params = {"W": np.arange(4.0).reshape(2, 2), "V": np.ones((2, 2))}
+    wrong = fault.plant(lambda params: params)(params)  # |params|²/2 has them for a gradient
+    assert np.array_equal(params["W"], [[0, 1], [2, 3]])
+    assert np.array_equal(params["V"], np.ones((2, 2)))
+    assert relative_difference(wrong, params) > 0
 
 
 def test_two_cases_of_one_title_are_refused() -> None:

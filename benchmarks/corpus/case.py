@@ -92,7 +92,8 @@ class Case:
         Whether the claim is right: at a kink, whether it is a subgradient (Clarke's: in the convex
         hull of the limits of nearby gradients).
     accepted : tuple of str
-        The verdicts that do not mistake the case.
+        The verdicts that do not mistake the case. A kink may be called one whether the claim is a
+        subgradient or not; which of the two it is, is for `right`.
     fault : str
         What is wrong with the claim.
     meant : callable or None
