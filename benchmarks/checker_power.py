@@ -493,9 +493,7 @@ def figure(answers: Mapping[str, Sequence[Answer]], title: str) -> Figure:
         axes.tick_params(length=0)
         axes.grid(False)
         axes.set_title(title)
-        axes.set_xlabel(
-            "false alarms + misses (·: none, –: not run); darker: more of them"
-        )
+        axes.set_xlabel("false alarms + misses (·: none, –: not run); darker: more of them")
     return drawn
 
 
