@@ -1,0 +1,575 @@
+"""The power of a gradient checker: how often it cries wolf, and how often it sleeps.
+
+All are put to the same gradients (`corpus`): right and wrong ones, of losses that are hard for one
+reason each. A *false alarm* is a right gradient called wrong, a *miss* a wrong one passed. Each
+checker has its own natural defaults, because nobody who has a gradient to check knows which
+tolerance would be right. What makes a checker give up (an exception of the loss beyond an edge,
+more entries than it can take) is counted apart; so is *inconclusive*, which gradlab may say.
+A fault that the loss's values do not show (`Case.resolvable`) cannot be missed.
+
+gradlab takes a case as it is. A peer sees its parameters as one vector in double precision, and
+its loss as a black box to which the claimed gradient is attached as the library provides for.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, TypeAlias
+
+import common
+import numpy as np
+import typer
+from corpus import CASES, KINDS, Case, outcome
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+import gradlab
+from gradlab.errors import GradlabError, OptionError, unknown
+from gradlab.params import Array, flatten, size
+from gradlab.plotting import STYLE
+
+MOST_ENTRIES = 1_000
+"""For peers that go entry by entry; larger cases would take them hours."""
+QUICK_SIDE = 2
+"""How many right and how many wrong cases of a kind a quick run takes."""
+
+
+class NotRunError(Exception):
+    """A checker cannot take a case; the message says why."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A case as a function of one vector, as any library can be asked about it.
+
+    Attributes
+    ----------
+    x : ndarray, shape (p,)
+        The parameters laid end to end, float64.
+    loss : callable
+        ``loss(x) -> float``.
+    claimed : ndarray, shape (p,)
+        The gradient to be judged, float64.
+    """
+
+    x: Array
+    loss: Callable[[Any], float]
+    claimed: Array
+
+    @classmethod
+    def of(cls, case: Case) -> Question:
+        """Lay out a case.
+
+        Examples
+        --------
+        >>> question = Question.of(CASES[0])
+        >>> question.x.shape, question.claimed.shape, question.loss(0 * question.x)
+        ((5,), (5,), 0.0)
+        """
+        leaves, structure = flatten(case.params)
+        ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+
+        def loss(x: Any) -> float:
+            parts = np.split(np.array(x, dtype=np.float64), ends)
+            shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+            return float(case.loss(structure.unflatten(shaped), *case.args))
+
+        claimed = common.flat(flatten(case.gradient(*case.point))[0])
+        return cls(common.flat(leaves).astype(np.float64), loss, claimed.astype(np.float64))
+
+
+# The checkers: whether they pass the gradient, or None where they will not say
+
+Checker: TypeAlias = Callable[[Case], bool | None]
+
+
+def gradlab_check(case: Case) -> bool | None:
+    """gradlab: error bars instead of a tolerance."""
+    report = gradlab.check_gradients(  # type: ignore[attr-defined, unused-ignore]
+        case.loss, case.params, *case.args, gradient=case.gradient
+    )
+    return None if report.verdict == "inconclusive" else bool(report.ok)
+
+
+def torch_gradcheck(case: Case, fast: bool = False) -> bool:
+    """PyTorch: central differences of step 1e-6, rtol 1e-3, atol 1e-5; fast: random projections."""
+    import torch
+
+    question = Question.of(case)
+
+    class Asked(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return torch.tensor(question.loss(x.detach().numpy()), dtype=torch.float64)
+
+        @staticmethod
+        def backward(ctx: Any, above: Any) -> Any:
+            return above * torch.from_numpy(question.claimed)
+
+    torch.manual_seed(0)
+    x = torch.tensor(question.x, requires_grad=True)
+    return bool(torch.autograd.gradcheck(Asked.apply, (x,), raise_exception=False, fast_mode=fast))
+
+
+def torch_fast(case: Case) -> bool:
+    """PyTorch's fast mode."""
+    return torch_gradcheck(case, fast=True)
+
+
+def jax_check_grads(case: Case) -> bool:
+    """JAX: its ``check_grads`` in reverse mode, first order, in double precision."""
+    import jax
+    from jax.test_util import check_grads
+
+    question = Question.of(case)
+
+    @jax.custom_vjp
+    def asked(x: Any) -> Any:  # not jitted: x has its numbers, and a callback could deadlock
+        return jax.numpy.asarray(question.loss(np.asarray(x)))
+
+    asked.defvjp(lambda x: (asked(x), None), lambda _, above: (above * question.claimed,))
+    with _double_precision(jax):
+        return _asserts(check_grads, asked, (jax.numpy.asarray(question.x),), 1, modes=["rev"])
+
+
+def _double_precision(jax: Any) -> Any:
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
+def autograd_check_grads(case: Case) -> bool:
+    """autograd: its ``check_grads`` in reverse mode, first order."""
+    from autograd.extend import defvjp, primitive
+    from autograd.test_util import check_grads
+
+    question = Question.of(case)
+    asked = primitive(question.loss)
+    defvjp(asked, lambda value, x: lambda above: above * question.claimed)
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002  # where autograd draws its directions from
+    try:
+        return _asserts(check_grads(asked, modes=["rev"], order=1), question.x)
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+def _asserts(check: Callable[..., Any], *args: Any, **options: Any) -> bool:
+    try:
+        check(*args, **options)
+    except AssertionError:
+        return False
+    return True
+
+
+def scipy_check_derivative(case: Case) -> bool:
+    """SciPy: right if, in its documentation's words, the accuracy is "1e-6 or lower"."""
+    from scipy.optimize._numdiff import check_derivative
+
+    question = Question.of(case)
+    return bool(check_derivative(question.loss, lambda x: question.claimed, question.x) <= 1e-6)
+
+
+def numdifftools_gradient(case: Case) -> bool:
+    """numdifftools: within ten times the error that it estimates of its own extrapolation."""
+    import numdifftools
+
+    question = Question.of(case)
+    found, info = numdifftools.Gradient(question.loss, full_output=True)(question.x)[:2]
+    estimate = getattr(info, "error_estimate", info)  # a record until 0.10
+    distance = np.abs(np.ravel(found) - question.claimed)
+    return bool(np.all(distance <= 10 * np.ravel(estimate)))
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A checker that takes part.
+
+    Attributes
+    ----------
+    check : callable
+        Judges a case.
+    module : str
+        What has to be installed.
+    remedy : str
+        How to install it.
+    entrywise : bool
+        Whether it takes each entry by itself, and so cannot take large cases.
+    """
+
+    check: Checker
+    module: str
+    remedy: str
+    entrywise: bool = False
+
+
+ENTRANTS: dict[str, Entrant] = {
+    "gradlab": Entrant(gradlab_check, "gradlab", "this version has no check_gradients"),
+    "PyTorch": Entrant(torch_gradcheck, "torch", "pip install 'gradlab[torch]'", True),
+    "PyTorch fast": Entrant(torch_fast, "torch", "pip install 'gradlab[torch]'"),
+    "JAX": Entrant(jax_check_grads, "jax", "pip install 'gradlab[jax]'"),
+    "autograd": Entrant(autograd_check_grads, "autograd", "pip install gradlab"),
+    "SciPy": Entrant(scipy_check_derivative, "scipy", "pip install 'gradlab[bench]'", True),
+    "numdifftools": Entrant(
+        numdifftools_gradient, "numdifftools", "pip install 'gradlab[bench]'", True
+    ),
+}
+
+
+def is_ready(name: str) -> bool:
+    """Tell whether a checker can take part."""
+    if name == "gradlab":
+        return hasattr(gradlab, "check_gradients")
+    return common.is_installed(ENTRANTS[name].module)
+
+
+# Put to the cases
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one checker made of one case; in the JSON file, one record.
+
+    Attributes
+    ----------
+    case, kind : str
+        Which.
+    place : int
+        0 where the corpus has it, else the seed by which it was moved.
+    outcome : str
+        ``right``, ``false alarm``, ``miss``, ``inconclusive`` or ``not run``.
+    reason : str
+        Why it was not run.
+    evaluations_per_entry : float
+        Of the loss.
+    seconds : float
+        Of the processor.
+    """
+
+    case: str
+    kind: str
+    place: int
+    outcome: str
+    reason: str
+    evaluations_per_entry: float
+    seconds: float
+
+
+def ask(entrant: Entrant, case: Case, place: int = 0) -> Answer:
+    """Put one case to one checker."""
+    p = size(case.params)
+    calls = 0
+
+    def counted(*point: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return case.loss(*point)
+
+    started = time.process_time()
+    reason = ""
+    if entrant.entrywise and p > MOST_ENTRIES:
+        found, reason = "not run", f"more than {MOST_ENTRIES:,} entries"
+    else:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # theirs, of what we know: NaN and the like
+                found = outcome(case, entrant.check(replace(case, loss=counted)))
+        except (NotRunError, GradlabError, ArithmeticError, ValueError, RuntimeError) as error:
+            found, reason = "not run", f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return Answer(
+        case.title, case.kind, place, found, reason, calls / p, time.process_time() - started
+    )
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came of all cases for one checker.
+
+    Attributes
+    ----------
+    checker : str
+        Who.
+    false_alarms, misses, inconclusive, not_run, run : int
+        Counts of cases; `run` are all but those not run.
+    evaluations_per_entry : float
+        Of the loss: the median over the cases that were run.
+    seconds : float
+        Of the processor, for those cases.
+    """
+
+    checker: str
+    false_alarms: int
+    misses: int
+    inconclusive: int
+    not_run: int
+    run: int
+    evaluations_per_entry: float
+    seconds: float
+
+    @classmethod
+    def of(cls, checker: str, answers: Sequence[Answer]) -> Score:
+        """Count.
+
+        Examples
+        --------
+        >>> answer = Answer("smooth: x²", "smooth", 0, "miss", "", 4.0, 0.1)
+        >>> Score.of("PyTorch", [answer, replace(answer, outcome="right")]).wrong
+        1
+        """
+        counts = Counter(answer.outcome for answer in answers)
+        taken = [answer for answer in answers if answer.outcome != "not run"]
+        evaluations = [answer.evaluations_per_entry for answer in taken]
+        return cls(
+            checker,
+            counts["false alarm"],
+            counts["miss"],
+            counts["inconclusive"],
+            counts["not run"],
+            len(taken),
+            float(np.median(evaluations)) if taken else 0.0,
+            sum(answer.seconds for answer in taken),
+        )
+
+    @property
+    def wrong(self) -> int:
+        """False alarms and misses."""
+        return self.false_alarms + self.misses
+
+    @property
+    def share(self) -> float:
+        """Of the cases that were run, how many were judged wrongly."""
+        return self.wrong / max(self.run, 1)
+
+
+def chosen(kinds: Sequence[str], quick: bool) -> list[Case]:
+    """Return the cases of these kinds; in a quick run a few of each, and no large ones.
+
+    Examples
+    --------
+    >>> len(chosen(["steep"], quick=True)), len(chosen(["steep", "edge"], quick=False)) > 40
+    (4, True)
+    """
+    cases = [case for case in CASES if case.kind in kinds]
+    if not quick:
+        return cases
+    few = []
+    for kind in kinds:
+        for right in (True, False):
+            side = [case for case in cases if case.kind == kind and case.right is right]
+            few += [case for case in side if size(case.params) <= MOST_ENTRIES][:QUICK_SIDE]
+    return few
+
+
+# From answers to a table, a headline, a figure
+
+
+def _table(title: str, caption: str, *columns: str) -> Table:
+    shown = Table(
+        title=title,
+        title_justify="left",
+        caption=Text(caption),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown.add_column("", no_wrap=True)
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    return shown
+
+
+def table(scores: Sequence[Score], missing: Mapping[str, str], caption: str) -> Table:
+    """Lay the scores out, a row a checker, those missing among them."""
+    shown = _table(
+        "The power of gradient checkers", caption,
+        "false alarms", "misses", "wrong", "incon-\nclusive", "not\nrun", "evaluations\nan entry",
+        "seconds",
+    )  # fmt: skip
+    of = {score.checker: score for score in scores}
+    for name in ENTRANTS:
+        if name in missing:
+            words = "not there yet" if name == "gradlab" else "not installed"
+            shown.add_row(name, words, style="dim")
+        elif name in of:
+            score = of[name]
+            shown.add_row(
+                name, str(score.false_alarms), str(score.misses), f"{score.share:.0%}",
+                str(score.inconclusive), str(score.not_run),
+                common.digits(score.evaluations_per_entry, 2), common.digits(score.seconds, 2),
+            )  # fmt: skip
+    return shown
+
+
+def table_by_kind(answers: Mapping[str, Sequence[Answer]]) -> Table:
+    """Lay out false alarms + misses of each kind, a row a kind, a column a checker."""
+    shown = _table(
+        "By kind: false alarms + misses", "·: none; –: no case was run.",
+        *(name.replace(" ", "\n") for name in answers),
+    )  # fmt: skip
+    for kind in dict.fromkeys(answer.kind for each in answers.values() for answer in each):
+        shown.add_row(kind, *(_mistakes(each, kind) for each in answers.values()))
+    return shown
+
+
+def _mistakes(answers: Sequence[Answer], kind: str) -> str:
+    counts = Counter(answer.outcome for answer in answers if answer.kind == kind)
+    if not counts.total() - counts["not run"]:
+        return "–"
+    alarms, misses = counts["false alarm"], counts["miss"]
+    return f"{alarms}+{misses}" if alarms or misses else "·"
+
+
+def footnotes(cases: Sequence[Case], places: int, missing: Mapping[str, str]) -> str:
+    """Say how the table is to be read."""
+    right = sum(case.right for case in cases)
+    hidden = sum(not case.resolvable and not case.right for case in cases)
+    where = f", each also at {places} places moved by 3 %" if places else ""
+    lines = [
+        f"{len(cases)} gradients, {right} right and {len(cases) - right} wrong{where}; "
+        f"{hidden} of the faults are smaller than the loss's values show, and nobody misses them.",
+        "wrong: false alarms and misses, of the cases run. not run: the checker raised an error, "
+        f"or goes entry by entry and there were more than {MOST_ENTRIES:,}.",
+        "evaluations: of the loss, the median. seconds: of the processor, for the cases run.",
+    ]
+    lines += [f"{name}: {remedy}" for name, remedy in missing.items()]
+    return "\n".join(lines)
+
+
+def headline(scores: Sequence[Score]) -> str:
+    """Say in one line what came out."""
+    of = {score.checker: score for score in scores}
+    peers = [score for name, score in of.items() if name != "gradlab" and score.run]
+    parts = []
+    if ours := of.get("gradlab"):
+        parts.append(
+            f"gradlab is wrong on {ours.wrong} of {ours.run} gradients "
+            f"({ours.inconclusive} inconclusive)"
+        )
+    if peers:
+        best, worst = min(peers, key=_share), max(peers, key=_share)
+        parts.append(
+            f"peers are wrong on {best.share:.0%} ({best.checker}) "
+            f"to {worst.share:.0%} ({worst.checker})"
+        )
+    line = "; ".join(parts)
+    return f"{line[0].upper() if not ours else line[0]}{line[1:]}." if line else "Nobody took part."
+
+
+def _share(score: Score) -> float:
+    return score.share
+
+
+def figure(answers: Mapping[str, Sequence[Answer]], title: str) -> Figure:
+    """Draw the share of cases that each checker judged wrongly, a row a kind, darker for more."""
+    kinds = list(dict.fromkeys(answer.kind for each in answers.values() for answer in each))
+    shares = np.full((len(kinds), len(answers)), np.nan)
+    for column, each in enumerate(answers.values()):
+        for row, kind in enumerate(kinds):
+            score = Score.of("", [answer for answer in each if answer.kind == kind])
+            shares[row, column] = score.share if score.run else np.nan
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(2 + 1.15 * len(answers), 1.6 + 0.32 * len(kinds)))
+        axes = drawn.subplots()
+        axes.imshow(shares, cmap="Reds", vmin=0, vmax=1, aspect="auto")
+        for column, each in enumerate(answers.values()):
+            for row, kind in enumerate(kinds):
+                colour = "white" if shares[row, column] > 0.6 else "black"
+                axes.text(
+                    column, row, _mistakes(each, kind), ha="center", va="center", color=colour
+                )
+        axes.set_xticks(range(len(answers)), [name.replace(" ", "\n") for name in answers])
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.grid(False)
+        axes.set_title(title)
+        axes.set_xlabel("false alarms + misses (·: none, –: not run); darker: more of them")
+    return drawn
+
+
+def main(
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help=f"One kind, or more: {', '.join(KINDS)} [default: all]."),
+    ] = None,
+    checker: Annotated[
+        list[str] | None,
+        typer.Option("--checker", help=f"One, or more: {', '.join(ENTRANTS)} [default: all]."),
+    ] = None,
+    by_kind: Annotated[
+        bool, typer.Option("--by-kind", help="Show the mistakes of each kind as well.")
+    ] = False,
+    mistakes: Annotated[
+        bool, typer.Option("--mistakes", help="Name each case that was judged wrongly.")
+    ] = False,
+    places: Annotated[
+        int, typer.Option(min=0, help="Also ask at so many places, moved at random by 3 %.")
+    ] = 0,
+    quick: common.Quick = False,
+    json_file: common.Json = None,
+    plot_file: common.Plot = None,
+) -> None:
+    """Put gradient checkers to gradients whose truth is known; count false alarms and misses."""
+    for option, names, known in (("kind", kind, KINDS), ("checker", checker, ENTRANTS)):
+        for name in names or ():
+            if name not in known:
+                raise OptionError(f"--{option} {name}: {unknown(option, name, known)}")
+    common.check_outputs(json_file, plot_file)
+    common.limit_threads(1)
+    names = [name for name in ENTRANTS if not checker or name in checker]
+    missing = {name: ENTRANTS[name].remedy for name in names if not is_ready(name)}
+    cases = chosen(kind or KINDS, quick)
+    answers: dict[str, list[Answer]] = {}
+    for name in names:
+        if name in missing:
+            continue
+        common.say(f"asking {name} ...")
+        answers[name] = [
+            ask(ENTRANTS[name], case.moved(place) if place else case, place)
+            for place in range(places + 1)
+            for case in cases
+        ]
+    scores = [Score.of(name, each) for name, each in answers.items()]
+    described = common.describe()
+    caption = f"{footnotes(cases, places, missing)}\n{common.environment_line(described)}"
+    common.out.print(table(scores, missing, caption))
+    if by_kind:
+        common.out.print(table_by_kind(answers))
+    if mistakes:
+        for name, each in answers.items():
+            for answer in each:
+                if answer.outcome in ("false alarm", "miss"):
+                    where = f" at place {answer.place}" if answer.place else ""
+                    common.out.print(Text(f"{name}: {answer.outcome}: {answer.case}{where}"))
+    told = headline(scores)
+    numbers = {
+        "benchmark": "checker_power",
+        "environment": described,
+        "options": {
+            "kinds": list(kind or KINDS), "checkers": names, "places": places, "quick": quick,
+        },
+        "cases": len(cases),
+        "right": sum(case.right for case in cases),
+        "scores": [{**asdict(score), "share": score.share} for score in scores],
+        "answers": {name: [asdict(answer) for answer in each] for name, each in answers.items()},
+        "missing": missing,
+        "headline": told,
+    }  # fmt: skip
+    common.write_outputs(
+        numbers, lambda: figure(answers, "Wrong verdicts by kind"), json_file, plot_file
+    )
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,22 @@
+"""Gradients whose truth is known, right ones and wrong ones: what a gradient checker is put to.
+
+`CASES` has them all; each is a `Case`: a loss, parameters, a gradient that is claimed for it, and
+whether the claim is right. They come in kinds, by what they are hard by. Every truth is a closed
+form that was derived by hand; ``tests/test_corpus.py`` proves each by other means.
+
+>>> case = CASES[0]
+>>> case.title, case.right, bool(case.gradient(*case.point).shape == case.params.shape)
+('smooth: quadratic form', True, True)
+"""
+
+from corpus import kinks, large, networks, rough, smooth
+from corpus.case import Case as Case
+from corpus.case import outcome as outcome
+from corpus.case import relative_difference as relative_difference
+from corpus.case import unique
+
+CASES: tuple[Case, ...] = unique(
+    [*smooth.CASES, *networks.CASES, *kinks.CASES, *rough.CASES, *large.CASES]
+)
+
+KINDS: tuple[str, ...] = tuple(dict.fromkeys(case.kind for case in CASES))
