@@ -418,7 +418,11 @@ def solver() -> Iterator[Case]:
     )
     yield from pair(
         case(
-            "Kepler's equation to 1e-7", lambda p: kepler(p, 1e-7), start, kepler_gradient, *exactly
+            "Kepler's equation to 1e-14",
+            lambda p: kepler(p, 1e-14),
+            start,
+            kepler_gradient,
+            *exactly,
         ),
         factor(1.1, "e"),
     )

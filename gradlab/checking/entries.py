@@ -122,7 +122,7 @@ def _verdict(surface: Surface, f: Finding, remark: str, largest: float) -> tuple
             return "inconclusive", "no slope to be seen"
     if f.apart:
         return ("kink", remark) if remark else ("mismatch", "")
-    if slope.kind == "flat" or f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f):
+    if f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f):
         return "agree", "values on one side only" if slope.kind == "edge" else ""
     return "inconclusive", f"an error below {f.tolerance:.1e} would not be seen"
 
@@ -135,10 +135,13 @@ def _enough(surface: Surface, f: Finding, largest: float) -> float:
 
 
 def _nothing(surface: Surface, f: Finding) -> bool:
-    """Whether no slope is claimed and none is seen, as far as exact values of a loss can tell."""
+    """Whether no slope is claimed and none is seen, as far as the values of the loss can tell."""
+    none_claimed = abs(f.analytic) <= NEGLIGIBLE * f.tolerance
+    if f.slope.kind == "flat":
+        return none_claimed
     exact = f.noise <= EXACT * max(abs(surface.value), 1.0)
     finest = f.tolerance * float(surface.scales[f.number]) <= FINEST * f.noise
-    return exact and finest and abs(f.analytic) <= NEGLIGIBLE * f.tolerance
+    return exact and finest and none_claimed
 
 
 def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:

@@ -34,8 +34,11 @@ EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
 DIRECTIONS = 8
 """So many random directions go through the entries with kinks."""
 
-NEARBY = 2.0**-34
-"""How far away, beside the scale, a point nearby is: nearer than a kink that is merely close."""
+NEAR = 2.0**-18
+"""How far away, beside the scale, a point near a kink is."""
+
+NEARER = 2.0**-34
+"""The same where no kink is to be seen: nearer than one that is merely close."""
 
 CLEARLY = 100
 """Slopes that lie so many errors apart are two slopes."""
@@ -95,7 +98,7 @@ def limits_nearby(
         if count >= TRIED and not valid:
             break
         pull = np.ones(surface.size)
-        if is_limit(surface, every, pull, [f.number], np.ones(1), f.analytic, f, rng):
+        if is_limit(surface, every, pull, [f.number], np.ones(1), f.analytic, f, rng, NEARER):
             valid[f.number] = f"slope {f.slope.value:.6g}, and others nearby"
     return valid
 
@@ -109,6 +112,7 @@ def is_limit(
     claimed: float,
     known: Finding | float,
     rng: np.random.Generator,
+    distance: float = NEAR,
 ) -> bool:
     """Tell whether `claimed` lies between the slopes along `v` at points near the parameters.
 
@@ -122,6 +126,8 @@ def is_limit(
         What the gradient under test makes of it.
     known : Finding or float
         The entry in question, or the round-off of `claimed`.
+    distance : float
+        How far away the points lie, beside the scale.
     """
     roundoff, noise = (known, 0.0) if isinstance(known, float) else (known.roundoff, known.noise)
     entries = np.asarray(entries)
@@ -135,23 +141,26 @@ def is_limit(
     seen: list[Bar] = []
     for offset in _offsets(surface.scales[moved], pull * weights[moved], rng):
         start = surface.x.copy()
-        start[moved] += NEARBY * offset
+        start[moved] += distance * offset
         line = surface.along(entries, v, start)
-        found = surface.slope(line, scale=NEARBY, finest=finest, noise=noise)
+        found = surface.slope(line, scale=distance, finest=finest, noise=noise)
         kinked = found.kind == "kink"
         seen += [found.left, found.right] if kinked else [Bar(found.value, found.error)]
-        if _span(seen, claimed, roundoff):
+        if _span(seen, claimed, roundoff, drift=8 * distance):
             return True
     return False
 
 
-def _span(seen: list[Bar], claimed: float, roundoff: float) -> bool:
-    """Tell whether two slopes that are certainly not the same have `claimed` between them."""
+def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> bool:
+    """Tell whether two slopes that are certainly not the same have `claimed` between them.
+
+    They may be off by the share `drift`, for being looked at nearby.
+    """
     known = [bar for bar in seen if np.isfinite(bar).all()]
     if len(known) < 2:
         return False
     low, high = min(known), max(known)
-    error = max(low.error, high.error) + roundoff
+    error = max(low.error, high.error) + roundoff + drift * max(abs(low.value), abs(high.value))
     return (
         high.value - low.value > CLEARLY * error
         and low.value - error <= claimed <= high.value + error
