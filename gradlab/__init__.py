@@ -13,7 +13,9 @@ from gradlab.gradients import BACKENDS as BACKENDS
 from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import Backend as Backend
 from gradlab.gradients import CentralDifference as CentralDifference
+from gradlab.gradients import CentralDifference4 as CentralDifference4
 from gradlab.gradients import ForwardDifference as ForwardDifference
+from gradlab.gradients import Richardson as Richardson
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad
 from gradlab.gradients import value_and_grad as value_and_grad

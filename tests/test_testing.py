@@ -28,6 +28,8 @@ from gradlab.testing import (
 )
 
 BACKENDS = {
+    "central4": gradlab.CentralDifference4,
+    "richardson": gradlab.Richardson,
     "central": gradlab.CentralDifference,
     "forward": gradlab.ForwardDifference,
 }
@@ -131,13 +133,14 @@ def test_exact_quotients_have_no_truncation() -> None:
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str) -> None:
     """Three derivatives along a coordinate, by Taylor arithmetic and by grad of grad of grad."""
+    formula = testing._FORMULAS["central"]
     problem = fixed_problems(3, [activation])[2]
     loss = partial(network.loss, activation=activation, kind=kind)
     leaf = problem.params["b1"]
-    run = testing._Run(leaf.dtype, leaf.dtype, leaf.size)
+    run = testing._Run(formula, leaf.dtype, leaf.dtype, leaf.size)
     rays = {name: testing._constant(run, value) for name, value in problem.params.items()}
     these = np.arange(leaf.size)
-    rays["b1"] = testing._along(run, leaf, these, [leaf, leaf, leaf])
+    rays["b1"] = testing._along(run, leaf, these, np.array([leaf, leaf, leaf]))
     taylor = loss(rays, *problem.args).taylor[:, : leaf.size]
     unit = np.eye(leaf.size)
     for i in range(leaf.size):
@@ -204,7 +207,7 @@ def test_evaluation_and_sweep_back_round_within_their_bounds(activation: str, dt
             high = high_precision_loss(problem)
             w = mpmath.mpf(float(params["W1"][0, 0]))
             value, slope = high(w), mpmath.diff(high, w)
-        run = testing._Run(np.dtype(dtype), np.dtype(dtype), 1)
+        run = testing._Run(testing._FORMULAS["central"], np.dtype(dtype), np.dtype(dtype), 1)
         rays = {name: testing._constant(run, leaf) for name, leaf in params.items()}
         δ = float(problem.loss(rays, *problem.args).error[0])
         computed = problem.loss(params, *problem.args)
@@ -239,7 +242,7 @@ def test_ufunc_and_namespace_agree(rule: str) -> None:
     if not isinstance(ufunc, np.ufunc):
         return
     x = np.array([[1.5, 2.5], [0.5, 3.0]])
-    run = testing._Run(x.dtype, x.dtype, 1)
+    run = testing._Run(testing._FORMULAS["central"], x.dtype, x.dtype, 1)
     ray = testing._constant(run, x)
     operands: list[tuple[Any, ...]] = [(ray, x + 1), (x + 1, ray), (ray, ray)]
     if ufunc.nin == 1:

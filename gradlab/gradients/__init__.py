@@ -11,16 +11,23 @@ from typing import Any
 
 from gradlab.errors import BackendError, unknown
 from gradlab.gradients.autograd import Autograd
-from gradlab.gradients.finite_differences import CentralDifference, ForwardDifference
+from gradlab.gradients.finite_differences import (
+    CentralDifference,
+    CentralDifference4,
+    ForwardDifference,
+)
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
+from gradlab.gradients.richardson import Richardson
 
 __all__ = [
     "BACKENDS",
     "Autograd",
     "Backend",
     "CentralDifference",
+    "CentralDifference4",
     "ForwardDifference",
     "Loss",
+    "Richardson",
     "ValueAndGrad",
     "find_backend",
     "grad",
@@ -30,7 +37,9 @@ __all__ = [
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,
     "central": CentralDifference,
+    "central4": CentralDifference4,
     "forward": ForwardDifference,
+    "richardson": Richardson,
 }
 
 
