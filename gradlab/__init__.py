@@ -14,6 +14,7 @@ from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import Backend as Backend
 from gradlab.gradients import CentralDifference as CentralDifference
 from gradlab.gradients import CentralDifference4 as CentralDifference4
+from gradlab.gradients import ComplexStep as ComplexStep
 from gradlab.gradients import ForwardDifference as ForwardDifference
 from gradlab.gradients import Richardson as Richardson
 from gradlab.gradients import find_backend as find_backend

@@ -11,6 +11,7 @@ from typing import Any
 
 from gradlab.errors import BackendError, unknown
 from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.complex_step import ComplexStep
 from gradlab.gradients.finite_differences import (
     CentralDifference,
     CentralDifference4,
@@ -25,6 +26,7 @@ __all__ = [
     "Backend",
     "CentralDifference",
     "CentralDifference4",
+    "ComplexStep",
     "ForwardDifference",
     "Loss",
     "Richardson",
@@ -38,6 +40,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,
     "central": CentralDifference,
     "central4": CentralDifference4,
+    "complex-step": ComplexStep,
     "forward": ForwardDifference,
     "richardson": Richardson,
 }

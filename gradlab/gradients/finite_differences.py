@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,8 +52,8 @@ class Difference:
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.step is not None:
-            require_step(self.step)
+        if self.step is not None and not (np.isfinite(self.step) and self.step > 0):
+            raise OptionError(f"step={self.step}: give a positive number, or None for the default")
         if self.dtype is not None and np.dtype(self.dtype).kind != "f":
             raise OptionError(
                 f"dtype={np.dtype(self.dtype)}: a loss is evaluated in a floating-point type"
@@ -63,8 +64,9 @@ class Difference:
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             probe = Probe(loss, params, args, self.dtype)
+            value = float(probe.value)
             gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
-            return float(probe.value), probe.finish(gradients)
+            return value, probe.finish(gradients)
 
         return value_and_grad
 
@@ -207,9 +209,9 @@ class Probe:
     ----------
     leaves : list of ndarray
         The copy, where all that is evaluated starts from.
-    value : scalar
-        The loss there.
     """
+
+    widest: ClassVar[type] = np.float64
 
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
@@ -218,14 +220,18 @@ class Probe:
         self._args = args
         self._given, self._structure = flatten(params)
         self.leaves: list[Array] = [
-            np.array(leaf, dtype or np.result_type(leaf, np.float64), order="C")
+            np.array(leaf, dtype or np.result_type(leaf, self.widest), order="C")
             for leaf in self._given
         ]
         self._flat = [leaf.reshape(-1) for leaf in self.leaves]
         # Numbers, too, become arrays (of no dimensions), so that a move is seen through the view.
         as_arrays = replace(self._structure, scalars=frozenset())
-        self._params = as_arrays.unflatten([_read_only(leaf) for leaf in self.leaves])
-        self.value = self._evaluate(lambda: "")
+        self._params = as_arrays.unflatten([self._show(leaf) for leaf in self.leaves])
+
+    @cached_property
+    def value(self) -> Any:
+        """The loss at the parameters themselves, evaluated once."""
+        return self._evaluate(lambda: "")
 
     def at(self, leaf: int, i: int, x: Any) -> Any:
         """Evaluate the loss where entry `i` (in C order) of leaf number `leaf` is `x`."""
@@ -236,6 +242,17 @@ class Probe:
             return self._evaluate(lambda: f"{self.name(leaf, i)} = {held} moved to {x}")
         finally:
             flat[i] = held
+
+    def along(self, direction: Sequence[Array], t: Any) -> Any:
+        """Evaluate the loss with all leaves moved by `t` times a direction."""
+        held = [leaf.copy() for leaf in self.leaves]
+        for leaf, d in zip(self.leaves, direction, strict=True):
+            leaf += t * d
+        try:
+            return self._evaluate(lambda: f"the parameters moved by {t} along a direction")
+        finally:
+            for leaf, x in zip(self.leaves, held, strict=True):
+                leaf[...] = x
 
     def each(self, leaf: int, x: Array) -> Array:
         """Evaluate the loss with each entry of a leaf in turn moved to its value in `x`."""
@@ -265,6 +282,12 @@ class Probe:
         done = finish_gradients(self._structure.paths, gradients, self._given)
         return self._structure.unflatten(done)
 
+    def _show(self, leaf: Array) -> Array:
+        """Return what the loss sees of a leaf."""
+        view = leaf.view()
+        view.flags.writeable = False
+        return view
+
     def _evaluate(self, place: Callable[[], str]) -> Any:
         try:
             value = self._loss(self._params, *self._args)
@@ -274,15 +297,3 @@ class Probe:
         if type(value) is np.float64 and np.isfinite(value):
             return value  # the usual case, without the cost of looking further
         return real_scalar(value, place())
-
-
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def require_step(step: float) -> None:
-    """Refuse a step that is no length."""
-    if not (np.isfinite(step) and step > 0):
-        raise OptionError(f"step={step}: give a positive number, or none for the default")
