@@ -36,7 +36,7 @@ from gradlab import network
 from gradlab.errors import LossError, MissingDependencyError, OptionError
 from gradlab.gradients.finite_differences import steps
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.richardson import ladder
+from gradlab.gradients.richardson import MARGIN, ladder
 from gradlab.params import Array, entry, flatten, floating, leaves_like
 from gradlab.seeding import generator
 
@@ -434,21 +434,21 @@ def error_bounds(
 
     Notes
     -----
-    *Truncation.* A formula is a weighted sum Σ w Q of quotients Q between points x + a and x − b
-    as evaluated (nominally a = b, or b = 0). By Taylor's theorem its error is Σ_k f⁽ᵏ⁾(x) m_k / k!
-    with the moments m_k = Σ w (aᵏ − (−b)ᵏ) / (a + b), for k from 2 to q + 1 where q is the
-    order of the formula. The derivatives are exact, by Taylor arithmetic along the coordinate
-    (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 13), at the centre and at
-    all points. For what the last of them may differ elsewhere, twice its spread over the points
-    is weighed with Σ |w| (a^(q+1) + b^(q+1)) / (a + b) / (q + 1)!. Where a comparison or a maximum
-    inside the loss comes out differently at the points, the loss may have a kink there. Each
-    quotient is the mean of f' over its interval, so the error is then at most Σ |w| times the
-    largest |f'(ξ) − f'(x)|: the difference of f' at the points and the centre, and max|f''| times
-    their distance for what lies between.
+    *Truncation.* A formula is a weighted sum Σ c f(x + o) over its points as evaluated. By
+    Taylor's theorem its error is Σ_k f⁽ᵏ⁾(x) m_k / k! with the moments m_k = Σ c oᵏ, for k from 2
+    to q + 1 where q is the order of the formula. The derivatives are exact, by Taylor arithmetic
+    along the coordinate (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 13),
+    at the centre and at all points. For what the last of them may differ elsewhere, twice its
+    spread over the points is weighed with Σ |c| |o|^(q+1) / (q + 1)!. Where a comparison or a
+    maximum inside the loss comes out differently at the points, the loss may have a kink there. A
+    quotient is the mean of f' over its interval, so the error is then at most the largest
+    |f'(ξ) − f'(x)| times the sum of the quotients' weights, |4/3| + |1/3| for the fourth order:
+    the difference of f' at the points and the centre, and max|f''| times their distance for what
+    lies between.
 
-    *Extrapolation* promises to be within twice the bar of its finest central difference, which is
-    half the difference of the slopes to both sides, and noise. The bound is that and the bound
-    of the central difference: certain, but it does not tell how much better the method is.
+    *Extrapolation* promises to be within five errors of what its two fine steps say, one of them
+    the estimate of the member of its table, which is less. The bound is that, and the bound of
+    those two steps by themselves: certain, but it does not tell how much better the method is.
 
     *Round-off of one evaluation*, δ, is bounded by running error analysis: Higham, *Accuracy and
     Stability of Numerical Algorithms*, 2nd ed., 2002, section 3.3. Every array carries a bound e
@@ -575,7 +575,7 @@ class _Formula:
     order : int
         The order q of the truncation error, h^q; 0 if it has none.
     guarded : bool
-        Whether it is extrapolation, held to the slopes on both sides of the centre.
+        Whether it is extrapolation, held to this formula by its error estimate.
     forward : bool
         Whether the slopes are carried forward, as imaginary parts.
     """
@@ -592,13 +592,13 @@ class _Formula:
         return self.order + 2
 
 
-_CENTRAL = _Formula((0, 1, -1), ((1.0, 1, 2),), order=2)
+_FOURTH = _Formula((0, 1, -1, 2, -2), ((4 / 3, 1, 2), (-1 / 3, 3, 4)), order=4)
 
 _FORMULAS: dict[str, _Formula] = {
     "forward": _Formula((0, 1), ((1.0, 1, 0),), order=1),
-    "central": _CENTRAL,
-    "central4": _Formula((0, 1, -1, 2, -2), ((4 / 3, 1, 2), (-1 / 3, 3, 4)), order=4),
-    "richardson": replace(_CENTRAL, guarded=True),
+    "central": _Formula((0, 1, -1), ((1.0, 1, 2),), order=2),
+    "central4": _FOURTH,
+    "richardson": replace(_FOURTH, guarded=True),
     "complex-step": _Formula(forward=True),
     "reverse": _Formula(),
 }
@@ -625,39 +625,46 @@ def _error_of_quotients(run: _Run, outcome: _Ray, ends: Array) -> tuple[Array, A
     factorials = np.array([factorial(k) for k in range(formula.terms)])[:, None, None]
     f = run.at_points(outcome.taylor) * factorials  # derivatives, shape (terms, points, p)
     δ = run.at_points(outcome.error)
-    weights = np.array([[w] for w, _, _ in formula.quotients])
-    above = [i for _, i, _ in formula.quotients]
-    below = [i for _, _, i in formula.quotients]
-    a, b = ends[above] - ends[0], ends[0] - ends[below]  # shape (quotients, p)
-
-    smooth = np.zeros(run.p)
-    for k in range(2, q + 2):
-        smooth = smooth + f[k, 0] * _total(weights * (a**k - (-b) ** k) / (a + b)) / factorial(k)
-    spread = _total(np.abs(weights) * (a ** (q + 1) + b ** (q + 1)) / (a + b)) / factorial(q + 1)
-    smooth = np.abs(smooth) + 2 * np.ptp(f[q + 1], axis=0) * spread
+    o = ends - ends[0]
     # How far f' moves from the centre, and with it each of the quotients.
-    reach = np.abs(ends - ends[0]).max(axis=0)
-    moved = np.abs(f[1] - f[1, 0]).max(axis=0) + reach * _largest(f[2])
-    truncation = np.where(run.kinked, np.abs(weights).sum() * moved, smooth)
+    moved = np.abs(f[1] - f[1, 0]).max(axis=0) + np.abs(o).max(axis=0) * _largest(f[2])
 
-    roundoff = _total(np.abs(weights) * (δ[above] + δ[below]) / (a + b))
+    def errors(c: Array, first: int, quotients: float) -> tuple[Array, Array]:
+        """Bound truncation and round-off of Σ c f(x + o), where its moments begin to count."""
+        known = np.zeros(run.p)
+        for k in range(first, q + 2):
+            known = known + f[k, 0] * (c * o**k).sum(axis=0) / factorial(k)
+        spread = (np.abs(c) * np.abs(o) ** (q + 1)).sum(axis=0) / factorial(q + 1)
+        smooth = np.abs(known) + 2 * np.ptp(f[q + 1], axis=0) * spread
+        return np.where(run.kinked, quotients * moved, smooth), (np.abs(c) * δ).sum(axis=0)
+
+    rows = [_row(ends, i, j) for _, i, j in formula.quotients]
+    weights = [w for w, _, _ in formula.quotients]
+    total = sum(map(abs, weights))
+    c = reduce(add, [w * row for w, row in zip(weights, rows, strict=True)])
+    truncation, roundoff = errors(c, 2, total)
     # The difference, the distance of the points and the division round once each.
-    size = np.abs(weights).sum() * (np.abs(f[1, 0]) + moved + roundoff)
-    roundoff = roundoff + run.rounding(size, 3 * len(weights))
+    size = total * (np.abs(f[1, 0]) + moved + roundoff)
+    roundoff = roundoff + run.rounding(size, 3 * len(rows))
     if formula.guarded:
-        bar = np.where(run.kinked, moved, _total((a**2 + b**2) / (a + b)) / 2 * _largest(f[2]))
-        bar = bar + np.abs(f[1, 0]) * _total(np.abs(a - b) / (a + b))
-        values = np.abs(f[0]) + δ
-        noise = δ[1] + 2 * δ[0] + δ[2] + run.epsilon * (values[1] + values[2])
-        noise = (noise + run.rounding(4 * values.max(axis=0), 2)) / _total(a + b)
-        truncation = truncation + 2 * bar
-        roundoff = roundoff + 2 * noise + run.rounding(size + 2 * (bar + noise), 6)
+        bends = [np.abs(row) for row in rows]
+        for bend in bends:
+            bend[0] = -bend.sum(axis=0)
+        apart = [errors(rows[0] - rows[1], 1, 2), errors(2 * bends[0] - bends[1], 1, 3)]
+        values = (np.abs(f[0]) + δ).max(axis=0)
+        noise = run.epsilon * 2 * values * np.abs(rows[0]).max(axis=0)
+        noise = noise + sum(errors[1] for errors in apart)
+        bar = sum(errors[0] for errors in apart)
+        truncation = truncation + (MARGIN + 1) * bar
+        roundoff = roundoff + (MARGIN + 1) * (noise + run.rounding(size + bar + noise, 12))
     return truncation, roundoff
 
 
-def _total(values: Array) -> Array:
-    """Add up over the quotients, shape (quotients, p)."""
-    return cast("Array", values.sum(axis=0))
+def _row(ends: Array, i: int, j: int) -> Array:
+    """Return the weight of each point's value in the quotient between two of them."""
+    row = np.zeros_like(ends)
+    row[i], row[j] = 1 / (ends[i] - ends[j]), -1 / (ends[i] - ends[j])
+    return row
 
 
 def _largest(values: Array) -> Array:

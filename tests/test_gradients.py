@@ -76,7 +76,7 @@ CENTRAL4 = Row(gradlab.CentralDifference4(), "central4", lambda p: 4 * p + 1)
 COMPLEX = Row(gradlab.ComplexStep(), "complex-step", lambda p: p + 5)
 FORWARD = Row(gradlab.ForwardDifference(), "forward", lambda p: p + 1)
 NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4))
-RICHARDSON = Row(gradlab.Richardson(), "richardson", lambda p: 30 * p + 1, adaptive=True)
+RICHARDSON = Row(gradlab.Richardson(), "richardson", lambda p: 86 * p + 1, adaptive=True)
 
 ROWS = {
     "autograd": AUTOGRAD,

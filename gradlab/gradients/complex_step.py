@@ -30,7 +30,7 @@ import numpy as np
 from gradlab.errors import GradlabError, LossError, NonFiniteError
 from gradlab.gradients.finite_differences import Probe
 from gradlab.gradients.protocol import Loss, ValueAndGrad, real_scalar
-from gradlab.gradients.richardson import Estimate
+from gradlab.gradients.richardson import MARGIN, Estimate, extrapolate_once
 from gradlab.params import Array
 from gradlab.seeding import generator
 
@@ -212,7 +212,7 @@ _ORDER = """
     any all nonzero flatnonzero count_nonzero heaviside __bool__
 """
 _CONJUGATE = "conj conjugate vdot vecdot vecmat cov corrcoef"
-_STEPS = "rint round around fix trunc floor ceil sign nan_to_num real_if_close"
+_ROUNDING = "rint round around fix trunc floor ceil sign nan_to_num real_if_close"
 _PARTS = "angle arctan2 hypot slogdet svd svdvals qr cholesky eigh eigvalsh pinv lstsq cond"
 _CASTS = "__float__ __int__ __index__"
 
@@ -223,7 +223,7 @@ ADVICE: dict[str, str] = {
     **dict.fromkeys(("std", "nanstd"), "write sqrt(mean((x - mean(x))**2)) for it"),
     **dict.fromkeys(_ORDER.split(), _BRANCH),
     **dict.fromkeys(_CONJUGATE.split(), "leave the conjugate out"),
-    **dict.fromkeys(_STEPS.split(), "it has no slope"),
+    **dict.fromkeys(_ROUNDING.split(), "it has no slope"),
     **dict.fromkeys(_PARTS.split(), "it takes a number's absolute value or conjugate"),
     **dict.fromkeys(_CASTS.split(), "it loses the slope"),
 }
@@ -264,9 +264,6 @@ DIRECTIONS = 5
 
 LADDER = (2.0**-17, 2.0**-24, 2.0**-31, 2.0**-38)
 """Steps along a direction, in proportion to the entries; the finer are for steep losses."""
-
-MARGIN = 4.0
-"""Errors that two numbers may be apart: they are estimated, from few values."""
 
 
 def confirm(probe: Probe, gradients: Sequence[Array], notes: set[str]) -> None:
@@ -314,10 +311,8 @@ def contradiction(
     """
     against: list[Estimate] = []
     for h in LADDER:
-        found = slope_at_zero(f, centre, h)
-        found = Estimate(found.value, found.error + 2 * EPSILON * size / h)
-        if not np.isfinite(found.error):
-            raise NonFiniteError(f"the loss overflows {h} from the parameters")
+        slope, error = extrapolate_once(f, 0.0, centre, h)
+        found = Estimate(slope, error + 2 * EPSILON * size / h)
         against = [other for other in against if not _apart(other, found)]
         if _apart(found, Estimate(claimed, 0.0)):
             against.append(found)
@@ -328,32 +323,6 @@ def contradiction(
 
 def _apart(a: Estimate, b: Estimate) -> bool:
     return bool(abs(a.value - b.value) > MARGIN * (a.error + b.error))
-
-
-def slope_at_zero(f: Callable[[float], Any], centre: Any, h: float) -> Estimate:
-    """Differentiate by four values, extrapolated, and say how far off that may be.
-
-    What the two central differences differ by is more than the truncation error of the
-    extrapolated one. The bend, half the difference of the slopes to both sides, is in proportion
-    to the step where f is smooth; at a kink it is half its jump for every step.
-
-    Examples
-    --------
-    >>> slope, error = slope_at_zero(np.exp, 1.0, 2.0**-10)
-    >>> bool(abs(slope - 1.0) < error < 1e-5)
-    True
-    >>> round(slope_at_zero(abs, 0.0, 2.0**-10).error, 3)
-    1.0
-    """
-    quotients, bends = [], []
-    for step in (h, 2 * h):
-        above, below = f(step), f(-step)
-        quotients.append((above - below) / (2 * step))
-        bends.append(((above - centre) - (centre - below)) / (2 * step))
-    (near, far), (bend, wide) = quotients, bends
-    noise = 2 * EPSILON * max(abs(above), abs(below), abs(centre)) / h
-    error = abs(near - far) + abs(2 * bend - wide) + noise
-    return Estimate(float(near + (near - far) / 3), float(error))
 
 
 def _direction(leaf: Array, rng: np.random.Generator) -> Array:
