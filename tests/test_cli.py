@@ -59,8 +59,8 @@ def test_help_shows_an_example(gradlab, verb, flag):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_trains(gradlab, backend):
-    code, out, err = gradlab("train", *QUICK[:2], "--backend", backend, "--subset", "40",
-                             "--epochs", "1", "--activation", "relu", "--output", "results")  # fmt: skip
+    options = [*QUICK[:2], *QUICK[4:], "--activation", "relu", "--subset", "40", "--epochs", "1"]
+    code, out, err = gradlab("train", *options, "--backend", backend, "--output", "results")
     assert (code, err) == (0, "")
     assert "Test accuracy" in out
 

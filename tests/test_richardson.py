@@ -127,6 +127,14 @@ def test_estimates_know_the_precision_of_the_loss(dtype: Any) -> None:
     assert np.median(errors) <= 30 * np.finfo(dtype).eps
 
 
+def test_no_step_is_tried_in_vain() -> None:
+    """A line is known from two steps; noise that the values do not tell of ends the table."""
+    assert differentiate(lambda x: 3.0 * x, 0.5)[2] == 8
+    value, _, evaluations = differentiate(lambda x: np.float64(np.float32(np.sin(x))), 0.5)
+    assert abs(value - math.cos(0.5)) <= 30 * np.finfo(np.float32).eps
+    assert evaluations <= 20
+
+
 def test_every_entry_has_its_own_best() -> None:
     """Frequencies from 1 to 1000 in one leaf: each to about its own round-off."""
     frequency = 10.0 ** np.arange(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 import gradlab
 from gradlab import network, testing
 from gradlab.errors import LossError, MissingDependencyError, OptionError
+from gradlab.gradients.finite_differences import Probe
+from gradlab.gradients.richardson import extrapolate_once, ladder
 from gradlab.params import flatten, map_leaves, named_leaves
 from gradlab.testing import (
     ELEMENTARY,
@@ -138,13 +141,37 @@ def test_exact_quotients_have_no_truncation() -> None:
     assert parabola.roundoff.min() > 0
 
 
+@given(losses(parameters(dtypes=[np.float64], max_side=2)))
+def test_bound_of_extrapolation_holds_five_errors_of_its_fine_steps(case: Any) -> None:
+    """Its promise: whatever member of the table it takes lies within them."""
+    bounds = error_bounds(case.loss, case.params, method="richardson").total
+    probe = Probe(case.loss, case.params, (), None)
+    for leaf, (x, bound) in enumerate(zip(probe.leaves, flatten(bounds)[0], strict=True)):
+        fine = ladder(x, None)[1]
+        for i in range(x.size):
+            along = partial(probe.at, leaf, i)
+            guard = extrapolate_once(along, x.flat[i], probe.value, fine.flat[i])
+            assert bound.flat[i] >= 5 * guard.error
+
+
+def test_bound_of_the_complex_step_counts_the_terms_of_a_sum() -> None:
+    """A thousand equal terms, added one after the other, round up and up."""
+
+    def loss(w: Any) -> Any:
+        return (w * np.full((1000, 2), 0.1)).sum(axis=0)[0]
+
+    error = abs(Fraction(float(gradlab.grad(loss, "complex-step")(1.0))) - 1000 * Fraction(0.1))
+    assert error > 40 * np.finfo(float).eps / 2 * 100
+    assert error <= error_bounds(loss, 1.0, method="complex-step").total
+
+
 # What the bounds are derived from
 
 
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str) -> None:
-    """Up to five derivatives along a coordinate, by Taylor arithmetic and by grad of grad of grad."""
+    """Up to five derivatives along a coordinate, by Taylor arithmetic and by grad of grad."""
     formula = testing._FORMULAS["central4"]
     problem = fixed_problems(3, [activation])[2]
     loss = partial(network.loss, activation=activation, kind=kind)

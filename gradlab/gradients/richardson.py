@@ -47,8 +47,8 @@ class Richardson(Difference):
     """Extrapolated central differences: each entry at its own best steps and order.
 
     Sixteen to twenty evaluations an entry where the loss is smooth on the scale of its parameters,
-    up to some forty where it varies much faster. The error is then a few units of round-off ε|f|. At a
-    kink the result is the mean of the slopes to both sides.
+    up to some forty where it varies much faster. The error is then some tens of units of the
+    round-off ε|f|. At a kink the result is the mean of the slopes to both sides.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def extrapolate(
     largest : float
         The first step of the table; those that follow are halves, as far as round-off allows.
     fine : float
-        A step, and its double, that say within which error the derivative lies. It is made finer
-        where f has no value.
+        A step, and its double, that say within which error the derivative lies. It is made much
+        finer where f has no value.
     centre : float, optional
         The value of f at x.
 
@@ -130,7 +130,11 @@ def extrapolate(
     """
     f0 = f(x) if centre is None else centre
     with np.errstate(all="ignore"):  # a domain may end between the steps
-        best = guard = _guard(f, x, f0, fine)
+        try:
+            guard = extrapolate_once(f, x, f0, fine)
+        except (ArithmeticError, ValueError):
+            guard = extrapolate_once(f, x, f0, fine / 2**14)
+        best = guard
         row: list[Any] = []
         for k in range(ROWS):
             try:
@@ -147,16 +151,6 @@ def extrapolate(
             if noise >= best.error or best is before is not guard:
                 break
     return best
-
-
-def _guard(f: Callable[[Any], Any], x: Any, f0: Any, fine: float) -> Estimate:
-    """Return what the fine steps say, the finest where f has a value only there."""
-    for h in (fine, fine / 2**7):
-        try:
-            return extrapolate_once(f, x, f0, h)
-        except (ArithmeticError, ValueError):
-            pass
-    return extrapolate_once(f, x, f0, fine / 2**14)
 
 
 def extrapolate_once(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> Estimate:
