@@ -15,8 +15,11 @@ from gradlab.gradients import BACKENDS as BACKENDS
 from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import Backend as Backend
 from gradlab.gradients import CentralDifference as CentralDifference
+from gradlab.gradients import CentralDifference4 as CentralDifference4
+from gradlab.gradients import ComplexStep as ComplexStep
 from gradlab.gradients import Estimate as Estimate
 from gradlab.gradients import ForwardDifference as ForwardDifference
+from gradlab.gradients import Richardson as Richardson
 from gradlab.gradients import derivative_with_error as derivative_with_error
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad

@@ -10,8 +10,10 @@ loss on arrays that carry, beside each value, its derivatives along one coordina
 its rounding error, so that no tolerance has to be picked::
 
     |quotient - f'|  <=  truncation          + round-off
-    central              h²/6 max|f'''|        (δ(x+h) + δ(x-h)) / 2h
-    forward              h/2  max|f''|         (δ(x+h) + δ(x)) / h
+    forward              h/2   max|f''|        (δ(x+h) + δ(x)) / h
+    central              h²/6  max|f'''|       (δ(x+h) + δ(x-h)) / 2h
+    central4             h⁴/30 max|f⁽⁵⁾|       at most 5/3 of that
+    complex step         0                     of the slopes carried forward
     reverse mode         0                     of the sweep back
 
 where δ bounds the error of one evaluation of the loss.
@@ -20,8 +22,9 @@ where δ bounds the error of one evaluation of the loss.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
+from math import factorial
 from operator import add
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -33,6 +36,7 @@ from gradlab import network
 from gradlab.errors import LossError, MissingDependencyError, OptionError
 from gradlab.gradients.finite_differences import steps
 from gradlab.gradients.protocol import Loss
+from gradlab.gradients.richardson import MARGIN, ladder
 from gradlab.params import Array, entry, flatten, floating, leaves_like
 from gradlab.seeding import generator
 
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Kind: TypeAlias = Literal["cross_entropy", "squared_error"]
+Method: TypeAlias = Literal[
+    "central", "central4", "complex-step", "forward", "reverse", "richardson"
+]
 
 LAYOUTS = ("plain", "fortran", "strided", "read-only", "broadcast", "number")
 """How the leaves that `parameters` draws lie in memory; a "number" is a plain int or float."""
@@ -392,7 +399,7 @@ def error_bounds(
     loss: Loss,
     params: Any,
     *args: Any,
-    method: Literal["central", "forward", "reverse"] = "central",
+    method: Method = "central",
     step: float | None = None,
     dtype: DTypeLike | None = None,
 ) -> ErrorBounds:
@@ -405,14 +412,14 @@ def error_bounds(
         maxima, and the elementary functions that `gradlab.network` is written with.
     params, *args
         Where it is differentiated.
-    method : {"central", "forward", "reverse"}
-        The formula: those of `CentralDifference`, `ForwardDifference` and `Autograd`.
+    method : {"central", "central4", "complex-step", "forward", "reverse", "richardson"}
+        The formula: that of the backend of this name, reverse mode being `Autograd`.
     step : float, optional
         The finite difference's, as for the backend.
     dtype : dtype, optional
-        In which the loss is evaluated; by default as the backends do, float64 for differences
-        and the parameters' own for reverse mode. Parameters are rounded to it, and the bound
-        is for the gradient there.
+        In which the loss is evaluated; by default as the backends do, the parameters' own for
+        reverse mode and float64 for all others. Parameters are rounded to it, and the bound is
+        for the gradient there.
 
     Returns
     -------
@@ -427,15 +434,21 @@ def error_bounds(
 
     Notes
     -----
-    *Truncation.* With the points x + a and x − b as evaluated (a ≈ b ≈ h), Taylor's theorem gives
-    the central quotient the error f'' (a − b)/2 + f'''(ξ) (a³ + b³) / (6 (a + b)), and the forward
-    one f''(ξ) a/2. The derivatives are exact, by Taylor arithmetic along the coordinate (Griewank
-    & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 13), at the centre and both ends;
-    for what lies between, the spread of the three is added to the largest. Where a comparison or
-    a maximum inside the loss comes out differently at the three points, the loss may have a kink
-    there. A quotient is the mean of f' over the interval, so its error is then at most the
-    largest |f'(ξ) − f'(x)|: the difference of f' at the ends and the centre, and h max|f''| for
-    what lies between.
+    *Truncation.* A formula is a weighted sum Σ c f(x + o) over its points as evaluated. By
+    Taylor's theorem its error is Σ_k f⁽ᵏ⁾(x) m_k / k! with the moments m_k = Σ c oᵏ, for k from 2
+    to q + 1 where q is the order of the formula. The derivatives are exact, by Taylor arithmetic
+    along the coordinate (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 13),
+    at the centre and at all points. For what the last of them may differ elsewhere, twice its
+    spread over the points is weighed with Σ |c| |o|^(q+1) / (q + 1)!. Where a comparison or a
+    maximum inside the loss comes out differently at the points, the loss may have a kink there. A
+    quotient is the mean of f' over its interval, so the error is then at most the largest
+    |f'(ξ) − f'(x)| times the sum of the quotients' weights, |4/3| + |1/3| for the fourth order:
+    the difference of f' at the points and the centre, and max|f''| times their distance for what
+    lies between.
+
+    *Extrapolation* promises to be within five errors of what its two fine steps say, one of them
+    the estimate of the member of its table, which is less. The bound is that, and the bound of
+    those two steps by themselves: certain, but it does not tell how much better the method is.
 
     *Round-off of one evaluation*, δ, is bounded by running error analysis: Higham, *Accuracy and
     Stability of Numerical Algorithms*, 2nd ed., 2002, section 3.3. Every array carries a bound e
@@ -459,6 +472,10 @@ def error_bounds(
     m counts, for each operation, what its rule backwards evaluates and sums, for values that are
     used up to three times each.
 
+    *Round-off of the complex step.* The same, with the roundings of the slopes on their way
+    forward, as imaginary parts: a complex product rounds each of its two terms twice, a sum of n
+    terms n − 1 times, and a complex elementary function is made of up to four real ones.
+
     Underflow counts as the smallest normal number; terms beyond the third power of an error are
     left out.
 
@@ -471,11 +488,11 @@ def error_bounds(
     >>> (np.abs(found - np.exp(x)) / bounds.total).round(2)
     array([1., 1.])
     """
-    if method not in ("central", "forward", "reverse"):
-        raise OptionError(f"method={method!r}: choose central, forward or reverse")
+    if method not in _FORMULAS:
+        raise OptionError(f"method={method!r}: choose {', '.join(sorted(_FORMULAS))}")
+    formula = _FORMULAS[method]
     leaves, structure = flatten(params)
-    order = {"reverse": 0, "forward": 1, "central": 2}[method]
-    widest = np.float64 if order else np.float16  # differences are never taken in less by default
+    widest = np.float16 if method == "reverse" else np.float64
     points = [
         leaf.astype(dtype or np.result_type(floating(leaf), widest), copy=False) for leaf in leaves
     ]
@@ -484,19 +501,18 @@ def error_bounds(
     wide = [x.astype(np.float64) for x in points]
     truncation, roundoff = [], []
     for number, (x, leaf) in enumerate(zip(points, leaves, strict=True)):
-        h = steps(x, step, order=order) if order else np.zeros_like(x)
-        above = (x + h).astype(np.float64)
-        below = (x - h if order == 2 else x).astype(np.float64)
+        h = ladder(x, step)[1] if formula.guarded else steps(x, step, order=formula.order)
+        where = [(x + k * h).astype(np.float64) for k in formula.points]
         parts = [np.zeros((2, 0))]
         for start in range(0, x.size, CHUNK):
             these = np.arange(start, min(start + CHUNK, x.size))
-            run = _Run(inner, floating(leaf).dtype, len(these))
-            ends = [array.reshape(-1)[these] for array in (wide[number], above, below)]
+            run = _Run(formula, inner, floating(leaf).dtype, len(these))
+            ends = np.array([array.reshape(-1)[these] for array in where])
             rays = [_constant(run, other) for other in wide]
             rays[number] = _along(run, wide[number], these, ends)
             with np.errstate(all="ignore"):
                 outcome = loss(structure.unflatten(rays), *args)
-                parts.append(_judge(run, outcome, ends, order))
+                parts.append(_judge(run, outcome, ends))
         both = np.concatenate(parts, axis=1)
         both = np.where(np.isnan(both), np.inf, both).reshape(2, *x.shape)
         truncation.append(np.asarray(both[0]))
@@ -546,38 +562,109 @@ def assert_within(found: Any, wanted: Any, bound: Any) -> None:
         raise AssertionError(message)
 
 
-def _judge(run: _Run, outcome: Any, ends: Sequence[Array], order: int) -> Array:
-    """Return truncation and round-off, shape (2, p), from the loss at the three points."""
+@dataclass(frozen=True)
+class _Formula:
+    """What the error of a method follows from.
+
+    Attributes
+    ----------
+    points : tuple of int
+        Where it evaluates the loss, in steps from x; the centre comes first.
+    quotients : tuple of (float, int, int)
+        Their weights, and the places in `points` of their upper and lower ends.
+    order : int
+        The order q of the truncation error, h^q; 0 if it has none.
+    guarded : bool
+        Whether it is extrapolation, held to this formula by its error estimate.
+    forward : bool
+        Whether the slopes are carried forward, as imaginary parts.
+    """
+
+    points: tuple[int, ...] = (0,)
+    quotients: tuple[tuple[float, int, int], ...] = ()
+    order: int = 0
+    guarded: bool = False
+    forward: bool = False
+
+    @property
+    def terms(self) -> int:
+        """The Taylor coefficients that are needed: up to the derivative of order q + 1."""
+        return self.order + 2
+
+
+_FOURTH = _Formula((0, 1, -1, 2, -2), ((4 / 3, 1, 2), (-1 / 3, 3, 4)), order=4)
+
+_FORMULAS: dict[str, _Formula] = {
+    "forward": _Formula((0, 1), ((1.0, 1, 0),), order=1),
+    "central": _Formula((0, 1, -1), ((1.0, 1, 2),), order=2),
+    "central4": _FOURTH,
+    "richardson": replace(_FOURTH, guarded=True),
+    "complex-step": _Formula(forward=True),
+    "reverse": _Formula(),
+}
+
+
+def _judge(run: _Run, outcome: Any, ends: Array) -> Array:
+    """Return truncation and round-off, shape (2, p), from the loss at the points, (points, p)."""
     if not isinstance(outcome, _Ray):  # it does not depend on its parameters
         return np.zeros((2, run.p))
     if outcome.shape:
         raise LossError(f"the loss returned an array of shape {outcome.shape}; return one number")
-
-    def at_points(values: Array) -> Array:
-        whole = np.broadcast_to(values, (*values.shape[:-1], 3 * run.p))
-        return whole.reshape(*values.shape[:-1], 3, run.p)
-
-    _, slope, bend, third = at_points(outcome.taylor) * np.array([1, 1, 2, 6])[:, None, None]
-    δ = at_points(outcome.error)
-    x, above, below = ends
-    a, b = above - x, x - below
-    if order == 0:
-        truncation = np.zeros(run.p)
-        paths, slack = at_points(outcome.paths)[0], at_points(outcome.slack)[0]
-        roundoff = slack + run.rounding(paths + slack, outcome.roundings)
-    elif order == 1:
-        kinked = np.abs(slope[1] - slope[0]) + a * _largest(bend[:2])
-        truncation = np.where(run.kinked, kinked, a / 2 * _largest(bend[:2]))
-        roundoff = (δ[1] + δ[0]) / a
+    if run.formula.quotients:
+        truncation, roundoff = _error_of_quotients(run, outcome, ends)
     else:
-        kinked = np.abs(slope[1:] - slope[0]).max(axis=0) + np.maximum(a, b) * _largest(bend)
-        smooth = np.abs(bend[0] * (a - b)) / 2 + _largest(third) * (a**3 + b**3) / (6 * (a + b))
-        truncation = np.where(run.kinked, kinked, smooth)
-        roundoff = (δ[1] + δ[2]) / (a + b)
-    if order:  # the difference, the distance of the points and the division round once each
-        roundoff = roundoff + run.rounding(np.abs(slope[0]) + truncation + roundoff, 3)
-    result = np.abs(slope[0]) + truncation + roundoff
+        truncation = np.zeros(run.p)
+        paths, slack = run.at_points(outcome.paths)[0], run.at_points(outcome.slack)[0]
+        roundoff = slack + run.rounding(paths + slack, outcome.roundings)
+    result = np.abs(run.at_points(outcome.taylor)[1, 0]) + truncation + roundoff
     return np.stack([truncation, roundoff + run.cast(result)])
+
+
+def _error_of_quotients(run: _Run, outcome: _Ray, ends: Array) -> tuple[Array, Array]:
+    formula, q = run.formula, run.formula.order
+    factorials = np.array([factorial(k) for k in range(formula.terms)])[:, None, None]
+    f = run.at_points(outcome.taylor) * factorials  # derivatives, shape (terms, points, p)
+    δ = run.at_points(outcome.error)
+    o = ends - ends[0]
+    # How far f' moves from the centre, and with it each of the quotients.
+    moved = np.abs(f[1] - f[1, 0]).max(axis=0) + np.abs(o).max(axis=0) * _largest(f[2])
+
+    def errors(c: Array, first: int, quotients: float) -> tuple[Array, Array]:
+        """Bound truncation and round-off of Σ c f(x + o), where its moments begin to count."""
+        known = np.zeros(run.p)
+        for k in range(first, q + 2):
+            known = known + f[k, 0] * (c * o**k).sum(axis=0) / factorial(k)
+        spread = (np.abs(c) * np.abs(o) ** (q + 1)).sum(axis=0) / factorial(q + 1)
+        smooth = np.abs(known) + 2 * np.ptp(f[q + 1], axis=0) * spread
+        return np.where(run.kinked, quotients * moved, smooth), (np.abs(c) * δ).sum(axis=0)
+
+    rows = [_row(ends, i, j) for _, i, j in formula.quotients]
+    weights = [w for w, _, _ in formula.quotients]
+    total = sum(map(abs, weights))
+    c = reduce(add, [w * row for w, row in zip(weights, rows, strict=True)])
+    truncation, roundoff = errors(c, 2, total)
+    # The difference, the distance of the points and the division round once each.
+    size = total * (np.abs(f[1, 0]) + moved + roundoff)
+    roundoff = roundoff + run.rounding(size, 3 * len(rows))
+    if formula.guarded:
+        bends = [np.abs(row) for row in rows]
+        for bend in bends:
+            bend[0] = -bend.sum(axis=0)
+        apart = [errors(rows[0] - rows[1], 1, 2), errors(2 * bends[0] - bends[1], 1, 3)]
+        values = (np.abs(f[0]) + δ).max(axis=0)
+        noise = run.epsilon * 2 * values * np.abs(rows[0]).max(axis=0)
+        noise = noise + sum(errors[1] for errors in apart)
+        bar = sum(errors[0] for errors in apart)
+        truncation = truncation + (MARGIN + 1) * bar
+        roundoff = roundoff + (MARGIN + 1) * (noise + run.rounding(size + bar + noise, 12))
+    return truncation, roundoff
+
+
+def _row(ends: Array, i: int, j: int) -> Array:
+    """Return the weight of each point's value in the quotient between two of them."""
+    row = np.zeros_like(ends)
+    row[i], row[j] = 1 / (ends[i] - ends[j]), -1 / (ends[i] - ends[j])
+    return row
 
 
 def _largest(values: Array) -> Array:
@@ -588,11 +675,11 @@ def _largest(values: Array) -> Array:
 CHUNK = 256
 """So many coordinates go through the loss together: memory for speed."""
 
-TERMS = 4
-"""The Taylor coefficients that are carried: up to the third derivative."""
-
 ELEMENTARY = 8
 """Round-offs u in an elementary function: 4 units in the last place."""
+
+COMPLEX = 4
+"""Real elementary functions, at most, that a complex one is made of."""
 
 FAN_OUT = 2
 """Additions where the shares of a value that is used three times come together."""
@@ -601,14 +688,24 @@ FAN_OUT = 2
 class _Run:
     """What all rays of one evaluation have in common."""
 
-    def __init__(self, inner: np.dtype[Any] | None, result: np.dtype[Any], p: int) -> None:
+    def __init__(
+        self, formula: _Formula, inner: np.dtype[Any] | None, result: np.dtype[Any], p: int
+    ) -> None:
+        self.formula, self.terms, self.forward = formula, formula.terms, formula.forward
         self._inner, self._result = np.finfo(inner or result), np.finfo(result)
+        self.epsilon = float(self._inner.eps)
         self.p = p
         self.kinked = np.zeros(p, dtype=bool)
 
+    def at_points(self, values: Array) -> Array:
+        """Split the hidden axis of a scalar ray's (..., q) into (..., points, p)."""
+        points = len(self.formula.points)
+        whole = np.broadcast_to(values, (*values.shape[:-1], points * self.p))
+        return whole.reshape(*values.shape[:-1], points, self.p)
+
     def gamma(self, n: int) -> float:
         """γ_n, infinite where it means nothing."""
-        nu = n * float(self._inner.eps) / 2
+        nu = n * self.epsilon / 2
         return nu / (1 - nu) if nu < 1 else np.inf
 
     def rounding(self, size: Array, n: int) -> Array:
@@ -625,8 +722,10 @@ class _Run:
         """Note the coordinates along which a decision changes, or could by rounding."""
         doubt = uncertain.reshape(len(uncertain), -1).any(axis=1)
         if len(outcome) > 1:
-            three = outcome.reshape(3, self.p, -1)
-            self.kinked |= (three != three[0]).any(axis=(0, 2)) | doubt.reshape(3, -1).any(axis=0)
+            points = len(self.formula.points)
+            each = outcome.reshape(points, self.p, -1)
+            doubts = doubt.reshape(points, -1).any(axis=0)
+            self.kinked |= (each != each[0]).any(axis=(0, 2)) | doubts
         else:
             self.kinked |= doubt
 
@@ -634,7 +733,7 @@ class _Run:
 class _Ray:
     """An array as a function of one coordinate of the parameters, for q coordinates and points.
 
-    ``taylor`` (TERMS, q, ...) holds its Taylor coefficients, ``error`` (q, ...) bounds the error
+    ``taylor`` (terms, q, ...) holds its Taylor coefficients, ``error`` (q, ...) bounds the error
     of its evaluation, ``paths`` and ``slack`` are Σ Π|d| and what Δ adds to it, and
     ``roundings`` is m, all as in `error_bounds`. The axis q is hidden: the shape and the indices
     are those of the array. Where nothing depends on the coordinate, q is 1.
@@ -727,11 +826,10 @@ class _Ray:
     def __pow__(self, exponent: float) -> _Ray:
         if not isinstance(exponent, (int, float)):
             raise LossError(f"the error of x ** {type(exponent).__name__} is not known: use exp")
-        p, x = exponent, self.value
-        factors = [1, p, p * (p - 1), p * (p - 1) * (p - 2)]
-        # Not 0 * x**-1, which is a NaN at 0.
-        powers = tuple(c * x ** (p - k) if c else np.zeros_like(x) for k, c in enumerate(factors))
-        return _elementary(self, powers, 1 if p in (1, 2) else ELEMENTARY)
+        exact = exponent in (1, 2)
+        extra = 0 if exact or not self.run.forward else _complex_power(self.value, exponent)
+        roundings = (1 if exact else ELEMENTARY) + extra
+        return _elementary(self, partial(_power, p=exponent), roundings, extra)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -759,6 +857,7 @@ class _Ray:
         result = self.each(lambda a: a.sum(axis=axes, keepdims=keepdims))
         size = self.reach().sum(axis=axes, keepdims=keepdims)
         result.error = result.error + self.run.rounding(size, max(terms - 1, 0))
+        result.roundings += terms if self.run.forward else 0
         return result
 
     def mean(self, axis: Any = None, keepdims: bool = False, **_: Any) -> _Ray:
@@ -807,20 +906,20 @@ class _Mask:
 
 def _constant(run: _Run, value: Any) -> _Ray:
     value = np.asarray(value, dtype=np.float64)[None]
-    taylor = np.concatenate([value[None], np.zeros((TERMS - 1, *value.shape))])
+    taylor = np.concatenate([value[None], np.zeros((run.terms - 1, *value.shape))])
     nothing = np.zeros_like(value)
     return _Ray(run, taylor, nothing, nothing, nothing, 0)
 
 
-def _along(run: _Run, x: Array, these: Array, ends: Sequence[Array]) -> _Ray:
+def _along(run: _Run, x: Array, these: Array, ends: Array) -> _Ray:
     """Return a leaf as a function of `these` of its entries, at each of the ends."""
-    taylor = np.zeros((TERMS, 3, run.p, x.size))
+    taylor = np.zeros((run.terms, len(ends), run.p, x.size))
     taylor[0] = x.reshape(-1)
     rays = np.arange(run.p)
     for point, end in enumerate(ends):
         taylor[0, point, rays, these] = end
         taylor[1, point, rays, these] = 1.0
-    taylor = taylor.reshape(TERMS, 3 * run.p, *x.shape)
+    taylor = taylor.reshape(run.terms, len(ends) * run.p, *x.shape)
     nothing = np.zeros_like(taylor[0])
     return _Ray(run, taylor, nothing, taylor[1].copy(), nothing, 0)
 
@@ -858,7 +957,7 @@ def _product(x: Any, y: Any, product: Any, exact: bool = False) -> _Ray:
     taylor = np.stack(
         [
             reduce(add, [product(x.taylor[i], y.taylor[k - i]) for i in range(k + 1)])
-            for k in range(TERMS)
+            for k in range(run.terms)
         ]
     )
     X, Y = np.abs(x.value), np.abs(y.value)
@@ -867,7 +966,10 @@ def _product(x: Any, y: Any, product: Any, exact: bool = False) -> _Ray:
     if not exact:
         d = x.shape[-1] if matrices else 1
         error = error + run.rounding(product(x.reach(), y.reach()), d)
-    m = max(*x.shape, *y.shape) + FAN_OUT if matrices else 1 + _shared(taylor[0], x, y)
+    if matrices:
+        m = max(*x.shape, *y.shape) * (2 if run.forward else 1) + FAN_OUT
+    else:
+        m = 1 + _shared(taylor[0], x, y)
     paths = product(X, y.paths) + product(x.paths, Y)
     slack = (
         product(X, y.slack)
@@ -892,29 +994,50 @@ def _matrix_product(x: Any, y: Any) -> _Ray:
 
 def _quotient(x: Any, y: Any) -> _Ray:
     x, y = _pair(x, y)
-    r = 1 / y.value
-    inverse = _elementary(y, (r, -(r**2), 2 * r**3, -6 * r**4), roundings=0)
+    inverse = _elementary(y, partial(_power, p=-1), roundings=0)
     result = _product(x, inverse, np.multiply, exact=True)
     result.taylor[0] = x.value / y.value  # rounded once, not twice
-    result.error = result.error + x.run.rounding(result.reach(), 1)
+    result.error = result.error + x.run.rounding(result.reach(), 4 if x.run.forward else 1)
     result.roundings += 4
     return result
 
 
-def _elementary(x: _Ray, derivatives: tuple[Array, ...], roundings: int = ELEMENTARY) -> _Ray:
-    """Apply a function of which the value and three derivatives are known (Faà di Bruno)."""
-    z, d1, d2, d3 = derivatives
-    _, x1, x2, x3 = x.taylor
-    taylor = np.stack(
-        [z, d1 * x1, d1 * x2 + d2 / 2 * x1**2, d1 * x3 + d2 * x1 * x2 + d3 / 6 * x1**3]
-    )
-    e, a1, a2, a3 = x.error, np.abs(d1), np.abs(d2), np.abs(d3)
-    inherited = a1 * e + a2 * e**2 / 2 + a3 * e**3 / 6
-    error = inherited + (x.run.rounding(np.abs(z) + inherited, roundings) if roundings else 0.0)
-    slack = a1 * x.slack + (a2 * e + a3 * e**2 / 2) * (x.paths + x.slack)
+def _elementary(
+    x: _Ray,
+    series: Callable[[Array, int], list[Array]],
+    roundings: int = ELEMENTARY,
+    further: int = 0,
+) -> _Ray:
+    """Apply a function φ of which ``series(x, n)`` gives n Taylor coefficients at x.
+
+    `roundings` are those of its value, `further` those that its slope has beyond the usual.
+    """
+    run = x.run
+    functions = COMPLEX if run.forward else 1
+    local = series(x.value, max(run.terms, 4))
+    e, (c1, c2, c3) = x.error, map(np.abs, local[1:4])
+    inherited = c1 * e + c2 * e**2 + c3 * e**3
+    error = inherited
+    if roundings:
+        error = error + run.rounding(np.abs(local[0]) + inherited, functions * roundings)
+    slack = c1 * x.slack + (2 * c2 * e + 3 * c3 * e**2) * (x.paths + x.slack)
     # Backwards: at most two elementary functions, a square, a quotient and a product.
-    m = x.roundings + 2 * ELEMENTARY + 3 + FAN_OUT
-    return _Ray(x.run, taylor, error, a1 * x.paths, slack, m)
+    m = x.roundings + max(functions, 2) * ELEMENTARY + further + 3 + FAN_OUT
+    return _Ray(run, np.stack(_compose(local, x.taylor)), error, c1 * x.paths, slack, m)
+
+
+def _compose(local: Sequence[Array], u: Array) -> list[Array]:
+    """Return the Taylor coefficients of φ(u) = Σ_i φ_i (u − u₀)^i, from those of φ at u₀ and u."""
+    terms = len(u)
+    result = [local[0], *(local[1] * u[k] for k in range(1, terms))]
+    power = dict(enumerate(u))  # of (u − u₀)^i, whose coefficients begin with the i-th
+    for i in range(2, terms):
+        power = {
+            k: reduce(add, [power[j] * u[k - j] for j in range(i - 1, k)]) for k in range(i, terms)
+        }
+        for k in power:
+            result[k] = result[k] + local[i] * power[k]
+    return result
 
 
 def _compare(x: _Ray, other: Any, relation: Any) -> _Mask:
@@ -940,45 +1063,72 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return _Ray(x.run, taylor, error, paths, slack, m)
 
 
-def _function(derivatives: Callable[[Array], tuple[Array, ...]]) -> Callable[[_Ray], _Ray]:
-    return lambda x: _elementary(x, derivatives(x.value))
+def _function(series: Callable[[Array, int], list[Array]]) -> Callable[[_Ray], _Ray]:
+    return lambda x: _elementary(x, series)
 
 
-def _exp(x: Array) -> tuple[Array, ...]:
-    z = np.exp(x)
-    return z, z, z, z
+# Taylor coefficients at x: each function by its differential equation
 
 
-def _expm1(x: Array) -> tuple[Array, ...]:
-    return (np.expm1(x), *_exp(x)[1:])
+def _solution(start: Array, slope: Callable[[list[Array]], Array], n: int) -> list[Array]:
+    """Return v of n terms, where slope(v_0, ..., v_k) is the k-th coefficient of v'."""
+    v = [start]
+    while len(v) < n:
+        v.append(slope(v) / len(v))
+    return v
 
 
-def _log(x: Array) -> tuple[Array, ...]:
-    return np.log(x), 1 / x, -1 / x**2, 2 / x**3
+def _exp(x: Array, n: int) -> list[Array]:
+    return _solution(np.exp(x), lambda v: v[-1], n)
 
 
-def _log1p(x: Array) -> tuple[Array, ...]:
-    return (np.log1p(x), *_log(1 + x)[1:])
+def _expm1(x: Array, n: int) -> list[Array]:
+    return [np.expm1(x), *_exp(x, n)[1:]]
 
 
-def _tanh(x: Array) -> tuple[Array, ...]:
-    t, s = np.tanh(x), 1 / np.cosh(x) ** 2
-    return t, s, -2 * t * s, (4 * t**2 - 2 * s) * s
+def _tanh(x: Array, n: int) -> list[Array]:
+    def slope(v: list[Array]) -> Array:  # 1 − v², the first without cancellation
+        square = reduce(add, [a * b for a, b in zip(v, reversed(v), strict=True)])
+        return 1 / np.cosh(x) ** 2 if len(v) == 1 else -square
+
+    return _solution(np.tanh(x), slope, n)
 
 
-def _sin(x: Array) -> tuple[Array, ...]:
+def _sin(x: Array, n: int) -> list[Array]:
     s, c = np.sin(x), np.cos(x)
-    return s, c, -s, -c
+    return [(s, c, -s, -c)[k % 4] / factorial(k) for k in range(n)]
 
 
-def _cos(x: Array) -> tuple[Array, ...]:
+def _cos(x: Array, n: int) -> list[Array]:
     s, c = np.sin(x), np.cos(x)
-    return c, -s, -c, s
+    return [(c, -s, -c, s)[k % 4] / factorial(k) for k in range(n)]
 
 
-def _sqrt(x: Array) -> tuple[Array, ...]:
-    z = np.sqrt(x)
-    return z, 0.5 / z, -0.25 / z**3, 0.375 / z**5
+def _log(x: Array, n: int) -> list[Array]:
+    reciprocal = _power(x, n, -1)
+    return _solution(np.log(x), lambda v: reciprocal[len(v) - 1], n)
+
+
+def _log1p(x: Array, n: int) -> list[Array]:
+    return [np.log1p(x), *_log(1 + x, n)[1:]]
+
+
+def _sqrt(x: Array, n: int) -> list[Array]:
+    return [np.sqrt(x), *_power(x, n, 0.5)[1:]]
+
+
+def _power(x: Array, n: int, p: float) -> list[Array]:
+    binomials = [1.0]
+    for k in range(1, n):
+        binomials.append(binomials[-1] * (p - k + 1) / k)
+    # Not 0 * x**-1, which is a NaN at 0.
+    return [c * x ** (p - k) if c else np.zeros_like(x) for k, c in enumerate(binomials)]
+
+
+def _complex_power(x: Array, p: float) -> int:
+    """Count what a complex power rounds more: by repeated products, or as exp(p log x)."""
+    exponent = np.abs(p * np.log(np.abs(x[x != 0]))).max(initial=0.0)
+    return int(np.ceil(2 * abs(p) + COMPLEX * min(exponent, 1e6)))
 
 
 def _reduction(name: str) -> Callable[..., Any]:
@@ -1016,7 +1166,8 @@ _NAMESPACE: Any = SimpleNamespace(
     exp=_function(_exp),
     expm1=_function(_expm1),
     log=_function(_log),
-    log1p=_function(_log1p),
+    # NumPy's complex log1p adds the 1 and takes the logarithm.
+    log1p=lambda x: _elementary(1 + x, _log) if x.run.forward else _elementary(x, _log1p),
     tanh=_function(_tanh),
     sin=_function(_sin),
     cos=_function(_cos),

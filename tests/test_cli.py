@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from gradlab import __version__, datasets, network, weights
+from gradlab import BACKENDS, __version__, datasets, network, weights
 from gradlab.cli import main
 
 PNG = b"\x89PNG"
@@ -55,6 +55,14 @@ def test_help_shows_an_example(gradlab, verb, flag):
     code, out, _ = gradlab(verb, flag)
     assert code == 0
     assert f"Example: gradlab {verb}" in out
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_backend_trains(gradlab, backend):
+    options = [*QUICK[:2], *QUICK[4:], "--activation", "relu", "--subset", "40", "--epochs", "1"]
+    code, out, err = gradlab("train", *options, "--backend", backend, "--output", "results")
+    assert (code, err) == (0, "")
+    assert "Test accuracy" in out
 
 
 def test_compare(gradlab, tmp_path):

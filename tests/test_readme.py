@@ -59,7 +59,7 @@ def test_every_command_that_is_named_exists_with_its_options(line, capsys, monke
 
 
 def test_every_backend_has_its_row():
-    assert set(re.findall(r"^\| `(\w+)` \| .*\| .*evaluation", README, re.MULTILINE)) == set(
+    assert set(re.findall(r"^\| `([\w-]+)` \| .*\| .*evaluation", README, re.MULTILINE)) == set(
         BACKENDS
     )
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gradlab
 from gradlab import network, testing
 from gradlab.errors import LossError, MissingDependencyError, OptionError
+from gradlab.gradients.finite_differences import Probe
+from gradlab.gradients.richardson import extrapolate_once, ladder
 from gradlab.params import flatten, map_leaves, named_leaves
 from gradlab.testing import (
     ELEMENTARY,
+    ClosedForm,
     Problem,
     assert_within,
     batches,
@@ -28,6 +32,9 @@ from gradlab.testing import (
 )
 
 BACKENDS = {
+    "central4": gradlab.CentralDifference4,
+    "complex-step": gradlab.ComplexStep,
+    "richardson": gradlab.Richardson,
     "central": gradlab.CentralDifference,
     "forward": gradlab.ForwardDifference,
 }
@@ -62,7 +69,9 @@ SMOOTH = ["sigmoid", "tanh", "softmax", "softplus", "silu"]
 
 def share_of_bound(problem: Problem, method: str, step: float | None) -> np.ndarray:
     """|difference − reverse mode| over the bound, for each entry that is not exactly zero."""
-    found = BACKENDS[method](step=step).value_and_grad(problem.loss)(problem.params, *problem.args)
+    options = {"step": step} if step else {}
+    backend = BACKENDS[method](**options)
+    found = backend.value_and_grad(problem.loss)(problem.params, *problem.args)
     exact = gradlab.grad(problem.loss)(problem.params, *problem.args)
     bound = error_bounds(problem.loss, problem.params, *problem.args, method=method, step=step)
     reverse = error_bounds(problem.loss, problem.params, *problem.args, method="reverse")
@@ -78,10 +87,16 @@ def share_of_bound(problem: Problem, method: str, step: float | None) -> np.ndar
     [
         # Truncation dominates: nearly the error itself.
         ("central", 1e-2, 0.9),
+        ("central4", 1e-1, 0.2),
+        ("central4", 1e-2, 0.3),
         ("forward", 1e-4, 0.99),
         # Round-off dominates: a bound on a sum of many roundings of random signs.
         ("central", None, 1e-3),
+        ("central4", None, 1e-3),
+        ("complex-step", None, 5e-5),
         ("forward", None, 1e-3),
+        # The bound of the fine steps that extrapolation is held to, not of what it reaches.
+        ("richardson", None, 1e-9),
     ],
 )
 def test_bound_is_close_to_the_error(method: str, step: float | None, least: float) -> None:
@@ -97,6 +112,9 @@ def test_bound_is_close_to_the_error(method: str, step: float | None, least: flo
         ("central", 1e-7, 0.8),
         ("central", 1e-6, 0.9),
         ("central", 1e-5, 0.98),
+        ("central4", 1e-8, 0.6),
+        ("complex-step", 1e-11, 0.8),
+        ("complex-step", 1e-10, 0.9),
         ("forward", 1e-4, 0.75),
         ("forward", 1e-3, 0.9),
     ],
@@ -124,20 +142,47 @@ def test_exact_quotients_have_no_truncation() -> None:
     assert parabola.roundoff.min() > 0
 
 
+@given(losses(parameters(dtypes=[np.float64], max_side=2)))
+@example(ClosedForm(np.array([0.3, -0.4]), 0, lambda w: np.sin(300 * w).sum(), np.cos))  # steep
+def test_bound_of_extrapolation_holds_five_errors_of_its_fine_steps(case: Any) -> None:
+    """Its promise: whatever member of the table it takes lies within them."""
+    bounds = error_bounds(case.loss, case.params, method="richardson").total
+    probe = Probe(case.loss, case.params, (), None)
+    for leaf, (x, bound) in enumerate(zip(probe.leaves, flatten(bounds)[0], strict=True)):
+        fine = ladder(x, None)[1]
+        for i in range(x.size):
+            along = partial(probe.at, leaf, i)
+            guard = extrapolate_once(along, x.flat[i], probe.value, fine.flat[i])
+            assert bound.flat[i] >= 5 * guard.error
+
+
+def test_bound_of_the_complex_step_counts_the_terms_of_a_sum() -> None:
+    """A thousand equal terms, added one after the other, round up and up."""
+
+    def loss(w: Any) -> Any:
+        return (w[np.zeros((1000, 2), int)] ** 2).sum(axis=0)[0]
+
+    w = np.array([0.05])
+    error = abs(Fraction(gradlab.grad(loss, "complex-step")(w).item()) - 2000 * Fraction(w[0]))
+    assert error > 40 * np.finfo(float).eps / 2 * 100
+    assert error <= error_bounds(loss, w, method="complex-step").total.item()
+
+
 # What the bounds are derived from
 
 
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str) -> None:
-    """Three derivatives along a coordinate, by Taylor arithmetic and by grad of grad of grad."""
+    """Up to five derivatives along a coordinate, by Taylor arithmetic and by grad of grad."""
+    formula = testing._FORMULAS["central4"]
     problem = fixed_problems(3, [activation])[2]
     loss = partial(network.loss, activation=activation, kind=kind)
     leaf = problem.params["b1"]
-    run = testing._Run(leaf.dtype, leaf.dtype, leaf.size)
+    run = testing._Run(formula, leaf.dtype, leaf.dtype, leaf.size)
     rays = {name: testing._constant(run, value) for name, value in problem.params.items()}
     these = np.arange(leaf.size)
-    rays["b1"] = testing._along(run, leaf, these, [leaf, leaf, leaf])
+    rays["b1"] = testing._along(run, leaf, these, np.array([leaf] * 5))
     taylor = loss(rays, *problem.args).taylor[:, : leaf.size]
     unit = np.eye(leaf.size)
     for i in range(leaf.size):
@@ -146,12 +191,50 @@ def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str
             return loss({**problem.params, "b1": leaf + t * unit[i]}, *problem.args)
 
         derivative, factorial = along, 1
-        for order in range(1, 4):
+        for order in range(1, 6 if i == 0 else 4):
             derivative, factorial = gradlab.grad(derivative), factorial * order
             found = taylor[order, i] * factorial
             wanted = derivative(0.0)
             # Both are sums of fewer than a thousand products of terms of order one.
             assert abs(found - wanted) <= 1000 * np.finfo(float).eps * (1 + abs(wanted))
+
+
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt"])
+def test_series_are_those_of_fifty_digits(name: str) -> None:
+    """The eight Taylor coefficients of each function, from its differential equation."""
+    for x in (0.3, 1.7, 5.0):
+        found = getattr(testing, f"_{name}")(np.array([x]), 8)
+        with mpmath.workdps(50):
+            wanted = mpmath.taylor(getattr(mpmath, name), x, 7)
+        largest = max(abs(c) for c in wanted)
+        for a, b in zip(found, wanted, strict=True):
+            # A handful of operations; what cancels in tanh is of the size of its largest.
+            assert abs(a[0] - b) <= 100 * np.finfo(float).eps * (abs(b) + largest)
+
+
+@pytest.mark.parametrize("p", [0, 1, 2, 3, 5, -1, -2, 0.5, -1.5])
+@pytest.mark.parametrize("x", [0.0, 0.4, 3.0])
+def test_series_of_powers_are_binomial(p: float, x: float) -> None:
+    if x == 0 and (p < 0 or p != int(p)):
+        return
+    found = testing._power(np.array([x]), 8, p)
+    for k, a in enumerate(found):
+        wanted = mpmath.binomial(p, k) * (mpmath.mpf(x) ** (p - k) if k <= p or x else 0)
+        assert abs(a[0] - wanted) <= 50 * np.finfo(float).eps * abs(wanted)
+
+
+@given(seed=st.integers(0, 99), terms=st.integers(2, 7))
+def test_composition_is_that_of_polynomials(seed: int, terms: int) -> None:
+    """φ(u(t)) of small integers: exact, and the same as by multiplying out."""
+    rng = np.random.default_rng(seed)
+    local, u = rng.integers(-4, 5, terms), rng.integers(-4, 5, terms)
+    moved = np.polynomial.Polynomial([0, *u[1:]])
+    wanted = np.zeros(terms * terms)
+    for i, c in enumerate(local):
+        power = (c * moved**i).coef
+        wanted[: len(power)] += power
+    found = testing._compose(list(local.astype(float)), u.astype(float))
+    assert np.array_equal(found, wanted[:terms])
 
 
 def high_precision_loss(problem: Problem) -> Any:
@@ -204,7 +287,7 @@ def test_evaluation_and_sweep_back_round_within_their_bounds(activation: str, dt
             high = high_precision_loss(problem)
             w = mpmath.mpf(float(params["W1"][0, 0]))
             value, slope = high(w), mpmath.diff(high, w)
-        run = testing._Run(np.dtype(dtype), np.dtype(dtype), 1)
+        run = testing._Run(testing._FORMULAS["reverse"], np.dtype(dtype), np.dtype(dtype), 1)
         rays = {name: testing._constant(run, leaf) for name, leaf in params.items()}
         δ = float(problem.loss(rays, *problem.args).error[0])
         computed = problem.loss(params, *problem.args)
@@ -239,7 +322,7 @@ def test_ufunc_and_namespace_agree(rule: str) -> None:
     if not isinstance(ufunc, np.ufunc):
         return
     x = np.array([[1.5, 2.5], [0.5, 3.0]])
-    run = testing._Run(x.dtype, x.dtype, 1)
+    run = testing._Run(testing._FORMULAS["central"], x.dtype, x.dtype, 1)
     ray = testing._constant(run, x)
     operands: list[tuple[Any, ...]] = [(ray, x + 1), (x + 1, ray), (ray, ray)]
     if ufunc.nin == 1:

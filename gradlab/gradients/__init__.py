@@ -11,18 +11,27 @@ from typing import Any
 
 from gradlab.errors import BackendError, LossError, unknown
 from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.complex_step import ComplexStep
 from gradlab.gradients.error_bars import Estimate, derivative_with_error
-from gradlab.gradients.finite_differences import CentralDifference, ForwardDifference
+from gradlab.gradients.finite_differences import (
+    CentralDifference,
+    CentralDifference4,
+    ForwardDifference,
+)
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
+from gradlab.gradients.richardson import Richardson
 
 __all__ = [
     "BACKENDS",
     "Autograd",
     "Backend",
     "CentralDifference",
+    "CentralDifference4",
+    "ComplexStep",
     "Estimate",
     "ForwardDifference",
     "Loss",
+    "Richardson",
     "ValueAndGrad",
     "derivative_with_error",
     "find_backend",
@@ -33,7 +42,10 @@ __all__ = [
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,
     "central": CentralDifference,
+    "central4": CentralDifference4,
+    "complex-step": ComplexStep,
     "forward": ForwardDifference,
+    "richardson": Richardson,
 }
 
 

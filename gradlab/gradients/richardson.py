@@ -1,0 +1,217 @@
+"""Richardson extrapolation: central differences of large steps, rid of their error term by term.
+
+The central difference D(h) of a smooth function differs from f' by a series in h², so that of two
+of them the first term can be cancelled, of three the second, and so on. With steps that halve::
+
+    T[k, 0] = D(h / 2^k)
+    T[k, j] = T[k, j-1] + (T[k, j-1] - T[k-1, j-1]) / (4^j - 1)        error ~ h^(2j + 2)
+
+Large steps have little round-off, ε|f|/h, and the extrapolation adds no more than about as much
+again: most of the digits that a plain difference must lose are kept. How far T[k, j] lies from the
+two that it was made of estimates its truncation error, and each entry takes the member of the
+table whose estimate is least: Ridders, *Accurate computation of F'(x) and F'(x)F''(x)*, Advances
+in Engineering Software 4 (1982); Press et al., *Numerical Recipes*, 3rd ed., section 5.7.
+
+Two things differ from these. The round-off of the step is part of the estimate, so that the table
+ends where round-off takes over: where it alone exceeds the least estimate, or a row has no lesser
+one. And large steps are not trusted alone, for they may agree on a wrong number: of a ripple, or a
+function whose period they are. Two fine steps come first, and say within which error the
+derivative lies; a member of the table that lies elsewhere does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradlab.errors import NonFiniteError
+from gradlab.gradients.finite_differences import Difference, Probe, steps
+from gradlab.gradients.slopes import Bar
+from gradlab.params import Array, floating
+
+FIRST = 2.0**-3
+"""The first step, for a number of order 1."""
+
+ROWS = 40
+"""The most steps that are tried; each is half the one before."""
+
+MARGIN = 4.0
+"""Errors that an estimate of few values may be off."""
+
+
+@dataclass(frozen=True)
+class Richardson(Difference):
+    """Extrapolated central differences: each entry at its own best steps and order.
+
+    Sixteen to twenty evaluations an entry where the loss is smooth on the scale of its parameters,
+    up to some forty where it varies much faster. The error is then some tens of units of the
+    round-off ε|f|. At a kink the result is the mean of the slopes to both sides.
+
+    Parameters
+    ----------
+    step : float, optional
+        The same first, largest step for every entry. By default 1/8, scaled to each entry:
+        max(1, |x|)/8, rounded to a power of two. Steps at which the loss is not finite are passed
+        over, so that a domain may end closer than that.
+    dtype : dtype, optional
+        The floating-point type in which the loss is evaluated; by default float64, or the
+        parameters' own where that is wider.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = Richardson().value_and_grad(lambda x: np.sum(np.exp(x)))
+    >>> x = np.array([0.0, 1.0])
+    >>> value, grads = f(x)
+    >>> bool(np.all(np.abs(grads - np.exp(x)) < 1e-13))
+    True
+    """
+
+    name: ClassVar[str] = "richardson"
+
+    def slopes(self, probe: Probe, leaf: int) -> Array:
+        """Extrapolate for each entry."""
+        x = probe.leaves[leaf]
+        largest, fine = ladder(x, self.step)
+        probe.width(leaf, x + fine, x - fine)
+        rows = zip(x.flat, largest.flat, fine.flat, strict=True)
+        found = [
+            extrapolate(partial(probe.at, leaf, i), *row, centre=probe.value).value
+            for i, row in enumerate(rows)
+        ]
+        return np.array(found, x.dtype).reshape(x.shape)
+
+
+def extrapolate(
+    f: Callable[[Any], Any], x: Any, largest: float, fine: float, *, centre: Any = None
+) -> Bar:
+    """Differentiate a function of one number.
+
+    Parameters
+    ----------
+    f : callable
+        Of a number. A result that is not finite, an ArithmeticError and a ValueError are no
+        value: the step is passed over.
+    x : float
+        Where; its dtype is that of the steps.
+    largest : float
+        The first step of the table; those that follow are halves, as far as round-off allows.
+    fine : float
+        A step, and its double, that say within which error the derivative lies. It is made much
+        finer where f has no value.
+    centre : float, optional
+        The value of f at x.
+
+    Returns
+    -------
+    Bar
+        The error is estimated, not bounded.
+
+    Raises
+    ------
+    NonFiniteError
+        If f has no value on both sides of x; what it raises there comes through.
+
+    Examples
+    --------
+    >>> value, error = extrapolate(np.log, 2.0, 0.25, 2.0**-17)
+    >>> bool(abs(value - 0.5) < error < 1e-13)
+    True
+    """
+    f0 = f(x) if centre is None else centre
+    with np.errstate(all="ignore"):  # a domain may end between the steps
+        try:
+            guard = extrapolate_once(f, x, f0, fine)
+        except (ArithmeticError, ValueError):
+            guard = extrapolate_once(f, x, f0, fine / 2**14)
+        best = guard
+        row: list[Any] = []
+        for k in range(ROWS):
+            try:
+                slope, _, noise = central_quotient(f, x, f0, largest / 2**k)
+            except (ArithmeticError, ValueError):
+                row = []
+                continue
+            previous, row, before = row, next_row(row, slope), best
+            for j in range(1, len(row)):
+                error = max(abs(row[j] - row[j - 1]), abs(row[j] - previous[j - 1])) + noise
+                within = abs(row[j] - guard.value) <= error + MARGIN * guard.error
+                if within and error < best.error:
+                    best = Bar(row[j], error)
+            if noise >= best.error or best is before is not guard:
+                break
+    return best
+
+
+def extrapolate_once(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> Bar:
+    """Differentiate by four values, and say how far off that may be.
+
+    What the two quotients differ by is more than the truncation error of the extrapolated one.
+    The bend, half the difference of the slopes to both sides, is in proportion to the step where
+    f is smooth, so that it cancels; at a kink it is half its jump for either step.
+
+    Examples
+    --------
+    >>> value, error = extrapolate_once(np.exp, 0.0, 1.0, 2.0**-10)
+    >>> bool(abs(value - 1.0) < error < 1e-5)
+    True
+    >>> extrapolate_once(abs, 0.0, 0.0, 2.0**-10)
+    Bar(value=0.0, error=1.00000...)
+    """
+    near, bend, noise = central_quotient(f, x, f0, h)
+    far, wide, _ = central_quotient(f, x, f0, 2 * h)
+    return Bar(near + (near - far) / 3, abs(near - far) + abs(2 * bend - wide) + noise)
+
+
+def central_quotient(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> tuple[Any, Any, Any]:
+    """Return the slope over x ± h, half the difference of those to both sides, and their round-off.
+
+    Raises
+    ------
+    NonFiniteError
+        If that is not finite.
+    """
+    above, below = f(x + h), f(x - h)
+    width = (x + h) - (x - h)
+    slope, bend = (above - below) / width, ((above - f0) - (f0 - below)) / width
+    if not np.isfinite(abs(slope) + abs(bend)):
+        raise NonFiniteError(f"the function has no slope over {x} ± {h}")
+    noise = _epsilon(x, f0) * (abs(above) + abs(below)) / width
+    return slope, bend, noise
+
+
+def _epsilon(*values: Any) -> float:
+    """Return the machine epsilon of the least precise."""
+    return max(float(np.finfo(floating(np.asarray(value)).dtype).eps) for value in values)
+
+
+def next_row(previous: Sequence[Any], quotient: Any) -> list[Any]:
+    """Extend the table: from the row of a step and the quotient of its half, the row of that.
+
+    Examples
+    --------
+    >>> next_row([], 7.0), next_row([7.0], 4.0)  # x³ at 1, with steps 2 and 1
+    ([7.0], [4.0, 3.0])
+    """
+    row = [quotient]
+    for j, coarser in enumerate(previous, start=1):
+        row.append(row[-1] + (row[-1] - coarser) / (4**j - 1))
+    return row
+
+
+def ladder(x: Array, step: float | None) -> tuple[Array, Array]:
+    """Return the first step of the table of each entry of a leaf, and a fine one.
+
+    Examples
+    --------
+    >>> largest, fine = ladder(np.array([0.0, 300.0]), None)
+    >>> np.log2(largest), np.log2(fine)
+    (array([-3.,  5.]), array([-17.,  -9.]))
+    """
+    scale = np.exp2(np.round(np.log2(np.maximum(1, np.abs(x)))))
+    largest = (FIRST * scale).astype(x.dtype) if step is None else steps(x, step, order=0)
+    return largest, np.minimum(steps(x, None, order=2), largest / 4)

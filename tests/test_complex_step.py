@@ -1,0 +1,374 @@
+"""The complex step: exact for analytic losses, and never a wrong gradient without a word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import array_api_compat
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gradlab
+from gradlab import network
+from gradlab.errors import LossError, NonFiniteError
+from gradlab.gradients.complex_step import Stepped, contradiction
+from gradlab.gradients.richardson import extrapolate_once
+from gradlab.params import map_leaves
+from gradlab.testing import COMPLEX as COMPLEX_UNITS
+from gradlab.testing import ELEMENTARY, Problem, networks
+
+EPS = np.finfo(float).eps
+COMPLEX = gradlab.ComplexStep()
+
+# Analytic functions
+
+ANALYTIC: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(["exp", "exp2", "expm1", "sin", "cos", "sinh", "cosh", "tanh"], (-3, 3)),
+    **dict.fromkeys(["arctan", "arcsinh", "square"], (-3, 3)),
+    **dict.fromkeys(["arcsin", "arccos", "arctanh"], (-0.9, 0.9)),
+    **dict.fromkeys(["log", "log2", "log10", "sqrt", "reciprocal"], (0.1, 5)),
+    "log1p": (-0.5, 5),
+    "tan": (-1.2, 1.2),
+    "arccosh": (1.1, 5),
+}
+HIGH: dict[str, Callable[[Any], Any]] = {
+    "exp2": lambda x: mpmath.mpf(2) ** x,
+    "log2": lambda x: mpmath.log(x, 2),
+    "square": lambda x: x * x,
+    "reciprocal": lambda x: 1 / x,
+    **{f"arc{name}": getattr(mpmath, f"a{name}") for name in ("sin", "cos", "tan")},
+    **{f"arc{name}": getattr(mpmath, f"a{name}") for name in ("sinh", "cosh", "tanh")},
+}
+
+
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_numpys_analytic_functions_have_exact_slopes(name: str) -> None:
+    """Within the round-off that the bounds count for them."""
+    x = np.random.default_rng(0).uniform(*ANALYTIC[name], 60)
+    found = gradlab.grad(lambda x: getattr(np, name)(x).sum(), COMPLEX)(x)
+    high = HIGH.get(name) or getattr(mpmath, name)
+    with mpmath.workdps(50):
+        for argument, value in zip(x.tolist(), found.tolist(), strict=True):
+            wanted = mpmath.diff(high, mpmath.mpf(argument))
+            assert abs(value - wanted) <= COMPLEX_UNITS * ELEMENTARY * EPS / 2 * abs(wanted)
+
+
+@pytest.mark.parametrize("p", [2, 3, 7, -1, -2, 0.5, 1.5, -0.3])
+@pytest.mark.parametrize("x", [0.3, 2.0, 17.0])
+def test_powers(p: float, x: float) -> None:
+    with mpmath.workdps(50):
+        wanted = p * mpmath.mpf(x) ** (mpmath.mpf(p) - 1)
+    found = gradlab.grad(lambda w: w**p, COMPLEX)(x)
+    assert abs(found - wanted) <= (32 + 2 * abs(p) + 4 * abs(p * math.log(x))) * EPS * abs(wanted)
+
+
+def test_linear_algebra_is_analytic() -> None:
+    """The gradients of bᵀ A⁻¹ b and of log det A, in closed form."""
+    rng = np.random.default_rng(3)
+    A, b = rng.standard_normal((4, 4)) + 4 * np.eye(4), rng.standard_normal(4)
+    inverse = np.linalg.inv(A)
+    # Errors of order κ ε, twice: of the reference, too.
+    allowed = 100 * np.linalg.cond(A) * EPS
+    found = gradlab.grad(lambda A: b @ np.linalg.solve(A, b), COMPLEX)(A)
+    assert np.abs(found + np.outer(inverse.T @ b, inverse @ b)).max() <= allowed
+    found = gradlab.grad(lambda A: np.log(np.linalg.det(A)), COMPLEX)(A)
+    assert np.abs(found - inverse.T).max() <= allowed
+
+
+def pieces(p: Any) -> Any:
+    """Take an array apart and put it together, in NumPy's many ways."""
+    w, s = p["w"], p["s"]
+    parts = [w[0], *w[1:], np.dot(w, w), np.einsum("i->", w), w.mean(), np.linalg.det(np.diag(w))]
+    whole = np.concatenate([np.stack(parts), np.where([True, False, True], w, s), w[:0:-1]])
+    copy = whole.copy().reshape(2, -1).T.ravel()
+    copy[1:3] *= 2.0
+    return (
+        sum(value * value for value in copy)
+        + np.prod(w) * s
+        + np.cumsum(w)[-1]
+        + np.trace(w * w[:, None])
+    )
+
+
+def test_arrays_stay_guarded_on_every_way() -> None:
+    params = {"w": np.array([0.5, -1.5, 2.0]), "s": 1.25}
+    found = gradlab.grad(pieces, COMPLEX)(params)
+    wanted = gradlab.grad(pieces, "richardson")(params)
+    assert np.abs(found["w"] - wanted["w"]).max() <= 1e-10
+    guard = np.ones(3, complex).view(Stepped)
+    kinds = [
+        guard[0],
+        guard.sum(),
+        np.dot(guard, guard),
+        np.stack([guard, guard]),
+        next(iter(guard)),
+    ]
+    kinds += [np.where([True] * 3, guard, 0), np.linalg.inv(np.diag(guard)), *np.split(guard, 3)]
+    kinds += [
+        np.linalg.eig(np.diag(guard)).eigenvalues,
+        guard * 2.0,
+        guard.copy(),
+        guard.reshape(3, 1),
+    ]
+    assert {type(kind) for kind in kinds} == {Stepped}
+
+
+@given(problem=networks())
+def test_branches_by_the_real_part_are_right(problem: Problem) -> None:
+    """All activations, relu among them, whose kinks are met at sums of exactly 0."""
+    W, b = problem.params["W1"].copy(), problem.params["b1"].copy()
+    W[:, 0] = b[0] = 0.0
+    params = {**problem.params, "W1": W, "b1": b}
+    found = gradlab.grad(problem.loss, COMPLEX)(params, *problem.args)
+    wanted = gradlab.grad(problem.loss)(params, *problem.args)
+    reach = max(np.abs(leaf).max() for leaf in wanted.values()) + 1
+    assert all(np.abs(found[name] - wanted[name]).max() <= 1e-12 * reach for name in wanted)
+
+
+# Refused, by name
+
+A = r"write where\(real\(x\) < 0, -x, x\) for it"
+B = "decide by the real part"
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "abs": (lambda w: abs(w).sum(), f"calls absolute, which is not analytic: {A}"),
+    "np.abs": (lambda w: np.abs(w).sum(), "calls absolute"),
+    "xp.abs": (lambda w: array_api_compat.array_namespace(w).abs(w).sum(), "calls absolute"),
+    "maximum": (lambda w: np.maximum(w, 0).sum(), f"calls maximum, .*{B}"),
+    "accumulate": (lambda w: np.maximum.accumulate(w).sum(), f"calls maximum, .*{B}"),
+    "max": (lambda w: w.max(), f"calls max, .*{B}"),
+    "np.max": (lambda w: np.max(w), f"calls max, .*{B}"),
+    "built-in max": (lambda w: max(w), f"calls greater, .*{B}"),
+    "sorted": (lambda w: sorted(w)[0], f"calls less, .*{B}"),
+    "sort": (lambda w: np.sort(w)[0], f"calls sort, .*{B}"),
+    "argmax": (lambda w: w[w.argmax()], f"calls argmax, .*{B}"),
+    "np.argmin": (lambda w: w[np.argmin(w)], f"calls argmin, .*{B}"),
+    "median": (lambda w: np.median(w), f"calls median, .*{B}"),
+    "clip": (lambda w: w.clip(0, 1).sum(), f"calls clip, .*{B}"),
+    "comparison": (lambda w: np.where(w > 0, w, 0).sum(), f"calls greater, .*{B}"),
+    "equality": (lambda w: np.where(w == 0, 1, w).sum(), f"calls equal, .*{B}"),
+    "truth": (lambda w: w[0] if w[0] else 0.0, f"calls bool, .*{B}"),
+    "closeness": (lambda w: w[0] if np.isclose(w[0], 1) else 0.0, f"calls isclose, .*{B}"),
+    "conj": (lambda w: (w * w.conj()).sum(), "calls conj, .*leave the conjugate out"),
+    "np.conj": (lambda w: (w * np.conj(w)).sum(), "calls conjugate, .*leave the conjugate out"),
+    "vdot": (lambda w: np.vdot(w, w), "calls vdot, .*leave the conjugate out"),
+    "vecdot": (lambda w: np.linalg.vecdot(w, w), "calls vecdot, .*leave the conjugate out"),
+    "norm": (lambda w: np.linalg.norm(w), r"calls norm, .*write sqrt\(sum\(x\*\*2\)\)"),
+    "var": (lambda w: w.var(), "calls var, .*write mean"),
+    "np.std": (lambda w: np.std(w), "calls std, .*write sqrt"),
+    "round": (lambda w: w.round().sum(), "calls round, .*no slope"),
+    "rint": (lambda w: np.rint(w).sum(), "calls rint, .*no slope"),
+    "sign": (lambda w: (np.sign(w) * w).sum(), "calls sign, .*no slope"),
+    "angle": (lambda w: np.angle(w).sum(), "calls angle"),
+    "hypot": (lambda w: np.hypot(w[0], w[1]), "calls hypot"),
+    "cholesky": (lambda w: np.linalg.cholesky(np.diag(w * w)).sum(), "calls cholesky"),
+    "float": (lambda w: float(w[0]) ** 2, "calls float, .*loses the slope"),
+    "math": (lambda w: math.exp(w[0]), "calls float"),
+    "int": (lambda w: int(w[0]) * w[0], "calls int"),
+    "astype": (lambda w: (w.astype(float) ** 2).sum(), r"calls astype\(float64\)"),
+    "real copy": (lambda w: (np.asarray(w, dtype=float) ** 2).sum(), "casts complex numbers"),
+    "np.float64": (lambda w: np.float64(w[0]) ** 2, "casts complex numbers"),
+    "assignment": (lambda w: filled(w).sum(), "casts complex numbers"),
+    "sum in place": (lambda w: np.add(np.zeros(3), w, out=np.zeros(3)).sum(), "fails on complex"),
+    "interp": (lambda w: np.interp(w[0], [0, 1], [0, 1]), r"fails on complex .*TypeError"),
+    "logaddexp": (lambda w: np.logaddexp(w[0], w[1]), r"fails on complex .*TypeError"),
+}  # fmt: skip
+
+
+def filled(w: Any) -> Any:
+    """What a loss does that fills an array of its own."""
+    array = np.zeros(3)
+    array[:] = w
+    return array
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_what_is_not_analytic_is_refused_by_name(case: Any) -> None:
+    loss, message = case
+    with pytest.raises(LossError, match=f"complex-step: the loss {message}.*use autograd"):
+        gradlab.grad(loss, COMPLEX)(np.array([0.5, 1.5, 2.0]))
+
+
+# Not seen, but found out
+
+HIDDEN: dict[str, Callable[[Any], Any]] = {
+    "real": lambda w: (w.real**2).sum(),
+    "np.real": lambda w: (np.real(w) ** 2).sum(),
+    "real of a copy": lambda w: (np.asarray(w).real ** 2).sum(),
+    "abs of a copy": lambda w: abs(np.array(w)).sum(),
+    "abs of numbers": lambda w: sum(abs(value) for value in w.tolist()),
+    "abs of one": lambda w: abs(w[0].item()) + w[1],
+    "view": lambda w: w.view(float)[::2].sum() if w.dtype == complex else w.sum(),
+    "bytes": lambda w: np.frombuffer(w.tobytes(), dtype=w.dtype).real.sum(),
+    "vectorize": lambda w: np.vectorize(abs)(w).sum(),
+    "text": lambda w: sum(complex(str(value)).real for value in w.tolist()),
+}
+
+
+@pytest.mark.parametrize("loss", HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize("share", [1.0, 1e-3, 1e-6])
+def test_lost_slopes_are_found_out(loss: Any, share: float) -> None:
+    """Alone, or as a small part of a gradient that is right otherwise."""
+
+    def whole(w: Any) -> Any:
+        return share * loss(w) + (np.sin(w).sum() if share < 1 else 0.0)
+
+    with pytest.raises(LossError, match=r"slope along a random direction .*not analytic"):
+        gradlab.grad(whole, COMPLEX)(np.array([0.5, 1.5, -2.0]))
+
+
+def test_the_real_part_is_named_as_a_suspect() -> None:
+    with pytest.raises(LossError, match=r"\(it takes item\(\), the real part\); use autograd"):
+        gradlab.grad(lambda w: w.real.sum() + w[0].item().real, COMPLEX)(np.ones(2))
+
+
+@given(seed=st.integers(0, 2**16), exponent=st.integers(-6, 6))
+def test_one_lost_entry_among_many_is_found_out(seed: int, exponent: int) -> None:
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal(300) * 10.0**exponent
+    lost = int(rng.integers(300))
+    mask = np.arange(300) == lost
+
+    def loss(w: Any) -> Any:
+        kept = np.where(mask, np.real(w), w)
+        return (kept * kept).sum()
+
+    with pytest.raises(LossError, match="not analytic"):
+        gradlab.grad(loss, COMPLEX)(w)
+
+
+# No false alarm
+
+
+@pytest.mark.parametrize("kind", ["offset", "cancelling", "steep", "chaotic", "small", "mixed"])
+def test_right_gradients_are_confirmed(kind: str) -> None:
+    """Of losses that are hard for differences: noisy, steep, badly scaled."""
+    rng = np.random.default_rng(5)
+    for _ in range(150):
+        a, offset = rng.standard_normal(5), 10.0 ** rng.integers(0, 11)
+        w = rng.uniform(0.1, 0.9, 5)
+        if kind == "small":
+            w = w * 1e-8
+        elif kind == "mixed":
+            w = w * 10.0 ** rng.integers(-8, 8, 5)
+        losses: dict[str, Callable[[Any], Any]] = {
+            "offset": lambda w: offset + np.sin(a * w).sum(),  # noqa: B023
+            "cancelling": lambda w: ((offset + np.sin(a * w)) - offset).sum(),  # noqa: B023
+            "steep": lambda w: np.sin(1e5 * w).sum() + np.exp(300 * np.tanh(w)).sum(),
+            "chaotic": lambda w: logistic(w, 30).sum(),
+            "small": lambda w: np.log(w).sum() + (a * w).sum(),  # noqa: B023
+            "mixed": lambda w: np.log1p(w * w).sum() + (a * w).sum(),  # noqa: B023
+        }
+        found = gradlab.grad(losses[kind], COMPLEX)(w)
+        wanted = gradlab.grad(losses[kind])(w)
+        assert np.all(np.abs(found - wanted) <= 1e-6 * np.abs(wanted).max())
+
+
+def test_rounding_of_the_parameters_is_no_contradiction() -> None:
+    """A sum that cancels, so that its own round-off is far below that of its terms."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        w, a = 1e3 * rng.standard_normal(20), rng.standard_normal(20)
+        offset, calls = -(a @ w), []
+
+        def loss(w: Any) -> Any:
+            calls.append(w)  # noqa: B023
+            return (a * w).sum() + offset  # noqa: B023
+
+        gradlab.grad(loss, COMPLEX)(w)
+        assert len(calls) == 20 + 5  # confirmed along the first direction, by the first step
+
+
+def logistic(x: Any, times: int) -> Any:
+    for _ in range(times):
+        x = 3.9 * x * (1 - x)
+    return x
+
+
+def test_slopes_below_the_range_are_no_silent_loss() -> None:
+    """Entries as small as the step itself."""
+    with pytest.raises(LossError, match="slope along a random direction"):
+        gradlab.grad(lambda w: (w**3).sum(), COMPLEX)(np.array([1e-100, 2e-100]))
+
+
+def test_an_edge_of_the_domain_is_an_error() -> None:
+    with pytest.raises(NonFiniteError, match=r"cannot confirm .* the loss is nan .*use autograd"):
+        gradlab.grad(lambda w: (w**1.5).sum(), COMPLEX)(np.array([0.0, 1.0]))
+
+
+def test_a_finer_step_refutes_and_a_vaguer_one_does_not() -> None:
+    assert contradiction(np.sin, 0.0, 1.0, 1.0) is None
+    assert contradiction(np.sin, 0.0, 1 + 1e-8, 1.0) is not None
+
+    # The coarsest step sees nothing of this ripple; a finer one does.
+    def ripple(t: float) -> Any:
+        return np.sin(2 * np.pi * 2.0**17 * t)
+
+    assert extrapolate_once(ripple, 0.0, 0.0, 2.0**-17).value == pytest.approx(0, abs=1e-3)
+    assert contradiction(ripple, 0.0, 2 * np.pi * 2.0**17, 1.0) is None
+
+
+@given(jump=st.floats(0.1, 10), where=st.floats(-3, 3))
+def test_error_of_the_differences_covers_kinks(jump: float, where: float) -> None:
+    """A kink on either side, between, at, or beyond the four points."""
+    h = 2.0**-10
+    kink = where * h
+
+    def f(t: float) -> float:
+        return t + jump * max(t - kink, 0.0)
+
+    right = 1.0 + jump * (kink < 0)
+    found = extrapolate_once(f, 0.0, f(0.0), h)
+    assert abs(found.value - right) <= found.error
+
+
+# The calls
+
+
+def test_what_is_evaluated() -> None:
+    """p complex evaluations; five real ones, the centre and what confirms."""
+    seen = []
+
+    def loss(p: Any) -> Any:
+        seen.append(p["w"].dtype.kind)
+        return (p["w"] ** 2).sum() * p["s"]
+
+    gradlab.grad(loss, COMPLEX)({"w": np.ones(4, np.float32), "s": 2})
+    assert seen == ["f", *"ccccc", *"ffff"]
+
+
+def test_extended_precision_is_kept() -> None:
+    x = np.array([0.5], np.longdouble)
+    found = gradlab.grad(lambda x: np.exp(x).sum(), COMPLEX)(x)
+    assert found.dtype == np.longdouble
+    assert abs(found[0] - np.exp(x[0])) <= 16 * np.finfo(np.longdouble).eps * np.exp(x[0])
+
+
+def test_exact_where_differences_lose_digits() -> None:
+    """Squire & Trapp's example: their table's value, to the last digits."""
+
+    def f(x: Any) -> Any:
+        return np.exp(x) / (np.sin(x) ** 3 + np.cos(x) ** 3)
+
+    with mpmath.workdps(40):
+        high = mpmath.diff(
+            lambda x: mpmath.exp(x) / (mpmath.sin(x) ** 3 + mpmath.cos(x) ** 3), mpmath.mpf(1.5)
+        )
+    assert abs(gradlab.grad(f, COMPLEX)(1.5) - high) <= 8 * EPS * high
+    assert abs(gradlab.grad(f, "central")(1.5) - high) > 1000 * EPS * high
+
+
+def test_network_of_the_digits_agrees_with_reverse_mode() -> None:
+    params = network.init((8, 6, 3), 0, activation="relu")
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((20, 8)), rng.integers(3, size=20)
+    loss = partial(network.loss, activation="relu")
+    found = gradlab.grad(loss, COMPLEX)(params, x, labels)
+    wanted = gradlab.grad(loss)(params, x, labels)
+    apart = map_leaves(lambda a, b: np.abs(a - b).max(), found, wanted)
+    assert max(apart.values()) <= 1e-15
