@@ -52,8 +52,10 @@ PRECISIONS: dict[str, Callable[[Function], Function]] = {
     "float32 result": lambda f: lambda x: np.float64(np.float32(f(x))),
     "offset": lambda f: lambda x: f(x) + 1e8,
     "offset and back": lambda f: lambda x: (f(x) + 1e8) - 1e8,
-    "summed in float32": lambda f: lambda x: np.float64(
-        np.mean(f(np.float32(x)) * np.linspace(0, 1, 999, dtype=np.float32)) / 0.5
+    "summed in float32": lambda f: (
+        lambda x: np.float64(
+            np.mean(f(np.float32(x)) * np.linspace(0, 1, 999, dtype=np.float32)) / 0.5
+        )
     ),
 }
 

@@ -26,6 +26,9 @@ NEGLIGIBLE = 1e-3
 HIDDEN = 0.1
 """A gradient is inconclusive where so large a share of it may hide an error."""
 
+NOTHING = 1e-9
+"""An entry that claims this share of the largest one claims none."""
+
 FINEST = 1e3
 """A tolerance of so many roundings of the loss is as fine as its values allow."""
 
@@ -80,10 +83,16 @@ def check_entries(
     apart = [f for f in findings if f.apart and np.isfinite(f.analytic)]
     remarks = invalid_choices(surface, analytic, kinks, rng)
     remarks |= limits_nearby(surface, apart, rng)
+    largest = _largest(surface, [(f.number, f.slope.value) for f in findings])
+    claimed = _largest(surface, [(f.number, f.analytic) for f in findings])
+    return [_judge(surface, f, remarks.get(f.number, ""), largest, claimed) for f in findings]
+
+
+def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:
+    """Return by how much the loss changes at most where an entry changes by its own size."""
     with np.errstate(over="ignore"):
-        parts = [abs(f.slope.value * surface.scales[f.number]) for f in findings]
-    largest = max((float(part) for part in parts if part < np.inf), default=0.0)
-    return [_judge(surface, f, remarks.get(f.number, ""), largest) for f in findings]
+        parts = [abs(slope * surface.scales[i]) for i, slope in slopes]
+    return max((float(part) for part in parts if part < np.inf), default=0.0)
 
 
 def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
@@ -101,14 +110,16 @@ def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
     return measure(thorough=True) if doubtful else finding
 
 
-def _judge(surface: Surface, f: Finding, remark: str, largest: float) -> Entry:
-    verdict, note = _verdict(surface, f, remark, largest)
+def _judge(surface: Surface, f: Finding, remark: str, largest: float, claimed: float) -> Entry:
+    verdict, note = _verdict(surface, f, remark, largest, claimed)
     path, index = surface.place(f.number)
     value, error = float(f.slope.value), float(f.slope.error)
     return Entry(path, index, f.analytic, value, error, f.tolerance, verdict, note)
 
 
-def _verdict(surface: Surface, f: Finding, remark: str, largest: float) -> tuple[Verdict, str]:
+def _verdict(
+    surface: Surface, f: Finding, remark: str, largest: float, claimed: float
+) -> tuple[Verdict, str]:
     slope = f.slope
     if not np.isfinite(f.analytic):
         return "mismatch", f"the gradient is {f.analytic}"
@@ -122,7 +133,7 @@ def _verdict(surface: Surface, f: Finding, remark: str, largest: float) -> tuple
             return "inconclusive", "no slope to be seen"
     if f.apart:
         return ("kink", remark) if remark else ("mismatch", "")
-    if f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f):
+    if f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f, claimed):
         return "agree", "values on one side only" if slope.kind == "edge" else ""
     return "inconclusive", f"an error below {f.tolerance:.1e} would not be seen"
 
@@ -134,14 +145,15 @@ def _enough(surface: Surface, f: Finding, largest: float) -> float:
     return max(RESOLVED * size, NEGLIGIBLE * beside)
 
 
-def _nothing(surface: Surface, f: Finding) -> bool:
+def _nothing(surface: Surface, f: Finding, claimed: float) -> bool:
     """Whether no slope is claimed and none is seen, as far as the values of the loss can tell."""
-    none_claimed = abs(f.analytic) <= NEGLIGIBLE * f.tolerance
+    scale = float(surface.scales[f.number])
+    if abs(f.analytic) * scale > NOTHING * claimed:
+        return False
     if f.slope.kind == "flat":
-        return none_claimed
+        return True
     exact = f.noise <= EXACT * max(abs(surface.value), 1.0)
-    finest = f.tolerance * float(surface.scales[f.number]) <= FINEST * f.noise
-    return exact and finest and none_claimed
+    return exact and f.tolerance * scale <= FINEST * f.noise
 
 
 def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:

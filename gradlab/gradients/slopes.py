@@ -386,6 +386,7 @@ def _extrapolate(
     # A central quotient divides the errors of two evaluations by 2 h, a one-sided one by h.
     roundoff = TRUST * noise * (1 if power == 2 else 2) / h
     table = [[float(value)] for value in q]  # Neville's: a row a rung, a column an order
+    carried = [[float(error)] for error in roundoff]  # what round-off makes of each member
     best: Bar | None = None
     for i in reversed(range(len(h))):
         for order in range(1, most + 1):
@@ -393,9 +394,12 @@ def _extrapolate(
             if j >= len(h) or h[j - 1] / h[j] > 20:  # too far apart to belong together
                 break
             coarse, fine = table[i][order - 1], table[i + 1][order - 1]
-            value = fine + (fine - coarse) * z[j] / (z[i] - z[j])
+            weight = float(z[j] / (z[i] - z[j]))
+            value = fine + weight * (fine - coarse)
+            noisy = (1 + weight) * carried[i + 1][order - 1] + weight * carried[i][order - 1]
             table[i].append(value)
-            error = 2 * abs(value - fine) + 1.5 * roundoff[j]
+            carried[i].append(noisy)
+            error = 2 * abs(value - fine) + noisy
             if len(table[i + 1]) > order:
                 # Where derivatives are missing, columns converge at one slow pace: the step to the
                 # next row tells. One-sided, as h^(1/3) or faster.
