@@ -32,7 +32,7 @@ EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
 """Numbers of few bits, so that a step along a direction of them is nearly exact."""
 
 DIRECTIONS = 8
-"""So many random directions go through the entries with kinks."""
+"""So many random directions go through the entries with kinks, besides those that tell most."""
 
 NEAR = 2.0**-18
 """How far away, beside the scale, a point near a kink is."""
@@ -72,8 +72,8 @@ def invalid_choices(
     }
     if wrong or len(kinks) == 1:
         return wrong
-    for _ in range(DIRECTIONS):
-        v = surface.scales[entries] * rng.choice(EIGHTHS, len(entries))
+    middles = np.array([f.slope.value for f in kinks])
+    for v in _telling_directions(surface.scales[entries], analytic.values[entries] - middles, rng):
         claimed = float(analytic.values[entries] @ v)
         roundoff = float(analytic.floor[entries] @ np.abs(v))
         along = surface.slope(surface.along(entries, v))
@@ -139,7 +139,7 @@ def is_limit(
     step = np.abs(v[v != 0])
     finest = 8 * float(np.max(np.spacing(np.abs(surface.x[entries][v != 0])) / step, initial=0.0))
     seen: list[Bar] = []
-    for offset in _offsets(surface.scales[moved], pull * weights[moved], rng):
+    for offset in _offsets(surface.scales[moved], np.sign(pull) * weights[moved], rng):
         start = surface.x.copy()
         start[moved] += distance * offset
         line = surface.along(entries, v, start)
@@ -149,6 +149,22 @@ def is_limit(
         if _span(seen, claimed, roundoff, drift=8 * distance):
             return True
     return False
+
+
+def _telling_directions(
+    scales: Array, off_middle: Array, rng: np.random.Generator
+) -> Iterator[Array]:
+    """Yield directions through entries with kinks: those most likely to tell come first.
+
+    What separates a point from a convex set is the way from the set's nearest point to it; here
+    about the way from the middle of all slopes to what is claimed.
+    """
+    way = off_middle * scales**2
+    if way.any():
+        yield way / np.abs(way / scales).max()
+    yield scales
+    for _ in range(DIRECTIONS):
+        yield scales * rng.choice(EIGHTHS, len(scales))
 
 
 def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> bool:
@@ -168,9 +184,13 @@ def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> boo
 
 
 def _offsets(scales: Array, pull: Array, rng: np.random.Generator) -> Iterator[Array]:
-    """Yield offsets: where the slope should be extreme, along single entries, and at random."""
+    """Yield offsets: where the slope should be extreme, along single entries, and at random.
+
+    Where entries have kinks of their own, the slope is extreme where each goes the way it pulls;
+    where several tie for a maximum, where they are ranked as they pull.
+    """
     extreme = np.where(pull >= 0, scales, -scales)
-    yield from (extreme, -extreme, scales, -scales)
+    yield from (pull, -pull, extreme, -extreme, scales, -scales)
     if 1 < len(scales) <= DIRECTIONS:
         for single in np.diag(scales):
             yield from (single, -single)

@@ -303,6 +303,7 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
         return Slope(0.0, TRUST * floor / rungs.h[0], "flat", noise=floor)
     stair, tread = _stairs(rungs, floor, probe)
     floor = max(floor, stair)
+    width = float(rungs.h[~tread][-1]) if stair else 0.0
     rungs = rungs[~tread]
     has_plus, has_minus = np.isfinite(rungs.plus), np.isfinite(rungs.minus)
     pairs = rungs[has_plus & has_minus]
@@ -311,6 +312,10 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
     up, down = rungs[has_plus], rungs[has_minus]
     right = _widening(up.h, up.right, 1, _credit(_side_noise(up.h, up.right), floor))
     left = _widening(down.h, down.left, 1, _credit(_side_noise(down.h, down.left), floor))
+    curvature = float(np.median(np.abs(pairs.even / pairs.h**2)[:3])) if len(pairs.h) else 0.0
+    if central:
+        # What rounds this number may round others too, and so look at the slope somewhere beside.
+        central = Bar(central.value, central.error + width * curvature)
     kind, bar = _decide(central, left, right)
     if kind in ("smooth", "edge") and (
         _diverges(up.h, up.right, floor) or _diverges(down.h, down.left, floor)
@@ -322,7 +327,7 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
         left or NOTHING,
         right or NOTHING,
         noise=float(noise[-1]) if len(noise) else floor,
-        curvature=float(np.median(np.abs(pairs.even / pairs.h**2)[:3])) if len(pairs.h) else 0.0,
+        curvature=curvature,
         nearby=float(np.max((rungs.rise / rungs.h)[:3], initial=0.0, where=rungs.rise[:3] >= 0)),
     )
 
