@@ -313,7 +313,7 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
     right = _widening(up.h, up.right, 1, _credit(_side_noise(up.h, up.right), floor))
     left = _widening(down.h, down.left, 1, _credit(_side_noise(down.h, down.left), floor))
     curvature = float(np.median(np.abs(pairs.even / pairs.h**2)[:3])) if len(pairs.h) else 0.0
-    if central:
+    if central and width:
         # What rounds this number may round others too, and so look at the slope somewhere beside.
         central = Bar(central.value, central.error + width * curvature)
     kind, bar = _decide(central, left, right)
@@ -337,7 +337,7 @@ def _decide(central: Bar | None, left: Bar | None, right: Bar | None) -> tuple[K
         half = abs(left.value - right.value) / 2
         middle = (left.value + right.value) / 2
         return "kink", Bar(middle, half + max(left.error, right.error))
-    if central:
+    if central and width:
         return "smooth", central
     sides = [bar for bar in (left, right) if bar]
     return ("edge", min(sides, key=lambda bar: bar.error)) if sides else ("unresolved", NOTHING)
