@@ -337,7 +337,7 @@ def _decide(central: Bar | None, left: Bar | None, right: Bar | None) -> tuple[K
         half = abs(left.value - right.value) / 2
         middle = (left.value + right.value) / 2
         return "kink", Bar(middle, half + max(left.error, right.error))
-    if central and width:
+    if central:
         return "smooth", central
     sides = [bar for bar in (left, right) if bar]
     return ("edge", min(sides, key=lambda bar: bar.error)) if sides else ("unresolved", NOTHING)
