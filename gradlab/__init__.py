@@ -14,6 +14,7 @@ from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import Backend as Backend
 from gradlab.gradients import CentralDifference as CentralDifference
 from gradlab.gradients import ForwardDifference as ForwardDifference
+from gradlab.gradients import Tape as Tape
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad
 from gradlab.gradients import value_and_grad as value_and_grad

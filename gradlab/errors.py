@@ -39,6 +39,14 @@ class BackendError(GradlabError, LookupError):
     """A gradient backend that is not known, or an object that is none."""
 
 
+class UntraceableError(GradlabError, TypeError):
+    """A loss that the tape cannot record; the message says what it does, and where."""
+
+
+class UntraceableWarning(UserWarning):
+    """The tape leaves a loss to eager autograd; the message says why."""
+
+
 class DataError(GradlabError, ValueError):
     """Data or labels that cannot be used: shapes, lengths, range, NaN, a malformed file."""
 

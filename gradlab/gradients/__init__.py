@@ -13,6 +13,7 @@ from gradlab.errors import BackendError, unknown
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.finite_differences import CentralDifference, ForwardDifference
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
+from gradlab.gradients.tape import Tape
 
 __all__ = [
     "BACKENDS",
@@ -21,6 +22,7 @@ __all__ = [
     "CentralDifference",
     "ForwardDifference",
     "Loss",
+    "Tape",
     "ValueAndGrad",
     "find_backend",
     "grad",
@@ -29,6 +31,7 @@ __all__ = [
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,
+    "tape": Tape,
     "central": CentralDifference,
     "forward": ForwardDifference,
 }
