@@ -17,6 +17,7 @@ from __future__ import annotations
 import keyword
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -205,8 +206,8 @@ class _Writer:
         Of the operands in `over`, one that is read here for the last time gives its memory.
         """
         name = self._names[node]
+        proto = self._proto[node] = _prototype(node) if node in self._outs else self._layout(node)
         if node in self._outs:
-            self._proto[node] = _prototype(node)
             return name
         nbytes = _nbytes(node)
         memory = None
@@ -216,8 +217,7 @@ class _Writer:
                 and operand.shape == node.shape
                 and _itemsize(operand) == _itemsize(node)
                 and self._is_last_reader(operand, position)
-                and self._proto[operand].flags.c_contiguous
-                and self._proto[operand].nbytes == nbytes
+                and self._proto[operand].strides == proto.strides
                 and self._fills_its_memory(operand)
             ):
                 memory = self._home[operand]
@@ -234,10 +234,35 @@ class _Writer:
         memory.values.append(node)
         self._home[node] = memory
         self._static.add(node)
-        self._proto[node] = _prototype(node)
+        strides = "" if proto.flags.c_contiguous else f", {proto.strides}"
         dtype = self._constant(node.dtype, "dtype")
-        self._do_once(f"{name} = place({memory.name}, {node.shape}, {dtype})")
+        self._do_once(f"{name} = place({memory.name}, {node.shape}, {dtype}{strides})")
         return name
+
+    def _layout(self, node: Node) -> Any:
+        """Return an array like the one that NumPy would make for a result.
+
+        Where an operand is transposed, that is not in C order; and the order of a sum depends on
+        the layout of what is summed.
+        """
+        operands = [self._proto[source] for source in node.sources if source in self._proto]
+        if all(proto is None or proto.flags.c_contiguous for proto in operands):
+            return _prototype(node)
+        if is_elementwise(node) or node.primitive in (keep, select, bitmask, np.astype):
+            iterator = np.nditer(
+                [*operands, None],
+                flags=["refs_ok", "zerosize_ok"],
+                op_flags=[["readonly"]] * len(operands) + [["writeonly", "allocate"]],
+                op_dtypes=[proto.dtype for proto in operands] + [node.dtype],
+            )
+            return iterator.operands[-1]
+        if node.primitive in REDUCTIONS or node.primitive in FRESH:
+            with np.errstate(all="ignore"), suppress(Exception):
+                return np.asarray(node.evaluate(*map(self._value, node.operands)))
+        return _prototype(node)
+
+    def _value(self, operand: Any) -> Any:
+        return np.ones_like(self._proto[operand]) if isinstance(operand, Node) else operand
 
     def _fills_its_memory(self, operand: Node) -> bool:
         """Tell whether a value starts where its memory starts, so that another can replace it."""
@@ -268,7 +293,10 @@ class _Writer:
         elif is_elementwise(node):
             given = [self._number(operand, node) for operand in operands]
             out = self._new(node, operands, position)
-            self._do(f"{self._function(primitive)}({', '.join(given)}, {out})", node)
+            # By position where NumPy allows it: a keyword costs as much as adding ten numbers.
+            by_name = "out=" if primitive in (np.maximum, np.minimum) else ""
+            call = f"{self._function(primitive)}({', '.join(given)}, {by_name}{out})"
+            self._do(call, node)
         elif primitive in REDUCTIONS:
             x, axis, keepdims = _reduction(node)
             reduce = self._function(REDUCTIONS[primitive].reduce, name_of(REDUCTIONS[primitive]))
@@ -326,9 +354,9 @@ class _Writer:
         """Write the logic of bits, on views of the buffers as integers."""
         primitive, operands = node.primitive, node.operands
         if primitive is bitmask:
-            condition = self._viewed(operands[0], np.dtype(np.int8))
-            out = self._new(node)
-            self._do(f"{self._function(np.negative)}({condition}, {out})", node)
+            out = self._new(node)  # in two steps, as NumPy would convert piece by piece
+            self._do(f"copyto({out}, {self._operand(operands[0])})", node)
+            self._do(f"{self._function(np.negative)}({out}, {out})")
             return
         if primitive is keep:
             x, mask = operands
@@ -395,7 +423,7 @@ class _Writer:
         given += [f"{key}={self._operand(value)}" for key, value in node.keywords.items()]
         name = self._names[node]
         self._do(f"{name} = {self._function(node.primitive)}({', '.join(given)})", node)
-        self._proto[node] = None if node.shape is None else _prototype(node)
+        self._proto[node] = None if node.shape is None else self._layout(node)
         if node.primitive in FRESH:
             return
         for source in node.sources:  # the function may have kept it, or returned a view of it
@@ -442,7 +470,7 @@ class _Writer:
     def _constant(self, value: Any, kind: str = "constant") -> str:
         """Return the name under which the generated code finds an object."""
         if isinstance(value, np.dtype):
-            name = str(value) if value.isnative else f"dtype{next(self._numbers)}"
+            name = f"{value}_" if value.isnative else f"dtype{next(self._numbers)}"
             self.scope[name] = value
             return name
         if isinstance(value, str):
@@ -459,12 +487,17 @@ class _Writer:
         # Generated names end in digits, or begin with in_: a function of the user's must not.
         while name[-1].isdigit() or name.startswith("in_") or name in self.scope:
             name = f"f_{name}_"
-        while self.scope.get(f"_{name}", function) is not function:
+        while not _is_same(self.scope.get(f"_{name}", function), function):
             name += "_"
         if f"_{name}" not in self.scope:
             self.scope[f"_{name}"] = function
             self._once.insert(0, f"{name} = _{name}")
         return name
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Tell whether two functions are one; a bound method is a new object each time."""
+    return a is b or (type(a) is type(b) is type(np.add.reduce) and bool(a == b))
 
 
 def reserve(nbytes: int) -> Any:
@@ -474,9 +507,11 @@ def reserve(nbytes: int) -> Any:
     return raw[start : start + nbytes]
 
 
-def place(memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+def place(
+    memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any], strides: Any = None
+) -> Any:
     """Return the array of this shape and dtype at the start of the memory."""
-    return np.ndarray(shape, dtype, memory)
+    return np.ndarray(shape, dtype, memory, strides=strides)
 
 
 def _prototype(node: Node) -> Any:

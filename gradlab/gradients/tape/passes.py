@@ -94,8 +94,8 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
         for step in INEXACT:
             apply(step)
         settle()
-    apply(select_by_bits)
-    apply(merge_duplicates)
+    for step in (convert_beforehand, select_by_bits, merge_duplicates):
+        apply(step)
     return program, tuple(savings)
 
 
@@ -248,6 +248,8 @@ def _simplify(node: Node) -> Any:
         return node
     for rule in (_fold, _identities, _signs, _repeats, _branches):
         result = rule(node)
+        if isinstance(result, Node) and result is not node and result.primitive is not None:
+            return _simplify(result)
         if result is not node:
             return result
     return node
@@ -255,13 +257,18 @@ def _simplify(node: Node) -> Any:
 
 def _fold(node: Node) -> Any:
     """Compute at once what depends on numbers alone, or on uniform arrays."""
+    if is_uniform(node.operands[0]) and (
+        node.primitive is np.broadcast_to
+        or (node.primitive in VIEWS and not any(isinstance(o, Node) for o in node.operands[1:]))
+    ):
+        return full(number(node.operands[0]), node)
     if not is_elementwise(node):
         return node
     if all(is_number(operand) for operand in node.operands):
         return _evaluated(node, node.operands)
     if all(is_number(operand) or is_uniform(operand) for operand in node.operands):
         value = _evaluated(node, [number(operand) for operand in node.operands])
-        return node if value is node else Node(np.full, (node.shape, value), {}, node.shape, node.dtype)
+        return node if value is node else full(value, node)
     # A uniform array counts as a number where the others have the full shape.
     others = [shape_of(operand) for operand in node.operands if not is_uniform(operand)]
     if any(map(is_uniform, node.operands)) and np.broadcast_shapes(*others) == node.shape:
@@ -473,6 +480,9 @@ def keep_float32(program: Program) -> Program:
     def narrowed(operand: Any) -> Any:
         """Return an operand as one that leaves a float32 a float32."""
         operand = current(operand)
+        if is_branch(operand) and all(map(is_number, operand.operands[1:])):
+            condition, *numbers = operand.operands
+            return replace(operand, operands=(condition, *map(np.float32, numbers)), dtype=FLOAT32)
         if isinstance(operand, Node):
             if operand.primitive is np.full and operand.dtype == np.float64:
                 shape, value = operand.operands
@@ -580,7 +590,30 @@ def _expand_power(node: Node) -> Any:
 INEXACT: tuple[Pass, ...] = (keep_float32, expand_powers)
 
 
-# Selecting by bits
+# Converting, and selecting by bits
+
+
+def convert_beforehand(program: Program) -> Program:
+    """Convert an operand once and as a whole, where NumPy would do so piece by piece."""
+    return rewrite(program, _convert_beforehand)
+
+
+def _convert_beforehand(node: Node) -> Any:
+    counts = node.primitive is np.sum and node.dtype is not None and node.dtype.kind in "iu"
+    if not counts and not (node.primitive in ARITHMETIC and is_elementwise(node)):
+        return node
+    operands = tuple(
+        cast(operand, node.dtype)
+        if isinstance(operand, Node) and operand.dtype != node.dtype
+        else operand
+        for operand in node.operands
+    )
+    same = all(new is old for new, old in zip(operands, node.operands, strict=True))
+    return node if same else replace(node, operands=operands)
+
+
+ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum}
+"""Functions that convert their operands to the dtype of their result."""
 
 
 def select_by_bits(program: Program) -> Program:
@@ -596,19 +629,17 @@ def _select_by_bits(node: Node) -> Any:
         return node
     if node.dtype not in (np.float32, np.float64):
         return node
-    a, b = (z.dtype.type(z) if isinstance(z, np.generic) else z for z in (a, b))
     if not all(_fits(z, node) for z in (a, b)):
         return node
+    a, b = (z if isinstance(z, Node) else node.dtype.type(z) for z in (a, b))
     width = node.dtype.itemsize
-    if is_constant(b, 0) and isinstance(a, Node):
+    if is_constant(b, 0):
         return replace(node, primitive=keep, operands=(a, _bitmask(c, width)))
-    if is_constant(a, 0) and isinstance(b, Node):
-        inverse = Node(np.logical_not, (c,), {}, c.shape, BOOL)
-        return replace(node, primitive=keep, operands=(b, _bitmask(inverse, width)))
-    if isinstance(a, Node) or isinstance(b, Node):
-        a, b = (z if isinstance(z, Node) else node.dtype.type(z) for z in (a, b))
-        return replace(node, primitive=select, operands=(_bitmask(c, width), a, b))
-    return node
+    if is_constant(a, 0):
+        mask = _bitmask(c, width)
+        inverse = Node(np.invert, (mask,), {}, mask.shape, mask.dtype)
+        return replace(node, primitive=keep, operands=(b, inverse))
+    return replace(node, primitive=select, operands=(_bitmask(c, width), a, b))
 
 
 def _bitmask(condition: Node, width: int) -> Node:
@@ -628,6 +659,11 @@ def _fits(operand: Any, node: Node) -> bool:
 def binary(primitive: Any, a: Any, b: Any, like: Node) -> Node:
     """Return ``primitive(a, b)`` with the shape and dtype of a node that it stands for."""
     return Node(primitive, (a, b), {}, like.shape, like.dtype)
+
+
+def full(value: Any, like: Node) -> Node:
+    """Return an array of one number, with the shape and dtype of a node that it stands for."""
+    return Node(np.full, (like.shape, value), {}, like.shape, like.dtype)
 
 
 def negative(x: Node) -> Node:
@@ -656,6 +692,8 @@ def repeat(x: Any, shape: tuple[int, ...] | None) -> Any:
     """Return x broadcast to a shape, or itself where it has that already."""
     if shape_of(x) == shape:
         return x
+    if is_uniform(x):
+        return replace(x, operands=(shape, number(x)), shape=shape)
     return Node(np.broadcast_to, (x, shape), {}, shape, _dtype(x))
 
 

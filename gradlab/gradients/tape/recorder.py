@@ -133,7 +133,8 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
         roots = [ArrayBox(leaf, REVERSE, VJPNode.new_root()) for leaf in leaves]
         end = loss(structure.unflatten(roots), *boxed_args)
         if isbox(end) and end._trace == REVERSE:
-            value, gradients = end._value, pull_back(end, roots)
+            value = end._value
+            gradients = pull_back(end, roots, recorder.one(_plain(value)))
         else:
             value, gradients = end, [0.0 * leaf._value for leaf in leaves]
         program = recorder.program([value, *gradients])
@@ -182,6 +183,17 @@ class Recorder:
             self._of_params.add(node)
         return TracedBox(value, RECORDED, Record.new_root(self, node))
 
+    def one(self, like: Any) -> TracedBox:
+        """Return a box around 1, with which the backward pass begins.
+
+        Were it a plain number, what it meets first would be computed here and now, and be a
+        constant of the program: a captured array, say, which may be written into later.
+        """
+        value = np.ones(np.shape(like), np.result_type(like))
+        node = Node(np.full, (value.shape, value.flat[0]), {}, value.shape, value.dtype)
+        self.nodes.append(node)
+        return TracedBox(value, RECORDED, Record.new_root(self, node))
+
     def add(self, value: Any, primitive: Any, operands: list[Any], keywords: Mapping[str, Any]) -> Node:
         """Write down that `primitive` made `value`."""
         if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
@@ -189,7 +201,8 @@ class Recorder:
                 f"a traced value is inside an argument of {primitive.__name__} (a tuple, a list "
                 "or a keyword), where it cannot be followed"
             )
-        primitive, operands = _as_pure(primitive, operands, value)
+        primitive, operands = _as_pure(primitive, operands)
+        _require_fixed_shape(primitive, operands)
         is_array = isinstance(value, (np.ndarray, np.generic, float, int, complex))
         node = Node(
             primitive,
@@ -276,7 +289,8 @@ class TracedBox(ArrayBox):  # type: ignore[misc]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Record a plain NumPy function of the data as autograd's of the same name."""
-        own = trace_primitives_map.get(func) or getattr(anp, func.__name__, None)
+        is_numpys = getattr(np, func.__name__, None) is func  # else, one of np.linalg or np.fft
+        own = getattr(anp, func.__name__) if is_numpys else trace_primitives_map.get(func)
         return NotImplemented if own is None else own(*args, **kwargs)
 
     def _refuse(self, *args: Any) -> Any:
@@ -335,7 +349,20 @@ _GETITEM = ArrayBox.__getitem__.fun
 _ADD, _MUT_ADD, _SPARSE_ADD = VSpace.add.fun, VSpace.mut_add.fun, sparse_add.fun
 
 
-def _as_pure(primitive: Any, operands: list[Any], value: Any) -> tuple[Any, list[Any]]:
+def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
+    """Refuse what has as many entries as there are values of some kind."""
+    if primitive is operator.getitem:
+        index = operands[1]
+        if isinstance(index, Node) and index.dtype == bool:
+            raise UntraceableError("it selects by a boolean mask that it computes: use where")
+    if primitive in _COUNTING or (primitive is np.where and len(operands) == 1):
+        raise UntraceableError(f"the shape of what {primitive.__name__} returns depends on values")
+
+
+_COUNTING = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress}
+
+
+def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
     """Replace what works in place, or is a method of autograd's, by a plain function."""
     if primitive is _GETITEM:
         return operator.getitem, operands

@@ -13,9 +13,11 @@ out that a loss cannot be recorded, for good.
 from __future__ import annotations
 
 import math
+import operator
 import threading
 import types
 import warnings
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -39,6 +41,10 @@ from gradlab.gradients.tape.recorder import (
     record_gradient,
 )
 from gradlab.params import Array, Structure, flatten, floating
+
+
+BUFFER = 2048
+"""Entries of the buffer that NumPy allocates wherever it broadcasts; its own default is 8192."""
 
 
 class CacheInfo(NamedTuple):
@@ -102,10 +108,10 @@ class TapedGradient:
                 tape = self._recorded.get(key)
                 if tape is None:
                     return self._record(key, params, args, arrays, out)
-        if not all(map(is_finite, leaves)):
-            return self._run_eager(params, args, out)  # raises the error that names the entry
-        leaves = [leaf if leaf.dtype.kind == "f" else floating(leaf) for leaf in leaves]
-        return self._replay(tape, leaves, arrays, params, args, out)
+        # As in eager autograd, an overflow is on its way to 0, or ends in an error.
+        with np.errstate(over="ignore"):
+            np.setbufsize(BUFFER)  # errstate restores it
+            return self._replay(tape, leaves, arrays, params, args, out)
 
     # What a user may look at
 
@@ -159,7 +165,7 @@ class TapedGradient:
             return outcome
         program = recording.program
         del recording
-        tape = Recorded(program, structure, self._exact, seen_params(leaves), seen_data(arrays))
+        tape = Recorded(program, structure, self._exact, seen_params(leaves), Seen(arrays))
         self._latest = self._recorded[key] = tape
         self._counts["recordings"] += 1
         if len(self._recorded) > self._cache:
@@ -186,6 +192,9 @@ class TapedGradient:
         args: tuple[Any, ...],
         out: Any,
     ) -> tuple[float, Any]:
+        if not all(map(is_finite, leaves)):
+            return self._run_eager(params, args, out)  # raises the error that names the entry
+        leaves = [leaf if leaf.dtype.kind == "f" else floating(leaf) for leaf in leaves]
         if out is None:
             targets = [np.empty(leaf.shape, leaf.dtype) for leaf in leaves]
             outs = targets
@@ -293,8 +302,8 @@ class Recorded:
     recorded: Program
     structure: Structure
     exact: bool
-    params_seen: Any
-    data_seen: Any
+    params_seen: list[int] | None
+    data_seen: Seen | None
     replays: int = 0
     program: Program = field(init=False)
     savings: tuple[Saving, ...] = field(init=False)
@@ -319,9 +328,7 @@ class Recorded:
         except IndexError:
             machine = self.compiled.build()
         try:
-            # As in eager autograd: an overflow is on its way to 0, or ends in an error.
-            with np.errstate(over="ignore"):
-                return machine(*leaves, *arrays, *outs)
+            return machine(*leaves, *arrays, *outs)
         finally:
             machines.append(machine)
 
@@ -330,9 +337,8 @@ class Recorded:
         news = self.replays == 1
         if self.params_seen is not None and self.params_seen != seen_params(leaves):
             self.params_seen, news = None, True
-        if self.data_seen is not None and self.data_seen[0] != [id(array) for array in arrays]:
-            if self.data_seen[1] != seen_data(arrays)[1]:
-                self.data_seen, news = None, True
+        if self.data_seen is not None and not self.data_seen.is_of(arrays):
+            self.data_seen, news = None, True
         return news
 
     def explain(self) -> str:
@@ -441,12 +447,23 @@ def seen_params(leaves: Sequence[Array]) -> list[int]:
     return [hash(leaf.flat[:: max(1, leaf.size // 64)].tobytes()) for leaf in leaves]
 
 
-def seen_data(arrays: Sequence[Any]) -> tuple[list[int], list[int]] | None:
-    """Return which arrays the data are, and checksums of what is in them."""
-    if not arrays:
-        return None
-    sums = [zlib.crc32(np.ascontiguousarray(array).tobytes()) for array in arrays]
-    return [id(array) for array in arrays], sums
+class Seen:
+    """Which arrays the data were, and checksums of what was in them."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self._arrays = [weakref.ref(array) for array in arrays if isinstance(array, np.ndarray)]
+        self._sums = self._sums_of(arrays)
+
+    def is_of(self, arrays: Sequence[Any]) -> bool:
+        """Tell whether these are the same arrays, or at least hold the same."""
+        held = [reference() for reference in self._arrays]
+        if len(held) == len(arrays) and all(map(operator.is_, held, arrays)):
+            return True
+        return self._sums == self._sums_of(arrays)
+
+    @staticmethod
+    def _sums_of(arrays: Sequence[Any]) -> list[int]:
+        return [zlib.crc32(np.ascontiguousarray(array).tobytes()) for array in arrays]
 
 
 def agree(
