@@ -172,7 +172,7 @@ def train(
     subset: Subset = None,
     layers: Layers = "50",
     activation: Activation = "sigmoid",
-    backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "autograd",
+    backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "tape",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     learning_rate: LearningRate = 0.2,
     momentum: Momentum = 0.9,
@@ -403,7 +403,7 @@ def _comparison_table(comparison: Comparison, dataset: str, sizes: list[int]) ->
     table.add_section()
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
     row("times faster", lambda run: f"{comparison.speedup(run):,.1f}")
-    row("evaluations a gradient", lambda run: f"{run.evaluations_per_gradient:,.0f}")
+    row("evaluations a gradient", lambda run: _count(run.evaluations_per_gradient))
     table.add_section()
     row(
         "largest gradient difference",
@@ -444,6 +444,10 @@ def _epochs_table(result: Fit, dataset: str, sizes: list[int]) -> Table:
             f"{epoch.seconds:.2f}",
         )
     return table
+
+
+def _count(evaluations: float) -> str:
+    return f"{evaluations:,.0f}" if evaluations >= 1 else f"{evaluations:.2g}"
 
 
 def _number(value: float | None) -> str:

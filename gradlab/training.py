@@ -17,17 +17,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gradlab.errors import DataError, DivergenceError, NonFiniteError, OptionError
-from gradlab.gradients import Backend, Loss, find_backend
+from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend
 from gradlab.gradients.protocol import real_scalar
 from gradlab.params import (
     Array,
+    Structure,
     entry,
     first,
     flatten,
@@ -226,6 +227,9 @@ def fit(
     given, structure = flatten(params)
     leaves = [np.array(floating(leaf)) for leaf in given]
     velocity = [np.zeros_like(leaf) for leaf in leaves]
+    # A callback may keep what it is shown; without one, the same arrays serve all steps.
+    spare = None if callbacks else [np.empty_like(leaf) for leaf in leaves]
+    out = None if callbacks else _gradient_arrays(evaluate, leaves, structure)
     params = last_good = structure.unflatten(leaves)
     history = History()
     interrupted, seconds = False, 0.0
@@ -237,13 +241,15 @@ def fit(
                 started = time.perf_counter()
                 # An overflow ends in a loss that is not finite: an error that says more.
                 with np.errstate(over="ignore", invalid="ignore"):
-                    value, gradients = _checked(evaluate(params, *batch), params)
+                    if out is None:
+                        value, gradients = _checked(evaluate(params, *batch), params)
+                    else:
+                        value, gradients = evaluate(params, *batch, out=out[0])[0], out[1]
                     before = last_good = params
-                    velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
-                    leaves = [
-                        np.asarray(p - learning_rate * v)
-                        for p, v in zip(leaves, velocity, strict=True)
-                    ]
+                    fresh = spare or [np.empty_like(leaf) for leaf in leaves]
+                    _step(leaves, velocity, gradients, learning_rate, momentum, fresh)
+                    # The parameters before the step stay what they were until the next one.
+                    leaves, spare = fresh, spare and leaves
                 params = structure.unflatten(leaves)
                 seconds += time.perf_counter() - started
                 history.losses.append(value)
@@ -365,6 +371,33 @@ def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
             where = entry(name, first(~np.isfinite(array)))
             raise DataError(f"{what}: {where} is not finite; remove or replace such samples")
     return arrays
+
+
+def _step(
+    leaves: list[Array],
+    velocity: list[Array],
+    gradients: list[Array],
+    learning_rate: float,
+    momentum: float,
+    fresh: list[Array],
+) -> None:
+    """Update the velocity in place, and write the new parameters into `fresh`."""
+    for p, v, g, new in zip(leaves, velocity, gradients, fresh, strict=True):
+        if momentum:
+            np.multiply(v, momentum, out=v)
+            np.add(v, g, out=v)
+        np.multiply(v if momentum else g, learning_rate, out=new)
+        np.subtract(p, new, out=new)
+
+
+def _gradient_arrays(
+    evaluate: ValueAndGrad, leaves: list[Array], structure: Structure
+) -> tuple[Any, list[Array]] | None:
+    """Return arrays for a backend to write the gradient into, if it can: hung up, and as a list."""
+    if not getattr(evaluate, "writes_out", False):
+        return None
+    arrays = [np.empty_like(leaf) for leaf in leaves]
+    return replace(structure, scalars=frozenset()).unflatten(arrays), arrays
 
 
 def _checked(outcome: tuple[float, Any], params: Any) -> tuple[float, list[Array]]:

@@ -8,6 +8,10 @@ A backend is a small frozen object with a `name` and one method::
 and it keeps three laws. ``value == loss(params, *args)``, as a Python float. `grads` has the
 structure, shapes and dtypes of `params` (float64 where these are integers) and belongs to the
 caller. Neither `params` nor `args` is mutated, and only `params` is differentiated.
+
+A backend may do one thing more: where the function that it returns has a true attribute
+``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and
+writes that there instead of into new ones.
 """
 
 from __future__ import annotations

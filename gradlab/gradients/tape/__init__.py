@@ -65,12 +65,12 @@ class Tape:
     >>> f(np.array([0.0, 2.0]), np.array([1.0, 0.0]))  # replays
     (2.0, array([1., 1.]))
     >>> print(f.program)
-    def program(w, x):  # (2,) float64; (2,) float64
-        v0 = multiply(w, x)  # (2,) float64
+    def program(params, x):  # (2,) float64; (2,) float64
+        v0 = multiply(params, x)  # (2,) float64
         v1 = exp(v0)  # (2,) float64
-        v2 = multiply(w, v1)  # (2,) float64
-        v3 = sum(v2, axis=None, dtype=None, out=None)  # () float64
-        v4 = multiply(v1, w)  # (2,) float64
+        v2 = multiply(params, v1)  # (2,) float64
+        v3 = sum(v2)  # () float64
+        v4 = multiply(v1, params)  # (2,) float64
         v5 = multiply(x, v4)  # (2,) float64
         v6 = add(v1, v5)  # (2,) float64
         return v3, v6
@@ -86,7 +86,8 @@ class Tape:
         if self.on_untraceable not in ("fallback", "error"):
             raise OptionError(f"on_untraceable={self.on_untraceable!r}: choose fallback or error")
         for option, value in (("verify", self.verify), ("cache", self.cache)):
-            if not (isinstance(value, int) and value >= 1 or (option, value) == ("verify", None)):
+            is_count = isinstance(value, int) and value >= 1
+            if not (is_count or (option, value) == ("verify", None)):
                 raise OptionError(f"{option}={value!r}: give an integer from 1")
 
     def value_and_grad(self, loss: Loss) -> TapedGradient:

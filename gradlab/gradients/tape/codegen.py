@@ -187,10 +187,9 @@ class _Writer:
         """Give back the memory whose values are not read after this position."""
         for value in (node, *node.sources):
             memory = self._home.get(value)
-            if memory and memory.values and not memory.pinned:
-                if all(self._last_use[other] <= position for other in memory.values):
-                    memory.values.clear()
-                    self._free.append(memory)
+            if memory and memory.values and self._is_last_reader(value, position):
+                memory.values.clear()
+                self._free.append(memory)
 
     def _is_last_reader(self, value: Node, position: int) -> bool:
         memory = self._home.get(value)
@@ -249,11 +248,12 @@ class _Writer:
         if all(proto is None or proto.flags.c_contiguous for proto in operands):
             return _prototype(node)
         if is_elementwise(node) or node.primitive in (keep, select, bitmask, np.astype):
+            inputs: Any = [["readonly"]] * len(operands)
             iterator = np.nditer(
                 [*operands, None],
-                flags=["refs_ok", "zerosize_ok"],
-                op_flags=[["readonly"]] * len(operands) + [["writeonly", "allocate"]],
-                op_dtypes=[proto.dtype for proto in operands] + [node.dtype],
+                flags=["zerosize_ok"],
+                op_flags=[*inputs, ["writeonly", "allocate"]],
+                op_dtypes=[*(proto.dtype for proto in operands), node.dtype],
             )
             return iterator.operands[-1]
         if node.primitive in REDUCTIONS or node.primitive in FRESH:
@@ -300,8 +300,8 @@ class _Writer:
         elif primitive in REDUCTIONS:
             x, axis, keepdims = _reduction(node)
             reduce = self._function(REDUCTIONS[primitive].reduce, name_of(REDUCTIONS[primitive]))
-            given = f"{self._operand(x)}, {self._operand(axis)}, None"
-            self._do(f"{reduce}({given}, {self._new(node)}, {keepdims})", node)
+            where = f"{self._operand(x)}, {self._operand(axis)}"
+            self._do(f"{reduce}({where}, None, {self._new(node)}, {keepdims})", node)
         elif primitive is concatenate_args.fun:
             axis, *parts = map(self._operand, operands)
             out = self._new(node)
@@ -321,7 +321,7 @@ class _Writer:
 
     def _write_view(self, node: Node) -> None:
         """Take a view: once, where it is of a buffer."""
-        source, *rest = node.operands
+        source = node.operands[0]
         call, view = self._call_of_view(node, self._proto[source])
         self._proto[node] = view
         line = f"{self._names[node]} = {call}"
@@ -507,9 +507,7 @@ def reserve(nbytes: int) -> Any:
     return raw[start : start + nbytes]
 
 
-def place(
-    memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any], strides: Any = None
-) -> Any:
+def place(memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any], strides: Any = None) -> Any:
     """Return the array of this shape and dtype at the start of the memory."""
     return np.ndarray(shape, dtype, memory, strides=strides)
 

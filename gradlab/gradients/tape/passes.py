@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-import autograd.numpy as anp
 import numpy as np
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
@@ -28,14 +26,12 @@ from gradlab.gradients.tape.operations import (
     REDUCTIONS,
     VIEWS,
     bitmask,
-    is_basic,
     is_elementwise,
     is_pure,
     keep,
-    scatter,
     select,
 )
-from gradlab.gradients.tape.program import Guard, Node, Program, reachable
+from gradlab.gradients.tape.program import Node, Program, reachable
 
 Pass: TypeAlias = Callable[[Program], Program]
 Rule: TypeAlias = Callable[[Node], Any]
@@ -87,14 +83,16 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
             if program.nodes == before.nodes:
                 break
 
-    for step in (own_constants, remove_dead, lower):
+    first: tuple[Pass, ...] = (own_constants, remove_dead, lower)
+    last: tuple[Pass, ...] = (convert_beforehand, select_by_bits, merge_duplicates)
+    for step in first:
         apply(step)
     settle()
     if not exact:
         for step in INEXACT:
             apply(step)
         settle()
-    for step in (convert_beforehand, select_by_bits, merge_duplicates):
+    for step in last:
         apply(step)
     return program, tuple(savings)
 
@@ -177,12 +175,14 @@ def own_constants(program: Program) -> Program:
         if sys.getrefcount(array) <= count + 2 and array.size and _is_uniform(array):
             value = array.flat[0]
             uniform[key] = Node(np.full, (array.shape, value), {}, array.shape, array.dtype)
-    return rewrite(
-        program,
-        lambda node: replace(
-            node, operands=tuple(uniform.get(id(operand), operand) for operand in node.operands)
-        ),
-    )
+
+    def rule(node: Node) -> Node:
+        operands = tuple(uniform.get(id(operand), operand) for operand in node.operands)
+        same = all(new is old for new, old in zip(operands, node.operands, strict=True))
+        same = same or not is_elementwise(node)  # a shape or an index stays as it is
+        return node if same else replace(node, operands=operands)
+
+    return rewrite(program, rule)
 
 
 def _is_uniform(array: Any) -> bool:
@@ -221,7 +221,7 @@ def _lower_mean(node: Node) -> Node:
 
 
 def _lower_adjoint_of_dot(node: Node) -> Node:
-    """The adjoint of a product of matrices is a product with the other one transposed."""
+    """Write the adjoint of a product of matrices as a product with the other one transposed."""
     other, g, a_meta, b_meta = node.operands
     if not (isinstance(g, Node) and a_meta[1] == b_meta[1] == 2):
         return node
@@ -284,7 +284,7 @@ def _evaluated(node: Node, operands: Iterable[Any]) -> Any:
 
 
 def _identities(node: Node) -> Any:
-    """x + 0, x · 1, x / 1, a sum of one term, the same shape again."""
+    """Drop x + 0, x · 1, x / 1, a sum of one term, the same shape again."""
     primitive, operands = node.primitive, node.operands
     x = operands[0]
     if primitive in (np.add, np.subtract, np.multiply, np.divide, np.true_divide):
@@ -297,17 +297,16 @@ def _identities(node: Node) -> Any:
                 return repeat(kept, node.shape)
     if not isinstance(x, Node):
         return node
-    if primitive in REDUCTIONS and _is_plain_reduction(node) and size(x) == size(node):
-        if node.dtype == x.dtype and node.keywords.get("keepdims") and x.shape == node.shape:
-            return x
+    is_same = node.shape == x.shape and node.dtype == x.dtype
+    if primitive in REDUCTIONS and is_same and _is_plain_reduction(node):
+        return x
     if primitive in (np.reshape, np.swapaxes, np.transpose) and node.shape == x.shape:
         if primitive is np.reshape and _is_c_order(node):
             return x
         if primitive is np.swapaxes and operands[1:] and len(set(operands[1:])) == 1:
             return x
-    if primitive is np.swapaxes and x.primitive is np.swapaxes:
-        if set(operands[1:]) == set(x.operands[1:]) and not (node.keywords or x.keywords):
-            return x.operands[0]
+    if primitive is x.primitive is np.swapaxes and not (node.keywords or x.keywords):
+        return x.operands[0] if set(operands[1:]) == set(x.operands[1:]) else node
     if primitive is np.real and x.dtype is not None and x.dtype.kind == "f":
         return x
     if primitive is np.astype and node.dtype == x.dtype:
@@ -325,7 +324,7 @@ def _signs(node: Node) -> Any:
         return _negated(node, operands[0])
     if primitive in (np.add, np.subtract) and any(i is not None for i in inner):
         (a, b), (p, q) = operands, inner
-        plus, minus = (np.add, np.subtract) if primitive is np.add else (np.subtract, np.add)
+        minus = np.subtract if primitive is np.add else np.add
         if q is not None:
             return binary(minus, a, q, node)  # a - (-q) = a + q
         if primitive is np.add:
@@ -427,9 +426,9 @@ def _magnitude(node: Node) -> Any:
     if not (isinstance(c, Node) and c.primitive in (np.greater_equal, np.greater)):
         return node
     x, zero = c.operands
-    if is_constant(zero, 0) and b is x and unsigned(a) is x and _dtype(x) == node.dtype:
-        if node.dtype is not None and node.dtype.kind == "f" and shape_of(x) == node.shape:
-            return negative(replace(node, primitive=np.absolute, operands=(x,)))
+    is_magnitude = is_constant(zero, 0) and b is x and unsigned(a) is x
+    if is_magnitude and _dtype(x) == node.dtype and shape_of(x) == node.shape:
+        return negative(replace(node, primitive=np.absolute, operands=(x,)))
     return node
 
 
@@ -456,12 +455,12 @@ def keep_float32(program: Program) -> Program:
     replaced: dict[Node, Any] = {}
 
     def precision(operand: Any) -> bool | None:
-        """True where float32 is all there is, None where there is nothing to lose."""
+        """Return True where float32 is all there is, None where there is nothing to lose."""
         if isinstance(operand, Node):
             return narrow[operand]
         dtype = getattr(operand, "dtype", None)
         if isinstance(operand, np.ndarray) and dtype is not None and dtype.kind in "fc":
-            return dtype == np.float32
+            return bool(dtype == np.float32)
         return None
 
     def own(node: Node) -> bool | None:
@@ -530,9 +529,14 @@ def _is_narrowable(node: Node) -> bool:
         return True
     if node.primitive is operator.getitem:
         return True
-    return node.primitive in VIEWS or node.primitive in REDUCTIONS or node.primitive in (
-        np.broadcast_to,
-        concatenate_args.fun,
+    return (
+        node.primitive in VIEWS
+        or node.primitive in REDUCTIONS
+        or node.primitive
+        in (
+            np.broadcast_to,
+            concatenate_args.fun,
+        )
     )
 
 
@@ -704,9 +708,7 @@ def is_repeated(operand: Any) -> bool:
 
 def is_branch(operand: Any) -> bool:
     """Tell whether an operand is ``where(c, a, b)``."""
-    return (
-        isinstance(operand, Node) and operand.primitive is np.where and is_elementwise(operand)
-    )
+    return isinstance(operand, Node) and operand.primitive is np.where and is_elementwise(operand)
 
 
 def is_number(operand: Any) -> bool:
@@ -731,10 +733,9 @@ def is_constant(operand: Any, value: float) -> bool:
 
 def unsigned(operand: Any) -> Any:
     """Return x for an operand that is −x in floating point, else None."""
-    if isinstance(operand, Node) and operand.primitive is np.negative:
-        if operand.dtype is not None and operand.dtype.kind == "f" and not operand.keywords:
-            return operand.operands[0]
-    return None
+    if not (isinstance(operand, Node) and operand.primitive is np.negative and operand.dtype):
+        return None
+    return operand.operands[0] if operand.dtype.kind == "f" and not operand.keywords else None
 
 
 def _can_negate(value: Any) -> bool:

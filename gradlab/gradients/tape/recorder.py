@@ -29,11 +29,11 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-import autograd
 import array_api_compat
+import autograd
 import autograd.numpy as anp
 import numpy as np
-from autograd.core import SparseObject, VJPNode, VSpace, sparse_add
+from autograd.core import VJPNode, VSpace, sparse_add
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vjps import untake
 from autograd.numpy.numpy_vspaces import ArrayVSpace
@@ -109,10 +109,10 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
     Examples
     --------
     >>> print(record(lambda w, x: np.sum(np.exp(w * x)), np.ones(3), [np.arange(3)]))
-    def program(w, x):  # (3,) float64; (3,) int64
-        v0 = multiply(w, x)  # (3,) float64
+    def program(params, x):  # (3,) float64; (3,) int64
+        v0 = multiply(params, x)  # (3,) float64
         v1 = exp(v0)  # (3,) float64
-        v2 = sum(v1, axis=None, dtype=None, out=None)  # () float64
+        v2 = sum(v1)  # () float64
         return v2
     """
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
@@ -175,7 +175,7 @@ class Recorder:
         self.guards: list[Guard] = []
         self._of_params: set[Node] = set()
 
-    def input(self, value: Array, name: str, *, is_param: bool = False) -> TracedBox:
+    def input(self, value: Any, name: str, *, is_param: bool = False) -> TracedBox:
         """Return a box around an array that the program is given."""
         node = Node(None, (), {}, np.shape(value), np.asarray(value).dtype, name)
         self.inputs.append(node)
@@ -194,7 +194,9 @@ class Recorder:
         self.nodes.append(node)
         return TracedBox(value, RECORDED, Record.new_root(self, node))
 
-    def add(self, value: Any, primitive: Any, operands: list[Any], keywords: Mapping[str, Any]) -> Node:
+    def add(
+        self, value: Any, primitive: Any, operands: list[Any], keywords: Mapping[str, Any]
+    ) -> Node:
         """Write down that `primitive` made `value`."""
         if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
             raise UntraceableError(
@@ -249,6 +251,9 @@ class Record(TracerNode):  # type: ignore[misc]
 
     __slots__ = ("node", "recorder")
 
+    recorder: Recorder
+    node: Node
+
     def __init__(
         self,
         value: Any,
@@ -267,6 +272,7 @@ class Record(TracerNode):  # type: ignore[misc]
         self.node = self.recorder.add(value, fun.fun, operands, kwargs)
 
     def initialize_root(self, recorder: Recorder, node: Node) -> None:
+        """Stand for an input, as ``Record.new_root(recorder, node)``."""
         self.recorder = recorder
         self.node = node
 
@@ -380,7 +386,7 @@ def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
     return primitive, operands
 
 
-def replace_arrays(value: Any, path: str, replace: Callable[[Array, str], Any]) -> Any:
+def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) -> Any:
     """Replace each array inside an argument, at any depth of dicts, lists and tuples."""
     if isinstance(value, (np.ndarray, np.generic)):
         return replace(value, path) if value.dtype.kind in "biufc" else value
@@ -411,7 +417,7 @@ def _has_box(value: Any) -> bool:
         return any(map(_has_box, (value.start, value.stop, value.step)))
     if isinstance(value, dict):
         return any(map(_has_box, value.values()))
-    return isbox(value)
+    return bool(isbox(value))
 
 
 def _argument_names(loss: Loss, count: int) -> list[str]:
@@ -427,9 +433,8 @@ def _argument_names(loss: Loss, count: int) -> list[str]:
 
 # Where in the loss something happened
 
-_PACKAGES = tuple(
-    os.path.dirname(module.__file__) + os.sep for module in (np, autograd, array_api_compat)
-) + (os.path.dirname(os.path.dirname(__file__)) + os.sep,)
+_FILES = (np.__file__, autograd.__file__, array_api_compat.__file__, os.path.dirname(__file__))
+_PACKAGES = tuple(os.path.dirname(file) + os.sep for file in _FILES)
 
 
 def place_of(origin: FrameType | TracebackType | None) -> str:

@@ -42,7 +42,6 @@ from gradlab.gradients.tape.recorder import (
 )
 from gradlab.params import Array, Structure, flatten, floating
 
-
 BUFFER = 2048
 """Entries of the buffer that NumPy allocates wherever it broadcasts; its own default is 8192."""
 
@@ -199,7 +198,7 @@ class TapedGradient:
             targets = [np.empty(leaf.shape, leaf.dtype) for leaf in leaves]
             outs = targets
         else:
-            targets = out_leaves(out, leaves, tape.structure, (*leaves, *arrays))
+            targets = tape.targets(out, leaves, arrays)
             outs = [t if t.flags.c_contiguous else np.empty(t.shape, t.dtype) for t in targets]
         try:
             value = tape.run(leaves, arrays, outs)
@@ -319,6 +318,8 @@ class Recorded:
         self.compiled = compile_program(program)
         self.program, self.savings, self.exact = program, savings, exact
         self._machines = []
+        self._targets: list[Array] = []
+        self._apart: list[Array] = []
 
     def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
         """Replay; a thread that finds all sets of buffers in use gets a new one."""
@@ -331,6 +332,26 @@ class Recorded:
             return machine(*leaves, *arrays, *outs)
         finally:
             machines.append(machine)
+
+    def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
+        """Return the arrays of `out`, if they can take the gradient; what was looked at counts.
+
+        A training gives the same few arrays again and again, and only its data are new.
+        """
+        targets: list[Any] = []
+        key_of(out, targets)
+        known = len(targets) == len(self._targets) and all(
+            map(operator.is_, targets, self._targets)
+        )
+        if not known:
+            self._targets = self._apart = []
+            out_leaves(out, leaves, self.structure)
+        fresh = [leaf for leaf in leaves if not any(leaf is other for other in self._apart)]
+        require_apart(targets, [*fresh, *arrays], self.structure)
+        if fresh:
+            self._apart = [*self._apart, *fresh][-3 * len(leaves) :]
+        self._targets = targets
+        return targets
 
     def has_news(self, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
         """Tell whether this is the first replay, or the first at other parameters or data."""
@@ -402,7 +423,7 @@ def key_of_argument(value: Any, arrays: list[Any]) -> Any:
             raise UnkeyableError("an argument is a masked array")
         arrays.append(value)
         return kind, value.shape, value.dtype
-    if isinstance(value, _VALUES) or isinstance(value, _FUNCTIONS):
+    if isinstance(value, (*_VALUES, *_FUNCTIONS)):
         return kind, value
     if kind in (float, complex):
         return kind, repr(value)  # 0.0 is not -0.0, and nan is nan
@@ -414,7 +435,8 @@ def key_of_argument(value: Any, arrays: list[Any]) -> Any:
         return kind, value.start, value.stop, value.step
     if isbox(value):
         raise HigherDerivativeError(HIGHER)
-    if kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__):
+    methods: Any = kind.__eq__, kind.__hash__
+    if methods[0] is not object.__eq__ and methods[1] not in (None, object.__hash__):
         try:
             hash(value)
         except TypeError:
@@ -480,9 +502,7 @@ def agree(
     return is_close(value, wanted, coarsest) and all(map(is_close, gradients, expected, dtypes))
 
 
-def out_leaves(
-    out: Any, gradients: Sequence[Array], structure: Structure, inputs: Sequence[Any] = ()
-) -> list[Array]:
+def out_leaves(out: Any, gradients: Sequence[Array], structure: Structure) -> list[Array]:
     """Return the arrays of the caller's that take a gradient, or say why they cannot."""
     targets: list[Any] = []
     key_of(out, targets)
@@ -499,6 +519,11 @@ def out_leaves(
             )
         if not target.flags.writeable:
             raise ParameterError(f"out: {path} is read-only")
+    return targets
+
+
+def require_apart(targets: Sequence[Array], inputs: Sequence[Any], structure: Structure) -> None:
+    """Raise an error where a derivative would be written over what it is computed from."""
+    for path, target in zip(structure.paths, targets, strict=True):
         if any(np.may_share_memory(target, array) for array in inputs):
             raise ParameterError(f"out: {path} shares memory with a parameter or an argument")
-    return targets
