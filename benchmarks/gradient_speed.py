@@ -39,11 +39,13 @@ from gradlab.plotting import COLOURS, STYLE
 NETWORKS = ("64-32-10", "196-50-10", "784-50-100-10")
 NUMERICAL = ("central", "forward")
 REFERENCE = "autograd"
+REVERSE = (REFERENCE, "tape")
 TOLERANCE = 1e-2
 """A larger difference from autograd, relative to a leaf's largest entry, is other work."""
 
-COLOUR = dict(zip(("central", "forward", "autograd", "PyTorch", "JAX"), COLOURS, strict=False))
-MARKER = dict(zip(COLOUR, "osDv^", strict=True))
+CONTENDERS = ("central", "forward", "autograd", "PyTorch", "JAX", "tape")
+COLOUR = dict(zip(CONTENDERS, COLOURS, strict=False))
+MARKER = dict(zip(COLOUR, "osDv^P", strict=True))
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def measure(
             reference,
             entries if name in NUMERICAL and p > effort.whole_up_to else None,
         )
-        for name in (*NUMERICAL, REFERENCE)
+        for name in (*NUMERICAL, *REVERSE)
     ] + [_peer(name, problem, reference) for name in peers]
     for contender in contenders:
         if not contender.difference <= TOLERANCE:
@@ -498,7 +500,7 @@ def main(
     json_file: common.Json = None,
     plot_file: common.Plot = None,
 ) -> None:
-    """Time one gradient of sigmoid networks: numerical, autograd, and PyTorch and JAX if installed.
+    """Time one gradient of sigmoid networks: numerical, autograd, tape, PyTorch, JAX.
 
     Seconds depend on the machine and its neighbours; the ratios to autograd are the result.
     """

@@ -139,7 +139,7 @@ def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers)
             result["evaluations"]
             == {"central": 2 * p + 1, "forward": p + 1, "autograd": 1}[contender]
         )
-        sampled = contender != "autograd" and p > gradient_speed.QUICK.whole_up_to
+        sampled = contender not in gradient_speed.REVERSE and p > gradient_speed.QUICK.whole_up_to
         assert result["entries_sampled"] == (gradient_speed.QUICK.sample if sampled else None)
         rounds = result["seconds_by_round"]
         assert len(rounds) == numbers["options"]["rounds"]

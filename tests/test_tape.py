@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import autograd.numpy as anp
@@ -444,12 +445,12 @@ def test_float32_network_is_computed_in_float32() -> None:
     x, labels = np.ones((6, 5), np.float32), np.array([0, 1, 2, 0, 1, 2])
     f = Tape().value_and_grad(partial(network.loss, activation="relu"))
     f(params, x, labels)
-    products = [node for node in f.program.nodes if node.primitive in (np.matmul, np.dot)]
-    assert len(products) == 5
-    assert {node.dtype for node in products} == {np.dtype(np.float32)}
+    large = [node for node in f.program.nodes if node.primitive in (np.matmul, np.dot)]
+    assert {node.dtype for node in large} == {np.dtype(np.float32)}
     exact = Tape(exact=True).value_and_grad(partial(network.loss, activation="relu"))
     exact(params, x, labels)
-    dtypes = {node.dtype for node in exact.program.nodes if node.primitive is np.matmul}
+    products = [node for node in exact.program.nodes if node.primitive in (np.matmul, np.dot)]
+    dtypes = {node.dtype for node in products}
     assert dtypes == {np.dtype(np.float32), np.dtype(np.float64)}
 
 
@@ -902,7 +903,7 @@ def test_results_are_not_overwritten() -> None:
 def test_out_is_written_into() -> None:
     params = network.init((4, 5, 3), seed=0)
     x, labels = np.random.default_rng(0).random((6, 4)), np.array([0, 1, 2, 0, 1, 2])
-    f = Tape().value_and_grad(network.loss)
+    f = Tape(exact=True).value_and_grad(network.loss)
     wanted_value, wanted = Autograd().value_and_grad(network.loss)(params, x, labels)
     out = map_leaves(lambda leaf: np.full_like(leaf, np.nan), params)
     out["W1"] = np.full((5, 4), np.nan).T  # in Fortran's order
@@ -1080,3 +1081,73 @@ def test_gradient_of_another_shape_is_an_error() -> None:
             gradlab.grad(lambda p: anp.where(p["W"] > 0, p["b"], 0.0).sum(), backend)(
                 {"W": np.ones((2, 3)), "b": W}
             )
+
+
+# In the trainer
+
+
+def test_training_allocates_nothing_but_its_batches() -> None:
+    """Once it runs: under 50 kB a step beyond the batch, and what the history remembers."""
+    import gradlab.training as training
+
+    params = network.init((200, 50, 10), seed=0)  # 80 kB, as are its gradient and velocity
+    x, labels = np.random.default_rng(0).random((2000, 200)), np.arange(2000) % 10
+    levels: list[tuple[int, int]] = []
+    step = training._step
+
+    def watched(*args: Any) -> None:
+        step(*args)
+        levels.append(tracemalloc.get_traced_memory())
+        tracemalloc.reset_peak()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_step", watched)
+        tracemalloc.start()
+        try:
+            gradlab.fit(network.loss, params, (x, labels), backend="tape", epochs=4, momentum=0.5)
+        finally:
+            tracemalloc.stop()
+    steady = levels[25:]  # recorded and compared in the first epoch, where a new pass began
+    batch = x[:100].nbytes + labels[:100].nbytes
+    growth = np.diff([current for current, _ in steady])
+    assert np.median(growth) < 1_000
+    assert steady[-1][0] - steady[0][0] < 1_000 * len(steady)
+    # At the peak the batch before may not be gone yet.
+    assert max(p - current for (current, _), (_, p) in pairwise(steady)) < batch + 50_000
+
+
+def test_training_by_tape_is_training_by_autograd() -> None:
+    params = network.init((12, 8, 3), seed=0)
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((50, 12)), rng.integers(3, size=50)
+    options: dict[str, Any] = {"epochs": 4, "batch_size": 8, "momentum": 0.5}
+    fits = [
+        gradlab.fit(network.loss, params, (x, labels), backend=backend, **options)
+        for backend in ("autograd", Tape(exact=True), "tape")
+    ]
+    assert fits[0].history.losses == fits[1].history.losses
+    for name in params:
+        assert same(fits[0].params[name], fits[1].params[name])
+        np.testing.assert_allclose(
+            fits[0].params[name], fits[2].params[name], rtol=1e-12, atol=1e-14
+        )
+
+
+def test_callbacks_may_keep_what_they_are_shown() -> None:
+    kept: list[Any] = []
+    rng = np.random.default_rng(0)
+    data = rng.random((20, 2)), rng.random(20)
+
+    def loss(w: Any, x: Any, y: Any) -> Any:
+        return ((x @ w - y) ** 2).mean()
+
+    for backend in ("autograd", "tape"):
+        kept.clear()
+        result = gradlab.fit(
+            loss, np.ones(2), data, backend=backend, batch_size=5, epochs=2,
+            callbacks=[lambda step: kept.append((step.params, step.grads, step.batch))],
+        )  # fmt: skip
+        points = [params for params, _, _ in kept] + [result.params]
+        for (params, grads, batch), following in zip(kept, points[1:], strict=True):
+            assert same(following, params - 0.1 * grads)
+            assert np.allclose(grads, gradlab.grad(loss)(params, *batch), rtol=1e-12)

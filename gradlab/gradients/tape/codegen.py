@@ -566,10 +566,8 @@ def _takes_out(node: Node) -> bool:
         return all(isinstance(part, Node) for part in node.operands[1:])
     if primitive is np.dot:
         parts = [part for part in node.operands if isinstance(part, Node)]
-        return len(parts) == 2 and all(
-            part.shape is not None and len(part.shape) == 2 and part.dtype == node.dtype
-            for part in parts
-        )
+        fit = [part.shape and part.dtype == node.dtype for part in parts]
+        return len(fit) == 2 and all(fit) and node.shape != ()
     return primitive in REDUCTIONS and _reduction(node) is not None
 
 
