@@ -114,7 +114,7 @@ def by_backend(name: str) -> Callable[[Problem], Gradient]:
 
 
 def into_arrays(problem: Problem) -> Gradient:
-    """The tape, writing into arrays of the caller's."""
+    """Take the tape, which writes into arrays of the caller's."""
     f = value_and_grad(problem.loss, "tape")
     out = map_leaves(np.empty_like, problem.params)
 
@@ -125,7 +125,7 @@ def into_arrays(problem: Problem) -> Gradient:
 
 
 def by_hand(problem: Problem) -> Gradient:
-    """The backward pass, derived on paper, in NumPy with buffers."""
+    """Derive the backward pass on paper, and write it in NumPy with buffers."""
     x, targets = problem.x, problem.targets
     W1, b1, W2, b2, W3, b3 = problem.params.values()
     n, dtype = len(x), x.dtype
@@ -186,7 +186,7 @@ def by_hand(problem: Problem) -> Gradient:
 
 
 def products(problem: Problem) -> Gradient:
-    """The eight matrix products of the gradient, and nothing else."""
+    """Compute the eight matrix products of the gradient, and nothing else."""
     W1, b1, W2, b2, W3, b3 = problem.params.values()
     x = problem.x
     n, dtype = len(x), x.dtype
