@@ -122,6 +122,7 @@ class _Writer:
         self._proto: dict[Node, Any] = {}  # an array of the same layout, for what is static
         self._static: set[Node] = set()  # bound once, in `build`
         self._numbers = count()
+        self._fixed = _fixed(program)
         leaves = program.inputs[: len(program.outputs) - 1]
         self._outs = self._destinations(leaves)  # and to which of them
         self._last_use = self._last_uses()
@@ -166,7 +167,7 @@ class _Writer:
             if any(output is node for node in looked_at):
                 continue
             fits = output.shape == leaf.shape and output.dtype == leaf.dtype
-            if fits and output.shape != () and _takes_out(output) and not _is_static(output):
+            if fits and output.shape != () and _takes_out(output) and output not in self._fixed:
                 found.setdefault(output, position)
         for node, position in found.items():
             self._names[node] = f"out{position}"
@@ -277,7 +278,7 @@ class _Writer:
 
     def _write(self, node: Node, position: int) -> None:
         primitive, operands = node.primitive, node.operands
-        if _is_static(node):
+        if node in self._fixed:
             self._write_constant(node)
         elif _is_view(node):
             self._write_view(node)
@@ -525,18 +526,19 @@ def _itemsize(node: Node) -> int:
     return node.dtype.itemsize if node.dtype is not None else 0
 
 
-def _is_static(node: Node) -> bool:
-    """Tell whether a node is computed from numbers and shapes alone."""
-    return (
-        is_pure(node.primitive)
-        and not node.keywords
-        and all(
-            _is_static(operand)
-            if isinstance(operand, Node) and operand.primitive is not None
-            else is_number(operand) or isinstance(operand, tuple)
-            for operand in node.operands
-        )
-    )
+def _fixed(program: Program) -> set[Node]:
+    """Return the nodes that are computed from numbers and shapes alone."""
+    fixed: set[Node] = set()
+    for node in program.nodes:
+        if is_pure(node.primitive) and not node.keywords:
+            operands = node.operands
+            if all(o in fixed if isinstance(o, Node) else _is_plain(o) for o in operands):
+                fixed.add(node)
+    return fixed
+
+
+def _is_plain(operand: Any) -> bool:
+    return is_number(operand) or isinstance(operand, tuple)
 
 
 def _is_view(node: Node) -> bool:

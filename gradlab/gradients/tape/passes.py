@@ -80,7 +80,7 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
             before = program
             apply(merge_duplicates)
             apply(simplify)
-            if program.nodes == before.nodes:
+            if program is before:
                 break
 
     first: tuple[Pass, ...] = (own_constants, remove_dead, lower)
@@ -102,16 +102,19 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
 
 def rewrite(program: Program, rule: Rule) -> Program:
     """Apply a rule to each node, after its operands have been replaced; drop what is not needed."""
-    replaced: dict[Node, Any] = {}
+    replaced: dict[Node, Any] = {}  # what is not itself any more
 
     def current(operand: Any) -> Any:
         return replaced.get(operand, operand) if isinstance(operand, Node) else operand
 
     for node in program.nodes:
-        operands = tuple(map(current, node.operands))
-        same = all(new is old for new, old in zip(operands, node.operands, strict=True))
-        replaced[node] = rule(node if same else replace(node, operands=operands))
-    return rebuild(program, current)
+        adapted = node
+        if replaced and any(isinstance(o, Node) and o in replaced for o in node.operands):
+            adapted = node.on(tuple(map(current, node.operands)))
+        result = rule(adapted)
+        if result is not node:
+            replaced[node] = result
+    return rebuild(program, current) if replaced else program
 
 
 def rebuild(program: Program, current: Callable[[Any], Any]) -> Program:
@@ -178,9 +181,9 @@ def own_constants(program: Program) -> Program:
 
     def rule(node: Node) -> Node:
         operands = tuple(uniform.get(id(operand), operand) for operand in node.operands)
-        same = all(new is old for new, old in zip(operands, node.operands, strict=True))
+        same = all(map(operator.is_, operands, node.operands))
         same = same or not is_elementwise(node)  # a shape or an index stays as it is
-        return node if same else replace(node, operands=operands)
+        return node if same else node.on(operands)
 
     return rewrite(program, rule)
 
@@ -286,7 +289,7 @@ def _fold(node: Node) -> Any:
     others = [shape_of(operand) for operand in node.operands if not is_uniform(operand)]
     if any(map(is_uniform, node.operands)) and np.broadcast_shapes(*others) == node.shape:
         operands = tuple(number(o) if is_uniform(o) else o for o in node.operands)
-        return replace(node, operands=operands)
+        return node.on(operands)
     return node
 
 
@@ -682,7 +685,7 @@ def _convert_beforehand(node: Node) -> Any:
         for operand in node.operands
     )
     same = all(new is old for new, old in zip(operands, node.operands, strict=True))
-    return node if same else replace(node, operands=operands)
+    return node if same else node.on(operands)
 
 
 ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum}

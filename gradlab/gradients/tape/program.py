@@ -56,6 +56,10 @@ class Node:
         """The operands that are nodes."""
         return (operand for operand in self.operands if isinstance(operand, Node))
 
+    def on(self, operands: tuple[Any, ...]) -> Node:
+        """Return the same operation on other operands."""
+        return Node(self.primitive, operands, self.keywords, self.shape, self.dtype, self.name)
+
     def evaluate(self, *operands: Any) -> Any:
         """Apply the primitive to these values of the operands."""
         assert self.primitive is not None
@@ -173,7 +177,7 @@ def reachable(inputs: Sequence[Node], roots: Iterable[Any]) -> tuple[Node, ...]:
         elif node not in known:
             known.add(node)
             stack.append((node, True))
-            stack += [(source, False) for source in reversed([*node.sources])]
+            stack += [(o, False) for o in reversed(node.operands) if isinstance(o, Node)]
     return tuple(order)
 
 
