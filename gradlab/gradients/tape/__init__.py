@@ -11,6 +11,7 @@ chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to t
 `passes`        make a program shorter: one function each, program -> program
 `operations`    what is known about primitives, and a few of our own
 `codegen`       straight-line Python over buffers that are allocated once
+`surroundings`  the variables that a loss closes over
 `runtime`       which recording fits which call; when eager autograd has to decide
 ==============  ===================================================================================
 """
@@ -49,12 +50,14 @@ class Tape:
 
     Notes
     -----
-    What the loss closes over is part of the recording. An array that is written into later is
-    seen; one that is replaced, and random numbers drawn inside the loss, are noticed when a replay
-    is compared with eager autograd: at the first replay, at the first with other parameters, at
-    the first with other data, and then every `verify` calls. Pass them as arguments instead. So
-    does a value that is taken out of a box with ``autograd.tracer.getval``. A primitive of your own
-    (``autograd.extend.primitive``) has to be pure.
+    What the loss closes over is part of the recording. It is recorded anew where a variable that
+    the loss itself names is bound to something else, and an array in it that is written into is
+    read anew. What is not seen is noticed only when a replay is compared with eager autograd, at
+    the first replay, at the first with other parameters, at the first with other data, and then
+    every `verify` calls: random numbers drawn inside the loss, changes inside of containers and
+    objects that it closes over, what is computed from captured arrays before a parameter or an
+    argument comes in, and values taken out of a box with ``autograd.tracer.getval``. Pass such
+    things as arguments. A primitive of your own (``autograd.extend.primitive``) has to be pure.
 
     Examples
     --------

@@ -370,7 +370,9 @@ class _Writer:
         mask, x, y = operands
         bits = mask.dtype
         a, b = self._viewed(x, bits), self._viewed(y, bits)
-        out = self._bits(self._new(node, (x,) if x is not y else (), position), bits)
+        # Not over x where y is in the same memory: y is read once more at the end.
+        apart = isinstance(x, Node) and self._home.get(x) is not self._home.get(y)
+        out = self._bits(self._new(node, (x,) if apart else (), position), bits)
         xor, logic = self._function(np.bitwise_xor), self._function(np.bitwise_and)
         self._do(f"{xor}({a}, {b}, {out})", node)
         self._do(f"{logic}({out}, {self._operand(mask)}, {out})")

@@ -316,7 +316,8 @@ Box.types.add(TracedBox)
 Box.type_mappings[TracedBox] = ArrayBox  # what autograd puts around it
 
 _SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
-_lock = threading.RLock()
+RECORDING = threading.RLock()
+"""Held while something is recorded."""
 
 
 @contextmanager
@@ -338,7 +339,7 @@ def _boxes_of_recorded_values() -> Iterator[None]:
         return box
 
     kinds = {np.ndarray, *_SCALARS}
-    with _lock:
+    with RECORDING:
         before = {kind: table.get(kind) for kind in kinds}
         table.update({kind: chooser(usual) for kind, usual in before.items()})
         try:

@@ -1,8 +1,9 @@
 """Record a loss when it is first met, and replay it from then on.
 
 What a loss does may depend on the structure of its parameters and arguments, on the shapes and
-dtypes of the arrays among them, and on the values of everything else; together they are the *key*
-under which a recording is kept. The numbers inside the arrays are what a recording leaves open.
+dtypes of the arrays among them, on the values of everything else, and on the variables that it
+closes over; together they are the *key* under which a recording is kept. The numbers inside the
+arrays are what a recording leaves open.
 
 Eager autograd decides wherever there is a doubt. The first replay of a recording, the first one
 at other parameters, the first one at other data, and then one in so many are compared with it. It
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import math
 import operator
-import threading
 import types
 import warnings
 import weakref
@@ -36,10 +36,12 @@ from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
 from gradlab.gradients.tape.recorder import (
     HIGHER,
+    RECORDING,
     HigherDerivativeError,
     place_of,
     record_gradient,
 )
+from gradlab.gradients.tape.surroundings import Surroundings
 from gradlab.params import Array, Structure, flatten, floating
 
 BUFFER = 2048
@@ -86,7 +88,7 @@ class TapedGradient:
         self._eager = Autograd().value_and_grad(loss)
         self._recorded: OrderedDict[Any, Recorded] = OrderedDict()
         self._latest: Recorded | None = None
-        self._lock = threading.RLock()
+        self._surroundings = Surroundings(loss)
         self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
         self.untraceable: str | None = None
 
@@ -97,13 +99,17 @@ class TapedGradient:
         leaves: list[Any] = []
         arrays: list[Any] = []
         try:
-            key = (key_of(params, leaves), *[key_of_argument(arg, arrays) for arg in args])
+            key = (
+                key_of(params, leaves),
+                *[key_of_argument(arg, arrays) for arg in args],
+                self._surroundings.key(),
+            )
         except UnkeyableError as error:
             self._give_up(str(error))
             return self._run_eager(params, args, out)
         tape = self._recorded.get(key)
         if tape is None:
-            with self._lock:  # one thread records, the others wait, and replay
+            with RECORDING:  # one thread records, the others wait, and replay
                 tape = self._recorded.get(key)
                 if tape is None:
                     return self._record(key, params, args, arrays, out)
@@ -181,7 +187,8 @@ class TapedGradient:
         if recordings > 3 * self._cache and replays < recordings:
             self._give_up(
                 f"it was recorded {recordings} times and replayed {replays} times: "
-                "a shape, or an argument that is no array, is another one at each call"
+                "a shape, an argument that is no array, or a variable that the loss closes over "
+                "is another one at each call"
             )
 
     def _replay(
@@ -270,7 +277,7 @@ class TapedGradient:
         message = f"the tape cannot replay this loss: {reason}"
         if self._on_untraceable == "error":
             raise UntraceableError(message)
-        with self._lock:
+        with RECORDING:
             is_first = self.untraceable is None
             self.untraceable = reason
             self._recorded.clear()
