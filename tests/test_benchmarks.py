@@ -423,13 +423,13 @@ def test_functions_are_replayed(name):
 
 
 def test_epochs_reach_the_same_loss(monkeypatch):
-    contenders = {name: training.CONTENDERS[name] for name in list(training.CONTENDERS)[:3]}
+    contenders = {name: training.CONTENDERS[name] for name in list(training.CONTENDERS)[:4]}
     monkeypatch.setattr(training, "CONTENDERS", contenders)
     task = training.Task.draw(300, np.dtype("float64"))
     results = training.measure(task, 1, time.process_time)
     assert [result.contender for result in results] == list(contenders)
     assert len({round(result.loss, 6) for result in results}) == 1
-    assert training.table(results, "").row_count == 3
+    assert training.table(results, "").row_count == 4
     assert "fit, autograd" in training.headline(results)
     assert len(training.figure(results).axes) == 1
 

@@ -77,8 +77,8 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
 
     def settle() -> None:
         for _ in range(10):
-            before = program
             apply(merge_duplicates)
+            before = program
             apply(simplify)
             if program is before:
                 break
@@ -88,9 +88,10 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
     for step in first:
         apply(step)
     settle()
-    if not exact:
-        for step in INEXACT:
-            apply(step)
+    settled = program
+    for step in () if exact else INEXACT:
+        apply(step)
+    if program is not settled:
         settle()
     for step in last:
         apply(step)
