@@ -229,6 +229,7 @@ def fit(
     velocity = [np.zeros_like(leaf) for leaf in leaves]
     # A callback may keep what it is shown; without one, the same arrays serve all steps.
     spare = None if callbacks else [np.empty_like(leaf) for leaf in leaves]
+    rooms = None if callbacks else [np.empty_like(array[: max(schedule[0])]) for array in data]
     out = None if callbacks else _gradient_arrays(evaluate, leaves, structure)
     params = last_good = structure.unflatten(leaves)
     history = History()
@@ -237,7 +238,7 @@ def fit(
     try:
         with _progress_bar(schedule, progress) as show:
             for iteration, (rows, epoch_sizes) in enumerate(minibatches):
-                batch = tuple(array[rows] for array in data)
+                batch = _batch(data, rows, rooms)
                 started = time.perf_counter()
                 # An overflow ends in a loss that is not finite: an error that says more.
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -388,6 +389,17 @@ def _step(
             np.add(v, g, out=v)
         np.multiply(v if momentum else g, learning_rate, out=new)
         np.subtract(p, new, out=new)
+
+
+def _batch(data: Data, rows: Array, rooms: list[Array] | None) -> tuple[Array, ...]:
+    """Return these rows of the data, in the arrays given for it or in new ones."""
+    if rooms is None:
+        return tuple(array[rows] for array in data)
+    return tuple(
+        # All rows are there; "clip" lets NumPy write straight into `out`.
+        np.take(array, rows, axis=0, out=room[: len(rows)], mode="clip")
+        for array, room in zip(data, rooms, strict=True)
+    )
 
 
 def _gradient_arrays(

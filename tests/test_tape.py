@@ -33,7 +33,7 @@ from gradlab.errors import (
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.tape import passes
 from gradlab.gradients.tape.codegen import compile_program
-from gradlab.gradients.tape.operations import bitmask, keep, scatter, select
+from gradlab.gradients.tape.operations import bitmask, keep, scatter, select, toggle
 from gradlab.gradients.tape.program import Node, Program, reachable
 from gradlab.gradients.tape.recorder import record, record_gradient
 from gradlab.params import flatten, map_leaves
@@ -423,6 +423,8 @@ def test_selecting_by_bits_is_where(dtype: Any) -> None:
     assert same(keep(x, mask), np.where(condition, x, 0.0))
     assert same(select(mask, x, y), np.where(condition, x, y))
     assert same(select(mask, dtype(1), y), np.where(condition, dtype(1), y))
+    sign = mask.dtype.type(np.iinfo(mask.dtype).min)
+    assert same(toggle(x, mask & sign), np.where(condition, -x, x))
     assert keep(x, mask).dtype == select(mask, x, y).dtype == dtype
 
 

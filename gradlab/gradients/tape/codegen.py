@@ -36,6 +36,7 @@ from gradlab.gradients.tape.operations import (
     keep,
     scatter,
     select,
+    toggle,
 )
 from gradlab.gradients.tape.passes import is_number
 from gradlab.gradients.tape.program import Node, Program, describe, literal, name_of, names_of
@@ -248,7 +249,7 @@ class _Writer:
         operands = [self._proto[source] for source in node.sources if source in self._proto]
         if all(proto is None or proto.flags.c_contiguous for proto in operands):
             return _prototype(node)
-        if is_elementwise(node) or node.primitive in (keep, select, bitmask, np.astype):
+        if is_elementwise(node) or node.primitive in (keep, toggle, select, bitmask, np.astype):
             inputs: Any = [["readonly"]] * len(operands)
             iterator = np.nditer(
                 [*operands, None],
@@ -284,7 +285,7 @@ class _Writer:
             self._write_view(node)
         elif node.shape is None or node.dtype is None:
             self._write_call(node)
-        elif primitive in (bitmask, keep, select):
+        elif primitive in (bitmask, keep, toggle, select):
             self._write_bits(node, position)
         elif not _takes_out(node):
             if primitive is scatter and is_basic(operands[1]):
@@ -359,12 +360,12 @@ class _Writer:
             self._do(f"copyto({out}, {self._operand(operands[0])})", node)
             self._do(f"{self._function(np.negative)}({out}, {out})")
             return
-        if primitive is keep:
+        if primitive in (keep, toggle):
             x, mask = operands
             bits = mask.dtype
             given = self._viewed(x, bits)
             out = self._bits(self._new(node, (x,), position), bits)
-            logic = self._function(np.bitwise_and)
+            logic = self._function(np.bitwise_and if primitive is keep else np.bitwise_xor)
             self._do(f"{logic}({given}, {self._operand(mask)}, {out})", node)
             return
         mask, x, y = operands

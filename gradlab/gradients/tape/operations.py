@@ -105,6 +105,18 @@ def select(mask: Array, x: Array, y: Array) -> Array:
     return (b ^ ((a ^ b) & mask)).view(np.result_type(x, y))
 
 
+def toggle(x: Array, bits: Array) -> Array:
+    """Return x with these bits of its entries changed: with its sign's, −x.
+
+    Examples
+    --------
+    >>> sign = np.int64(-(2**63))
+    >>> toggle(np.array([1.5, 2.0]), sign & bitmask(np.array([True, False]), 8))
+    array([-1.5,  2. ])
+    """
+    return np.bitwise_xor(x.view(bits.dtype), bits).view(x.dtype)
+
+
 # What is known about primitives
 
 _IN_PLACE = (VSpace.mut_add.fun, sparse_add.fun)

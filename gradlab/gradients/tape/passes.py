@@ -30,6 +30,7 @@ from gradlab.gradients.tape.operations import (
     is_pure,
     keep,
     select,
+    toggle,
 )
 from gradlab.gradients.tape.program import Node, Program, reachable
 
@@ -716,7 +717,13 @@ def _select_by_bits(node: Node) -> Any:
         mask = _bitmask(c, width)
         inverse = Node(np.invert, (mask,), {}, mask.shape, mask.dtype)
         return replace(node, primitive=keep, operands=(b, inverse))
-    return replace(node, primitive=select, operands=(_bitmask(c, width), a, b))
+    mask = _bitmask(c, width)
+    if unsigned(a) is b:
+        assert mask.dtype is not None
+        sign = mask.dtype.type(np.iinfo(mask.dtype).min)
+        changed = Node(np.bitwise_and, (mask, sign), {}, mask.shape, mask.dtype)
+        return replace(node, primitive=toggle, operands=(b, changed))
+    return replace(node, primitive=select, operands=(mask, a, b))
 
 
 def _bitmask(condition: Node, width: int) -> Node:
