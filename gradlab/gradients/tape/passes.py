@@ -13,7 +13,6 @@ before it meets a full array. Round-off breaks the others (associativity, distri
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -26,6 +25,7 @@ from gradlab.gradients.tape.operations import (
     REDUCTIONS,
     VIEWS,
     bitmask,
+    holders,
     is_elementwise,
     is_pure,
     keep,
@@ -168,18 +168,18 @@ def own_constants(program: Program) -> Program:
     the program has to see it. They differ in who holds them: nobody but the program holds the
     former, which their count of references tells.
     """
-    held: dict[int, tuple[Any, int]] = {}
+    held: dict[int, tuple[list[Any], int]] = {}
     for operand in (operand for node in program.nodes for operand in node.operands):
         if type(operand) is np.ndarray and operand.ndim and operand.base is None:
-            held[id(operand)] = operand, held.get(id(operand), (None, 0))[1] + 1
+            held[id(operand)] = [operand], held.get(id(operand), (None, 0))[1] + 1
     operand = None
     uniform: dict[int, Node] = {}
     for key in list(held):
-        array, count = held.pop(key)
-        # The others: this variable, and getrefcount's own argument.
-        if sys.getrefcount(array) <= count + 2 and array.size and _is_uniform(array):
-            value = array.flat[0]
-            uniform[key] = Node(np.full, (array.shape, value), {}, array.shape, array.dtype)
+        box, count = held.pop(key)
+        if box[0].size and _is_uniform(box[0]):
+            value, shape, dtype = box[0].flat[0], box[0].shape, box[0].dtype
+            if holders(box) <= count:
+                uniform[key] = Node(np.full, (shape, value), {}, shape, dtype)
 
     def rule(node: Node) -> Node:
         operands = tuple(uniform.get(id(operand), operand) for operand in node.operands)

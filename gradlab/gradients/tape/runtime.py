@@ -32,6 +32,7 @@ from gradlab.errors import OptionError, ParameterError, UntraceableError, Untrac
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
 from gradlab.gradients.tape.codegen import Compiled, Replay, ReplayError, compile_program
+from gradlab.gradients.tape.operations import holders
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
 from gradlab.gradients.tape.recorder import (
@@ -46,6 +47,11 @@ from gradlab.params import Array, Structure, flatten, floating
 
 BUFFER = 2048
 """Entries of the buffer that NumPy allocates wherever it broadcasts; its own default is 8192."""
+
+
+KEPT = 3
+"""Of each derivative, how many arrays that callers have got are remembered: the one that is being
+computed, the one before, which its caller is about to replace, and one more."""
 
 
 class CacheInfo(NamedTuple):
@@ -205,8 +211,7 @@ class TapedGradient:
             return self._run_eager(params, args, out)  # raises the error that names the entry
         leaves = [leaf if leaf.dtype.kind == "f" else floating(leaf) for leaf in leaves]
         if out is None:
-            targets = [np.empty(leaf.shape, leaf.dtype) for leaf in leaves]
-            outs = targets
+            outs = targets = tape.results(leaves)
         else:
             targets = tape.targets(out, leaves, arrays)
             outs = [t if t.flags.c_contiguous else np.empty(t.shape, t.dtype) for t in targets]
@@ -228,7 +233,10 @@ class TapedGradient:
         for target, source in zip(targets, outs, strict=True):
             if target is not source:
                 np.copyto(target, source)
-        return value, tape.structure.unflatten(targets) if out is None else out
+        if out is not None:
+            return value, out
+        tape.given(targets)
+        return value, tape.structure.unflatten(targets)
 
     def _verify(
         self,
@@ -329,6 +337,7 @@ class Recorded:
         self.compiled = compile_program(program)
         self.program, self.savings, self.exact = program, savings, exact
         self._machines = []
+        self._kept: list[list[Array]] = [[] for _ in self.structure.paths]
         self._targets: list[Array] = []
         self._apart: list[Array] = []
 
@@ -343,6 +352,22 @@ class Recorded:
             return machine(*leaves, *arrays, *outs)
         finally:
             machines.append(machine)
+
+    def results(self, leaves: Sequence[Array]) -> list[Array]:
+        """Return arrays for a gradient: some that were given to a caller who has let them go.
+
+        Memory that is new to the process costs more than to compute what is written there.
+        """
+        return [
+            np.empty(leaf.shape, leaf.dtype) if (array := unheld(kept)) is None else array
+            for leaf, kept in zip(leaves, self._kept, strict=True)
+        ]
+
+    def given(self, arrays: Sequence[Array]) -> None:
+        """Remember arrays that a caller gets, to look later whether he still has them."""
+        for array, kept in zip(arrays, self._kept, strict=True):
+            kept.append(array)
+            del kept[:-KEPT]
 
     def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
         """Return the arrays of `out`, if they can take the gradient; what was looked at counts.
@@ -471,6 +496,19 @@ def are_finite(arrays: Sequence[Array], norms: Sequence[float]) -> bool:
     is not; and where one is so large that its square overflows: then each is looked at.
     """
     return math.isfinite(sum(norms)) or all(bool(np.isfinite(array).all()) for array in arrays)
+
+
+def unheld(kept: list[Array]) -> Array | None:
+    """Take an array out of a list that nobody else holds, if there is one."""
+    for _ in range(len(kept)):
+        try:
+            box = [kept.pop(0)]  # one thread gets it
+        except IndexError:
+            return None
+        if holders([box[0]]) == 1:  # the box
+            return box[0]
+        kept.append(box[0])
+    return None
 
 
 def seen_params(leaves: Sequence[Array], norms: Sequence[float]) -> list[float]:
