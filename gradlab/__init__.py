@@ -20,6 +20,7 @@ from gradlab.gradients import ComplexStep as ComplexStep
 from gradlab.gradients import Estimate as Estimate
 from gradlab.gradients import ForwardDifference as ForwardDifference
 from gradlab.gradients import Richardson as Richardson
+from gradlab.gradients import Tape as Tape
 from gradlab.gradients import derivative_with_error as derivative_with_error
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad

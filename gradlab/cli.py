@@ -177,7 +177,7 @@ def train(
     subset: Subset = None,
     layers: Layers = "50",
     activation: Activation = "sigmoid",
-    backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "autograd",
+    backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "tape",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     learning_rate: LearningRate = 0.1,
     momentum: Momentum = 0.9,
@@ -427,7 +427,7 @@ def _comparison_table(comparison: Comparison) -> Table:
     table.add_section()
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
     row("times faster", lambda run: _times(comparison.speedup(run)))
-    row("evaluations a gradient", lambda run: f"{run.evaluations_per_gradient:,.0f}")
+    row("evaluations a gradient", lambda run: _count(run.evaluations_per_gradient))
     table.add_section()
     row(
         "largest gradient difference",
@@ -484,6 +484,10 @@ def _times(factor: float) -> str:
     ('2.5', '1,234')
     """
     return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
+
+
+def _count(evaluations: float) -> str:
+    return f"{evaluations:,.0f}" if evaluations >= 1 else f"{evaluations:.2g}"
 
 
 def _number(value: float | None) -> str:

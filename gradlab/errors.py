@@ -54,6 +54,14 @@ class GradientMismatchError(GradlabError, AssertionError):
         self.report = report
 
 
+class UntraceableError(GradlabError, TypeError):
+    """A loss that the tape cannot record; the message says what it does, and where."""
+
+
+class UntraceableWarning(UserWarning):
+    """The tape leaves a loss to eager autograd; the message says why."""
+
+
 class DataError(GradlabError, ValueError):
     """Data or labels that cannot be used: shapes, lengths, range, NaN, a malformed file."""
 

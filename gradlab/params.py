@@ -52,20 +52,22 @@ class Structure:
         >>> structure.unflatten([leaf + 1 for leaf in leaves])
         {'w': array([2., 2.]), 'b': np.float64(4.0)}
         """
+        return _hang(self.template, leaves, self.scalars)
 
-        def build(node: Any) -> Any:
-            if isinstance(node, dict):
-                return {key: build(child) for key, child in node.items()}
-            if isinstance(node, list):
-                return [build(child) for child in node]
-            if isinstance(node, tuple):
-                children = (build(child) for child in node)
-                return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
-            leaf = leaves[node]
-            # A number came in, so a number goes out, not an array of no dimensions.
-            return leaf[()] if node in self.scalars and isinstance(leaf, np.ndarray) else leaf
 
-        return build(self.template)
+# A function of its own: one inside `unflatten` that calls itself would be a cycle, and keep the
+# leaves alive until the garbage collector comes by.
+def _hang(node: Any, leaves: Sequence[Any], scalars: frozenset[int]) -> Any:
+    if isinstance(node, dict):
+        return {key: _hang(child, leaves, scalars) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_hang(child, leaves, scalars) for child in node]
+    if isinstance(node, tuple):
+        children = (_hang(child, leaves, scalars) for child in node)
+        return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+    leaf = leaves[node]
+    # A number came in, so a number goes out, not an array of no dimensions.
+    return leaf[()] if node in scalars and isinstance(leaf, np.ndarray) else leaf
 
 
 def flatten(
@@ -105,23 +107,33 @@ def flatten(
     paths: list[str] = []
     scalars: set[int] = set()
 
-    def visit(node: Any, path: str) -> Any:
-        if isinstance(node, Mapping):
-            return {key: visit(child, _join(path, key)) for key, child in node.items()}
-        if isinstance(node, list):
-            return [visit(child, f"{path}[{i}]") for i, child in enumerate(node)]
-        if isinstance(node, tuple):
-            children = [visit(child, f"{path}[{i}]") for i, child in enumerate(node)]
-            return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
-        path = path or BARE
-        if isinstance(node, (int, float, np.generic)):
-            scalars.add(len(leaves))
-        leaves.append(to_leaf(node, path))
-        paths.append(path)
-        return len(leaves) - 1
-
-    template = visit(params, "")
+    template = _take_down(params, "", to_leaf, leaves, paths, scalars)
     return leaves, Structure(template, tuple(paths), frozenset(scalars))
+
+
+def _take_down(
+    node: Any,
+    path: str,
+    to_leaf: Callable[[Any, str], Any],
+    leaves: list[Any],
+    paths: list[str],
+    scalars: set[int],
+) -> Any:
+    """Append the leaves below a node to the lists, and return its template."""
+    rest = (to_leaf, leaves, paths, scalars)
+    if isinstance(node, Mapping):
+        return {key: _take_down(child, _join(path, key), *rest) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_take_down(child, f"{path}[{i}]", *rest) for i, child in enumerate(node)]
+    if isinstance(node, tuple):
+        children = [_take_down(child, f"{path}[{i}]", *rest) for i, child in enumerate(node)]
+        return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+    path = path or BARE
+    if isinstance(node, (int, float, np.generic)):
+        scalars.add(len(leaves))
+    leaves.append(to_leaf(node, path))
+    paths.append(path)
+    return len(leaves) - 1
 
 
 def _join(path: str, key: Any) -> str:

@@ -162,7 +162,8 @@ def gradient_cost(seconds: Mapping[str, float], evaluations: Mapping[str, float]
     for position, name in enumerate(names):
         count = evaluations[name]
         plural = "" if count == 1 else "s"
-        label = f"   {_duration(seconds[name])}, {count:,.0f} evaluation{plural}"
+        shown = f"{count:,.0f}" if count >= 1 else f"{count:.2g}"  # one that records calls it once
+        label = f"   {_duration(seconds[name])}, {shown} evaluation{plural}"
         axes.text(seconds[name], position, label, va="center")
     low, high = min(seconds.values()), max(seconds.values())
     axes.set(

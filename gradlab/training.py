@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -227,10 +227,12 @@ def fit(
     n = len(data[0])
     schedule = _schedule(n, batch_size, epochs, iterations)
     minibatches = _minibatches(n, schedule, generator(seed), replace=iterations is not None)
-    gradient_at = _gradients(loss, backend)
-
     leaves, structure = _own(params)
     velocity = [np.zeros_like(leaf) for leaf in leaves]
+    # A callback may keep what it is shown; without one, the same arrays serve all steps.
+    spare = None if callbacks else [np.empty_like(leaf) for leaf in leaves]
+    rooms = None if callbacks else [np.empty_like(array[: max(schedule[0])]) for array in data]
+    gradient_at = _gradients(loss, backend, None if callbacks else (leaves, structure))
     params = last_good = structure.unflatten(leaves)
     history = History()
     interrupted, seconds = False, 0.0
@@ -238,14 +240,16 @@ def fit(
     try:
         with _progress_bar(schedule, progress) as show:
             for iteration, (rows, epoch_sizes) in enumerate(minibatches):
-                batch = tuple(array[rows] for array in data)
+                batch = _batch(data, rows, rooms)
                 started = time.perf_counter()
                 with _quiet():
                     value, gradients = gradient_at(params, *batch)
                     before = last_good = params
                     history.losses.append(value)
-                    velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
-                    leaves = _downhill(leaves, velocity, learning_rate)
+                    fresh = spare or [np.empty_like(leaf) for leaf in leaves]
+                    _step(leaves, velocity, gradients, learning_rate, momentum, fresh)
+                    # The parameters before the step stay what they were until the next one.
+                    leaves, spare = fresh, spare and leaves
                     params = _finite(structure.unflatten(leaves))
                 seconds += time.perf_counter() - started
 
@@ -387,6 +391,34 @@ def evaluate(
         return float(real_scalar(function(params, *data), what=what))
 
 
+def _step(
+    leaves: list[Array],
+    velocity: list[Array],
+    gradients: list[Array],
+    learning_rate: float,
+    momentum: float,
+    fresh: list[Array],
+) -> None:
+    """Update the velocity in place, and write the new parameters into `fresh`."""
+    for p, v, g, new in zip(leaves, velocity, gradients, fresh, strict=True):
+        if momentum:
+            np.multiply(v, momentum, out=v)
+            np.add(v, g, out=v)
+        np.multiply(v if momentum else g, learning_rate, out=new)
+        np.subtract(p, new, out=new)
+
+
+def _batch(data: Data, rows: Array, rooms: list[Array] | None) -> tuple[Array, ...]:
+    """Return these rows of the data, in the arrays given for it or in new ones."""
+    if rooms is None:
+        return tuple(array[rows] for array in data)
+    return tuple(
+        # All rows are there; "clip" lets NumPy write straight into `out`.
+        np.take(array, rows, axis=0, out=room[: len(rows)], mode="clip")
+        for array, room in zip(data, rooms, strict=True)
+    )
+
+
 def _watched(
     function: Callable[..., Any] | None, params: Any, data: Data | None, what: str
 ) -> float | None:
@@ -397,9 +429,19 @@ def _mean(losses: list[float], sizes: list[int]) -> float:
     return float(np.average(losses, weights=sizes))
 
 
-def _gradients(loss: Loss, backend: str | Backend) -> Callable[..., tuple[float, list[Array]]]:
-    """Return the loss and its gradient's leaves as a function, the backend held to its word."""
+def _gradients(
+    loss: Loss, backend: str | Backend, like: tuple[list[Array], Structure] | None = None
+) -> Callable[..., tuple[float, list[Array]]]:
+    """Return the loss and its gradient's leaves as a function, the backend held to its word.
+
+    With leaves that the gradient is `like`, a backend that can writes it into the same arrays
+    each time.
+    """
     run = value_and_grad(loss, backend)
+    if like and getattr(run, "writes_out", False):
+        arrays = [np.empty_like(leaf) for leaf in like[0]]
+        out = replace(like[1], scalars=frozenset()).unflatten(arrays)
+        return lambda params, *args: (run(params, *args, out=out)[0], arrays)
 
     def gradient_at(params: Any, *args: Any) -> tuple[float, list[Array]]:
         outcome = run(params, *args)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +22,10 @@ if not BENCHMARKS.is_dir():
 sys.path.insert(0, str(BENCHMARKS))
 
 import common  # noqa: E402
+import functions  # noqa: E402
 import gradient_speed  # noqa: E402
+import tape_speed  # noqa: E402
+import training  # noqa: E402
 
 PEERS = {"PyTorch": "torch", "JAX": "jax"}
 TINY = ("--quick", "--batch", "5", "--network", "6-4-3", "--network", "40-20-10")
@@ -40,6 +44,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 MEASURE_PEERS = """
 import sys
+import time
 import numpy as np
 from gradient_speed import Effort, Problem, measure
 for dtype in ("float64", "float32"):
@@ -131,15 +136,15 @@ def test_the_json_file_has_what_stands_beside_a_figure(without_peers):
 def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers):
     _, numbers, _ = without_peers
     results = {(r["network"], r["contender"]): r for r in numbers["results"]}
-    assert len(results) == len(numbers["results"]) == 2 * 3
+    assert len(results) == len(numbers["results"]) == 2 * 4
     for (name, contender), result in results.items():
         p = {"6-4-3": 43, "40-20-10": 1030}[name]
         assert result["parameters"] == p
         assert (
             result["evaluations"]
-            == {"central": 2 * p + 1, "forward": p + 1, "autograd": 1}[contender]
+            == {"central": 2 * p + 1, "forward": p + 1, "autograd": 1, "tape": 1}[contender]
         )
-        sampled = contender != "autograd" and p > gradient_speed.QUICK.whole_up_to
+        sampled = contender not in gradient_speed.REVERSE and p > gradient_speed.QUICK.whole_up_to
         assert result["entries_sampled"] == (gradient_speed.QUICK.sample if sampled else None)
         rounds = result["seconds_by_round"]
         assert len(rounds) == numbers["options"]["rounds"]
@@ -147,7 +152,8 @@ def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers)
         pairs = np.divide(rounds, results[name, "autograd"]["seconds_by_round"])
         assert result["ratio"]["median"] == pytest.approx(np.median(pairs))
         assert result["ratio"]["low"] <= result["ratio"]["median"] <= result["ratio"]["high"]
-        assert result["difference"] <= {"central": 1e-6, "forward": 1e-3, "autograd": 0}[contender]
+        largest = {"central": 1e-6, "forward": 1e-3, "autograd": 0, "tape": 1e-14}
+        assert result["difference"] <= largest[contender]
 
 
 def test_extrapolated_figures_are_marked(without_peers):
@@ -365,7 +371,7 @@ def test_the_figure_names_its_axes_networks_and_contenders(problem):
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["43\n6-4-3", "51\n8-4-3"]
     shown = {text.get_text().split(",")[0] for text in axes.get_legend().get_texts()}
-    assert shown == {"central", "forward", "autograd"}
+    assert shown == {"central", "forward", "autograd", "tape"}
 
 
 def test_bad_options_in_python_raise():
@@ -378,3 +384,60 @@ def test_docstrings_run():
         outcome = doctest.testmod(module)
         assert outcome.attempted > 0
         assert outcome.failed == 0
+
+
+# The tape's
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("form", ["plain", "lse"])
+def test_the_contenders_take_the_tapes_gradient(activation, form):
+    """NumPy by hand, too: `measure` ends where one of them takes another."""
+    problem = tape_speed.Problem.draw(activation, form, 5, np.dtype("float64"))
+    names = ["tape", "tape, out=", "autograd", "by hand", "products"]
+    results = tape_speed.measure(problem, names, 1, time.process_time)
+    assert [result.contender for result in results] == names
+    assert all(result.difference < 1e-12 for result in results)
+    assert results[0].ratio.median == 1
+    assert "by hand" in tape_speed.headline(results) or "by hand." in tape_speed.headline(results)
+    assert tape_speed.table(results, names, "").row_count == 1
+    assert len(tape_speed.figure(results, names).axes) == 1
+
+
+def test_a_contender_with_another_gradient_is_not_timed(monkeypatch):
+    def doubled(problem):
+        gradient = tape_speed.by_hand(problem)
+        return lambda: (0.0, [2 * leaf for leaf in gradient()[1]])
+
+    monkeypatch.setitem(tape_speed.CONTENDERS, "by hand", doubled)
+    problem = tape_speed.Problem.draw("sigmoid", "lse", 5, np.dtype("float64"))
+    with pytest.raises(GradlabError, match="by hand on sigmoid float64 lse 5: off by 1e"):
+        tape_speed.measure(problem, ["tape", "by hand"], 1, time.process_time)
+
+
+@pytest.mark.parametrize("name", functions.PROBLEMS)
+def test_functions_are_replayed(name):
+    result = functions.measure(name, 1)
+    assert result.difference < 1e-12
+    assert result.operations <= 1.2 * result.recorded
+
+
+def test_epochs_reach_the_same_loss(monkeypatch):
+    contenders = {name: training.CONTENDERS[name] for name in list(training.CONTENDERS)[:4]}
+    monkeypatch.setattr(training, "CONTENDERS", contenders)
+    task = training.Task.draw(300, np.dtype("float64"))
+    results = training.measure(task, 1, time.process_time)
+    assert [result.contender for result in results] == list(contenders)
+    assert len({round(result.loss, 6) for result in results}) == 1
+    assert training.table(results, "").row_count == 4
+    assert "fit, autograd" in training.headline(results)
+    assert len(training.figure(results).axes) == 1
+
+
+@pytest.mark.parametrize("script", [tape_speed, training, functions])
+def test_their_options_are_explained(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script.__name__, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        common.run(script.main)
+    assert ended.value.code == 0
+    assert "--quick" in capsys.readouterr().out

@@ -474,17 +474,18 @@ def test_ctrl_c_in_a_callback_returns_what_was_reached():
 @pytest.mark.parametrize("backend", list(gradlab.BACKENDS))
 def test_ctrl_c_in_the_loss_returns_the_steps_before(backend):
     calls = []
+    last = 2 if backend == "tape" else 38  # the tape calls it to record, and to compare
 
     def pressing(params, x, y):
         calls.append(None)
-        if len(calls) == 38:
+        if len(calls) == last:
             raise KeyboardInterrupt
         return line_loss(params, x, y)
 
     result = fit_line(pressing, batch_size=5, epochs=10, backend=backend)
     assert result.interrupted
     done = len(result.history.losses)
-    assert done == {"autograd": 37, "central": 7, "forward": 12}.get(backend, done)
+    assert done == {"autograd": 37, "tape": 1, "central": 7, "forward": 12}.get(backend, done)
     again = fit_line(batch_size=5, epochs=None, iterations=None, backend=backend, callbacks=[
         lambda step: step.iteration == done - 1
     ])  # fmt: skip

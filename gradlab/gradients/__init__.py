@@ -20,6 +20,7 @@ from gradlab.gradients.finite_differences import (
 )
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
 from gradlab.gradients.richardson import Richardson
+from gradlab.gradients.tape import Tape
 
 __all__ = [
     "BACKENDS",
@@ -32,6 +33,7 @@ __all__ = [
     "ForwardDifference",
     "Loss",
     "Richardson",
+    "Tape",
     "ValueAndGrad",
     "derivative_with_error",
     "find_backend",
@@ -41,6 +43,7 @@ __all__ = [
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,
+    "tape": Tape,
     "central": CentralDifference,
     "central4": CentralDifference4,
     "complex-step": ComplexStep,

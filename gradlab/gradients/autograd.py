@@ -64,7 +64,7 @@ class Autograd:
         return value_and_grad
 
 
-def pull_back(end: Box, roots: Sequence[Box]) -> list[Any]:
+def pull_back(end: Box, roots: Sequence[Box], seed: Any = None) -> list[Any]:
     """Return the derivative of the scalar `end` with respect to each of `roots`.
 
     Parameters
@@ -73,8 +73,10 @@ def pull_back(end: Box, roots: Sequence[Box]) -> list[Any]:
         The boxed result of a traced function.
     roots : sequence of Box
         The boxed arguments; one that `end` does not depend on gets zeros.
+    seed : array or box, optional
+        The derivative of `end` by itself, 1.
     """
-    cotangents = {end._node: (vspace(end._value).ones(), False)}
+    cotangents = {end._node: (vspace(end._value).ones() if seed is None else seed, False)}
     waiting = {root._node for root in roots}
     # g / cosh(x)**2, the VJP of tanh, overflows on its way to a right 0; what is not right
     # after all is not finite, and is reported where the gradient is finished.

@@ -8,6 +8,10 @@ A backend is a small frozen object with a `name` and one method::
 and it keeps three laws. ``value == loss(params, *args)``, as a Python float. `grads` has the
 structure, shapes and dtypes of `params` (float64 where these are integers) and belongs to the
 caller. Neither `params` nor `args` is mutated, and only `params` is differentiated.
+
+A backend may do one thing more: where the function that it returns has a true attribute
+``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and
+writes that there instead of into new ones.
 """
 
 from __future__ import annotations
@@ -59,6 +63,12 @@ def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
 
 def finish_gradient(path: str, gradient: Any, leaf: Array) -> Array:
     """Return one leaf's gradient in the leaf's dtype, owned by the caller, finite or an error."""
+    if np.shape(gradient) != leaf.shape:
+        raise LossError(
+            f"the derivative by {path} came out with the shape {np.shape(gradient)} instead of "
+            f"{leaf.shape}: autograd does not sum over what a `where` of the loss broadcasts; "
+            "give its branches their full shape (x + 0 * y)"
+        )
     dtype = leaf.dtype if leaf.dtype.kind == "f" else np.float64
     with np.errstate(over="ignore"):  # an overflow of the cast is reported just below
         result = np.array(gradient, dtype=dtype)

@@ -1,0 +1,442 @@
+"""What a gradient in reverse mode costs: the tape, its peers, and what bounds them all.
+
+Two networks, at batches from 1 to 1000, in float32 and float64, with the loss written plainly (the
+logarithm of a softmax) or through log-sum-exp. The contenders take the same gradient; each is held
+against eager autograd's before it is timed. `by hand` is what somebody writes who derives the
+backward pass and gives NumPy its buffers; `products` are its matrix products alone, below which
+nothing that calls the same BLAS can come. PyTorch and JAX use their fused cross entropy.
+
+With one thread, the clock is the CPU time of the process: neighbours do not count in it, and
+helper threads do. With more, it is the wall clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import autograd.numpy as anp
+import common
+import numpy as np
+import typer
+from common import Ratio
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from gradlab import network
+from gradlab.errors import GradlabError, OptionError
+from gradlab.gradients import value_and_grad
+from gradlab.params import Array, flatten, map_leaves
+from gradlab.plotting import STYLE
+
+NETWORKS = {"sigmoid": (784, 50, 100, 10), "relu": (784, 200, 200, 10)}
+BATCHES = (1, 10, 100, 1000)
+REFERENCE = "tape"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One gradient to be taken by all.
+
+    Attributes
+    ----------
+    activation : str
+        ``"sigmoid"`` or ``"relu"``, which stands for the network, too.
+    form : str
+        How the loss is written: ``"plain"`` or ``"lse"``.
+    params : dict of str to ndarray
+        The network.
+    x, targets : ndarray, shapes (n, 784) and (n, 10)
+        The batch, the labels one-hot.
+    """
+
+    activation: str
+    form: str
+    params: dict[str, Array]
+    x: Array
+    targets: Array
+
+    @classmethod
+    def draw(cls, activation: str, form: str, batch: int, dtype: np.dtype[Any]) -> Problem:
+        """Draw a network at its start and a batch of noise."""
+        rng = np.random.default_rng(0)
+        widths = NETWORKS[activation]
+        params = network.init(widths, rng, activation=activation, dtype=dtype)
+        x = rng.random((batch, widths[0])).astype(dtype)
+        return cls(
+            activation, form, params, x, np.eye(10, dtype=dtype)[rng.integers(10, size=batch)]
+        )
+
+    @property
+    def name(self) -> str:
+        """The problem in one word."""
+        return f"{self.activation} {self.x.dtype} {self.form} {len(self.x)}"
+
+    def loss(self, params: Any, x: Any, targets: Any) -> Any:
+        """Mean cross entropy, written with autograd's NumPy as its users write it."""
+        for layer in (1, 2):
+            z = x @ params[f"W{layer}"] + params[f"b{layer}"]
+            x = 1 / (1 + anp.exp(-z)) if self.activation == "sigmoid" else anp.maximum(z, 0.0)
+        z = x @ params["W3"] + params["b3"]
+        z = z - anp.max(z, axis=1, keepdims=True)
+        if self.form == "plain":
+            p = anp.exp(z) / anp.sum(anp.exp(z), axis=1, keepdims=True)
+            return -anp.sum(targets * anp.log(p)) / len(targets)
+        log_p = z - anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
+        return -anp.sum(targets * log_p) / len(targets)
+
+
+Gradient = Callable[[], "tuple[Any, Sequence[Any]] | None"]
+"""Takes the gradient: the loss, and its derivatives in the order of the parameters."""
+
+
+# The contenders
+
+
+def by_backend(name: str) -> Callable[[Problem], Gradient]:
+    """One of gradlab's backends, through its public function."""
+
+    def make(problem: Problem) -> Gradient:
+        f = value_and_grad(problem.loss, name)
+
+        def gradient() -> tuple[Any, list[Any]]:
+            value, grads = f(problem.params, problem.x, problem.targets)
+            return value, [*grads.values()]
+
+        return gradient
+
+    return make
+
+
+def into_arrays(problem: Problem) -> Gradient:
+    """Take the tape, which writes into arrays of the caller's."""
+    f = value_and_grad(problem.loss, "tape")
+    out = map_leaves(np.empty_like, problem.params)
+
+    def gradient() -> tuple[Any, list[Any]]:
+        return f(problem.params, problem.x, problem.targets, out=out)[0], [*out.values()]
+
+    return gradient
+
+
+def by_hand(problem: Problem) -> Gradient:
+    """Derive the backward pass on paper, and write it in NumPy with buffers."""
+    x, targets = problem.x, problem.targets
+    W1, b1, W2, b2, W3, b3 = problem.params.values()
+    n, dtype = len(x), x.dtype
+    is_sigmoid = problem.activation == "sigmoid"
+    h1, h2, z = (np.empty((n, len(b)), dtype) for b in (b1, b2, b3))
+    d1, d2, e1, e2 = (np.empty_like(h) for h in (h1, h2, h1, h2))
+    column = np.empty((n, 1), dtype)
+    grads = [np.empty_like(leaf) for leaf in problem.params.values()]
+    scale = dtype.type(1 / n)
+
+    def activate(h: Array) -> None:
+        if is_sigmoid:
+            np.negative(h, h)
+            np.exp(h, h)
+            np.add(h, dtype.type(1), h)
+            np.reciprocal(h, h)
+        else:
+            np.maximum(h, dtype.type(0), out=h)
+
+    def activate_back(d: Array, h: Array, e: Array) -> None:
+        if is_sigmoid:
+            np.subtract(dtype.type(1), h, e)
+            np.multiply(e, h, e)
+            np.multiply(d, e, d)
+        else:
+            np.multiply(d, h > 0, d)
+
+    def gradient() -> tuple[Any, list[Any]]:
+        np.dot(x, W1, h1)
+        np.add(h1, b1, h1)
+        activate(h1)
+        np.dot(h1, W2, h2)
+        np.add(h2, b2, h2)
+        activate(h2)
+        np.dot(h2, W3, z)
+        np.add(z, b3, z)
+        np.maximum.reduce(z, 1, None, column, True)
+        np.subtract(z, column, z)
+        p = np.exp(z)
+        np.add.reduce(p, 1, None, column, True)
+        loss = float(np.log(column).sum() - np.vdot(targets, z)) / n
+        np.divide(p, column, p)
+        np.subtract(p, targets, p)
+        np.multiply(p, scale, p)
+        np.dot(h2.T, p, grads[4])
+        np.add.reduce(p, 0, None, grads[5])
+        np.dot(p, W3.T, d2)
+        activate_back(d2, h2, e2)
+        np.dot(h1.T, d2, grads[2])
+        np.add.reduce(d2, 0, None, grads[3])
+        np.dot(d2, W2.T, d1)
+        activate_back(d1, h1, e1)
+        np.dot(x.T, d1, grads[0])
+        np.add.reduce(d1, 0, None, grads[1])
+        return loss, grads
+
+    return gradient
+
+
+def products(problem: Problem) -> Gradient:
+    """Compute the eight matrix products of the gradient, and nothing else."""
+    W1, b1, W2, b2, W3, b3 = problem.params.values()
+    x = problem.x
+    n, dtype = len(x), x.dtype
+    h1, h2, z = (np.ones((n, len(b)), dtype) for b in (b1, b2, b3))
+    d1, d2 = np.empty_like(h1), np.empty_like(h2)
+    g1, g2, g3 = map(np.empty_like, (W1, W2, W3))
+
+    def gradient() -> None:
+        np.dot(x, W1, h1)
+        np.dot(h1, W2, h2)
+        np.dot(h2, W3, z)
+        np.dot(h2.T, z, g3)
+        np.dot(z, W3.T, d2)
+        np.dot(h1.T, d2, g2)
+        np.dot(d2, W2.T, d1)
+        np.dot(x.T, d1, g1)
+
+    return gradient
+
+
+def by_torch(problem: Problem, compiled: bool = False) -> Gradient:
+    """PyTorch: raw tensors, its fused cross entropy."""
+    import torch
+
+    leaves = [torch.tensor(leaf, requires_grad=True) for leaf in problem.params.values()]
+    x, labels = torch.tensor(problem.x), torch.tensor(problem.targets.argmax(1))
+    activate: Any = torch.sigmoid if problem.activation == "sigmoid" else torch.relu
+
+    def loss(W1: Any, b1: Any, W2: Any, b2: Any, W3: Any, b3: Any) -> Any:
+        h = activate(torch.addmm(b2, activate(torch.addmm(b1, x, W1)), W2))
+        return torch.nn.functional.cross_entropy(torch.addmm(b3, h, W3), labels)
+
+    function = torch.compile(loss) if compiled else loss
+
+    def gradient() -> tuple[Any, list[Any]]:
+        value = function(*leaves)
+        return value.item(), list(torch.autograd.grad(value, leaves))
+
+    return gradient
+
+
+def by_jax(problem: Problem) -> Gradient:
+    """JAX: ``jit(value_and_grad)`` with its own log-softmax."""
+    import jax
+
+    if problem.x.dtype == np.float64:
+        jax.config.update("jax_enable_x64", True)
+    activate = jax.nn.sigmoid if problem.activation == "sigmoid" else jax.nn.relu
+
+    def loss(leaves: Any, x: Any, labels: Any) -> Any:
+        W1, b1, W2, b2, W3, b3 = leaves
+        log_p = jax.nn.log_softmax(activate(activate(x @ W1 + b1) @ W2 + b2) @ W3 + b3)
+        return -jax.numpy.take_along_axis(log_p, labels[:, None], axis=1).mean()
+
+    compiled = jax.jit(jax.value_and_grad(loss))
+    given = jax.tree.map(
+        jax.numpy.asarray, ([*problem.params.values()], problem.x, problem.targets.argmax(1))
+    )
+
+    def gradient() -> tuple[Any, list[Any]]:
+        value, grads = jax.block_until_ready(compiled(*given))
+        return value, grads
+
+    return gradient
+
+
+CONTENDERS: dict[str, Callable[[Problem], Gradient]] = {
+    "tape": by_backend("tape"),
+    "tape, out=": into_arrays,
+    "autograd": by_backend("autograd"),
+    "by hand": by_hand,
+    "products": products,
+    "PyTorch": by_torch,
+    "torch.compile": lambda problem: by_torch(problem, compiled=True),
+    "JAX": by_jax,
+}
+MODULES = {"PyTorch": "torch", "torch.compile": "torch", "JAX": "jax"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contender's gradient of one problem costs; in the JSON file, one record.
+
+    Attributes
+    ----------
+    problem, contender : str
+        Whose gradient, and who took it.
+    seconds : float
+        The median over the rounds.
+    ratio : Ratio
+        The tape's time as a share of it.
+    difference : float
+        The worst from eager autograd's gradient, relative to the largest entry of its leaf.
+    """
+
+    problem: str
+    contender: str
+    seconds: float
+    ratio: Ratio
+    difference: float
+
+
+def measure(
+    problem: Problem, names: Sequence[str], rounds: int, clock: Callable[[], float]
+) -> list[Result]:
+    """Let the contenders take a problem's gradient in turns."""
+    reference = flatten(value_and_grad(problem.loss)(problem.params, problem.x, problem.targets)[1])
+    runs: dict[str, Gradient] = {}
+    differences: dict[str, float] = {}
+    for name in names:
+        runs[name] = CONTENDERS[name](problem)
+        outcomes = [runs[name]() for _ in range(4)]  # the tape records, is compared, and replays
+        difference = 0.0
+        if outcomes[-1] is not None:
+            difference = common.worst_difference(common.flat(outcomes[-1][1]), reference[0])
+        if not difference < 1e-3:
+            raise GradlabError(f"{name} on {problem.name}: off by {difference:.0e}, not timed")
+        differences[name] = difference
+    seconds = common.interleave(runs, rounds=rounds, turn=0.02, clock=clock)
+    return [
+        Result(
+            problem.name,
+            name,
+            float(np.median(seconds[name])),
+            Ratio.of(seconds[REFERENCE], seconds[name]),
+            differences[name],
+        )
+        for name in names
+    ]
+
+
+# From results to a table, a headline, a figure
+
+
+def table(results: Sequence[Result], names: Sequence[str], caption: str) -> Table:
+    """Lay the results out: a row a problem, a column a contender."""
+    shown = Table(
+        title="The tape's time as a share of each contender's: below 1, it is faster",
+        title_justify="left",
+        caption=Text(caption),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("network, dtype, loss, batch", no_wrap=True)
+    shown.add_column("tape", justify="right")
+    for name in names[1:]:
+        shown.add_column(name, justify="right")
+    for problem in dict.fromkeys(result.problem for result in results):
+        of = {result.contender: result for result in results if result.problem == problem}
+        ratios = [f"{of[name].ratio.median:.2f}" for name in names[1:]]
+        shown.add_row(problem, common.duration(of[REFERENCE].seconds), *ratios)
+    return shown
+
+
+def headline(results: Sequence[Result]) -> str:
+    """Say in one line what came out."""
+    eager = [result.ratio.median for result in results if result.contender == "autograd"]
+    hand = [result.ratio.median for result in results if result.contender == "by hand"]
+    return (
+        f"The tape takes {min(eager):.2f} to {max(eager):.2f} of eager autograd's time, and "
+        f"{min(hand):.2f} to {max(hand):.2f} of NumPy's by hand."
+    )
+
+
+def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
+    """Draw the seconds of each contender over the batch, a panel a network, dtype and loss."""
+    kinds = list(dict.fromkeys(result.problem.rsplit(" ", 1)[0] for result in results))
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(4 * len(kinds), 4))
+        panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for axes, kind in zip(panels, kinds, strict=True):
+            for name in names:
+                line = [
+                    (int(result.problem.rsplit(" ", 1)[1]), result.seconds)
+                    for result in results
+                    if result.contender == name and result.problem.rsplit(" ", 1)[0] == kind
+                ]
+                width = 2.5 if name == REFERENCE else 1.2
+                axes.plot(*zip(*line, strict=True), "o-", ms=3, lw=width, label=name)
+            axes.set(title=kind, xlabel="batch", xscale="log", yscale="log")
+        panels[0].set_ylabel("seconds a gradient")
+        panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return drawn
+
+
+def main(
+    activation: Annotated[
+        list[str] | None, typer.Option("--network", help="sigmoid or relu [default: both].")
+    ] = None,
+    form: Annotated[
+        list[str] | None, typer.Option("--loss", help="plain or lse [default: both].")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Samples [default: 1, 10, 100, 1000].")
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32 or float64 [default: both].")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A contender to leave out, such as torch.compile.")
+    ] = None,
+    threads: common.Threads = 1,
+    quick: common.Quick = False,
+    json_file: common.Json = None,
+    plot_file: common.Plot = None,
+) -> None:
+    """Time one gradient by the tape, eager autograd, NumPy by hand, PyTorch and JAX."""
+    for option, given, known in (
+        ("--network", activation, NETWORKS),
+        ("--loss", form, ("plain", "lse")),
+        ("--without", without, CONTENDERS),
+    ):
+        if wrong := [value for value in given or () if value not in known]:
+            raise OptionError(f"{option} {wrong[0]}: choose from {', '.join(known)}")
+    common.check_outputs(json_file, plot_file)
+    common.limit_threads(threads)
+    left_out = {*(without or ()), *(["torch.compile"] if quick else [])}
+    names = [
+        name
+        for name in CONTENDERS
+        if name == REFERENCE
+        or (name not in left_out and common.is_installed(MODULES.get(name, "numpy")))
+    ]
+    rounds = 3 if quick else 9
+    clock = time.process_time if threads == 1 else time.perf_counter
+    results: list[Result] = []
+    for kind in dict.fromkeys(map(common.parse_dtype, dtype or ("float32", "float64"))):
+        for net in activation or NETWORKS:
+            for written in form or (("lse",) if quick else ("plain", "lse")):
+                for n in batch or ((1, 100) if quick else BATCHES):
+                    problem = Problem.draw(net, written, n, kind)
+                    common.say(f"timing {problem.name} ...")
+                    results += measure(problem, names, rounds, clock)
+    described = common.describe()
+    clocked = "CPU time" if threads == 1 else "wall time"
+    caption = f"{clocked}, {rounds} rounds; {common.environment_line(described)}"
+    common.out.print(table(results, names, caption), soft_wrap=True)
+    told = headline(results)
+    numbers = {
+        "benchmark": "tape_speed",
+        "environment": described,
+        "options": {"rounds": rounds, "threads": threads, "quick": quick},
+        "reference": REFERENCE,
+        "results": [asdict(result) for result in results],
+        "headline": told,
+    }
+    common.write_outputs(numbers, lambda: figure(results, names), json_file, plot_file)
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)

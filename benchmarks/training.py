@@ -1,0 +1,342 @@
+"""What an epoch of training costs: `gradlab.fit`, and the loops that others would write.
+
+All train the same network from the same start for one epoch, on the same images in the same order,
+and have to reach the same mean loss; scikit-learn draws an order of its own. `raw tensors` is
+PyTorch without modules, data loader or optimiser; `lax.scan` is JAX with the whole epoch in one
+compiled function, its compilation left out, as is the tape's where it does not say `first time`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import common
+import numpy as np
+import typer
+from common import Ratio
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from gradlab import fit, network
+from gradlab.errors import GradlabError
+from gradlab.gradients import value_and_grad
+from gradlab.params import Array
+from gradlab.plotting import COLOURS, STYLE
+
+WIDTHS = (784, 50, 100, 10)
+BATCH = 100
+RATE = 0.1
+REFERENCE = "fit, tape"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        The start.
+    x, labels : ndarray, shapes (n, 784) and (n,)
+        Images of noise around a pattern a class.
+    order : ndarray of int, shape (n,)
+        The order in which `fit` takes them with seed 0.
+    """
+
+    params: dict[str, Array]
+    x: Array
+    labels: Array
+    order: Array
+
+    @classmethod
+    def draw(cls, n: int, dtype: np.dtype[Any]) -> Task:
+        """Draw everything."""
+        rng = np.random.default_rng(0)
+        labels = rng.integers(10, size=n)
+        x = 0.5 * rng.random((10, WIDTHS[0]))[labels] + 0.5 * rng.random((n, WIDTHS[0]))
+        return cls(
+            network.init(WIDTHS, rng, dtype=dtype),
+            x.astype(dtype),
+            labels,
+            np.random.default_rng(0).permutation(n),
+        )
+
+
+Epoch = Callable[[], float]
+"""Trains one epoch from the start, and returns the mean loss of its batches."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A backend whose function is there already, with what it has recorded."""
+
+    function: Any
+    name: str = "recorded"
+
+    def value_and_grad(self, loss: Any) -> Any:
+        """Return it."""
+        return self.function
+
+
+def by_fit(backend: str, recorded: bool = False) -> Callable[[Task], Epoch]:
+    """Train with `gradlab.fit`, whose backend may have recorded the loss before."""
+
+    def make(task: Task) -> Epoch:
+        function = value_and_grad(network.loss, backend)
+        chosen = Recorded(function) if recorded else backend
+
+        def epoch() -> float:
+            result = fit(
+                network.loss,
+                task.params,
+                (task.x, task.labels),
+                backend=chosen,
+                learning_rate=RATE,
+                batch_size=BATCH,
+                epochs=1,
+                progress=False,
+            )
+            return result.history.epochs[0].loss
+
+        return epoch
+
+    return make
+
+
+def by_loop(task: Task) -> Epoch:
+    """Loop around the tape's gradient, which is kept from epoch to epoch."""
+    f = value_and_grad(network.loss, "tape")
+
+    def epoch() -> float:
+        params, total = dict(task.params), 0.0
+        for start in range(0, len(task.x), BATCH):
+            rows = task.order[start : start + BATCH]
+            value, grads = f(params, task.x[rows], task.labels[rows])
+            params = {name: p - RATE * grads[name] for name, p in params.items()}
+            total += value * len(rows)
+        return total / len(task.x)
+
+    return epoch
+
+
+def by_torch(task: Task) -> Epoch:
+    """PyTorch: raw tensors, the update in place."""
+    import torch
+
+    x, labels = torch.tensor(task.x), torch.tensor(task.labels)
+    order = torch.tensor(task.order)
+
+    def epoch() -> float:
+        leaves = [torch.tensor(leaf, requires_grad=True) for leaf in task.params.values()]
+        W1, b1, W2, b2, W3, b3 = leaves
+        total = 0.0
+        for start in range(0, len(x), BATCH):
+            rows = order[start : start + BATCH]
+            h = torch.sigmoid(torch.addmm(b1, x[rows], W1))
+            h = torch.sigmoid(torch.addmm(b2, h, W2))
+            loss = torch.nn.functional.cross_entropy(torch.addmm(b3, h, W3), labels[rows])
+            grads = torch.autograd.grad(loss, leaves)
+            with torch.no_grad():
+                torch._foreach_add_(leaves, grads, alpha=-RATE)
+            total += loss.item() * len(rows)
+        return total / len(x)
+
+    return epoch
+
+
+def by_scan(task: Task) -> Epoch:
+    """JAX: ``lax.scan`` over the batches, compiled as a whole."""
+    import jax
+
+    if task.x.dtype == np.float64:
+        jax.config.update("jax_enable_x64", True)
+    steps = len(task.x) // BATCH
+
+    def loss(leaves: Any, x: Any, labels: Any) -> Any:
+        W1, b1, W2, b2, W3, b3 = leaves
+        h = jax.nn.sigmoid(x @ W1 + b1)
+        log_p = jax.nn.log_softmax(jax.nn.sigmoid(h @ W2 + b2) @ W3 + b3)
+        return -jax.numpy.take_along_axis(log_p, labels[:, None], axis=1).mean()
+
+    def step(leaves: Any, rows: Any) -> Any:
+        value, grads = jax.value_and_grad(loss)(leaves, x[rows], labels[rows])
+        return [leaf - RATE * grad for leaf, grad in zip(leaves, grads, strict=True)], value
+
+    x, labels = jax.numpy.asarray(task.x), jax.numpy.asarray(task.labels)
+    order = jax.numpy.asarray(task.order.reshape(steps, BATCH))
+    start = [jax.numpy.asarray(leaf) for leaf in task.params.values()]
+    run = jax.jit(lambda leaves, order: jax.lax.scan(step, leaves, order))
+
+    def epoch() -> float:
+        _, values = jax.block_until_ready(run(start, order))
+        return float(values.mean())
+
+    return epoch
+
+
+def by_sklearn(task: Task) -> Epoch:
+    """scikit-learn: MLPClassifier, one iteration."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    def epoch() -> float:
+        model = MLPClassifier(
+            WIDTHS[1:-1], activation="logistic", solver="sgd", alpha=0.0, batch_size=BATCH,
+            learning_rate_init=RATE, momentum=0.0, max_iter=1, random_state=0,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return float(model.fit(task.x, task.labels).loss_)
+
+    return epoch
+
+
+CONTENDERS: dict[str, tuple[str, Callable[[Task], Epoch]]] = {
+    REFERENCE: ("numpy", by_fit("tape", recorded=True)),
+    "fit, tape, first time": ("numpy", by_fit("tape")),
+    "fit, autograd": ("numpy", by_fit("autograd")),
+    "own loop, tape": ("numpy", by_loop),
+    "PyTorch, raw tensors": ("torch", by_torch),
+    "JAX, lax.scan": ("jax", by_scan),
+    "scikit-learn": ("sklearn", by_sklearn),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contender's epoch costs; in the JSON file, one record.
+
+    Attributes
+    ----------
+    contender : str
+        Who trained.
+    seconds : float
+        The median over the rounds.
+    ratio : Ratio
+        The time of `fit` with the tape as a share of it.
+    loss : float
+        The mean loss of the epoch's batches.
+    """
+
+    contender: str
+    seconds: float
+    ratio: Ratio
+    loss: float
+
+
+def measure(task: Task, rounds: int, clock: Callable[[], float]) -> list[Result]:
+    """Let the contenders that are installed train in turns."""
+    runs = {
+        name: make(task)
+        for name, (module, make) in CONTENDERS.items()
+        if common.is_installed(module)
+    }
+    losses = {name: run() for name, run in runs.items()}
+    for name, loss in losses.items():
+        if name != "scikit-learn" and not abs(loss - losses[REFERENCE]) < 1e-3:
+            raise GradlabError(f"{name} reached the loss {loss}, not {losses[REFERENCE]}")
+    seconds = common.interleave(runs, rounds=rounds, clock=clock)
+    return [
+        Result(
+            name,
+            float(np.median(seconds[name])),
+            Ratio.of(seconds[REFERENCE], seconds[name]),
+            losses[name],
+        )
+        for name in runs
+    ]
+
+
+def table(results: Sequence[Result], caption: str) -> Table:
+    """Lay the results out, a row a contender."""
+    shown = Table(
+        title="One epoch of training",
+        title_justify="left",
+        caption=Text(caption),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("", no_wrap=True)
+    for name in ("seconds", f"{REFERENCE} / it", "middle half", "loss"):
+        shown.add_column(name, justify="right")
+    for result in results:
+        ratio = result.ratio
+        own = result.contender == REFERENCE
+        shown.add_row(
+            result.contender,
+            common.duration(result.seconds),
+            "1" if own else f"{ratio.median:.2f}",
+            "" if own else f"{ratio.low:.2f}–{ratio.high:.2f}",
+            f"{result.loss:.4f}",
+        )
+    return shown
+
+
+def headline(results: Sequence[Result]) -> str:
+    """Say in one line what came out."""
+    shares = [
+        f"{result.ratio.median:.2f} of {result.contender}"
+        for result in results
+        if result.contender != REFERENCE
+    ]
+    return f"An epoch of fit by the tape takes {', '.join(shares)}."
+
+
+def figure(results: Sequence[Result]) -> Figure:
+    """Draw a bar a contender."""
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(7, 1.5 + 0.5 * len(results)))
+        axes = drawn.subplots()
+        names = [result.contender for result in results]
+        axes.barh(names, [result.seconds for result in results], color=COLOURS[0])
+        axes.set(title="One epoch of training", xlabel="seconds")
+        axes.invert_yaxis()
+    return drawn
+
+
+def main(
+    samples: Annotated[int, typer.Option(min=BATCH, help="Images an epoch.")] = 10_000,
+    dtype: common.Dtype = "float32",
+    threads: common.Threads = 1,
+    quick: common.Quick = False,
+    json_file: common.Json = None,
+    plot_file: common.Plot = None,
+) -> None:
+    """Time one epoch of training by gradlab, PyTorch, JAX and scikit-learn."""
+    kind = common.parse_dtype(dtype)
+    common.check_outputs(json_file, plot_file)
+    common.limit_threads(threads)
+    samples = (min(samples, 2_000) if quick else samples) // BATCH * BATCH
+    rounds = 3 if quick else 9
+    clock = time.process_time if threads == 1 else time.perf_counter
+    results = measure(Task.draw(samples, kind), rounds, clock)
+    described = common.describe()
+    clocked = "CPU time" if threads == 1 else "wall time"
+    caption = (
+        f"{samples:,} images, batch {BATCH}, {dtype}, {clocked}, {rounds} rounds;\n"
+        f"{common.environment_line(described)}"
+    )
+    common.out.print(table(results, caption))
+    told = headline(results)
+    numbers = {
+        "benchmark": "training",
+        "environment": described,
+        "options": {"samples": samples, "dtype": dtype, "threads": threads, "rounds": rounds},
+        "reference": REFERENCE,
+        "results": [asdict(result) for result in results],
+        "headline": told,
+    }
+    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,104 @@
+"""The tape: autograd's reverse mode, recorded once and replayed at the speed of NumPy by hand.
+
+autograd spends most of a small network's gradient in Python, on the bookkeeping of operations
+that are the same at every call. The tape lets it do that once, writes down which array operations
+came of it, and repeats those alone (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008,
+chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to the replay:
+
+==============  ===================================================================================
+`recorder`      runs value and gradient of a loss through autograd's tracer: a flat `Program`
+`program`       the intermediate representation: nodes of primitive, operands, shape and dtype
+`passes`        make a program shorter: one function each, program -> program
+`operations`    what is known about primitives, and a few of our own
+`codegen`       straight-line Python over buffers that are allocated once
+`surroundings`  the variables that a loss closes over
+`runtime`       which recording fits which call; when eager autograd has to decide
+==============  ===================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from gradlab.errors import OptionError
+from gradlab.gradients.protocol import Loss
+from gradlab.gradients.tape.program import Node, Program
+from gradlab.gradients.tape.recorder import record
+from gradlab.gradients.tape.runtime import CacheInfo, TapedGradient
+
+__all__ = ["CacheInfo", "Node", "Program", "Tape", "TapedGradient", "record"]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """autograd's reverse mode, compiled: the same gradient, without autograd's time in Python.
+
+    Parameters
+    ----------
+    on_untraceable : {"fallback", "error"}
+        What to do about a loss that cannot be recorded, because what it does depends on values:
+        leave it to eager autograd, with a warning, or raise `UntraceableError`.
+    verify : int or None
+        Compare each so manieth replay with eager autograd; None for no more than the first ones.
+    exact : bool
+        Whether to forgo what rounds differently. By default a result may differ from eager
+        autograd's by a few units in the last place of its leaf's largest entry; in float32 it is
+        computed in float32, where autograd's own derivatives are promoted to float64.
+    cache : int
+        How many recordings a function keeps, for different shapes and options.
+
+    Notes
+    -----
+    What the loss closes over is part of the recording. It is recorded anew where a variable that
+    the loss itself names is bound to something else, and an array in it that is written into is
+    read anew. What is not seen is noticed only when a replay is compared with eager autograd, at
+    the first replay, at the first with other parameters, at the first with other data, and then
+    every `verify` calls: random numbers drawn inside the loss, changes inside of containers and
+    objects that it closes over, what is computed from captured arrays before a parameter or an
+    argument comes in, and values taken out of a box with ``autograd.tracer.getval``. Pass such
+    things as arguments. A primitive of your own (``autograd.extend.primitive``) has to be pure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = Tape().value_and_grad(lambda w, x: (w * np.exp(w * x)).sum())
+    >>> f(np.array([1.0, 0.0]), np.array([0.0, 5.0]))  # records
+    (1.0, array([1., 1.]))
+    >>> f(np.array([0.0, 2.0]), np.array([1.0, 0.0]))  # replays
+    (2.0, array([1., 1.]))
+    >>> print(f.program)
+    def program(params, x):  # (2,) float64; (2,) float64
+        v0 = multiply(params, x)  # (2,) float64
+        v1 = exp(v0)  # (2,) float64
+        v2 = multiply(params, v1)  # (2,) float64
+        v3 = sum(v2)  # () float64
+        v4 = multiply(v1, params)  # (2,) float64
+        v5 = multiply(x, v4)  # (2,) float64
+        v6 = add(v1, v5)  # (2,) float64
+        return v3, v6
+    """
+
+    on_untraceable: Literal["fallback", "error"] = "fallback"
+    verify: int | None = 1000
+    exact: bool = False
+    cache: int = 32
+    name: ClassVar[str] = "tape"
+
+    def __post_init__(self) -> None:
+        if self.on_untraceable not in ("fallback", "error"):
+            raise OptionError(f"on_untraceable={self.on_untraceable!r}: choose fallback or error")
+        for option, value in (("verify", self.verify), ("cache", self.cache)):
+            is_count = isinstance(value, int) and value >= 1
+            if not (is_count or (option, value) == ("verify", None)):
+                raise OptionError(f"{option}={value!r}: give an integer from 1")
+
+    def value_and_grad(self, loss: Loss) -> TapedGradient:
+        """Return ``f(params, *args, out=None) -> (value, grads)``; see `Backend`."""
+        return TapedGradient(
+            loss,
+            on_untraceable=self.on_untraceable,
+            verify=self.verify,
+            exact=self.exact,
+            cache=self.cache,
+        )

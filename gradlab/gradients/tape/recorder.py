@@ -1,0 +1,458 @@
+"""Record what a loss does to arrays as a program, through autograd's own tracer.
+
+autograd runs a function on boxes; whatever is done to a box calls the constructor of a node. The
+recorder is such a node type: its nodes write down the operation instead of a derivative::
+
+    record(loss, params, args)            the loss alone:  parameters -> recorded boxes -> loss
+    record_gradient(loss, params, args)   reverse mode:    boxes of autograd around recorded ones
+
+In the second, autograd differentiates what it always does, only that the values inside its boxes
+are recorded boxes. Its vector-Jacobian products are written in the same primitives, so that the
+forward and the backward pass come out as one flat program, and autograd stays the only source of
+derivative rules. The values computed on the way are those of eager autograd, bit for bit.
+
+What cannot be recorded is noticed. A recorded box has no truth value, is no index, no number and
+no NumPy array; only a branch on the data alone, such as a check of labels, becomes a `Guard`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import operator
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+import array_api_compat
+import autograd
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import VJPNode, VSpace, sparse_add
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_vjps import untake
+from autograd.numpy.numpy_vspaces import ArrayVSpace
+from autograd.tracer import Box, isbox, register_notrace, trace_primitives_map
+from autograd.tracer import Node as TracerNode
+
+from gradlab.errors import UntraceableError
+from gradlab.gradients.autograd import pull_back
+from gradlab.gradients.protocol import Loss
+from gradlab.gradients.tape.operations import accumulate, scatter
+from gradlab.gradients.tape.program import Guard, Node, Program
+from gradlab.params import Array, Structure, as_array, flatten, floating
+
+# autograd numbers its traces from 0, with a counter that all threads share. The numbers here lie
+# below, so that no other thread can come between a recorded box and the box around it.
+RECORDED, REVERSE = -0.75, -0.5
+
+HIGHER = (
+    "the tape holds first derivatives alone, and its gradient is being differentiated: "
+    'use backend="autograd" for the inner gradient'
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A program, and what it came to at the point at which it was recorded.
+
+    Attributes
+    ----------
+    program : Program
+        Its outputs are the loss and the gradient's leaves.
+    value : Any
+        The loss.
+    gradients : list of array
+        The derivative with respect to each leaf.
+    leaves : list of ndarray
+        The parameters.
+    structure : Structure
+        What puts the leaves back.
+    """
+
+    program: Program
+    value: Any
+    gradients: list[Any]
+    leaves: list[Array]
+    structure: Structure
+
+
+def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
+    """Record a loss, without derivatives.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *args) -> scalar``, pure, of what autograd can differentiate.
+    params : Any
+        Where to evaluate it: arrays in dicts, lists and tuples.
+    args : sequence
+        Its other arguments. Arrays among them, at any depth of dicts, lists and tuples, become
+        inputs of the program; everything else becomes part of it.
+
+    Returns
+    -------
+    Program
+        Its inputs are the leaves of `params` and the arrays of `args`, in their order; its output
+        is the loss.
+
+    Raises
+    ------
+    UntraceableError
+        If what the loss does depends on a value: a branch, a number taken out of an array.
+
+    Examples
+    --------
+    >>> print(record(lambda w, x: np.sum(np.exp(w * x)), np.ones(3), [np.arange(3)]))
+    def program(params, x):  # (3,) float64; (3,) int64
+        v0 = multiply(params, x)  # (3,) float64
+        v1 = exp(v0)  # (3,) float64
+        v2 = sum(v1)  # () float64
+        return v2
+    """
+    with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
+        end = loss(structure.unflatten(leaves), *boxed_args)
+        return recorder.program([end])
+
+
+def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Recording:
+    """Record a loss and its gradient; see `record`.
+
+    Examples
+    --------
+    >>> recording = record_gradient(lambda w, x: (w * x).sum(), np.ones(3), [np.arange(3)])
+    >>> recording.program.run([np.ones(3), np.array([5, 6, 7])])
+    [np.float64(18.0), array([5., 6., 7.])]
+    """
+    with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
+        roots = [ArrayBox(leaf, REVERSE, VJPNode.new_root()) for leaf in leaves]
+        end = loss(structure.unflatten(roots), *boxed_args)
+        if isbox(end) and end._trace == REVERSE:
+            value = end._value
+            gradients = pull_back(end, roots, recorder.one(_plain(value)))
+        else:
+            value, gradients = end, [0.0 * leaf._value for leaf in leaves]
+        program = recorder.program([value, *gradients])
+        return Recording(
+            program,
+            _plain(value),
+            [_plain(gradient) for gradient in gradients],
+            [_plain(leaf) for leaf in leaves],
+            structure,
+        )
+
+
+@contextmanager
+def _recording(
+    loss: Loss, params: Any, args: Sequence[Any]
+) -> Iterator[tuple[Recorder, list[Box], Structure, list[Any]]]:
+    """Put boxes that are recorded into the place of all arrays."""
+    given, structure = flatten(params, _as_leaf)
+    recorder = Recorder()
+    leaves = [
+        recorder.input(leaf, path, is_param=True)
+        for path, leaf in zip(structure.paths, given, strict=True)
+    ]
+    names = _argument_names(loss, len(args))
+    boxed = [
+        replace_arrays(arg, name, recorder.input) for name, arg in zip(names, args, strict=True)
+    ]
+    with _boxes_of_recorded_values():
+        yield recorder, leaves, structure, boxed
+
+
+class Recorder:
+    """What has been done to the boxes so far."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Node] = []
+        self.nodes: list[Node] = []
+        self.guards: list[Guard] = []
+        self._of_params: set[Node] = set()
+
+    def input(self, value: Any, name: str, *, is_param: bool = False) -> TracedBox:
+        """Return a box around an array that the program is given."""
+        node = Node(None, (), {}, np.shape(value), np.asarray(value).dtype, name)
+        self.inputs.append(node)
+        if is_param:
+            self._of_params.add(node)
+        return TracedBox(value, RECORDED, Record.new_root(self, node))
+
+    def one(self, like: Any) -> TracedBox:
+        """Return a box around 1, with which the backward pass begins.
+
+        Were it a plain number, what it meets first would be computed here and now, and be a
+        constant of the program: a captured array, say, which may be written into later.
+        """
+        value = np.ones(np.shape(like), np.result_type(like))
+        node = Node(np.full, (value.shape, value.flat[0]), {}, value.shape, value.dtype)
+        self.nodes.append(node)
+        return TracedBox(value, RECORDED, Record.new_root(self, node))
+
+    def add(
+        self, value: Any, primitive: Any, operands: list[Any], keywords: Mapping[str, Any]
+    ) -> Node:
+        """Write down that `primitive` made `value`."""
+        if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
+            raise UntraceableError(
+                f"a traced value is inside an argument of {primitive.__name__} (a tuple, a list "
+                "or a keyword), where it cannot be followed"
+            )
+        primitive, operands = _as_pure(primitive, operands)
+        _require_fixed_shape(primitive, operands)
+        is_array = isinstance(value, (np.ndarray, np.generic, float, int, complex))
+        node = Node(
+            primitive,
+            tuple(operands),
+            dict(keywords),
+            np.shape(value) if is_array else None,
+            np.asarray(value).dtype if is_array else None,
+        )
+        self.nodes.append(node)
+        if any(source in self._of_params for source in node.sources):
+            self._of_params.add(node)
+        return node
+
+    def branch(self, node: Node, taken: bool) -> bool:
+        """Note a branch on the data; refuse one that the parameters decide."""
+        if node in self._of_params:
+            raise UntraceableError("it branches on a value that depends on the parameters")
+        self.guards.append(Guard(node, taken, place_of(sys._getframe())))
+        return taken
+
+    def program(self, ends: Sequence[Any]) -> Program:
+        """Return what has been recorded, with these boxes (or constants) for its outputs."""
+        return Program(
+            tuple(self.inputs),
+            tuple(self.nodes),
+            tuple(self._node(end) for end in ends),
+            tuple(dict.fromkeys(self.guards)),
+        )
+
+    def _node(self, end: Any) -> Any:
+        if not isbox(end):
+            return end
+        if end._trace != RECORDED or end._node.recorder is not self:
+            raise HigherDerivativeError(HIGHER)
+        return end._node.node
+
+
+class HigherDerivativeError(UntraceableError):
+    """The tape's gradient is being differentiated."""
+
+
+class Record(TracerNode):  # type: ignore[misc]
+    """autograd's handle on a recorded value."""
+
+    __slots__ = ("node", "recorder")
+
+    recorder: Recorder
+    node: Node
+
+    def __init__(
+        self,
+        value: Any,
+        fun: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parent_argnums: tuple[int, ...],
+        parents: tuple[Record, ...],
+    ) -> None:
+        self.recorder = parents[0].recorder
+        if any(parent.recorder is not self.recorder for parent in parents):
+            raise HigherDerivativeError(HIGHER)
+        operands = list(args)
+        for position, parent in zip(parent_argnums, parents, strict=True):
+            operands[position] = parent.node
+        self.node = self.recorder.add(value, fun.fun, operands, kwargs)
+
+    def initialize_root(self, recorder: Recorder, node: Node) -> None:
+        """Stand for an input, as ``Record.new_root(recorder, node)``."""
+        self.recorder = recorder
+        self.node = node
+
+
+for _static in (anp.size, anp.isscalar, anp.zeros_like, anp.ones_like, anp.empty_like):
+    register_notrace(Record, _static)  # they look at shapes and dtypes alone
+
+
+class TracedBox(ArrayBox):  # type: ignore[misc]
+    """A recorded array. Its numbers must not leave the program, so that it does not show them."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        record: Record = self._node
+        return record.recorder.branch(record.node, bool(self._value))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Array:
+        raise UntraceableError("it makes a plain NumPy array of a traced value")
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Record a plain NumPy function of the data as autograd's of the same name."""
+        is_numpys = getattr(np, func.__name__, None) is func  # else, one of np.linalg or np.fft
+        own = getattr(anp, func.__name__) if is_numpys else trace_primitives_map.get(func)
+        return NotImplemented if own is None else own(*args, **kwargs)
+
+    def _refuse(self, *args: Any) -> Any:
+        raise UntraceableError("it makes a Python number (or list) of a traced value")
+
+    __float__ = __int__ = __complex__ = __index__ = item = tolist = _refuse
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise UntraceableError("it writes into a traced array")
+
+    def copy(self) -> Any:
+        """Return itself: nobody can write into a recorded array."""
+        return self
+
+
+Box.types.add(TracedBox)
+Box.type_mappings[TracedBox] = ArrayBox  # what autograd puts around it
+
+_SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
+RECORDING = threading.RLock()
+"""Held while something is recorded."""
+
+
+@contextmanager
+def _boxes_of_recorded_values() -> Iterator[None]:
+    """Have autograd box recorded values as `TracedBox`, all others as ever, in all threads.
+
+    It has one table from types to boxes, which here gets functions that look at the node first.
+    """
+    table = Box.type_mappings
+
+    def chooser(usual: Any) -> Callable[..., Box]:
+        def box(value: Any, trace: float, node: Any) -> Box:
+            if type(node) is Record:
+                return TracedBox(value, trace, node)
+            if usual is None:
+                raise KeyError(type(value))  # autograd's way to say that it is not differentiable
+            return usual(value, trace, node)
+
+        return box
+
+    kinds = {np.ndarray, *_SCALARS}
+    with RECORDING:
+        before = {kind: table.get(kind) for kind in kinds}
+        table.update({kind: chooser(usual) for kind, usual in before.items()})
+        try:
+            yield
+        finally:
+            for kind, usual in before.items():
+                if usual is None:
+                    del table[kind]
+                else:
+                    table[kind] = usual
+
+
+_GETITEM = ArrayBox.__getitem__.fun
+_ADD, _MUT_ADD, _SPARSE_ADD = VSpace.add.fun, VSpace.mut_add.fun, sparse_add.fun
+
+
+def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
+    """Refuse what has as many entries as there are values of some kind."""
+    if primitive is operator.getitem:
+        index = operands[1]
+        if isinstance(index, Node) and index.dtype == bool:
+            raise UntraceableError("it selects by a boolean mask that it computes: use where")
+    if primitive in _COUNTING or (primitive is np.where and len(operands) == 1):
+        raise UntraceableError(f"the shape of what {primitive.__name__} returns depends on values")
+
+
+_COUNTING = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress}
+
+
+def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
+    """Replace what works in place, or is a method of autograd's, by a plain function."""
+    if primitive is _GETITEM:
+        return operator.getitem, operands
+    if isinstance(operands[0], ArrayVSpace):
+        space, *rest = operands
+        if primitive is _ADD:
+            return np.add, rest
+        if primitive is _MUT_ADD:
+            total, term = rest
+            return accumulate, [space.zeros() if total is None else total, term]
+        if primitive is _SPARSE_ADD and rest[1].primitive is untake.fun:
+            total, sparse = rest
+            term, index, _ = sparse.operands
+            return scatter, [term, index, total, space.shape, space.dtype]
+    return primitive, operands
+
+
+def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) -> Any:
+    """Replace each array inside an argument, at any depth of dicts, lists and tuples."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return replace(value, path) if value.dtype.kind in "biufc" else value
+    if isinstance(value, dict):
+        return {key: replace_arrays(v, f"{path}_{key}", replace) for key, v in value.items()}
+    if isinstance(value, list):
+        return [replace_arrays(v, f"{path}_{i}", replace) for i, v in enumerate(value)]
+    if isinstance(value, tuple):
+        children = [replace_arrays(v, f"{path}_{i}", replace) for i, v in enumerate(value)]
+        return type(value)(*children) if hasattr(value, "_fields") else tuple(children)
+    return value
+
+
+def _as_leaf(value: Any, path: str) -> Array:
+    if isbox(value):
+        raise HigherDerivativeError(HIGHER)
+    return floating(as_array(value, path))
+
+
+def _plain(value: Any) -> Any:
+    return value._value if isbox(value) else value
+
+
+def _has_box(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_has_box, value))
+    if isinstance(value, slice):
+        return any(map(_has_box, (value.start, value.stop, value.step)))
+    if isinstance(value, dict):
+        return any(map(_has_box, value.values()))
+    return bool(isbox(value))
+
+
+def _argument_names(loss: Loss, count: int) -> list[str]:
+    """Return the names that the loss gives its arguments after the first."""
+    try:
+        parameters = [*inspect.signature(loss).parameters.values()][1:]
+    except (TypeError, ValueError):
+        parameters = []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [parameter.name for parameter in parameters if parameter.kind in positional]
+    return (names + [f"arg{i}" for i in range(len(names), count)])[:count]
+
+
+# Where in the loss something happened
+
+_FILES = (np.__file__, autograd.__file__, array_api_compat.__file__, os.path.dirname(__file__))
+_PACKAGES = tuple(os.path.dirname(file) + os.sep for file in _FILES)
+
+
+def place_of(origin: FrameType | TracebackType | None) -> str:
+    """Return the innermost line that is neither NumPy's, autograd's nor the backends' own."""
+    frames: list[tuple[str, int]] = []
+    if isinstance(origin, TracebackType):
+        step: TracebackType | None = origin
+        while step is not None:
+            frames.insert(0, (step.tb_frame.f_code.co_filename, step.tb_lineno))
+            step = step.tb_next
+    else:
+        frame = origin
+        while frame is not None:
+            frames.append((frame.f_code.co_filename, frame.f_lineno))
+            frame = frame.f_back
+    for file, line in frames:
+        if not file.startswith((*_PACKAGES, "<__array_function__", "<frozen")):
+            source = linecache.getline(file, line).strip()
+            return f"{file}, line {line}" + (f": {source}" if source else "")
+    return "the loss"

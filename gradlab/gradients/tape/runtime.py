@@ -1,0 +1,576 @@
+"""Record a loss when it is first met, and replay it from then on.
+
+What a loss does may depend on the structure of its parameters and arguments, on the shapes and
+dtypes of the arrays among them, on the values of everything else, and on the variables that it
+closes over; together they are the *key* under which a recording is kept. The numbers inside the
+arrays are what a recording leaves open.
+
+Eager autograd decides wherever there is a doubt. The first replay of a recording, the first one
+at other parameters, the first one at other data, and then one in so many are compared with it. It
+also takes over where a replay fails, or ends in something that is not finite; and where it turns
+out that a loss cannot be recorded, for good.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import types
+import warnings
+import weakref
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from autograd.tracer import isbox
+
+from gradlab.errors import OptionError, ParameterError, UntraceableError, UntraceableWarning
+from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
+from gradlab.gradients.tape.codegen import Compiled, Replay, ReplayError, compile_program
+from gradlab.gradients.tape.operations import holders
+from gradlab.gradients.tape.passes import Saving, optimise
+from gradlab.gradients.tape.program import Program
+from gradlab.gradients.tape.recorder import (
+    HIGHER,
+    RECORDING,
+    HigherDerivativeError,
+    place_of,
+    record_gradient,
+)
+from gradlab.gradients.tape.surroundings import Surroundings
+from gradlab.params import Array, Structure, flatten, floating
+
+BUFFER = 2048
+"""Entries of the buffer that NumPy allocates wherever it broadcasts; its own default is 8192."""
+
+
+KEPT = 3
+"""Of each derivative, how many arrays that callers have got are remembered: the one that is being
+computed, the one before, which its caller is about to replace, and one more."""
+
+
+class CacheInfo(NamedTuple):
+    """How often a function replayed, recorded and forgot; and how many recordings it keeps."""
+
+    replays: int
+    recordings: int
+    evictions: int
+    size: int
+
+
+class TapedGradient:
+    """``f(params, *args, out=None) -> (value, grads)``: what the backend `Tape` returns.
+
+    With ``out``, arrays of the structure, shapes and dtypes of the gradient, it is written there,
+    and nothing of its size is allocated.
+
+    Attributes
+    ----------
+    untraceable : str or None
+        Why the loss runs on eager autograd, if it does.
+    """
+
+    writes_out = True
+
+    def __init__(
+        self,
+        loss: Loss,
+        *,
+        on_untraceable: Literal["fallback", "error"],
+        verify: int | None,
+        exact: bool,
+        cache: int,
+    ) -> None:
+        self._loss = loss
+        self._on_untraceable = on_untraceable
+        self._verify_every = verify
+        self._exact = exact
+        self._cache = cache
+        self._eager = Autograd().value_and_grad(loss)
+        self._recorded: OrderedDict[Any, Recorded] = OrderedDict()
+        self._latest: Recorded | None = None
+        self._surroundings = Surroundings(loss)
+        self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
+        self.untraceable: str | None = None
+
+    def __call__(self, params: Any, *args: Any, out: Any = None) -> tuple[float, Any]:
+        """Return the loss and its gradient; see `Backend`."""
+        if self.untraceable is not None:
+            return self._run_eager(params, args, out)
+        leaves: list[Any] = []
+        arrays: list[Any] = []
+        try:
+            key = (
+                key_of(params, leaves),
+                *[key_of_argument(arg, arrays) for arg in args],
+                self._surroundings.key(),
+            )
+        except UnkeyableError as error:
+            self._give_up(str(error))
+            return self._run_eager(params, args, out)
+        tape = self._recorded.get(key)
+        if tape is None:
+            with RECORDING:  # one thread records, the others wait, and replay
+                tape = self._recorded.get(key)
+                if tape is None:
+                    return self._record(key, params, args, arrays, out)
+        # As in eager autograd, an overflow is on its way to 0, or ends in an error.
+        with np.errstate(over="ignore"):
+            np.setbufsize(BUFFER)  # errstate restores it
+            return self._replay(tape, leaves, arrays, params, args, out)
+
+    # What a user may look at
+
+    @property
+    def program(self) -> Program:
+        """The program of the latest recording; print it to read it."""
+        return self._newest().program
+
+    @property
+    def source(self) -> str:
+        """The Python to which the latest recording was compiled."""
+        return self._newest().compiled.source
+
+    @property
+    def cache_info(self) -> CacheInfo:
+        """How often it replayed, recorded and forgot, and how many recordings it keeps."""
+        return CacheInfo(**self._counts, size=len(self._recorded))
+
+    def explain(self) -> str:
+        """Say what each pass saved, and what a replay works with."""
+        if self.untraceable:
+            return f"runs on eager autograd, because {self.untraceable}"
+        return self._newest().explain()
+
+    def __repr__(self) -> str:
+        name = getattr(self._loss, "__name__", repr(self._loss))
+        return f"<value and gradient of {name} by tape: {self.cache_info}>"
+
+    def _newest(self) -> Recorded:
+        if self._latest is None:
+            raise OptionError("nothing is recorded yet: call the function first")
+        return self._latest
+
+    # The ways to an answer
+
+    def _record(
+        self, key: Any, params: Any, args: tuple[Any, ...], arrays: list[Any], out: Any
+    ) -> tuple[float, Any]:
+        """Record, and return what came of it on the way, which is eager autograd's answer."""
+        try:
+            recording = record_gradient(self._loss, params, args)
+            leaves, structure = recording.leaves, recording.structure
+            value = float(real_scalar(recording.value))
+            gradients = finish_gradients(structure.paths, recording.gradients, leaves)
+        except HigherDerivativeError:
+            raise
+        except Exception as error:
+            outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
+            # A copy of the error's message alone: its traceback would keep all boxes alive.
+            self._give_up(f"{error} ({place_of(error.__traceback__)})")
+            return outcome
+        program = recording.program
+        del recording
+        norms = [float(np.vdot(leaf, leaf)) for leaf in leaves]
+        seen = seen_params(leaves, norms)
+        tape = Recorded(program, structure, self._exact, seen, Seen(arrays))
+        self._latest = self._recorded[key] = tape
+        self._counts["recordings"] += 1
+        if len(self._recorded) > self._cache:
+            self._forget()
+        return self._deliver(value, gradients, structure, out)
+
+    def _forget(self) -> None:
+        """Drop the oldest recording; if that is all that ever happens, stop recording."""
+        self._recorded.popitem(last=False)
+        self._counts["evictions"] += 1
+        replays, recordings = self._counts["replays"], self._counts["recordings"]
+        if recordings > 3 * self._cache and replays < recordings:
+            self._give_up(
+                f"it was recorded {recordings} times and replayed {replays} times: "
+                "a shape, an argument that is no array, or a variable that the loss closes over "
+                "is another one at each call"
+            )
+
+    def _replay(
+        self,
+        tape: Recorded,
+        leaves: list[Array],
+        arrays: list[Any],
+        params: Any,
+        args: tuple[Any, ...],
+        out: Any,
+    ) -> tuple[float, Any]:
+        norms = [float(np.vdot(leaf, leaf)) for leaf in leaves]
+        if not are_finite(leaves, norms):
+            return self._run_eager(params, args, out)  # raises the error that names the entry
+        leaves = [leaf if leaf.dtype.kind == "f" else floating(leaf) for leaf in leaves]
+        if out is None:
+            outs = targets = tape.results(leaves)
+        else:
+            targets = tape.targets(out, leaves, arrays)
+            outs = [t if t.flags.c_contiguous else np.empty(t.shape, t.dtype) for t in targets]
+        try:
+            value = tape.run(leaves, arrays, outs)
+        except Exception as error:
+            outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
+            why = "it branches on its data" if isinstance(error, ReplayError) else "a replay failed"
+            self._give_up(f"{why}: {error}")
+            return outcome
+        self._counts["replays"] += 1
+        tape.replays += 1
+        found = [value, *[float(np.vdot(leaf, leaf)) for leaf in outs]]
+        if not (math.isfinite(value) and are_finite(outs, found)):
+            return self._run_eager(params, args, out)
+        every = self._verify_every
+        if tape.has_news(norms, leaves, arrays) or (every and tape.replays % every == 0):
+            return self._verify(tape, value, outs, leaves, arrays, params, args, out)
+        for target, source in zip(targets, outs, strict=True):
+            if target is not source:
+                np.copyto(target, source)
+        if out is not None:
+            return value, out
+        tape.given(targets)
+        return value, tape.structure.unflatten(targets)
+
+    def _verify(
+        self,
+        tape: Recorded,
+        value: float,
+        gradients: list[Array],
+        leaves: list[Array],
+        arrays: list[Any],
+        params: Any,
+        args: tuple[Any, ...],
+        out: Any,
+    ) -> tuple[float, Any]:
+        """Compare a replay with eager autograd, and return what the latter says."""
+        wanted, grads = self._eager(params, *args)
+        expected, structure = flatten(grads)
+        right = agree(value, gradients, wanted, expected)
+        if not right and not tape.exact:  # perhaps the function magnifies what is rounded
+            tape.compile(exact=True)
+            again = [np.empty_like(leaf) for leaf in gradients]
+            right = agree(tape.run(leaves, arrays, again), again, wanted, expected)
+        if not right:
+            self._give_up(
+                "its replay differs from it: it depends on something that is neither a parameter "
+                "nor an argument, such as random numbers or an array that was replaced"
+            )
+        return self._deliver(wanted, expected, structure, out)
+
+    def _run_eager(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
+        value, grads = self._eager(params, *args)
+        if out is None:
+            return value, grads
+        return self._deliver(value, *flatten(grads), out)
+
+    def _deliver(
+        self, value: float, gradients: list[Array], structure: Structure, out: Any
+    ) -> tuple[float, Any]:
+        """Hand a gradient over, in arrays of the caller's where these are given."""
+        if out is None:
+            return value, structure.unflatten(gradients)
+        for target, source in zip(out_leaves(out, gradients, structure), gradients, strict=True):
+            np.copyto(target, source)
+        return value, out
+
+    def _give_up(self, reason: str) -> None:
+        """Leave the loss to eager autograd from now on, and say so once."""
+        message = f"the tape cannot replay this loss: {reason}"
+        if self._on_untraceable == "error":
+            raise UntraceableError(message)
+        with RECORDING:
+            is_first = self.untraceable is None
+            self.untraceable = reason
+            self._recorded.clear()
+        if is_first:
+            warnings.warn(
+                f"{message}; eager autograd takes its gradients from now on, right but slower",
+                UntraceableWarning,
+                stacklevel=4,
+            )
+
+
+@dataclass(eq=False)
+class Recorded:
+    """A recording, compiled; and which parameters and data it has been compared at.
+
+    Attributes
+    ----------
+    recorded, program : Program
+        As it was recorded, and as it is replayed.
+    structure : Structure
+        Of the parameters.
+    exact : bool
+        Whether it leaves out the passes that round differently.
+    savings : tuple of Saving
+        What each pass did.
+    compiled : Compiled
+        The generated code.
+    replays : int
+        How often it has been replayed.
+    """
+
+    recorded: Program
+    structure: Structure
+    exact: bool
+    params_seen: list[float] | None
+    data_seen: Seen | None
+    replays: int = 0
+    program: Program = field(init=False)
+    savings: tuple[Saving, ...] = field(init=False)
+    compiled: Compiled = field(init=False)
+    _machines: list[Replay] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.compile(self.exact)
+
+    def compile(self, exact: bool) -> None:
+        """Optimise the recorded program and compile it."""
+        program, savings = optimise(self.recorded, exact=exact)
+        self.compiled = compile_program(program)
+        self.program, self.savings, self.exact = program, savings, exact
+        self._machines = []
+        self._kept: list[list[Array]] = [[] for _ in self.structure.paths]
+        self._targets: list[Array] = []
+        self._apart: list[Array] = []
+
+    def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
+        """Replay; a thread that finds all sets of buffers in use gets a new one."""
+        machines = self._machines
+        try:
+            machine = machines.pop()
+        except IndexError:
+            machine = self.compiled.build()
+        try:
+            return machine(*leaves, *arrays, *outs)
+        finally:
+            machines.append(machine)
+
+    def results(self, leaves: Sequence[Array]) -> list[Array]:
+        """Return arrays for a gradient: some that were given to a caller who has let them go.
+
+        Memory that is new to the process costs more than to compute what is written there.
+        """
+        return [
+            np.empty(leaf.shape, leaf.dtype) if (array := unheld(kept)) is None else array
+            for leaf, kept in zip(leaves, self._kept, strict=True)
+        ]
+
+    def given(self, arrays: Sequence[Array]) -> None:
+        """Remember arrays that a caller gets, to look later whether he still has them."""
+        for array, kept in zip(arrays, self._kept, strict=True):
+            kept.append(array)
+            del kept[:-KEPT]
+
+    def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
+        """Return the arrays of `out`, if they can take the gradient; what was looked at counts.
+
+        A training gives the same few arrays again and again, and only its data are new.
+        """
+        targets: list[Any] = []
+        key_of(out, targets)
+        known = len(targets) == len(self._targets) and all(
+            map(operator.is_, targets, self._targets)
+        )
+        if not known:
+            self._targets = self._apart = []
+            out_leaves(out, leaves, self.structure)
+        held = set(map(id, self._apart))  # which are alive, so that their ids are theirs
+        fresh = [leaf for leaf in leaves if id(leaf) not in held]
+        require_apart(targets, [*fresh, *arrays], self.structure)
+        if fresh:
+            self._apart = [*self._apart, *fresh][-3 * len(leaves) :]
+        self._targets = targets
+        return targets
+
+    def has_news(self, norms: list[float], leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
+        """Tell whether this is the first replay, or the first at other parameters or data."""
+        news = self.replays == 1
+        if self.params_seen is not None and self.params_seen != seen_params(leaves, norms):
+            self.params_seen, news = None, True
+        if self.data_seen is not None and not self.data_seen.is_of(arrays):
+            self.data_seen, news = None, True
+        return news
+
+    def explain(self) -> str:
+        """Say what each pass saved, and what a replay works with."""
+        saved: dict[str, int] = {}
+        for saving in self.savings:
+            name = saving.name.replace("_", " ") + ("" if saving.exact else " (rounds differently)")
+            saved[name] = saved.get(name, 0) + saving.before - saving.after
+        lines = [f"recorded: {len(self.recorded.nodes)} operations"]
+        lines += [f"  {-count:+4d}  {name}" for name, count in saved.items()]
+        lines.append(
+            f"replayed: {len(self.program.nodes)} operations in {self.compiled.buffers} buffers, "
+            f"{self.compiled.nbytes / 1024:,.0f} kB"
+        )
+        return "\n".join(lines)
+
+
+# Keys
+
+
+class UnkeyableError(UntraceableError):
+    """An argument of which it cannot be told whether it is the same again."""
+
+
+def key_of(params: Any, leaves: list[Any]) -> Any:
+    """Return what is fixed about parameters; their leaves are appended as arrays."""
+    kind = type(params)
+    if kind is np.ndarray:
+        leaves.append(params)
+        return params.shape, params.dtype
+    if isinstance(params, dict):
+        return kind, *params, *[key_of(child, leaves) for child in params.values()]
+    if isinstance(params, (list, tuple)):
+        return kind, *[key_of(child, leaves) for child in params]
+    if isbox(params):
+        raise HigherDerivativeError(HIGHER)
+    try:
+        leaf = np.asarray(params)
+    except Exception as error:
+        raise UnkeyableError(f"{kind.__name__} is no parameter") from error
+    leaves.append(leaf)
+    return kind, leaf.shape, leaf.dtype
+
+
+_VALUES = (type(None), bool, int, str, bytes, type, np.dtype, range, type(...), frozenset)
+_FUNCTIONS = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.ModuleType,
+    np.ufunc,
+    partial,
+)
+
+
+def key_of_argument(value: Any, arrays: list[Any]) -> Any:
+    """Return what is fixed about an argument; the arrays in it are appended."""
+    kind = type(value)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+        if isinstance(value, np.ma.MaskedArray):
+            raise UnkeyableError("an argument is a masked array")
+        arrays.append(value)
+        return kind, value.shape, value.dtype
+    if isinstance(value, (*_VALUES, *_FUNCTIONS)):
+        return kind, value
+    if kind in (float, complex):
+        return kind, repr(value)  # 0.0 is not -0.0, and nan is nan
+    if kind is dict:
+        return kind, *value, *[key_of_argument(child, arrays) for child in value.values()]
+    if kind is list or isinstance(value, tuple):
+        return kind, *[key_of_argument(child, arrays) for child in value]
+    if kind is slice:
+        return kind, value.start, value.stop, value.step
+    if isbox(value):
+        raise HigherDerivativeError(HIGHER)
+    methods: Any = kind.__eq__, kind.__hash__
+    if methods[0] is not object.__eq__ and methods[1] not in (None, object.__hash__):
+        try:
+            hash(value)
+        except TypeError:
+            pass
+        else:
+            return kind, value
+    raise UnkeyableError(
+        f"an argument is a {kind.__name__}, which may be changed between two calls; "
+        "give the arrays and numbers in it instead"
+    )
+
+
+# Arrays
+
+
+def are_finite(arrays: Sequence[Array], norms: Sequence[float]) -> bool:
+    """Tell whether all entries of arrays are finite, whose squared norms are these.
+
+    A norm takes a fraction of the time of looking at each entry. It is not finite where an entry
+    is not; and where one is so large that its square overflows: then each is looked at.
+    """
+    return math.isfinite(sum(norms)) or all(bool(np.isfinite(array).all()) for array in arrays)
+
+
+def unheld(kept: list[Array]) -> Array | None:
+    """Take an array out of a list that nobody else holds, if there is one."""
+    for _ in range(len(kept)):
+        try:
+            box = [kept.pop(0)]  # one thread gets it
+        except IndexError:
+            return None
+        if holders([box[0]]) == 1:  # the box
+            return box[0]
+        kept.append(box[0])
+    return None
+
+
+def seen_params(leaves: Sequence[Array], norms: Sequence[float]) -> list[float]:
+    """Return by what parameters are told from others: their norms, and an entry of each."""
+    return [*norms, *[leaf.item(0) for leaf in leaves if leaf.size]]
+
+
+class Seen:
+    """Which arrays the data were, and checksums of what was in them."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self._arrays = [weakref.ref(array) for array in arrays if isinstance(array, np.ndarray)]
+        self._sums = self._sums_of(arrays)
+
+    def is_of(self, arrays: Sequence[Any]) -> bool:
+        """Tell whether these are the same arrays, or at least hold the same."""
+        held = [reference() for reference in self._arrays]
+        if len(held) == len(arrays) and all(map(operator.is_, held, arrays)):
+            return True
+        return self._sums == self._sums_of(arrays)
+
+    @staticmethod
+    def _sums_of(arrays: Sequence[Any]) -> list[int]:
+        return [zlib.crc32(np.ascontiguousarray(array).tobytes()) for array in arrays]
+
+
+def agree(
+    value: float, gradients: Sequence[Array], wanted: float, expected: Sequence[Array]
+) -> bool:
+    """Tell whether two gradients have half of their digits in common, relative to each leaf."""
+
+    def is_close(a: Any, b: Any, dtype: np.dtype[Any]) -> bool:
+        difference = np.max(np.abs(np.asarray(a, np.float64) - b), initial=0.0)
+        return bool(difference <= np.sqrt(np.finfo(dtype).eps) * np.max(np.abs(b), initial=0.0))
+
+    dtypes = [leaf.dtype for leaf in expected]
+    coarsest = max(dtypes, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(float))
+    return is_close(value, wanted, coarsest) and all(map(is_close, gradients, expected, dtypes))
+
+
+def out_leaves(out: Any, gradients: Sequence[Array], structure: Structure) -> list[Array]:
+    """Return the arrays of the caller's that take a gradient, or say why they cannot."""
+    targets: list[Any] = []
+    key_of(out, targets)
+    if len(targets) != len(gradients):
+        raise ParameterError(
+            f"out holds {len(targets)} arrays; the gradient has {len(gradients)}: "
+            f"{', '.join(structure.paths)}"
+        )
+    for path, target, gradient in zip(structure.paths, targets, gradients, strict=True):
+        if target.shape != gradient.shape or target.dtype != gradient.dtype:
+            raise ParameterError(
+                f"out: {path} is {target.shape} {target.dtype}; "
+                f"the gradient there is {gradient.shape} {gradient.dtype}"
+            )
+        if not target.flags.writeable:
+            raise ParameterError(f"out: {path} is read-only")
+    return targets
+
+
+def require_apart(targets: Sequence[Array], inputs: Sequence[Any], structure: Structure) -> None:
+    """Raise an error where a derivative would be written over what it is computed from."""
+    for path, target in zip(structure.paths, targets, strict=True):
+        if any(np.may_share_memory(target, array) for array in inputs):
+            raise ParameterError(f"out: {path} shares memory with a parameter or an argument")
