@@ -286,6 +286,15 @@ def test_a_tie_of_two_is_looked_at_together() -> None:
     assert "together" in both.entries[0].note
 
 
+@pytest.mark.parametrize(("claimed", "verdict"), [((0.5, 0.5), "kink"), ((1.0, 0.0), "mismatch")])
+def test_a_narrow_set_of_subgradients(claimed: tuple[float, float], verdict: str) -> None:
+    """Those of |x + y| are the multiples (s, s): neither middle nor sides of a box tell."""
+    report = gradlab.check_gradients(
+        lambda x: abs(x[0] + x[1]), np.zeros(2), gradient=np.array(claimed)
+    )
+    assert report.verdict == verdict
+
+
 def test_a_dead_unit_may_have_gradient_zero() -> None:
     """Zero is the limit of gradients nearby, although it is not between the slopes at 0."""
 

@@ -225,6 +225,19 @@ def test_steps_stay_near_where_that_suffices() -> None:
     assert farthest <= 2.0 * 2.0**-7
 
 
+def test_staircases_of_any_width() -> None:
+    """On a tread's very middle, where rounding is symmetric, and off it."""
+    rng = np.random.default_rng(0)
+    for on_grid in (True, False):
+        for width in 10.0 ** rng.uniform(-9, -2, 100):
+            x = float(rng.uniform(0.5, 2.0))
+            x = round(x / width) * width if on_grid else x
+            found = at(lambda x, width=width: np.sin(np.round(x / width) * width), x)
+            # The tread's middle may be half a width away from x, where the slope is another one.
+            assert abs(found.value - math.cos(x)) <= found.error + width / 2
+            assert found.error < 1e3 * width
+
+
 def test_known_noise_widens_the_bar() -> None:
     quiet, noisy = at(np.sin, 0.7), at(np.sin, 0.7, noise=1e-8)
     assert noisy.error > 1e-8 > quiet.error

@@ -108,7 +108,7 @@ def _own(leaf: Array) -> Array:
 def _numbers(value: Any, path: str) -> Array:
     """Any real numbers, NaN included: a gradient that is not finite is a finding, not an error."""
     try:
-        array = np.array(value)  # copied, so that it is no alias of what is going to be moved
+        array = np.asarray(value)
     except Exception as error:
         raise ParameterError(f"the gradient of {path} is not an array: {error}") from error
     if array.dtype.kind not in "fiu":
