@@ -407,9 +407,8 @@ def _extrapolate(
             error = 2 * abs(value - fine) + noisy
             if len(table[i + 1]) > order:
                 # Where derivatives are missing, columns converge at one slow pace: the step to the
-                # next row tells. One-sided, as h^(1/3) or faster.
-                change = abs(value - table[i + 1][order])
-                error = max(error, (2 if power == 2 else 4) * change)
+                # next row tells, as long as that is h^(1/4) or faster.
+                error = max(error, 4 * abs(value - table[i + 1][order]))
             if best is not None and not error < best.error:
                 continue
             own = abs(q[j] - value) * z[j + 1 :] / z[j]  # what finer rungs have of the error of q
