@@ -146,9 +146,11 @@ def _of_leaf(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Verdict:
     """Return the verdict of a leaf: that of its entries, and of its directions.
 
     A direction that failed was traced to entries; these have been looked at one by one, and have
-    the last word, unless the search ended before it got to all of them.
+    the last word, unless the search ended before it got to all of them. Whether the leaf is
+    resolved is for its directions to say: single entries of it may be too small.
     """
-    return worst([leaf.verdict, *(w.verdict for w in walks if remark or not w.fails)])
+    along = [w.verdict for w in walks if remark or not w.fails]
+    return worst([*along, *([] if leaf.verdict == "inconclusive" else [leaf.verdict])])
 
 
 def strata(analytic: Analytic, span: slice) -> Iterator[Array]:
