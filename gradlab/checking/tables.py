@@ -40,7 +40,7 @@ def headline(report: GradientReport) -> str:
         case "agree":
             return "the gradient is that of the loss, as far as the error bars reach"
         case "kink":
-            return "the gradient is a valid choice where the loss has a kink, and right elsewhere"
+            return "the gradient is a valid choice at kinks of the loss, and right elsewhere"
         case "inconclusive":
             return "the loss does not resolve its own slope well enough to tell"
     if report.mode == "entries":
@@ -53,14 +53,19 @@ def headline(report: GradientReport) -> str:
 
 def render(report: GradientReport, console: Console, width: int) -> Iterator[Text]:
     """Yield the lines of a report, none of them wider than `width`."""
-    yield Text.assemble((report.verdict, STYLES[report.verdict]), f": {headline(report)}")
+
+    def fitted(line: Text, indent: str = "") -> Iterator[Text]:
+        for number, part in enumerate(line.wrap(console, width - len(indent) - 2)):
+            part.rstrip()
+            yield Text.assemble(indent, "  " if number else "", part)
+
+    verdict = (report.verdict, STYLES[report.verdict])
+    yield from fitted(Text.assemble(verdict, f": {headline(report)}"))
     told = [*_causes(report.leaves), *(Text(note) for note in report.notes)]
     if report.verdict == "inconclusive":
         told.append(Text(ADVICE))
     for line in _capped(told, "more such lines"):
-        for number, part in enumerate(line.wrap(console, width - 4)):
-            part.rstrip()
-            yield Text.assemble("  " if number == 0 else "    ", part)
+        yield from fitted(line, indent="  ")
     rows, left = _telling(report)
     if rows:
         yield Text("")
