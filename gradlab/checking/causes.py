@@ -164,7 +164,7 @@ def guess(
                 _swapped(path, columns),
                 _in_part(own),
                 _step_back(path, columns, right) if right else (),
-                *(pattern(own) for pattern in LOOSE),
+                _loose(own),
             )
             if cause := next((cause for pattern in causes for cause in pattern), ""):
                 found[path] = cause
@@ -337,8 +337,6 @@ def _in_part(c: _Columns) -> Iterator[str]:
     """Say where the wrong entries lie, and what is wrong with them if that is one thing."""
     wrong = c.where(c.wrong)
     count, place = len(wrong.index), _place(c)
-    if not place and c.wrong.all():
-        return
     looked_at = "" if c.complete else " that were looked at"
     where = place or f"in {count:,} of {len(c.index):,} entries{looked_at}"
     if not wrong.analytic.any():
@@ -369,7 +367,7 @@ def _step_back(path: str, columns: Mapping[str, _Columns], right: Sequence[str])
     paths = list(columns)
     before = paths[: len(paths) - len(right)]
     wrong = (2 * columns[p].wrong.sum() > columns[p].clear.sum() for p in before)
-    if len(before) > 1 and paths[len(before) :] == list(right) and path in before and all(wrong):
+    if len(before) > 1 and path in before and all(wrong):
         yield f"wrong before {right[0]}, right from there on: the derivative of an activation?"
 
 
@@ -396,8 +394,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _constant_factor,
     _rearranged,
     _term,
+    _precision,
     _smeared,
     _factor_a_unit,
 )
-
-LOOSE: tuple[Pattern, ...] = (_precision, _loose)
