@@ -34,6 +34,9 @@ CLEAR = 10
 TOGETHER = 4
 """So many wrong entries of a sample in one row or column lie there for a reason."""
 
+EXACT = 2.0**-53
+"""No value is known better than to that share."""
+
 SINGLE = 2e-6
 """What single precision and finite differences are off by at most, beside the largest entry."""
 
@@ -76,12 +79,14 @@ class _Columns:
         index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
         rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
         analytic, numerical, tolerance = rows.reshape(-1, 3).T
+        size = np.abs(analytic) + np.abs(numerical)  # an exact value has rounding all the same
+        floor = EXACT * size + EXACT**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
         return cls(
             leaf.shape,
             index,
             analytic,
             numerical,
-            np.maximum(tolerance, np.finfo(np.float64).tiny),
+            np.maximum(tolerance, floor),
             np.array([e.verdict == "mismatch" for e in own], dtype=bool),
             np.broadcast_to(np.nan if values is None else values[tuple(index.T)], len(own)),
             lengths,
@@ -200,7 +205,7 @@ def _constant_factor(c: _Columns) -> Iterator[str]:
     factor = clear.fit(clear.analytic, clear.numerical)
     if factor == 0 or not c.explained(c.analytic / factor):
         return
-    accuracy = float((c.tolerance / np.abs(c.numerical))[c.clear].min())
+    accuracy = float((clear.tolerance / np.abs(clear.numerical)).min())
     name, known = _name(factor, min(2 * accuracy, 1e-3), c.lengths)
     if known or c.analytic.size > 1:  # one entry is always some multiple
         yield name
