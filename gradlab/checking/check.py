@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike
 
 from gradlab import options
 from gradlab.checking.analytic import analytic_side
-from gradlab.checking.causes import guess
+from gradlab.checking.causes import guess, lengths_of
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.report import GradientReport
@@ -120,7 +120,8 @@ def check_gradients(
         )
     surface.look_again()
     _require_steady(surface)
-    causes = guess(found.entries, found.leaves)
+    values = dict(zip(surface.structure.paths, surface.leaves, strict=True))
+    causes = guess(found.entries, found.leaves, values, lengths_of(args))
     return GradientReport(
         verdict=found.verdict,
         entries=tuple(found.entries),

@@ -7,7 +7,8 @@ directions.
 
 Each leaf is cut into *strata* of entries of like claimed size, so that no small entry is drowned by
 large ones; each stratum has a direction of its own, and each leaf one more. A stratum in which most
-of several random parts fail is wrong as a whole: it is named, and sampled instead of searched.
+of several random parts fail, and half of as many random entries, is wrong as a whole: it is named,
+and sampled instead of searched.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
-from gradlab.checking.entries import BLATANT, check_entries, leaves_of
+from gradlab.checking.entries import BLATANT, check_entries, leaves_of, look
 from gradlab.checking.kinks import EIGHTHS, allows, is_limit
 from gradlab.checking.report import Entry, Leaf, Verdict, worst
 from gradlab.gradients.slopes import Slope
@@ -30,7 +31,8 @@ STRATA = (1e-2, 1e-4, 1e-6)
 """Where the strata of a leaf end, beside its largest entry."""
 
 PARTS = 8
-"""Into so many random parts a stratum is cut that has failed, to see whether all of it is wrong."""
+"""Into so many random parts a stratum is cut that has failed, to see whether all of it is wrong;
+so many of its entries are looked at."""
 
 DENSE = 5
 """So many failing parts make it so."""
@@ -126,7 +128,7 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
         remarks.append(remark)
     entries = check_entries(surface, analytic, sorted(suspects), rng)
     leaves = [
-        replace(leaf, verdict=_of_leaf(leaf, own, remark))
+        _with_rest(leaf, own, remark)
         for leaf, own, remark in zip(leaves_of(surface, entries), walks, remarks, strict=True)
     ]
     every = [w for own in walks for w in own]
@@ -142,15 +144,16 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
     )
 
 
-def _of_leaf(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Verdict:
-    """Return the verdict of a leaf: that of its entries, and of its directions.
+def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
+    """Add to the verdict of a leaf's entries that of its directions.
 
     A direction that failed was traced to entries; these have been looked at one by one, and have
     the last word, unless the search ended before it got to all of them. Whether the leaf is
     resolved is for its directions to say: single entries of it may be too small.
     """
-    along = [w.verdict for w in walks if remark or not w.fails]
-    return worst([*along, *([] if leaf.verdict == "inconclusive" else [leaf.verdict])])
+    rest = worst(w.verdict for w in walks if remark or not w.fails)
+    own = () if leaf.verdict == "inconclusive" else (leaf.verdict,)
+    return replace(leaf, verdict=worst([*own, rest]), rest=rest)
 
 
 def strata(analytic: Analytic, span: slice) -> Iterator[Array]:
@@ -207,8 +210,9 @@ def _trace(
     for w in sorted(failed, key=lambda w: len(w.entries)):
         if named.intersection(map(int, w.entries)):
             continue  # what has been found in it explains why it fails
-        if _is_dense(surface, analytic, w, rng):
-            named |= set(map(int, rng.permutation(w.entries)[:PARTS]))
+        sample = rng.permutation(w.entries)[:PARTS]
+        if _is_dense(surface, analytic, w, sample, rng):
+            named |= set(map(int, sample))
             remark = "is wrong as a whole: most of its random parts fail"
             continue
         found, complete = search(surface, analytic, w, rng)
@@ -218,8 +222,13 @@ def _trace(
     return named, remark
 
 
-def _is_dense(surface: Surface, analytic: Analytic, w: Walk, rng: np.random.Generator) -> bool:
-    """Tell whether most random parts of the entries under a direction fail as well."""
+def _is_dense(
+    surface: Surface, analytic: Analytic, w: Walk, sample: Array, rng: np.random.Generator
+) -> bool:
+    """Tell whether most random parts of the entries under a direction fail, and half of a sample.
+
+    Six wrong entries among thousands make most of eight parts fail as well, but no sample.
+    """
     if len(w.entries) < 4 * PARTS:
         return False
     fails = 0
@@ -227,7 +236,9 @@ def _is_dense(surface: Surface, analytic: Analytic, w: Walk, rng: np.random.Gene
         fails += walk(surface, analytic, w.entries[part], rng, w.direction[part]).fails
         if not DENSE - fails <= PARTS - done or fails >= DENSE:
             break
-    return fails >= DENSE
+    return (
+        fails >= DENSE and 2 * sum(look(surface, analytic, int(i)).apart for i in sample) >= PARTS
+    )
 
 
 def search(

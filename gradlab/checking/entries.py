@@ -135,7 +135,7 @@ def _verdict(
         return ("kink", remark) if remark else ("mismatch", "")
     if f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f, claimed):
         return "agree", "values on one side only" if slope.kind == "edge" else ""
-    return "inconclusive", f"an error below {f.tolerance:.1e} would not be seen"
+    return "inconclusive", f"errors below {f.tolerance:.1g} would not be seen"
 
 
 def _enough(surface: Surface, f: Finding, largest: float) -> float:
@@ -188,6 +188,7 @@ def resolution_of(entries: Sequence[Entry]) -> float:
     shares = [
         entry.tolerance / size
         for entry in entries
-        if 0 < (size := max(abs(entry.numerical), abs(entry.analytic))) < np.inf
+        if entry.verdict != "kink"  # a choice is no resolution
+        and 0 < (size := max(abs(entry.numerical), abs(entry.analytic))) < np.inf
     ]
     return float(np.median(shares)) if shares else 0.0

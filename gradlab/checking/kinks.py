@@ -46,8 +46,8 @@ CLEARLY = 100
 TRIED = 3
 """So many wrong entries are looked at nearby before the loss is taken to be smooth."""
 
-OUTSIDE = "the gradient is neither, nor between them"
-TOGETHER = "each entry may be, but all together they are no subgradient"
+OUTSIDE = "it is neither, nor between them"
+TOGETHER = "no subgradient with the others"
 
 
 def allows(found: Slope, claimed: float, roundoff: float) -> bool:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gradlab.errors import GradientMismatchError
 from gradlab.params import entry
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
 
 Verdict: TypeAlias = Literal["agree", "mismatch", "kink", "inconclusive"]
 
 VERDICTS: tuple[Verdict, ...] = ("mismatch", "inconclusive", "kink", "agree")
 """The worst first."""
+
+WIDTH = 100
+"""Of a report that is turned into text, in columns."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -90,6 +97,9 @@ class Leaf:
         How many of its entries were looked at one by one.
     cause : str
         A guess at what went wrong, where the pattern shows it.
+    rest : str or None
+        The verdict of the directions on the entries that were not looked at one by one; None
+        where nothing is known of them.
     """
 
     path: str
@@ -97,9 +107,10 @@ class Leaf:
     verdict: Verdict
     checked: int
     cause: str = ""
+    rest: Verdict | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientReport:
     """What `check_gradients` found.
 
@@ -128,8 +139,8 @@ class GradientReport:
     """
 
     verdict: Verdict
-    entries: tuple[Entry, ...] = field(repr=False)
-    leaves: tuple[Leaf, ...] = field(repr=False)
+    entries: tuple[Entry, ...]
+    leaves: tuple[Leaf, ...]
     mode: Literal["entries", "directional"]
     resolution: float
     size: int
@@ -174,12 +185,16 @@ class GradientReport:
             raise GradientMismatchError(str(self), report=self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain numbers, strings, lists and dicts, for JSON."""
+        """Return the report as plain numbers, strings, lists and dicts, for JSON.
+
+        What is not a finite number, such as the error bar of a slope that grows without end, is
+        None: JSON has no word for it.
+        """
         return {
             "verdict": self.verdict,
             "ok": self.ok,
             "mode": self.mode,
-            "resolution": self.resolution,
+            "resolution": _finite(self.resolution),
             "size": self.size,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -187,20 +202,40 @@ class GradientReport:
             "counts": self.counts,
             "leaves": [vars(leaf) | {"shape": list(leaf.shape)} for leaf in self.leaves],
             "entries": [
-                vars(entry) | {"index": list(entry.index), "name": entry.name}
+                {key: _finite(value) for key, value in vars(entry).items()}
+                | {"index": list(entry.index), "name": entry.name}
                 for entry in self.entries
             ],
         }
 
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        from gradlab.checking.tables import render
+    def __repr__(self) -> str:
+        from gradlab.checking.tables import headline
 
-        yield from render(self)
+        cost = f"{self.evaluations:,} evaluations"
+        return f"<GradientReport {self.verdict}: {headline(self)}; {cost}>"
 
     def __str__(self) -> str:
+        return self._printed().export_text().rstrip()
+
+    def _repr_html_(self) -> str:
+        """Return the report as notebooks show it."""
+        code = '<pre style="line-height:normal">{code}</pre>'
+        return self._printed().export_html(inline_styles=True, code_format=code)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        from gradlab.checking.tables import render
+
+        yield from render(self, console, options.max_width)
+
+    def _printed(self) -> Console:
         from rich.console import Console
 
-        out = StringIO()
-        console = Console(file=out, width=100, color_system=None, force_jupyter=False)
+        console = Console(
+            file=StringIO(), width=WIDTH, record=True, force_jupyter=False, highlight=False
+        )
         console.print(self)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+        return console
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,87 +1,230 @@
-"""A report as a short table: the verdict first, then what one wants to know next."""
+"""A report in words: the verdict first, then what one wants to know next.
+
+What is wrong and why, the entries that show it, and last what was looked at, how small an error
+would have been seen, and what it cost. Lines fit the width that they are given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
 
-from gradlab.checking.report import Entry, GradientReport, Verdict
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from gradlab.checking.report import Entry, GradientReport, Leaf, Verdict
 
 STYLES: dict[Verdict, str] = {
-    "agree": "green",
-    "kink": "cyan",
-    "inconclusive": "yellow",
+    "agree": "bold green",
+    "kink": "bold cyan",
+    "inconclusive": "bold yellow",
     "mismatch": "bold red",
 }
 
-SENTENCES: dict[Verdict, str] = {
-    "agree": "the gradient is that of the loss, as far as error bars reach",
-    "kink": "the gradient is a valid choice where the loss has a kink, and right elsewhere",
-    "inconclusive": "the loss cannot resolve its slope well enough to tell",
-    "mismatch": "the gradient is not that of the loss",
-}
-
 SHOWN = 8
-"""So many entries at most are shown."""
+"""So many entries, leaves and notes at most are shown of each."""
+
+ADVICE = "evaluate it in float64, take a constant off it, or check at another point"
 
 
-def render(report: GradientReport) -> Iterator[Any]:
-    """Yield what rich prints of a report."""
-    from rich.table import Table
-    from rich.text import Text
+def headline(report: GradientReport) -> str:
+    """Return what the verdict means, in one sentence.
 
-    style = STYLES[report.verdict]
-    yield Text.assemble((report.verdict, style), f": {SENTENCES[report.verdict]}")
-    for leaf in report.leaves:
-        if leaf.cause:
-            yield Text.assemble("  ", (leaf.path, "bold"), f": {leaf.cause}")
-    for note in report.notes:
-        yield Text(f"  {note}")
-    rows = _telling(report)
+    Examples
+    --------
+    >>> headline(GradientReport("agree", (), (), "directional", 1e-9, 5000, 900, 0.1))
+    'the gradient is that of the loss, as far as the error bars reach'
+    """
+    if not report.size:
+        return "the parameters have no entries, and there is nothing to check"
+    match report.verdict:
+        case "agree":
+            return "the gradient is that of the loss, as far as the error bars reach"
+        case "kink":
+            return "the gradient is a valid choice at kinks of the loss, and right elsewhere"
+        case "inconclusive":
+            return "the loss does not resolve its own slope well enough to tell"
+    if report.mode == "entries":
+        wrong = len(report.mismatches)
+        some = f"{wrong:,} of {report.size:,} entries" if wrong < report.size else _all(wrong)
+        return f"{some} of the gradient {'is' if wrong == 1 else 'are'} wrong"
+    leaves = [leaf.path for leaf in report.leaves if leaf.verdict == "mismatch"]
+    return f"the gradient is wrong in {_listed(leaves)}"
+
+
+def render(report: GradientReport, console: Console, width: int) -> Iterator[Text]:
+    """Yield the lines of a report, none of them wider than `width`."""
+
+    def fitted(line: Text, indent: str = "") -> Iterator[Text]:
+        for number, part in enumerate(line.wrap(console, width - len(indent) - 2)):
+            part.rstrip()
+            yield Text.assemble(indent, "  " if number else "", part)
+
+    verdict = (report.verdict, STYLES[report.verdict])
+    yield from fitted(Text.assemble(verdict, f": {headline(report)}"))
+    told = [*_causes(report.leaves), *(Text(note) for note in report.notes)]
+    if report.verdict == "inconclusive":
+        told.append(Text(ADVICE))
+    for line in _capped(told, "more such lines"):
+        yield from fitted(line, indent="  ")
+    rows, left = _telling(report)
     if rows:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        table.add_column("entry", no_wrap=True)
-        for column in ("gradient", "slope of the loss", "ratio"):
-            table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-        table.add_column("")
-        for entry in rows:
-            table.add_row(
-                Text(entry.name),
-                f"{entry.analytic:.8g}",
-                _with_bar(entry),
-                _ratio(entry),
-                Text(entry.verdict, STYLES[entry.verdict]),
-                Text(entry.note),
-            )
-        yield table
-    yield Text(_summary(report), "dim")
+        yield Text("")
+        yield from _table(rows, width)
+    if left:
+        yield Text(f"… and {left:,} more", "dim")
+    yield Text("")
+    for name, text in _summary(report):
+        yield Text.assemble((f"{name:10}  ", "dim"), text)
 
 
-def _telling(report: GradientReport) -> list[Entry]:
-    """Return the entries that explain the verdict: none but the wrong ones where there are some."""
-    told = [e for e in report.most_telling(SHOWN) if e.verdict != "agree"]
-    if report.verdict == "mismatch":
-        told = [entry for entry in told if entry.verdict == "mismatch"]
-    return told or report.most_telling(3)
+def _capped(lines: Sequence[Text], rest: str) -> list[Text]:
+    over = len(lines) - SHOWN
+    return [*lines[:SHOWN], Text(f"… and {over:,} {rest}", "dim")] if over > 0 else list(lines)
 
 
-def _with_bar(entry: Entry) -> str:
-    if not entry.error < float("inf"):
-        return "–"
-    return f"{entry.numerical:.8g} ± {entry.error:.0e}"
+def _causes(leaves: Sequence[Leaf]) -> list[Text]:
+    """Return the guesses, each with all the leaves that it is made of."""
+    paths: dict[str, list[str]] = {}
+    for leaf in leaves:
+        if leaf.cause:
+            paths.setdefault(leaf.cause, []).append(leaf.path)
+    return [Text.assemble((_listed(paths[cause]), "bold"), f": {cause}") for cause in paths]
 
 
-def _ratio(entry: Entry) -> str:
+def _listed(names: Sequence[str]) -> str:
+    """Name a few things, and count many.
+
+    Examples
+    --------
+    >>> _listed(["W1"]), _listed(["W1", "b1", "W2"]), _listed(list("abcdefgh"))
+    ('W1', 'W1, b1 and W2', 'a, b, c, d and 4 more leaves')
+    """
+    shown = list(names) if len(names) <= 6 else [*names[:4], f"{len(names) - 4} more leaves"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def _all(size: int) -> str:
+    return "the one entry" if size == 1 else f"all {size:,} entries"
+
+
+# The entries
+
+
+def _telling(report: GradientReport) -> tuple[list[Entry], int]:
+    """Return the entries that explain the verdict, and how many more there are.
+
+    Those that do not agree, and none but the wrong ones where there are such; or else a few.
+    """
+    shown = {"mismatch"} if report.verdict == "mismatch" else {"inconclusive", "kink"}
+    count = sum(entry.verdict in shown for entry in report.entries)
+    if not count:
+        return [] if report.verdict == "mismatch" else report.most_telling(3), 0
+    told = [entry for entry in report.most_telling(SHOWN) if entry.verdict in shown]
+    return told, count - len(told)
+
+
+def _table(entries: Sequence[Entry], width: int) -> Iterator[Text]:
+    """Yield aligned rows, the notes beside them or below; long names stand above their numbers."""
+    columns = {
+        "entry": [Text(e.name) for e in entries],
+        "gradient": [Text(f"{e.analytic:.8g}") for e in entries],
+        "slope of the loss": [_with_bar(e) for e in entries],
+        "ratio": [_ratio(e) for e in entries],
+    }
+    if not any(columns["ratio"]):
+        del columns["ratio"]
+    if len({entry.verdict for entry in entries}) > 1:
+        columns["verdict"] = [Text(e.verdict, STYLES[e.verdict]) for e in entries]
+    rows = [[Text(title) for title in columns], *map(list, zip(*columns.values(), strict=True))]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+    stacked = sum(widths) + 2 * (len(widths) - 1) > width
+    notes = ["", *(entry.note for entry in entries)]
+    for (name, *numbers), note in zip(rows, notes, strict=True):
+        for cell, wide, title in zip(numbers, widths[1:], list(columns)[1:], strict=True):
+            if title != "verdict":
+                cell.pad_left(wide - cell.cell_len)
+        if stacked:
+            yield name
+            name = Text("")
+        else:
+            name.pad_right(widths[0] - name.cell_len)
+        line = Text("  ").join([name, *numbers])
+        if note and line.cell_len + 2 + cell_len(note) <= width:
+            line = Text.assemble(line, "  ", note)
+            note = ""
+        line.rstrip()
+        yield line
+        if note:
+            yield Text(f"    {note}")
+
+
+def _with_bar(entry: Entry) -> Text:
+    """Write what was measured, in no more digits than are known.
+
+    Examples
+    --------
+    >>> str(_with_bar(Entry("w", (), 0.0, 0.123456789, 2.1e-4, 0.0, "agree")))
+    '0.12346 ± 0.0002'
+    """
+    value, error = entry.numerical, entry.error
+    if not math.isfinite(error):
+        return Text("–")
+    digits = 8
+    if value and error:
+        digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
+    shown = f"{value:.{min(max(digits, 2), 8)}g}"
+    return Text(f"{shown} ± {error:.0f}" if 1 <= error < 1e4 else f"{shown} ± {error:.1g}")
+
+
+def _ratio(entry: Entry) -> Text:
+    """Write how many times too large an entry is, if that can be said.
+
+    Examples
+    --------
+    >>> def ratio(analytic, verdict):
+    ...     return str(_ratio(Entry("w", (), analytic, 1.0, 1e-9, 1e-9, verdict)))
+    >>> ratio(-1.5, "mismatch"), ratio(1 + 2e-8, "mismatch"), ratio(1.0, "agree")
+    ('-1.5', '1 + 2e-08', '1')
+    """
     ratio = entry.ratio
-    return "" if ratio != ratio or entry.verdict == "kink" else f"{ratio:.6g}"
+    known = abs(entry.numerical) > entry.error and entry.verdict != "kink"
+    if not known or not math.isfinite(ratio):
+        return Text("")
+    off = ratio - 1
+    if entry.verdict == "mismatch" and abs(off) < 1e-4:
+        return Text(f"1 {'+' if off > 0 else '-'} {abs(off):.1g}")
+    return Text(f"{ratio + 0.0:.6g}" if ratio else "0")
 
 
-def _summary(report: GradientReport) -> str:
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items())
-    every = "all" if report.mode == "entries" else f"{len(report.entries)} of"
-    one_by_one = f"{every} {report.size:,} entries one by one" + (f": {counts}" if counts else "")
-    seen = (
-        f"; an error of {report.resolution:.0e} would have been seen" if report.resolution else ""
-    )
-    return f"{one_by_one}{seen}\n{report.evaluations:,} evaluations, {report.seconds:.3g} s"
+# What stands at the end
+
+
+def _summary(report: GradientReport) -> Iterator[tuple[str, str]]:
+    counts = ", ".join(f"{number:,} {verdict}" for verdict, number in report.counts.items())
+    looked_at = _all(report.size)
+    if report.mode == "directional":
+        yield "directions", f"through {looked_at}"
+        looked_at = f"{len(report.entries):,} of {report.size:,} entries"
+    yield "one by one", looked_at + (f": {counts}" if counts else "")
+    if report.resolution:
+        yield "resolves", _resolves(report.resolution)
+    yield "cost", f"{report.evaluations:,} evaluations of the loss, {report.seconds:.2g} s"
+
+
+def _resolves(resolution: float) -> str:
+    """Say how large an error would have been seen.
+
+    Examples
+    --------
+    >>> _resolves(1e-9)
+    'relative errors from 1e-09 up, in the median entry'
+    >>> _resolves(300.0)
+    'errors from 3e+02 times the gradient up, in the median entry'
+    """
+    if not math.isfinite(resolution):
+        return "nothing"
+    if resolution < 1:
+        return f"relative errors from {resolution:.1g} up, in the median entry"
+    return f"errors from {resolution:.1g} times the gradient up, in the median entry"
