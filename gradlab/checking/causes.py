@@ -88,7 +88,9 @@ class _Columns:
         index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
         rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
         analytic, numerical, tolerance = rows.reshape(-1, 3).T
-        size = np.abs(analytic) + np.abs(numerical)  # an exact value has rounding all the same
+        size = np.fmax(
+            np.abs(analytic), np.abs(numerical)
+        )  # an exact value has rounding all the same
         floor = EXACT * size + EXACT**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
         return cls(
             leaf.shape,
