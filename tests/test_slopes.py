@@ -221,7 +221,7 @@ def test_steps_stay_near_where_that_suffices() -> None:
         farthest = max(farthest, abs(x - 2.0))
         return math.exp(x) * (1 + 1e-9 * math.sin(1e5 * x))
 
-    slope(Counted(function, 2.0), scale=2.0, thorough=True)
+    slope(Counted(function, 2.0), scale=2.0, effort="thorough")
     assert farthest <= 2.0 * 2.0**-7
 
 

@@ -23,7 +23,7 @@ from gradlab.checking.analytic import Analytic
 from gradlab.checking.entries import BLATANT, check_entries, leaves_of, look
 from gradlab.checking.kinks import EIGHTHS, allows, is_limit
 from gradlab.checking.report import Entry, Leaf, Verdict, worst
-from gradlab.gradients.slopes import Slope
+from gradlab.gradients.slopes import Effort, Slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
@@ -182,8 +182,8 @@ def walk(
     line = surface.along(entries, direction)
     terms = analytic.values[entries] * direction
 
-    def compare(thorough: bool) -> Walk:
-        measured = surface.slope(line, thorough=thorough)
+    def compare(effort: Effort) -> Walk:
+        measured = surface.slope(line, effort=effort)
         # Roundings are independent: along a random direction they add up like a random walk.
         roundoff = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
         roundoff += float(np.finfo(np.float64).eps * np.abs(terms).sum())
@@ -197,8 +197,8 @@ def walk(
                 return replace(found, valid=True)
         return found
 
-    found = compare(thorough=False)
-    return compare(thorough=True) if found.fails and found.excess < BLATANT else found
+    found = compare("usual")
+    return compare("thorough") if found.fails and found.excess < BLATANT else found
 
 
 def _trace(

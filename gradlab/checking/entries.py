@@ -11,7 +11,7 @@ from gradlab.checking.analytic import Analytic
 from gradlab.checking.kinks import invalid_choices, limits_nearby
 from gradlab.checking.report import Entry, Leaf, Verdict, worst
 from gradlab.gradients.error_bars import slope_of_entry
-from gradlab.gradients.slopes import Slope
+from gradlab.gradients.slopes import Effort, Slope
 from gradlab.gradients.surface import Surface
 
 BLATANT = 1e3
@@ -98,16 +98,16 @@ def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:
 def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
     """Measure the slope along entry `i`; where it does not fit, look again and thoroughly."""
 
-    def measure(thorough: bool) -> Finding:
-        found = slope_of_entry(surface, i, thorough)
+    def measure(effort: Effort) -> Finding:
+        found = slope_of_entry(surface, i, effort)
         roundoff = float(analytic.roundoff(i, found.curvature, surface.x[i]))
         return Finding(i, found, float(analytic.values[i]), roundoff)
 
-    finding = measure(thorough=False)
+    finding = measure("usual")
     doubtful = finding.apart and abs(finding.analytic - finding.slope.value) < (
         BLATANT * finding.tolerance
     )
-    return measure(thorough=True) if doubtful else finding
+    return measure("thorough") if doubtful else finding
 
 
 def _judge(surface: Surface, f: Finding, remark: str, largest: float, claimed: float) -> Entry:

@@ -143,7 +143,7 @@ def is_limit(
         start = surface.x.copy()
         start[moved] += distance * offset
         line = surface.along(entries, v, start)
-        found = surface.slope(line, scale=distance, finest=finest, noise=noise)
+        found = surface.slope(line, scale=distance, finest=finest, noise=noise, effort="brief")
         kinked = found.kind == "kink"
         seen += [found.left, found.right] if kinked else [Bar(found.value, found.error)]
         if _span(seen, claimed, roundoff, drift=8 * distance):

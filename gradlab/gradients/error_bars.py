@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.slopes import Slope
+from gradlab.gradients.slopes import Effort, Slope
 from gradlab.gradients.surface import Surface
 
 
@@ -84,12 +84,12 @@ def derivative_with_error(
     )
 
 
-def slope_of_entry(surface: Surface, i: int, thorough: bool = False) -> Slope:
+def slope_of_entry(surface: Surface, i: int, effort: Effort = "usual") -> Slope:
     """Return the slope of the loss along entry `i`."""
     return surface.slope(
         surface.along_entry(i),
         scale=float(surface.scales[i]),
         reach=surface.reach(i),
         finest=surface.finest(i),
-        thorough=thorough,
+        effort=effort,
     )

@@ -34,6 +34,8 @@ from gradlab.params import Array
 
 Kind: TypeAlias = Literal["smooth", "kink", "edge", "flat", "singular", "unresolved"]
 
+Effort: TypeAlias = Literal["usual", "thorough", "brief"]
+
 Line: TypeAlias = Callable[[float], tuple[float, float]]
 """``line(t) -> (how far it really went, the value there)``; NaN where there is no value."""
 
@@ -145,7 +147,7 @@ def slope(
     finest: float = 0.0,
     bits: int = BITS,
     noise: float = 0.0,
-    thorough: bool = False,
+    effort: Effort = "usual",
 ) -> Slope:
     """Return the slope at 0 of a function of one number.
 
@@ -163,8 +165,9 @@ def slope(
         The precision of the values: 52 for float64, 23 for float32.
     noise : float
         Noise that is known to be there, whatever is seen.
-    thorough : bool
-        Whether to climb the whole ladder at once.
+    effort : {"usual", "thorough", "brief"}
+        A glance first, and more where it leaves doubt; more at once; or the ladder once, and no
+        more than that.
 
     Examples
     --------
@@ -178,7 +181,7 @@ def slope(
     """
     probe = _Probe(line)
     with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
-        if not thorough:
+        if effort == "usual":
             rungs = probe.rungs(_steps(QUICK, scale, finest, bits))
             found = _glance(rungs, _floor(rungs, bits, noise))
             if found is not None:
@@ -188,6 +191,8 @@ def slope(
             rungs = probe.rungs(_steps(exponents, scale, finest, bits))
             return _study(rungs, _floor(rungs, bits, noise), probe)
 
+        if effort == "brief":
+            return climb(LADDER)
         found = climb(INNER)
         if not found.doubt <= GOOD * max(abs(found.value), found.nearby):
             found = climb(LADDER)
