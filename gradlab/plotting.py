@@ -307,7 +307,7 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
         rings: Any = {"marker": "x", "s": 25} if small else {"s": 60, "facecolors": "none"}
         axes.scatter(wrong % width, wrong // width, color="black", linewidth=1, **rings)
         axes.set_title(f"{leaf.path}: {len(wrong):,} wrong" if len(wrong) else leaf.path)
-        axes.set_box_aspect(min(max(height / width, 0.1), 1.2))
+        axes.set_box_aspect(min(max(height / width, 0.1), 1.2) if leaf.shape else 0.25)
         axes.grid(visible=False)
         if small:  # the edges of the cells
             axes.set_xticks(np.arange(width + 1) - 0.5, minor=True)
@@ -319,6 +319,8 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(leaf.shape) < 2:
             axes.set_yticks([])
+        if not leaf.shape:
+            axes.set_xticks([])
         shown |= {entry.verdict for entry in own}
         if len(own) < height * width:
             shown.add(f"{leaf.rest}, along directions" if leaf.rest else "not looked at")
