@@ -82,6 +82,8 @@ def work(count: int, problem: Problem, pieces: Sequence[Chunk], probe: Probe) ->
     WorkerError
         If a worker could not start, or one died twice at the same chunk.
     """
+    if not pieces:
+        return
     queue, deaths = deque(pieces), Counter[Any]()
     with TemporaryDirectory(prefix="gradlab-") as name:
         folder = Path(name)
@@ -249,5 +251,5 @@ def _places(folder: Path, create: int | None = None) -> Array:
     """Map the file that says where each worker is: a row of leaf and entry for each."""
     path = folder / "places"
     if create is not None:
-        path.write_bytes(bytes(16 * max(create, 1)))
+        path.write_bytes(bytes(16 * create))
     return np.memmap(path, np.int64, mode="r+").reshape(-1, 2)
