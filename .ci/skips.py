@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 MADE_GOOD = {
     "scikit-learn is not installed",
     "JAX is not installed",
+    "Dask is not installed",
     "PyTorch is not installed",
     "neither PyTorch nor JAX is installed",
 }

@@ -40,6 +40,10 @@ class BackendError(GradlabError, LookupError):
     """A gradient backend that is not known, or an object that is none."""
 
 
+class WorkerError(GradlabError, RuntimeError):
+    """A worker that died or gave no answer; the message says at which entry of the parameters."""
+
+
 class GradientMismatchError(GradlabError, AssertionError):
     """A gradient is not that of its loss.
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import common  # noqa: E402
 import functions  # noqa: E402
 import gradient_speed  # noqa: E402
+import parallel_speed  # noqa: E402
 import tape_speed  # noqa: E402
 import training  # noqa: E402
 
@@ -434,7 +435,17 @@ def test_epochs_reach_the_same_loss(monkeypatch):
     assert len(training.figure(results).axes) == 1
 
 
-@pytest.mark.parametrize("script", [tape_speed, training, functions])
+def test_processes_take_the_gradient_of_one():
+    results = parallel_speed.measure("waits", 5, 0.001, 2, 1)
+    assert [result.contender for result in results][1:3] == ["workers=1", "workers=2"]
+    assert results[1].speedup.median == 1
+    assert parallel_speed.table(results, "", "").row_count == len(results) == 4
+    told = parallel_speed.headline(results, 5, 0.001, 2)
+    assert f"{results[2].speedup.median:.2f} times as fast as one where it waits" in told
+    assert len(parallel_speed.figure(results).axes) == 1
+
+
+@pytest.mark.parametrize("script", [tape_speed, training, functions, parallel_speed])
 def test_their_options_are_explained(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script.__name__, "--help"])
     with pytest.raises(SystemExit) as ended:

@@ -94,6 +94,7 @@ FORWARD = Row(gradlab.ForwardDifference(), "forward", lambda p: p + 1)
 TAPE = replace(AUTOGRAD, backend=gradlab.Tape(), traced=True)
 REPLAY = replace(TAPE, backend=Replays(), evaluations=lambda p: 2)
 NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4))
+SHARED = replace(CENTRAL, backend=gradlab.CentralDifference(workers=map))
 RICHARDSON = Row(gradlab.Richardson(), "richardson", lambda p: 86 * p + 1, adaptive=True)
 
 ROWS = {
@@ -104,6 +105,7 @@ ROWS = {
     "forward": FORWARD,
     "notebook": NOTEBOOK,
     "richardson": RICHARDSON,
+    "shared out": SHARED,
     "tape": TAPE,
     "tape replayed": REPLAY,
 }

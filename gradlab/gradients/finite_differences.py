@@ -21,9 +21,11 @@ And the loss is evaluated in float64 even where the parameters are float32 or in
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,10 +48,21 @@ class Difference:
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    workers : int, callable or distributed.Client, optional
+        Who evaluates the loss; by default this process, one entry after the other. A number of
+        processes (-1: one a processor) that share one copy of the data and end with the call. Or a
+        function like `map`: ``executor.map`` of `concurrent.futures` or `mpi4py.futures`, whose
+        processes stay. Or a Dask client. The slopes are the same, to the bit, for any number.
+        An evaluation that fails is repeated once. It pays for a loss of some milliseconds.
+    resume : str or path, optional
+        A file for what is done of a gradient, from which the same one is taken up again after an
+        interruption. It is removed when the gradient is complete.
     """
 
     step: float | None = None
     dtype: DTypeLike | None = None
+    workers: Any = field(default=None, kw_only=True)
+    resume: str | PathLike[str] | None = field(default=None, kw_only=True)
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
@@ -57,14 +70,27 @@ class Difference:
             options.number("step", self.step, "give a positive number, or None for the default")
         if self.dtype is not None:
             options.floating("dtype", self.dtype, "a loss is evaluated in a floating-point type")
+        if self.workers is not None:
+            from gradlab.gradients.parallel import find_team
+
+            find_team(self.workers)
+        if self.resume is not None and not isinstance(self.resume, str | PathLike):
+            raise options.refusal("resume", self.resume, "give the path of a file")
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             probe = Probe(loss, params, args, self.dtype)
+            started = time.perf_counter()
             value = float(probe.value)
-            gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
+            seconds = time.perf_counter() - started
+            if self.workers is None and self.resume is None:
+                gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
+            else:
+                from gradlab.gradients import parallel  # which is written in terms of this module
+
+                gradients = parallel.slopes(self, probe, loss, params, args, seconds)
             return value, probe.finish(gradients)
 
         return value_and_grad
@@ -86,6 +112,8 @@ class ForwardDifference(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    workers, resume : optional
+        Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
 
     Examples
     --------
@@ -119,6 +147,8 @@ class CentralDifference(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    workers, resume : optional
+        Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
 
     Examples
     --------
@@ -148,6 +178,8 @@ class CentralDifference4(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    workers, resume : optional
+        Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
 
     Examples
     --------

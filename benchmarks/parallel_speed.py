@@ -1,0 +1,214 @@
+"""What more processes are worth to a numerical gradient of a loss that takes long.
+
+The loss stands for a simulator of which nothing is known but its values. It either computes for
+some 20 ms, in which it holds a processor, or waits for as long, as for a program that runs
+elsewhere: then what is measured is what gradlab adds, whoever else keeps the processors busy. The
+same central difference is taken in this process, by one and by two processes, and by the `map` of
+a pool that stays (concurrent.futures); all of them have to return the same bits.
+
+The clock is the wall clock, since that is what more processes are for. A round takes one gradient
+by each. Processes of `workers=` start and end with each gradient, and that is part of what they
+cost; it is the same for any number of parameters, and shown by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from typing import Annotated, Any
+
+import common
+import numpy as np
+import typer
+from common import Ratio
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from gradlab import CentralDifference, grad
+from gradlab.errors import GradlabError, OptionError
+from gradlab.params import Array
+from gradlab.plotting import STYLE
+
+REFERENCE = "workers=1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender: seconds a gradient, and how many times as fast it is as one process."""
+
+    loss: str
+    contender: str
+    seconds: float
+    speedup: Ratio
+
+
+def computes(x: Array, terms: int) -> Any:
+    """Return a smooth function of a vector, after arithmetic that takes as long as wanted."""
+    total = 0.0
+    for k in range(terms):
+        total += 1.0 / (1.0 + k * k)
+    return total * np.sin(x @ np.linspace(1, 2, x.size))
+
+
+def waits(x: Array, seconds: float) -> Any:
+    """Return a smooth function of a vector, after so many seconds."""
+    time.sleep(seconds)
+    return np.sin(x @ np.linspace(1, 2, x.size))
+
+
+LOSSES = {"computes": computes, "waits": waits}
+
+
+def calibrate(seconds: float) -> int:
+    """Return how many terms `computes` has to have to take so long."""
+    terms = 10_000
+    x = np.ones(2)
+    laps = []
+    for _ in range(9):
+        started = time.perf_counter()
+        computes(x, terms)
+        laps.append(time.perf_counter() - started)
+    return max(1, round(terms * seconds / float(np.median(laps))))
+
+
+def measure(kind: str, entries: int, seconds: float, workers: int, rounds: int) -> list[Result]:
+    """Time all contenders on one gradient.
+
+    Raises
+    ------
+    GradlabError
+        If they differ in a bit.
+    """
+    loss, effort = LOSSES[kind], calibrate(seconds) if kind == "computes" else seconds
+    x = np.random.default_rng(0).normal(size=entries) / entries
+    times: dict[str, list[float]] = defaultdict(list)
+    found: dict[str, bytes] = {}
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        backends = {
+            "this process": CentralDifference(),
+            REFERENCE: CentralDifference(workers=1),
+            f"workers={workers}": CentralDifference(workers=workers),
+            f"a pool of {workers} that stays": CentralDifference(workers=pool.map),
+        }
+        grad(computes, backends[f"a pool of {workers} that stays"])(np.ones(9), 1)  # it starts
+        for _ in range(rounds):
+            for name, backend in backends.items():
+                started = time.perf_counter()
+                found[name] = grad(loss, backend)(x, effort).tobytes()
+                times[name].append(time.perf_counter() - started)
+                if found[name] != found["this process"]:
+                    raise GradlabError(f"{name}: not the gradient that this process takes")
+    return [
+        Result(kind, name, float(np.median(laps)), Ratio.of(times[REFERENCE], laps))
+        for name, laps in times.items()
+    ]
+
+
+def starting(workers: int) -> float:
+    """Return the seconds that processes take to start and end."""
+    laps = []
+    for _ in range(3):
+        started = time.perf_counter()
+        grad(computes, CentralDifference(workers=workers))(np.ones(4 * workers), 1)
+        laps.append(time.perf_counter() - started)
+    return float(np.median(laps))
+
+
+def table(results: list[Result], title: str, caption: str) -> Table:
+    """Show seconds and speedups."""
+    shown = Table(title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left")
+    shown.add_column("the loss")
+    shown.add_column("by")
+    shown.add_column("a gradient", justify="right")
+    shown.add_column(f"times as fast as {REFERENCE}", justify="right")
+    for result in results:
+        ratio = result.speedup
+        spread = "" if result.contender == REFERENCE else f"  ({ratio.low:.2f} to {ratio.high:.2f})"
+        shown.add_row(
+            result.loss,
+            result.contender,
+            common.duration(result.seconds),
+            f"{ratio.median:.2f}{spread}",
+        )
+    return shown
+
+
+def figure(results: list[Result]) -> Figure:
+    """Draw the speedups."""
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(6, 2.5), layout="constrained")
+        axes = drawn.subplots()
+        names = [f"{result.loss}: {result.contender}" for result in results]
+        axes.barh(names, [result.speedup.median for result in results])
+        axes.set(xlabel=f"times as fast as {REFERENCE}")
+        axes.invert_yaxis()
+    return drawn
+
+
+def headline(results: list[Result], entries: int, seconds: float, workers: int) -> str:
+    """Say what the processes are worth."""
+    told = " and ".join(
+        f"{result.speedup.median:.2f} times as fast as one where it {result.loss}"
+        for result in results
+        if result.contender == f"workers={workers}"
+    )
+    return (
+        f"A central difference of {entries:,} parameters, {common.duration(seconds, 2)} an "
+        f"evaluation: {workers} processes are {told}."
+    )
+
+
+def main(
+    loss: Annotated[
+        list[str] | None, typer.Option(help="computes or waits [default: both].")
+    ] = None,
+    entries: Annotated[int, typer.Option(min=1, help="Parameters of the loss.")] = 500,
+    milliseconds: Annotated[float, typer.Option(min=0.01, help="Of one evaluation.")] = 20.0,
+    workers: Annotated[int, typer.Option(min=2, help="Processes beside one.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Gradients by each.")] = 3,
+    quick: common.Quick = False,
+    json_file: common.Json = None,
+    plot_file: common.Plot = None,
+) -> None:
+    """Time a numerical gradient of a slow loss by one process and by several."""
+    if wrong := [name for name in loss or () if name not in LOSSES]:
+        raise OptionError(f"--loss {wrong[0]}: choose from {', '.join(LOSSES)}")
+    common.check_outputs(json_file, plot_file)
+    if quick:
+        entries, rounds = min(entries, 40), 1
+    seconds = milliseconds / 1e3
+    started = starting(workers)
+    results = []
+    for kind in loss or LOSSES:
+        common.say(f"timing a loss that {kind} ...")
+        results += measure(kind, entries, seconds, workers, rounds)
+    described = common.describe()
+    load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    title = f"{entries:,} parameters, {common.duration(seconds, 2)} an evaluation"
+    caption = (
+        f"wall time, {rounds} rounds{load}; {workers} processes start and end in "
+        f"{common.duration(started, 2)}; {common.environment_line(described)}"
+    )
+    common.out.print(table(results, title, caption), soft_wrap=True)
+    told = headline(results, entries, seconds, workers)
+    numbers = {
+        "benchmark": "parallel_speed",
+        "environment": described,
+        "options": {"entries": entries, "seconds": seconds, "rounds": rounds, "quick": quick},
+        "reference": REFERENCE,
+        "starting": started,
+        "results": [asdict(result) for result in results],
+        "headline": told,
+    }
+    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)

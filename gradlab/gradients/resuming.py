@@ -1,0 +1,209 @@
+"""The slopes that are known so far, in memory and, if wanted, in a file that outlives the process.
+
+The file is rewritten about once a second by a move, which is atomic: whenever the process ends,
+a whole file is there. It says what it is part of: the method, the parameters, the loss by its name
+and value, the arguments. A gradient is taken up again only where all of these are the same, to the
+bit; and because a loss may have changed where its value at one place does not show it, the largest
+slope is taken once more and has to come out as it was. The file is removed when the gradient is
+complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradlab.errors import OptionError
+from gradlab.gradients.protocol import Loss
+from gradlab.params import Array
+
+if TYPE_CHECKING:
+    from gradlab.gradients.finite_differences import Difference, Probe
+    from gradlab.gradients.parallel import Chunk
+
+PAUSE = 1.0
+"""Seconds between two writings, of which each takes at most a twentieth."""
+
+
+class Record:
+    """Slopes that come in chunk by chunk; a context, which writes what it has when it is left.
+
+    Attributes
+    ----------
+    slopes : list of ndarray
+        Of each leaf, in its shape; 0 where they are missing.
+    missing : list of ndarray of bool
+        Of each leaf, flat, in C order.
+    pending, size : int
+        How many are missing, and how many there are to be.
+    """
+
+    def __init__(self, path: Path | None, known: dict[str, str] | None, probe: Probe) -> None:
+        self._path, self._identity, self._name = path, known, probe.name
+        self.slopes: list[Array] = [
+            np.zeros(leaf.shape, np.result_type(leaf, np.float64)) for leaf in probe.leaves
+        ]
+        self.missing: list[Array] = [np.ones(leaf.size, bool) for leaf in probe.leaves]
+        self.size = self.pending = sum(leaf.size for leaf in probe.leaves)
+        self._next = 0.0
+
+    @classmethod
+    def open(cls, path: Any, known: dict[str, str] | None, probe: Probe) -> Record:
+        """Begin a record, or take up the one that the file has.
+
+        Raises
+        ------
+        OptionError
+            If the file holds something else, part of another gradient, or cannot be written.
+        """
+        record = cls(None if path is None else Path(path), known, probe)
+        if record._path is not None:
+            if record._path.exists():
+                record._read(record._path)
+            record._write()  # if this fails, then before the work and not after it
+        return record
+
+    def sample(self) -> Chunk | None:
+        """Return the entry of the largest slope that came from the file, if any did."""
+        from gradlab.gradients.parallel import Chunk
+
+        if self.pending == self.size:
+            return None
+        known = [
+            np.where(mask, -1, np.abs(leaf.reshape(-1)))
+            for leaf, mask in zip(self.slopes, self.missing, strict=True)
+        ]
+        leaf = int(np.argmax([np.max(sizes, initial=-1) for sizes in known]))
+        i = int(np.argmax(known[leaf]))
+        return Chunk(leaf, i, i + 1)
+
+    def confirm(self, chunk: Chunk, found: Array) -> None:
+        """Hold slopes of the file to the same ones, taken again.
+
+        Raises
+        ------
+        OptionError
+            If they differ in a bit.
+        """
+        held = self.slopes[chunk.leaf].reshape(-1)[chunk.start : chunk.stop]
+        if not np.array_equal(held, found):
+            raise OptionError(
+                f"resume={str(self._path)!r} belongs to another gradient: the slope at "
+                f"{self._name(chunk.leaf, chunk.start)} was {held[0]} and is {found[0]}; give "
+                "another path, or remove the file"
+            )
+
+    def put(self, chunk: Chunk, found: Array) -> None:
+        """Enter the slopes of a chunk."""
+        part = slice(chunk.start, chunk.stop)
+        self.slopes[chunk.leaf].reshape(-1)[part] = found
+        self.missing[chunk.leaf][part] = False
+        self.pending -= chunk.stop - chunk.start
+        if time.monotonic() >= self._next:
+            self._write()
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._path is None:
+            return
+        if self.pending:
+            self._write()
+        else:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        started = time.monotonic()
+        data = io.BytesIO()
+        arrays = {f"slopes {i}": leaf for i, leaf in enumerate(self.slopes)}
+        arrays |= {f"missing {i}": mask for i, mask in enumerate(self.missing)}
+        np.savez(data, identity=np.array(json.dumps(self._identity)), **arrays)  # type: ignore[arg-type]
+        _replace(self._path, data.getvalue())
+        self._next = time.monotonic() + max(PAUSE, 20 * (time.monotonic() - started))
+
+    def _read(self, path: Path) -> None:
+        count = range(len(self.slopes))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                known = json.loads(str(file["identity"]))
+                _same(path, known, self._identity or {})
+                slopes = [file[f"slopes {i}"] for i in count]
+                missing = [file[f"missing {i}"] for i in count]
+        except OptionError:
+            raise
+        except Exception as error:
+            raise OptionError(
+                f"resume={str(path)!r}: not a file of slopes ({error}); give the path of one that "
+                "this wrote, or of none"
+            ) from error
+        self.slopes, self.missing = slopes, missing
+        self.pending = int(sum(mask.sum() for mask in missing))
+
+
+def _same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    """Say what it is in which the gradient of a file is another one, if it is."""
+    for what, here in wanted.items():
+        there = found.get(what)
+        if there != here:
+            shown = "" if len(here) > 60 else f" (there {there}, here {here})"
+            raise OptionError(
+                f"resume={str(path)!r} belongs to another gradient: {what} not the same{shown}; "
+                "give another path, or remove the file"
+            )
+
+
+def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]) -> dict[str, str]:
+    """Return what tells one gradient from all others, by what it is called in an error.
+
+    Raises
+    ------
+    OptionError
+        If the arguments cannot be pickled, and so not be told from others.
+    """
+    names = [probe.name(leaf, 0) for leaf, x in enumerate(probe.leaves) if x.size]
+    leaves = [(x.dtype.str, x.shape, x.tobytes()) for x in probe.leaves]
+    try:
+        data = pickle.dumps(args, protocol=5)
+    except Exception as error:
+        raise OptionError(
+            f"resume= needs arguments of the loss that can be pickled ({error})"
+        ) from error
+    return {
+        "the method is": repr(method),
+        "the loss is": getattr(loss, "__qualname__", type(loss).__qualname__),
+        "the parameters are": _digest(pickle.dumps((names, leaves), protocol=5)),
+        "the arguments are": _digest(data),
+        "the value of the loss is": repr(float(probe.value)),
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    # A link stays a link, and a move is atomic only within the folder that it ends in.
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    except OSError as error:
+        raise OptionError(f"resume={str(path)!r} cannot be written ({error.strerror})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

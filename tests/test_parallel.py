@@ -1,0 +1,557 @@
+"""A gradient by several workers is that of one, to the bit; errors name places; all is tidy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gradlab
+from gradlab.errors import GradlabError, NonFiniteError, OptionError, WorkerError
+from gradlab.gradients.finite_differences import Difference
+from gradlab.gradients.parallel import chunk_size, chunks
+
+METHODS = [
+    gradlab.ForwardDifference,
+    gradlab.CentralDifference,
+    gradlab.CentralDifference4,
+    gradlab.Richardson,
+]
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
+RNG = np.random.default_rng(0)
+PARAMS = {"w": RNG.normal(size=(4, 3)), "b": 0.3, "none": np.zeros((0, 2)), "i": np.array([2])}
+X = RNG.normal(size=(20, 4))
+
+
+def loss(params: Any, x: Any, *rest: Any) -> Any:
+    """Smooth, and no two entries of the parameters are alike."""
+    return (np.sin(x @ params["w"]) ** 2).mean() * (1 + params["i"][0]) + np.exp(params["b"])
+
+
+def moved(params: Any, name: str, index: int) -> bool:
+    """Tell whether an entry is not where it started."""
+    return bool(np.ravel(params[name])[index] != np.ravel(PARAMS[name])[index])
+
+
+def same_bits(found: Any, wanted: Any) -> bool:
+    return all(
+        np.asarray(found[name]).tobytes() == np.asarray(wanted[name]).tobytes()
+        and type(found[name]) is type(wanted[name])
+        for name in wanted
+    )
+
+
+def gradient(params: Any = PARAMS, *args: Any, of: Any = loss, **options: Any) -> Any:
+    return gradlab.grad(of, gradlab.CentralDifference(**options))(params, *(args or (X,)))
+
+
+# The same bits, whoever works
+
+
+@every_method
+def test_processes_give_the_bits_of_the_plain_loop(method: type[Difference]) -> None:
+    value, wanted = gradlab.value_and_grad(loss, method())(PARAMS, X)
+    for count in (1, 3):
+        found = gradlab.value_and_grad(loss, method(workers=count))(PARAMS, X)
+        assert found[0] == value
+        assert same_bits(found[1], wanted)
+
+
+@every_method
+def test_maps_of_executors_give_the_bits_of_the_plain_loop(method: type[Difference]) -> None:
+    wanted = gradlab.grad(loss, method())(PARAMS, X)
+    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for mapping in (map, threads.map, pool.map):
+            assert same_bits(gradlab.grad(loss, method(workers=mapping))(PARAMS, X), wanted)
+
+
+@given(sizes=st.lists(st.integers(0, 20), max_size=3), size=st.integers(1, 9), data=st.data())
+def test_chunks_are_what_is_missing(sizes: list[int], size: int, data: Any) -> None:
+    missing = [
+        np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool) for n in sizes
+    ]
+    left = [mask.copy() for mask in missing]
+    for leaf, start, stop in chunks(missing, size):
+        assert 0 < stop - start <= size
+        assert left[leaf][start:stop].all()
+        left[leaf][start:stop] = False
+    assert not any(mask.any() for mask in left)
+
+
+@given(
+    entries=st.integers(1, 10**6),
+    workers=st.integers(1, 64),
+    evaluation=st.floats(1e-6, 100),
+    sending=st.just(0.0) | st.floats(1e-3, 1),
+)
+def test_sending_is_little_beside_a_chunk(
+    entries: int, workers: int, evaluation: float, sending: float
+) -> None:
+    size = chunk_size(entries, workers, evaluation, sending)
+    assert size >= 1
+    assert sending <= 0.05 * size * evaluation * (1 + 1e-9)
+    worth = int(np.ceil(sending / 0.05 / evaluation))
+    assert size <= max(1, worth, entries // workers)  # not fewer chunks than that asks for
+
+
+def test_the_order_of_the_answers_does_not_matter() -> None:
+    def backwards(function: Callable[..., Any], values: Any) -> Any:
+        return reversed(list(map(function, values)))
+
+    assert same_bits(gradient(workers=backwards), gradient())
+
+
+class Counted:
+    """Data that leave a mark wherever they arrive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return arrive, (self.folder,)
+
+
+def arrive(folder: Path) -> Counted:
+    (folder / f"{os.getpid()} {time.monotonic_ns()}").touch()
+    return Counted(folder)
+
+
+def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
+    time.sleep(0.02)  # so that each entry is a chunk, or few are
+    return loss(params, x)
+
+
+def test_the_problem_is_sent_once_to_a_process(tmp_path: Path) -> None:
+    gradient(PARAMS, X, Counted(tmp_path), of=note_chunks, workers=2)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def write_into_data(params: Any, x: Any, seen: Path) -> Any:
+    """Spoil a large array; that a process has of its own what it writes to, shows in the value."""
+    value = loss(params, x[:20, :4])
+    if moved(params, "w", 0):
+        (seen / str(os.getpid())).touch()
+        x[20:] = np.nan
+    return value
+
+
+def test_data_are_shared_and_nobody_writes_into_those_of_others(tmp_path: Path) -> None:
+    big = np.zeros((1000, 4))
+    big[:20] = X
+    found = gradient(PARAMS, big, tmp_path, of=write_into_data, workers=2)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert same_bits(found, gradient())
+    assert np.isfinite(big).all()
+
+
+def test_data_keep_their_layout() -> None:
+    fortran, strided = np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]
+    for x in (fortran, strided):
+        assert same_bits(gradient(PARAMS, x, workers=1), gradient(PARAMS, x))
+
+
+def test_a_gradient_without_entries_needs_no_workers() -> None:
+    assert gradlab.grad(lambda p: 1.0, gradlab.CentralDifference(workers=2))({}) == {}
+
+
+# What goes wrong is named
+
+
+def bad(params: Any, x: Any, how: str, log: Path) -> Any:
+    """Fail where entry 7 of w is moved: always, or the first time alone."""
+    if moved(params, "w", 7):
+        first = not log.exists()
+        with log.open("a") as file:
+            file.write("x")
+        if first or not how.endswith("once"):
+            match how.split()[0]:
+                case "raises":
+                    raise Unpicklable("the simulator stopped", 3)
+                case "nan":
+                    return float("nan")
+                case "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exits":
+                    sys.exit(3)
+    return loss(params, x)
+
+
+class Unpicklable(Exception):  # noqa: N818
+    """Made from two arguments, of which only one is handed on."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+
+
+def children() -> list[str]:
+    """Return the command lines of this process's children, but for Python's own one."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            command = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if parent == str(os.getpid()) and "resource_tracker" not in command:
+            found.append(command)
+    return found
+
+
+@pytest.fixture
+def tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No process and no file is left behind."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    shared = set(Path("/dev/shm").iterdir())
+    before = children()
+    yield
+    assert children() == before
+    assert list(folder.iterdir()) == []
+    assert set(Path("/dev/shm").iterdir()) <= shared
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("how", ["raises once", "nan once", "killed once", "exits once"])
+def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
+    found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2)
+    assert same_bits(found, gradient())
+    assert (tmp_path / "log").stat().st_size == 3  # above, above again, below
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize(
+    ("how", "error", "cause"),
+    [
+        ("raises", WorkerError, "Unpicklable: the simulator stopped"),
+        ("nan", NonFiniteError, "the loss is nan"),
+        ("killed", WorkerError, "killed by SIGKILL"),
+        ("exits", WorkerError, "exit code 3"),
+    ],
+)
+def test_what_fails_twice_is_named(
+    how: str, error: type[GradlabError], cause: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error) as caught:
+        gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2)
+    told = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert "w[2, 1]" in told
+    assert cause in told
+    assert (tmp_path / "log").stat().st_size == 2
+
+
+def test_an_error_of_the_loss_comes_through_as_it_is() -> None:
+    def fails(params: Any, x: Any) -> Any:
+        if moved(params, "w", 7):
+            raise KeyError("boom")
+        return loss(params, x)
+
+    with pytest.raises(KeyError) as caught:
+        gradient(of=fails, workers=map)
+    assert "w[2, 1]" in caught.value.__notes__[0]
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+def test_a_pool_that_breaks_is_an_error(tmp_path: Path) -> None:
+    with (
+        ProcessPoolExecutor(2, get_context("spawn")) as pool,
+        pytest.raises(WorkerError, match=r"failed before w\[.*BrokenProcessPool"),
+    ):
+        gradient(PARAMS, X, "killed", tmp_path / "log", of=bad, workers=pool.map)
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [lambda f, values: [], lambda f, values: list(values), lambda f, values: 1, lambda f: None],
+    ids=["nothing", "not called", "no iterable", "other arguments"],
+)
+def test_what_is_no_map_is_an_error(mapping: Any) -> None:
+    with pytest.raises(WorkerError, match="workers="):
+        gradient(workers=mapping)
+
+
+@pytest.mark.parametrize("workers", [0, -2, 1.5, True, "two", [1]])
+def test_workers_are_a_number_or_a_map(workers: Any) -> None:
+    with pytest.raises(OptionError, match="workers="):
+        gradlab.CentralDifference(workers=workers)
+
+
+def test_one_process_a_processor() -> None:
+    assert same_bits(gradient(workers=-1), gradient())
+
+
+def test_what_cannot_be_sent_is_an_error() -> None:
+    with pytest.raises(OptionError, match="cannot be sent to a worker"):
+        gradient(PARAMS, X, (_ for _ in ()), workers=2)
+
+
+def script(folder: Path, text: str) -> list[str]:
+    path = folder / "script.py"
+    path.write_text(textwrap.dedent(text))
+    return [sys.executable, str(path)]
+
+
+def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
+    command = script(
+        tmp_path,
+        """
+        import gradlab
+        def loss(p):
+            return (p ** 2).sum()
+        import numpy as np
+        try:
+            gradlab.grad(loss, gradlab.CentralDifference(workers=2))(np.ones(3))
+        except gradlab.GradlabError as error:
+            print(error)
+        """,
+    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert '__name__ == "__main__"' in done.stdout
+
+
+@on_linux
+def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
+    command = script(
+        tmp_path,
+        """
+        import os, sys, time
+        from pathlib import Path
+        import numpy as np
+        import gradlab
+        def loss(p, folder):
+            time.sleep(0.05)
+            (folder / str(os.getpid())).touch()
+            return (p ** 2).sum()
+        if __name__ == "__main__":
+            folder = Path(sys.argv[1])
+            gradlab.grad(loss, gradlab.CentralDifference(workers=2))(np.ones(10_000), folder)
+        """,
+    )
+    pids, temporary = tmp_path / "pids", tmp_path / "temporary"
+    pids.mkdir()
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen([*command, str(pids)], env=environment) as caller:
+        wait_until(lambda: len(list(pids.iterdir())) == 3)
+        assert list(temporary.glob("gradlab-*"))
+        caller.kill()
+    workers = [path.name for path in pids.iterdir() if path.name != str(caller.pid)]
+    wait_until(lambda: not any(alive(pid) for pid in workers))
+    wait_until(lambda: not list(temporary.iterdir()))
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what surely comes; a minute without it is a failure."""
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not come")
+
+
+# Taken up again
+
+
+class Interrupted:
+    """A loss that counts its evaluations, and is interrupted at one of them."""
+
+    def __init__(self, at: int | None = None, times: float = 1.0) -> None:
+        self.at, self.times, self.calls = at, times, 0
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return self.times * loss(params, x)
+
+
+def interrupt(path: Path, at: int = 20) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        gradient(of=Interrupted(at), resume=path)
+
+
+def test_a_gradient_is_taken_up_again(tmp_path: Path) -> None:
+    path = tmp_path / "partial.npz"
+    interrupt(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["partial.npz"]
+    rest = Interrupted()
+    found = gradient(of=rest, resume=str(path))
+    assert same_bits(found, gradient())
+    # Of 14 entries, three chunks of 3 were complete: left are the value, one slope again, and 5.
+    assert rest.calls == 1 + 2 + 2 * 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def recovers(params: Any, x: Any, log: Path) -> Any:
+    """Fail at the last entry, but not for a third time."""
+    if moved(params, "i", 0) and (not log.exists() or log.stat().st_size < 2):
+        with log.open("a") as file:
+            file.write("x")
+        return float("nan")
+    return loss(params, x)
+
+
+def test_two_processes_take_up_what_one_began(tmp_path: Path) -> None:
+    path, log = tmp_path / "partial", tmp_path / "log"
+    with pytest.raises(NonFiniteError, match=r"the loss is nan at i\[0\]"):
+        gradient(PARAMS, X, log, of=recovers, workers=1, resume=path)
+    with np.load(path) as file:
+        assert [file[f"missing {leaf}"].sum() for leaf in range(4)] == [0, 0, 0, 1]
+    assert same_bits(gradient(PARAMS, X, log, of=recovers, workers=2, resume=path), gradient())
+    assert not path.exists()
+
+
+def test_the_next_gradient_begins_anew(tmp_path: Path) -> None:
+    f = gradlab.grad(loss, gradlab.CentralDifference(resume=tmp_path / "partial"))
+    for b in (0.1, 0.2):
+        assert same_bits(f({**PARAMS, "b": b}, X), gradient({**PARAMS, "b": b}))
+
+
+def test_the_file_of_another_gradient_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "partial"
+    interrupt(path)
+    kept = path.read_bytes()
+    others: dict[str, Callable[[], Any]] = {
+        "the method is not": lambda: gradient(of=Interrupted(), resume=path, step=1e-3),
+        "the loss is not": lambda: gradient(resume=path),
+        "the parameters are not": lambda: gradient(
+            {**PARAMS, "b": 0.4}, of=Interrupted(), resume=path
+        ),
+        "the arguments are not": lambda: gradient(PARAMS, 2 * X, of=Interrupted(), resume=path),
+        "the value of the loss is not": lambda: gradient(of=Interrupted(times=2), resume=path),
+    }
+    for what, attempt in others.items():
+        with pytest.raises(OptionError, match=what) as caught:
+            attempt()
+        assert "partial" in str(caught.value)
+    assert path.read_bytes() == kept
+
+
+def test_a_loss_that_changed_behind_its_value_is_refused(tmp_path: Path) -> None:
+    """At weights of zero, the value does not tell one slope from another."""
+
+    class Steep:
+        def __init__(self, slope: float, at: int | None = None) -> None:
+            self.slope, self.at, self.calls = slope, at, 0
+
+        def __call__(self, w: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.at:
+                raise KeyboardInterrupt
+            return self.slope * w.sum()
+
+    path = tmp_path / "partial"
+    backend = gradlab.CentralDifference(resume=path)
+    with pytest.raises(KeyboardInterrupt):
+        gradlab.grad(Steep(1.0, at=90), backend)(np.zeros(50))
+    kept = path.read_bytes()
+    with pytest.raises(OptionError, match=r"the slope at params\[\d+\] was 1.0 and is 2.0"):
+        gradlab.grad(Steep(2.0), backend)(np.zeros(50))
+    assert path.read_bytes() == kept
+    assert gradlab.grad(Steep(1.0), backend)(np.zeros(50)).tolist() == [1.0] * 50
+
+
+@pytest.mark.parametrize("content", [b"", b"text", None], ids=["empty", "text", "folder"])
+def test_what_is_no_file_of_slopes_is_left_alone(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(OptionError, match="mine"):
+        gradient(resume=path)
+    assert path.is_dir() if content is None else path.read_bytes() == content
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    counted = Interrupted()
+    with pytest.raises(OptionError, match="cannot be written"):
+        gradient(of=counted, resume=tmp_path / "missing" / "partial")
+    assert counted.calls == 1
+    with pytest.raises(OptionError, match="resume=3"):
+        gradlab.CentralDifference(resume=3)  # type: ignore[arg-type]
+
+
+def test_a_bar_is_shown_where_there_is_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient(workers=map)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    gradient(workers=map)
+    assert "14/14" in capsys.readouterr().err
+
+
+# A Dask cluster: a scheduler and two workers, each a process, on this machine
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    if find_spec("distributed") is None:
+        pytest.skip("Dask is not installed")
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "60s"}),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host="127.0.0.1",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@every_method
+def test_dask_gives_the_bits_of_the_plain_loop(client: Any, method: type[Difference]) -> None:
+    found = gradlab.grad(loss, method(workers=client))(PARAMS, X)
+    assert same_bits(found, gradlab.grad(loss, method())(PARAMS, X))
+
+
+def test_dask_gets_the_problem_once(client: Any, tmp_path: Path) -> None:
+    gradient(PARAMS, X, Counted(tmp_path), of=note_chunks, workers=client)
+    by_worker = {path.name.split()[0] for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == len(by_worker) == 2
+
+
+def test_dask_outlives_a_worker_that_is_killed(client: Any, tmp_path: Path) -> None:
+    found = gradient(PARAMS, X, "killed once", tmp_path / "log", of=bad, workers=client)
+    assert same_bits(found, gradient())
+    assert (tmp_path / "log").stat().st_size == 3
+
+
+def test_dask_names_what_fails(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"the loss is nan at w\[2, 1\]"):
+        gradient(PARAMS, X, "nan", tmp_path / "log", of=bad, workers=client)
+    with pytest.raises(
+        WorkerError, match=r"Dask twice left .* among them, as when its workers die"
+    ):
+        gradient(PARAMS, X, "killed", tmp_path / "log", of=bad, workers=client)
