@@ -443,13 +443,18 @@ def test_ctrl_c_keeps_what_was_reached(tmp_path, verb):
     process = subprocess.Popen(
         [*command, "--output", "out"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # Whoever runs the suite in the background may have had Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    while not (tmp_path / "out").exists():  # made when the training starts
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not (tmp_path / "out").exists():  # made when the training starts
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in one_line(err)
     assert "Written to out" in out
