@@ -258,6 +258,13 @@ def test_what_fails_twice_is_named(
     assert (tmp_path / "log").stat().st_size == 2
 
 
+def test_a_step_that_vanishes_is_named() -> None:
+    w = PARAMS["w"].copy()
+    w[2, 1] = 1e30
+    with pytest.raises(OptionError, match=r"the step vanishes beside w\[2, 1\]"):
+        gradient({**PARAMS, "w": w}, workers=map, step=1e-3)
+
+
 def test_an_error_of_the_loss_comes_through_as_it_is() -> None:
     def fails(params: Any, x: Any) -> Any:
         if moved(params, "w", 7):
