@@ -17,6 +17,10 @@ Three things differ from the textbook's formula. The default step is scaled to e
 h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly all x. What is
 divided by is the distance of the two points as evaluated, so that it is right for the others too.
 And the loss is evaluated in float64 even where the parameters are float32 or integers.
+
+Where there are many parameters, the loss is recorded as a program, and of its evaluations only
+what each one changes is computed (`gradlab.gradients.incremental`): the same quotient to rounding,
+up to a few hundred times as fast. ``incremental=False`` evaluates the loss itself each time.
 """
 
 from __future__ import annotations
@@ -31,8 +35,12 @@ from numpy.typing import DTypeLike
 
 from gradlab import options
 from gradlab.errors import OptionError
+from gradlab.gradients.incremental import Incremental, Recorder
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, entry, first, flatten
+
+FEWEST = 64
+"""So many entries are worth a recording of the loss: it takes as long as some evaluations."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +54,34 @@ class Difference:
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
     """
 
     step: float | None = None
     dtype: DTypeLike | None = None
+    incremental: bool = True
     name: ClassVar[str]
+    fewest: ClassVar[int] = FEWEST
 
     def __post_init__(self) -> None:
         if self.step is not None:
             options.number("step", self.step, "give a positive number, or None for the default")
         if self.dtype is not None:
             options.floating("dtype", self.dtype, "a loss is evaluated in a floating-point type")
+        if not isinstance(self.incremental, bool):
+            raise OptionError(f"incremental={self.incremental!r}: give True or False")
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
+        recorder = Recorder(loss)
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             probe = Probe(loss, params, args, self.dtype)
             value = float(probe.value)
+            if self.incremental and probe.size >= self.fewest:
+                probe.record(recorder)
             gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
             return value, probe.finish(gradients)
 
@@ -86,6 +104,9 @@ class ForwardDifference(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
 
     Examples
     --------
@@ -101,8 +122,12 @@ class ForwardDifference(Difference):
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (f(x + h) - f(x)) / h."""
         x = probe.leaves[leaf]
-        above = x + steps(x, self.step, order=1)
+        h = steps(x, self.step, order=1)
+        above = x + h
         width = probe.width(leaf, above, x)
+        slopes = probe.incremental_slopes(leaf, h)
+        if slopes is not None:
+            return slopes
         rise: Array = probe.each(leaf, above) - probe.value
         return rise / width
 
@@ -119,6 +144,9 @@ class CentralDifference(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
 
     Examples
     --------
@@ -148,6 +176,9 @@ class CentralDifference4(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
 
     Examples
     --------
@@ -170,6 +201,9 @@ def symmetric_quotients(probe: Probe, leaf: int, h: Array) -> Array:
     """Return the symmetric difference quotient of each entry of a leaf, in the leaf's shape."""
     above, below = probe.leaves[leaf] + h, probe.leaves[leaf] - h
     width = probe.width(leaf, above, below)
+    slopes = probe.incremental_slopes(leaf, h, -h)
+    if slopes is not None:
+        return slopes
     return (probe.each(leaf, above) - probe.each(leaf, below)) / width
 
 
@@ -226,6 +260,21 @@ class Probe:
         # Numbers, too, become arrays (of no dimensions), so that a move is seen through the view.
         as_arrays = replace(self._structure, scalars=frozenset())
         self._params = as_arrays.unflatten([self._show(leaf) for leaf in self.leaves])
+        self._incremental: Incremental | None = None
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return sum(leaf.size for leaf in self.leaves)
+
+    def record(self, recorder: Recorder) -> None:
+        """Have movements evaluated in a recording of the loss, as far as that is possible."""
+        if all(leaf.dtype == np.float64 for leaf in self.leaves):
+            self._incremental = recorder(self._params, self._args, self.value)
+
+    def incremental_slopes(self, leaf: int, *moves: Array) -> Array | None:
+        """Return the quotients over one or two movements of each entry, None if by the loop."""
+        return None if self._incremental is None else self._incremental.slopes(leaf, *moves)
 
     @cached_property
     def value(self) -> Any:
