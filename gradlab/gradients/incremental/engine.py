@@ -22,6 +22,7 @@ import numpy as np
 
 from gradlab.gradients.incremental.changes import Change, change_of
 from gradlab.gradients.incremental.kinds import (
+    REDUCTIONS,
     Kind,
     Kinds,
     NoRule,
@@ -115,7 +116,7 @@ class Incremental:
         with np.errstate(all="ignore"):  # what is not finite is left to the plain loop
             rises = plan.run(stacked)
         release()
-        if not np.isfinite(rises).all():
+        if not np.isfinite(rises + self.value).all():
             return None
         return np.moveaxis(rises, -1, 0).copy(), np.moveaxis(stacked, -1, 0)
 
@@ -158,7 +159,7 @@ class Plan:
         self.entries = [node for node in nodes if of[node] is Kind.ENTRY]
         self.rows = [node for node in nodes if of[node] in (Kind.COLUMN, Kind.ROWS)]
         totals = [node for node in nodes if of[node] is Kind.TOTAL]
-        self.sums = [node for node in totals if of[node.operands[0]] is not Kind.TOTAL]
+        self.sums = [node for node in totals if node.primitive in REDUCTIONS]
         self.totals = [node for node in totals if node not in self.sums]
         self.is_linear = all(
             node.primitive in LINEAR
@@ -190,9 +191,12 @@ class Plan:
         for node, rise in rises.items():
             changes[node] = Change(values[node], rise)
         for node in self.totals:
-            operands = [changes[o] if o in changes else kinds.static(o) for o in node.operands]
+            operands = [
+                changes[o] if isinstance(o, Node) and o in changes else kinds.static(o)
+                for o in node.operands
+            ]
             changes[node] = change_of(node.primitive, operands, values[node])
-        if self.output not in changes:  # the loss does not depend on the leaf
+        if not isinstance(self.output, Node) or self.output not in changes:  # the loss does not depend on the leaf
             return np.zeros(moves.shape)
         rise = changes[self.output].delta
         return np.asarray(rise, dtype=np.float64).reshape(moves.shape)
@@ -204,7 +208,8 @@ class Plan:
             delta = changes[node.operands[0]].delta
             return Change(base, delta.reshape(-1, delta.shape[-1])[kinds.picks[node]])
         operands = [
-            changes[o] if o in changes else _with_lanes(kinds.static(o), 1) for o in node.operands
+            changes[o] if isinstance(o, Node) and o in changes else _with_lanes(kinds.static(o), 1)
+            for o in node.operands
         ]
         return change_of(node.primitive, operands, base)
 

@@ -121,7 +121,7 @@ def find_kinds(program: Program, leaf: Node, values: Mapping[Node, Any]) -> Kind
                 raise NoRule(f"{node} is not of float64")
             kinds.of[node] = _kind(node, kinds)
     (output,) = program.outputs
-    if output in kinds.of and kinds.of[output] is not Kind.TOTAL:
+    if isinstance(output, Node) and kinds.of.get(output, Kind.TOTAL) is not Kind.TOTAL:
         raise NoRule("the loss is no total")
     return kinds
 
