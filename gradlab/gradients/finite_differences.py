@@ -63,6 +63,7 @@ class Difference:
     dtype: DTypeLike | None = None
     incremental: bool = True
     name: ClassVar[str]
+    points: ClassVar[int]
     fewest: ClassVar[int] = FEWEST
 
     def __post_init__(self) -> None:
@@ -72,6 +73,16 @@ class Difference:
             options.floating("dtype", self.dtype, "a loss is evaluated in a floating-point type")
         if not isinstance(self.incremental, bool):
             raise OptionError(f"incremental={self.incremental!r}: give True or False")
+
+    def equivalent_evaluations(self, p: int) -> int:
+        """Return how many evaluations a gradient of p entries is made of, done or saved.
+
+        Examples
+        --------
+        >>> CentralDifference().equivalent_evaluations(45_360)
+        90721
+        """
+        return self.points * p + 1
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
@@ -118,6 +129,7 @@ class ForwardDifference(Difference):
     """
 
     name: ClassVar[str] = "forward"
+    points: ClassVar[int] = 1
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (f(x + h) - f(x)) / h."""
@@ -158,6 +170,7 @@ class CentralDifference(Difference):
     """
 
     name: ClassVar[str] = "central"
+    points: ClassVar[int] = 2
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (f(x + h) - f(x - h)) / 2h."""
@@ -189,6 +202,7 @@ class CentralDifference4(Difference):
     """
 
     name: ClassVar[str] = "central4"
+    points: ClassVar[int] = 4
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h."""

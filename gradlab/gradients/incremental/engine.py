@@ -196,7 +196,9 @@ class Plan:
                 for o in node.operands
             ]
             changes[node] = change_of(node.primitive, operands, values[node])
-        if not isinstance(self.output, Node) or self.output not in changes:  # the loss does not depend on the leaf
+        if (
+            not isinstance(self.output, Node) or self.output not in changes
+        ):  # the loss does not depend on the leaf
             return np.zeros(moves.shape)
         rise = changes[self.output].delta
         return np.asarray(rise, dtype=np.float64).reshape(moves.shape)
