@@ -575,7 +575,7 @@ def _comparison_table(comparison: Comparison) -> Table:
     table.add_section()
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
     row("times faster", lambda run: _times(comparison.speedup(run)))
-    row("evaluations a gradient", lambda run: _count(run.evaluations_per_gradient))
+    row("evaluations a gradient", _evaluations)
     table.add_section()
     row(
         "largest gradient difference",
@@ -632,6 +632,11 @@ def _times(factor: float) -> str:
     ('2.5', '1,234')
     """
     return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
+
+
+def _evaluations(run: Run) -> str:
+    """Write how often the loss was evaluated; or to how many evaluations that is equivalent."""
+    return f"{'equiv. ' * run.equivalent}{_count(run.evaluations_per_gradient)}"
 
 
 def _count(evaluations: float) -> str:

@@ -40,7 +40,11 @@ class Run:
     seconds_per_gradient : float
         The median over the training steps.
     evaluations_per_gradient : float
-        How often the loss function was called for a gradient, the mean over the training steps.
+        How often the loss function was called for a gradient, the mean over the training steps;
+        or what the gradient is equivalent to.
+    equivalent : bool
+        Whether the loss was not really evaluated so often, as by finite differences over a
+        recording of it.
     differences : dict of str to list of float
         For each leaf and step, the largest difference from the reference's gradient at the same
         parameters, relative to the leaf's largest entry there. Empty for the reference itself.
@@ -57,6 +61,7 @@ class Run:
     accuracy: float
     seconds_per_gradient: float
     evaluations_per_gradient: float
+    equivalent: bool = False
     differences: dict[str, list[float]] = field(default_factory=dict, repr=False)
     distances: list[float] = field(default_factory=list, repr=False)
     together: bool = True
@@ -112,6 +117,7 @@ class Comparison:
                     "seconds_per_gradient": run.seconds_per_gradient,
                     "speedup": self.speedup(run),
                     "evaluations_per_gradient": run.evaluations_per_gradient,
+                    "evaluations_are_equivalent": run.equivalent,
                     "largest_gradient_difference": run.largest_difference,
                     "largest_parameter_distance": run.largest_distance,
                     "together": run.together,
@@ -208,6 +214,7 @@ def compare(
             accuracy=evaluate(accuracy, result.params, test, "the accuracy on the test data"),
             seconds_per_gradient=float(np.median(meter.seconds)),
             evaluations_per_gradient=float(np.mean(meter.evaluations)),
+            equivalent=meter.equivalent,
             differences=watch.differences,
             distances=[_distance(*pair) for pair in pairs],
             together=_together(losses, reference_losses),
@@ -229,6 +236,7 @@ class _Meter:
         self.name: str = getattr(backend, "name", type(backend).__name__)
         self.seconds: list[float] = []
         self.evaluations: list[int] = []
+        self.equivalent = False
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         calls = 0
@@ -245,10 +253,17 @@ class _Meter:
             calls, started = 0, time.perf_counter()
             outcome = run(params, *args)
             self.seconds.append(time.perf_counter() - started)
-            self.evaluations.append(calls)  # those of a gradient that Ctrl-C cut off are not
+            self.evaluations.append(self._worth(params, calls))  # not if Ctrl-C cut it off
             return outcome
 
         return timed
+
+    def _worth(self, params: Any, calls: int) -> int:
+        """Return how many evaluations a gradient stands for that took so many calls."""
+        equivalent = getattr(self.backend, "equivalent_evaluations", None)
+        worth = calls if equivalent is None else int(equivalent(count_entries(params)))
+        self.equivalent = self.equivalent or worth > calls
+        return max(worth, calls)
 
 
 class _Watch:

@@ -63,7 +63,7 @@ class UntraceableError(GradlabError, TypeError):
 
 
 class UntraceableWarning(UserWarning):
-    """The tape leaves a loss to eager autograd; the message says why."""
+    """A loss that cannot be recorded is evaluated in a slower way; the message says why."""
 
 
 class DataError(GradlabError, ValueError):

@@ -24,6 +24,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import common  # noqa: E402
 import functions  # noqa: E402
 import gradient_speed  # noqa: E402
+import numerical_speed  # noqa: E402
 import parallel_speed  # noqa: E402
 import tape_speed  # noqa: E402
 import training  # noqa: E402
@@ -262,7 +263,9 @@ def test_evaluations_that_do_not_come_one_alike_an_entry_are_not_extrapolated():
         gradient_speed.whole_evaluations(12, 4, 100)
 
 
-@pytest.mark.parametrize("backend", [CentralDifference(), ForwardDifference()])
+@pytest.mark.parametrize(
+    "backend", [CentralDifference(incremental=False), ForwardDifference(incremental=False)]
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_restricted_loss_has_the_entries_of_the_whole_gradient(backend, dtype):
     params, x, labels = gradient_speed.Problem.draw((6, 4, 3), 5, np.dtype(dtype), 1).point
@@ -452,3 +455,36 @@ def test_their_options_are_explained(script, monkeypatch, capsys):
         common.run(script.main)
     assert ended.value.code == 0
     assert "--quick" in capsys.readouterr().out
+
+
+# Numerical gradients
+
+
+def small(mnist, batch):
+    params = network.init((20, 8, 4), seed=0)
+    x = np.random.default_rng(0).standard_normal((batch, 20))
+    return numerical_speed.Problem(network.loss, params, (x, np.arange(batch) % 4))
+
+
+def test_numerical_speed_extrapolates_the_plain_loop(monkeypatch):
+    def interleave(contenders, *, rounds, turn, clock):
+        assert len(contenders["plain"]()) == 2 * 10  # a lap an evaluation
+        contenders["incremental"]()
+        return {"plain": [2.0] * rounds, "incremental": [4.0] * rounds}
+
+    monkeypatch.setattr(common, "interleave", interleave)
+    problem = small(None, 6)
+    p = size(problem.params)
+    result = numerical_speed.measure("small", problem, 10, 3, 1e-4, time.perf_counter)
+    assert (result.parameters, result.plain, result.ratio.median) == (
+        p, 2.0 * (2 * p + 1), (2 * p + 1) / 2.0,
+    )  # fmt: skip
+    assert result.difference < 1e-9
+    assert "(small)" in numerical_speed.headline([result])
+    assert numerical_speed.table([result], "").row_count == 1
+
+
+def test_numerical_speed_refuses_other_work(monkeypatch):
+    monkeypatch.setattr(numerical_speed, "AGREE", 0.0)
+    with pytest.raises(GradlabError, match=r"small: the engine is .* from the plain loop"):
+        numerical_speed.measure("small", small(None, 6), 10, 1, 1e-4, time.perf_counter)

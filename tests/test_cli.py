@@ -91,6 +91,8 @@ def test_compare(gradlab, tmp_path):
     assert summary == json.loads((tmp_path / "numbers.json").read_text())
     central, autograd = summary["runs"]
     assert central["evaluations_per_gradient"] == 2 * 310 + 1
+    assert central["evaluations_are_equivalent"]
+    assert not autograd["evaluations_are_equivalent"]
     assert autograd["evaluations_per_gradient"] == 1
     assert central["together"]
     assert summary["options"]["sizes"] == [64, 4, 10]

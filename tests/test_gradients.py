@@ -56,6 +56,27 @@ class Replays(gradlab.Tape):
 
 
 @dataclass(frozen=True)
+class IncrementalCentral(gradlab.CentralDifference):
+    """The central difference over a recording of the loss, however few its parameters are."""
+
+    fewest = 0
+
+
+@dataclass(frozen=True)
+class IncrementalForward(gradlab.ForwardDifference):
+    """The forward difference, likewise."""
+
+    fewest = 0
+
+
+@dataclass(frozen=True)
+class IncrementalCentral4(gradlab.CentralDifference4):
+    """The one of fourth order, likewise."""
+
+    fewest = 0
+
+
+@dataclass(frozen=True)
 class Row:
     """A backend and what it promises."""
 
@@ -87,14 +108,18 @@ class Row:
 
 
 AUTOGRAD = Row(gradlab.Autograd(), "reverse", lambda p: 1, own_precision=True)
-CENTRAL = Row(gradlab.CentralDifference(), "central", lambda p: 2 * p + 1)
-CENTRAL4 = Row(gradlab.CentralDifference4(), "central4", lambda p: 4 * p + 1)
+CENTRAL = Row(gradlab.CentralDifference(incremental=False), "central", lambda p: 2 * p + 1)
+CENTRAL4 = Row(gradlab.CentralDifference4(incremental=False), "central4", lambda p: 4 * p + 1)
 COMPLEX = Row(gradlab.ComplexStep(), "complex-step", lambda p: p + 5)
-FORWARD = Row(gradlab.ForwardDifference(), "forward", lambda p: p + 1)
+FORWARD = Row(gradlab.ForwardDifference(incremental=False), "forward", lambda p: p + 1)
 TAPE = replace(AUTOGRAD, backend=gradlab.Tape(), traced=True)
 REPLAY = replace(TAPE, backend=Replays(), evaluations=lambda p: 2)
-NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4))
-SHARED = replace(CENTRAL, backend=gradlab.CentralDifference(workers=map))
+NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4, incremental=False))
+# Nothing is evaluated for each entry: the loss itself once, and once on boxes to record it.
+INCREMENTAL = replace(CENTRAL, backend=IncrementalCentral(), evaluations=lambda p: 2, traced=True)
+INCREMENTAL4 = replace(INCREMENTAL, backend=IncrementalCentral4(), method="central4")
+INCREMENTAL_FORWARD = replace(INCREMENTAL, backend=IncrementalForward(), method="forward")
+SHARED = replace(CENTRAL, backend=gradlab.CentralDifference(workers=map, incremental=False))
 RICHARDSON = Row(gradlab.Richardson(), "richardson", lambda p: 86 * p + 1, adaptive=True)
 
 ROWS = {
@@ -103,6 +128,9 @@ ROWS = {
     "central4": CENTRAL4,
     "complex-step": COMPLEX,
     "forward": FORWARD,
+    "incremental central": INCREMENTAL,
+    "incremental central4": INCREMENTAL4,
+    "incremental forward": INCREMENTAL_FORWARD,
     "notebook": NOTEBOOK,
     "richardson": RICHARDSON,
     "shared out": SHARED,
@@ -708,6 +736,7 @@ def test_infinite_gradient_is_an_error(row: Row) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
 @every_difference
 def test_nan_beside_the_point_names_the_entry(row: Row) -> None:
     def loss(p: Any) -> Any:
@@ -728,6 +757,7 @@ def test_exception_of_the_loss_carries_a_note(row: Row) -> None:
     assert note.startswith("raised by the loss")
 
 
+@pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
 @every_difference
 def test_exception_beside_the_point_names_the_entry(row: Row) -> None:
     def loss(p: Any) -> Any:

@@ -63,7 +63,7 @@ def find_backend(backend: str | Backend) -> Backend:
     Examples
     --------
     >>> find_backend("central")
-    CentralDifference(step=None, dtype=None, workers=None, resume=None)
+    CentralDifference(step=None, dtype=None, workers=None, resume=None, incremental=True)
     """
     if isinstance(backend, str):
         if backend in BACKENDS:

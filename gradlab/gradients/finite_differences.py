@@ -17,6 +17,10 @@ Three things differ from the textbook's formula. The default step is scaled to e
 h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly all x. What is
 divided by is the distance of the two points as evaluated, so that it is right for the others too.
 And the loss is evaluated in float64 even where the parameters are float32 or integers.
+
+Where there are many parameters, the loss is recorded as a program, and of its evaluations only
+what each one changes is computed (`gradlab.gradients.incremental`): the same quotient to rounding,
+up to a few hundred times as fast. ``incremental=False`` evaluates the loss itself each time.
 """
 
 from __future__ import annotations
@@ -33,8 +37,12 @@ from numpy.typing import DTypeLike
 
 from gradlab import options
 from gradlab.errors import OptionError
+from gradlab.gradients.incremental import Incremental, Recorder
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, entry, first, flatten
+
+FEWEST = 64
+"""So many entries are worth a recording of the loss: it takes as long as some evaluations."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,19 @@ class Difference:
     resume : str or path, optional
         A file for what is done of a gradient, from which the same one is taken up again after an
         interruption. It is removed when the gradient is complete.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
     """
 
     step: float | None = None
     dtype: DTypeLike | None = None
     workers: Any = field(default=None, kw_only=True)
     resume: str | PathLike[str] | None = field(default=None, kw_only=True)
+    incremental: bool = field(default=True, kw_only=True)
     name: ClassVar[str]
+    points: ClassVar[int] = 0  # evaluations an entry; 0 where these depend on the loss
+    fewest: ClassVar[int] = FEWEST
 
     def __post_init__(self) -> None:
         if self.step is not None:
@@ -76,9 +90,22 @@ class Difference:
             find_team(self.workers)
         if self.resume is not None and not isinstance(self.resume, str | PathLike):
             raise options.refusal("resume", self.resume, "give the path of a file")
+        if not isinstance(self.incremental, bool):
+            raise options.refusal("incremental", self.incremental, "give True or False")
+
+    def equivalent_evaluations(self, p: int) -> int:
+        """Return how many evaluations a gradient of p entries is made of, done or saved.
+
+        Examples
+        --------
+        >>> CentralDifference().equivalent_evaluations(45_360)
+        90721
+        """
+        return self.points * p + 1
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
+        recorder = Recorder(loss)
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             probe = Probe(loss, params, args, self.dtype)
@@ -86,6 +113,8 @@ class Difference:
             value = float(probe.value)
             seconds = time.perf_counter() - started
             if self.workers is None and self.resume is None:
+                if self.incremental and probe.size >= self.fewest:
+                    probe.record(recorder)
                 gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
             else:
                 from gradlab.gradients import parallel  # which is written in terms of this module
@@ -114,6 +143,9 @@ class ForwardDifference(Difference):
         parameters' own where that is wider.
     workers, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
 
     Examples
     --------
@@ -125,12 +157,17 @@ class ForwardDifference(Difference):
     """
 
     name: ClassVar[str] = "forward"
+    points: ClassVar[int] = 1
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (f(x + h) - f(x)) / h."""
         x = probe.leaves[leaf]
-        above = x + steps(x, self.step, order=1)
+        h = steps(x, self.step, order=1)
+        above = x + h
         width = probe.width(leaf, above, x)
+        slopes = probe.incremental_slopes(leaf, h)
+        if slopes is not None:
+            return slopes
         rise: Array = probe.each(leaf, above) - probe.value
         return rise / width
 
@@ -149,6 +186,9 @@ class CentralDifference(Difference):
         parameters' own where that is wider.
     workers, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
 
     Examples
     --------
@@ -160,6 +200,7 @@ class CentralDifference(Difference):
     """
 
     name: ClassVar[str] = "central"
+    points: ClassVar[int] = 2
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (f(x + h) - f(x - h)) / 2h."""
@@ -180,6 +221,9 @@ class CentralDifference4(Difference):
         parameters' own where that is wider.
     workers, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
+    incremental : bool
+        Whether many entries may be moved together in a recording of the loss, in float64, instead
+        of evaluating it for each; see `gradlab.gradients.incremental`.
 
     Examples
     --------
@@ -190,6 +234,7 @@ class CentralDifference4(Difference):
     """
 
     name: ClassVar[str] = "central4"
+    points: ClassVar[int] = 4
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h."""
@@ -202,6 +247,9 @@ def symmetric_quotients(probe: Probe, leaf: int, h: Array) -> Array:
     """Return the symmetric difference quotient of each entry of a leaf, in the leaf's shape."""
     above, below = probe.leaves[leaf] + h, probe.leaves[leaf] - h
     width = probe.width(leaf, above, below)
+    slopes = probe.incremental_slopes(leaf, h, -h)
+    if slopes is not None:
+        return slopes
     return (probe.each(leaf, above) - probe.each(leaf, below)) / width
 
 
@@ -244,6 +292,8 @@ class Probe:
 
     widest: ClassVar[type] = np.float64
 
+    _incremental: Incremental | None = None
+
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
     ) -> None:
@@ -258,6 +308,20 @@ class Probe:
         # Numbers, too, become arrays (of no dimensions), so that a move is seen through the view.
         as_arrays = replace(self._structure, scalars=frozenset())
         self._params = as_arrays.unflatten([self._show(leaf) for leaf in self.leaves])
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return sum(leaf.size for leaf in self.leaves)
+
+    def record(self, recorder: Recorder) -> None:
+        """Have movements evaluated in a recording of the loss, as far as that is possible."""
+        if all(leaf.dtype == np.float64 for leaf in self.leaves):
+            self._incremental = recorder(self._params, self._args, self.value)
+
+    def incremental_slopes(self, leaf: int, *moves: Array) -> Array | None:
+        """Return the quotients over one or two movements of each entry, None if by the loop."""
+        return None if self._incremental is None else self._incremental.slopes(leaf, *moves)
 
     @cached_property
     def value(self) -> Any:

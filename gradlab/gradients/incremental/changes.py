@@ -1,0 +1,285 @@
+"""What becomes of a change: one rule an operation, written for numbers.
+
+A `Change` is a value that is about to be moved: its `base`, and either what is added to it
+(`delta`) or what it becomes (`new`); whichever is missing is computed when it is asked for. The
+last axes of its arrays are *lanes*, each of them one movement, over which the base is broadcast::
+
+    base (features, 1)   delta (features, lanes)
+
+Any operation on entries can be redone on the lanes: ``new = f(new)``. Where the change of a result
+follows from the changes of its operands, that is cheaper or more accurate, because a small change
+is never the difference of two large numbers. All of these rules are identities, not expansions:
+
+    exp(a + d) - exp(a)   = exp(a) expm1(d)
+    log(a + d) - log(a)   = log1p(d / a)
+    tanh(a + d) - tanh(a) = (1 - t²) T / (1 + t T)                with t = tanh(a), T = tanh(d)
+    σ(a + d) - σ(a)       = s (1 - s) 2 T / (1 + (2 s - 1) T)     with s = σ(a), T = tanh(d/2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.incremental.scratch import into
+from gradlab.params import Array
+
+
+class Change:
+    """A value, and what it is moved to in each lane.
+
+    Examples
+    --------
+    >>> change = Change(np.array([[1.0], [2.0]]), delta=np.array([[0.5, 0.25], [0.0, 1.0]]))
+    >>> change.new
+    array([[1.5 , 1.25],
+           [2.  , 3.  ]])
+    """
+
+    __slots__ = ("_delta", "_new", "base")
+
+    def __init__(self, base: Any, delta: Any = None, new: Any = None) -> None:
+        self.base = base
+        self._delta = delta
+        self._new = new
+
+    @property
+    def delta(self) -> Any:
+        """What is added to the base."""
+        if self._delta is None:
+            self._delta = np.subtract(
+                self._new, self.base, dtype=np.float64
+            )  # of truth values, too
+        return self._delta
+
+    @property
+    def new(self) -> Any:
+        """What becomes of the base."""
+        if self._new is None:
+            self._new = self.base + self._delta
+        return self._new
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what has been computed of it."""
+        known = self._new if self._delta is None else self._delta
+        return np.shape(known)
+
+
+def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + exp(-x)): stands in programs for the operations that were recognised."""
+    z = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, z) / (1.0 + z)
+
+
+def change_of(primitive: Any, operands: Sequence[Any], base: Any) -> Change:
+    """Return the change of an elementwise operation's result.
+
+    Parameters
+    ----------
+    primitive : callable
+        The operation.
+    operands : sequence of Change, ndarray or number
+        Its operands, which broadcast against each other; at least one is a `Change`.
+    base : ndarray
+        Its result without any change.
+
+    Examples
+    --------
+    >>> a = Change(2.0, delta=np.array([1e-20]))
+    >>> change_of(np.exp, [a], np.exp(2.0)).delta / np.exp(2.0)  # exp(2 + 1e-20) - exp(2) is 0
+    array([1.e-20])
+    """
+    rule = RULES.get(primitive)
+    if rule is not None and np.asarray(base).dtype.kind == "f":
+        delta = rule(operands, base)
+        if delta is not None:
+            return Change(base, delta)
+    return Change(base, new=primitive(*[o.new if isinstance(o, Change) else o for o in operands]))
+
+
+HALF_ULP = 2.0**-53
+"""A remainder of less than this, relative to a value, is below the rounding of that value."""
+
+
+def expm1(d: Array) -> Array:
+    """Return exp(d) - 1, by the shortest series whose remainder is below half an ulp of exp(d).
+
+    The remainder of d + ... + dᵐ/m! is at most |d|ᵐ⁺¹/(m+1)! exp|d|. What is left out of
+    ``exp(a) + exp(a) expm1(d)`` is then less than the rounding of that sum.
+
+    Examples
+    --------
+    >>> d = np.array([-1e-5, 1e-6])
+    >>> bool(np.abs(expm1(d) - np.expm1(d)).max() < 2**-53)
+    True
+    """
+    largest = _largest(d)
+    if not largest**4 * 1.01 < 24 * HALF_ULP:  # NaN, too
+        return np.asarray(into(np.expm1, d))
+    if largest**3 * 1.01 < 6 * HALF_ULP:
+        e = into(np.multiply, d, 0.5)
+    else:
+        e = into(np.multiply, d, 1 / 6)
+        e += 0.5
+        e *= d
+    e += 1.0
+    e *= d
+    return np.asarray(e)
+
+
+def tanh_half(d: Array) -> Array:
+    """Return 2 tanh(d/2), by the shortest series whose remainder is below half an ulp of 1.
+
+    With u = d/2 it is 2 (u - u³/3 + 2u⁵/15 - ...), whose terms alternate and decrease.
+
+    Examples
+    --------
+    >>> d = np.array([-1e-5, 1e-4])
+    >>> bool(np.abs(tanh_half(d) - 2 * np.tanh(d / 2)).max() < 2**-53)
+    True
+    """
+    largest = _largest(d)
+    if largest**3 < 12 * HALF_ULP:
+        return d
+    if not largest**5 < 120 * HALF_ULP:  # NaN, too
+        t = into(np.multiply, d, 0.5)
+        np.tanh(t, out=t)
+        t *= 2
+        return np.asarray(t)
+    t = into(np.multiply, d, d)
+    t *= -1 / 12
+    t += 1
+    t *= d
+    return np.asarray(t)
+
+
+def _largest(d: Array) -> float:
+    return float(max(d.max(initial=0.0), -d.min(initial=0.0)))
+
+
+Rule = Callable[[Sequence[Any], Any], Any]
+
+
+def _add(operands: Sequence[Any], base: Any) -> Any:
+    a, b = operands
+    if isinstance(a, Change):
+        return a.delta + b.delta if isinstance(b, Change) else a.delta
+    return b.delta
+
+
+def _subtract(operands: Sequence[Any], base: Any) -> Any:
+    a, b = operands
+    if isinstance(a, Change):
+        return a.delta - b.delta if isinstance(b, Change) else a.delta
+    return -b.delta
+
+
+def _negative(operands: Sequence[Any], base: Any) -> Any:
+    return -operands[0].delta
+
+
+def _multiply(operands: Sequence[Any], base: Any) -> Any:
+    a, b = operands
+    if not isinstance(a, Change):
+        return b.delta * a
+    if not isinstance(b, Change):
+        return a.delta * b
+    return a.delta * b.new + a.base * b.delta
+
+
+def _divide(operands: Sequence[Any], base: Any) -> Any:
+    a, b = operands
+    if not isinstance(b, Change):
+        return a.delta / b
+    rest = -base * b.delta
+    if isinstance(a, Change):
+        rest = a.delta + rest
+    rest /= b.new
+    return rest
+
+
+def _square(operands: Sequence[Any], base: Any) -> Any:
+    (a,) = operands
+    return a.delta * (2 * a.base + a.delta)
+
+
+def _power(operands: Sequence[Any], base: Any) -> Any:
+    a, exponent = operands
+    is_square = not isinstance(exponent, Change) and np.ndim(exponent) == 0 and exponent == 2
+    return _square([a], base) if is_square else None
+
+
+def _exp(operands: Sequence[Any], base: Any) -> Any:
+    result = expm1(operands[0].delta)
+    result *= base
+    return result
+
+
+def _log(operands: Sequence[Any], base: Any) -> Any:
+    (a,) = operands
+    return np.log1p(a.delta / a.base)
+
+
+def _sigmoid(operands: Sequence[Any], base: Any) -> Any:
+    (a,) = operands
+    t = tanh_half(a.delta)
+    below = into(np.multiply, t, base - 0.5)
+    below += 1.0
+    # s (1 - s), where 1 - s is σ(-a): for a large a, 1 - s has no digits left.
+    rise = into(np.multiply, t, base * sigmoid(-a.base))
+    rise /= below
+    return rise
+
+
+def _tanh(operands: Sequence[Any], base: Any) -> Any:
+    (a,) = operands
+    if _largest(a.delta) > 1.0:
+        return None
+    t = tanh_half(2 * a.delta)
+    t *= 0.5
+    return t * (1 - base) * (1 + base) / (1 + base * t)
+
+
+def _maximum(operands: Sequence[Any], base: Any) -> Any:
+    """Pass the change on or not; compute anew the features where that is not the same for all."""
+    a, b = operands
+    if not isinstance(a, Change) or isinstance(b, Change) or np.ndim(b) or a.delta.ndim < 4:
+        return None
+    shape = np.shape(a.base)
+    above = a.base - b
+    near = np.abs(above) <= _largest(a.delta)
+    delta = into(np.multiply, a.delta, above > 0)
+    features = np.flatnonzero(near.reshape(shape[0], -1).any(1))
+    if len(features):
+        rows = a.base[features]
+        delta[features] = np.maximum(rows + a.delta[features], b) - base[features]
+    return delta
+
+
+def _where(operands: Sequence[Any], base: Any) -> Any:
+    condition, a, b = operands
+    if isinstance(condition, Change):
+        return None
+    return np.where(condition, *[o.delta if isinstance(o, Change) else 0.0 for o in (a, b)])
+
+
+RULES: dict[Any, Rule] = {
+    np.add: _add,
+    np.subtract: _subtract,
+    np.negative: _negative,
+    np.multiply: _multiply,
+    np.divide: _divide,
+    np.square: _square,
+    np.power: _power,
+    np.exp: _exp,
+    np.tanh: _tanh,
+    np.maximum: _maximum,
+    np.log: _log,
+    np.where: _where,
+    sigmoid: _sigmoid,
+}
+"""Operation -> the change of its result, given its operands' and the result's base; None where the
+rule does not apply to these operands."""

@@ -1,0 +1,96 @@
+"""Recognise what a program spells out in several operations, and put one in their place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.incremental.changes import sigmoid
+from gradlab.gradients.tape.program import Node, Program, reachable
+
+
+def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
+    """Write sigmoids and rectifiers as one operation each.
+
+    Returns
+    -------
+    program : Program
+        With the same result.
+    origins : dict
+        From its nodes to those of the given program that have the same value.
+    """
+    renewed: dict[Node, Node] = {}
+    origins: dict[Node, Node] = {}
+    for node in program.nodes:
+        made = recognise(node)
+        operands = tuple(renewed.get(o, o) if isinstance(o, Node) else o for o in made.operands)
+        new = made if operands == node.operands and made is node else made.on(operands)
+        renewed[node], origins[new] = new, node
+    outputs = tuple(renewed.get(o, o) if isinstance(o, Node) else o for o in program.outputs)
+    nodes = reachable(program.inputs, outputs)
+    return Program(program.inputs, nodes, outputs), origins
+
+
+def recognise(node: Node) -> Node:
+    """Return the one operation that a node is the last of several of, or the node itself."""
+    if node.dtype != np.float64:
+        return node
+    z = _argument_of_sigmoid(node)
+    if z is not None and z.shape == node.shape:
+        return Node(sigmoid, (z,), {}, node.shape, node.dtype)
+    if node.primitive is np.where and len(node.operands) == 3:
+        condition, x, other = node.operands
+        if (
+            _is(condition, np.greater)
+            and condition.operands[0] is x
+            and _equals(condition.operands[1], 0)
+            and _equals(other, 0)
+            and x.shape == node.shape
+        ):
+            return Node(np.maximum, (x, 0.0), {}, node.shape, node.dtype)
+    return node
+
+
+def _argument_of_sigmoid(node: Node) -> Node | None:
+    """Return z of 1/(1 + exp(-z)), or of where(z ≥ 0, 1, e)/(1 + e) with e = exp(-|z|)."""
+    if not _is(node, np.divide):
+        return None
+    over, under = node.operands
+    if not _is(under, np.add):
+        return None
+    one, e = under.operands
+    if _equals(e, 1):
+        one, e = e, one
+    if not (_equals(one, 1) and _is(e, np.exp)):
+        return None
+    (exponent,) = e.operands
+    if _equals(over, 1) and _is(exponent, np.negative):
+        (z,) = exponent.operands
+        return z if isinstance(z, Node) else None
+    if not (_is(over, np.where) and _is(exponent, np.where)):
+        return None
+    condition, first, second = over.operands
+    also, minus, z = exponent.operands
+    if (
+        condition is also
+        and _equals(first, 1)
+        and second is e
+        and isinstance(z, Node)
+        and _is(minus, np.negative)
+        and minus.operands[0] is z
+        and (_is(condition, np.greater_equal) or _is(condition, np.greater))
+        and condition.operands[0] is z
+        and _equals(condition.operands[1], 0)
+    ):
+        return z
+    return None
+
+
+def _is(node: Any, primitive: Any) -> bool:
+    return isinstance(node, Node) and node.primitive is primitive and not node.keywords
+
+
+def _equals(operand: Any, number: float) -> bool:
+    is_number = not isinstance(operand, Node) and np.ndim(operand) == 0
+    return bool(is_number and isinstance(operand, (int, float, np.number)) and operand == number)

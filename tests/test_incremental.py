@@ -1,0 +1,320 @@
+"""The incremental engine gives the plain loop's difference quotients, to rounding."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gradlab
+from gradlab import network
+from gradlab.errors import NonFiniteError, OptionError, UntraceableWarning
+from gradlab.gradients.incremental import Incremental, engine
+from gradlab.gradients.incremental.changes import RULES, Change, change_of, expm1, tanh_half
+from gradlab.gradients.incremental.kinds import NoRule, find_kinds
+from gradlab.gradients.tape import record
+from gradlab.params import flatten, map_leaves
+from gradlab.testing import Problem, networks
+
+
+@dataclass(frozen=True)
+class Always(gradlab.CentralDifference):
+    """The engine, however few parameters there are."""
+
+    fewest = 0
+
+
+def agrees(loss: Any, params: Any, *args: Any, step: float = 2.0**-13) -> None:
+    """Both are held to the quotient in extended precision, over the same step.
+
+    The bound: the engine's error is at most four times the plain loop's largest, or 64 roundings
+    of 1 or of the loss where the plain loop happens to be exact.
+    """
+    found = gradlab.grad(loss, Always(step))(params, *args)
+    plain = gradlab.grad(loss, gradlab.CentralDifference(step, incremental=False))(params, *args)
+    wide = map_leaves(lambda leaf: leaf.astype(np.longdouble), params)
+    backend = gradlab.CentralDifference(step, np.longdouble, incremental=False)
+    exact = gradlab.grad(loss, backend)(wide, *args)
+    errors = [
+        max((float(np.abs(a - b).max()) for a, b in zip(of, flatten(exact)[0], strict=True)))
+        for of in (flatten(found)[0], flatten(plain)[0])
+    ]
+    scale = max(1.0, abs(float(loss(params, *args))))
+    assert errors[0] <= 4 * errors[1] + 64 * 2.0**-53 * scale / step
+
+
+def covered(loss: Any, params: Any, *args: Any) -> list[bool]:
+    """Whether there are rules for each leaf."""
+    inputs = [np.asarray(leaf) for leaf in flatten(params)[0]]
+    incremental = Incremental(record(loss, params, args), [*inputs, *args])
+
+    def has_rules(leaf: Any) -> bool:
+        try:
+            find_kinds(incremental.program, leaf, incremental._values)
+        except NoRule:
+            return False
+        return True
+
+    return [has_rules(leaf) for leaf in incremental.program.inputs[: len(inputs)]]
+
+
+# Losses
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def batch_norm(z: Any) -> Any:
+    centred = z - anp.mean(z, axis=0)
+    return centred / anp.sqrt(anp.mean(centred**2, axis=0) + 1e-3)
+
+
+def layer_norm(z: Any) -> Any:
+    centred = z - anp.mean(z, axis=-1, keepdims=True)
+    return centred / anp.sqrt(anp.var(z, axis=1, keepdims=True) + 1e-3)
+
+
+def softmax(z: Any) -> Any:
+    e = anp.exp(z - anp.max(z, axis=1, keepdims=True))
+    return e / anp.sum(e, axis=1, keepdims=True)
+
+
+STEPS: dict[str, Callable[[Any], Any]] = {
+    "sigmoid": network.sigmoid,
+    "textbook sigmoid": lambda z: 1 / (1 + anp.exp(-z)),
+    "tanh": anp.tanh,
+    "relu": network.relu,
+    "maximum": lambda z: anp.maximum(z, 0.1),
+    "leaky relu": network.leaky_relu,
+    "elu": network.elu,
+    "softplus": network.softplus,
+    "silu": network.silu,
+    "square": lambda z: z**2,
+    "cube": lambda z: 0.1 * z**3,
+    "abs": anp.abs,
+    "exp": lambda z: anp.exp(0.1 * z),
+    "log": lambda z: anp.log(1.0 + z * z),
+    "quotient": lambda z: (z + 2.0) / (1.0 + z * z),
+    "constants": lambda z: z * np.linspace(-1, 1, z.shape[1]) + np.linspace(0, 1, len(z))[:, None],
+    "softmax": softmax,
+    "layer norm": layer_norm,
+    "batch norm": batch_norm,
+    "reversed": lambda z: z[:, ::-1],
+    "first": lambda z: z[:, :1] + 0.0 * z,
+    "3-d": lambda z: anp.sum(anp.reshape(z, (len(z), 1, -1)) * np.ones((2, 1)), axis=1),
+    "transposed twice": lambda z: (z.T * 2.0).T,
+    "row sums": lambda z: z + anp.sum(z, axis=1)[:, None],
+    "cumulative": lambda z: anp.cumsum(z, axis=1),
+    "residual": lambda z: z + anp.tanh(z),
+}
+
+
+def chain(names: list[str], shared: bool, penalty: bool) -> Any:
+    """A loss of layers with these steps between: with one weight in two of them, or a penalty."""
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        for i, name in enumerate(names):
+            W, first = params[f"W{i}"], params["W0"]
+            W = first if shared and first.shape == W.shape else W
+            x = STEPS[name](x @ W + params[f"b{i}"])
+        total = anp.sum((x - y) ** 2) / len(x)
+        return total + 0.01 * anp.sum(params["W0"] ** 2) if penalty else total
+
+    return loss
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[Any, Any, Any, Any]:
+    names = draw(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=3))
+    widths = draw(st.lists(st.integers(1, 5), min_size=len(names) + 1, max_size=len(names) + 1))
+    n = draw(st.sampled_from([1, 2, 5, 12]))
+    r = rng(draw(st.integers(0, 999)))
+    params = {}
+    for i in range(len(names)):
+        params[f"W{i}"] = r.normal(size=(widths[i], widths[i + 1]))
+        params[f"b{i}"] = r.normal(size=widths[i + 1])
+    params["unused"] = r.normal(size=2)
+    x = r.normal(size=(n, widths[0]))
+    if draw(st.booleans()):  # as in images: many zeros, few grey values
+        x = np.maximum(np.round(2 * x) / 2, 0)
+    loss = chain(names, draw(st.booleans()), draw(st.booleans()))
+    return loss, params, x, r.normal(size=(n, widths[-1]))
+
+
+@settings(max_examples=60)
+@given(case=chains(), block=st.sampled_from([1, 64, 2**18]), step=st.sampled_from([2.0**-17, 1e-4]))
+def test_agrees_with_the_plain_loop(case: Any, block: int, step: float) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK", block)
+        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)  # where it is slower, too
+        agrees(*case, step=step)
+
+
+@settings(max_examples=40)
+@given(problem=networks())
+def test_agrees_on_networks(problem: Problem) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+        wide = map_leaves(lambda leaf: leaf.astype(float), problem.params)
+        agrees(problem.loss, wide, *problem.args)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
+def test_networks_are_covered(activation: Any, kind: Any) -> None:
+    """Without a fallback: each leaf by rules, blocks of one row and of many, merged or not."""
+    params = network.init((30, 20, 7), seed=0, activation=activation)
+    x = np.maximum(np.round(rng().normal(size=(40, 30))), 0)
+    args = x, np.arange(40) % 7
+    loss = partial(network.loss, activation=activation, kind=kind)
+    assert covered(loss, params, *args) == [True] * 4
+    for block in (1, 2**10, 2**18):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "BLOCK", block)
+            agrees(loss, params, *args)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_steps_of_many_sizes(scale: float) -> None:
+    """Default steps grow with the weights: movements of different sizes are not one lane."""
+    params = {"W": scale * rng().normal(size=(12, 5)), "b": np.zeros(5)}
+    x = np.maximum(np.round(rng(1).normal(size=(30, 12))), 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK", 1)
+        agrees(lambda p, x: anp.sum(anp.tanh(x @ p["W"] / scale + p["b"])), params, x)
+
+
+@pytest.mark.parametrize(
+    ("loss", "rules"),
+    [
+        (lambda p, x: anp.sum(batch_norm(x @ p)), False),
+        (lambda p, x: anp.sum(anp.tanh(anp.tanh(x @ p) @ p)), False),
+        (lambda p, x: anp.sum(anp.cumsum(x @ p, axis=0)), False),
+        (lambda p, x: anp.sum((x @ p).T @ x), False),
+        (lambda p, x: anp.max(x @ p), False),
+        (lambda p, x: anp.sum((x @ p)[:, :, None] + x), True),
+        (lambda p, x: anp.sum(anp.sort(x @ p, axis=0)), False),
+        (lambda p, x: anp.sum(anp.sin(p + x)) + anp.sum(anp.exp(p[0])), True),
+        (lambda p, x: anp.sum(anp.tanh(x @ p.T)) / anp.sum(p * p), True),
+        (lambda p, x: anp.log(anp.mean(anp.exp(x @ p))), True),
+        (lambda p, x: anp.sum((x @ p)[np.arange(4), [0, 3, 1, 1]]), True),
+    ],
+)
+def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
+    """Square, so that axes that are mistaken for one another do not show in the shapes."""
+    p, x = rng().normal(size=(4, 4)), rng(1).normal(size=(4, 4))
+    assert covered(loss, p, x) == [rules]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+        agrees(loss, p, x)
+
+
+# Rules
+
+
+@pytest.mark.parametrize("primitive", RULES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("size", [1e-9, 1e-5, 1e-2, 3.0])
+def test_rules_are_identities(primitive: Any, size: float) -> None:
+    """Against the operation itself in extended precision."""
+    r = rng()
+    a, b = (r.uniform(0.5, 2.0, (6, 1, 1, 1)) for _ in range(2))
+    da, db = (size * r.uniform(-0.1, 1.0, (6, 5, 4, 3)) for _ in range(2))
+    wide = [np.longdouble(v) for v in (a, b, da, db)]
+
+    def operands(a: Any, b: Any) -> list[Any]:
+        if primitive is np.where:
+            return [np.arange(6).reshape(6, 1, 1, 1) % 2 == 0, a, b]
+        if primitive in (np.power, np.maximum):
+            return [a, 2 if primitive is np.power else 1.0]
+        return [a, b][: 2 if primitive in (np.add, np.subtract, np.multiply, np.divide) else 1]
+
+    base = np.asarray(primitive(*operands(a, b)))
+    found = change_of(primitive, operands(Change(a, da), Change(b, db)), base).delta
+    exact = primitive(*operands(wide[0] + wide[2], wide[1] + wide[3])) - primitive(
+        *operands(*wide[:2])
+    )
+    scale = np.abs(base) + np.abs(exact)
+    assert (np.abs(found - exact) <= 8 * np.finfo(float).eps * scale).all()
+
+
+@pytest.mark.parametrize("size", [1e-9, 5e-6, 1e-5, 1e-4, 5e-4, 1e-2, 1.0])
+def test_series_end_below_rounding(size: float) -> None:
+    d = size * rng().uniform(-1, 1, 1000)
+    wide = d.astype(np.longdouble)
+    for found, exact in (
+        (expm1(d), np.expm1(wide)),
+        (tanh_half(d), 2 * np.tanh(wide / 2)),
+    ):
+        assert np.abs(found - exact).max() <= 2.0**-53 * (1 + 4 * np.abs(exact).max())
+
+
+# What is left to the plain loop
+
+
+def loss_of_floats(params: Any, x: Any) -> float:
+    return float(np.sum(np.tanh(x @ np.array(params))))
+
+
+def random_loss(params: Any) -> Any:
+    return anp.sum(params**2) * random_loss.rng.normal()  # type: ignore[attr-defined]
+
+
+def test_a_loss_that_cannot_be_recorded_is_noted_once() -> None:
+    params, x = rng().normal(size=(8, 8)), rng(1).normal(size=(5, 8))
+    f = gradlab.value_and_grad(loss_of_floats, "central")
+    with pytest.warns(UntraceableWarning, match="makes a plain NumPy array") as caught:
+        _, first = f(params, x)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, again = f(params, x)
+        plain = gradlab.CentralDifference(incremental=False)
+        wanted = gradlab.grad(loss_of_floats, plain)(params, x)
+    assert first.tolist() == again.tolist() == wanted.tolist()
+
+
+def test_a_random_loss_is_noted() -> None:
+    random_loss.rng = rng()  # type: ignore[attr-defined]
+    with pytest.warns(UntraceableWarning, match="is it random"):
+        gradlab.grad(random_loss, "central")(np.ones(100))
+
+
+def test_few_entries_are_not_worth_a_recording() -> None:
+    calls = []
+
+    def loss(w: Any) -> Any:
+        calls.append(type(w))
+        return (w**2).sum()
+
+    gradlab.grad(loss, "central")(np.ones(10))
+    assert calls == [np.ndarray] * 21
+    calls.clear()
+    gradlab.grad(loss, "central")(np.ones(1000))
+    assert len(calls) == 2
+    calls.clear()
+    gradlab.grad(loss, gradlab.CentralDifference(incremental=False))(np.ones(1000))
+    assert len(calls) == 2001
+
+
+def test_infinity_is_named_by_the_plain_loop() -> None:
+    w = np.ones(100)
+    w[7] = 709.7827
+    with (
+        pytest.raises(NonFiniteError, match=r"\[7\] = 709.7827 moved to"),
+        np.errstate(all="ignore"),
+    ):
+        gradlab.grad(lambda w: np.exp(w).sum(), gradlab.CentralDifference(step=0.1))(w)
+
+
+def test_incremental_is_a_truth_value() -> None:
+    with pytest.raises(OptionError, match="incremental='yes': give True or False"):
+        replace(gradlab.CentralDifference(), incremental="yes")  # type: ignore[arg-type]
