@@ -163,7 +163,7 @@ def _elementwise(node: Node, kinds: Kinds) -> Kind:
     for operand in changed:
         if kinds.of[operand] is Kind.ENTRY:
             _lift_entries(operand, shape, kinds)
-        elif operand.shape is None or len(operand.shape) != len(shape):
+        elif not operand.shape or (len(operand.shape), operand.shape[0]) != (len(shape), kinds.n):
             raise NoRule("the axis of the rows moves")
     if shape[0] != kinds.n:
         raise NoRule("rows are repeated")
