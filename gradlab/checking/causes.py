@@ -34,6 +34,9 @@ CLEAR = 10
 TOGETHER = 4
 """So many wrong entries of a sample in one row or column lie there for a reason."""
 
+EXACT = 2.0**-53
+"""No value is known better than to that share."""
+
 SINGLE = 2e-6
 """What single precision and finite differences are off by at most, beside the largest entry."""
 
@@ -76,12 +79,14 @@ class _Columns:
         index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
         rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
         analytic, numerical, tolerance = rows.reshape(-1, 3).T
+        size = np.abs(analytic) + np.abs(numerical)  # an exact value has rounding all the same
+        floor = EXACT * size + EXACT**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
         return cls(
             leaf.shape,
             index,
             analytic,
             numerical,
-            np.maximum(tolerance, np.finfo(np.float64).tiny),
+            np.maximum(tolerance, floor),
             np.array([e.verdict == "mismatch" for e in own], dtype=bool),
             np.broadcast_to(np.nan if values is None else values[tuple(index.T)], len(own)),
             lengths,
@@ -164,7 +169,7 @@ def guess(
                 _swapped(path, columns),
                 _in_part(own),
                 _step_back(path, columns, right) if right else (),
-                *(pattern(own) for pattern in LOOSE),
+                _loose(own),
             )
             if cause := next((cause for pattern in causes for cause in pattern), ""):
                 found[path] = cause
@@ -200,7 +205,7 @@ def _constant_factor(c: _Columns) -> Iterator[str]:
     factor = clear.fit(clear.analytic, clear.numerical)
     if factor == 0 or not c.explained(c.analytic / factor):
         return
-    accuracy = float((c.tolerance / np.abs(c.numerical))[c.clear].min())
+    accuracy = float((clear.tolerance / np.abs(clear.numerical)).min())
     name, known = _name(factor, min(2 * accuracy, 1e-3), c.lengths)
     if known or c.analytic.size > 1:  # one entry is always some multiple
         yield name
@@ -337,8 +342,6 @@ def _in_part(c: _Columns) -> Iterator[str]:
     """Say where the wrong entries lie, and what is wrong with them if that is one thing."""
     wrong = c.where(c.wrong)
     count, place = len(wrong.index), _place(c)
-    if not place and c.wrong.all():
-        return
     looked_at = "" if c.complete else " that were looked at"
     where = place or f"in {count:,} of {len(c.index):,} entries{looked_at}"
     if not wrong.analytic.any():
@@ -369,7 +372,7 @@ def _step_back(path: str, columns: Mapping[str, _Columns], right: Sequence[str])
     paths = list(columns)
     before = paths[: len(paths) - len(right)]
     wrong = (2 * columns[p].wrong.sum() > columns[p].clear.sum() for p in before)
-    if len(before) > 1 and paths[len(before) :] == list(right) and path in before and all(wrong):
+    if len(before) > 1 and path in before and all(wrong):
         yield f"wrong before {right[0]}, right from there on: the derivative of an activation?"
 
 
@@ -396,8 +399,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _constant_factor,
     _rearranged,
     _term,
+    _precision,
     _smeared,
     _factor_a_unit,
 )
-
-LOOSE: tuple[Pattern, ...] = (_precision, _loose)

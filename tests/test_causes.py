@@ -1,0 +1,291 @@
+"""Mistakes that are made by hand are recognised from the numbers, and only where they were made."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import gradlab
+from gradlab.checking.causes import guess
+from gradlab.checking.report import Entry, Leaf, worst
+
+BAR = 1e-10
+
+
+def leaf_of(path, analytic, numerical, which=None):
+    """The entries of one leaf (those at `which` of them, or all), and what is known of the leaf."""
+    analytic, numerical = np.asarray(analytic, float), np.asarray(numerical, float)
+    entries = []
+    for number, index in enumerate(np.ndindex(numerical.shape)):
+        if which is None or number in which:
+            a, n = float(analytic[index]), float(numerical[index])
+            tolerance = BAR + 1e-13 * abs(a)
+            verdict = "agree" if abs(a - n) <= tolerance else "mismatch"
+            entries.append(Entry(path, index, a, n, BAR, tolerance, verdict))
+    verdict = worst(entry.verdict for entry in entries)
+    return entries, Leaf(path, numerical.shape, verdict, len(entries))
+
+
+def cause(analytic, numerical, value=None, lengths=(), which=None):
+    entries, leaf = leaf_of("w", analytic, numerical, which)
+    return guess(entries, [leaf], value if value is None else {"w": value}, lengths).get("w", "")
+
+
+@st.composite
+def gradients(draw, least=2, most=6, axes=(1, 2, 3)):
+    """Gradients of which no entry is near 0 or like another."""
+    sides = [draw(st.integers(least, most)) for _ in range(draw(st.sampled_from(axes)))]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    return rng.uniform(0.1, 2, sides) * rng.choice([-1, 1], sides)
+
+
+def like(g, seed=1):
+    return np.random.default_rng(seed).standard_normal(g.shape)
+
+
+# One number for all entries
+
+
+@given(gradients())
+def test_no_cause_is_given_for_what_is_right(g):
+    assert cause(g, g) == ""
+
+
+@given(gradients(), st.integers(2, 500))
+def test_a_whole_factor(g, n):
+    assert cause(n * g, g) == f"{n} times too large"
+    assert cause(g / n, g) == f"{n} times too small"
+    assert cause(n * g, g, lengths=[n]) == f"{n} times too large: a sum for a mean?"
+    assert cause(g / n, g, lengths=[n]) == f"{n} times too small: a mean for a sum?"
+    assert cause(-n * g, g) == f"{n} times too large, and of the wrong sign"
+
+
+@given(gradients())
+def test_signs_zeros_and_constants(g):
+    assert cause(-g, g) == "the wrong sign"
+    assert cause(0 * g, g) == "zero throughout: never computed, or never stored"
+    assert cause(np.log(10) * g, g) == "ln 10 times what it should be"
+    assert cause(g / np.pi, g) == "1 / (π) times what it should be"
+    assert cause(np.full_like(g, np.nan), g) == "not finite"
+
+
+@given(gradients(), st.floats(1.1, 1.9))
+def test_any_factor(g, factor):
+    found = cause(factor * g, g)
+    assert found.endswith(" times what it should be")
+
+
+@given(gradients(least=3), st.floats(0.01, 2), st.sampled_from([1, -1]))
+def test_a_penalty_that_is_missing_or_too_much(g, rate, sign):
+    w, how = like(g), "large" if sign > 0 else "small"
+    assert cause(g + sign * rate * w, g, w) == (
+        f"too {how} by {rate:.6g} times the parameter: an L2 penalty?"
+    )
+    assume(np.ptp(np.sign(w)) > 0)
+    assert cause(g + sign * rate * np.sign(w), g, w) == (
+        f"too {how} by {rate:.6g} times the parameter's sign: an L1 penalty?"
+    )
+    assert cause(g + sign * rate, g, w) == f"too {how} by {rate:.6g}"
+
+
+# The right numbers in the wrong places
+
+
+@given(gradients(axes=[2], least=2))
+def test_rearranged_matrices(g):
+    if g.shape[0] == g.shape[1]:
+        assert cause(g.T, g) == "transposed"
+    else:
+        other = "laid out in the other order: transposed, then reshaped?"
+        assert cause(g.ravel(order="F").reshape(g.shape), g) == other
+    if min(g.shape) > 2:
+        assert cause(np.flip(g), g) == "in reverse order along all axes: a flipped kernel?"
+        for axis in (0, 1):
+            assert cause(np.flip(g, axis), g) == f"in reverse order along axis {axis}"
+
+
+@given(gradients(least=4))
+def test_shifted_and_shuffled(g):
+    along = " along axis 0" if g.ndim > 1 else ""
+    assert cause(np.roll(g, 1, axis=0), g) == f"off by one{along}"
+    shuffled = np.random.default_rng(0).permutation(g.ravel()).reshape(g.shape)
+    assert cause(shuffled, g) == "the right numbers in the wrong places"
+
+
+@given(gradients())
+def test_two_leaves_swapped(g):
+    h = like(g)
+    a, u = leaf_of("u", h, g)
+    b, v = leaf_of("v", g, h)
+    assert guess(a + b, [u, v]) == {"u": "the gradient of v", "v": "the gradient of u"}
+
+
+# Sums over the wrong axes
+
+
+@given(gradients(axes=[1], least=3))
+def test_summed_over_too_many_axes(g):
+    assume(abs(g.sum()) > 1e-3)
+    assert cause(np.full_like(g, g.sum()), g).startswith("the same number throughout")
+    spread = g.copy()
+    spread[0], spread[1] = g[0] + 0.7, g[1] - 0.7
+    assert cause(spread, g) == "right in total: summed over the wrong axis?"
+
+
+@given(gradients(axes=[2], least=3), st.sampled_from([0, 1]))
+def test_summed_over_one_axis_and_spread(g, axis):
+    for reduced in (g.sum(axis, keepdims=True), g.mean(axis, keepdims=True)):
+        spread = np.broadcast_to(reduced, g.shape)
+        assert cause(spread, g) == f"the same along axis {axis}: summed over it?"
+
+
+def test_a_total_of_zero_proves_nothing():
+    """Gradients of a softmax's biases always add up to 0, right or wrong."""
+    assert cause([0.3, -0.1, -0.2], [0.1, 0.3, -0.4]) == ""
+
+
+@given(gradients(axes=[2], least=3), st.sampled_from([("column", 0), ("row", 1)]))
+def test_a_factor_for_each_unit(g, unit):
+    name, axis = unit
+    shape = (1, g.shape[1]) if axis == 0 else (g.shape[0], 1)
+    factors = np.random.default_rng(0).uniform(2, 3, shape)
+    assert cause(factors * g, g).startswith(f"each {name} is off by a factor of its own")
+
+
+# Some entries alone
+
+
+@given(gradients(axes=[2], least=3), st.sampled_from(["row", "column"]), st.integers(0, 2))
+def test_one_row_or_column(g, name, at):
+    where = (at,) if name == "row" else (slice(None), at)
+    for change, says in (
+        (0, f"zero in {name} {at} alone: never stored, or masked?"),
+        (-1, f"the wrong sign in {name} {at} alone"),
+        (2, f"2 times too large in {name} {at} alone"),
+    ):
+        a = g.copy()
+        a[where] *= change
+        assert cause(a, g) == says
+    a = g.copy()
+    a[where] += like(g[where])
+    assert cause(a, g) == f"wrong in {name} {at} alone"
+
+
+@given(gradients(axes=[2], least=5, most=9), st.integers(1, 3))
+def test_a_row_is_told_from_four_of_its_entries(g, at):
+    """As it is in a large leaf, of which a sample and the wrong entries were looked at."""
+    a = g.copy()
+    a[at] *= -1
+    row = set(range(at * g.shape[1], at * g.shape[1] + 4))
+    assert cause(a, g, which={0, g.size - 1, *row}) == f"the wrong sign in row {at} alone"
+    looked_at = {0, g.size - 1, *sorted(row)[:3]}
+    assert cause(a, g, which=looked_at) == "the wrong sign in 3 of 5 entries that were looked at"
+
+
+@given(gradients(axes=[1], least=4))
+def test_signs_that_were_lost(g):
+    assume(0 < (g < 0).sum() < g.size)
+    count = int((g < 0).sum())
+    assert cause(np.abs(g), g) == f"the wrong sign in {count} of {g.size} entries"
+
+
+def test_two_wrong_entries_of_a_row_are_not_the_row():
+    g = np.arange(1.0, 17.0).reshape(4, 4)
+    a = g.copy()
+    a[2, 1:3] *= -1
+    assert cause(a, g) == "the wrong sign in 2 of 16 entries"
+
+
+def test_entries_without_a_slope_say_nothing():
+    entries, leaf = leaf_of("w", [-1.0, -2.0], [1.0, 2.0])
+    blind = Entry("w", (2,), 5.0, np.nan, np.inf, np.inf, "inconclusive")
+    assert guess([*entries, blind], [leaf]) == {"w": "the wrong sign"}
+
+
+def test_bars_of_zero():
+    entries = [Entry("w", (i,), -g, g, 0.0, 0.0, "mismatch") for i, g in enumerate([1.0, 2.0])]
+    entries.append(Entry("w", (2,), 0.0, 0.0, 0.0, 0.0, "agree"))
+    assert guess(entries, [Leaf("w", (3,), "mismatch", 3)]) == {"w": "the wrong sign"}
+
+
+def test_one_wrong_entry_of_no_special_factor_has_no_cause():
+    assert cause([1.0, 2.0, 3.7], [1.0, 2.0, 3.0]) == ""
+    assert cause([1.0, 2.0, -3.0], [1.0, 2.0, 3.0]) == "the wrong sign in 1 of 3 entries"
+
+
+# Nothing exact
+
+
+@given(gradients(least=3))
+def test_single_precision(g):
+    found = cause(
+        g * (1 + 1e-7 * np.sign(like(g)) * np.random.default_rng(0).uniform(1, 2, g.shape)), g
+    )
+    assert "single precision" in found
+
+
+@given(gradients(axes=[2], least=3))
+def test_a_gradient_of_something_else_gets_no_cause_but_a_loose_one(g):
+    found = cause(g + 0.1 * like(g, 2), g, like(g, 3))
+    assert found == "" or "other data, stale values" in found
+    assert cause(g + 10 * like(g, 2), g, like(g, 3)) == ""
+
+
+# From a network
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def loss(p, x, y):
+    scores = sigmoid(x @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"]
+    scores = scores - scores.max(axis=1, keepdims=True)
+    return (y * (np.log(np.exp(scores).sum(axis=1, keepdims=True)) - scores)).sum() / len(x)
+
+
+def by_hand(p, x, y, slope=lambda a: a * (1 - a), **changes):
+    """Backpropagation, with one step done otherwise."""
+    a = sigmoid(x @ p["W1"] + p["b1"])
+    q = np.exp(a @ p["W2"] + p["b2"])
+    back = (q / q.sum(axis=1, keepdims=True) - y) / len(x)
+    front = (back @ p["W2"].T) * slope(a)
+    g = {"W1": x.T @ front, "b1": front.sum(0), "W2": a.T @ back, "b2": back.sum(0)}
+    return {key: changes.get(key, lambda leaf: leaf)(leaf) for key, leaf in g.items()}
+
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((20, 5)), np.eye(3)[RNG.integers(3, size=20)]
+PARAMS = {
+    "W1": RNG.standard_normal((5, 5)) / 2,
+    "b1": RNG.standard_normal(5) / 2,
+    "W2": RNG.standard_normal((5, 3)) / 2,
+    "b2": RNG.standard_normal(3) / 2,
+}
+BEFORE = "wrong before W2, right from there on: the derivative of an activation?"
+
+
+@pytest.mark.parametrize(
+    ("fault", "causes"),
+    [
+        ({}, {}),
+        ({"slope": lambda a: 1}, {"W1": BEFORE, "b1": BEFORE}),
+        ({"slope": lambda a: 1 - a * a}, {"W1": BEFORE, "b1": BEFORE}),
+        ({"W1": np.transpose}, {"W1": "transposed"}),
+        ({"W2": lambda g: 20 * g}, {"W2": "20 times too large: a sum for a mean?"}),
+        ({"b2": lambda g: g / 20}, {"b2": "20 times too small: a mean for a sum?"}),
+        ({"b1": np.zeros_like}, {"b1": "zero throughout: never computed, or never stored"}),
+        (
+            {"W1": lambda g: g + 0.02 * PARAMS["W1"]},
+            {"W1": "too large by 0.02 times the parameter: an L2 penalty?"},
+        ),
+    ],
+)
+def test_a_network_by_hand(fault, causes):
+    def gradient(p, x, y):
+        return by_hand(p, x, y, **fault)
+
+    report = gradlab.check_gradients(loss, PARAMS, X, Y, gradient=gradient)
+    assert {leaf.path: leaf.cause for leaf in report.leaves if leaf.cause} == causes
+    assert report.ok == (not causes)
+    assert {entry.path for entry in report.mismatches} == set(causes)
