@@ -15,6 +15,9 @@ its rounding error, so that no tolerance has to be picked::
     reverse mode         0                     of the sweep back
 
 where δ bounds the error of one evaluation of the loss.
+
+*Assertions* end a test with what there is to know: `assert_gradients_agree` checks the gradient
+that you derived for a loss, `assert_within` holds numbers to bounds.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import network
+from gradlab.checking import check_gradients
 from gradlab.errors import LossError, MissingDependencyError, OptionError
 from gradlab.gradients.finite_differences import steps
-from gradlab.gradients.protocol import Loss
+from gradlab.gradients.protocol import Backend, Loss
 from gradlab.params import Array, entry, flatten, floating, leaves_like
 from gradlab.seeding import generator
 
@@ -502,6 +506,77 @@ def error_bounds(
         truncation.append(np.asarray(both[0]))
         roundoff.append(np.asarray(both[1]))
     return ErrorBounds(structure.unflatten(truncation), structure.unflatten(roundoff))
+
+
+def assert_gradients_agree(
+    loss: Loss,
+    params: Any,
+    *args: Any,
+    gradient: str | Backend | Callable[..., Any] | Any,
+    mode: Literal["auto", "entries", "directional"] = "auto",
+    seed: int | np.random.Generator = 0,
+    dtype: DTypeLike | None = None,
+    allow_inconclusive: bool = False,
+) -> None:
+    """Assert that a gradient is that of its loss, as `gradlab.check_gradients` finds it.
+
+    There is no tolerance to choose. A valid choice at a kink of the loss is right, too.
+
+    Parameters
+    ----------
+    loss, params, *args, mode, seed, dtype
+        See `gradlab.check_gradients`.
+    gradient : str, Backend, callable or structure of arrays
+        What is checked: a function ``gradient(params, *args)``, a backend, or the numbers.
+    allow_inconclusive : bool
+        Whether a test passes where the loss cannot resolve its own slope, so that nothing was
+        tested.
+
+    Raises
+    ------
+    GradientMismatchError
+        If the gradient is wrong: an AssertionError with the report as its message and in its
+        attribute ``report``.
+    AssertionError
+        If the check was inconclusive, unless that is allowed.
+    ParameterError, LossError, NonFiniteError, BackendError, OptionError
+        See `gradlab.check_gradients`.
+
+    Examples
+    --------
+    A test of a gradient by hand, at points that hypothesis draws, to be run by pytest:
+
+    >>> from hypothesis import given
+    >>> from hypothesis import strategies as st
+    >>> def loss(w, x):
+    ...     return np.log1p(np.exp(x @ w)).mean()
+    >>> def gradient(w, x):
+    ...     return x.T @ (1 / (1 + np.exp(-x @ w))) / len(x)
+    >>> @given(n=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
+    ... def test_gradient(n, seed):
+    ...     rng = np.random.default_rng(seed)
+    ...     w, x = rng.standard_normal(3), rng.standard_normal((n, 3))
+    ...     assert_gradients_agree(loss, w, x, gradient=gradient)
+    >>> test_gradient()
+
+    The error says what is wrong, and often why:
+
+    >>> w, x = np.array([0.5, -0.25, 1.0]), np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
+    >>> assert_gradients_agree(loss, w, x, gradient=lambda w, x: len(x) * gradient(w, x))
+    Traceback (most recent call last):
+    gradlab.errors.GradientMismatchError: mismatch: all 3 entries of the gradient are wrong
+      params: 2 times too large: a sum for a mean?
+    ...
+    """
+    __tracebackhide__ = True  # pytest shows the test's own line
+    report = check_gradients(
+        loss, params, *args, gradient=gradient, mode=mode, seed=seed, dtype=dtype
+    )
+    report.raise_for_mismatch()
+    if report.verdict == "inconclusive" and not allow_inconclusive:
+        raise AssertionError(
+            f"{report}\nNothing was tested; allow_inconclusive=True lets such a test pass."
+        )
 
 
 def assert_within(found: Any, wanted: Any, bound: Any) -> None:

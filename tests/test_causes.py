@@ -227,7 +227,7 @@ def test_single_precision(g):
 @given(gradients(axes=[2], least=3))
 def test_a_gradient_of_something_else_gets_no_cause_but_a_loose_one(g):
     found = cause(g + 0.1 * like(g, 2), g, like(g, 3))
-    assert found == "" or "other data, stale values" in found
+    assert found in ("", "not far from right: other data, stale values, or a missing term?")
     assert cause(g + 10 * like(g, 2), g, like(g, 3)) == ""
 
 

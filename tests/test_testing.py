@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab import network, testing
-from gradlab.errors import LossError, MissingDependencyError, OptionError
+from gradlab.errors import GradientMismatchError, LossError, MissingDependencyError, OptionError
 from gradlab.params import flatten, map_leaves, named_leaves
 from gradlab.testing import (
     ELEMENTARY,
     Problem,
+    assert_gradients_agree,
     assert_within,
     batches,
     error_bounds,
@@ -373,6 +374,62 @@ def test_losses_whose_error_is_unknown_are_refused() -> None:
         error_bounds(lambda w: np.sum(w ** np.ones(2)), np.ones(2))
     with pytest.raises(LossError, match=r"shape \(2,\)"):
         error_bounds(lambda w: 2 * w, np.ones(2))
+
+
+# Assertions
+
+
+@given(losses(parameters(dtypes=[np.float64], layouts=["plain"])), st.data())
+def test_assert_gradients_agree(case: Any, data: Any) -> None:
+    """It takes what is right, in every form; and names the one entry that is not."""
+    right = case.gradient(case.params)
+    for gradient in (case.gradient, right, "autograd", gradlab.Autograd()):
+        assert_gradients_agree(case.loss, case.params, gradient=gradient)
+    leaves, structure = flatten(right)
+    sizes = [leaf.size for leaf in leaves]
+    if not sum(sizes):
+        return
+    number = data.draw(st.integers(0, sum(sizes) - 1))
+    leaf = int(np.searchsorted(np.cumsum(sizes), number, side="right"))
+    wrong = [np.array(leaf) for leaf in leaves]
+    wrong[leaf].reshape(-1)[number - sum(sizes[:leaf])] += 1.0
+    with pytest.raises(GradientMismatchError, match=r"^mismatch: ") as raised:
+        assert_gradients_agree(case.loss, case.params, gradient=structure.unflatten(wrong))
+    assert isinstance(raised.value, AssertionError)
+    (entry,) = raised.value.report.mismatches
+    assert entry.path == structure.paths[leaf]
+    assert entry.name in str(raised.value)
+
+
+def test_what_could_not_be_tested_fails_unless_that_is_allowed() -> None:
+    def loss(w: Any) -> Any:
+        return 1e15 + np.sum(w * w)
+
+    w = np.array([0.3, 0.2])
+    with pytest.raises(AssertionError, match=r"^inconclusive: (.|\n)*allow_inconclusive=True"):
+        assert_gradients_agree(loss, w, gradient=2 * w)
+    assert_gradients_agree(loss, w, gradient=2 * w, allow_inconclusive=True)
+    with pytest.raises(GradientMismatchError):
+        assert_gradients_agree(loss, w, gradient=2e3 * w, allow_inconclusive=True)
+
+
+def test_assert_gradients_agree_hands_its_options_on() -> None:
+    def loss(w: Any) -> Any:
+        return np.sum(w * w)
+
+    w = np.arange(1.0, 5.0)
+    with pytest.raises(OptionError, match="mode='sideways'"):
+        assert_gradients_agree(loss, w, gradient=2 * w, mode="sideways")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="seed"):
+        assert_gradients_agree(loss, w, gradient=2 * w, seed=-1)
+    with pytest.raises(GradientMismatchError) as raised:
+        assert_gradients_agree(loss, w, gradient=w, mode="directional")
+    assert raised.value.report.mode == "directional"
+    seen: set[Any] = set()
+    assert_gradients_agree(
+        lambda w: seen.add(w.dtype) or loss(w), w, gradient=2 * w, dtype=np.float32
+    )
+    assert seen == {np.dtype(np.float32)}
 
 
 def test_assert_within() -> None:

@@ -391,7 +391,7 @@ def _loose(c: _Columns) -> Iterator[str]:
     size = float(np.linalg.norm(c.numerical))
     share = float(np.linalg.norm(c.analytic - c.numerical)) / (size or 1.0)
     if c.analytic.size > 2 and c.wrong.mean() > 0.8 and 0 < share < CLOSE:
-        yield f"off by {share:.1%} in length: other data, stale values, or a missing term?"
+        yield "not far from right: other data, stale values, or a missing term?"
 
 
 PATTERNS: tuple[Pattern, ...] = (
