@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from gradlab.checking import GradientReport
+from gradlab.checking.report import VERDICTS, Verdict
 from gradlab.params import Array
 from gradlab.training import History
 
@@ -23,6 +27,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+class Mark(NamedTuple):
+    """How the entries of one verdict are drawn."""
+
+    colour: str
+    marker: str
+    size: float
+
+
+MARKS: dict[Verdict, Mark] = {
+    "agree": Mark("#56B4E9", "o", 14),
+    "kink": Mark("#009E73", "D", 22),
+    "inconclusive": Mark("#F0E442", "s", 26),
+    "mismatch": Mark("#D55E00", "X", 46),
+}
+"""The worst last, so that nothing lies upon it."""
+
+PALE: dict[Verdict | None, str] = {
+    "agree": "#dceefa",
+    "kink": "#cfeee4",
+    "inconclusive": "#fbf8d0",
+    "mismatch": "#f7dccc",
+    None: "#f2f2f2",
+}
+"""For entries of which a leaf's directions say so, or of which nothing is known."""
 
 STYLE: Any = {
     "font.size": 11,
@@ -175,6 +205,163 @@ def gradient_cost(seconds: Mapping[str, float], evaluations: Mapping[str, float]
     )
     axes.grid(axis="y", visible=False)
     return figure
+
+
+# Checking
+
+
+@_styled
+def gradient_agreement(report: GradientReport) -> Figure:
+    """Draw a gradient against the slopes of the loss, and how far both lie apart.
+
+    On the left, sizes; an entry of the wrong sign is hollow. On the right, the difference between
+    both, and from it a line to what the error bars allow. What is zero lies on the axes' edge.
+
+    Parameters
+    ----------
+    report : GradientReport
+        Of `gradlab.check_gradients`.
+
+    Examples
+    --------
+    >>> from gradlab import check_gradients
+    >>> figure = gradient_agreement(check_gradients(lambda w: (w**2).sum(), np.array([1.0, 2.0])))
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['|gradient|', '|difference|']
+    """
+    known = [e for e in report.entries if np.isfinite([e.analytic, e.numerical, e.tolerance]).all()]
+    slopes = np.abs([e.numerical for e in known])
+    gradients = np.abs([e.analytic for e in known])
+    gaps = np.abs([e.analytic - e.numerical for e in known])
+    bars = np.array([e.tolerance for e in known])
+    errors = np.array([e.error for e in known])
+    opposite = np.array([e.analytic * e.numerical < 0 for e in known], dtype=bool)
+    least, least_gap = _floor(slopes, gradients), _floor(gaps, bars)
+    x, y = np.maximum(slopes, least), np.maximum(gradients, least)
+    z, allowed = np.maximum(gaps, least_gap), np.maximum(bars, least_gap)
+
+    figure = Figure(figsize=(10, 4.6))
+    left, right = figure.subplots(1, 2)
+    ends = [least, max(x.max(initial=least), y.max(initial=least))]
+    left.plot(ends, ends, color="#888888", linewidth=0.8, zorder=0)
+    for verdict, (colour, marker, size) in MARKS.items():
+        these = np.array([e.verdict == verdict for e in known], dtype=bool)
+        bar = [np.minimum(errors, x - least)[these], errors[these]]
+        left.errorbar(x[these], y[these], xerr=bar, fmt="none", ecolor=colour, alpha=0.4)
+        right.vlines(x[these], z[these], allowed[these], color=colour, alpha=0.3, linewidth=0.8)
+        style: Any = {"edgecolors": colour, "marker": marker, "s": size}
+        for mask, face in ((these & ~opposite, colour), (these & opposite, "none")):
+            left.scatter(x[mask], y[mask], c=face, **style)
+        label = f"{np.count_nonzero(these):,} {verdict}" if these.any() else None
+        right.scatter(x[these], z[these], c=colour, label=label, **style)
+    left.set(title=f"{report.verdict}: gradient and slope", ylabel="|gradient|")
+    right.set(title="How far apart, and what is allowed", ylabel="|difference|")
+    if opposite.any():
+        right.scatter([], [], c="none", edgecolors="black", label="hollow: the other sign")
+    right.plot([], [], color="#888888", linewidth=0.8, label="line: up or down to\nwhat is allowed")
+    if missing := len(report.entries) - len(known):
+        right.plot([], [], " ", label=f"{missing:,} not finite,\nand not shown")
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    for axes in (left, right):
+        axes.set(xlabel="|slope of the loss|", xscale="log", yscale="log")
+        _logarithmic(axes.xaxis, least, x)
+    _logarithmic(left.yaxis, least, y)
+    _logarithmic(right.yaxis, least_gap, np.concatenate([z, allowed]))
+    return figure
+
+
+@_styled
+def gradient_map(report: GradientReport, most: int = 12) -> Figure:
+    """Draw each leaf with the verdicts of its entries, the wrong ones ringed.
+
+    An entry that was not looked at by itself is pale, in the colour of what directions say of it.
+    Leaves of more than two axes are laid out as matrices.
+
+    Parameters
+    ----------
+    report : GradientReport
+        Of `gradlab.check_gradients`.
+    most : int
+        So many leaves at most are drawn: the worst, in their own order.
+    """
+    worst_first = sorted(report.leaves, key=lambda leaf: VERDICTS.index(leaf.verdict))[:most]
+    leaves = [leaf for leaf in report.leaves if leaf in worst_first and 0 not in leaf.shape]
+    columns = min(4, max(len(leaves), 1))
+    rows = max(-(-len(leaves) // columns), 1)
+    figure = Figure(figsize=(0.6 + 3 * columns, 0.9 + 2.4 * rows))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(leaves) :]:
+        axes.set_axis_off()
+    shown: set[str] = set()
+    for axes, leaf in zip(panels, leaves, strict=False):
+        own = [entry for entry in report.entries if entry.path == leaf.path]
+        height, width = _as_matrix(leaf.shape)
+        picture = np.tile(to_rgb(PALE[leaf.rest]), (height * width, 1))
+        places = np.array([_place(entry.index, leaf.shape) for entry in own], dtype=int)
+        if own:
+            picture[places] = [to_rgb(MARKS[entry.verdict].colour) for entry in own]
+        axes.imshow(picture.reshape(height, width, 3), aspect="auto", interpolation="nearest")
+        wrong = places[[entry.verdict == "mismatch" for entry in own]]
+        small = max(height, width) <= 32
+        rings: Any = {"marker": "x", "s": 25} if small else {"s": 60, "facecolors": "none"}
+        axes.scatter(wrong % width, wrong // width, color="black", linewidth=1, **rings)
+        axes.set_title(f"{leaf.path}: {len(wrong):,} wrong" if len(wrong) else leaf.path)
+        axes.set_box_aspect(min(max(height / width, 0.1), 1.2))
+        axes.grid(visible=False)
+        if small:  # the edges of the cells
+            axes.set_xticks(np.arange(width + 1) - 0.5, minor=True)
+            axes.set_yticks(np.arange(height + 1) - 0.5, minor=True)
+            axes.tick_params(which="minor", length=0)
+            axes.grid(visible=True, which="minor", color="white", linewidth=0.8)
+            axes.set_axisbelow(False)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if len(leaf.shape) < 2:
+            axes.set_yticks([])
+        shown |= {entry.verdict for entry in own}
+        if len(own) < height * width:
+            shown.add(f"{leaf.rest}, along directions" if leaf.rest else "not looked at")
+    colours: dict[str, str] = {verdict: mark.colour for verdict, mark in MARKS.items()}
+    colours |= {f"{verdict}, along directions": PALE[verdict] for verdict in MARKS}
+    colours["not looked at"] = PALE[None]
+    handles = [
+        Patch(facecolor=colour, edgecolor="#888888", linewidth=0.5, label=name)
+        for name, colour in colours.items()
+        if name in shown
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(len(handles), 1))
+    return figure
+
+
+def _floor(*sizes: Array) -> float:
+    """Return a size below all others that are not zero, for zero to be drawn at."""
+    known = np.concatenate(sizes)
+    largest = known.max(initial=0.0) or 1.0
+    return float(known[known > 1e-18 * largest].min(initial=largest) / 3)
+
+
+def _logarithmic(axis: Any, least: float, shown: Array) -> None:
+    """Let an axis reach over a decade at least, and name the place where zero is drawn."""
+    highest = max(3 * float(shown.max(initial=least)), 30 * least)
+    axis.axes.set(**{f"{axis.axis_name}lim": (least / 1.5, highest)})
+    zero = bool((shown == least).any())
+    axis.set_ticks([least] if zero else [], labels=["0"] if zero else [], minor=True)
+
+
+def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Lay a leaf out in rows: a vector in one, more axes than two in those of the first.
+
+    Examples
+    --------
+    >>> _as_matrix(()), _as_matrix((5,)), _as_matrix((5, 3)), _as_matrix((5, 3, 2))
+    ((1, 1), (1, 5), (5, 3), (5, 6))
+    """
+    first = shape[0] if len(shape) > 1 else 1
+    return first, int(np.prod(shape)) // first
+
+
+def _place(index: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    return int(np.ravel_multi_index(index, shape)) if shape else 0
 
 
 # Classifying

@@ -5,8 +5,11 @@ import io
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb
 
-from gradlab import plotting
+from gradlab import check_gradients, plotting
+from gradlab.checking import Entry, GradientReport, Leaf
 from gradlab.training import Epoch, History
 
 HISTORY = History(
@@ -16,7 +19,49 @@ HISTORY = History(
 BARE = History(losses=[2.0, 1.0], epochs=[Epoch(1, 1.5, None, None, 0.1)])
 ZEROS = {"central": {"W1": [1e-9, 0.0, 2e-9], "b1": [0.0, 0.0, 1e-10]}}
 
+
+def square(w):
+    return (w**2).sum()
+
+
+def relu(w):
+    return np.maximum(w, 0).sum()
+
+
+W = np.arange(1.0, 7.0).reshape(2, 3)
+WRONG = 2 * W * [[1, 1, -1], [1, 1, 1]]
+LARGE = np.random.default_rng(0).standard_normal((60, 40))
+PLANTED = 2 * LARGE * (1 - 2 * (np.arange(LARGE.size) == 90).reshape(LARGE.shape))
+NOTHING = GradientReport("agree", (), (), "entries", 0.0, 0, 2, 0.0)
+ENDLESS = GradientReport(
+    "mismatch",
+    (
+        Entry("w", (0,), np.nan, 1.0, 1e-9, 1e-9, "mismatch"),
+        Entry("w", (1,), 1e300, -1e-300, 1e-310, 1e-310, "mismatch"),
+        Entry("w", (2,), 0.0, np.nan, np.inf, np.inf, "inconclusive"),
+    ),
+    (Leaf("w", (3,), "mismatch", 3),),
+    "entries", 0.0, 3, 9, 0.1,
+)  # fmt: skip
+REPORTS = {
+    "right": check_gradients(square, W),
+    "one wrong sign": check_gradients(square, W, gradient=WRONG),
+    "kink": check_gradients(relu, np.array([0.0, 1.0, -1.0]), gradient=np.array([0.0, 1.0, 0.0])),
+    "large": check_gradients(square, LARGE, gradient=PLANTED),
+    "deep": check_gradients(
+        lambda p: square(p["a"]) + square(p["b"]), {"a": np.ones((2, 3, 2)), "b": 1.5}
+    ),
+    "many leaves": check_gradients(lambda p: sum(map(square, p)), [W] * 15),
+    "no entries": NOTHING,
+    "not finite": ENDLESS,
+}
+
 FIGURES = {
+    **{
+        f"{draw.__name__}, {name}": lambda draw=draw, report=report: draw(report)
+        for draw in (plotting.gradient_agreement, plotting.gradient_map)
+        for name, report in REPORTS.items()
+    },
     "loss_curves": lambda: plotting.loss_curves({"a": [2.0, 1.0], "b": [2.0, 1.1], "c": [2.0]}),
     "training_curves": lambda: plotting.training_curves(HISTORY),
     "training_curves without validation": lambda: plotting.training_curves(BARE),
@@ -49,7 +94,10 @@ def test_every_figure_can_be_saved_and_leaves_no_trace(draw):
 
 @pytest.mark.parametrize(
     "name",
-    ["loss_curves", "training_curves", "gradient_differences", "descent", "derivative"],
+    [
+        *("loss_curves", "training_curves", "gradient_differences", "descent", "derivative"),
+        *(f"gradient_agreement, {name}" for name in REPORTS),
+    ],
 )
 def test_axes_are_labelled_and_curves_named(name):
     for axes in FIGURES[name]().axes:
@@ -87,3 +135,71 @@ def test_the_longest_cost_label_stays_inside_the_axes():
     axes = figure.axes[0]
     right = axes.get_window_extent().x1
     assert all(text.get_window_extent().x1 <= right for text in axes.texts)
+
+
+def test_a_gradient_is_drawn_against_the_slopes_with_their_bars():
+    report = REPORTS["one wrong sign"]
+    left, right = plotting.gradient_agreement(report).axes
+    entries = report.entries
+    sizes = {(abs(e.numerical), abs(e.analytic)) for e in entries}
+    shown = {
+        tuple(point)
+        for dots in left.collections
+        if isinstance(dots, PathCollection)
+        for point in dots.get_offsets()
+    }
+    assert shown == sizes
+    gaps = sorted(
+        point[1]
+        for dots in right.collections
+        if isinstance(dots, PathCollection)
+        for point in dots.get_offsets()
+        if dots.get_label()[0].isdigit()
+    )
+    floor = min(gaps)
+    assert gaps == sorted(max(abs(e.analytic - e.numerical), floor) for e in entries)
+    lines = [end[1] for dots in right.collections if isinstance(dots, LineCollection)
+             for end in dots.get_segments() for end in end[1:]]  # fmt: skip
+    assert sorted(lines) == sorted(e.tolerance for e in entries)
+    labels = [text.get_text() for text in right.get_legend().get_texts()]
+    assert labels[:3] == ["5 agree", "1 mismatch", "hollow: the other sign"]
+
+
+def test_what_has_no_value_is_counted_beside_the_figure():
+    labels = plotting.gradient_agreement(ENDLESS).axes[1].get_legend().get_texts()
+    assert "2 not finite,\nand not shown" in [text.get_text() for text in labels]
+
+
+def test_zero_is_drawn_and_named():
+    left, _ = plotting.gradient_agreement(REPORTS["kink"]).axes
+    assert [text.get_text() for text in left.get_yticklabels(minor=True)] == ["0"]
+
+
+@pytest.mark.parametrize(("name", "place"), [("one wrong sign", (0, 2)), ("large", (2, 10))])
+def test_the_map_marks_the_wrong_entries_where_they_are(name, place):
+    axes = plotting.gradient_map(REPORTS[name]).axes[0]
+    (rings,) = [dots for dots in axes.collections if len(dots.get_offsets())]
+    assert rings.get_offsets().tolist() == [[place[1], place[0]]]
+    picture = axes.images[0].get_array()
+    wrong = np.all(np.isclose(picture, to_rgb(plotting.MARKS["mismatch"].colour)), axis=-1)
+    assert np.argwhere(wrong).tolist() == [list(place)]
+    assert axes.get_title(loc="left") == "params: 1 wrong"
+
+
+def test_the_map_says_what_is_known_of_the_rest():
+    figure = plotting.gradient_map(REPORTS["large"])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["agree", "mismatch", "agree, along directions"]
+
+
+def test_the_map_shows_the_worst_of_many_leaves():
+    leaves = [Leaf(f"w{i}", (2,), "mismatch" if i == 14 else "agree", 0) for i in range(15)]
+    report = GradientReport("mismatch", (), tuple(leaves), "directional", 0.0, 30, 9, 0.1)
+    titles = [axes.get_title(loc="left") for axes in plotting.gradient_map(report, most=3).axes]
+    assert [title for title in titles if title] == ["w0", "w1", "w14"]
+
+
+def test_verdicts_differ_in_more_than_colour():
+    marks = plotting.MARKS.values()
+    assert len({mark.marker for mark in marks}) == len(marks)
+    assert len({mark.colour for mark in marks}) == len(marks)

@@ -128,7 +128,7 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
         remarks.append(remark)
     entries = check_entries(surface, analytic, sorted(suspects), rng)
     leaves = [
-        replace(leaf, verdict=_of_leaf(leaf, own, remark))
+        _with_rest(leaf, own, remark)
         for leaf, own, remark in zip(leaves_of(surface, entries), walks, remarks, strict=True)
     ]
     every = [w for own in walks for w in own]
@@ -144,13 +144,14 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
     )
 
 
-def _of_leaf(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Verdict:
-    """Return the verdict of a leaf: that of its entries, and of its directions.
+def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
+    """Add to the verdict of a leaf's entries that of its directions.
 
     A direction that failed was traced to entries; these have been looked at one by one, and have
     the last word, unless the search ended before it got to all of them.
     """
-    return worst([leaf.verdict, *(w.verdict for w in walks if remark or not w.fails)])
+    rest = worst(w.verdict for w in walks if remark or not w.fails)
+    return replace(leaf, verdict=worst([leaf.verdict, rest]), rest=rest)
 
 
 def strata(analytic: Analytic, span: slice) -> Iterator[Array]:

@@ -97,6 +97,9 @@ class Leaf:
         How many of its entries were looked at one by one.
     cause : str
         A guess at what went wrong, where the pattern shows it.
+    rest : str or None
+        The verdict of the directions on the entries that were not looked at one by one; None
+        where nothing is known of them.
     """
 
     path: str
@@ -104,6 +107,7 @@ class Leaf:
     verdict: Verdict
     checked: int
     cause: str = ""
+    rest: Verdict | None = None
 
 
 @dataclass(frozen=True, repr=False)
