@@ -1,7 +1,8 @@
 """The ``gradlab`` command: each verb calls the library, shows a table and writes a folder.
 
-Exit codes: 0 fine, 1 the run failed, 2 wrong usage. Whatever a user can do wrong ends in one line
-on the standard error.
+Exit codes: 0 fine, 1 the run failed, 2 wrong usage; for ``check``, 1 is a gradient that is wrong or
+could not be told, 2 one that could not be checked. Whatever a user can do wrong ends in one line on
+the standard error.
 """
 
 from __future__ import annotations
@@ -14,14 +15,26 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from gradlab import __version__, datasets, environment, network, params, story, weights
+from gradlab import (
+    __version__,
+    datasets,
+    environment,
+    network,
+    options,
+    params,
+    story,
+    targets,
+    weights,
+)
+from gradlab.checking import check_gradients
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
 from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
@@ -38,7 +51,7 @@ app = typer.Typer(
     help="A laboratory for gradients: one loss, many ways to differentiate it, one trainer.",
     epilog="Start with `gradlab compare`: it takes no arguments and less than a minute.",
 )
-out = Console(highlight=False)
+out = Console(highlight=False, emoji=False)  # losses:boom:x is no explosion
 
 
 # Options that several verbs take
@@ -113,16 +126,16 @@ def compare(
     """
     backends = [find_backend(name) for name in backend or ["central", "autograd"]]
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
-    start, options = _network(data, layers, activation, seed)
+    start, settings = _network(data, layers, activation, seed)
     batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
     with _Folder(output, json_file) as folder:
         comparison = compare_backends(
-            partial(network.loss, **options),
+            partial(network.loss, **settings),
             start,
             data.train,
             backends=backends,
             test=data.test,
-            accuracy=partial(network.accuracy, **options),
+            accuracy=partial(network.accuracy, **settings),
             learning_rate=learning_rate,
             momentum=momentum,
             batch_size=batch_size,
@@ -194,11 +207,11 @@ def train(
     """
     chosen = find_backend(backend)
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
-    start, options = _network(data, layers, activation, seed)
+    start, settings = _network(data, layers, activation, seed)
     batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size
     with _Folder(output, json_file) as folder:
         result = fit(
-            partial(network.loss, **options),
+            partial(network.loss, **settings),
             start,
             data.train,
             backend=chosen,
@@ -208,9 +221,9 @@ def train(
             epochs=epochs,
             seed=seed,
             validation=data.test,
-            accuracy=partial(network.accuracy, **options),
+            accuracy=partial(network.accuracy, **settings),
         )
-    accuracy = network.accuracy(result.params, *data.test, **options)
+    accuracy = network.accuracy(result.params, *data.test, **settings)
     _show(_name(data, start), _epochs_table(result))
     out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
 
@@ -363,20 +376,155 @@ def demo(output: Output = None, json_file: Json = None) -> None:
     )
 
 
+@app.command(
+    epilog="""Example: `gradlab check losses.py:loss`, where losses.py has `loss(params, x)`, and
+beside it `params` (arrays, or a function), `args = (x,)`, and perhaps `gradient(params, x)`.
+
+Or: `gradlab check --network 64,32,10 --plot check.png`
+
+Exit code: 0 if the gradient is right (a valid choice at a kink is), 1 if it is wrong or the check
+was inconclusive, 2 if it could not be checked."""
+)
+def check(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="A loss: module:function, or file.py:function.",
+            show_default=False,
+        ),
+    ] = None,
+    params_name: Annotated[
+        str,
+        typer.Option("--params", help="The module's parameters: a name of values or a function."),
+    ] = "params",
+    args_name: Annotated[
+        str | None,
+        typer.Option(
+            "--args", help="Likewise, a tuple of what else the loss takes [default: args]."
+        ),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(
+            help="The module's gradient, a function or values [default: gradient, if there is one]."
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Check this backend instead: {', '.join(BACKENDS)} [default: autograd]."
+        ),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--network", help="Check gradlab's network of these widths, such as 64,32,10."
+        ),
+    ] = None,
+    dataset: Dataset = "digits",
+    data_dir: DataDir = None,
+    activation: Activation = "sigmoid",
+    samples: Annotated[int, typer.Option(help="So many samples make the network's batch.")] = 20,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="entries (each by itself), directional (random directions, and a search for the "
+            "wrong entries), or auto (by their number)."
+        ),
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Decides the network's start and the directions.")] = 0,
+    json_file: Json = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw it into this .png, .svg or .pdf, and a map of the leaves beside."),
+    ] = None,
+) -> None:
+    """Check whether a gradient is that of its loss.
+
+    Compares it with numerical derivatives that carry their own error bars: there is no tolerance to
+    choose. Shows the verdict, the entries at fault, a likely cause, and how small an error would
+    have been seen.
+    """
+    _require_file("--json", json_file)
+    _require_file("--plot", plot, suffixes=(".png", ".svg", ".pdf"))
+    if (target is None) == (sizes is None):
+        raise OptionError("give either a TARGET, such as losses.py:loss, or --network 64,32,10")
+    if gradient and (backend or sizes):
+        raise OptionError(f"--gradient {gradient}: give it with a TARGET, and without --backend")
+    chosen = find_backend(backend or "autograd")
+    if target is not None:
+        found = targets.load(target, params=params_name, args=args_name, gradient=gradient)
+    else:
+        found = _network_target(sizes or "", dataset, data_dir, activation, samples, seed)
+    own = found.gradient is not None and backend is None
+    claimed, name = (found.gradient, gradient or "gradient") if own else (chosen, chosen.name)
+    what = f"{found.name} against {name}"
+    try:
+        with (
+            out.status(Text(f"Checking {what}")),
+            targets.blame(found.name),
+            np.errstate(all="ignore"),  # NaN is an error, and beyond a domain's edge it is none
+        ):
+            report = check_gradients(
+                found.loss, found.params, *found.args,
+                gradient=claimed, mode=cast(Any, mode), seed=seed,
+            )  # fmt: skip
+    except OptionError:
+        raise
+    except GradlabError as error:
+        _fail(f"{found.name}: {error}", code=2)
+    out.print(what, style="italic", markup=False)
+    out.print(report)
+    if json_file:
+        summary = {"command": "check", "environment": environment.describe(), "target": what}
+        _write_json(json_file, summary | report.to_dict())
+    if plot:
+        from gradlab import plotting
+
+        plotting.gradient_agreement(report).savefig(plot)
+        plotting.gradient_map(report).savefig(plot.with_stem(f"{plot.stem}-map"))
+    if not report.ok:
+        raise SystemExit(1)
+
+
 # From options to the library
+
+
+def _network_target(
+    sizes: str, dataset: str, data_dir: Path | None, activation: str, samples: int, seed: int
+) -> targets.Target:
+    """Return the loss of gradlab's network on the first samples of a data set."""
+    widths = _widths("--network", sizes, "64,32,10")
+    data = datasets.load(dataset, data_dir=data_dir)
+    (most, inputs), classes = data.train.x.shape, data.classes
+    if len(widths) < 2 or (widths[0], widths[-1]) != (inputs, classes):
+        raise OptionError(
+            f"--network {sizes}: {data.name} has {inputs} inputs and {classes} classes; "
+            f"give widths such as {inputs},32,{classes}"
+        )
+    samples = options.integer("samples", samples, f"give an integer from 1 to {most}", most=most)
+    start = network.init(widths, seed, activation=activation)
+    loss = partial(network.loss, activation=activation)
+    batch = data.train.x[:samples], data.train.y[:samples]
+    return targets.Target(_name(data, start), loss, start, batch, None)
 
 
 def _network(
     data: datasets.Dataset, layers: str, activation: str, seed: int
 ) -> tuple[dict[str, params.Array], dict[str, Any]]:
     """Return the initial parameters for a data set, and the network's options."""
-    words = [word.strip() for word in layers.split(",")] if layers.strip() else []
-    if not all(word.isdecimal() and int(word) for word in words):
-        raise OptionError(f"--layers {layers}: give widths such as 50,100")
-    hidden = [int(word) for word in words]
     d = data.train.x.shape[1]
+    hidden = _widths("--layers", layers, "50,100")
     start = network.init([d, *hidden, data.classes], seed, activation=activation)
     return start, {"activation": activation}
+
+
+def _widths(option: str, text: str, example: str) -> list[int]:
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise OptionError(f"{option} {text}: give widths such as {example}")
+    return [int(word) for word in words]
 
 
 def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
@@ -516,10 +664,7 @@ class _Folder:
         self.path = output or _fresh(Path("gradlab-runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
         if self.path.is_dir() and any(self.path.iterdir()):
             raise OptionError(f"--output {self.path}: the folder is not empty; name a new one")
-        if json_file and json_file.is_dir():
-            raise OptionError(f"--json {json_file}: is a folder; name a file")
-        if json_file and not json_file.parent.is_dir():
-            raise OptionError(f"--json {json_file}: there is no folder {json_file.parent}")
+        _require_file("--json", json_file)
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -544,14 +689,29 @@ class _Folder:
         also: str | None = None,
     ) -> None:
         """Write the numbers and the figures, and say where."""
-        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
         written = [also] if also else []
         for path in filter(None, [self.path / name, self.json_file]):
-            path.write_text(text, encoding="utf-8")
+            _write_json(path, summary)
         for figure_name, figure in figures.items():
             figure.savefig(self.path / f"{figure_name}.png")
         written += [name, *(f"{figure}.png" for figure in figures)]
         out.print(f"Written to {self.path}: {', '.join(written)}", soft_wrap=True)
+
+
+def _require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ()) -> None:
+    """Raise, before the work, if a file of that name cannot be written after it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise OptionError(f"{option} {path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise OptionError(f"{option} {path}: there is no folder {path.parent}")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise OptionError(f"{option} {path}: name a file that ends in {', '.join(suffixes)}")
+
+
+def _write_json(path: Path, summary: dict[str, Any]) -> None:
+    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _fresh(path: Path) -> Path:
@@ -564,7 +724,8 @@ def _fresh(path: Path) -> Path:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False).print(f"gradlab: {message}", soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console.print(f"gradlab: {message}", soft_wrap=True)
     raise SystemExit(code)
 
 

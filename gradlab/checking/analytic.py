@@ -21,7 +21,7 @@ import numpy as np
 
 from gradlab.errors import LossError, ParameterError
 from gradlab.gradients import find_backend
-from gradlab.gradients.protocol import Loss
+from gradlab.gradients.protocol import Loss, note_origin
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, leaves_like
 
@@ -94,7 +94,7 @@ def _compute(
     try:
         return gradient(surface.structure.unflatten([_own(leaf) for leaf in surface.leaves]), *args)
     except Exception as error:
-        error.add_note("raised by the gradient that was to be checked")
+        note_origin(error, "the gradient at the parameters")
         raise
 
 

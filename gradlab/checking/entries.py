@@ -124,7 +124,7 @@ def _verdict(surface: Surface, f: Finding, remark: str, largest: float) -> tuple
         return ("kink", remark) if remark else ("mismatch", "")
     if slope.kind == "flat" or f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f):
         return "agree", "values on one side only" if slope.kind == "edge" else ""
-    return "inconclusive", f"an error below {f.tolerance:.1e} would not be seen"
+    return "inconclusive", f"errors below {f.tolerance:.1g} would not be seen"
 
 
 def _enough(surface: Surface, f: Finding, largest: float) -> float:

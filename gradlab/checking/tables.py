@@ -33,9 +33,11 @@ def headline(report: GradientReport) -> str:
 
     Examples
     --------
-    >>> headline(GradientReport("agree", (), (), "entries", 0.0, 0, 2, 0.0))
+    >>> headline(GradientReport("agree", (), (), "directional", 1e-9, 5000, 900, 0.1))
     'the gradient is that of the loss, as far as the error bars reach'
     """
+    if not report.size:
+        return "the parameters have no entries, and there is nothing to check"
     match report.verdict:
         case "agree":
             return "the gradient is that of the loss, as far as the error bars reach"
@@ -172,7 +174,7 @@ def _with_bar(entry: Entry) -> Text:
     digits = 8
     if value and error:
         digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
-    shown = f"{value:.{min(max(digits, 1), 8)}g}"
+    shown = f"{value:.{min(max(digits, 2), 8)}g}"
     return Text(f"{shown} ± {error:.0f}" if 1 <= error < 1e4 else f"{shown} ± {error:.1g}")
 
 

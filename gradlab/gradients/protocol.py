@@ -39,6 +39,12 @@ class Backend(Protocol):
         """Return the function that evaluates `loss` and its gradient."""
 
 
+def note_origin(error: Exception, origin: str) -> None:
+    """Add to a user's exception where it came from, and why if it wrote into its parameters."""
+    wrote = "read-only" in str(error)
+    error.add_note(f"raised by {origin}" + (", which must not write into them" if wrote else ""))
+
+
 def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
     """Return what a loss returned as a NumPy scalar, or say why it is not one real number."""
     array = read(value, what, LossError)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab.gradients.protocol import Loss, real_scalar
+from gradlab.gradients.protocol import Loss, note_origin, real_scalar
 from gradlab.gradients.slopes import Line, Slope, slope
 from gradlab.params import Array, entry, flatten
 
@@ -184,7 +184,7 @@ class Surface:
         try:
             value = self._loss(self._bare.unflatten(self._views), *self._args)
         except Exception as error:
-            error.add_note("raised by the loss while its gradient was checked")
+            note_origin(error, "the loss at the parameters")
             raise
         return np.asarray(real_scalar(value))
 

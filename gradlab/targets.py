@@ -1,0 +1,193 @@
+"""A loss that is named as text: ``module:function``, or ``path/to/file.py:function``.
+
+The module says where it is to be checked, and what its gradient is claimed to be, by names of its
+own::
+
+    def loss(w, x, y): ...              # any name
+
+    params = np.zeros(3)                # or a function params() that returns them
+    args = (x, y)                       # or a function; may be left out
+    def gradient(w, x, y): ...          # or its values; may be left out
+
+Whatever goes wrong on the way is the fault of a name or of the user's own code, and is said in one
+line that points there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gradlab.errors import GradlabError, OptionError, unknown
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a module says of a loss.
+
+    Attributes
+    ----------
+    name : str
+        How it was asked for.
+    loss : callable
+        ``loss(params, *args)``.
+    params : Any
+        Where to check.
+    args : tuple
+        What the loss takes beside them.
+    gradient : Any
+        A function or values; None if the module has none.
+    """
+
+    name: str
+    loss: Callable[..., Any]
+    params: Any
+    args: tuple[Any, ...]
+    gradient: Any
+
+
+def load(
+    name: str, *, params: str = "params", args: str | None = None, gradient: str | None = None
+) -> Target:
+    """Find a loss, its parameters, arguments and gradient in a module.
+
+    Parameters
+    ----------
+    name : str
+        ``module:function`` or ``file.py:function``; modules are looked for in the current folder,
+        too.
+    params, args, gradient : str, optional
+        The module's names for them. Without a name, `args` and `gradient` are taken if the module
+        has them.
+
+    Raises
+    ------
+    OptionError
+        If something is not there, is not what it should be, or the user's code raises.
+    """
+    place, colon, function = name.rpartition(":")
+    if not (place and colon and function):
+        raise OptionError(f"{name!r} is no target: give module:function or file.py:function")
+    module = _import(place)
+    loss = _find(module, place, function, "function")
+    if not callable(loss):
+        raise OptionError(f"{name} is {type(loss).__name__}, no function")
+    if not hasattr(module, params):
+        hint = "let it have an attribute or a function of that name, or name another by --params"
+        raise OptionError(f"{place} has no {params!r} to check {function} at: {hint}")
+    wanted = args or "args"
+    given = _called(module, place, wanted) if args or hasattr(module, "args") else ()
+    if not isinstance(given, tuple | list):
+        raise OptionError(
+            f"{place}: {wanted} is {type(given).__name__}; give a tuple of what {function} takes"
+        )
+    claimed = gradient or "gradient"
+    return Target(
+        name,
+        loss,
+        _called(module, place, params),
+        tuple(given),
+        _find(module, place, claimed, "gradient") if gradient or hasattr(module, claimed) else None,
+    )
+
+
+@contextmanager
+def blame(name: str) -> Iterator[None]:
+    """Turn an exception of the user's code into one line that names it and the place.
+
+    Raises
+    ------
+    OptionError
+        For whatever is raised but gradlab's own errors.
+
+    Examples
+    --------
+    >>> with blame("loss"):
+    ...     [][0]
+    Traceback (most recent call last):
+    gradlab.errors.OptionError: loss: IndexError: list index out of range (<doctest ..., line 2)
+    """
+    try:
+        yield
+    except GradlabError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        # The last line of the user's own: what it called may be deep in another library.
+        places = [(f.filename, f.lineno) for f in frames if not _is_foreign(f.filename)]
+        text = " ".join(str(error).split())
+        if isinstance(error, SyntaxError):
+            places, text = [(error.filename or "", error.lineno)], error.msg
+        remarks = [f"{Path(file).name}, line {line}" for file, line in places[-1:]]
+        remarks += getattr(error, "__notes__", ())
+        what = type(error).__name__ + (f": {text}" if text else "")
+        where = f" ({'; '.join(remarks)})" if remarks else ""
+        raise OptionError(f"{name}: {what}{where}") from error
+
+
+def _is_foreign(filename: str) -> bool:
+    path = Path(filename)
+    return (
+        "site-packages" in path.parts
+        or filename.startswith("<frozen")
+        or path.is_relative_to(Path(__file__).parent)
+    )
+
+
+def _import(place: str) -> ModuleType:
+    path = Path(place)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise OptionError(f"{place}: there is no such file")
+    folder = str((path.parent if is_file else Path()).resolve())
+    with _first_on_path(folder), blame(place):
+        if not is_file:
+            try:
+                return importlib.import_module(place)
+            except ModuleNotFoundError as error:
+                if error.name and (place == error.name or place.startswith(f"{error.name}.")):
+                    file = Path(f"{place}.py")
+                    hint = f"; for the file, give {file}:function" if file.exists() else ""
+                    raise OptionError(f"{place}: there is no such module{hint}") from None
+                raise
+        # A name of its own: the file may be called like a module that is already there.
+        spec = importlib.util.spec_from_file_location(f"_gradlab_target_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise OptionError(f"{place}: is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+
+@contextmanager
+def _first_on_path(folder: str) -> Iterator[None]:
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _find(module: ModuleType, place: str, name: str, kind: str) -> Any:
+    if not hasattr(module, name):
+        own = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise OptionError(f"{place}: {unknown(kind, name, own) if own else f'has no {name!r}'}")
+    return getattr(module, name)
+
+
+def _called(module: ModuleType, place: str, name: str) -> Any:
+    """Return what the module has under a name, or what its function of that name returns."""
+    found = _find(module, place, name, "name")
+    if not callable(found):
+        return found
+    with blame(f"{place}: {name}()"):
+        return found()
