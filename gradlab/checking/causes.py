@@ -236,7 +236,7 @@ def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tupl
     whole = round(min(times, 1e15))
     if whole > 1 and equal(times, whole):
         why = f": {swap}?" if whole in lengths else ""
-        if whole == 2 and size < 1 and not why:
+        if whole == 2 and size < 1:
             why = ": the 2 of a square?"
         return f"{whole:,} times too {how}{sign}{why}", True
     for name, constant in CONSTANTS.items():
