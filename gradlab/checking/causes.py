@@ -20,19 +20,28 @@ from gradlab.params import Array, flatten
 
 CONSTANTS = {
     "ln 10": float(np.log(10)),
+    "1/ln 10": float(1 / np.log(10)),
     "ln 2": float(np.log(2)),
+    "1/ln 2": float(1 / np.log(2)),
     "π": np.pi,
+    "1/π": 1 / np.pi,
     "2π": 2 * np.pi,
+    "1/2π": 1 / (2 * np.pi),
     "π/180": np.pi / 180,
+    "180/π": 180 / np.pi,
     "√2": float(np.sqrt(2)),
+    "1/√2": float(np.sqrt(0.5)),
 }
-"""Factors that formulas forget; their reciprocals too."""
+"""Factors that formulas forget, or have too many of."""
 
 CLEAR = 10
 """An entry of so many tolerances has a size, and a difference of so many a value."""
 
 TOGETHER = 4
 """So many wrong entries of a sample in one row or column lie there for a reason."""
+
+FEW = 3
+"""So many rows or columns are named."""
 
 EXACT = 2.0**-53
 """No value is known better than to that share."""
@@ -75,7 +84,7 @@ class _Columns:
     def of(
         cls, leaf: Leaf, entries: Sequence[Entry], values: Array | None, lengths: Collection[int]
     ) -> _Columns:
-        own = [e for e in entries if e.path == leaf.path and np.isfinite(e.numerical + e.tolerance)]
+        own = [e for e in entries if e.path == leaf.path and _tells(e)]
         index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
         rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
         analytic, numerical, tolerance = rows.reshape(-1, 3).T
@@ -123,6 +132,13 @@ class _Columns:
     def explained(self, claimed: Array) -> bool:
         """Tell whether the measured values are those that `claimed` would have been right for."""
         return bool(np.all(np.abs(claimed - self.numerical) <= 2 * self.tolerance))
+
+
+def _tells(entry: Entry) -> bool:
+    """Whether an entry was resolved: not so where it is barely wrong, as it is at a kink."""
+    gap = abs(entry.analytic - entry.numerical)
+    barely = entry.verdict == "mismatch" and gap <= CLEAR * entry.tolerance
+    return bool(np.isfinite(entry.numerical + entry.tolerance)) and not barely
 
 
 Pattern = Callable[[_Columns], Iterator[str]]
@@ -240,9 +256,8 @@ def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tupl
             why = ": the 2 of a square?"
         return f"{whole:,} times too {how}{sign}{why}", True
     for name, constant in CONSTANTS.items():
-        for text, number in ((name, constant), (f"1 / ({name})", 1 / constant)):
-            if equal(size, number):
-                return f"{text} times what it should be{sign}", True
+        if equal(size, constant):
+            return f"{name} times what it should be{sign}", True
     return f"{size:.6g} times what it should be{sign}", False
 
 
@@ -356,16 +371,30 @@ def _in_part(c: _Columns) -> Iterator[str]:
 
 
 def _place(c: _Columns) -> str:
-    """Name the one row, column or slice in which all wrong entries lie, and none but they."""
+    """Name the few rows, columns or slices in which all wrong entries lie, and none but they.
+
+    Examples
+    --------
+    >>> g = np.arange(1.0, 13.0).reshape(4, 3)
+    >>> wrong = {(1, 0), (1, 1), (1, 2), (3, 0), (3, 1), (3, 2)}
+    >>> entries = [
+    ...     Entry("E", i, -x, x, 1e-9, 1e-9, "mismatch" if i in wrong else "agree")
+    ...     for i, x in np.ndenumerate(g)
+    ... ]
+    >>> _place(_Columns.of(Leaf("E", (4, 3), "mismatch", 12), entries, None, ()))
+    'in rows 1 and 3 alone'
+    """
     wrong, right = c.index[c.wrong], c.index[~c.wrong & c.clear]
     enough = 2 if c.complete else TOGETHER
-    if len(wrong) < enough or len(c.shape) < 2:
+    if len(c.shape) < 2:
         return ""
-    for axis, at in enumerate(wrong[0]):
-        alone = np.all(wrong[:, axis] == at) and not np.any(right[:, axis] == at)
-        if c.shape[axis] > 1 and alone:
-            name = ("row", "column")[axis] if len(c.shape) == 2 else f"index {axis} ="
-            return f"in {name} {at} alone"
+    for axis in range(len(c.shape)):
+        at = np.unique(wrong[:, axis])
+        few = len(at) <= FEW and len(at) < c.shape[axis] and len(wrong) >= enough * len(at)
+        if few and not np.isin(right[:, axis], at).any():
+            name = ("row", "column")[axis] if len(c.shape) == 2 else f"slice along axis {axis},"
+            several = "s" if len(at) > 1 and name in ("row", "column") else ""
+            return f"in {name}{several} {' and '.join(map(str, at))} alone"
     return ""
 
 

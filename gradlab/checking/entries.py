@@ -173,6 +173,7 @@ def resolution_of(entries: Sequence[Entry]) -> float:
     shares = [
         entry.tolerance / size
         for entry in entries
-        if 0 < (size := max(abs(entry.numerical), abs(entry.analytic))) < np.inf
+        if entry.verdict != "kink"  # a choice is no resolution
+        and 0 < (size := max(abs(entry.numerical), abs(entry.analytic))) < np.inf
     ]
     return float(np.median(shares)) if shares else 0.0
