@@ -237,3 +237,16 @@ def test_few_wrong_entries_of_a_large_leaf_are_named():
         places = {(int(i // 40), int(i % 40)) for i in wrong}
         assert {entry.index for entry in report.mismatches} == places
         assert not report.notes
+
+
+def test_a_flat_loss_agrees_with_no_claim_that_it_could_not_show():
+    """All that 1e18 + sin x says of its slope is that it is less than some thousands."""
+
+    def loss(x):
+        return 1e18 + np.sin(x).sum()
+
+    x = np.array([0.7, 1.3])
+    for claimed in (np.cos(x), 50 * np.cos(x)):
+        report = gradlab.check_gradients(loss, x, gradient=claimed)
+        assert report.verdict == "inconclusive"
+    assert gradlab.check_gradients(loss, x, gradient=np.zeros(2)).verdict == "agree"
