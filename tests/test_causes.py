@@ -51,7 +51,7 @@ def test_no_cause_is_given_for_what_is_right(g):
     assert cause(g, g) == ""
 
 
-@given(gradients(), st.integers(3, 500))
+@given(gradients(least=3), st.integers(3, 500))
 def test_a_whole_factor(g, n):
     assert cause(n * g, g) == f"{n} times too large"
     assert cause(g / n, g) == f"{n} times too small"
@@ -196,12 +196,23 @@ def test_two_rows_and_a_slice():
     assert cause(a, g.reshape(3, 2, 4)) == says
 
 
-@pytest.mark.parametrize("claimed", [[1.0, 1.0, 0.0], [2.0, 2.0, 0.0]])
+@pytest.mark.parametrize("claimed", [[1.0, 1.0, 1.0, 0.0], [2.0, 2.0, 2.0, 0.0]])
 def test_at_a_kink_no_pattern_means_anything(claimed):
-    at = np.array([1.0, 1.0, 0.0])
+    at = np.array([1.0, 1.0, 1.0, 0.0])
     report = gradlab.check_gradients(lambda w: w.max(), at, gradient=np.array(claimed))
     assert report.verdict == "mismatch"
     assert report.leaves[0].cause == ""
+
+
+@given(gradients(axes=[1], least=4))
+def test_what_two_numbers_show_is_no_pattern(g):
+    assert cause(g[:2][::-1], g[:2]) == ""
+    assert cause(np.full(2, g[0]), g[:2]) == ""
+
+
+def test_a_factor_that_is_nearly_one():
+    g = np.array([1.0, -2.0, 3.0])
+    assert cause(1.000001 * g, g) == "1 + 1e-06 times what it should be"
 
 
 @given(gradients(axes=[1], least=4))
@@ -222,6 +233,12 @@ def test_entries_without_a_slope_say_nothing():
     entries, leaf = leaf_of("w", [-1.0, -2.0], [1.0, 2.0])
     blind = Entry("w", (2,), 5.0, np.nan, np.inf, np.inf, "inconclusive")
     assert guess([*entries, blind], [leaf]) == {"w": "the wrong sign"}
+
+
+def test_a_wrong_choice_at_a_kink_is_no_factor():
+    entries, _ = leaf_of("w", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    kink = Entry("w", (3,), 0.55, 0.25, 0.25, 0.25, "mismatch", "slopes 0 and 0.5")
+    assert guess([*entries, kink], [Leaf("w", (4,), "mismatch", 4)]) == {}
 
 
 def test_bars_of_zero():
@@ -311,3 +328,12 @@ def test_a_network_by_hand(fault, causes):
     assert {leaf.path: leaf.cause for leaf in report.leaves if leaf.cause} == causes
     assert report.ok == (not causes)
     assert {entry.path for entry in report.mismatches} == set(causes)
+
+
+def test_a_layer_begins_with_its_weights():
+    """Where the bias of the last layer is right, and its weights are not, no step back is wrong."""
+    g = {key: like(leaf, seed) for seed, (key, leaf) in enumerate(PARAMS.items())}
+    pairs = {key: leaf_of(key, g[key] + (key != "b2") * g[key] ** 2, g[key]) for key in g}
+    entries = [entry for own, _ in pairs.values() for entry in own]
+    causes = guess(entries, [leaf for _, leaf in pairs.values()])
+    assert not any(cause.startswith("wrong before") for cause in causes.values())

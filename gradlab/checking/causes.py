@@ -173,7 +173,7 @@ def guess(
         leaf.path: _Columns.of(leaf, entries, (values or {}).get(leaf.path), lengths)
         for leaf in leaves
     }
-    right = [leaf.path for leaf in leaves if leaf.verdict in ("agree", "kink")]
+    right = [leaf for leaf in leaves if leaf.verdict in ("agree", "kink")]
     not_finite = {e.path for e in entries if not np.isfinite(e.analytic)}
     found: dict[str, str] = {}
     for path, own in columns.items():
@@ -184,7 +184,7 @@ def guess(
                 *(pattern(own) for pattern in PATTERNS),
                 _swapped(path, columns),
                 _in_part(own),
-                _step_back(path, columns, right) if right else (),
+                _step_back(path, columns, right),
                 _loose(own),
             )
             if cause := next((cause for pattern in causes for cause in pattern), ""):
@@ -222,8 +222,8 @@ def _constant_factor(c: _Columns) -> Iterator[str]:
     if factor == 0 or not c.explained(c.analytic / factor):
         return
     accuracy = float((clear.tolerance / np.abs(clear.numerical)).min())
-    name, known = _name(factor, min(2 * accuracy, 1e-3), c.lengths)
-    if known or c.analytic.size > 1:  # one entry is always some multiple
+    name, known = _name(factor, min(2 * accuracy, 1e-2), c.lengths)
+    if known or clear.analytic.size > 1:  # one entry is always some multiple
         yield name
 
 
@@ -237,6 +237,8 @@ def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tupl
     >>> _name(-0.05, 1e-9), _name(np.log(10), 1e-9), _name(1.23, 1e-9)
     (('20 times too small, and of the wrong sign', True), ('ln 10 times what it should be', True),
     ('1.23 times what it should be', False))
+    >>> _name(1.996, accuracy=1e-2), _name(0.69, accuracy=1e-2)
+    (('2 times too large', True), ('0.69 times what it should be', False))
     """
 
     def equal(a: float, b: float) -> bool:
@@ -256,9 +258,11 @@ def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tupl
             why = ": the 2 of a square?"
         return f"{whole:,} times too {how}{sign}{why}", True
     for name, constant in CONSTANTS.items():
-        if equal(size, constant):
+        if accuracy < 1e-4 and equal(size, constant):
             return f"{name} times what it should be{sign}", True
-    return f"{size:.6g} times what it should be{sign}", False
+    off = size - 1
+    number = f"{size:.6g}" if abs(off) > 1e-3 else f"1 {'+' if off > 0 else '-'} {abs(off):.1g}"
+    return f"{number} times what it should be{sign}", False
 
 
 def _term(c: _Columns) -> Iterator[str]:
@@ -281,7 +285,7 @@ def _term(c: _Columns) -> Iterator[str]:
 
 
 def _rearranged(c: _Columns) -> Iterator[str]:
-    if not c.complete or len(c.shape) == 0 or c.analytic.size < 2:
+    if not c.complete or np.count_nonzero(c.clear) < 3:  # two numbers are soon alike
         return
     a = c.analytic.reshape(c.shape)
     if len(c.shape) == 2 and c.shape[0] == c.shape[1] and c.explained(a.T.ravel()):
@@ -314,7 +318,7 @@ def _swapped(path: str, columns: Mapping[str, _Columns]) -> Iterator[str]:
 
 def _smeared(c: _Columns) -> Iterator[str]:
     """Tell sums over too many axes by being all alike, sums over another axis by their total."""
-    if not c.complete or c.analytic.size < 2:
+    if not c.complete or np.count_nonzero(c.clear) < 3:
         return
     if np.ptp(c.analytic) == 0:
         yield "the same number throughout: summed over too many axes?"
@@ -326,8 +330,9 @@ def _smeared(c: _Columns) -> Iterator[str]:
                 spread = np.broadcast_to(reduced, c.shape).ravel()
                 if np.all(np.abs(c.analytic - spread) <= tolerance):
                     yield f"the same along axis {axis}: summed over it?"
-    total, tolerance = c.numerical.sum(), c.tolerance.sum()
-    if abs(c.analytic.sum() - total) <= tolerance < abs(total) / CLEAR:
+    total, apart = c.numerical.sum(), np.abs(c.analytic - c.numerical).sum()
+    tolerance = c.tolerance.sum()
+    if abs(c.analytic.sum() - total) <= tolerance < min(abs(total), apart) / CLEAR:
         yield "right in total: summed over the wrong axis?"
 
 
@@ -398,13 +403,15 @@ def _place(c: _Columns) -> str:
     return ""
 
 
-def _step_back(path: str, columns: Mapping[str, _Columns], right: Sequence[str]) -> Iterator[str]:
-    """Backpropagation that goes wrong on its way: all leaves before a place are, none after it."""
+def _step_back(path: str, columns: Mapping[str, _Columns], right: Sequence[Leaf]) -> Iterator[str]:
+    """Backpropagation that goes wrong on its way: before a layer all leaves are, after it none."""
+    if not right or len(right[0].shape) < 2:  # a layer begins with its weights
+        return
     paths = list(columns)
     before = paths[: len(paths) - len(right)]
     wrong = (2 * columns[p].wrong.sum() > columns[p].clear.sum() for p in before)
     if len(before) > 1 and path in before and all(wrong):
-        yield f"wrong before {right[0]}, right from there on: the derivative of an activation?"
+        yield f"wrong before {right[0].path}, right from there on: the derivative of an activation?"
 
 
 # Nothing exact

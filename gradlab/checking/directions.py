@@ -216,7 +216,11 @@ def _trace(
         found, complete = search(surface, analytic, w, rng)
         named |= set(found)
         if not complete:
-            remark = "is wrong in more entries than are named here"
+            remark = (
+                "is wrong in more entries than are named here"
+                if named
+                else "is wrong, in no entry so much that it could be named"
+            )
     return named, remark
 
 

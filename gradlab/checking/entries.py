@@ -122,7 +122,11 @@ def _verdict(surface: Surface, f: Finding, remark: str, largest: float) -> tuple
             return "inconclusive", "no slope to be seen"
     if f.apart:
         return ("kink", remark) if remark else ("mismatch", "")
-    if (slope.kind == "flat" and f.analytic == 0) or f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f):
+    if (
+        (slope.kind == "flat" and f.analytic == 0)
+        or f.tolerance <= _enough(surface, f, largest)
+        or _nothing(surface, f)
+    ):
         return "agree", "values on one side only" if slope.kind == "edge" else ""
     return "inconclusive", f"errors below {f.tolerance:.1g} would not be seen"
 
