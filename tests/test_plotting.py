@@ -161,6 +161,13 @@ def test_a_gradient_is_drawn_against_the_slopes_with_their_bars():
     lines = [end[1] for dots in right.collections if isinstance(dots, LineCollection)
              for end in dots.get_segments() for end in end[1:]]  # fmt: skip
     assert sorted(lines) == sorted(e.tolerance for e in entries)
+    hollow = [
+        tuple(point)
+        for dots in left.collections
+        if isinstance(dots, PathCollection) and not dots.get_facecolors().size
+        for point in dots.get_offsets()
+    ]
+    assert hollow == [(abs(e.numerical), abs(e.analytic)) for e in report.mismatches]
     labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert labels[:3] == ["5 agree", "1 mismatch", "hollow: the other sign"]
 
