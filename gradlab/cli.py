@@ -176,6 +176,7 @@ def compare(
             "cost": plotting.gradient_cost(
                 {run.backend: run.seconds_per_gradient for run in runs},
                 {run.backend: run.evaluations_per_gradient for run in runs},
+                {run.backend for run in runs if run.equivalent},
             ),
         },
     )

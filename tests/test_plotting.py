@@ -127,9 +127,15 @@ def test_costs_are_written_out():
     assert texts == ["1 s, 21 evaluations", "1 ms, 1 evaluation"]
 
 
+def test_saved_evaluations_are_called_equivalent():
+    figure = plotting.gradient_cost({"a": 1.0, "b": 2.0}, {"a": 21.0, "b": 21.0}, {"a"})
+    texts = [t.get_text().strip() for t in figure.axes[0].texts]
+    assert texts == ["1 s, 21 equiv. evaluations", "2 s, 21 evaluations"]
+
+
 def test_the_longest_cost_label_stays_inside_the_axes():
     figure = plotting.gradient_cost(
-        {"central": 40.0, "autograd": 1e-3}, {"central": 90721.0, "autograd": 1.0}
+        {"central": 40.0, "autograd": 1e-3}, {"central": 90721.0, "autograd": 1.0}, {"central"}
     )
     figure.savefig(io.BytesIO())
     axes = figure.axes[0]
