@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab import network
-from gradlab.checking import GradientReport
+from gradlab.checking import GradientReport, Leaf
+from gradlab.checking.directions import Walk, _with_rest
 from gradlab.errors import (
     BackendError,
     GradientMismatchError,
@@ -23,6 +24,7 @@ from gradlab.errors import (
     OptionError,
     ParameterError,
 )
+from gradlab.gradients.slopes import Slope
 from gradlab.params import map_leaves
 from gradlab.testing import ClosedForm, Problem, losses, networks, parameters
 
@@ -142,6 +144,21 @@ def test_one_wrong_entry_of_a_million() -> None:
     report = gradlab.check_gradients(lambda x: np.mean(np.sin(x)), x, gradient=grads)
     assert [entry.index for entry in report.mismatches] == [(123_456,)]
     assert report.evaluations <= 6000
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("seen", ["agree", "inconclusive", "kink", "mismatch"])
+def test_a_failed_direction_is_never_agreed_to(fails: bool, seen: Any) -> None:
+    """Whatever the entries say to which it was traced."""
+    slope = Slope(1.0, 1e-9, "smooth")
+    walk = Walk(np.arange(2), np.ones(2), 2.0 if fails else 1.0, slope, 0.0, 1.0)
+    found = _with_rest(Leaf("w", (2,), seen, 1), [walk], "")
+    wanted = (
+        {"agree": "inconclusive", "inconclusive": "inconclusive"}
+        if fails
+        else {"inconclusive": "agree"}
+    )
+    assert found.verdict == wanted.get(seen, seen)
 
 
 def test_directions_of_a_small_gradient() -> None:

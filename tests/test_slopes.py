@@ -251,9 +251,3 @@ def test_precision_of_the_values_counts() -> None:
     found = slope(line, scale=0.5, bits=23)
     assert abs(found.value - 2) <= found.error
     assert found.error > 1e-7
-
-
-def test_scaled() -> None:
-    found = at(abs, 0.0).scaled(2.0)
-    assert found.range == pytest.approx((-2.0, 2.0))
-    assert found.kind == "kink"

@@ -82,9 +82,9 @@ def check_gradients(
 
     Notes
     -----
-    About 14 evaluations an entry where the loss is smooth, up to some 300 where it is not; along
-    directions about 2,000 for a network of 30,000 entries, and one more thousand to find one that
-    is wrong.
+    About 14 evaluations an entry where the loss is smooth, up to some 200 where it is not, and some
+    hundreds for one that is wrong; along directions about 1,000 for a network of 30,000 entries,
+    and as many again to find one that is wrong.
 
     Examples
     --------

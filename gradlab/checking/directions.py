@@ -147,13 +147,18 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
 def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
     """Add to the verdict of a leaf's entries that of its directions.
 
-    A direction that failed was traced to entries; these have been looked at one by one, and have
-    the last word, unless the search ended before it got to all of them. Whether the leaf is
-    resolved is for its directions to say: single entries of it may be too small.
+    A direction that failed was traced to entries, which have been looked at one by one; if none of
+    them is to blame after all, nothing can be said. Where no direction failed, whether the leaf is
+    resolved is for the directions to say: single entries of it may be too small.
     """
+    failed = any(w.fails for w in walks)
     rest = worst(w.verdict for w in walks if remark or not w.fails)
-    own = () if leaf.verdict == "inconclusive" else (leaf.verdict,)
-    return replace(leaf, verdict=worst([*own, rest]), rest=rest)
+    own = leaf.verdict
+    if failed and own == "agree":
+        own = "inconclusive"
+    elif not failed and own == "inconclusive":
+        own = "agree"
+    return replace(leaf, verdict=worst([own, rest]), rest=rest)
 
 
 def strata(analytic: Analytic, span: slice) -> Iterator[Array]:

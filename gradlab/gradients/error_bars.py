@@ -62,7 +62,7 @@ def derivative_with_error(
     Notes
     -----
     About 14 evaluations an entry where the loss is smooth and its scale that of the entry, up to
-    some 150 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
+    some 200 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
 
     Examples
     --------

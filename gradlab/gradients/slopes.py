@@ -25,7 +25,7 @@ Most functions are done after 14 points. The whole ladder is climbed only where 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -121,16 +121,6 @@ class Slope:
     def doubt(self) -> float:
         """How far off the slope may be, or at a kink that of either side."""
         return max(self.left.error, self.right.error) if self.kind == "kink" else self.error
-
-    def scaled(self, factor: float) -> Slope:
-        """Return the slope of the function of ``factor`` times the number (factor > 0)."""
-        return replace(
-            self,
-            value=self.value * factor,
-            error=self.error * factor,
-            left=Bar(self.left.value * factor, self.left.error * factor),
-            right=Bar(self.right.value * factor, self.right.error * factor),
-        )
 
     @property
     def range(self) -> tuple[float, float]:

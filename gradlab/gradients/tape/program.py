@@ -137,14 +137,6 @@ class Program:
             values[node] = node.evaluate(*map(value, node.operands))
         return [value(output) for output in self.outputs]
 
-    def uses(self) -> dict[Node, list[Node]]:
-        """Return, for each node and input, the nodes that have it for an operand."""
-        users: dict[Node, list[Node]] = {node: [] for node in (*self.inputs, *self.nodes)}
-        for node in self.nodes:
-            for source in dict.fromkeys(node.sources):
-                users[source].append(node)
-        return users
-
     def __str__(self) -> str:
         names = names_of(self)
 
