@@ -210,7 +210,7 @@ class _Writer:
         proto = self._proto[node] = _prototype(node) if node in self._outs else self._layout(node)
         if node in self._outs:
             return name
-        nbytes = _nbytes(node)
+        nbytes = nbytes_of(node)
         memory = None
         for operand in over:
             if (
@@ -270,7 +270,7 @@ class _Writer:
         """Tell whether a value starts where its memory starts, so that another can replace it."""
         while operand.primitive in VIEWS:
             inner = operand.operands[0]
-            if not isinstance(inner, Node) or _nbytes(inner) != _nbytes(operand):
+            if not isinstance(inner, Node) or nbytes_of(inner) != nbytes_of(operand):
                 return False
             operand = inner
         return True
@@ -521,7 +521,8 @@ def _prototype(node: Node) -> Any:
     return np.empty(node.shape, node.dtype)
 
 
-def _nbytes(node: Node) -> int:
+def nbytes_of(node: Node) -> int:
+    """Return how many bytes a value takes."""
     return int(np.prod(node.shape or (), dtype=int)) * _itemsize(node)
 
 
