@@ -15,6 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ from gradlab.gradients.tape.operations import (
     REDUCTIONS,
     VIEWS,
     bitmask,
+    cancelled,
     holders,
     is_elementwise,
     is_pure,
@@ -74,7 +76,8 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
         nonlocal program
         before = len(program.nodes)
         program = step(program)
-        savings.append(Saving(step.__name__, before, len(program.nodes), step not in INEXACT))
+        is_exact = step not in (*INEXACT, drop_what_cancels)
+        savings.append(Saving(step.__name__, before, len(program.nodes), is_exact))
 
     def settle() -> None:
         for _ in range(10):
@@ -84,16 +87,12 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
             if program is before:
                 break
 
-    first: tuple[Pass, ...] = (own_constants, remove_dead, lower)
+    cancel = keep_what_cancels if exact else drop_what_cancels
+    first: tuple[Pass, ...] = (own_constants, cancel, remove_dead, lower)
     last: tuple[Pass, ...] = (lower, convert_beforehand, select_by_bits, merge_duplicates)
-    for step in first:
+    for step in (*first, *(() if exact else INEXACT)):
         apply(step)
     settle()
-    settled = program
-    for step in () if exact else INEXACT:
-        apply(step)
-    if program is not settled:
-        settle()
     for step in last:
         apply(step)
     return program, tuple(savings)
@@ -572,6 +571,16 @@ def _values_of(node: Node) -> range:
     return range(1)
 
 
+def drop_what_cancels(program: Program) -> Program:
+    """Take derivatives for zero of which the recorder knows that they are: see `invariance`."""
+    return rewrite(program, lambda node: full(0.0, node) if node.primitive is cancelled else node)
+
+
+def keep_what_cancels(program: Program) -> Program:
+    """Compute the derivatives that `drop_what_cancels` would drop."""
+    return rewrite(program, lambda node: node.operands[0] if node.primitive is cancelled else node)
+
+
 def expand_powers(program: Program) -> Program:
     """Multiply, divide or take a root instead of calling `power`, where the exponent allows it.
 
@@ -832,7 +841,7 @@ def shape_of(operand: Any) -> tuple[int, ...]:
 
 def size(operand: Any) -> int:
     """Return how many entries an operand has."""
-    return int(np.prod(shape_of(operand), dtype=int))
+    return prod(shape_of(operand))
 
 
 def _dtype(operand: Any) -> np.dtype[Any] | None:

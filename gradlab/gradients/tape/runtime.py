@@ -13,6 +13,7 @@ out that a loss cannot be recorded, for good.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import sys
@@ -506,9 +507,12 @@ def key_of_argument(value: Any, arrays: list[Any]) -> Any:
 # Arrays
 
 
+_VDOT: Any = inspect.unwrap(np.vdot)  # without the search for `__array_function__`
+
+
 def squared_norm(arrays: Sequence[Array]) -> float:
     """Return the sum of the squares of all entries of arrays."""
-    return float(sum(map(np.vdot, arrays, arrays)))
+    return float(sum(map(_VDOT, arrays, arrays)))
 
 
 def are_finite(arrays: Sequence[Array], norm: float) -> bool:

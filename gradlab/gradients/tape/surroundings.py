@@ -53,12 +53,7 @@ class Surroundings:
             return
         code = loss.__code__
         # What it assigns to itself, such as a counter, is its own affair.
-        stored = {
-            step.argval
-            for step in dis.get_instructions(code)
-            if step.opname in ("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR")
-        }
-        self._stored = stored
+        self._stored = stored = _stored_by(code)
         self._cells = [
             cell
             for name, cell in zip(code.co_freevars, loss.__closure__ or (), strict=True)
@@ -85,6 +80,17 @@ class Surroundings:
         bindings = Bindings(tuple([_token(value) for value in values]))
         self._latest = values, bindings
         return bindings
+
+
+_STORES = ("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR")
+
+
+def _stored_by(code: types.CodeType) -> set[str]:
+    """Return the names of variables and attributes that a function assigns to."""
+    # To disassemble takes as long as a small gradient, and most losses assign to nothing.
+    if not {dis.opmap[name] for name in _STORES} & {*code.co_code[::2]}:
+        return set()
+    return {step.argval for step in dis.get_instructions(code) if step.opname in _STORES}
 
 
 class Bindings:
