@@ -412,7 +412,7 @@ def _branches(node: Node) -> Any:
             return negative(replace(node, operands=(c, p, b)))
         if q is not None and is_constant(a, 0) and size(node) <= size(q):
             return negative(replace(node, operands=(c, a, q)))
-        return _magnitude(node)
+        return _magnitude(_clamped(node))
     if node.primitive in (np.add, np.subtract):
         return _sum_of_branches(node)
     return node
@@ -437,8 +437,22 @@ def _sum_of_branches(node: Node) -> Any:
     return Node(np.where, (c, *kept), {}, node.shape, node.dtype)
 
 
+def _clamped(node: Node) -> Node:
+    """where(x > 1, x, 1) is max(x, 1); of 0, the branch is kept, whose bits are quicker."""
+    c, a, b = node.operands
+    if not (isinstance(c, Node) and c.primitive in (np.greater_equal, np.greater)):
+        return node
+    x, bound = c.operands
+    is_clamp = is_number(bound) and is_number(b) and x is a and bound == b != 0
+    if is_clamp and _dtype(x) == node.dtype and shape_of(x) == node.shape:
+        return replace(node, primitive=np.maximum, operands=(x, b))
+    return node
+
+
 def _magnitude(node: Node) -> Any:
     """where(x >= 0, -x, x) is -|x|."""
+    if node.primitive is not np.where:
+        return node
     c, a, b = node.operands
     if not (isinstance(c, Node) and c.primitive in (np.greater_equal, np.greater)):
         return node
@@ -470,6 +484,7 @@ def keep_float32(program: Program) -> Program:
         return program
     narrow: dict[Node, bool | None] = {}  # None: has no precision of its own
     replaced: dict[Node, Any] = {}
+    counterparts: dict[Node, Node] = {}
 
     def precision(operand: Any) -> bool | None:
         """Return True where float32 is all there is, None where there is nothing to lose."""
@@ -495,14 +510,10 @@ def keep_float32(program: Program) -> Program:
 
     def narrowed(operand: Any) -> Any:
         """Return an operand as one that leaves a float32 a float32."""
-        operand = current(operand)
-        if is_branch(operand) and all(map(is_number, operand.operands[1:])):
-            condition, *numbers = operand.operands
-            return replace(operand, operands=(condition, *map(np.float32, numbers)), dtype=FLOAT32)
         if isinstance(operand, Node):
-            if operand.primitive is np.full and operand.dtype == np.float64:
-                shape, value = operand.operands
-                return replace(operand, operands=(shape, np.float32(value)), dtype=FLOAT32)
+            if operand.dtype == np.float64 and narrow[operand] is None:
+                return in_float32(operand)
+            operand = current(operand)
             wide = operand.dtype is not None and operand.dtype.kind in "iuf"
             return cast(operand, FLOAT32) if wide and operand.dtype != np.float32 else operand
         if isinstance(operand, np.generic) and operand.dtype.kind in "iuf":
@@ -510,6 +521,27 @@ def keep_float32(program: Program) -> Program:
         if isinstance(operand, np.ndarray) and operand.ndim and operand.dtype.kind in "iu":
             return operand.astype(np.float32)
         return operand
+
+    def in_float32(node: Node) -> Any:
+        """Compute in float32 what has no precision of its own."""
+        if node not in counterparts:
+            if node.primitive is np.full:
+                shape, value = node.operands
+                operands: tuple[Any, ...] = shape, np.float32(value)
+            else:
+                positions = _values_of(node)
+                operands = tuple(
+                    literally(operand) if position in positions else current(operand)
+                    for position, operand in enumerate(node.operands)
+                )
+            counterparts[node] = replace(node, operands=operands, dtype=FLOAT32)
+        return counterparts[node]
+
+    def literally(operand: Any) -> Any:
+        """Return an operand as float32, where there is no float32 beside it to decide."""
+        if isinstance(operand, Node) and operand.dtype == BOOL:
+            return cast(operand, FLOAT32)
+        return np.float32(operand) if is_number(operand) else narrowed(operand)
 
     for node in program.inputs:
         narrow[node] = own(node)
