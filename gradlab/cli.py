@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -201,11 +202,26 @@ def train(
     seed: Seed = 0,
     output: Output = None,
     json_file: Json = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep where the training stands in this file.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="So many steps apart [default: after each epoch].")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the --checkpoint, if there is one already."),
+    ] = False,
 ) -> None:
     """Train a network, and save its weights, history and curves.
 
-    Ctrl-C ends the training early and saves what was reached.
+    Ctrl-C ends the training early and saves what was reached. With --checkpoint, a training that
+    was interrupted in whatever way goes on with --resume and the same options, and ends with the
+    same weights, to the last bit.
     """
+    if checkpoint is None and (resume or checkpoint_every is not None):
+        given = "--resume" if resume else f"--checkpoint-every {checkpoint_every}"
+        raise OptionError(f"{given}: name the file, too, with --checkpoint PATH")
     chosen = find_backend(backend)
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = _network(data, layers, activation, seed)
@@ -223,6 +239,9 @@ def train(
             seed=seed,
             validation=data.test,
             accuracy=partial(network.accuracy, **settings),
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
         )
     accuracy = network.accuracy(result.params, *data.test, **settings)
     _show(_name(data, start), _epochs_table(result))
@@ -257,7 +276,8 @@ def train(
         also="weights.npz",
     )
     if result.interrupted:
-        _fail("interrupted: the weights are those that were reached", code=130)
+        how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
+        _fail(f"interrupted: the weights are those that were reached{how}", code=130)
 
 
 @app.command(epilog="Example: `gradlab evaluate weights.npz --dataset mnist`")
@@ -754,7 +774,8 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, whereve
 
 
 def main() -> NoReturn:
-    """Run the command; every foreseeable error is one line."""
+    """Run the command; every foreseeable error and every warning is one line."""
+    warnings.formatwarning = lambda message, *_, **__: f"gradlab: {message}\n"
     try:
         code = app(standalone_mode=False)
     except _USAGE_ERROR as error:

@@ -78,6 +78,14 @@ class WeightsError(GradlabError, ValueError):
     """A file of parameters that cannot be read or written safely."""
 
 
+class CheckpointError(GradlabError, ValueError):
+    """A checkpoint that cannot be read or written, or that belongs to another training."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint that was damaged or could not be written; the message says which one counts."""
+
+
 class MissingDependencyError(GradlabError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 

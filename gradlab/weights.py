@@ -15,16 +15,15 @@ import os
 import pickle
 import pickletools
 import re
-import secrets
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import files
 from gradlab.errors import WeightsError
 
 Array: TypeAlias = NDArray[Any]
@@ -77,7 +76,10 @@ def save(
         data = write(_checked(params), metadata or {})
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    _replace(path, data)
+    try:
+        files.replace(path, data)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -209,24 +211,6 @@ def _array(name: str, value: Any) -> Array:
         entry = f"{name}[{', '.join(map(str, index))}]" if index else name
         raise WeightsError(f"{entry} is {array[index]}; every entry must be finite")
     return array.astype(array.dtype.newbyteorder("="), order="C")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # A link stays a link, and the new file comes from its target's folder: a move is atomic only
-    # within one file system. The name is short, whatever the length of the old one.
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 # The formats, each from arrays to bytes and back.

@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradlab import files
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
@@ -132,7 +131,12 @@ class Record:
         arrays = {f"slopes {i}": leaf for i, leaf in enumerate(self.slopes)}
         arrays |= {f"missing {i}": mask for i, mask in enumerate(self.missing)}
         np.savez(data, identity=np.array(json.dumps(self._identity)), **arrays)  # type: ignore[arg-type]
-        _replace(self._path, data.getvalue())
+        try:
+            files.replace(self._path, data.getvalue())
+        except OSError as error:
+            raise OptionError(
+                f"resume={str(self._path)!r} cannot be written ({error.strerror})"
+            ) from error
         self._next = time.monotonic() + max(PAUSE, 20 * (time.monotonic() - started))
 
     def _read(self, path: Path) -> None:
@@ -193,17 +197,3 @@ def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # A link stays a link, and a move is atomic only within the folder that it ends in.
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    except OSError as error:
-        raise OptionError(f"resume={str(path)!r} cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
