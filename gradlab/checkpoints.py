@@ -7,7 +7,7 @@ one ends where the undisturbed one ends, to the last bit.
 The file is a line with the format's version, the SHA-256 of all that follows, and that: the length
 of a header, the header in JSON, and the arrays as they lie in memory::
 
-    gradlab checkpoint 1 | sha256 | length, 8 bytes | header | params, velocity, losses
+    gradlab checkpoint 1 | sha256 | length, 8 bytes | header | params, velocity, losses, epochs
 
 Nothing in it can be run. The header says of which training it is, and the sizes of the arrays are
 those of the training that reads it, never what the file promises; it is read no further than such
@@ -26,7 +26,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,10 +42,10 @@ MAGIC = b"gradlab checkpoint "
 VERSION = 1
 
 HEADER = 2**16
-"""Bytes that a header may have beside the options and the epochs in it."""
+"""Bytes that a header may have beside the options and the layout of the parameters."""
 
-AN_EPOCH = 512
-"""Bytes that an epoch may take in the header, ample for five numbers and their names."""
+EPOCH = 4
+"""Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds."""
 
 
 @dataclass(frozen=True)
@@ -224,11 +224,16 @@ def encode(state: State, options: Mapping[str, str]) -> bytes:
         "arrays": _layout(state.params),
         "generator": state.generator,
         "steps": state.steps,
-        "epochs": [asdict(epoch) for epoch in state.history.epochs[: state.epochs]],
+        "epochs": state.epochs,
         "seconds": state.seconds,
     }
     text = json.dumps(header, default=_json_of_array).encode()
-    arrays = [*state.params, *state.velocity, np.array(state.history.losses[: state.steps])]
+    losses = np.array(state.history.losses[: state.steps])
+    rows = [
+        (epoch.loss, epoch.validation_loss, epoch.accuracy, epoch.seconds)
+        for epoch in state.history.epochs[: state.epochs]
+    ]
+    arrays = [*state.params, *state.velocity, losses, np.array(rows, np.float64)]
     body = b"".join([len(text).to_bytes(8, "little"), text, *(a.tobytes() for a in arrays)])
     return b"".join([MAGIC, b"%d\n" % VERSION, hashlib.sha256(body).digest(), body])
 
@@ -294,45 +299,44 @@ def _require_same(file: Path, there: Mapping[str, str], here: Mapping[str, str])
 def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -> State:
     if header["arrays"] != _layout(start.params):
         raise ValueError("its arrays are not those of the parameters")
-    steps, epochs = header["steps"], [_epoch(row) for row in header["epochs"]]
-    if type(steps) is not int or not 0 <= steps <= most[0] or len(epochs) > most[1]:
-        raise ValueError(f"{steps} steps and {len(epochs)} epochs of {most[0]} and {most[1]}")
-    like = [*start.params, *start.velocity, np.empty(steps)]
+    counts = header["steps"], header["epochs"]
+    if not all(
+        type(count) is int and 0 <= count <= end for count, end in zip(counts, most, strict=True)
+    ):
+        raise ValueError(f"{counts} steps and epochs, of {most}")
+    like = [*start.params, *start.velocity, np.empty(counts[0]), np.empty((counts[1], EPOCH))]
     if len(body) != sum(array.nbytes for array in like):
         raise ValueError(f"{len(body)} bytes of arrays")
     arrays = []
     for array in like:
         part, body = body[: array.nbytes], body[array.nbytes :]
         arrays.append(np.frombuffer(part, array.dtype).reshape(array.shape).copy())
-    if not all(np.isfinite(array).all() for array in arrays):
+    *leaves, losses, rows = arrays
+    # Only what an epoch was not asked for may be missing.
+    if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
         raise ValueError("an array is not finite")
+    seconds = header["seconds"]
+    if type(seconds) is not float or not math.isfinite(seconds):
+        raise ValueError(f"{seconds!r} seconds")
     n = len(start.params)
-    return replace(
-        start,
-        params=arrays[:n],
-        velocity=arrays[n:-1],
+    return State(
+        params=leaves[:n],
+        velocity=leaves[n:],
         generator=_generator(header["generator"], start.generator),
-        history=History(arrays[-1].tolist(), epochs),
-        steps=steps,
-        epochs=len(epochs),
-        seconds=_finite(header["seconds"]),
+        history=History(losses.tolist(), [_epoch(i, row) for i, row in enumerate(rows.tolist())]),
+        steps=counts[0],
+        epochs=counts[1],
+        seconds=seconds,
     )
 
 
-def _epoch(row: Any) -> Epoch:
-    epoch = Epoch(**row)
-    if type(epoch.epoch) is not int:
-        raise ValueError("an epoch without a number")
-    optional = [x for x in (epoch.validation_loss, epoch.accuracy) if x is not None]
-    for value in (epoch.loss, epoch.seconds, *optional):
-        _finite(value)
-    return epoch
+def _epoch(i: int, row: Sequence[float]) -> Epoch:
+    loss, validation_loss, accuracy, seconds = row
+    return Epoch(i + 1, loss, _known(validation_loss), _known(accuracy), seconds)
 
 
-def _finite(value: Any) -> float:
-    if type(value) is not float or not math.isfinite(value):
-        raise ValueError(f"{value!r} where a number should be")
-    return value
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _generator(state: Any, like: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -363,7 +367,7 @@ def _room(options: Mapping[str, str], start: State, most: tuple[int, int]) -> in
     """Return how long a checkpoint of this training can be at most, in bytes."""
     arrays = sum(array.nbytes for array in [*start.params, *start.velocity])
     texts = len(json.dumps(dict(options))) + len(json.dumps(_layout(start.params)))
-    return arrays + texts + HEADER + 8 * most[0] + AN_EPOCH * most[1]
+    return arrays + texts + HEADER + 8 * most[0] + 8 * EPOCH * most[1]
 
 
 def _read(file: Path, most: int) -> bytes:

@@ -40,6 +40,7 @@ from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
 from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
 from gradlab.gradients import BACKENDS, find_backend
+from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ def train(
     if checkpoint is None and (resume or checkpoint_every is not None):
         given = "--resume" if resume else f"--checkpoint-every {checkpoint_every}"
         raise OptionError(f"{given}: name the file, too, with --checkpoint PATH")
-    chosen = find_backend(backend)
+    # With a checkpoint or without one, the same options end in the same bits.
+    chosen = repeatable(find_backend(backend))
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = _network(data, layers, activation, seed)
     batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size

@@ -98,7 +98,8 @@ class DivergenceError(GradlabError, ArithmeticError):
     iteration : int
         The training step (from 0) at which it happened.
     params : Any
-        The last parameters at which the loss was finite (those given to `fit` if there are none).
+        The last parameters at which the loss was finite (those that it started or went on from if
+        there are none).
     history : History
         What had been recorded until then.
     """

@@ -28,7 +28,7 @@ from gradlab import checkpoints, options
 from gradlab.checkpoints import State
 from gradlab.errors import BackendError, DataError, DivergenceError, NonFiniteError, OptionError
 from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
-from gradlab.gradients.protocol import real_scalar
+from gradlab.gradients.protocol import real_scalar, repeatable
 from gradlab.history import Epoch as Epoch
 from gradlab.history import History as History
 from gradlab.params import (
@@ -155,7 +155,8 @@ def fit(
     checkpoint : str or path, optional
         A file that keeps where the training stands, and is replaced in one move; the one before
         it stays as ``PATH.previous``. The last one is written when the training ends, whatever
-        ends it: Ctrl-C, SIGTERM (the process then ends with code 143), an error.
+        ends it: Ctrl-C, SIGTERM (the process then ends with code 143), an error. The backend is
+        then its `repeatable` self, if it has one, as the tape has: ``Tape(exact=True)``.
     checkpoint_every : int, optional
         Steps from one checkpoint to the next; by default they are written after each epoch.
     resume : bool or "another backend"
@@ -209,6 +210,7 @@ def fit(
     start, structure = _start(params, rng)
     kept, state = None, start
     if checkpoint is not None:
+        backend = repeatable(find_backend(backend))
         given = _identity(
             {
                 "learning_rate": learning_rate,
@@ -218,7 +220,7 @@ def fit(
                 "iterations": iterations,
                 "seed": checkpoints.digest_of(start.generator) if seed is rng else seed,
             },
-            {"loss": loss, "accuracy": accuracy, "backend": find_backend(backend)},
+            {"loss": loss, "accuracy": accuracy, "backend": backend},
             {
                 "params": dict(zip(structure.paths, start.params, strict=True)),
                 "data": dict(enumerate(data)),
