@@ -756,9 +756,14 @@ def _fresh(path: Path) -> Path:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    _tell(message)
+    raise SystemExit(code)
+
+
+def _tell(message: object) -> None:
+    """Say something in one line, on the standard error."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.print(f"gradlab: {message}", soft_wrap=True)
-    raise SystemExit(code)
 
 
 def _as_typed(message: str) -> str:
@@ -776,8 +781,13 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, whereve
 
 
 def main() -> NoReturn:
-    """Run the command; every foreseeable error and every warning is one line."""
-    warnings.formatwarning = lambda message, *_, **__: f"gradlab: {message}\n"
+    """Run the command; every foreseeable error is one line, and so is a warning."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _tell(message)
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except _USAGE_ERROR as error:
