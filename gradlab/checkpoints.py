@@ -34,7 +34,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gradlab import files
-from gradlab.errors import CheckpointError, CheckpointWarning, OptionError
+from gradlab.errors import CheckpointError, CheckpointWarning, OptionError, reason_of
 from gradlab.history import Epoch, History
 from gradlab.params import Array
 
@@ -270,7 +270,7 @@ def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int
     except OptionError:
         raise
     except Exception as error:  # its checksum is right, so that somebody meant it
-        raise _DamagedError(f"not a checkpoint that gradlab wrote ({error})") from error
+        raise _DamagedError(f"not a checkpoint that gradlab wrote ({reason_of(error)})") from error
 
 
 def _refuse_version(line: bytes, file: Path) -> NoReturn:

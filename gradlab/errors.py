@@ -111,6 +111,18 @@ class DivergenceError(GradlabError, ArithmeticError):
         self.history = history
 
 
+def reason_of(error: Exception) -> str:
+    r"""Say in part of a line what an error says, which may repeat a file's content at length.
+
+    Examples
+    --------
+    >>> reason_of(ValueError("bad\n  magic")), reason_of(EOFError())
+    ('bad magic', 'EOFError')
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Say that nothing has that name, and what the user may have meant.
 

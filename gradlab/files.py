@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever happens while they are written.
+"""Files that are there whole or not at all, and that are read no further than they may be long.
 
 The new file is written beside the old one, brought to the disk, and moved into its place in one
 step: a reader, or who comes after a crash, finds the old file or the new one.
@@ -48,6 +48,24 @@ def replace(path: Path, data: bytes, *, previous: Path | None = None) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def read(path: Path, most: int) -> bytes:
+    """Return what a file holds, if that is no more than so many bytes.
+
+    Raises
+    ------
+    ValueError
+        If it holds more, or has no end, as a device.
+    OSError
+        If it cannot be read.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("is not a file")
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"larger than the {most} bytes that are read")
+        return file.read()
 
 
 def sweep(path: Path) -> None:
