@@ -1,17 +1,27 @@
 """The command: what each verb shows and writes, and how it ends when something is wrong."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
 
-from gradlab import BACKENDS, __version__, check_gradients, datasets, network, weights
+from gradlab import (
+    BACKENDS,
+    __version__,
+    check_gradients,
+    datasets,
+    files,
+    network,
+    weights,
+)
 from gradlab.cli import main
 
 PNG = b"\x89PNG"
@@ -201,6 +211,52 @@ def test_mnist_is_learned_to_97_percent_by_default(gradlab, data_dir, tmp_path):
     assert json.loads((tmp_path / "h.json").read_text())["accuracy"] >= 0.97
 
 
+TRAIN = ("train", "--layers", "5", "--subset", "200", "--epochs", "4", "--batch-size", "30")
+
+
+def trained(gradlab, tmp_path, name, *options):
+    code, _, err = gradlab(*TRAIN, "--output", name, *options)
+    assert (code, err) == (0, "")
+    return (tmp_path / name / "weights.npz").read_bytes()
+
+
+def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
+    undisturbed = trained(gradlab, tmp_path, "undisturbed")
+    path = tmp_path / "checkpoint"
+    replace, writings = files.replace, itertools.count()
+
+    def die_at_the_third(*args, **kwargs):
+        if next(writings) == 2:
+            raise KeyboardInterrupt
+        replace(*args, **kwargs)
+
+    keep = ("--checkpoint", path, "--checkpoint-every", 5)
+    with monkeypatch.context() as dying:
+        dying.setattr(files, "replace", die_at_the_third)
+        code, _, err = gradlab(*TRAIN, "--output", "dead", *keep)
+    assert code == 130
+    assert (
+        f"interrupted: the weights are those that were reached; --resume goes on from {path}"
+        in (one_line(err))
+    )
+    code, _, err = gradlab(*TRAIN, *keep)
+    assert code == 2
+    assert "there is one already; go on from it with resume" in one_line(err)
+    code, _, err = gradlab(*TRAIN, *keep, "--resume", "--momentum", "0.5")
+    assert code == 2
+    assert f"--checkpoint '{path}' belongs to another training (momentum was 0.9 and is 0.5)" in (
+        one_line(err)
+    )
+    assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    path.write_bytes(path.read_bytes()[:-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = gradlab(*TRAIN, *keep, "--resume")
+    assert code == 0
+    assert "damaged, or cut short" in one_line(err)
+    assert "going on from the one before it" in err
+
+
 # Checking
 
 LOSSES = """
@@ -364,6 +420,10 @@ def one_line(err):
         (["train", "--dataset", "cifar"], "digits, mnist"),
         (["train", "--subset", "0"], "--subset 0: give an integer from 1 to 1437"),
         (["train", "--subset", "2000"], "--subset 2000: give an integer from 1 to 1437"),
+        (["train", "--resume"], "--resume: name the file, too, with --checkpoint PATH"),
+        (["train", "--checkpoint-every", "3"], "--checkpoint-every 3: name the file, too"),
+        (["train", "--checkpoint", "c", "--checkpoint-every", "0"], "--checkpoint-every 0: give"),
+        (["train", "--checkpoint", "."], "--checkpoint '.': is a folder; name a file"),
         (["train", "--json", "nowhere/x.json"], "there is no folder nowhere"),
         (["train", "--json", "."], "--json .: is a folder; name a file"),
         (["evaluate"], "WEIGHTS"),
