@@ -139,7 +139,7 @@ class JaxGradient(LibraryGradient):
         """Say why the loss cannot be traced, if that is what an error means."""
         errors = self._jax.errors
         if isinstance(error, errors.TracerArrayConversionError):
-            return f"it calls a function of NumPy on {self.arrays}; {ARRAY_API}"
+            return f"it uses {self.arrays} as NumPy's; {ARRAY_API}"
         branching = (
             errors.ConcretizationTypeError,
             errors.TracerIntegerConversionError,

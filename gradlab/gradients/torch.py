@@ -121,12 +121,19 @@ class TorchGradient(LibraryGradient):
         return device
 
     def prepare(self, form: Form) -> Run:
-        """Return value and gradient; the first call looks whether a slope gets lost."""
+        """Return value and gradient; while nothing is known, no slope may get lost."""
         plain = self.prepare_once(form)
+        watched = self._watched(plain)
         if self._compile:
-            return self._compiled(plain)
-        calls = iter([self._watched(plain)])
-        return lambda leaves, arrays: next(calls, plain)(leaves, arrays)
+            return self._compiled(watched)
+        runs = [watched]
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            result = runs[0](leaves, arrays)
+            runs[0] = plain  # watching takes as long as a small network
+            return result
+
+        return run
 
     def prepare_once(self, form: Form) -> Run:
         """Return value and gradient, operation by operation."""
@@ -146,38 +153,58 @@ class TorchGradient(LibraryGradient):
     def reason(self, error: Exception) -> str | None:
         """Say why the loss does not run on tensors, if that is what an error means."""
         message = str(error)
+        if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException"):
+            return (
+                "what it does depends on the numbers in its tensors, which are not known while it "
+                "is compiled; write xp.where, or give the backend compile=False"
+            )
         if "same dtype" in message:
             return f"{message}; give parameters and data in one dtype"
         if "in-place" in message:
             return "it writes into its parameters, which are not its own"
-        modules = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        inside = [frame.name for frame in traceback.extract_tb(error.__traceback__)][-1]
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
         if (
             "numpy" in message
-            or inside == "__array__"
-            or "numpy" in modules[-1]
             or "'Tensor' object has no attribute" in message
+            or innermost.name == "__array__"
+            or "numpy" in innermost.filename
         ):
-            return f"it calls what NumPy has on {self.arrays} ({message}); {ARRAY_API}"
+            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ARRAY_API}"
         return None
 
     def _compiled(self, plain: Run) -> Run:
         """Return the same, compiled for each shape."""
-        compiled = self._torch.compile(plain, dynamic=False)
+        compiled: dict[Any, Run] = {}
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            tensors = (*leaves, *arrays)
+            key = tuple([(t.shape, t.stride(), t.dtype, t.device) for t in tensors])
+            if key not in compiled:
+                compiled[key] = self.kernels(self._traced(plain, leaves, arrays))
             try:
-                result: tuple[Any, list[Any]] = compiled(leaves, arrays)
+                return compiled[key](leaves, arrays)
             except Exception as error:
-                if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    raise
                 why = str(error).strip().splitlines()[0]
                 raise LossError(
                     f"torch cannot compile the loss ({why}): give the backend compile=False"
                 ) from error
-            return result
 
         return run
+
+    def _traced(self, plain: Run, leaves: list[Any], arrays: list[Any]) -> Any:
+        """Return the operations of value and gradient as a graph, recorded without numbers.
+
+        Dynamo, which `torch.compile` has for that, reads the source of the loss, and gives up
+        where it is not PyTorch's; a graph of operations is all that it has to read here.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        return make_fx(plain, tracing_mode="fake")(leaves, arrays)
+
+    def kernels(self, graph: Any) -> Run:
+        """Return what a graph is compiled to."""
+        compiled: Run = self._torch.compile(graph, dynamic=False)
+        return compiled
 
     def _watched(self, plain: Run) -> Run:
         """Return the same, with an error where a number is taken out of a tensor with a slope."""
