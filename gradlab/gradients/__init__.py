@@ -21,7 +21,7 @@ from gradlab.gradients.finite_differences import (
 from gradlab.gradients.forward_gradient import ForwardGradient
 from gradlab.gradients.forward_mode import AutogradForward
 from gradlab.gradients.jax import Jax
-from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
+from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, is_estimator
 from gradlab.gradients.richardson import Richardson
 from gradlab.gradients.spsa import SPSA
 from gradlab.gradients.tape import Tape
@@ -48,6 +48,7 @@ __all__ = [
     "derivative_with_error",
     "find_backend",
     "grad",
+    "is_estimator",
     "value_and_grad",
 ]
 

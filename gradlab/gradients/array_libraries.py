@@ -197,7 +197,9 @@ class LibraryGradient:
                 "return one number (for example the mean)"
             )
         if xp.isdtype(value.dtype, "complex floating"):
-            raise LossError(f"the loss returned a complex number ({value.dtype}); return a real one")
+            raise LossError(
+                f"the loss returned a complex number ({value.dtype}); return a real one"
+            )
         if xp.isdtype(value.dtype, "bool"):
             raise LossError("the loss returned a truth value; return one real number")
         return value if xp.isdtype(value.dtype, "real floating") else self.to_float(value)

@@ -82,7 +82,7 @@ def directions(
     """
     bits = hashlib.blake2b(digest_size=16)
     for leaf in leaves:
-        bits.update(np.ascontiguousarray(leaf))
+        bits.update(leaf.tobytes())
     rng = np.random.default_rng([entropy, *bits.digest()])
     for _ in range(draws):
         if kind == "signs":

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -92,10 +93,8 @@ class JaxGradient(LibraryGradient):
         self._jax = load("jax", "JAX")
         try:
             self._enable_x64 = self._jax.enable_x64
-        except AttributeError:  # before JAX 0.8
-            from jax.experimental import enable_x64
-
-            self._enable_x64 = enable_x64
+        except AttributeError:  # where it is in older versions
+            self._enable_x64 = import_module("jax.experimental").enable_x64
 
     def is_native(self, value: Any) -> bool:
         """Tell whether a value is JAX's array, or stands for one while it is traced."""

@@ -11,7 +11,8 @@ caller. Neither `params` nor `args` is mutated, and only `params` is differentia
 
 A backend may do one thing more: where the function that it returns has a true attribute
 ``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and
-writes that there instead of into new ones.
+writes that there instead of into new ones. And it may do less: one with a true attribute
+``estimates`` gives a gradient that is right on average alone.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class Backend(Protocol):
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return the function that evaluates `loss` and its gradient."""
+
+
+def is_estimator(backend: Backend) -> bool:
+    """Tell whether a backend's gradients are right on average alone."""
+    return bool(getattr(backend, "estimates", False))
 
 
 def note_origin(error: Exception, origin: str) -> None:

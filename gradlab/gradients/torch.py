@@ -208,18 +208,18 @@ class TorchGradient(LibraryGradient):
 
     def _watched(self, plain: Run) -> Run:
         """Return the same, with an error where a number is taken out of a tensor with a slope."""
-        torch = self._torch
+        mode: Any = self._torch.overrides.TorchFunctionMode
         taken = ("__float__", "__int__", "__index__", "item", "tolist")
 
-        class Watch(torch.overrides.TorchFunctionMode):  # type: ignore[misc, unused-ignore]
+        class Watch(mode):  # type: ignore[misc]
             def __torch_function__(
                 self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
             ) -> Any:
                 name = getattr(function, "__name__", "")
                 if name in taken and args[0].requires_grad:
                     raise LossError(
-                        f"torch: the loss takes a number out of a tensor ({name.strip('_')}), whose "
-                        "slope is lost: compute with the tensor, or use the backend autograd"
+                        f"torch: the loss takes a number out of a tensor ({name.strip('_')}), "
+                        "whose slope is lost: compute with the tensor, or use the backend autograd"
                     )
                 return function(*args, **(kwargs or {}))
 
