@@ -51,7 +51,7 @@ class AutogradForward:
             leaves, structure = flatten(params)
             line = Line(loss, [floating(leaf) for leaf in leaves], structure, args)
             direction = [np.zeros_like(leaf) for leaf in line.leaves]
-            gradients = [np.empty_like(leaf) for leaf in line.leaves]
+            gradients = [np.empty(leaf.shape) for leaf in leaves]
             value = None
             for v, slopes in zip(direction, gradients, strict=True):
                 for i in np.ndindex(v.shape):
