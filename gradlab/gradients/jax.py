@@ -68,8 +68,8 @@ class Jax:
     --------
     >>> import numpy as np
     >>> f = Jax().value_and_grad(lambda w, x: ((w * x) ** 2).sum())
-    >>> f({"w": np.array([1.0, 2.0])}["w"], np.array([3.0, 0.5]))
-    (10.0, array([18. ,  1. ]))
+    >>> f(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
+    (10.0, array([18.,  1.]))
     """
 
     name: ClassVar[str] = "jax"

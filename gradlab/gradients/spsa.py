@@ -51,8 +51,8 @@ class SPSA(Estimator):
     >>> import numpy as np
     >>> x = np.array([3.0, 4.0])
     >>> grads = SPSA().value_and_grad(lambda x: np.sum(x**2))(x)[1]
-    >>> np.abs(grads).round(6)  # (6 ± 8, 8 ± 6), the same sign in both
-    array([14., 14.])
+    >>> grads.round(6)  # (6 ± 8, 8 ± 6), the same sign in both
+    array([-2.,  2.])
     >>> grads = SPSA(draws=10_000).value_and_grad(lambda x: np.sum(x**2))(x)[1]
     >>> np.abs(grads - 2 * x).max() < 0.5
     np.True_

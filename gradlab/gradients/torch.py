@@ -64,7 +64,7 @@ class Torch:
     >>> import numpy as np
     >>> f = Torch().value_and_grad(lambda w, x: ((w * x) ** 2).sum())
     >>> f(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
-    (10.0, array([18. ,  1. ]))
+    (10.0, array([18.,  1.]))
     """
 
     compile: bool = False
