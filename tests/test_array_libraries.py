@@ -151,6 +151,30 @@ def test_the_users_precision_is_left_alone(backend: str) -> None:
     assert seen == [True, False, True, True]
 
 
+class ReachedError(Exception):
+    """The end of what can be computed without numbers."""
+
+
+@only_torch
+def test_everything_stays_on_the_device_of_the_parameters(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PyTorch's device without numbers: data go there, and what the loss makes lies there."""
+    import torch
+
+    def look(paths: Any, given: Any, value: Any, gradients: Any) -> None:
+        raise ReachedError({tensor.device.type for tensor in (value, *gradients)})
+
+    f = gradlab.value_and_grad(network.loss, backend)
+    monkeypatch.setattr(f, "_require_finite", look)
+    params = {
+        name: torch.tensor(leaf, device="meta") for name, leaf in network.init((4, 3, 2)).items()
+    }
+    with pytest.raises(ReachedError, match=r"{'meta'}"):
+        f(params, np.ones((5, 4)), np.zeros(5, int))
+    assert torch.zeros(()).device.type == "cpu"
+
+
 # Once for all calls of a form
 
 

@@ -112,6 +112,7 @@ class LibraryGradient:
         self._loss = loss
         self._surroundings = Surroundings(loss)
         self._prepared: OrderedDict[Any, Run] = OrderedDict()
+        self._are_finite: Callable[[list[Any]], Any] = are_finite
 
     # What a library defines
 
@@ -120,7 +121,7 @@ class LibraryGradient:
         raise NotImplementedError
 
     def to_native(self, array: Array, like: Any) -> Any:
-        """Return NumPy's array as one of the library, where `like` is if that is one."""
+        """Return NumPy's array as what `prepare` takes, where `like` is if that is native."""
         raise NotImplementedError
 
     def to_numpy(self, array: Any) -> Array:
@@ -167,12 +168,12 @@ class LibraryGradient:
                 [self._leaf_over(leaf, native) for leaf in given],
                 [self._over(values[i], native) for i in places],
             )
-            value = float(real_scalar(float(value)))
+            self._require_finite(structure.paths, given, value, gradients)
             if out is None:
                 done = map(self._finish, structure.paths, gradients, given)
-                return value, structure.unflatten(list(done))
+                return float(value), structure.unflatten(list(done))
             arrays = [values[i] for i in places]
-            return value, self._write(out, gradients, given, structure, arrays)
+            return float(value), self._write(out, gradients, given, structure, arrays)
 
     def call(self, form: Form, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
         """Call the loss on the library's arrays; return a native scalar, or a NumPy one."""
@@ -209,11 +210,12 @@ class LibraryGradient:
             key = (form.key(), self._surroundings.key())
         except UnkeyableError:
             return self.prepare_once(form)
-        if key not in self._prepared:
-            self._prepared[key] = self.prepare(form)
+        run = self._prepared.get(key)
+        if run is None:
+            run = self._prepared[key] = self.prepare(form)
             if len(self._prepared) > KEPT:
                 self._prepared.popitem(last=False)
-        return self._prepared[key]
+        return run
 
     def _as_leaf(self, value: Any, path: str) -> Any:
         if not self.is_native(value):
@@ -222,8 +224,6 @@ class LibraryGradient:
         if not xp.isdtype(value.dtype, ("real floating", "integral")):
             what = "complex" if xp.isdtype(value.dtype, "complex floating") else str(value.dtype)
             raise ParameterError(f"{path} is {what}; parameters are arrays of real numbers")
-        if not _is_finite(value):
-            as_array(self.to_numpy(value), path)  # raises, and names the entry
         return value
 
     def _is_array(self, value: Any) -> bool:
@@ -242,13 +242,28 @@ class LibraryGradient:
         is_float = array_namespace(leaf).isdtype(leaf.dtype, "real floating")
         return leaf if is_float else self.to_float(leaf)
 
+    def _require_finite(
+        self, paths: Sequence[str], given: Sequence[Any], value: Any, gradients: Sequence[Any]
+    ) -> None:
+        """Raise an error that names what is not finite, with one look at the library's arrays."""
+        natives = [
+            row for row in zip(paths, given, gradients, strict=True) if self.is_native(row[1])
+        ]
+        arrays = [array for _, *pair in natives for array in pair]
+        fine = not arrays or bool(self._are_finite(arrays))
+        if not fine:
+            for path, leaf, _ in natives:
+                as_array(self.to_numpy(leaf), path)
+        real_scalar(float(value))
+        if not fine:
+            for path, leaf, gradient in natives:
+                finish_gradient(path, self.to_numpy(gradient), self.to_numpy(leaf))
+
     def _finish(self, path: str, gradient: Any, leaf: Any) -> Any:
-        """Return one leaf's gradient as the caller expects it: where the leaf is, in its dtype."""
-        if not self.is_native(leaf):
-            return finish_gradient(path, self.to_numpy(gradient), leaf)
-        if not _is_finite(gradient):
-            finish_gradient(path, self.to_numpy(gradient), self.to_numpy(leaf))  # raises
-        return gradient
+        """Return one leaf's gradient where the leaf is, and in its dtype."""
+        if self.is_native(leaf):
+            return gradient
+        return finish_gradient(path, self.to_numpy(gradient), leaf)
 
     def _write(
         self,
@@ -272,6 +287,7 @@ class LibraryGradient:
         return out
 
 
-def _is_finite(array: Any) -> bool:
-    xp = array_namespace(array)
-    return bool(xp.all(xp.isfinite(array)))
+def are_finite(arrays: Sequence[Any]) -> Any:
+    """Return whether all entries of arrays of a library are finite, as its own truth value."""
+    xp = array_namespace(*arrays)
+    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))

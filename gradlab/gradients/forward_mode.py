@@ -2,8 +2,9 @@
 
 autograd runs the loss on boxes that carry, beside each value, how fast it moves when the parameters
 move along a direction v: the Jacobian-vector product (JVP), which for a loss is the slope ∇f · v.
-It costs two to three evaluations, stores no record, and yields one number: Griewank & Walther,
-*Evaluating Derivatives*, 2nd ed., 2008, section 3.1. Reverse mode has all p numbers for that.
+It takes two to three times the operations of an evaluation, stores no record, and yields one
+number: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, section 3.1. Reverse mode has
+all p numbers for about as much.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from gradlab.gradients.array_libraries import (
     Form,
     LibraryGradient,
     Run,
+    are_finite,
     load,
     require,
 )
@@ -91,6 +92,7 @@ class JaxGradient(LibraryGradient):
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss)
         self._jax = load("jax", "JAX")
+        self._are_finite = self._jax.jit(are_finite)
         try:
             self._enable_x64 = self._jax.enable_x64
         except AttributeError:  # where it is in older versions
@@ -101,8 +103,8 @@ class JaxGradient(LibraryGradient):
         return isinstance(value, self._jax.Array)
 
     def to_native(self, array: Array, like: Any) -> Any:
-        """Return NumPy's array as JAX's."""
-        return self._jax.numpy.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+        """Return NumPy's array in the byte order of the machine; JAX takes it over itself."""
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def to_numpy(self, array: Any) -> Array:
         """Return JAX's array as NumPy's."""
@@ -131,7 +133,13 @@ class JaxGradient(LibraryGradient):
             value = self.call(form, leaves, arrays)
             return value if self.is_native(value) else self._jax.numpy.asarray(value, dtype=float)
 
-        run: Run = self._jax.value_and_grad(scalar)
+        differentiate = self._jax.value_and_grad(scalar)
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            here = [[self._jax.numpy.asarray(array) for array in row] for row in (leaves, arrays)]
+            result: tuple[Any, list[Any]] = differentiate(*here)
+            return result
+
         return run
 
     def reason(self, error: Exception) -> str | None:
