@@ -310,9 +310,13 @@ def test_the_readmes_loss_says_why_it_cannot(name: str) -> None:
 )
 def test_a_branch_on_numbers_cannot_be_compiled(backend: Any) -> None:
     backend = backend if isinstance(backend, str) else backend()
-    for loss in (lambda w: w[0] if w[0] > 0 else -w[0], lambda w: w[0] * float(w[0] > 0)):
+    for loss in (
+        lambda w, x: w[0] if w[0] > 0 else -w[0],
+        lambda w, x: w[0] * float(w[0] > 0),
+        lambda w, x: w[0] * x.tolist()[0],
+    ):
         with pytest.raises(LossError, match=r"the numbers in its (arrays|tensors).*xp.where"):
-            gradlab.grad(loss, backend)(np.array([1.0]))
+            gradlab.grad(loss, backend)(np.array([1.0]), np.array([2.0]))
 
 
 @only_torch

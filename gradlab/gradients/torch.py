@@ -30,13 +30,18 @@ from gradlab.gradients.array_libraries import (
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
+UNKNOWN = (
+    "what it does depends on the numbers in its tensors, which are not known while it is compiled; "
+    "write xp.where, or give the backend compile=False"
+)
+
 
 @dataclass(frozen=True)
 class Torch:
     """PyTorch's reverse mode: exact to round-off, in the dtype of the parameters.
 
     The loss is written with operators and `array_api_compat.array_namespace`, and gets PyTorch's
-    tensors.  Parameters that are tensors themselves stay on their device, and so does their
+    tensors. Parameters that are tensors themselves stay on their device, and so does their
     gradient, which is made of tensors then.
 
     Parameters
@@ -154,10 +159,7 @@ class TorchGradient(LibraryGradient):
         """Say why the loss does not run on tensors, if that is what an error means."""
         message = str(error)
         if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException"):
-            return (
-                "what it does depends on the numbers in its tensors, which are not known while it "
-                "is compiled; write xp.where, or give the backend compile=False"
-            )
+            return UNKNOWN
         if "same dtype" in message:
             return f"{message}; give parameters and data in one dtype"
         if "in-place" in message:
@@ -207,7 +209,11 @@ class TorchGradient(LibraryGradient):
         return compiled
 
     def _watched(self, plain: Run) -> Run:
-        """Return the same, with an error where a number is taken out of a tensor with a slope."""
+        """Return the same, with an error where a number is taken out of a tensor with a slope.
+
+        To be compiled, the loss runs on tensors without numbers: there, of any.
+        """
+        compiles = self._compile
         mode: Any = self._torch.overrides.TorchFunctionMode
         taken = ("__float__", "__int__", "__index__", "item", "tolist")
 
@@ -221,6 +227,8 @@ class TorchGradient(LibraryGradient):
                         f"torch: the loss takes a number out of a tensor ({name.strip('_')}), "
                         "whose slope is lost: compute with the tensor, or use the backend autograd"
                     )
+                if name in taken and compiles:
+                    raise LossError(f"torch cannot run the loss: {UNKNOWN}")
                 return function(*args, **(kwargs or {}))
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
