@@ -62,7 +62,8 @@ class Torch:
     -----
     PyTorch's promotion differs from NumPy's in two things: matrices of different dtypes are not
     multiplied, so give data in the dtype of the parameters; and an array of no dimensions does not
-    widen one that has some.
+    widen one that has some. Its threads wait busily: beside other work on the same cores,
+    ``torch.set_num_threads(1)`` may be many times as fast.
 
     Examples
     --------
