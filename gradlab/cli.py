@@ -612,7 +612,9 @@ def _comparison_table(comparison: Comparison) -> Table:
     )
     row(
         "trainings stayed together",
-        against_reference(lambda run: "yes" if run.together else "[red]no[/]"),
+        against_reference(
+            lambda run: "estimate" if run.estimate else "yes" if run.together else "[red]no[/]"
+        ),
     )
     return table
 
@@ -620,15 +622,21 @@ def _comparison_table(comparison: Comparison) -> Table:
 def _headline(comparison: Comparison) -> str:
     slowest = max(comparison.runs, key=lambda run: run.seconds_per_gradient)
     fastest = min(comparison.runs, key=lambda run: run.seconds_per_gradient)
-    apart = [run.backend for run in comparison.runs if not run.together]
+    exact = [run for run in comparison.runs if not run.estimate]
+    apart = [run.backend for run in exact if not run.together]
     if apart:
         return f"{', '.join(apart)} went another way than {comparison.reference}."
-    worst = max(run.largest_difference for run in comparison.runs)
-    return (
-        f"The gradients agree to {worst:.0e} of a layer's largest entry, and [bold]"
-        f"{fastest.backend} is {_times(comparison.speedup(fastest))} times faster than "
+    estimates = [run.backend for run in comparison.runs if run.estimate]
+    faster = (
+        f"[bold]{fastest.backend} is {_times(comparison.speedup(fastest))} times faster than "
         f"{slowest.backend}[/]."
     )
+    aside = f" {' and '.join(estimates)}: an estimate, right on average alone." * bool(estimates)
+    if len(exact) < 2:
+        return faster + aside
+    worst = max(run.largest_difference for run in exact)
+    gradients = "Apart from the estimates, the gradients" if estimates else "The gradients"
+    return f"{gradients} agree to {worst:.0e} of a layer's largest entry, and {faster}{aside}"
 
 
 def _epochs_table(result: Fit) -> Table:

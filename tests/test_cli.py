@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from optional import LIBRARIES, each_backend
 
 from gradlab import (
-    BACKENDS,
     __version__,
     check_gradients,
     datasets,
@@ -68,7 +68,7 @@ def test_help_shows_an_example(gradlab, verb, flag):
     assert f"Example: gradlab {verb}" in out
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_backend()
 def test_every_backend_trains(gradlab, backend):
     options = [*QUICK[:2], *QUICK[4:], "--activation", "relu", "--subset", "40", "--epochs", "1"]
     code, out, err = gradlab("train", *options, "--backend", backend, "--output", "results")
@@ -114,6 +114,43 @@ def test_compare_takes_backends_by_name(gradlab):
     assert code == 0
     assert "forward" in out
     assert "central" not in out
+
+
+def test_compare_tells_estimates_apart(gradlab, tmp_path):
+    backends = ["--backend", "spsa", "--backend", "autograd", "--backend", "central"]
+    code, out, err = gradlab("compare", *QUICK, *backends, "--json", "numbers.json")
+    assert (code, err) == (0, "")
+    assert "Apart from the estimates, the gradients agree to" in " ".join(out.split())
+    assert "spsa: an estimate, right on average alone." in " ".join(out.split())
+    (row,) = [line for line in out.splitlines() if "stayed together" in line]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["estimate", "reference", "yes"]
+    runs = json.loads((tmp_path / "numbers.json").read_text())["runs"]
+    assert [run["is_estimate"] for run in runs] == [True, False, False]
+    assert runs[0]["largest_gradient_difference"] > 1
+
+
+def test_compare_of_estimates_alone(gradlab):
+    code, out, _ = gradlab("compare", *QUICK, "--backend", "spsa", "--backend", "forward-gradient")
+    assert code == 0
+    assert "agree" not in out
+    assert "spsa and forward-gradient: an estimate" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("backend", ["spsa", "forward-gradient"])
+def test_check_refuses_estimates(gradlab, backend):
+    code, out, err = gradlab("check", "--network", "64,4,10", "--backend", backend)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"gradlab: digits, 64-4-10: {backend} estimates gradients, which are right on average "
+        "alone: no single one can be checked; check a backend that is none, such as autograd\n"
+    )
+
+
+@each_backend(LIBRARIES)
+def test_check_takes_a_librarys_gradient(gradlab, backend):
+    code, out, err = gradlab("check", "--network", "64,4,10", "--backend", backend)
+    assert (code, err) == (0, "")
+    assert "agree: " in out
 
 
 def test_results_go_to_a_new_folder_each_time(gradlab, tmp_path):

@@ -13,7 +13,8 @@ A backend may do two things more. Where the function that it returns has a true 
 ``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and
 writes that there instead of into new ones. And where an answer may depend on the calls before it,
 if only in its rounding, an attribute `repeatable` is the backend whose answers do not: a training
-that is taken up again in another process asks for that.
+that is taken up again in another process asks for that. It may do less, too: one with a true
+attribute ``estimates`` gives a gradient that is right on average alone.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def repeatable(backend: Backend) -> Backend:
     """Return the backend whose answers do not depend on the calls before, to the last bit."""
     found: Backend = getattr(backend, "repeatable", backend)
     return found
+
+
+def is_estimator(backend: Backend) -> bool:
+    """Tell whether a backend's gradients are right on average alone."""
+    return bool(getattr(backend, "estimates", False))
 
 
 def note_origin(error: Exception, origin: str) -> None:
