@@ -336,6 +336,12 @@ def test_a_slope_that_would_be_lost_is_an_error(backend: str, take: Any, compile
 
 
 @only_torch
+def test_a_slope_is_not_lost_beside_an_object_either(backend: str) -> None:
+    with pytest.raises(LossError, match="whose slope is lost"):
+        gradlab.grad(lambda w, _: w[0] * float(w[1]), backend)(np.ones(2), SimpleNamespace())
+
+
+@only_torch
 def test_a_number_without_a_slope_may_be_taken(backend: str) -> None:
     grads = gradlab.grad(lambda w, x: w[0] * float(x[1]), backend)(np.ones(1), np.array([1.0, 2.0]))
     assert grads.tolist() == [2.0]
@@ -380,6 +386,13 @@ def test_compiled_by_torch(backend: str) -> None:
 def test_useless_options_are_refused(value: Any) -> None:
     with pytest.raises(OptionError, match="compile="):
         gradlab.Torch(compile=value)
+
+
+@every_library
+def test_a_gradient_that_autograd_differentiates_is_refused(backend: str) -> None:
+    inner = gradlab.grad(line, backend)
+    with pytest.raises(LossError, match=f"{backend}: its gradient is being differentiated"):
+        gradlab.grad(lambda x: inner(np.ones(2), x).sum())(np.ones(2))
 
 
 # Packages that are missing

@@ -30,6 +30,7 @@ from gradlab.errors import (
     ParameterError,
 )
 from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
+from gradlab.gradients.tape.recorder import HigherDerivativeError
 from gradlab.gradients.tape.runtime import (
     UnkeyableError,
     key_of_argument,
@@ -210,6 +211,11 @@ class LibraryGradient:
             key = (form.key(), self._surroundings.key())
         except UnkeyableError:
             return self.prepare_once(form)
+        except HigherDerivativeError as error:
+            raise LossError(
+                f"{self.name}: its gradient is being differentiated by another backend; "
+                'use backend="autograd" for the inner gradient, too'
+            ) from error
         run = self._prepared.get(key)
         if run is None:
             run = self._prepared[key] = self.prepare(form)

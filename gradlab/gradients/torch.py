@@ -48,7 +48,8 @@ class Torch:
     ----------
     compile : bool
         Whether `torch.compile` makes kernels for the loss and its gradient: it takes some seconds
-        for each structure, shape and dtype, a C++ compiler, and pays for large arrays.
+        for each structure, shape and dtype, a C++ compiler, and pays for large arrays. What the
+        loss closes over is compiled into it, as with `Jax`.
 
     Raises
     ------
@@ -128,7 +129,7 @@ class TorchGradient(LibraryGradient):
 
     def prepare(self, form: Form) -> Run:
         """Return value and gradient; while nothing is known, no slope may get lost."""
-        plain = self.prepare_once(form)
+        plain = self._plain(form)
         watched = self._watched(plain)
         if self._compile:
             return self._compiled(watched)
@@ -142,8 +143,10 @@ class TorchGradient(LibraryGradient):
         return run
 
     def prepare_once(self, form: Form) -> Run:
-        """Return value and gradient, operation by operation."""
+        """Return value and gradient, operation by operation; no slope may get lost."""
+        return self._watched(self._plain(form))
 
+    def _plain(self, form: Form) -> Run:
         def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
             value = self.call(form, leaves, arrays)
             return value if self.is_native(value) else self._torch.tensor(float(value))
