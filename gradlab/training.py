@@ -39,6 +39,7 @@ from gradlab.params import (
     flatten,
     floating,
     leaves_like,
+    map_leaves,
     named_leaves,
     numbers,
 )
@@ -229,18 +230,19 @@ def fit(
         )
         most = sum(map(len, schedule)), len(schedule)
         kept, state = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
-    leaves, velocity, history, seconds = state.params, state.velocity, state.history, state.seconds
+    history, seconds = state.history, state.seconds
+    point, velocity = Vector.of(state.params), Vector.of(state.velocity)
     rng.bit_generator.state = state.generator
     epoch, taken = _place(schedule, state.steps)
     minibatches = _minibatches(n, schedule[epoch:], rng, replace=iterations is not None)
 
     # A callback may keep what it is shown; without one, the same arrays serve all steps. Those of
     # the step before are not written into until the step is over: a checkpoint may need them.
-    spare = None if callbacks else [np.empty_like(leaf) for leaf in leaves]
-    other = [np.empty_like(leaf) for leaf in leaves] if kept and momentum else velocity
+    spare = None if callbacks else point.another()
+    other = point.another() if kept and momentum else velocity
     rooms = None if callbacks else [np.empty_like(array[: max(schedule[0])]) for array in data]
-    gradient_at = _gradients(loss, backend, None if callbacks else (leaves, structure))
-    params = last_good = structure.unflatten(leaves)
+    gradient_at = _gradients(loss, backend, None if callbacks else (point, structure))
+    params = last_good = structure.unflatten(point.leaves)
     interrupted = False
 
     try:
@@ -250,15 +252,17 @@ def fit(
                 batch = _batch(data, rows, rooms)
                 started = time.perf_counter()
                 with _quiet():
-                    value, gradients = gradient_at(params, *batch)
+                    value, gradient = gradient_at(params, *batch)
                     before = last_good = params
                     history.losses.append(value)
-                    fresh = spare or [np.empty_like(leaf) for leaf in leaves]
-                    _step(leaves, velocity, gradients, learning_rate, momentum, fresh, other)
+                    fresh = spare or point.another()
+                    _step(point, velocity, gradient, learning_rate, momentum, fresh, other)
                     # The parameters before the step stay what they were until the next one.
-                    leaves, spare = fresh, spare and leaves
+                    point, spare = fresh, spare and point
                     velocity, other = other, velocity
-                    params = _finite(structure.unflatten(leaves))
+                    params = structure.unflatten(point.leaves)
+                    if not point.is_finite():
+                        flatten(params)  # raises an error that names the entry
                 seconds += time.perf_counter() - started
 
                 record = None
@@ -273,7 +277,8 @@ def fit(
                     history.epochs.append(record)
                     seconds = 0.0
                 show(history)
-                step = Step(iteration, value, before, structure.unflatten(gradients), batch, record)
+                grads = structure.unflatten(gradient.leaves)
+                step = Step(iteration, value, before, grads, batch, record)
                 answers = [callback(step) for callback in callbacks]
                 if kept:
                     done = len(history.losses)
@@ -281,7 +286,9 @@ def fit(
                         record is not None if not checkpoint_every else not done % checkpoint_every
                     )
                     counts = done, len(history.epochs)
-                    state = State(leaves, velocity, epoch_start, history, *counts, seconds)
+                    state = State(
+                        point.leaves, velocity.leaves, epoch_start, history, *counts, seconds
+                    )
                     kept.reach(state, write=due)
                 if any(answers):
                     break
@@ -295,7 +302,7 @@ def fit(
         ) from error
     except KeyboardInterrupt:
         interrupted = True
-    return Fit(params, history, interrupted)
+    return Fit(map_leaves(np.copy, params), history, interrupted)  # each leaf for itself
 
 
 def descend(
@@ -346,8 +353,8 @@ def descend(
     path = [structure.unflatten(leaves)]
     with _quiet():
         for _ in range(iterations):
-            _, gradients = gradient_at(path[-1], *args)
-            leaves = _downhill(leaves, gradients, learning_rate)
+            _, gradient = gradient_at(path[-1], *args)
+            leaves = _downhill(leaves, gradient.leaves, learning_rate)
             path.append(_finite(structure.unflatten(leaves)))
     return path
 
@@ -407,18 +414,73 @@ def evaluate(
         return float(real_scalar(function(params, *data), what=what))
 
 
+@dataclass(frozen=True)
+class Vector:
+    """Arrays of all leaves that lie side by side, so that a step is a few operations on few blocks.
+
+    Attributes
+    ----------
+    leaves : list of ndarray
+        Views of the blocks.
+    blocks : list of ndarray
+        One for each dtype, of one axis; where they are not known, the leaves themselves.
+    """
+
+    leaves: list[Array]
+    blocks: list[Array]
+
+    @classmethod
+    def of(cls, leaves: Sequence[Array]) -> Vector:
+        """Copy arrays into a vector."""
+        vector = cls.like(leaves)
+        for mine, leaf in zip(vector.leaves, leaves, strict=True):
+            mine[...] = leaf
+        return vector
+
+    @classmethod
+    def like(cls, leaves: Sequence[Array]) -> Vector:
+        """Return a vector of zeros for arrays of these shapes and dtypes."""
+        ends: dict[np.dtype[Any], int] = {}
+        starts = []
+        for leaf in leaves:
+            start = ends.get(leaf.dtype, 0)
+            starts.append(start)
+            # From one multiple of 64 bytes to the next, where vector instructions like to start.
+            entries = 64 // math.gcd(leaf.itemsize, 64)
+            ends[leaf.dtype] = start + math.ceil(leaf.size / entries) * entries
+        blocks = {dtype: np.zeros(end, dtype) for dtype, end in ends.items()}
+        views = [
+            blocks[leaf.dtype][start : start + leaf.size].reshape(leaf.shape)
+            for leaf, start in zip(leaves, starts, strict=True)
+        ]
+        return cls(views, [*blocks.values()])
+
+    def another(self) -> Vector:
+        """Return a vector of zeros for the same leaves."""
+        return self.like(self.leaves)
+
+    def is_finite(self) -> bool:
+        """Tell whether all entries are finite."""
+        # A norm is a fraction of the work; one that overflows is looked into.
+        with np.errstate(all="ignore"):
+            norm = sum(map(np.vdot, self.blocks, self.blocks))
+        return bool(np.isfinite(norm)) or all(np.isfinite(block).all() for block in self.blocks)
+
+
 def _step(
-    leaves: list[Array],
-    velocity: list[Array],
-    gradients: list[Array],
+    point: Vector,
+    velocity: Vector,
+    gradient: Vector,
     learning_rate: float,
     momentum: float,
-    new_leaves: list[Array],
-    new_velocity: list[Array],
+    new_point: Vector,
+    new_velocity: Vector,
 ) -> None:
-    """Write the velocity and the parameters after a step into arrays; of the velocity, its own."""
-    rows = zip(leaves, velocity, gradients, new_leaves, new_velocity, strict=True)
-    for p, v, g, new, new_v in rows:
+    """Write the velocity and the parameters after a step into vectors; of the velocity, its own."""
+    vectors = (point, velocity, gradient, new_point, new_velocity)
+    in_blocks = gradient.blocks is not gradient.leaves
+    pieces = [vector.blocks if in_blocks else vector.leaves for vector in vectors]
+    for p, v, g, new, new_v in zip(*pieces, strict=True):
         if momentum:
             np.multiply(v, momentum, out=new_v)
             np.add(new_v, g, out=new_v)
@@ -448,20 +510,20 @@ def _mean(losses: list[float], sizes: list[int]) -> float:
 
 
 def _gradients(
-    loss: Loss, backend: str | Backend, like: tuple[list[Array], Structure] | None = None
-) -> Callable[..., tuple[float, list[Array]]]:
-    """Return the loss and its gradient's leaves as a function, the backend held to its word.
+    loss: Loss, backend: str | Backend, like: tuple[Vector, Structure] | None = None
+) -> Callable[..., tuple[float, Vector]]:
+    """Return the loss and its gradient as a function, the backend held to its word.
 
-    With leaves that the gradient is `like`, a backend that can writes it into the same arrays
+    With parameters that the gradient is `like`, a backend that can writes it into the same arrays
     each time.
     """
     run = value_and_grad(loss, backend)
     if like and getattr(run, "writes_out", False):
-        arrays = [np.empty_like(leaf) for leaf in like[0]]
-        out = replace(like[1], scalars=frozenset()).unflatten(arrays)
-        return lambda params, *args: (run(params, *args, out=out)[0], arrays)
+        gradient = like[0].another()
+        out = replace(like[1], scalars=frozenset()).unflatten(gradient.leaves)
+        return lambda params, *args: (run(params, *args, out=out)[0], gradient)
 
-    def gradient_at(params: Any, *args: Any) -> tuple[float, list[Array]]:
+    def gradient_at(params: Any, *args: Any) -> tuple[float, Vector]:
         outcome = run(params, *args)
         if not (isinstance(outcome, tuple) and len(outcome) == 2):
             name = getattr(backend, "name", backend)
@@ -469,10 +531,11 @@ def _gradients(
         value, grads = outcome
         gradients = leaves_like(params, grads, "the gradient")
         dtypes = [leaf.dtype for _, leaf in named_leaves(params)]
-        return float(real_scalar(value)), [
+        leaves = [
             gradient.astype(dtype, copy=False)
             for gradient, dtype in zip(gradients, dtypes, strict=True)
         ]
+        return float(real_scalar(value)), Vector(leaves, leaves)
 
     return gradient_at
 
