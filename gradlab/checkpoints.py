@@ -404,7 +404,7 @@ def described(thing: Any) -> str:
             f"{field.name}={getattr(thing, field.name)!r}"
             for field in fields(thing)
             # Who computes, and where it is kept meanwhile, changes not a bit of it.
-            if field.name not in ("workers", "resume")
+            if field.name not in ("workers", "timeout", "resume", "threads")
             and repr(getattr(thing, field.name)) != repr(field.default)
         ]
         settings = f"({', '.join(map(_without_address, given))})" if given else ""

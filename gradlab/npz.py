@@ -18,10 +18,16 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.errors import reason_of
+
 Array: TypeAlias = NDArray[Any]
 
 KINDS = "biufcSU"
 """What arrays may hold, as NumPy's dtypes call it: numbers and text."""
+
+
+class ArrayError(ValueError):
+    """One array of an archive cannot be read; the message names it."""
 
 
 def read(
@@ -41,8 +47,9 @@ def read(
     Raises
     ------
     ValueError
-        If the archive holds more, one name twice, or something else than arrays of numbers or
-        text.
+        If the archive holds more, or one name twice.
+    ArrayError
+        If one of them is damaged, or no array of numbers or text.
     Exception
         Whatever the zip archive's reader raises where it is damaged.
 
@@ -69,9 +76,15 @@ def read(
         if size > most:
             raise ValueError(f"its arrays take {size} bytes, more than the {most} that are read")
         return {
-            name: _array(name, _unpacked(archive, member))
-            for name, member in zip(names, members, strict=True)
+            name: _array(archive, member, name) for name, member in zip(names, members, strict=True)
         }
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Array:
+    try:
+        return _parsed(_unpacked(archive, member))
+    except Exception as error:  # what is damaged may raise anything
+        raise ArrayError(f"{name} cannot be read ({reason_of(error)})") from error
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
@@ -84,7 +97,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
     return data
 
 
-def _array(name: str, data: bytearray) -> Array:
+def _parsed(data: bytearray) -> Array:
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -92,12 +105,12 @@ def _array(name: str, data: bytearray) -> Array:
     elif version == (2, 0):
         header = np.lib.format.read_array_header_2_0(file)
     else:
-        raise ValueError(f"{name} is in format {version}, of arrays of records")
+        raise ValueError(f"format {version}, of arrays of records")
     shape, fortran, dtype = header
     if dtype.kind not in KINDS or dtype.subdtype:
-        raise ValueError(f"{name} has dtype {dtype}; expected numbers (objects are programs)")
+        raise ValueError(f"dtype {dtype}; expected numbers (objects are programs)")
     promised, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
     if promised != there:
-        raise ValueError(f"{name} promises {promised} bytes for shape {shape}; there are {there}")
+        raise ValueError(f"it promises {promised} bytes for shape {shape}; there are {there}")
     flat = np.frombuffer(data, dtype, offset=file.tell())
     return flat.reshape(shape, order="F" if fortran else "C")

@@ -166,7 +166,7 @@ def _read(
         raise WeightsError(f"{path}: the file is empty")
     try:
         return check(read(data))
-    except WeightsError as error:
+    except (WeightsError, npz.ArrayError) as error:
         raise WeightsError(f"{path}: {error}") from None
     # A damaged file may raise anything, from the parsers of zip, NumPy, JSON and pickle.
     except Exception as error:
@@ -193,7 +193,7 @@ def _checked(params: Any) -> dict[str, Array]:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
-        shown = repr(name) if isinstance(name, str) else f"a {type(name).__name__}"
+        shown = repr(name) if isinstance(name, str | int) else f"a {type(name).__name__}"
         raise WeightsError(f"{shown} cannot name an array; use a string of printable characters")
     return name
 

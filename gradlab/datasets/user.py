@@ -64,6 +64,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         return npz.read(path, LARGEST, ARRAYS)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except npz.ArrayError as error:
+        raise DataError(f"{path}: {error}") from error
     # A damaged archive may raise anything.
     except Exception as error:
         raise DataError(

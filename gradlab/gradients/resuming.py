@@ -171,8 +171,8 @@ class Record:
             raise
         except Exception as error:
             raise OptionError(
-                f"resume={str(path)!r}: not a file of slopes ({reason_of(error)}); give "
-                "the path of one that this wrote, or of none"
+                f"resume={str(path)!r}: not a file of slopes ({reason_of(error)}); give the path "
+                "of one that this wrote, or of none"
             ) from error
         self.slopes, self.missing = slopes, missing
         self.pending = int(sum(mask.sum() for mask in missing))
