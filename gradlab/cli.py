@@ -11,7 +11,6 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -36,7 +35,7 @@ from gradlab import (
     weights,
 )
 from gradlab.checking import check_gradients
-from gradlab.comparison import Comparison, Run
+from gradlab.comparison import Comparison, times
 from gradlab.comparison import compare as compare_backends
 from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
 from gradlab.gradients import BACKENDS, find_backend
@@ -586,36 +585,10 @@ def _comparison_table(comparison: Comparison) -> Table:
     table = Table("")
     for run in comparison.runs:
         table.add_column(run.backend, justify="right")
-
-    def row(name: str, show: Callable[[Run], str]) -> None:
-        table.add_row(name, *(show(run) for run in comparison.runs))
-
-    def against_reference(show: Callable[[Run], str]) -> Callable[[Run], str]:
-        return lambda run: "reference" if run.backend == comparison.reference else show(run)
-
-    row("test loss", lambda run: _number(run.loss))
-    row("test accuracy", lambda run: f"{run.accuracy:.2%}")
-    table.add_section()
-    row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
-    row("times faster", lambda run: _times(comparison.speedup(run)))
-    row("evaluations a gradient", _evaluations)
-    table.add_section()
-    row(
-        "largest gradient difference",
-        against_reference(lambda run: f"{run.largest_difference:.1e}"),
-    )
-    row(
-        "largest parameter distance",
-        against_reference(
-            lambda run: "–" if run.largest_distance is None else f"{run.largest_distance:.1e}"
-        ),
-    )
-    row(
-        "trainings stayed together",
-        against_reference(
-            lambda run: "estimate" if run.estimate else "yes" if run.together else "[red]no[/]"
-        ),
-    )
+    for section in comparison.sections():
+        for name, *cells in section:
+            table.add_row(name, *("[red]no[/]" if cell == "no" else cell for cell in cells))
+        table.add_section()
     return table
 
 
@@ -628,7 +601,7 @@ def _headline(comparison: Comparison) -> str:
         return f"{', '.join(apart)} went another way than {comparison.reference}."
     estimates = [run.backend for run in comparison.runs if run.estimate]
     faster = (
-        f"[bold]{fastest.backend} is {_times(comparison.speedup(fastest))} times faster than "
+        f"[bold]{fastest.backend} is {times(comparison.speedup(fastest))} times faster than "
         f"{slowest.backend}[/]."
     )
     aside = f" {' and '.join(estimates)}: an estimate, right on average alone." * bool(estimates)
@@ -640,42 +613,13 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _epochs_table(result: Fit) -> Table:
+    header, rows = result.history.table(validation="test")
     table = Table()
-    for name in ("epoch", "loss", "test loss", "test accuracy", "seconds"):
+    for name in header:
         table.add_column(name, justify="right")
-    for epoch in result.history.epochs:
-        table.add_row(
-            str(epoch.epoch),
-            _number(epoch.loss),
-            _number(epoch.validation_loss),
-            f"{epoch.accuracy:.2%}",
-            f"{epoch.seconds:.2f}",
-        )
+    for row in rows:
+        table.add_row(*row)
     return table
-
-
-def _times(factor: float) -> str:
-    """Write a factor with two digits or more.
-
-    Examples
-    --------
-    >>> _times(2.52), _times(1234.5)
-    ('2.5', '1,234')
-    """
-    return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
-
-
-def _evaluations(run: Run) -> str:
-    """Write how often the loss was evaluated; or to how many evaluations that is equivalent."""
-    return f"{'equiv. ' * run.equivalent}{_count(run.evaluations_per_gradient)}"
-
-
-def _count(evaluations: float) -> str:
-    return f"{evaluations:,.0f}" if evaluations >= 1 else f"{evaluations:.2g}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def _confusion_table(counts: params.Array) -> Table:

@@ -9,15 +9,16 @@ At every point that another backend comes through, the reference's gradient is t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gradlab import options
+from gradlab import html, options
 from gradlab.errors import OptionError
 from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend, is_estimator
+from gradlab.history import count, number
 from gradlab.params import flatten, leaves_like
 from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, Fit, Step, check_data, evaluate, fit
@@ -59,7 +60,7 @@ class Run:
     """
 
     backend: str
-    fit: Fit
+    fit: Fit = field(repr=False)
     loss: float
     accuracy: float
     seconds_per_gradient: float
@@ -81,7 +82,7 @@ class Run:
         return max(self.distances, default=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The runs of all backends, in the order in which they were asked for.
 
@@ -105,6 +106,50 @@ class Comparison:
     def speedup(self, run: Run) -> float:
         """Return how many times faster a run's gradients are than the slowest backend's."""
         return max(r.seconds_per_gradient for r in self.runs) / run.seconds_per_gradient
+
+    def sections(self) -> list[list[list[str]]]:
+        """Return the comparison in words: sections of rows, each a name and a cell a run."""
+
+        def row(name: str, show: Callable[[Run], str]) -> list[str]:
+            return [name, *map(show, self.runs)]
+
+        def apart(name: str, show: Callable[[Run], str]) -> list[str]:
+            return row(
+                name, lambda run: "reference" if run.backend == self.reference else show(run)
+            )
+
+        return [
+            [
+                row("test loss", lambda run: number(run.loss)),
+                row("test accuracy", lambda run: f"{run.accuracy:.2%}"),
+            ],
+            [
+                row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}"),
+                row("times faster", lambda run: times(self.speedup(run))),
+                row("evaluations a gradient", _evaluations),
+            ],
+            [
+                apart("largest gradient difference", lambda run: f"{run.largest_difference:.1e}"),
+                apart(
+                    "largest parameter distance",
+                    lambda run: "–" if (far := run.largest_distance) is None else f"{far:.1e}",
+                ),
+                apart(
+                    "trainings stayed together",
+                    lambda run: "estimate" if run.estimate else "yes" if run.together else "no",
+                ),
+            ],
+        ]
+
+    def __repr__(self) -> str:
+        names = " and ".join(run.backend for run in self.runs)
+        return f"<Comparison of {names}: {count(self.parameters, 'parameter')}>"
+
+    def _repr_html_(self) -> str:
+        """Return the comparison as notebooks show it."""
+        header = ["", *(run.backend for run in self.runs)]
+        caption = f"{count(self.parameters, 'parameter')}, the same start and minibatches"
+        return html.table(caption, header, [row for rows in self.sections() for row in rows])
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers of the comparison, ready for JSON."""
@@ -327,3 +372,20 @@ def _together(losses: list[float], reference: list[float]) -> bool:
     n = min(len(losses), len(reference))
     a, b = np.array(losses[:n]), np.array(reference[:n])
     return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))
+
+
+def times(factor: float) -> str:
+    """Write a factor with two digits or more.
+
+    Examples
+    --------
+    >>> times(2.52), times(1234.5)
+    ('2.5', '1,234')
+    """
+    return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
+
+
+def _evaluations(run: Run) -> str:
+    """Write how often the loss was evaluated; or to how many evaluations that is equivalent."""
+    calls = run.evaluations_per_gradient
+    return f"{'equiv. ' * run.equivalent}{f'{calls:,.0f}' if calls >= 1 else f'{calls:.2g}'}"

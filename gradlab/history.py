@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from gradlab import html
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Epoch:
     seconds: float
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What happened while training.
 
@@ -48,3 +51,77 @@ class History:
     def seconds(self) -> float:
         """What all recorded epochs took, the validation left out."""
         return sum(epoch.seconds for epoch in self.epochs)
+
+    def table(self, validation: str = "validation") -> tuple[list[str], list[list[str]]]:
+        """Return the epochs in words: the names of the columns, and the rows.
+
+        Parameters
+        ----------
+        validation : str
+            What to call the data that the epochs were judged on.
+
+        Examples
+        --------
+        >>> History([2.3, 1.9], [Epoch(1, 2.1, None, 0.25, 0.125)]).table()
+        (['epoch', 'loss', 'accuracy', 'seconds'], [['1', '2.1000', '25.00%', '0.12']])
+        """
+        validated = any(epoch.validation_loss is not None for epoch in self.epochs)
+        on = f"{validation} " * validated
+        columns: dict[str, Callable[[Epoch], str]] = {
+            "epoch": lambda epoch: str(epoch.epoch),
+            "loss": lambda epoch: number(epoch.loss),
+            f"{validation} loss": lambda epoch: number(epoch.validation_loss),
+            f"{on}accuracy": lambda epoch: percent(epoch.accuracy),
+            "seconds": lambda epoch: f"{epoch.seconds:.2f}",
+        }
+        cells = {name: [show(epoch) for epoch in self.epochs] for name, show in columns.items()}
+        told = {name: column for name, column in cells.items() if any(column)}
+        return list(told), [list(row) for row in zip(*told.values(), strict=True)]
+
+    def headline(self) -> str:
+        """Return what happened in a line.
+
+        Examples
+        --------
+        >>> History([2.3, 1.9], [Epoch(1, 2.1, None, None, 0.125)]).headline()
+        '2 iterations, 1 epoch, loss 2.3000 to 1.9000, 0.12 s'
+        """
+        if not self.losses:
+            return "nothing yet"
+        taken = f"{count(len(self.losses), 'iteration')}, {count(len(self.epochs), 'epoch')}"
+        way = f"loss {number(self.losses[0])} to {number(self.losses[-1])}"
+        return f"{taken}, {way}, {self.seconds:.2g} s"
+
+    def __repr__(self) -> str:
+        return f"<History: {self.headline()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the epochs as notebooks show them."""
+        return html.table(self.headline(), *self.table())
+
+
+def number(value: float | None) -> str:
+    """Write a loss; nothing where there is none.
+
+    Examples
+    --------
+    >>> number(2.30258509), number(1.5e9), number(None)
+    ('2.3026', '1.500e+09', '')
+    """
+    return "" if value is None else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+
+
+def percent(share: float | None) -> str:
+    """Write a share; nothing where there is none."""
+    return "" if share is None else f"{share:.2%}"
+
+
+def count(n: int, what: str) -> str:
+    """Write how many there are of something.
+
+    Examples
+    --------
+    >>> count(1, "epoch"), count(1200, "epoch")
+    ('1 epoch', '1,200 epochs')
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

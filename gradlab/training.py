@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gradlab import checkpoints, options
+from gradlab import checkpoints, html, options
 from gradlab.checkpoints import State
 from gradlab.errors import BackendError, DataError, DivergenceError, NonFiniteError, OptionError
 from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
@@ -72,9 +72,9 @@ class Step:
 
     iteration: int
     loss: float
-    params: Any
-    grads: Any
-    batch: tuple[Array, ...]
+    params: Any = field(repr=False)
+    grads: Any = field(repr=False)
+    batch: tuple[Array, ...] = field(repr=False)
     epoch: Epoch | None
 
 
@@ -82,7 +82,7 @@ Callback: TypeAlias = Callable[[Step], object]
 """Called after each step; training stops where it returns True."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """The outcome of `fit`.
 
@@ -96,9 +96,20 @@ class Fit:
         Whether Ctrl-C ended it early; `params` are then what was reached.
     """
 
-    params: Any = field(repr=False)
-    history: History = field(repr=False)
+    params: Any
+    history: History
     interrupted: bool = False
+
+    def headline(self) -> str:
+        """Return what came of it in a line."""
+        return f"{'interrupted, ' * self.interrupted}{self.history.headline()}"
+
+    def __repr__(self) -> str:
+        return f"<Fit: {self.headline()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the epochs as notebooks show them."""
+        return html.table(self.headline(), *self.history.table())
 
 
 def fit(

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ def test_colours_in_a_terminal_alone():
 def test_notebooks_show_it_with_colours_and_take_names_for_names():
     html = report_of(Entry("<script>", (1,), 3.0, 2.0, 1e-9, 2e-9, "mismatch"))._repr_html_()
     assert html.startswith("<pre")
-    assert "color: #800000" in html
+    assert "color: #d9363e" in html
     assert "<script>" not in html
     assert "&lt;script&gt;[1]" in html
 
@@ -250,3 +251,25 @@ def test_a_flat_loss_agrees_with_no_claim_that_it_could_not_show():
         report = gradlab.check_gradients(loss, x, gradient=claimed)
         assert report.verdict == "inconclusive"
     assert gradlab.check_gradients(loss, x, gradient=np.zeros(2)).verdict == "agree"
+
+
+# In notebooks
+
+
+def luminance(colour):
+    """WCAG 2.1's relative luminance of a colour as #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("page", ["#ffffff", "#111111"], ids=["light", "dark"])
+def test_notebooks_of_both_kinds_show_colours_that_can_be_read(verdict, page):
+    html = report_of(Entry("w", (1,), 3.0, 2.0, 1e-9, 2e-9, verdict))._repr_html_()
+    assert "background" not in html
+    colours = set(re.findall(r"(?<!-)color: (#\w{6})", html))
+    assert len(colours) >= 2  # the verdict's, and what is dim
+    for colour in colours:
+        low, high = sorted([luminance(colour), luminance(page)])
+        assert (high + 0.05) / (low + 0.05) >= 4

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from gradlab.errors import GradientMismatchError
 from gradlab.params import entry
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
+    from rich.terminal_theme import TerminalTheme
 
 Verdict: TypeAlias = Literal["agree", "mismatch", "kink", "inconclusive"]
 
@@ -22,6 +23,10 @@ VERDICTS: tuple[Verdict, ...] = ("mismatch", "inconclusive", "kink", "agree")
 
 WIDTH = 100
 """Of a report that is turned into text, in columns."""
+
+NOTEBOOK_COLOURS = ["#000000", "#d9363e", "#1a8a3c", "#9a6c00", "#000000", "#000000", "#0e8390"]
+"""Of a terminal's black, red, green, yellow, blue, magenta and cyan: these are read on white and on
+black (contrasts of 4 and more)."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -220,7 +225,9 @@ class GradientReport:
     def _repr_html_(self) -> str:
         """Return the report as notebooks show it."""
         code = '<pre style="line-height:normal">{code}</pre>'
-        return self._printed().export_html(inline_styles=True, code_format=code)
+        return self._printed().export_html(
+            theme=_notebook_theme(), inline_styles=True, code_format=code
+        )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         from gradlab.checking.tables import render
@@ -235,6 +242,15 @@ class GradientReport:
         )
         console.print(self)
         return console
+
+
+def _notebook_theme() -> TerminalTheme:
+    from rich.color import Color
+    from rich.terminal_theme import TerminalTheme
+
+    colours = [tuple(Color.parse(colour).get_truecolor()) for colour in NOTEBOOK_COLOURS]
+    black, white = (0, 0, 0), (255, 255, 255)
+    return TerminalTheme(white, black, cast(Any, [*colours, white]))
 
 
 def _finite(value: Any) -> Any:

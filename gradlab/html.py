@@ -1,0 +1,58 @@
+"""Results as notebooks show them: plain HTML that takes its colours from the reader's theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+SHOWN = 12
+"""A table of more rows than that is cut in its middle."""
+
+_LEFT = ' style="text-align:left"'
+
+
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; the first cell of each row names it.
+
+    Examples
+    --------
+    >>> print(table("a < b", ["", "x"], [["loss", "0.5"]]))
+    <table>
+    <caption style="text-align:left">a &lt; b</caption>
+    <thead><tr><th></th><th>x</th></tr></thead>
+    <tbody>
+    <tr><th style="text-align:left">loss</th><td>0.5</td></tr>
+    </tbody>
+    </table>
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    return "\n".join(
+        [
+            "<table>",
+            f"<caption{_LEFT}>{escape(caption)}</caption>",
+            f"<thead><tr>{head}</tr></thead>",
+            "<tbody>",
+            *(f"<tr>{_cells(row)}</tr>" for row in _cut(rows)),
+            "</tbody>",
+            "</table>",
+        ]
+    )
+
+
+def _cells(row: Sequence[str]) -> str:
+    name, *rest = map(escape, row)
+    return f"<th{_LEFT}>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in rest)
+
+
+def _cut(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Leave out the middle of many rows, and say so in a row of its own.
+
+    Examples
+    --------
+    >>> [row[0] for row in _cut([[str(i)] for i in range(100)])]
+    ['0', '1', '2', '3', '4', '5', '…', '94', '95', '96', '97', '98', '99']
+    """
+    if len(rows) <= SHOWN:
+        return list(rows)
+    half = SHOWN // 2
+    return [*rows[:half], ["…"] * len(rows[0]), *rows[-half:]]
