@@ -63,7 +63,7 @@ class History:
         Examples
         --------
         >>> History([2.3, 1.9], [Epoch(1, 2.1, None, 0.25, 0.125)]).table()
-        (['epoch', 'loss', 'accuracy', 'seconds'], [['1', '2.1000', '25.00%', '0.12']])
+        (['epoch', 'loss', 'accuracy', 'seconds'], [['1', '2.1000', '25.00%', '0.125']])
         """
         validated = any(epoch.validation_loss is not None for epoch in self.epochs)
         on = f"{validation} " * validated
@@ -72,7 +72,7 @@ class History:
             "loss": lambda epoch: number(epoch.loss),
             f"{validation} loss": lambda epoch: number(epoch.validation_loss),
             f"{on}accuracy": lambda epoch: percent(epoch.accuracy),
-            "seconds": lambda epoch: f"{epoch.seconds:.2f}",
+            "seconds": lambda epoch: f"{epoch.seconds:.3f}",
         }
         cells = {name: [show(epoch) for epoch in self.epochs] for name, show in columns.items()}
         told = {name: column for name, column in cells.items() if any(column)}

@@ -286,7 +286,7 @@ def gradient_agreement(report: GradientReport) -> Figure:
 
 @_styled
 def gradient_map(report: GradientReport, most: int = 12) -> Figure:
-    """Draw each leaf with the verdicts of its entries, the wrong ones ringed.
+    """Draw each leaf with the verdicts of its entries, the wrong ones ringed where they are few.
 
     An entry that was not looked at by itself is pale, in the colour of what directions say of it.
     Leaves of more than two axes are laid out as matrices.
@@ -318,7 +318,8 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
         wrong = places[[entry.verdict == "mismatch" for entry in own]]
         small = max(height, width) <= 32
         rings: Any = {"marker": "x", "s": 25} if small else {"s": 60, "facecolors": "none"}
-        axes.scatter(wrong % width, wrong // width, color="black", linewidth=1, **rings)
+        if small or len(wrong) <= 50:  # more are seen without
+            axes.scatter(wrong % width, wrong // width, color="black", linewidth=1, **rings)
         axes.set_title(f"{leaf.path}: {len(wrong):,} wrong" if len(wrong) else leaf.path)
         axes.set_box_aspect(min(max(height / width, 0.1), 1.2) if leaf.shape else 0.25)
         axes.grid(visible=False)

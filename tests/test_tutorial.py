@@ -1,0 +1,67 @@
+"""The tutorial runs from scratch, and what it shows is what comes out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial.ipynb"
+STORED = json.loads(TUTORIAL.read_text(encoding="utf-8"))
+
+
+def code(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def kinds(cell):
+    """The formats in which each output comes; text that is printed in pieces is one."""
+    return [
+        sorted(output["data"]) if "data" in output else output["output_type"]
+        for output in cell["outputs"]
+    ]
+
+
+def words(cell):
+    """What a cell shows in words."""
+    shown = [
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in cell["outputs"]
+    ]
+    return "".join("".join(text) for text in shown)
+
+
+def test_outputs_are_stored_in_order_and_without_errors():
+    cells = code(STORED)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    # What is said on the standard error are warnings.
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 12
+
+
+def test_cells_are_short_and_explained():
+    for before, cell in zip(STORED["cells"], STORED["cells"][1:], strict=False):
+        assert len(cell["source"]) <= 35
+        assert (
+            before["cell_type"] == "markdown"
+            or cell["cell_type"] == "markdown"
+            or (len(before["source"]) + len(cell["source"]) <= 40)
+        )
+
+
+@pytest.mark.slow
+def test_it_runs_from_scratch_and_shows_what_is_stored(monkeypatch):
+    nbformat = pytest.importorskip("nbformat", reason="Jupyter is not installed")
+    client = pytest.importorskip("nbclient", reason="Jupyter is not installed")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the notebook sets its own
+    notebook = nbformat.from_dict(json.loads(json.dumps(STORED)))
+    notebook = nbformat.reads(nbformat.writes(notebook), as_version=4)
+    for cell in code(notebook):
+        cell["outputs"] = []
+    client.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    for stored, cell in zip(code(STORED), code(notebook), strict=True):
+        source = "".join(stored["source"])
+        assert kinds(cell) == kinds(stored), source
+        if "varies" not in stored["metadata"].get("tags", []):
+            assert words(cell) == words(stored), source
