@@ -1,0 +1,179 @@
+"""The documentation tells the truth: its code runs and prints what it shows; the site builds."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from gradlab import BACKENDS
+from gradlab.cli import main
+from gradlab.datasets.mnist import ARCHIVES
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "api" not in page.parts)
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, the name of the file that it stands for, its text."""
+
+    language: str
+    title: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    fenced = r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$'
+    found = re.findall(fenced, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [Block(*block) for block in found]
+
+
+def named(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+def with_code(*, title: bool) -> list[Path]:
+    return [
+        page
+        for page in PAGES
+        if any(block.language == "python" and bool(block.title) is title for block in blocks(page))
+    ]
+
+
+@pytest.fixture
+def a_folder_of_its_own(tmp_path, monkeypatch):
+    """An empty folder, and beside it files of the form of MNIST's."""
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    rng = np.random.default_rng(0)
+    for name, n in zip(ARCHIVES, (200, 200, 20, 20), strict=True):
+        shape = (n,) if "labels" in name else (n, 28, 28)
+        content = rng.integers(0, 10 if "labels" in name else 256, shape, np.uint8)
+        header = bytes([0, 0, 8, content.ndim]) + np.array(shape, ">u4").tobytes()
+        (archives / name).write_bytes(header + content.tobytes())
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GRADLAB_DATA", str(archives))
+    return folder
+
+
+def lasting(text: str) -> str:
+    """Return an output without what differs from machine to machine: error bars, and costs."""
+    text = re.sub(r"± \S+", "± #", text)
+    text = re.sub(r"relative errors from \S+|[\d,]+ evaluations|\S+ s$", "#", text, flags=re.M)
+    return " ".join(text.split())
+
+
+def test_there_are_pages_with_code():
+    assert len(with_code(title=False)) >= 7
+    assert len(with_code(title=True)) >= 2
+
+
+@pytest.mark.parametrize("page", with_code(title=False), ids=named)
+@pytest.mark.usefixtures("a_folder_of_its_own")
+def test_the_code_of_a_page_runs_and_prints_what_is_shown(page, monkeypatch):
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # a dataclass looks up its module
+    printed = ""
+    for block in blocks(page):
+        if block.language == "python" and not block.title:
+            out = StringIO()
+            with redirect_stdout(out):
+                exec(compile(block.text, named(page), "exec"), vars(module))
+            printed = out.getvalue()
+        elif block.language == "text" and printed:
+            assert lasting(block.text) == lasting(printed), printed
+            printed = ""
+    assert not printed, f"not shown: {printed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", with_code(title=True), ids=named)
+def test_the_files_of_a_page_run(page, a_folder_of_its_own):
+    commands = []
+    for block in blocks(page):
+        if block.title:
+            Path(block.title).write_text(block.text, encoding="utf-8")
+            commands.append([sys.executable, block.title])
+        elif block.language == "sh":
+            lines = [shlex.split(line) for line in block.text.splitlines()]
+            commands += [[sys.executable, "-m", *line] for line in lines]
+    for command in commands:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert run.returncode == 0, run.stderr
+
+
+def commands() -> list[str]:
+    lines = [
+        line
+        for page in PAGES
+        for block in blocks(page)
+        if block.language == "sh"
+        for line in block.text.splitlines()
+    ]
+    return sorted({line for line in lines if line.startswith("gradlab ")})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_exists_with_its_options(line, capsys, monkeypatch):
+    _, verb, *rest = shlex.split(line)
+    monkeypatch.setattr("sys.argv", ["gradlab", verb, "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
+    helped = capsys.readouterr().out
+    assert all(word in helped for word in rest if word.startswith("--"))
+
+
+def test_every_backend_has_its_place():
+    told = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    assert [name for name in BACKENDS if f"`{name}`" not in told] == ["autograd-forward"]
+    listed = (DOCS / "api" / "gradients.md").read_text(encoding="utf-8")
+    assert [b.__name__ for b in BACKENDS.values() if f".{b.__name__}\n" not in listed] == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("mkdocs", reason="MkDocs is not installed")
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    run = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= 16
+    for page in pages:
+        source = page.read_text(encoding="utf-8")
+        fetched = re.findall(r'<(?:script|img|link|iframe)\b[^>]*?(?:src|href)="([^"]+)"', source)
+        elsewhere = [url for url in fetched if re.match(r"(?:https?:)?//", url)]
+        assert elsewhere == [], page
+
+
+@pytest.mark.slow
+def test_the_tutorial_is_a_page_with_its_pictures_and_reports(site):
+    page = (site / "tutorial.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img alt="Figure: [^"]+" src="([^"]+)"', page)
+    assert len(pictures) >= 12
+    assert all((site / picture).stat().st_size > 1000 for picture in pictures)
+    assert "evaluations a gradient</th>" in page
+    assert "416 of 610 entries of the gradient are wrong" in page
