@@ -440,7 +440,7 @@ def one_line(err):
     [
         (["compair"], "compair"),
         (["compare", "--iteration", "3"], "--iteration"),
-        (["compare", "--iterations", "many"], "'--iterations': Input should be"),
+        (["compare", "--iterations", "many"], "'--iterations': "),
         (["compare", "--iterations", "0"], "--iterations 0: give an integer from 1"),
         (["compare", "--backend", "centrall"], "did you mean 'central'?"),
         (["compare", "--backend", "central"], "two different backends"),
