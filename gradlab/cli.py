@@ -38,7 +38,14 @@ from gradlab import (
 from gradlab.checking import check_gradients
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
-from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
+from gradlab.errors import (
+    BackendError,
+    GradlabError,
+    OptionError,
+    ParameterError,
+    WeightsError,
+    reason_of,
+)
 from gradlab.gradients import BACKENDS, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
@@ -545,7 +552,7 @@ def _network(
 
 def _widths(option: str, text: str, example: str) -> list[int]:
     words = [word.strip() for word in text.split(",")] if text.strip() else []
-    if not all(word.isdecimal() and int(word) for word in words):
+    if not all(word.isdecimal() and len(word) < 10 and int(word) for word in words):
         raise OptionError(f"{option} {text}: give widths such as {example}")
     return [int(word) for word in words]
 
@@ -800,4 +807,6 @@ def _run() -> NoReturn:
         _fail("interrupted", code=130)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
+    except MemoryError as error:
+        _fail(f"there is not enough memory ({reason_of(error)})", code=1)
     raise SystemExit(code if isinstance(code, int) else 0)
