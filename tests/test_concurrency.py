@@ -1,6 +1,7 @@
 """Many threads, and processes that are made after the import: the same answers."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import textwrap
@@ -120,3 +121,36 @@ def test_processes_made_after_the_import_get_the_same_answers(how, tmp_path):
         [sys.executable, str(script), how], capture_output=True, text=True, timeout=120, check=False
     )
     assert (run.returncode, run.stderr) == (0, "")
+
+
+WHILE_RECORDING = """
+    import os, signal, threading, time
+    import numpy as np
+    import gradlab
+
+    def record_for_ever():
+        while True:
+            gradlab.value_and_grad(lambda p: (np.tanh(p) ** 2).sum(), "tape")(np.ones(3))
+
+    threading.Thread(target=record_for_ever, daemon=True).start()
+    for _ in range(20):
+        time.sleep(0.01)
+        if pid := os.fork():
+            _, status = os.waitpid(pid, 0)
+            assert status == 0, status
+        else:
+            signal.alarm(20)
+            f = gradlab.value_and_grad(lambda p: (p ** 2).sum(), "tape")
+            same = all(f(np.ones(2))[1].tolist() == [2.0, 2.0] for _ in range(3))
+            os._exit(not same)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are of POSIX")
+def test_a_fork_while_another_thread_records_does_not_wait_for_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(WHILE_RECORDING))
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
