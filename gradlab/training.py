@@ -280,9 +280,7 @@ def fit(
                 answers = [callback(step) for callback in callbacks]
                 if kept:
                     done = len(history.losses)
-                    due = (
-                        record is not None if not checkpoint_every else not done % checkpoint_every
-                    )
+                    due = done % checkpoint_every == 0 if checkpoint_every else record is not None
                     counts = done, len(history.epochs)
                     state = State(leaves, velocity, epoch_start, history, *counts, seconds)
                     kept.reach(state, write=due)

@@ -81,7 +81,7 @@ def save(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     try:
-        files.replace(path, data)
+        files.replace(path, [data])
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror})") from error
 
