@@ -248,6 +248,14 @@ def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
         one_line(err)
     )
     assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    # Killed before all of its results were written, it writes them again; but over no others.
+    (tmp_path / "resumed" / "weights.npz").unlink()
+    assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "weights.npz").touch()
+    for name in ("undisturbed", "others"):
+        code, _, err = gradlab(*TRAIN, *keep, "--resume", "--output", name, "--seed", "1")
+        assert "not empty" in one_line(err)
     path.write_bytes(path.read_bytes()[:-1])
     with warnings.catch_warnings():
         warnings.simplefilter("default")
