@@ -304,7 +304,7 @@ def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, "long", float("nan"), True])
 def test_a_timeout_is_a_time(timeout: Any) -> None:
-    with pytest.raises(OptionError, match="timeout=.*give a positive number of seconds"):
+    with pytest.raises(OptionError, match=r"timeout=.*give a positive number of seconds"):
         gradlab.CentralDifference(workers=2, timeout=timeout)
 
 

@@ -148,7 +148,12 @@ def command(data: bytes) -> None:
     sys.argv = ["gradlab", *arguments(data)]
     os.chdir(FOLDER)
     try:
-        with contextlib.redirect_stderr(errors), output_ignored(), work_replaced():
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(errors),
+            output_ignored(),
+            work_replaced(),
+        ):
             code = exit_code(cli.main)
     finally:
         sys.argv = argv

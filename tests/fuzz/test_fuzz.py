@@ -9,7 +9,7 @@ import harness
 import pytest
 
 HERE = Path(__file__).parent
-SECONDS = 5
+SECONDS = 3
 
 
 def corpus(target):
