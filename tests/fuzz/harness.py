@@ -20,23 +20,23 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 try:
     import atheris
+except ImportError:  # then only the corpus can be tried
+    atheris = None
 
-    instrumented = partial(
-        atheris.instrument_imports, include=["gradlab", "zipfile", "pickletools"]
-    )
-except ImportError:
-    instrumented = contextlib.nullcontext
 
-if __name__ != "__main__":  # the corpus alone is tried, for which nothing is instrumented
-    instrumented = contextlib.nullcontext
+def instrumented():
+    """Return the context in which a search imports what it is to learn the ways through."""
+    if __name__ != "__main__":
+        return contextlib.nullcontext()
+    return atheris.instrument_imports(include=["gradlab", "zipfile", "pickletools"])
 
-import numpy as np
 
 with instrumented():
     from gradlab import checkpoints, cli, datasets, training, weights
