@@ -451,7 +451,7 @@ class Vector:
             ends[leaf.dtype] = start + math.ceil(leaf.size / entries) * entries
         blocks = {dtype: np.zeros(end, dtype) for dtype, end in ends.items()}
         views = [
-            blocks[leaf.dtype][start : start + leaf.size].reshape(leaf.shape)
+            blocks[leaf.dtype][start : start + leaf.size].reshape(leaf.shape, order=order_of(leaf))
             for leaf, start in zip(leaves, starts, strict=True)
         ]
         return cls(views, [*blocks.values()])
@@ -466,6 +466,11 @@ class Vector:
         with np.errstate(all="ignore"):
             norm = sum(map(np.vdot, self.blocks, self.blocks))
         return bool(np.isfinite(norm)) or all(np.isfinite(block).all() for block in self.blocks)
+
+
+def order_of(array: Array) -> Literal["C", "F"]:
+    """Return the order in which an array lies in memory: by columns or, if in doubt, by rows."""
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
 
 
 def _step(
