@@ -44,9 +44,12 @@ with instrumented():
     from gradlab.errors import GradlabError
     from gradlab.gradients import CentralDifference
 
-# In memory, where the system has such a folder: each attempt writes a file.
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-FOLDER = Path(tempfile.mkdtemp(prefix="gradlab-fuzz-", dir=MEMORY))
+# In memory, where the system has such a folder: each attempt writes a file. A search ends without
+# its `atexit`, so that who starts one names a folder.
+MEMORY = os.environ.get("FUZZ_FOLDER", "/dev/shm")
+FOLDER = Path(
+    tempfile.mkdtemp(prefix="gradlab-fuzz-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+)
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
