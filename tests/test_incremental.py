@@ -20,6 +20,7 @@ from gradlab.errors import NonFiniteError, OptionError, UntraceableWarning
 from gradlab.gradients.incremental import Incremental, engine
 from gradlab.gradients.incremental.changes import RULES, Change, change_of, expm1, tanh_half
 from gradlab.gradients.incremental.kinds import NoRule, find_kinds
+from gradlab.gradients.incremental.powers import SERIES, Powers, elementwise
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.testing import Problem, networks
@@ -151,19 +152,26 @@ def chains(draw: st.DrawFn) -> tuple[Any, Any, Any, Any]:
 
 
 @settings(max_examples=60)
-@given(case=chains(), block=st.sampled_from([1, 64, 2**18]), step=st.sampled_from([2.0**-17, 1e-4]))
-def test_agrees_with_the_plain_loop(case: Any, block: int, step: float) -> None:
+@given(
+    case=chains(),
+    block=st.sampled_from([1, 64, 2**18]),
+    few=st.sampled_from([1, engine.FEW]),
+    step=st.sampled_from([2.0**-17, 1e-4, 1e-2]),
+)
+def test_agrees_with_the_plain_loop(case: Any, block: int, few: int, step: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "BLOCK", block)
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)  # where it is slower, too
+        patch.setattr(engine, "FEW", few)  # lanes that are worth a power series
+        patch.setattr(engine.Plan, "blocks", 0)  # where it is slower, too
         agrees(*case, step=step)
 
 
 @settings(max_examples=40)
-@given(problem=networks())
-def test_agrees_on_networks(problem: Problem) -> None:
+@given(problem=networks(), few=st.sampled_from([1, engine.FEW]))
+def test_agrees_on_networks(problem: Problem, few: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+        patch.setattr(engine, "FEW", few)
+        patch.setattr(engine.Plan, "blocks", 0)
         wide = map_leaves(lambda leaf: leaf.astype(float), problem.params)
         agrees(problem.loss, wide, *problem.args)
 
@@ -180,7 +188,7 @@ def test_networks_are_covered(activation: Any, kind: Any) -> None:
     for block in (1, 2**10, 2**18):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "BLOCK", block)
-            patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+            patch.setattr(engine.Plan, "blocks", 0)
             agrees(loss, params, *args)
 
 
@@ -191,7 +199,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
     x = np.maximum(np.round(rng(1).normal(size=(30, 12))), 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "BLOCK", 1)
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+        patch.setattr(engine.Plan, "blocks", 0)
         found, plain = (
             gradlab.grad(lambda p, x: anp.sum(anp.tanh(x @ p["W"] / scale + p["b"])), backend)
             for backend in (Always(), gradlab.CentralDifference(incremental=False))
@@ -223,7 +231,7 @@ def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
     p, x = rng().normal(size=(4, 4)), rng(1).normal(size=(4, 4))
     assert covered(loss, p, x) == [rules]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+        patch.setattr(engine.Plan, "blocks", 0)
         agrees(loss, p, x)
 
 
@@ -264,6 +272,38 @@ def test_series_end_below_rounding(size: float) -> None:
         (tanh_half(d), 2 * np.tanh(wide / 2)),
     ):
         assert np.abs(found - exact).max() <= 2.0**-53 * (1 + 4 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("primitive", SERIES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-4, 2e-3, 0.2, 1.0])
+def test_power_series_end_below_rounding(primitive: Any, size: float) -> None:
+    """Against the operation itself in extended precision: half an ulp, and a few of the change."""
+    a = np.linspace(-6, 6, 60).reshape(-1, 1, 1, 1)
+    w = rng().uniform(-1, 1, (60, 3, 1, 1))
+    u = size * rng(1).uniform(-1, 1, (3, 20, 1))
+    base = primitive(a)
+    found = elementwise(primitive, [Powers.rank_one(a, w, u)], base)
+    if size >= 0.2:
+        assert found is None
+        return
+    assert isinstance(found, Powers)
+    wide = [np.longdouble(v) for v in (a, w, u)]
+    exact = primitive(wide[0] + wide[1] * wide[2]) - primitive(wide[0])
+    of_one = 1.0 if primitive is np.tanh else np.abs(base)
+    error = np.abs(found.change().delta - exact)
+    assert (error <= 2.0**-53 * of_one + 2.0**-50 * np.abs(exact)).all()
+
+
+def test_a_kink_ends_a_power_series() -> None:
+    base = np.array([-1.0, -1e-7, 2.0]).reshape(3, 1, 1, 1)
+    u = 1e-6 * np.array([-1.0, 0.5, 1.0]).reshape(1, 3, 1)
+    powers = Powers.rank_one(base, np.ones((3, 1, 1, 1)), u)
+    far = Powers.rank_one(base[::2], np.ones((2, 1, 1, 1)), u)
+    for primitive in (np.maximum, np.greater):
+        assert elementwise(primitive, [powers, 0.0], primitive(base, 0.0)) is None
+    kept = elementwise(np.maximum, [far, 0.0], np.maximum(base[::2], 0.0))
+    assert isinstance(kept, Powers)
+    assert kept.change().delta.tolist() == [[[[0.0]] * 3], u.tolist()]
 
 
 # What is left to the plain loop

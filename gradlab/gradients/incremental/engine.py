@@ -30,6 +30,8 @@ from gradlab.gradients.incremental.kinds import (
     find_kinds,
     is_change_of_entries,
 )
+from gradlab.gradients.incremental.powers import COMPARISONS, FEW, SERIES, Powers, is_linear
+from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
 from gradlab.gradients.incremental.scratch import into, release
 from gradlab.gradients.incremental.simplify import simplify
 from gradlab.gradients.tape.operations import VIEWS
@@ -104,11 +106,11 @@ class Incremental:
         """
         node = self.program.inputs[leaf]
         try:
-            plan = Plan(self.program, node, self._values)
+            plan = Plan(self.program, node, self._values, len(moves))
         except NoRule:
             return None
         stacked = np.stack(moves, -1)
-        if plan.blocks(len(moves)) > stacked.size:
+        if plan.blocks > stacked.size:
             return None
         if not plan.is_linear:
             x = np.asarray(self._values[node])[..., None]
@@ -151,8 +153,9 @@ class Plan:
     the totals.
     """
 
-    def __init__(self, program: Program, leaf: Node, values: dict[Node, Any]) -> None:
+    def __init__(self, program: Program, leaf: Node, values: dict[Node, Any], signs: int) -> None:
         self.kinds: Kinds = find_kinds(program, leaf, values)
+        self.signs = signs
         self.leaf, self.output = leaf, program.outputs[0]
         of = self.kinds.of
         nodes = [node for node in program.nodes if node in of]
@@ -172,7 +175,7 @@ class Plan:
 
     def run(self, moves: Array) -> Array:
         """Return the rise of the loss for each movement, both of shape (*leaf, S)."""
-        kinds, values, signs = self.kinds, self.kinds.values, moves.shape[-1]
+        kinds, values, signs = self.kinds, self.kinds.values, self.signs
         rises = {node: np.zeros((moves[..., 0].size, signs)) for node in self.sums}
         changes = {self.leaf: Change(np.asarray(values[self.leaf])[..., None], moves)}
         for node in self.entries:
@@ -232,20 +235,50 @@ class Plan:
 
     # Blocks of lanes
 
-    @property
+    @cached_property
+    def powers(self) -> set[Node]:
+        """The values of rows whose changes are power series, unless a step is too large."""
+        of, lift = self.kinds.of, self.kinds.lift
+        if lift is None or lift.rows.shape[1] * self.signs < FEW:
+            return set()
+        found: set[Node] = set()
+        linear: set[Node] = set()  # in u w
+        for node in self.rows:
+            changed = [isinstance(o, Node) and o in of for o in node.operands]
+            sources = [o for o in node.sources if o in of]
+            through = all(o in found for o in sources)
+            keeps = through and all(o in linear for o in sources)
+            if node.primitive in (np.matmul, np.dot):
+                if of.get(node.operands[0]) is Kind.COLUMN:
+                    through = keeps = True
+            elif node.primitive in SERIES:
+                through, keeps = keeps, False
+            elif node.primitive not in (*COMPARISONS, np.maximum, np.sum, np.mean, *VIEWS):
+                through = through and is_linear(node.primitive, changed)
+            if through and of[node] is Kind.ROWS:
+                found.add(node)
+                if keeps:
+                    linear.add(node)
+        return found
+
+    @cached_property
     def widest(self) -> int:
         """How many entries the largest value has in a lane."""
         of = self.kinds.of
-        return max([1, *[prod(n.shape[1:]) for n in self.rows if of[n] is Kind.ROWS and n.shape]])
+        wide = {n: prod(n.shape[1:]) for n in self.rows if of[n] is Kind.ROWS and n.shape}
+        filled = [width for node, width in wide.items() if node not in self.powers]
+        shared = [4 * width // FEW for node, width in wide.items() if node in self.powers]
+        return max([1, *filled, *shared])
 
-    def blocks(self, signs: int) -> float:
-        """Return about how many blocks there are: each takes as many operations as the loss."""
+    @property
+    def blocks(self) -> float:
+        """About how many blocks there are: each takes as many operations as the loss."""
         lift = self.kinds.lift
         if lift is None:
             return 0
         (n, d), k = lift.rows.shape, self.kinds.index[lift.entries].shape[-1]
-        passes = n * d * k * signs * self.widest / BLOCK
-        return float(max(n / self._rows_at_once(d * k * signs), passes))
+        passes = n * d * k * self.signs * self.widest / BLOCK
+        return float(max(n / self._rows_at_once(d * k * self.signs), passes))
 
     def _rows_at_once(self, lanes: int) -> int:
         lift = self.kinds.lift
@@ -410,6 +443,7 @@ class Run:
         self._lanes = (j, m * signs, r)
         self._narrow: dict[Node, Change] = {}
         self._wide: dict[Node, Change] = {}
+        self._powers: dict[Node, Powers] = {}
         self._same: set[Node] = set()
         is_product = lift.node is not lift.entries
         base = self._beside_columns(lift.node if is_product else lift.entries)
@@ -419,6 +453,8 @@ class Run:
 
     def elementwise(self, node: Node) -> None:
         """Redo an operation on entries."""
+        if node in self._plan.powers and self._in_powers(node):
+            return
         is_narrow = self._kinds.of[node] is Kind.COLUMN
         values = self._narrow if is_narrow else self._wide
         operands = [self._operand(o, _ndim(node), is_narrow) for o in node.operands]
@@ -437,36 +473,66 @@ class Run:
             change = Change(base, np.broadcast_to(change.delta, shape))
         values[node] = change
 
+    def _in_powers(self, node: Node) -> bool:
+        """Take an operation on entries in power series, and tell whether it has been."""
+        changed = [o for o in node.sources if self._changes(o)]
+        if not changed or not all(o in self._powers for o in changed):
+            return False
+        operands = [
+            self._powers[o] if self._changes(o) else self._static(o, _ndim(node), False)
+            for o in node.operands
+        ]
+        base = self._beside_rows(node, _ndim(node))
+        found = elementwise_in_powers(node.primitive, operands, base)
+        if isinstance(found, Powers):
+            shape = _features(node)
+            self._powers[node] = found.mapped(
+                base, lambda c: np.broadcast_to(c, (*shape, *c.shape[-3:]))
+            )
+        elif found is not None:
+            self._same.add(node)
+        return found is not None
+
     def product(self, node: Node) -> None:
         """Multiply rows by a static matrix; a column by one of its rows, an outer product."""
         a, b = node.operands
         factor = np.asarray(self._kinds.static(b))
         base = self._beside_rows(node, _ndim(node))
         if a in self._narrow:
-            rows = factor[self.columns].T[..., None, None]
-            self._wide[node] = Change(base, into(np.multiply, rows, self._narrow[a].delta))
+            rows, u = factor[self.columns].T[..., None, None], self._narrow[a].delta
+            if node in self._plan.powers and self._lanes[1] >= FEW:
+                self._powers[node] = Powers.rank_one(base, rows, u)
+            else:
+                self._wide[node] = Change(base, into(np.multiply, rows, u))
+        elif a in self._powers:
+            self._powers[node] = self._powers[a].mapped(base, lambda c: _contract(c, factor, node))
         elif a in self._wide:
             delta = self._wide[a].delta
-            *outer, k = a.shape[1:]
-            found = np.matmul(factor.T, delta.reshape(*outer, k, -1))
-            self._wide[node] = Change(base, found.reshape(*_features(node), *self._lanes))
+            self._wide[node] = Change(base, _contract(delta, factor, node))
         else:
             self._same.add(node)
 
     def reduction(self, node: Node) -> None:
         """Reduce features, by the same function over the same axes."""
         operand = node.operands[0]
+        axes, keepdims = axes_of(node)
+        features = tuple(axis - 1 for axis in axes)
+        base = self._beside_rows(node, _ndim(node))
+
+        def total(delta: Array) -> Array:
+            reduce = np.sum if node.primitive is np.sum else np.mean
+            return np.asarray(reduce(delta, axis=features, keepdims=keepdims))
+
+        is_sum = node.primitive in (np.sum, np.mean)
+        if is_sum and operand in self._powers:
+            self._powers[node] = self._powers[operand].mapped(base, total)
+            return
         change = self._widened(operand)
         if change is None:
             self._same.add(node)
             return
-        axes, keepdims = axes_of(node)
-        features = tuple(axis - 1 for axis in axes)
-        base = self._beside_rows(node, _ndim(node))
-        if node.primitive in (np.sum, np.mean):
-            reduce = np.sum if node.primitive is np.sum else np.mean
-            delta = reduce(change.delta, axis=features, keepdims=keepdims)
-            self._wide[node] = Change(base, delta)
+        if is_sum:
+            self._wide[node] = Change(base, total(change.delta))
         else:
             assert node.primitive is not None
             new = node.primitive(change.new, axis=features, keepdims=keepdims)
@@ -475,14 +541,20 @@ class Run:
     def movement(self, node: Node) -> None:
         """Rearrange features as the probe has shown."""
         operand = node.operands[0]
+        base = self._beside_rows(node, _ndim(node))
+        picks = self._kinds.picks[node][self._rows]
+        is_same_for_all = (picks == picks[:1]).all()
+        if is_same_for_all and operand in self._powers:
+            self._powers[node] = self._powers[operand].mapped(
+                base, lambda c: c.reshape(-1, *c.shape[-3:])[picks[0]]
+            )
+            return
         change = self._widened(operand)
         if change is None:
             self._same.add(node)
             return
-        base = self._beside_rows(node, _ndim(node))
         delta = change.delta.reshape(-1, *self._lanes)
-        picks = self._kinds.picks[node][self._rows]
-        if (picks == picks[:1]).all():
+        if is_same_for_all:
             delta = delta[picks[0]]
         else:
             rows = np.arange(len(picks)).reshape(-1, *[1] * (picks.ndim - 1))
@@ -493,6 +565,10 @@ class Run:
         """Return the change of the sum over all features in each lane."""
         if operand in self._narrow:
             return self._narrow[operand].delta
+        if operand in self._powers:
+            powers = self._powers[operand]
+            of_all = powers.mapped(0.0, lambda c: c.reshape(-1, *c.shape[-3:]).sum(0))
+            return of_all.change().delta
         if operand in self._wide:
             delta = self._wide[operand].delta
             return delta.reshape(-1, *self._lanes).sum(0)
@@ -514,14 +590,22 @@ class Run:
         """Let go of a value that is not needed any more."""
         self._narrow.pop(node, None)
         self._wide.pop(node, None)
+        self._powers.pop(node, None)
 
     # Operands
 
     def _operand(self, operand: Any, ndim: int, is_narrow: bool) -> Any:
-        if isinstance(operand, Node) and operand in self._kinds.of and operand not in self._same:
+        if self._changes(operand):
             change = self._narrow[operand] if is_narrow else self._widened(operand)
             if change is not None:
                 return change
+        return self._static(operand, ndim, is_narrow)
+
+    def _changes(self, operand: Any) -> bool:
+        is_reached = isinstance(operand, Node) and operand in self._kinds.of
+        return is_reached and operand not in self._same
+
+    def _static(self, operand: Any, ndim: int, is_narrow: bool) -> Any:
         if np.ndim(self._kinds.static(operand)) == 0:
             return self._kinds.static(operand)
         return self._beside_columns(operand) if is_narrow else self._beside_rows(operand, ndim)
@@ -535,6 +619,8 @@ class Run:
             delta = np.zeros((k, *self._lanes))
             delta[numbers, np.arange(len(numbers))] = narrow.delta
             self._wide[node] = Change(self._beside_rows(node, 2), delta)
+        elif node in self._powers and node not in self._wide:
+            self._wide[node] = self._powers[node].change()
         return self._wide.get(node)
 
     def _beside_columns(self, operand: Any) -> Array:
@@ -546,6 +632,13 @@ class Run:
         laid = self._plan.layout(operand, ndim)
         laid = laid[..., self._rows] if laid.shape[-1] > 1 else laid
         return laid[..., None, None, :]
+
+
+def _contract(delta: Array, factor: Array, node: Node) -> Array:
+    """Multiply the last of the features by a static matrix or vector."""
+    *outer, k, j, m, r = delta.shape
+    found = np.matmul(factor.T, delta.reshape(*outer, k, -1))
+    return np.asarray(found.reshape(*_features(node), j, m, r))
 
 
 def _ndim(node: Node) -> int:
