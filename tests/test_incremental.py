@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 import gradlab
 from gradlab import network
@@ -21,6 +23,7 @@ from gradlab.gradients.incremental import Incremental, engine
 from gradlab.gradients.incremental.changes import RULES, Change, change_of, expm1, tanh_half
 from gradlab.gradients.incremental.kinds import NoRule, find_kinds
 from gradlab.gradients.incremental.powers import SERIES, Powers, elementwise
+from gradlab.gradients.incremental.threads import in_order
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.testing import Problem, networks
@@ -362,6 +365,42 @@ def test_infinity_is_named_by_the_plain_loop() -> None:
         np.errstate(all="ignore"),
     ):
         gradlab.grad(lambda w: np.exp(w).sum(), gradlab.CentralDifference(step=0.1))(w)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_the_number_of_threads_changes_no_bit(activation: Any) -> None:
+    params = network.init((30, 20, 7), seed=0, activation=activation)
+    x, y = rng().normal(size=(40, 30)), np.arange(40) % 7
+    loss = partial(network.loss, activation=activation)
+    names: set[str] = set()
+    run = engine.Plan._run_block
+
+    def noted(plan: Any, block: Any) -> Any:
+        names.add(threading.current_thread().name)
+        assert all(pool["num_threads"] == 1 for pool in threadpool_info())
+        return run(plan, block)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK", 2**12)
+        patch.setattr(engine, "WORTH_A_THREAD", 0)
+        patch.setattr(engine.Plan, "_run_block", noted)
+        found = [
+            flatten(gradlab.grad(loss, gradlab.CentralDifference(threads=threads))(params, x, y))[0]
+            for threads in (1, 2, 5)
+        ]
+    assert len(names) > 2
+    for other in found[1:]:
+        assert [leaf.tobytes() for leaf in other] == [leaf.tobytes() for leaf in found[0]]
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda x: 1 // x, range(-5, 5), threads=2))
+
+
+def test_threads_are_a_number() -> None:
+    with pytest.raises(OptionError, match="threads=0"):
+        gradlab.CentralDifference(threads=0)
 
 
 def test_incremental_is_a_truth_value() -> None:

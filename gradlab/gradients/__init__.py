@@ -63,7 +63,8 @@ def find_backend(backend: str | Backend) -> Backend:
     Examples
     --------
     >>> find_backend("central")
-    CentralDifference(step=None, dtype=None, workers=None, resume=None, incremental=True)
+    CentralDifference(step=None, dtype=None, workers=None, resume=None, incremental=True,
+                      threads=None)
     """
     if isinstance(backend, str):
         if backend in BACKENDS:

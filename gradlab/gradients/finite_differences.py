@@ -68,6 +68,9 @@ class Difference:
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
     """
 
     step: float | None = None
@@ -75,6 +78,7 @@ class Difference:
     workers: Any = field(default=None, kw_only=True)
     resume: str | PathLike[str] | None = field(default=None, kw_only=True)
     incremental: bool = field(default=True, kw_only=True)
+    threads: int | None = field(default=None, kw_only=True)
     name: ClassVar[str]
     points: ClassVar[int] = 0  # evaluations an entry; 0 where these depend on the loss
     fewest: ClassVar[int] = FEWEST
@@ -92,6 +96,8 @@ class Difference:
             raise options.refusal("resume", self.resume, "give the path of a file")
         if not isinstance(self.incremental, bool):
             raise options.refusal("incremental", self.incremental, "give True or False")
+        if self.threads is not None:
+            options.integer("threads", self.threads)
 
     def equivalent_evaluations(self, p: int) -> int:
         """Return how many evaluations a gradient of p entries is made of, done or saved.
@@ -105,7 +111,7 @@ class Difference:
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
-        recorder = Recorder(loss)
+        recorder = Recorder(loss, self.threads)
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             probe = Probe(loss, params, args, self.dtype)
@@ -146,6 +152,9 @@ class ForwardDifference(Difference):
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
 
     Examples
     --------
@@ -189,6 +198,9 @@ class CentralDifference(Difference):
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
 
     Examples
     --------
@@ -224,6 +236,9 @@ class CentralDifference4(Difference):
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
 
     Examples
     --------

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from math import prod
 from typing import Any, TypeAlias
 
@@ -34,12 +35,16 @@ from gradlab.gradients.incremental.powers import COMPARISONS, FEW, SERIES, Power
 from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
 from gradlab.gradients.incremental.scratch import into, release
 from gradlab.gradients.incremental.simplify import simplify
+from gradlab.gradients.incremental.threads import available, in_order, one_of_blas
 from gradlab.gradients.tape.operations import VIEWS
 from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
 
-BLOCK = 2**18
+BLOCK = 2**19
 """Entries of the widest value of a block of lanes: what is computed next is still in the cache."""
+
+WORTH_A_THREAD = 2**18
+"""Entries of a block from which on threads do not wait for each other more than they compute."""
 
 SIDE_BY_SIDE = 8
 """Fewer rows are computed one by one: they lie innermost in memory, where short loops are slow."""
@@ -59,6 +64,8 @@ class Incremental:
         The loss: from the leaves, then the arrays of the arguments, to one number.
     inputs : sequence of ndarray
         The values of its inputs.
+    threads : int, optional
+        How many to use; by default as many as NumPy's BLAS may.
 
     Examples
     --------
@@ -73,7 +80,7 @@ class Incremental:
            [73.25, 73.25]])
     """
 
-    def __init__(self, program: Program, inputs: Sequence[Any]) -> None:
+    def __init__(self, program: Program, inputs: Sequence[Any], threads: int | None = None) -> None:
         values: dict[Node, Any] = dict(zip(program.inputs, inputs, strict=True))
         for node in program.nodes:
             operands = [values[o] if isinstance(o, Node) else o for o in node.operands]
@@ -81,6 +88,7 @@ class Incremental:
         (output,) = program.outputs
         self.value: Any = values[output] if isinstance(output, Node) else output
         self.program, origins = simplify(program)
+        self._threads = available() if threads is None else threads
         self._values = values
         self._values.update({node: values[origin] for node, origin in origins.items()})
 
@@ -115,8 +123,8 @@ class Incremental:
         if not plan.is_linear:
             x = np.asarray(self._values[node])[..., None]
             stacked = (x + stacked) - x
-        with np.errstate(all="ignore"):  # what is not finite is left to the plain loop
-            rises = plan.run(stacked)
+        with np.errstate(all="ignore"), one_of_blas():  # what is not finite: by the plain loop
+            rises = plan.run(stacked, self._threads)
         release()
         if not np.isfinite(rises + self.value).all():
             return None
@@ -173,7 +181,7 @@ class Plan:
 
     # The stages
 
-    def run(self, moves: Array) -> Array:
+    def run(self, moves: Array, threads: int) -> Array:
         """Return the rise of the loss for each movement, both of shape (*leaf, S)."""
         kinds, values, signs = self.kinds, self.kinds.values, self.signs
         rises = {node: np.zeros((moves[..., 0].size, signs)) for node in self.sums}
@@ -189,7 +197,7 @@ class Plan:
             index = kinds.index[entries]
             index = index.reshape(-1, index.shape[-1])
             delta = changes[entries].delta.reshape(*index.shape, signs)
-            for node, rise in self._of_rows(delta).items():
+            for node, rise in self._of_rows(delta, threads).items():
                 rises[node][index] += rise / _share(node)
         for node, rise in rises.items():
             changes[node] = Change(values[node], rise)
@@ -218,7 +226,7 @@ class Plan:
         ]
         return change_of(node.primitive, operands, base)
 
-    def _of_rows(self, delta: Array) -> dict[Node, Array]:
+    def _of_rows(self, delta: Array, threads: int) -> dict[Node, Array]:
         """Return the rise of each sum over rows for each movement: shape (d, k, S), as given."""
         rises = {
             node: np.zeros(delta.shape)
@@ -227,8 +235,11 @@ class Plan:
         }
         if not rises:
             return rises
-        for block in self._blocks(delta):
-            columns, found = self._run_block(block)
+        blocks = self._blocks(delta)
+        first = list(islice(blocks, 4))
+        if len(first) < 4 or sum(b.lanes.size for b in first) / 4 * self.widest < WORTH_A_THREAD:
+            threads = 1
+        for block, columns, found in in_order(self._run_block, chain(first, blocks), threads):
             for node, rise in found.items():
                 block.give_back(rises[node], columns, rise)
         return rises
@@ -340,8 +351,8 @@ class Plan:
                             None if mask is None else mask[moved],
                         )
 
-    def _run_block(self, block: Block) -> tuple[Columns, dict[Node, Array]]:
-        """Return the columns that are left, and the rise of each sum over rows in each lane."""
+    def _run_block(self, block: Block) -> tuple[Block, Columns, dict[Node, Array]]:
+        """Return it with the columns that are left, and the rise of each sum over rows."""
         kinds, of = self.kinds, self.kinds.of
         assert kinds.lift is not None
         run = Run(self, block)
@@ -352,7 +363,7 @@ class Plan:
                 run.elementwise(node)
             elif node.primitive in (np.matmul, np.dot):
                 if node is self.narrow and not run.drop_idle(node.operands[0]):
-                    return np.arange(0), {}
+                    return block, np.arange(0), {}
                 run.product(node)
             elif node in kinds.picks:
                 run.movement(node)
@@ -361,7 +372,7 @@ class Plan:
             for operand in self.last_used[node]:
                 run.forget(operand)
         sums = [node for node in self.sums if of[node.operands[0]] is not Kind.ENTRY]
-        return run.columns, {node: run.total(node.operands[0]) for node in sums}
+        return block, run.columns, {node: run.total(node.operands[0]) for node in sums}
 
     @cached_property
     def last_used(self) -> dict[Node, list[Node]]:
