@@ -79,6 +79,60 @@ def batch_norm(mnist: Data, batch: int) -> Problem:
     return Problem(loss, params, (x, labels))
 
 
+def tied(mnist: Data, batch: int) -> Problem:
+    """Make an autoencoder that reads and writes with one matrix."""
+    x, _ = mnist(batch)
+    params = {"W": np.random.default_rng(0).standard_normal((784, 30)) / 28}
+
+    def loss(params: Any, x: Any) -> Any:
+        h = anp.tanh(x @ params["W"])
+        return anp.sum((h @ params["W"].T - x) ** 2) / len(x)
+
+    return Problem(loss, params, (x,))
+
+
+def convolution(mnist: Data, batch: int) -> Problem:
+    """Make a convolution of 5 by 5 to 8 channels, a maximum over 2 by 2, and a dense layer."""
+    x, labels = mnist(batch)
+    r = np.random.default_rng(0)
+    patches = np.lib.stride_tricks.sliding_window_view(x.reshape(-1, 28, 28), (5, 5), (1, 2))
+    params = {
+        "K": r.standard_normal((5, 5, 8)) / 5,
+        "b": np.zeros(8),
+        "W": r.standard_normal((12 * 12 * 8, 10)) / 34,
+    }
+
+    def loss(params: Any, patches: Any, labels: Any) -> Any:
+        z = anp.einsum("nijkl,klo->nijo", patches, params["K"], optimize=True) + params["b"]
+        h = anp.max(anp.reshape(anp.maximum(z, 0), (len(z), 12, 2, 12, 2, 8)), axis=(2, 4))
+        return network.cross_entropy(anp.reshape(h, (len(z), -1)) @ params["W"], labels)
+
+    return Problem(loss, params, (np.ascontiguousarray(patches), labels))
+
+
+def left(mnist: Data, batch: int) -> Problem:
+    """Make a network with the weights on the left: samples are columns."""
+    x, labels = mnist(batch)
+    r = np.random.default_rng(0)
+    params = {
+        "W1": r.standard_normal((50, 784)) / 28,
+        "b1": np.zeros((50, 1)),
+        "W2": r.standard_normal((10, 50)) / 7,
+    }
+
+    def loss(params: Any, x: Any, labels: Any) -> Any:
+        h = network.sigmoid(params["W1"] @ x + params["b1"])
+        return network.cross_entropy((params["W2"] @ h).T, labels)
+
+    return Problem(loss, params, (np.ascontiguousarray(x.T), labels))
+
+
+def single(mnist: Data, batch: int) -> Problem:
+    """Make the notebook's network on one image that is no batch."""
+    x, labels = mnist(batch)
+    return Problem(network.loss, network.init((784, 50, 100, 10), 0), (x[0], labels[0]))
+
+
 def no_rule(mnist: Data, batch: int) -> Problem:
     """Make a loss for which there is no rule: what the engine costs where it does not help."""
     x, labels = mnist(batch)
@@ -95,6 +149,10 @@ PROBLEMS: dict[str, Callable[[Data, int], Problem]] = {
     "dense": of_network((784, 50, 100, 10), "sigmoid", images=False),
     "relu": of_network((784, 200, 200, 10), "relu", images=True),
     "batch-norm": batch_norm,
+    "tied": tied,
+    "convolution": convolution,
+    "left": left,
+    "single": single,
     "no-rule": no_rule,
 }
 """The notebook's network on MNIST and on noise, a wider one, and two that are hard."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from gradlab.gradients.incremental.changes import Change, change_of
 from gradlab.gradients.incremental.kinds import (
+    LINEAR,
     REDUCTIONS,
     Kind,
     Kinds,
@@ -35,16 +36,17 @@ from gradlab.gradients.incremental.powers import COMPARISONS, FEW, SERIES, Power
 from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
 from gradlab.gradients.incremental.scratch import into, release
 from gradlab.gradients.incremental.simplify import simplify
-from gradlab.gradients.incremental.threads import available, in_order, one_of_blas
+from gradlab.gradients.incremental.threads import (
+    BLOCK,
+    WORTH_A_THREAD,
+    available,
+    in_order,
+    one_of_blas,
+)
+from gradlab.gradients.incremental.whole import Whole
 from gradlab.gradients.tape.operations import VIEWS
 from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
-
-BLOCK = 2**19
-"""Entries of the widest value of a block of lanes: what is computed next is still in the cache."""
-
-WORTH_A_THREAD = 2**18
-"""Entries of a block from which on threads do not wait for each other more than they compute."""
 
 SIDE_BY_SIDE = 8
 """Fewer rows are computed one by one: they lie innermost in memory, where short loops are slow."""
@@ -113,13 +115,10 @@ class Incremental:
         None if there is no rule for an operation, or the plain loop is the faster way.
         """
         node = self.program.inputs[leaf]
-        try:
-            plan = Plan(self.program, node, self._values, len(moves))
-        except NoRule:
+        plan = self._plan(node, len(moves))
+        if plan is None:
             return None
         stacked = np.stack(moves, -1)
-        if plan.blocks > stacked.size:
-            return None
         if not plan.is_linear:
             x = np.asarray(self._values[node])[..., None]
             stacked = (x + stacked) - x
@@ -129,6 +128,17 @@ class Incremental:
         if not np.isfinite(rises + self.value).all():
             return None
         return np.moveaxis(rises, -1, 0).copy(), np.moveaxis(stacked, -1, 0)
+
+    def _plan(self, leaf: Node, signs: int) -> Plan | Whole | None:
+        """Return the faster way, None if it is the plain loop."""
+        for way in (Plan, Whole):
+            try:
+                plan = way(self.program, leaf, self._values, signs)
+            except NoRule:
+                continue
+            if plan.is_faster:
+                return plan
+        return None
 
     def slopes(self, leaf: int, *moves: Array) -> Array | None:
         """Return the quotients over one movement of each entry, or between two; see `rises`.
@@ -148,10 +158,6 @@ class Incremental:
         (rise, *fall), (width, *back) = found
         slopes: Array = rise / width if not fall else (rise - fall[0]) / (width - back[0])
         return slopes
-
-
-LINEAR = {np.add, np.subtract, np.negative, np.matmul, np.dot, np.sum, np.mean, *VIEWS}
-"""What looks at the movement of an entry, never at the entry that was moved."""
 
 
 class Plan:
@@ -282,14 +288,15 @@ class Plan:
         return max([1, *filled, *shared])
 
     @property
-    def blocks(self) -> float:
-        """About how many blocks there are: each takes as many operations as the loss."""
+    def is_faster(self) -> bool:
+        """Whether there are fewer blocks than evaluations: each takes as many operations."""
         lift = self.kinds.lift
         if lift is None:
-            return 0
+            return True
         (n, d), k = lift.rows.shape, self.kinds.index[lift.entries].shape[-1]
         passes = n * d * k * self.signs * self.widest / BLOCK
-        return float(max(n / self._rows_at_once(d * k * self.signs), passes))
+        blocks = max(n / self._rows_at_once(d * k * self.signs), passes)
+        return bool(blocks <= prod(self.leaf.shape or ()) * self.signs)
 
     def _rows_at_once(self, lanes: int) -> int:
         lift = self.kinds.lift
