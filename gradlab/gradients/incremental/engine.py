@@ -131,7 +131,7 @@ class Incremental:
 
     def _plan(self, leaf: Node, signs: int) -> Plan | Whole | None:
         """Return the faster way, None if it is the plain loop."""
-        for way in (Plan, Whole):
+        for way in WAYS:
             try:
                 plan = way(self.program, leaf, self._values, signs)
             except NoRule:
@@ -411,6 +411,10 @@ class Plan:
         laid = np.ascontiguousarray(np.moveaxis(value, 0, -1))
         self._layouts[id(operand)] = operand, laid
         return laid
+
+
+WAYS: tuple[type[Plan] | type[Whole], ...] = (Plan, Whole)
+"""How to evaluate movements, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ class Powers:
     reach: Array
 
     @classmethod
-    def rank_one(cls, base: Any, w: Array, u: Array) -> Powers:
-        """Return a value that is changed by u w."""
-        reach = np.maximum(u.max(1, keepdims=True), -u.min(1, keepdims=True))
+    def rank_one(cls, base: Any, w: Array, u: Array, axis: int = 1) -> Powers:
+        """Return a value that is changed by u w; the lanes are an axis of u."""
+        reach = np.maximum(u.max(axis, keepdims=True), -u.min(axis, keepdims=True))
         return cls(base, [w], u, reach)
 
     def mapped(self, base: Any, function: Callable[[Array], Array]) -> Powers:
@@ -115,7 +115,8 @@ def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | 
         return _maximum(operands, base)
     if primitive in SERIES:
         (a,) = operands
-        terms = None if len(a.coefficients) > 1 else SERIES[primitive](a, base)
+        is_too_long = len(a.coefficients) > 1 and primitive is not np.square
+        terms = None if is_too_long else SERIES[primitive](a, base)
         return None if terms is None else Powers(base, terms, a.u, a.reach)
     if is_linear(primitive, [isinstance(o, Powers) for o in operands]):
         return _linear(primitive, operands, series, base)
@@ -189,6 +190,16 @@ def _exp(a: Powers, base: Any) -> list[Array] | None:
     return terms
 
 
+def _square(a: Powers, base: Any) -> list[Array]:
+    """Return 2 a d + d², whatever the powers of d."""
+    m = len(a.coefficients)
+    terms = [2 * a.base * c for c in a.coefficients] + [np.zeros(()) for _ in range(m)]
+    for i, first in enumerate(a.coefficients):
+        for j, second in enumerate(a.coefficients):
+            terms[i + j + 1] = terms[i + j + 1] + first * second
+    return terms
+
+
 def _sigmoid(a: Powers, base: Any) -> list[Array] | None:
     (w,) = a.coefficients
     d = float(a.most().max(initial=0.0))
@@ -227,6 +238,7 @@ def _logistic(w: Array, slope: Any, b: Any, orders: int) -> list[Array]:
 SERIES: dict[Any, Callable[[Powers, Any], list[Array] | None]] = {
     np.exp: _exp,
     np.tanh: _tanh,
+    np.square: _square,
     sigmoid: _sigmoid,
 }
 """Operation -> the coefficients of its result, for an operand that is changed by u w."""

@@ -36,6 +36,10 @@ def recognise(node: Node) -> Node:
     """Return the one operation that a node is the last of several of, or the node itself."""
     if node.dtype != np.float64:
         return node
+    if node.primitive in (np.power, np.multiply) and len(node.operands) == 2:
+        a, b = node.operands
+        if _equals(b, 2) if node.primitive is np.power else a is b:
+            return Node(np.square, (a,), {}, node.shape, node.dtype)
     z = _argument_of_sigmoid(node)
     if z is not None and z.shape == node.shape:
         return Node(sigmoid, (z,), {}, node.shape, node.dtype)

@@ -1,39 +1,34 @@
 """Evaluate a recorded program under movements that do not stay in rows: the second engine.
 
 Statistics of a batch, a weight that is used twice, a leaf on the left of a product, a convolution,
-or a single sample: here the rows cannot be told apart, so that nothing is skipped and no lanes are
-merged. Still, most values change in part alone. A lane is a movement; lanes lie last in memory,
-behind the axes of the value, and of each value that the leaf reaches there is known
-
-==============  ===================================================================================
-`Entry`         it consists of entries of the leaf, in some order: one of them changes
-`Slice`         of one axis, one index changes: a column, where weights meet rows
-`All`           anything may change
-==============  ===================================================================================
-
-There is a rule for each operation here as well, or `NoRule`: every one is exact for arrays of any
-axes, because whatever changes is computed in full.
+or a single sample: here rows cannot be told apart, so that nothing is skipped and no lanes are
+merged. Still, most values change in part alone (`extents`), or by a power series. A lane is a
+movement; lanes lie last in memory, behind the axes of the value, without that of a slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from string import ascii_letters
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from gradlab.gradients.incremental.changes import Change, change_of
-from gradlab.gradients.incremental.kinds import (
-    LINEAR,
-    REDUCTIONS,
-    NoRule,
-    axes_of,
-    is_change_of_entries,
+from gradlab.gradients.incremental.extents import (
+    LANE,
+    All,
+    Entry,
+    Extent,
+    Extents,
+    Slice,
+    contraction,
 )
+from gradlab.gradients.incremental.kinds import REDUCTIONS, NoRule, axes_of, is_change_of_entries
+from gradlab.gradients.incremental.powers import FEW, Powers
+from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
 from gradlab.gradients.incremental.threads import BLOCK, WORTH_A_THREAD, in_order
 from gradlab.gradients.tape.operations import VIEWS
 from gradlab.gradients.tape.program import Node, Program
@@ -42,47 +37,8 @@ from gradlab.params import Array
 OVERHEAD = 2000
 """An operation takes as long to call as so many entries take to be computed."""
 
-LANE = "L"
-"""The letter of the lanes in a contraction."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """It consists of entries of the leaf.
-
-    Attributes
-    ----------
-    index : ndarray
-        Which entry stands where; each at most once.
-    place : ndarray, shape (p,)
-        Where each entry of the leaf stands, -1 where it does not.
-    """
-
-    index: Array
-    place: Array
-
-    @classmethod
-    def of(cls, index: Array, p: int) -> Entry:
-        """Find the places."""
-        place = np.full(p, -1)
-        place[index.reshape(-1)] = np.arange(index.size)
-        return cls(index, place)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Of one axis, counted from the last (-1), the index ``hit[entry]`` changes."""
-
-    axis: int
-    hit: Array
-
-
-@dataclass(frozen=True)
-class All:
-    """All of it may change."""
-
-
-Extent: TypeAlias = Entry | Slice | All
+SIDE_BY_SIDE = 32
+"""Fewer lanes in a block are slower than one by one: they lie innermost in memory."""
 
 
 class Whole:
@@ -97,188 +53,48 @@ class Whole:
     def __init__(
         self, program: Program, leaf: Node, values: Mapping[Node, Any], signs: int
     ) -> None:
-        assert leaf.shape is not None
-        self.values, self.signs, self.leaf = values, signs, leaf
-        self.p = prod(leaf.shape)
-        (self.output,) = program.outputs
-        self.of: dict[Node, Extent] = {
-            leaf: Entry.of(np.arange(self.p).reshape(leaf.shape), self.p)
-        }
-        self.picks: dict[Node, Array] = {}
-        self.nodes: list[Node] = []
-        for node in program.nodes:
-            if any(source in self.of for source in node.sources):
-                if node.dtype is None or not (node.dtype == np.float64 or node.dtype.kind in "bi"):
-                    raise NoRule(f"{node} is not of float64")
-                self.of[node] = self._extent(node)
-                self.nodes.append(node)
-        if not isinstance(self.output, Node) or self.output not in self.of:
+        self.extents = Extents(program, leaf, values, signs)
+        self.is_linear = self.extents.is_linear
+        (self._output,) = program.outputs
+        if not isinstance(self._output, Node) or self._output not in self.extents.of:
             raise NoRule("the loss does not depend on the leaf")
-        self.is_linear = all(
-            node.primitive in LINEAR or node.primitive is np.einsum
-            for node in self.nodes
-            if any(isinstance(self.of.get(source), Entry) for source in node.sources)
-        )
+        self._widest = max(self.extents.sizes())
         self._plain = sum(
             prod(node.shape or ()) + _flops(node) + OVERHEAD for node in program.nodes
         )
 
-    # What changes
-
-    def _extent(self, node: Node) -> Extent:
-        if is_change_of_entries(node):
-            return self._of_entries(node)
-        if node.primitive in REDUCTIONS:
-            return self._of_reduction(node)
-        if node.primitive in VIEWS:
-            return self._of_movement(node)
-        return self._of_product(node, contraction(node))
-
-    def _of_entries(self, node: Node) -> Extent:
-        changed = [operand for operand in node.sources if operand in self.of]
-        extents = [self.of[operand] for operand in changed]
-        first = extents[0]
-        if isinstance(first, Entry) and all(
-            isinstance(e, Entry) and o.shape == node.shape and np.array_equal(e.index, first.index)
-            for e, o in zip(extents, changed, strict=True)
-        ):
-            return first
-        slices = [self._as_slice(e, o, node) for e, o in zip(extents, changed, strict=True)]
-        first_slice = slices[0]
-        if first_slice is not None and all(
-            s is not None and s.axis == first_slice.axis and np.array_equal(s.hit, first_slice.hit)
-            for s in slices
-        ):
-            return first_slice
-        return All()
-
-    def _as_slice(self, extent: Extent, operand: Node, node: Node) -> Slice | None:
-        """Return which slice of a node an operand that is broadcast changes, if it is one."""
-        assert operand.shape is not None
-        assert node.shape is not None
-        if isinstance(extent, Slice):
-            same = operand.shape[extent.axis] == node.shape[extent.axis]
-            return extent if same else None
-        if isinstance(extent, Entry) and (extent.place >= 0).all():
-            long = [axis for axis in range(-len(operand.shape), 0) if operand.shape[axis] > 1]
-            if len(long) == 1:
-                return Slice(long[0], extent.place)
-        return None
-
-    def _of_reduction(self, node: Node) -> Extent:
-        (operand, *_), (axes, keepdims) = node.operands, axes_of(node)
-        extent = self.of[operand]
-        if isinstance(extent, Slice):
-            ndim = len(operand.shape)
-            axis = ndim + extent.axis
-            if axis not in axes:
-                behind = 0 if keepdims else sum(a > axis for a in axes)
-                return Slice(extent.axis + behind, extent.hit)
-        return All()
-
-    def _of_movement(self, node: Node) -> Extent:
-        """Find out by a probe of numbered entries where each of them goes."""
-        operand, *rest = node.operands
-        if operand not in self.of or any(o in self.of for o in rest if isinstance(o, Node)):
-            raise NoRule("a movement that changes")
-        extent, shape = self.of[operand], operand.shape
-        numbers = np.arange(prod(shape)).reshape(shape)
-        moved = np.asarray(node.evaluate(numbers, *map(self._static, rest)))
-        self.picks[node] = moved
-        if isinstance(extent, Entry):
-            index = extent.index.reshape(-1)[moved]
-            return Entry.of(index, self.p) if len(np.unique(moved)) == moved.size else All()
-        if isinstance(extent, Slice):
-            inner = prod(shape[len(shape) + extent.axis + 1 :])
-            k = shape[extent.axis]
-            hit = moved // inner % k
-            others = moved // (inner * k) * inner + moved % inner
-            for axis in range(-moved.ndim, 0):
-                first = others.take([0], axis) if moved.shape[axis] == k else others
-                along = np.arange(k).reshape(-1, *[1] * (-axis - 1))
-                if moved.shape[axis] == k and (hit == along).all() and (others == first).all():
-                    self.picks[node] = first.squeeze(axis)
-                    return Slice(axis, extent.hit)
-        return All()
-
-    def _of_product(self, node: Node, letters: tuple[str, str, str]) -> Extent:
-        changed = [
-            (self.of[o], own, other)
-            for o, own, other in zip(node.operands[-2:], letters, letters[1::-1], strict=False)
-            if isinstance(o, Node) and o in self.of
-        ]
-        if len(changed) > 1:
-            return All()
-        ((extent, own, other),) = changed
-        out = letters[2]
-        if isinstance(extent, Entry):
-            kept = [letter for letter in own if letter in out]
-            if not set(own) <= {*other, *out}:
-                raise NoRule("an axis of the leaf is summed alone")
-            if not set(other) <= {*own, *out}:
-                raise NoRule("an axis of the data is summed alone")
-            if len(kept) == 1:
-                (k,) = kept
-                place = np.unravel_index(np.maximum(extent.place, 0), extent.index.shape)
-                return Slice(out.index(k) - len(out), place[own.index(k)])
-        elif isinstance(extent, Slice) and own[extent.axis] in out:
-            return Slice(out.index(own[extent.axis]) - len(out), extent.hit)
-        return All()
-
-    def _static(self, operand: Any) -> Any:
-        return self.values[operand] if isinstance(operand, Node) else operand
-
-    # Whether it is worth it
-
-    def shape(self, node: Node) -> tuple[int, ...]:
-        """Return the shape of what changes of a value in a lane."""
-        extent, shape = self.of[node], list(node.shape or ())
-        if isinstance(extent, Slice):
-            del shape[extent.axis]
-        return () if isinstance(extent, Entry) else tuple(shape)
-
-    def _sizes(self) -> Iterator[int]:
-        """How many entries of each value that changes there are in a lane."""
-        for node in self.nodes:
-            yield prod(self.shape(node))
-            if isinstance(self.of[node], All) and not self.is_total(node):
-                filled = [o for o in node.sources if isinstance(self.of.get(o), Entry | Slice)]
-                yield from (prod(o.shape or ()) for o in filled)
-
-    def is_total(self, node: Node) -> bool:
-        """Tell whether a value is the sum of all entries of another."""
-        return node.primitive in (np.sum, np.mean) and node.shape == ()
-
     @property
     def is_faster(self) -> bool:
         """Whether all that changes in a lane takes less time than an evaluation."""
-        products = sum(_flops(n) for n in self.nodes if self._is_wide_product(n))
-        return 2 * (sum(self._sizes()) + products) < self._plain
+        if self._widest * SIDE_BY_SIDE > BLOCK:
+            return False
+        products = sum(_flops(n) for n in self.extents.nodes if self._is_wide_product(n))
+        return 2 * (sum(self.extents.sizes()) + products) < self._plain
 
     def _is_wide_product(self, node: Node) -> bool:
-        sources = [self.of[o] for o in node.sources if o in self.of]
-        return any(isinstance(extent, All) for extent in sources)
-
-    # Evaluation
+        of, series = self.extents.of, self.extents.series
+        return any(isinstance(of.get(o), All) and o not in series for o in node.sources)
 
     def blocks(self) -> Iterator[Array]:
         """Yield numbers of entries of the leaf that are moved together, those of a slice first."""
-        hits = [extent.hit for extent in self.of.values() if isinstance(extent, Slice)]
-        order = np.argsort(hits[0], kind="stable") if hits else np.arange(self.p)
-        each = max(1, BLOCK // (max(self._sizes()) * self.signs))
-        cuts = [0, self.p]
-        if hits and np.bincount(hits[0]).max() * self.signs >= 64:  # lanes of one slice share more
-            cuts = [0, *(np.flatnonzero(np.diff(hits[0][order])) + 1), self.p]
+        hits = [extent.hit for extent in self.extents.of.values() if isinstance(extent, Slice)]
+        order = np.argsort(hits[0], kind="stable") if hits else np.arange(self.extents.p)
+        each = max(1, BLOCK // (self._widest * self.extents.signs))
+        cuts = [0, self.extents.p]
+        if (
+            hits and np.bincount(hits[0]).max() * self.extents.signs >= 64
+        ):  # lanes of one slice share more
+            cuts = [0, *(np.flatnonzero(np.diff(hits[0][order])) + 1), self.extents.p]
         for start, stop in pairwise(cuts):
             for first in range(start, stop, each):
                 yield order[first : min(first + each, stop)]
 
     def run(self, moves: Array, threads: int) -> Array:
         """Return the rise of the loss for each movement, both of shape (*leaf, S)."""
-        flat = moves.reshape(self.p, self.signs)
+        flat = moves.reshape(self.extents.p, self.extents.signs)
         rises = np.empty(flat.shape)
         blocks = list(self.blocks())
-        size = len(blocks[0]) * self.signs * max(self._sizes())
+        size = len(blocks[0]) * self.extents.signs * self._widest
         threads = threads if len(blocks) > 1 and size >= WORTH_A_THREAD else 1
 
         def work(entries: Array) -> tuple[Array, Array]:
@@ -290,15 +106,26 @@ class Whole:
 
     def _run_block(self, entries: Array, moves: Array) -> Array:
         """Return the rise of the loss where each of these entries is moved, shape (i, S)."""
-        block = Lanes(self, entries, moves)
-        last = {source: node for node in self.nodes for source in node.sources}
-        for node in self.nodes:
+        block = Lanes(self.extents, entries, moves)
+        last = {source: node for node in self.extents.nodes for source in node.sources}
+        for node in self.extents.nodes:
             block.do(node)
             for source in node.sources:
                 if last[source] is node:
-                    block.changes.pop(source, None)
-        found = block.delta(self.output, All())
-        return np.broadcast_to(found, len(entries) * self.signs).reshape(-1, self.signs)
+                    block.forget(source)
+        found = block.delta(self._output, All())
+        return np.broadcast_to(found, len(entries) * self.extents.signs).reshape(
+            -1, self.extents.signs
+        )
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A change that is a power series, but in a slice of each lane, where it is the patch."""
+
+    powers: Powers
+    slice: Slice | None
+    patch: Any
 
 
 class Lanes:
@@ -307,12 +134,18 @@ class Lanes:
     Of an `Entry`, only the lanes.
     """
 
-    def __init__(self, whole: Whole, entries: Array, moves: Array) -> None:
-        self._whole, self._of = whole, whole.of
-        self._entries = np.repeat(entries, whole.signs)
+    def __init__(self, extents: Extents, entries: Array, moves: Array) -> None:
+        self._extents, self._of = extents, extents.of
+        self._entries = np.repeat(entries, extents.signs)
         self._lanes = np.arange(len(self._entries))
-        leaf = np.asarray(whole.values[whole.leaf]).reshape(-1)[self._entries]
-        self.changes = {whole.leaf: Change(leaf, moves[entries].reshape(-1))}
+        leaf = np.asarray(extents.values[extents.leaf]).reshape(-1)[self._entries]
+        self.changes = {extents.leaf: Change(leaf, moves[entries].reshape(-1))}
+        self._series: dict[Node, Patched] = {}
+
+    def forget(self, node: Node) -> None:
+        """Let go of a value that is not needed any more."""
+        self.changes.pop(node, None)
+        self._series.pop(node, None)
 
     def do(self, node: Node) -> None:
         """Find the change of a value from those of its operands."""
@@ -327,7 +160,7 @@ class Lanes:
 
     def delta(self, node: Node, extent: Extent) -> Array:
         """Return the change of a value, as far as a wider extent reaches."""
-        own, delta = self._of[node], self.changes[node].delta
+        own, delta = self._of[node], self._change(node).delta
         if isinstance(extent, type(own)):
             return np.asarray(delta)
         assert node.shape is not None
@@ -343,14 +176,66 @@ class Lanes:
         self._put(full, own, delta)
         return full
 
+    def _change(self, node: Node) -> Change:
+        """Return the change of a value, its lanes filled in."""
+        if node not in self.changes:
+            series = self._series[node]
+            delta = series.powers.change().delta
+            shape = (*(node.shape or ()), len(self._lanes))
+            if series.slice is not None or delta.shape != shape:
+                delta = np.broadcast_to(delta, shape).copy()
+            if series.slice is not None:
+                self._put(delta, series.slice, series.patch - self._at(series.powers, series.slice))
+            self.changes[node] = Change(series.powers.base, delta)
+        return self.changes[node]
+
+    def _at(self, powers: Powers, extent: Slice) -> Array:
+        """Return a series in the slice of each lane."""
+        hit, axis = extent.hit[self._entries], extent.axis - 1
+        coefficients = [
+            np.moveaxis(c, axis, -1)[..., 0, hit if c.shape[axis] > 1 else hit[:1] * 0]
+            for c in powers.coefficients
+        ]
+        u = np.moveaxis(powers.u, axis, -1)
+        u = u[..., 0] if u.shape[-1] == 1 else u[..., self._lanes, hit]
+        return np.asarray(Powers(0.0, coefficients, u, u).change().delta)
+
     # Operations
 
+    def _series_elementwise(self, node: Node) -> bool:
+        """Take an operation on entries in power series, and tell whether it has been."""
+        (source,) = (o for o in node.sources if o in self._of)
+        series = self._series.get(source)
+        if series is None:
+            return False
+        base = self._base(node, All(), _n(node))
+        operands = [
+            series.powers if o is source else self._base(o, All(), _n(node)) for o in node.operands
+        ]
+        powers = elementwise_in_powers(node.primitive, operands, base)
+        if not isinstance(powers, Powers):
+            return False
+        patch = series.patch
+        if series.slice is not None:
+            operands = [self._base(o, series.slice, _n(node)) for o in node.operands]
+            operands = [
+                Change(base, series.patch) if o is source else base
+                for o, base in zip(node.operands, operands, strict=True)
+            ]
+            patch = change_of(
+                node.primitive, operands, self._base(node, series.slice, _n(node))
+            ).delta
+        self._series[node] = Patched(powers, series.slice, patch)
+        return True
+
     def _elementwise(self, node: Node) -> None:
+        if node in self._extents.series and self._series_elementwise(node):
+            return
         extent = self._of[node]
         operands = [self._operand(o, node, extent) for o in node.operands]
         base = self._base(node, extent, _n(node))
         change = change_of(node.primitive, operands, base)
-        shape = (*self._whole.shape(node), len(self._lanes))
+        shape = (*self._extents.shape(node), len(self._lanes))
         if change.shape != shape:
             change = Change(base, np.broadcast_to(change.delta, shape))
         self.changes[node] = change
@@ -362,9 +247,9 @@ class Lanes:
         own = self._of[operand]
         base = self._base(operand, extent, _n(node))
         if isinstance(extent, Slice) and isinstance(own, Entry):
-            return Change(base, self.changes[operand].delta)  # along other axes, once for all
+            return Change(base, self._change(operand).delta)  # along other axes, once for all
         if type(own) is type(extent):
-            change = self.changes[operand]
+            change = self._change(operand)
             if np.ndim(base) == np.ndim(change.delta):
                 return change
         delta = self.delta(operand, extent)
@@ -378,7 +263,9 @@ class Lanes:
         is_sum = node.primitive in (np.sum, np.mean)
         assert node.primitive is not None
         base = self._base(node, extent, _n(node))
-        if self._whole.is_total(node) and isinstance(own, Entry):
+        if is_sum and operand in self._series:
+            delta = self._series_sum(node, axes)
+        elif self._extents.is_total(node) and isinstance(own, Entry):
             delta = self.changes[operand].delta
         elif is_sum and isinstance(own, Slice) and isinstance(extent, All):
             axis = _n(operand) + own.axis
@@ -402,9 +289,36 @@ class Lanes:
             delta = delta / (prod(operand.shape) / prod(node.shape or ()))
         self.changes[node] = Change(base, delta)
 
+    def _series_sum(self, node: Node, axes: tuple[int, ...]) -> Array:
+        """Sum a power series, and what the patch differs from it."""
+        operand = node.operands[0]
+        series, powers = self._series[operand], self._series[operand].powers
+        assert operand.shape is not None
+        shared = tuple(a for a in axes if powers.u.shape[a] == 1)
+        shape = [s if a in shared else 1 for a, s in enumerate(operand.shape)]
+
+        def total(c: Array) -> Array:
+            full = np.broadcast_shapes(c.shape, (*shape, 1))
+            return np.asarray(np.broadcast_to(c, full).sum(axis=shared, keepdims=True))
+
+        delta = powers.mapped(0.0, total).change().delta
+        delta = delta.sum(axis=tuple(a for a in axes if a not in shared), keepdims=True)
+        kept = [1 if a in axes else s for a, s in enumerate(operand.shape)]
+        delta = np.broadcast_to(delta, (*kept, len(self._lanes))).copy()
+        if series.slice is not None:
+            differs = series.patch - self._at(powers, series.slice)
+            axis = _n(operand) + series.slice.axis
+            within = tuple(a - (a > axis) for a in axes if a != axis)
+            differs = np.expand_dims(differs.sum(axis=within, keepdims=True), axis)
+            if axis in axes:
+                delta += differs
+            else:
+                self._put(delta, series.slice, differs.squeeze(axis))
+        return delta.reshape(*(node.shape or ()), -1)
+
     def _movement(self, node: Node) -> None:
         operand = node.operands[0]
-        extent, picks = self._of[node], self._whole.picks[node]
+        extent, picks = self._of[node], self._extents.picks[node]
         base = self._base(node, extent, _n(node))
         if isinstance(extent, Entry):
             there = extent.place[self._entries] >= 0
@@ -420,36 +334,58 @@ class Lanes:
     def _product(self, node: Node) -> None:
         """Multiply two values: (a + da) (b + db) - a b = da b + a db + da db."""
         letters, extent = contraction(node), self._of[node]
-        a, _ = operands = node.operands[-2:]
-        parts = [o if isinstance(o, Node) and o in self._of else None for o in operands]
+        operands = node.operands[-2:]
         base = self._base(node, extent, _n(node))
-        static_a, static_b = (np.asarray(self._whole._static(o)) for o in operands)
-        if parts[1] is None:
-            assert parts[0] is not None
-            delta, _ = self._times(parts[0], letters[0], static_b, letters[1], letters[2])
-        elif parts[0] is None:
-            delta, _ = self._times(parts[1], letters[1], static_a, letters[0], letters[2])
+        changed = [i for i, o in enumerate(operands) if isinstance(o, Node) and o in self._of]
+        others = [np.asarray(self._extents.static(operands[1 - i])) for i in changed]
+        given = [
+            (operands[i], letters[i], other, letters[1 - i])
+            for i, other in zip(changed, others, strict=True)
+        ]
+        if len(given) == 2:
+            wide = self.delta(operands[0], All())
+            given.append((operands[1], letters[1], wide, letters[0] + LANE))
+        parts = [self._times(*part, letters[2], node in self._extents.series) for part in given]
+        self._add_up(node, base, parts)
+
+    def _add_up(
+        self, node: Node, base: Any, parts: Sequence[tuple[Array | Powers, Slice | All]]
+    ) -> None:
+        """Add what the terms of a product come to."""
+        series = [found for found, _ in parts if isinstance(found, Powers)]
+        rest = [(found, hit) for found, hit in parts if not isinstance(found, Powers)]
+        slices = [hit for _, hit in rest if isinstance(hit, Slice)]
+        is_patched = len(series) == 1 and len(slices) == len(rest)
+        if is_patched and all(s.axis == slices[0].axis for s in slices):
+            powers = replace(series[0], base=base)
+            patch = sum(found for found, _ in rest) if rest else None
+            if patch is not None:
+                patch = patch + self._at(powers, slices[0])
+            self._series[node] = Patched(powers, slices[0] if slices else None, patch)
+        elif len(parts) == 1:
+            ((found, _),) = parts
+            self.changes[node] = Change(base, found)
         else:
             delta = np.zeros((*(node.shape or ()), len(self._lanes)))
-            both = (self.delta(a, All()), letters[0] + LANE)
-            for part, own, other, of_other in (
-                (parts[0], letters[0], static_b, letters[1]),
-                (parts[1], letters[1], static_a, letters[0]),
-                (parts[1], letters[1], *both),
-            ):
-                found, reach = self._times(part, own, other, of_other, letters[2])
-                self._put(delta, reach, found)
-        self.changes[node] = Change(base, delta)
+            for found, hit in parts:
+                full = found.change().delta if isinstance(found, Powers) else found
+                self._put(delta, hit, full)
+            self.changes[node] = Change(base, delta)
 
     def _times(
-        self, node: Node, own: str, other: Array, of_other: str, out: str
-    ) -> tuple[Array, Slice | All]:
+        self, node: Node, own: str, other: Array, of_other: str, out: str, in_powers: bool
+    ) -> tuple[Array | Powers, Slice | All]:
         """Multiply a change with another value, which may have lanes; return also what it hits."""
-        extent, delta = self._of[node], self.changes[node].delta
+        if in_powers and node in self._series and self._series[node].slice is None:
+            return self._series_times(node, own, other, of_other, out), All()
+        extent, delta = self._of[node], self._change(node).delta
         if isinstance(extent, Entry):
             kept = [letter for letter in own if letter in out]
-            if len(kept) > 1 or not set(of_other) <= {*own, *out, LANE}:
+            if len(kept) > 1:
                 extent, delta = All(), self.delta(node, All())
+            alone = [i for i, k in enumerate(of_other) if k not in {*own, *out, LANE}]
+            other = other.sum(axis=tuple(alone))
+            of_other = "".join(k for i, k in enumerate(of_other) if i not in alone)
         if isinstance(extent, Entry):
             place = np.unravel_index(self._place(extent), extent.index.shape)
             where = dict(zip(own, place, strict=True))
@@ -484,15 +420,37 @@ class Lanes:
             if k in out:
                 found = multiply(delta, own + LANE, other, of_other, out.replace(k, "") + LANE)
                 return found, Slice(out.index(k) - len(out), extent.hit)
+            if in_powers and LANE not in of_other and delta.shape[-1] >= FEW:
+                u = align(delta, own + LANE, out + LANE)
+                w = align(other, of_other, out + LANE)
+                return Powers.rank_one(None, w, u, axis=-1), All()
         return multiply(delta, own + LANE, other, of_other, out + LANE), All()
+
+    def _series_times(self, node: Node, own: str, other: Array, of_other: str, out: str) -> Powers:
+        """Multiply the coefficients of a power series in their place."""
+        powers, shape = self._series[node].powers, node.shape or ()
+        varying = {own[axis] for axis in self._extents.series[node]}
+
+        def times(c: Array) -> Array:
+            full = [s if k not in varying else 1 for k, s in zip(own, shape, strict=True)]
+            c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1)))
+            return multiply(c, own + LANE, other, of_other, out + LANE)
+
+        inside = powers.u.reshape(
+            [s for k, s in zip(own, powers.u.shape, strict=False) if k in varying] + [-1]
+        )
+        letters = "".join(k for k in own if k in varying) + LANE
+        u = align(inside, letters, out + LANE)
+        coefficients = [times(c) for c in powers.coefficients]
+        return Powers(None, coefficients, u, np.abs(u).max(-1, keepdims=True))
 
     def _place(self, extent: Entry) -> Array:
         """Return where the entry of each lane stands; anywhere if nowhere: it does not change."""
-        return np.maximum(extent.place[self._entries], 0)
+        return np.asarray(np.maximum(extent.place[self._entries], 0))
 
     def _where(self, hit: Array) -> Array:
         """Return for each entry of the leaf what is known for those of the lanes."""
-        of_all = np.zeros(self._whole.p, int)
+        of_all = np.zeros(self._extents.p, int)
         of_all[self._entries] = hit
         return of_all
 
@@ -511,7 +469,7 @@ class Lanes:
 
     def _base(self, operand: Any, extent: Extent, ndim: int) -> Any:
         """Return a value without any change, broadcast beside lanes of a value of `ndim` axes."""
-        value = np.asarray(self._whole._static(operand))
+        value = np.asarray(self._extents.static(operand))
         if value.ndim == 0:
             return value if not isinstance(operand, Node) else value[None]
         if isinstance(extent, Entry):
@@ -526,45 +484,23 @@ class Lanes:
         return np.asarray(value[..., hit[:1]] if (hit == hit[0]).all() else value[..., hit])
 
 
-def contraction(node: Node) -> tuple[str, str, str]:
-    """Return a product of two arrays as the letters of `numpy.einsum`: of a, b, and the result.
-
-    Examples
-    --------
-    >>> a, b = (Node(None, shape=shape) for shape in ((5, 2, 3), (3, 4)))
-    >>> contraction(Node(np.matmul, (a, b)))
-    ('abc', 'cd', 'abd')
-    """
-    if node.primitive is np.einsum:
-        spec, *operands = node.operands
-        if not isinstance(spec, str) or len(operands) != 2 or set(node.keywords) - {"optimize"}:
-            raise NoRule("a product of another kind")
-        inputs, arrow, out = spec.replace(" ", "").partition("->")
-        a, comma, b = inputs.partition(",")
-        if not arrow or not comma or not (a + b).isalpha() or LANE in spec:
-            raise NoRule("letters that are implied")
-        if any(len(set(letters)) < len(letters) for letters in (a, b, out)):
-            raise NoRule("a diagonal")
-        return a, b, out
-    if node.primitive not in (np.matmul, np.dot) or node.keywords:
-        raise NoRule(f"{node.primitive}")
-    ndims = [np.ndim(o) if not isinstance(o, Node) else len(o.shape or ()) for o in node.operands]
-    if not (ndims[0] >= 1 and 1 <= ndims[1] <= 2):
-        raise NoRule("a product of another kind")
-    a = ascii_letters[: ndims[0]]
-    b = a[-1] + ascii_letters[ndims[0] : ndims[0] + ndims[1] - 1]
-    return a, b, a[:-1] + b[1:]
-
-
 def multiply(a: Array, of_a: str, b: Array, of_b: str, out: str) -> Array:
     """Contract two arrays, of which the first has lanes."""
     if set(of_a) | set(of_b) == set(out):  # nothing is summed
-        aligned = []
-        for array, letters in ((a, of_a), (b, of_b)):
-            array = array.transpose([letters.index(k) for k in out if k in letters])
-            aligned.append(array[tuple(slice(None) if k in letters else None for k in out)])
-        return np.asarray(aligned[0] * aligned[1])
+        return np.asarray(align(a, of_a, out) * align(b, of_b, out))
     return np.asarray(np.einsum(f"{of_a},{of_b}->{out}", a, b, optimize=True))
+
+
+def align(array: Array, letters: str, out: str) -> Array:
+    """Let an array broadcast against one with other letters.
+
+    Examples
+    --------
+    >>> align(np.ones((2, 3)), "ca", "abc").shape
+    (3, 1, 2)
+    """
+    array = array.transpose([letters.index(k) for k in out if k in letters])
+    return array[tuple(slice(None) if k in letters else None for k in out)]
 
 
 def _flops(node: Node) -> float:
