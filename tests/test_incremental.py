@@ -247,14 +247,18 @@ def test_steps_of_many_sizes(scale: float) -> None:
         (lambda p, x: anp.sum(anp.tanh(x @ p.T)) / anp.sum(p * p), True),
         (lambda p, x: anp.log(anp.mean(anp.exp(x @ p))), True),
         (lambda p, x: anp.sum((x @ p)[np.arange(4), [0, 3, 1, 1]]), True),
+        (lambda p, x: anp.sum(anp.tanh((x @ p)[np.arange(4), np.arange(4)])), True),
+        (lambda p, x: anp.sum(anp.tanh(anp.tanh(x @ p) + x @ p.T)), False),
+        (lambda p, x: anp.sum((x.T @ anp.tanh(anp.tanh(p @ x) @ x)) ** 2), False),
     ],
 )
 def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
     """Square, so that axes that are mistaken for one another do not show in the shapes."""
     p, x = rng().normal(size=(4, 4)), rng(1).normal(size=(4, 4))
     assert covered(loss, p, x) == [rules]
-    with only(engine.Plan, Whole):
-        agrees(loss, p, x)
+    for ways in ((engine.Plan, Whole), (Whole,)):
+        with only(*ways):
+            agrees(loss, p, x)
 
 
 def unnormalised(p: Any, x: Any) -> Any:
