@@ -249,7 +249,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
         (lambda p, x: anp.sum((x @ p)[np.arange(4), [0, 3, 1, 1]]), True),
         (lambda p, x: anp.sum(anp.tanh((x @ p)[np.arange(4), np.arange(4)])), True),
         (lambda p, x: anp.sum(anp.tanh(anp.tanh(x @ p) + x @ p.T)), False),
-        (lambda p, x: anp.sum((x.T @ anp.tanh(anp.tanh(p @ x) @ x)) ** 2), False),
+        (lambda p, x: anp.sum((x.T @ anp.tanh(anp.tanh(x @ p) @ x)) ** 2), False),
     ],
 )
 def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
