@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,7 +53,17 @@ class Structure:
         >>> structure.unflatten([leaf + 1 for leaf in leaves])
         {'w': array([2., 2.]), 'b': np.float64(4.0)}
         """
+        if self._keys is not None:
+            return dict(zip(self._keys, leaves, strict=True))
         return _hang(self.template, leaves, self.scalars)
+
+    @cached_property
+    def _keys(self) -> list[Any] | None:
+        """The keys of a plain dict of arrays, the usual case, which needs no recursion."""
+        is_flat = isinstance(self.template, dict) and not self.scalars
+        if is_flat and [*self.template.values()] == [*range(len(self.paths))]:
+            return [*self.template]
+        return None
 
 
 # A function of its own: one inside `unflatten` that calls itself would be a cycle, and keep the

@@ -13,19 +13,24 @@ drawn but the minibatches, so that two backends with one seed see the same data 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from itertools import islice
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gradlab import options
+from gradlab import checkpoints, options
+from gradlab.checkpoints import State
 from gradlab.errors import BackendError, DataError, DivergenceError, NonFiniteError, OptionError
-from gradlab.gradients import Backend, Loss, value_and_grad
-from gradlab.gradients.protocol import real_scalar
+from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
+from gradlab.gradients.protocol import real_scalar, repeatable
+from gradlab.history import Epoch as Epoch
+from gradlab.history import History as History
 from gradlab.params import (
     Array,
     Structure,
@@ -44,51 +49,6 @@ Data: TypeAlias = Sequence[Any]
 
 Accuracy: TypeAlias = Callable[..., float]
 """``accuracy(params, *data)``, a share from 0 to 1."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the data came to.
-
-    Attributes
-    ----------
-    epoch : int
-        Its number, from 1.
-    loss : float
-        The mean loss of its minibatches, each taken before its step.
-    validation_loss, accuracy : float or None
-        At its end, on the validation data; the accuracy on the training data where there are
-        none. None where they were not asked for.
-    seconds : float
-        What its steps took, the validation left out.
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float | None
-    accuracy: float | None
-    seconds: float
-
-
-@dataclass
-class History:
-    """What happened while training.
-
-    Attributes
-    ----------
-    losses : list of float
-        The loss of each step's minibatch, before the step.
-    epochs : list of Epoch
-        One record a pass over the data.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    epochs: list[Epoch] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """What all recorded epochs took, the validation left out."""
-        return sum(epoch.seconds for epoch in self.epochs)
 
 
 @dataclass(frozen=True)
@@ -156,6 +116,9 @@ def fit(
     accuracy: Accuracy | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool | Literal["another backend"] = False,
 ) -> Fit:
     """Fit parameters to data by stochastic gradient descent.
 
@@ -189,6 +152,18 @@ def fit(
         Each is called with the `Step` after every step; a true return value ends the training.
     progress : bool, optional
         Whether to show a progress bar; by default where the standard error is a terminal.
+    checkpoint : str or path, optional
+        A file that keeps where the training stands, and is replaced in one move; the one before
+        it stays as ``PATH.previous``. The last one is written when the training ends, whatever
+        ends it: Ctrl-C, SIGTERM (the process then ends with code 143), an error. The backend is
+        then its `repeatable` self, if it has one, as the tape has: ``Tape(exact=True)``.
+    checkpoint_every : int, optional
+        Steps from one checkpoint to the next; by default they are written after each epoch.
+    resume : bool or "another backend"
+        Go on from the checkpoint, if there is one already: the training ends where it would have
+        ended undisturbed, to the last bit. All else has to be given as it was, and the errors
+        name what was not; ``"another backend"`` lets the backend differ. The loss is known by its
+        name, and callbacks not at all: a training that a callback ended goes on, too.
 
     Returns
     -------
@@ -202,7 +177,11 @@ def fit(
         If the loss or the gradient turns NaN or infinite; it names the step and keeps the last
         good parameters.
     OptionError, DataError, ParameterError, LossError, BackendError
-        If an option is out of range, or the data, parameters, loss or backend cannot be used.
+        If an option is out of range, or the data, parameters, loss or backend cannot be used; or
+        the checkpoint is of a training with other options.
+    CheckpointError
+        If the checkpoint is damaged, and the one before it as well; or cannot be read or written
+        before the first step. Where it cannot be written later, that is a `CheckpointWarning`.
 
     Examples
     --------
@@ -222,24 +201,52 @@ def fit(
     callbacks = options.each(
         "callbacks", callbacks, options.function, "give a list of functions, each of a Step"
     )
+    _check_checkpoint(checkpoint, checkpoint_every, resume)
     data = check_data(data)
     validation = None if validation is None else check_data(validation, "validation data")
     n = len(data[0])
     schedule = _schedule(n, batch_size, epochs, iterations)
-    minibatches = _minibatches(n, schedule, generator(seed), replace=iterations is not None)
-    leaves, structure = _own(params)
-    velocity = [np.zeros_like(leaf) for leaf in leaves]
-    # A callback may keep what it is shown; without one, the same arrays serve all steps.
+    rng = generator(seed)
+    start, structure = _start(params, rng)
+    kept, state = None, start
+    if checkpoint is not None:
+        backend = repeatable(find_backend(backend))
+        given = _identity(
+            {
+                "learning_rate": learning_rate,
+                "momentum": momentum,
+                "batch_size": schedule[0][0],
+                "epochs": len(schedule) if iterations is None else None,
+                "iterations": iterations,
+                "seed": checkpoints.digest_of(start.generator) if seed is rng else seed,
+            },
+            {"loss": loss, "accuracy": accuracy, "backend": backend},
+            {
+                "params": dict(zip(structure.paths, start.params, strict=True)),
+                "data": dict(enumerate(data)),
+                "validation": dict(enumerate(validation or ())),
+            },
+        )
+        most = sum(map(len, schedule)), len(schedule)
+        kept, state = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
+    leaves, velocity, history, seconds = state.params, state.velocity, state.history, state.seconds
+    rng.bit_generator.state = state.generator
+    epoch, taken = _place(schedule, state.steps)
+    minibatches = _minibatches(n, schedule[epoch:], rng, replace=iterations is not None)
+
+    # A callback may keep what it is shown; without one, the same arrays serve all steps. Those of
+    # the step before are not written into until the step is over: a checkpoint may need them.
     spare = None if callbacks else [np.empty_like(leaf) for leaf in leaves]
+    other = [np.empty_like(leaf) for leaf in leaves] if kept and momentum else velocity
     rooms = None if callbacks else [np.empty_like(array[: max(schedule[0])]) for array in data]
     gradient_at = _gradients(loss, backend, None if callbacks else (leaves, structure))
     params = last_good = structure.unflatten(leaves)
-    history = History()
-    interrupted, seconds = False, 0.0
+    interrupted = False
 
     try:
-        with _progress_bar(schedule, progress) as show:
-            for iteration, (rows, epoch_sizes) in enumerate(minibatches):
+        with kept or nullcontext(), _progress_bar(schedule, progress) as show:
+            for rows, epoch_sizes, epoch_start in islice(minibatches, taken, None):
+                iteration = len(history.losses)
                 batch = _batch(data, rows, rooms)
                 started = time.perf_counter()
                 with _quiet():
@@ -247,9 +254,10 @@ def fit(
                     before = last_good = params
                     history.losses.append(value)
                     fresh = spare or [np.empty_like(leaf) for leaf in leaves]
-                    _step(leaves, velocity, gradients, learning_rate, momentum, fresh)
+                    _step(leaves, velocity, gradients, learning_rate, momentum, fresh, other)
                     # The parameters before the step stay what they were until the next one.
                     leaves, spare = fresh, spare and leaves
+                    velocity, other = other, velocity
                     params = _finite(structure.unflatten(leaves))
                 seconds += time.perf_counter() - started
 
@@ -267,6 +275,14 @@ def fit(
                 show(history)
                 step = Step(iteration, value, before, structure.unflatten(gradients), batch, record)
                 answers = [callback(step) for callback in callbacks]
+                if kept:
+                    done = len(history.losses)
+                    due = (
+                        record is not None if not checkpoint_every else not done % checkpoint_every
+                    )
+                    counts = done, len(history.epochs)
+                    state = State(leaves, velocity, epoch_start, history, *counts, seconds)
+                    kept.reach(state, write=due)
                 if any(answers):
                     break
     except NonFiniteError as error:
@@ -397,14 +413,16 @@ def _step(
     gradients: list[Array],
     learning_rate: float,
     momentum: float,
-    fresh: list[Array],
+    new_leaves: list[Array],
+    new_velocity: list[Array],
 ) -> None:
-    """Update the velocity in place, and write the new parameters into `fresh`."""
-    for p, v, g, new in zip(leaves, velocity, gradients, fresh, strict=True):
+    """Write the velocity and the parameters after a step into arrays; of the velocity, its own."""
+    rows = zip(leaves, velocity, gradients, new_leaves, new_velocity, strict=True)
+    for p, v, g, new, new_v in rows:
         if momentum:
-            np.multiply(v, momentum, out=v)
-            np.add(v, g, out=v)
-        np.multiply(v if momentum else g, learning_rate, out=new)
+            np.multiply(v, momentum, out=new_v)
+            np.add(new_v, g, out=new_v)
+        np.multiply(new_v if momentum else g, learning_rate, out=new)
         np.subtract(p, new, out=new)
 
 
@@ -464,6 +482,38 @@ def _quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
+def _check_checkpoint(checkpoint: Any, every: Any, resume: Any) -> None:
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise options.refusal("checkpoint", checkpoint, "give the path of a file")
+    if every is not None:
+        options.integer("checkpoint_every", every)
+    if not isinstance(resume, bool) and resume != "another backend":
+        raise options.refusal("resume", resume, "give True, False, or 'another backend'")
+    if checkpoint is None and (resume or every is not None):
+        name, value = ("resume", resume) if resume else ("checkpoint_every", every)
+        raise options.refusal(name, value, "name the file, too, with checkpoint")
+
+
+def _identity(
+    numbers: Mapping[str, Any],
+    functions: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[Any, Array]],
+) -> dict[str, str]:
+    """Return what tells a training from others, by what the options are called."""
+    return (
+        {name: str(value) for name, value in numbers.items()}
+        | {name: checkpoints.described(function) for name, function in functions.items()}
+        | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
+    )
+
+
+def _start(params: Any, rng: np.random.Generator) -> tuple[State, Structure]:
+    """Return where a training of these parameters starts, and their structure."""
+    leaves, structure = _own(params)
+    rest = [np.zeros_like(leaf) for leaf in leaves]
+    return State(leaves, rest, rng.bit_generator.state, History()), structure
+
+
 def _own(params: Any) -> tuple[list[Array], Structure]:
     """Return copies of the leaves in floating point, and the structure."""
     leaves, structure = flatten(params)
@@ -509,17 +559,33 @@ def _schedule(
     ]
 
 
+def _place(schedule: list[list[int]], steps: int) -> tuple[int, int]:
+    """Return the epoch of the last of so many steps, from 0, and how many of them are in it.
+
+    Examples
+    --------
+    >>> [_place([[2, 2, 1], [2, 2, 1]], steps) for steps in (0, 3, 4)]
+    [(0, 0), (0, 3), (1, 1)]
+    """
+    epoch = max(0, steps - 1) // len(schedule[0])
+    return epoch, steps - epoch * len(schedule[0])
+
+
 def _minibatches(
     n: int, schedule: list[list[int]], rng: np.random.Generator, *, replace: bool
-) -> Iterator[tuple[Array, list[int] | None]]:
-    """Yield the rows of each minibatch and, where it ends an epoch, that epoch's sizes."""
+) -> Iterator[tuple[Array, list[int] | None, Mapping[str, Any]]]:
+    """Yield the rows of each minibatch, and what is to be known of its epoch.
+
+    That is its sizes, where the minibatch ends it, and the state of the generator at its start.
+    """
     for sizes in schedule:
+        epoch_start = rng.bit_generator.state
         order = None if replace else rng.permutation(n)
         start = 0
         for position, size in enumerate(sizes, start=1):
             rows = rng.integers(n, size=size) if order is None else order[start : start + size]
             start += size
-            yield rows, sizes if position == len(sizes) else None
+            yield rows, sizes if position == len(sizes) else None, epoch_start
 
 
 @contextmanager

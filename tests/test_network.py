@@ -100,9 +100,27 @@ def test_activations_and_their_derivatives_are_right_for_any_input(name, dtype, 
     magnitude = to_float([relative_to[0](mp.mpf(float(v))) if relative_to else 0 for v in x])
     # Below `tiny` the numbers are spaced evenly: there, the error is absolute. A derivative has
     # one more exp of an argument as large as itself; none is asked to be good where it overflows.
-    np.testing.assert_array_less(abs(y - wanted), 8 * u(dtype) * abs(wanted) + 8 * tiny(dtype))
+    below = np.zeros(len(x))
+    if name in ("sigmoid", "silu"):  # the sigmoid is never less than 1 / √max
+        least = np.finfo(dtype).max ** -0.5
+        below = np.where(x < np.log(least), 2 * least * np.maximum(abs(x.astype(float)), 1), 0)
+    allowed = 8 * u(dtype) * abs(wanted) + 8 * tiny(dtype) + below
+    np.testing.assert_array_less(abs(y - wanted), allowed)
     scale = np.maximum(abs(slopes), magnitude)
-    np.testing.assert_array_less(abs(dy - slopes), 16 * u(dtype) * scale + 2e4 * tiny(dtype))
+    np.testing.assert_array_less(
+        abs(dy - slopes), 16 * u(dtype) * scale + 2e4 * tiny(dtype) + below
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
+def test_sigmoid_stays_where_it_and_its_derivative_would_leave_the_range(dtype):
+    least = np.finfo(dtype).max ** -0.5
+    x = np.array([-np.finfo(dtype).max, 1.01 * np.log(least)], dtype)
+    np.testing.assert_allclose(network.sigmoid(x), least, rtol=1e3 * u(dtype))
+    np.testing.assert_array_equal(derivative(network.sigmoid, x), 0)
+    just_above = np.array([0.99 * np.log(least)], dtype)
+    y = network.sigmoid(just_above).astype(float)
+    np.testing.assert_allclose(derivative(network.sigmoid, just_above), y, rtol=1e-2)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, *FLOATS])

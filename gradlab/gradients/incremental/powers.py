@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,8 @@ def _maximum(operands: Sequence[Any], base: Any) -> Powers | None:
     if not isinstance(a, Powers) or isinstance(b, Powers) or not _keeps_side(operands):
         return None
     above = a.base > b
+    if above.all():
+        return replace(a, base=base)
     return a.mapped(base, lambda c: c * above)
 
 

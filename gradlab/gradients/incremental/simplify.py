@@ -11,7 +11,7 @@ from gradlab.gradients.tape.program import Node, Program, reachable
 
 
 def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
-    """Write sigmoids and rectifiers as one operation each.
+    """Write sigmoids, squares, and values that are kept from below, as one operation each.
 
     Returns
     -------
@@ -48,11 +48,11 @@ def recognise(node: Node) -> Node:
         if (
             _is(condition, np.greater)
             and condition.operands[0] is x
-            and _equals(condition.operands[1], 0)
-            and _equals(other, 0)
             and x.shape == node.shape
+            and isinstance(other, int | float)
+            and _equals(condition.operands[1], other)
         ):
-            return Node(np.maximum, (x, 0.0), {}, node.shape, node.dtype)
+            return Node(np.maximum, (x, other), {}, node.shape, node.dtype)
     return node
 
 

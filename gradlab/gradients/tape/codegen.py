@@ -14,12 +14,14 @@ function that is not known may have kept or returned a view of is never written 
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,12 +41,22 @@ from gradlab.gradients.tape.operations import (
     toggle,
 )
 from gradlab.gradients.tape.passes import is_number
-from gradlab.gradients.tape.program import Node, Program, describe, literal, name_of, names_of
+from gradlab.gradients.tape.program import (
+    Node,
+    Program,
+    describe,
+    literal,
+    name_of,
+    name_of_dtype,
+    names_of,
+)
 
 Replay = Callable[..., float]
 """``replay(*inputs, *outs) -> loss``; the derivatives are written into `outs`."""
 
 ALIGNMENT = 64
+_DISPATCHER = type(np.dot)
+"""What NumPy puts around a function to look for `__array_function__`, which plain arrays lack."""
 END = 1 << 60
 
 
@@ -111,7 +123,7 @@ class _Writer:
             "place": place,
             "ReplayError": ReplayError,
             "shape_of": np.shape,
-            "copyto": np.copyto,
+            "copyto": inspect.unwrap(np.copyto),
         }
         self._names = names_of(program)
         for node in program.inputs:
@@ -210,7 +222,7 @@ class _Writer:
         proto = self._proto[node] = _prototype(node) if node in self._outs else self._layout(node)
         if node in self._outs:
             return name
-        nbytes = _nbytes(node)
+        nbytes = nbytes_of(node)
         memory = None
         for operand in over:
             if (
@@ -270,7 +282,7 @@ class _Writer:
         """Tell whether a value starts where its memory starts, so that another can replace it."""
         while operand.primitive in VIEWS:
             inner = operand.operands[0]
-            if not isinstance(inner, Node) or _nbytes(inner) != _nbytes(operand):
+            if not isinstance(inner, Node) or nbytes_of(inner) != nbytes_of(operand):
                 return False
             operand = inner
         return True
@@ -391,11 +403,7 @@ class _Writer:
     def _bits(self, name: str, dtype: np.dtype[Any]) -> str:
         if name.startswith("out"):
             return f"{name}.view({self._constant(dtype, 'dtype')})"
-        view = f"{name}_{dtype}"
-        line = f"{view} = {name}.view({self._constant(dtype, 'dtype')})"
-        if line not in self._once:
-            self._do_once(line)
-        return view
+        return self._once_as(f"{name}_{dtype}", f"{name}.view({self._constant(dtype, 'dtype')})")
 
     def _write_scatter(self, node: Node, position: int) -> None:
         """Write zeros (or a total), and add to a view of them."""
@@ -455,6 +463,12 @@ class _Writer:
             return repr(operand)
         return self._constant(operand)
 
+    def _once_as(self, name: str, expression: str) -> str:
+        line = f"{name} = {expression}"
+        if line not in self._once:
+            self._do_once(line)
+        return name
+
     def _number(self, operand: Any, node: Node) -> str:
         """Return a number as an array, which NumPy need not convert at each call."""
         if not is_number(operand) or node.primitive is np.power:
@@ -474,7 +488,7 @@ class _Writer:
     def _constant(self, value: Any, kind: str = "constant") -> str:
         """Return the name under which the generated code finds an object."""
         if isinstance(value, np.dtype):
-            name = f"{value}_" if value.isnative else f"dtype{next(self._numbers)}"
+            name = f"{name_of_dtype(value)}_" if value.isnative else f"dtype{next(self._numbers)}"
             self.scope[name] = value
             return name
         if isinstance(value, str):
@@ -486,6 +500,8 @@ class _Writer:
 
     def _function(self, function: Any, name: str = "") -> str:
         """Return the name of a function in the generated code."""
+        if isinstance(function, _DISPATCHER):
+            function = inspect.unwrap(function)
         name = name or name_of(function)
         name = name if name.isidentifier() and not keyword.iskeyword(name) else "function"
         # Generated names end in digits, or begin with in_: a function of the user's must not.
@@ -521,8 +537,9 @@ def _prototype(node: Node) -> Any:
     return np.empty(node.shape, node.dtype)
 
 
-def _nbytes(node: Node) -> int:
-    return int(np.prod(node.shape or (), dtype=int)) * _itemsize(node)
+def nbytes_of(node: Node) -> int:
+    """Return how many bytes a value takes."""
+    return prod(node.shape or ()) * _itemsize(node)
 
 
 def _itemsize(node: Node) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ from gradlab.gradients.tape.operations import (
     REDUCTIONS,
     VIEWS,
     bitmask,
+    cancelled,
     holders,
     is_elementwise,
     is_pure,
@@ -74,7 +76,8 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
         nonlocal program
         before = len(program.nodes)
         program = step(program)
-        savings.append(Saving(step.__name__, before, len(program.nodes), step not in INEXACT))
+        is_exact = step not in (*INEXACT, drop_what_cancels)
+        savings.append(Saving(step.__name__, before, len(program.nodes), is_exact))
 
     def settle() -> None:
         for _ in range(10):
@@ -84,16 +87,12 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
             if program is before:
                 break
 
-    first: tuple[Pass, ...] = (own_constants, remove_dead, lower)
+    cancel = keep_what_cancels if exact else drop_what_cancels
+    first: tuple[Pass, ...] = (own_constants, cancel, remove_dead, lower)
     last: tuple[Pass, ...] = (lower, convert_beforehand, select_by_bits, merge_duplicates)
-    for step in first:
+    for step in (*first, *(() if exact else INEXACT)):
         apply(step)
     settle()
-    settled = program
-    for step in () if exact else INEXACT:
-        apply(step)
-    if program is not settled:
-        settle()
     for step in last:
         apply(step)
     return program, tuple(savings)
@@ -413,7 +412,7 @@ def _branches(node: Node) -> Any:
             return negative(replace(node, operands=(c, p, b)))
         if q is not None and is_constant(a, 0) and size(node) <= size(q):
             return negative(replace(node, operands=(c, a, q)))
-        return _magnitude(node)
+        return _magnitude(_clamped(node))
     if node.primitive in (np.add, np.subtract):
         return _sum_of_branches(node)
     return node
@@ -438,8 +437,22 @@ def _sum_of_branches(node: Node) -> Any:
     return Node(np.where, (c, *kept), {}, node.shape, node.dtype)
 
 
+def _clamped(node: Node) -> Node:
+    """where(x > 1, x, 1) is max(x, 1); of 0, the branch is kept, whose bits are quicker."""
+    c, a, b = node.operands
+    if not (isinstance(c, Node) and c.primitive in (np.greater_equal, np.greater)):
+        return node
+    x, bound = c.operands
+    is_clamp = is_number(bound) and is_number(b) and x is a and bound == b != 0
+    if is_clamp and _dtype(x) == node.dtype and shape_of(x) == node.shape:
+        return replace(node, primitive=np.maximum, operands=(x, b))
+    return node
+
+
 def _magnitude(node: Node) -> Any:
     """where(x >= 0, -x, x) is -|x|."""
+    if node.primitive is not np.where:
+        return node
     c, a, b = node.operands
     if not (isinstance(c, Node) and c.primitive in (np.greater_equal, np.greater)):
         return node
@@ -471,6 +484,7 @@ def keep_float32(program: Program) -> Program:
         return program
     narrow: dict[Node, bool | None] = {}  # None: has no precision of its own
     replaced: dict[Node, Any] = {}
+    counterparts: dict[Node, Node] = {}
 
     def precision(operand: Any) -> bool | None:
         """Return True where float32 is all there is, None where there is nothing to lose."""
@@ -496,14 +510,10 @@ def keep_float32(program: Program) -> Program:
 
     def narrowed(operand: Any) -> Any:
         """Return an operand as one that leaves a float32 a float32."""
-        operand = current(operand)
-        if is_branch(operand) and all(map(is_number, operand.operands[1:])):
-            condition, *numbers = operand.operands
-            return replace(operand, operands=(condition, *map(np.float32, numbers)), dtype=FLOAT32)
         if isinstance(operand, Node):
-            if operand.primitive is np.full and operand.dtype == np.float64:
-                shape, value = operand.operands
-                return replace(operand, operands=(shape, np.float32(value)), dtype=FLOAT32)
+            if operand.dtype == np.float64 and narrow[operand] is None:
+                return in_float32(operand)
+            operand = current(operand)
             wide = operand.dtype is not None and operand.dtype.kind in "iuf"
             return cast(operand, FLOAT32) if wide and operand.dtype != np.float32 else operand
         if isinstance(operand, np.generic) and operand.dtype.kind in "iuf":
@@ -511,6 +521,27 @@ def keep_float32(program: Program) -> Program:
         if isinstance(operand, np.ndarray) and operand.ndim and operand.dtype.kind in "iu":
             return operand.astype(np.float32)
         return operand
+
+    def in_float32(node: Node) -> Any:
+        """Compute in float32 what has no precision of its own."""
+        if node not in counterparts:
+            if node.primitive is np.full:
+                shape, value = node.operands
+                operands: tuple[Any, ...] = shape, np.float32(value)
+            else:
+                positions = _values_of(node)
+                operands = tuple(
+                    literally(operand) if position in positions else current(operand)
+                    for position, operand in enumerate(node.operands)
+                )
+            counterparts[node] = replace(node, operands=operands, dtype=FLOAT32)
+        return counterparts[node]
+
+    def literally(operand: Any) -> Any:
+        """Return an operand as float32, where there is no float32 beside it to decide."""
+        if isinstance(operand, Node) and operand.dtype == BOOL:
+            return cast(operand, FLOAT32)
+        return np.float32(operand) if is_number(operand) else narrowed(operand)
 
     for node in program.inputs:
         narrow[node] = own(node)
@@ -570,6 +601,16 @@ def _values_of(node: Node) -> range:
     if node.primitive in (np.einsum, concatenate_args.fun):
         return range(1, count)
     return range(1)
+
+
+def drop_what_cancels(program: Program) -> Program:
+    """Take derivatives for zero of which the recorder knows that they are: see `invariance`."""
+    return rewrite(program, lambda node: full(0.0, node) if node.primitive is cancelled else node)
+
+
+def keep_what_cancels(program: Program) -> Program:
+    """Compute the derivatives that `drop_what_cancels` would drop."""
+    return rewrite(program, lambda node: node.operands[0] if node.primitive is cancelled else node)
 
 
 def expand_powers(program: Program) -> Program:
@@ -832,7 +873,7 @@ def shape_of(operand: Any) -> tuple[int, ...]:
 
 def size(operand: Any) -> int:
     """Return how many entries an operand has."""
-    return int(np.prod(shape_of(operand), dtype=int))
+    return prod(shape_of(operand))
 
 
 def _dtype(operand: Any) -> np.dtype[Any] | None:

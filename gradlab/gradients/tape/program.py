@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -202,7 +203,13 @@ def describe(node: Node) -> str:
     >>> describe(Node(None, shape=(100, 50), dtype=np.dtype("float32")))
     '(100, 50) float32'
     """
-    return "object" if node.dtype is None else f"{node.shape} {node.dtype}"
+    return "object" if node.dtype is None else f"{node.shape} {name_of_dtype(node.dtype)}"
+
+
+@cache
+def name_of_dtype(dtype: np.dtype[Any]) -> str:
+    """Return what ``str(dtype)`` does, which NumPy puts together anew each time."""
+    return str(dtype)
 
 
 def literal(value: Any) -> str:

@@ -26,6 +26,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -37,13 +38,21 @@ from autograd.core import VJPNode, VSpace, sparse_add
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vjps import untake
 from autograd.numpy.numpy_vspaces import ArrayVSpace
-from autograd.tracer import Box, isbox, register_notrace, trace_primitives_map
+from autograd.tracer import (
+    Box,
+    isbox,
+    notrace_primitives,
+    register_notrace,
+    toposort,
+    trace_primitives_map,
+)
 from autograd.tracer import Node as TracerNode
 
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.tape.operations import accumulate, scatter
+from gradlab.gradients.tape.invariance import cancelling
+from gradlab.gradients.tape.operations import accumulate, cancelled, scatter
 from gradlab.gradients.tape.program import Guard, Node, Program
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
@@ -130,10 +139,11 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     [np.float64(18.0), array([5., 6., 7.])]
     """
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
-        roots = [ArrayBox(leaf, REVERSE, VJPNode.new_root()) for leaf in leaves]
+        roots = [ArrayBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
         end = loss(structure.unflatten(roots), *boxed_args)
         if isbox(end) and end._trace == REVERSE:
             value = end._value
+            recorder.mark_what_cancels(end)
             gradients = pull_back(end, roots, recorder.one(_plain(value)))
         else:
             value, gradients = end, [0.0 * leaf._value for leaf in leaves]
@@ -214,7 +224,7 @@ class Recorder:
             np.asarray(value).dtype if is_array else None,
         )
         self.nodes.append(node)
-        if any(source in self._of_params for source in node.sources):
+        if not self._of_params.isdisjoint(node.sources):
             self._of_params.add(node)
         return node
 
@@ -224,6 +234,24 @@ class Recorder:
             raise UntraceableError("it branches on a value that depends on the parameters")
         self.guards.append(Guard(node, taken, place_of(sys._getframe())))
         return taken
+
+    def mark_what_cancels(self, end: Any) -> None:
+        """Have the derivatives written down as zero that are so, before they are taken."""
+        maxima = cancelling(self.nodes, self._node(end._value))
+        for pullback in toposort(end._node) if maxima else ():
+            if pullback.made in maxima:
+                pullback.vjp = partial(self._pull_back_nothing, pullback.vjp)
+
+    def _pull_back_nothing(self, vjp: Any, cotangent: Any) -> Any:
+        return tuple(
+            TracedBox(share._value, RECORDED, Record.new_root(self, self._cancelled(share)))
+            if isbox(share)
+            else share
+            for share in vjp(cotangent)
+        )
+
+    def _cancelled(self, share: TracedBox) -> Node:
+        return self.add(share._value, cancelled, [self._node(share)], {})
 
     def program(self, ends: Sequence[Any]) -> Program:
         """Return what has been recorded, with these boxes (or constants) for its outputs."""
@@ -240,6 +268,26 @@ class Recorder:
         if end._trace != RECORDED or end._node.recorder is not self:
             raise HigherDerivativeError(HIGHER)
         return end._node.node
+
+
+class Pullback(VJPNode):  # type: ignore[misc]
+    """autograd's node for reverse mode, which remembers what was recorded of it."""
+
+    __slots__ = ("made",)
+
+    made: Node | None
+
+    def __init__(self, value: Any, *rest: Any) -> None:
+        super().__init__(value, *rest)
+        self.made = value._node.node if type(value) is TracedBox else None
+
+    def initialize_root(self) -> None:
+        """Stand for a leaf."""
+        super().initialize_root()
+        self.made = None
+
+
+notrace_primitives[Pullback] = notrace_primitives[VJPNode]  # the same set, not a copy
 
 
 class HigherDerivativeError(UntraceableError):

@@ -13,8 +13,10 @@ out that a loss cannot be recorded, for good.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
+import sys
 import types
 import warnings
 import weakref
@@ -31,8 +33,13 @@ from autograd.tracer import isbox
 from gradlab.errors import OptionError, ParameterError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
-from gradlab.gradients.tape.codegen import Compiled, Replay, ReplayError, compile_program
-from gradlab.gradients.tape.operations import holders
+from gradlab.gradients.tape.codegen import (
+    Compiled,
+    Replay,
+    ReplayError,
+    compile_program,
+    nbytes_of,
+)
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
 from gradlab.gradients.tape.recorder import (
@@ -46,12 +53,15 @@ from gradlab.gradients.tape.surroundings import Surroundings
 from gradlab.params import Array, Structure, flatten, floating
 
 BUFFER = 2048
-"""Entries of the buffer that NumPy allocates wherever it broadcasts; its own default is 8192."""
+"""Entries of the buffer that NumPy allocates where it broadcasts large arrays; its own default is
+8192. Not set for small ones, which ask for less than that anyway."""
 
+SMALL = 32 * 1024
+"""Bytes up to which an array is small."""
 
 KEPT = 3
-"""Of each derivative, how many arrays that callers have got are remembered: the one that is being
-computed, the one before, which its caller is about to replace, and one more."""
+"""How many gradients that callers have got are remembered: the one that is being computed, the
+one before, which its caller is about to replace, and one more."""
 
 
 class CacheInfo(NamedTuple):
@@ -121,7 +131,8 @@ class TapedGradient:
                     return self._record(key, params, args, arrays, out)
         # As in eager autograd, an overflow is on its way to 0, or ends in an error.
         with np.errstate(over="ignore"):
-            np.setbufsize(BUFFER)  # errstate restores it
+            if tape.largest > SMALL:
+                np.setbufsize(BUFFER)  # errstate restores it
             return self._replay(tape, leaves, arrays, params, args, out)
 
     # What a user may look at
@@ -176,8 +187,7 @@ class TapedGradient:
             return outcome
         program = recording.program
         del recording
-        norms = [float(np.vdot(leaf, leaf)) for leaf in leaves]
-        seen = seen_params(leaves, norms)
+        seen = seen_params(squared_norm(leaves), leaves)
         tape = Recorded(program, structure, self._exact, seen, Seen(arrays))
         self._latest = self._recorded[key] = tape
         self._counts["recordings"] += 1
@@ -206,12 +216,12 @@ class TapedGradient:
         args: tuple[Any, ...],
         out: Any,
     ) -> tuple[float, Any]:
-        norms = [float(np.vdot(leaf, leaf)) for leaf in leaves]
-        if not are_finite(leaves, norms):
+        norm = squared_norm(leaves)
+        if not are_finite(leaves, norm):
             return self._run_eager(params, args, out)  # raises the error that names the entry
         leaves = [leaf if leaf.dtype.kind == "f" else floating(leaf) for leaf in leaves]
         if out is None:
-            outs = targets = tape.results(leaves)
+            outs = targets = tape.results()
         else:
             targets = tape.targets(out, leaves, arrays)
             outs = [t if t.flags.c_contiguous else np.empty(t.shape, t.dtype) for t in targets]
@@ -224,19 +234,18 @@ class TapedGradient:
             return outcome
         self._counts["replays"] += 1
         tape.replays += 1
-        found = [value, *[float(np.vdot(leaf, leaf)) for leaf in outs]]
-        if not (math.isfinite(value) and are_finite(outs, found)):
+        if not (math.isfinite(value) and are_finite(outs, squared_norm(outs))):
             return self._run_eager(params, args, out)
         every = self._verify_every
-        if tape.has_news(norms, leaves, arrays) or (every and tape.replays % every == 0):
+        if tape.has_news(norm, leaves, arrays) or (every and tape.replays % every == 0):
             return self._verify(tape, value, outs, leaves, arrays, params, args, out)
+        if out is None:
+            tape.given(outs)
+            return value, tape.structure.unflatten(outs)
         for target, source in zip(targets, outs, strict=True):
             if target is not source:
                 np.copyto(target, source)
-        if out is not None:
-            return value, out
-        tape.given(targets)
-        return value, tape.structure.unflatten(targets)
+        return value, out
 
     def _verify(
         self,
@@ -315,6 +324,8 @@ class Recorded:
         The generated code.
     replays : int
         How often it has been replayed.
+    largest : int
+        The bytes of the largest value.
     """
 
     recorded: Program
@@ -323,6 +334,7 @@ class Recorded:
     params_seen: list[float] | None
     data_seen: Seen | None
     replays: int = 0
+    largest: int = field(init=False)
     program: Program = field(init=False)
     savings: tuple[Saving, ...] = field(init=False)
     compiled: Compiled = field(init=False)
@@ -336,8 +348,9 @@ class Recorded:
         program, savings = optimise(self.recorded, exact=exact)
         self.compiled = compile_program(program)
         self.program, self.savings, self.exact = program, savings, exact
+        self.largest = max(map(nbytes_of, program.nodes), default=0)
         self._machines = []
-        self._kept: list[list[Array]] = [[] for _ in self.structure.paths]
+        self._kept: list[list[Array]] = []
         self._targets: list[Array] = []
         self._apart: list[Array] = []
 
@@ -353,21 +366,26 @@ class Recorded:
         finally:
             machines.append(machine)
 
-    def results(self, leaves: Sequence[Array]) -> list[Array]:
-        """Return arrays for a gradient: some that were given to a caller who has let them go.
+    def results(self) -> list[Array]:
+        """Return arrays for a gradient: those of one that was given to a caller who let it go.
 
         Memory that is new to the process costs more than to compute what is written there.
         """
-        return [
-            np.empty(leaf.shape, leaf.dtype) if (array := unheld(kept)) is None else array
-            for leaf, kept in zip(leaves, self._kept, strict=True)
-        ]
+        for _ in range(len(self._kept)):
+            try:
+                arrays = self._kept.pop(0)  # one thread gets it
+            except IndexError:
+                break
+            if are_unheld(arrays):
+                return arrays
+            self._kept.append(arrays)
+        leaves = self.recorded.inputs[: len(self.structure.paths)]
+        return [np.empty(leaf.shape or (), leaf.dtype) for leaf in leaves]
 
-    def given(self, arrays: Sequence[Array]) -> None:
+    def given(self, arrays: list[Array]) -> None:
         """Remember arrays that a caller gets, to look later whether he still has them."""
-        for array, kept in zip(arrays, self._kept, strict=True):
-            kept.append(array)
-            del kept[:-KEPT]
+        self._kept.append(arrays)
+        del self._kept[:-KEPT]
 
     def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
         """Return the arrays of `out`, if they can take the gradient; what was looked at counts.
@@ -390,10 +408,10 @@ class Recorded:
         self._targets = targets
         return targets
 
-    def has_news(self, norms: list[float], leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
+    def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
         """Tell whether this is the first replay, or the first at other parameters or data."""
         news = self.replays == 1
-        if self.params_seen is not None and self.params_seen != seen_params(leaves, norms):
+        if self.params_seen is not None and self.params_seen != seen_params(norm, leaves):
             self.params_seen, news = None, True
         if self.data_seen is not None and not self.data_seen.is_of(arrays):
             self.data_seen, news = None, True
@@ -489,31 +507,47 @@ def key_of_argument(value: Any, arrays: list[Any]) -> Any:
 # Arrays
 
 
-def are_finite(arrays: Sequence[Array], norms: Sequence[float]) -> bool:
-    """Tell whether all entries of arrays are finite, whose squared norms are these.
+_VDOT: Any = inspect.unwrap(np.vdot)  # without the search for `__array_function__`
+
+
+def squared_norm(arrays: Sequence[Array]) -> float:
+    """Return the sum of the squares of all entries of arrays."""
+    return float(sum(map(_VDOT, arrays, arrays)))
+
+
+def are_finite(arrays: Sequence[Array], norm: float) -> bool:
+    """Tell whether all entries of arrays are finite, of which this is the squared norm.
 
     A norm takes a fraction of the time of looking at each entry. It is not finite where an entry
     is not; and where one is so large that its square overflows: then each is looked at.
     """
-    return math.isfinite(sum(norms)) or all(bool(np.isfinite(array).all()) for array in arrays)
+    return math.isfinite(norm) or all(bool(np.isfinite(array).all()) for array in arrays)
 
 
-def unheld(kept: list[Array]) -> Array | None:
-    """Take an array out of a list that nobody else holds, if there is one."""
-    for _ in range(len(kept)):
-        try:
-            box = [kept.pop(0)]  # one thread gets it
-        except IndexError:
-            return None
-        if holders([box[0]]) == 1:  # the box
-            return box[0]
-        kept.append(box[0])
-    return None
+def are_unheld(arrays: list[Array]) -> bool:
+    """Tell whether nobody else holds an array of a list, or a view of one: by CPython's count.
+
+    Examples
+    --------
+    >>> arrays = [np.zeros(2), np.zeros(3)]
+    >>> view = arrays[1][:1]
+    >>> are_unheld(arrays)
+    False
+    >>> del view
+    >>> are_unheld(arrays)
+    True
+    """
+    return max(map(sys.getrefcount, arrays), default=0) <= _HELD_BY_A_LIST
 
 
-def seen_params(leaves: Sequence[Array], norms: Sequence[float]) -> list[float]:
-    """Return by what parameters are told from others: their norms, and an entry of each."""
-    return [*norms, *[leaf.item(0) for leaf in leaves if leaf.size]]
+_HELD_BY_A_LIST = 0
+_HELD_BY_A_LIST = max(map(sys.getrefcount, [np.zeros(1)]))
+"""References to an array that only a list holds, while they are counted: depends on Python."""
+
+
+def seen_params(norm: float, leaves: Sequence[Array]) -> list[float]:
+    """Return by what parameters are told from others: their norm, and an entry of each leaf."""
+    return [norm, *[leaf.item(0) for leaf in leaves if leaf.size]]
 
 
 class Seen:

@@ -11,6 +11,7 @@ close over is not seen, nor what is inside of containers and objects.
 from __future__ import annotations
 
 import dis
+import operator
 import types
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ class Surroundings:
     """
 
     def __init__(self, loss: Any) -> None:
+        self._latest: tuple[list[Any], Bindings] = [], Bindings(())
         self._cells: list[Any] = []
         self._places: list[tuple[dict[str, Any], str]] = []
         while isinstance(loss, partial):
@@ -51,12 +53,7 @@ class Surroundings:
             return
         code = loss.__code__
         # What it assigns to itself, such as a counter, is its own affair.
-        stored = {
-            step.argval
-            for step in dis.get_instructions(code)
-            if step.opname in ("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR")
-        }
-        self._stored = stored
+        self._stored = stored = _stored_by(code)
         self._cells = [
             cell
             for name, cell in zip(code.co_freevars, loss.__closure__ or (), strict=True)
@@ -70,14 +67,46 @@ class Surroundings:
             and not isinstance(loss.__globals__[name], types.ModuleType)
         ]
 
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> Bindings:
         """Return what is equal as long as no variable is bound to something else."""
         values = [_contents(cell) for cell in self._cells]
         values += [names.get(name) for names, name in self._places]
         for name, value in self._attributes.items():
             if name not in self._stored:
                 values += [name, value]
-        return tuple([_token(value) for value in values])
+        before, bindings = self._latest
+        if len(values) == len(before) and all(map(operator.is_, values, before)):
+            return bindings
+        bindings = Bindings(tuple([_token(value) for value in values]))
+        self._latest = values, bindings
+        return bindings
+
+
+_STORES = ("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR")
+
+
+def _stored_by(code: types.CodeType) -> set[str]:
+    """Return the names of variables and attributes that a function assigns to."""
+    # To disassemble takes as long as a small gradient, and most losses assign to nothing.
+    if not {dis.opmap[name] for name in _STORES} & {*code.co_code[::2]}:
+        return set()
+    return {step.argval for step in dis.get_instructions(code) if step.opname in _STORES}
+
+
+class Bindings:
+    """What variables are bound to, as a key, whose hash is computed once."""
+
+    __slots__ = ("_hash", "_tokens")
+
+    def __init__(self, tokens: tuple[Any, ...]) -> None:
+        self._tokens = tokens
+        self._hash = hash(tokens)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bindings) and self._tokens == other._tokens
 
 
 class _Same:

@@ -1,0 +1,178 @@
+"""Find the maxima that a program takes out of its exponentials, and that cancel in the end.
+
+Whoever computes a softmax or the logarithm of a sum of exponentials subtracts the largest entry
+first, so that nothing overflows; the result does not depend on what was subtracted::
+
+    m = max(z);    log Σ exp(z) = m + log Σ exp(z − m)     for every m
+
+The derivative by way of m is therefore zero. autograd does not know, and computes where the
+maximum is, how often it occurs, and a sum whose terms cancel but for round-off: a fifth of the
+operations of a small network's gradient.
+
+`cancelling` proves it, by following how each value changes if a constant c (of its own in each
+row) is added to m. The changes that it can follow are two: to v + k·c, and to v · exp(k·c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.operations import is_elementwise
+from gradlab.gradients.tape.program import Node
+
+MAXIMA = (np.max, np.amax, np.min, np.amin)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of a value v where c is added to the maximum.
+
+    Attributes
+    ----------
+    kind : {"shift", "scale"}
+        v + k·c, or v · exp(k·c).
+    k : float
+        With 0, the value stays as it is.
+    """
+
+    kind: str
+    k: float
+
+
+SAME = Change("shift", 0.0)
+
+
+def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
+    """Return the maxima (and minima) on which a program's outcome does not depend.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Each after its operands.
+    end : Node
+        The outcome.
+
+    Examples
+    --------
+    >>> from gradlab.gradients.tape.recorder import record
+    >>> def loss(z):
+    ...     m = np.max(z, axis=1, keepdims=True)
+    ...     return np.sum(m + np.log(np.sum(np.exp(z - m), axis=1, keepdims=True)))
+    >>> program = record(loss, np.eye(2))
+    >>> cancelling(program.nodes, program.outputs[0])
+    {<max(...): (2, 1) float64>}
+    >>> program = record(lambda z: np.sum(np.max(z, axis=1, keepdims=True) - z), np.eye(2))
+    >>> cancelling(program.nodes, program.outputs[0])
+    set()
+    """
+    alike: dict[Any, list[Node]] = {}
+    for node in nodes:
+        if node.primitive in MAXIMA and node.dtype is not None and node.dtype.kind == "f":
+            alike.setdefault(_what_is_computed(node), []).append(node)
+    return {node for same in alike.values() if _stays(same, nodes, end) for node in same}
+
+
+def _what_is_computed(node: Node) -> tuple[Any, ...]:
+    operands = [id(o) if isinstance(o, Node) else repr(o) for o in node.operands]
+    return node.primitive, *operands, repr(sorted(node.keywords.items()))
+
+
+def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
+    """Tell whether the outcome stays the same, whatever is added to a maximum, found repeatedly."""
+    changes: dict[Node, Change | None] = dict.fromkeys(maxima, Change("shift", 1.0))
+    for node in nodes:
+        if node not in changes and any(source in changes for source in node.sources):
+            change = _change(node, changes, maxima[0])
+            if change != SAME:
+                changes[node] = change  # None: in another way
+    return end not in changes
+
+
+def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Change | None:
+    """Tell how a node changes, of which an operand does."""
+    given = [
+        changes.get(operand, SAME) if isinstance(operand, Node) else SAME
+        for operand in node.operands
+    ]
+    if None in given or not _is_in_rows(node, maximum):
+        return None
+    operands = [change for change in given if change is not None]
+    if node.primitive in (np.sum, *MAXIMA):
+        return _change_of_reduction(node, operands[0])
+    if node.primitive is np.broadcast_to:
+        return operands[0]
+    if not is_elementwise(node):
+        return None
+    return _change_of_elementwise(node, operands)
+
+
+def _change_of_elementwise(node: Node, given: list[Change]) -> Change | None:
+    primitive, a, b = node.primitive, given[0], given[-1]
+    shifts = all(change.kind == "shift" for change in given)
+    if primitive is np.exp and a.kind == "shift":
+        return Change("scale", a.k)
+    if primitive is np.log and a.kind == "scale":
+        return Change("shift", a.k)
+    if primitive is np.negative:
+        return Change("shift", -a.k) if a.kind == "shift" else a
+    if primitive is np.add and shifts:
+        return _shift(a.k + b.k)
+    if primitive is np.subtract and shifts:
+        return _shift(a.k - b.k)
+    if primitive in (np.multiply, np.divide, np.true_divide):
+        exponents = [_exponent(change) for change in given]
+        if None in exponents:
+            return None
+        p, q = (exponent or 0.0 for exponent in exponents)
+        return _scale(p + q if primitive is np.multiply else p - q)
+    return None
+
+
+def _change_of_reduction(node: Node, given: Change) -> Change | None:
+    """Tell how a sum or a maximum changes, over entries that get the same constant."""
+    x, *axis = node.operands
+    options = {key for key, value in node.keywords.items() if value is not None}
+    if not options <= {"axis", "keepdims"} or len(axis) > 1:
+        return None
+    if node.primitive is np.sum and given.kind == "shift":
+        return _shift(given.k * (size(x) // size(node) if size(node) else 1))
+    return given
+
+
+def _is_in_rows(node: Node, maximum: Node) -> bool:
+    """Tell whether each entry of a node belongs to one entry of the maximum.
+
+    So it is with what is summed over a row and keeps its dimensions, and not with what is summed
+    over rows, whose constants differ.
+    """
+    if maximum.shape == ():
+        return node.shape is not None
+    return (
+        node.shape is not None
+        and maximum.shape is not None
+        and len(node.shape) == len(maximum.shape)
+        and all(m in (1, n) for m, n in zip(maximum.shape, node.shape, strict=True))
+    )
+
+
+def _exponent(change: Change) -> float | None:
+    """Return by which exp(k·c) a value is multiplied, if it is."""
+    return change.k if change.kind == "scale" or change.k == 0 else None
+
+
+def size(node: Node) -> int:
+    """Return how many entries a node has."""
+    return prod(node.shape or ())
+
+
+def _shift(k: float) -> Change:
+    return Change("shift", k)
+
+
+def _scale(k: float) -> Change:
+    return Change("scale", k) if k else SAME
