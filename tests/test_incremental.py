@@ -69,6 +69,7 @@ def only(*ways: Any, few: int = 1, block: int = 2**19) -> Iterator[None]:
             patch.setattr(module, "FEW", few)
         for module in (engine, whole):
             patch.setattr(module, "BLOCK", block)
+        patch.setattr(whole, "SIDE_BY_SIDE", min(16, block))
         yield
 
 

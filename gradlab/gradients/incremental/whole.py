@@ -37,8 +37,8 @@ from gradlab.params import Array
 OVERHEAD = 2000
 """An operation takes as long to call as so many entries take to be computed."""
 
-SIDE_BY_SIDE = 32
-"""Fewer lanes in a block are slower than one by one: they lie innermost in memory."""
+SIDE_BY_SIDE = 16
+"""A block has at least so many lanes: they lie innermost in memory, where short loops are slow."""
 
 
 class Whole:
@@ -66,7 +66,7 @@ class Whole:
     @property
     def is_faster(self) -> bool:
         """Whether all that changes in a lane takes less time than an evaluation."""
-        if self._widest * SIDE_BY_SIDE > BLOCK:
+        if self._widest * SIDE_BY_SIDE > 4 * BLOCK:
             return False
         products = sum(_flops(n) for n in self.extents.nodes if self._is_wide_product(n))
         return 2 * (sum(self.extents.sizes()) + products) < self._plain
@@ -79,7 +79,7 @@ class Whole:
         """Yield numbers of entries of the leaf that are moved together, those of a slice first."""
         hits = [extent.hit for extent in self.extents.of.values() if isinstance(extent, Slice)]
         order = np.argsort(hits[0], kind="stable") if hits else np.arange(self.extents.p)
-        each = max(1, BLOCK // (self._widest * self.extents.signs))
+        each = max(1, max(BLOCK // self._widest, SIDE_BY_SIDE) // self.extents.signs)
         cuts = [0, self.extents.p]
         if (
             hits and np.bincount(hits[0]).max() * self.extents.signs >= 64
