@@ -116,6 +116,8 @@ STEPS: dict[str, Callable[[Any], Any]] = {
     "tanh": anp.tanh,
     "relu": network.relu,
     "maximum": lambda z: anp.maximum(z, 0.1),
+    "kept from below": lambda z: anp.where(z > -0.5, z, -0.5),
+    "cut off": lambda z: anp.where(z > 0.2, z, 0.1),
     "leaky relu": network.leaky_relu,
     "elu": network.elu,
     "softplus": network.softplus,
@@ -382,6 +384,18 @@ def test_rules_are_identities(primitive: Any, size: float) -> None:
     )
     scale = np.abs(base) + np.abs(exact)
     assert (np.abs(found - exact) <= 8 * np.finfo(float).eps * scale).all()
+
+
+@pytest.mark.parametrize("axes", [0, 1])
+@pytest.mark.parametrize("base", [[-1.0, 2.0], [1.0, 2.0], [-1.0, 1e-7], [1.0, 1e-7]])
+def test_a_maximum_is_exact_on_both_sides_of_its_kink(axes: int, base: list[float]) -> None:
+    """Of columns (three axes), and of rows, in which features come first."""
+    a = np.array(base).reshape(2, *[1] * (2 + axes))
+    d = 2.0**-20 * np.array([-1.0, -0.25, 0.5, 1.0]).reshape(*[1] * (1 + axes), 4, 1)
+    d = np.broadcast_to(d, np.broadcast_shapes(a.shape, d.shape))
+    found = change_of(np.maximum, [Change(a, d), 0.0], np.maximum(a, 0.0)).delta
+    exact = np.maximum(a + d, 0.0) - np.maximum(a, 0.0)
+    assert np.abs(found - exact).max() <= 2.0**-52
 
 
 @pytest.mark.parametrize("size", [1e-9, 5e-6, 1e-5, 1e-4, 5e-4, 1e-2, 1.0])
