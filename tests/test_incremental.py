@@ -110,6 +110,10 @@ def softmax(z: Any) -> Any:
     return e / anp.sum(e, axis=1, keepdims=True)
 
 
+def cut_off(z: Any) -> Any:
+    return anp.where(z > 1.0, z, -1.0)
+
+
 STEPS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": network.sigmoid,
     "textbook sigmoid": lambda z: 1 / (1 + anp.exp(-z)),
@@ -117,7 +121,7 @@ STEPS: dict[str, Callable[[Any], Any]] = {
     "relu": network.relu,
     "maximum": lambda z: anp.maximum(z, 0.1),
     "kept from below": lambda z: anp.where(z > -0.5, z, -0.5),
-    "cut off": lambda z: anp.where(z > 0.2, z, 0.1),
+    "cut off": lambda z: cut_off(z),
     "leaky relu": network.leaky_relu,
     "elu": network.elu,
     "softplus": network.softplus,
@@ -251,6 +255,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
         (lambda p, x: anp.log(anp.mean(anp.exp(x @ p))), True),
         (lambda p, x: anp.sum((x @ p)[np.arange(4), [0, 3, 1, 1]]), True),
         (lambda p, x: anp.sum(anp.tanh((x @ p)[np.arange(4), np.arange(4)])), True),
+        (lambda p, x: anp.sum(cut_off(x @ p)), True),
         (lambda p, x: anp.sum(anp.tanh(anp.tanh(x @ p) + x @ p.T)), False),
         (lambda p, x: anp.sum((x.T @ anp.tanh(anp.tanh(x @ p) @ x)) ** 2), False),
     ],
@@ -387,12 +392,12 @@ def test_rules_are_identities(primitive: Any, size: float) -> None:
 
 
 @pytest.mark.parametrize("axes", [0, 1])
-@pytest.mark.parametrize("base", [[-1.0, 2.0], [1.0, 2.0], [-1.0, 1e-7], [1.0, 1e-7]])
+@pytest.mark.parametrize("base", [[-1.0, 2.0], [1.0, 2.0], [-1.0, 1e-7], [1.0, 1e-7], [1e-7]])
 def test_a_maximum_is_exact_on_both_sides_of_its_kink(axes: int, base: list[float]) -> None:
-    """Of columns (three axes), and of rows, in which features come first."""
-    a = np.array(base).reshape(2, *[1] * (2 + axes))
+    """Of columns (three axes), and of rows, in which features come first; of one for all."""
+    a = np.array(base).reshape(-1, *[1] * (2 + axes))
     d = 2.0**-20 * np.array([-1.0, -0.25, 0.5, 1.0]).reshape(*[1] * (1 + axes), 4, 1)
-    d = np.broadcast_to(d, np.broadcast_shapes(a.shape, d.shape))
+    d = np.concatenate([d, -d])
     found = change_of(np.maximum, [Change(a, d), 0.0], np.maximum(a, 0.0)).delta
     exact = np.maximum(a + d, 0.0) - np.maximum(a, 0.0)
     assert np.abs(found - exact).max() <= 2.0**-52

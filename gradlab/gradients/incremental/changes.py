@@ -252,11 +252,10 @@ def _maximum(operands: Sequence[Any], base: Any) -> Any:
     near = np.abs(above) <= _largest(a.delta)
     if not near.any() and (above > 0).all():
         return a.delta
-    if near.any() and a.delta.ndim < 4:
+    if near.any() and np.shape(near)[:1] != a.delta.shape[:1]:
         return None
-    shape = np.shape(a.base)
     delta = into(np.multiply, a.delta, above > 0)
-    features = np.flatnonzero(near.reshape(shape[0], -1).any(1))
+    features = np.flatnonzero(near.reshape(len(near), -1).any(1))
     if len(features):
         rows = a.base[features]
         delta[features] = np.maximum(rows + a.delta[features], b) - base[features]
