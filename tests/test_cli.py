@@ -86,6 +86,7 @@ def test_compare(gradlab, tmp_path):
         "seconds a gradient",
         "times faster",
         "evaluations a gradient",
+        "seconds by the plain loop",
         "largest gradient difference",
         "stayed together",
     ):
@@ -103,6 +104,8 @@ def test_compare(gradlab, tmp_path):
     assert central["evaluations_per_gradient"] == 2 * 310 + 1
     assert central["evaluations_are_equivalent"]
     assert not autograd["evaluations_are_equivalent"]
+    assert central["seconds_by_plain_loop"] > central["seconds_per_gradient"]
+    assert autograd["seconds_by_plain_loop"] is None
     assert autograd["evaluations_per_gradient"] == 1
     assert central["together"]
     assert summary["options"]["sizes"] == [64, 4, 10]
@@ -285,6 +288,14 @@ def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
         one_line(err)
     )
     assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    # Killed before all of its results were written, it writes them again; but over no others.
+    (tmp_path / "resumed" / "weights.npz").unlink()
+    assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "weights.npz").touch()
+    for name in ("undisturbed", "others"):
+        code, _, err = gradlab(*TRAIN, *keep, "--resume", "--output", name, "--seed", "1")
+        assert "not empty" in one_line(err)
     path.write_bytes(path.read_bytes()[:-1])
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -440,7 +451,7 @@ def one_line(err):
     [
         (["compair"], "compair"),
         (["compare", "--iteration", "3"], "--iteration"),
-        (["compare", "--iterations", "many"], "'--iterations': Input should be"),
+        (["compare", "--iterations", "many"], "'--iterations': "),
         (["compare", "--iterations", "0"], "--iterations 0: give an integer from 1"),
         (["compare", "--backend", "centrall"], "did you mean 'central'?"),
         (["compare", "--backend", "central"], "two different backends"),
@@ -448,6 +459,10 @@ def one_line(err):
         (["train", "--epochs", "0"], "--epochs 0: give"),
         (["train", "--layers", "50;100"], "50;100"),
         (["train", "--layers", "50,0"], "--layers 50,0: give widths"),
+        (["train", "--layers", "9" * 5000], "99: give widths such as"),
+        (["train", "--epochs", "9" * 30], "give an integer from 1 to 10,000,000"),
+        (["compare", "--iterations", "9" * 30], "give an integer from 1 to 10,000,000"),
+        (["train", "--seed", "9" * 5000], "'--seed'"),
         (["train", "--activation", "sigmoida"], "did you mean 'sigmoid'?"),
         (["train", "--learning-rate", "-1"], "--learning-rate -1.0: give a positive"),
         (["train", "--learning-rate", "nan"], "--learning-rate nan"),
