@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import warnings
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -60,13 +61,33 @@ app = typer.Typer(
     help="A laboratory for gradients: one loss, many ways to differentiate it, one trainer.",
     epilog="Start with `gradlab compare`: it takes no arguments and less than a minute.",
 )
+NEXT = {
+    "compare": "one network, trained by two gradients",
+    "demo": "losses, derivatives, descent, in pictures",
+    "train": "train a network on digits, and save it",
+    "train --dataset mnist": "the same on MNIST",
+    "evaluate WEIGHTS": "what a trained network gets right and wrong",
+    "check losses.py:loss": "is the gradient that you derived right?",
+}
+"""What to do next, for those who begin."""
+
 out = Console(highlight=False, emoji=False)  # losses:boom:x is no explosion
 
 
 # Options that several verbs take
 
+
+def _one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes the beginning of a name."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
 Dataset = Annotated[
-    str, typer.Option(help="digits, mnist, or the path of an .npz file with arrays x and y.")
+    str,
+    typer.Option(
+        help="digits, mnist, or the path of an .npz file with arrays x and y.",
+        autocompletion=_one_of(datasets.NAMES),
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -75,7 +96,11 @@ DataDir = Annotated[
 Subset = Annotated[int | None, typer.Option(help="Train on the first so many samples only.")]
 Layers = Annotated[str, typer.Option(help="Widths of the hidden layers, such as 50,100.")]
 Activation = Annotated[
-    str, typer.Option(help=f"Of the hidden layers: {', '.join(network.ACTIVATIONS)}.")
+    str,
+    typer.Option(
+        help=f"Of the hidden layers: {', '.join(network.ACTIVATIONS)}.",
+        autocompletion=_one_of(network.ACTIVATIONS),
+    ),
 ]
 LearningRate = Annotated[float, typer.Option(help="Step of the descent.")]
 Momentum = Annotated[float, typer.Option(help="From 0 (none) to below 1.")]
@@ -97,7 +122,21 @@ def root(
     if show_version:
         out.print(f"gradlab {__version__}")
     elif context.invoked_subcommand is None:
-        out.print(context.get_help())
+        _show_what_next()
+
+
+def _show_what_next() -> None:
+    out.print(f"[bold]gradlab {__version__}[/]: a laboratory for gradients\n")
+    steps = Table.grid(padding=(0, 2))
+    for command, what in NEXT.items():
+        steps.add_row(f"  [bold]gradlab {command}[/]", what)
+    out.print(steps)
+    out.print(
+        "\nStart with [bold]gradlab compare[/]: it takes no arguments and less than a minute.\n"
+        "gradlab --help lists all verbs, gradlab compare --help the options of one.\n"
+        "gradlab --install-completion lets the tab key complete them.",
+        soft_wrap=True,
+    )
 
 
 # The verbs
@@ -109,7 +148,8 @@ def compare(
         list[str] | None,
         typer.Option(
             help=f"One of {', '.join(BACKENDS)}; give it twice or more "
-            "[default: central and autograd]."
+            "[default: central and autograd].",
+            autocompletion=_one_of(BACKENDS),
         ),
     ] = None,
     dataset: Dataset = "digits",
@@ -200,7 +240,10 @@ def train(
     subset: Subset = None,
     layers: Layers = "50",
     activation: Activation = "sigmoid",
-    backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}.")] = "tape",
+    backend: Annotated[
+        str,
+        typer.Option(help=f"One of {', '.join(BACKENDS)}.", autocompletion=_one_of(BACKENDS)),
+    ] = "tape",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
     learning_rate: LearningRate = 0.1,
     momentum: Momentum = 0.9,
@@ -299,7 +342,10 @@ def evaluate(
     data_dir: DataDir = None,
     activation: Annotated[
         str | None,
-        typer.Option(help="Of the hidden layers [default: what the file says, else sigmoid]."),
+        typer.Option(
+            help="Of the hidden layers [default: what the file says, else sigmoid].",
+            autocompletion=_one_of(network.ACTIVATIONS),
+        ),
     ] = None,
     output: Output = None,
     json_file: Json = None,
@@ -443,7 +489,8 @@ def check(
     backend: Annotated[
         str | None,
         typer.Option(
-            help=f"Check this backend instead: {', '.join(BACKENDS)} [default: autograd]."
+            help=f"Check this backend instead: {', '.join(BACKENDS)} [default: autograd].",
+            autocompletion=_one_of(BACKENDS),
         ),
     ] = None,
     sizes: Annotated[
@@ -460,7 +507,8 @@ def check(
         str,
         typer.Option(
             help="entries (each by itself), directional (random directions, and a search for the "
-            "wrong entries), or auto (by their number)."
+            "wrong entries), or auto (by their number).",
+            autocompletion=_one_of(("auto", "directional", "entries")),
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Decides the network's start and the directions.")] = 0,

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 from optional import LIBRARIES, each_backend
 
 from gradlab import (
+    BACKENDS,
     __version__,
     check_gradients,
+    cli,
     datasets,
     files,
     network,
@@ -25,6 +28,7 @@ from gradlab import (
 from gradlab.cli import main
 
 PNG = b"\x89PNG"
+VERBS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
 
 
 @pytest.fixture
@@ -52,8 +56,47 @@ QUICK = ("--layers", "4", "--iterations", "3", "--batch-size", "20")
 def test_alone_it_shows_what_there_is_to_do(gradlab):
     code, out, err = gradlab()
     assert (code, err) == (0, "")
-    assert all(verb in out for verb in ("compare", "train", "evaluate", "check", "demo"))
     assert "Start with gradlab compare" in out
+    assert all(f"gradlab {command} " in out for command in cli.NEXT)
+    assert {command.split()[0] for command in cli.NEXT} == VERBS
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 79
+
+
+def test_help_lists_all_verbs(gradlab):
+    code, out, err = gradlab("--help")
+    assert (code, err) == (0, "")
+    assert all(re.search(rf"^│ {verb} ", out, re.MULTILINE) for verb in VERBS)
+    assert "--install-completion" in out
+
+
+def completions(gradlab, monkeypatch, *words):
+    monkeypatch.setenv("_GRADLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["gradlab", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    code, out, err = gradlab()
+    assert (code, err) == (0, "")
+    return set(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["tr"], {"train"}),
+        (["compare", "--back"], {"--backend"}),
+        (["compare", "--backend", "central"], {"central", "central4"}),
+        (["train", "--backend", "auto"], {"autograd", "autograd-forward"}),
+        (["check", "--backend", "ri"], {"richardson"}),
+        (["train", "--dataset", ""], {"digits", "mnist"}),
+        (["evaluate", "--activation", "re"], {"relu"}),
+        (["check", "--mode", "e"], {"entries"}),
+    ],
+)
+def test_the_tab_key_completes(gradlab, monkeypatch, words, wanted):
+    assert completions(gradlab, monkeypatch, *words) == wanted
+
+
+def test_the_tab_key_knows_all_backends(gradlab, monkeypatch):
+    assert completions(gradlab, monkeypatch, "train", "--backend", "") == set(BACKENDS)
 
 
 def test_version(gradlab):
