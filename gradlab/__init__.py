@@ -9,6 +9,7 @@ from gradlab import network as network
 from gradlab import weights as weights
 from gradlab.checking import GradientReport as GradientReport
 from gradlab.checking import check_gradients as check_gradients
+from gradlab.comparison import Comparison as Comparison
 from gradlab.comparison import compare as compare
 from gradlab.errors import GradlabError as GradlabError
 from gradlab.gradients import BACKENDS as BACKENDS
@@ -31,6 +32,9 @@ from gradlab.gradients import derivative_with_error as derivative_with_error
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad
 from gradlab.gradients import value_and_grad as value_and_grad
+from gradlab.history import History as History
+from gradlab.training import Fit as Fit
+from gradlab.training import Step as Step
 from gradlab.training import descend as descend
 from gradlab.training import fit as fit
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from autograd.core import VJPNode, add_outgrads, vspace
@@ -37,7 +37,7 @@ class Autograd:
     (0.0, array([2., 0.]))
     """
 
-    name: ClassVar[str] = "autograd"
+    name = "autograd"
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""

@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class ComplexStep:
     where(real(x) < 0, -x, x) for it; or use autograd, or richardson, which takes any loss
     """
 
-    name: ClassVar[str] = "complex-step"
+    name = "complex-step"
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""

@@ -178,7 +178,7 @@ class ForwardDifference(Difference):
     (25.0, array([6., 8.]))
     """
 
-    name: ClassVar[str] = "forward"
+    name = "forward"
     points: ClassVar[int] = 1
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -224,7 +224,7 @@ class CentralDifference(Difference):
     (25.0, array([6., 8.]))
     """
 
-    name: ClassVar[str] = "central"
+    name = "central"
     points: ClassVar[int] = 2
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -261,7 +261,7 @@ class CentralDifference4(Difference):
     (337.0, array([108., 256.]))
     """
 
-    name: ClassVar[str] = "central4"
+    name = "central4"
     points: ClassVar[int] = 4
 
     def slopes(self, probe: Probe, leaf: int) -> Array:

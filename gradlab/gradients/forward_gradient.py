@@ -13,7 +13,7 @@ square; for directions of ±1, which the theorem allows, it is |∇f|² minus th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class ForwardGradient(Estimator):
     """
 
     directions: Literal["normal", "signs"] = field(default="normal", kw_only=True)
-    name: ClassVar[str] = "forward-gradient"
+    name = "forward-gradient"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from autograd.core import JVPNode
@@ -43,7 +43,7 @@ class AutogradForward:
     (0.0, array([2., 0.]))
     """
 
-    name: ClassVar[str] = "autograd-forward"
+    name = "autograd-forward"
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""

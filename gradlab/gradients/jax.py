@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Jax:
     (10.0, array([18.,  1.]))
     """
 
-    name: ClassVar[str] = "jax"
+    name = "jax"
 
     def __post_init__(self) -> None:
         require("jax", "JAX")

@@ -38,6 +38,8 @@ ValueAndGrad: TypeAlias = Callable[..., tuple[float, Any]]
 class Backend(Protocol):
     """A way to differentiate; see the module for its laws."""
 
+    # A field will do, and so will a class attribute without an annotation; to type checkers, a
+    # ClassVar will not.
     @property
     def name(self) -> str:
         """The word by which users ask for the backend."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Richardson(Difference):
     True
     """
 
-    name: ClassVar[str] = "richardson"
+    name = "richardson"
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Extrapolate for each entry."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class SPSA(Estimator):
     """
 
     step: float | None = field(default=None, kw_only=True)
-    name: ClassVar[str] = "spsa"
+    name = "spsa"
 
     def __post_init__(self) -> None:
         super().__post_init__()

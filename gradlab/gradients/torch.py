@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class Torch:
     """
 
     compile: bool = False
-    name: ClassVar[str] = "torch"
+    name = "torch"
 
     def __post_init__(self) -> None:
         if not isinstance(self.compile, bool):

@@ -22,7 +22,7 @@ What is fixed about a call, and what a loss closes over, is found by `gradients.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Loss
@@ -86,7 +86,7 @@ class Tape:
     verify: int | None = 1000
     exact: bool = False
     cache: int = 32
-    name: ClassVar[str] = "tape"
+    name = "tape"
 
     def __post_init__(self) -> None:
         if self.on_untraceable not in ("fallback", "error"):
