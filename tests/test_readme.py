@@ -12,17 +12,19 @@ from gradlab.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+KOREAN = (ROOT / "README.ko.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_code_does_what_it_shows():
+@pytest.mark.parametrize(("text", "fewest"), [(README, 8), (KOREAN, 8)], ids=["en", "ko"])
+def test_the_code_does_what_it_shows(text, fewest):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    source = "\n".join(blocks("python"))
+    source = "\n".join(blocks("python", text))
     test = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
-    assert len(test.examples) >= 8
+    assert len(test.examples) >= fewest
     printed = []
     runner = doctest.DocTestRunner(optionflags=flags)
     runner.run(test, out=printed.append)
@@ -45,11 +47,12 @@ def test_continuous_integration_runs_these_commands_and_no_copy_of_them():
     assert 'pip install -e ".[test]"' not in script
 
 
-@pytest.mark.parametrize("line", sorted(set(re.findall(r"`gradlab ([^`]+)`", README))))
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"`gradlab ([^`]+)`", README + KOREAN))))
 def test_every_command_that_is_named_exists_with_its_options(line, capsys, monkeypatch):
-    verb, *rest = shlex.split(line)
-    options = [word for word in rest if word.startswith("--")]
-    monkeypatch.setattr("sys.argv", ["gradlab", verb, "--help"])
+    words = shlex.split(line)
+    options = [word for word in words if word.startswith("--")]
+    verbs = [word for word in words[:1] if word not in options]
+    monkeypatch.setattr("sys.argv", ["gradlab", *verbs, "--help"])
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as stop:
         main()
@@ -73,3 +76,14 @@ def test_every_dependency_has_its_reason():
     assert [name for name in names if f"[{name}]" not in table] == []
     extras = project["optional-dependencies"]
     assert [extra for extra in extras if f"gradlab[{extra}]" not in README] == []
+
+
+def test_korean_readers_get_the_same_command_first():
+    assert blocks("sh", KOREAN)[0] == blocks("sh")[0]
+
+
+@pytest.mark.parametrize("text", [README, KOREAN], ids=["en", "ko"])
+def test_links_lead_somewhere(text):
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert links
