@@ -313,13 +313,15 @@ def main(
         "first call: recording, compiling and one gradient, in eager gradients.\n"
         f"CPU time, {rounds} rounds; {common.environment_line(described)}"
     )
-    common.out.print(table(results, caption))
+    shown = table(results, caption)
+    common.out.print(shown)
     told = headline(results)
     numbers = {
         "benchmark": "functions",
         "environment": described,
         "options": {"rounds": rounds, "quick": quick},
         "reference": "autograd",
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

@@ -520,24 +520,20 @@ def main(
     widths = [common.parse_widths(text) for text in networks or NETWORKS]
     common.check_outputs(json_file, plot_file)
     common.limit_threads(threads)
-    installed = [name for name, (module, _) in PEERS.items() if common.is_installed(module)]
-    missing = {
-        name: f"pip install 'gradlab[{module}]'"
-        for name, (module, _) in PEERS.items()
-        if name not in installed
-    }
+    missing = common.missing({name: module for name, (module, _) in PEERS.items()})
     effort = QUICK if quick else FULL
     results: list[Result] = []
     for each in dict.fromkeys(widths):
         problem = Problem.draw(each, batch, kind, seed)
         common.say(f"timing {problem.name} ...")
-        results += measure(problem, installed, effort, seed)
+        results += measure(problem, [n for n in PEERS if n not in missing], effort, seed)
     described = common.describe()
     setting = f"batch {batch}, {dtype}, {effort.rounds} rounds"
     caption = (
         f"{footnotes(results, missing, kind)}\n{setting}; {common.environment_line(described)}"
     )
-    common.out.print(table(results, missing, caption))
+    shown = table(results, missing, caption)
+    common.out.print(shown)
     told = headline(results)
     numbers = {
         "benchmark": "gradient_speed",
@@ -552,6 +548,7 @@ def main(
             **asdict(effort),
         },
         "reference": REFERENCE,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "missing": missing,
         "headline": told,

@@ -261,13 +261,15 @@ def main(
         f"{clocked}, {images}, float64, batch {batch}, step {step:g}, {rounds} rounds, "
         f"~ extrapolated from {2 * sample} evaluations; {common.environment_line(described)}"
     )
-    common.out.print(table(results, caption), soft_wrap=True)
+    shown = table(results, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results)
     numbers = {
         "benchmark": "numerical_speed",
         "environment": described,
         "options": {"rounds": rounds, "threads": threads, "quick": quick, "batch": batch},
         "images": images,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

@@ -195,7 +195,8 @@ def main(
         f"wall time, {rounds} rounds{load}; {workers} processes start and end in "
         f"{common.duration(started, 2)}; {common.environment_line(described)}"
     )
-    common.out.print(table(results, title, caption), soft_wrap=True)
+    shown = table(results, title, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results, entries, seconds, workers)
     numbers = {
         "benchmark": "parallel_speed",
@@ -203,6 +204,7 @@ def main(
         "options": {"entries": entries, "seconds": seconds, "rounds": rounds, "quick": quick},
         "reference": REFERENCE,
         "starting": started,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

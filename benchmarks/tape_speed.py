@@ -423,15 +423,22 @@ def main(
                     results += measure(problem, names, rounds, clock)
     described = common.describe()
     clocked = "CPU time" if threads == 1 else "wall time"
-    caption = f"{clocked}, {rounds} rounds; {common.environment_line(described)}"
-    common.out.print(table(results, names, caption), soft_wrap=True)
+    missing = common.missing(MODULES)
+    caption = (
+        f"{common.missing_notes(missing)}{clocked}, {rounds} rounds; "
+        f"{common.environment_line(described)}"
+    )
+    shown = table(results, names, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results)
     numbers = {
         "benchmark": "tape_speed",
         "environment": described,
         "options": {"rounds": rounds, "threads": threads, "quick": quick},
         "reference": REFERENCE,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
+        "missing": missing,
         "headline": told,
     }
     common.write_outputs(numbers, lambda: figure(results, names), json_file, plot_file)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -254,8 +254,8 @@ def measure(task: Task, rounds: int, clock: Callable[[], float]) -> list[Result]
     ]
 
 
-def table(results: Sequence[Result], caption: str) -> Table:
-    """Lay the results out, a row a contender."""
+def table(results: Sequence[Result], caption: str, missing: Collection[str] = ()) -> Table:
+    """Lay the results out, a row a contender, those missing among them."""
     shown = Table(
         title="One epoch of training",
         title_justify="left",
@@ -277,6 +277,8 @@ def table(results: Sequence[Result], caption: str) -> Table:
             "" if own else f"{ratio.low:.2f}–{ratio.high:.2f}",
             f"{result.loss:.4f}",
         )
+    for contender in missing:
+        shown.add_row(contender, "not installed", style="dim")
     return shown
 
 
@@ -318,20 +320,25 @@ def main(
     rounds = 3 if quick else 9
     clock = time.process_time if threads == 1 else time.perf_counter
     results = measure(Task.draw(samples, kind), rounds, clock)
+    missing = common.missing({name: module for name, (module, _) in CONTENDERS.items()})
     described = common.describe()
     clocked = "CPU time" if threads == 1 else "wall time"
     caption = (
+        f"{common.missing_notes(missing)}"
         f"{samples:,} images, batch {BATCH}, {dtype}, {clocked}, {rounds} rounds;\n"
         f"{common.environment_line(described)}"
     )
-    common.out.print(table(results, caption))
+    shown = table(results, caption, missing)
+    common.out.print(shown)
     told = headline(results)
     numbers = {
         "benchmark": "training",
         "environment": described,
         "options": {"samples": samples, "dtype": dtype, "threads": threads, "rounds": rounds},
         "reference": REFERENCE,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
+        "missing": missing,
         "headline": told,
     }
     common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)

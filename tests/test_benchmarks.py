@@ -124,7 +124,8 @@ def test_a_missing_peer_is_a_row_that_says_so(without_peers):
 def test_the_json_file_has_what_stands_beside_a_figure(without_peers):
     _, numbers, _ = without_peers
     assert set(numbers) == {
-        "benchmark", "environment", "options", "reference", "results", "missing", "headline",
+        "benchmark", "environment", "options", "reference", "table", "results", "missing",
+        "headline",
     }  # fmt: skip
     assert numbers["benchmark"] == "gradient_speed"
     assert {"python", "numpy", "autograd", "cores", "threads"} <= set(numbers["environment"])
