@@ -511,11 +511,16 @@ def record(table: Table) -> dict[str, Any]:
     cells = [[_plain(cell) for cell in column.cells] for column in table.columns]
     return {
         "title": _plain(table.title),
-        "columns": [_plain(column.header) for column in table.columns],
+        "columns": [_unbroken(_plain(column.header)) for column in table.columns],
         "right": [column.justify == "right" for column in table.columns],
         "rows": [list(row) for row in zip(*cells, strict=True)],
         "notes": _plain(table.caption),
     }
+
+
+def _unbroken(heading: str) -> str:
+    """Join what a narrow column breaks: a word at a hyphen, or two words."""
+    return heading.replace("-\n", "").replace("\n", " ")
 
 
 def _plain(text: Any) -> str:

@@ -289,7 +289,7 @@ def headline(results: Sequence[Result]) -> str:
         for result in results
         if result.contender != REFERENCE
     ]
-    return f"An epoch of fit by the tape takes {', '.join(shares)}."
+    return f"An epoch of fit by the tape takes {'; '.join(shares)}."
 
 
 def figure(results: Sequence[Result]) -> Figure:
@@ -298,8 +298,11 @@ def figure(results: Sequence[Result]) -> Figure:
         drawn = Figure(figsize=(7, 1.5 + 0.5 * len(results)))
         axes = drawn.subplots()
         names = [result.contender for result in results]
-        axes.barh(names, [result.seconds for result in results], color=COLOURS[0])
-        axes.set(title="One epoch of training", xlabel="seconds")
+        bars = axes.barh(names, [result.seconds for result in results], color=COLOURS[0])
+        axes.bar_label(bars, [common.duration(result.seconds) for result in results], padding=4)
+        axes.set(title="One epoch of training", xlabel="seconds an epoch")
+        axes.margins(x=0.15)
+        axes.grid(axis="y", visible=False)
         axes.invert_yaxis()
     return drawn
 

@@ -88,6 +88,7 @@ class Browser:
 
     def open(self, path):
         """Load a page, and wait until it is there with its pictures."""
+        self.events.clear()
         self("Page.navigate", url=path.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())

@@ -120,10 +120,12 @@ def section(outcome: Outcome) -> str:
     notes = "".join(f"<li>{escape(line)}</li>" for line in table["notes"].splitlines())
     picture = figure(outcome.figure, f"{outcome.name}: {outcome.headline}")
     return f"""<section id="{escape(outcome.name)}">
+<div class="lead">
 <h2>{escape(outcome.name)}</h2>
 <p class="question">{escape(outcome.question)}</p>
 <p class="headline">{escape(outcome.headline)}</p>
 {picture}
+</div>
 {body(table)}
 <ul class="notes">{notes}</ul>
 </section>

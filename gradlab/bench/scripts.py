@@ -70,4 +70,4 @@ def question(source: str) -> str:
     'What it costs, and whom.'
     """
     docstring = ast.get_docstring(ast.parse(source)) or ""
-    return " ".join(docstring.split("\n\n")[0].split())
+    return " ".join(docstring.split("\n\n")[0].replace("`", "").split())
