@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -41,6 +42,7 @@ from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
 from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
 from gradlab.gradients import BACKENDS, find_backend
+from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
 
 if TYPE_CHECKING:
@@ -203,12 +205,28 @@ def train(
     seed: Seed = 0,
     output: Output = None,
     json_file: Json = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep where the training stands in this file.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="So many steps apart [default: after each epoch].")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the --checkpoint, if there is one already."),
+    ] = False,
 ) -> None:
     """Train a network, and save its weights, history and curves.
 
-    Ctrl-C ends the training early and saves what was reached.
+    Ctrl-C ends the training early and saves what was reached. With --checkpoint, a training that
+    was interrupted in whatever way goes on with --resume and the same options, and ends with the
+    same weights, to the last bit.
     """
-    chosen = find_backend(backend)
+    if checkpoint is None and (resume or checkpoint_every is not None):
+        given = "--resume" if resume else f"--checkpoint-every {checkpoint_every}"
+        raise OptionError(f"{given}: name the file, too, with --checkpoint PATH")
+    # With a checkpoint or without one, the same options end in the same bits.
+    chosen = repeatable(find_backend(backend))
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = _network(data, layers, activation, seed)
     batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size
@@ -225,6 +243,9 @@ def train(
             seed=seed,
             validation=data.test,
             accuracy=partial(network.accuracy, **settings),
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
         )
     accuracy = network.accuracy(result.params, *data.test, **settings)
     _show(_name(data, start), _epochs_table(result))
@@ -259,7 +280,8 @@ def train(
         also="weights.npz",
     )
     if result.interrupted:
-        _fail("interrupted: the weights are those that were reached", code=130)
+        how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
+        _fail(f"interrupted: the weights are those that were reached{how}", code=130)
 
 
 @app.command(epilog="Example: `gradlab evaluate weights.npz --dataset mnist`")
@@ -640,7 +662,9 @@ def _comparison_table(comparison: Comparison) -> Table:
     )
     row(
         "trainings stayed together",
-        against_reference(lambda run: "yes" if run.together else "[red]no[/]"),
+        against_reference(
+            lambda run: "estimate" if run.estimate else "yes" if run.together else "[red]no[/]"
+        ),
     )
     return table
 
@@ -648,15 +672,21 @@ def _comparison_table(comparison: Comparison) -> Table:
 def _headline(comparison: Comparison) -> str:
     slowest = max(comparison.runs, key=lambda run: run.seconds_per_gradient)
     fastest = min(comparison.runs, key=lambda run: run.seconds_per_gradient)
-    apart = [run.backend for run in comparison.runs if not run.together]
+    exact = [run for run in comparison.runs if not run.estimate]
+    apart = [run.backend for run in exact if not run.together]
     if apart:
         return f"{', '.join(apart)} went another way than {comparison.reference}."
-    worst = max(run.largest_difference for run in comparison.runs)
-    return (
-        f"The gradients agree to {worst:.0e} of a layer's largest entry, and [bold]"
-        f"{fastest.backend} is {_times(comparison.speedup(fastest))} times faster than "
+    estimates = [run.backend for run in comparison.runs if run.estimate]
+    faster = (
+        f"[bold]{fastest.backend} is {_times(comparison.speedup(fastest))} times faster than "
         f"{slowest.backend}[/]."
     )
+    aside = f" {' and '.join(estimates)}: an estimate, right on average alone." * bool(estimates)
+    if len(exact) < 2:
+        return faster + aside
+    worst = max(run.largest_difference for run in exact)
+    gradients = "Apart from the estimates, the gradients" if estimates else "The gradients"
+    return f"{gradients} agree to {worst:.0e} of a layer's largest entry, and {faster}{aside}"
 
 
 def _epochs_table(result: Fit) -> Table:
@@ -784,9 +814,14 @@ def _fresh(path: Path) -> Path:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    _tell(message)
+    raise SystemExit(code)
+
+
+def _tell(message: object) -> None:
+    """Say something in one line, on the standard error."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.print(f"gradlab: {message}", soft_wrap=True)
-    raise SystemExit(code)
 
 
 def _as_typed(message: str) -> str:
@@ -804,7 +839,13 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, whereve
 
 
 def main() -> NoReturn:
-    """Run the command; every foreseeable error is one line."""
+    """Run the command; every foreseeable error is one line, and so is a warning."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _tell(message)
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except _USAGE_ERROR as error:

@@ -1,6 +1,7 @@
 """One network, one start, the same minibatches, and what each backend makes of them.
 
 Every backend trains on its own; one of them, autograd where it takes part, is the *reference*.
+An estimator, whose gradients are right on average alone, goes a way of its own and is told apart.
 At every point that another backend comes through, the reference's gradient is taken there too
 (not timed, not counted), so that the difference of two gradients is seen at the same parameters.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from gradlab import options
 from gradlab.errors import OptionError
-from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend
+from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend, is_estimator
 from gradlab.params import flatten, leaves_like
 from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, Fit, Step, check_data, evaluate, fit
@@ -53,6 +54,8 @@ class Run:
         reference's, relative to their norm; none where Ctrl-C came before the first such end.
     together : bool
         Whether its loss curve stayed within `TOGETHER` of the reference's.
+    estimate : bool
+        Whether its gradients are right on average alone, so that they cannot stay together.
     """
 
     backend: str
@@ -65,6 +68,7 @@ class Run:
     differences: dict[str, list[float]] = field(default_factory=dict, repr=False)
     distances: list[float] = field(default_factory=list, repr=False)
     together: bool = True
+    estimate: bool = False
 
     @property
     def largest_difference(self) -> float:
@@ -121,6 +125,7 @@ class Comparison:
                     "largest_gradient_difference": run.largest_difference,
                     "largest_parameter_distance": run.largest_distance,
                     "together": run.together,
+                    "is_estimate": run.estimate,
                     "losses": run.fit.history.losses,
                     "gradient_differences": run.differences,
                     "parameter_distances": run.distances,
@@ -189,7 +194,8 @@ def compare(
     if len(meters) < 2 or len(set(names)) < len(names):
         raise OptionError(f"cannot compare {', '.join(names)}: {advice}")
     test = check_data(test, "test data")
-    reference = meters[names.index("autograd") if "autograd" in names else 0]
+    exact = [meter for meter in meters if not meter.estimate] or meters
+    reference = meters[names.index("autograd")] if "autograd" in names else exact[0]
     followed: dict[str, tuple[_Meter, _Watch, Fit]] = {}
     # The reference goes first: should Ctrl-C come, the others have something to be held against.
     for meter in sorted(meters, key=lambda meter: meter is not reference):
@@ -218,6 +224,7 @@ def compare(
             differences=watch.differences,
             distances=[_distance(*pair) for pair in pairs],
             together=_together(losses, reference_losses),
+            estimate=meter.estimate,
         )
 
     return Comparison(
@@ -237,6 +244,7 @@ class _Meter:
         self.seconds: list[float] = []
         self.evaluations: list[int] = []
         self.equivalent = False
+        self.estimate = is_estimator(backend)
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         calls = 0

@@ -78,6 +78,14 @@ class WeightsError(GradlabError, ValueError):
     """A file of parameters that cannot be read or written safely."""
 
 
+class CheckpointError(GradlabError, ValueError):
+    """A checkpoint that cannot be read or written, or that belongs to another training."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint that was damaged or could not be written; the message says which one counts."""
+
+
 class MissingDependencyError(GradlabError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
@@ -90,7 +98,8 @@ class DivergenceError(GradlabError, ArithmeticError):
     iteration : int
         The training step (from 0) at which it happened.
     params : Any
-        The last parameters at which the loss was finite (those given to `fit` if there are none).
+        The last parameters at which the loss was finite (those that it started or went on from if
+        there are none).
     history : History
         What had been recorded until then.
     """
@@ -100,6 +109,18 @@ class DivergenceError(GradlabError, ArithmeticError):
         self.iteration = iteration
         self.params = params
         self.history = history
+
+
+def reason_of(error: Exception) -> str:
+    r"""Say in part of a line what an error says, which may repeat a file's content at length.
+
+    Examples
+    --------
+    >>> reason_of(ValueError("bad\n  magic")), reason_of(EOFError())
+    ('bad magic', 'EOFError')
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:

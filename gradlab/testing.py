@@ -33,6 +33,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import DTypeLike
 
 from gradlab import network
@@ -318,8 +319,12 @@ def _closed_form(where: Any, seed: int) -> tuple[Loss, Callable[[Any], Any]]:
             yield 1.0 * w, a, b, s  # small integers would take the sine in half precision
 
     def loss(params: Any) -> Any:
-        own = sum(((a * np.sin(w) + 0.5 * b * w * w).sum() for w, a, b, _ in rows(params)), 0.0)
-        t = sum(((s * w).sum() for w, _, _, s in rows(params)), 0.0)
+        own = t = 0.0
+        for w, *constants in rows(params):
+            xp = np if isinstance(w, float) else array_namespace(w)
+            a, b, s = map(xp.asarray, constants)
+            own = own + (a * xp.sin(w) + 0.5 * b * w * w).sum()
+            t = t + (s * w).sum()
         return own + 0.5 * t * t
 
     def gradient(params: Any) -> Any:

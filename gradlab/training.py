@@ -13,19 +13,24 @@ drawn but the minibatches, so that two backends with one seed see the same data 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from itertools import islice
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gradlab import options
+from gradlab import checkpoints, options
+from gradlab.checkpoints import State
 from gradlab.errors import BackendError, DataError, DivergenceError, NonFiniteError, OptionError
-from gradlab.gradients import Backend, Loss, value_and_grad
-from gradlab.gradients.protocol import real_scalar
+from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
+from gradlab.gradients.protocol import real_scalar, repeatable
+from gradlab.history import Epoch as Epoch
+from gradlab.history import History as History
 from gradlab.params import (
     Array,
     Structure,
@@ -34,6 +39,7 @@ from gradlab.params import (
     flatten,
     floating,
     leaves_like,
+    map_leaves,
     named_leaves,
     numbers,
 )
@@ -44,51 +50,6 @@ Data: TypeAlias = Sequence[Any]
 
 Accuracy: TypeAlias = Callable[..., float]
 """``accuracy(params, *data)``, a share from 0 to 1."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the data came to.
-
-    Attributes
-    ----------
-    epoch : int
-        Its number, from 1.
-    loss : float
-        The mean loss of its minibatches, each taken before its step.
-    validation_loss, accuracy : float or None
-        At its end, on the validation data; the accuracy on the training data where there are
-        none. None where they were not asked for.
-    seconds : float
-        What its steps took, the validation left out.
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float | None
-    accuracy: float | None
-    seconds: float
-
-
-@dataclass
-class History:
-    """What happened while training.
-
-    Attributes
-    ----------
-    losses : list of float
-        The loss of each step's minibatch, before the step.
-    epochs : list of Epoch
-        One record a pass over the data.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    epochs: list[Epoch] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """What all recorded epochs took, the validation left out."""
-        return sum(epoch.seconds for epoch in self.epochs)
 
 
 @dataclass(frozen=True)
@@ -156,6 +117,9 @@ def fit(
     accuracy: Accuracy | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool | Literal["another backend"] = False,
 ) -> Fit:
     """Fit parameters to data by stochastic gradient descent.
 
@@ -189,6 +153,18 @@ def fit(
         Each is called with the `Step` after every step; a true return value ends the training.
     progress : bool, optional
         Whether to show a progress bar; by default where the standard error is a terminal.
+    checkpoint : str or path, optional
+        A file that keeps where the training stands, and is replaced in one move; the one before
+        it stays as ``PATH.previous``. The last one is written when the training ends, whatever
+        ends it: Ctrl-C, SIGTERM (the process then ends with code 143), an error. The backend is
+        then its `repeatable` self, if it has one, as the tape has: ``Tape(exact=True)``.
+    checkpoint_every : int, optional
+        Steps from one checkpoint to the next; by default they are written after each epoch.
+    resume : bool or "another backend"
+        Go on from the checkpoint, if there is one already: the training ends where it would have
+        ended undisturbed, to the last bit. All else has to be given as it was, and the errors
+        name what was not; ``"another backend"`` lets the backend differ. The loss is known by its
+        name, and callbacks not at all: a training that a callback ended goes on, too.
 
     Returns
     -------
@@ -202,7 +178,11 @@ def fit(
         If the loss or the gradient turns NaN or infinite; it names the step and keeps the last
         good parameters.
     OptionError, DataError, ParameterError, LossError, BackendError
-        If an option is out of range, or the data, parameters, loss or backend cannot be used.
+        If an option is out of range, or the data, parameters, loss or backend cannot be used; or
+        the checkpoint is of a training with other options.
+    CheckpointError
+        If the checkpoint is damaged, and the one before it as well; or cannot be read or written
+        before the first step. Where it cannot be written later, that is a `CheckpointWarning`.
 
     Examples
     --------
@@ -222,35 +202,67 @@ def fit(
     callbacks = options.each(
         "callbacks", callbacks, options.function, "give a list of functions, each of a Step"
     )
+    _check_checkpoint(checkpoint, checkpoint_every, resume)
     data = check_data(data)
     validation = None if validation is None else check_data(validation, "validation data")
     n = len(data[0])
     schedule = _schedule(n, batch_size, epochs, iterations)
-    minibatches = _minibatches(n, schedule, generator(seed), replace=iterations is not None)
-    leaves, structure = _own(params)
-    velocity = [np.zeros_like(leaf) for leaf in leaves]
-    # A callback may keep what it is shown; without one, the same arrays serve all steps.
-    spare = None if callbacks else [np.empty_like(leaf) for leaf in leaves]
+    rng = generator(seed)
+    start, structure = _start(params, rng)
+    kept, state = None, start
+    if checkpoint is not None:
+        backend = repeatable(find_backend(backend))
+        given = _identity(
+            {
+                "learning_rate": learning_rate,
+                "momentum": momentum,
+                "batch_size": schedule[0][0],
+                "epochs": len(schedule) if iterations is None else None,
+                "iterations": iterations,
+                "seed": checkpoints.digest_of(start.generator) if seed is rng else seed,
+            },
+            {"loss": loss, "accuracy": accuracy, "backend": backend},
+            {
+                "params": dict(zip(structure.paths, start.params, strict=True)),
+                "data": dict(enumerate(data)),
+                "validation": dict(enumerate(validation or ())),
+            },
+        )
+        most = sum(map(len, schedule)), len(schedule)
+        kept, state = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
+    history, seconds = state.history, state.seconds
+    point, velocity = Vector.of(state.params), Vector.of(state.velocity)
+    rng.bit_generator.state = state.generator
+    epoch, taken = _place(schedule, state.steps)
+    minibatches = _minibatches(n, schedule[epoch:], rng, replace=iterations is not None)
+
+    # A callback may keep what it is shown; without one, the same arrays serve all steps. Those of
+    # the step before are not written into until the step is over: a checkpoint may need them.
+    spare = None if callbacks else point.another()
+    other = point.another() if kept and momentum else velocity
     rooms = None if callbacks else [np.empty_like(array[: max(schedule[0])]) for array in data]
-    gradient_at = _gradients(loss, backend, None if callbacks else (leaves, structure))
-    params = last_good = structure.unflatten(leaves)
-    history = History()
-    interrupted, seconds = False, 0.0
+    gradient_at = _gradients(loss, backend, None if callbacks else (point, structure))
+    params = last_good = structure.unflatten(point.leaves)
+    interrupted = False
 
     try:
-        with _progress_bar(schedule, progress) as show:
-            for iteration, (rows, epoch_sizes) in enumerate(minibatches):
+        with kept or nullcontext(), _progress_bar(schedule, progress) as show:
+            for rows, epoch_sizes, epoch_start in islice(minibatches, taken, None):
+                iteration = len(history.losses)
                 batch = _batch(data, rows, rooms)
                 started = time.perf_counter()
                 with _quiet():
-                    value, gradients = gradient_at(params, *batch)
+                    value, gradient = gradient_at(params, *batch)
                     before = last_good = params
                     history.losses.append(value)
-                    fresh = spare or [np.empty_like(leaf) for leaf in leaves]
-                    _step(leaves, velocity, gradients, learning_rate, momentum, fresh)
+                    fresh = spare or point.another()
+                    _step(point, velocity, gradient, learning_rate, momentum, fresh, other)
                     # The parameters before the step stay what they were until the next one.
-                    leaves, spare = fresh, spare and leaves
-                    params = _finite(structure.unflatten(leaves))
+                    point, spare = fresh, spare and point
+                    velocity, other = other, velocity
+                    params = structure.unflatten(point.leaves)
+                    if not point.is_finite():
+                        flatten(params)  # raises an error that names the entry
                 seconds += time.perf_counter() - started
 
                 record = None
@@ -265,8 +277,19 @@ def fit(
                     history.epochs.append(record)
                     seconds = 0.0
                 show(history)
-                step = Step(iteration, value, before, structure.unflatten(gradients), batch, record)
+                grads = structure.unflatten(gradient.leaves)
+                step = Step(iteration, value, before, grads, batch, record)
                 answers = [callback(step) for callback in callbacks]
+                if kept:
+                    done = len(history.losses)
+                    due = (
+                        record is not None if not checkpoint_every else not done % checkpoint_every
+                    )
+                    counts = done, len(history.epochs)
+                    state = State(
+                        point.leaves, velocity.leaves, epoch_start, history, *counts, seconds
+                    )
+                    kept.reach(state, write=due)
                 if any(answers):
                     break
     except NonFiniteError as error:
@@ -279,7 +302,7 @@ def fit(
         ) from error
     except KeyboardInterrupt:
         interrupted = True
-    return Fit(params, history, interrupted)
+    return Fit(map_leaves(np.copy, params), history, interrupted)  # each leaf for itself
 
 
 def descend(
@@ -330,8 +353,8 @@ def descend(
     path = [structure.unflatten(leaves)]
     with _quiet():
         for _ in range(iterations):
-            _, gradients = gradient_at(path[-1], *args)
-            leaves = _downhill(leaves, gradients, learning_rate)
+            _, gradient = gradient_at(path[-1], *args)
+            leaves = _downhill(leaves, gradient.leaves, learning_rate)
             path.append(_finite(structure.unflatten(leaves)))
     return path
 
@@ -391,20 +414,77 @@ def evaluate(
         return float(real_scalar(function(params, *data), what=what))
 
 
+@dataclass(frozen=True)
+class Vector:
+    """Arrays of all leaves that lie side by side, so that a step is a few operations on few blocks.
+
+    Attributes
+    ----------
+    leaves : list of ndarray
+        Views of the blocks.
+    blocks : list of ndarray
+        One for each dtype, of one axis; where they are not known, the leaves themselves.
+    """
+
+    leaves: list[Array]
+    blocks: list[Array]
+
+    @classmethod
+    def of(cls, leaves: Sequence[Array]) -> Vector:
+        """Copy arrays into a vector."""
+        vector = cls.like(leaves)
+        for mine, leaf in zip(vector.leaves, leaves, strict=True):
+            mine[...] = leaf
+        return vector
+
+    @classmethod
+    def like(cls, leaves: Sequence[Array]) -> Vector:
+        """Return a vector of zeros for arrays of these shapes and dtypes."""
+        ends: dict[np.dtype[Any], int] = {}
+        starts = []
+        for leaf in leaves:
+            start = ends.get(leaf.dtype, 0)
+            starts.append(start)
+            # From one multiple of 64 bytes to the next, where vector instructions like to start.
+            entries = 64 // math.gcd(leaf.itemsize, 64)
+            ends[leaf.dtype] = start + math.ceil(leaf.size / entries) * entries
+        blocks = {dtype: np.zeros(end, dtype) for dtype, end in ends.items()}
+        views = [
+            blocks[leaf.dtype][start : start + leaf.size].reshape(leaf.shape)
+            for leaf, start in zip(leaves, starts, strict=True)
+        ]
+        return cls(views, [*blocks.values()])
+
+    def another(self) -> Vector:
+        """Return a vector of zeros for the same leaves."""
+        return self.like(self.leaves)
+
+    def is_finite(self) -> bool:
+        """Tell whether all entries are finite."""
+        # A norm is a fraction of the work; one that overflows is looked into.
+        with np.errstate(all="ignore"):
+            norm = sum(map(np.vdot, self.blocks, self.blocks))
+        return bool(np.isfinite(norm)) or all(np.isfinite(block).all() for block in self.blocks)
+
+
 def _step(
-    leaves: list[Array],
-    velocity: list[Array],
-    gradients: list[Array],
+    point: Vector,
+    velocity: Vector,
+    gradient: Vector,
     learning_rate: float,
     momentum: float,
-    fresh: list[Array],
+    new_point: Vector,
+    new_velocity: Vector,
 ) -> None:
-    """Update the velocity in place, and write the new parameters into `fresh`."""
-    for p, v, g, new in zip(leaves, velocity, gradients, fresh, strict=True):
+    """Write the velocity and the parameters after a step into vectors; of the velocity, its own."""
+    vectors = (point, velocity, gradient, new_point, new_velocity)
+    in_blocks = gradient.blocks is not gradient.leaves
+    pieces = [vector.blocks if in_blocks else vector.leaves for vector in vectors]
+    for p, v, g, new, new_v in zip(*pieces, strict=True):
         if momentum:
-            np.multiply(v, momentum, out=v)
-            np.add(v, g, out=v)
-        np.multiply(v if momentum else g, learning_rate, out=new)
+            np.multiply(v, momentum, out=new_v)
+            np.add(new_v, g, out=new_v)
+        np.multiply(new_v if momentum else g, learning_rate, out=new)
         np.subtract(p, new, out=new)
 
 
@@ -430,20 +510,20 @@ def _mean(losses: list[float], sizes: list[int]) -> float:
 
 
 def _gradients(
-    loss: Loss, backend: str | Backend, like: tuple[list[Array], Structure] | None = None
-) -> Callable[..., tuple[float, list[Array]]]:
-    """Return the loss and its gradient's leaves as a function, the backend held to its word.
+    loss: Loss, backend: str | Backend, like: tuple[Vector, Structure] | None = None
+) -> Callable[..., tuple[float, Vector]]:
+    """Return the loss and its gradient as a function, the backend held to its word.
 
-    With leaves that the gradient is `like`, a backend that can writes it into the same arrays
+    With parameters that the gradient is `like`, a backend that can writes it into the same arrays
     each time.
     """
     run = value_and_grad(loss, backend)
     if like and getattr(run, "writes_out", False):
-        arrays = [np.empty_like(leaf) for leaf in like[0]]
-        out = replace(like[1], scalars=frozenset()).unflatten(arrays)
-        return lambda params, *args: (run(params, *args, out=out)[0], arrays)
+        gradient = like[0].another()
+        out = replace(like[1], scalars=frozenset()).unflatten(gradient.leaves)
+        return lambda params, *args: (run(params, *args, out=out)[0], gradient)
 
-    def gradient_at(params: Any, *args: Any) -> tuple[float, list[Array]]:
+    def gradient_at(params: Any, *args: Any) -> tuple[float, Vector]:
         outcome = run(params, *args)
         if not (isinstance(outcome, tuple) and len(outcome) == 2):
             name = getattr(backend, "name", backend)
@@ -451,10 +531,11 @@ def _gradients(
         value, grads = outcome
         gradients = leaves_like(params, grads, "the gradient")
         dtypes = [leaf.dtype for _, leaf in named_leaves(params)]
-        return float(real_scalar(value)), [
+        leaves = [
             gradient.astype(dtype, copy=False)
             for gradient, dtype in zip(gradients, dtypes, strict=True)
         ]
+        return float(real_scalar(value)), Vector(leaves, leaves)
 
     return gradient_at
 
@@ -462,6 +543,38 @@ def _gradients(
 def _quiet() -> np.errstate:
     """Silence what ends in a loss that is not finite: an error that says more than a warning."""
     return np.errstate(over="ignore", invalid="ignore")
+
+
+def _check_checkpoint(checkpoint: Any, every: Any, resume: Any) -> None:
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise options.refusal("checkpoint", checkpoint, "give the path of a file")
+    if every is not None:
+        options.integer("checkpoint_every", every)
+    if not isinstance(resume, bool) and resume != "another backend":
+        raise options.refusal("resume", resume, "give True, False, or 'another backend'")
+    if checkpoint is None and (resume or every is not None):
+        name, value = ("resume", resume) if resume else ("checkpoint_every", every)
+        raise options.refusal(name, value, "name the file, too, with checkpoint")
+
+
+def _identity(
+    numbers: Mapping[str, Any],
+    functions: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[Any, Array]],
+) -> dict[str, str]:
+    """Return what tells a training from others, by what the options are called."""
+    return (
+        {name: str(value) for name, value in numbers.items()}
+        | {name: checkpoints.described(function) for name, function in functions.items()}
+        | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
+    )
+
+
+def _start(params: Any, rng: np.random.Generator) -> tuple[State, Structure]:
+    """Return where a training of these parameters starts, and their structure."""
+    leaves, structure = _own(params)
+    rest = [np.zeros_like(leaf) for leaf in leaves]
+    return State(leaves, rest, rng.bit_generator.state, History()), structure
 
 
 def _own(params: Any) -> tuple[list[Array], Structure]:
@@ -509,17 +622,33 @@ def _schedule(
     ]
 
 
+def _place(schedule: list[list[int]], steps: int) -> tuple[int, int]:
+    """Return the epoch of the last of so many steps, from 0, and how many of them are in it.
+
+    Examples
+    --------
+    >>> [_place([[2, 2, 1], [2, 2, 1]], steps) for steps in (0, 3, 4)]
+    [(0, 0), (0, 3), (1, 1)]
+    """
+    epoch = max(0, steps - 1) // len(schedule[0])
+    return epoch, steps - epoch * len(schedule[0])
+
+
 def _minibatches(
     n: int, schedule: list[list[int]], rng: np.random.Generator, *, replace: bool
-) -> Iterator[tuple[Array, list[int] | None]]:
-    """Yield the rows of each minibatch and, where it ends an epoch, that epoch's sizes."""
+) -> Iterator[tuple[Array, list[int] | None, Mapping[str, Any]]]:
+    """Yield the rows of each minibatch, and what is to be known of its epoch.
+
+    That is its sizes, where the minibatch ends it, and the state of the generator at its start.
+    """
     for sizes in schedule:
+        epoch_start = rng.bit_generator.state
         order = None if replace else rng.permutation(n)
         start = 0
         for position, size in enumerate(sizes, start=1):
             rows = rng.integers(n, size=size) if order is None else order[start : start + size]
             start += size
-            yield rows, sizes if position == len(sizes) else None
+            yield rows, sizes if position == len(sizes) else None, epoch_start
 
 
 @contextmanager

@@ -15,17 +15,20 @@ import os
 import pickle
 import pickletools
 import re
-import secrets
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.errors import WeightsError
+from gradlab import files, npz
+from gradlab.errors import WeightsError, reason_of
+
+LARGEST = 2**30
+"""The most bytes that are read of a file, and that its arrays may take: 134 million parameters in
+float64. A damaged or hostile file must not be able to fill the memory."""
 
 Array: TypeAlias = NDArray[Any]
 P = ParamSpec("P")
@@ -77,7 +80,10 @@ def save(
         data = write(_checked(params), metadata or {})
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    _replace(path, data)
+    try:
+        files.replace(path, data)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -99,8 +105,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Raises
     ------
     WeightsError
-        If there is no such file, it is damaged or in another format, a pickle names anything but
-        NumPy arrays, or an array holds something else than finite real numbers.
+        If there is no such file, it is damaged, in another format or larger than 1 GiB, a pickle
+        names anything but NumPy arrays, or an array holds something else than finite real numbers.
 
     Examples
     --------
@@ -149,22 +155,23 @@ def _read(
 ) -> T:
     read = _format_of(path, readers)
     try:
-        data = path.read_bytes()
+        data = files.read(path, LARGEST)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from None
     if not data:
         raise WeightsError(f"{path}: the file is empty")
     try:
         return check(read(data))
-    except WeightsError as error:
+    except (WeightsError, npz.ArrayError) as error:
         raise WeightsError(f"{path}: {error}") from None
     # A damaged file may raise anything, from the parsers of zip, NumPy, JSON and pickle.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(
-            f"{path}: not a {path.suffix} file of arrays, or a damaged one ({reason})"
+            f"{path}: not a {path.suffix} file of arrays, or a damaged one ({reason_of(error)})"
         ) from error
 
 
@@ -186,7 +193,8 @@ def _checked(params: Any) -> dict[str, Array]:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise WeightsError(f"{name!r} cannot name an array; use a string of printable characters")
+        shown = repr(name) if isinstance(name, str | int) else f"a {type(name).__name__}"
+        raise WeightsError(f"{shown} cannot name an array; use a string of printable characters")
     return name
 
 
@@ -211,24 +219,6 @@ def _array(name: str, value: Any) -> Array:
     return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
-def _replace(path: Path, data: bytes) -> None:
-    # A link stays a link, and the new file comes from its target's folder: a move is atomic only
-    # within one file system. The name is short, whatever the length of the old one.
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
 # The formats, each from arrays to bytes and back.
 
 
@@ -245,13 +235,7 @@ def _to_npz(params: dict[str, Array], metadata: Mapping[str, str]) -> bytes:
 
 
 def _from_npz(data: bytes) -> dict[str, Array]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        # Members are read to their end, as only there are their checksums verified.
-        members = {name: io.BytesIO(archive.read(name)) for name in archive.namelist()}
-    return {
-        name.removesuffix(".npy"): np.lib.format.read_array(npy, allow_pickle=False)
-        for name, npy in members.items()
-    }
+    return npz.read(io.BytesIO(data), LARGEST)
 
 
 def _metadata_from_npz(data: bytes) -> Any:
@@ -291,7 +275,7 @@ def _from_pickle(data: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         kind = "NumPy array" if isinstance(record, _Call) else type(record).__name__
         raise WeightsError(f"weights are a dict of named arrays, not a {kind}")
-    return {name: _rebuilt(name, value) for name, value in record.items()}
+    return {_name(name): _rebuilt(name, value) for name, value in record.items()}
 
 
 WRITERS: dict[str, Callable[[dict[str, Array], Mapping[str, str]], bytes]] = {
@@ -340,6 +324,9 @@ class _Name:
     def __call__(self, *args: Any) -> _Call:
         return _Call(self.name, args)
 
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError(f"it changes {self.name}")
+
 
 class _Call:
     """A call that a pickle asked for, and the state that it then set."""
@@ -370,6 +357,7 @@ class _Recorder(pickle.Unpickler):
 
 def _refuse_large_memo(data: bytes) -> None:
     # Unpickling allocates its memo up to the largest index, which five bytes can make 4 billion.
+    # Going through the opcodes also shows each argument that promises more than there is.
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise WeightsError(f"a damaged pickle: memo index {argument} in {len(data)} bytes")
@@ -381,7 +369,9 @@ def _rebuilt(name: Any, value: Any) -> Any:
     try:
         return _rebuilt_array(value)
     except Exception as error:
-        raise WeightsError(f"{name} is not an array as NumPy pickles them ({error})") from error
+        raise WeightsError(
+            f"{name} is not an array as NumPy pickles them ({reason_of(error)})"
+        ) from error
 
 
 def _rebuilt_array(call: _Call) -> Array:
@@ -396,30 +386,42 @@ def _rebuilt_array(call: _Call) -> Array:
         (dtype, data), shape = call.args, ()
     else:
         raise ValueError(f"but a {call.name}")
-    numbers, entries = _bytes(data), _dtype(dtype)
+    numbers, entries, shape = _bytes(data), _dtype(dtype), _shape(shape)
     if math.prod(shape) * entries.itemsize != len(numbers):
         raise ValueError(f"{len(numbers)} bytes for shape {shape} of {entries}")
     return np.frombuffer(numbers, entries).reshape(shape, order=_order(order))
 
 
+# A few bytes can make lists in lists whose text fills the memory: only what has the right type is
+# shown, or calculated with.
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    if type(shape) is not tuple or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError("its shape is not a tuple of sizes")
+    return shape
+
+
 def _order(order: Any) -> Any:
     if order not in ("C", "F"):
-        raise ValueError(f"order {order!r}")
+        raise ValueError("its order is neither C nor F")
     return order
 
 
-def _dtype(call: _Call) -> np.dtype[Any]:
-    code, byte_order = call.args[0], call.state[1]
-    if call.name != "dtype" or not re.fullmatch(r"[<>|][bcfiu]\d{1,2}", f"{byte_order}{code}"):
-        raise ValueError(f"dtype {code!r}; weights are arrays of integers or floats")
-    return np.dtype(f"{byte_order}{code}")
+def _dtype(call: Any) -> np.dtype[Any]:
+    parts = (call.state[1], call.args[0]) if type(call) is _Call and call.name == "dtype" else ()
+    name = "".join(parts) if all(type(part) is str for part in parts) else ""
+    if not re.fullmatch(r"[<>|][bcfiu]\d{1,2}", name):
+        raise ValueError(f"dtype {name[:20]!r}; weights are arrays of integers or floats")
+    return np.dtype(name)
 
 
 def _bytes(data: Any) -> bytes:
     if isinstance(data, _Call) and data.name == "encode":
         text, codec = data.args
         if codec not in ("latin1", "latin-1"):
-            raise ValueError(f"bytes encoded as {codec!r}")
+            shown = repr(codec) if isinstance(codec, str) else f"a {type(codec).__name__}"
+            raise ValueError(f"bytes encoded as {shown}")
         return _bytes(text)
     if isinstance(data, _Call) and data.name == "bytes" and not data.args:
         return b""

@@ -1,17 +1,27 @@
 """The command: what each verb shows and writes, and how it ends when something is wrong."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
+from optional import LIBRARIES, each_backend
 
-from gradlab import BACKENDS, __version__, check_gradients, datasets, network, weights
+from gradlab import (
+    __version__,
+    check_gradients,
+    datasets,
+    files,
+    network,
+    weights,
+)
 from gradlab.cli import main
 
 PNG = b"\x89PNG"
@@ -58,7 +68,7 @@ def test_help_shows_an_example(gradlab, verb, flag):
     assert f"Example: gradlab {verb}" in out
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_backend()
 def test_every_backend_trains(gradlab, backend):
     options = [*QUICK[:2], *QUICK[4:], "--activation", "relu", "--subset", "40", "--epochs", "1"]
     code, out, err = gradlab("train", *options, "--backend", backend, "--output", "results")
@@ -104,6 +114,43 @@ def test_compare_takes_backends_by_name(gradlab):
     assert code == 0
     assert "forward" in out
     assert "central" not in out
+
+
+def test_compare_tells_estimates_apart(gradlab, tmp_path):
+    backends = ["--backend", "spsa", "--backend", "autograd", "--backend", "central"]
+    code, out, err = gradlab("compare", *QUICK, *backends, "--json", "numbers.json")
+    assert (code, err) == (0, "")
+    assert "Apart from the estimates, the gradients agree to" in " ".join(out.split())
+    assert "spsa: an estimate, right on average alone." in " ".join(out.split())
+    (row,) = [line for line in out.splitlines() if "stayed together" in line]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["estimate", "reference", "yes"]
+    runs = json.loads((tmp_path / "numbers.json").read_text())["runs"]
+    assert [run["is_estimate"] for run in runs] == [True, False, False]
+    assert runs[0]["largest_gradient_difference"] > 1
+
+
+def test_compare_of_estimates_alone(gradlab):
+    code, out, _ = gradlab("compare", *QUICK, "--backend", "spsa", "--backend", "forward-gradient")
+    assert code == 0
+    assert "agree" not in out
+    assert "spsa and forward-gradient: an estimate" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("backend", ["spsa", "forward-gradient"])
+def test_check_refuses_estimates(gradlab, backend):
+    code, out, err = gradlab("check", "--network", "64,4,10", "--backend", backend)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"gradlab: digits, 64-4-10: {backend} estimates gradients, which are right on average "
+        "alone: no single one can be checked; check a backend that is none, such as autograd\n"
+    )
+
+
+@each_backend(LIBRARIES)
+def test_check_takes_a_librarys_gradient(gradlab, backend):
+    code, out, err = gradlab("check", "--network", "64,4,10", "--backend", backend)
+    assert (code, err) == (0, "")
+    assert "agree: " in out
 
 
 def test_results_go_to_a_new_folder_each_time(gradlab, tmp_path):
@@ -199,6 +246,52 @@ def test_mnist_is_learned_to_97_percent_by_default(gradlab, data_dir, tmp_path):
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert json.loads((tmp_path / "h.json").read_text())["accuracy"] >= 0.97
+
+
+TRAIN = ("train", "--layers", "5", "--subset", "200", "--epochs", "4", "--batch-size", "30")
+
+
+def trained(gradlab, tmp_path, name, *options):
+    code, _, err = gradlab(*TRAIN, "--output", name, *options)
+    assert (code, err) == (0, "")
+    return (tmp_path / name / "weights.npz").read_bytes()
+
+
+def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
+    undisturbed = trained(gradlab, tmp_path, "undisturbed")
+    path = tmp_path / "checkpoint"
+    replace, writings = files.replace, itertools.count()
+
+    def die_at_the_third(*args, **kwargs):
+        if next(writings) == 2:
+            raise KeyboardInterrupt
+        replace(*args, **kwargs)
+
+    keep = ("--checkpoint", path, "--checkpoint-every", 5)
+    with monkeypatch.context() as dying:
+        dying.setattr(files, "replace", die_at_the_third)
+        code, _, err = gradlab(*TRAIN, "--output", "dead", *keep)
+    assert code == 130
+    assert (
+        f"interrupted: the weights are those that were reached; --resume goes on from {path}"
+        in (one_line(err))
+    )
+    code, _, err = gradlab(*TRAIN, *keep)
+    assert code == 2
+    assert "there is one already; go on from it with resume" in one_line(err)
+    code, _, err = gradlab(*TRAIN, *keep, "--resume", "--momentum", "0.5")
+    assert code == 2
+    assert f"--checkpoint '{path}' belongs to another training (momentum was 0.9 and is 0.5)" in (
+        one_line(err)
+    )
+    assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    path.write_bytes(path.read_bytes()[:-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = gradlab(*TRAIN, *keep, "--resume")
+    assert code == 0
+    assert "damaged, or cut short" in one_line(err)
+    assert "going on from the one before it" in err
 
 
 # Checking
@@ -364,6 +457,10 @@ def one_line(err):
         (["train", "--dataset", "cifar"], "digits, mnist"),
         (["train", "--subset", "0"], "--subset 0: give an integer from 1 to 1437"),
         (["train", "--subset", "2000"], "--subset 2000: give an integer from 1 to 1437"),
+        (["train", "--resume"], "--resume: name the file, too, with --checkpoint PATH"),
+        (["train", "--checkpoint-every", "3"], "--checkpoint-every 3: name the file, too"),
+        (["train", "--checkpoint", "c", "--checkpoint-every", "0"], "--checkpoint-every 0: give"),
+        (["train", "--checkpoint", "."], "--checkpoint '.': is a folder; name a file"),
         (["train", "--json", "nowhere/x.json"], "there is no folder nowhere"),
         (["train", "--json", "."], "--json .: is a folder; name a file"),
         (["evaluate"], "WEIGHTS"),

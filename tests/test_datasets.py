@@ -216,7 +216,7 @@ X, Y = np.ones((3, 2)), np.array([0, 1, 2])
         ({"x": X, "y": np.uint64([0, 2**64 - 1, 1])}, r"y\[1\] is 18446744073709551615"),
         ({"x": X, "y": Y, "x_test": X[:, :1], "y_test": Y}, r"\(2,\) in x, but \(1,\) in x_test"),
         ({"x": X, "y": Y, "x_test": X.astype("u1"), "y_test": Y}, "float64, but x_test uint8"),
-        ({"x": np.array([[None]]), "y": Y[:1]}, "x cannot be read .*Object arrays"),
+        ({"x": np.array([[None]]), "y": Y[:1]}, "x cannot be read .*objects are programs"),
     ],
 )
 def test_what_is_wrong_with_an_array_is_said(tmp_path, arrays, said):

@@ -10,8 +10,10 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from hypothesis import example, given
 from hypothesis import strategies as st
+from optional import is_installed, unless_missing
 
 import gradlab
 from gradlab import BACKENDS, network
@@ -23,9 +25,11 @@ from gradlab.errors import (
     OptionError,
     ParameterError,
 )
-from gradlab.gradients import Backend
-from gradlab.gradients.finite_differences import steps
-from gradlab.params import flatten, map_leaves, named_leaves, size
+from gradlab.gradients import Backend, is_estimator
+from gradlab.gradients.estimators import directions
+from gradlab.gradients.finite_differences import Probe, steps
+from gradlab.gradients.spsa import common_step
+from gradlab.params import flatten, floating, map_leaves, named_leaves, size
 from gradlab.testing import (
     ClosedForm,
     Method,
@@ -77,6 +81,16 @@ class IncrementalCentral4(gradlab.CentralDifference4):
 
 
 @dataclass(frozen=True)
+class TracedTorch(gradlab.Torch):
+    """PyTorch's backend with the graph that it would compile, which takes seconds, run as it is."""
+
+    def value_and_grad(self, loss: Any) -> Any:
+        f = gradlab.Torch(compile=True).value_and_grad(loss)
+        f.kernels = lambda graph: graph
+        return f
+
+
+@dataclass(frozen=True)
 class Row:
     """A backend and what it promises."""
 
@@ -86,10 +100,12 @@ class Row:
     own_precision: bool = False  # evaluates float32 parameters in float32, not in float64
     adaptive: bool = False  # evaluates as often as the loss makes it
     traced: bool = False  # evaluates the loss on boxes around all arrays, not the parameters alone
+    native: bool = False  # computes in another library, which rounds in ways of its own
+    directions: str = ""  # estimates, from random directions of these entries
 
     @property
     def exact(self) -> bool:
-        return self.method in ("reverse", "complex-step")
+        return self.method in ("reverse", "complex-step") and not self.directions
 
     @property
     def analytic(self) -> bool:
@@ -104,8 +120,86 @@ class Row:
 
     def bound(self, loss: Any, params: Any, *args: Any) -> Any:
         """How far this backend's gradient may lie from the true one."""
+        if self.directions:
+            return map_leaves(np.add, *law_of_estimate(self, loss, params, *args))
+        return self.error(loss, params, *args)
+
+    def error(self, loss: Any, params: Any, *args: Any) -> Any:
+        """How far it may lie from its formula in theory, for the directions that it drew."""
+        if self.directions:
+            return law_of_estimate(self, loss, params, *args)[0]
         return error_bounds(loss, params, *args, method=self.method, step=self.step).total
 
+    def roundoff(self, loss: Any, params: Any, *args: Any) -> Any:
+        """The part of that which is round-off; for an estimator, all of it."""
+        if self.directions:
+            return law_of_estimate(self, loss, params, *args)[0]
+        return error_bounds(loss, params, *args, method=self.method, step=self.step).roundoff
+
+
+# The error laws of estimators
+
+FALSE_ALARM = 1e-9
+"""How likely it is that an entry is off by more than its bound, where directions are normal."""
+
+
+def law_of_estimate(row: Row, loss: Any, params: Any, *args: Any) -> tuple[Any, Any]:
+    """The error of an estimate, and its noise.
+
+    The error is how far it may lie from the mean of (∇f · v) v over the directions v that it drew;
+    the noise is how far that may lie from ∇f. For signs, an entry is off by Σ ± g_j over all the
+    others, at most. For normal directions it is a sum of two χ² with the weights (g_i ± |g|) / 2:
+    Laurent & Massart, *Adaptive estimation of a quadratic functional by model selection*, 2000,
+    lemma 1, for the upper and the lower tail of both.
+    """
+    backend: Any = row.backend
+    wide = map_leaves(lambda leaf: np.asarray(leaf, np.float64), params)
+    g, structure = flatten(gradlab.grad(loss, gradlab.Autograd())(wide, *args))
+    reverse = error_bounds(loss, params, *args, method="reverse").total
+    off = sum(float(leaf.sum()) for _, leaf in named_leaves(reverse))  # of g, or of a slope
+    one = sum(float(np.abs(leaf).sum()) for leaf in g) + off
+    two = float(np.sqrt(sum(float((leaf**2).sum()) for leaf in g))) + off
+    if row.directions == "signs":
+        largest = 1.0
+        noise = [one - np.abs(leaf) + off for leaf in g]
+    else:
+        largest = 8.0  # the rest has a probability of 1e-15
+        t = np.log(4 / FALSE_ALARM) / backend.draws
+        noise = [2 * two * np.sqrt(t) + (np.abs(leaf) + off + two) * t for leaf in g]
+    is_numerical = isinstance(backend, gradlab.SPSA)
+    slope = error_of_slopes(backend, loss, params, *args) if is_numerical else largest * off
+    size = largest**2 * one + largest * slope
+
+    def error(leaf: Any) -> Any:
+        # A product, a sum and a quotient by the draws; then the cast to the leaf's dtype.
+        cast = np.finfo(floating(leaf).dtype)
+        rounded = ((backend.draws + 3) * np.finfo(float).eps + float(cast.eps)) * size
+        return np.full(leaf.shape, largest * slope + rounded + float(cast.tiny))
+
+    errors = [error(leaf) for _, leaf in named_leaves(params)]
+    return structure.unflatten(errors), structure.unflatten(noise)
+
+
+def error_of_slopes(backend: gradlab.SPSA, loss: Any, params: Any, *args: Any) -> float:
+    """The mean error of the central differences along the directions that were drawn."""
+    leaves, structure = Probe(loss, params, args, None).leaves, flatten(params)[1]
+    structure = replace(structure, scalars=frozenset())
+    step = common_step(leaves, backend.step)
+    errors = [
+        error_bounds(
+            lambda t, v=v: loss(
+                structure.unflatten([x + t * d for x, d in zip(leaves, v, strict=True)]), *args
+            ),
+            0.0,
+            method="central",
+            step=step,
+        ).total
+        for v in directions(leaves, backend.draws, backend.entropy(), "signs")
+    ]
+    return float(np.mean(errors))
+
+
+# The rows
 
 AUTOGRAD = Row(gradlab.Autograd(), "reverse", lambda p: 1, own_precision=True)
 CENTRAL = Row(gradlab.CentralDifference(incremental=False), "central", lambda p: 2 * p + 1)
@@ -121,31 +215,73 @@ INCREMENTAL4 = replace(INCREMENTAL, backend=IncrementalCentral4(), method="centr
 INCREMENTAL_FORWARD = replace(INCREMENTAL, backend=IncrementalForward(), method="forward")
 SHARED = replace(CENTRAL, backend=gradlab.CentralDifference(workers=map, incremental=False))
 RICHARDSON = Row(gradlab.Richardson(), "richardson", lambda p: 86 * p + 1, adaptive=True)
+ALONG_ENTRIES = replace(
+    AUTOGRAD, backend=gradlab.AutogradForward(), evaluations=lambda p: max(p, 1)
+)
+SPSA = Row(gradlab.SPSA(draws=3), "central", lambda p: 2 * 3 + 1, directions="signs")
+FORWARD_GRADIENT = Row(
+    gradlab.ForwardGradient(draws=4),
+    "reverse",
+    lambda p: 4,
+    own_precision=True,
+    directions="normal",
+)
+
+
+def native(backend: str, build: Callable[..., Backend], **settings: Any) -> Any:
+    """The row of a backend of another library, or the reason why there is none here."""
+    if not is_installed(backend):
+        return None
+    return replace(TAPE, backend=build(**settings), native=True)
+
+
+LIBRARIES = {
+    "jax": ("jax", native("jax", gradlab.Jax)),
+    "torch": ("torch", native("torch", gradlab.Torch)),
+    "torch traced": ("torch", native("torch", TracedTorch, compile=True)),
+}
 
 ROWS = {
     "autograd": AUTOGRAD,
+    "autograd-forward": ALONG_ENTRIES,
     "central": CENTRAL,
     "central4": CENTRAL4,
     "complex-step": COMPLEX,
     "forward": FORWARD,
+    "forward-gradient": FORWARD_GRADIENT,
     "incremental central": INCREMENTAL,
     "incremental central4": INCREMENTAL4,
     "incremental forward": INCREMENTAL_FORWARD,
     "notebook": NOTEBOOK,
     "richardson": RICHARDSON,
     "shared out": SHARED,
+    "spsa": SPSA,
     "tape": TAPE,
     "tape replayed": REPLAY,
 }
 
-every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+every_row = pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, id=name) for name, row in ROWS.items()]
+    + [unless_missing(backend, row, name) for name, (backend, row) in LIBRARIES.items()],
+)
 every_difference = pytest.mark.parametrize(
-    "row", [row for row in ROWS.values() if not row.exact], ids=lambda row: repr(row.backend)
+    "row",
+    [row for row in ROWS.values() if not row.exact and not row.directions],
+    ids=lambda row: repr(row.backend),
 )
 
 
 def test_every_backend_has_a_row() -> None:
-    assert {row.backend.name for row in ROWS.values()} == set(BACKENDS)
+    of_rows = {row.backend.name for row in ROWS.values()}
+    assert of_rows | {backend for backend, _ in LIBRARIES.values()} == set(BACKENDS)
+
+
+def test_estimators_are_told_apart() -> None:
+    """Every row says whether its backend estimates, and so does the backend."""
+    for row in ROWS.values():
+        assert is_estimator(row.backend) == bool(row.directions)
+    assert not is_estimator(object())
 
 
 # Structures to differentiate at
@@ -198,7 +334,8 @@ def smooth(params: Any) -> Any:
     total = 0.0
     for number, leaf in enumerate(leaves_of(params), start=1):
         leaf = 1.0 * leaf
-        total = total + (np.sin(number * leaf) + 0.01 * leaf * leaf).sum()
+        sin = array_namespace(leaf).sin
+        total = total + (sin(number * leaf) + 0.01 * leaf * leaf).sum()
     return total + 0.1 * total * total
 
 
@@ -215,8 +352,18 @@ def test_value_and_structure(row: Row, params: Any) -> None:
     value, grads = gradlab.value_and_grad(smooth, row.backend)(params)
     assert type(value) is float
     wide = map_leaves(lambda leaf: np.asarray(leaf, dtype=np.float64), params)
-    evaluated = params if row.own_precision else wide
-    assert value == float(smooth(evaluated))
+    expected = float(smooth(map_leaves(floating, params) if row.own_precision else wide))
+    assert value == expected or (
+        # The slope by a factor of the loss is the loss.
+        row.native
+        and abs(value - expected)
+        <= 2
+        * error_bounds(
+            lambda p: p["factor"] * smooth(p["params"]),
+            {"factor": 1.0, "params": params},
+            method="reverse",
+        ).total["factor"]
+    )
 
     leaves, structure = flatten(params)
     found, found_structure = flatten(grads)
@@ -279,9 +426,10 @@ def test_result_is_no_alias_of_the_data(row: Row) -> None:
     grads = row.grad(lambda p, x: ((p["u"] + p["v"]) * x).sum(), {"u": np.ones(3), "v": x}, x)
     assert not np.shares_memory(grads["u"], x)
     assert not np.shares_memory(grads["u"], grads["v"])
-    grads["u"][:] = 0
+    before = grads["v"].tolist()
+    grads["u"][:] = np.nan
     assert x.tolist() == [1.0, 2.0, 3.0]
-    assert grads["v"].any()
+    assert grads["v"].tolist() == before
 
 
 @every_row
@@ -322,8 +470,12 @@ def test_unused_leaves_have_gradient_zero(row: Row) -> None:
     params = {"used": np.ones(2), "unused": np.ones((2, 1)), "rest": [3, np.float32(1)]}
     grads = row.grad(lambda p: (p["used"] ** 2).sum(), params)
     assert grads["used"].all()
-    assert grads["unused"].tolist() == [[0.0], [0.0]]
-    assert grads["rest"] == [0.0, 0.0]
+    if row.directions:  # which get a share of the others' slopes, of mean zero
+        wanted = map_leaves(np.zeros_like, params) | {"used": 2 * params["used"]}
+        assert_within(grads, wanted, row.bound(lambda p: (p["used"] ** 2).sum(), params))
+    else:
+        assert grads["unused"].tolist() == [[0.0], [0.0]]
+        assert grads["rest"] == [0.0, 0.0]
 
 
 @every_row
@@ -345,7 +497,7 @@ def test_linear_in_the_loss(row: Row, case: ClosedForm, scale: float, seed: int)
     allowed = map_leaves(
         # The weighing itself rounds twice.
         lambda a, b, c, w: a + abs(scale) * b + c + np.finfo(float).eps * (np.abs(w) + a),
-        *(row.bound(loss, case.params) for loss in (combined, case.loss, other)),
+        *(row.error(loss, case.params) for loss in (combined, case.loss, other)),
         wanted,
     )
     # `wanted` may be the small difference of two large terms, whose roundings count.
@@ -366,7 +518,7 @@ def test_order_of_the_batch_is_free(row: Row, problem: Problem, seed: int) -> No
     order = np.random.default_rng(seed).permutation(len(x))
     # The truncation is the same for both orders; only their round-off differs.
     both = [
-        error_bounds(problem.loss, problem.params, *args, method=row.method, step=row.step).roundoff
+        row.roundoff(problem.loss, problem.params, *args)
         for args in ((x, labels), (x[order], labels[order]))
     ]
     assert_within(
@@ -449,11 +601,16 @@ def test_agrees_with_closed_forms_on_any_structure(row: Row, case: ClosedForm) -
     assert_within(found, case.gradient(case.params), map_leaves(np.add, bound, formula))
 
 
+def elementary(name: str) -> Callable[[Any], Any]:
+    """A function of the Array API, whichever library's array it is given."""
+    return lambda x: getattr(array_namespace(x), name)(x)
+
+
 FORMULAS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], float]] = {
-    "exp": (np.exp, mpmath.exp, 0.7),
-    "log": (np.log, mpmath.log, 0.3),
-    "tanh": (np.tanh, mpmath.tanh, -0.4),
-    "sqrt": (np.sqrt, mpmath.sqrt, 2.0),
+    "exp": (elementary("exp"), mpmath.exp, 0.7),
+    "log": (elementary("log"), mpmath.log, 0.3),
+    "tanh": (elementary("tanh"), mpmath.tanh, -0.4),
+    "sqrt": (elementary("sqrt"), mpmath.sqrt, 2.0),
     "cubic": (lambda x: x**3 - 2.0 * x, lambda x: x**3 - 2 * x, 1.25),
     "reciprocal": (lambda x: 1.0 / x, lambda x: 1 / x, -3.0),
     "sigmoid": (network.sigmoid, lambda x: 1 / (1 + mpmath.exp(-x)), 1.0),
@@ -461,7 +618,7 @@ FORMULAS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], float]] = 
     "silu": (network.silu, lambda x: x / (1 + mpmath.exp(-x)), 0.5),
     "elu": (network.elu, lambda x: mpmath.exp(x) - 1, -0.5),
     "large": (lambda x: x * x, lambda x: x * x, 1e8),
-    "small": (lambda x: np.sin(1e6 * x), lambda x: mpmath.sin(10**6 * x), 1e-7),
+    "small": (lambda x: elementary("sin")(1e6 * x), lambda x: mpmath.sin(10**6 * x), 1e-7),
 }
 
 
@@ -485,7 +642,9 @@ def test_planted_fault_is_seen(row: Row) -> None:
     bound = row.bound(network.loss, params, x, labels)
     assert_within(grads, exact, map_leaves(lambda a: 1.01 * a, bound))
     largest = np.unravel_index(np.argmax(np.abs(grads["W1"])), grads["W1"].shape)
-    grads["W1"][largest] *= 1 + 1e-3
+    # The noise of an estimate hides a part in 1e3; a few of its bounds it cannot.
+    fault = 3 * bound["W1"][largest] if row.directions else 1e-3 * grads["W1"][largest]
+    grads["W1"][largest] += fault
     with pytest.raises(AssertionError, match=r"W1\["):
         assert_within(grads, exact, map_leaves(lambda a: 1.01 * a, bound))
 
@@ -534,9 +693,9 @@ def test_matrices_are_differentiated(row: Row) -> None:
 @every_row
 def test_integers_are_not_truncated(row: Row) -> None:
     """The notebook's step vanished in an array of integers."""
-    grads = row.grad(lambda x: np.sum(x**2), np.array([3, 4]))
+    grads = row.grad(lambda x: (x**2).sum(), np.array([3, 4]))
     assert grads.dtype == np.float64
-    assert_within(grads, np.array([6.0, 8.0]), row.bound(lambda x: np.sum(x**2), np.array([3, 4])))
+    assert_within(grads, np.array([6.0, 8.0]), row.bound(lambda x: (x**2).sum(), np.array([3, 4])))
 
 
 def test_textbook_formulas() -> None:
@@ -620,7 +779,7 @@ def test_precision_of_the_evaluation(row: Row, dtype: Any) -> None:
     seen = set()
 
     def loss(w: Any) -> Any:
-        seen.add(np.dtype(w.dtype))
+        seen.add(np.dtype(str(w.dtype).removeprefix("torch.")))
         return (w * w).sum()
 
     row.grad(loss, np.ones(2, dtype))
@@ -722,18 +881,19 @@ def test_complex_loss_that_depends_on_the_parameters_is_an_error(row: Row) -> No
 def test_infinite_gradient_is_an_error(row: Row) -> None:
     """√x at 0 has none; overflow of a float32 gradient has none either."""
     if row.exact:
-        # A complex step finds a slope of 1e50 there, and a loss that has no values beside it.
-        message = "cannot confirm" if row.analytic else r"gradient is inf at w\[1\]"
+        message = r"gradient is inf at w\[1\]"
+        if row.analytic:  # it finds a slope of 1e50 there, and a loss that has no values beside it
+            message = "cannot confirm"
+        if row is ALONG_ENTRIES:  # 0 · ∞, along the first one already
+            message = r"gradient is nan at w\[0\]"
         with np.errstate(divide="ignore"), pytest.raises(NonFiniteError, match=message):
-            row.grad(lambda p: np.sqrt(p["w"]).sum(), {"w": np.array([1.0, 0.0])})
-    steep = {"w": np.array([0.0, 1.0])}
+            row.grad(lambda p: elementary("sqrt")(p["w"]).sum(), {"w": np.array([1.0, 0.0])})
+    steep = {"w": np.array([0.0, 1.0], np.float32)}
     with (
         pytest.raises(NonFiniteError, match=r"gradient is inf at w\[0\]"),
         np.errstate(all="ignore"),
     ):
-        row.grad(
-            lambda p: (p["w"] * np.array([1e39, 1.0])).sum(), {"w": steep["w"].astype(np.float32)}
-        )
+        row.grad(lambda p, x: (p["w"] * x).sum(), steep, np.array([1e42, 1.0]))
 
 
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
@@ -753,8 +913,8 @@ def test_exception_of_the_loss_carries_a_note(row: Row) -> None:
 
     with pytest.raises(KeyError, match="the user's own") as caught:
         row.grad(loss, np.ones(2))
-    (note,) = caught.value.__notes__
-    assert note.startswith("raised by the loss")
+    notes = [note for note in caught.value.__notes__ if note.startswith("raised by the loss")]
+    assert len(notes) == 1  # JAX adds one on its own affairs
 
 
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
@@ -801,12 +961,13 @@ def test_loss_that_adds_in_place_fails(row: Row) -> None:
 # The lookup
 
 
-@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize("name", [unless_missing(name) for name in BACKENDS])
 def test_lookup_by_name(name: str) -> None:
     backend = gradlab.find_backend(name)
     assert backend.name == name
     assert isinstance(backend, Backend)
-    assert gradlab.grad(lambda x: x * x, name)(3.0) == pytest.approx(6.0)
+    if name != "forward-gradient":  # 6 χ²
+        assert gradlab.grad(lambda x: x * x, name)(3.0) == pytest.approx(6.0)
     assert gradlab.find_backend(backend) is backend
     assert hash(backend) == hash(gradlab.find_backend(name))  # frozen
 

@@ -93,7 +93,11 @@ HEADER = bytes([0, 0, 8, 1])
         ("more", HEADER + struct.pack(">I", 9) + bytes(10), "promises 9 bytes .* are more"),
         ("huge", b"\0\0\x08\3" + b"\xff" * 12, "more than the 1073741824 bytes"),
         ("flat", b"\0\0\x08\3" + b"\xff" * 8 + bytes(4), "more than the 1073741824 bytes"),
-        ("deep", b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"\5", "more than the 1073741824 bytes"),
+        (
+            "deep",
+            b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"\5",
+            "255 dimensions; at most 32 are read",
+        ),
         ("plain.gz", HEADER + struct.pack(">I", 1) + b"\5", "not a sound gzip file"),
         ("cut.gz", gzip.compress(idx_bytes(SAMPLE))[:-9], "truncated or damaged"),
         ("empty.gz", b"", "there are only 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -22,9 +23,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gradlab
-from gradlab.errors import GradlabError, NonFiniteError, OptionError, WorkerError
+from gradlab import files
+from gradlab.errors import (
+    CheckpointWarning,
+    GradlabError,
+    NonFiniteError,
+    OptionError,
+    WorkerError,
+)
 from gradlab.gradients.finite_differences import Difference
 from gradlab.gradients.parallel import chunk_size, chunks
+from gradlab.gradients.resuming import Record
 
 METHODS = [
     gradlab.ForwardDifference,
@@ -189,6 +198,8 @@ def bad(params: Any, x: Any, how: str, log: Path) -> Any:
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "exits":
                     sys.exit(3)
+                case "hangs":
+                    time.sleep(600)
     return loss(params, x)
 
 
@@ -229,9 +240,11 @@ def tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @on_linux
 @pytest.mark.usefixtures("tidy")
-@pytest.mark.parametrize("how", ["raises once", "nan once", "killed once", "exits once"])
+@pytest.mark.parametrize(
+    "how", ["raises once", "nan once", "killed once", "exits once", "hangs once"]
+)
 def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
-    found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2)
+    found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=1)
     assert same_bits(found, gradient())
     assert (tmp_path / "log").stat().st_size == 3  # above, above again, below
 
@@ -245,17 +258,77 @@ def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
         ("nan", NonFiniteError, "the loss is nan"),
         ("killed", WorkerError, "killed by SIGKILL"),
         ("exits", WorkerError, "exit code 3"),
+        ("hangs", WorkerError, "another one that took over: it hung, for 1 s"),
     ],
 )
 def test_what_fails_twice_is_named(
     how: str, error: type[GradlabError], cause: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error) as caught:
-        gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2)
+        gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=1)
     told = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert "w[2, 1]" in told
     assert cause in told
     assert (tmp_path / "log").stat().st_size == 2
+
+
+def slow_but_well(params: Any, x: Any) -> Any:
+    """Take a quarter of a second for each evaluation."""
+    time.sleep(0.25)
+    return loss(params, x)
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+def test_a_chunk_may_take_longer_than_one_evaluation() -> None:
+    params = {**PARAMS, "w": PARAMS["w"][:, :1], "none": np.zeros(0)}
+    found = gradient(params, X, of=slow_but_well, workers=1, timeout=1.0)
+    assert same_bits(found, gradient(params, X))
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(range(3))
+    put = Record.put
+
+    def pressed(self: Record, chunk: Any, found: Any) -> None:
+        put(self, chunk, found)
+        if next(answers) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Record, "put", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        gradient(PARAMS, X, of=slow_but_well, workers=2)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "long", float("nan"), True])
+def test_a_timeout_is_a_time(timeout: Any) -> None:
+    with pytest.raises(OptionError, match="timeout=.*give a positive number of seconds"):
+        gradlab.CentralDifference(workers=2, timeout=timeout)
+
+
+@pytest.mark.parametrize("workers", [None, map])
+def test_only_processes_of_our_own_are_timed(workers: Any) -> None:
+    with pytest.raises(OptionError, match="timeout=5: it takes workers= that are a number"):
+        gradlab.CentralDifference(workers=workers, timeout=5)
+
+
+def test_a_file_that_cannot_be_written_later_does_not_end_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writings, replace = iter(range(100)), files.replace
+
+    def full(path: Path, data: bytes) -> None:
+        if next(writings):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(path, data)
+
+    monkeypatch.setattr(files, "replace", full)
+    monkeypatch.setattr("gradlab.gradients.resuming.PAUSE", 0.0)
+    with pytest.warns(CheckpointWarning, match=r"cannot be written \(No space left on device\)"):
+        found = gradient(resume=tmp_path / "partial")
+    assert same_bits(found, gradient())
 
 
 def test_a_step_that_vanishes_is_named() -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.errors import LossError, ParameterError
-from gradlab.gradients import find_backend
+from gradlab.errors import BackendError, LossError, ParameterError
+from gradlab.gradients import find_backend, is_estimator
 from gradlab.gradients.protocol import Loss, note_origin
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, leaves_like
@@ -62,6 +62,8 @@ def analytic_side(
         If its structure or a shape is not that of the parameters.
     LossError
         If it gives another gradient when it is asked again.
+    BackendError
+        If it is a backend that estimates: of a single estimate no entry is right.
     """
     found = _compute(gradient, loss, params, args, surface)
     leaves = leaves_like(params, found, "the gradient", _numbers)
@@ -88,7 +90,13 @@ def _compute(
     gradient: Any, loss: Loss, params: Any, args: tuple[Any, ...], surface: Surface
 ) -> Any:
     if isinstance(gradient, str) or callable(getattr(gradient, "value_and_grad", None)):
-        return find_backend(gradient).value_and_grad(loss)(params, *args)[1]
+        backend = find_backend(gradient)
+        if is_estimator(backend):
+            raise BackendError(
+                f"{backend.name} estimates gradients, which are right on average alone: no single "
+                "one can be checked; check a backend that is none, such as autograd"
+            )
+        return backend.value_and_grad(loss)(params, *args)[1]
     if not callable(gradient):
         return gradient
     try:

@@ -22,6 +22,8 @@ from gradlab.errors import DataError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
+MOST_DIMENSIONS = 32
+
 LARGEST = 2**30
 """The most bytes that a header may promise: twenty times MNIST, and far below a machine's memory,
 which a damaged header must not be able to fill."""
@@ -74,13 +76,21 @@ def _array(file: IO[bytes]) -> NDArray[Any]:
     promised = math.prod(shape) * dtype.itemsize
     # One byte more than promised shows that some are left over, and reads no more of them; at the
     # end of a gzip file it also has the checksum verified.
-    numbers = file.read(promised + 1)
+    numbers = _read(file, promised + 1)
     if len(numbers) != promised:
         found = f"only {len(numbers)}" if len(numbers) < promised else "more"
         raise DataError(
             f"the header promises {promised} bytes for shape {shape}; there are {found}"
         )
-    return np.frombuffer(numbers, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(numbers, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read(file: IO[bytes], most: int) -> bytearray:
+    """Read so many bytes or all, without making room for more than there are."""
+    data = bytearray()
+    while piece := file.read(min(2**20, most - len(data))):
+        data += piece
+    return data
 
 
 def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -98,7 +108,11 @@ def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
         raise DataError(f"the header ends within the sizes of its {dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     # An array without entries may still be too large for NumPy in its other dimensions.
-    if dimensions > 32 or math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
+    if dimensions > MOST_DIMENSIONS:
+        raise DataError(
+            f"the header promises {dimensions} dimensions; at most {MOST_DIMENSIONS} are read"
+        )
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
         raise DataError(
             f"the header promises shape {shape} of {dtype.name}, more than the {LARGEST} bytes "
             f"that are read; it is damaged, or no data set for this library"

@@ -13,18 +13,21 @@ what they contain.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import npz
 from gradlab.datasets.dataset import Raw, Split
-from gradlab.errors import DataError
+from gradlab.errors import DataError, reason_of
 
 ARRAYS = ("x", "y", "x_test", "y_test")
+
+LARGEST = 2**33
+"""The most bytes that the arrays may take, 8 GiB: what a machine holds, and no archive that unpacks
+to a thousand times its size."""
 
 MOST_CLASSES = 2**16
 """A label beyond this is no class, but a quantity or an identifier taken for one."""
@@ -58,27 +61,17 @@ def read(path: Path) -> Raw:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in ARRAYS if f"{name}.npy" in archive.namelist()]
-            return {name: _array(archive, name) for name in names}
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        return npz.read(path, LARGEST, ARRAYS)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except npz.ArrayError as error:
+        raise DataError(f"{path}: {error}") from error
     # A damaged archive may raise anything.
     except Exception as error:
         raise DataError(
-            f"{path}: not an .npz file as numpy.savez(path, x=x, y=y) writes it ({_reason(error)})"
+            f"{path}: not an .npz file as numpy.savez(path, x=x, y=y) writes it "
+            f"({reason_of(error)})"
         ) from error
-
-
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    try:
-        # Read to its end, as only there is the checksum verified.
-        data = io.BytesIO(archive.read(f"{name}.npy"))
-        return np.asarray(np.lib.format.read_array(data, allow_pickle=False))
-    except Exception as error:
-        raise DataError(f"{name} cannot be read ({_reason(error)})") from error
 
 
 def _splits(arrays: dict[str, NDArray[Any]]) -> tuple[Split, Split]:
@@ -154,7 +147,3 @@ def _maximum(x: NDArray[Any]) -> int:
     # Pictures come in these two dtypes; a wider integer counts something, and divided by its
     # dtype's maximum it would be all but zero.
     return int(np.iinfo(x.dtype).max) if x.dtype in (np.uint8, np.uint16) else 1
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

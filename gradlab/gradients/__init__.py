@@ -18,37 +18,53 @@ from gradlab.gradients.finite_differences import (
     CentralDifference4,
     ForwardDifference,
 )
-from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad
+from gradlab.gradients.forward_gradient import ForwardGradient
+from gradlab.gradients.forward_mode import AutogradForward
+from gradlab.gradients.jax import Jax
+from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, is_estimator
 from gradlab.gradients.richardson import Richardson
+from gradlab.gradients.spsa import SPSA
 from gradlab.gradients.tape import Tape
+from gradlab.gradients.torch import Torch
 
 __all__ = [
     "BACKENDS",
+    "SPSA",
     "Autograd",
+    "AutogradForward",
     "Backend",
     "CentralDifference",
     "CentralDifference4",
     "ComplexStep",
     "Estimate",
     "ForwardDifference",
+    "ForwardGradient",
+    "Jax",
     "Loss",
     "Richardson",
     "Tape",
+    "Torch",
     "ValueAndGrad",
     "derivative_with_error",
     "find_backend",
     "grad",
+    "is_estimator",
     "value_and_grad",
 ]
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,
     "tape": Tape,
+    "jax": Jax,
+    "torch": Torch,
+    "autograd-forward": AutogradForward,
     "central": CentralDifference,
     "central4": CentralDifference4,
     "complex-step": ComplexStep,
     "forward": ForwardDifference,
     "richardson": Richardson,
+    "spsa": SPSA,
+    "forward-gradient": ForwardGradient,
 }
 
 

@@ -62,6 +62,9 @@ class Difference:
         function like `map`: ``executor.map`` of `concurrent.futures` or `mpi4py.futures`, whose
         processes stay. Or a Dask client. The slopes are the same, to the bit, for any number.
         An evaluation that fails is repeated once. It pays for a loss of some milliseconds.
+    timeout : float, optional
+        Seconds after which a worker process that still evaluates the loss at one place is taken to
+        hang, and killed; it is replaced once, and then an error names the place.
     resume : str or path, optional
         A file for what is done of a gradient, from which the same one is taken up again after an
         interruption. It is removed when the gradient is complete.
@@ -73,6 +76,7 @@ class Difference:
     step: float | None = None
     dtype: DTypeLike | None = None
     workers: Any = field(default=None, kw_only=True)
+    timeout: float | None = field(default=None, kw_only=True, repr=False)
     resume: str | PathLike[str] | None = field(default=None, kw_only=True)
     incremental: bool = field(default=True, kw_only=True)
     name: ClassVar[str]
@@ -84,10 +88,10 @@ class Difference:
             options.number("step", self.step, "give a positive number, or None for the default")
         if self.dtype is not None:
             options.floating("dtype", self.dtype, "a loss is evaluated in a floating-point type")
-        if self.workers is not None:
+        if self.workers is not None or self.timeout is not None:
             from gradlab.gradients.parallel import find_team
 
-            find_team(self.workers)
+            find_team(self.workers, self.timeout)
         if self.resume is not None and not isinstance(self.resume, str | PathLike):
             raise options.refusal("resume", self.resume, "give the path of a file")
         if not isinstance(self.incremental, bool):
@@ -141,7 +145,7 @@ class ForwardDifference(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
-    workers, resume : optional
+    workers, timeout, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
@@ -184,7 +188,7 @@ class CentralDifference(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
-    workers, resume : optional
+    workers, timeout, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
@@ -219,7 +223,7 @@ class CentralDifference4(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
-    workers, resume : optional
+    workers, timeout, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead

@@ -227,13 +227,13 @@ def slopes(
     Raises
     ------
     WorkerError
-        If a worker died twice at the same chunk, or `workers` gave no answer.
+        If a worker died or hung twice at the same chunk, or `workers` gave no answer.
     OptionError
         If the problem cannot be sent, or the file belongs to another one.
     """
-    plain = replace(method, workers=None, resume=None)
+    plain = replace(method, workers=None, timeout=None, resume=None)
     problem = Problem(plain, loss, params, args, probe.value)
-    team = find_team(method.workers)
+    team = find_team(method.workers, method.timeout)
     known = None if method.resume is None else identity(plain, probe, loss, args)
     with Record.open(method.resume, known, probe) as record, _progress(record) as show:
         sending = team.round_trip + (problem.bytes / BANDWIDTH if team.carries else 0)
@@ -332,13 +332,14 @@ class Team:
     work: Callable[[Problem, list[Chunk], Probe], Generator[Answer]]
 
 
-def find_team(workers: Any) -> Team:
-    """Return who works, from what a user gave as `workers`.
+def find_team(workers: Any, timeout: float | None = None) -> Team:
+    """Return who works, from what a user gave as `workers`; and after which time they hang.
 
     Raises
     ------
     OptionError
-        If it is neither an integer nor a function nor a Dask client.
+        If it is neither an integer nor a function nor a Dask client; or others than processes of
+        our own are to be timed.
 
     Examples
     --------
@@ -349,6 +350,10 @@ def find_team(workers: Any) -> Team:
     gradlab.errors.OptionError: workers='all': give a number of processes, a function like map
     (an executor's, for example), or a Dask client
     """
+    if timeout is not None:
+        options.number("timeout", timeout, "give a positive number of seconds")
+        if isinstance(workers, bool) or not isinstance(workers, int | np.integer):
+            raise options.refusal("timeout", timeout, "it takes workers= that are a number")
     if workers is None or workers is map:
         return Team(1, 0.0, False, partial(_by_map, map))
     if hasattr(workers, "scatter") and hasattr(workers, "submit"):
@@ -364,7 +369,7 @@ def find_team(workers: Any) -> Team:
     if given == 0:
         raise options.refusal("workers", workers, advice)
     count = _cores() if given == -1 else given
-    return Team(count, ROUND_TRIP, False, partial(processes.work, count))
+    return Team(count, ROUND_TRIP, False, partial(processes.work, count, timeout))
 
 
 def _by_map(

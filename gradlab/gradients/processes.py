@@ -6,7 +6,8 @@ gets its own of the page). Then chunks go out and slopes come back through a pip
 
 Before each evaluation a worker writes into another mapped file which entry it is about to move.
 When it dies - killed from outside, out of memory, by a fault in native code - this is where it
-died. A new worker takes its place and its chunk; a second death at the same chunk is an error.
+died; and when it stays there for longer than it may, it is killed. A new worker takes its place and
+its chunk; a second death at the same chunk is an error.
 
 Nothing is left behind. The caller kills its workers on its way out, whatever that is; and a
 worker whose caller is gone, however it went, removes the files and ends.
@@ -19,6 +20,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -57,10 +59,12 @@ class Worker:
     connection: Connection
     ready: bool = False
     chunk: Chunk | None = None
+    hung: bool = False
 
-    def give(self, chunk: Chunk) -> None:
+    def give(self, chunk: Chunk, places: Array) -> None:
         """Send a chunk; a worker that died meanwhile is found out when it is listened to."""
         self.chunk = chunk
+        places[self.slot, 2] = time.monotonic_ns()
         with suppress(OSError):
             self.connection.send(chunk)
 
@@ -74,13 +78,17 @@ class Worker:
         return code
 
 
-def work(count: int, problem: Problem, pieces: Sequence[Chunk], probe: Probe) -> Generator[Answer]:
+def work(
+    count: int, timeout: float | None, problem: Problem, pieces: Sequence[Chunk], probe: Probe
+) -> Generator[Answer]:
     """Yield the answers to all chunks, in any order, by so many processes.
+
+    A process that evaluates the loss at one place for longer than the timeout is killed.
 
     Raises
     ------
     WorkerError
-        If a worker could not start, or one died twice at the same chunk.
+        If a worker could not start, or one died or hung twice at the same chunk.
     """
     if not pieces:
         return
@@ -96,12 +104,13 @@ def work(count: int, problem: Problem, pieces: Sequence[Chunk], probe: Probe) ->
                 workers.append(start(folder, slot))
             left = len(queue)
             while left:
-                for worker in _heard(workers):
+                for worker in _heard(workers, places, timeout):
                     try:
                         message = worker.connection.recv()
                     except (EOFError, OSError):
                         workers.remove(worker)
-                        ending = _ending(worker.end())
+                        code = worker.end()
+                        ending = f"it hung, for {timeout:g} s" if worker.hung else _ending(code)
                         if not worker.ready:
                             raise WorkerError(
                                 f"a worker ended before it began ({ending}): in a script, what "
@@ -110,7 +119,7 @@ def work(count: int, problem: Problem, pieces: Sequence[Chunk], probe: Probe) ->
                         if worker.chunk is not None:
                             deaths[worker.chunk] += 1
                             if deaths[worker.chunk] == 2:
-                                where = probe.name(*map(int, places[worker.slot]))
+                                where = probe.name(*map(int, places[worker.slot, :2]))
                                 raise WorkerError(
                                     f"a worker died at {where}, and another one that took over: "
                                     f"{ending}"
@@ -127,16 +136,28 @@ def work(count: int, problem: Problem, pieces: Sequence[Chunk], probe: Probe) ->
                     else:
                         raise WorkerError(f"a worker cannot load the loss: {message}")
                     if queue:
-                        worker.give(queue.popleft())
+                        worker.give(queue.popleft(), places)
         finally:
             for worker in workers:
                 worker.end()
             del places
 
 
-def _heard(workers: Sequence[Worker]) -> list[Worker]:
-    """Wait until at least one worker has said something, or died, and return those that have."""
-    heard = wait([worker.connection for worker in workers])
+def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> list[Worker]:
+    """Wait until at least one worker has said something, or died, and return those that have.
+
+    Those that hang are killed meanwhile, and are then heard of as well.
+    """
+    heard: list[Any] = []
+    while not heard:
+        heard = wait(
+            [worker.connection for worker in workers], None if timeout is None else timeout / 10
+        )
+        for worker in workers:
+            busy = (time.monotonic_ns() - places[worker.slot, 2]) * 1e-9
+            if timeout is not None and worker.chunk is not None and busy > timeout:
+                worker.hung = True
+                worker.process.kill()
     return [worker for worker in workers if worker.connection in heard]
 
 
@@ -181,7 +202,7 @@ def serve(connection: Connection, folder: Path, slot: int) -> None:
     places = _places(folder)
 
     def mark(leaf: int, i: int) -> None:
-        places[slot] = leaf, i
+        places[slot] = leaf, i, time.monotonic_ns()
 
     connection.send(READY)
     while True:
@@ -248,8 +269,8 @@ def restore(folder: Path) -> Problem:
 
 
 def _places(folder: Path, create: int | None = None) -> Array:
-    """Map the file that says where each worker is: a row of leaf and entry for each."""
+    """Map the file that says where each worker is: leaf, entry, and since when, on one clock."""
     path = folder / "places"
     if create is not None:
-        path.write_bytes(bytes(16 * create))
-    return np.memmap(path, np.int64, mode="r+").reshape(-1, 2)
+        path.write_bytes(bytes(24 * create))
+    return np.memmap(path, np.int64, mode="r+").reshape(-1, 3)

@@ -9,9 +9,12 @@ and it keeps three laws. ``value == loss(params, *args)``, as a Python float. `g
 structure, shapes and dtypes of `params` (float64 where these are integers) and belongs to the
 caller. Neither `params` nor `args` is mutated, and only `params` is differentiated.
 
-A backend may do one thing more: where the function that it returns has a true attribute
+A backend may do two things more. Where the function that it returns has a true attribute
 ``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and
-writes that there instead of into new ones.
+writes that there instead of into new ones. And where an answer may depend on the calls before it,
+if only in its rounding, an attribute `repeatable` is the backend whose answers do not: a training
+that is taken up again in another process asks for that. It may do less, too: one with a true
+attribute ``estimates`` gives a gradient that is right on average alone.
 """
 
 from __future__ import annotations
@@ -41,6 +44,17 @@ class Backend(Protocol):
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return the function that evaluates `loss` and its gradient."""
+
+
+def repeatable(backend: Backend) -> Backend:
+    """Return the backend whose answers do not depend on the calls before, to the last bit."""
+    found: Backend = getattr(backend, "repeatable", backend)
+    return found
+
+
+def is_estimator(backend: Backend) -> bool:
+    """Tell whether a backend's gradients are right on average alone."""
+    return bool(getattr(backend, "estimates", False))
 
 
 def note_origin(error: Exception, origin: str) -> None:

@@ -13,23 +13,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
-import secrets
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.errors import OptionError
+from gradlab import files, npz
+from gradlab.errors import CheckpointWarning, OptionError, reason_of
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
 if TYPE_CHECKING:
     from gradlab.gradients.finite_differences import Difference, Probe
     from gradlab.gradients.parallel import Chunk
+
+IDENTITY = 2**20
+"""Bytes that the text may take which says what a file is part of."""
+
+HEADER = 2**12
+"""Bytes that the description of an array may take beside it."""
 
 PAUSE = 1.0
 """Seconds between two writings, of which each takes at most a twentieth."""
@@ -70,7 +76,12 @@ class Record:
         if record._path is not None:
             if record._path.exists():
                 record._read(record._path)
-            record._write()  # if this fails, then before the work and not after it
+            try:
+                record._write()
+            except OSError as error:  # before the work and not after it
+                raise OptionError(
+                    f"resume={str(path)!r} cannot be written ({error.strerror})"
+                ) from error
         return record
 
     def sample(self) -> Chunk | None:
@@ -110,7 +121,7 @@ class Record:
         self.missing[chunk.leaf][part] = False
         self.pending -= chunk.stop - chunk.start
         if time.monotonic() >= self._next:
-            self._write()
+            self._save()
 
     def __enter__(self) -> Record:
         return self
@@ -119,10 +130,23 @@ class Record:
         if self._path is None:
             return
         if self.pending:
-            self._write()
+            self._save()
         else:
             with suppress(OSError):
                 self._path.unlink()
+
+    def _save(self) -> None:
+        """Write what there is; the work is worth more than the file of it."""
+        try:
+            self._write()
+        except OSError as error:
+            self._next = time.monotonic() + PAUSE
+            warnings.warn(
+                f"resume={str(self._path)!r} cannot be written ({error.strerror}): what it held "
+                "before stays, and the work goes on",
+                CheckpointWarning,
+                stacklevel=3,
+            )
 
     def _write(self) -> None:
         if self._path is None:
@@ -132,26 +156,32 @@ class Record:
         arrays = {f"slopes {i}": leaf for i, leaf in enumerate(self.slopes)}
         arrays |= {f"missing {i}": mask for i, mask in enumerate(self.missing)}
         np.savez(data, identity=np.array(json.dumps(self._identity)), **arrays)  # type: ignore[arg-type]
-        _replace(self._path, data.getvalue())
+        files.replace(self._path, data.getvalue())
         self._next = time.monotonic() + max(PAUSE, 20 * (time.monotonic() - started))
 
     def _read(self, path: Path) -> None:
-        count = range(len(self.slopes))
         try:
-            with np.load(path, allow_pickle=False) as file:
-                known = json.loads(str(file["identity"]))
-                _same(path, known, self._identity or {})
-                slopes = [file[f"slopes {i}"] for i in count]
-                missing = [file[f"missing {i}"] for i in count]
+            known = json.loads(str(npz.read(path, IDENTITY, ["identity"])["identity"]))
+            _same(path, known, self._identity or {})
+            most = sum(array.nbytes + HEADER for array in (*self.slopes, *self.missing))
+            file = npz.read(path, most + IDENTITY)
+            slopes = [_like(leaf, file[f"slopes {i}"]) for i, leaf in enumerate(self.slopes)]
+            missing = [_like(mask, file[f"missing {i}"]) for i, mask in enumerate(self.missing)]
         except OptionError:
             raise
         except Exception as error:
             raise OptionError(
-                f"resume={str(path)!r}: not a file of slopes ({error}); give the path of one that "
-                "this wrote, or of none"
+                f"resume={str(path)!r}: not a file of slopes ({reason_of(error)}); give the path "
+                "of one that this wrote, or of none"
             ) from error
         self.slopes, self.missing = slopes, missing
         self.pending = int(sum(mask.sum() for mask in missing))
+
+
+def _like(wanted: Array, found: Array) -> Array:
+    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        raise ValueError(f"{found.dtype} of shape {found.shape} among its arrays")
+    return found
 
 
 def _same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
@@ -193,17 +223,3 @@ def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # A link stays a link, and a move is atomic only within the folder that it ends in.
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    except OSError as error:
-        raise OptionError(f"resume={str(path)!r} cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

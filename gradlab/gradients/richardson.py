@@ -60,7 +60,7 @@ class Richardson(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
-    workers, resume : optional
+    workers, timeout, resume : optional
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
 
     Examples

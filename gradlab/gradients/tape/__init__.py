@@ -18,7 +18,7 @@ chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from gradlab.errors import OptionError
@@ -92,6 +92,11 @@ class Tape:
             is_count = isinstance(value, int) and value >= 1
             if not (is_count or (option, value) == ("verify", None)):
                 raise OptionError(f"{option}={value!r}: give an integer from 1")
+
+    @property
+    def repeatable(self) -> Tape:
+        """The tape whose answers do not depend, in their rounding, on the calls before."""
+        return replace(self, exact=True)
 
     def value_and_grad(self, loss: Loss) -> TapedGradient:
         """Return ``f(params, *args, out=None) -> (value, grads)``; see `Backend`."""

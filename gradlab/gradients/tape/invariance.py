@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -68,23 +70,26 @@ def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
     >>> cancelling(program.nodes, program.outputs[0])
     set()
     """
-    found = set()
-    for position, node in enumerate(nodes):
-        if node.primitive in MAXIMA and _stays(node, nodes[position + 1 :], end):
-            found.add(node)
-    return found
+    alike: dict[Any, list[Node]] = {}
+    for node in nodes:
+        if node.primitive in MAXIMA and node.dtype is not None and node.dtype.kind == "f":
+            alike.setdefault(_what_is_computed(node), []).append(node)
+    return {node for same in alike.values() if _stays(same, nodes, end) for node in same}
 
 
-def _stays(maximum: Node, later: Iterable[Node], end: Node) -> bool:
-    """Tell whether the outcome stays the same, whatever is added to this maximum."""
-    if maximum.shape is None or (maximum.dtype is None or maximum.dtype.kind != "f"):
-        return False
-    changes: dict[Node, Change | None] = {maximum: Change("shift", 1.0)}  # None: in another way
-    for node in later:
-        if any(source in changes for source in node.sources):
-            change = _change(node, changes, maximum)
+def _what_is_computed(node: Node) -> tuple[Any, ...]:
+    operands = [id(o) if isinstance(o, Node) else repr(o) for o in node.operands]
+    return node.primitive, *operands, repr(sorted(node.keywords.items()))
+
+
+def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
+    """Tell whether the outcome stays the same, whatever is added to a maximum, found repeatedly."""
+    changes: dict[Node, Change | None] = dict.fromkeys(maxima, Change("shift", 1.0))
+    for node in nodes:
+        if node not in changes and any(source in changes for source in node.sources):
+            change = _change(node, changes, maxima[0])
             if change != SAME:
-                changes[node] = change
+                changes[node] = change  # None: in another way
     return end not in changes
 
 
@@ -98,7 +103,7 @@ def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Ch
         return None
     operands = [change for change in given if change is not None]
     if node.primitive in (np.sum, *MAXIMA):
-        return _change_of_reduction(node, operands[0], maximum)
+        return _change_of_reduction(node, operands[0])
     if node.primitive is np.broadcast_to:
         return operands[0]
     if not is_elementwise(node):
@@ -128,30 +133,23 @@ def _change_of_elementwise(node: Node, given: list[Change]) -> Change | None:
     return None
 
 
-def _change_of_reduction(node: Node, given: Change, maximum: Node) -> Change | None:
+def _change_of_reduction(node: Node, given: Change) -> Change | None:
     """Tell how a sum or a maximum changes, over entries that get the same constant."""
     x, *axis = node.operands
-    options = {key: value for key, value in node.keywords.items() if value is not None}
-    where = axis[0] if axis else options.pop("axis", None)
-    if not set(options) <= {"keepdims"} or len(axis) > 1:
+    options = {key for key, value in node.keywords.items() if value is not None}
+    if not options <= {"axis", "keepdims"} or len(axis) > 1:
         return None
-    assert x.shape is not None
-    assert maximum.shape is not None
-    ndim = len(x.shape)
-    axes = range(ndim) if where is None else np.atleast_1d(where) % max(ndim, 1)
-    if maximum.shape and not options.get("keepdims"):
-        return None
-    if any(maximum.shape and maximum.shape[i] != 1 for i in axes):
-        return None
-    if node.primitive is not np.sum:
-        return given if given.kind == "shift" else None
-    if given.kind == "shift":
-        return _shift(given.k * float(np.prod([x.shape[i] for i in axes])))
+    if node.primitive is np.sum and given.kind == "shift":
+        return _shift(given.k * (size(x) // size(node) if size(node) else 1))
     return given
 
 
 def _is_in_rows(node: Node, maximum: Node) -> bool:
-    """Tell whether each entry of a node can be said to belong to one entry of the maximum."""
+    """Tell whether each entry of a node belongs to one entry of the maximum.
+
+    So it is with what is summed over a row and keeps its dimensions, and not with what is summed
+    over rows, whose constants differ.
+    """
     if maximum.shape == ():
         return node.shape is not None
     return (
@@ -165,6 +163,11 @@ def _is_in_rows(node: Node, maximum: Node) -> bool:
 def _exponent(change: Change) -> float | None:
     """Return by which exp(k·c) a value is multiplied, if it is."""
     return change.k if change.kind == "scale" or change.k == 0 else None
+
+
+def size(node: Node) -> int:
+    """Return how many entries a node has."""
+    return prod(node.shape or ())
 
 
 def _shift(k: float) -> Change:

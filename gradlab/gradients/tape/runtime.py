@@ -25,6 +25,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product, starmap
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -352,7 +353,6 @@ class Recorded:
         self._machines = []
         self._kept: list[list[Array]] = []
         self._targets: list[Array] = []
-        self._apart: list[Array] = []
 
     def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
         """Replay; a thread that finds all sets of buffers in use gets a new one."""
@@ -388,9 +388,9 @@ class Recorded:
         del self._kept[:-KEPT]
 
     def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
-        """Return the arrays of `out`, if they can take the gradient; what was looked at counts.
+        """Return the arrays of `out`, if they can take the gradient.
 
-        A training gives the same few arrays again and again, and only its data are new.
+        The same ones again, as in a training, are not looked at again.
         """
         targets: list[Any] = []
         key_of(out, targets)
@@ -398,14 +398,13 @@ class Recorded:
             map(operator.is_, targets, self._targets)
         )
         if not known:
-            self._targets = self._apart = []
+            self._targets = []
             out_leaves(out, leaves, self.structure)
-        held = set(map(id, self._apart))  # which are alive, so that their ids are theirs
-        fresh = [leaf for leaf in leaves if id(leaf) not in held]
-        require_apart(targets, [*fresh, *arrays], self.structure)
-        if fresh:
-            self._apart = [*self._apart, *fresh][-3 * len(leaves) :]
-        self._targets = targets
+            self._targets = targets
+        inputs = [*leaves, *arrays]
+        # What lies in other pieces of memory is apart; what does not may be so all the same.
+        if any(starmap(np.may_share_memory, product(owners(targets), owners(inputs)))):
+            require_apart(targets, inputs, self.structure)
         return targets
 
     def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
@@ -601,6 +600,12 @@ def out_leaves(out: Any, gradients: Sequence[Array], structure: Structure) -> li
         if not target.flags.writeable:
             raise ParameterError(f"out: {path} is read-only")
     return targets
+
+
+def owners(arrays: Sequence[Any]) -> list[Array]:
+    """Return the arrays to which the memory of these belongs, each once."""
+    found = [array.base if isinstance(array.base, np.ndarray) else array for array in arrays]
+    return [*{id(array): array for array in found}.values()]
 
 
 def require_apart(targets: Sequence[Array], inputs: Sequence[Any], structure: Structure) -> None:

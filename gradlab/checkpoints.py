@@ -1,0 +1,440 @@
+"""Where a training stands, in a file that no crash can spoil.
+
+A training is a function of its options, its parameters, its velocity, and of what its generator
+draws next. A `State` is all that changes in it between two steps, so that a training taken up from
+one ends where the undisturbed one ends, to the last bit.
+
+The file is a line with the format's version, the SHA-256 of all that follows, and that: the length
+of a header, the header in JSON, and the arrays as they lie in memory::
+
+    gradlab checkpoint 1 | sha256 | length, 8 bytes | header | params, velocity, losses, epochs
+
+Nothing in it can be run. The header says of which training it is, and the sizes of the arrays are
+those of the training that reads it, never what the file promises; it is read no further than such
+a file can be long. Each file is written anew and moved into its place; the one before it is kept
+beside it, as ``PATH.previous``, for the day on which the disk damages the newer one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import signal
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gradlab import files
+from gradlab.errors import CheckpointError, CheckpointWarning, OptionError, reason_of
+from gradlab.history import Epoch, History
+from gradlab.params import Array
+
+MAGIC = b"gradlab checkpoint "
+VERSION = 1
+
+HEADER = 2**16
+"""Bytes that a header may have beside the options and the layout of the parameters."""
+
+EPOCH = 4
+"""Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a training stands after some steps.
+
+    Attributes
+    ----------
+    params, velocity : list of ndarray
+        The leaves, and the velocity of each.
+    generator : dict
+        The state of the generator at the start of the epoch of the last step: what the epoch has
+        drawn since then is drawn again.
+    history : History
+        It may know more already, of a step that is not over.
+    steps, epochs : int
+        How much of the history counts.
+    seconds : float
+        What the steps of an epoch that is not over took.
+    """
+
+    params: list[Array]
+    velocity: list[Array]
+    generator: Mapping[str, Any]
+    history: History
+    steps: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+class Keeper:
+    """Writes where a training stands now and then, and at its end, whatever that is; a context."""
+
+    def __init__(self, path: Path, options: Mapping[str, str], state: State) -> None:
+        self._path, self._options, self._reached = path, options, state
+        self._written = state.steps
+
+    def reach(self, state: State, *, write: bool) -> None:
+        """Take note of where the training stands, and perhaps write it down."""
+        self._reached = state
+        if write:
+            self._write()
+
+    def __enter__(self) -> Keeper:
+        # A signal is delivered to the main thread; who has a handler of their own keeps it.
+        self._listens = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        )
+        if self._listens:
+            signal.signal(signal.SIGTERM, _terminate)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if self._written != self._reached.steps:
+                self._write()
+        finally:
+            if self._listens:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _write(self) -> None:
+        """Write down what was reached; the training is worth more than that one file of it."""
+        data = encode(self._reached, self._options)
+        try:
+            files.replace(self._path, data, previous=previous(self._path))
+        except OSError as error:
+            warnings.warn(
+                f"checkpoint={str(self._path)!r} cannot be written ({error.strerror}): that of "
+                f"step {self._written} stays, and the training goes on",
+                CheckpointWarning,
+                stacklevel=3,
+            )
+        else:
+            self._written = self._reached.steps
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the last one is kept."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def take_up(
+    path: str | os.PathLike[str],
+    options: Mapping[str, str],
+    start: State,
+    *,
+    most: tuple[int, int],
+    resume: bool | str,
+) -> tuple[Keeper, State]:
+    """Begin to keep checkpoints, and return where the training stands.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    options : mapping of str to str
+        What tells this training from others, by what the options are called.
+    start : State
+        Where it starts if there is no checkpoint.
+    most : tuple of int
+        How many steps and epochs the training has.
+    resume : bool or str
+        Whether to go on from the file, if there is one; ``"another backend"`` does so, too.
+
+    Raises
+    ------
+    OptionError
+        If there is a file and `resume` is false, or it is of a training with other options.
+    CheckpointError
+        If the file and the one before it are damaged, or it cannot be read or written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OptionError(f"checkpoint={str(path)!r}: is a folder; name a file")
+    files.sweep(path)
+    found = [file for file in (path, previous(path)) if file.exists()]
+    if found and not resume:
+        raise OptionError(
+            f"checkpoint={str(path)!r}: there is one already; go on from it with resume, or name "
+            "another file"
+        )
+    compared = dict(options)
+    if resume == "another backend":
+        del compared["backend"]
+    state = _latest(found, compared, start, most) or start
+    # If it cannot be written, then before the work and not after it. What stood in this place is
+    # the same, or damaged, and nothing to be kept.
+    try:
+        files.replace(path, encode(state, options))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror}); name a file where there is room"
+        ) from error
+    return Keeper(path, options, state), state
+
+
+def _latest(
+    found: Sequence[Path], options: Mapping[str, str], start: State, most: tuple[int, int]
+) -> State | None:
+    """Return the state of the first file that is sound, with a warning if another one was not."""
+    damages = []
+    for file in found:
+        try:
+            state = decode(file, options, start, most)
+        except _DamagedError as damage:
+            damages.append(f"{file}: {damage}")
+            continue
+        if damages:
+            warnings.warn(
+                f"{damages[0]}; going on from the one before it, of step {state.steps}",
+                CheckpointWarning,
+                stacklevel=4,
+            )
+        return state
+    if damages:
+        raise CheckpointError(f"{'; '.join(damages)}; remove what is damaged to start afresh")
+    return None
+
+
+# The format
+
+
+class _DamagedError(Exception):
+    """What a file says of itself does not hold."""
+
+
+def encode(state: State, options: Mapping[str, str]) -> bytes:
+    """Return the bytes of a checkpoint."""
+    header = {
+        "options": dict(options),
+        "arrays": _layout(state.params),
+        "generator": state.generator,
+        "steps": state.steps,
+        "epochs": state.epochs,
+        "seconds": state.seconds,
+    }
+    text = json.dumps(header, default=_json_of_array).encode()
+    losses = np.array(state.history.losses[: state.steps])
+    rows = [
+        (epoch.loss, epoch.validation_loss, epoch.accuracy, epoch.seconds)
+        for epoch in state.history.epochs[: state.epochs]
+    ]
+    arrays = [*state.params, *state.velocity, losses, np.array(rows, np.float64)]
+    body = b"".join([len(text).to_bytes(8, "little"), text, *(a.tobytes() for a in arrays)])
+    return b"".join([MAGIC, b"%d\n" % VERSION, hashlib.sha256(body).digest(), body])
+
+
+def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
+    """Return the state in a checkpoint of the training that is to go on.
+
+    Raises
+    ------
+    OptionError
+        If it is one of another training.
+    CheckpointError
+        If it cannot be read, or is one of another version.
+    _DamagedError
+        If it is not what was written.
+    """
+    room = _room(options, start, most)
+    data = _read(file, room + 1)
+    line, _, rest = data.partition(b"\n")
+    if line != MAGIC + b"%d" % VERSION:
+        _refuse_version(line, file)
+    digest, body = rest[:32], memoryview(rest)[32:]
+    # Of a file that is too long, only the header is looked at: of which training may it be?
+    whole = len(data) <= room
+    if whole and hashlib.sha256(body).digest() != digest:
+        raise _DamagedError("damaged, or cut short (its checksum is another)")
+    try:
+        length = int.from_bytes(body[:8], "little")
+        header = json.loads(bytes(body[8 : 8 + length]), object_hook=_array_of_json)
+        _require_same(file, header["options"], options)
+        if not whole:
+            raise ValueError(f"longer than one of this training can be, {room} bytes")
+        return _state(header, body[8 + length :], start, most)
+    except OptionError:
+        raise
+    except Exception as error:  # its checksum is right, so that somebody meant it
+        raise _DamagedError(f"not a checkpoint that gradlab wrote ({reason_of(error)})") from error
+
+
+def _refuse_version(line: bytes, file: Path) -> NoReturn:
+    if version := re.fullmatch(MAGIC + rb"(\d{1,9})", line):
+        raise CheckpointError(
+            f"{file}: has the format {version[1].decode()}, of another version of gradlab; this "
+            f"one reads {VERSION}"
+        )
+    raise _DamagedError("not a checkpoint, or damaged in its first line")
+
+
+def _require_same(file: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Name the options in which a checkpoint's training is another one, if there are any."""
+    others = [
+        f"{name} was {there.get(name)} and is {text}"
+        for name, text in here.items()
+        if there.get(name) != text
+    ]
+    if others:
+        raise OptionError(
+            f"checkpoint={str(file)!r} belongs to another training ({'; '.join(others)}): give "
+            "the same options, or name another file"
+        )
+
+
+def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -> State:
+    if header["arrays"] != _layout(start.params):
+        raise ValueError("its arrays are not those of the parameters")
+    counts = header["steps"], header["epochs"]
+    if not all(
+        type(count) is int and 0 <= count <= end for count, end in zip(counts, most, strict=True)
+    ):
+        raise ValueError(f"{counts} steps and epochs, of {most}")
+    like = [*start.params, *start.velocity, np.empty(counts[0]), np.empty((counts[1], EPOCH))]
+    if len(body) != sum(array.nbytes for array in like):
+        raise ValueError(f"{len(body)} bytes of arrays")
+    arrays = []
+    for array in like:
+        part, body = body[: array.nbytes], body[array.nbytes :]
+        arrays.append(np.frombuffer(part, array.dtype).reshape(array.shape).copy())
+    *leaves, losses, rows = arrays
+    # Only what an epoch was not asked for may be missing.
+    if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
+        raise ValueError("an array is not finite")
+    seconds = header["seconds"]
+    if type(seconds) is not float or not math.isfinite(seconds):
+        raise ValueError(f"{seconds!r} seconds")
+    n = len(start.params)
+    return State(
+        params=leaves[:n],
+        velocity=leaves[n:],
+        generator=_generator(header["generator"], start.generator),
+        history=History(losses.tolist(), [_epoch(i, row) for i, row in enumerate(rows.tolist())]),
+        steps=counts[0],
+        epochs=counts[1],
+        seconds=seconds,
+    )
+
+
+def _epoch(i: int, row: Sequence[float]) -> Epoch:
+    loss, validation_loss, accuracy, seconds = row
+    return Epoch(i + 1, loss, _known(validation_loss), _known(accuracy), seconds)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _generator(state: Any, like: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state of a generator, if one of the same kind takes it."""
+    kind = getattr(np.random, str(like["bit_generator"]))
+    kind(0).state = state
+    return dict(state)
+
+
+def _layout(arrays: Sequence[Array]) -> list[Any]:
+    return [[array.dtype.str, list(array.shape)] for array in arrays]
+
+
+def _json_of_array(value: Any) -> Any:
+    """Return what JSON has for the arrays and integers in the state of a generator."""
+    return {"dtype": value.dtype.name, "array": value.tolist()}
+
+
+def _array_of_json(found: dict[str, Any]) -> Any:
+    if found.keys() != {"dtype", "array"}:
+        return found
+    if found["dtype"] not in ("uint32", "uint64"):
+        raise ValueError(f"a generator of {found['dtype']}")
+    return np.array(found["array"], found["dtype"])
+
+
+def _room(options: Mapping[str, str], start: State, most: tuple[int, int]) -> int:
+    """Return how long a checkpoint of this training can be at most, in bytes."""
+    arrays = sum(array.nbytes for array in [*start.params, *start.velocity])
+    texts = len(json.dumps(dict(options))) + len(json.dumps(_layout(start.params)))
+    return arrays + texts + HEADER + 8 * most[0] + 8 * EPOCH * most[1]
+
+
+def _read(file: Path, most: int) -> bytes:
+    if not file.is_file():
+        raise CheckpointError(f"{file}: not a file; name another one")
+    try:
+        with file.open("rb") as stream:
+            return stream.read(most)
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+# What tells one training from another
+
+
+def described(thing: Any) -> str:
+    """Say which function or backend something is, in words that are the same tomorrow.
+
+    Of a backend, only the settings that decide what it computes, where they are not the usual.
+    None stays that.
+
+    Examples
+    --------
+    >>> described(math.sqrt), described(partial(max, key=abs))
+    ('sqrt', 'max(key=<built-in function abs>)')
+    """
+    if thing is None:
+        return "None"
+    if isinstance(thing, partial):
+        given = [*map(repr, thing.args), *(f"{k}={v!r}" for k, v in thing.keywords.items())]
+        return f"{described(thing.func)}({', '.join(map(_without_address, given))})"
+    if is_dataclass(thing) and not isinstance(thing, type):
+        given = [
+            f"{field.name}={getattr(thing, field.name)!r}"
+            for field in fields(thing)
+            # Who computes, and where it is kept meanwhile, changes not a bit of it.
+            if field.name not in ("workers", "timeout", "resume", "threads")
+            and repr(getattr(thing, field.name)) != repr(field.default)
+        ]
+        settings = f"({', '.join(map(_without_address, given))})" if given else ""
+        return f"{getattr(thing, 'name', type(thing).__qualname__)}{settings}"
+    name: str = getattr(thing, "__qualname__", getattr(thing, "name", type(thing).__qualname__))
+    return name
+
+
+def _without_address(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def fingerprint(arrays: Mapping[Any, Array]) -> str:
+    """Say what tells arrays from others: shapes, and a digest of names, dtypes and numbers.
+
+    Examples
+    --------
+    >>> fingerprint({"x": np.zeros((3, 2)), "y": np.zeros(3)})
+    '(3, 2), (3,) of digest ada32a94ca67bf10'
+    """
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    shapes = [str(array.shape) for array in arrays.values()]
+    shown = shapes if len(shapes) < 7 else [*shapes[:3], "...", *shapes[-3:]]
+    return f"{', '.join(shown)} of digest {digest.hexdigest()[:16]}"
+
+
+def digest_of(state: Mapping[str, Any]) -> str:
+    """Return what tells the state of a generator from others."""
+    text = json.dumps(state, default=_json_of_array, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

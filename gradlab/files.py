@@ -1,0 +1,104 @@
+"""Files that are there whole or not at all, and that are read no further than they may be long.
+
+The new file is written beside the old one, brought to the disk, and moved into its place in one
+step: a reader, or who comes after a crash, finds the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+
+def replace(path: Path, data: bytes, *, previous: Path | None = None) -> None:
+    """Write a file whole or not at all; a link stays a link.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder must exist.
+    data : bytes
+        What it shall hold.
+    previous : Path, optional
+        Where to keep what it held, in the same folder. Between two moves the file is there and
+        nowhere else.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what the old file held is then still there.
+    """
+    target = _target(path)
+    # The name is short, whatever the length of the file's own.
+    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+    try:
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+        try:
+            _write(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        if previous is not None and target.exists():
+            os.replace(target, previous)
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def read(path: Path, most: int) -> bytes:
+    """Return what a file holds, if that is no more than so many bytes.
+
+    Raises
+    ------
+    ValueError
+        If it holds more, or has no end, as a device.
+    OSError
+        If it cannot be read.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("is not a file")
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"larger than the {most} bytes that are read")
+        return file.read()
+
+
+def sweep(path: Path) -> None:
+    """Remove what writings of a file left behind that were killed; nobody else may be at it."""
+    target = _target(path)
+    for temporary in target.parent.glob(f"{_prefix(target)}*.tmp"):
+        with suppress(OSError):
+            temporary.unlink()
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows writes text otherwise
+
+
+def _target(path: Path) -> Path:
+    # A move is atomic only within one file system, so the new file comes from the target's folder.
+    return Path(os.path.realpath(path))
+
+
+def _prefix(target: Path) -> str:
+    return f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
+
+
+def _write(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the move itself to the disk, where the system can (Windows opens no folders)."""
+    with suppress(OSError, AttributeError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,97 @@
+"""What estimates a gradient shares: random directions, and the promise that goes with them.
+
+An *estimator* looks at the loss along a few random directions v only, whatever the number of
+parameters. With independent entries of mean 0 and variance 1, E[v vᵀ] is the identity, and so
+
+    E[(∇f · v) v]  =  ∇f
+
+A single estimate is mostly noise, of the size √p times that of the gradient; averaged over many
+steps of a training, or over `draws`, it points the right way.
+
+The directions follow from the seed and the parameters, so that an estimator is a function like any
+other backend: the same arguments give the same bits, also where a training is taken up again, and
+every step of a training has directions of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from gradlab import options
+from gradlab.gradients.protocol import Loss, ValueAndGrad
+from gradlab.params import Array
+from gradlab.seeding import generator
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A backend whose gradient is right on average.
+
+    Parameters
+    ----------
+    draws : int
+        Over how many random directions a gradient is averaged: its noise falls as 1/√draws.
+    seed : int or Generator
+        Decides the directions, together with the parameters.
+    """
+
+    draws: int = 1
+    seed: int | np.random.Generator = 0
+    name: ClassVar[str]
+    estimates: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        options.integer("draws", self.draws)
+        generator(self.seed)
+
+    def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
+        raise NotImplementedError
+
+    def entropy(self) -> int:
+        """Return the number by which one returned function's directions differ from another's."""
+        return int(generator(self.seed).integers(2**63))
+
+
+def directions(
+    leaves: Sequence[Array], draws: int, entropy: int, kind: Literal["signs", "normal"]
+) -> Iterator[list[Array]]:
+    """Yield random directions in the shapes of the leaves, which their own bits decide.
+
+    Parameters
+    ----------
+    leaves : sequence of ndarray
+        The parameters at which the loss is looked at.
+    draws : int
+        How many directions.
+    entropy : int
+        Other directions for another number.
+    kind : {"signs", "normal"}
+        Entries of ±1, each as likely (Rademacher); or of the standard normal distribution.
+
+    Examples
+    --------
+    >>> [direction] = next(directions([np.zeros(5)], 1, entropy=0, kind="signs"))
+    >>> np.abs(direction)
+    array([1., 1., 1., 1., 1.])
+    """
+    bits = hashlib.blake2b(digest_size=16)
+    for leaf in leaves:
+        bits.update(leaf.tobytes())
+    rng = np.random.default_rng([entropy, *bits.digest()])
+    for _ in range(draws):
+        if kind == "signs":
+            yield [np.asarray(1.0 - 2.0 * rng.integers(2, size=leaf.shape)) for leaf in leaves]
+        else:
+            yield [np.asarray(rng.standard_normal(leaf.shape)) for leaf in leaves]
+
+
+def add_scaled(totals: Sequence[Array], scale: Any, direction: Sequence[Array]) -> None:
+    """Add a multiple of a direction to what has been added up."""
+    for total, v in zip(totals, direction, strict=True):
+        total += scale * v

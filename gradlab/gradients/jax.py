@@ -1,0 +1,161 @@
+"""JAX: the loss traced once, differentiated, compiled by XLA, and run as one piece.
+
+``jax.jit(jax.value_and_grad(loss))`` records the loss on abstract arrays, transposes its linear
+part (Bradbury et al., *JAX: composable transformations of Python+NumPy programs*, 2018; Frostig,
+Johnson & Leary, *Compiling machine learning programs via high-level tracing*, 2018), and compiles
+the whole for each new shape or dtype, on the processor or an accelerator.
+
+JAX computes in float32 unless told otherwise, for the whole process. Here, parameters of NumPy are
+differentiated in their own dtype: x64 is switched on for the time of a call, in this thread, and
+the setting of the user is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradlab.gradients.array_libraries import (
+    ARRAY_API,
+    Form,
+    LibraryGradient,
+    Run,
+    are_finite,
+    load,
+    require,
+)
+from gradlab.gradients.protocol import Loss
+from gradlab.params import Array
+
+
+@dataclass(frozen=True)
+class Jax:
+    """JAX's compiled reverse mode: exact to round-off, in the dtype of the parameters.
+
+    The loss is written with operators and `array_api_compat.array_namespace`, and gets JAX's
+    arrays. It is called once for each structure, shape and dtype of its arguments, and each value
+    of those that are no arrays, and compiled; after that, what was compiled is run. Compiling takes
+    some tenths of a second: give numbers that change from call to call as arrays.
+
+    Parameters that are JAX's own arrays stay on their device, and so does their gradient, which is
+    made of JAX's arrays then.
+
+    Raises
+    ------
+    MissingDependencyError
+        If JAX is not installed.
+    LossError
+        By the returned function: if the loss calls NumPy's functions, or does one thing or another
+        by the numbers in its arrays.
+
+    Notes
+    -----
+    *float64.* With parameters of NumPy, a call is made in ``jax.enable_x64``, whatever the user's
+    setting; the loss then sees NumPy's rules: float64 stays float64, float32 stays float32, and
+    both together are float64. Parameters that are JAX's arrays are differentiated under the user's
+    own setting: there, a constant of the loss does not widen what its device is fast at. A device
+    that has no float64 at all cannot take parameters of float64.
+
+    What the loss closes over is compiled into it. It is compiled again where a variable that the
+    loss itself names is bound to something else; an array in it that is written into is not read
+    anew. Pass such things as arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = Jax().value_and_grad(lambda w, x: ((w * x) ** 2).sum())
+    >>> f(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
+    (10.0, array([18.,  1.]))
+    """
+
+    name: ClassVar[str] = "jax"
+
+    def __post_init__(self) -> None:
+        require("jax", "JAX")
+
+    def value_and_grad(self, loss: Loss) -> LibraryGradient:
+        """Return ``f(params, *args, out=None) -> (value, grads)``; see `Backend`."""
+        return JaxGradient(loss)
+
+
+class JaxGradient(LibraryGradient):
+    """What the backend `Jax` returns."""
+
+    name = "jax"
+    arrays = "JAX's arrays"
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(loss)
+        self._jax = load("jax", "JAX")
+        self._are_finite = self._jax.jit(are_finite)
+        try:
+            self._enable_x64 = self._jax.enable_x64
+        except AttributeError:  # where it is in older versions
+            self._enable_x64 = import_module("jax.experimental").enable_x64
+
+    def is_native(self, value: Any) -> bool:
+        """Tell whether a value is JAX's array, or stands for one while it is traced."""
+        return isinstance(value, self._jax.Array)
+
+    def to_native(self, array: Array, like: Any) -> Any:
+        """Return NumPy's array in the byte order of the machine; JAX takes it over itself."""
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+    def to_numpy(self, array: Any) -> Array:
+        """Return JAX's array as NumPy's."""
+        return np.asarray(array)
+
+    def to_float(self, array: Any) -> Any:
+        """Return integers as float64; as float32 where x64 is not enabled."""
+        return self._jax.numpy.asarray(array, dtype=float)
+
+    def setting(self, native: Any) -> AbstractContextManager[Any]:
+        """Switch x64 on for parameters of NumPy."""
+        setting: AbstractContextManager[Any] = (
+            self._enable_x64(True) if native is None else nullcontext()
+        )
+        return setting
+
+    def prepare(self, form: Form) -> Run:
+        """Return value and gradient, compiled at the first call with each shape and dtype."""
+        compiled: Run = self._jax.jit(self.prepare_once(form))
+        return compiled
+
+    def prepare_once(self, form: Form) -> Run:
+        """Return value and gradient, operation by operation."""
+
+        def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
+            value = self.call(form, leaves, arrays)
+            return value if self.is_native(value) else self._jax.numpy.asarray(value, dtype=float)
+
+        differentiate = self._jax.value_and_grad(scalar)
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            here = [[self._jax.numpy.asarray(array) for array in row] for row in (leaves, arrays)]
+            result: tuple[Any, list[Any]] = differentiate(*here)
+            return result
+
+        return run
+
+    def reason(self, error: Exception) -> str | None:
+        """Say why the loss cannot be traced, if that is what an error means."""
+        errors = self._jax.errors
+        if isinstance(error, errors.TracerArrayConversionError):
+            return f"it uses {self.arrays} as NumPy's; {ARRAY_API}"
+        branching = (
+            errors.ConcretizationTypeError,
+            errors.TracerIntegerConversionError,
+            errors.NonConcreteBooleanIndexError,
+        )
+        if isinstance(error, branching):
+            return (
+                "what it does depends on the numbers in its arrays (an if, float(), a mask as an "
+                "index), which are not known while it is compiled; write xp.where, or use the "
+                "backend autograd"
+            )
+        return None

@@ -1,0 +1,242 @@
+"""PyTorch: the loss on tensors, differentiated as a function by `torch.func`.
+
+`torch.func.grad_and_value` records the loss operation by operation and walks back through the
+record, as autograd does, in PyTorch's compiled kernels and on its devices (Paszke et al., *PyTorch:
+an imperative style, high-performance deep learning library*, 2019; Horace He & Richard Zou,
+*functorch*, 2021). With ``compile=True``, `torch.compile` makes kernels for the whole of it once
+for each shape (Ansel et al., *PyTorch 2*, ASPLOS 2024).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradlab import options
+from gradlab.errors import LossError, ParameterError
+from gradlab.gradients.array_libraries import (
+    ARRAY_API,
+    Form,
+    LibraryGradient,
+    Run,
+    load,
+    require,
+)
+from gradlab.gradients.protocol import Loss
+from gradlab.params import Array
+
+UNKNOWN = (
+    "what it does depends on the numbers in its tensors, which are not known while it is compiled; "
+    "write xp.where, or give the backend compile=False"
+)
+
+
+@dataclass(frozen=True)
+class Torch:
+    """PyTorch's reverse mode: exact to round-off, in the dtype of the parameters.
+
+    The loss is written with operators and `array_api_compat.array_namespace`, and gets PyTorch's
+    tensors. Parameters that are tensors themselves stay on their device, and so does their
+    gradient, which is made of tensors then.
+
+    Parameters
+    ----------
+    compile : bool
+        Whether `torch.compile` makes kernels for the loss and its gradient: it takes some seconds
+        for each structure, shape and dtype, a C++ compiler, and pays for large arrays. What the
+        loss closes over is compiled into it, as with `Jax`.
+
+    Raises
+    ------
+    MissingDependencyError
+        If PyTorch is not installed.
+    LossError
+        By the returned function: if the loss calls NumPy's functions, or takes a number out of a
+        tensor that depends on the parameters, whose slope would be lost.
+
+    Notes
+    -----
+    PyTorch's promotion differs from NumPy's in two things: matrices of different dtypes are not
+    multiplied, so give data in the dtype of the parameters; and an array of no dimensions does not
+    widen one that has some. Its threads wait busily: beside other work on the same cores,
+    ``torch.set_num_threads(1)`` may be many times as fast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = Torch().value_and_grad(lambda w, x: ((w * x) ** 2).sum())
+    >>> f(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
+    (10.0, array([18.,  1.]))
+    """
+
+    compile: bool = False
+    name: ClassVar[str] = "torch"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.compile, bool):
+            raise options.refusal("compile", self.compile, "give True or False")
+        require("torch", "PyTorch")
+
+    def value_and_grad(self, loss: Loss) -> LibraryGradient:
+        """Return ``f(params, *args, out=None) -> (value, grads)``; see `Backend`."""
+        return TorchGradient(loss, compile=self.compile)
+
+
+class TorchGradient(LibraryGradient):
+    """What the backend `Torch` returns."""
+
+    name = "torch"
+    arrays = "PyTorch's tensors"
+
+    def __init__(self, loss: Loss, *, compile: bool) -> None:
+        super().__init__(loss)
+        self._torch = load("torch", "PyTorch")
+        self._compile = compile
+
+    def is_native(self, value: Any) -> bool:
+        """Tell whether a value is a tensor."""
+        return isinstance(value, self._torch.Tensor)
+
+    def to_native(self, array: Array, like: Any) -> Any:
+        """Return NumPy's array as a tensor, on the device of `like`."""
+        # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
+        plain = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+        try:
+            tensor = self._torch.from_numpy(plain)
+        except TypeError as error:
+            raise ParameterError(f"PyTorch has no tensors of dtype {array.dtype}") from error
+        return tensor if like is None else tensor.to(like.device)
+
+    def to_numpy(self, array: Any) -> Array:
+        """Return a tensor as NumPy's array, in the memory of the processor."""
+        return np.asarray(array.detach().cpu())
+
+    def to_float(self, array: Any) -> Any:
+        """Return integers as float64."""
+        return array.to(self._torch.float64)
+
+    def setting(self, native: Any) -> AbstractContextManager[Any]:
+        """Have the tensors that the loss makes lie on the device of its parameters."""
+        if native is None or native.device.type == "cpu":
+            return nullcontext()
+        device: AbstractContextManager[Any] = native.device
+        return device
+
+    def prepare(self, form: Form) -> Run:
+        """Return value and gradient; while nothing is known, no slope may get lost."""
+        plain = self._plain(form)
+        watched = self._watched(plain)
+        if self._compile:
+            return self._compiled(watched)
+        runs = [watched]
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            result = runs[0](leaves, arrays)
+            runs[0] = plain  # watching takes as long as a small network
+            return result
+
+        return run
+
+    def prepare_once(self, form: Form) -> Run:
+        """Return value and gradient, operation by operation; no slope may get lost."""
+        return self._watched(self._plain(form))
+
+    def _plain(self, form: Form) -> Run:
+        def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
+            value = self.call(form, leaves, arrays)
+            return value if self.is_native(value) else self._torch.tensor(float(value))
+
+        differentiate = self._torch.func.grad_and_value(scalar)
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            gradients, value = differentiate(leaves, arrays)
+            return value, gradients
+
+        return run
+
+    def reason(self, error: Exception) -> str | None:
+        """Say why the loss does not run on tensors, if that is what an error means."""
+        message = str(error)
+        if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException"):
+            return UNKNOWN
+        if "same dtype" in message:
+            return f"{message}; give parameters and data in one dtype"
+        if "in-place" in message:
+            return "it writes into its parameters, which are not its own"
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
+        if (
+            "numpy" in message
+            or "'Tensor' object has no attribute" in message
+            or innermost.name == "__array__"
+            or "numpy" in innermost.filename
+        ):
+            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ARRAY_API}"
+        return None
+
+    def _compiled(self, plain: Run) -> Run:
+        """Return the same, compiled for each shape."""
+        compiled: dict[Any, Run] = {}
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            tensors = (*leaves, *arrays)
+            key = tuple([(t.shape, t.stride(), t.dtype, t.device) for t in tensors])
+            if key not in compiled:
+                compiled[key] = self.kernels(self._traced(plain, leaves, arrays))
+            try:
+                return compiled[key](leaves, arrays)
+            except Exception as error:
+                why = str(error).strip().splitlines()[0]
+                raise LossError(
+                    f"torch cannot compile the loss ({why}): give the backend compile=False"
+                ) from error
+
+        return run
+
+    def _traced(self, plain: Run, leaves: list[Any], arrays: list[Any]) -> Any:
+        """Return the operations of value and gradient as a graph, recorded without numbers.
+
+        Dynamo, which `torch.compile` has for that, reads the source of the loss, and gives up
+        where it is not PyTorch's; a graph of operations is all that it has to read here.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        return make_fx(plain, tracing_mode="fake")(leaves, arrays)
+
+    def kernels(self, graph: Any) -> Run:
+        """Return what a graph is compiled to."""
+        compiled: Run = self._torch.compile(graph, dynamic=False)
+        return compiled
+
+    def _watched(self, plain: Run) -> Run:
+        """Return the same, with an error where a number is taken out of a tensor with a slope.
+
+        To be compiled, the loss runs on tensors without numbers: there, of any.
+        """
+        compiles = self._compile
+        mode: Any = self._torch.overrides.TorchFunctionMode
+        taken = ("__float__", "__int__", "__index__", "item", "tolist")
+
+        class Watch(mode):  # type: ignore[misc]
+            def __torch_function__(
+                self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                name = getattr(function, "__name__", "")
+                if name in taken and args[0].requires_grad:
+                    raise LossError(
+                        f"torch: the loss takes a number out of a tensor ({name.strip('_')}), "
+                        "whose slope is lost: compute with the tensor, or use the backend autograd"
+                    )
+                if name in taken and compiles:
+                    raise LossError(f"torch cannot run the loss: {UNKNOWN}")
+                return function(*args, **(kwargs or {}))
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            with Watch():
+                return plain(leaves, arrays)
+
+        return run

@@ -1,0 +1,116 @@
+"""Read ``.npz`` archives of whom nobody knows who wrote them.
+
+A zip archive may unpack to a thousand times its size, and an array in it may promise terabytes or
+hold pickled objects, which are programs. So nothing is unpacked beyond what the archive says that
+it holds and the caller allows, arrays are exactly as long as their headers promise, and hold
+numbers or text. Names are names: nothing is ever unpacked into files.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from collections.abc import Iterable
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import reason_of
+
+Array: TypeAlias = NDArray[Any]
+
+KINDS = "biufcSU"
+"""What arrays may hold, as NumPy's dtypes call it: numbers and text."""
+
+
+class ArrayError(ValueError):
+    """One array of an archive cannot be read; the message names it."""
+
+
+def read(
+    source: str | os.PathLike[str] | IO[bytes], most: int, wanted: Iterable[str] | None = None
+) -> dict[str, Array]:
+    """Return the arrays of an archive by name, or those that are wanted and there.
+
+    Parameters
+    ----------
+    source : path or file
+        The archive.
+    most : int
+        How many bytes the arrays may take together.
+    wanted : iterable of str, optional
+        The names of the arrays to read; others are not looked at.
+
+    Raises
+    ------
+    ValueError
+        If the archive holds more, or one name twice.
+    ArrayError
+        If one of them is damaged, or no array of numbers or text.
+    Exception
+        Whatever the zip archive's reader raises where it is damaged.
+
+    Examples
+    --------
+    >>> file = io.BytesIO()
+    >>> np.savez(file, x=[1.0, 2.0], y=3)
+    >>> read(file, most=1000)
+    {'x': array([1., 2.]), 'y': array(3)}
+    >>> read(file, most=100)
+    Traceback (most recent call last):
+    ValueError: its arrays take ... bytes, more than the 100 that are read
+    """
+    with zipfile.ZipFile(source) as archive:
+        members = [
+            member
+            for member in archive.infolist()
+            if wanted is None or member.filename.removesuffix(".npy") in wanted
+        ]
+        names = [member.filename.removesuffix(".npy") for member in members]
+        if len(set(names)) < len(names):
+            raise ValueError("it holds one name twice")
+        size = sum(member.file_size for member in members)
+        if size > most:
+            raise ValueError(f"its arrays take {size} bytes, more than the {most} that are read")
+        return {
+            name: _array(archive, member, name) for name, member in zip(names, members, strict=True)
+        }
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Array:
+    try:
+        return _parsed(_unpacked(archive, member))
+    except Exception as error:  # what is damaged may raise anything
+        raise ArrayError(f"{name} cannot be read ({reason_of(error)})") from error
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
+    """Return what a member holds; its checksum is verified at its end."""
+    data = bytearray()
+    with archive.open(member) as file:
+        # In small pieces: a read without a limit unpacks all that there is before it is cut off.
+        while piece := file.read(2**20):
+            data += piece
+    return data
+
+
+def _parsed(data: bytearray) -> Array:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        header = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        header = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"format {version}, of arrays of records")
+    shape, fortran, dtype = header
+    if dtype.kind not in KINDS or dtype.subdtype:
+        raise ValueError(f"dtype {dtype}; expected numbers (objects are programs)")
+    promised, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if promised != there:
+        raise ValueError(f"it promises {promised} bytes for shape {shape}; there are {there}")
+    flat = np.frombuffer(data, dtype, offset=file.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")

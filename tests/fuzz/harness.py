@@ -1,0 +1,257 @@
+"""What is fuzzed: each target takes bytes, and nothing may come of them but an error of gradlab's.
+
+``python harness.py TARGET [FOLDER] [options of libFuzzer]`` searches with atheris for bytes that
+reach new code; ``test_fuzz.py`` does so for some seconds, and tries again whatever is in
+``corpus/TARGET``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gzip
+import io
+import json
+import os
+import pickle
+import shutil
+import struct
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+try:
+    import atheris
+
+    instrumented = partial(
+        atheris.instrument_imports, include=["gradlab", "zipfile", "pickletools"]
+    )
+except ImportError:
+    instrumented = contextlib.nullcontext
+
+if __name__ != "__main__":  # the corpus alone is tried, for which nothing is instrumented
+    instrumented = contextlib.nullcontext
+
+import numpy as np
+
+with instrumented():
+    from gradlab import checkpoints, cli, datasets, training, weights
+    from gradlab.datasets import idx
+    from gradlab.errors import GradlabError
+    from gradlab.gradients import CentralDifference
+
+# In memory, where the system has such a folder: each attempt writes a file.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+FOLDER = Path(tempfile.mkdtemp(prefix="gradlab-fuzz-", dir=MEMORY))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+
+def reader(name: str, read: Callable[[Path], object]) -> Callable[[bytes], None]:
+    """Return a target that reads a file of that name."""
+
+    def target(data: bytes) -> None:
+        path = FOLDER / name
+        path.write_bytes(data)
+        with contextlib.suppress(GradlabError):
+            read(path)
+
+    return target
+
+
+def read_weights(path: Path) -> None:
+    """Read weights; what can be read can be saved, and comes back the same."""
+    with contextlib.suppress(GradlabError):
+        weights.load_metadata(path)
+    params = weights.load(path)
+    assert all(np.isfinite(leaf).all() for leaf in params.values())
+    weights.save(FOLDER / "again.npz", params)
+    again = weights.load(FOLDER / "again.npz")
+    assert {name: leaf.tobytes() for name, leaf in again.items()} == {
+        name: leaf.tobytes() for name, leaf in params.items()
+    }
+
+
+# A checkpoint of a small training, whose checksum a fuzzer does not guess.
+
+TRAINING = {
+    "loss": lambda w, x: ((w - x) ** 2).mean(),
+    "params": np.ones(2),
+    "data": (np.zeros((4, 2)),),
+    "batch_size": 2,
+    "epochs": 2,
+}
+
+
+def checkpoint(data: bytes) -> None:
+    """Go on from a checkpoint: these bytes as they are, or what they say under a true checksum."""
+    path = FOLDER / "checkpoint"
+    checkpoints.previous(path).unlink(missing_ok=True)
+    line, _, rest = data.partition(b"\n")
+    if line == checkpoints.MAGIC + b"%d" % checkpoints.VERSION:
+        data = line + b"\n" + sha256(rest[32:]).digest() + rest[32:]
+    path.write_bytes(data)
+    with contextlib.suppress(GradlabError), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = training.fit(**TRAINING, checkpoint=path, resume=True)
+        assert np.isfinite(result.params).all()
+        assert len(result.history.losses) == 4
+
+
+def slopes(data: bytes) -> None:
+    """Go on from the file of a numerical gradient."""
+    path = FOLDER / "partial.npz"
+    path.write_bytes(data)
+    backend = CentralDifference(resume=path, incremental=False)
+    with contextlib.suppress(GradlabError):
+        training.descend(lambda w: (w**2).sum(), np.ones(2), backend=backend, iterations=1)
+
+
+# The command line, up to where the work would begin.
+
+
+class ReachedError(GradlabError):
+    """All that was given is accepted."""
+
+
+def reached(*args: object, **options: object) -> object:
+    """Stand in for the work."""
+    raise ReachedError
+
+
+VERBS = ("compare", "train", "evaluate", "check", "demo", "nothing")
+OPTIONS = """
+    --backend --dataset --data-dir --subset --layers --activation --iterations --learning-rate
+    --momentum --batch-size --seed --epochs --network --samples --mode --params --args --gradient
+    --checkpoint-every --resume --version --help --unknown
+""".split()  # noqa: SIM905
+
+
+def arguments(data: bytes) -> list[str]:
+    """Return arguments: lines, of which each begins with a byte that chooses an option."""
+    first, *lines = data.split(b"\n")
+    words = [VERBS[first[0] % len(VERBS)] if first else ""]
+    for line in lines:
+        option = OPTIONS[line[0] % len(OPTIONS)] if line else ""
+        value = line[1:].decode("utf-8", "replace")
+        words += [option, value] if value else [option]
+    return words
+
+
+def command(data: bytes) -> None:
+    """Run the command: it ends with a known code, and in one line if something is wrong."""
+    here, argv = Path.cwd(), sys.argv
+    errors = io.StringIO()
+    sys.argv = ["gradlab", *arguments(data)]
+    os.chdir(FOLDER)
+    try:
+        with contextlib.redirect_stderr(errors), output_ignored(), work_replaced():
+            code = exit_code(cli.main)
+    finally:
+        sys.argv = argv
+        os.chdir(here)
+        shutil.rmtree(FOLDER / "gradlab-runs", ignore_errors=True)
+    assert code in (0, 1, 2), code
+    assert errors.getvalue().count("\n") == (code != 0), errors.getvalue()
+
+
+def exit_code(run: Callable[[], object]) -> object:
+    """Return the code with which a function ends the process."""
+    try:
+        run()
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+@contextlib.contextmanager
+def output_ignored():
+    """Have the command's console, which knows the standard output already, write nowhere."""
+    kept, cli.out.file = cli.out.file, io.StringIO()
+    try:
+        yield
+    finally:
+        cli.out.file = kept
+
+
+@contextlib.contextmanager
+def work_replaced():
+    """Have training, checking and telling the story raise, once they are reached."""
+    places = [
+        (training, "_progress_bar"),
+        (cli, "check_gradients"),
+        (cli.story, "tell"),
+        (cli.targets, "load"),  # which would import any module
+    ]
+    kept = [getattr(*place) for place in places]
+    for place in places:
+        setattr(*place, reached)
+    try:
+        yield
+    finally:
+        for place, original in zip(places, kept, strict=True):
+            setattr(*place, original)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "idx": reader("array", idx.read),
+    "idx_gz": reader("array.gz", idx.read),
+    "pickle": reader("weights.pkl", read_weights),
+    "npz": reader("weights.npz", read_weights),
+    "safetensors": reader("weights.safetensors", read_weights),
+    "data": reader("own.npz", datasets.load),
+    "checkpoint": checkpoint,
+    "slopes": slopes,
+    "command": command,
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return sound inputs, from which the search starts."""
+    array = b"\0\0\x08\1\0\0\0\3abc"
+    params = {"W1": np.ones((2, 1), np.float32), "b1": np.zeros(1)}
+    if target in ("npz", "safetensors"):
+        path = FOLDER / f"seed.{target}"
+        weights.save(path, params, metadata={"activation": "relu"})
+        return [path.read_bytes()]
+    if target == "data":
+        file = io.BytesIO()
+        np.savez(file, x=np.zeros((5, 2)), y=np.arange(5))
+        return [file.getvalue()]
+    if target == "checkpoint":
+        path = FOLDER / "seed"
+        training.fit(**TRAINING, checkpoint=path, callbacks=[lambda step: True])
+        data = path.read_bytes()
+        path.unlink()
+        checkpoints.previous(path).unlink()
+        return [data]
+    if target == "slopes":
+        file = io.BytesIO()
+        np.savez(
+            file, identity=json.dumps({}), **{"slopes 0": np.ones(2), "missing 0": np.ones(2, bool)}
+        )
+        return [file.getvalue()]
+    if target == "command":
+        return [
+            b"\1\n\x0b3\n\4" + b"50,100",
+            b"\0\n\0central\n\0forward",
+            b"\3\n\x0c64,3,10\n\x0d5",
+        ]
+    return {
+        "idx": [array, b"\0\0\x0e\2\0\0\0\1\0\0\0\1" + struct.pack(">d", 1.0)],
+        "idx_gz": [gzip.compress(array, mtime=0)],
+        "pickle": [pickle.dumps(params, protocol) for protocol in range(6)],
+    }[target]
+
+
+def main(target: str, *options: str) -> None:
+    """Search, with the options of libFuzzer."""
+    atheris.Setup([sys.argv[0], *options], TARGETS[target])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,41 @@
+"""Backends that need a package which may be missing: their tests are skipped then, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from gradlab import BACKENDS
+
+LIBRARIES = {"jax": "JAX", "torch": "PyTorch"}
+"""Backends, which have the names of the packages, and what these are called."""
+
+# Before a test begins: JAX draws from NumPy's global generator when it is imported.
+for package in filter(find_spec, LIBRARIES):
+    import_module(package)
+
+
+def is_installed(backend: str) -> bool:
+    return backend not in LIBRARIES or find_spec(backend) is not None
+
+
+def unless_missing(backend: str, value: Any = None, name: str | None = None) -> Any:
+    """A parameter of a test that needs a backend; by default the backend's name."""
+    missing = pytest.mark.skipif(
+        not is_installed(backend), reason=f"{LIBRARIES.get(backend)} is not installed"
+    )
+    return pytest.param(backend if value is None else value, marks=missing, id=name or backend)
+
+
+def each_backend(names: Iterable[str] = BACKENDS) -> Any:
+    """Run a test once for each backend, or for each of these."""
+    return pytest.mark.parametrize("backend", [unless_missing(name) for name in names])
+
+
+INSTALLED = [name for name in BACKENDS if is_installed(name)]
+EXACT = [name for name in BACKENDS if not getattr(BACKENDS[name], "estimates", False)]
+"""Those that are no estimators."""
