@@ -151,8 +151,8 @@ def figure(results: list[Result]) -> Figure:
         axes.bar_label(bars, [common.duration(result.seconds) for result in results], padding=4)
         axes.axvline(1, color="black", lw=0.8)
         axes.set(
-            title="A numerical gradient by one process and by several",
-            xlabel=f"times as fast as {REFERENCE}; beside a bar, seconds a gradient",
+            title="One numerical gradient, and the time that it takes",
+            xlabel=f"times as fast as {REFERENCE}",
         )
         axes.margins(x=0.15)
         axes.grid(axis="y", visible=False)

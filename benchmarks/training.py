@@ -20,6 +20,7 @@ import typer
 from common import Ratio
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -300,7 +301,8 @@ def figure(results: Sequence[Result]) -> Figure:
         names = [result.contender for result in results]
         bars = axes.barh(names, [result.seconds for result in results], color=COLOURS[0])
         axes.bar_label(bars, [common.duration(result.seconds) for result in results], padding=4)
-        axes.set(title="One epoch of training", xlabel="seconds an epoch")
+        axes.set(title="One epoch of training", xlabel="milliseconds an epoch")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1e3 * value:g}"))
         axes.margins(x=0.15)
         axes.grid(axis="y", visible=False)
         axes.invert_yaxis()
