@@ -59,9 +59,14 @@ print("half way", file=sys.stderr)
 sys.exit("fails.py: SciPy is <not> installed")
 """
 HANGS = """
-import os, pathlib, sys, time
-print(os.getpid(), file=sys.stderr, flush=True)
-time.sleep(600)
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+try:
+    print(os.getpid(), file=sys.stderr, flush=True)
+    child.wait()
+except KeyboardInterrupt:
+    child.wait()  # it was interrupted, too
+    print("all in order")
 """
 
 
@@ -250,6 +255,7 @@ def test_an_interrupted_run_keeps_what_is_done(write, folder):
     if os.name == "posix":
         with pytest.raises(ProcessLookupError):
             os.kill(pids[0], 0)
+        assert "all in order" in (folder / "raw" / "b.txt").read_text("utf-8")
     assert not list(folder.glob(".*"))
 
 
