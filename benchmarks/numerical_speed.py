@@ -209,12 +209,13 @@ def headline(results: Sequence[Result]) -> str:
 def figure(results: Sequence[Result]) -> Figure:
     """Draw the ratios."""
     with rc_context(STYLE):
-        drawn = Figure(figsize=(7, 0.8 + 0.3 * len(results)), layout="constrained")
+        drawn = Figure(figsize=(7, 3.5))
         axes = drawn.subplots()
         axes.barh([r.problem for r in results], [r.ratio.median for r in results])
         axes.set_xscale("log")
         axes.set_xlabel("times faster than the plain loop")
         axes.invert_yaxis()
+        drawn.tight_layout()
         return drawn
 
 

@@ -360,9 +360,10 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
     """Draw the seconds of each contender over the batch, a panel a network, dtype and loss."""
     kinds = list(dict.fromkeys(result.problem.rsplit(" ", 1)[0] for result in results))
     with rc_context(STYLE):
-        rows = -(-len(kinds) // 2)
+        columns = min(2, len(kinds))
+        rows = -(-len(kinds) // columns)
         drawn = Figure(figsize=(8.5, 1.2 + 2.8 * rows))
-        panels = drawn.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+        panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in panels.flat[len(kinds) :]:
             axes.set_axis_off()
         for axes, kind in zip(panels.flat, kinds, strict=False):
