@@ -25,7 +25,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -109,9 +109,9 @@ class Keeper:
 
     def _write(self) -> None:
         """Write down what was reached; the training is worth more than that one file of it."""
-        data = encode(self._reached, self._options)
+        parts = encode(self._reached, self._options)
         try:
-            files.replace(self._path, data, previous=previous(self._path))
+            files.replace(self._path, parts, previous=previous(self._path))
         except OSError as error:
             warnings.warn(
                 f"checkpoint={str(self._path)!r} cannot be written ({error.strerror}): that of "
@@ -217,8 +217,8 @@ class _DamagedError(Exception):
     """What a file says of itself does not hold."""
 
 
-def encode(state: State, options: Mapping[str, str]) -> bytes:
-    """Return the bytes of a checkpoint."""
+def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the bytes of a checkpoint, part by part: it may be large beside the memory."""
     header = {
         "options": dict(options),
         "arrays": _layout(state.params),
@@ -234,8 +234,16 @@ def encode(state: State, options: Mapping[str, str]) -> bytes:
         for epoch in state.history.epochs[: state.epochs]
     ]
     arrays = [*state.params, *state.velocity, losses, np.array(rows, np.float64)]
-    body = b"".join([len(text).to_bytes(8, "little"), text, *(a.tobytes() for a in arrays)])
-    return b"".join([MAGIC, b"%d\n" % VERSION, hashlib.sha256(body).digest(), body])
+
+    def body() -> Iterator[bytes]:
+        yield len(text).to_bytes(8, "little") + text
+        yield from (array.tobytes() for array in arrays)
+
+    digest = hashlib.sha256()
+    for part in body():
+        digest.update(part)
+    yield MAGIC + b"%d\n" % VERSION + digest.digest()
+    yield from body()
 
 
 def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
@@ -310,7 +318,10 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
     arrays = []
     for array in like:
         part, body = body[: array.nbytes], body[array.nbytes :]
-        arrays.append(np.frombuffer(part, array.dtype).reshape(array.shape).copy())
+        # In the layout of the array, on which the rounding of linear algebra may depend.
+        read = np.empty_like(array)
+        read[...] = np.frombuffer(part, array.dtype).reshape(array.shape)
+        arrays.append(read)
     *leaves, losses, rows = arrays
     # Only what an epoch was not asked for may be missing.
     if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):

@@ -29,6 +29,7 @@ from gradlab import (
     __version__,
     datasets,
     environment,
+    files,
     network,
     options,
     params,
@@ -40,7 +41,14 @@ from gradlab import bench as benchmarks
 from gradlab.checking import check_gradients
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
-from gradlab.errors import BackendError, GradlabError, OptionError, ParameterError, WeightsError
+from gradlab.errors import (
+    BackendError,
+    GradlabError,
+    OptionError,
+    ParameterError,
+    WeightsError,
+    reason_of,
+)
 from gradlab.gradients import BACKENDS, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
@@ -230,7 +238,18 @@ def train(
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = _network(data, layers, activation, seed)
     batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size
-    with _Folder(output, json_file) as folder:
+    training = {
+        "dataset": data.name,
+        "sizes": _sizes(start),
+        "activation": activation,
+        "backend": backend,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    with _Folder(output, json_file, again=training if resume else None) as folder:
         result = fit(
             partial(network.loss, **settings),
             start,
@@ -253,22 +272,11 @@ def train(
 
     from gradlab import plotting
 
-    weights.save(folder.path / "weights.npz", result.params, metadata={"activation": activation})
     folder.write(
         {
             "command": "train",
             "environment": environment.describe(),
-            "options": {
-                "dataset": data.name,
-                "sizes": _sizes(start),
-                "activation": activation,
-                "backend": backend,
-                "epochs": epochs,
-                "learning_rate": learning_rate,
-                "momentum": momentum,
-                "batch_size": batch_size,
-                "seed": seed,
-            },
+            "options": training,
             "interrupted": result.interrupted,
             "accuracy": accuracy,
             "seconds": result.history.seconds,
@@ -277,7 +285,7 @@ def train(
         },
         {"curves": plotting.training_curves(result.history)},
         name="history.json",
-        also="weights.npz",
+        trained=partial(weights.save, params=result.params, metadata={"activation": activation}),
     )
     if result.interrupted:
         how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
@@ -595,7 +603,7 @@ def _network(
 
 def _widths(option: str, text: str, example: str) -> list[int]:
     words = [word.strip() for word in text.split(",")] if text.strip() else []
-    if not all(word.isdecimal() and int(word) for word in words):
+    if not all(word.isdecimal() and len(word) < 10 and int(word) for word in words):
         raise OptionError(f"{option} {text}: give widths such as {example}")
     return [int(word) for word in words]
 
@@ -746,13 +754,16 @@ def _confusion_table(counts: params.Array) -> Table:
 class _Folder:
     """The folder of a run's results: made before the work, so that it does not fail after it.
 
-    Where it is the context of the work, it goes again if the work fails.
+    Where it is the context of the work, it goes again if the work fails. It may hold nothing but
+    what an attempt `again` of a training with the same options left there.
     """
 
-    def __init__(self, output: Path | None, json_file: Path | None) -> None:
+    def __init__(
+        self, output: Path | None, json_file: Path | None, again: dict[str, Any] | None = None
+    ) -> None:
         self.json_file = json_file
         self.path = output or _fresh(Path("gradlab-runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(self.path.iterdir()) and not _is_of(self.path, again):
             raise OptionError(f"--output {self.path}: the folder is not empty; name a new one")
         _require_file("--json", json_file)
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
@@ -776,16 +787,32 @@ class _Folder:
         figures: dict[str, Figure],
         *,
         name: str = "summary.json",
-        also: str | None = None,
+        trained: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write the numbers and the figures, and say where."""
-        written = [also] if also else []
+        """Write the numbers, what was trained and the figures, and say where."""
+        written = []
+        # The numbers come first: by them another attempt knows the folder.
         for path in filter(None, [self.path / name, self.json_file]):
             _write_json(path, summary)
+        if trained:
+            trained(self.path / "weights.npz")
+            written.append("weights.npz")
         for figure_name, figure in figures.items():
             figure.savefig(self.path / f"{figure_name}.png")
         written += [name, *(f"{figure}.png" for figure in figures)]
         out.print(f"Written to {self.path}: {', '.join(written)}", soft_wrap=True)
+
+
+def _is_of(folder: Path, options: dict[str, Any] | None) -> bool:
+    """Tell whether a folder holds only what a training of these options has written, or begun."""
+    names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
+    if options is None or not names <= {"history.json", "weights.npz", "curves.png"}:
+        return False
+    try:
+        there = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        return bool(there["options"] == options)
+    except Exception:  # it is missing, or not what a training writes
+        return not names
 
 
 def _require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ()) -> None:
@@ -801,7 +828,8 @@ def _require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ()
 
 
 def _write_json(path: Path, summary: dict[str, Any]) -> None:
-    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.replace(path, [text.encode()])
 
 
 def _fresh(path: Path) -> Path:
@@ -858,4 +886,6 @@ def _run() -> NoReturn:
         _fail("interrupted", code=130)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
+    except MemoryError as error:
+        _fail(f"there is not enough memory ({reason_of(error)})", code=1)
     raise SystemExit(code if isinstance(code, int) else 0)

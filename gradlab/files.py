@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 
-def replace(path: Path, data: bytes, *, previous: Path | None = None) -> None:
+def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None) -> None:
     """Write a file whole or not at all; a link stays a link.
 
     Parameters
     ----------
     path : Path
         The file; its folder must exist.
-    data : bytes
-        What it shall hold.
+    parts : iterable of bytes
+        What it shall hold, one part after the other.
     previous : Path, optional
         Where to keep what it held, in the same folder. Between two moves the file is there and
         nowhere else.
@@ -37,7 +38,8 @@ def replace(path: Path, data: bytes, *, previous: Path | None = None) -> None:
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
-            _write(file, data)
+            for part in parts:
+                _write(file, part)
             os.fsync(file)
         finally:
             os.close(file)

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from math import factorial
 from operator import add
-from types import SimpleNamespace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -1218,8 +1218,8 @@ def _reduction(name: str) -> Callable[..., Any]:
     return reduction
 
 
-_NAMESPACE: Any = SimpleNamespace(
-    __name__="rays",
+_NAMESPACE: Any = ModuleType("rays")
+vars(_NAMESPACE).update(
     float64=np.float64,
     bool=np.bool_,
     isdtype=np.isdtype,

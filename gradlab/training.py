@@ -45,6 +45,9 @@ from gradlab.params import (
 )
 from gradlab.seeding import generator
 
+MOST = 10**7
+"""The most epochs, and the most iterations, of one training."""
+
 Data: TypeAlias = Sequence[Any]
 """Arrays with one row a sample, such as ``(x, y)``; the loss is ``loss(params, *data)``."""
 
@@ -282,9 +285,7 @@ def fit(
                 answers = [callback(step) for callback in callbacks]
                 if kept:
                     done = len(history.losses)
-                    due = (
-                        record is not None if not checkpoint_every else not done % checkpoint_every
-                    )
+                    due = done % checkpoint_every == 0 if checkpoint_every else record is not None
                     counts = done, len(history.epochs)
                     state = State(
                         point.leaves, velocity.leaves, epoch_start, history, *counts, seconds
@@ -450,7 +451,7 @@ class Vector:
             ends[leaf.dtype] = start + math.ceil(leaf.size / entries) * entries
         blocks = {dtype: np.zeros(end, dtype) for dtype, end in ends.items()}
         views = [
-            blocks[leaf.dtype][start : start + leaf.size].reshape(leaf.shape)
+            blocks[leaf.dtype][start : start + leaf.size].reshape(leaf.shape, order=order_of(leaf))
             for leaf, start in zip(leaves, starts, strict=True)
         ]
         return cls(views, [*blocks.values()])
@@ -465,6 +466,11 @@ class Vector:
         with np.errstate(all="ignore"):
             norm = sum(map(np.vdot, self.blocks, self.blocks))
         return bool(np.isfinite(norm)) or all(np.isfinite(block).all() for block in self.blocks)
+
+
+def order_of(array: Array) -> Literal["C", "F"]:
+    """Return the order in which an array lies in memory: by columns or, if in doubt, by rows."""
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
 
 
 def _step(
@@ -595,6 +601,11 @@ def _finite(params: Any) -> Any:
     return params
 
 
+def _count(name: str, value: Any) -> int:
+    # The schedule and the history of a training are lists of this length.
+    return options.integer(name, value, f"give an integer from 1 to {MOST:,}", most=MOST)
+
+
 def _schedule(
     n: int, batch_size: int | None, epochs: int | None, iterations: int | None
 ) -> list[list[int]]:
@@ -610,12 +621,12 @@ def _schedule(
     if batch_size > n:
         raise options.refusal("batch_size", batch_size, f"there are only {n} samples")
     if iterations is None:
-        epochs = options.integer("epochs", 10 if epochs is None else epochs)
+        epochs = _count("epochs", 10 if epochs is None else epochs)
         full, rest = divmod(n, batch_size)
         return [[batch_size] * full + [rest] * (rest > 0)] * epochs
     if epochs is not None:
         raise OptionError("epochs and iterations exclude each other: give one of them")
-    iterations = options.integer("iterations", iterations)
+    iterations = _count("iterations", iterations)
     a_pass = math.ceil(n / batch_size)
     return [
         [batch_size] * min(a_pass, iterations - start) for start in range(0, iterations, a_pass)

@@ -81,7 +81,7 @@ def save(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     try:
-        files.replace(path, data)
+        files.replace(path, [data])
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -270,7 +270,7 @@ def _metadata_from_safetensors(data: bytes) -> Any:
 
 
 def _from_pickle(data: bytes) -> dict[str, Any]:
-    _refuse_large_memo(data)
+    _look_through(data)
     record = _Recorder(io.BytesIO(data), encoding="latin1").load()
     if not isinstance(record, dict):
         kind = "NumPy array" if isinstance(record, _Call) else type(record).__name__
@@ -355,10 +355,16 @@ class _Recorder(pickle.Unpickler):
         return _Name(NAMES[dotted])
 
 
-def _refuse_large_memo(data: bytes) -> None:
-    # Unpickling allocates its memo up to the largest index, which five bytes can make 4 billion.
-    # Going through the opcodes also shows each argument that promises more than there is.
+FOREIGN = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
+"""Opcodes that take something from outside of the file."""
+
+
+def _look_through(data: bytes) -> None:
+    # To go through the opcodes also shows each argument that promises more than there is.
     for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in FOREIGN:
+            raise WeightsError(f"a pickle that is not all in the file ({opcode.name})")
+        # Unpickling allocates its memo up to the largest index, which five bytes make 4 billion.
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise WeightsError(f"a damaged pickle: memo index {argument} in {len(data)} bytes")
 

@@ -285,6 +285,14 @@ def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
         one_line(err)
     )
     assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    # Killed before all of its results were written, it writes them again; but over no others.
+    (tmp_path / "resumed" / "weights.npz").unlink()
+    assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "weights.npz").touch()
+    for name in ("undisturbed", "others"):
+        code, _, err = gradlab(*TRAIN, *keep, "--resume", "--output", name, "--seed", "1")
+        assert "not empty" in one_line(err)
     path.write_bytes(path.read_bytes()[:-1])
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -440,7 +448,7 @@ def one_line(err):
     [
         (["compair"], "compair"),
         (["compare", "--iteration", "3"], "--iteration"),
-        (["compare", "--iterations", "many"], "'--iterations': Input should be"),
+        (["compare", "--iterations", "many"], "'--iterations': "),
         (["compare", "--iterations", "0"], "--iterations 0: give an integer from 1"),
         (["compare", "--backend", "centrall"], "did you mean 'central'?"),
         (["compare", "--backend", "central"], "two different backends"),
@@ -448,6 +456,10 @@ def one_line(err):
         (["train", "--epochs", "0"], "--epochs 0: give"),
         (["train", "--layers", "50;100"], "50;100"),
         (["train", "--layers", "50,0"], "--layers 50,0: give widths"),
+        (["train", "--layers", "9" * 5000], "99: give widths such as"),
+        (["train", "--epochs", "9" * 30], "give an integer from 1 to 10,000,000"),
+        (["compare", "--iterations", "9" * 30], "give an integer from 1 to 10,000,000"),
+        (["train", "--seed", "9" * 5000], "'--seed'"),
         (["train", "--activation", "sigmoida"], "did you mean 'sigmoid'?"),
         (["train", "--learning-rate", "-1"], "--learning-rate -1.0: give a positive"),
         (["train", "--learning-rate", "nan"], "--learning-rate nan"),

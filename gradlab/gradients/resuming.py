@@ -156,7 +156,7 @@ class Record:
         arrays = {f"slopes {i}": leaf for i, leaf in enumerate(self.slopes)}
         arrays |= {f"missing {i}": mask for i, mask in enumerate(self.missing)}
         np.savez(data, identity=np.array(json.dumps(self._identity)), **arrays)  # type: ignore[arg-type]
-        files.replace(self._path, data.getvalue())
+        files.replace(self._path, [data.getvalue()])
         self._next = time.monotonic() + max(PAUSE, 20 * (time.monotonic() - started))
 
     def _read(self, path: Path) -> None:

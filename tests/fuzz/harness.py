@@ -20,23 +20,23 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 try:
     import atheris
+except ImportError:  # then only the corpus can be tried
+    atheris = None
 
-    instrumented = partial(
-        atheris.instrument_imports, include=["gradlab", "zipfile", "pickletools"]
-    )
-except ImportError:
-    instrumented = contextlib.nullcontext
 
-if __name__ != "__main__":  # the corpus alone is tried, for which nothing is instrumented
-    instrumented = contextlib.nullcontext
+def instrumented():
+    """Return the context in which a search imports what it is to learn the ways through."""
+    if __name__ != "__main__":
+        return contextlib.nullcontext()
+    return atheris.instrument_imports(include=["gradlab", "zipfile", "pickletools"])
 
-import numpy as np
 
 with instrumented():
     from gradlab import checkpoints, cli, datasets, training, weights
@@ -44,9 +44,12 @@ with instrumented():
     from gradlab.errors import GradlabError
     from gradlab.gradients import CentralDifference
 
-# In memory, where the system has such a folder: each attempt writes a file.
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-FOLDER = Path(tempfile.mkdtemp(prefix="gradlab-fuzz-", dir=MEMORY))
+# In memory, where the system has such a folder: each attempt writes a file. A search ends without
+# its `atexit`, so that who starts one names a folder.
+MEMORY = os.environ.get("FUZZ_FOLDER", "/dev/shm")
+FOLDER = Path(
+    tempfile.mkdtemp(prefix="gradlab-fuzz-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+)
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
@@ -148,7 +151,12 @@ def command(data: bytes) -> None:
     sys.argv = ["gradlab", *arguments(data)]
     os.chdir(FOLDER)
     try:
-        with contextlib.redirect_stderr(errors), output_ignored(), work_replaced():
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(errors),
+            output_ignored(),
+            work_replaced(),
+        ):
             code = exit_code(cli.main)
     finally:
         sys.argv = argv

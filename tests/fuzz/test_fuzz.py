@@ -9,7 +9,7 @@ import harness
 import pytest
 
 HERE = Path(__file__).parent
-SECONDS = 5
+SECONDS = 3
 
 
 def corpus(target):
@@ -32,7 +32,7 @@ def test_a_search_finds_nothing_harmful(target, tmp_path):
     command = [sys.executable, str(HERE / "harness.py"), target, str(tmp_path)]
     command += [str(HERE / "corpus" / target), f"-max_total_time={SECONDS}", "-rss_limit_mb=2048"]
     command += ["-timeout=20", f"-artifact_prefix={tmp_path}/found-"]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "FUZZ_FOLDER": str(harness.FOLDER)}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     found = {path.name: path.read_bytes() for path in tmp_path.glob("found-*")}
     assert run.returncode == 0, f"{found}\n{run.stderr[-5000:]}"

@@ -367,6 +367,14 @@ _SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
 RECORDING = threading.RLock()
 """Held while something is recorded."""
 
+if hasattr(os, "register_at_fork"):
+    # A child has only the thread that forked, and would wait for ever for another one to finish.
+    os.register_at_fork(
+        before=RECORDING.acquire,
+        after_in_parent=RECORDING.release,
+        after_in_child=RECORDING.release,
+    )
+
 
 @contextmanager
 def _boxes_of_recorded_values() -> Iterator[None]:

@@ -1,0 +1,36 @@
+"""What comes with `import gradlab`: only what every user needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+LATE = {"matplotlib", "rich", "typer", "pooch", "safetensors", "requests", "multiprocessing"}
+LATE |= {"scipy", "jax", "torch", "numdifftools", "distributed", "threadpoolctl", "IPython"}
+LATE |= {"hypothesis", "pytest"}
+"""What takes time to import, and is needed by some functions alone."""
+
+
+def test_import_brings_in_nothing_that_only_some_functions_need() -> None:
+    code = "import sys, gradlab; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not LATE & {*run.stdout.split()}
+    assert run.stderr == ""
+
+
+def test_import_is_not_slow_for_what_it_brings_in() -> None:
+    """Counted in modules, as seconds depend on the machine; more than half are gradlab's own."""
+    code = "import sys, autograd.numpy; before = {*sys.modules}; import gradlab; "
+    code += "print(len({*sys.modules} - before))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 200
+
+
+def test_version_is_the_projects() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert metadata.version("gradlab") == project["project"]["version"]
