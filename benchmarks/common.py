@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradlab import environment
+from gradlab import environment, plotting
 from gradlab.errors import BackendError, GradlabError, OptionError
 from gradlab.gradients import Backend
 from gradlab.params import Array, flatten
@@ -487,7 +487,7 @@ def write_outputs(
     if plot_files:
         drawn = draw()
         for path in plot_files:
-            drawn.savefig(path)
+            plotting.save(drawn, path)
 
 
 def record(table: Table) -> dict[str, Any]:

@@ -563,8 +563,8 @@ def check(
     if plot:
         from gradlab import plotting
 
-        plotting.gradient_agreement(report).savefig(plot)
-        plotting.gradient_map(report).savefig(plot.with_stem(f"{plot.stem}-map"))
+        plotting.save(plotting.gradient_agreement(report), plot)
+        plotting.save(plotting.gradient_map(report), plot.with_stem(f"{plot.stem}-map"))
     if not report.ok:
         raise SystemExit(1)
 
@@ -790,6 +790,8 @@ class _Folder:
         trained: Callable[[Path], None] | None = None,
     ) -> None:
         """Write the numbers, what was trained and the figures, and say where."""
+        from gradlab import plotting
+
         written = []
         # The numbers come first: by them another attempt knows the folder.
         for path in filter(None, [self.path / name, self.json_file]):
@@ -798,7 +800,7 @@ class _Folder:
             trained(self.path / "weights.npz")
             written.append("weights.npz")
         for figure_name, figure in figures.items():
-            figure.savefig(self.path / f"{figure_name}.png")
+            plotting.save(figure, self.path / f"{figure_name}.png")
         written += [name, *(f"{figure}.png" for figure in figures)]
         out.print(f"Written to {self.path}: {', '.join(written)}", soft_wrap=True)
 

@@ -410,6 +410,13 @@ def test_docstrings_run():
         assert outcome.failed == 0
 
 
+def test_every_figure_is_drawn_in_the_one_style():
+    for path in BENCHMARKS.glob("*.py"):
+        source = path.read_text("utf-8")
+        assert source.count("Figure(figsize") == source.count("rc_context(STYLE)"), path.name
+        assert "savefig" not in source
+
+
 # The tape's
 
 
