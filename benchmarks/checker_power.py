@@ -135,16 +135,8 @@ def jax_check_grads(case: Case) -> bool:
         return jax.numpy.asarray(question.loss(np.asarray(x)))
 
     asked.defvjp(lambda x: (asked(x), None), lambda _, above: (above * question.claimed,))
-    with _double_precision(jax):
+    with common.jax_in_float64():
         return _asserts(check_grads, asked, (jax.numpy.asarray(question.x),), 1, modes=["rev"])
-
-
-def _double_precision(jax: Any) -> Any:
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64
-
-    return enable_x64()
 
 
 def autograd_check_grads(case: Case) -> bool:

@@ -345,6 +345,17 @@ def _threadpoolctl() -> Any:
         return None
 
 
+def jax_in_float64() -> Any:
+    """Let JAX compute in float64 for a while, which it does not by default."""
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
 def is_installed(module: str) -> bool:
     """Tell whether a module can be imported."""
     try:

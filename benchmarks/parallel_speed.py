@@ -91,7 +91,7 @@ def measure(kind: str, entries: int, seconds: float, workers: int, rounds: int) 
     found: dict[str, bytes] = {}
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         backends = {
-            "this process": CentralDifference(),
+            "this process": CentralDifference(incremental=False),
             REFERENCE: CentralDifference(workers=1),
             f"workers={workers}": CentralDifference(workers=workers),
             f"a pool of {workers} that stays": CentralDifference(workers=pool.map),

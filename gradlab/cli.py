@@ -657,6 +657,13 @@ def _comparison_table(comparison: Comparison) -> Table:
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
     row("times faster", lambda run: _times(comparison.speedup(run)))
     row("evaluations a gradient", _evaluations)
+    if any(run.equivalent for run in comparison.runs):
+        row(
+            "seconds by the plain loop",
+            lambda run: (
+                "–" if run.seconds_by_plain_loop is None else f"~{run.seconds_by_plain_loop:.3g}"
+            ),
+        )
     table.add_section()
     row(
         "largest gradient difference",

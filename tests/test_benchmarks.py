@@ -493,25 +493,62 @@ def small(mnist, batch):
     return numerical_speed.Problem(network.loss, params, (x, np.arange(batch) % 4))
 
 
-def test_numerical_speed_extrapolates_the_plain_loop(monkeypatch):
+def test_numerical_speed_extrapolates_the_plain_loop_and_the_peers(monkeypatch):
     def interleave(contenders, *, rounds, turn, clock):
-        assert len(contenders["plain"]()) == 2 * 10  # a lap an evaluation
-        contenders["incremental"]()
-        return {"plain": [2.0] * rounds, "incremental": [4.0] * rounds}
+        assert len(contenders["plain loop"]()) == 2 * 10  # a lap an evaluation
+        assert len(contenders["SciPy 3-point"]()) == 10
+        assert len(contenders["numdifftools"]()) == 4
+        contenders["engine, 2 threads"]()
+        return {who: [2.0 + 2.0 * who.startswith("engine")] * rounds for who in contenders}
 
     monkeypatch.setattr(common, "interleave", interleave)
     problem = small(None, 6)
     p = size(problem.params)
-    result = numerical_speed.measure("small", problem, 10, 3, 1e-4, time.perf_counter)
-    assert (result.parameters, result.plain, result.ratio.median) == (
-        p, 2.0 * (2 * p + 1), (2 * p + 1) / 2.0,
-    )  # fmt: skip
-    assert result.difference < 1e-9
-    assert "(small)" in numerical_speed.headline([result])
-    assert numerical_speed.table([result], "").row_count == 1
+    peers = ["SciPy 3-point", "numdifftools"]
+    results = numerical_speed.measure("small", problem, 10, 3, 1e-4, time.perf_counter, 2, peers)
+    by = {result.contender: result for result in results}
+    assert by["plain loop"].seconds == 2.0 * (2 * p + 1)
+    assert by["engine, 1 thread"].ratio.median == (2 * p + 1) / 2.0
+    assert by["SciPy 3-point"].seconds == 2.0 * p / 10
+    assert by["numdifftools"].seconds == 2.0 * p / 4
+    assert all(result.difference < 1e-8 for who, result in by.items() if who != "plain loop")
+    assert 0 < by["engine, 1 thread"].megabytes < 10
+    told = numerical_speed.headline(results)
+    assert "(small); than the best peer, SciPy 3-point: " in told
+    missing = numerical_speed.Result("small", p, "JAX jit(vmap)", missing="pip install jax")
+    assert numerical_speed.table([*results, missing], "").row_count == 6
+    assert len(numerical_speed.figure([*results, missing]).axes[0].patches) == 4
+
+
+@pytest.mark.parametrize("peer", ["PyTorch vmap", "JAX jit(vmap)"])
+def test_numerical_speed_sets_peers_on_the_same_network(peer):
+    package, make = numerical_speed.PEERS[peer]
+    state = np.random.get_state()  # noqa: NPY002
+    pytest.importorskip(package)  # JAX draws from NumPy's global generator when it is imported
+    np.random.set_state(state)  # noqa: NPY002
+    problem = small(None, 6)
+    gradient = CentralDifference(1e-4).value_and_grad(problem.loss)(problem.params, *problem.args)[
+        1
+    ]
+    entries = np.arange(0, 200, 2)
+    run, at = make(numerical_speed.Sample(problem, entries, 1e-4))
+    exact = common.flat([*gradient.values()])[at]
+    assert np.abs(run() - exact).max() < 1e-8
+
+
+@pytest.mark.parametrize("name", numerical_speed.PROBLEMS)
+def test_numerical_speed_makes_problems_of_images(name):
+    def noise(n):
+        r = np.random.default_rng(0)
+        return np.maximum(r.standard_normal((n, 784)), 0), r.integers(10, size=n)
+
+    problem = numerical_speed.PROBLEMS[name](noise, 2)
+    assert np.isfinite(problem.loss(problem.params, *problem.args))
 
 
 def test_numerical_speed_refuses_other_work(monkeypatch):
     monkeypatch.setattr(numerical_speed, "AGREE", 0.0)
-    with pytest.raises(GradlabError, match=r"small: the engine is .* from the plain loop"):
+    with pytest.raises(
+        GradlabError, match=r"small: the engine, 1 thread is .* from the plain loop"
+    ):
         numerical_speed.measure("small", small(None, 6), 10, 1, 1e-4, time.perf_counter)

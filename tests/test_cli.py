@@ -86,6 +86,7 @@ def test_compare(gradlab, tmp_path):
         "seconds a gradient",
         "times faster",
         "evaluations a gradient",
+        "seconds by the plain loop",
         "largest gradient difference",
         "stayed together",
     ):
@@ -103,6 +104,8 @@ def test_compare(gradlab, tmp_path):
     assert central["evaluations_per_gradient"] == 2 * 310 + 1
     assert central["evaluations_are_equivalent"]
     assert not autograd["evaluations_are_equivalent"]
+    assert central["seconds_by_plain_loop"] > central["seconds_per_gradient"]
+    assert autograd["seconds_by_plain_loop"] is None
     assert autograd["evaluations_per_gradient"] == 1
     assert central["together"]
     assert summary["options"]["sizes"] == [64, 4, 10]
