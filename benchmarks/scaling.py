@@ -14,9 +14,9 @@ an evaluation costs, and the fit is over all sizes. In seconds, the cost of an e
 added, which is overhead for small networks and ~ p for large ones; that exponent is fitted over
 the sizes from 10,000 on.
 
-The plain loop would take half an hour for a million parameters. It is set on a sample of the entries,
-an evaluation is timed in its hands, and the median is multiplied by the evaluations of the whole:
-see `common.restrict`. All else is timed as a whole.
+The plain loop would take half an hour for a million parameters. It is set on a sample of the
+entries, an evaluation is timed in its hands, and the median is multiplied by the evaluations of the
+whole: see `common.restrict`. All else is timed as a whole.
 """
 
 from __future__ import annotations
