@@ -534,7 +534,8 @@ def main(
     scores = [Score.of(name, each) for name, each in answers.items()]
     described = common.describe()
     caption = f"{footnotes(cases, places, missing)}\n{common.environment_line(described)}"
-    common.out.print(table(scores, missing, caption))
+    shown = table(scores, missing, caption)
+    common.out.print(shown)
     if by_kind:
         common.out.print(table_by_kind(answers))
     if mistakes:
@@ -552,7 +553,8 @@ def main(
         },
         "cases": len(cases),
         "right": sum(case.right for case in cases),
-        "scores": [{**asdict(score), "share": score.share} for score in scores],
+        "table": common.record(shown),
+        "results": [{**asdict(score), "share": score.share} for score in scores],
         "answers": {name: [asdict(answer) for answer in each] for name, each in answers.items()},
         "missing": missing,
         "headline": told,

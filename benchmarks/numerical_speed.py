@@ -31,6 +31,7 @@ import typer
 from common import Laps, Ratio
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -40,7 +41,7 @@ from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import CentralDifference
 from gradlab.gradients.finite_differences import Probe
 from gradlab.params import size
-from gradlab.plotting import STYLE
+from gradlab.plotting import COLOURS, STYLE
 
 AGREE = 1e-6
 """A larger difference of the two, relative to the largest entry of the sample, is other work."""
@@ -488,18 +489,37 @@ def headline(results: Sequence[Result]) -> str:
     )
 
 
+MARKS = (("D", COLOURS[1]), ("o", COLOURS[0]), ("s", COLOURS[2]))
+"""Of the plain loop, the engine, and peers."""
+
+
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw the ratios."""
-    shown = [r for r in results if r.ratio is not None and r.contender != PLAIN]
+    """Draw seconds, a row a contender; hollow marks are extrapolated.
+
+    Points, not bars: a logarithmic axis has no zero for a bar to start from.
+    """
+    shown = [(r, r.seconds, r.ratio) for r in results if r.seconds is not None and r.ratio]
     with rc_context(STYLE):
-        drawn = Figure(figsize=(7, 0.8 + 0.3 * len(shown)), layout="constrained")
+        drawn = Figure(figsize=(7, 1.2 + 0.34 * len(shown)))
         axes = drawn.subplots()
-        names = [f"{r.problem}: {r.contender}" for r in shown]
-        axes.barh(names, [r.ratio.median for r in shown if r.ratio is not None])
-        axes.set_xscale("log")
-        axes.set_xlabel("times faster than the plain loop")
-        axes.invert_yaxis()
-        return drawn
+        for row, (r, seconds, ratio) in enumerate(shown):
+            plain, engine = r.contender == PLAIN, r.contender.startswith(ENGINE)
+            marker, colour = MARKS[0 if plain else 1 if engine else 2]
+            face = colour if engine else "white"
+            axes.plot(seconds, row, marker, ms=8, color=colour, mfc=face, mew=1.8)
+            if not plain:
+                told = f"  {common.digits(ratio.median)} ×"
+                axes.annotate(told, (seconds, row), (6, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(shown)), [f"{r.problem}: {r.contender}" for r, *_ in shown])
+        axes.set(
+            title="A central difference: ×, times as fast as the plain loop",
+            xlabel="seconds a gradient (logarithmic); hollow: extrapolated",
+            xscale="log",
+            ylim=(len(shown) - 0.5, -0.5),
+        )
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
+        axes.margins(x=0.15)
+    return drawn
 
 
 def main(
@@ -553,13 +573,15 @@ def main(
         f"{clocked}, {images}, float64, batch {batch}, step {step:g}, {rounds} rounds, "
         f"~ extrapolated from {sample} entries; {common.environment_line(described)}"
     )
-    common.out.print(table(results, caption), soft_wrap=True)
+    shown = table(results, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results)
     numbers = {
         "benchmark": "numerical_speed",
         "environment": described,
         "options": {"rounds": rounds, "threads": threads, "quick": quick, "batch": batch},
         "images": images,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }
