@@ -410,7 +410,14 @@ def evaluate(
 @app.command(epilog="Example: `gradlab bench accuracy scaling --quick`")
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAMES]...", help="Which [default: all].")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAMES]...",
+            help="Which [default: all].",
+            autocompletion=lambda incomplete: _one_of(s.name for s in benchmarks.find(()))(
+                incomplete
+            ),
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer rounds and wider errors: some two minutes.")
@@ -870,7 +877,7 @@ def main() -> NoReturn:
 
 def _run() -> NoReturn:
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="gradlab", standalone_mode=False)
     except _USAGE_ERROR as error:
         _fail(f"{error.format_message()} (see gradlab --help)", code=2)
     except (OptionError, BackendError) as error:

@@ -89,6 +89,7 @@ def completions(gradlab, monkeypatch, *words):
         (["train", "--dataset", ""], {"digits", "mnist"}),
         (["evaluate", "--activation", "re"], {"relu"}),
         (["check", "--mode", "e"], {"entries"}),
+        (["bench", "sca"], {"scaling"}),
     ],
 )
 def test_the_tab_key_completes(gradlab, monkeypatch, words, wanted):

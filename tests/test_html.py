@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from optional import INSTALLED
 
 import gradlab
 from gradlab import html
@@ -95,8 +96,26 @@ def test_a_comparison(comparison):
     assert told["trainings stayed together"] == ["yes", "reference"]
 
 
-def test_a_run_is_a_line(comparison):
-    assert len(repr(comparison.runs[0])) < 250
+def test_each_result_is_a_line(comparison):
+    steps = []
+    fit = gradlab.fit(loss, 0.0, DATA, epochs=1, callbacks=[steps.append])
+    report = gradlab.check_gradients(loss, 0.0, *DATA)
+    results = [
+        *(comparison, *comparison.runs, fit, fit.history, *fit.history.epochs, *steps),
+        *(report, *report.entries, *report.leaves, gradlab.datasets.load("digits")),
+        *(gradlab.find_backend(name) for name in INSTALLED),
+    ]
+    for result in results:
+        assert type(result).__name__ in repr(result)
+        assert len(repr(result)) < 250
+        assert "\n" not in repr(result)
+
+
+def test_an_entry_says_what_was_found():
+    entry = gradlab.check_gradients(lambda w: (w**2).sum(), np.ones(2), gradient=np.ones(2))
+    assert repr(entry.mismatches[0]).startswith(
+        "<Entry params[0]: mismatch, gradient 1, slope 2 ± "
+    )
 
 
 def test_names_are_names(comparison):

@@ -40,7 +40,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=VERDICTS.index, default="agree")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One entry of the gradient, as it was claimed and as it was found.
 
@@ -86,6 +86,10 @@ class Entry:
         """The difference in units of the tolerance: above 1 it is a mismatch."""
         gap = abs(self.analytic - self.numerical)
         return gap / self.tolerance if self.tolerance else (float("inf") if gap else 0.0)
+
+    def __repr__(self) -> str:
+        slope = f"{self.numerical:.8g} ± {self.error:.1g}"
+        return f"<Entry {self.name}: {self.verdict}, gradient {self.analytic:.8g}, slope {slope}>"
 
 
 @dataclass(frozen=True)
