@@ -101,18 +101,26 @@ def test_the_code_of_a_page_runs_and_prints_what_is_shown(page, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", with_code(title=True), ids=named)
-def test_the_files_of_a_page_run(page, a_folder_of_its_own):
-    commands = []
+@pytest.mark.usefixtures("a_folder_of_its_own")
+def test_the_files_of_a_page_run_and_print_what_is_shown(page):
+    python, printed = [sys.executable], ""
     for block in blocks(page):
         if block.title:
             Path(block.title).write_text(block.text, encoding="utf-8")
-            commands.append([sys.executable, block.title])
+            printed = output([*python, block.title])
+        elif block.language == "text" and printed:
+            assert lasting(block.text) == lasting(printed), printed
+            printed = ""
         elif block.language == "sh":
-            lines = [shlex.split(line) for line in block.text.splitlines()]
-            commands += [[sys.executable, "-m", *line] for line in lines]
-    for command in commands:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert run.returncode == 0, run.stderr
+            for line in block.text.splitlines():
+                output([*python, "-m", *shlex.split(line)])
+    assert not printed, f"not shown: {printed}"
+
+
+def output(command: list[str]) -> str:
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 def commands() -> list[str]:
