@@ -113,7 +113,8 @@ class SteppedProbe(Probe):
 
     def _slope(self, leaf: int, i: int, x: Any) -> Any:
         h = math.ldexp(STEP, max(0, math.frexp(x.real)[1]))
-        return self.at(leaf, i, x + 1j * h).imag / h
+        value = self.at(leaf, i, x + 1j * h)
+        return type(x.real)(value.imag) / h  # h is no number of a narrower type
 
     def _show(self, leaf: Array) -> Array:
         return guarded(super()._show(leaf), self.notes)  # type: ignore[no-any-return]
