@@ -135,16 +135,8 @@ def jax_check_grads(case: Case) -> bool:
         return jax.numpy.asarray(question.loss(np.asarray(x)))
 
     asked.defvjp(lambda x: (asked(x), None), lambda _, above: (above * question.claimed,))
-    with _double_precision(jax):
+    with common.jax_in_float64():
         return _asserts(check_grads, asked, (jax.numpy.asarray(question.x),), 1, modes=["rev"])
-
-
-def _double_precision(jax: Any) -> Any:
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64
-
-    return enable_x64()
 
 
 def autograd_check_grads(case: Case) -> bool:
@@ -542,7 +534,8 @@ def main(
     scores = [Score.of(name, each) for name, each in answers.items()]
     described = common.describe()
     caption = f"{footnotes(cases, places, missing)}\n{common.environment_line(described)}"
-    common.out.print(table(scores, missing, caption))
+    shown = table(scores, missing, caption)
+    common.out.print(shown)
     if by_kind:
         common.out.print(table_by_kind(answers))
     if mistakes:
@@ -560,7 +553,8 @@ def main(
         },
         "cases": len(cases),
         "right": sum(case.right for case in cases),
-        "scores": [{**asdict(score), "share": score.share} for score in scores],
+        "table": common.record(shown),
+        "results": [{**asdict(score), "share": score.share} for score in scores],
         "answers": {name: [asdict(answer) for answer in each] for name, each in answers.items()},
         "missing": missing,
         "headline": told,

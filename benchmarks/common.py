@@ -29,8 +29,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from gradlab import environment
+from gradlab import environment, plotting
 from gradlab.errors import BackendError, GradlabError, OptionError
 from gradlab.gradients import Backend
 from gradlab.params import Array, flatten
@@ -45,7 +47,8 @@ out = Console(highlight=False)
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds: under 20 seconds.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 Plot = Annotated[
-    Path | None, typer.Option("--plot", help="Draw the figure into this file (.png, .pdf, .svg).")
+    list[Path] | None,
+    typer.Option("--plot", help="Draw the figure into this file (.png, .pdf, .svg), or several."),
 ]
 Dtype = Annotated[str, typer.Option(help="Of parameters and data: float64 or float32.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples a gradient.")]
@@ -342,6 +345,17 @@ def _threadpoolctl() -> Any:
         return None
 
 
+def jax_in_float64() -> Any:
+    """Let JAX compute in float64 for a while, which it does not by default."""
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
 def is_installed(module: str) -> bool:
     """Tell whether a module can be imported."""
     try:
@@ -349,6 +363,34 @@ def is_installed(module: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def missing(modules: Mapping[str, str]) -> dict[str, str]:
+    """Return which peers cannot take part, and how to install each.
+
+    Parameters
+    ----------
+    modules : mapping of str to str
+        By the names of the peers, the module that each needs.
+
+    Examples
+    --------
+    >>> missing({"NumPy": "numpy", "Magic": "magic"})
+    {'Magic': 'pip install magic'}
+    """
+    return {
+        name: f"pip install {INSTALLED_BY.get(module, module)}"
+        for name, module in modules.items()
+        if not is_installed(module)
+    }
+
+
+INSTALLED_BY = {"torch": "'gradlab[torch]'", "jax": "'gradlab[jax]'", "sklearn": "scikit-learn"}
+
+
+def missing_notes(absent: Mapping[str, str]) -> str:
+    """Write a line for each peer that cannot take part."""
+    return "".join(f"{name} is not installed: {remedy}\n" for name, remedy in absent.items())
 
 
 def describe() -> dict[str, Any]:
@@ -430,35 +472,78 @@ def parse_widths(text: str) -> tuple[int, ...]:
     return tuple(map(int, widths))
 
 
-def check_outputs(json_file: Path | None, plot_file: Path | None) -> None:
+def check_outputs(json_file: Path | None, plot_files: Sequence[Path] | None) -> None:
     """Fail before the work, not after it, where a file could not be written."""
-    for option, path in (("--json", json_file), ("--plot", plot_file)):
-        if path and not path.parent.is_dir():
+    plots = [("--plot", path) for path in plot_files or ()]
+    for option, path in ([("--json", json_file)] if json_file else []) + plots:
+        if not path.parent.is_dir():
             raise OptionError(f"{option} {path}: there is no folder {path.parent}")
-        if path and path.is_dir():
+        if path.is_dir():
             raise OptionError(f"{option} {path}: is a folder; name a file")
-    if plot_file and plot_file.suffix not in (".png", ".pdf", ".svg"):
-        raise OptionError(f"--plot {plot_file}: name a file that ends in .png, .pdf or .svg")
+    for _, path in plots:
+        if path.suffix not in (".png", ".pdf", ".svg"):
+            raise OptionError(f"--plot {path}: name a file that ends in .png, .pdf or .svg")
 
 
 def write_outputs(
     numbers: Mapping[str, Any],
     draw: Callable[[], Figure],
     json_file: Path | None,
-    plot_file: Path | None,
+    plot_files: Sequence[Path] | None,
 ) -> None:
     """Write the numbers and the figure to the files that were asked for."""
     if json_file:
         text = json.dumps(numbers, indent=2, allow_nan=False)
         json_file.write_text(f"{text}\n", encoding="utf-8")
-    if plot_file:
-        draw().savefig(plot_file)
+    if plot_files:
+        drawn = draw()
+        for path in plot_files:
+            plotting.save(drawn, path)
+
+
+def record(table: Table) -> dict[str, Any]:
+    """Return what a table shows, for the JSON file: `gradlab bench` shows it again elsewhere.
+
+    Returns
+    -------
+    dict
+        ``title`` and ``notes`` (str), ``columns`` (their headings), ``right`` (whether each is
+        aligned to the right), and ``rows`` (lists of str).
+
+    Examples
+    --------
+    >>> table = Table("", title="Seconds", caption="of one call")
+    >>> table.add_column("[bold]tape[/]", justify="right")
+    >>> table.add_row("median", "1")
+    >>> shown = record(table)
+    >>> shown["title"], shown["columns"], shown["right"], shown["rows"], shown["notes"]
+    ('Seconds', ['', 'tape'], [False, True], [['median', '1']], 'of one call')
+    """
+    cells = [[_plain(cell) for cell in column.cells] for column in table.columns]
+    return {
+        "title": _plain(table.title),
+        "columns": [_unbroken(_plain(column.header)) for column in table.columns],
+        "right": [column.justify == "right" for column in table.columns],
+        "rows": [list(row) for row in zip(*cells, strict=True)],
+        "notes": _plain(table.caption),
+    }
+
+
+def _unbroken(heading: str) -> str:
+    """Join what a narrow column breaks: a word at a hyphen, or two words."""
+    return heading.replace("-\n", "").replace("\n", " ")
+
+
+def _plain(text: Any) -> str:
+    return text.plain if isinstance(text, Text) else Text.from_markup(text or "").plain
 
 
 def say(message: str) -> None:
     """Tell somebody who is watching how far the work is."""
     if sys.stderr.isatty():
         Console(stderr=True, highlight=False).print(message, style="dim")
+    elif os.environ.get("GRADLAB_PROGRESS"):  # `gradlab bench` watches
+        print(message, file=sys.stderr, flush=True)
 
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it

@@ -292,7 +292,12 @@ def figure(results: Sequence[Result]) -> Figure:
         names = [result.problem for result in results]
         axes.barh(names, [result.ratio.median for result in results], color=COLOURS[0])
         axes.axvline(1, color="black", lw=0.8)
-        axes.set(title="The tape's time as a share of eager autograd's", xlim=(0, 1.1))
+        axes.set(
+            title="The tape's time as a share of eager autograd's",
+            xlabel="seconds a gradient, tape / autograd",
+            xlim=(0, 1.1),
+        )
+        axes.grid(axis="y", visible=False)
         axes.invert_yaxis()
     return drawn
 
@@ -313,13 +318,15 @@ def main(
         "first call: recording, compiling and one gradient, in eager gradients.\n"
         f"CPU time, {rounds} rounds; {common.environment_line(described)}"
     )
-    common.out.print(table(results, caption))
+    shown = table(results, caption)
+    common.out.print(shown)
     told = headline(results)
     numbers = {
         "benchmark": "functions",
         "environment": described,
         "options": {"rounds": rounds, "quick": quick},
         "reference": "autograd",
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

@@ -1,23 +1,27 @@
 """The cost of a gradient, by each way to differentiate, as the network grows.
 
 All contenders take the same gradient: of the mean cross entropy of a sigmoid network, over one
-batch, at the same parameters. gradlab's backends differentiate `gradlab.network.loss`; the peers
-are written as their own users would, with their fused losses and, for JAX, `jit`. Before the clock
-starts, each contender's gradient is held against autograd's, and one that differs ends the run.
+batch, at the same parameters. gradlab's backends, in small letters, differentiate
+`gradlab.network.loss`; the peers, PyTorch and JAX, are written as their own users would, with their
+fused losses and, for JAX, `jit`. Before the clock starts, each contender's gradient is held against
+autograd's, and one that differs ends the run. Estimates (SPSA, forward gradients) make no such
+promise: what is timed is one draw, and what it is worth, only a training can tell.
 
 A numerical gradient of a large network is extrapolated: the backend is set on a sample of the
 entries (`common.restrict`), an evaluation of the loss is timed in its hands, and the median is
-multiplied by the evaluations that the whole gradient takes, an exact count. That is fair, as each
-evaluation runs the whole network, whichever entry was moved.
+multiplied by the evaluations that the whole gradient takes. That is fair, as each evaluation runs
+the whole network, whichever entry was moved. The count is exact, but for `richardson`, which takes
+as many as an entry needs: there it is the sample's mean. Forward mode, entry by entry, likewise.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import common
 import numpy as np
@@ -33,28 +37,50 @@ from rich.text import Text
 from gradlab import network
 from gradlab.errors import GradlabError
 from gradlab.gradients import (
+    Backend,
     CentralDifference,
+    CentralDifference4,
+    ComplexStep,
     ForwardDifference,
+    Richardson,
     find_backend,
     value_and_grad,
 )
+from gradlab.gradients.forward_mode import Line
 from gradlab.params import Array, flatten, size
 from gradlab.plotting import COLOURS, STYLE
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 NETWORKS = ("64-32-10", "196-50-10", "784-50-100-10")
-NUMERICAL = {
+BATCHES = (1, 10, 100, 1000)
+DTYPES = ("float64", "float32")
+NUMERICAL: dict[str, tuple[Backend, int | None]] = {
     # The textbook's loops; `numerical_speed.py` has what is computed instead.
-    "central": CentralDifference(incremental=False),
-    "forward": ForwardDifference(incremental=False),
+    "central": (CentralDifference(incremental=False), 2),
+    "forward": (ForwardDifference(incremental=False), 1),
+    "central4": (CentralDifference4(incremental=False), 4),
+    "complex-step": (ComplexStep(), 1),
+    "richardson": (Richardson(), None),
 }
+"""And how many evaluations an entry takes; None where that depends on the entry."""
+FEW = 50
+"""So many more, at most, are made once a gradient: of the loss as it is, or to confirm it."""
+FORWARD = "autograd-forward"
 REFERENCE = "autograd"
-REVERSE = (REFERENCE, "tape")
+REVERSE = (REFERENCE, "tape", "jax", "torch")
+ESTIMATES = ("spsa", "forward-gradient")
 TOLERANCE = 1e-2
 """A larger difference from autograd, relative to a leaf's largest entry, is other work."""
 
-CONTENDERS = ("central", "forward", "autograd", "PyTorch", "JAX", "tape")
-COLOUR = dict(zip(CONTENDERS, COLOURS, strict=False))
-MARKER = dict(zip(COLOUR, "osDv^P", strict=True))
+OWN = (*NUMERICAL, FORWARD, *REVERSE, *ESTIMATES)
+MODULES = {"jax": "jax", "torch": "torch", "PyTorch": "torch", "JAX": "jax"}
+CONTENDERS = (*OWN, "PyTorch", "JAX")
+# Seven colours that can be told apart, each once with a full line and once with dashes.
+COLOUR = dict(zip(CONTENDERS, COLOURS * 2, strict=False))
+DASHES = dict(zip(CONTENDERS, 7 * ["-"] + 7 * ["--"], strict=True))
+MARKER = dict(zip(CONTENDERS, "osDv^P*XhdpH<>", strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class Effort:
     sample: int
 
 
-FULL = Effort(rounds=15, whole_up_to=3_000, sample=32)
+FULL = Effort(rounds=9, whole_up_to=500, sample=32)
 QUICK = Effort(rounds=5, whole_up_to=500, sample=16)
 
 
@@ -120,6 +146,11 @@ class Problem:
         """The widths in one word."""
         return "-".join(map(str, self.widths))
 
+    @property
+    def dtype(self) -> str:
+        """Of parameters and data."""
+        return str(self.x.dtype)
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -156,6 +187,10 @@ class Result:
         Its widths.
     parameters : int
         Its entries, p.
+    batch : int
+        Samples.
+    dtype : str
+        Of parameters and data.
     contender : str
         Who took the gradient.
     seconds : float
@@ -174,6 +209,8 @@ class Result:
 
     network: str
     parameters: int
+    batch: int
+    dtype: str
     contender: str
     seconds: float
     seconds_by_round: list[float]
@@ -201,7 +238,7 @@ def measure(
     problem : Problem
         With p parameters.
     peers : sequence of str
-        Names from `PEERS` that are installed.
+        Names from `MODULES` whose modules are installed.
     effort : Effort
         How much time to spend.
     seed : int
@@ -215,17 +252,16 @@ def measure(
     p = size(problem.params)
     entries = common.sample_entries(problem.params, effort.sample, np.random.default_rng(seed))
     reference = flatten(value_and_grad(network.loss, REFERENCE)(*problem.point)[1])[0]
+    some = entries if p > effort.whole_up_to else None
     contenders = [
-        _backend(
-            name,
-            problem,
-            reference,
-            entries if name in NUMERICAL and p > effort.whole_up_to else None,
-        )
-        for name in (*NUMERICAL, *REVERSE)
-    ] + [_peer(name, problem, reference) for name in peers]
+        _forward_mode(problem, reference, some)
+        if name == FORWARD and some is not None
+        else _backend(name, problem, reference, some if name in NUMERICAL else None)
+        for name in OWN
+        if name in peers or name not in MODULES
+    ] + [_peer(name, problem, reference) for name in PEERS if name in peers]
     for contender in contenders:
-        if not contender.difference <= TOLERANCE:
+        if contender.name not in ESTIMATES and not contender.difference <= TOLERANCE:
             raise GradlabError(
                 f"{contender.name} on {problem.name}: the gradient is {contender.difference:.0e} "
                 f"of its leaf's largest entry away from {REFERENCE}'s, so it was not timed"
@@ -240,6 +276,8 @@ def measure(
         return Result(
             network=problem.name,
             parameters=p,
+            batch=len(problem.x),
+            dtype=problem.dtype,
             contender=contender.name,
             seconds=float(np.median(whole)),
             seconds_by_round=whole,
@@ -259,7 +297,7 @@ def _backend(
     name: str, problem: Problem, reference: Sequence[Array], entries: common.Entries | None
 ) -> Contender:
     """Set a backend on the whole gradient, or on these entries of it."""
-    backend = NUMERICAL.get(name) or find_backend(name)
+    backend, an_entry = NUMERICAL[name] if name in NUMERICAL else (find_backend(name), None)
     loss: Callable[..., Any] = network.loss
     params, *batch = problem.point
     p = size(params)
@@ -277,29 +315,63 @@ def _backend(
     difference = common.worst_difference(common.flat(grads), reference, entries)
     if entries is not None:
         run = common.timed_evaluations(backend, loss, start, *batch)
-        evaluations = whole_evaluations(calls, len(entries), p)
+        evaluations = whole_evaluations(calls, len(entries), p, an_entry)
         return Contender(name, run, evaluations, difference, len(entries))
     take = backend.value_and_grad(loss)
     if name in REVERSE:  # what is timed, as the first call of the tape is autograd's own
         grads = flatten([take(start, *batch)[1] for _ in range(3)][-1])[0]
         difference = common.worst_difference(common.flat(grads), reference)
+        calls = 1
     return Contender(name, lambda: take(start, *batch), calls, difference)
 
 
-def whole_evaluations(calls: int, m: int, p: int) -> int:
-    """Return how many evaluations p entries take where m took `calls`: one, and so many an entry.
+def whole_evaluations(calls: int, m: int, p: int, an_entry: int | None) -> int:
+    """Return how many evaluations p entries take where m took `calls`.
 
     Examples
     --------
-    >>> whole_evaluations(2 * 32 + 1, 32, 45_360)  # central
+    >>> whole_evaluations(2 * 32 + 1, 32, 45_360, 2)  # central
     90721
-    >>> whole_evaluations(33, 32, 45_360)  # forward
-    45361
+    >>> whole_evaluations(32 + 5, 32, 45_360, 1)  # complex-step
+    45365
+    >>> whole_evaluations(16 * 32 + 1, 32, 45_360, None)  # richardson
+    725761
     """
-    an_entry, rest = divmod(calls - 1, m)
-    if rest:
-        raise ValueError(f"{calls} evaluations for {m} entries: not the same number for each")
-    return 1 + an_entry * p
+    if an_entry is None:
+        return 1 + round((calls - 1) * p / m)
+    once = calls - an_entry * m
+    if not 1 <= once <= FEW:
+        raise ValueError(f"{calls} evaluations for {m} entries: not {an_entry} for each")
+    return once + an_entry * p
+
+
+def _forward_mode(
+    problem: Problem, reference: Sequence[Array], entries: common.Entries
+) -> Contender:
+    """Set forward mode on these entries: its slopes along them, one by one."""
+    leaves, structure = flatten(problem.params)
+    line = Line(network.loss, leaves, structure, problem.point[1:])
+    direction = [np.zeros_like(leaf) for leaf in leaves]
+    starts = np.cumsum([0, *(leaf.size for leaf in leaves)])
+    numbers = np.searchsorted(starts, entries, side="right") - 1
+    pairs = zip(numbers, entries, strict=True)
+    places = [(direction[n].reshape(-1), int(e - starts[n])) for n, e in pairs]
+    slopes: list[Any] = []
+
+    def run() -> common.Laps:
+        slopes.clear()
+        laps = common.Laps()
+        for along, i in places:
+            along[i] = 1.0
+            started = time.perf_counter()
+            slopes.append(line.slope(direction)[1])
+            laps.append(time.perf_counter() - started)
+            along[i] = 0.0
+        return laps
+
+    run()
+    difference = common.worst_difference(np.array(slopes), reference, entries)
+    return Contender(FORWARD, run, size(problem.params), difference, len(entries))
 
 
 # The peers, each on its own arrays, which it is given before the clock starts
@@ -386,20 +458,34 @@ def table(results: Sequence[Result], missing: Mapping[str, str], caption: str) -
         caption_justify="left",
         box=SIMPLE_HEAD,
         collapse_padding=True,
+        show_edge=False,
         pad_edge=False,
     )
     shown.add_column("", no_wrap=True)
     for name in ("seconds", f"× {REFERENCE}", "middle half", "evaluations", "difference"):
-        shown.add_column(name, justify="right")
-    for name, group in groupby(results, key=lambda result: result.network):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for _, group in groupby(results, key=setting):
         rows = list(group)
-        shown.add_row(f"[bold]{name}[/]", "", "", "", f"[bold]p = {rows[0].parameters:,}[/]", "")
+        first = rows[0]
+        heads = (
+            first.network,
+            f"batch {first.batch}",
+            first.dtype,
+            "",
+            f"p = {first.parameters:,}",
+        )
+        shown.add_row(*(f"[bold]{head}[/]" for head in heads), "")
         for result in rows:
             shown.add_row(f"  {result.contender}", *_cells(result))
         for contender in missing:
-            shown.add_row(f"  {contender}", "[dim]not installed[/]", style="dim")
+            shown.add_row(f"  {contender}", "", "", "not installed", style="dim")
         shown.add_section()
     return shown
+
+
+def setting(result: Result) -> str:
+    """Say of which gradient a result is."""
+    return f"{result.network}, batch {result.batch}, {result.dtype}"
 
 
 def _cells(result: Result) -> list[str]:
@@ -410,13 +496,26 @@ def _cells(result: Result) -> list[str]:
     return [
         result.about + common.duration(result.seconds),
         result.about + common.digits(ratio.median),
-        f"{common.digits(ratio.low, 2)}–{common.digits(ratio.high, 2)}",
+        f"{_short(ratio.low)}–{_short(ratio.high)}",
         evaluations,
-        f"{result.difference:.0e}",
+        "estimate" if result.contender in ESTIMATES else f"{result.difference:.0e}",
     ]
 
 
-def footnotes(results: Sequence[Result], missing: Mapping[str, str], dtype: np.dtype[Any]) -> str:
+def _short(number: float) -> str:
+    """Write two digits of a number, of large ones in thousands.
+
+    Examples
+    --------
+    >>> _short(0.4321), _short(161_234.0)
+    ('0.43', '160k')
+    """
+    if number < 10_000:
+        return common.digits(number, 2)
+    return f"{common.digits(number / 1000, 2)}k"
+
+
+def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
     """Say how the table is to be read."""
     lines = [
         f"× {REFERENCE}: how many times as long as {REFERENCE}, the median over the rounds; "
@@ -429,58 +528,77 @@ def footnotes(results: Sequence[Result], missing: Mapping[str, str], dtype: np.d
             "~ extrapolated: the median evaluation, times the evaluations of a whole gradient; "
             f"timed and checked on {max(samples)} entries, drawn at random from all leaves."
         )
-    if dtype == np.float32:
-        lines.append(f"{' and '.join(NUMERICAL)} evaluate the loss in float64, as always.")
+    if any(result.dtype == "float32" for result in results):
+        lines.append("In float32, numerical backends evaluate the loss in float64, as always.")
     lines += [f"{name} is not installed: {remedy}" for name, remedy in missing.items()]
     return "\n".join(lines)
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say in one line what came out, for the largest network."""
-    largest = max(results, key=lambda result: result.parameters)
-    of = {result.contender: result for result in results if result.network == largest.network}
+    """Say in one line what came out, for the largest network and its largest batch."""
+    largest = max(results, key=lambda result: (result.parameters, result.batch))
+    of = {r.contender: r for r in results if setting(r) == setting(largest)}
     peers = [f"{name} {common.digits(of[name].ratio.median, 2)}" for name in PEERS if name in of]
     line = (
-        f"On {largest.network}, a central difference costs {of['central'].about}"
+        f"On {setting(largest)}, a central difference costs {of['central'].about}"
         f"{common.digits(of['central'].ratio.median)} {REFERENCE} gradients"
     )
     return f"{line}; {' and '.join(peers)}." if peers else f"{line}."
 
 
 def figure(results: Sequence[Result], title: str) -> Figure:
-    """Draw seconds a gradient against the size of the network, a line a contender.
+    """Draw seconds a gradient against the size of the network, a panel a batch and dtype.
 
-    Hollow marks are extrapolated. The legend stands in the order in which the lines end.
+    Hollow marks are extrapolated. The legend stands in the order in which the first lines end.
     """
+    settings = list(dict.fromkeys((result.batch, result.dtype) for result in results))
+    columns = min(2, len(settings))
+    rows = -(-len(settings) // columns)
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(8.5, 2 + 3.6 * rows))
+        panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in panels.flat[len(settings) :]:
+            axes.set_axis_off()
+        for axes, (batch, dtype) in zip(panels.flat, settings, strict=False):
+            _draw(axes, [r for r in results if (r.batch, r.dtype) == (batch, dtype)])
+            axes.set_title(f"batch {batch}, {dtype}")
+        for axes in panels[-1]:
+            axes.set_xlabel("parameters of the network")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("seconds a gradient")
+        drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        drawn.legend(
+            handles,
+            labels,
+            title="× autograd on the largest network, in the first panel; hollow: extrapolated",
+            loc="outside lower left",
+            ncols=3,
+            alignment="left",
+        )
+    return drawn
+
+
+def _draw(axes: Axes, results: Sequence[Result]) -> None:
+    """Draw a line a contender, the costliest first."""
     ordered = sorted(results, key=lambda result: result.parameters)
     networks = {result.parameters: result.network for result in ordered}
     largest = {result.contender: result for result in ordered}
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(8.5, 5))
-        axes = drawn.subplots()
-        for name in sorted(largest, key=lambda name: -largest[name].seconds):
-            line = [result for result in ordered if result.contender == name]
-            at, seconds = [r.parameters for r in line], [r.seconds for r in line]
-            ratio = common.digits(largest[name].ratio.median, 2)
-            label = name if name == REFERENCE else f"{name}, {largest[name].about}{ratio} ×"
-            axes.plot(at, seconds, MARKER[name], ls="-", lw=1.8, color=COLOUR[name], label=label)
-            hollow = [(r.parameters, r.seconds) for r in line if r.about]
-            if hollow:
-                axes.plot(*zip(*hollow, strict=True), MARKER[name], color=COLOUR[name], mfc="white")
-        axes.set(title=title, xlabel="parameters of the network", ylabel="seconds a gradient")
-        axes.set(xscale="log", yscale="log", xticks=list(networks))
-        axes.set_xticklabels(_tick_labels(networks))
-        axes.minorticks_off()
-        axes.margins(x=0.12, y=0.08)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
-        axes.legend(
-            title=f"× {REFERENCE} on the largest;\nhollow: extrapolated",
-            loc="center left",
-            bbox_to_anchor=(1, 0.5),
-            alignment="left",
-            labelspacing=1,
-        )
-    return drawn
+    for name in sorted(largest, key=lambda name: -largest[name].seconds):
+        line = [result for result in ordered if result.contender == name]
+        at, seconds = [r.parameters for r in line], [r.seconds for r in line]
+        ratio = common.digits(largest[name].ratio.median, 2)
+        label = name if name == REFERENCE else f"{name}, {largest[name].about}{ratio} ×"
+        style: Any = {"marker": MARKER[name], "color": COLOUR[name], "ms": 6}
+        axes.plot(at, seconds, ls=DASHES[name], lw=1.3, label=label, **style)
+        hollow = [(r.parameters, r.seconds) for r in line if r.about]
+        if hollow:
+            axes.plot(*zip(*hollow, strict=True), lw=0, mfc="white", **style)
+    axes.set(xscale="log", yscale="log", xticks=list(networks))
+    axes.set_xticklabels(_tick_labels(networks))
+    axes.minorticks_off()
+    axes.margins(x=0.12, y=0.08)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
 
 
 def _tick_labels(networks: Mapping[int, str]) -> list[str]:
@@ -504,62 +622,66 @@ def main(
             help=f"Widths of the layers; give it once or more [default: {', '.join(NETWORKS)}].",
         ),
     ] = None,
-    batch: common.Batch = 100,
-    dtype: common.Dtype = "float64",
+    batches: Annotated[
+        list[int] | None,
+        typer.Option("--batch", min=1, help="Samples; once or more [default: 1, 10, 100, 1000]."),
+    ] = None,
+    dtypes: Annotated[
+        list[str] | None, typer.Option("--dtype", help="float64 or float32 [default: both].")
+    ] = None,
     threads: common.Threads = 1,
     seed: common.Seed = 0,
     quick: common.Quick = False,
     json_file: common.Json = None,
     plot_file: common.Plot = None,
 ) -> None:
-    """Time one gradient of sigmoid networks: numerical, autograd, tape, PyTorch, JAX.
+    """Time one gradient of sigmoid networks: by all backends, PyTorch and JAX.
 
-    Seconds depend on the machine and its neighbours; the ratios to autograd are the result.
+    Seconds depend on the machine and its neighbours; the ratios to autograd are the result. A quick
+    run has batch 100 in float64 alone, unless told otherwise.
     """
-    kind = common.parse_dtype(dtype)
-    widths = [common.parse_widths(text) for text in networks or NETWORKS]
+    kinds = dict.fromkeys(map(common.parse_dtype, dtypes or DTYPES[: 1 if quick else None]))
+    widths = dict.fromkeys(common.parse_widths(text) for text in networks or NETWORKS)
+    sizes = dict.fromkeys(batches or ((100,) if quick else BATCHES))
     common.check_outputs(json_file, plot_file)
     common.limit_threads(threads)
-    installed = [name for name, (module, _) in PEERS.items() if common.is_installed(module)]
-    missing = {
-        name: f"pip install 'gradlab[{module}]'"
-        for name, (module, _) in PEERS.items()
-        if name not in installed
-    }
+    missing = common.missing(MODULES)
+    installed = [name for name in MODULES if name not in missing]
     effort = QUICK if quick else FULL
     results: list[Result] = []
-    for each in dict.fromkeys(widths):
-        problem = Problem.draw(each, batch, kind, seed)
-        common.say(f"timing {problem.name} ...")
-        results += measure(problem, installed, effort, seed)
+    for batch in sizes:
+        for kind in kinds:
+            for each in widths:
+                problem = Problem.draw(each, batch, kind, seed)
+                common.say(f"timing {problem.name}, batch {batch}, {kind} ...")
+                results += measure(problem, installed, effort, seed)
     described = common.describe()
-    setting = f"batch {batch}, {dtype}, {effort.rounds} rounds"
     caption = (
-        f"{footnotes(results, missing, kind)}\n{setting}; {common.environment_line(described)}"
+        f"{footnotes(results, missing)}\n{effort.rounds} rounds; "
+        f"{common.environment_line(described)}"
     )
-    common.out.print(table(results, missing, caption))
+    shown = table(results, missing, caption)
+    common.out.print(shown)
     told = headline(results)
     numbers = {
         "benchmark": "gradient_speed",
         "environment": described,
         "options": {
-            "networks": list(dict.fromkeys(result.network for result in results)),
-            "batch": batch,
-            "dtype": dtype,
+            "networks": ["-".join(map(str, each)) for each in widths],
+            "batches": list(sizes),
+            "dtypes": list(map(str, kinds)),
             "seed": seed,
             "threads": threads,
             "quick": quick,
             **asdict(effort),
         },
         "reference": REFERENCE,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "missing": missing,
         "headline": told,
     }
-    title = (
-        f"The cost of one gradient: sigmoid networks, batch {batch}, {dtype}, "
-        f"{threads} thread{'s' if threads > 1 else ''}"
-    )
+    title = f"The cost of one gradient: sigmoid networks, {threads} thread{'s' * (threads > 1)}"
     common.write_outputs(numbers, lambda: figure(results, title), json_file, plot_file)
     common.out.print(told, soft_wrap=True)
 

@@ -1,16 +1,23 @@
-"""What a whole numerical gradient costs: the plain loop, and the incremental engine.
+"""What a whole numerical gradient costs: the plain loop, the incremental engine, and the peers.
 
 The plain loop evaluates the loss twice for each parameter. It takes minutes, so that it is timed on
 a sample: a lap is one evaluation, on the whole loss, with an entry of the parameters moved; its
 median is multiplied by the evaluations of the whole gradient. The engine computes the whole. Both
 take turns in one process, and their quotients are compared at the sampled entries first.
 
-With one thread, the clock is the CPU time of the process: neighbours do not count in it.
+Peers differentiate the same loss numerically as their own users would, on some entries of the
+parameters, and are extrapolated to all: SciPy and numdifftools evaluate one point after the other,
+PyTorch and JAX many at once (`vmap`). They take turns with the two.
+
+With one thread, the clock is the CPU time of the process: neighbours do not count in it. With more,
+it is the wall clock, and the engine is timed with one thread beside. Memory is the peak of what the
+engine allocates, without the data and the parameters, in a run of its own.
 """
 
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,6 +31,7 @@ import typer
 from common import Laps, Ratio
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -33,7 +41,7 @@ from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import CentralDifference
 from gradlab.gradients.finite_differences import Probe
 from gradlab.params import size
-from gradlab.plotting import STYLE
+from gradlab.plotting import COLOURS, STYLE
 
 AGREE = 1e-6
 """A larger difference of the two, relative to the largest entry of the sample, is other work."""
@@ -79,6 +87,60 @@ def batch_norm(mnist: Data, batch: int) -> Problem:
     return Problem(loss, params, (x, labels))
 
 
+def tied(mnist: Data, batch: int) -> Problem:
+    """Make an autoencoder that reads and writes with one matrix."""
+    x, _ = mnist(batch)
+    params = {"W": np.random.default_rng(0).standard_normal((784, 30)) / 28}
+
+    def loss(params: Any, x: Any) -> Any:
+        h = anp.tanh(x @ params["W"])
+        return anp.sum((h @ params["W"].T - x) ** 2) / len(x)
+
+    return Problem(loss, params, (x,))
+
+
+def convolution(mnist: Data, batch: int) -> Problem:
+    """Make a convolution of 5 by 5 to 8 channels, a maximum over 2 by 2, and a dense layer."""
+    x, labels = mnist(batch)
+    r = np.random.default_rng(0)
+    patches = np.lib.stride_tricks.sliding_window_view(x.reshape(-1, 28, 28), (5, 5), (1, 2))
+    params = {
+        "K": r.standard_normal((5, 5, 8)) / 5,
+        "b": np.zeros(8),
+        "W": r.standard_normal((12 * 12 * 8, 10)) / 34,
+    }
+
+    def loss(params: Any, patches: Any, labels: Any) -> Any:
+        z = anp.einsum("nijkl,klo->nijo", patches, params["K"], optimize=True) + params["b"]
+        h = anp.max(anp.reshape(anp.maximum(z, 0), (len(z), 12, 2, 12, 2, 8)), axis=(2, 4))
+        return network.cross_entropy(anp.reshape(h, (len(z), -1)) @ params["W"], labels)
+
+    return Problem(loss, params, (np.ascontiguousarray(patches), labels))
+
+
+def left(mnist: Data, batch: int) -> Problem:
+    """Make a network with the weights on the left: samples are columns."""
+    x, labels = mnist(batch)
+    r = np.random.default_rng(0)
+    params = {
+        "W1": r.standard_normal((50, 784)) / 28,
+        "b1": np.zeros((50, 1)),
+        "W2": r.standard_normal((10, 50)) / 7,
+    }
+
+    def loss(params: Any, x: Any, labels: Any) -> Any:
+        h = network.sigmoid(params["W1"] @ x + params["b1"])
+        return network.cross_entropy((params["W2"] @ h).T, labels)
+
+    return Problem(loss, params, (np.ascontiguousarray(x.T), labels))
+
+
+def single(mnist: Data, batch: int) -> Problem:
+    """Make the notebook's network on one image that is no batch."""
+    x, labels = mnist(batch)
+    return Problem(network.loss, network.init((784, 50, 100, 10), 0), (x[0], labels[0]))
+
+
 def no_rule(mnist: Data, batch: int) -> Problem:
     """Make a loss for which there is no rule: what the engine costs where it does not help."""
     x, labels = mnist(batch)
@@ -95,14 +157,18 @@ PROBLEMS: dict[str, Callable[[Data, int], Problem]] = {
     "dense": of_network((784, 50, 100, 10), "sigmoid", images=False),
     "relu": of_network((784, 200, 200, 10), "relu", images=True),
     "batch-norm": batch_norm,
+    "tied": tied,
+    "convolution": convolution,
+    "left": left,
+    "single": single,
     "no-rule": no_rule,
 }
-"""The notebook's network on MNIST and on noise, a wider one, and two that are hard."""
+"""The notebook's network on MNIST and on noise, a wider one, and some that are hard."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured on one problem.
+    """What one contender's whole gradient costs.
 
     Attributes
     ----------
@@ -110,20 +176,169 @@ class Result:
         Its name.
     parameters : int
         How many entries the gradient has.
-    plain, incremental : float
-        Seconds a gradient, the medians; the plain loop's extrapolated.
-    ratio : Ratio
-        How many times faster the engine is.
-    difference : float
-        The worst between the two, relative to the largest sampled entry of the gradient.
+    contender : str
+        Who took the gradient.
+    seconds : float or None
+        A gradient, the median; extrapolated but for the engine. None of a peer that is missing.
+    ratio : Ratio or None
+        How many times as fast it is as the plain loop.
+    difference : float or None
+        The worst from the plain loop, relative to the largest sampled entry of the gradient.
+    megabytes : float or None
+        The peak of the engine.
+    missing : str
+        What is not installed.
     """
 
     problem: str
     parameters: int
-    plain: float
-    incremental: float
-    ratio: Ratio
-    difference: float
+    contender: str
+    seconds: float | None = None
+    ratio: Ratio | None = None
+    difference: float | None = None
+    megabytes: float | None = None
+    missing: str = ""
+
+
+PLAIN = "plain loop"
+ENGINE = "engine"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some entries of a problem's parameters, for what is too slow to take all.
+
+    Attributes
+    ----------
+    entries : ndarray of int
+        Which, in all leaves laid end to end.
+    step : float
+        Of the difference.
+    """
+
+    problem: Problem
+    entries: Any
+    step: float
+
+    def first(self, count: int) -> Sample:
+        """Return as many of them, or less, spread over all."""
+        spread = np.linspace(0, len(self.entries) - 1, min(count, len(self.entries)))
+        return Sample(self.problem, self.entries[spread.astype(int)], self.step)
+
+    def restricted(self) -> tuple[Callable[[Any], Any], Any]:
+        """Return the loss as a function of these entries, and their values."""
+        loss, values = common.restrict(self.problem.loss, self.problem.params, self.entries)
+        return lambda moved: loss(moved, *self.problem.args), values
+
+
+# Peers: each returns what takes the derivatives by some of a sample's entries, and these entries.
+
+Peer = Callable[[], Any]
+
+
+def scipy_peer(sample: Sample) -> tuple[Peer, Any]:
+    """SciPy's ``approx_derivative`` with three points, which are two evaluations an entry."""
+    from scipy.optimize._numdiff import approx_derivative
+
+    loss, values = sample.restricted()
+    return lambda: approx_derivative(loss, values, "3-point", abs_step=sample.step), sample.entries
+
+
+def numdifftools_peer(sample: Sample) -> tuple[Peer, Any]:
+    """Numdifftools' ``Gradient``: by default, many steps for each entry."""
+    import numdifftools
+
+    sample = sample.first(4)
+    loss, values = sample.restricted()
+    gradient = numdifftools.Gradient(loss)
+    return lambda: gradient(values), sample.entries
+
+
+CHUNK = 64
+"""So many points at once: the best of 16, 64 and 256 for both libraries."""
+
+
+def torch_peer(sample: Sample) -> tuple[Peer, Any]:
+    """PyTorch: ``vmap`` of the loss over moved copies of all parameters."""
+    import torch
+
+    flat, x, labels, shapes = _parts(sample.problem)
+    start, x, labels = torch.tensor(flat), torch.tensor(x), torch.tensor(labels)
+    moves = torch.zeros((len(sample.entries), len(flat)), dtype=start.dtype)
+    moves[range(len(sample.entries)), torch.tensor(sample.entries)] = sample.step
+
+    def loss(point: Any) -> Any:
+        z, at = x, 0
+        for i, shape in enumerate(shapes):
+            part = point[at : at + np.prod(shape)].reshape(shape)
+            at += int(np.prod(shape))
+            z = z @ part if len(shape) == 2 else z + part
+            z = torch.sigmoid(z) if i % 2 and i < len(shapes) - 1 else z
+        return torch.nn.functional.cross_entropy(z, labels)
+
+    many = torch.func.vmap(loss)
+
+    def gradient() -> Any:
+        with torch.no_grad():
+            quotients = [
+                (many(start + part) - many(start - part)) / (2 * sample.step)
+                for part in moves.split(CHUNK)
+            ]
+        return torch.cat(quotients).numpy()
+
+    return gradient, sample.entries
+
+
+def jax_peer(sample: Sample) -> tuple[Peer, Any]:
+    """JAX: ``jit(vmap)`` of the loss over moved copies of all parameters."""
+    import jax
+
+    flat, x, labels, shapes = _parts(sample.problem)
+    with common.jax_in_float64():
+        start, x, labels = (jax.numpy.asarray(value) for value in (flat, x, labels))
+
+    def loss(point: Any) -> Any:
+        z, at = x, 0
+        for i, shape in enumerate(shapes):
+            part = point[at : at + np.prod(shape)].reshape(shape)
+            at += int(np.prod(shape))
+            z = z @ part if len(shape) == 2 else z + part
+            z = jax.nn.sigmoid(z) if i % 2 and i < len(shapes) - 1 else z
+        terms = jax.nn.log_softmax(z)
+        return -jax.numpy.mean(jax.numpy.take_along_axis(terms, labels[:, None], 1))
+
+    def quotients(entries: Any) -> Any:
+        moves = jax.numpy.zeros((len(entries), len(start)))
+        moves = moves.at[jax.numpy.arange(len(entries)), entries].set(sample.step)
+        many = jax.vmap(loss)
+        return (many(start + moves) - many(start - moves)) / (2 * sample.step)
+
+    taken = jax.jit(quotients)
+    chunks = [sample.entries[i : i + CHUNK] for i in range(0, len(sample.entries), CHUNK)]
+
+    def gradient() -> Any:
+        with common.jax_in_float64():
+            return np.concatenate([taken(chunk) for chunk in chunks])
+
+    return gradient, sample.entries
+
+
+def _parts(problem: Problem) -> tuple[Any, Any, Any, list[tuple[int, ...]]]:
+    """Return the parameters end to end, the data, and the shapes of the layers."""
+    x, labels = problem.args
+    leaves = list(problem.params.values())
+    return common.flat(leaves), x, np.asarray(labels, np.int64), [leaf.shape for leaf in leaves]
+
+
+PEERS: dict[str, tuple[str, Callable[[Sample], tuple[Peer, Any]]]] = {
+    "SciPy 3-point": ("scipy", scipy_peer),
+    "numdifftools": ("numdifftools", numdifftools_peer),
+    "PyTorch vmap": ("torch", torch_peer),
+    "JAX jit(vmap)": ("jax", jax_peer),
+}
+"""Name -> what to install, and what sets it on a sample of a sigmoid network."""
+
+WITH_PEERS = "sigmoid"
 
 
 def measure(
@@ -133,12 +348,22 @@ def measure(
     rounds: int,
     step: float,
     clock: Callable[[], float],
-) -> Result:
-    """Time both on one problem, in turns, after they are found to agree."""
+    threads: int = 1,
+    peers: Sequence[str] = (),
+) -> list[Result]:
+    """Time all on one problem, in turns, after they are found to agree.
+
+    Raises
+    ------
+    GradlabError
+        If the engine or a peer differs from the plain loop.
+    """
     p = size(problem.params)
-    backend = CentralDifference(step)
-    evaluations = backend.equivalent_evaluations(p)
-    take = backend.value_and_grad(problem.loss)
+    engines = {
+        f"{ENGINE}, {count} thread{'s' * (count > 1)}": CentralDifference(step, threads=count)
+        for count in sorted({1, threads})
+    }
+    evaluations = CentralDifference(step).equivalent_evaluations(p)
     probe = Probe(problem.loss, problem.params, problem.args, None)
     entries = common.sample_entries(problem.params, sample, np.random.default_rng(0))
     starts = np.cumsum([0, *[leaf.size for leaf in probe.leaves]])
@@ -160,63 +385,141 @@ def measure(
             found.append((values[0] - values[1]) / ((x + step) - (x - step)))
         return laps, found
 
-    found = common.flat([*take(problem.params, *problem.args)[1].values()])[entries]
-    wanted = np.array(quotients()[1])
-    difference = float(np.abs(found - wanted).max() / np.abs(wanted).max())
-    if not difference <= AGREE:
-        raise GradlabError(f"{name}: the engine is {difference:.0e} from the plain loop: not timed")
-    runs: dict[str, Callable[[], object]] = {
-        "plain": lambda: quotients()[0],
-        "incremental": lambda: take(problem.params, *problem.args),
-    }
+    wanted = dict(zip(entries.tolist(), quotients()[1], strict=True))
+    largest = max(map(abs, wanted.values()))
+    differences: dict[str, float] = {}
+    runs: dict[str, Callable[[], object]] = {PLAIN: lambda: quotients()[0]}
+    scale = {PLAIN: float(evaluations)}
+
+    def add(who: str, run: Callable[[], object], found: Any, at: Any) -> None:
+        exact = np.array([wanted[entry] for entry in np.asarray(at).tolist()])
+        differences[who] = float(np.abs(found - exact).max() / largest)
+        if not differences[who] <= AGREE:
+            raise GradlabError(
+                f"{name}: the {who} is {differences[who]:.0e} from the plain loop: not timed"
+            )
+        runs[who], scale[who] = run, p / len(at) if who in PEERS else 1.0
+
+    memory: dict[str, float] = {}
+    for who, backend in engines.items():
+        take = backend.value_and_grad(problem.loss)
+        run = partial(take, problem.params, *problem.args)
+        found = common.flat([*run()[1].values()])[entries]
+        memory[who] = peak(run)
+        add(who, run, found, entries)
+    for who in peers:
+        run, at = PEERS[who][1](Sample(problem, entries, step))
+        add(who, run, run(), at)
     seconds = common.interleave(runs, rounds=rounds, turn=0, clock=clock)
-    plain = [evaluations * lap for lap in seconds["plain"]]
-    return Result(
-        name,
-        p,
-        float(np.median(plain)),
-        float(np.median(seconds["incremental"])),
-        Ratio.of(plain, seconds["incremental"]),
-        difference,
-    )
+    whole = {who: [scale[who] * lap for lap in laps] for who, laps in seconds.items()}
+    return [
+        Result(
+            name,
+            p,
+            who,
+            float(np.median(laps)),
+            Ratio.of(whole[PLAIN], laps),
+            differences.get(who),
+            memory.get(who),
+        )
+        for who, laps in whole.items()
+    ]
+
+
+def peak(run: Callable[[], object]) -> float:
+    """Return how many megabytes are allocated at most at a time."""
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
 
 
 def table(results: Sequence[Result], caption: str) -> Table:
     """Show what was measured."""
     shown = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left")
     shown.add_column("problem")
-    for name in ("parameters", "plain loop", "engine", "times faster", "middle half", "difference"):
+    shown.add_column("by")
+    for name in ("a gradient", "times faster", "middle half", "difference", "MB"):
         shown.add_column(name, justify="right")
+    before = ""
     for r in results:
+        first = f"{r.problem}, {r.parameters:,}" if r.problem != before else ""
+        before = r.problem
+        if r.seconds is None or r.ratio is None:
+            shown.add_row(first, r.contender, r.missing, "", "", "", "")
+            continue
+        is_engine = r.contender.startswith(ENGINE)
+        ratio = r.ratio
         shown.add_row(
-            r.problem,
-            f"{r.parameters:,}",
-            f"~{common.duration(r.plain)}",
-            common.duration(r.incremental),
-            common.digits(r.ratio.median),
-            f"{common.digits(r.ratio.low)}–{common.digits(r.ratio.high)}",
-            f"{r.difference:.0e}",
+            first,
+            r.contender,
+            f"{'' if is_engine else '~'}{common.duration(r.seconds)}",
+            "" if r.contender == PLAIN else common.digits(ratio.median),
+            ""
+            if r.contender == PLAIN
+            else f"{common.digits(ratio.low)}–{common.digits(ratio.high)}",
+            "" if r.difference is None else f"{r.difference:.0e}",
+            "" if r.megabytes is None else f"{r.megabytes:.0f}",
         )
     return shown
 
 
 def headline(results: Sequence[Result]) -> str:
     """Say the result in one line."""
-    told = ", ".join(f"{common.digits(r.ratio.median)} ({r.problem})" for r in results)
-    return f"Times faster than the plain loop: {told}."
+    fastest = {
+        r.problem: r.ratio
+        for r in results
+        if r.ratio is not None and r.contender.startswith(ENGINE)
+    }
+    told = ", ".join(f"{common.digits(ratio.median)} ({who})" for who, ratio in fastest.items())
+    peers = [r for r in results if r.contender in PEERS and r.seconds is not None]
+    if not peers:
+        return f"Times faster than the plain loop: {told}."
+    best = min(peers, key=lambda r: r.seconds or 0.0)
+    engine = min(
+        r.seconds or 0.0
+        for r in results
+        if r.problem == best.problem and r.contender.startswith(ENGINE)
+    )
+    times = common.digits((best.seconds or 0.0) / engine)
+    return (
+        f"Times faster than the plain loop: {told}; than the best peer, {best.contender}: {times}."
+    )
+
+
+MARKS = (("D", COLOURS[1]), ("o", COLOURS[0]), ("s", COLOURS[2]))
+"""Of the plain loop, the engine, and peers."""
 
 
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw the ratios."""
+    """Draw seconds, a row a contender; hollow marks are extrapolated.
+
+    Points, not bars: a logarithmic axis has no zero for a bar to start from.
+    """
+    shown = [(r, r.seconds, r.ratio) for r in results if r.seconds is not None and r.ratio]
     with rc_context(STYLE):
-        drawn = Figure(figsize=(7, 3.5))
+        drawn = Figure(figsize=(7, 1.2 + 0.34 * len(shown)))
         axes = drawn.subplots()
-        axes.barh([r.problem for r in results], [r.ratio.median for r in results])
-        axes.set_xscale("log")
-        axes.set_xlabel("times faster than the plain loop")
-        axes.invert_yaxis()
-        drawn.tight_layout()
-        return drawn
+        for row, (r, seconds, ratio) in enumerate(shown):
+            plain, engine = r.contender == PLAIN, r.contender.startswith(ENGINE)
+            marker, colour = MARKS[0 if plain else 1 if engine else 2]
+            face = colour if engine else "white"
+            axes.plot(seconds, row, marker, ms=8, color=colour, mfc=face, mew=1.8)
+            if not plain:
+                told = f"  {common.digits(ratio.median)} ×"
+                axes.annotate(told, (seconds, row), (6, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(shown)), [f"{r.problem}: {r.contender}" for r, *_ in shown])
+        axes.set(
+            title="A central difference: ×, times as fast as the plain loop",
+            xlabel="seconds a gradient (logarithmic); hollow: extrapolated",
+            xscale="log",
+            ylim=(len(shown) - 0.5, -0.5),
+        )
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
+        axes.margins(x=0.15)
+    return drawn
 
 
 def main(
@@ -228,12 +531,13 @@ def main(
     ] = None,
     batch: common.Batch = 100,
     step: Annotated[float, typer.Option(help="Of the difference, for all entries.")] = 1e-4,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help=f"Beside {WITH_PEERS}.")] = True,
     threads: common.Threads = 1,
     quick: common.Quick = False,
     json_file: common.Json = None,
     plot_file: common.Plot = None,
 ) -> None:
-    """Time a whole central difference by the incremental engine against the plain loop."""
+    """Time a whole central difference by the incremental engine, the plain loop, and peers."""
     if wrong := [name for name in problem or () if name not in PROBLEMS]:
         raise OptionError(f"--problem {wrong[0]}: choose from {', '.join(PROBLEMS)}")
     common.check_outputs(json_file, plot_file)
@@ -249,25 +553,35 @@ def main(
         grey = r.integers(1, 65, (n, 784)) / 64
         return np.where(r.random((n, 784)) < 0.2, grey, 0.0), r.integers(10, size=n)
 
-    results = []
+    results: list[Result] = []
     for name in problem or (("sigmoid",) if quick else PROBLEMS):
         common.say(f"timing {name} ...")
         made = PROBLEMS[name](mnist, batch)
-        results.append(measure(name, made, sample, rounds, step, clock))
+        with_peers = peers and not quick and name == WITH_PEERS
+        there = [who for who in PEERS if with_peers and common.is_installed(PEERS[who][0])]
+        results += measure(name, made, sample, rounds, step, clock, threads, there)
+        if with_peers:
+            results += [
+                Result(name, size(made.params), who, missing=f"pip install {package}")
+                for who, (package, _) in PEERS.items()
+                if who not in there
+            ]
     described = common.describe()
     clocked = "CPU time" if threads == 1 else "wall time"
     images = "MNIST" if data is not None else "noise in place of MNIST"
     caption = (
         f"{clocked}, {images}, float64, batch {batch}, step {step:g}, {rounds} rounds, "
-        f"~ extrapolated from {2 * sample} evaluations; {common.environment_line(described)}"
+        f"~ extrapolated from {sample} entries; {common.environment_line(described)}"
     )
-    common.out.print(table(results, caption), soft_wrap=True)
+    shown = table(results, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results)
     numbers = {
         "benchmark": "numerical_speed",
         "environment": described,
         "options": {"rounds": rounds, "threads": threads, "quick": quick, "batch": batch},
         "images": images,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

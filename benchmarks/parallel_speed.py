@@ -33,7 +33,7 @@ from rich.table import Table
 from gradlab import CentralDifference, grad
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import Array
-from gradlab.plotting import STYLE
+from gradlab.plotting import COLOURS, STYLE
 
 REFERENCE = "workers=1"
 
@@ -91,7 +91,7 @@ def measure(kind: str, entries: int, seconds: float, workers: int, rounds: int) 
     found: dict[str, bytes] = {}
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         backends = {
-            "this process": CentralDifference(),
+            "this process": CentralDifference(incremental=False),
             REFERENCE: CentralDifference(workers=1),
             f"workers={workers}": CentralDifference(workers=workers),
             f"a pool of {workers} that stays": CentralDifference(workers=pool.map),
@@ -142,11 +142,20 @@ def table(results: list[Result], title: str, caption: str) -> Table:
 def figure(results: list[Result]) -> Figure:
     """Draw the speedups."""
     with rc_context(STYLE):
-        drawn = Figure(figsize=(6, 2.5), layout="constrained")
+        drawn = Figure(figsize=(7, 1.5 + 0.35 * len(results)))
         axes = drawn.subplots()
         names = [f"{result.loss}: {result.contender}" for result in results]
-        axes.barh(names, [result.speedup.median for result in results])
-        axes.set(xlabel=f"times as fast as {REFERENCE}")
+        speedups = [result.speedup.median for result in results]
+        colours = [COLOURS[list(LOSSES).index(result.loss)] for result in results]
+        bars = axes.barh(names, speedups, color=colours)
+        axes.bar_label(bars, [common.duration(result.seconds) for result in results], padding=4)
+        axes.axvline(1, color="black", lw=0.8)
+        axes.set(
+            title="One numerical gradient, and the time that it takes",
+            xlabel=f"times as fast as {REFERENCE}",
+        )
+        axes.margins(x=0.15)
+        axes.grid(axis="y", visible=False)
         axes.invert_yaxis()
     return drawn
 
@@ -195,7 +204,8 @@ def main(
         f"wall time, {rounds} rounds{load}; {workers} processes start and end in "
         f"{common.duration(started, 2)}; {common.environment_line(described)}"
     )
-    common.out.print(table(results, title, caption), soft_wrap=True)
+    shown = table(results, title, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results, entries, seconds, workers)
     numbers = {
         "benchmark": "parallel_speed",
@@ -203,6 +213,7 @@ def main(
         "options": {"entries": entries, "seconds": seconds, "rounds": rounds, "quick": quick},
         "reference": REFERENCE,
         "starting": started,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

@@ -24,6 +24,7 @@ import typer
 from common import Ratio
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -32,7 +33,7 @@ from gradlab import network
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import value_and_grad
 from gradlab.params import Array, flatten, map_leaves
-from gradlab.plotting import STYLE
+from gradlab.plotting import COLOURS, STYLE
 
 NETWORKS = {"sigmoid": (784, 50, 100, 10), "relu": (784, 200, 200, 10)}
 BATCHES = (1, 10, 100, 1000)
@@ -263,6 +264,9 @@ CONTENDERS: dict[str, Callable[[Problem], Gradient]] = {
     "torch.compile": lambda problem: by_torch(problem, compiled=True),
     "JAX": by_jax,
 }
+# Okabe & Ito's colours have no eighth: the bound below all contenders is grey.
+COLOUR = dict(zip(CONTENDERS, (*COLOURS[:4], "#777777", *COLOURS[4:]), strict=True))
+MARKER = dict(zip(CONTENDERS, "osDv.^XP", strict=True))
 MODULES = {"PyTorch": "torch", "torch.compile": "torch", "JAX": "jax"}
 
 
@@ -356,9 +360,13 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
     """Draw the seconds of each contender over the batch, a panel a network, dtype and loss."""
     kinds = list(dict.fromkeys(result.problem.rsplit(" ", 1)[0] for result in results))
     with rc_context(STYLE):
-        drawn = Figure(figsize=(4 * len(kinds), 4))
-        panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-        for axes, kind in zip(panels, kinds, strict=True):
+        columns = min(2, len(kinds))
+        rows = -(-len(kinds) // columns)
+        drawn = Figure(figsize=(8.5, 1.2 + 2.8 * rows))
+        panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in panels.flat[len(kinds) :]:
+            axes.set_axis_off()
+        for axes, kind in zip(panels.flat, kinds, strict=False):
             for name in names:
                 line = [
                     (int(result.problem.rsplit(" ", 1)[1]), result.seconds)
@@ -366,10 +374,16 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
                     if result.contender == name and result.problem.rsplit(" ", 1)[0] == kind
                 ]
                 width = 2.5 if name == REFERENCE else 1.2
-                axes.plot(*zip(*line, strict=True), "o-", ms=3, lw=width, label=name)
-            axes.set(title=kind, xlabel="batch", xscale="log", yscale="log")
-        panels[0].set_ylabel("seconds a gradient")
-        panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+                style: Any = {"color": COLOUR[name], "marker": MARKER[name], "ms": 5, "lw": width}
+                axes.plot(*zip(*line, strict=True), label=name, **style)
+            axes.set(title=kind, xscale="log", yscale="log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda s, _: common.duration(s, 1)))
+        for axes in panels[-1]:
+            axes.set_xlabel("samples a batch")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("time of a gradient")
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower left", ncols=4)
     return drawn
 
 
@@ -423,15 +437,22 @@ def main(
                     results += measure(problem, names, rounds, clock)
     described = common.describe()
     clocked = "CPU time" if threads == 1 else "wall time"
-    caption = f"{clocked}, {rounds} rounds; {common.environment_line(described)}"
-    common.out.print(table(results, names, caption), soft_wrap=True)
+    missing = common.missing(MODULES)
+    caption = (
+        f"{common.missing_notes(missing)}{clocked}, {rounds} rounds; "
+        f"{common.environment_line(described)}"
+    )
+    shown = table(results, names, caption)
+    common.out.print(shown, soft_wrap=True)
     told = headline(results)
     numbers = {
         "benchmark": "tape_speed",
         "environment": described,
         "options": {"rounds": rounds, "threads": threads, "quick": quick},
         "reference": REFERENCE,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
+        "missing": missing,
         "headline": told,
     }
     common.write_outputs(numbers, lambda: figure(results, names), json_file, plot_file)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ import typer
 from common import Ratio
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -254,8 +255,8 @@ def measure(task: Task, rounds: int, clock: Callable[[], float]) -> list[Result]
     ]
 
 
-def table(results: Sequence[Result], caption: str) -> Table:
-    """Lay the results out, a row a contender."""
+def table(results: Sequence[Result], caption: str, missing: Collection[str] = ()) -> Table:
+    """Lay the results out, a row a contender, those missing among them."""
     shown = Table(
         title="One epoch of training",
         title_justify="left",
@@ -277,6 +278,8 @@ def table(results: Sequence[Result], caption: str) -> Table:
             "" if own else f"{ratio.low:.2f}–{ratio.high:.2f}",
             f"{result.loss:.4f}",
         )
+    for contender in missing:
+        shown.add_row(contender, "not installed", style="dim")
     return shown
 
 
@@ -287,7 +290,7 @@ def headline(results: Sequence[Result]) -> str:
         for result in results
         if result.contender != REFERENCE
     ]
-    return f"An epoch of fit by the tape takes {', '.join(shares)}."
+    return f"An epoch of fit by the tape takes {'; '.join(shares)}."
 
 
 def figure(results: Sequence[Result]) -> Figure:
@@ -296,8 +299,12 @@ def figure(results: Sequence[Result]) -> Figure:
         drawn = Figure(figsize=(7, 1.5 + 0.5 * len(results)))
         axes = drawn.subplots()
         names = [result.contender for result in results]
-        axes.barh(names, [result.seconds for result in results], color=COLOURS[0])
-        axes.set(title="One epoch of training", xlabel="seconds")
+        bars = axes.barh(names, [result.seconds for result in results], color=COLOURS[0])
+        axes.bar_label(bars, [common.duration(result.seconds) for result in results], padding=4)
+        axes.set(title="One epoch of training", xlabel="milliseconds an epoch")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1e3 * value:g}"))
+        axes.margins(x=0.15)
+        axes.grid(axis="y", visible=False)
         axes.invert_yaxis()
     return drawn
 
@@ -318,20 +325,25 @@ def main(
     rounds = 3 if quick else 9
     clock = time.process_time if threads == 1 else time.perf_counter
     results = measure(Task.draw(samples, kind), rounds, clock)
+    missing = common.missing({name: module for name, (module, _) in CONTENDERS.items()})
     described = common.describe()
     clocked = "CPU time" if threads == 1 else "wall time"
     caption = (
+        f"{common.missing_notes(missing)}"
         f"{samples:,} images, batch {BATCH}, {dtype}, {clocked}, {rounds} rounds;\n"
         f"{common.environment_line(described)}"
     )
-    common.out.print(table(results, caption))
+    shown = table(results, caption, missing)
+    common.out.print(shown)
     told = headline(results)
     numbers = {
         "benchmark": "training",
         "environment": described,
         "options": {"samples": samples, "dtype": dtype, "threads": threads, "rounds": rounds},
         "reference": REFERENCE,
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
+        "missing": missing,
         "headline": told,
     }
     common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)

@@ -24,6 +24,7 @@ from gradlab.gradients import ForwardDifference as ForwardDifference
 from gradlab.gradients import ForwardGradient as ForwardGradient
 from gradlab.gradients import Jax as Jax
 from gradlab.gradients import Richardson as Richardson
+from gradlab.gradients import SumOfTerms as SumOfTerms
 from gradlab.gradients import Tape as Tape
 from gradlab.gradients import Torch as Torch
 from gradlab.gradients import derivative_with_error as derivative_with_error

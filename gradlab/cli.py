@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from gradlab import (
     targets,
     weights,
 )
+from gradlab import bench as benchmarks
 from gradlab.checking import check_gradients
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
@@ -359,6 +361,54 @@ def evaluate(
     )
 
 
+@app.command(epilog="Example: `gradlab bench accuracy scaling --quick`")
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAMES]...", help="Which [default: all].")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer rounds and wider errors: some two minutes.")
+    ] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show which there are, and exit.")
+    ] = False,
+    output: Output = None,
+    json_file: Json = None,
+) -> None:
+    """Run the benchmarks, and write a report.
+
+    The folder gets a report.html, the tables as Markdown and CSV, the figures as PNG and SVG, and
+    the raw numbers as JSON. It is whole after each benchmark: Ctrl-C keeps what is done. One that
+    fails, or a peer that is not installed, is a row that says so.
+    """
+    scripts = benchmarks.find(names or ())
+    if show_list:
+        table = Table("name", "question", box=None)
+        for script in scripts:
+            table.add_row(script.name, script.question)
+        out.print(table)
+        return
+    outcomes: list[benchmarks.Outcome] = []
+    with _Folder(output, json_file) as folder, out.status("") as status:
+
+        def watch(name: str, message: str) -> None:
+            place = f"{len(outcomes) + 1} of {len(scripts)}"
+            status.update(Text(f"{name} ({place}): {message}"))
+
+        for outcome in benchmarks.bench(scripts, folder.path, quick=quick, watch=watch):
+            outcomes.append(outcome)
+            told = f"{outcome.name}, {outcome.seconds:.0f} s: {outcome.headline}"
+            style = "" if outcome.state == "done" else "red"
+            out.print(Text(told, style), soft_wrap=True)
+    if json_file:
+        shutil.copyfile(folder.path / "summary.json", json_file)
+    out.print(f"Written to {folder.path}: report.html, tables, figures, raw", soft_wrap=True)
+    if any(outcome.state == "interrupted" for outcome in outcomes):
+        _fail("interrupted: the report has what was done", code=130)
+    if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
+        _fail(f"{', '.join(failed)} failed; the report says why", code=1)
+
+
 @app.command(epilog="Example: `gradlab demo --output story`")
 def demo(output: Output = None, json_file: Json = None) -> None:
     """Tell the story that gradlab grew out of, in numbers and pictures.
@@ -513,8 +563,8 @@ def check(
     if plot:
         from gradlab import plotting
 
-        plotting.gradient_agreement(report).savefig(plot)
-        plotting.gradient_map(report).savefig(plot.with_stem(f"{plot.stem}-map"))
+        plotting.save(plotting.gradient_agreement(report), plot)
+        plotting.save(plotting.gradient_map(report), plot.with_stem(f"{plot.stem}-map"))
     if not report.ok:
         raise SystemExit(1)
 
@@ -607,6 +657,13 @@ def _comparison_table(comparison: Comparison) -> Table:
     row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}")
     row("times faster", lambda run: _times(comparison.speedup(run)))
     row("evaluations a gradient", _evaluations)
+    if any(run.equivalent for run in comparison.runs):
+        row(
+            "seconds by the plain loop",
+            lambda run: (
+                "–" if run.seconds_by_plain_loop is None else f"~{run.seconds_by_plain_loop:.3g}"
+            ),
+        )
     table.add_section()
     row(
         "largest gradient difference",
@@ -740,6 +797,8 @@ class _Folder:
         trained: Callable[[Path], None] | None = None,
     ) -> None:
         """Write the numbers, what was trained and the figures, and say where."""
+        from gradlab import plotting
+
         written = []
         # The numbers come first: by them another attempt knows the folder.
         for path in filter(None, [self.path / name, self.json_file]):
@@ -748,7 +807,7 @@ class _Folder:
             trained(self.path / "weights.npz")
             written.append("weights.npz")
         for figure_name, figure in figures.items():
-            figure.savefig(self.path / f"{figure_name}.png")
+            plotting.save(figure, self.path / f"{figure_name}.png")
         written += [name, *(f"{figure}.png" for figure in figures)]
         out.print(f"Written to {self.path}: {', '.join(written)}", soft_wrap=True)
 

@@ -46,6 +46,8 @@ class Run:
     equivalent : bool
         Whether the loss was not really evaluated so often, as by finite differences over a
         recording of it.
+    seconds_by_plain_loop : float or None
+        What a gradient would take if it were: so many times the quickest evaluation.
     differences : dict of str to list of float
         For each leaf and step, the largest difference from the reference's gradient at the same
         parameters, relative to the leaf's largest entry there. Empty for the reference itself.
@@ -65,6 +67,7 @@ class Run:
     seconds_per_gradient: float
     evaluations_per_gradient: float
     equivalent: bool = False
+    seconds_by_plain_loop: float | None = None
     differences: dict[str, list[float]] = field(default_factory=dict, repr=False)
     distances: list[float] = field(default_factory=list, repr=False)
     together: bool = True
@@ -122,6 +125,7 @@ class Comparison:
                     "speedup": self.speedup(run),
                     "evaluations_per_gradient": run.evaluations_per_gradient,
                     "evaluations_are_equivalent": run.equivalent,
+                    "seconds_by_plain_loop": run.seconds_by_plain_loop,
                     "largest_gradient_difference": run.largest_difference,
                     "largest_parameter_distance": run.largest_distance,
                     "together": run.together,
@@ -221,6 +225,7 @@ def compare(
             seconds_per_gradient=float(np.median(meter.seconds)),
             evaluations_per_gradient=float(np.mean(meter.evaluations)),
             equivalent=meter.equivalent,
+            seconds_by_plain_loop=meter.seconds_by_plain_loop,
             differences=watch.differences,
             distances=[_distance(*pair) for pair in pairs],
             together=_together(losses, reference_losses),
@@ -244,6 +249,7 @@ class _Meter:
         self.seconds: list[float] = []
         self.evaluations: list[int] = []
         self.equivalent = False
+        self._of_first: list[float] = []  # evaluation of each gradient, in seconds
         self.estimate = is_estimator(backend)
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
@@ -252,7 +258,12 @@ class _Meter:
         def counted(params: Any, *args: Any) -> Any:
             nonlocal calls
             calls += 1
-            return loss(params, *args)
+            if calls > 1:
+                return loss(params, *args)
+            started = time.perf_counter()
+            value = loss(params, *args)
+            self._of_first.append(time.perf_counter() - started)
+            return value
 
         run = self.backend.value_and_grad(counted)
 
@@ -265,6 +276,13 @@ class _Meter:
             return outcome
 
         return timed
+
+    @property
+    def seconds_by_plain_loop(self) -> float | None:
+        """What a gradient would take, at least, if all evaluations that it is worth were made."""
+        if not self.equivalent:
+            return None
+        return float(min(self._of_first) * np.mean(self.evaluations))
 
     def _worth(self, params: Any, calls: int) -> int:
         """Return how many evaluations a gradient stands for that took so many calls."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import numpy as np
@@ -82,6 +83,26 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             return draw(*args, **kwargs)
 
     return styled
+
+
+def save(figure: Figure, path: str | PathLike[str]) -> None:
+    """Write a figure to a file, by the resolution of the style.
+
+    Parameters
+    ----------
+    figure : Figure
+        From any function of this module.
+    path : str or path
+        It ends in .png, .svg or .pdf.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(loss_curves({"central": [2.3, 1.9, 1.6]}), f"{folder}/losses.png")
+    """
+    with rc_context(STYLE):
+        figure.savefig(path)
 
 
 # Training

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # "default": the same examples at every run, so that a failure elsewhere is a failure here.
-settings.register_profile(
-    "default", deadline=None, derandomize=True, max_examples=25, print_blob=True
-)
+for profile, examples in (("default", 15), ("ci", 40)):
+    settings.register_profile(
+        profile, deadline=None, derandomize=True, max_examples=examples, print_blob=True
+    )
 settings.register_profile(
     "thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
 )

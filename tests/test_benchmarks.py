@@ -30,6 +30,7 @@ import tape_speed  # noqa: E402
 import training  # noqa: E402
 
 PEERS = {"PyTorch": "torch", "JAX": "jax"}
+WITHOUT_MODULES = [name for name in gradient_speed.OWN if name not in gradient_speed.MODULES]
 TINY = ("--quick", "--batch", "5", "--network", "6-4-3", "--network", "40-20-10")
 WITHOUT_PEERS = """
 import runpy, sys
@@ -98,8 +99,10 @@ def test_the_table_shows_every_network_and_contender(without_peers):
     lines = printed.splitlines()
     for words in ("6-4-3", "40-20-10", "p = 43", "p = 1,030"):
         assert words in printed
-    for name in gradient_speed.COLOUR:
+    for name in gradient_speed.CONTENDERS:
         assert sum(line.split()[:1] == [name] and len(line.split()) > 2 for line in lines) >= 2
+    for heads in ("batch 5", "float64"):
+        assert sum(heads in line for line in lines) >= 2
     assert "…" not in printed
     assert max(map(len, lines[:-1])) <= 80
 
@@ -107,30 +110,32 @@ def test_the_table_shows_every_network_and_contender(without_peers):
 def test_the_last_line_is_the_headline(without_peers):
     printed, numbers, _ = without_peers
     assert printed.splitlines()[-1] == numbers["headline"]
-    assert numbers["headline"].startswith("On 40-20-10, a central difference costs ~")
+    assert numbers["headline"].startswith(
+        "On 40-20-10, batch 5, float64, a central difference costs ~"
+    )
 
 
 def test_a_missing_peer_is_a_row_that_says_so(without_peers):
     printed, numbers, _ = without_peers
-    assert printed.count("not installed") == len(PEERS) * 2 + len(
-        [line for line in printed.splitlines() if "is not installed: pip install" in line]
-    )
-    for name, extra in PEERS.items():
+    lines = printed.splitlines()
+    for name, extra in gradient_speed.MODULES.items():
+        assert sum(line.split() == [name, "not", "installed"] for line in lines) == 2
         assert f"{name} is not installed: pip install 'gradlab[{extra}]'" in printed
         assert numbers["missing"][name] == f"pip install 'gradlab[{extra}]'"
-    assert not {result["contender"] for result in numbers["results"]} & set(PEERS)
+    assert not {r["contender"] for r in numbers["results"]} & set(gradient_speed.MODULES)
 
 
 def test_the_json_file_has_what_stands_beside_a_figure(without_peers):
     _, numbers, _ = without_peers
     assert set(numbers) == {
-        "benchmark", "environment", "options", "reference", "results", "missing", "headline",
+        "benchmark", "environment", "options", "reference", "table", "results", "missing",
+        "headline",
     }  # fmt: skip
     assert numbers["benchmark"] == "gradient_speed"
     assert {"python", "numpy", "autograd", "cores", "threads"} <= set(numbers["environment"])
     options = numbers["options"]
     assert options["networks"] == ["6-4-3", "40-20-10"]
-    assert (options["batch"], options["dtype"], options["threads"]) == (5, "float64", 1)
+    assert (options["batches"], options["dtypes"], options["threads"]) == ([5], ["float64"], 1)
     assert options["rounds"] == gradient_speed.QUICK.rounds
     assert str(BENCHMARKS.parent) not in json.dumps(numbers)
 
@@ -138,15 +143,21 @@ def test_the_json_file_has_what_stands_beside_a_figure(without_peers):
 def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers):
     _, numbers, _ = without_peers
     results = {(r["network"], r["contender"]): r for r in numbers["results"]}
-    assert len(results) == len(numbers["results"]) == 2 * 4
+    assert len(results) == len(numbers["results"]) == 2 * len(WITHOUT_MODULES)
     for (name, contender), result in results.items():
         p = {"6-4-3": 43, "40-20-10": 1030}[name]
         assert result["parameters"] == p
-        assert (
-            result["evaluations"]
-            == {"central": 2 * p + 1, "forward": p + 1, "autograd": 1, "tape": 1}[contender]
-        )
-        sampled = contender not in gradient_speed.REVERSE and p > gradient_speed.QUICK.whole_up_to
+        assert (result["batch"], result["dtype"]) == (5, "float64")
+        if contender == "richardson":
+            assert 10 * p < result["evaluations"] < 50 * p
+        else:
+            assert result["evaluations"] == {
+                "central": 2 * p + 1, "forward": p + 1, "central4": 4 * p + 1,
+                "complex-step": p + 5, "autograd-forward": p, "autograd": 1, "tape": 1,
+                "spsa": 3, "forward-gradient": 1,
+            }[contender]  # fmt: skip
+        an_entry = (*gradient_speed.NUMERICAL, gradient_speed.FORWARD)
+        sampled = contender in an_entry and p > gradient_speed.QUICK.whole_up_to
         assert result["entries_sampled"] == (gradient_speed.QUICK.sample if sampled else None)
         rounds = result["seconds_by_round"]
         assert len(rounds) == numbers["options"]["rounds"]
@@ -154,8 +165,11 @@ def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers)
         pairs = np.divide(rounds, results[name, "autograd"]["seconds_by_round"])
         assert result["ratio"]["median"] == pytest.approx(np.median(pairs))
         assert result["ratio"]["low"] <= result["ratio"]["median"] <= result["ratio"]["high"]
-        largest = {"central": 1e-6, "forward": 1e-3, "autograd": 0, "tape": 1e-14}
-        assert result["difference"] <= largest[contender]
+        exact = ("tape", "complex-step", "autograd-forward")
+        largest = {"central": 1e-6, "forward": 1e-3, "central4": 1e-8, "richardson": 1e-8}
+        largest |= {"autograd": 0, **dict.fromkeys(exact, 1e-14)}
+        if contender not in gradient_speed.ESTIMATES:
+            assert result["difference"] <= largest[contender]
 
 
 def test_extrapolated_figures_are_marked(without_peers):
@@ -229,7 +243,7 @@ def test_whoever_takes_another_gradient_is_not_timed(problem, monkeypatch):
         gradient_speed.measure(problem, ["JAX"], gradient_speed.QUICK)
 
 
-@pytest.mark.parametrize("name", ["central", "forward"])
+@pytest.mark.parametrize("name", ["central", "forward", "central4", "complex-step"])
 def test_a_sample_knows_the_exact_evaluations_of_the_whole(name, problem):
     reference = flatten(value_and_grad(network.loss)(*problem.point)[1])[0]
     p = size(problem.params)
@@ -238,9 +252,12 @@ def test_a_sample_knows_the_exact_evaluations_of_the_whole(name, problem):
         entries = common.sample_entries(problem.params, m, np.random.default_rng(m))
         sampled = gradient_speed._backend(name, problem, reference, entries)
         assert sampled.evaluations == whole.evaluations
-        assert whole.evaluations == {"central": 2 * p + 1, "forward": p + 1}[name]
+        an_entry, once = {
+            "central": (2, 1), "forward": (1, 1), "central4": (4, 1), "complex-step": (1, 5),
+        }[name]  # fmt: skip
+        assert whole.evaluations == an_entry * p + once
         # A lap an evaluation, but for the last, which nothing follows.
-        assert len(sampled.run()) == {"central": 2 * m, "forward": m}[name]
+        assert len(sampled.run()) == an_entry * m + once - 1
 
 
 @pytest.mark.parametrize(("whole_up_to", "central"), [(43, 2.0), (42, 2.0 * 87)])
@@ -259,8 +276,9 @@ def test_laps_are_multiplied_and_whole_gradients_are_not(
 
 
 def test_evaluations_that_do_not_come_one_alike_an_entry_are_not_extrapolated():
-    with pytest.raises(ValueError, match="12 evaluations for 4 entries"):
-        gradient_speed.whole_evaluations(12, 4, 100)
+    for calls in (8, 7, 8 + gradient_speed.FEW + 1):
+        with pytest.raises(ValueError, match=f"{calls} evaluations for 4 entries: not 2 for each"):
+            gradient_speed.whole_evaluations(calls, 4, 100, 2)
 
 
 @pytest.mark.parametrize(
@@ -369,13 +387,15 @@ def test_the_figure_names_its_axes_networks_and_contenders(problem):
     results = [
         result for each in (problem, larger) for result in gradient_speed.measure(each, [], effort)
     ]
-    axes = gradient_speed.figure(results, "title").axes[0]
+    drawn = gradient_speed.figure(results, "title")
+    (axes,) = drawn.axes
+    assert axes.get_title(loc="left") == "batch 5, float64"
     assert axes.get_xlabel() == "parameters of the network"
     assert axes.get_ylabel() == "seconds a gradient"
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["43\n6-4-3", "51\n8-4-3"]
-    shown = {text.get_text().split(",")[0] for text in axes.get_legend().get_texts()}
-    assert shown == {"central", "forward", "autograd", "tape"}
+    shown = {text.get_text().split(",")[0] for text in drawn.legends[0].get_texts()}
+    assert shown == set(WITHOUT_MODULES)
 
 
 def test_bad_options_in_python_raise():
@@ -388,6 +408,13 @@ def test_docstrings_run():
         outcome = doctest.testmod(module)
         assert outcome.attempted > 0
         assert outcome.failed == 0
+
+
+def test_every_figure_is_drawn_in_the_one_style():
+    for path in BENCHMARKS.glob("*.py"):
+        source = path.read_text("utf-8")
+        assert source.count("Figure(figsize") == source.count("rc_context(STYLE)"), path.name
+        assert "savefig" not in source
 
 
 # The tape's
@@ -466,25 +493,62 @@ def small(mnist, batch):
     return numerical_speed.Problem(network.loss, params, (x, np.arange(batch) % 4))
 
 
-def test_numerical_speed_extrapolates_the_plain_loop(monkeypatch):
+def test_numerical_speed_extrapolates_the_plain_loop_and_the_peers(monkeypatch):
     def interleave(contenders, *, rounds, turn, clock):
-        assert len(contenders["plain"]()) == 2 * 10  # a lap an evaluation
-        contenders["incremental"]()
-        return {"plain": [2.0] * rounds, "incremental": [4.0] * rounds}
+        assert len(contenders["plain loop"]()) == 2 * 10  # a lap an evaluation
+        assert len(contenders["SciPy 3-point"]()) == 10
+        assert len(contenders["numdifftools"]()) == 4
+        contenders["engine, 2 threads"]()
+        return {who: [2.0 + 2.0 * who.startswith("engine")] * rounds for who in contenders}
 
     monkeypatch.setattr(common, "interleave", interleave)
     problem = small(None, 6)
     p = size(problem.params)
-    result = numerical_speed.measure("small", problem, 10, 3, 1e-4, time.perf_counter)
-    assert (result.parameters, result.plain, result.ratio.median) == (
-        p, 2.0 * (2 * p + 1), (2 * p + 1) / 2.0,
-    )  # fmt: skip
-    assert result.difference < 1e-9
-    assert "(small)" in numerical_speed.headline([result])
-    assert numerical_speed.table([result], "").row_count == 1
+    peers = ["SciPy 3-point", "numdifftools"]
+    results = numerical_speed.measure("small", problem, 10, 3, 1e-4, time.perf_counter, 2, peers)
+    by = {result.contender: result for result in results}
+    assert by["plain loop"].seconds == 2.0 * (2 * p + 1)
+    assert by["engine, 1 thread"].ratio.median == (2 * p + 1) / 2.0
+    assert by["SciPy 3-point"].seconds == 2.0 * p / 10
+    assert by["numdifftools"].seconds == 2.0 * p / 4
+    assert all(result.difference < 1e-8 for who, result in by.items() if who != "plain loop")
+    assert 0 < by["engine, 1 thread"].megabytes < 10
+    told = numerical_speed.headline(results)
+    assert "(small); than the best peer, SciPy 3-point: " in told
+    missing = numerical_speed.Result("small", p, "JAX jit(vmap)", missing="pip install jax")
+    assert numerical_speed.table([*results, missing], "").row_count == 6
+    assert len(numerical_speed.figure([*results, missing]).axes[0].lines) == 5
+
+
+@pytest.mark.parametrize("peer", ["PyTorch vmap", "JAX jit(vmap)"])
+def test_numerical_speed_sets_peers_on_the_same_network(peer):
+    package, make = numerical_speed.PEERS[peer]
+    state = np.random.get_state()  # noqa: NPY002
+    pytest.importorskip(package)  # JAX draws from NumPy's global generator when it is imported
+    np.random.set_state(state)  # noqa: NPY002
+    problem = small(None, 6)
+    gradient = CentralDifference(1e-4).value_and_grad(problem.loss)(problem.params, *problem.args)[
+        1
+    ]
+    entries = np.arange(0, 200, 2)
+    run, at = make(numerical_speed.Sample(problem, entries, 1e-4))
+    exact = common.flat([*gradient.values()])[at]
+    assert np.abs(run() - exact).max() < 1e-8
+
+
+@pytest.mark.parametrize("name", numerical_speed.PROBLEMS)
+def test_numerical_speed_makes_problems_of_images(name):
+    def noise(n):
+        r = np.random.default_rng(0)
+        return np.maximum(r.standard_normal((n, 784)), 0), r.integers(10, size=n)
+
+    problem = numerical_speed.PROBLEMS[name](noise, 2)
+    assert np.isfinite(problem.loss(problem.params, *problem.args))
 
 
 def test_numerical_speed_refuses_other_work(monkeypatch):
     monkeypatch.setattr(numerical_speed, "AGREE", 0.0)
-    with pytest.raises(GradlabError, match=r"small: the engine is .* from the plain loop"):
+    with pytest.raises(
+        GradlabError, match=r"small: the engine, 1 thread is .* from the plain loop"
+    ):
         numerical_speed.measure("small", small(None, 6), 10, 1, 1e-4, time.perf_counter)

@@ -128,10 +128,10 @@ def test_the_last_line_is_the_headline(without_peers: Any) -> None:
 def test_the_numbers_add_up(without_peers: Any) -> None:
     printed, numbers, _ = without_peers
     assert set(numbers) == {
-        "benchmark", "environment", "options", "cases", "right", "scores", "answers", "missing",
-        "headline",
+        "benchmark", "environment", "options", "cases", "right", "table", "results", "answers",
+        "missing", "headline",
     }  # fmt: skip
-    (score,), answers = numbers["scores"], numbers["answers"]["autograd"]
+    (score,), answers = numbers["results"], numbers["answers"]["autograd"]
     outcomes = [answer["outcome"] for answer in answers]
     assert len(outcomes) == numbers["cases"]
     assert score["run"] + score["not_run"] == numbers["cases"]

@@ -52,7 +52,7 @@ QUICK = ("--layers", "4", "--iterations", "3", "--batch-size", "20")
 def test_alone_it_shows_what_there_is_to_do(gradlab):
     code, out, err = gradlab()
     assert (code, err) == (0, "")
-    assert all(verb in out for verb in ("compare", "train", "evaluate", "check", "demo"))
+    assert all(verb in out for verb in ("compare", "train", "evaluate", "check", "bench", "demo"))
     assert "Start with gradlab compare" in out
 
 
@@ -60,7 +60,7 @@ def test_version(gradlab):
     assert gradlab("--version") == (0, f"gradlab {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", ["compare", "train", "evaluate", "check", "demo"])
+@pytest.mark.parametrize("verb", ["compare", "train", "evaluate", "check", "bench", "demo"])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_shows_an_example(gradlab, verb, flag):
     code, out, _ = gradlab(verb, flag)
@@ -86,6 +86,7 @@ def test_compare(gradlab, tmp_path):
         "seconds a gradient",
         "times faster",
         "evaluations a gradient",
+        "seconds by the plain loop",
         "largest gradient difference",
         "stayed together",
     ):
@@ -103,6 +104,8 @@ def test_compare(gradlab, tmp_path):
     assert central["evaluations_per_gradient"] == 2 * 310 + 1
     assert central["evaluations_are_equivalent"]
     assert not autograd["evaluations_are_equivalent"]
+    assert central["seconds_by_plain_loop"] > central["seconds_per_gradient"]
+    assert autograd["seconds_by_plain_loop"] is None
     assert autograd["evaluations_per_gradient"] == 1
     assert central["together"]
     assert summary["options"]["sizes"] == [64, 4, 10]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from optional import unless_missing
 
 from gradlab import BACKENDS, Tape, fit, network, value_and_grad
 
@@ -29,7 +30,7 @@ def bits(grads):
     return [leaf.tobytes() for leaf in grads.values()]
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, Tape(exact=True)], ids=str)
+@pytest.mark.parametrize("backend", [*map(unless_missing, BACKENDS), Tape(exact=True)], ids=str)
 def test_eight_threads_get_the_answers_of_one(backend):
     """Batches of two sizes, so that a backend that records meets a new one while it replays."""
     problems = [(params(i), *batch(i, n=12 - i % 2)) for i in range(4)]
@@ -77,11 +78,13 @@ AFTER_THE_IMPORT = """
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(40, 5)), rng.integers(3, size=40)
     start = network.init((5, 6, 3), 0)
-    used = {name: gradlab.value_and_grad(network.loss, name) for name in gradlab.BACKENDS}
+    # JAX and PyTorch have threads of their own, and say themselves what of them a fork survives.
+    names = [name for name in gradlab.BACKENDS if name not in ("jax", "torch")]
+    used = {name: gradlab.value_and_grad(network.loss, name) for name in names}
 
     def answers(used=None):
         found = {}
-        for name in gradlab.BACKENDS:
+        for name in names:
             f = used[name] if used else gradlab.value_and_grad(network.loss, name)
             value, grads = f(start, x, labels)
             found[name] = value, [leaf.tobytes() for leaf in grads.values()]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,13 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 import gradlab
 from gradlab import network
 from gradlab.errors import NonFiniteError, OptionError, UntraceableWarning
-from gradlab.gradients.incremental import Incremental, engine
+from gradlab.gradients import finite_differences
+from gradlab.gradients.incremental import Incremental, engine, extents, powers, whole
 from gradlab.gradients.incremental.changes import RULES, Change, change_of, expm1, tanh_half
 from gradlab.gradients.incremental.kinds import NoRule, find_kinds
+from gradlab.gradients.incremental.powers import SERIES, Powers, elementwise
+from gradlab.gradients.incremental.threads import in_order
+from gradlab.gradients.incremental.whole import Whole
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.testing import Problem, networks
@@ -51,8 +58,23 @@ def agrees(loss: Any, params: Any, *args: Any, step: float = 2.0**-13) -> None:
     assert errors[0] <= 4 * errors[1] + 64 * 2.0**-53 * scale / step
 
 
+@contextmanager
+def only(*ways: Any, few: int = 1, block: int = 2**19) -> Iterator[None]:
+    """Evaluate by these engines alone, where they are slower, too, in series and blocks as told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "WAYS", ways)
+        for way in ways:
+            patch.setattr(way, "is_faster", True)
+        for module in (engine, extents, whole):
+            patch.setattr(module, "FEW", few)
+        for module in (engine, whole):
+            patch.setattr(module, "BLOCK", block)
+        patch.setattr(whole, "SIDE_BY_SIDE", min(16, block))
+        yield
+
+
 def covered(loss: Any, params: Any, *args: Any) -> list[bool]:
-    """Whether there are rules for each leaf."""
+    """Whether there are rules of rows for each leaf."""
     inputs = [np.asarray(leaf) for leaf in flatten(params)[0]]
     incremental = Incremental(record(loss, params, args), [*inputs, *args])
 
@@ -88,12 +110,18 @@ def softmax(z: Any) -> Any:
     return e / anp.sum(e, axis=1, keepdims=True)
 
 
+def cut_off(z: Any) -> Any:
+    return anp.where(z > 1.0, z, -1.0)
+
+
 STEPS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": network.sigmoid,
     "textbook sigmoid": lambda z: 1 / (1 + anp.exp(-z)),
     "tanh": anp.tanh,
     "relu": network.relu,
     "maximum": lambda z: anp.maximum(z, 0.1),
+    "kept from below": lambda z: anp.where(z > -0.5, z, -0.5),
+    "cut off": lambda z: cut_off(z),
     "leaky relu": network.leaky_relu,
     "elu": network.elu,
     "softplus": network.softplus,
@@ -115,17 +143,22 @@ STEPS: dict[str, Callable[[Any], Any]] = {
     "row sums": lambda z: z + anp.sum(z, axis=1)[:, None],
     "cumulative": lambda z: anp.cumsum(z, axis=1),
     "residual": lambda z: z + anp.tanh(z),
+    "gated": lambda z: z * anp.tanh(z),
+    "spread": lambda z: z / anp.sqrt(1.0 + anp.var(z)),
+    "peaks": lambda z: z - anp.max(z, axis=0),
 }
 
 
-def chain(names: list[str], shared: bool, penalty: bool) -> Any:
-    """A loss of layers with these steps between: with one weight in two of them, or a penalty."""
+def chain(names: list[str], shared: bool, penalty: bool, left: bool) -> Any:
+    """Layers with these steps: one weight in two of them, a penalty, weights on the left."""
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         for i, name in enumerate(names):
             W, first = params[f"W{i}"], params["W0"]
-            W = first if shared and first.shape == W.shape else W
-            x = STEPS[name](x @ W + params[f"b{i}"])
+            if shared and i and W.shape in (first.shape, first.shape[::-1]):
+                W = first if first.shape == W.shape else first.T
+            z = (W.T @ x.T).T if left else x @ W
+            x = STEPS[name](z + params[f"b{i}"])
         total = anp.sum((x - y) ** 2) / len(x)
         return total + 0.01 * anp.sum(params["W0"] ** 2) if penalty else total
 
@@ -146,24 +179,33 @@ def chains(draw: st.DrawFn) -> tuple[Any, Any, Any, Any]:
     x = r.normal(size=(n, widths[0]))
     if draw(st.booleans()):  # as in images: many zeros, few grey values
         x = np.maximum(np.round(2 * x) / 2, 0)
-    loss = chain(names, draw(st.booleans()), draw(st.booleans()))
+    loss = chain(names, draw(st.booleans()), draw(st.booleans()), draw(st.booleans()))
     return loss, params, x, r.normal(size=(n, widths[-1]))
 
 
-@settings(max_examples=60)
-@given(case=chains(), block=st.sampled_from([1, 64, 2**18]), step=st.sampled_from([2.0**-17, 1e-4]))
-def test_agrees_with_the_plain_loop(case: Any, block: int, step: float) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK", block)
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)  # where it is slower, too
+@settings(max_examples=80)
+@given(
+    case=chains(),
+    ways=st.sampled_from([(engine.Plan, Whole), (Whole,)]),
+    block=st.sampled_from([1, 64, 2**19]),
+    few=st.sampled_from([1, engine.FEW]),
+    step=st.sampled_from([2.0**-17, 1e-4, 1e-2]),
+)
+def test_agrees_with_the_plain_loop(
+    case: Any, ways: Any, block: int, few: int, step: float
+) -> None:
+    with only(*ways, few=few, block=block):
         agrees(*case, step=step)
 
 
 @settings(max_examples=40)
-@given(problem=networks())
-def test_agrees_on_networks(problem: Problem) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+@given(
+    problem=networks(),
+    few=st.sampled_from([1, engine.FEW]),
+    ways=st.sampled_from([(engine.Plan, Whole), (Whole,)]),
+)
+def test_agrees_on_networks(problem: Problem, few: int, ways: Any) -> None:
+    with only(*ways, few=few):
         wide = map_leaves(lambda leaf: leaf.astype(float), problem.params)
         agrees(problem.loss, wide, *problem.args)
 
@@ -172,15 +214,13 @@ def test_agrees_on_networks(problem: Problem) -> None:
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_networks_are_covered(activation: Any, kind: Any) -> None:
     """Without a fallback: each leaf by rules, blocks of one row and of many, merged or not."""
-    params = network.init((30, 20, 7), seed=0, activation=activation)
-    x = np.maximum(np.round(rng().normal(size=(40, 30))), 0)
-    args = x, np.arange(40) % 7
+    params = network.init((16, 9, 5), seed=0, activation=activation)
+    x = np.maximum(np.round(rng().normal(size=(20, 16))), 0)
+    args = x, np.arange(20) % 5
     loss = partial(network.loss, activation=activation, kind=kind)
     assert covered(loss, params, *args) == [True] * 4
     for block in (1, 2**10, 2**18):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "BLOCK", block)
-            patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+        with only(engine.Plan, few=engine.FEW, block=block):
             agrees(loss, params, *args)
 
 
@@ -189,9 +229,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
     """Default steps grow with the weights: movements of different sizes are not one lane."""
     params = {"W": scale * rng().normal(size=(12, 5)), "b": np.zeros(5)}
     x = np.maximum(np.round(rng(1).normal(size=(30, 12))), 0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK", 1)
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
+    with only(engine.Plan, few=engine.FEW, block=1):
         found, plain = (
             gradlab.grad(lambda p, x: anp.sum(anp.tanh(x @ p["W"] / scale + p["b"])), backend)
             for backend in (Always(), gradlab.CentralDifference(incremental=False))
@@ -216,15 +254,113 @@ def test_steps_of_many_sizes(scale: float) -> None:
         (lambda p, x: anp.sum(anp.tanh(x @ p.T)) / anp.sum(p * p), True),
         (lambda p, x: anp.log(anp.mean(anp.exp(x @ p))), True),
         (lambda p, x: anp.sum((x @ p)[np.arange(4), [0, 3, 1, 1]]), True),
+        (lambda p, x: anp.sum(anp.tanh((x @ p)[np.arange(4), np.arange(4)])), True),
+        (lambda p, x: anp.sum(cut_off(x @ p)), True),
+        (lambda p, x: anp.sum(anp.tanh(anp.tanh(x @ p) + x @ p.T)), False),
+        (lambda p, x: anp.sum((x.T @ anp.tanh(anp.tanh(x @ p) @ x)) ** 2), False),
     ],
 )
 def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
     """Square, so that axes that are mistaken for one another do not show in the shapes."""
     p, x = rng().normal(size=(4, 4)), rng(1).normal(size=(4, 4))
     assert covered(loss, p, x) == [rules]
+    for ways in ((engine.Plan, Whole), (Whole,)):
+        with only(*ways):
+            agrees(loss, p, x)
+
+
+def unnormalised(p: Any, x: Any) -> Any:
+    return anp.sum(anp.tanh(x @ (p["W"] / anp.sqrt(anp.sum(p["W"] ** 2, axis=0)))))
+
+
+def convolved(p: Any, x: Any) -> Any:
+    """A convolution, a bias of each channel, a maximum over 2 by 2, and a dense layer."""
+    z = anp.einsum("nijkl,klo->nijo", x, p["K"]) + p["b"]
+    h = anp.max(anp.reshape(anp.tanh(z), (len(x), 2, 2, 2, 2, 2)), axis=(2, 4))
+    return anp.sum((anp.reshape(h, (len(x), -1)) @ p["V"]) ** 2)
+
+
+def by_channel(p: Any, x: Any) -> Any:
+    return anp.sum(anp.tanh(anp.einsum("nijkl,ikl->ni", x, p["K"])))
+
+
+def of_one_sample(p: Any, x: Any) -> Any:
+    return anp.sum(anp.tanh(anp.tanh(x @ p["W"] + p["b"]) @ p["V"]) ** 2)
+
+
+def from_the_left(p: Any, x: Any) -> Any:
+    return anp.sum(anp.tanh(p["V"] @ anp.tanh(p["W"] @ x + p["b"][:, None])))
+
+
+def tied(p: Any, x: Any) -> Any:
+    return anp.sum((anp.tanh(x @ p["W"]) @ p["W"].T - x) ** 2)
+
+
+def recurrent(p: Any, x: Any) -> Any:
+    h = anp.zeros((len(x), 3))
+    for t in range(3):
+        h = anp.tanh(x[:, 2 * t : 2 * t + 2] @ p["W"] + h @ p["U"])
+    return anp.sum(h**2)
+
+
+def correlated(p: Any, x: Any) -> Any:
+    z = anp.tanh(x @ p["W"])
+    return anp.sum((z.T @ z) ** 2)
+
+
+def normal(*shape: int) -> Any:
+    return rng(sum(shape)).normal(size=shape)
+
+
+@pytest.mark.parametrize("few", [1, 2**9])
+@pytest.mark.parametrize(
+    ("loss", "params", "x"),
+    [
+        (unnormalised, {"W": normal(9, 5)}, normal(12, 9)),
+        (convolved, {"K": normal(3, 3, 2), "b": normal(2), "V": normal(8, 3)}, None),
+        (by_channel, {"K": normal(4, 3, 3)}, None),
+        (of_one_sample, {"W": normal(9, 5), "b": normal(5), "V": normal(5, 3)}, normal(9)),
+        (from_the_left, {"W": normal(5, 9), "b": normal(5), "V": normal(3, 5)}, normal(9, 12)),
+        (tied, {"W": normal(9, 5)}, normal(12, 9)),
+        (recurrent, {"W": normal(2, 3), "U": normal(3, 3)}, normal(12, 6)),
+        (correlated, {"W": normal(9, 5)}, normal(12, 9)),
+        (
+            lambda p, x: anp.sum(anp.tanh(p["s"] * x + p["t"])),
+            {"s": normal(), "t": normal(4)},
+            normal(5, 4),
+        ),
+        (
+            lambda p, x: anp.sum(x[:, :3] @ p["W"][:3] @ p["W"][3:]),
+            {"W": normal(6, 3)},
+            normal(5, 6),
+        ),
+    ],
+)
+def test_what_is_not_made_of_rows(loss: Any, params: Any, x: Any, few: int) -> None:
+    """Each leaf by rules, in one block and in blocks of few lanes."""
+    x = normal(4, 4, 4, 3, 3) if x is None else x
+    for block in (2**8, 2**19):
+        with only(Whole, few=few, block=block), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(finite_differences.Probe, "at", lambda *_: pytest.fail("plain loop"))
+            gradlab.grad(loss, Always())(params, x)
+        with only(Whole, few=few, block=block):
+            agrees(loss, params, x)
+
+
+def test_a_wide_series_is_patched_where_a_weight_is_used_again() -> None:
+    """Not filled in: what is as wide as the output is the coefficients alone."""
+    W, x = rng().normal(size=(60, 4)), rng(1).normal(size=(20, 60))
+    widest = []
+    into = powers.into
+
+    def noted(ufunc: Any, *operands: Any) -> Any:
+        widest.append(np.broadcast(*operands).size)
+        return into(ufunc, *operands)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.Plan, "blocks", lambda plan, signs: 0)
-        agrees(loss, p, x)
+        patch.setattr(powers, "into", noted)
+        gradlab.grad(tied, gradlab.CentralDifference(1e-4))({"W": W}, x)
+    assert 0 < max(widest) <= 20 * 2 * 60  # rows, signs, entries of a column
 
 
 # Rules
@@ -255,6 +391,18 @@ def test_rules_are_identities(primitive: Any, size: float) -> None:
     assert (np.abs(found - exact) <= 8 * np.finfo(float).eps * scale).all()
 
 
+@pytest.mark.parametrize("axes", [0, 1])
+@pytest.mark.parametrize("base", [[-1.0, 2.0], [1.0, 2.0], [-1.0, 1e-7], [1.0, 1e-7], [1e-7]])
+def test_a_maximum_is_exact_on_both_sides_of_its_kink(axes: int, base: list[float]) -> None:
+    """Of columns (three axes), and of rows, in which features come first; of one for all."""
+    a = np.array(base).reshape(-1, *[1] * (2 + axes))
+    d = 2.0**-20 * np.array([-1.0, -0.25, 0.5, 1.0]).reshape(*[1] * (1 + axes), 4, 1)
+    d = np.concatenate([d, -d])
+    found = change_of(np.maximum, [Change(a, d), 0.0], np.maximum(a, 0.0)).delta
+    exact = np.maximum(a + d, 0.0) - np.maximum(a, 0.0)
+    assert np.abs(found - exact).max() <= 2.0**-52
+
+
 @pytest.mark.parametrize("size", [1e-9, 5e-6, 1e-5, 1e-4, 5e-4, 1e-2, 1.0])
 def test_series_end_below_rounding(size: float) -> None:
     d = size * rng().uniform(-1, 1, 1000)
@@ -264,6 +412,39 @@ def test_series_end_below_rounding(size: float) -> None:
         (tanh_half(d), 2 * np.tanh(wide / 2)),
     ):
         assert np.abs(found - exact).max() <= 2.0**-53 * (1 + 4 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("primitive", SERIES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-4, 2e-3, 0.2, 1.0])
+def test_power_series_end_below_rounding(primitive: Any, size: float) -> None:
+    """Against the operation itself in extended precision: half an ulp, and a few of the change."""
+    a = np.linspace(-6, 6, 60).reshape(-1, 1, 1, 1)
+    w = rng().uniform(-1, 1, (60, 3, 1, 1))
+    u = size * rng(1).uniform(-1, 1, (3, 20, 1))
+    base = primitive(a)
+    found = elementwise(primitive, [Powers.rank_one(a, w, u)], base)
+    if size >= 0.2 and primitive is not np.square:  # which is a polynomial
+        assert found is None
+        return
+    assert isinstance(found, Powers)
+    wide = [np.longdouble(v) for v in (a, w, u)]
+    exact = primitive(wide[0] + wide[1] * wide[2]) - primitive(wide[0])
+    of_one = 1.0 if primitive is np.tanh else np.abs(base)
+    of_one = of_one + (w * u) ** 2 if primitive is np.square else of_one
+    error = np.abs(found.change().delta - exact)
+    assert (error <= 2.0**-53 * of_one + 2.0**-50 * np.abs(exact)).all()
+
+
+def test_a_kink_ends_a_power_series() -> None:
+    base = np.array([-1.0, -1e-7, 2.0]).reshape(3, 1, 1, 1)
+    u = 1e-6 * np.array([-1.0, 0.5, 1.0]).reshape(1, 3, 1)
+    powers = Powers.rank_one(base, np.ones((3, 1, 1, 1)), u)
+    far = Powers.rank_one(base[::2], np.ones((2, 1, 1, 1)), u)
+    for primitive in (np.maximum, np.greater):
+        assert elementwise(primitive, [powers, 0.0], primitive(base, 0.0)) is None
+    kept = elementwise(np.maximum, [far, 0.0], np.maximum(base[::2], 0.0))
+    assert isinstance(kept, Powers)
+    assert kept.change().delta.tolist() == [[[[0.0]] * 3], u.tolist()]
 
 
 # What is left to the plain loop
@@ -322,6 +503,43 @@ def test_infinity_is_named_by_the_plain_loop() -> None:
         np.errstate(all="ignore"),
     ):
         gradlab.grad(lambda w: np.exp(w).sum(), gradlab.CentralDifference(step=0.1))(w)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_the_number_of_threads_changes_no_bit(activation: Any) -> None:
+    params = network.init((30, 20, 7), seed=0, activation=activation)
+    x, y = rng().normal(size=(40, 30)), np.arange(40) % 7
+    loss = partial(network.loss, activation=activation)
+    names: set[str] = set()
+    run = engine.Plan._run_block
+
+    def noted(plan: Any, block: Any) -> Any:
+        names.add(threading.current_thread().name)
+        pools = [pool for pool in threadpool_info() if "numpy" in pool["filepath"]]
+        assert {pool["num_threads"] for pool in pools} == {1}
+        return run(plan, block)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK", 2**12)
+        patch.setattr(engine, "WORTH_A_THREAD", 0)
+        patch.setattr(engine.Plan, "_run_block", noted)
+        found = [
+            flatten(gradlab.grad(loss, gradlab.CentralDifference(threads=threads))(params, x, y))[0]
+            for threads in (1, 2, 5)
+        ]
+    assert len(names) > 2
+    for other in found[1:]:
+        assert [leaf.tobytes() for leaf in other] == [leaf.tobytes() for leaf in found[0]]
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda x: 1 // x, range(-5, 5), threads=2))
+
+
+def test_threads_are_a_number() -> None:
+    with pytest.raises(OptionError, match="threads=0"):
+        gradlab.CentralDifference(threads=0)
 
 
 def test_incremental_is_a_truth_value() -> None:

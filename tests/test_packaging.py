@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 LATE = {"matplotlib", "rich", "typer", "pooch", "safetensors", "requests", "multiprocessing"}
-LATE |= {"scipy", "jax", "torch", "numdifftools", "distributed", "threadpoolctl", "IPython"}
+LATE |= {"scipy", "jax", "torch", "numdifftools", "distributed", "IPython"}
 LATE |= {"hypothesis", "pytest"}
 """What takes time to import, and is needed by some functions alone."""
 

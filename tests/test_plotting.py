@@ -209,3 +209,10 @@ def test_verdicts_differ_in_more_than_colour():
     marks = plotting.MARKS.values()
     assert len({mark.marker for mark in marks}) == len(marks)
     assert len({mark.colour for mark in marks}) == len(marks)
+
+
+def test_pictures_have_the_resolution_of_the_style(tmp_path):
+    figure = plotting.loss_curves({"a": [1.0, 0.5]})
+    plotting.save(figure, tmp_path / "a.png")
+    width = int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big")
+    assert width == figure.get_figwidth() * plotting.STYLE["savefig.dpi"]

@@ -25,6 +25,7 @@ from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, is_estimator
 from gradlab.gradients.richardson import Richardson
 from gradlab.gradients.spsa import SPSA
 from gradlab.gradients.tape import Tape
+from gradlab.gradients.terms import SumOfTerms
 from gradlab.gradients.torch import Torch
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Jax",
     "Loss",
     "Richardson",
+    "SumOfTerms",
     "Tape",
     "Torch",
     "ValueAndGrad",
@@ -79,7 +81,8 @@ def find_backend(backend: str | Backend) -> Backend:
     Examples
     --------
     >>> find_backend("central")
-    CentralDifference(step=None, dtype=None, workers=None, resume=None, incremental=True)
+    CentralDifference(step=None, dtype=None, workers=None, resume=None, incremental=True,
+                      threads=None)
     """
     if isinstance(backend, str):
         if backend in BACKENDS:

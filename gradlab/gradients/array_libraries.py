@@ -29,15 +29,15 @@ from gradlab.errors import (
     OptionError,
     ParameterError,
 )
-from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
-from gradlab.gradients.tape.recorder import HigherDerivativeError
-from gradlab.gradients.tape.runtime import (
+from gradlab.gradients.calls import (
+    HigherDerivativeError,
     UnkeyableError,
     key_of_argument,
     out_leaves,
     require_apart,
 )
-from gradlab.gradients.tape.surroundings import Surroundings
+from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
+from gradlab.gradients.surroundings import Surroundings
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 KEPT = 32

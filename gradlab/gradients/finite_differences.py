@@ -36,9 +36,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
-from gradlab.errors import OptionError
+from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients.incremental import Incremental, Recorder
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
+from gradlab.gradients.terms import SumOfTerms
 from gradlab.params import Array, entry, first, flatten
 
 Quotient: TypeAlias = Callable[[Callable[[Any], Any], Any, Any], Any]
@@ -74,6 +75,9 @@ class Difference:
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
     """
 
     step: float | None = None
@@ -82,6 +86,7 @@ class Difference:
     timeout: float | None = field(default=None, kw_only=True, repr=False)
     resume: str | PathLike[str] | None = field(default=None, kw_only=True)
     incremental: bool = field(default=True, kw_only=True)
+    threads: int | None = field(default=None, kw_only=True)
     name: ClassVar[str]
     points: ClassVar[int] = 0  # evaluations an entry; 0 where these depend on the loss
     fewest: ClassVar[int] = FEWEST
@@ -99,6 +104,8 @@ class Difference:
             raise options.refusal("resume", self.resume, "give the path of a file")
         if not isinstance(self.incremental, bool):
             raise options.refusal("incremental", self.incremental, "give True or False")
+        if self.threads is not None:
+            options.integer("threads", self.threads)
 
     def equivalent_evaluations(self, p: int) -> int:
         """Return how many evaluations a gradient of p entries is made of, done or saved.
@@ -112,18 +119,26 @@ class Difference:
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
-        recorder = Recorder(loss)
+        recorder = Recorder(loss, self.threads)
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
-            probe = Probe(loss, params, args, self.dtype)
+            if of_terms := isinstance(loss, SumOfTerms):
+                probe: Probe = ProbeOfTerms(loss, params, args, self.dtype)
+            else:
+                probe = Probe(loss, params, args, self.dtype)
             started = time.perf_counter()
             value = float(probe.value)
             seconds = time.perf_counter() - started
             if self.workers is None and self.resume is None:
-                if self.incremental and probe.size >= self.fewest:
+                if self.incremental and not of_terms and probe.size >= self.fewest:
                     probe.record(recorder)
                 gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
             else:
+                if of_terms:
+                    raise OptionError(
+                        "workers and resume move one entry at a time: a SumOfTerms, which moves "
+                        "many, is differentiated without them"
+                    )
                 from gradlab.gradients import parallel  # which is written in terms of this module
 
                 gradients = parallel.slopes(self, probe, loss, params, args, seconds)
@@ -153,6 +168,9 @@ class ForwardDifference(Difference):
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
 
     Examples
     --------
@@ -195,6 +213,9 @@ class CentralDifference(Difference):
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
 
     Examples
     --------
@@ -230,6 +251,9 @@ class CentralDifference4(Difference):
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
         of evaluating it for each; see `gradlab.gradients.incremental`.
+    threads : int, optional
+        How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
+        the bit, for any number.
 
     Examples
     --------
@@ -411,3 +435,61 @@ class Probe:
         if type(value) is np.float64 and np.isfinite(value):
             return value  # the usual case, without the cost of looking further
         return real_scalar(value, place())
+
+
+class ProbeOfTerms(Probe):
+    """The sum of terms as a function of one entry, evaluated for many that share no term."""
+
+    _loss: SumOfTerms
+
+    def __init__(
+        self, loss: SumOfTerms, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
+    ) -> None:
+        super().__init__(loss, params, args, dtype)
+        if loss.sparsity.shape[1] != self.size:
+            raise OptionError(
+                f"sparsity has {loss.sparsity.shape[1]} columns; the parameters have {self.size} "
+                "entries"
+            )
+
+    @cached_property
+    def value(self) -> Any:
+        """The loss at the parameters themselves."""
+        return real_scalar(self._terms.sum())
+
+    @cached_property
+    def _terms(self) -> Array:
+        return self._loss.evaluate(self._params, *self._args)
+
+    def each(self, leaf: int, x: Array) -> Array:
+        """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""
+        start = sum(other.size for other in self.leaves[:leaf])
+        rises = np.zeros(x.size, np.result_type(self._terms, x.dtype))
+        held = self._flat[leaf].copy()
+        for group in self._loss.groups(start, start + x.size):
+            moved = group - start
+            self._flat[leaf][moved] = x.reshape(-1)[moved]
+            try:
+                change = self._loss.evaluate(self._params, *self._args) - self._terms
+            finally:
+                self._flat[leaf][:] = held
+            self._check(leaf, moved, change, self._loss.sparsity[:, group])
+            rises[moved] = np.where(self._loss.sparsity[:, group], change[:, None], 0.0).sum(0)
+        values: Array = (self.value + rises).reshape(x.shape)
+        return values
+
+    def _check(self, leaf: int, moved: Array, change: Array, sparsity: Array) -> None:
+        """Refuse terms that are no numbers, and those that move though they should not."""
+        if not np.isfinite(change).all():
+            term = int(np.flatnonzero(~np.isfinite(change))[0])
+            of_it = moved[sparsity[term]] if sparsity[term].any() else moved
+            raise NonFiniteError(
+                f"term {term} of the loss is not finite where {self.name(leaf, int(of_it[0]))} "
+                "is moved"
+            )
+        strays = np.flatnonzero((change != 0) & ~sparsity.any(1))
+        if len(strays):
+            raise LossError(
+                f"term {strays[0]} changes where {self.name(leaf, int(moved[0]))} and others are "
+                "moved, of which sparsity says that it depends on none"
+            )

@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 try:
     import atheris
@@ -178,11 +179,11 @@ def exit_code(run: Callable[[], object]) -> object:
 @contextlib.contextmanager
 def output_ignored():
     """Have the command's console, which knows the standard output already, write nowhere."""
-    kept, cli.out.file = cli.out.file, io.StringIO()
+    kept, cli.out = cli.out, Console(file=io.StringIO())
     try:
         yield
     finally:
-        cli.out.file = kept
+        cli.out = kept
 
 
 @contextlib.contextmanager

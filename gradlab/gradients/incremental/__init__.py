@@ -9,7 +9,11 @@ and the movements of all entries of a leaf are evaluated together, each where it
 `kinds`         what a movement of one entry changes in each value; refuses what it cannot prove
 `changes`       the change of a result from the changes of its operands, one rule an operation
 `simplify`      a sigmoid that is spelled out, recognised
+`powers`        changes of a layer as power series, where lanes share their coefficients
 `engine`        lanes: skips zeros, computes equal ones once, works in blocks that fit the cache
+`extents`       the kinds of what is not made of rows: statistics of a batch, tied weights, ...
+`whole`         lanes of whole values, for these
+`threads`       several blocks at once
 `recording`     the loss as a program, or a note why it has to be evaluated for each entry
 ==============  ===================================================================================
 

@@ -247,13 +247,16 @@ def _tanh(operands: Sequence[Any], base: Any) -> Any:
 def _maximum(operands: Sequence[Any], base: Any) -> Any:
     """Pass the change on or not; compute anew the features where that is not the same for all."""
     a, b = operands
-    if not isinstance(a, Change) or isinstance(b, Change) or np.ndim(b) or a.delta.ndim < 4:
+    if not isinstance(a, Change) or isinstance(b, Change) or np.ndim(b):
         return None
-    shape = np.shape(a.base)
     above = a.base - b
     near = np.abs(above) <= _largest(a.delta)
+    if not near.any() and (above > 0).all():
+        return a.delta
+    if near.any() and np.shape(near)[:1] != a.delta.shape[:1]:
+        return None
     delta = into(np.multiply, a.delta, above > 0)
-    features = np.flatnonzero(near.reshape(shape[0], -1).any(1))
+    features = np.flatnonzero(near.reshape(len(near), -1).any(1))
     if len(features):
         rows = a.base[features]
         delta[features] = np.maximum(rows + a.delta[features], b) - base[features]

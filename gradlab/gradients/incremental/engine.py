@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from math import prod
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from gradlab.gradients.incremental.changes import Change, change_of
 from gradlab.gradients.incremental.kinds import (
+    LINEAR,
     REDUCTIONS,
     Kind,
     Kinds,
@@ -30,14 +32,21 @@ from gradlab.gradients.incremental.kinds import (
     find_kinds,
     is_change_of_entries,
 )
+from gradlab.gradients.incremental.powers import COMPARISONS, FEW, SERIES, Powers, is_linear
+from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
 from gradlab.gradients.incremental.scratch import into, release
 from gradlab.gradients.incremental.simplify import simplify
+from gradlab.gradients.incremental.threads import (
+    BLOCK,
+    WORTH_A_THREAD,
+    available,
+    in_order,
+    one_of_blas,
+)
+from gradlab.gradients.incremental.whole import Whole
 from gradlab.gradients.tape.operations import VIEWS
 from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
-
-BLOCK = 2**18
-"""Entries of the widest value of a block of lanes: what is computed next is still in the cache."""
 
 SIDE_BY_SIDE = 8
 """Fewer rows are computed one by one: they lie innermost in memory, where short loops are slow."""
@@ -57,6 +66,8 @@ class Incremental:
         The loss: from the leaves, then the arrays of the arguments, to one number.
     inputs : sequence of ndarray
         The values of its inputs.
+    threads : int, optional
+        How many to use; by default as many as NumPy's BLAS may.
 
     Examples
     --------
@@ -71,7 +82,7 @@ class Incremental:
            [73.25, 73.25]])
     """
 
-    def __init__(self, program: Program, inputs: Sequence[Any]) -> None:
+    def __init__(self, program: Program, inputs: Sequence[Any], threads: int | None = None) -> None:
         values: dict[Node, Any] = dict(zip(program.inputs, inputs, strict=True))
         for node in program.nodes:
             operands = [values[o] if isinstance(o, Node) else o for o in node.operands]
@@ -79,6 +90,7 @@ class Incremental:
         (output,) = program.outputs
         self.value: Any = values[output] if isinstance(output, Node) else output
         self.program, origins = simplify(program)
+        self._threads = available() if threads is None else threads
         self._values = values
         self._values.update({node: values[origin] for node, origin in origins.items()})
 
@@ -103,22 +115,30 @@ class Incremental:
         None if there is no rule for an operation, or the plain loop is the faster way.
         """
         node = self.program.inputs[leaf]
-        try:
-            plan = Plan(self.program, node, self._values)
-        except NoRule:
+        plan = self._plan(node, len(moves))
+        if plan is None:
             return None
         stacked = np.stack(moves, -1)
-        if plan.blocks(len(moves)) > stacked.size:
-            return None
         if not plan.is_linear:
             x = np.asarray(self._values[node])[..., None]
             stacked = (x + stacked) - x
-        with np.errstate(all="ignore"):  # what is not finite is left to the plain loop
-            rises = plan.run(stacked)
+        with np.errstate(all="ignore"), one_of_blas():  # what is not finite: by the plain loop
+            rises = plan.run(stacked, self._threads)
         release()
         if not np.isfinite(rises + self.value).all():
             return None
         return np.moveaxis(rises, -1, 0).copy(), np.moveaxis(stacked, -1, 0)
+
+    def _plan(self, leaf: Node, signs: int) -> Plan | Whole | None:
+        """Return the faster way, None if it is the plain loop."""
+        for way in WAYS:
+            try:
+                plan = way(self.program, leaf, self._values, signs)
+            except NoRule:
+                continue
+            if plan.is_faster:
+                return plan
+        return None
 
     def slopes(self, leaf: int, *moves: Array) -> Array | None:
         """Return the quotients over one movement of each entry, or between two; see `rises`.
@@ -140,10 +160,6 @@ class Incremental:
         return slopes
 
 
-LINEAR = {np.add, np.subtract, np.negative, np.matmul, np.dot, np.sum, np.mean, *VIEWS}
-"""What looks at the movement of an entry, never at the entry that was moved."""
-
-
 class Plan:
     """How to evaluate a program under the movements of one leaf: in three stages.
 
@@ -151,8 +167,9 @@ class Plan:
     the totals.
     """
 
-    def __init__(self, program: Program, leaf: Node, values: dict[Node, Any]) -> None:
+    def __init__(self, program: Program, leaf: Node, values: dict[Node, Any], signs: int) -> None:
         self.kinds: Kinds = find_kinds(program, leaf, values)
+        self.signs = signs
         self.leaf, self.output = leaf, program.outputs[0]
         of = self.kinds.of
         nodes = [node for node in program.nodes if node in of]
@@ -170,9 +187,9 @@ class Plan:
 
     # The stages
 
-    def run(self, moves: Array) -> Array:
+    def run(self, moves: Array, threads: int) -> Array:
         """Return the rise of the loss for each movement, both of shape (*leaf, S)."""
-        kinds, values, signs = self.kinds, self.kinds.values, moves.shape[-1]
+        kinds, values, signs = self.kinds, self.kinds.values, self.signs
         rises = {node: np.zeros((moves[..., 0].size, signs)) for node in self.sums}
         changes = {self.leaf: Change(np.asarray(values[self.leaf])[..., None], moves)}
         for node in self.entries:
@@ -186,7 +203,7 @@ class Plan:
             index = kinds.index[entries]
             index = index.reshape(-1, index.shape[-1])
             delta = changes[entries].delta.reshape(*index.shape, signs)
-            for node, rise in self._of_rows(delta).items():
+            for node, rise in self._of_rows(delta, threads).items():
                 rises[node][index] += rise / _share(node)
         for node, rise in rises.items():
             changes[node] = Change(values[node], rise)
@@ -215,7 +232,7 @@ class Plan:
         ]
         return change_of(node.primitive, operands, base)
 
-    def _of_rows(self, delta: Array) -> dict[Node, Array]:
+    def _of_rows(self, delta: Array, threads: int) -> dict[Node, Array]:
         """Return the rise of each sum over rows for each movement: shape (d, k, S), as given."""
         rises = {
             node: np.zeros(delta.shape)
@@ -224,28 +241,62 @@ class Plan:
         }
         if not rises:
             return rises
-        for block in self._blocks(delta):
-            columns, found = self._run_block(block)
+        blocks = self._blocks(delta)
+        first = list(islice(blocks, 4))
+        if len(first) < 4 or sum(b.lanes.size for b in first) / 4 * self.widest < WORTH_A_THREAD:
+            threads = 1
+        for block, columns, found in in_order(self._run_block, chain(first, blocks), threads):
             for node, rise in found.items():
                 block.give_back(rises[node], columns, rise)
         return rises
 
     # Blocks of lanes
 
-    @property
+    @cached_property
+    def powers(self) -> set[Node]:
+        """The values of rows whose changes are power series, unless a step is too large."""
+        of, lift = self.kinds.of, self.kinds.lift
+        if lift is None or lift.rows.shape[1] * self.signs < FEW:
+            return set()
+        found: set[Node] = set()
+        linear: set[Node] = set()  # in u w
+        for node in self.rows:
+            changed = [isinstance(o, Node) and o in of for o in node.operands]
+            sources = [o for o in node.sources if o in of]
+            through = all(o in found for o in sources)
+            keeps = through and all(o in linear for o in sources)
+            if node.primitive in (np.matmul, np.dot):
+                if of.get(node.operands[0]) is Kind.COLUMN:
+                    through = keeps = True
+            elif node.primitive in SERIES:
+                through, keeps = keeps, False
+            elif node.primitive not in (*COMPARISONS, np.maximum, np.sum, np.mean, *VIEWS):
+                through = through and is_linear(node.primitive, changed)
+            if through and of[node] is Kind.ROWS:
+                found.add(node)
+                if keeps:
+                    linear.add(node)
+        return found
+
+    @cached_property
     def widest(self) -> int:
         """How many entries the largest value has in a lane."""
         of = self.kinds.of
-        return max([1, *[prod(n.shape[1:]) for n in self.rows if of[n] is Kind.ROWS and n.shape]])
+        wide = {n: prod(n.shape[1:]) for n in self.rows if of[n] is Kind.ROWS and n.shape}
+        filled = [width for node, width in wide.items() if node not in self.powers]
+        shared = [4 * width // FEW for node, width in wide.items() if node in self.powers]
+        return max([1, *filled, *shared])
 
-    def blocks(self, signs: int) -> float:
-        """Return about how many blocks there are: each takes as many operations as the loss."""
+    @property
+    def is_faster(self) -> bool:
+        """Whether there are fewer blocks than evaluations: each takes as many operations."""
         lift = self.kinds.lift
         if lift is None:
-            return 0
+            return True
         (n, d), k = lift.rows.shape, self.kinds.index[lift.entries].shape[-1]
-        passes = n * d * k * signs * self.widest / BLOCK
-        return float(max(n / self._rows_at_once(d * k * signs), passes))
+        passes = n * d * k * self.signs * self.widest / BLOCK
+        blocks = max(n / self._rows_at_once(d * k * self.signs), passes)
+        return bool(blocks <= prod(self.leaf.shape or ()) * self.signs)
 
     def _rows_at_once(self, lanes: int) -> int:
         lift = self.kinds.lift
@@ -307,8 +358,8 @@ class Plan:
                             None if mask is None else mask[moved],
                         )
 
-    def _run_block(self, block: Block) -> tuple[Columns, dict[Node, Array]]:
-        """Return the columns that are left, and the rise of each sum over rows in each lane."""
+    def _run_block(self, block: Block) -> tuple[Block, Columns, dict[Node, Array]]:
+        """Return it with the columns that are left, and the rise of each sum over rows."""
         kinds, of = self.kinds, self.kinds.of
         assert kinds.lift is not None
         run = Run(self, block)
@@ -319,7 +370,7 @@ class Plan:
                 run.elementwise(node)
             elif node.primitive in (np.matmul, np.dot):
                 if node is self.narrow and not run.drop_idle(node.operands[0]):
-                    return np.arange(0), {}
+                    return block, np.arange(0), {}
                 run.product(node)
             elif node in kinds.picks:
                 run.movement(node)
@@ -328,7 +379,7 @@ class Plan:
             for operand in self.last_used[node]:
                 run.forget(operand)
         sums = [node for node in self.sums if of[node.operands[0]] is not Kind.ENTRY]
-        return run.columns, {node: run.total(node.operands[0]) for node in sums}
+        return block, run.columns, {node: run.total(node.operands[0]) for node in sums}
 
     @cached_property
     def last_used(self) -> dict[Node, list[Node]]:
@@ -360,6 +411,10 @@ class Plan:
         laid = np.ascontiguousarray(np.moveaxis(value, 0, -1))
         self._layouts[id(operand)] = operand, laid
         return laid
+
+
+WAYS: tuple[type[Plan] | type[Whole], ...] = (Plan, Whole)
+"""How to evaluate movements, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +465,7 @@ class Run:
         self._lanes = (j, m * signs, r)
         self._narrow: dict[Node, Change] = {}
         self._wide: dict[Node, Change] = {}
+        self._powers: dict[Node, Powers] = {}
         self._same: set[Node] = set()
         is_product = lift.node is not lift.entries
         base = self._beside_columns(lift.node if is_product else lift.entries)
@@ -419,6 +475,8 @@ class Run:
 
     def elementwise(self, node: Node) -> None:
         """Redo an operation on entries."""
+        if node in self._plan.powers and self._in_powers(node):
+            return
         is_narrow = self._kinds.of[node] is Kind.COLUMN
         values = self._narrow if is_narrow else self._wide
         operands = [self._operand(o, _ndim(node), is_narrow) for o in node.operands]
@@ -437,36 +495,66 @@ class Run:
             change = Change(base, np.broadcast_to(change.delta, shape))
         values[node] = change
 
+    def _in_powers(self, node: Node) -> bool:
+        """Take an operation on entries in power series, and tell whether it has been."""
+        changed = [o for o in node.sources if self._changes(o)]
+        if not changed or not all(o in self._powers for o in changed):
+            return False
+        operands = [
+            self._powers[o] if self._changes(o) else self._static(o, _ndim(node), False)
+            for o in node.operands
+        ]
+        base = self._beside_rows(node, _ndim(node))
+        found = elementwise_in_powers(node.primitive, operands, base)
+        if isinstance(found, Powers):
+            shape = _features(node)
+            self._powers[node] = found.mapped(
+                base, lambda c: np.broadcast_to(c, (*shape, *c.shape[-3:]))
+            )
+        elif found is not None:
+            self._same.add(node)
+        return found is not None
+
     def product(self, node: Node) -> None:
         """Multiply rows by a static matrix; a column by one of its rows, an outer product."""
         a, b = node.operands
         factor = np.asarray(self._kinds.static(b))
         base = self._beside_rows(node, _ndim(node))
         if a in self._narrow:
-            rows = factor[self.columns].T[..., None, None]
-            self._wide[node] = Change(base, into(np.multiply, rows, self._narrow[a].delta))
+            rows, u = factor[self.columns].T[..., None, None], self._narrow[a].delta
+            if node in self._plan.powers and self._lanes[1] >= FEW:
+                self._powers[node] = Powers.rank_one(base, rows, u)
+            else:
+                self._wide[node] = Change(base, into(np.multiply, rows, u))
+        elif a in self._powers:
+            self._powers[node] = self._powers[a].mapped(base, lambda c: _contract(c, factor, node))
         elif a in self._wide:
             delta = self._wide[a].delta
-            *outer, k = a.shape[1:]
-            found = np.matmul(factor.T, delta.reshape(*outer, k, -1))
-            self._wide[node] = Change(base, found.reshape(*_features(node), *self._lanes))
+            self._wide[node] = Change(base, _contract(delta, factor, node))
         else:
             self._same.add(node)
 
     def reduction(self, node: Node) -> None:
         """Reduce features, by the same function over the same axes."""
         operand = node.operands[0]
+        axes, keepdims = axes_of(node)
+        features = tuple(axis - 1 for axis in axes)
+        base = self._beside_rows(node, _ndim(node))
+
+        def total(delta: Array) -> Array:
+            reduce = np.sum if node.primitive is np.sum else np.mean
+            return np.asarray(reduce(delta, axis=features, keepdims=keepdims))
+
+        is_sum = node.primitive in (np.sum, np.mean)
+        if is_sum and operand in self._powers:
+            self._powers[node] = self._powers[operand].mapped(base, total)
+            return
         change = self._widened(operand)
         if change is None:
             self._same.add(node)
             return
-        axes, keepdims = axes_of(node)
-        features = tuple(axis - 1 for axis in axes)
-        base = self._beside_rows(node, _ndim(node))
-        if node.primitive in (np.sum, np.mean):
-            reduce = np.sum if node.primitive is np.sum else np.mean
-            delta = reduce(change.delta, axis=features, keepdims=keepdims)
-            self._wide[node] = Change(base, delta)
+        if is_sum:
+            self._wide[node] = Change(base, total(change.delta))
         else:
             assert node.primitive is not None
             new = node.primitive(change.new, axis=features, keepdims=keepdims)
@@ -475,14 +563,20 @@ class Run:
     def movement(self, node: Node) -> None:
         """Rearrange features as the probe has shown."""
         operand = node.operands[0]
+        base = self._beside_rows(node, _ndim(node))
+        picks = self._kinds.picks[node][self._rows]
+        is_same_for_all = (picks == picks[:1]).all()
+        if is_same_for_all and operand in self._powers:
+            self._powers[node] = self._powers[operand].mapped(
+                base, lambda c: c.reshape(-1, *c.shape[-3:])[picks[0]]
+            )
+            return
         change = self._widened(operand)
         if change is None:
             self._same.add(node)
             return
-        base = self._beside_rows(node, _ndim(node))
         delta = change.delta.reshape(-1, *self._lanes)
-        picks = self._kinds.picks[node][self._rows]
-        if (picks == picks[:1]).all():
+        if is_same_for_all:
             delta = delta[picks[0]]
         else:
             rows = np.arange(len(picks)).reshape(-1, *[1] * (picks.ndim - 1))
@@ -493,6 +587,10 @@ class Run:
         """Return the change of the sum over all features in each lane."""
         if operand in self._narrow:
             return self._narrow[operand].delta
+        if operand in self._powers:
+            powers = self._powers[operand]
+            of_all = powers.mapped(0.0, lambda c: c.reshape(-1, *c.shape[-3:]).sum(0))
+            return of_all.change().delta
         if operand in self._wide:
             delta = self._wide[operand].delta
             return delta.reshape(-1, *self._lanes).sum(0)
@@ -514,14 +612,22 @@ class Run:
         """Let go of a value that is not needed any more."""
         self._narrow.pop(node, None)
         self._wide.pop(node, None)
+        self._powers.pop(node, None)
 
     # Operands
 
     def _operand(self, operand: Any, ndim: int, is_narrow: bool) -> Any:
-        if isinstance(operand, Node) and operand in self._kinds.of and operand not in self._same:
+        if self._changes(operand):
             change = self._narrow[operand] if is_narrow else self._widened(operand)
             if change is not None:
                 return change
+        return self._static(operand, ndim, is_narrow)
+
+    def _changes(self, operand: Any) -> bool:
+        is_reached = isinstance(operand, Node) and operand in self._kinds.of
+        return is_reached and operand not in self._same
+
+    def _static(self, operand: Any, ndim: int, is_narrow: bool) -> Any:
         if np.ndim(self._kinds.static(operand)) == 0:
             return self._kinds.static(operand)
         return self._beside_columns(operand) if is_narrow else self._beside_rows(operand, ndim)
@@ -535,6 +641,8 @@ class Run:
             delta = np.zeros((k, *self._lanes))
             delta[numbers, np.arange(len(numbers))] = narrow.delta
             self._wide[node] = Change(self._beside_rows(node, 2), delta)
+        elif node in self._powers and node not in self._wide:
+            self._wide[node] = self._powers[node].change()
         return self._wide.get(node)
 
     def _beside_columns(self, operand: Any) -> Array:
@@ -546,6 +654,13 @@ class Run:
         laid = self._plan.layout(operand, ndim)
         laid = laid[..., self._rows] if laid.shape[-1] > 1 else laid
         return laid[..., None, None, :]
+
+
+def _contract(delta: Array, factor: Array, node: Node) -> Array:
+    """Multiply the last of the features by a static matrix or vector."""
+    *outer, k, j, m, r = delta.shape
+    found = np.matmul(factor.T, delta.reshape(*outer, k, -1))
+    return np.asarray(found.reshape(*_features(node), j, m, r))
 
 
 def _ndim(node: Node) -> int:

@@ -203,6 +203,9 @@ def _product(node: Node, kinds: Kinds) -> Kind:
     raise NoRule("a product of another kind")
 
 
+LINEAR = {np.add, np.subtract, np.negative, np.matmul, np.dot, np.sum, np.mean, *VIEWS}
+"""What looks at the movement of an entry, never at the entry that was moved."""
+
 REDUCTIONS = {np.sum, np.mean, np.max, np.amax, np.min, np.amin, np.prod, np.var, np.std}
 """Of each set of entries alone, whatever the other axes: the same function does it on lanes."""
 

@@ -18,14 +18,21 @@ CLOSE = 1e-9
 class Recorder:
     """A loss that is recorded at each point anew, so that nothing of it can be out of date.
 
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    threads : int, optional
+        How many a gradient may use; by default as many as NumPy's BLAS may.
+
     Attributes
     ----------
     untraceable : str or None
         Why the loss is left to the plain loop, if it is.
     """
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
+    def __init__(self, loss: Loss, threads: int | None = None) -> None:
+        self._loss, self._threads = loss, threads
         self.untraceable: str | None = None
 
     def __call__(self, params: Any, args: tuple[Any, ...], value: Any) -> Incremental | None:
@@ -44,7 +51,7 @@ class Recorder:
         for arg in args:
             replace_arrays(arg, "", collect)
         try:
-            incremental = Incremental(record(self._loss, params, args), inputs)
+            incremental = Incremental(record(self._loss, params, args), inputs, self._threads)
             recorded = float(incremental.value)
         except Exception as error:  # of a loss that has a value
             self._give_up(f"{error} ({place_of(error.__traceback__)})")

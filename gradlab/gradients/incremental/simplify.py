@@ -11,7 +11,7 @@ from gradlab.gradients.tape.program import Node, Program, reachable
 
 
 def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
-    """Write sigmoids and rectifiers as one operation each.
+    """Write sigmoids, squares, and values that are kept from below, as one operation each.
 
     Returns
     -------
@@ -36,6 +36,10 @@ def recognise(node: Node) -> Node:
     """Return the one operation that a node is the last of several of, or the node itself."""
     if node.dtype != np.float64:
         return node
+    if node.primitive in (np.power, np.multiply) and len(node.operands) == 2:
+        a, b = node.operands
+        if _equals(b, 2) if node.primitive is np.power else a is b:
+            return Node(np.square, (a,), {}, node.shape, node.dtype)
     z = _argument_of_sigmoid(node)
     if z is not None and z.shape == node.shape:
         return Node(sigmoid, (z,), {}, node.shape, node.dtype)
@@ -44,11 +48,11 @@ def recognise(node: Node) -> Node:
         if (
             _is(condition, np.greater)
             and condition.operands[0] is x
-            and _equals(condition.operands[1], 0)
-            and _equals(other, 0)
             and x.shape == node.shape
+            and isinstance(other, int | float)
+            and _equals(condition.operands[1], other)
         ):
-            return Node(np.maximum, (x, 0.0), {}, node.shape, node.dtype)
+            return Node(np.maximum, (x, other), {}, node.shape, node.dtype)
     return node
 
 

@@ -11,9 +11,12 @@ chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to t
 `passes`        make a program shorter: one function each, program -> program
 `operations`    what is known about primitives, and a few of our own
 `codegen`       straight-line Python over buffers that are allocated once
-`surroundings`  the variables that a loss closes over
+`invariance`    proves of maxima that they cancel, and their derivatives with them
 `runtime`       which recording fits which call; when eager autograd has to decide
 ==============  ===================================================================================
+
+What is fixed about a call, and what a loss closes over, is found by `gradients.calls` and
+`gradients.surroundings`: other backends keep by it what they compile, too.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ from autograd.tracer import Node as TracerNode
 
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
+from gradlab.gradients.calls import HIGHER, HigherDerivativeError
 from gradlab.gradients.protocol import Loss
 from gradlab.gradients.tape.invariance import cancelling
 from gradlab.gradients.tape.operations import accumulate, cancelled, scatter
@@ -59,11 +60,6 @@ from gradlab.params import Array, Structure, as_array, flatten, floating
 # autograd numbers its traces from 0, with a counter that all threads share. The numbers here lie
 # below, so that no other thread can come between a recorded box and the box around it.
 RECORDED, REVERSE = -0.75, -0.5
-
-HIGHER = (
-    "the tape holds first derivatives alone, and its gradient is being differentiated: "
-    'use backend="autograd" for the inner gradient'
-)
 
 
 @dataclass(frozen=True)
@@ -288,10 +284,6 @@ class Pullback(VJPNode):  # type: ignore[misc]
 
 
 notrace_primitives[Pullback] = notrace_primitives[VJPNode]  # the same set, not a copy
-
-
-class HigherDerivativeError(UntraceableError):
-    """The tape's gradient is being differentiated."""
 
 
 class Record(TracerNode):  # type: ignore[misc]

@@ -1,0 +1,468 @@
+"""How wrong a numerical gradient is, for every method, step size and precision: the V-curve.
+
+A step h has two errors. Truncation falls with the step, as h^q for a method of order q; round-off
+grows as ε/h, as two values of the loss that agree in most digits are subtracted. The sum has its
+least where both are equal, near ε^(1/(q+1)), which is where the backends' default steps are put.
+The complex step subtracts nothing, so that it has no round-off to speak of, and no V; extrapolation
+chooses steps of its own below the one that it is given. See `gradlab.gradients.finite_differences`,
+`complex_step` and `richardson` for the formulas and their sources.
+
+The gradient is that of a small sigmoid network, all of its entries: its error is the length of the
+difference from the true gradient, over the length of that. What is true is computed in 50 decimal
+digits by mpmath, by a formula of its own: central differences of step 1e-20 of a loss that is
+written there anew, whose truncation is some 1e-40. The parameters and the data are exact in single
+precision, so that both precisions have the same truth.
+
+A step that vanishes beside a parameter gives no quotient: there the lines end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import common
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from gradlab import network
+from gradlab.errors import GradlabError, OptionError
+from gradlab.gradients import (
+    Backend,
+    CentralDifference,
+    CentralDifference4,
+    ComplexStep,
+    ForwardDifference,
+    Richardson,
+    complex_step,
+    richardson,
+)
+from gradlab.gradients.finite_differences import steps
+from gradlab.params import Array, flatten
+from gradlab.plotting import COLOURS, STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTHS = (6, 5, 4)
+BATCH = 8
+DIGITS = 50
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A loss at a point, in one precision.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        The network's parameters.
+    x, labels : ndarray, shapes (n, d) and (n,)
+        The batch.
+    """
+
+    params: dict[str, Array]
+    x: Array
+    labels: Array
+
+    @classmethod
+    def draw(cls, dtype: str, seed: int = 0) -> Problem:
+        """Draw it from a seed, in numbers that are exact in single precision."""
+        rng = np.random.default_rng(seed)
+        start = network.init(WIDTHS, rng, dtype="float32")
+        moved = {k: v + 0.5 * rng.standard_normal(v.shape).astype("f4") for k, v in start.items()}
+        x = rng.standard_normal((BATCH, WIDTHS[0])).astype("f4")
+        return cls(
+            {name: leaf.astype(dtype) for name, leaf in moved.items()},
+            x.astype(dtype),
+            rng.integers(WIDTHS[-1], size=BATCH),
+        )
+
+    @property
+    def point(self) -> tuple[dict[str, Array], Array, Array]:
+        """The arguments of the loss."""
+        return self.params, self.x, self.labels
+
+
+def truth(problem: Problem) -> Array:
+    """Return the gradient, all entries laid end to end, right to the last digit."""
+    if not common.is_installed("mpmath"):
+        raise GradlabError("mpmath is not installed: pip install 'gradlab[bench]'")
+    import mpmath
+
+    with mpmath.workdps(DIGITS):
+        exact = mpmath.mpf
+        leaves = flatten(problem.params)[0]
+        values = [exact(float(entry)) for leaf in leaves for entry in leaf.flat]
+        rows = [[exact(float(pixel)) for pixel in row] for row in problem.x]
+        h = exact(10) ** -20
+
+        def loss(values: list[Any]) -> Any:
+            total = exact(0)
+            for row, label in zip(rows, problem.labels, strict=True):
+                rest = iter(values)
+                z = list(row)
+                for layer, (d, k) in enumerate(pairwise(WIDTHS)):
+                    if layer:
+                        z = [1 / (1 + mpmath.exp(-t)) for t in z]
+                    W = [[next(rest) for _ in range(k)] for _ in range(d)]
+                    z = [
+                        mpmath.fdot([column[j] for column in W], z) + bias
+                        for j, bias in enumerate([next(rest) for _ in range(k)])
+                    ]
+                total += mpmath.log(mpmath.fsum(map(mpmath.exp, z))) - z[label]
+            return total / len(rows)
+
+        def moved(i: int, step: Any) -> list[Any]:
+            return [value + step * (i == j) for j, value in enumerate(values)]
+
+        slopes = [(loss(moved(i, h)) - loss(moved(i, -h))) / (2 * h) for i in range(len(values))]
+        return np.array([float(slope) for slope in slopes])
+
+
+# The methods
+
+
+Gradient: TypeAlias = Callable[[Problem, float | None], Array]
+"""Takes a gradient with a step, or the method's default; its entries laid end to end."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A numerical method.
+
+    Attributes
+    ----------
+    gradient : Gradient
+        Takes its gradient.
+    truncation, round_off : int or None
+        What theory has for the slopes of its error over the step, on logarithms. None where it
+        has no such error, or chooses orders of its own.
+    default : callable
+        Its default step for numbers of order 1, in a dtype.
+    """
+
+    gradient: Gradient
+    truncation: int | None
+    round_off: int | None
+    default: Callable[[str], float]
+
+
+def by_backend(make: Callable[..., Backend]) -> Gradient:
+    """Set a backend on it, in the problem's own precision."""
+
+    def gradient(problem: Problem, step: float | None) -> Array:
+        backend = make(step=step, dtype=problem.x.dtype)
+        grads = backend.value_and_grad(network.loss)(*problem.point)[1]
+        return common.flat(flatten(grads)[0]).astype(np.float64)
+
+    return gradient
+
+
+def by_complex_step(problem: Problem, step: float | None) -> Array:
+    """Im f(x + ih) / h in the complex type of the problem's precision.
+
+    The backend's step is fixed, and its type complex128; other steps are taken here.
+    """
+    if step is None:
+        grads = ComplexStep().value_and_grad(network.loss)(*problem.point)[1]
+        return common.flat(flatten(grads)[0]).astype(np.float64)
+    kind = np.result_type(problem.x.dtype, np.complex64)
+    params = {name: leaf.astype(kind) for name, leaf in problem.params.items()}
+    slopes = []
+    for leaf in params.values():
+        flat = leaf.reshape(-1)
+        for i, held in enumerate(flat.copy()):
+            flat[i] = held + 1j * step
+            value: Any = network.loss(params, problem.x, problem.labels)
+            slopes.append(value.imag / step)
+            flat[i] = held
+    return np.array(slopes, dtype=np.float64)
+
+
+def balanced(order: int) -> Callable[[str], float]:
+    """Return the default step of a difference of an order, for numbers up to 1."""
+    return lambda dtype: float(steps(np.ones(1, dtype), None, order)[0])
+
+
+METHODS: dict[str, Method] = {
+    "forward": Method(by_backend(ForwardDifference), 1, -1, balanced(1)),
+    "central": Method(by_backend(CentralDifference), 2, -1, balanced(2)),
+    "central4": Method(by_backend(CentralDifference4), 4, -1, balanced(4)),
+    "complex-step": Method(by_complex_step, 2, None, lambda dtype: complex_step.STEP),
+    "richardson": Method(by_backend(Richardson), None, None, lambda dtype: richardson.FIRST),
+}
+COLOUR = dict(zip(METHODS, COLOURS, strict=False))
+MARKER = dict(zip(METHODS, "osD^v", strict=True))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a V-curve, where one of the two errors is alone.
+
+    Attributes
+    ----------
+    slope : float
+        Of the error over the step, on logarithms, by least squares.
+    theory : int
+        What it should be.
+    factor : float
+        The error is ``factor * h**theory`` in the middle of the side.
+    smallest, largest : float
+        The steps h of the side.
+    """
+
+    slope: float
+    theory: int
+    factor: float
+    smallest: float
+    largest: float
+
+    @classmethod
+    def fit(cls, h: Array, error: Array, theory: int | None) -> Side | None:
+        """Fit it; None where there is no theory, or too little of a side."""
+        if theory is None or len(h) < 3:
+            return None
+        slope = float(np.polyfit(np.log(h), np.log(error), 1)[0])
+        factor = float(np.median(error / h**theory))
+        return cls(slope, theory, factor, float(h.min()), float(h.max()))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method in one precision; in the JSON file, one record.
+
+    Attributes
+    ----------
+    method, dtype : str
+        Which.
+    default_step, default_error : float
+        The step that the method takes for numbers of order 1, and the error of its gradient where
+        each entry has its own default.
+    best_step, best_error : float
+        Of the steps that were tried, the one of the least error.
+    truncation, round_off : Side or None
+        The sides above and below the best step.
+    steps, errors : list of float
+        The curve.
+    """
+
+    method: str
+    dtype: str
+    default_step: float
+    default_error: float
+    best_step: float
+    best_error: float
+    truncation: Side | None
+    round_off: Side | None
+    steps: list[float]
+    errors: list[float]
+
+
+def measure(name: str, dtype: str, grid: Sequence[float], reference: Array) -> Result:
+    """Measure the error of a method over the steps.
+
+    Parameters
+    ----------
+    name : str
+        From `METHODS`.
+    dtype : str
+        Of the evaluation.
+    grid : sequence of float
+        The steps, in falling order.
+    reference : ndarray, shape (p,)
+        The true gradient.
+    """
+    method, problem = METHODS[name], Problem.draw(dtype)
+
+    def error(step: float | None) -> float:
+        wrong = method.gradient(problem, step) - reference
+        return float(np.linalg.norm(wrong) / np.linalg.norm(reference))
+
+    curve: dict[float, float] = {}
+    for step in grid:
+        with suppress(OptionError):  # the step vanishes
+            curve[step] = error(step)
+    best = min(curve, key=lambda step: curve[step])
+    above, below = sides(curve, method)
+    return Result(
+        name, dtype, method.default(dtype), error(None), best, curve[best],
+        above, below, list(curve), list(curve.values()),
+    )  # fmt: skip
+
+
+def sides(curve: Mapping[float, float], method: Method) -> tuple[Side | None, Side | None]:
+    """Fit the two sides of a V-curve, where one error is alone.
+
+    That is where the error is ten times the least or more, and no more than a tenth: where it is
+    larger, theory's first term is not all of it.
+
+    Examples
+    --------
+    >>> curve = {h: h**2 + 1e-16 / h for h in np.logspace(-1, -12, 45).tolist()}
+    >>> above, below = sides(curve, METHODS["central"])
+    >>> f"{above.slope:.2f} {below.slope:.2f}"
+    '2.00 -1.00'
+    """
+    h, error = np.array(list(curve)), np.array(list(curve.values()))
+    alone = (error <= 0.1) & (error >= 10 * error.min())
+    right, left = alone & (h > h[error.argmin()]), alone & (h < h[error.argmin()])
+    return (
+        Side.fit(h[right], error[right], method.truncation),
+        Side.fit(h[left], error[left], method.round_off),
+    )
+
+
+# From results to a table, a headline, a figure
+
+
+def table(results: Sequence[Result], caption: str) -> Table:
+    """Lay the results out, a section a precision, a row a method."""
+    shown = Table(
+        title="The error of a numerical gradient, relative to its length",
+        title_justify="left",
+        caption=Text(caption),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("", no_wrap=True)
+    for name in ("default step", "error", "best step", "error", "slope above", "slope below"):
+        shown.add_column(name, justify="right")
+    for dtype in dict.fromkeys(result.dtype for result in results):
+        shown.add_row(f"[bold]{dtype}[/]", *6 * [""])
+        for r in results:
+            if r.dtype == dtype:
+                shown.add_row(
+                    f"  {r.method}",
+                    f"{r.default_step:.0e}",
+                    f"{r.default_error:.0e}",
+                    f"{r.best_step:.0e}",
+                    f"{r.best_error:.0e}",
+                    _told(r.truncation, METHODS[r.method].truncation),
+                    _told(r.round_off, METHODS[r.method].round_off),
+                )
+        shown.add_section()
+    return shown
+
+
+def _told(side: Side | None, theory: int | None) -> str:
+    if theory is None:
+        return "–"
+    return f"{side.slope:.2f} ({theory})" if side else f"too short ({theory})"
+
+
+def headline(results: Sequence[Result]) -> str:
+    """Say in one line what came out, for the first precision."""
+    first = results[0].dtype
+    told = ", ".join(f"{r.method} {r.default_error:.0e}" for r in results if r.dtype == first)
+    return f"Relative errors at the default steps, in {first}: {told}."
+
+
+def figure(results: Sequence[Result], title: str) -> Figure:
+    """Draw the V-curves, a panel a precision; stars are the defaults, dashed lines the theory."""
+    dtypes = list(dict.fromkeys(result.dtype for result in results))
+    least = min(result.steps[-1] for result in results)
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(8, 7.5))
+        panels = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, dtype in zip(panels, dtypes, strict=True):
+            named: set[int] = set()
+            for result in (result for result in results if result.dtype == dtype):
+                _draw(axes, result, least, named)
+            axes.set(title=dtype, xscale="log", yscale="log", ylabel="relative error")
+            axes.set(xlim=(None, 2), ylim=(None, 10))
+        panels[-1].set_xlabel("step h (of richardson: its first and largest)")
+        drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
+        grey: Any = {"color": "#777777", "mec": "black", "mfc": "white"}
+        handles = [
+            *(
+                Line2D([], [], color=COLOUR[name], marker=MARKER[name], label=name)
+                for name in dict.fromkeys(result.method for result in results)
+            ),
+            Line2D([], [], ls="", marker="*", ms=13, label="its default step", **grey),
+            Line2D([], [], ls="", marker="<", ms=9, label="its default, 1e-100", **grey),
+            Line2D([], [], ls="--", lw=0.8, color="black", label="theory: $h^q$, ε/h"),
+        ]
+        drawn.legend(handles=handles, loc="outside lower left", ncols=4)
+    return drawn
+
+
+def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
+    """Draw one curve, its theory (whose power is named once), and its default step."""
+    colour, marker = COLOUR[result.method], MARKER[result.method]
+    every = 1 + len(result.steps) // 60
+    axes.plot(
+        result.steps, result.errors, marker=marker, ms=3.5, lw=0.8, color=colour, markevery=every
+    )
+    for side in (result.truncation, result.round_off):
+        if side:
+            h = np.array([side.smallest / 4, side.largest * 4])
+            error = side.factor * h**side.theory
+            axes.plot(h, error, "--", lw=0.8, color="black", zorder=3)
+            if side.theory > 0 and side.theory not in named:
+                power = f"$h^{side.theory}$" if side.theory > 1 else "$h$"
+                axes.text(h[1] * 1.2, error[1], power, va="center")
+                named.add(side.theory)
+    inside = result.default_step >= least  # a smaller one is marked at the edge
+    mark: Any = {"marker": "*", "ms": 13} if inside else {"marker": "<", "ms": 9}
+    at = result.default_step if inside else least / 10
+    axes.plot(at, result.default_error, color=colour, mec="black", mew=0.8, zorder=4, **mark)
+
+
+def main(
+    quick: common.Quick = False, json_file: common.Json = None, plot_file: common.Plot = None
+) -> None:
+    """Measure the error of every numerical method over step sizes from 1e-1 to 1e-16."""
+    common.check_outputs(json_file, plot_file)
+    common.limit_threads(1)
+    common.say("computing the truth ...")
+    reference = truth(Problem.draw("float64"))
+    grid = np.logspace(-1, -16, 61 if quick else 151).tolist()
+    results = []
+    for dtype in DTYPES:
+        for name in METHODS:
+            common.say(f"{name}, {dtype} ...")
+            results.append(measure(name, dtype, grid, reference))
+    described = common.describe()
+    widths = "-".join(map(str, WIDTHS))
+    caption = "\n".join(
+        [
+            f"The network {widths}, all {len(reference)} entries of its gradient on {BATCH} "
+            f"samples; the truth by mpmath, {DIGITS} digits.",
+            "error: the length of the difference from the true gradient, over the length of that. "
+            "The default steps are those for numbers up to 1, and grow with larger ones.",
+            "slopes: of the error over the step, on logarithms, above and below the best step; in "
+            "brackets, theory's. –: theory has none.",
+            "complex-step is the backend with its default step, in complex128 always; with "
+            "others, the formula in the precision's own complex type.",
+            f"{len(grid)} steps from 1e-1 to 1e-16; {common.environment_line(described)}",
+        ]
+    )
+    shown = table(results, caption)
+    common.out.print(shown)
+    told = headline(results)
+    numbers = {
+        "benchmark": "accuracy",
+        "environment": described,
+        "options": {"network": widths, "batch": BATCH, "digits": DIGITS, "quick": quick},
+        "table": common.record(shown),
+        "results": [asdict(result) for result in results],
+        "headline": told,
+    }
+    title = f"The error of a numerical gradient over the step, network {widths}"
+    common.write_outputs(numbers, lambda: figure(results, title), json_file, plot_file)
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)

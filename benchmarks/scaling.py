@@ -1,0 +1,431 @@
+"""What a gradient costs as the number of parameters grows from a hundred to a million.
+
+A finite difference moves each parameter by itself: p of them take p or more evaluations of the
+loss. Reverse mode takes one pass forwards and one backwards, whatever p is: no more than a few
+times an evaluation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 4). Here
+both laws are measured, on sigmoid networks of one shape, 4h-h-10, as h grows. gradlab's `central`
+computes of each evaluation only what a parameter changes, which grows slower than p: it takes part
+as "incremental", beside the plain loop.
+
+Fitted, by least squares on logarithms, is the exponent b in ``cost ~ p^b``. The cost is counted in
+evaluations: the seconds of a gradient over those of one evaluation of the same loss by NumPy, from
+the two turns of each round. Theory has 1 for finite differences and 0 for reverse mode, whatever
+an evaluation costs, and the fit is over all sizes. In seconds, the cost of an evaluation itself is
+added, which is overhead for small networks and ~ p for large ones; that exponent is fitted over
+the sizes from 10,000 on.
+
+The plain loop would take half an hour for a million parameters. It is set on a sample of the
+entries, an evaluation is timed in its hands, and the median is multiplied by the evaluations of the
+whole: see `common.restrict`. All else is timed as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Annotated, Any
+
+import common
+import numpy as np
+import typer
+from common import Ratio
+from gradient_speed import PEERS, Problem
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from gradlab import network
+from gradlab.errors import GradlabError, OptionError
+from gradlab.gradients import CentralDifference, find_backend, value_and_grad
+from gradlab.params import flatten, size
+from gradlab.plotting import COLOURS, STYLE
+
+EVALUATION = "evaluation"
+PLAIN = "central, plain loop"
+CENTRAL = "central, incremental"
+NUMERICAL = (PLAIN, CENTRAL)
+REVERSE = ("autograd", "tape")
+CONTENDERS = (*NUMERICAL, *REVERSE, *PEERS)
+COLOUR = dict(zip(CONTENDERS, COLOURS, strict=False))
+MARKER = dict(zip(CONTENDERS, "osD^vP", strict=True))
+TOLERANCE = 1e-2
+"""A larger difference from autograd, relative to a leaf's largest entry, is other work."""
+ARITHMETIC = 10_000
+"""Parameters from which on an evaluation is arithmetic rather than overhead."""
+
+
+def widths_of(p: float) -> tuple[int, int, int]:
+    """Return the widths 4h-h-10 of the network that has as close to p parameters as can be.
+
+    Examples
+    --------
+    >>> widths_of(1e2), widths_of(1e6)
+    ((16, 4, 10), (1996, 499, 10))
+    """
+    h = max(1, round((-11 + math.sqrt(121 + 16 * (p - 10))) / 8))  # 4 h² + 11 h + 10 = p
+    return 4 * h, h, 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contender's gradient of one network costs; in the JSON file, one record.
+
+    Attributes
+    ----------
+    network : str
+        Its widths.
+    parameters : int
+        Its entries, p.
+    contender : str
+        Who took the gradient.
+    seconds : float
+        For the whole gradient, the median over the rounds.
+    evaluations : int
+        Of the loss: how many a gradient is made of, also where they are computed in part.
+    cost : Ratio
+        The seconds, as a multiple of one evaluation of the loss by NumPy.
+    difference : float
+        The worst from autograd's gradient, relative to the largest entry of its leaf.
+    entries_sampled : int or None
+        Where the seconds are extrapolated, on how many entries it was checked and timed.
+    """
+
+    network: str
+    parameters: int
+    contender: str
+    seconds: float
+    evaluations: int
+    cost: Ratio
+    difference: float
+    entries_sampled: int | None
+
+    @property
+    def about(self) -> str:
+        """What stands before a figure that is extrapolated."""
+        return "" if self.entries_sampled is None else "~"
+
+
+@dataclass(frozen=True)
+class Slope:
+    """An exponent b of a cost ~ p^b, fitted by least squares on logarithms.
+
+    Attributes
+    ----------
+    contender : str
+        Whose cost.
+    of : str
+        "evaluations" or "seconds".
+    exponent : float
+        b.
+    error : float
+        Its standard error; 0 from two points.
+    factor : float
+        The cost is ``factor * p**exponent``.
+    smallest, largest : int
+        The sizes p that it was fitted to lie between these.
+    """
+
+    contender: str
+    of: str
+    exponent: float
+    error: float
+    factor: float
+    smallest: int
+    largest: int
+
+    @classmethod
+    def fit(cls, contender: str, of: str, sizes: Sequence[int], costs: Sequence[float]) -> Slope:
+        """Fit it.
+
+        Examples
+        --------
+        >>> slope = Slope.fit("central", "evaluations", [10, 100, 1000], [20.0, 200.0, 2000.0])
+        >>> round(slope.exponent, 9), round(slope.factor, 9), slope.error < 1e-9
+        (1.0, 2.0, True)
+        """
+        x, y = np.log(sizes), np.log(costs)
+        spread = float(np.sum((x - x.mean()) ** 2))
+        exponent = float(np.sum((x - x.mean()) * (y - y.mean())) / spread)
+        level = float(y.mean() - exponent * x.mean())
+        rest = float(np.sum((y - level - exponent * x) ** 2))
+        error = math.sqrt(rest / (len(x) - 2) / spread) if len(x) > 2 else 0.0
+        return cls(contender, of, exponent, error, math.exp(level), min(sizes), max(sizes))
+
+
+def measure(
+    problem: Problem,
+    peers: Sequence[str],
+    rounds: int,
+    sample: int,
+    clock: Callable[[], float],
+) -> list[Result]:
+    """Let all take a problem's gradient in turns, beside an evaluation of its loss.
+
+    Parameters
+    ----------
+    problem : Problem
+        With p parameters.
+    peers : sequence of str
+        Names from `gradient_speed.PEERS` that are installed.
+    rounds : int
+        How many turns each gets.
+    sample : int
+        On how many entries the plain loop is set; fewer parameters are timed as a whole.
+    clock : callable
+        Returns seconds.
+
+    Raises
+    ------
+    GradlabError
+        If a contender's gradient is not autograd's.
+    """
+    params, *batch = problem.point
+    p = size(params)
+    reference = flatten(value_and_grad(network.loss)(params, *batch)[1])[0]
+    runs: dict[str, Callable[[], object]] = {EVALUATION: lambda: network.loss(params, *batch)}
+    entries = common.sample_entries(params, min(sample, p), np.random.default_rng(0))
+    loss, start = common.restrict(network.loss, params, entries)
+    plain = CentralDifference(incremental=False)
+    runs[PLAIN] = common.timed_evaluations(plain, loss, start, *batch, clock=clock)
+    differences = {
+        PLAIN: common.worst_difference(
+            plain.value_and_grad(loss)(start, *batch)[1], reference, entries
+        )
+    }
+    for name in (CENTRAL, *REVERSE):
+        take = find_backend(name.split(",")[0]).value_and_grad(network.loss)
+        runs[name] = lambda take=take: take(params, *batch)  # type: ignore[misc]
+    for name in peers:
+        runs[name] = PEERS[name][1](problem)
+    for name in (CENTRAL, *REVERSE, *peers):
+        # As it is timed: what records or compiles does so in the first calls.
+        outcome: Any = [runs[name]() for _ in range(1 if name == CENTRAL else 3)][-1]
+        leaves = common.flat(flatten(outcome[1])[0])
+        differences[name] = common.worst_difference(leaves, reference)
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:
+            raise GradlabError(
+                f"{name} on {problem.name}: the gradient is {difference:.0e} of its leaf's "
+                "largest entry away from autograd's, so it was not timed"
+            )
+    seconds = common.interleave(runs, rounds=rounds, clock=clock)
+    made_of = 2 * p + 1
+    results = []
+    for name, difference in differences.items():
+        whole = [lap * (made_of if name == PLAIN else 1) for lap in seconds[name]]
+        results.append(
+            Result(
+                problem.name,
+                p,
+                name,
+                float(np.median(whole)),
+                made_of if name in NUMERICAL else 1,
+                Ratio.of(whole, seconds[EVALUATION]),
+                difference,
+                len(entries) if name == PLAIN and len(entries) < p else None,
+            )
+        )
+    return results
+
+
+def fits(results: Sequence[Result]) -> list[Slope]:
+    """Fit the exponents of each contender: of evaluations, and of seconds where there are two."""
+    slopes = []
+    for contender, line in _by_contender(results).items():
+        sizes = [r.parameters for r in line]
+        slopes.append(Slope.fit(contender, "evaluations", sizes, [r.cost.median for r in line]))
+        large = [r for r in line if r.parameters >= 0.9 * ARITHMETIC]
+        if len(large) > 1:
+            sizes = [r.parameters for r in large]
+            slopes.append(Slope.fit(contender, "seconds", sizes, [r.seconds for r in large]))
+    return slopes
+
+
+def _by_contender(results: Sequence[Result]) -> dict[str, list[Result]]:
+    ordered = sorted(results, key=lambda r: (CONTENDERS.index(r.contender), r.parameters))
+    return {name: list(line) for name, line in groupby(ordered, key=lambda r: r.contender)}
+
+
+# From results to a table, a headline, a figure
+
+
+def table(
+    results: Sequence[Result], slopes: Sequence[Slope], missing: Mapping[str, str], caption: str
+) -> Table:
+    """Lay the results out: a section a contender, a row a size."""
+    shown = Table(
+        title="The cost of one gradient, as the number of parameters grows",
+        title_justify="left",
+        caption=Text(caption),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("", no_wrap=True)
+    for name in ("seconds", "in evaluations", "middle half", "difference"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for contender, line in _by_contender(results).items():
+        shown.add_row(f"[bold]{contender}[/]", "", "", "", "")
+        for r in line:
+            shown.add_row(
+                f"  p = {r.parameters:,}",
+                r.about + common.duration(r.seconds),
+                r.about + common.digits(r.cost.median),
+                f"{common.digits(r.cost.low, 2)}–{common.digits(r.cost.high, 2)}",
+                f"{r.difference:.0e}",
+            )
+        told = {s.of: f"p^{s.exponent:.2f} ± {s.error:.2f}" for s in slopes
+                if s.contender == contender}  # fmt: skip
+        shown.add_row("  fit", told.get("seconds", ""), told["evaluations"], "", "")
+        shown.add_section()
+    for contender in missing:
+        shown.add_row(contender, "not installed", "", "", "", style="dim")
+    return shown
+
+
+def headline(results: Sequence[Result], slopes: Sequence[Slope]) -> str:
+    """Say in one line what came out."""
+    of = {slope.contender: slope for slope in slopes if slope.of == "evaluations"}
+    largest = max(results, key=lambda r: r.parameters)
+    last = {r.contender: r for r in results if r.parameters == largest.parameters}
+    plain, tape = last[PLAIN], last["tape"]
+    times = common.digits(plain.seconds / tape.seconds, 2)
+    return (
+        f"In evaluations of the loss, a central difference costs ~ p^{of[PLAIN].exponent:.2f}, "
+        f"reverse mode ~ p^{of['autograd'].exponent:.2f} (autograd) and "
+        f"p^{of['tape'].exponent:.2f} (tape); at {largest.parameters:,} parameters the plain loop "
+        f"takes {plain.about}{times} times as long as the tape."
+    )
+
+
+def figure(results: Sequence[Result], slopes: Sequence[Slope], title: str) -> Figure:
+    """Draw seconds and evaluations against the number of parameters, with the fits.
+
+    Hollow marks are extrapolated; the thin lines are what was fitted.
+    """
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(8.5, 5.4))
+        left, right = drawn.subplots(1, 2)
+        of = {(slope.contender, slope.of): slope for slope in slopes}
+        for contender, line in _by_contender(results).items():
+            style: Any = {"color": COLOUR[contender], "marker": MARKER[contender], "ms": 6}
+            exponents = [
+                f"$p^{{{of[contender, kind].exponent:.2f}}}$" if (contender, kind) in of else "–"
+                for kind in ("seconds", "evaluations")
+            ]
+            label = f"{contender}: {' and '.join(exponents)}"
+            for axes, kind in ((left, "seconds"), (right, "evaluations")):
+                costs = [r.seconds if kind == "seconds" else r.cost.median for r in line]
+                sizes = [r.parameters for r in line]
+                axes.plot(sizes, costs, lw=0, label=label, **style)
+                hollow = [(r.parameters, c) for r, c in zip(line, costs, strict=True) if r.about]
+                if hollow:
+                    axes.plot(*zip(*hollow, strict=True), lw=0, mfc="white", **style)
+                if slope := of.get((contender, kind)):
+                    ends = np.array([slope.smallest, slope.largest])
+                    fitted = slope.factor * ends**slope.exponent
+                    axes.plot(ends, fitted, lw=1.2, color=COLOUR[contender])
+        for axes in (left, right):
+            axes.set(xscale="log", yscale="log", xlabel="parameters, p")
+        left.set(title="Seconds a gradient", ylabel="time")
+        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
+        right.set(
+            title="The same, in evaluations of the loss",
+            ylabel="evaluations that take as long",
+        )
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.digits(value, 1)))
+        drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
+        drawn.legend(
+            *left.get_legend_handles_labels(),
+            title="who: fitted exponents of seconds (from 10,000 parameters on) and of evaluations"
+            "\nlines: the fits; hollow: extrapolated from a sample of the entries",
+            loc="outside lower left",
+            ncols=2,
+            alignment="left",
+        )
+    return drawn
+
+
+def main(
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--parameters",
+            min=20,
+            help="About how many; give it twice or more [default: 100 to a million].",
+        ),
+    ] = None,
+    batch: common.Batch = 10,
+    dtype: common.Dtype = "float64",
+    threads: common.Threads = 1,
+    quick: common.Quick = False,
+    json_file: common.Json = None,
+    plot_file: common.Plot = None,
+) -> None:
+    """Time one gradient against the number of parameters, and fit how it grows."""
+    kind = common.parse_dtype(dtype)
+    decades = np.arange(2, 6.1, 1 if quick else 0.5)
+    widths = list(dict.fromkeys(map(widths_of, sizes or [10.0**decade for decade in decades])))
+    if len(widths) < 2:
+        raise OptionError("--parameters: give at least two sizes that are apart")
+    common.check_outputs(json_file, plot_file)
+    common.limit_threads(threads)
+    missing = common.missing({name: module for name, (module, _) in PEERS.items()})
+    rounds, sample = (3, 16) if quick else (9, 32)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    results: list[Result] = []
+    for each in widths:
+        problem = Problem.draw(each, batch, kind, 0)
+        common.say(f"timing {problem.name}, {size(problem.params):,} parameters ...")
+        results += measure(problem, [n for n in PEERS if n not in missing], rounds, sample, clock)
+    slopes = fits(results)
+    described = common.describe()
+    clocked = "CPU time" if threads == 1 else "wall time"
+    caption = "\n".join(
+        [
+            "in evaluations: the seconds, over those of one evaluation of the loss by NumPy; the "
+            "median over the rounds, of which half lie in the middle half.",
+            "fit: least squares on logarithms; of seconds, from 10,000 parameters on. ± one "
+            "standard error.",
+            f"~ extrapolated: the median evaluation, of {sample} entries drawn at random, times "
+            "the 2 p + 1 of a whole gradient.",
+            "difference: the worst from autograd's gradient, relative to the largest entry of its "
+            "leaf.",
+            *(f"{name} is not installed: {remedy}" for name, remedy in missing.items()),
+            f"batch {batch}, {dtype}, {clocked}, {rounds} rounds; "
+            f"{common.environment_line(described)}",
+        ]
+    )
+    shown = table(results, slopes, missing, caption)
+    common.out.print(shown)
+    told = headline(results, slopes)
+    numbers = {
+        "benchmark": "scaling",
+        "environment": described,
+        "options": {
+            "batch": batch,
+            "dtype": dtype,
+            "threads": threads,
+            "quick": quick,
+            "rounds": rounds,
+            "sample": sample,
+        },
+        "table": common.record(shown),
+        "results": [asdict(result) for result in results],
+        "slopes": [asdict(slope) for slope in slopes],
+        "missing": missing,
+        "headline": told,
+    }
+    title = f"Sigmoid networks 4h-h-10, batch {batch}, {dtype}"
+    common.write_outputs(numbers, lambda: figure(results, slopes, title), json_file, plot_file)
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)

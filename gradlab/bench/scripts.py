@@ -1,0 +1,73 @@
+"""Which benchmarks there are: the scripts beside the package, or inside of it from a wheel."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradlab.errors import OptionError, unknown
+
+PACKAGE = Path(__file__).resolve().parent.parent
+FOLDERS = (PACKAGE.parent / "benchmarks", PACKAGE / "benchmarks")
+SHARED = "common.py"
+"""What scripts import, and no script itself."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A benchmark.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, without its ending.
+    path : Path
+        Where it is.
+    question : str
+        What it asks: the first line of its docstring.
+    """
+
+    name: str
+    path: Path
+    question: str
+
+
+def find(names: Sequence[str] = ()) -> list[Script]:
+    """Return the benchmarks of these names, in the order of the alphabet; by default, all.
+
+    Raises
+    ------
+    OptionError
+        If there is no benchmark of a name, or there are none at all.
+
+    Examples
+    --------
+    >>> [script.name for script in find(["training", "accuracy"])]
+    ['accuracy', 'training']
+    """
+    folder = next((path for path in FOLDERS if (path / SHARED).is_file()), None)
+    if folder is None:
+        raise OptionError("the benchmarks are not here: install gradlab from its wheel or folder")
+    known = {path.stem: path for path in sorted(folder.glob("*.py")) if path.name != SHARED}
+    for name in names:
+        if name not in known:
+            raise OptionError(unknown("benchmark", name, known))
+    return [
+        Script(name, path, question(path.read_text(encoding="utf-8")))
+        for name, path in known.items()
+        if name in names or not names
+    ]
+
+
+def question(source: str) -> str:
+    r"""Return the first paragraph of a module's docstring, in one line.
+
+    Examples
+    --------
+    >>> question("'''What it costs,\nand whom.\n\nMore of it.'''")
+    'What it costs, and whom.'
+    """
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    return " ".join(docstring.split("\n\n")[0].replace("`", "").split())

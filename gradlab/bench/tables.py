@@ -1,0 +1,93 @@
+"""A benchmark's numbers as text: Markdown for people, CSV for programs.
+
+Markdown has the table that the script shows. CSV has its results as they are, unrounded, a row
+each; of what a result holds, a dictionary becomes columns, and a list is left to the JSON file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from csv import DictWriter
+from io import StringIO
+from typing import Any
+
+INDENT = "\u2003"
+"""An em space: Markdown keeps it, and takes others away."""
+
+
+def markdown(numbers: Mapping[str, Any]) -> str:
+    r"""Write the table that a benchmark shows, with its headline and its notes.
+
+    Examples
+    --------
+    >>> table = {"title": "Cost", "columns": ["", "s"], "right": [False, True],
+    ...          "rows": [["net", ""], ["  a|b", "1"]], "notes": "of all"}
+    >>> print(markdown({"headline": "It costs.", "table": table}))
+    # Cost
+    <BLANKLINE>
+    It costs.
+    <BLANKLINE>
+    |  | s |
+    | :-- | --: |
+    | net |  |
+    |  a\|b | 1 |
+    <BLANKLINE>
+    of all
+    <BLANKLINE>
+    """
+    table = numbers["table"]
+    lines = [
+        _row(table["columns"]),
+        _row("--:" if right else ":--" for right in table["right"]),
+        *(_row(map(_cell, row)) for row in table["rows"]),
+    ]
+    notes = "  \n".join(table["notes"].splitlines())
+    return (
+        "\n\n".join(
+            [
+                f"# {table['title'] or numbers['benchmark']}",
+                numbers["headline"],
+                "\n".join(lines),
+                notes,
+            ]
+        )
+        + "\n"
+    )
+
+
+def _cell(text: str) -> str:
+    depth = (len(text) - len(text.lstrip(" "))) // 2
+    return INDENT * depth + text.strip().replace("|", "\\|").replace("\n", "<br>")
+
+
+def _row(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def csv(numbers: Mapping[str, Any]) -> str:
+    """Write a benchmark's results, unrounded.
+
+    Examples
+    --------
+    >>> results = [{"name": "a, b", "ratio": {"low": 0.5}, "laps": [1, 2]}, {"name": "c"}]
+    >>> print(csv({"results": results}))
+    name,ratio.low
+    "a, b",0.5
+    c,
+    <BLANKLINE>
+    """
+    rows = [dict(_flat(result)) for result in numbers["results"]]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    file = StringIO()
+    writer = DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value is not None and not isinstance(value, list):
+            yield prefix + name, value

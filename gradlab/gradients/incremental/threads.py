@@ -1,0 +1,80 @@
+"""Blocks of lanes on several threads, with results that do not depend on how many.
+
+NumPy lets other threads run while it computes, so that blocks which keep it busy for a while can
+share the processors. What a block is, and in which order the results are added up, is decided
+without regard to the threads; and BLAS, whose sums depend on its own threads, has one in each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+BLOCK = 2**19
+"""Entries of the widest value of a block of lanes: what is computed next is still in the cache."""
+
+WORTH_A_THREAD = 2**18
+"""Entries of a block from which on threads do not wait for each other more than they compute."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available() -> int:
+    """Return how many threads NumPy's BLAS may use: what is said to it is meant for us, too."""
+    counts = [pool["num_threads"] for pool in _pools().info() if pool["user_api"] == "blas"]
+    return max(counts) if counts else os.cpu_count() or 1
+
+
+def one_of_blas() -> AbstractContextManager[Any]:
+    """Let BLAS use one thread for a while."""
+    limits: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
+    return limits
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """Apply a function to each item on so many threads, and yield the results in their order.
+
+    A few items are taken ahead of the results. Floating-point errors are ignored.
+
+    Examples
+    --------
+    >>> list(in_order(np.sqrt, [4.0, -1.0, 9.0], threads=2))
+    [np.float64(2.0), np.float64(nan), np.float64(3.0)]
+    """
+
+    def work(item: Item) -> Result:
+        with np.errstate(all="ignore"):  # a setting of each thread
+            return function(item)
+
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@cache
+def _pools() -> Any:
+    """Find the libraries, once: that takes longer than a small gradient."""
+    return ThreadpoolController()
