@@ -130,7 +130,9 @@ def layers(params: Params) -> list[tuple[Any, Any]]:
     for (W_name, b_name), (W, b) in zip(names, result, strict=True):
         W_shape, b_shape = tuple(W.shape), tuple(b.shape)
         if len(W_shape) != 2 or 0 in W_shape:
-            raise ParameterError(f"{W_name} has shape {W_shape}; expected (inputs, outputs)")
+            raise ParameterError(
+                f"{W_name} has shape {W_shape}; expected (inputs, outputs), none of them 0"
+            )
         if width is not None and W_shape[0] != width:
             raise ParameterError(
                 f"{W_name} has shape {W_shape}, but the layer before it has {width} outputs"

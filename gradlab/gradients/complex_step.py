@@ -19,6 +19,7 @@ along a random direction. The real part of a number may be looked at, to decide 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ from gradlab.seeding import generator
 EPSILON = float(np.finfo(np.float64).eps)
 
 STEP = 2.0**-333
-"""Near 1e-100: its square vanishes, its products with slopes from 1e-200 to 1e200 do not."""
+"""Near 1e-100: its square vanishes, its products with slopes from 1e-200 to 1e200 do not.
+
+Of an entry x beyond 1 it is so many times |x|, since a slope there is a relative one.
+"""
 
 INSTEAD = "use autograd, or richardson, which takes any loss"
 
@@ -49,7 +53,10 @@ class ComplexStep:
 
     The loss is written with operators and NumPy or `array_api_compat.array_namespace`, of
     analytic functions; a branch is decided by the real part, as in ``where(real(x) > 0, x, 0)``.
-    It is evaluated in complex128, and five times in float64 to confirm the gradient.
+    It is evaluated in complex128, and five times in float64 to confirm the gradient. The step is
+    near 1e-100, or in proportion to an entry beyond 1, so that it resolves slopes from 1e-200 to
+    1e200. A gradient of less comes out as 0, and a loss that bends within 1e-100 of a tiny entry,
+    as its logarithm does, is refused.
 
     Raises
     ------
@@ -82,10 +89,7 @@ class ComplexStep:
             stepped = SteppedProbe(loss, params, args, None)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                gradients = [
-                    stepped.each(leaf, x + 1j * STEP).imag / STEP
-                    for leaf, x in enumerate(stepped.leaves)
-                ]
+                gradients = [stepped.slopes(leaf) for leaf in range(len(stepped.leaves))]
             confirm(probe, gradients, stepped.notes)
             return value, probe.finish(gradients)
 
@@ -100,6 +104,17 @@ class SteppedProbe(Probe):
     def __init__(self, *args: Any) -> None:
         self.notes: set[str] = set()
         super().__init__(*args)
+
+    def slopes(self, leaf: int) -> Array:
+        """Return the derivative with respect to each entry of a leaf, in the leaf's shape."""
+        x = self.leaves[leaf]
+        found = (self._slope(leaf, i, there) for i, there in enumerate(x.flat))
+        return np.fromiter(found, x.real.dtype, x.size).reshape(x.shape)
+
+    def _slope(self, leaf: int, i: int, x: Any) -> Any:
+        h = math.ldexp(STEP, max(0, math.frexp(x.real)[1]))
+        value = self.at(leaf, i, x + 1j * h)
+        return type(x.real)(value.imag) / h  # h is no number of a narrower type
 
     def _show(self, leaf: Array) -> Array:
         return guarded(super()._show(leaf), self.notes)  # type: ignore[no-any-return]
@@ -297,7 +312,7 @@ def confirm(probe: Probe, gradients: Sequence[Array], notes: set[str]) -> None:
         wrong = LossError(
             f"complex-step: its slope along a random direction is {claimed:.12g}, but real "
             f"differences have {against.value:.12g} ± {against.error:.1g}: the loss is not "
-            f"analytic as it is written{suspects}; {INSTEAD}"
+            f"analytic as it is written, or has slopes beyond 1e±200{suspects}; {INSTEAD}"
         )
     raise wrong
 

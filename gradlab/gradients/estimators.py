@@ -86,12 +86,26 @@ def directions(
     rng = np.random.default_rng([entropy, *bits.digest()])
     for _ in range(draws):
         if kind == "signs":
-            yield [np.asarray(1.0 - 2.0 * rng.integers(2, size=leaf.shape)) for leaf in leaves]
+            yield [_signs(leaf.shape, rng) for leaf in leaves]
         else:
             yield [np.asarray(rng.standard_normal(leaf.shape)) for leaf in leaves]
+
+
+def _signs(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    signs = np.asarray(rng.integers(2, size=shape), np.float64)
+    signs *= -2.0
+    signs += 1.0
+    return signs
 
 
 def add_scaled(totals: Sequence[Array], scale: Any, direction: Sequence[Array]) -> None:
     """Add a multiple of a direction to what has been added up."""
     for total, v in zip(totals, direction, strict=True):
         total += scale * v
+
+
+def averages(totals: Sequence[Array], draws: int) -> Sequence[Array]:
+    """Make averages of what has been added up."""
+    for total in totals:
+        total /= draws
+    return totals

@@ -28,9 +28,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -41,6 +41,9 @@ from gradlab.gradients.incremental import Incremental, Recorder
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.gradients.terms import SumOfTerms
 from gradlab.params import Array, entry, first, flatten
+
+Quotient: TypeAlias = Callable[[Callable[[Any], Any], Any, Any], Any]
+"""``quotient(f, x, h)``: the slope at x of a function of one number, from its values near x."""
 
 FEWEST = 64
 """So many entries are worth a recording of the loss: it takes as long as some evaluations."""
@@ -185,13 +188,12 @@ class ForwardDifference(Difference):
         """Return (f(x + h) - f(x)) / h."""
         x = probe.leaves[leaf]
         h = steps(x, self.step, order=1)
-        above = x + h
-        width = probe.width(leaf, above, x)
+        probe.require_apart(leaf, x + h, x)
         slopes = probe.incremental_slopes(leaf, h)
         if slopes is not None:
             return slopes
-        rise: Array = probe.each(leaf, above) - probe.value
-        return rise / width
+        value = probe.value
+        return probe.each(leaf, h, lambda f, x, h: (f(x + h) - value) / ((x + h) - x))
 
 
 @dataclass(frozen=True)
@@ -267,18 +269,20 @@ class CentralDifference4(Difference):
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h."""
         h = steps(probe.leaves[leaf], self.step, order=4)
-        near, far = (symmetric_quotients(probe, leaf, step) for step in (h, 2 * h))
+        near = symmetric_quotients(probe, leaf, h)
+        h *= 2
+        far = symmetric_quotients(probe, leaf, h)
         return near + (near - far) / 3
 
 
 def symmetric_quotients(probe: Probe, leaf: int, h: Array) -> Array:
     """Return the symmetric difference quotient of each entry of a leaf, in the leaf's shape."""
-    above, below = probe.leaves[leaf] + h, probe.leaves[leaf] - h
-    width = probe.width(leaf, above, below)
+    x = probe.leaves[leaf]
+    probe.require_apart(leaf, x + h, x - h)
     slopes = probe.incremental_slopes(leaf, h, -h)
     if slopes is not None:
         return slopes
-    return (probe.each(leaf, above) - probe.each(leaf, below)) / width
+    return probe.each(leaf, h, lambda f, x, h: (f(x + h) - f(x - h)) / ((x + h) - (x - h)))
 
 
 def steps(x: Array, step: float | None, order: int) -> Array:
@@ -303,7 +307,7 @@ def steps(x: Array, step: float | None, order: int) -> Array:
         return np.full(x.shape, step, x.dtype)
     exponent = np.log2(np.finfo(x.dtype).eps) / (order + 1) + np.log2(np.maximum(1, np.abs(x)))
     scaled: Array = np.exp2(np.round(exponent))
-    return scaled.astype(x.dtype)
+    return scaled.astype(x.dtype, copy=False)
 
 
 class Probe:
@@ -368,24 +372,36 @@ class Probe:
 
     def along(self, direction: Sequence[Array], t: Any) -> Any:
         """Evaluate the loss with all leaves moved by `t` times a direction."""
-        held = [leaf.copy() for leaf in self.leaves]
         for leaf, d in zip(self.leaves, direction, strict=True):
             leaf += t * d
         try:
             return self._evaluate(lambda: f"the parameters moved by {t} along a direction")
         finally:
-            for leaf, x in zip(self.leaves, held, strict=True):
+            for leaf, x in zip(self.leaves, self._given, strict=True):
                 leaf[...] = x
 
-    def each(self, leaf: int, x: Array) -> Array:
-        """Evaluate the loss with each entry of a leaf in turn moved to its value in `x`."""
-        values = np.array([self.at(leaf, i, value) for i, value in enumerate(x.flat)])
-        values = values.astype(np.result_type(values, x.dtype), copy=False)
-        return values.reshape(x.shape)
+    def each(self, leaf: int, h: Array, quotient: Quotient) -> Array:
+        """Return ``quotient(f, x, h)`` for each entry of a leaf, in the leaf's shape.
 
-    def width(self, leaf: int, above: Array, below: Array) -> Array:
-        """Return the exact distance of two points of each entry, or say which are one."""
-        width: Array = above - below
+        f is the loss as a function of the entry, in the wider of its dtype and the entry's.
+        Entry by entry, and not array by array, so that no arrays of points and values are needed.
+        """
+        x = self.leaves[leaf]
+        wide = np.result_type(x, self.value)
+
+        def f(i: int, there: Any) -> Any:
+            return wide.type(self.at(leaf, i, there))
+
+        rows = enumerate(zip(x.flat, h.flat, strict=True))
+        found = (quotient(partial(f, i), *row) for i, row in rows)
+        return np.fromiter(found, wide, x.size).reshape(x.shape)
+
+    def require_apart(self, leaf: int, above: Array, below: Array) -> None:
+        """Raise an error that names the first entry whose two points are one, if there is one.
+
+        The array `above` is overwritten.
+        """
+        width = np.subtract(above, below, out=np.asarray(above))
         unusable = ~((width > 0) & np.isfinite(width))
         if unusable.any():
             index = first(unusable)
@@ -393,7 +409,6 @@ class Probe:
             raise OptionError(
                 f"the step vanishes beside {where} = {self.leaves[leaf][index]}: give a larger step"
             )
-        return width
 
     def name(self, leaf: int, i: int) -> str:
         """Name an entry, for errors."""

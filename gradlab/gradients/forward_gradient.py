@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gradlab.errors import NonFiniteError, OptionError
-from gradlab.gradients.estimators import Estimator, add_scaled, directions
+from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
 from gradlab.gradients.forward_mode import Line
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients
 from gradlab.params import flatten, floating
@@ -66,9 +66,9 @@ class ForwardGradient(Estimator):
                 value, slope = line.slope(v)
                 if not np.isfinite(slope):
                     raise NonFiniteError(f"the slope along a random direction is {slope}")
-                add_scaled(totals, slope, v)
-            gradients = [total / self.draws for total in totals]
-            done = finish_gradients(structure.paths, gradients, leaves)
+                with np.errstate(over="ignore"):  # an infinite gradient is reported
+                    add_scaled(totals, slope, v)
+            done = finish_gradients(structure.paths, averages(totals, self.draws), leaves)
             return value, structure.unflatten(done)
 
         return value_and_grad

@@ -55,10 +55,10 @@ class AutogradForward:
             gradients = [np.empty(leaf.shape) for leaf in leaves]
             value = None
             for v, slopes in zip(direction, gradients, strict=True):
-                for i in np.ndindex(v.shape):
-                    v[i] = 1.0
-                    value, slopes[i] = line.slope(direction)
-                    v[i] = 0.0
+                for i in range(v.size):
+                    v.flat[i] = 1.0
+                    value, slopes.flat[i] = line.slope(direction)
+                    v.flat[i] = 0.0
             if value is None:  # there are no entries
                 value, _ = line.slope(direction)
             done = finish_gradients(structure.paths, gradients, leaves)

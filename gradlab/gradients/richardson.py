@@ -79,13 +79,13 @@ class Richardson(Difference):
         """Extrapolate for each entry."""
         x = probe.leaves[leaf]
         largest, fine = ladder(x, self.step)
-        probe.width(leaf, x + fine, x - fine)
+        probe.require_apart(leaf, x + fine, x - fine)
         rows = zip(x.flat, largest.flat, fine.flat, strict=True)
-        found = [
+        found = (
             extrapolate(partial(probe.at, leaf, i), *row, centre=probe.value).value
             for i, row in enumerate(rows)
-        ]
-        return np.array(found, x.dtype).reshape(x.shape)
+        )
+        return np.fromiter(found, x.dtype, x.size).reshape(x.shape)
 
 
 def extrapolate(
@@ -215,5 +215,7 @@ def ladder(x: Array, step: float | None) -> tuple[Array, Array]:
     (array([-3.,  5.]), array([-17.,  -9.]))
     """
     scale = np.exp2(np.round(np.log2(np.maximum(1, np.abs(x)))))
-    largest = (FIRST * scale).astype(x.dtype) if step is None else steps(x, step, order=0)
+    largest = (
+        (FIRST * scale).astype(x.dtype, copy=False) if step is None else steps(x, step, order=0)
+    )
     return largest, np.minimum(steps(x, None, order=2), largest / 4)

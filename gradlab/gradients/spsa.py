@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from gradlab import options
-from gradlab.gradients.estimators import Estimator, add_scaled, directions
+from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
 from gradlab.gradients.finite_differences import Probe, steps
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.params import Array
@@ -75,12 +75,13 @@ class SPSA(Estimator):
             value = float(probe.value)
             c = common_step(probe.leaves, self.step)
             for leaf, x in enumerate(probe.leaves):
-                probe.width(leaf, x + c, x - c)  # or an error that says where the step vanishes
+                probe.require_apart(leaf, x + c, x - c)
             totals = [np.zeros_like(leaf) for leaf in probe.leaves]
             for signs in directions(probe.leaves, self.draws, entropy, "signs"):
                 rise = probe.along(signs, c) - probe.along(signs, -c)
-                add_scaled(totals, rise / (2 * c), signs)  # 1 / ±1 is ±1
-            return value, probe.finish([total / self.draws for total in totals])
+                with np.errstate(over="ignore"):  # an infinite slope is reported
+                    add_scaled(totals, rise / (2 * c), signs)  # 1 / ±1 is ±1
+            return value, probe.finish(averages(totals, self.draws))
 
         return value_and_grad
 
@@ -93,6 +94,6 @@ def common_step(leaves: Sequence[Array], step: float | None) -> float:
     >>> float(np.log2(common_step([np.array([0.5, 300.0, 300.0])], None)))
     -9.0
     """
-    entries = np.concatenate([np.empty(0), *[leaf.ravel() for leaf in leaves]])
-    typical = np.median(np.abs(entries)) if entries.size else 1.0
+    sizes = np.concatenate([np.empty(0), *[np.abs(leaf).ravel() for leaf in leaves]])
+    typical = np.median(sizes, overwrite_input=True) if sizes.size else 1.0
     return float(steps(np.array([typical]), step, order=2)[0])

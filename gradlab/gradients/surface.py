@@ -190,11 +190,14 @@ class Surface:
 
 
 def _scales(leaf: Array) -> Array:
-    """Return the size of each entry, as a power of two; of an entry that is 0, the leaf's."""
+    """Return the size of each entry, as a power of two; of an entry that is 0, the leaf's.
+
+    A denormal number, beside which there are no small steps, counts as 0.
+    """
     sizes = np.abs(leaf.astype(np.float64)).ravel()
-    known = sizes[sizes > 0]
-    typical = float(np.median(known)) if known.size else 1.0
-    scales: Array = np.exp2(np.floor(np.log2(np.where(sizes > 0, sizes, typical))))
+    has_size = sizes >= np.finfo(np.float64).tiny
+    typical = float(np.median(sizes[has_size])) if has_size.any() else 1.0
+    scales: Array = np.exp2(np.floor(np.log2(np.where(has_size, sizes, typical))))
     return scales
 
 

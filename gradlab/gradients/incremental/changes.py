@@ -156,8 +156,9 @@ def tanh_half(d: Array) -> Array:
     return np.asarray(t)
 
 
-def _largest(d: Array) -> float:
-    return float(max(d.max(initial=0.0), -d.min(initial=0.0)))
+def _largest(d: Array) -> Any:
+    # Of NumPy's type, whose powers may overflow; those of Python's raise.
+    return np.float64(max(d.max(initial=0.0), -d.min(initial=0.0)))
 
 
 Rule = Callable[[Sequence[Any], Any], Any]
