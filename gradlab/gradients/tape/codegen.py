@@ -10,6 +10,11 @@ Where the values live. A result that NumPy can write where it is told goes to a 
 last value in it, views included. An elementwise operation takes the memory of an operand which it
 is the last to read. The derivatives are written straight into the arrays of the caller. What a
 function that is not known may have kept or returned a view of is never written to again.
+
+Chains of elementwise operations are not fused. In blocks that stay in the cache they take longer
+at every size, as the additional calls cost more than the memory that is saved; and one compiled
+loop for a chain (numba) gains 2 % of a gradient at batch 1000, where its exp, half as fast as
+NumPy's, does not lose that again.
 """
 
 from __future__ import annotations
