@@ -18,6 +18,7 @@ MADE_GOOD = {
     "PyTorch is not installed",
     "neither PyTorch nor JAX is installed",
     "atheris is not installed",
+    "numdifftools is not installed",
 }
 # Nobody has data that are not there, nor what only an administrator may have.
 EXCUSED = {"only root may mount"}

@@ -494,6 +494,8 @@ def small(mnist, batch):
 
 
 def test_numerical_speed_extrapolates_the_plain_loop_and_the_peers(monkeypatch):
+    pytest.importorskip("numdifftools", reason="numdifftools is not installed")
+
     def interleave(contenders, *, rounds, turn, clock):
         assert len(contenders["plain loop"]()) == 2 * 10  # a lap an evaluation
         assert len(contenders["SciPy 3-point"]()) == 10

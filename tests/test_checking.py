@@ -51,7 +51,9 @@ def judged_wrongly(case: Case, report: GradientReport) -> str:
     return ""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow) if k == "large" else k for k in KINDS]
+)
 def test_no_false_alarm_and_no_miss(kind: str) -> None:
     cases = [case for case in CASES if case.kind == kind and "million" not in case.title]
     assert cases

@@ -1006,7 +1006,7 @@ def test_the_bar_gives_the_cursor_back_after_a_divergence(monkeypatch):
 # Learning
 
 
-@each_backend(EXACT)
+@each_backend(name for name in EXACT if name != "richardson")  # ten times the evaluations
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_a_separable_problem_is_learned(backend, kind):
     rng = np.random.default_rng(0)
