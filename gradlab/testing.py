@@ -39,6 +39,7 @@ from numpy.typing import DTypeLike
 from gradlab import network
 from gradlab.checking import check_gradients
 from gradlab.errors import LossError, MissingDependencyError, OptionError
+from gradlab.gradients.complex_step import STEP
 from gradlab.gradients.finite_differences import steps
 from gradlab.gradients.protocol import Backend, Loss
 from gradlab.gradients.richardson import MARGIN, ladder
@@ -485,7 +486,8 @@ def error_bounds(
     forward, as imaginary parts: a complex product rounds each of its two terms twice, a sum of n
     terms n − 1 times, and a complex elementary function is made of up to four real ones.
 
-    Underflow counts as the smallest normal number; terms beyond the third power of an error are
+    Underflow counts as the smallest normal number, beside a slope that the complex step carries
+    scaled down as one of 4e-208; terms beyond the third power of an error are
     left out.
 
     Examples
@@ -524,6 +526,8 @@ def error_bounds(
                 parts.append(_judge(run, outcome, ends))
         both = np.concatenate(parts, axis=1)
         both = np.where(np.isnan(both), np.inf, both).reshape(2, *x.shape)
+        if method == "complex-step":  # a slope is there a STEP's part of itself
+            both[1] += np.finfo(np.float64).tiny / STEP
         truncation.append(np.asarray(both[0]))
         roundoff.append(np.asarray(both[1]))
     return ErrorBounds(structure.unflatten(truncation), structure.unflatten(roundoff))

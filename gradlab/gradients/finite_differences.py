@@ -18,6 +18,10 @@ h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly
 divided by is the distance of the two points as evaluated, so that it is right for the others too.
 And the loss is evaluated in float64 even where the parameters are float32 or integers.
 
+The default step is no smaller than for an entry of 1, whatever the entry: what a loss does within
+1e-8 or so of a tiny entry, as sin(1e300 x) at 1e-300, it does not see, and its truncation error has
+no bound there. Give a step in proportion, or hold it to `gradlab.check_gradients`.
+
 Where there are many parameters, the loss is recorded as a program, and of its evaluations only
 what each one changes is computed (`gradlab.gradients.incremental`): the same quotient to rounding,
 up to a few hundred times as fast. ``incremental=False`` evaluates the loss itself each time.

@@ -1,0 +1,160 @@
+"""How much memory a gradient takes, by each way to differentiate: in copies of the parameters.
+
+The loss is Σ (w x)², over as many data x as parameters w; its own two arrays are part of what is
+counted, and the gradient that is returned is, too. tracemalloc sees what NumPy and Python ask for,
+from the call to its end; the most that was held at once, less what was held before, is divided by
+the size of the parameters. The first call of a function may record the loss; a later one is the
+third. JAX and PyTorch have allocators of their own, which nothing here sees, and are left out.
+
+What takes an evaluation or more for each entry is measured with fewer of them, and to its end.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import common
+import numpy as np
+import typer
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+import gradlab
+from gradlab.gradients import Backend
+from gradlab.plotting import STYLE
+
+AT_ONCE: dict[str, Backend] = {
+    "autograd": gradlab.Autograd(),
+    "tape": gradlab.Tape(),
+    "spsa": gradlab.SPSA(),
+    "forward-gradient": gradlab.ForwardGradient(),
+}
+"""A few evaluations, whatever the number of parameters."""
+
+BY_ENTRY: dict[str, Backend] = {
+    "central": gradlab.CentralDifference(incremental=False),
+    "central4": gradlab.CentralDifference4(incremental=False),
+    "forward": gradlab.ForwardDifference(incremental=False),
+    "central, incremental": gradlab.CentralDifference(threads=1),
+    "richardson": gradlab.Richardson(),
+    "complex-step": gradlab.ComplexStep(),
+    "autograd-forward": gradlab.AutogradForward(),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The most memory that a backend held at once, in copies of the parameters."""
+
+    backend: str
+    dtype: str
+    entries: int
+    first: float
+    later: float
+
+
+def loss(w: Any, x: Any) -> Any:
+    """Return Σ (w x)²."""
+    return ((w * x) ** 2).sum()
+
+
+def measure(name: str, backend: Backend, entries: int, dtype: str) -> Result:
+    """Trace three calls of a gradient."""
+    rng = np.random.default_rng(0)
+    w, x = rng.standard_normal((2, entries)).astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peak(gradlab.grad(loss, backend), w[:99], x[:99])  # imports and caches what it needs
+        gradient = gradlab.grad(loss, backend)
+        first, _, later = [peak(gradient, w, x) for _ in range(3)]
+    return Result(name, dtype, entries, first / w.nbytes, later / w.nbytes)
+
+
+def peak(function: Any, *args: Any) -> int:
+    """Return the most bytes that were held at once while a function was called."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        function(*args)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def table(results: list[Result], caption: str) -> Table:
+    """Show the multiples."""
+    shown = Table(
+        title="memory beyond the parameters, in copies of them",
+        caption=caption,
+        box=SIMPLE_HEAD,
+        title_justify="left",
+    )
+    shown.add_column("backend")
+    for column in ("dtype", "parameters", "first call", "later"):
+        shown.add_column(column, justify="right")
+    for result in results:
+        multiples = (f"{multiple:.1f}" for multiple in (result.first, result.later))
+        shown.add_row(result.backend, result.dtype, f"{result.entries:,}", *multiples)
+    return shown
+
+
+def figure(results: list[Result]) -> Figure:
+    """Draw the multiples of a first call."""
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(6, 4), layout="constrained")
+        axes = drawn.subplots()
+        names = [f"{result.backend}, {result.dtype}" for result in results]
+        axes.barh(names, [result.first for result in results])
+        axes.set(xlabel="memory beyond the parameters, in copies of them")
+        axes.invert_yaxis()
+    return drawn
+
+
+def headline(results: list[Result]) -> str:
+    """Say who takes least and most."""
+    double = [result for result in results if result.dtype == "float64"]
+    least, most = (pick(double, key=lambda r: r.first) for pick in (min, max))
+    return (
+        f"Beyond the parameters, a gradient takes {least.first:.1f} copies of them "
+        f"({least.backend}) to {most.first:.1f} ({most.backend}), the loss's own two included."
+    )
+
+
+def main(
+    entries: Annotated[int, typer.Option(min=1000, help="For those of few evaluations.")] = 10**6,
+    few: Annotated[int, typer.Option(min=1000, help="For those of one an entry.")] = 10**4,
+    quick: common.Quick = False,
+    json_file: common.Json = None,
+    plot_file: common.Plot = None,
+) -> None:
+    """Measure how much memory a gradient takes by each backend."""
+    common.check_outputs(json_file, plot_file)
+    if quick:
+        entries, few = min(entries, 10**5), min(few, 4000)
+    results = []
+    for dtype in ("float64", "float32"):
+        for count, backends in ((entries, AT_ONCE), (few, BY_ENTRY)):
+            for name, backend in backends.items():
+                common.say(f"measuring {name} in {dtype} ...")
+                results.append(measure(name, backend, count, dtype))
+    described = common.describe()
+    common.out.print(table(results, common.environment_line(described)), soft_wrap=True)
+    told = headline(results)
+    numbers = {
+        "benchmark": "memory",
+        "environment": described,
+        "options": {"entries": entries, "few": few, "quick": quick},
+        "results": [asdict(result) for result in results],
+        "headline": told,
+    }
+    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
+    common.out.print(told, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    common.run(main)
