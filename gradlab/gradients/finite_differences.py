@@ -465,7 +465,12 @@ class ProbeOfTerms(Probe):
     def _terms(self) -> Array:
         return self._loss.evaluate(self._params, *self._args)
 
-    def each(self, leaf: int, x: Array) -> Array:
+    def each(self, leaf: int, h: Array, quotient: Quotient) -> Array:
+        """Return ``quotient(f, x, h)`` for all entries of a leaf at once; see `Probe.each`."""
+        quotients: Array = quotient(partial(self._values, leaf), self.leaves[leaf], h)
+        return quotients
+
+    def _values(self, leaf: int, x: Array) -> Array:
         """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""
         start = sum(other.size for other in self.leaves[:leaf])
         rises = np.zeros(x.size, np.result_type(self._terms, x.dtype))
