@@ -185,7 +185,7 @@ class ForwardDifference(Difference):
     (25.0, array([6., 8.]))
     """
 
-    name = "forward"
+    name: ClassVar[str] = "forward"
     points: ClassVar[int] = 1
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -230,7 +230,7 @@ class CentralDifference(Difference):
     (25.0, array([6., 8.]))
     """
 
-    name = "central"
+    name: ClassVar[str] = "central"
     points: ClassVar[int] = 2
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -267,7 +267,7 @@ class CentralDifference4(Difference):
     (337.0, array([108., 256.]))
     """
 
-    name = "central4"
+    name: ClassVar[str] = "central4"
     points: ClassVar[int] = 4
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -466,11 +466,11 @@ class ProbeOfTerms(Probe):
         return self._loss.evaluate(self._params, *self._args)
 
     def each(self, leaf: int, h: Array, quotient: Quotient) -> Array:
-        """Return ``quotient(f, x, h)`` for all entries of a leaf at once."""
-        slopes: Array = quotient(partial(self._moved, leaf), self.leaves[leaf].copy(), h)
-        return slopes
+        """Return ``quotient(f, x, h)`` for all entries of a leaf at once; see `Probe.each`."""
+        quotients: Array = quotient(partial(self._values, leaf), self.leaves[leaf], h)
+        return quotients
 
-    def _moved(self, leaf: int, x: Array) -> Array:
+    def _values(self, leaf: int, x: Array) -> Array:
         """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""
         start = sum(other.size for other in self.leaves[:leaf])
         rises = np.zeros(x.size, np.result_type(self._terms, x.dtype))
