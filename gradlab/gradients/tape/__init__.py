@@ -48,6 +48,8 @@ class Tape:
         Whether to forgo what rounds differently. By default a result may differ from eager
         autograd's by a few units in the last place of its leaf's largest entry; in float32 it is
         computed in float32, where autograd's own derivatives are promoted to float64.
+        Even so, a power of a single number may differ in its last place: NumPy has one function
+        for numbers, which eager autograd's derivatives use, and another for arrays.
     cache : int
         How many recordings a function keeps, for different shapes and options.
 
