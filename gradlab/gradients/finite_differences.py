@@ -185,7 +185,7 @@ class ForwardDifference(Difference):
     (25.0, array([6., 8.]))
     """
 
-    name: ClassVar[str] = "forward"
+    name = "forward"
     points: ClassVar[int] = 1
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -230,7 +230,7 @@ class CentralDifference(Difference):
     (25.0, array([6., 8.]))
     """
 
-    name: ClassVar[str] = "central"
+    name = "central"
     points: ClassVar[int] = 2
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
@@ -267,7 +267,7 @@ class CentralDifference4(Difference):
     (337.0, array([108., 256.]))
     """
 
-    name: ClassVar[str] = "central4"
+    name = "central4"
     points: ClassVar[int] = 4
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
