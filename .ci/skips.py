@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 # The README's test command installs none of these; a later run that has them follows.
 MADE_GOOD = {
     "scikit-learn is not installed",
+    "SciPy is not installed",
     "JAX is not installed",
     "Dask is not installed",
     "PyTorch is not installed",

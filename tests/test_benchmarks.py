@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optional import LIBRARIES
 
 from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
 from gradlab.errors import GradlabError, OptionError
@@ -526,7 +527,8 @@ def test_numerical_speed_extrapolates_the_plain_loop_and_the_peers(monkeypatch):
 def test_numerical_speed_sets_peers_on_the_same_network(peer):
     package, make = numerical_speed.PEERS[peer]
     state = np.random.get_state()  # noqa: NPY002
-    pytest.importorskip(package)  # JAX draws from NumPy's global generator when it is imported
+    # JAX draws from NumPy's global generator when it is imported.
+    pytest.importorskip(package, reason=f"{LIBRARIES[package]} is not installed")
     np.random.set_state(state)  # noqa: NPY002
     problem = small(None, 6)
     gradient = CentralDifference(1e-4).value_and_grad(problem.loss)(problem.params, *problem.args)[

@@ -94,7 +94,7 @@ def test_other_backends_take_it_as_the_loss_that_it_is() -> None:
 
 
 def test_scipy_matrices_are_taken() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
     loss = SumOfTerms(lambda x: x**2, sparse.eye(3, dtype=bool))
     assert gradlab.grad(loss, gradlab.CentralDifference(0.5))(np.arange(3.0)).tolist() == [0, 2, 4]
 
