@@ -59,11 +59,15 @@ class GradientMismatchError(GradlabError, AssertionError):
 
 
 class UntraceableError(GradlabError, TypeError):
-    """A loss that the tape cannot record; the message says what it does, and where."""
+    """A loss that cannot be traced or recorded; the message says what it does, and where."""
 
 
 class UntraceableWarning(UserWarning):
     """A loss that cannot be recorded is evaluated in a slower way; the message says why."""
+
+
+class StatefulLossWarning(UserWarning):
+    """A loss keeps something from one call for the next; the message says where."""
 
 
 class DataError(GradlabError, ValueError):

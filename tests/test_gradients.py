@@ -944,7 +944,7 @@ def test_loss_that_writes_into_its_parameters_fails(row: Row, params: Any) -> No
     if size(params):
         with pytest.raises((ValueError, TypeError)) as caught:
             row.grad(loss, params)
-        assert caught.value.__notes__
+        assert isinstance(caught.value, GradlabError) or caught.value.__notes__
     assert snapshot(params) == before
 
 

@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 from autograd.core import VJPNode, add_outgrads, vspace
-from autograd.tracer import Box, getval, isbox, new_box, toposort, trace_stack
+from autograd.tracer import Box, getval, isbox, new_box, notrace_primitives, toposort, trace_stack
 
+from gradlab.arrays.tracing import Watch, trace_loss
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradient, real_scalar
-from gradlab.params import Array, as_array, flatten, floating
+from gradlab.params import Array, Structure, as_array, flatten, floating
 
 
 @dataclass(frozen=True)
 class Autograd:
     """autograd's reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is written with operators and `array_api_compat.array_namespace`, or with
-    ``autograd.numpy``. It can be differentiated again, as often as one likes.
+    The loss is plain NumPy, or written with ``autograd.numpy`` or the Array API. It can be
+    differentiated again, as often as one likes.
 
     Examples
     --------
@@ -44,24 +45,42 @@ class Autograd:
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             leaves, structure = flatten(params, _as_leaf)
-            with trace_stack.new_trace() as trace:
-                boxes = [new_box(leaf, trace, VJPNode.new_root()) for leaf in leaves]
-                try:
-                    end = loss(structure.unflatten(boxes), *args)
-                except Exception as error:
-                    error.add_note("raised by the loss while autograd was tracing it")
-                    raise
-            depends = isbox(end) and end._trace == trace
-            value = end._value if depends else end
-            scalar = real_scalar(_innermost(value))
-            gradients = pull_back(end, boxes) if depends else [0.0 * leaf for leaf in leaves]
+            value, gradients, watch = _differentiate(loss, leaves, structure, args)
             # An outer gradient is being taken, of the parameters or of what the loss closes over.
             if isbox(value) or any(map(isbox, (*leaves, *gradients))):
                 return value, structure.unflatten(gradients)
+            watch.clean_up(loss, args)
             done = map(finish_gradient, structure.paths, gradients, leaves)
-            return float(scalar), structure.unflatten(list(done))
+            return float(value), structure.unflatten(list(done))
 
         return value_and_grad
+
+
+class Root(VJPNode):  # type: ignore[misc]
+    """autograd's node of a parameter, and of all that follows from it; it can be watched."""
+
+    __slots__ = ("__weakref__",)
+
+
+notrace_primitives[Root] = notrace_primitives[VJPNode]  # the same set, not a copy
+
+
+def _differentiate(
+    loss: Loss, leaves: Sequence[Any], structure: Structure, args: tuple[Any, ...]
+) -> tuple[Any, list[Any], Watch]:
+    """Return the loss, the gradient's leaves, and the watch over what was traced.
+
+    On its return, all that was traced is gone, unless the loss keeps something of it.
+    """
+    roots = [Root.new_root() for _ in leaves]
+    with trace_stack.new_trace() as trace:
+        boxes = [new_box(leaf, trace, root) for leaf, root in zip(leaves, roots, strict=True)]
+        end = trace_loss(loss, leaves, boxes, structure, args, "autograd")
+    depends = isbox(end) and end._trace == trace
+    value = end._value if depends else end
+    real_scalar(_innermost(value))
+    gradients = pull_back(end, boxes) if depends else [0.0 * leaf for leaf in leaves]
+    return value, gradients, Watch(roots)
 
 
 def pull_back(end: Box, roots: Sequence[Box], seed: Any = None) -> list[Any]:

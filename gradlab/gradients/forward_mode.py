@@ -15,16 +15,10 @@ from typing import Any
 
 import numpy as np
 from autograd.core import JVPNode
-from autograd.tracer import isbox, new_box, trace_stack
+from autograd.tracer import isbox, new_box, notrace_primitives, trace_stack
 
-from gradlab.errors import LossError
-from gradlab.gradients.protocol import (
-    Loss,
-    ValueAndGrad,
-    finish_gradients,
-    note_origin,
-    real_scalar,
-)
+from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, Structure, flatten, floating
 
 
@@ -96,23 +90,48 @@ class Line:
         >>> Line(lambda x: (x * x).sum(), leaves, structure, ()).slope([np.array([1.0, 0.5])])
         (25.0, np.float64(10.0))
         """
+        value, slope, watch = self._trace(direction)
+        watch.clean_up(self.loss, self.args)
+        return value, slope
+
+    def _trace(self, direction: Sequence[Array]) -> tuple[float, Any, Watch]:
+        """Return value and slope; then all that was traced is gone, unless the loss keeps it."""
+        token = Token()
         with trace_stack.new_trace() as trace:
             boxes = [
-                new_box(leaf, trace, JVPNode.new_root(v))
+                new_box(leaf, trace, Tangent.new_root(v, token))
                 for leaf, v in zip(self.leaves, direction, strict=True)
             ]
-            try:
-                # 0 · ∞ along an entry, and an overflow, end in what is reported as not finite.
-                with np.errstate(over="ignore", invalid="ignore"):
-                    end = self.loss(self.structure.unflatten(boxes), *self.args)
-            except NotImplementedError as error:
-                raise LossError(
-                    f"autograd has no forward rule for something in the loss ({error}): use the "
-                    "backend autograd"
-                ) from error
-            except Exception as error:
-                note_origin(error, "the loss while autograd was tracing it")
-                raise
+            # 0 · ∞ along an entry, and an overflow, end in what is reported as not finite.
+            with np.errstate(over="ignore", invalid="ignore"):
+                end = trace_loss(
+                    self.loss, self.leaves, boxes, self.structure, self.args, "autograd-forward"
+                )
+        watch = Watch([token])
         if isbox(end) and end._trace == trace:
-            return float(real_scalar(end._value)), end._node.g
-        return float(real_scalar(end)), np.float64(0.0)
+            return float(real_scalar(end._value)), end._node.g, watch
+        return float(real_scalar(end)), np.float64(0.0), watch
+
+
+class Token:
+    """What every traced value of one trace holds."""
+
+
+class Tangent(JVPNode):  # type: ignore[misc]
+    """autograd's node for forward mode, which knows of what trace it is."""
+
+    __slots__ = ("token",)
+
+    def __init__(
+        self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
+    ) -> None:
+        super().__init__(value, fun, args, kwargs, argnums, parents)
+        self.token = parents[0].token
+
+    def initialize_root(self, g: Any, token: Token) -> None:
+        """Stand for a parameter that moves along g."""
+        super().initialize_root(g)
+        self.token = token
+
+
+notrace_primitives[Tangent] = notrace_primitives[JVPNode]  # the same set, not a copy

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
 from gradlab.gradients.incremental.engine import Incremental
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.tape.recorder import place_of, record, replace_arrays
+from gradlab.gradients.tape.recorder import record, replace_arrays
 from gradlab.params import flatten
 
 CLOSE = 1e-9

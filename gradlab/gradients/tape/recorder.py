@@ -18,7 +18,6 @@ no NumPy array; only a branch on the data alone, such as a check of labels, beco
 from __future__ import annotations
 
 import inspect
-import linecache
 import operator
 import os
 import sys
@@ -27,11 +26,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType, TracebackType
 from typing import Any
 
-import array_api_compat
-import autograd
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import VJPNode, VSpace, sparse_add
@@ -44,10 +40,14 @@ from autograd.tracer import (
     notrace_primitives,
     register_notrace,
     toposort,
-    trace_primitives_map,
 )
 from autograd.tracer import Node as TracerNode
 
+from gradlab.arrays.boxes import NumpyBox
+from gradlab.arrays.creation import tracing
+from gradlab.arrays.dispatch import held, refuse_plain
+from gradlab.arrays.leaks import Watch
+from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
 from gradlab.gradients.calls import HIGHER, HigherDerivativeError
@@ -120,9 +120,26 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
         v2 = sum(v1)  # () float64
         return v2
     """
+    program, watch = _record(loss, params, args)
+    _require_nothing_kept(watch, loss, args)
+    return program
+
+
+def _record(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Program, Watch]:
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
-        end = loss(structure.unflatten(leaves), *boxed_args)
-        return recorder.program([end])
+        end = _call(loss, structure.unflatten(leaves), boxed_args)
+        return recorder.program([end]), Watch([recorder])
+
+
+def _call(loss: Loss, params: Any, args: Sequence[Any]) -> Any:
+    with tracing():
+        return held(loss(params, *args))
+
+
+def _require_nothing_kept(watch: Watch, loss: Loss, args: Sequence[Any]) -> None:
+    """Refuse a loss that keeps something from one call for the next, which a replay would not."""
+    if names := watch.replace(loss, args):
+        raise UntraceableError(f"it keeps a value of each call in {', '.join(names)}")
 
 
 def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Recording:
@@ -134,9 +151,17 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     >>> recording.program.run([np.ones(3), np.array([5, 6, 7])])
     [np.float64(18.0), array([5., 6., 7.])]
     """
+    recording, watch = _record_gradient(loss, params, args)
+    _require_nothing_kept(watch, loss, args)
+    return recording
+
+
+def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Recording, Watch]:
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
-        roots = [ArrayBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
-        end = loss(structure.unflatten(roots), *boxed_args)
+        roots = [NumpyBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
+        for root in roots:
+            root._is_argument = bool(root.shape)
+        end = _call(loss, structure.unflatten(roots), boxed_args)
         if isbox(end) and end._trace == REVERSE:
             value = end._value
             recorder.mark_what_cancels(end)
@@ -144,13 +169,14 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
         else:
             value, gradients = end, [0.0 * leaf._value for leaf in leaves]
         program = recorder.program([value, *gradients])
-        return Recording(
+        found = Recording(
             program,
             _plain(value),
             [_plain(gradient) for gradient in gradients],
             [_plain(leaf) for leaf in leaves],
             structure,
         )
+        return found, Watch([recorder])
 
 
 @contextmanager
@@ -187,7 +213,9 @@ class Recorder:
         self.inputs.append(node)
         if is_param:
             self._of_params.add(node)
-        return TracedBox(value, RECORDED, Record.new_root(self, node))
+        box = TracedBox(value, RECORDED, Record.new_root(self, node))
+        box._is_argument = bool(np.ndim(value))
+        return box
 
     def one(self, like: Any) -> TracedBox:
         """Return a box around 1, with which the backward pass begins.
@@ -321,39 +349,20 @@ for _static in (anp.size, anp.isscalar, anp.zeros_like, anp.ones_like, anp.empty
     register_notrace(Record, _static)  # they look at shapes and dtypes alone
 
 
-class TracedBox(ArrayBox):  # type: ignore[misc]
+class TracedBox(NumpyBox):
     """A recorded array. Its numbers must not leave the program, so that it does not show them."""
-
-    __slots__ = ()
 
     def __bool__(self) -> bool:
         record: Record = self._node
         return record.recorder.branch(record.node, bool(self._value))
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Array:
-        raise UntraceableError("it makes a plain NumPy array of a traced value")
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Record a plain NumPy function of the data as autograd's of the same name."""
-        is_numpys = getattr(np, func.__name__, None) is func  # else, one of np.linalg or np.fft
-        own = getattr(anp, func.__name__) if is_numpys else trace_primitives_map.get(func)
-        return NotImplemented if own is None else own(*args, **kwargs)
-
-    def _refuse(self, *args: Any) -> Any:
-        raise UntraceableError("it makes a Python number (or list) of a traced value")
-
-    __float__ = __int__ = __complex__ = __index__ = item = tolist = _refuse
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise UntraceableError("it writes into a traced array")
-
-    def copy(self) -> Any:
-        """Return itself: nobody can write into a recorded array."""
-        return self
+    def detached(self) -> Any:
+        """Refuse: what is kept of a call, a replay would not keep."""
+        refuse_plain("takes plain numbers out of a recording", "leave gradlab.detach out")
 
 
 Box.types.add(TracedBox)
-Box.type_mappings[TracedBox] = ArrayBox  # what autograd puts around it
+Box.type_mappings[TracedBox] = NumpyBox  # what autograd puts around it
 
 _SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
 RECORDING = threading.RLock()
@@ -478,29 +487,3 @@ def _argument_names(loss: Loss, count: int) -> list[str]:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [parameter.name for parameter in parameters if parameter.kind in positional]
     return (names + [f"arg{i}" for i in range(len(names), count)])[:count]
-
-
-# Where in the loss something happened
-
-_FILES = (np.__file__, autograd.__file__, array_api_compat.__file__, os.path.dirname(__file__))
-_PACKAGES = tuple(os.path.dirname(file) + os.sep for file in _FILES)
-
-
-def place_of(origin: FrameType | TracebackType | None) -> str:
-    """Return the innermost line that is neither NumPy's, autograd's nor the backends' own."""
-    frames: list[tuple[str, int]] = []
-    if isinstance(origin, TracebackType):
-        step: TracebackType | None = origin
-        while step is not None:
-            frames.insert(0, (step.tb_frame.f_code.co_filename, step.tb_lineno))
-            step = step.tb_next
-    else:
-        frame = origin
-        while frame is not None:
-            frames.append((frame.f_code.co_filename, frame.f_lineno))
-            frame = frame.f_back
-    for file, line in frames:
-        if not file.startswith((*_PACKAGES, "<__array_function__", "<frozen")):
-            source = linecache.getline(file, line).strip()
-            return f"{file}, line {line}" + (f": {source}" if source else "")
-    return "the loss"

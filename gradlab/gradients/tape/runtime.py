@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gradlab.arrays.places import place_of
 from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.calls import (
@@ -50,7 +51,7 @@ from gradlab.gradients.tape.codegen import (
 )
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
-from gradlab.gradients.tape.recorder import RECORDING, place_of, record_gradient
+from gradlab.gradients.tape.recorder import RECORDING, record_gradient
 from gradlab.params import Array, Structure, flatten, floating
 
 BUFFER = 2048

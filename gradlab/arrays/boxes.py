@@ -1,0 +1,137 @@
+"""autograd's boxes as traced arrays.
+
+autograd puts each array of a trace into a box. `NumpyBox` is the kind of box that it uses for
+NumPy's arrays and numbers once this module is imported: an `ArrayBox` that also answers NumPy's
+protocols, has all methods of arrays, and can be written into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import JVPNode, VJPNode, primitive_jvps, primitive_vjps
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.tracer import Box, notrace_primitives, trace_primitives_map
+
+from gradlab.arrays import rules
+from gradlab.arrays.dispatch import COMPOSITES, Implementation, Library, has_traced, refuse_function
+from gradlab.arrays.traced import TracedArray
+
+_CORE: dict[Any, Implementation] = {
+    np.concatenate: rules.concatenate,
+    np.where: rules.where,
+    np.zeros_like: rules.filled_like(0),
+    np.ones_like: rules.filled_like(1),
+    np.empty_like: rules.filled_like(0),
+    np.full_like: rules.full_like,
+    np.cbrt: anp.cbrt,
+    np.broadcast_to: anp.broadcast_to,
+    np.astype: anp.astype,
+    np.linalg.svd: rules.svd,
+    np.linalg.solve: rules.solve,
+    np.fft.rfft: rules.rfft,
+    np.fft.irfft: rules.irfft,
+    np.fft.rfft2: rules.rfft2,
+    np.fft.irfft2: rules.irfft2,
+    np.fft.rfftn: rules.rfftn,
+    np.fft.irfftn: rules.irfftn,
+    np.shape: np.shape.__wrapped__,  # type: ignore[attr-defined]
+    np.ndim: np.ndim.__wrapped__,  # type: ignore[attr-defined]
+    np.size: np.size.__wrapped__,  # type: ignore[attr-defined]
+    np.result_type: anp.result_type,
+    np.iscomplexobj: anp.iscomplexobj,
+    np.isrealobj: lambda x: not anp.iscomplexobj(x),
+}
+
+
+def _own(function: Any) -> Implementation | None:
+    """Return the function that autograd has a rule for, or that has no derivative anywhere."""
+    if function in _CORE:
+        return _CORE[function]
+    wrapper = trace_primitives_map.get(function)
+    has_rule = wrapper in primitive_vjps and wrapper in primitive_jvps
+    is_flat = wrapper in notrace_primitives[VJPNode] and wrapper in notrace_primitives[JVPNode]
+    if wrapper is None or function in COMPOSITES or not (has_rule or is_flat):
+        return None
+    return _guarded(function, wrapper)
+
+
+def _fallback(function: Any) -> Implementation | None:
+    """Return autograd's wrapper of a function that has a rule in reverse mode alone, or none.
+
+    Of what does not depend on the parameters (a recording traces that, too) no rule is asked.
+    """
+    wrapper = trace_primitives_map.get(function)
+    is_known = wrapper in primitive_vjps or isinstance(function, np.ufunc) or function in rules.DATA
+    return _guarded(function, wrapper) if is_known and wrapper is not None else None
+
+
+def _guarded(function: Any, wrapper: Any) -> Implementation:
+    """Return a primitive that takes lists of traced values, and names itself where it fails."""
+
+    def implementation(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(arg, list) and has_traced(arg) for arg in args):
+            args = tuple(rules.as_array(arg) if isinstance(arg, list) else arg for arg in args)
+        try:
+            return wrapper(*args, **kwargs)
+        except NotImplementedError as error:
+            if "JVP" in str(error):
+                raise
+            refuse_function("autograd", function)
+
+    # Operators call a ufunc's primitive very often, and never with lists.
+    return (
+        wrapper if isinstance(function, np.ufunc) and wrapper in primitive_jvps else implementation
+    )
+
+
+LIBRARY = Library("autograd", _own, _fallback, rules.contract)
+LIBRARY.constant = rules.constant  # type: ignore[attr-defined]
+
+
+class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
+    """A box around an array or a number."""
+
+    library = LIBRARY
+
+    shape = ArrayBox.shape
+    dtype = ArrayBox.dtype
+
+    def _at(self, index: Any) -> Any:
+        return rules.getitem(self, index)
+
+    def _put(self, index: Any, value: Any) -> Any:
+        return rules.put(self, index, value)
+
+    def _same(self) -> Any:
+        return type(self)(self._value, self._trace, self._node)
+
+    def detached(self) -> Any:
+        """Return the value inside of the box, which may be a box of another trace."""
+        return self._value
+
+    def kept_value(self) -> Any:
+        """Return the value inside of the box."""
+        return self._value
+
+    def _become(self, other: Any) -> None:
+        self._value, self._trace, self._node = other._value, other._trace, other._node
+        object.__dict__["__class__"].__set__(self, type(other))
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f"<traced array {self.shape} {self.dtype}>"
+
+    __str__ = __repr__
+
+
+for _kind in [kind for kind, box in Box.type_mappings.items() if box is ArrayBox]:
+    if _kind is not ArrayBox:
+        NumpyBox.register(_kind)

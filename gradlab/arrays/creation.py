@@ -1,0 +1,265 @@
+"""Arrays that a loss makes for itself while it is traced.
+
+``np.zeros(n)`` has no argument that could be traced, and yet a loss may write traced values into
+what it returns; ``np.array([a, b])`` and ``np.asarray(x)`` take traced values and are not offered
+to their protocols. So `tracing` puts functions of the same names into NumPy's namespace, for as
+long as some loss is being traced. Given traced values, they return a traced array. Otherwise they
+do what they always do, and in the thread that traces, a floating-point array that user code makes
+is a `Buffer`: an array like any other, until a traced value is written into it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.dispatch import (
+    Holder,
+    call,
+    call_ufunc,
+    has_traced,
+    held,
+    is_traced,
+    refuse_plain,
+)
+from gradlab.arrays.traced import METHODS, TracedArray, is_basic
+
+
+class Buffer(Holder, np.ndarray):
+    """A NumPy array that goes over to a traced one when a traced value is written into it.
+
+    From then on its own memory is filled with NaN, so that whatever gets at it past NumPy's
+    protocols ends in an error, not in a number.
+    """
+
+    _traced: TracedArray | None = None
+    _parent: tuple[Buffer, Any] | None = None
+
+    def content(self) -> Any:
+        """Return the traced array, or the plain one."""
+        return self.view(np.ndarray) if self._traced is None else self._traced
+
+    def write(self, new: Any, index: Any = ...) -> None:
+        """Hold a traced array, which differs from the content at an index alone."""
+        if np.shape(new) != self.shape:
+            raise ValueError(
+                f"could not broadcast input array from shape {np.shape(new)} into shape {self.shape}"
+            )
+        if self._traced is not None:
+            self._traced.write(new, index)
+            return
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            refuse_plain(
+                f"writes {new.dtype} into an array of {self.dtype}", "make it of a wider dtype"
+            )
+        self._traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
+        self.view(np.ndarray)[...] = np.nan
+        if self._parent is not None:
+            base, place = self._parent
+            base[place] = new
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        index = held(index)
+        value = as_traced(value)
+        if self._traced is not None:
+            self._traced[index] = value
+        elif not has_traced(value) and not has_traced(index):
+            np.ndarray.__setitem__(self, index, value)
+        elif has_traced(value):
+            self.write(constant_like(value, self.view(np.ndarray).copy())._put(index, value), index)
+        else:
+            plain = self.view(np.ndarray).copy()
+            self.write(constant_like(first_traced(index), plain)._put(index, value), index)
+
+    def __getitem__(self, index: Any) -> Any:
+        index = held(index)
+        if self._traced is not None:
+            return self._traced[index]
+        if has_traced(index):
+            return constant_like(first_traced(index), self.view(np.ndarray))[index]
+        found = np.ndarray.__getitem__(self, index)
+        if isinstance(found, Buffer) and is_basic(index):
+            found._parent = (self, index)
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Evaluate a ufunc on what buffers hold."""
+        inputs = tuple(map(held, inputs))
+        out = kwargs.get("out", ())
+        traced = first_traced((*inputs, *out))
+        if traced is not None:
+            return call_ufunc(traced.library, ufunc, method, inputs, kwargs)
+        if out:
+            kwargs["out"] = tuple(map(held, out))
+        result = getattr(ufunc, method)(*inputs, **kwargs)
+        return (out[0] if len(out) == 1 else out) if out else result
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Evaluate one of NumPy's functions on what buffers hold."""
+        traced = first_traced((args, kwargs))
+        if traced is not None:
+            return call(traced.library, function, args, kwargs)
+        plain = {key: _plain(value) for key, value in kwargs.items()}
+        return function(*map(_plain, args), **plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return buffers as the arrays that they are, also inside of lists and tuples."""
+    if isinstance(value, Buffer):
+        return value.view(np.ndarray)
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
+
+
+def first_traced(value: Any) -> Any:
+    """Return the first traced array in a value, or None."""
+    value = held(value)
+    if is_traced(value):
+        return value
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (list, tuple)):
+        found = [first_traced(item) for item in value]
+        return next((item for item in found if item is not None), None)
+    return None
+
+
+def as_traced(value: Any) -> Any:
+    """Return a value with nested lists of traced values as one traced array."""
+    value = held(value)
+    if isinstance(value, (list, tuple)) and has_traced(value):
+        return np.stack([as_traced(item) for item in value])
+    return value
+
+
+def constant_like(traced: TracedArray, value: Any) -> TracedArray:
+    """Return a plain array as a traced one beside another, on which it does not depend."""
+    return traced.library.constant(traced, value)
+
+
+# An array that holds a traced one answers as that does.
+
+
+def _forwarding(name: str) -> Any:
+    own = getattr(np.ndarray, name)
+
+    def method(self: Buffer, *args: Any, **kwargs: Any) -> Any:
+        if self._traced is not None:
+            return getattr(self._traced, name)(*args, **kwargs)
+        return own(self, *args, **kwargs)
+
+    def attribute(self: Buffer) -> Any:
+        held = self._traced
+        return own.__get__(self) if held is None else getattr(held, name)
+
+    return method if callable(own) else property(attribute)
+
+
+for _name in (
+    """
+    T mT real imag flat reshape transpose flatten astype copy item tolist tobytes sort fill
+    __bool__ __float__ __int__ __index__ __complex__ __len__ __contains__
+""".split()
+    + METHODS
+):
+    if hasattr(np.ndarray, _name):
+        setattr(Buffer, _name, _forwarding(_name))
+
+
+# Functions that make arrays
+
+_ORIGINAL: dict[str, Callable[..., Any]] = {}
+_MAKERS = """
+    zeros ones empty full eye identity array copy zeros_like ones_like empty_like full_like
+""".split()
+_CONVERTERS = "asarray asanyarray ascontiguousarray asfortranarray".split()
+_LIBRARIES = {"numpy", "autograd", "jax", "jaxlib", "torch", "scipy", "array_api_compat", "gradlab"}
+
+WRITABLE: dict[str, Callable[..., Any]] = {}
+"""What NumPy's own Python finds under these names while it runs on traced arrays."""
+
+
+def _making(name: str) -> Callable[..., Any]:
+    original = _ORIGINAL[name]
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if name == "array" and args and has_traced(args[0]):
+            return _converted(args[0], copy=kwargs.pop("copy", True), **kwargs)
+        made = original(*args, **kwargs)
+        return made.view(Buffer) if type(made) is np.ndarray and made.dtype.kind in "fc" else made
+
+    @wraps(original)
+    def made_for_users(*args: Any, **kwargs: Any) -> Any:
+        if not getattr(_here, "depth", 0):
+            return original(*args, **kwargs)
+        caller = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+        is_library = caller in _LIBRARIES and not (name == "array" and args and has_traced(args[0]))
+        return original(*args, **kwargs) if is_library else make(*args, **kwargs)
+
+    WRITABLE[name] = make
+    return made_for_users
+
+
+def _converting(name: str) -> Callable[..., Any]:
+    original = _ORIGINAL[name]
+
+    @wraps(original)
+    def convert(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(_here, "depth", 0) and has_traced(a):
+            return _converted(a, dtype=args[0] if args else kwargs.pop("dtype", None), **kwargs)
+        return original(a, *args, **kwargs)
+
+    WRITABLE[name] = convert
+    return convert
+
+
+def _converted(
+    value: Any, dtype: Any = None, copy: Any = None, ndmin: int = 0, **options: Any
+) -> Any:
+    """Return traced values as a traced array."""
+    array = as_traced(value)
+    if copy and array is value:
+        array = array.copy()
+    if dtype is not None and array.dtype != np.dtype(dtype):
+        array = array.astype(dtype)
+    return array[(None,) * (ndmin - array.ndim)] if array.ndim < ndmin else array
+
+
+_here = threading.local()
+_lock = threading.Lock()
+_users = 0
+
+_ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS)})
+_PATCHES = {name: _making(name) for name in _MAKERS}
+_PATCHES |= {name: _converting(name) for name in _CONVERTERS}
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Let NumPy's functions that make arrays make them for traced values, in this thread."""
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            for name, function in _PATCHES.items():
+                setattr(np, name, function)
+    _here.depth = getattr(_here, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _here.depth -= 1
+        with _lock:
+            _users -= 1
+            if not _users:
+                for name in _PATCHES:
+                    setattr(np, name, _ORIGINAL[name])

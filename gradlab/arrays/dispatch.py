@@ -1,0 +1,352 @@
+"""How a NumPy function finds its way on traced arrays.
+
+NumPy hands a call of one of its functions over where an argument says that it wants that
+(`__array_function__`, `__array_ufunc__`: NumPy enhancement proposals 18 and 13). A `Library` then
+looks for an implementation in this order:
+
+1. what the library itself has: a derivative rule of autograd, a function of JAX or PyTorch;
+2. a *composite*: the function written in terms of simpler ones (`gradlab.arrays.composites`);
+3. NumPy's own implementation, where that is Python (`gradlab.arrays.numpy_source`).
+
+What none of them has is refused, by its name and the line of the user's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from gradlab.arrays.places import place_of
+from gradlab.errors import LossError, UntraceableError
+
+Implementation = Callable[..., Any]
+
+COMPOSITES: dict[Any, Implementation] = {}
+"""NumPy's functions in terms of others; see `gradlab.arrays.composites`."""
+
+NUMERICAL = 'backend="central"'
+
+
+def composite(*functions: Any) -> Callable[[Implementation], Implementation]:
+    """Register an implementation of NumPy functions that calls other NumPy functions.
+
+    It takes what the function takes, but for ``out``, ``dtype``, ``where`` and ``initial``, which
+    are seen to for all functions alike, and options left at their default.
+    """
+
+    def register(implementation: Implementation) -> Implementation:
+        COMPOSITES.update(dict.fromkeys(functions, implementation))
+        return implementation
+
+    return register
+
+
+class Traced:
+    """The base of all traced arrays; see `gradlab.arrays.traced`."""
+
+    library: ClassVar[Library]
+
+
+class Holder:
+    """The base of arrays that may hold a traced one; see `gradlab.arrays.creation`."""
+
+    def content(self) -> Any:
+        """Return the traced array, or the plain one."""
+        raise NotImplementedError
+
+
+class Library:
+    """One kind of traced array, and how NumPy's functions are evaluated on it.
+
+    Parameters
+    ----------
+    name : str
+        What errors call it.
+    own : callable
+        ``own(function)`` is the library's implementation of a NumPy function, or None.
+    fallback : callable, optional
+        The same, asked where there is no composite either.
+    contract : callable, optional
+        ``einsum`` of subscripts of which no operand repeats one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        own: Callable[[Any], Implementation | None],
+        fallback: Callable[[Any], Implementation | None] = lambda function: None,
+        contract: Implementation = np.einsum,
+    ) -> None:
+        self.name = name
+        self.contract = contract
+        self._own, self._fallback = own, fallback
+        self._found: dict[Any, Implementation] = {}
+
+    def find(self, function: Any) -> Implementation:
+        """Return what evaluates a NumPy function on traced arrays.
+
+        Raises
+        ------
+        UntraceableError
+            If nothing does.
+        """
+        found = self._found.get(function)
+        if found is None:
+            from gradlab.arrays.numpy_source import traced_source
+
+            found = (
+                self._own(function)
+                or COMPOSITES.get(function)
+                or self._fallback(function)
+                or traced_source(function)
+            )
+            if found is None:
+                refuse_function(self.name, function)
+            self._found[function] = found
+        return found
+
+    def knows(self, function: Any) -> bool:
+        """Tell whether a NumPy function can be evaluated on traced arrays."""
+        try:
+            self.find(function)
+        except UntraceableError:
+            return False
+        return True
+
+
+def refuse_function(library: str, function: Any) -> NoReturn:
+    """Raise the error for a function that has no derivative here."""
+    raise UntraceableError(
+        f"{library} has no derivative of {name_of(function)}, which the loss calls ({place_of()}): "
+        f"write it with other functions, or use {NUMERICAL}"
+    )
+
+
+def refuse_plain(what: str, instead: str) -> NoReturn:
+    """Raise the error for a traced value that is to become a plain one."""
+    raise UntraceableError(
+        f"the loss {what} ({place_of()}), where its derivative would be lost: {instead}, "
+        f"or use {NUMERICAL}"
+    )
+
+
+def name_of(function: Any) -> str:
+    """Return a NumPy function's name as users write it.
+
+    Examples
+    --------
+    >>> name_of(np.linalg.solve), name_of(np.add)
+    ('np.linalg.solve', 'np.add')
+    """
+    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
+    is_public = module.split(".")[-1] in ("linalg", "fft", "random", "np")
+    return f"{module if is_public else 'np'}.{getattr(function, '__name__', function)}"
+
+
+# Calls
+
+_ABSENT = (None, np._NoValue)  # type: ignore[attr-defined]
+_REDUCTIONS = {
+    np.sum: 0.0,
+    np.prod: 1.0,
+    np.max: -np.inf,
+    np.amax: -np.inf,
+    np.min: np.inf,
+    np.amin: np.inf,
+    np.all: True,
+    np.any: False,
+}
+"""What `where` leaves out of a reduction counts as this."""
+
+
+def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Evaluate a NumPy function on traced arrays."""
+    implementation = library.find(function)
+    if _has_containers(args):
+        args = tuple(map(held, args))
+    if not kwargs:
+        return implementation(*args)
+    options = {key: held(value) for key, value in kwargs.items() if _is_given(value)}
+    if options.get("where", False) is True:
+        del options["where"]
+    out, dtype = options.pop("out", None), options.pop("dtype", None)
+    if function in _REDUCTIONS and ("where" in options or "initial" in options):
+        result = _masked_reduction(function, args, options)
+    elif dtype is not None and function in _KEEP_DTYPE:
+        result = implementation(*args, dtype=dtype, **options)
+        dtype = None
+    else:
+        result = implementation(*args, **options)
+    if dtype is not None and getattr(result, "dtype", dtype) != np.dtype(dtype):
+        result = result.astype(dtype)
+    return result if out is None else write_out(out, result)
+
+
+_KEEP_DTYPE = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.astype}
+
+
+def _is_given(value: Any) -> bool:
+    return not any(value is absent for absent in _ABSENT)
+
+
+def _masked_reduction(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Reduce the entries that `where` keeps, beginning with `initial`."""
+    x, *rest = args
+    where, initial = options.pop("where", None), options.pop("initial", None)
+    if where is not None:
+        x = np.where(where, x, _REDUCTIONS[function])
+    result = function(x, *rest, **options)
+    if initial is None:
+        return result
+    pair: dict[Any, Any] = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum}
+    pair |= {np.amax: np.maximum, np.min: np.minimum, np.amin: np.minimum}
+    return pair.get(function, np.logical_or)(result, initial)
+
+
+def call_ufunc(
+    library: Library, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Evaluate a ufunc, or one of its methods, on traced arrays."""
+    if method != "__call__":
+        return _ufunc_method(ufunc, method, *map(held, inputs), **kwargs)
+    if _has_containers(inputs):
+        inputs = tuple(map(held, inputs))
+    if not kwargs:
+        return library.find(ufunc)(*inputs)
+    out, where = kwargs.get("out"), kwargs.get("where", True)
+    if where is not True:
+        # Outside of the mask the ufunc is not evaluated; 1 is in the domain of every one.
+        inputs = tuple(np.where(where, x, 1) for x in inputs)
+    result = library.find(ufunc)(*inputs)
+    if where is not True:
+        before = out[0] if out is not None else np.full(np.shape(result), np.nan)
+        result = np.where(where, result, before)
+    dtype = kwargs.get("dtype")
+    if dtype is not None and result.dtype != np.dtype(dtype):
+        result = result.astype(dtype)
+    return result if out is None else write_out(out[0] if len(out) == 1 else out, result)
+
+
+_REDUCE: dict[Any, Any] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.logical_and: np.all,
+    np.logical_or: np.any,
+}
+
+
+def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    options = {key: value for key, value in options.items() if _is_given(value)}
+    match method:
+        case "reduce" if ufunc in _REDUCE:
+            x, *rest = inputs
+            axis = rest[0] if rest else options.pop("axis", 0)
+            return _REDUCE[ufunc](x, axis=axis, **options)
+        case "accumulate":
+            x, *rest = inputs
+            return accumulate(ufunc, x, rest[0] if rest else options.get("axis", 0))
+        case "outer":
+            a, b = inputs
+            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
+        case "reduce":
+            x, *rest = inputs
+            axis = rest[0] if rest else options.get("axis", 0)
+            return accumulate(ufunc, x, axis).take(-1, axis=axis)
+        case "at" if ufunc in (np.add, np.subtract):
+            target, index, value = inputs
+            return add_at(target, index, value if ufunc is np.add else -value)
+    refuse_function("gradlab", getattr(ufunc, method))
+
+
+def accumulate(ufunc: Any, x: Any, axis: int) -> Any:
+    """Return the running results of an associative ufunc, in about log₂ n calls of it.
+
+    Each step combines what reaches s entries back with what reaches on from there: Hillis &
+    Steele, *Data parallel algorithms*, Communications of the ACM 29 (1986). So there is no
+    division, and zeros need no care.
+
+    Examples
+    --------
+    >>> accumulate(np.multiply, np.array([2.0, 0.0, 3.0]), 0)
+    array([2., 0., 0.])
+    """
+    if ufunc is np.add:
+        return np.cumsum(x, axis=axis)
+    y = np.moveaxis(x, axis, 0)
+    reach, n = 1, np.shape(y)[0]
+    while reach < n:
+        y = np.concatenate([y[:reach], ufunc(y[:-reach], y[reach:])])
+        reach *= 2
+    return np.moveaxis(y, 0, axis)
+
+
+def add_at(target: Any, index: Any, value: Any) -> None:
+    """Add to a traced array in place, as often as the index names an entry: ``np.add.at``."""
+    if not hasattr(target, "write"):
+        refuse_plain("adds a traced value to a plain array with np.add.at", "make it by np.zeros")
+    size = int(np.prod(np.shape(target)))
+    places = np.arange(size).reshape(np.shape(target))[index]
+    terms = np.broadcast_to(value, np.shape(places)).reshape(-1)
+    sums = np.bincount(places.reshape(-1), weights=terms, minlength=size)
+    target[...] = target + sums.reshape(np.shape(target))
+
+
+def write_out(out: Any, result: Any) -> Any:
+    """Write a traced result into the array that the caller gave for it."""
+    if isinstance(out, tuple):
+        return tuple(write_out(*pair) for pair in zip(out, result, strict=True))
+    if not hasattr(out, "write"):
+        refuse_plain("writes a traced value into a plain array", "leave out= or += away")
+    out.write(result)
+    return out
+
+
+# Arguments
+
+
+def is_traced(value: Any) -> bool:
+    """Tell whether a value is a traced array."""
+    return isinstance(value, Traced)
+
+
+def _has_containers(values: Iterable[Any]) -> bool:
+    """Tell whether some value needs `held`."""
+    return any(isinstance(value, (list, tuple, dict)) or is_buffer(value) for value in values)
+
+
+def is_buffer(value: Any) -> bool:
+    """Tell whether a value is an array that was created while tracing."""
+    return isinstance(value, Holder)
+
+
+def held(value: Any) -> Any:
+    """Return the traced array that a buffer holds, also inside of lists and tuples."""
+    if is_buffer(value):
+        return value.content()
+    if isinstance(value, (list, tuple)) and any(
+        is_buffer(v) or isinstance(v, (list, tuple)) for v in value
+    ):
+        items = map(held, value)
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def has_traced(value: Any) -> bool:
+    """Tell whether a traced array is in a value, at any depth of lists, tuples and dicts."""
+    if is_traced(held(value)):
+        return True
+    if isinstance(value, (list, tuple)):
+        return any(map(has_traced, value))
+    if isinstance(value, dict):
+        return any(map(has_traced, value.values()))
+    return False
+
+
+def require_traced(what: str, *values: Any) -> None:
+    """Raise an error where none of the values is traced."""
+    if not any(map(has_traced, values)):
+        raise LossError(f"{what} takes a traced array")

@@ -1,0 +1,212 @@
+"""Traced values that a loss keeps: batch normalisation's running mean, a recurrent layer's state.
+
+A traced value is good for one trace. One that outlives it, in an attribute or a list of the user's,
+would make later calls fail, or silently grow the graph of each call by that of the one before. So
+whoever traces a loss looks afterwards whether anything of the trace is still alive (`Watch`, which
+costs next to nothing where all is well), finds who holds it, puts the plain number there, and says
+so. `detach` is the way for a loss to keep a number on purpose.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.dispatch import Holder, Traced, held
+from gradlab.errors import LossError, StatefulLossWarning
+
+DEEP = 6
+"""Levels of attributes and items below the loss that are searched."""
+
+
+def detach(x: Any) -> Any:
+    """Return the plain numbers of a value, without its derivative.
+
+    A loss that keeps state, such as a running mean, keeps it detached: a traced value has no
+    meaning after the trace. In what the loss returns, a detached value is a constant.
+
+    Parameters
+    ----------
+    x : array or structure of arrays
+        Traced or plain arrays and numbers, in dicts, lists and tuples.
+
+    Returns
+    -------
+    array or structure of arrays
+        Copies as NumPy's arrays and numbers, in the same structure.
+
+    Raises
+    ------
+    UntraceableError
+        Where the loss is recorded or compiled: its numbers are not known then, and a loss that
+        keeps some has an effect that a replay would not have. The tape then evaluates it anew.
+
+    Examples
+    --------
+    >>> from gradlab import grad
+    >>> import numpy as np
+    >>> grad(lambda x: np.sum(x * detach(x)))(np.array([1.0, 2.0]))
+    array([1., 2.])
+    """
+    x = held(x)
+    if isinstance(x, Traced):
+        return detach(x.detached())
+    if isinstance(x, dict):
+        return {key: detach(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        items = map(detach, x)
+        return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+class Watch:
+    """Tells whether something of a trace outlives it.
+
+    Parameters
+    ----------
+    roots : sequence
+        What every traced value of the trace holds alive, in one way or another.
+    """
+
+    def __init__(self, roots: Sequence[Any]) -> None:
+        self._roots = [weakref.ref(root) for root in roots]
+
+    def clean_up(self, loss: Any, args: Sequence[Any] = ()) -> None:
+        """Replace what the loss keeps by plain numbers, and warn of it; see `replace`."""
+        if names := self.replace(loss, args):
+            warnings.warn(
+                f"the loss is not pure: it keeps a traced value in {', '.join(names)}, where its "
+                "plain number is put now; keep gradlab.detach(value) there",
+                StatefulLossWarning,
+                stacklevel=4,
+            )
+
+    def replace(self, loss: Any, args: Sequence[Any] = ()) -> list[str]:
+        """Replace what the loss keeps by plain numbers, and return where.
+
+        To be called when nobody else holds anything of the trace.
+
+        Raises
+        ------
+        LossError
+            If something is kept in a place that cannot be found or changed.
+        """
+        if not self._is_alive():
+            return []
+        if names := list(release(loss, args)):
+            return names
+        gc.collect()  # a cycle, such as that of a function that calls itself
+        if self._is_alive():
+            raise LossError(
+                "the loss keeps a traced value beyond its end, in a place that is not found: "
+                "keep gradlab.detach(value), which is a plain number"
+            )
+        return []
+
+    def _is_alive(self) -> bool:
+        return any(root() is not None for root in self._roots)
+
+
+def release(loss: Any, args: Sequence[Any] = ()) -> Iterator[str]:
+    """Replace the traced values below a loss and its arguments, and yield where they were."""
+    seen: set[int] = set()
+    queue: list[tuple[str, Any, int]] = [("", loss, 0), *[("an argument", a, 0) for a in args]]
+    while queue:
+        name, owner, depth = queue.pop(0)
+        if id(owner) in seen or depth > DEEP or len(seen) > 100_000:
+            continue
+        seen.add(id(owner))
+        for path, value, put in _places(name, owner):
+            if _holds_traced(value):
+                put(_plain(value))
+                yield path
+            elif not isinstance(value, (str, bytes, int, float, type, types.ModuleType)):
+                queue.append((path, value, depth + 1))
+
+
+def _plain(value: Any) -> Any:
+    """Return the numbers of what is kept, of a recording, too: its end has come."""
+    value = held(value)
+    while isinstance(value, Traced):
+        value = value.kept_value()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = map(_plain, value)
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def _holds_traced(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_traced, value))
+    if type(value) is dict:
+        return any(map(_holds_traced, value.values()))
+    return isinstance(value, Traced) or (isinstance(value, Holder) and value is not held(value))
+
+
+def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
+    """Yield each place below an object: its name, what is there, and how to put something else."""
+    if isinstance(owner, functools.partial):
+        yield from ((name, part, _nowhere) for part in (owner.func, *owner.args))
+    elif isinstance(owner, types.MethodType):
+        yield from ((name, part, _nowhere) for part in (owner.__self__, owner.__func__))
+    elif isinstance(owner, types.FunctionType):
+        code = owner.__code__
+        for variable, cell in zip(code.co_freevars, owner.__closure__ or (), strict=True):
+            if cell != types.CellType():
+                yield (
+                    variable,
+                    cell.cell_contents,
+                    functools.partial(setattr, cell, "cell_contents"),
+                )
+        for variable in _globals_of(code):
+            if variable in owner.__globals__:
+                yield (
+                    variable,
+                    owner.__globals__[variable],
+                    functools.partial(owner.__globals__.__setitem__, variable),
+                )
+        for default in owner.__defaults__ or ():
+            yield f"a default of {owner.__name__}", default, _nowhere
+    elif isinstance(owner, (dict, list)):
+        keys = list(owner) if isinstance(owner, dict) else range(len(owner))
+        for key in keys:
+            yield f"{name}[{key!r}]", owner[key], functools.partial(owner.__setitem__, key)
+    elif isinstance(owner, np.ndarray) or isinstance(owner, Traced):
+        return
+    else:
+        prefix = name or type(owner).__name__
+        for attribute, value in list(getattr(owner, "__dict__", {}).items()):
+            yield (
+                f"{prefix}.{attribute}",
+                value,
+                functools.partial(_set_attribute, owner, attribute),
+            )
+        if not isinstance(owner, type):
+            yield f"{prefix}", type(owner), _nowhere
+
+
+def _globals_of(code: types.CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _globals_of(constant)
+    return names
+
+
+def _set_attribute(owner: Any, name: str, value: Any) -> None:
+    object.__setattr__(owner, name, value)
+
+
+def _nowhere(value: Any) -> None:
+    raise LossError(
+        "the loss keeps a traced value where it cannot be replaced: keep gradlab.detach(value)"
+    )

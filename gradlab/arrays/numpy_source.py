@@ -1,0 +1,81 @@
+"""NumPy's own Python, run on traced arrays.
+
+Many functions of NumPy are written in Python on top of others. They begin with ``asarray``, which
+would take a traced array apart. `traced_source` makes a copy of such a function that sees a
+`Namespace` in the place of NumPy's modules: there, ``asarray`` lets traced arrays pass, and what
+``empty`` and its kind make can be written into (`gradlab.arrays.creation`).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.creation import WRITABLE
+
+
+def traced_source(function: Any) -> Callable[..., Any] | None:
+    """Return NumPy's implementation of a function, fit for traced arrays; None if it is in C.
+
+    Examples
+    --------
+    >>> traced_source(np.apply_along_axis)(np.sum, 0, np.ones((2, 3)))
+    array([2., 2., 2.])
+    >>> traced_source(np.dot) is None
+    True
+    """
+    source = getattr(function, "__wrapped__", None)
+    if not isinstance(source, types.FunctionType) or function in _IN_C:
+        return None
+    return _rebuilt(source)
+
+
+_IN_C = {np.dot, np.concatenate, np.where, np.copyto, np.put, np.place, np.putmask, np.bincount}
+"""Functions whose Python is a signature only, or that write into their argument."""
+
+
+@cache
+def _rebuilt(source: types.FunctionType) -> types.FunctionType:
+    """Return a copy of a function of NumPy whose globals are those of a `Namespace`."""
+    names = set(_names_in(source.__code__))
+    found = {name: source.__globals__[name] for name in names & source.__globals__.keys()}
+    seen: dict[str, Any] = {"__builtins__": __builtins__, "__name__": source.__module__}
+    copy = types.FunctionType(
+        source.__code__, seen, source.__name__, source.__defaults__, source.__closure__
+    )
+    copy.__kwdefaults__ = source.__kwdefaults__
+    seen.update({name: _seen(name, value) for name, value in found.items()})
+    return copy
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+def _seen(name: str, value: Any) -> Any:
+    """Return what the copy of a function finds under a name of its module."""
+    if isinstance(value, types.ModuleType) and value.__name__.startswith("numpy"):
+        return Namespace(value)
+    if getattr(np, name, None) is value and name in WRITABLE:
+        return WRITABLE[name]
+    is_numpys = getattr(value, "__module__", "").startswith("numpy")
+    if isinstance(value, types.FunctionType) and is_numpys and not hasattr(value, "__wrapped__"):
+        return lambda *args, **kwargs: _rebuilt(value)(*args, **kwargs)
+    return value
+
+
+class Namespace:
+    """A module of NumPy, in which functions that make arrays make ones for traced entries."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return _seen(name, getattr(self._module, name))

@@ -1,0 +1,407 @@
+"""Derivative rules that autograd lacks, or has wrong, registered as its users register theirs.
+
+Each formula is held against complex steps or high precision in `tests/test_rules.py`. g is the
+derivative of the loss by the result (in forward mode: of the argument by the parameters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import autograd.numpy as anp
+import autograd.numpy.fft as afft
+import autograd.numpy.linalg as alinalg
+import numpy as np
+from autograd.core import (
+    def_linear,
+    defjvp,
+    defvjp,
+    defvjp_argnum,
+    defvjp_argnums,
+    make_vjp,
+    vspace,
+)
+from autograd.extend import primitive
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.tracer import trace_primitives_map
+from autograd.util import subval
+
+from gradlab.arrays import composites, composites_math
+from gradlab.arrays.composites import as_array
+from gradlab.arrays.indexing import gather_at, is_traced
+
+# Shapes
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...], is_complex: bool) -> Any:
+    """Sum over what was repeated to match another operand: the adjoint of broadcasting."""
+    extra = np.ndim(g) - len(shape)
+    if extra:
+        g = anp.sum(g, axis=tuple(range(extra)))
+    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and anp.shape(g)[i] != 1)
+    if repeated:
+        g = anp.sum(g, axis=repeated, keepdims=True)
+    return anp.real(g) if anp.iscomplexobj(g) and not is_complex else g
+
+
+def _unbroadcast_to(x: Any) -> Callable[[Any], Any]:
+    return partial(unbroadcast, shape=anp.shape(x), is_complex=anp.iscomplexobj(x))
+
+
+# where: autograd's rule leaves out the sum over what is broadcast
+
+_where = trace_primitives_map[np.where]  # `anp.where` is a function around it
+
+
+def _where_vjp(ans: Any, x: Any, share: Callable[[Any, Any], Any]) -> Any:
+    sum_up = _unbroadcast_to(x)
+    return lambda g: sum_up(share(g, anp.zeros(anp.shape(g))))
+
+
+defvjp(
+    _where,
+    None,
+    lambda ans, c, x=None, y=None: _where_vjp(ans, x, lambda g, zero: _where(c, g, zero)),
+    lambda ans, c, x=None, y=None: _where_vjp(ans, y, lambda g, zero: _where(c, zero, g)),
+)
+defjvp(
+    _where,
+    None,
+    lambda g, ans, c, x=None, y=None: _where(c, g, anp.zeros(anp.shape(ans))),
+    lambda g, ans, c, x=None, y=None: _where(c, anp.zeros(anp.shape(ans)), g),
+)
+
+
+def where(condition: Any, *choices: Any) -> Any:
+    """Return `numpy.where` of traced arrays; of a condition alone, where it holds."""
+    if not choices:
+        return anp.nonzero(condition)
+    return _where(condition, *choices)
+
+
+defvjp(
+    anp.broadcast_to,
+    lambda ans, x, shape: _unbroadcast_to(x),
+    argnums=(0,),
+)
+
+
+# Elementwise
+
+defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
+defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
+defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
+defjvp(anp.astype, lambda g, ans, x, dtype, **options: anp.astype(g, ans.dtype))
+
+
+# Constants beside a traced array, and writing
+
+
+@primitive
+def _constant(like: Any, value: Any) -> Any:
+    return np.array(value)
+
+
+defvjp(_constant, lambda ans, like, value: lambda g: vspace(like).zeros(), argnums=(0,))
+defjvp(_constant, lambda g, ans, like, value: np.zeros(np.shape(ans), ans.dtype), argnums=(0,))
+
+
+def constant(like: Any, value: Any) -> Any:
+    """Return an array as one that is traced as another is, on which it does not depend."""
+    return _constant(like, value)
+
+
+def filled_like(value: float) -> Callable[..., Any]:
+    """Return `numpy.zeros_like` or one of its kind, for traced arrays."""
+
+    def like(
+        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+    ) -> Any:
+        return full_like(a, value, dtype, order, subok, shape)
+
+    return like
+
+
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+) -> Any:
+    """Return an array of one value, which can be written into if it is of floating point."""
+    dtype = np.dtype(anp.result_type(a) if dtype is None else dtype)
+    shape = anp.shape(a) if shape is None else shape
+    if composites.has_traced(fill_value):
+        return anp.broadcast_to(fill_value, shape)
+    made = np.full(shape, fill_value, dtype)
+    return constant(a, made) if dtype.kind in "fc" and made.ndim else made
+
+
+@primitive
+def _put(x: Any, value: Any, index: Any) -> Any:
+    result = np.array(x, np.result_type(x, value) if np.iscomplexobj(value) else None)
+    result[index] = value
+    return result
+
+
+def _without(g: Any, index: Any) -> Any:
+    return _put(g, np.zeros((), g.dtype), index)
+
+
+def _winners(shape: tuple[int, ...], index: Any) -> Any:
+    """Return 1 where an entry of an index is the last that writes its place, else 0."""
+    places = np.arange(int(np.prod(shape))).reshape(shape)[index]
+    order = np.arange(np.size(places)).reshape(np.shape(places))
+    last = np.zeros(int(np.prod(shape)), int)
+    last[places] = order
+    return (last[places] == order).astype(float)
+
+
+def _put_vjp_of_value(ans: Any, x: Any, value: Any, index: Any) -> Any:
+    sum_up, shape = _unbroadcast_to(value), anp.shape(x)
+    has_arrays = any(np.ndim(i) for i in (index if isinstance(index, tuple) else (index,)))
+
+    def vjp(g: Any) -> Any:
+        share = getitem(g, index)
+        return sum_up(share * _winners(shape, index) if has_arrays else share)
+
+    return vjp
+
+
+defvjp(_put, lambda ans, x, value, index: lambda g: _without(g, index), _put_vjp_of_value)
+defjvp(
+    _put,
+    lambda g, ans, x, value, index: _without(g, index),
+    lambda g, ans, x, value, index: _put(anp.zeros(anp.shape(ans)), g, index),
+)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """Return the entries of an array at an index, which may be traced itself."""
+    return gather_at(x, index) if is_traced(index) else ArrayBox.__getitem__(x, index)
+
+
+def put(x: Any, index: Any, value: Any) -> Any:
+    """Return an array with other values at an index.
+
+    Examples
+    --------
+    >>> put(np.zeros(3), [0, 2], 5.0)
+    array([5., 0., 5.])
+    """
+    return _put(x, value, index)
+
+
+def concatenate(arrays: Sequence[Any], axis: Any = 0, **options: Any) -> Any:
+    """Join arrays along an axis."""
+    rows = [as_array(a) for a in arrays]
+    if axis is None:
+        rows, axis = [anp.ravel(row) for row in rows], 0
+    return anp.concatenate_args(axis, *rows)
+
+
+# Functions whose rule is that of a composite
+
+
+def _rule_of(composite: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the rule that traces a composite where the derivative is asked for."""
+
+    def vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+        def pull_back(argnum: int) -> Any:
+            return make_vjp(lambda x: composite(*subval(args, argnum, x), **kwargs), args[argnum])[
+                0
+            ]
+
+        made = [pull_back(argnum) for argnum in argnums]
+        return lambda g: tuple(vjp(g) for vjp in made)
+
+    return vjps
+
+
+defvjp_argnums(anp.tile, _rule_of(composites.tile))
+defvjp_argnums(anp.roll, _rule_of(composites.roll))
+defvjp_argnums(anp.repeat, _rule_of(composites.repeat))
+defvjp_argnums(anp.rot90, _rule_of(composites.rot90))
+defvjp_argnums(anp.sort, _rule_of(composites.sort))
+defvjp_argnums(anp.prod, _rule_of(composites.prod))
+defvjp_argnums(anp.sinc, _rule_of(composites_math.sinc))
+defvjp_argnums(anp.linspace, _rule_of(composites_math.linspace))
+
+
+# einsum: autograd's rule is right where no operand repeats a subscript or is repeated itself
+
+
+@primitive
+def contract(subscripts: str, *operands: Any) -> Any:
+    """Evaluate an einsum whose operands have each subscript once, and in full length."""
+    return np.einsum(subscripts, *operands)
+
+
+def _contract_vjp(argnum: int, ans: Any, args: Any, kwargs: Any) -> Any:
+    subscripts, *operands = args
+    inputs, output = subscripts.split("->")
+    names = inputs.split(",")
+    own, rest = names.pop(argnum - 1), operands[: argnum - 1] + operands[argnum:]
+    seen = set(output).union(*names)
+    # What the operand alone has was summed: it comes back by repeating.
+    alone = [name for name in own if name not in seen]
+    kept = "".join(name for name in own if name in seen)
+    shape, is_complex = anp.shape(operands[argnum - 1]), anp.iscomplexobj(operands[argnum - 1])
+
+    def vjp(g: Any) -> Any:
+        share = contract(",".join([output, *names]) + "->" + kept, g, *map(anp.conj, rest))
+        share = share if is_complex else anp.real(share)
+        spread = [i for i, name in enumerate(own) if name in alone]
+        return anp.broadcast_to(anp.expand_dims(share, tuple(spread)), shape) if spread else share
+
+    return vjp
+
+
+defvjp_argnum(contract, _contract_vjp)
+def_linear(contract)
+defvjp_argnum(anp.einsum, lambda argnum, ans, args, kwargs: _einsum_vjp(argnum, args))
+
+
+def _einsum_vjp(argnum: int, args: Any) -> Any:
+    return make_vjp(lambda x: composites_math.einsum(*subval(args, argnum, x)), args[argnum])[0]
+
+
+# Linear algebra
+
+
+def _t(x: Any) -> Any:
+    return anp.swapaxes(x, -1, -2)
+
+
+def solve(a: Any, b: Any) -> Any:
+    """Return the solution of a x = b, for a vector or for matrices, with batches."""
+    a, b = as_array(a), as_array(b)
+    if anp.ndim(b) == 1:
+        return alinalg.solve(a, b[:, None])[..., 0]
+    return alinalg.solve(a, b)
+
+
+def _solve_vjp_of_a(ans: Any, a: Any, b: Any) -> Any:
+    sum_up = _unbroadcast_to(a)
+
+    def columns(x: Any) -> Any:
+        return x[..., None] if anp.ndim(b) == 1 else x
+
+    return lambda g: sum_up(-anp.matmul(columns(solve_t(a, g)), _t(columns(ans))))
+
+
+def solve_t(a: Any, g: Any) -> Any:
+    """Return the solution of aᵀ x = g."""
+    return solve(_t(a), g)
+
+
+def _solve_vjp_of_b(ans: Any, a: Any, b: Any) -> Any:
+    sum_up = _unbroadcast_to(b)
+    return lambda g: sum_up(solve_t(a, g))
+
+
+defvjp(alinalg.solve, _solve_vjp_of_a, _solve_vjp_of_b)
+
+
+def svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """Return the singular value decomposition; of a square matrix, the full one is the reduced."""
+    m, n = anp.shape(a)[-2:]
+    return alinalg.svd(a, full_matrices=full_matrices and m != n, compute_uv=compute_uv)
+
+
+defjvp(alinalg.inv, lambda g, ans, x: -anp.matmul(anp.matmul(ans, g), ans))
+defjvp(
+    alinalg.det,
+    lambda g, ans, x: ans * anp.trace(_move(alinalg.solve(x, g)), 0, 0, 1),
+)
+defjvp(
+    alinalg.solve,
+    lambda g, ans, a, b: -solve(a, anp.matmul(g, ans)),
+    lambda g, ans, a, b: solve(a, g),
+)
+
+
+def _move(x: Any) -> Any:
+    return anp.moveaxis(x, (-2, -1), (0, 1))
+
+
+def _cholesky_jvp(g: Any, ans: Any, x: Any) -> Any:
+    """L Φ(L⁻¹ g L⁻ᵀ), Φ the lower triangle with half the diagonal: Murray, arXiv:1602.07527."""
+    inner = solve(ans, _t(solve(ans, (g + _t(g)) / 2)))
+    lower = anp.tril(inner) - 0.5 * inner * np.eye(anp.shape(inner)[-1])
+    return anp.matmul(ans, lower)
+
+
+defjvp(alinalg.cholesky, _cholesky_jvp)
+
+
+# Fourier transforms: linear, and of odd lengths as well
+
+for _name in """
+    fft ifft fft2 ifft2 fftn ifftn rfft irfft rfft2 irfft2 rfftn irfftn fftshift ifftshift
+""".split():
+    defjvp(getattr(afft, _name), "same")
+
+
+def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """Return the first half of the transform of real entries."""
+    n = anp.shape(a)[axis] if n is None else n
+    return anp.swapaxes(
+        anp.swapaxes(afft.fft(a, n, axis, norm), axis, -1)[..., : n // 2 + 1], axis, -1
+    )
+
+
+def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """Return the real entries whose transform begins with these."""
+    half = anp.swapaxes(a, axis, -1)
+    n = 2 * (anp.shape(half)[-1] - 1) if n is None else n
+    kept = n // 2 + 1
+    if anp.shape(half)[-1] < kept:
+        missing = kept - anp.shape(half)[-1]
+        half = concatenate([half, np.zeros((*anp.shape(half)[:-1], missing))], -1)
+    half = half[..., :kept]
+    first = anp.real(half[..., :1]) + 0j
+    inner = half[..., 1 : (n + 1) // 2]
+    middle = [anp.real(half[..., n // 2 : kept]) + 0j] if n % 2 == 0 and n > 1 else []
+    full = concatenate([first, inner, *middle, anp.conj(inner[..., ::-1])], -1)
+    return anp.swapaxes(anp.real(afft.ifft(full, n, -1, norm)), axis, -1)
+
+
+def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+    """Return the transform of real entries along several axes, the last one halved."""
+    axes = tuple(range(anp.ndim(a))) if axes is None and s is None else axes
+    axes = tuple(range(-len(s), 0)) if axes is None else tuple(axes)
+    s = [anp.shape(a)[i] for i in axes] if s is None else s
+    result = rfft(a, s[-1], axes[-1], norm)
+    return afft.fftn(result, s[:-1], axes[:-1], norm) if len(axes) > 1 else result
+
+
+def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+    """Return the inverse of `rfftn`."""
+    axes = tuple(range(anp.ndim(a))) if axes is None and s is None else axes
+    axes = tuple(range(-len(s), 0)) if axes is None else tuple(axes)
+    if s is None:
+        s = [anp.shape(a)[i] for i in axes]
+        s[-1] = 2 * (s[-1] - 1)
+    result = afft.ifftn(a, s[:-1], axes[:-1], norm) if len(axes) > 1 else a
+    return irfft(result, s[-1], axes[-1], norm)
+
+
+def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+    """Return the transform of real entries along two axes, the last one halved."""
+    return rfftn(a, s, axes, norm)
+
+
+def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+    """Return the inverse of `rfft2`."""
+    return irfftn(a, s, axes, norm)
+
+
+DATA = {np.unique, np.isin, np.digitize, np.unravel_index, np.ravel_multi_index, np.lexsort}
+"""Functions of integers and truth values, which a recording follows and nobody differentiates."""

@@ -1,0 +1,455 @@
+"""What every traced array answers, whichever library is behind it.
+
+A loss in plain NumPy calls NumPy's functions and the methods of arrays, writes into arrays of its
+own, and asks for shapes. `TracedArray` answers all of that in NumPy's terms. A library's class adds
+four things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` and
+``_become(other)``.
+
+*Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and let the object stand
+for it, so that every name of the object sees the write, as in NumPy. A NumPy view shares memory
+with its base; a traced one does not. So a write through a view made by an index is passed on to the
+base, and a write that another living view would have to see is refused. Numbers (arrays of no
+dimensions) are immutable in NumPy: there ``x += v`` makes a new one.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, refuse_plain
+from gradlab.arrays.places import place_of
+from gradlab.errors import LossError
+
+
+class TracedArray(Traced):
+    """An array of a loss that is being traced; it behaves as a `numpy.ndarray`."""
+
+    __array_priority__ = 1000.0
+
+    _base: Any = None  # of a view: (the array it belongs to, the index or None)
+    _views: list[Any] | None = None  # weak references to views, and their indices
+    _is_argument = False  # the caller's array, which the loss must not write into
+
+    # What a library's class defines
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def _at(self, index: Any) -> Any:
+        """Return the entries at an index."""
+        raise NotImplementedError
+
+    def _put(self, index: Any, value: Any) -> Any:
+        """Return an array with other entries at an index."""
+        raise NotImplementedError
+
+    def _same(self) -> Any:
+        """Return another object for the same array."""
+        raise NotImplementedError
+
+    def _become(self, other: Any) -> None:
+        """Let this object stand for another traced array of the same shape."""
+        raise NotImplementedError
+
+    def detached(self) -> Any:
+        """Return the value without its derivative; see `gradlab.detach`."""
+        raise NotImplementedError
+
+    def kept_value(self) -> Any:
+        """Return the value when the trace is over, and what a loss has kept is made plain."""
+        return self.detached()
+
+    # NumPy's protocols
+
+    @property
+    def __class__(self) -> type:
+        # isinstance(x, np.ndarray) is how losses ask whether they were given an array. NumPy
+        # itself looks at type(x), and so do all who have to know.
+        return np.ndarray
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Evaluate a ufunc."""
+        return call_ufunc(self.library, ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Evaluate one of NumPy's functions."""
+        return as_view(call(self.library, function, args, kwargs), function, args)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
+
+    def __float__(self) -> Any:
+        refuse_plain("makes a Python number of a traced value", "use np. functions, not math.")
+
+    __complex__ = __float__
+
+    def __int__(self) -> Any:
+        refuse_plain("makes an integer of a traced value", "compute with the array itself")
+
+    __index__ = __int__
+
+    def item(self, *index: Any) -> Any:
+        """Refuse to leave the trace."""
+        refuse_plain("takes a Python number out of a traced array", "leave .item() out")
+
+    def tolist(self) -> Any:
+        """Refuse to leave the trace."""
+        refuse_plain("makes a list of a traced array", "leave .tolist() out")
+
+    def tobytes(self, *args: Any) -> Any:
+        """Refuse to leave the trace."""
+        refuse_plain("reads the bytes of a traced array", "compute with the array itself")
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            refuse_plain(f"asks a traced array for its {name}", "compute with the array itself")
+        raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
+
+    # Attributes
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many entries."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an entry."""
+        return int(self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all entries."""
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Any:
+        """The axes in reverse order."""
+        return self.transpose()
+
+    @property
+    def mT(self) -> Any:
+        """The last two axes swapped."""
+        return self.swapaxes(-1, -2)
+
+    @property
+    def real(self) -> Any:
+        """The real part."""
+        return np.real(self)
+
+    @property
+    def imag(self) -> Any:
+        """The imaginary part."""
+        return np.imag(self)
+
+    @property
+    def flat(self) -> Any:
+        """The entries one after the other."""
+        return self.reshape(-1)
+
+    @property
+    def base(self) -> Any:
+        """The array of which this is a view."""
+        return None if self._base is None else self._base[0]
+
+    # Entries
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __getitem__(self, index: Any) -> Any:
+        index = held(index)
+        found = self._at(index)
+        if is_basic(index):
+            mark_view(found, self, index)
+        return found
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        index, value = held(index), held(value)
+        base = getattr(value, "_base", None)
+        if base is not None and base[0] is self and _same_index(base[1], index):
+            return  # x[i] += v, which the view has written already
+        self.write(self._put(index, value), index)
+
+    def write(self, new: Any, index: Any = ...) -> None:
+        """Let this array stand for `new`, which differs from it at an index alone."""
+        if np.shape(new) != self.shape:
+            raise ValueError(
+                f"could not broadcast input array from shape {np.shape(new)} into shape {self.shape}"
+            )
+        if self._is_argument:
+            raise LossError(
+                f"the loss writes into its parameters ({place_of()}): write into a copy (x = x.copy())"
+            )
+        if self._base is not None:
+            base, place = self._base
+            if place is None:
+                raise LossError(
+                    f"the loss writes into a view of a traced array, such as its transpose "
+                    f"({place_of()}): write into the array itself"
+                )
+            base.write(base._put(place, new), place)
+        self._require_unseen(index)
+        if new.dtype != self.dtype:
+            if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+                raise LossError(
+                    f"the loss writes {new.dtype} into an array of {self.dtype} ({place_of()}), "
+                    "which would cut it off: make the array of floating-point numbers"
+                )
+            new = new.astype(self.dtype)
+        self._become(new)
+
+    def _require_unseen(self, index: Any) -> None:
+        """Refuse a write that a living view would have to see."""
+        views, self._views = self._views, None
+        for view, place in views or ():
+            if view() is not None and (place is None or _overlap(self.shape, place, index)):
+                raise LossError(
+                    f"the loss writes into a traced array of which it holds a view ({place_of()}): "
+                    "take a copy of the part that it keeps (x[i].copy())"
+                )
+
+    def fill(self, value: Any) -> None:
+        """Write a value into all entries."""
+        self[...] = value
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None) -> None:
+        """Sort in place."""
+        self[...] = np.sort(self, axis=axis)
+
+    def copy(self, order: str = "C") -> Any:
+        """Return an array of its own."""
+        return self._same()
+
+    __pos__ = copy
+
+    # Methods whose arguments differ from the function's
+
+    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
+        """Return the entries in another shape."""
+        wanted = shape[0] if len(shape) == 1 else shape
+        return self._call(np.reshape, wanted, **({} if order == "C" else {"order": order}))
+
+    def transpose(self, *axes: Any) -> Any:
+        """Return the array with its axes in another order."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return self._call(np.transpose) if order is None else self._call(np.transpose, order)
+
+    def flatten(self, order: str = "C") -> Any:
+        """Return the entries in one dimension."""
+        return self.copy().reshape(-1, order=order)
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the array in another dtype."""
+        return self._call(np.astype, np.dtype(dtype))
+
+    def view(self, *args: Any) -> Any:
+        """Return the array, if no other dtype is asked for."""
+        if args and args != (np.ndarray,):
+            refuse_plain("looks at the bytes of a traced array", "use astype")
+        return self
+
+    def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        found = call(self.library, function, (self, *args), kwargs)
+        if function in VIEWS:
+            mark_view(found, self, None)
+        return found
+
+
+# Methods that are functions of NumPy
+
+
+def _method(function: Any) -> Callable[..., Any]:
+    def method(self: TracedArray, *args: Any, **kwargs: Any) -> Any:
+        return self._call(function, *args, **kwargs)
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"Return ``np.{function.__name__}`` of the array."
+    return method
+
+
+METHODS = """
+    all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum
+    diagonal dot max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum
+    swapaxes take trace var
+""".split()
+
+for _name in METHODS:
+    setattr(TracedArray, _name, _method(getattr(np, _name)))
+
+
+# Operators
+
+
+def _in_place(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def operator(self: TracedArray, other: Any) -> Any:
+        new = operation(self, other)
+        if not self.shape:
+            return new
+        self.write(new)
+        return self
+
+    return operator
+
+
+def _divmod(self: Any, other: Any) -> Any:
+    return self // other, self % other
+
+
+_BINARY = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.true_divide,
+    "floordiv": np.floor_divide,
+    "mod": np.remainder,
+    "pow": np.power,
+    "matmul": np.matmul,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
+}
+_COMPARE = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
+_UNARY = {"neg": np.negative, "abs": np.absolute, "invert": np.invert}
+
+
+def _binary(ufunc: Any, reflected: bool) -> Callable[[Any, Any], Any]:
+    def operator(self: TracedArray, other: Any) -> Any:
+        other = held(other)
+        implementation = self.library.find(ufunc)
+        return implementation(other, self) if reflected else implementation(self, other)
+
+    return operator
+
+
+def _unary(ufunc: Any) -> Callable[[Any], Any]:
+    return lambda self: self.library.find(ufunc)(self)
+
+
+for _name, _ufunc in _BINARY.items():
+    setattr(TracedArray, f"__{_name}__", _binary(_ufunc, reflected=False))
+    setattr(TracedArray, f"__r{_name}__", _binary(_ufunc, reflected=True))
+    setattr(TracedArray, f"__i{_name}__", _in_place(getattr(operator, f"__{_name}__")))
+for _name, _ufunc in _COMPARE.items():
+    setattr(TracedArray, f"__{_name}__", _binary(_ufunc, reflected=False))
+for _name, _ufunc in _UNARY.items():
+    setattr(TracedArray, f"__{_name}__", _unary(_ufunc))
+TracedArray.__divmod__ = _divmod  # type: ignore[attr-defined]
+TracedArray.__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
+TracedArray.__round__ = lambda self, digits=0: np.round(self, digits)  # type: ignore[attr-defined]
+
+
+# Views
+
+VIEWS = {
+    np.reshape,
+    np.ravel,
+    np.transpose,
+    np.permute_dims,
+    np.matrix_transpose,
+    np.linalg.matrix_transpose,
+    np.swapaxes,
+    np.moveaxis,
+    np.rollaxis,
+    np.expand_dims,
+    np.squeeze,
+    np.diagonal,
+    np.linalg.diagonal,
+    np.real,
+    np.imag,
+    np.flip,
+    np.fliplr,
+    np.flipud,
+    np.rot90,
+    np.broadcast_to,
+    np.broadcast_arrays,
+    np.atleast_1d,
+    np.atleast_2d,
+    np.atleast_3d,
+    np.split,
+    np.array_split,
+    np.hsplit,
+    np.vsplit,
+    np.dsplit,
+}
+"""Functions whose result shares memory with their argument in NumPy, where it can."""
+
+
+def as_view(found: Any, function: Any, args: tuple[Any, ...]) -> Any:
+    """Remember of what array a result is a view, if the function makes views."""
+    if function in VIEWS and args and isinstance(base := held(args[0]), TracedArray):
+        for view in found if isinstance(found, (list, tuple)) else (found,):
+            mark_view(view, base, None)
+    return found
+
+
+def mark_view(view: Any, base: TracedArray, index: Any) -> None:
+    """Remember that one traced array is a view of another; index None: an unknown part of it."""
+    if view is base or not isinstance(view, TracedArray) or not view.shape:
+        return
+    view._base = (base, index)
+    if base._views is None:
+        base._views = []
+    base._views.append((weakref.ref(view), index))
+
+
+def is_basic(index: Any) -> bool:
+    """Tell whether an index is made of integers and slices alone: it selects a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None
+        or part is Ellipsis
+        or isinstance(part, (slice, np.integer))
+        or (isinstance(part, int) and not isinstance(part, bool))
+        for part in parts
+    )
+
+
+def _same_index(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b)
+    except ValueError:  # of arrays
+        return False
+
+
+def _overlap(shape: tuple[int, ...], a: Any, b: Any) -> bool:
+    """Tell whether two indices into an array have an entry in common."""
+    try:
+        mask = np.zeros(shape, bool)
+        mask[b] = True
+        return bool(mask[a].any())
+    except Exception:  # an index that is traced itself
+        return True

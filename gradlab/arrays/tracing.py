@@ -1,0 +1,85 @@
+"""Run a loss on traced parameters, and say in the user's terms why that fails."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from autograd.tracer import getval
+
+from gradlab.arrays import boxes as boxes  # autograd's boxes answer NumPy from here on
+from gradlab.arrays.creation import tracing
+from gradlab.arrays.dispatch import NUMERICAL, Traced, held
+from gradlab.arrays.leaks import Watch as Watch
+from gradlab.arrays.leaks import release
+from gradlab.arrays.places import place_of
+from gradlab.errors import GradlabError, UntraceableError, reason_of
+from gradlab.params import Structure
+
+
+def trace_loss(
+    loss: Callable[..., Any],
+    leaves: Sequence[Any],
+    traced: Sequence[Any],
+    structure: Structure,
+    args: Sequence[Any],
+    backend: str,
+) -> Any:
+    """Return what a loss returns for traced parameters.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *args)``.
+    leaves, traced : sequence of array
+        The parameters, and the traced arrays around them.
+    structure : Structure
+        What hangs them together.
+    args : sequence
+        The other arguments.
+    backend : str
+        Who traces, for errors.
+
+    Raises
+    ------
+    UntraceableError
+        If the loss fails on traced parameters and not on plain ones.
+    Exception
+        What the loss raises on plain parameters, too, with a note.
+    """
+    for leaf, array in zip(leaves, traced, strict=True):
+        array._is_argument = bool(np.ndim(getval(leaf)))
+    try:
+        with tracing():
+            return held(loss(structure.unflatten(traced), *args))
+    except GradlabError:
+        list(release(loss, args))
+        raise
+    except Exception as error:
+        list(release(loss, args))
+        if _runs_on_plain(loss, leaves, structure, args):
+            what = f"{type(error).__name__}: {reason_of(error)}"
+            raise UntraceableError(
+                f"{backend} cannot trace the loss, which fails on traced arrays alone ({what}; "
+                f"{place_of(error.__traceback__)}): write that line with NumPy's functions, or use "
+                f"{NUMERICAL}"
+            ) from error
+        error.add_note(f"raised by the loss while {backend} was tracing it")
+        raise
+
+
+def _runs_on_plain(
+    loss: Callable[..., Any], leaves: Sequence[Any], structure: Structure, args: Sequence[Any]
+) -> bool:
+    """Tell whether the loss has a value at the parameters themselves."""
+    plain = [getval(leaf) for leaf in leaves]
+    copies = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in plain]
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            loss(structure.unflatten(copies), *args)
+    except Exception:
+        return False
+    return not any(isinstance(arg, Traced) for arg in args)
