@@ -13,7 +13,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.core import JVPNode, VJPNode, primitive_jvps, primitive_vjps
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import Box, notrace_primitives, trace_primitives_map
+from autograd.tracer import Box, getval, notrace_primitives, trace_primitives_map
 
 from gradlab.arrays import rules
 from gradlab.arrays.dispatch import COMPOSITES, Implementation, Library, has_traced, refuse_function
@@ -107,6 +107,12 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
 
     def _same(self) -> Any:
         return type(self)(self._value, self._trace, self._node)
+
+    def _number(self) -> Any:
+        value = getval(self)
+        if np.size(value) != 1:
+            raise TypeError("only arrays of one entry can be converted to Python numbers")
+        return np.reshape(value, ())[()]
 
     def detached(self) -> Any:
         """Return the value inside of the box, which may be a box of another trace."""

@@ -124,10 +124,10 @@ def refuse_function(library: str, function: Any) -> NoReturn:
     )
 
 
-def refuse_plain(what: str, instead: str) -> NoReturn:
+def refuse_plain(what: str, instead: str, *, place: str = "") -> NoReturn:
     """Raise the error for a traced value that is to become a plain one."""
     raise UntraceableError(
-        f"the loss {what} ({place_of()}), where its derivative would be lost: {instead}, "
+        f"the loss {what} ({place or place_of()}), where its derivative would be lost: {instead}, "
         f"or use {NUMERICAL}"
     )
 

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gradlab.arrays.conversions import number_of
 from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, refuse_plain
 from gradlab.arrays.places import place_of
 from gradlab.errors import LossError
@@ -56,6 +57,10 @@ class TracedArray(Traced):
         """Let this object stand for another traced array of the same shape."""
         raise NotImplementedError
 
+    def _number(self) -> Any:
+        """Return the value of a traced number; NaN where it is not known."""
+        raise NotImplementedError
+
     def detached(self) -> Any:
         """Return the value without its derivative; see `gradlab.detach`."""
         raise NotImplementedError
@@ -83,10 +88,11 @@ class TracedArray(Traced):
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
 
-    def __float__(self) -> Any:
-        refuse_plain("makes a Python number of a traced value", "use np. functions, not math.")
+    def __float__(self) -> float:
+        return number_of(self, self._number())
 
-    __complex__ = __float__
+    def __complex__(self) -> Any:
+        refuse_plain("makes a Python number of a traced value", "compute with the array itself")
 
     def __int__(self) -> Any:
         refuse_plain("makes an integer of a traced value", "compute with the array itself")
@@ -94,8 +100,8 @@ class TracedArray(Traced):
     __index__ = __int__
 
     def item(self, *index: Any) -> Any:
-        """Refuse to leave the trace."""
-        refuse_plain("takes a Python number out of a traced array", "leave .item() out")
+        """Return a Python number, which only the end of a loss can do with."""
+        return float(self.flat[index[0]] if len(index) == 1 else self[index])
 
     def tolist(self) -> Any:
         """Refuse to leave the trace."""

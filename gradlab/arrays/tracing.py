@@ -10,6 +10,7 @@ import numpy as np
 from autograd.tracer import getval
 
 from gradlab.arrays import boxes as boxes  # autograd's boxes answer NumPy from here on
+from gradlab.arrays.conversions import conversions, returned
 from gradlab.arrays.creation import tracing
 from gradlab.arrays.dispatch import NUMERICAL, Traced, held
 from gradlab.arrays.leaks import Watch as Watch
@@ -52,8 +53,7 @@ def trace_loss(
     for leaf, array in zip(leaves, traced, strict=True):
         array._is_argument = bool(np.ndim(getval(leaf)))
     try:
-        with tracing():
-            return held(loss(structure.unflatten(traced), *args))
+        return run_traced(loss, structure.unflatten(traced), args)
     except GradlabError:
         list(release(loss, args))
         raise
@@ -68,6 +68,12 @@ def trace_loss(
             ) from error
         error.add_note(f"raised by the loss while {backend} was tracing it")
         raise
+
+
+def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> Any:
+    """Return what a loss returns for traced parameters, with NumPy's functions fit for them."""
+    with tracing(), conversions() as noted:
+        return returned(held(loss(params, *args)), noted)
 
 
 def _runs_on_plain(

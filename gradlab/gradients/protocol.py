@@ -87,9 +87,8 @@ def finish_gradient(path: str, gradient: Any, leaf: Array) -> Array:
     """Return one leaf's gradient in the leaf's dtype, owned by the caller, finite or an error."""
     if np.shape(gradient) != leaf.shape:
         raise LossError(
-            f"the derivative by {path} came out with the shape {np.shape(gradient)} instead of "
-            f"{leaf.shape}: autograd does not sum over what a `where` of the loss broadcasts; "
-            "give its branches their full shape (x + 0 * y)"
+            f"the derivative by {path} has the shape {np.shape(gradient)} instead of {leaf.shape}: "
+            "a primitive of your own (autograd.extend) returns another shape than its argument has"
         )
     dtype = leaf.dtype if leaf.dtype.kind == "f" else np.float64
     with np.errstate(over="ignore"):  # an overflow of the cast is reported just below

@@ -44,9 +44,8 @@ from autograd.tracer import (
 from autograd.tracer import Node as TracerNode
 
 from gradlab.arrays.boxes import NumpyBox
-from gradlab.arrays.creation import tracing
-from gradlab.arrays.dispatch import held, refuse_plain
-from gradlab.arrays.leaks import Watch
+from gradlab.arrays.dispatch import refuse_plain
+from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
@@ -127,13 +126,8 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
 
 def _record(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Program, Watch]:
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
-        end = _call(loss, structure.unflatten(leaves), boxed_args)
+        end = run_traced(loss, structure.unflatten(leaves), boxed_args)
         return recorder.program([end]), Watch([recorder])
-
-
-def _call(loss: Loss, params: Any, args: Sequence[Any]) -> Any:
-    with tracing():
-        return held(loss(params, *args))
 
 
 def _require_nothing_kept(watch: Watch, loss: Loss, args: Sequence[Any]) -> None:
@@ -161,7 +155,7 @@ def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Reco
         roots = [NumpyBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
         for root in roots:
             root._is_argument = bool(root.shape)
-        end = _call(loss, structure.unflatten(roots), boxed_args)
+        end = run_traced(loss, structure.unflatten(roots), boxed_args)
         if isbox(end) and end._trace == REVERSE:
             value = end._value
             recorder.mark_what_cancels(end)

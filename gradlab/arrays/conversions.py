@@ -1,0 +1,81 @@
+"""Python numbers that are made of traced values while a loss runs.
+
+``float(x)`` has to return a Python float, which cannot carry a derivative. Many losses end in
+``return float(value)``, though, where nothing is lost: the very object that ``__float__`` made is
+what the loss returns. So a conversion is noted, with the object, and judged when the loss has
+returned: that object stands for the traced value, and any other conversion is refused, even where
+the loss has caught an exception in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from gradlab.arrays.dispatch import Traced, refuse_plain
+from gradlab.arrays.places import place_of
+
+_here = threading.local()
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A number that a loss made of a traced value, and the line in which it did."""
+
+    number: float
+    traced: Traced
+    place: str
+
+
+def number_of(traced: Traced, value: Any) -> float:
+    """Return a traced value as a Python number, and note that.
+
+    Parameters
+    ----------
+    traced : Traced
+        The traced value.
+    value : Any
+        Its number; NaN where it is not known.
+    """
+    noted = getattr(_here, "noted", None)
+    if noted is None:
+        _refuse(place_of())
+    number = float(value)
+    noted.append(Conversion(number, traced, place_of()))
+    return number
+
+
+@contextmanager
+def conversions() -> Iterator[list[Conversion]]:
+    """Collect the conversions that a loss does, in this thread."""
+    before = getattr(_here, "noted", None)
+    _here.noted = []
+    try:
+        yield _here.noted
+    finally:
+        _here.noted = before
+
+
+def returned(value: Any, noted: list[Conversion]) -> Any:
+    """Return the traced value for which what a loss returned stands.
+
+    Raises
+    ------
+    UntraceableError
+        If the loss made a number of a traced value for another purpose.
+    """
+    for conversion in noted:
+        if conversion.number is value:
+            value = conversion.traced
+        else:
+            _refuse(conversion.place)
+    return value
+
+
+def _refuse(place: str) -> None:
+    refuse_plain(
+        "makes a Python number of a traced value", "use np. functions, not math.", place=place
+    )
