@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import autograd.numpy as anp
+import autograd.numpy.linalg as alinalg
 import numpy as np
 from autograd.core import JVPNode, VJPNode, primitive_jvps, primitive_vjps
 from autograd.numpy.numpy_boxes import ArrayBox
@@ -29,7 +30,13 @@ _CORE: dict[Any, Implementation] = {
     np.cbrt: anp.cbrt,
     np.broadcast_to: anp.broadcast_to,
     np.astype: anp.astype,
+    np.transpose: rules.transpose,
     np.linalg.svd: rules.svd,
+    np.linalg.svdvals: rules.svdvals,
+    np.linalg.eigh: rules.named(alinalg.eigh),
+    np.linalg.eig: rules.named(alinalg.eig),
+    np.linalg.slogdet: rules.named(alinalg.slogdet),
+    np.linalg.qr: rules.qr,
     np.linalg.solve: rules.solve,
     np.fft.rfft: rules.rfft,
     np.fft.irfft: rules.irfft,

@@ -564,25 +564,43 @@ def quantile(
     keepdims: bool = False,
     **options: Any,
 ) -> Any:
-    """Interpolate between the sorted entries: Hyndman & Fan's type 7, or a neighbour of it."""
-    if options or method not in ("linear", "lower", "higher", "midpoint", "nearest"):
+    """Interpolate between the sorted entries.
+
+    Hyndman & Fan, *Sample quantiles in statistical packages*, The American Statistician 50 (1996),
+    types 4 to 9, and neighbours of type 7.
+    """
+    if options or method not in (*_PLOTTING, *_NEIGHBOURS):
         refuse_function("gradlab", np.quantile)
     q = np.asarray(q, np.float64)
     rows, shape = _flattened(a, axis)
     s, last = sort(rows), np.shape(rows)[-1] - 1
-    place = q * last
+    alpha, beta = _PLOTTING.get(method, (1.0, 1.0))
+    place = np.clip((last + 1) * q + alpha + q * (1 - alpha - beta) - 1, 0, last)
     below, above = np.floor(place).astype(int), np.minimum(np.floor(place) + 1, last).astype(int)
-    share = {
-        "linear": place - below,
-        "lower": np.zeros_like(place),
-        "higher": np.ceil(place - below),
-        "midpoint": 0.5 * np.ceil(place - below),
-        "nearest": np.round(place) - below,
-    }[method]
+    share = _NEIGHBOURS.get(method, lambda part: part)(place - below)
     low, high = s[..., below], s[..., above]
     result = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
     result = np.moveaxis(result, range(-q.ndim, 0), range(q.ndim)) if q.ndim else result
     return np.reshape(result, q.shape + shape) if keepdims else result
+
+
+_PLOTTING = {
+    "linear": (1.0, 1.0),
+    "interpolated_inverted_cdf": (0.0, 1.0),
+    "hazen": (0.5, 0.5),
+    "weibull": (0.0, 0.0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+}
+"""Plotting positions α and β: entry k of n is the quantile (k - α) / (n + 1 - α - β)."""
+
+_NEIGHBOURS: dict[str, Any] = {
+    "lower": lambda part: 0.0 * part,
+    "higher": np.ceil,
+    "midpoint": lambda part: 0.5 * np.ceil(part),
+    "nearest": np.round,
+}
+"""What becomes of the way from one entry to the next, where they are not interpolated."""
 
 
 @composite(np.percentile)
@@ -639,10 +657,21 @@ def _with_initial(x: Any, axis: int, value: float) -> Any:
     return np.concatenate([first, x], axis=axis)
 
 
+@composite(np.var)
+def var(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **options: Any) -> Any:
+    """Return the mean square of the distance from the mean."""
+    a = as_array(a)
+    mean = options.pop("mean", None)
+    ddof = options.pop("correction", ddof)
+    centred = a - (np.mean(a, axis=axis, keepdims=True) if mean is None else mean)
+    squares = np.real(centred * np.conj(centred)) if np.iscomplexobj(a) else centred * centred
+    return np.sum(squares, axis=axis, keepdims=keepdims) / (count_of(a, axis) - ddof)
+
+
 @composite(np.std)
 def std(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **options: Any) -> Any:
     """Return the square root of the variance."""
-    return safe_sqrt(np.var(a, axis=axis, ddof=ddof, keepdims=keepdims, **options))
+    return safe_sqrt(var(a, axis=axis, ddof=ddof, keepdims=keepdims, **options))
 
 
 @composite(np.average)

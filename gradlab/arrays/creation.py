@@ -178,7 +178,7 @@ for _name in (
 
 # Functions that make arrays
 
-_ORIGINAL: dict[str, Callable[..., Any]] = {}
+ORIGINAL: dict[str, Callable[..., Any]] = {}
 _MAKERS = """
     zeros ones empty full eye identity array copy zeros_like ones_like empty_like full_like
 """.split()
@@ -190,7 +190,7 @@ WRITABLE: dict[str, Callable[..., Any]] = {}
 
 
 def _making(name: str) -> Callable[..., Any]:
-    original = _ORIGINAL[name]
+    original = ORIGINAL[name]
 
     def make(*args: Any, **kwargs: Any) -> Any:
         if name == "array" and args and has_traced(args[0]):
@@ -211,7 +211,7 @@ def _making(name: str) -> Callable[..., Any]:
 
 
 def _converting(name: str) -> Callable[..., Any]:
-    original = _ORIGINAL[name]
+    original = ORIGINAL[name]
 
     @wraps(original)
     def convert(a: Any, *args: Any, **kwargs: Any) -> Any:
@@ -239,7 +239,7 @@ _here = threading.local()
 _lock = threading.Lock()
 _users = 0
 
-_ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS)})
+ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS)})
 _PATCHES = {name: _making(name) for name in _MAKERS}
 _PATCHES |= {name: _converting(name) for name in _CONVERTERS}
 
@@ -262,4 +262,4 @@ def tracing() -> Iterator[None]:
             _users -= 1
             if not _users:
                 for name in _PATCHES:
-                    setattr(np, name, _ORIGINAL[name])
+                    setattr(np, name, ORIGINAL[name])

@@ -147,7 +147,6 @@ def name_of(function: Any) -> str:
 
 # Calls
 
-_ABSENT = (None, np._NoValue)  # type: ignore[attr-defined]
 _REDUCTIONS = {
     np.sum: 0.0,
     np.prod: 1.0,
@@ -168,9 +167,7 @@ def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping
         args = tuple(map(held, args))
     if not kwargs:
         return implementation(*args)
-    options = {key: held(value) for key, value in kwargs.items() if _is_given(value)}
-    if options.get("where", False) is True:
-        del options["where"]
+    options = {key: held(value) for key, value in kwargs.items() if _is_given(key, value)}
     out, dtype = options.pop("out", None), options.pop("dtype", None)
     if function in _REDUCTIONS and ("where" in options or "initial" in options):
         result = _masked_reduction(function, args, options)
@@ -187,8 +184,14 @@ def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping
 _KEEP_DTYPE = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.astype}
 
 
-def _is_given(value: Any) -> bool:
-    return not any(value is absent for absent in _ABSENT)
+def _is_given(key: str, value: Any) -> bool:
+    """Tell whether an option is at another value than NumPy's default for it."""
+    if value is np._NoValue:  # type: ignore[attr-defined]
+        return False
+    return not (key in _DEFAULTS and value is _DEFAULTS[key])
+
+
+_DEFAULTS = {"out": None, "dtype": None, "where": True, "device": None, "like": None}
 
 
 def _masked_reduction(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -240,7 +243,7 @@ _REDUCE: dict[Any, Any] = {
 
 
 def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-    options = {key: value for key, value in options.items() if _is_given(value)}
+    options = {key: value for key, value in options.items() if _is_given(key, value)}
     match method:
         case "reduce" if ufunc in _REDUCE:
             x, *rest = inputs
@@ -250,7 +253,7 @@ def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) ->
             x, *rest = inputs
             return accumulate(ufunc, x, rest[0] if rest else options.get("axis", 0))
         case "outer":
-            a, b = inputs
+            a, b = (x if hasattr(x, "shape") else np.asarray(x) for x in inputs)
             return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
         case "reduce":
             x, *rest = inputs
@@ -315,7 +318,15 @@ def is_traced(value: Any) -> bool:
 
 def _has_containers(values: Iterable[Any]) -> bool:
     """Tell whether some value needs `held`."""
-    return any(isinstance(value, (list, tuple, dict)) or is_buffer(value) for value in values)
+    return any(
+        isinstance(value, (list, tuple, dict)) or is_buffer(value) or is_boxed(value)
+        for value in values
+    )
+
+
+def is_boxed(value: Any) -> bool:
+    """Tell whether a value is a plain array of objects, such as traced numbers."""
+    return type(value) is np.ndarray and value.dtype == object
 
 
 def is_buffer(value: Any) -> bool:
@@ -324,11 +335,17 @@ def is_buffer(value: Any) -> bool:
 
 
 def held(value: Any) -> Any:
-    """Return the traced array that a buffer holds, also inside of lists and tuples."""
+    """Return the traced array that a buffer holds, also inside of lists and tuples.
+
+    An array of traced numbers, which NumPy makes of a list of them, becomes one traced array.
+    """
     if is_buffer(value):
         return value.content()
+    if is_boxed(value) and any(map(is_traced, value.flat)):
+        joined = np.stack([held(item) for item in value.flat])
+        return np.reshape(joined, value.shape)
     if isinstance(value, (list, tuple)) and any(
-        is_buffer(v) or isinstance(v, (list, tuple)) for v in value
+        is_buffer(v) or is_boxed(v) or isinstance(v, (list, tuple)) for v in value
     ):
         items = map(held, value)
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.creation import WRITABLE
+from gradlab.arrays.creation import ORIGINAL, WRITABLE
 
 
 def traced_source(function: Any) -> Callable[..., Any] | None:
@@ -63,7 +63,7 @@ def _seen(name: str, value: Any) -> Any:
     """Return what the copy of a function finds under a name of its module."""
     if isinstance(value, types.ModuleType) and value.__name__.startswith("numpy"):
         return Namespace(value)
-    if getattr(np, name, None) is value and name in WRITABLE:
+    if ORIGINAL.get(name) is value:
         return WRITABLE[name]
     is_numpys = getattr(value, "__module__", "").startswith("numpy")
     if isinstance(value, types.FunctionType) and is_numpys and not hasattr(value, "__wrapped__"):

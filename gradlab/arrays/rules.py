@@ -25,11 +25,12 @@ from autograd.core import (
 )
 from autograd.extend import primitive
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import trace_primitives_map
+from autograd.tracer import getval, isbox, trace_primitives_map
 from autograd.util import subval
 
 from gradlab.arrays import composites, composites_math
 from gradlab.arrays.composites import as_array
+from gradlab.arrays.dispatch import refuse_function
 from gradlab.arrays.indexing import gather_at, is_traced
 
 # Shapes
@@ -307,28 +308,161 @@ def _solve_vjp_of_b(ans: Any, a: Any, b: Any) -> Any:
 defvjp(alinalg.solve, _solve_vjp_of_a, _solve_vjp_of_b)
 
 
+def transpose(a: Any, axes: Any = None) -> Any:
+    """Return an array with its axes in another order, which autograd counts from the front."""
+    if axes is None:
+        return anp.transpose(a)
+    return anp.transpose(a, tuple(axis % anp.ndim(a) for axis in axes))
+
+
+def named(decompose: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a decomposition whose result has NumPy's names, also of traced arrays."""
+
+    def decomposition(*args: Any, **kwargs: Any) -> Any:
+        result = decompose(*args, **kwargs)
+        return type(getval(result))(*result) if isbox(result) else result
+
+    return decomposition
+
+
 def svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
     """Return the singular value decomposition; of a square matrix, the full one is the reduced."""
     m, n = anp.shape(a)[-2:]
-    return alinalg.svd(a, full_matrices=full_matrices and m != n, compute_uv=compute_uv)
+    if not compute_uv:
+        return svdvals(a)
+    return named(alinalg.svd)(a, full_matrices=full_matrices and m != n)
 
 
-defjvp(alinalg.inv, lambda g, ans, x: -anp.matmul(anp.matmul(ans, g), ans))
+def svdvals(a: Any) -> Any:
+    """Return the singular values."""
+    return alinalg.svd(a, full_matrices=False, compute_uv=False)
+
+
+def _cofactor(x: Any, ans: Any) -> Any:
+    """Return det(x) x⁻ᵀ; of a singular matrix by its singular values, det(u vᵀ) u adj(s) vᵀ."""
+    if not np.any(getval(ans) == 0):
+        return ans[..., None, None] * _t(alinalg.inv(x))
+    u, s, v = alinalg.svd(x, full_matrices=False)
+    n = anp.shape(x)[-1]
+    others = [anp.prod(s[..., [j for j in range(n) if j != i]], axis=-1) for i in range(n)]
+    adjugate = composites.stack(others, axis=-1)
+    sign = alinalg.det(anp.matmul(u, v))
+    return sign[..., None, None] * anp.matmul(u * adjugate[..., None, :], v)
+
+
+def _trace_of_product(a: Any, b: Any) -> Any:
+    return anp.sum(a * b, axis=(-2, -1))
+
+
+defvjp(alinalg.det, lambda ans, x: lambda g: g[..., None, None] * _cofactor(x, ans))
+defjvp(alinalg.det, lambda g, ans, x: _trace_of_product(_cofactor(x, ans), g))
 defjvp(
-    alinalg.det,
-    lambda g, ans, x: ans * anp.trace(_move(alinalg.solve(x, g)), 0, 0, 1),
+    alinalg.slogdet,
+    lambda g, ans, x: type(ans)(0.0 * ans[1], _trace_of_product(_t(alinalg.inv(x)), g)),
 )
+defjvp(
+    alinalg.pinv,
+    lambda g, ans, x, *args, **kwargs: _pinv_jvp(g, ans, x),
+)
+
+
+def _pinv_jvp(g: Any, p: Any, x: Any) -> Any:
+    """Golub & Pereyra, SIAM Journal on Numerical Analysis 10 (1973), equation 4.12; constant rank."""
+    left = np.eye(anp.shape(p)[-2]) - anp.matmul(p, x)
+    right = np.eye(anp.shape(x)[-2]) - anp.matmul(x, p)
+    first = -anp.matmul(anp.matmul(p, g), p)
+    second = anp.matmul(anp.matmul(anp.matmul(p, _t(p)), _t(g)), right)
+    third = anp.matmul(anp.matmul(anp.matmul(left, _t(g)), _t(p)), p)
+    return first + second + third
+
+
+def _eigh_jvp(g: Any, ans: Any, x: Any, UPLO: str = "L") -> Any:
+    """Giles, *Collected matrix derivative results*, 2008, section 3.1."""
+    w, v = ans
+    lower = anp.tril(g, -1) if UPLO == "L" else _t(anp.triu(g, 1))
+    g = lower + _t(anp.conj(lower)) + anp.real(g) * np.eye(anp.shape(g)[-1])
+    inner = anp.matmul(_t(anp.conj(v)), anp.matmul(g, v))
+    gaps = w[..., None, :] - w[..., :, None]
+    turning = anp.where(gaps == 0, 0.0, inner / anp.where(gaps == 0, 1.0, gaps))
+    return type(ans)(anp.real(composites.diagonal(inner, 0, -2, -1)), anp.matmul(v, turning))
+
+
+defjvp(alinalg.eigh, _eigh_jvp)
+
+
+def _svd_jvp(
+    g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True
+) -> Any:
+    """Townsend, *Differentiating the singular value decomposition*, 2016, equations 16 to 18."""
+    u, s, vt = ans if compute_uv else alinalg.svd(a, full_matrices=False)
+    if compute_uv and full_matrices and anp.shape(a)[-1] != anp.shape(a)[-2]:
+        raise NotImplementedError("JVP of svd with full_matrices=True not defined")
+    uh, v = _t(anp.conj(u)), _t(anp.conj(vt))
+    p = anp.matmul(anp.matmul(uh, g), v)
+    ds = anp.real(composites.diagonal(p, 0, -2, -1))
+    if not compute_uv:
+        return ds
+    gaps = s[..., None, :] ** 2 - s[..., :, None] ** 2
+    f = anp.where(gaps == 0, 0.0, 1.0 / anp.where(gaps == 0, 1.0, gaps))
+    ps, sp = p * s[..., None, :], s[..., :, None] * p
+    du = anp.matmul(u, f * (ps + _t(anp.conj(ps))))
+    dv = anp.matmul(v, f * (sp + _t(anp.conj(sp))))
+    # What leaves the spaces of u and of v; nothing does where they are all there is.
+    gv, gu = anp.matmul(g, v), anp.matmul(_t(anp.conj(g)), u)
+    du = du + (gv - anp.matmul(u, anp.matmul(uh, gv))) / s[..., None, :]
+    dv = dv + (gu - anp.matmul(v, anp.matmul(vt, gu))) / s[..., None, :]
+    return type(ans)(du, ds, _t(anp.conj(dv)))
+
+
+defjvp(alinalg.svd, _svd_jvp)
+
+
+# QR of matrices of full rank that are not wider than tall
+
+
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """Return an orthogonal and a triangular factor."""
+    m, n = anp.shape(a)[-2:]
+    if mode not in ("reduced", "r") or m < n:
+        refuse_function("autograd", np.linalg.qr)
+    q, r = alinalg.qr(a)
+    return r if mode == "r" else type(np.linalg.qr(np.eye(1)))(q, r)
+
+
+def _qr_vjp(ans: Any, a: Any) -> Any:
+    """Walter & Lehmann, *Algorithmic differentiation of linear algebra functions*, 2013."""
+    q, r = ans
+
+    def vjp(g: Any) -> Any:
+        gq, gr = g
+        m = anp.matmul(r, _t(gr)) - anp.matmul(_t(gq), q)
+        lower = anp.tril(m, -1)
+        symmetric = lower + _t(lower) + m * np.eye(anp.shape(m)[-1])
+        return _t(solve(r, _t(gq + anp.matmul(q, symmetric))))
+
+    return vjp
+
+
+def _qr_jvp(g: Any, ans: Any, a: Any) -> Any:
+    q, r = ans
+    c = _t(solve(_t(r), _t(g)))  # g r⁻¹
+    inner = anp.matmul(_t(q), c)
+    lower = anp.tril(inner, -1)
+    turning = lower - _t(lower)
+    dq = c - anp.matmul(q, inner) + anp.matmul(q, turning)
+    return type(ans)(dq, anp.matmul(inner - turning, r))
+
+
+defvjp(alinalg.qr, _qr_vjp)
+defjvp(alinalg.qr, _qr_jvp)
+defjvp(alinalg.inv, lambda g, ans, x: -anp.matmul(anp.matmul(ans, g), ans))
 defjvp(
     alinalg.solve,
     lambda g, ans, a, b: -solve(a, anp.matmul(g, ans)),
     lambda g, ans, a, b: solve(a, g),
 )
-
-
-def _move(x: Any) -> Any:
-    return anp.moveaxis(x, (-2, -1), (0, 1))
 
 
 def _cholesky_jvp(g: Any, ans: Any, x: Any) -> Any:

@@ -85,8 +85,15 @@ class TracedArray(Traced):
         """Evaluate one of NumPy's functions."""
         return as_view(call(self.library, function, args, kwargs), function, args)
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        # NumPy asks for this where it does not ask for protocols: of lists, and in C. An array of
+        # objects is right for numbers, and slow; of large arrays it would be of no use.
+        if self.shape and dtype != object:
+            refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
+        boxed = np.empty(self.shape, object)
+        for place in np.ndindex(self.shape):
+            boxed[place] = self[place] if self.shape else self
+        return boxed
 
     def __float__(self) -> float:
         return number_of(self, self._number())
@@ -165,9 +172,13 @@ class TracedArray(Traced):
         return np.imag(self)
 
     @property
-    def flat(self) -> Any:
+    def flat(self) -> Flat:
         """The entries one after the other."""
-        return self.reshape(-1)
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        Flat(self)[:] = value
 
     @property
     def base(self) -> Any:
@@ -201,8 +212,11 @@ class TracedArray(Traced):
             return  # x[i] += v, which the view has written already
         self.write(self._put(index, value), index)
 
-    def write(self, new: Any, index: Any = ...) -> None:
-        """Let this array stand for `new`, which differs from it at an index alone."""
+    def write(self, new: Any, index: Any = ..., by: Any = None) -> None:
+        """Let this array stand for `new`, which differs from it at an index alone.
+
+        A view `by` which the write comes sees it already.
+        """
         if np.shape(new) != self.shape:
             raise ValueError(
                 f"could not broadcast input array from shape {np.shape(new)} into shape {self.shape}"
@@ -218,8 +232,8 @@ class TracedArray(Traced):
                     f"the loss writes into a view of a traced array, such as its transpose "
                     f"({place_of()}): write into the array itself"
                 )
-            base.write(base._put(place, new), place)
-        self._require_unseen(index)
+            base.write(base._put(place, new), place, by=self)
+        self._require_unseen(index, by)
         if new.dtype != self.dtype:
             if not np.can_cast(new.dtype, self.dtype, "same_kind"):
                 raise LossError(
@@ -229,11 +243,12 @@ class TracedArray(Traced):
             new = new.astype(self.dtype)
         self._become(new)
 
-    def _require_unseen(self, index: Any) -> None:
+    def _require_unseen(self, index: Any, by: Any) -> None:
         """Refuse a write that a living view would have to see."""
-        views, self._views = self._views, None
-        for view, place in views or ():
-            if view() is not None and (place is None or _overlap(self.shape, place, index)):
+        for view, place in self._views or ():
+            if (seen := view()) is None or seen is by:
+                continue
+            if place is None or _overlap(self.shape, place, index):
                 raise LossError(
                     f"the loss writes into a traced array of which it holds a view ({place_of()}): "
                     "take a copy of the part that it keeps (x[i].copy())"
@@ -284,6 +299,42 @@ class TracedArray(Traced):
         if function in VIEWS:
             mark_view(found, self, None)
         return found
+
+
+class Flat:
+    """The entries of a traced array one after the other: its ``flat``."""
+
+    def __init__(self, array: TracedArray) -> None:
+        self.base = array
+        self.index = 0
+
+    @property
+    def coords(self) -> tuple[int, ...]:
+        """The index of the next entry."""
+        return tuple(map(int, np.unravel_index(self.index, self.base.shape)))
+
+    def __iter__(self) -> Flat:
+        return self
+
+    def __next__(self) -> Any:
+        if self.index >= self.base.size:
+            raise StopIteration
+        entry = self.base[self.coords]
+        self.index += 1
+        return entry
+
+    def __len__(self) -> int:
+        return self.base.size
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.base.copy().reshape(-1)[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        places = np.arange(self.base.size)[index]
+        flat = self.base.copy().reshape(-1)
+        if np.ndim(value) and np.size(value) != places.size:  # NumPy repeats it
+            value = np.resize(value, places.size)
+        self.base.write(flat._put(index, value).reshape(self.base.shape))
 
 
 # Methods that are functions of NumPy
@@ -427,9 +478,8 @@ def mark_view(view: Any, base: TracedArray, index: Any) -> None:
     if view is base or not isinstance(view, TracedArray) or not view.shape:
         return
     view._base = (base, index)
-    if base._views is None:
-        base._views = []
-    base._views.append((weakref.ref(view), index))
+    living = [pair for pair in base._views or () if pair[0]() is not None]
+    base._views = [*living, (weakref.ref(view), index)]
 
 
 def is_basic(index: Any) -> bool:
