@@ -17,7 +17,15 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, getval, notrace_primitives, trace_primitives_map
 
 from gradlab.arrays import rules
-from gradlab.arrays.dispatch import COMPOSITES, Implementation, Library, has_traced, refuse_function
+from gradlab.arrays.creation import protect
+from gradlab.arrays.dispatch import (
+    COMPOSITES,
+    Implementation,
+    Library,
+    has_traced,
+    operand,
+    refuse_function,
+)
 from gradlab.arrays.traced import TracedArray
 
 _CORE: dict[Any, Implementation] = {
@@ -29,7 +37,7 @@ _CORE: dict[Any, Implementation] = {
     np.full_like: rules.full_like,
     np.cbrt: anp.cbrt,
     np.broadcast_to: anp.broadcast_to,
-    np.astype: anp.astype,
+    np.astype: rules.astype,
     np.transpose: rules.transpose,
     np.linalg.svd: rules.svd,
     np.linalg.svdvals: rules.svdvals,
@@ -51,6 +59,9 @@ _CORE: dict[Any, Implementation] = {
     np.iscomplexobj: anp.iscomplexobj,
     np.isrealobj: lambda x: not anp.iscomplexobj(x),
 }
+
+
+_PRODUCTS = {np.dot, np.inner, np.matmul, np.tensordot}
 
 
 def _own(function: Any) -> Implementation | None:
@@ -79,8 +90,10 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
     """Return a primitive that takes lists of traced values, and names itself where it fails."""
 
     def implementation(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(arg, list) and has_traced(arg) for arg in args):
-            args = tuple(rules.as_array(arg) if isinstance(arg, list) else arg for arg in args)
+        if any(isinstance(arg, (list, tuple)) for arg in args[:2]) and function in _PRODUCTS:
+            args = (*map(operand, args[:2]), *args[2:])
+        elif args and isinstance(args[0], (list, tuple)) and has_traced(args[0]):
+            args = (operand(args[0]), *args[1:])
         try:
             return wrapper(*args, **kwargs)
         except NotImplementedError as error:
@@ -143,6 +156,20 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
         return f"<traced array {self.shape} {self.dtype}>"
 
     __str__ = __repr__
+
+
+def settled(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a primitive as a node keeps them until it is differentiated.
+
+    A box of an outer trace among them is an object that the loss may write into later: a second
+    object is kept. So may a plain array be: it is read-only from now on, until the loss returns.
+    """
+    if any(isinstance(arg, NumpyBox) for arg in args):
+        args = tuple(arg._same() if isinstance(arg, NumpyBox) else arg for arg in args)
+    for place, arg in enumerate(args):
+        if type(arg) is np.ndarray and place not in argnums:
+            protect(arg)
+    return args
 
 
 for _kind in [kind for kind, box in Box.type_mappings.items() if box is ArrayBox]:

@@ -16,7 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.dispatch import accumulate, composite, has_traced, held, refuse_function
+from gradlab.arrays.dispatch import (
+    accumulate,
+    composite,
+    has_traced,
+    held,
+    refuse_function,
+    values_of,
+)
 
 # Conversions
 
@@ -427,6 +434,7 @@ def extract(condition: Any, arr: Any) -> Any:
 @composite(np.choose)
 def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
     """Take each entry from one of several arrays."""
+    a = as_array(a)
     if mode != "raise":
         a = a % len(choices) if mode == "wrap" else np.clip(a, 0, len(choices) - 1)
     result = as_array(choices[0])
@@ -657,15 +665,37 @@ def _with_initial(x: Any, axis: int, value: float) -> Any:
     return np.concatenate([first, x], axis=axis)
 
 
+@composite(np.mean)
+def mean(a: Any, axis: Any = None, keepdims: bool = False, where: Any = None) -> Any:
+    """Return the sum divided by the number of entries."""
+    a = as_array(a)
+    if where is None:
+        return np.sum(a, axis=axis, keepdims=keepdims) / count_of(a, axis)
+    count = np.sum(np.broadcast_to(where, np.shape(a)), axis=axis, keepdims=keepdims)
+    return np.sum(a, axis=axis, keepdims=keepdims, where=where) / count
+
+
 @composite(np.var)
-def var(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **options: Any) -> Any:
+def var(
+    a: Any,
+    axis: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = None,
+    mean: Any = None,
+    correction: Any = None,
+) -> Any:
     """Return the mean square of the distance from the mean."""
     a = as_array(a)
-    mean = options.pop("mean", None)
-    ddof = options.pop("correction", ddof)
-    centred = a - (np.mean(a, axis=axis, keepdims=True) if mean is None else mean)
+    if mean is None:
+        mean = np.mean(a, axis=axis, keepdims=True, **({} if where is None else {"where": where}))
+    centred = a - mean
     squares = np.real(centred * np.conj(centred)) if np.iscomplexobj(a) else centred * centred
-    return np.sum(squares, axis=axis, keepdims=keepdims) / (count_of(a, axis) - ddof)
+    ddof = ddof if correction is None else correction
+    if where is None:
+        return np.sum(squares, axis=axis, keepdims=keepdims) / (count_of(a, axis) - ddof)
+    count = np.sum(np.broadcast_to(where, np.shape(a)), axis=axis, keepdims=keepdims)
+    return np.sum(squares, axis=axis, keepdims=keepdims, where=where) / (count - ddof)
 
 
 @composite(np.std)
@@ -733,16 +763,28 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
 @composite(np.bincount)
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     """Sum weights by their class."""
+    classes_of = values_of(as_array(x))
     if weights is None:
-        return np.bincount(np.asarray(x), minlength=minlength)
-    classes = np.arange(max(minlength, int(np.max(x, initial=-1)) + 1))
-    order = np.argsort(x, kind="stable")
-    sums = np.concatenate([np.zeros(1), np.cumsum(as_array(weights)[order])])
-    ends = np.searchsorted(np.asarray(x)[order], classes, side="right")
-    starts = np.searchsorted(np.asarray(x)[order], classes, side="left")
-    if len(classes) * len(order) <= 1 << 20:  # exact where it is cheap: no sums that cancel
-        return (np.asarray(x) == classes[:, None]).astype(float) @ as_array(weights)
-    return sums[ends] - sums[starts]
+        return np.bincount(classes_of, minlength=minlength)
+    count = max(minlength, int(np.max(classes_of, initial=-1)) + 1)
+    return (classes_of == np.arange(count)[:, None]).astype(float) @ as_array(weights)
+
+
+@composite(np.histogram)
+def histogram(a: Any, *args: Any, **options: Any) -> Any:
+    """Count entries by bins; the counts and the edges of the bins have no derivative."""
+    if has_traced(options) or options.get("weights") is not None:
+        refuse_function("gradlab", np.histogram)
+    return np.histogram(values_of(as_array(a)), *args, **options)
+
+
+@composite(np.unique)
+def unique(ar: Any, **options: Any) -> Any:
+    """Return the different entries in order."""
+    if any(options.values()):
+        refuse_function("gradlab", np.unique)
+    flat = np.ravel(as_array(ar))
+    return flat[np.unique(values_of(flat), return_index=True)[1]]
 
 
 # Where entries are missing

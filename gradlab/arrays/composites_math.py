@@ -57,6 +57,12 @@ def fmod(x: Any, y: Any) -> Any:
     return x - y * np.trunc(x / y)
 
 
+@composite(np.ldexp)
+def ldexp(x: Any, i: Any) -> Any:
+    """Return x times a power of two."""
+    return x * 2.0 ** np.asarray(i)
+
+
 @composite(np.modf)
 def modf(x: Any) -> tuple[Any, Any]:
     """Return the fractional and the integral part."""
@@ -261,6 +267,12 @@ def polyval(p: Any, x: Any) -> Any:
     for coefficient in p:
         y = y * x + coefficient
     return y
+
+
+@composite(np.polymul)
+def polymul(a1: Any, a2: Any) -> Any:
+    """Multiply polynomials."""
+    return convolve(a1, a2)
 
 
 @composite(np.vander)

@@ -42,8 +42,11 @@ class Buffer(Holder, np.ndarray):
     _parent: tuple[Buffer, Any] | None = None
 
     def content(self) -> Any:
-        """Return the traced array, or the plain one."""
-        return self.view(np.ndarray) if self._traced is None else self._traced
+        """Return the traced array, or a copy of the plain one.
+
+        What is computed with it may keep it for its derivative, while the loss writes on.
+        """
+        return np.array(self.view(np.ndarray)) if self._traced is None else self._traced
 
     def write(self, new: Any, index: Any = ...) -> None:
         """Hold a traced array, which differs from the content at an index alone."""
@@ -93,13 +96,13 @@ class Buffer(Holder, np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Evaluate a ufunc on what buffers hold."""
-        inputs = tuple(map(held, inputs))
         out = kwargs.get("out", ())
         traced = first_traced((*inputs, *out))
         if traced is not None:
             return call_ufunc(traced.library, ufunc, method, inputs, kwargs)
+        inputs = tuple(map(_plain, inputs))
         if out:
-            kwargs["out"] = tuple(map(held, out))
+            kwargs["out"] = tuple(map(_plain, out))
         result = getattr(ufunc, method)(*inputs, **kwargs)
         return (out[0] if len(out) == 1 else out) if out else result
 
@@ -123,9 +126,10 @@ def _plain(value: Any) -> Any:
 
 def first_traced(value: Any) -> Any:
     """Return the first traced array in a value, or None."""
-    value = held(value)
     if is_traced(value):
         return value
+    if isinstance(value, Buffer):
+        return value._traced
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, (list, tuple)):
@@ -183,6 +187,10 @@ _MAKERS = """
     zeros ones empty full eye identity array copy zeros_like ones_like empty_like full_like
 """.split()
 _CONVERTERS = "asarray asanyarray ascontiguousarray asfortranarray".split()
+_OF_LISTS = """
+    sum prod mean median std var max min amax amin ptp sort cumsum diff dot reshape ravel transpose
+""".split()
+"""Functions that people give lists of arrays, of which NumPy does not ask the entries."""
 _LIBRARIES = {"numpy", "autograd", "jax", "jaxlib", "torch", "scipy", "array_api_compat", "gradlab"}
 
 WRITABLE: dict[str, Callable[..., Any]] = {}
@@ -223,6 +231,17 @@ def _converting(name: str) -> Callable[..., Any]:
     return convert
 
 
+def _joining(name: str) -> Callable[..., Any]:
+    original = ORIGINAL[name]
+
+    @wraps(original)
+    def joined(a: Any, *args: Any, **kwargs: Any) -> Any:
+        is_list = isinstance(a, (list, tuple)) and getattr(_here, "depth", 0)
+        return original(as_traced(a) if is_list else a, *args, **kwargs)
+
+    return joined
+
+
 def _converted(
     value: Any, dtype: Any = None, copy: Any = None, ndmin: int = 0, **options: Any
 ) -> Any:
@@ -239,9 +258,61 @@ _here = threading.local()
 _lock = threading.Lock()
 _users = 0
 
-ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS)})
+ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS, *_OF_LISTS)})
 _PATCHES = {name: _making(name) for name in _MAKERS}
 _PATCHES |= {name: _converting(name) for name in _CONVERTERS}
+_PATCHES |= {name: _joining(name) for name in _OF_LISTS}
+
+
+class _Rows:
+    """``np.r_`` and ``np.c_``, which also join traced arrays."""
+
+    def __init__(self, original: Any, join: Callable[[list[Any]], Any]) -> None:
+        self._original, self._join = original, join
+
+    def __getitem__(self, key: Any) -> Any:
+        if not (getattr(_here, "depth", 0) and has_traced(key)):
+            return self._original[key]
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, str) for part in parts):
+            refuse_plain("gives np.r_ or np.c_ a directive beside traced arrays", "use np.stack")
+        # A slice stands for a range of numbers there.
+        return self._join([self._original[p] if isinstance(p, slice) else p for p in parts])
+
+
+def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function of `numpy.vectorize` for each entry, where some entry is traced."""
+    if not (getattr(_here, "depth", 0) and has_traced((args, kwargs))) or self.signature:
+        return _VECTORIZED(self, *args, **kwargs)
+    arrays = np.broadcast_arrays(*map(as_traced, args))
+    shape = np.shape(arrays[0])
+    made = [self.pyfunc(*[a[place] for a in arrays], **kwargs) for place in np.ndindex(*shape)]
+    return np.reshape(np.stack(made), shape)
+
+
+_VECTORIZED = np.vectorize.__call__
+
+_PLACES: list[tuple[Any, str, Any, Any]] = [
+    *[(np, name, ORIGINAL[name], patch) for name, patch in _PATCHES.items()],
+    (np, "r_", np.r_, _Rows(np.r_, lambda parts: np.hstack(parts))),
+    (np, "c_", np.c_, _Rows(np.c_, lambda parts: np.column_stack(parts))),
+    (np.vectorize, "__call__", _VECTORIZED, _vectorized),
+]
+"""Owner, name, what is there, and what is there while a loss is traced."""
+
+
+def protect(array: Any) -> None:
+    """Make a plain array read-only until the trace of this thread ends."""
+    protected = getattr(_here, "protected", None)
+    if protected is not None and array.flags.writeable:
+        array.flags.writeable = False
+        protected.append(array)
+
+
+def _release(protected: list[Any]) -> None:
+    """Make arrays writeable again: those that own their memory before views of them."""
+    for array in sorted(protected, key=lambda array: array.base is not None):
+        array.flags.writeable = True
 
 
 @contextmanager
@@ -251,15 +322,18 @@ def tracing() -> Iterator[None]:
     with _lock:
         _users += 1
         if _users == 1:
-            for name, function in _PATCHES.items():
-                setattr(np, name, function)
+            for owner, name, _, patch in _PLACES:
+                setattr(owner, name, patch)
     _here.depth = getattr(_here, "depth", 0) + 1
+    before, _here.protected = getattr(_here, "protected", None), []
     try:
         yield
     finally:
+        _release(_here.protected)
+        _here.protected = before
         _here.depth -= 1
         with _lock:
             _users -= 1
             if not _users:
-                for name in _PATCHES:
-                    setattr(np, name, ORIGINAL[name])
+                for owner, name, original, _ in _PLACES:
+                    setattr(owner, name, original)

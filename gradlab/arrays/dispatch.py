@@ -203,9 +203,7 @@ def _masked_reduction(function: Any, args: tuple[Any, ...], options: dict[str, A
     result = function(x, *rest, **options)
     if initial is None:
         return result
-    pair: dict[Any, Any] = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum}
-    pair |= {np.amax: np.maximum, np.min: np.minimum, np.amin: np.minimum}
-    return pair.get(function, np.logical_or)(result, initial)
+    return _STEP[function](result, initial)
 
 
 def call_ufunc(
@@ -215,7 +213,7 @@ def call_ufunc(
     if method != "__call__":
         return _ufunc_method(ufunc, method, *map(held, inputs), **kwargs)
     if _has_containers(inputs):
-        inputs = tuple(map(held, inputs))
+        inputs = tuple(map(operand, inputs))
     if not kwargs:
         return library.find(ufunc)(*inputs)
     out, where = kwargs.get("out"), kwargs.get("where", True)
@@ -231,6 +229,10 @@ def call_ufunc(
         result = result.astype(dtype)
     return result if out is None else write_out(out[0] if len(out) == 1 else out, result)
 
+
+_STEP = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.amax: np.maximum}
+_STEP |= {np.min: np.minimum, np.amin: np.minimum, np.all: np.logical_and, np.any: np.logical_or}
+"""The ufunc that a reduction repeats."""
 
 _REDUCE: dict[Any, Any] = {
     np.add: np.sum,
@@ -350,6 +352,27 @@ def held(value: Any) -> Any:
         items = map(held, value)
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
+
+
+def operand(value: Any) -> Any:
+    """Return what is held; a list or a tuple as an array."""
+    value = held(value)
+    if not isinstance(value, (list, tuple)):
+        return value
+    return np.stack([operand(v) for v in value]) if has_traced(value) else np.asarray(value)
+
+
+def values_of(x: Any) -> Any:
+    """Return the plain numbers of an array, to decide by them what has no derivative.
+
+    Raises
+    ------
+    UntraceableError
+        If they are not known, because the loss is recorded or compiled.
+    """
+    while is_traced(x):
+        x = x.detached()
+    return x
 
 
 def has_traced(value: Any) -> bool:

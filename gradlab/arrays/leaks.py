@@ -78,9 +78,10 @@ class Watch:
     def __init__(self, roots: Sequence[Any]) -> None:
         self._roots = [weakref.ref(root) for root in roots]
 
-    def clean_up(self, loss: Any, args: Sequence[Any] = ()) -> None:
+    def clean_up(self, loss: Any, args: Sequence[Any] = (), *, quiet: bool = False) -> None:
         """Replace what the loss keeps by plain numbers, and warn of it; see `replace`."""
-        if names := self.replace(loss, args):
+        names = self.replace(loss, args)
+        if names and not quiet:
             warnings.warn(
                 f"the loss is not pure: it keeps a traced value in {', '.join(names)}, where its "
                 "plain number is put now; keep gradlab.detach(value) there",

@@ -63,7 +63,7 @@ def _seen(name: str, value: Any) -> Any:
     """Return what the copy of a function finds under a name of its module."""
     if isinstance(value, types.ModuleType) and value.__name__.startswith("numpy"):
         return Namespace(value)
-    if ORIGINAL.get(name) is value:
+    if name in WRITABLE and ORIGINAL[name] is value:
         return WRITABLE[name]
     is_numpys = getattr(value, "__module__", "").startswith("numpy")
     if isinstance(value, types.FunctionType) and is_numpys and not hasattr(value, "__wrapped__"):

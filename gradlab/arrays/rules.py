@@ -15,6 +15,8 @@ import autograd.numpy.fft as afft
 import autograd.numpy.linalg as alinalg
 import numpy as np
 from autograd.core import (
+    JVPNode,
+    VJPNode,
     def_linear,
     defjvp,
     defvjp,
@@ -25,7 +27,7 @@ from autograd.core import (
 )
 from autograd.extend import primitive
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import getval, isbox, trace_primitives_map
+from autograd.tracer import getval, isbox, register_notrace, trace_primitives_map
 from autograd.util import subval
 
 from gradlab.arrays import composites, composites_math
@@ -95,6 +97,20 @@ defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
 defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
 defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
 defjvp(anp.astype, lambda g, ans, x, dtype, **options: anp.astype(g, ans.dtype))
+
+
+@primitive
+def _integers(x: Any, dtype: Any) -> Any:
+    return np.asarray(x).astype(dtype)
+
+
+register_notrace(VJPNode, _integers)
+register_notrace(JVPNode, _integers)
+
+
+def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
+    """Return an array in another dtype; among integers there is no derivative."""
+    return anp.astype(x, dtype) if np.dtype(dtype).kind in "fc" else _integers(x, dtype)
 
 
 # Constants beside a traced array, and writing
@@ -202,6 +218,8 @@ def concatenate(arrays: Sequence[Any], axis: Any = 0, **options: Any) -> Any:
     rows = [as_array(a) for a in arrays]
     if axis is None:
         rows, axis = [anp.ravel(row) for row in rows], 0
+    if any(map(anp.iscomplexobj, rows)):  # so that each gets a cotangent of its own kind
+        rows = [row if anp.iscomplexobj(row) else row + 0j for row in rows]
     return anp.concatenate_args(axis, *rows)
 
 
@@ -392,9 +410,7 @@ def _eigh_jvp(g: Any, ans: Any, x: Any, UPLO: str = "L") -> Any:
 defjvp(alinalg.eigh, _eigh_jvp)
 
 
-def _svd_jvp(
-    g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True
-) -> Any:
+def _svd_jvp(g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """Townsend, *Differentiating the singular value decomposition*, 2016, equations 16 to 18."""
     u, s, vt = ans if compute_uv else alinalg.svd(a, full_matrices=False)
     if compute_uv and full_matrices and anp.shape(a)[-1] != anp.shape(a)[-2]:
@@ -493,7 +509,7 @@ def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
 
 def irfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
     """Return the real entries whose transform begins with these."""
-    half = anp.swapaxes(a, axis, -1)
+    half = anp.swapaxes(a, axis, -1) + 0j
     n = 2 * (anp.shape(half)[-1] - 1) if n is None else n
     kept = n // 2 + 1
     if anp.shape(half)[-1] < kept:
@@ -537,5 +553,9 @@ def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any
     return irfftn(a, s, axes, norm)
 
 
-DATA = {np.unique, np.isin, np.digitize, np.unravel_index, np.ravel_multi_index, np.lexsort}
+for _flat in (anp.digitize, anp.isin, anp.lexsort, anp.heaviside, anp.signbit):
+    register_notrace(VJPNode, _flat)
+    register_notrace(JVPNode, _flat)
+
+DATA = {np.unravel_index, np.ravel_multi_index, np.digitize, np.isin, np.lexsort}
 """Functions of integers and truth values, which a recording follows and nobody differentiates."""

@@ -22,9 +22,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gradlab.arrays.conversions import number_of
-from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, refuse_plain
+from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, operand, refuse_plain
 from gradlab.arrays.places import place_of
 from gradlab.errors import LossError
+
+
+# While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
+_RESHAPE, _TRANSPOSE = np.reshape, np.transpose
 
 
 class TracedArray(Traced):
@@ -223,7 +227,8 @@ class TracedArray(Traced):
             )
         if self._is_argument:
             raise LossError(
-                f"the loss writes into its parameters ({place_of()}): write into a copy (x = x.copy())"
+                f"the loss writes into its parameters or arguments ({place_of()}): "
+                "write into a copy (x = x.copy())"
             )
         if self._base is not None:
             base, place = self._base
@@ -273,12 +278,12 @@ class TracedArray(Traced):
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         """Return the entries in another shape."""
         wanted = shape[0] if len(shape) == 1 else shape
-        return self._call(np.reshape, wanted, **({} if order == "C" else {"order": order}))
+        return self._call(_RESHAPE, wanted, **({} if order == "C" else {"order": order}))
 
     def transpose(self, *axes: Any) -> Any:
         """Return the array with its axes in another order."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
-        return self._call(np.transpose) if order is None else self._call(np.transpose, order)
+        return self._call(_TRANSPOSE) if order is None else self._call(_TRANSPOSE, order)
 
     def flatten(self, order: str = "C") -> Any:
         """Return the entries in one dimension."""
@@ -311,6 +316,8 @@ class Flat:
     @property
     def coords(self) -> tuple[int, ...]:
         """The index of the next entry."""
+        if self.index >= self.base.size:  # `numpy.ndenumerate` asks before it finds the end
+            return self.base.shape
         return tuple(map(int, np.unravel_index(self.index, self.base.shape)))
 
     def __iter__(self) -> Flat:
@@ -405,7 +412,7 @@ _UNARY = {"neg": np.negative, "abs": np.absolute, "invert": np.invert}
 
 def _binary(ufunc: Any, reflected: bool) -> Callable[[Any, Any], Any]:
     def operator(self: TracedArray, other: Any) -> Any:
-        other = held(other)
+        other = operand(other)
         implementation = self.library.find(ufunc)
         return implementation(other, self) if reflected else implementation(self, other)
 

@@ -16,7 +16,7 @@ from gradlab.arrays.dispatch import NUMERICAL, Traced, held
 from gradlab.arrays.leaks import Watch as Watch
 from gradlab.arrays.leaks import release
 from gradlab.arrays.places import place_of
-from gradlab.errors import GradlabError, UntraceableError, reason_of
+from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.params import Structure
 
 
@@ -60,6 +60,12 @@ def trace_loss(
     except Exception as error:
         list(release(loss, args))
         if _runs_on_plain(loss, leaves, structure, args):
+            if "read-only" in str(error):
+                raise LossError(
+                    f"the loss writes into an array that it has computed with before "
+                    f"({place_of(error.__traceback__)}), so that the derivative would see other "
+                    "numbers than the value: write into a copy"
+                ) from error
             what = f"{type(error).__name__}: {reason_of(error)}"
             raise UntraceableError(
                 f"{backend} cannot trace the loss, which fails on traced arrays alone ({what}; "

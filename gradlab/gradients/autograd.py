@@ -18,6 +18,7 @@ import numpy as np
 from autograd.core import VJPNode, add_outgrads, vspace
 from autograd.tracer import Box, getval, isbox, new_box, notrace_primitives, toposort, trace_stack
 
+from gradlab.arrays.boxes import settled
 from gradlab.arrays.tracing import Watch, trace_loss
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradient, real_scalar
 from gradlab.params import Array, Structure, as_array, flatten, floating
@@ -60,6 +61,11 @@ class Root(VJPNode):  # type: ignore[misc]
     """autograd's node of a parameter, and of all that follows from it; it can be watched."""
 
     __slots__ = ("__weakref__",)
+
+    def __init__(
+        self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
+    ) -> None:
+        super().__init__(value, fun, settled(args, argnums), kwargs, argnums, parents)
 
 
 notrace_primitives[Root] = notrace_primitives[VJPNode]  # the same set, not a copy

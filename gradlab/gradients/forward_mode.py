@@ -10,7 +10,7 @@ all p numbers for about as much.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ class Line:
     leaves: list[Array]
     structure: Structure
     args: tuple[Any, ...]
+    watched: list[Watch] = field(default_factory=list)
 
     def slope(self, direction: Sequence[Array]) -> tuple[float, Any]:
         """Return the loss, and its slope along a direction in the shapes of the leaves.
@@ -91,7 +92,8 @@ class Line:
         (25.0, np.float64(10.0))
         """
         value, slope, watch = self._trace(direction)
-        watch.clean_up(self.loss, self.args)
+        self.watched.append(watch)
+        watch.clean_up(self.loss, self.args, quiet=len(self.watched) > 1)
         return value, slope
 
     def _trace(self, direction: Sequence[Array]) -> tuple[float, Any, Watch]:

@@ -43,7 +43,7 @@ from autograd.tracer import (
 )
 from autograd.tracer import Node as TracerNode
 
-from gradlab.arrays.boxes import NumpyBox
+from gradlab.arrays.boxes import NumpyBox, settled
 from gradlab.arrays.dispatch import refuse_plain
 from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.arrays.places import place_of
@@ -295,8 +295,10 @@ class Pullback(VJPNode):  # type: ignore[misc]
 
     made: Node | None
 
-    def __init__(self, value: Any, *rest: Any) -> None:
-        super().__init__(value, *rest)
+    def __init__(
+        self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
+    ) -> None:
+        super().__init__(value, fun, settled(args, argnums), kwargs, argnums, parents)
         self.made = value._node.node if type(value) is TracedBox else None
 
     def initialize_root(self) -> None:
