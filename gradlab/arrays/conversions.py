@@ -48,6 +48,11 @@ def number_of(traced: Traced, value: Any) -> float:
     return number
 
 
+def is_tracing() -> bool:
+    """Tell whether gradlab traces a loss in this thread."""
+    return getattr(_here, "noted", None) is not None
+
+
 @contextmanager
 def conversions() -> Iterator[list[Conversion]]:
     """Collect the conversions that a loss does, in this thread."""

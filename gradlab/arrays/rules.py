@@ -272,7 +272,7 @@ def _contract_vjp(argnum: int, ans: Any, args: Any, kwargs: Any) -> Any:
     shape, is_complex = anp.shape(operands[argnum - 1]), anp.iscomplexobj(operands[argnum - 1])
 
     def vjp(g: Any) -> Any:
-        share = contract(",".join([output, *names]) + "->" + kept, g, *map(anp.conj, rest))
+        share = contract(",".join([output, *names]) + "->" + kept, g, *rest)
         share = share if is_complex else anp.real(share)
         spread = [i for i, name in enumerate(own) if name in alone]
         return anp.broadcast_to(anp.expand_dims(share, tuple(spread)), shape) if spread else share

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gradlab.arrays.conversions import number_of
+from gradlab.arrays.conversions import is_tracing, number_of
 from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, operand, refuse_plain
 from gradlab.arrays.places import place_of
 from gradlab.errors import LossError
@@ -91,8 +91,9 @@ class TracedArray(Traced):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         # NumPy asks for this where it does not ask for protocols: of lists, and in C. An array of
-        # objects is right for numbers, and slow; of large arrays it would be of no use.
-        if self.shape and dtype != object:
+        # objects is right for numbers, and slow; of large arrays it would be of no use. Where
+        # autograd is used without gradlab, it gets what it has always got.
+        if self.shape and dtype != object and is_tracing():
             refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
         boxed = np.empty(self.shape, object)
         for place in np.ndindex(self.shape):

@@ -51,7 +51,8 @@ def trace_loss(
         What the loss raises on plain parameters, too, with a note.
     """
     for leaf, array in zip(leaves, traced, strict=True):
-        array._is_argument = bool(np.ndim(getval(leaf)))
+        if isinstance(array, Traced):
+            array._is_argument = bool(np.ndim(getval(leaf)))
     try:
         return run_traced(loss, structure.unflatten(traced), args)
     except GradlabError:
@@ -59,7 +60,9 @@ def trace_loss(
         raise
     except Exception as error:
         list(release(loss, args))
-        if _runs_on_plain(loss, leaves, structure, args):
+        # A primitive of the user's own lacks a rule: autograd says which.
+        is_own = isinstance(error, NotImplementedError)
+        if not is_own and _runs_on_plain(loss, leaves, structure, args):
             if "read-only" in str(error):
                 raise LossError(
                     f"the loss writes into an array that it has computed with before "

@@ -69,7 +69,7 @@ def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
     """Return what a loss returned as a NumPy scalar, or say why it is not one real number."""
     array = read(value, what, LossError)
     where = f" at {place}" if place else ""
-    if array.ndim:
+    if array.size != 1:
         raise LossError(
             f"{what} returned an array of shape {array.shape}{where}; "
             "return one number (for example the mean)"
@@ -80,7 +80,7 @@ def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
         raise LossError(f"{what} returned {value!r}{where}; return one real number")
     if not np.isfinite(array):
         raise NonFiniteError(f"{what} is {array}{where}")
-    return array[()]
+    return array.reshape(())[()]
 
 
 def finish_gradient(path: str, gradient: Any, leaf: Array) -> Array:
@@ -90,7 +90,7 @@ def finish_gradient(path: str, gradient: Any, leaf: Array) -> Array:
             f"the derivative by {path} has the shape {np.shape(gradient)} instead of {leaf.shape}: "
             "a primitive of your own (autograd.extend) returns another shape than its argument has"
         )
-    dtype = leaf.dtype if leaf.dtype.kind == "f" else np.float64
+    dtype = leaf.dtype if leaf.dtype.kind in "fc" else np.float64
     with np.errstate(over="ignore"):  # an overflow of the cast is reported just below
         result = np.array(gradient, dtype=dtype)
     if not np.isfinite(result).all():
