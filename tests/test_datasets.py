@@ -9,6 +9,7 @@ import pickle
 import socket
 import threading
 import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -418,7 +419,8 @@ class Mirror:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data[: len(data) - mirror.cut])
+                with suppress(OSError):  # who asked is gone
+                    self.wfile.write(data[: len(data) - mirror.cut])
 
             def log_message(self, *_):
                 pass
