@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# How long it takes to draw examples says something of the machine, and nothing of the code.
+TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # "default": the same examples at every run, so that a failure elsewhere is a failure here.
 for profile, examples in (("default", 15), ("ci", 40)):
     settings.register_profile(
-        profile, deadline=None, derandomize=True, max_examples=examples, print_blob=True
+        profile, TIMELESS, derandomize=True, max_examples=examples, print_blob=True
     )
-settings.register_profile(
-    "thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("thorough", TIMELESS, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from processes import is_alive, wait_until
 
 from gradlab.bench import Outcome, Script, find, render, tables
 from gradlab.bench import bench as run_all
@@ -59,14 +60,24 @@ print("half way", file=sys.stderr)
 sys.exit("fails.py: SciPy is <not> installed")
 """
 HANGS = """
-import os, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+import os, signal, subprocess, sys
+# Whoever runs the suite in the background may have had Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 try:
     print(os.getpid(), file=sys.stderr, flush=True)
     child.wait()
 except KeyboardInterrupt:
     child.wait()  # it was interrupted, too
+    print("x" * 2**20, file=sys.stderr)  # more than a pipe holds that nobody reads
     print("all in order")
+"""
+IGNORES = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+print(os.getpid(), child.pid, file=sys.stderr, flush=True)
+child.wait()
 """
 
 
@@ -257,6 +268,24 @@ def test_an_interrupted_run_keeps_what_is_done(write, folder):
             os.kill(pids[0], 0)
         assert "all in order" in (folder / "raw" / "b.txt").read_text("utf-8")
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_a_second_ctrl_c_kills_a_script_that_does_not_end(write, folder):
+    pids, told = [], []
+
+    def watch(name, line):
+        told.append(line)
+        if re.fullmatch(r"\d+ \d+", line):
+            pids.extend(map(int, line.split()))
+            raise KeyboardInterrupt
+        if pids:
+            raise KeyboardInterrupt
+
+    outcomes = list(run_all(write(a=DONE, b=IGNORES), folder, watch=watch))
+    assert [outcome.state for outcome in outcomes] == ["done", "interrupted"]
+    assert told[-1] == "interrupted; waiting for it to end (Ctrl-C again kills it)"
+    wait_until(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_folder_is_whole_after_each(write, folder):

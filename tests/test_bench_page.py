@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import PATIENCE
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -106,10 +107,14 @@ class Browser:
         return [event["params"] for event in self.events if event["method"] in methods]
 
     def close(self):
-        self("Browser.close")
-        self._told.close()
-        self._heard.close()
-        self._process.wait(20)
+        try:
+            self("Browser.close")
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._told.close()
+            self._heard.close()
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +125,7 @@ def report(tmp_path_factory):
         [sys.executable, "-m", "gradlab", "bench", *BENCHMARKS, "--quick", "--output", folder],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "report.html"

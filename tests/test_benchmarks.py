@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from optional import LIBRARIES
+from processes import PATIENCE
 
 from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
 from gradlab.errors import GradlabError, OptionError
@@ -73,7 +74,7 @@ def run(*options, before=()):
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -196,7 +197,7 @@ def test_installed_peers_agree():
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     found = [line.split() for line in done.stdout.splitlines()]

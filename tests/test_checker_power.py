@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import PATIENCE
 
 import gradlab
 from gradlab.errors import OptionError
@@ -81,7 +82,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=240,
+        timeout=PATIENCE,
     )
 
 

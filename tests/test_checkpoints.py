@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from processes import PATIENCE, running
 
 import gradlab
 from gradlab import checkpoints, files, fit, network
@@ -524,7 +524,7 @@ def in_a_process(code, *arguments, **options):
     code = "import sys, warnings; from test_checkpoints import *\n" + textwrap.dedent(code)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE, **options)
+    return running(command, env=environment, stderr=subprocess.PIPE, **options)
 
 
 def fill(file):
@@ -554,11 +554,14 @@ def test_a_disk_that_is_really_full(tmp_path, undisturbed):
 
 @on_posix
 def test_a_limit_on_the_size_of_files(path):
-    def limit():
+    code = """
+        import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-
-    process = in_a_process("train(sys.argv[1])", path, preexec_fn=limit)
-    assert "CheckpointError: " in (told := process.communicate()[1])
+        train(sys.argv[1])
+    """
+    with in_a_process(code, path) as process:
+        _, told = process.communicate(timeout=PATIENCE)
+    assert "CheckpointError: " in told
     assert "cannot be written (File too large)" in told
     assert not list(path.parent.iterdir())
 
@@ -587,11 +590,14 @@ def test_a_folder_that_may_only_be_read(sound, undisturbed):
 # Signals
 
 WAITING = """
-    import time
+    import signal, time
+    # Whoever runs the suite in the background may have had the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     def wait(step):
         if step.iteration == 8:
             print("here", flush=True)
-            time.sleep(60)
+            time.sleep(600)
     result = train(sys.argv[1], callbacks=[wait], checkpoint_every=4)
     print("interrupted", result.interrupted)
 """
@@ -600,12 +606,10 @@ WAITING = """
 @on_posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_writes_a_last_checkpoint(path, undisturbed, number):
-    # Whoever runs the suite in the background may have had the signal ignored.
-    listen = partial(signal.signal, number, signal.SIG_DFL)
-    process = in_a_process(WAITING, path, stdout=subprocess.PIPE, preexec_fn=listen)
-    assert process.stdout.readline() == "here\n"
-    process.send_signal(number)
-    told, complaints = process.communicate()
+    with in_a_process(WAITING, path, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(number)
+        told, complaints = process.communicate(timeout=PATIENCE)
     if number == signal.SIGINT:
         assert (process.returncode, told) == (0, "interrupted True\n")
     else:

@@ -1,6 +1,7 @@
 """Comparing backends: what is measured is what it says, at the points that it says."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,6 +104,23 @@ def test_the_slowest_is_once_as_fast_as_itself(problem):
     assert min(speedups) == 1.0
     seconds = [run.seconds_per_gradient for run in comparison.runs]
     assert speedups == [max(seconds) / s for s in seconds]
+
+
+def test_a_plain_loop_takes_as_long_as_its_evaluations(problem, monkeypatch):
+    """Where an evaluation takes a second, and the engine makes two where the loop makes 167."""
+    now = 0.0
+
+    def loss(*args):
+        nonlocal now
+        now += 1.0
+        return network.loss(*args)
+
+    monkeypatch.setattr("gradlab.comparison.time", SimpleNamespace(perf_counter=lambda: now))
+    start = network.init([4, 10, 3], seed=1)  # enough parameters for the engine
+    central, autograd = run(problem | {"loss": loss, "params": start}).runs
+    assert central.seconds_per_gradient == 2.0
+    assert central.seconds_by_plain_loop == central.evaluations_per_gradient == 2 * 83 + 1
+    assert autograd.seconds_by_plain_loop is None
 
 
 def test_the_summary_is_what_the_runs_say(problem):

@@ -9,6 +9,7 @@ import pickle
 import socket
 import threading
 import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -418,7 +419,8 @@ class Mirror:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data[: len(data) - mirror.cut])
+                with suppress(OSError):  # who asked is gone
+                    self.wfile.write(data[: len(data) - mirror.cut])
 
             def log_message(self, *_):
                 pass
@@ -456,11 +458,12 @@ def checksums(mirror):
     return {name: hashlib.sha256(mirror.files[f"{name}.gz"]).hexdigest() for name in mnist.ARCHIVES}
 
 
+@pytest.fixture
 def down():
-    """Return the address of a server that is not there."""
+    """Return an address at which nobody answers, and nobody else can while the test runs."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}/mnist/"
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}/mnist/"
 
 
 def test_archives_are_downloaded_once_without_noise(tmp_path, mirror, checksums, capfd, caplog):
@@ -484,8 +487,8 @@ def test_a_cached_file_that_has_changed_is_downloaded_again(tmp_path, mirror, ch
     assert paths[2].read_bytes() == mirror.files[paths[2].name]
 
 
-def test_the_second_mirror_serves_when_the_first_is_down(tmp_path, mirror, checksums):
-    paths = mnist.download(tmp_path / "cache", [down(), mirror.url], checksums)
+def test_the_second_mirror_serves_when_the_first_is_down(tmp_path, mirror, down, checksums):
+    paths = mnist.download(tmp_path / "cache", [down, mirror.url], checksums)
     assert len(paths) == len(mirror.asked) == 4
 
 
@@ -507,7 +510,9 @@ def test_a_bad_mirror_is_passed_over(tmp_path, mirror, other, checksums, fault):
     ("fault", "said"),
     [("other content", "another SHA-256"), ("truncated", "IncompleteRead"), ("not found", "404")],
 )
-def test_what_no_mirror_serves_is_said_and_leaves_no_file(tmp_path, mirror, checksums, fault, said):
+def test_what_no_mirror_serves_is_said_and_leaves_no_file(
+    tmp_path, mirror, down, checksums, fault, said
+):
     name = "train-images-idx3-ubyte.gz"
     if fault == "other content":
         mirror.files[name] = gzip.compress(b"another file")
@@ -515,12 +520,11 @@ def test_what_no_mirror_serves_is_said_and_leaves_no_file(tmp_path, mirror, chec
         mirror.cut = 3
     else:
         del mirror.files[name]
-    closed = down()
     with pytest.raises(DownloadError) as caught:
-        mnist.download(tmp_path / "cache", [mirror.url, closed], checksums)
+        mnist.download(tmp_path / "cache", [mirror.url, down], checksums)
     message = str(caught.value)
     assert message.startswith(f"cannot download {name} from {mirror.url} (")
-    assert closed in message
+    assert down in message
     assert said in message
     assert "--data-dir" in message
     assert "GRADLAB_DATA" in message

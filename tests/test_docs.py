@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from processes import PATIENCE
 
 from gradlab import BACKENDS
 from gradlab.cli import main
@@ -118,7 +119,7 @@ def test_the_files_of_a_page_run_and_print_what_is_shown(page):
 
 
 def output(command: list[str]) -> str:
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 

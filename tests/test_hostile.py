@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import pickletools
-import signal
 import struct
 import subprocess
 import sys
@@ -15,10 +14,12 @@ import textwrap
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from processes import running, wait_until
 
 from gradlab import datasets, npz, weights
 from gradlab.datasets import idx, mnist
@@ -387,7 +388,8 @@ class Server:
     def __init__(self, answer):
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                answer(self)
+                with suppress(OSError):  # who asked is gone
+                    answer(self)
 
             def log_message(self, *_):
                 pass
@@ -406,17 +408,25 @@ class Server:
         self.thread.join()
 
 
-def slowly(request):
-    """Send the data in pieces, over a third of a second."""
+def send(request, *pieces):
+    """Send the data's head, and these pieces of it."""
     request.send_response(200)
     request.send_header("Content-Length", str(len(DATA)))
     request.end_headers()
-    try:
-        for start in range(0, len(DATA), len(DATA) // 20):
-            request.wfile.write(DATA[start : start + len(DATA) // 20])
-            time.sleep(1 / 60)
-    except OSError:  # who asked is gone
-        pass
+    for piece in pieces:
+        request.wfile.write(piece)
+
+
+def at_once(request):
+    send(request, DATA)
+
+
+def slowly(request):
+    """Send the data in pieces, over a third of a second."""
+    send(request)
+    for start in range(0, len(DATA), len(DATA) // 20):
+        request.wfile.write(DATA[start : start + len(DATA) // 20])
+        time.sleep(1 / 60)
 
 
 def downloading(url, cache):
@@ -424,35 +434,57 @@ def downloading(url, cache):
         import sys
         from pathlib import Path
         from gradlab.datasets import mnist
-        print("ready", flush=True)
         mnist.download(Path(sys.argv[1]), [sys.argv[2]], {"data": sys.argv[3]})
     """
-    command = [sys.executable, "-c", textwrap.dedent(code), str(cache), url, SHA256]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", textwrap.dedent(code), cache, url, SHA256]
+    return running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_two_processes_may_download_at_once(tmp_path):
     final = tmp_path / "data.gz"
-    with Server(slowly) as server:
-        processes = [downloading(server.url, tmp_path) for _ in range(2)]
-        while any(process.poll() is None for process in processes):
+    with (
+        Server(slowly) as server,
+        downloading(server.url, tmp_path) as one,
+        downloading(server.url, tmp_path) as other,
+    ):
+        while one.poll() is None or other.poll() is None:
             if final.exists():
                 assert final.read_bytes() == DATA  # never a part of it
             time.sleep(0.002)
-        for process in processes:
+        for process in (one, other):
             _, complaints = process.communicate()
             assert (process.returncode, complaints) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["data.gz"]
 
 
+def sizes(folder):
+    """Return how large the files of a folder are, some of which may be renamed meanwhile."""
+    found = {}
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_size
+    return found
+
+
 def test_a_download_that_is_killed_leaves_no_part_under_the_name(tmp_path):
-    with Server(slowly) as server:
-        process = downloading(server.url, tmp_path)
-        while not any(path.stat().st_size for path in tmp_path.iterdir()):
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert not (tmp_path / "data.gz").exists()
+    killed = threading.Event()
+
+    def half(request):
+        """Send half of the data, and the rest when the process that asked for it is killed."""
+        send(request, DATA[: len(DATA) // 2])
+        killed.wait()
+        request.wfile.write(DATA[len(DATA) // 2 :])
+
+    with Server(half) as server:
+        try:
+            with downloading(server.url, tmp_path) as process:
+                wait_until(lambda: any(sizes(tmp_path).values()), process)
+                process.kill()
+                process.wait()
+                assert "data.gz" not in sizes(tmp_path)
+        finally:
+            killed.set()
+    with Server(at_once) as server:
         mnist.download(tmp_path, [server.url], {"data": SHA256})
     assert (tmp_path / "data.gz").read_bytes() == DATA
 
@@ -463,13 +495,10 @@ def test_a_server_that_never_ends_is_cut_off(tmp_path, monkeypatch):
     def endlessly(request):
         request.send_response(200)
         request.end_headers()
-        try:
-            while True:
-                request.wfile.write(bytes(2**16))
-        except OSError:
-            pass
+        while True:
+            request.wfile.write(bytes(2**16))
 
-    with Server(endlessly) as server, Server(slowly) as good:
+    with Server(endlessly) as server, Server(at_once) as good:
         with pytest.raises(DownloadError, match=f"it sends more than {len(DATA)} bytes"):
             mnist.download(tmp_path, [server.url], {"data": SHA256})
         assert not list(tmp_path.iterdir())

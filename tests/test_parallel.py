@@ -12,8 +12,9 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import PATIENCE, is_alive, running, wait_until
 
 import gradlab
 from gradlab import files
@@ -31,6 +33,7 @@ from gradlab.errors import (
     OptionError,
     WorkerError,
 )
+from gradlab.gradients import parallel
 from gradlab.gradients.finite_differences import Difference
 from gradlab.gradients.parallel import chunk_size, chunks
 from gradlab.gradients.resuming import Record
@@ -142,11 +145,21 @@ def arrive(folder: Path) -> Counted:
 
 
 def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
-    time.sleep(0.02)  # so that each entry is a chunk, or few are
+    """Evaluate the loss, in a worker only when both have arrived."""
+    if parent_process() is not None:
+        wait_until(lambda: len(list(counted.folder.iterdir())) >= 2)
     return loss(params, x)
 
 
-def test_the_problem_is_sent_once_to_a_process(tmp_path: Path) -> None:
+def share_out(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Have chunks of so many entries, however long an evaluation takes here and now."""
+    monkeypatch.setattr(parallel, "chunk_size", lambda *args: size)
+
+
+def test_the_problem_is_sent_once_to_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_out(monkeypatch, 1)
     gradient(PARAMS, X, Counted(tmp_path), of=note_chunks, workers=2)
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -210,9 +223,9 @@ class Unpicklable(Exception):  # noqa: N818
         super().__init__(text)
 
 
-def children() -> list[str]:
-    """Return the command lines of this process's children, but for Python's own one."""
-    found = []
+def children() -> set[tuple[str, str]]:
+    """Return this process's children and their command lines, but for Python's own one."""
+    found = set()
     for folder in Path("/proc").iterdir():
         try:
             parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
@@ -220,7 +233,7 @@ def children() -> list[str]:
         except OSError:
             continue
         if parent == str(os.getpid()) and "resource_tracker" not in command:
-            found.append(command)
+            found.add((folder.name, command))
     return found
 
 
@@ -233,9 +246,35 @@ def tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     shared = set(Path("/dev/shm").iterdir())
     before = children()
     yield
-    assert children() == before
+    assert children() <= before
     assert list(folder.iterdir()) == []
-    assert set(Path("/dev/shm").iterdir()) <= shared
+    # Programs beside this one may have files there, which come and go.
+    wait_until(lambda: not forsaken(set(Path("/dev/shm").iterdir()) - shared))
+
+
+def forsaken(files: set[Path]) -> set[Path]:
+    """Return those of our files that no process has open or in its memory any more."""
+    used = ""
+    for process in Path("/proc").glob("[0-9]*") if files else ():
+        with suppress(OSError):  # it has ended, or is somebody else's
+            used += (process / "maps").read_text()
+            used += "".join(f"{os.readlink(link)}\n" for link in (process / "fd").iterdir())
+    return {path for path in files if str(path) not in used and is_ours(path)}
+
+
+def is_ours(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
+
+
+STALL = 5.0
+"""Seconds that an evaluation of microseconds never takes, however busy the machine is."""
+
+
+def timeout(how: str) -> float:
+    return STALL if how.startswith("hangs") else PATIENCE
 
 
 @on_linux
@@ -244,7 +283,7 @@ def tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "how", ["raises once", "nan once", "killed once", "exits once", "hangs once"]
 )
 def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
-    found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=1)
+    found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=timeout(how))
     assert same_bits(found, gradient())
     assert (tmp_path / "log").stat().st_size == 3  # above, above again, below
 
@@ -258,14 +297,14 @@ def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
         ("nan", NonFiniteError, "the loss is nan"),
         ("killed", WorkerError, "killed by SIGKILL"),
         ("exits", WorkerError, "exit code 3"),
-        ("hangs", WorkerError, "another one that took over: it hung, for 1 s"),
+        ("hangs", WorkerError, "another one that took over: it hung, for 5 s"),
     ],
 )
 def test_what_fails_twice_is_named(
     how: str, error: type[GradlabError], cause: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error) as caught:
-        gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=1)
+        gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=timeout(how))
     told = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert "w[2, 1]" in told
     assert cause in told
@@ -274,15 +313,19 @@ def test_what_fails_twice_is_named(
 
 def slow_but_well(p: Any) -> Any:
     """Take its time for each evaluation."""
-    time.sleep(0.6)
+    time.sleep(0.1)
     return (p**2).sum()
 
 
 @on_linux
 @pytest.mark.usefixtures("tidy")
-def test_a_chunk_may_take_longer_than_one_evaluation() -> None:
-    f = gradlab.grad(slow_but_well, gradlab.CentralDifference(workers=1, timeout=1.0))
-    np.testing.assert_allclose(f(np.ones(1)), [2.0], rtol=1e-9)  # 1.2 s, for two evaluations
+def test_a_chunk_may_take_longer_than_one_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = 26
+    share_out(monkeypatch, entries)
+    f = gradlab.grad(slow_but_well, gradlab.CentralDifference(workers=1, timeout=STALL))
+    started = time.monotonic()
+    np.testing.assert_allclose(f(np.ones(entries)), np.full(entries, 2.0), rtol=1e-9)
+    assert time.monotonic() - started > STALL  # for two evaluations an entry, of a tenth each
 
 
 @on_linux
@@ -405,7 +448,7 @@ def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
             print(error)
         """,
     )
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert '__name__ == "__main__"' in done.stdout
 
 
@@ -431,29 +474,12 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
     pids.mkdir()
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    with subprocess.Popen([*command, str(pids)], env=environment) as caller:
-        wait_until(lambda: len(list(pids.iterdir())) == 3)
+    with running([*command, pids], env=environment) as caller:
+        wait_until(lambda: len(list(pids.iterdir())) == 3, caller)
         assert list(temporary.glob("gradlab-*"))
-        caller.kill()
     workers = [path.name for path in pids.iterdir() if path.name != str(caller.pid)]
-    wait_until(lambda: not any(alive(pid) for pid in workers))
+    wait_until(lambda: not any(map(is_alive, workers)))
     wait_until(lambda: not list(temporary.iterdir()))
-
-
-def alive(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what surely comes; a minute without it is a failure."""
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("it did not come")
 
 
 # Taken up again
@@ -477,7 +503,8 @@ def interrupt(path: Path, at: int = 20) -> None:
         gradient(of=Interrupted(at), resume=path)
 
 
-def test_a_gradient_is_taken_up_again(tmp_path: Path) -> None:
+def test_a_gradient_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share_out(monkeypatch, 3)
     path = tmp_path / "partial.npz"
     interrupt(path)
     assert [file.name for file in tmp_path.iterdir()] == ["partial.npz"]
@@ -617,7 +644,10 @@ def test_dask_gives_the_bits_of_the_plain_loop(client: Any, method: type[Differe
     assert same_bits(found, gradlab.grad(loss, method())(PARAMS, X))
 
 
-def test_dask_gets_the_problem_once(client: Any, tmp_path: Path) -> None:
+def test_dask_gets_the_problem_once(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_out(monkeypatch, 1)
     gradient(PARAMS, X, Counted(tmp_path), of=note_chunks, workers=client)
     by_worker = {path.name.split()[0] for path in tmp_path.iterdir()}
     assert len(list(tmp_path.iterdir())) == len(by_worker) == 2

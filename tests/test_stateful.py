@@ -123,12 +123,12 @@ class Training(RuleBasedStateMachine):
             self.train(0, resume="another backend")
 
     def teardown(self):
-        result = self.train()
-        bits, losses = reference(self.taken)
-        assert len(self.taken) == STEPS
-        assert {name: leaf.tobytes() for name, leaf in result.params.items()} == bits
-        assert result.history.losses == losses
-        self.folder.cleanup()
+        with self.folder:
+            result = self.train()
+            bits, losses = reference(self.taken)
+            assert len(self.taken) == STEPS
+            assert {name: leaf.tobytes() for name, leaf in result.params.items()} == bits
+            assert result.history.losses == losses
 
 
 TestTraining = Training.TestCase

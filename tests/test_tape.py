@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -491,7 +492,7 @@ def test_functions_whose_names_are_those_of_inputs() -> None:
             anp.exp(p["exp"] * p["m0"] + p["v0"]) * p["out0"] + p["float64"] * p["add"] * reserve
         ).sum()
 
-    f = Tape().value_and_grad(loss)
+    f = Tape(exact=True).value_and_grad(loss)
     for _ in range(3):
         found = f(params, np.ones(2))
     wanted = Autograd().value_and_grad(loss)(params, np.ones(2))
@@ -866,14 +867,18 @@ def test_how_often_it_is_compared() -> None:
 
 
 def test_function_that_magnifies_round_off_is_replayed_exactly() -> None:
-    """Comparing finds a difference, and the program without rewritten arithmetic has none."""
+    """Comparing finds a difference, and the program without rewritten arithmetic has none.
+
+    w · w · w is rounded twice, and differs from w³ in its last place for one of so many entries,
+    whatever the machine has for `power`.
+    """
 
     def loss(w: Any) -> Any:
         return ((w**3 + 1.0) - w**3 - 1.0).sum() * 1e12
 
     f = Tape().value_and_grad(loss)
-    w = np.array([1.1, 2.3, 0.7])
-    for scale in (1.0, 1.5, 2.0):
+    w = np.linspace(0.7, 2.3, 200)
+    for scale in (1.0, 1.5, 2.5):
         value, grads = f(scale * w)
         wanted = Autograd().value_and_grad(loss)(scale * w)
         assert value == wanted[0]
@@ -885,7 +890,7 @@ def test_exception_of_a_replay_is_the_losses_own() -> None:
     def loss(a: Any) -> Any:
         return anp.sum(anp.linalg.cholesky(a))
 
-    f = Tape().value_and_grad(loss)
+    f = Tape(exact=True).value_and_grad(loss)
     good = np.array([[2.0, 0.5], [0.5, 1.0]])
     for _ in range(3):
         f(good)
@@ -1046,7 +1051,7 @@ def test_views_of_buffers_that_are_used_again() -> None:
             b = anp.sin(b + 1)
         return (b[:2] * rows).sum() + (b.T[1:] * part).sum()
 
-    f = Tape(verify=None).value_and_grad(loss)
+    f = Tape(exact=True, verify=None).value_and_grad(loss)
     rng = np.random.default_rng(0)
     f(rng.random((4, 3)))
     f(rng.random((4, 3)))
@@ -1157,40 +1162,46 @@ def test_out_that_does_not_fit_is_refused(out: Any, match: str) -> None:
     assert W.tolist() == before
 
 
+def bits(answer: tuple[float, Any]) -> tuple[float, list[bytes]]:
+    value, grads = answer
+    return value, [leaf.tobytes() for leaf in grads.values()]
+
+
 def test_eight_threads() -> None:
-    """Each gets what it would get alone, from one function with one recording."""
+    """Each gets what it would get alone, from one function with one recording.
+
+    That is a replay's answer, or eager autograd's, who records and compares: to the last bit. The
+    two differ by a few units in the last place of a leaf's largest entry.
+    """
     params = network.init((20, 16, 10), seed=0)
     rng = np.random.default_rng(0)
     batches = [(rng.random((30, 20)), rng.integers(10, size=30)) for _ in range(8)]
+    eager = [Autograd().value_and_grad(network.loss)(params, *batch) for batch in batches]
+    alone = Tape(verify=None).value_and_grad(network.loss)
+    for _ in range(4):  # recorded, compared, replayed
+        replayed = [alone(params, *batch) for batch in batches]
+    for (value, grads), (wanted, right) in zip(replayed, eager, strict=True):
+        assert abs(value - wanted) <= 64 * np.finfo(float).eps * abs(wanted)
+        for name, leaf in grads.items():
+            bound = 64 * np.finfo(float).eps * np.max(np.abs(right[name]))
+            np.testing.assert_allclose(leaf, right[name], rtol=0, atol=bound)
     f = Tape().value_and_grad(network.loss)
-    wanted = [Autograd().value_and_grad(network.loss)(params, *batch) for batch in batches]
     start = threading.Barrier(8)
-    faults: list[Any] = []
 
     def work(number: int) -> None:
         start.wait()
         for _ in range(60):
-            value, grads = f(params, *batches[number])
-            right = value == wanted[number][0] and all(
-                np.allclose(grads[name], wanted[number][1][name], rtol=1e-12, atol=1e-15)
-                for name in grads
-            )
-            if not right:
-                faults.append(number)
+            found = bits(f(params, *batches[number]))
+            assert found in (bits(replayed[number]), bits(eager[number])), number
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(work, range(8)))
     assert f.cache_info.recordings == 1
     assert f.untraceable is None
 
 
 def test_other_functions_record_at_the_same_time() -> None:
     """autograd counts its traces for all threads together; a recording is none of them."""
-    faults: list[Any] = []
     start = threading.Barrier(8)
 
     def work(number: int) -> None:
@@ -1200,15 +1211,10 @@ def test_other_functions_record_at_the_same_time() -> None:
             w = W + i
             f = gradlab.grad(lambda w, k=number: (anp.tanh(w) * w * k).sum(), backend)
             wanted = number * (np.tanh(w) + w / np.cosh(w) ** 2)
-            if not np.allclose(f(w), wanted, rtol=1e-12):
-                faults.append(number)
+            np.testing.assert_allclose(f(w), wanted, rtol=1e-12)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(work, range(8)))
 
 
 def test_replays_allocate_nothing_of_their_size() -> None:
@@ -1260,13 +1266,13 @@ def test_gradient_inside_a_loss_is_recorded() -> None:
     def loss(w: Any, x: Any) -> Any:
         return (inner(x, w) ** 2).sum() + (inner(w, x) ** 2).sum()
 
-    f = Tape(verify=None).value_and_grad(loss)
+    f = Tape(exact=True, verify=None).value_and_grad(loss)
     for scale in (1.0, 2.0, 3.0):
         value, grads = f(scale * W, X)
     wanted_value, wanted = Autograd().value_and_grad(loss)(3 * W, X)
     assert f.untraceable is None
-    assert value == pytest.approx(wanted_value, rel=1e-15)
-    np.testing.assert_allclose(grads, wanted, rtol=1e-14)
+    assert value == wanted_value
+    assert same(grads, wanted)
 
 
 def test_plain_numpy_functions_of_the_data_are_recorded() -> None:
@@ -1274,7 +1280,7 @@ def test_plain_numpy_functions_of_the_data_are_recorded() -> None:
         scaled = np.where(x > 1.5, x, 0.0) + np.einsum("i,i->", x, x) + np.mean(x)
         return (w * scaled * np.linalg.norm(x) * np.concatenate([x[:1], x[1:]])).sum()
 
-    f = Tape(verify=None).value_and_grad(loss)
+    f = Tape(exact=True, verify=None).value_and_grad(loss)
     for scale in (1.0, 2.0, 3.0):
         value, _ = f(W, scale * X)
     assert f.untraceable is None

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optional import EXACT, INSTALLED, each_backend, unless_missing
+from processes import PATIENCE, running
 
 import gradlab
 from gradlab import descend, fit, network
@@ -519,19 +520,15 @@ def test_a_real_sigint():
         n = len(result.history.losses)
         print(result.interrupted, 4 <= n, np.isfinite(result.params), 0 < result.params < 2)
     """
-    with subprocess.Popen(
+    with running(
         [sys.executable, "-c", textwrap.dedent(script)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         env=os.environ | {"PYTHONPATH": str(Path(gradlab.__file__).parents[1])},
     ) as process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=30)
-        finally:
-            process.kill()
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert errors == ""
     assert output.split() == ["True"] * 4
     assert process.returncode == 0

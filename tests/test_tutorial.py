@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE
 
 TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial.ipynb"
 STORED = json.loads(TUTORIAL.read_text(encoding="utf-8"))
@@ -52,7 +53,7 @@ def test_it_runs_from_scratch_and_shows_what_is_stored(monkeypatch):
     notebook = nbformat.read(TUTORIAL, as_version=4)
     for cell in code(notebook):
         cell["outputs"] = []
-    client.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    client.NotebookClient(notebook, timeout=int(PATIENCE), kernel_name="python3").execute()
     for stored, cell in zip(code(STORED), code(notebook), strict=True):
         source = "".join(stored["source"])
         assert kinds(cell) == kinds(stored), source

@@ -23,9 +23,6 @@ from gradlab.bench.scripts import Script
 
 State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
 
-GRACE = 5.0
-"""Seconds in which an interrupted script may put things in order."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -77,7 +74,8 @@ def bench(
 ) -> Iterator[Outcome]:
     """Run benchmarks, and write what came out after each.
 
-    Ctrl-C ends the run: the script at work is stopped, and it and those after it say so.
+    Ctrl-C ends the run: the script at work is interrupted and waited for, and it and those after
+    it say so. A second Ctrl-C kills a script that does not end.
 
     Parameters
     ----------
@@ -165,7 +163,7 @@ def _call(command: list[str], log: Path, watch: Callable[[str], None]) -> tuple[
                     watch(told[-1])
             code = process.wait()
         except BaseException:
-            _stop(process)
+            _stop(process, watch)
             raise
         finally:
             process.stderr.close()
@@ -175,17 +173,30 @@ def _call(command: list[str], log: Path, watch: Callable[[str], None]) -> tuple[
     return code, told
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Interrupt a script and what it started; end it if that is not enough."""
-    if os.name == "posix":
-        for number in (signal.SIGINT, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
-                return
-    process.kill()
-    process.wait()
+def _stop(process: subprocess.Popen[str], watch: Callable[[str], None]) -> None:
+    """Interrupt a script and what it started, and wait for it; a second Ctrl-C kills them.
+
+    How long a script needs to put things in order depends on the machine and what else runs on it:
+    only the user can tell a slow one from one that hangs.
+    """
+    try:
+        if os.name == "posix":
+            _signal(process, signal.SIGINT)
+            watch("interrupted; waiting for it to end (Ctrl-C again kills it)")
+            process.communicate()  # reads on, as a full pipe would keep the script from ending
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if os.name == "posix":
+            _signal(process, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a script and what it started, as far as they are still there."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) -> None:
