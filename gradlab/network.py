@@ -5,9 +5,9 @@ is ``(inputs, outputs)`` and ``b`` is ``(outputs,)``; its depth and widths are r
 
     x  (n, d)  ->  activation(x @ W1 + b1)  ->  ...  ->  logits (n, k)  ->  softmax  ->  (n, k)
 
-Everything is written with operators and the Python Array API, so that the very same functions run
-on NumPy arrays (real or complex), autograd's boxes, JAX arrays and PyTorch tensors, and whoever
-differentiates them is none of their business. In shapes, n is samples, d inputs, k classes.
+Everything is plain NumPy, and none of it knows who differentiates it: the same functions run on
+NumPy arrays (real or complex) and on the traced arrays of autograd, JAX and PyTorch, which answer
+NumPy's protocols (`gradlab.arrays`). In shapes, n is samples, d inputs, k classes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import DTypeLike
 
 from gradlab import options
-from gradlab.errors import DataError, GradlabError, OptionError, ParameterError, unknown
+from gradlab.errors import (
+    DataError,
+    GradlabError,
+    OptionError,
+    ParameterError,
+    UntraceableError,
+    unknown,
+)
 from gradlab.params import Array, numbers
 from gradlab.seeding import generator
 
@@ -180,7 +186,7 @@ def logits(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any
     """
     activate = find_activation(activation)
     *hidden, (W_last, b_last) = layers(params)
-    x = _to_namespace_of(W_last, _array(x, "x"))
+    x = _array(x, "x")
     d = (hidden[0][0] if hidden else W_last).shape[0]
     if len(x.shape) not in (1, 2) or x.shape[-1] != d:
         raise DataError(f"x has shape {tuple(x.shape)}; the network expects (samples, {d})")
@@ -196,8 +202,7 @@ def probabilities(params: Params, x: Any, *, activation: Activation = "sigmoid")
 
 def predict(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any:
     """Return the most probable class of each sample, integers of shape (n,)."""
-    z = logits(params, x, activation=activation)
-    return array_namespace(z).argmax(z, axis=-1)
+    return np.argmax(logits(params, x, activation=activation), axis=-1)
 
 
 def accuracy(params: Params, x: Any, labels: Any, *, activation: Activation = "sigmoid") -> float:
@@ -217,9 +222,7 @@ def accuracy(params: Params, x: Any, labels: Any, *, activation: Activation = "s
     0.5
     """
     z = logits(params, x, activation=activation)
-    xp = array_namespace(z)
-    mask = _targets(z, labels)
-    return float(np.mean(np.asarray(xp.argmax(z, axis=-1) == xp.argmax(mask * 1, axis=-1))))
+    return float(np.mean(np.argmax(z, axis=-1) == np.argmax(_targets(z, labels), axis=-1)))
 
 
 def loss(
@@ -297,8 +300,7 @@ def cross_entropy_from_probabilities(probabilities: Any, labels: Any, guard: flo
     >>> float(cross_entropy_from_probabilities(p, 2).round(12))
     0.510825457099
     """
-    xp, p = _floats(probabilities)
-    return -_mean_over_batch(_pick(xp.log(p + guard), labels))
+    return -_mean_over_batch(_pick(np.log(_floats(probabilities) + guard), labels))
 
 
 def squared_error(predictions: Any, targets: Any) -> Any:
@@ -316,11 +318,11 @@ def squared_error(predictions: Any, targets: Any) -> Any:
     >>> float(squared_error(np.array([0.6, 0.4]), np.array([1.0, 0.0])).round(12))
     0.16
     """
-    xp, y = _floats(predictions)
+    y = _floats(predictions)
     t = _targets(y, targets)
-    if _is_kind(t, "bool"):  # in the precision of the predictions: float32 stays float32
-        t = xp.astype(t, y.dtype)
-    return _mean_over_batch(0.5 * (y - _floats(t)[1]) ** 2)
+    # One-hot targets take the precision of the predictions: float32 stays float32.
+    t = t.astype(y.dtype) if t.dtype == bool else _floats(t)
+    return _mean_over_batch(0.5 * (y - t) ** 2)
 
 
 def one_hot(labels: Any, classes: int) -> Array:
@@ -341,14 +343,14 @@ def one_hot(labels: Any, classes: int) -> Array:
 def _mean_over_batch(terms: Any) -> Any:
     """Sum over classes, mean over samples, for terms of shape (n, k) or (k,)."""
     n = terms.shape[0] if len(terms.shape) == 2 else 1
-    return array_namespace(terms).sum(terms) / n
+    return np.sum(terms) / n
 
 
 def _pick(terms: Any, labels: Any) -> Any:
     """Weight terms of shape (n, k) with the one-hot encoding of the labels."""
     targets = _targets(terms, labels)
-    if _is_kind(targets, "bool"):  # not a product: a term that is not wanted may be infinite
-        return array_namespace(terms).where(targets, terms, 0.0)
+    if targets.dtype == bool:  # not a product: a term that is not wanted may be infinite
+        return np.where(targets, terms, 0.0)
     return targets * terms
 
 
@@ -360,22 +362,29 @@ def _targets(outputs: Any, labels: Any) -> Any:
     if 0 in shape:
         raise DataError(f"the batch is empty: outputs of shape {shape}")
     if labels.shape == shape:
-        return _to_namespace_of(outputs, labels)
+        return labels
     if labels.shape != shape[:-1]:
         raise DataError(
             f"labels have shape {tuple(labels.shape)}; for outputs of shape {shape} "
             f"they have {shape[:-1]} (classes) or {shape} (one-hot)"
         )
-    labels = _to_namespace_of(outputs, labels)
-    if not _is_kind(labels, "integral"):
+    if labels.dtype.kind not in "iu":
         raise DataError(f"labels have dtype {labels.dtype}; classes are integers")
-    targets = labels[..., None] == array_namespace(outputs).arange(k)
-    # What NumPy's functions take: its own arrays, and those of a backend that records them.
-    looked_into = hasattr(type(targets), "__array_function__")
-    if looked_into and np.count_nonzero(targets) != labels.size:
-        wrong = labels[(labels < 0) | (labels >= k)].flat[0]
-        raise DataError(f"label {wrong} is out of range: the classes are 0 to {k - 1}")
+    targets = labels[..., None] == np.arange(k)
+    _require_in_range(targets, labels)
     return targets
+
+
+def _require_in_range(targets: Any, labels: Any) -> None:
+    """Raise an error that names a label which is no class."""
+    try:
+        all_found = bool(np.count_nonzero(targets) == labels.size)
+    except UntraceableError:  # while the loss is compiled, there are no numbers to look at
+        return
+    if not all_found:
+        k = targets.shape[-1]
+        wrong = labels[(labels < 0) | (labels >= k)].reshape(-1)[0]
+        raise DataError(f"label {wrong} is out of range: the classes are 0 to {k - 1}")
 
 
 # Activations
@@ -392,37 +401,36 @@ def sigmoid(x: Any) -> Any:
     >>> sigmoid(np.array([-100.0, 0.0, 1e4]))
     array([3.72007598e-44, 5.00000000e-01, 1.00000000e+00])
     """
-    xp, x = _floats(x)
-    finfo = getattr(xp, "finfo", np.finfo)  # autograd's namespace has functions of arrays alone
-    lowest = -0.5 * math.log(finfo(x.dtype).max)
-    x = xp.where(_real(x) > lowest, x, lowest)
-    return 1.0 / (1.0 + xp.exp(-x))
+    x = _floats(x)
+    lowest = -0.5 * math.log(np.finfo(x.dtype).max)
+    x = np.where(np.real(x) > lowest, x, lowest)
+    return 1.0 / (1.0 + np.exp(-x))
 
 
 def relu(x: Any) -> Any:
     """Return max(x, 0); its derivative at 0 is taken as 0."""
-    xp, x = _floats(x)
-    return xp.where(_real(x) > 0, x, 0.0)
+    x = _floats(x)
+    return np.where(np.real(x) > 0, x, 0.0)
 
 
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """Return x where it is positive, else ``slope * x``."""
-    xp, x = _floats(x)
-    return xp.where(_real(x) > 0, x, slope * x)
+    x = _floats(x)
+    return np.where(np.real(x) > 0, x, slope * x)
 
 
 def elu(x: Any) -> Any:
     """Return x where it is positive, else exp(x) − 1 (Clevert et al. 2016)."""
-    xp, x = _floats(x)
-    positive = _real(x) > 0
-    return xp.where(positive, x, xp.expm1(xp.where(positive, 0.0, x)))
+    x = _floats(x)
+    positive = np.real(x) > 0
+    return np.where(positive, x, np.expm1(np.where(positive, 0.0, x)))
 
 
 def softplus(x: Any) -> Any:
     """Return log(1 + exp(x)), without overflow."""
-    xp, x = _floats(x)
-    positive = _real(x) > 0
-    return xp.where(positive, x, 0.0) + xp.log1p(xp.exp(xp.where(positive, -x, x)))
+    x = _floats(x)
+    positive = np.real(x) > 0
+    return np.where(positive, x, 0.0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
 
 def silu(x: Any) -> Any:
@@ -432,8 +440,7 @@ def silu(x: Any) -> Any:
 
 def tanh(x: Any) -> Any:
     """Return the hyperbolic tangent."""
-    xp, x = _floats(x)
-    return xp.tanh(x)
+    return np.tanh(_floats(x))
 
 
 def identity(x: Any) -> Any:
@@ -450,16 +457,16 @@ def softmax(x: Any) -> Any:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    xp, x = _floats(x)
-    z = xp.exp(x - _largest(x))
-    return z / xp.sum(z, axis=-1, keepdims=True)
+    x = _floats(x)
+    z = np.exp(x - np.max(np.real(x), axis=-1, keepdims=True))
+    return z / np.sum(z, axis=-1, keepdims=True)
 
 
 def log_softmax(x: Any) -> Any:
     """Return the logarithm of `softmax`, without taking the logarithm of zero."""
-    xp, x = _floats(x)
-    shifted = x - _largest(x)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+    x = _floats(x)
+    shifted = x - np.max(np.real(x), axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -486,41 +493,16 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
     raise OptionError(unknown("activation", activation, ACTIVATIONS))
 
 
-# The Array API
+# Arrays
 
 
 def _array(value: Any, what: str, error: type[GradlabError] = DataError) -> Any:
-    """Return an array of another library as it is, anything else as NumPy's array of numbers."""
-    if hasattr(value, "dtype") and not isinstance(value, np.ndarray):
-        return value
-    return numbers(value, what, error)
+    """Return an array as it is, anything else as NumPy's array of numbers."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "O")
+    return value if kind in "biufc" else numbers(value, what, error)
 
 
-def _floats(x: Any) -> tuple[Any, Any]:
-    """Return the namespace of x, and x in floating point (−x of an unsigned integer wraps)."""
+def _floats(x: Any) -> Any:
+    """Return x in floating point: −x of an unsigned integer wraps."""
     x = _array(x, "the input")
-    xp = array_namespace(x)
-    return xp, xp.astype(x, xp.float64) if xp.isdtype(x.dtype, ("bool", "integral")) else x
-
-
-def _to_namespace_of(like: Any, x: Any) -> Any:
-    """Make NumPy data an array of another library where the parameters are of that library.
-
-    Never the other way round: where `x` is what is differentiated, it is left as it is.
-    """
-    if isinstance(x, np.ndarray | np.generic) and not isinstance(like, np.ndarray | np.generic):
-        return array_namespace(like).asarray(x)
-    return x
-
-
-def _is_kind(x: Any, kind: str) -> bool:
-    return bool(array_namespace(x).isdtype(x.dtype, kind))
-
-
-def _real(x: Any) -> Any:
-    """Return what decides a branch: the real part, so that a complex step takes the same one."""
-    return array_namespace(x).real(x) if _is_kind(x, "complex floating") else x
-
-
-def _largest(x: Any) -> Any:
-    return array_namespace(x).max(_real(x), axis=-1, keepdims=True)
+    return x if x.dtype.kind in "fc" else x.astype(np.float64)

@@ -33,7 +33,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import DTypeLike
 
 from gradlab import network
@@ -322,9 +321,8 @@ def _closed_form(where: Any, seed: int) -> tuple[Loss, Callable[[Any], Any]]:
     def loss(params: Any) -> Any:
         own = t = 0.0
         for w, *constants in rows(params):
-            xp = np if isinstance(w, float) else array_namespace(w)
-            a, b, s = map(xp.asarray, constants)
-            own = own + (a * xp.sin(w) + 0.5 * b * w * w).sum()
+            a, b, s = constants
+            own = own + (a * np.sin(w) + 0.5 * b * w * w).sum()
             t = t + (s * w).sum()
         return own + 0.5 * t * t
 
@@ -878,6 +876,16 @@ class _Ray:
             raise LossError(f"the error of {ufunc.__name__} is not known: bound it by hand")
         return function(*inputs)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        own = getattr(_NAMESPACE, function.__name__, None)
+        if own is None:
+            raise LossError(f"the error of {function.__name__} is not known: bound it by hand")
+        return own(*args, **kwargs)
+
+    def astype(self, dtype: Any) -> _Ray:
+        """Return itself: a ray is computed in double precision, whatever it stands for."""
+        return self
+
     def __neg__(self) -> _Ray:
         return _Ray(
             self.run, -self.taylor, self.error, self.paths, self.slack, self.roundings + FAN_OUT
@@ -986,6 +994,8 @@ class _Mask:
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return _NAMESPACE
+
+    __array_function__ = _Ray.__array_function__
 
 
 def _constant(run: _Run, value: Any) -> _Ray:
@@ -1231,6 +1241,7 @@ vars(_NAMESPACE).update(
     asarray=lambda x, **_: x if isinstance(x, _Ray) else np.asarray(x),
     astype=lambda x, dtype, **_: x,
     real=lambda x: x,
+    iscomplexobj=lambda x: False,
     where=_where,
     sum=_reduction("sum"),
     mean=_reduction("mean"),

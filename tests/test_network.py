@@ -694,45 +694,23 @@ def test_nothing_is_mutated(case):
 # Other libraries' arrays
 
 
-def by_jax():
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
-
-    def value_and_grad(loss, params):
-        with jax.enable_x64(True):
-            leaves = {name: jax.numpy.asarray(leaf) for name, leaf in params.items()}
-            value, grads = jax.value_and_grad(loss)(leaves)
-            return float(value), {name: np.asarray(leaf) for name, leaf in grads.items()}
-
-    return value_and_grad
-
-
-def by_torch():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-    def value_and_grad(loss, params):
-        leaves = {name: torch.tensor(leaf, requires_grad=True) for name, leaf in params.items()}
-        value = loss(leaves)
-        value.backward()
-        return value.item(), {name: leaf.grad.numpy() for name, leaf in leaves.items()}
-
-    return value_and_grad
-
-
 # Imported before a test begins: JAX draws from NumPy's global generator when it is.
-@pytest.fixture(scope="module", params=[by_jax, by_torch])
-def differentiate(request):
-    return request.param()
+@pytest.fixture(scope="module", params=["jax", "torch"])
+def library(request):
+    name = {"jax": "JAX", "torch": "PyTorch"}[request.param]
+    pytest.importorskip(request.param, reason=f"{name} is not installed")
+    return request.param
 
 
 @pytest.mark.parametrize("name", network.ACTIVATIONS)
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 @pytest.mark.parametrize("hot", [False, True])
-def test_the_same_network_runs_on_other_libraries_arrays(differentiate, name, kind, hot):
+def test_the_same_network_runs_on_other_libraries_arrays(library, name, kind, hot):
     params = network.init((4, 5, 3), seed=0, activation=name)
     x, labels = np.random.default_rng(0).normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 2])
     labels = network.one_hot(labels, 3) if hot else labels
     loss = partial(network.loss, x=x, labels=labels, activation=name, kind=kind)
-    value, grads = differentiate(loss, params)
+    value, grads = gradlab.value_and_grad(loss, library)(params)
     wanted, wanted_grads = gradlab.value_and_grad(loss)(params)
     # Two evaluations, each off by the round-off of the logits, which the loss at most doubles.
     bound = 4 * forward_error(params, x).max() + 32 * u(float) * (1 + wanted)
