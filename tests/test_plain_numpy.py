@@ -3,7 +3,7 @@
 `plain_numpy` has the losses, their true gradients, and the judge. Which losses a backend may refuse
 stands in one table below, so that a change is noticed, in either direction.
 
-    PYTHONPATH=tests python -c "from plain_numpy.judge import summary; print(summary(['tape']))"
+    PYTHONPATH=.:tests python -c "from plain_numpy.judge import summary; print(summary(['tape']))"
 
 prints how many are right, refused, wrong and raw.
 """
@@ -62,6 +62,13 @@ def test_right_or_refused(pair: tuple[str, str]) -> None:
     assert outcome.kind == expected, f"{outcome.kind}: {outcome.message}"
     if name in UNTRACEABLE and expected == "refused":
         assert outcome.says_where, f"the refusal does not name the line: {outcome.message}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_complex_step_is_right_or_refused(name: str) -> None:
+    """It refuses a loss that is not analytic as it is written, and that may be any of them."""
+    outcome = judge(CASES[name], "complex-step")
+    assert outcome.kind in {"right", "refused"}, f"{outcome.kind}: {outcome.message}"
 
 
 @pytest.mark.parametrize("name", CASES)
