@@ -62,6 +62,7 @@ def test_right_or_refused(pair: tuple[str, str]) -> None:
     assert outcome.kind == expected, f"{outcome.kind}: {outcome.message}"
     if name in UNTRACEABLE and expected == "refused":
         assert outcome.says_where, f"the refusal does not name the line: {outcome.message}"
+        assert outcome.says_what_to_do, f"nor what to write instead: {outcome.message}"
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -145,8 +146,10 @@ def test_the_judge_of_errors() -> None:
         raise error
 
     case = one_case(lambda x: np.sum(x**2), np.array([1.0]))
-    kinds = [judge(case, Doubled(each)).kind for each in (refuse, fail, noted)]  # type: ignore[arg-type]
-    assert kinds == ["refused", "raw", "refused"]
+    outcomes = [judge(case, Doubled(each)) for each in (refuse, fail, noted)]  # type: ignore[arg-type]
+    assert [outcome.kind for outcome in outcomes] == ["refused", "raw", "refused"]
+    assert [outcome.says_where for outcome in outcomes] == [False, False, True]
+    assert [outcome.says_what_to_do for outcome in outcomes] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,20 @@ def test_the_truth(source: object, params: np.ndarray) -> None:
     expected = np.exp(params) * (np.sin(params) + np.cos(params))
     assert (np.abs(known.gradient - expected) <= known.error + known.rounding).all()
     assert known.analytic == (params.min() < 0)
+
+
+def test_the_truth_of_what_is_not_analytic() -> None:
+    """A complex step that drops an imaginary part is off by half here, and does not count."""
+    params = np.array([0.3, -1.0, 2.0])
+    known = truth(one_case(lambda x: np.sum(x * np.real(x)), params), 0)
+    assert not known.analytic
+    assert (np.abs(known.gradient - 2 * params) <= known.error).all()
+
+
+def test_the_truth_near_a_kink() -> None:
+    """No error bar is small where the steps reach across a kink."""
+    known = truth(one_case(lambda x: np.sum(np.abs(x)), np.array([1e-6])), 0)
+    assert known.error[0] > 0.1
 
 
 def test_traced_values_are_found_in_what_is_kept() -> None:

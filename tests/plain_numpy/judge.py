@@ -14,6 +14,7 @@ wrong, raw
 from __future__ import annotations
 
 import copy
+import re
 import traceback
 import warnings
 from collections import Counter
@@ -40,11 +41,16 @@ DRAWS = {"tape": 3, "jax": 3, "torch": 3, "autograd": 2, "central": 2}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it, in one word; its message in one line; whether that says where."""
+    """What came of it, in one word; its message in one line; whether that is of use.
+
+    A message says where if it names the file of the loss and a line, and what to do if it names a
+    function of NumPy's, a backend, or `gradlab.detach`.
+    """
 
     kind: str
     message: str = ""
     says_where: bool = False
+    says_what_to_do: bool = False
 
 
 def judge(case: Case, backend: str) -> Outcome:
@@ -79,7 +85,9 @@ def of_error(case: Case, error: Exception) -> Outcome:
     text = " ".join(f"{error} {notes}".split()) or type(error).__name__
     file = f"{case.source.__module__.rsplit('.', 1)[-1]}.py"
     if isinstance(error, gradlab.GradlabError) or file in notes:
-        return Outcome("refused", text, file in text)
+        where = rf"{re.escape(file)}\W+(line\s+)?\d|line\s+\d+,? (of|in) \S*{re.escape(file)}"
+        what = r"\bnp\.\w|\bbackend\b|\bdetach\b"
+        return Outcome("refused", text, bool(re.search(where, text)), bool(re.search(what, text)))
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
     return Outcome("raw", f"{type(error).__name__}: {text} ({where})")
