@@ -260,7 +260,10 @@ def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) ->
         case "reduce":
             x, *rest = inputs
             axis = rest[0] if rest else options.get("axis", 0)
-            return accumulate(ufunc, x, axis).take(-1, axis=axis)
+            if axis is None or isinstance(axis, tuple):
+                refuse_function("gradlab", getattr(ufunc, method))
+            result = accumulate(ufunc, x, axis).take(-1, axis=axis)
+            return np.expand_dims(result, axis) if options.get("keepdims") else result
         case "at" if ufunc in (np.add, np.subtract):
             target, index, value = inputs
             return add_at(target, index, value if ufunc is np.add else -value)
