@@ -837,9 +837,11 @@ def test_value_taken_out_of_its_box_is_noticed_at_other_parameters() -> None:
     with pytest.warns(UntraceableWarning, match="its replay differs"):
         assert g(-W)[1].tolist() == [0, 0, 0]
     # Only autograd's own box is opened here, and the value goes on being recorded.
-    assert f(W)[0] == f(W)[0] == 1.5 * 1.5
-    with pytest.warns(UntraceableWarning):
-        f(2 * W)
+    for scale in (1.0, 1.0, 2.0):
+        value, grads = f(scale * W)
+        assert value == (scale * 1.5) ** 2
+        assert grads.tolist() == [scale * 1.5] * 3
+    assert f.untraceable is None
 
 
 def test_how_often_it_is_compared() -> None:
