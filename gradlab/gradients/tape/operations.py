@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from autograd.core import VSpace, sparse_add
-from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1, untake
+from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
-from gradlab.arrays.indexing import filled, gather, ungather
+from gradlab.arrays.indexing import filled, gather
 from gradlab.params import Array
 
 
@@ -174,12 +174,6 @@ FRESH = frozenset(
 )
 """Their results share no memory with their operands, and have a shape that these decide."""
 
-_PARTIAL = frozenset(
-    {np.linalg.solve, np.linalg.inv, np.linalg.cholesky, np.linalg.eigh, np.linalg.svd}
-    | {np.linalg.qr, np.linalg.pinv, gather.fun, operator.getitem}
-)
-"""Of the primitives that are listed here, those that raise an error for some values."""
-
 REDUCTIONS: dict[Any, np.ufunc] = {
     np.sum: np.add,
     np.prod: np.multiply,
@@ -192,11 +186,15 @@ REDUCTIONS: dict[Any, np.ufunc] = {
 }
 """Functions that are the ``reduce`` of a ufunc."""
 
-_TOTAL = frozenset(
-    {np.astype, np.broadcast_to, np.mean, np.round, np.isclose, cancelled, bitmask, keep}
-    | {select, toggle, untake.fun, ungather.fun, *VIEWS, *FRESH, *REDUCTIONS}
+_PARTIAL = frozenset(
+    {np.take, np.take_along_axis, np.choose, np.bincount, np.repeat, np.digitize, np.quantile}
+    | {np.unravel_index, np.ravel_multi_index, np.insert, np.delete, np.percentile, np.split}
+    | {np.array_split, np.histogram, np.put_along_axis, np.linspace, np.array, gather.fun}
 )
-"""What raises no error once the shapes and dtypes of the operands fit, but for `_PARTIAL`."""
+"""Functions of NumPy, outside of `numpy.linalg`, that raise an error for some values."""
+
+_OF_ALL_MATRICES = frozenset({np.linalg.norm, np.linalg.det, np.linalg.slogdet})
+"""Functions of `numpy.linalg` that raise no error, whatever the matrix."""
 
 
 def is_elementwise(node: Any) -> bool:
@@ -227,7 +225,10 @@ def may_raise(node: Any) -> bool:
             return True
         is_integer = node.dtype is not None and node.dtype.kind in "iu"
         return primitive is np.power and is_integer  # 2 ** -1
-    return primitive in _PARTIAL or primitive not in _TOTAL
+    module = getattr(primitive, "__module__", None) or ""
+    if primitive in _PARTIAL or module.split(".")[0] not in ("numpy", "autograd", "gradlab"):
+        return True
+    return module == "numpy.linalg" and primitive not in _OF_ALL_MATRICES
 
 
 def is_pure(primitive: Any) -> bool:

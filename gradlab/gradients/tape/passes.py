@@ -22,6 +22,7 @@ import numpy as np
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
+from gradlab.arrays import rules
 from gradlab.arrays.indexing import gather
 from gradlab.gradients.tape.operations import (
     REDUCTIONS,
@@ -91,7 +92,7 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
                 break
 
     cancel = keep_what_cancels if exact else drop_what_cancels
-    first: tuple[Pass, ...] = (own_constants, cancel, remove_dead, lower)
+    first: tuple[Pass, ...] = (inline_constants, own_constants, cancel, remove_dead, lower)
     last: tuple[Pass, ...] = (lower, convert_beforehand, select_by_bits, merge_duplicates)
     for step in (*first, *(() if exact else INEXACT)):
         apply(step)
@@ -164,6 +165,12 @@ def _identity(operand: Any) -> Any:
     if isinstance(operand, (float, complex, np.generic)):
         return type(operand), repr(operand)  # 0.0 is not -0.0, and nan is nan
     return Node, id(operand)
+
+
+def inline_constants(program: Program) -> Program:
+    """Take a constant itself, not the node that lets it be traced beside another value."""
+    made = rules._constant.fun
+    return rewrite(program, lambda node: node.operands[1] if node.primitive is made else node)
 
 
 def own_constants(program: Program) -> Program:
