@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from autograd.core import VSpace, sparse_add
+from autograd.core import SparseObject, VSpace, sparse_add
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
@@ -58,6 +58,14 @@ def scatter(
         result[index] += term
     else:
         np.add.at(result, index, term)
+    return result
+
+
+def add_sparse(
+    total: Array | None, sparse: SparseObject, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """Return `total` (by default zeros) with what autograd has written as a sparse array."""
+    result: Array = sparse.mut_add(np.zeros(shape, dtype) if total is None else np.array(total))
     return result
 
 
@@ -170,7 +178,15 @@ FRESH = frozenset(
     | {np.diff, np.var, np.std, np.cross, np.count_nonzero, np.clip, np.nan_to_num, np.full}
     | {np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.cholesky, np.linalg.slogdet}
     | {np.linalg.eigh, np.linalg.svd, np.linalg.qr, np.linalg.pinv, np.linalg.norm}
-    | {accumulate, scatter, gather.fun, dot_adjoint_0.fun, dot_adjoint_1.fun, concatenate_args.fun}
+    | {
+        accumulate,
+        scatter,
+        add_sparse,
+        gather.fun,
+        dot_adjoint_0.fun,
+        dot_adjoint_1.fun,
+        concatenate_args.fun,
+    }
 )
 """Their results share no memory with their operands, and have a shape that these decide."""
 

@@ -57,7 +57,7 @@ from gradlab.gradients.tape.constants import Constants
 from gradlab.gradients.tape.hooks import autograd_as_recorded
 from gradlab.gradients.tape.invariance import cancelling
 from gradlab.gradients.tape.numbers import PythonFloat, PythonInt, Rules
-from gradlab.gradients.tape.operations import accumulate, cancelled, scatter
+from gradlab.gradients.tape.operations import accumulate, add_sparse, cancelled, scatter
 from gradlab.gradients.tape.program import Guard, Node, Program
 from gradlab.gradients.tape.reasons import refusal_of
 from gradlab.gradients.tape.subscripts import following_subscripts, raise_if_subscript
@@ -349,7 +349,8 @@ class Pullback(VJPNode):  # type: ignore[misc]
         self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
     ) -> None:
         super().__init__(value, fun, settled(args, argnums), kwargs, argnums, parents)
-        self.made = value._node.node if type(value) is TracedBox else None
+        is_recorded = isbox(value) and type(value._node) is Record
+        self.made = value._node.node if is_recorded else None
 
     def initialize_root(self) -> None:
         """Stand for a leaf."""
@@ -488,6 +489,8 @@ def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
         if primitive is _MUT_ADD:
             total, term = rest
             return accumulate, [space.zeros() if total is None else total, term]
+        if primitive is _SPARSE_ADD and not isinstance(rest[1], Node):
+            return add_sparse, [*rest, space.shape, space.dtype]
         if primitive is _SPARSE_ADD and rest[1].primitive in (untake.fun, ungather.fun):
             total, sparse = rest
             term, index, _, *arrays = sparse.operands
