@@ -157,14 +157,11 @@ ALL = {**UNARY, **KINKED, **BINARY, **KINKED_BINARY}
 SMOOTH = {**UNARY, **BINARY}
 
 
-TABLE = np.random.default_rng(0).standard_normal((3, 2))
-
-
 def evaluate(steps: list[Step], params: Any, x: Any, counts: Any, flags: Any) -> Any:
     """Run the steps on a growing pile of values, and add up what is on it."""
     pile = [*params.values(), x, params["W"] * x, params["b"] * counts, params["W"] + flags]
     labels = counts % 3
-    pile += [params["W"][labels, counts % 4], params["W"].T[:, labels], TABLE[labels]]
+    pile += [params["W"][labels, counts % 4], params["W"].T[:, labels]]
     for name, i, j in steps:
         a, b = pile[-1 - i % len(pile)], pile[-1 - j % len(pile)]
         result = ALL[name](a) if name in UNARY or name in KINKED else ALL[name](a, b)

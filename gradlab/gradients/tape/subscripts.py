@@ -22,7 +22,7 @@ import linecache
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import lru_cache, reduce
 from types import CodeType, FrameType, FunctionType
 from typing import Any, TypeAlias, TypeVar
 
@@ -48,6 +48,7 @@ class SubscriptError(UntraceableError):
             "a plain array is indexed by traced integers: write np.take(array, index, axis=0)"
         )
         self.code, self.span, self.source = code, span, source
+        self.flags = code.co_flags & _FEATURES
 
 
 def raise_if_subscript(frame: FrameType) -> None:
@@ -56,7 +57,7 @@ def raise_if_subscript(frame: FrameType) -> None:
     if is_users(code.co_filename):
         span = list(code.co_positions())[frame.f_lasti // 2]
         source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-        if any(_is_at(node, {span}) for node in ast.walk(_parsed(source))):
+        if span in _brackets(source):
             raise SubscriptError(code, span, source)
 
 
@@ -69,22 +70,27 @@ def subscript(container: Any, index: Any) -> Any:
 
 def following_subscripts(record: Callable[[], T]) -> T:
     """Record; where brackets have to be replaced, replace them, and record again."""
-    spans: dict[str, set[Span]] = {}
+    replaced: set[tuple[str, Span]] = set()
     codes: dict[CodeType, CodeType] = {}
     while True:
         try:
             with _functions_have(codes):
                 return record()
         except SubscriptError as error:
-            known = spans.setdefault(error.code.co_filename, set())
-            if error.span in known:
+            file = error.code.co_filename
+            if (file, error.span) in replaced:
                 raise
-            fresh = not known
+            known = _known.setdefault((file, error.source), set())
             known.add(error.span)
-            changed = _recompiled(error.source, error.code, known)
-            if fresh and error.code not in changed:
+            changed = _recompiled(error.source, file, error.flags, frozenset(known))
+            if error.code not in {*changed, *changed.values(), *codes.values()}:
                 raise
+            replaced |= {(file, span) for span in known}
             codes |= changed
+
+
+_known: dict[tuple[str, str], set[Span]] = {}
+"""The brackets of each file that have been replaced so far: all of them at once, next time."""
 
 
 @contextmanager
@@ -106,16 +112,24 @@ def _functions_have(codes: dict[CodeType, CodeType]) -> Iterator[None]:
             function.__code__ = code
 
 
-def _recompiled(source: str, code: CodeType, spans: set[Span]) -> dict[CodeType, CodeType]:
+@lru_cache(maxsize=64)
+def _recompiled(
+    source: str, file: str, flags: int, spans: frozenset[Span]
+) -> dict[CodeType, CodeType]:
     """Return all code of a file in which something changes where these brackets are replaced."""
     compiled = []
     for tree in (_parsed(source), _Calls(spans).visit(_parsed(source))):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of the call of a constant
-            flags = code.co_flags & _FEATURES
-            compiled.append(compile(tree, code.co_filename, "exec", flags, dont_inherit=True))
+            compiled.append(compile(tree, file, "exec", flags, dont_inherit=True))
     pairs = zip(_all_code(compiled[0]), _all_code(_with_functions(compiled[1])), strict=True)
     return {old: new for old, new in pairs if old != new}
+
+
+@lru_cache(maxsize=16)
+def _brackets(source: str) -> frozenset[Span]:
+    """Return where in a file something is read out of brackets."""
+    return frozenset(_span(node) for node in ast.walk(_parsed(source)) if _is_read(node))
 
 
 def _parsed(source: str) -> ast.Module:
@@ -125,13 +139,13 @@ def _parsed(source: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def _is_at(node: ast.AST, spans: set[Span]) -> bool:
-    """Tell whether a node is brackets at one of these places, out of which something is read."""
-    return (
-        isinstance(node, ast.Subscript)
-        and isinstance(node.ctx, ast.Load)
-        and (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) in spans
-    )
+def _span(node: Any) -> Span:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def _is_read(node: ast.AST) -> bool:
+    """Tell whether a node is brackets out of which something is read."""
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
 
 
 _FUNCTIONS = {f"<gradlab: {function.__name__}>": function for function in (subscript, slice)}
@@ -142,13 +156,13 @@ _SUBSCRIPT, _SLICE = _FUNCTIONS
 class _Calls(ast.NodeTransformer):
     """Replaces brackets by calls."""
 
-    def __init__(self, spans: set[Span]) -> None:
+    def __init__(self, spans: frozenset[Span]) -> None:
         self._spans = spans
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         """Replace the brackets, if these are meant; inside of them as well."""
         self.generic_visit(node)
-        if not _is_at(node, self._spans):
+        if not (_is_read(node) and _span(node) in self._spans):
             return node
         given = [node.value, self._value(node.slice)]
         call = ast.Call(ast.Constant(_SUBSCRIPT), given, [])
