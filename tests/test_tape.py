@@ -160,6 +160,8 @@ SMOOTH = {**UNARY, **BINARY}
 def evaluate(steps: list[Step], params: Any, x: Any, counts: Any, flags: Any) -> Any:
     """Run the steps on a growing pile of values, and add up what is on it."""
     pile = [*params.values(), x, params["W"] * x, params["b"] * counts, params["W"] + flags]
+    labels = counts % 3
+    pile += [params["W"][labels, counts % 4], params["W"].T[:, labels]]
     for name, i, j in steps:
         a, b = pile[-1 - i % len(pile)], pile[-1 - j % len(pile)]
         result = ALL[name](a) if name in UNARY or name in KINKED else ALL[name](a, b)
@@ -837,9 +839,11 @@ def test_value_taken_out_of_its_box_is_noticed_at_other_parameters() -> None:
     with pytest.warns(UntraceableWarning, match="its replay differs"):
         assert g(-W)[1].tolist() == [0, 0, 0]
     # Only autograd's own box is opened here, and the value goes on being recorded.
-    assert f(W)[0] == f(W)[0] == 1.5 * 1.5
-    with pytest.warns(UntraceableWarning):
-        f(2 * W)
+    for scale in (1.0, 1.0, 2.0):
+        value, grads = f(scale * W)
+        assert value == (scale * 1.5) ** 2
+        assert grads.tolist() == [scale * 1.5] * 3
+    assert f.untraceable is None
 
 
 def test_how_often_it_is_compared() -> None:

@@ -39,14 +39,21 @@ class Buffer(Holder, np.ndarray):
     """
 
     _traced: TracedArray | None = None
+    _snapshot: np.ndarray[Any, Any] | None = None
     _parent: tuple[Buffer, Any] | None = None
 
     def content(self) -> Any:
         """Return the traced array, or a copy of the plain one.
 
-        What is computed with it may keep it for its derivative, while the loss writes on.
+        What is computed with it may keep it for its derivative, while the loss writes on. The copy
+        stays the same object until then, by which a recording knows the same constant again.
         """
-        return np.array(self.view(np.ndarray)) if self._traced is None else self._traced
+        if self._traced is not None:
+            return self._traced
+        plain = self.view(np.ndarray)
+        if self._snapshot is None or self._snapshot.tobytes() != plain.tobytes():
+            self._snapshot = plain.copy()
+        return self._snapshot
 
     def write(self, new: Any, index: Any = ...) -> None:
         """Hold a traced array, which differs from the content at an index alone."""
@@ -85,7 +92,7 @@ class Buffer(Holder, np.ndarray):
         if self._traced is not None:
             return self._traced[index]
         if has_traced(index):
-            return constant_like(first_traced(index), self.view(np.ndarray))[index]
+            return constant_like(first_traced(index), self.content())[index]
         found = np.ndarray.__getitem__(self, index)
         if isinstance(found, Buffer) and is_basic(index):
             found._parent = (self, index)

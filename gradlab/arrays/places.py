@@ -5,8 +5,11 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from types import FrameType, TracebackType
+from typing import TypeAlias
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _LIBRARIES = ("numpy", "autograd", "array_api_compat", "jax", "jaxlib", "torch", "scipy")
@@ -24,6 +27,16 @@ _NOT_THE_USERS = (
     "<__array_function__",
     *filter(None, map(_folder_of, _LIBRARIES)),
 )
+
+
+Place: TypeAlias = tuple[str, int]
+"""A file and a line."""
+
+
+@cache
+def is_users(file: str) -> bool:
+    """Tell whether a file is of the user's code."""
+    return not file.startswith(_NOT_THE_USERS)
 
 
 def place_of(origin: FrameType | TracebackType | None = None) -> str:
@@ -45,24 +58,33 @@ def place_of(origin: FrameType | TracebackType | None = None) -> str:
     >>> place_of(None).split(", ")[-1].startswith("line 1")
     True
     """
-    for file, line in _lines(sys._getframe(1) if origin is None else origin):
-        if not file.startswith(_NOT_THE_USERS):
-            text = linecache.getline(file, line).strip()
-            return f"{file}, line {line}" + (f": {text}" if text else "")
-    return "the loss"
+    return describe_place(innermost(sys._getframe(1) if origin is None else origin)) or "the loss"
 
 
-def _lines(origin: FrameType | TracebackType) -> list[tuple[str, int]]:
-    """Return file and line of each frame, the innermost first."""
-    found: list[tuple[str, int]] = []
-    if isinstance(origin, TracebackType):
-        step: TracebackType | None = origin
-        while step is not None:
-            found.insert(0, (step.tb_frame.f_code.co_filename, step.tb_lineno))
-            step = step.tb_next
-        return found
-    frame: FrameType | None = origin
+def innermost(origin: FrameType | TracebackType | None) -> Place | None:
+    """Return the innermost line that is the user's own, from a frame outwards or in a traceback."""
+    lines = _in_traceback(origin) if isinstance(origin, TracebackType) else _in_frames(origin)
+    return next((line for line in lines if is_users(line[0])), None)
+
+
+def describe_place(place: Place | None) -> str:
+    """Write a place: file, line and what stands there; nothing of no place."""
+    if place is None:
+        return ""
+    file, line = place
+    text = linecache.getline(file, line).strip()
+    return f"{file}, line {line}" + (f": {text}" if text else "")
+
+
+def _in_frames(frame: FrameType | None) -> Iterator[Place]:
     while frame is not None:
-        found.append((frame.f_code.co_filename, frame.f_lineno))
+        yield frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
-    return found
+
+
+def _in_traceback(step: TracebackType | None) -> Iterator[Place]:
+    places = []
+    while step is not None:
+        places.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
+        step = step.tb_next
+    return reversed(places)

@@ -10,7 +10,7 @@ the bookkeeping of containers and lets a loss ignore its parameters without a wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,12 @@ def _differentiate(
     return value if isbox(value) else scalar, gradients, Watch(roots)
 
 
-def pull_back(end: Box, roots: Sequence[Box], seed: Any = None) -> list[Any]:
+def pull_back(
+    end: Box,
+    roots: Sequence[Box],
+    seed: Any = None,
+    vjp: Callable[[Any, Any], Iterable[Any]] = lambda node, cotangent: node.vjp(cotangent),
+) -> list[Any]:
     """Return the derivative of the scalar `end` with respect to each of `roots`.
 
     Parameters
@@ -101,6 +106,8 @@ def pull_back(end: Box, roots: Sequence[Box], seed: Any = None) -> list[Any]:
         The boxed arguments; one that `end` does not depend on gets zeros.
     seed : array or box, optional
         The derivative of `end` by itself, 1.
+    vjp : callable, optional
+        What takes a node and its cotangent to those of the node's parents.
     """
     cotangents = {end._node: (vspace(end._value).ones() if seed is None else seed, False)}
     waiting = {root._node for root in roots}
@@ -110,7 +117,7 @@ def pull_back(end: Box, roots: Sequence[Box], seed: Any = None) -> list[Any]:
         for node in toposort(end._node):
             if node not in waiting:
                 cotangent, _ = cotangents.pop(node)
-                for parent, share in zip(node.parents, node.vjp(cotangent), strict=True):
+                for parent, share in zip(node.parents, vjp(node, cotangent), strict=True):
                     cotangents[parent] = add_outgrads(cotangents.get(parent), share)
     return [
         cotangents[root._node][0] if root._node in cotangents else vspace(root._value).zeros()

@@ -32,6 +32,8 @@ from typing import Any
 import numpy as np
 from autograd.numpy.numpy_wrapper import concatenate_args
 
+from gradlab.arrays.indexing import HERE, gather
+from gradlab.arrays.places import describe_place
 from gradlab.gradients.tape.operations import (
     FRESH,
     REDUCTIONS,
@@ -45,7 +47,7 @@ from gradlab.gradients.tape.operations import (
     select,
     toggle,
 )
-from gradlab.gradients.tape.passes import is_number
+from gradlab.gradients.tape.passes import is_number, shape_of
 from gradlab.gradients.tape.program import (
     Node,
     Program,
@@ -264,7 +266,8 @@ class _Writer:
         the layout of what is summed.
         """
         operands = [self._proto[source] for source in node.sources if source in self._proto]
-        if all(proto is None or proto.flags.c_contiguous for proto in operands):
+        is_index = node.primitive in (gather.fun, operator.getitem)
+        if not is_index and all(p is None or p.flags.c_contiguous for p in operands):
             return _prototype(node)
         if is_elementwise(node) or node.primitive in (keep, toggle, select, bitmask, np.astype):
             inputs: Any = [["readonly"]] * len(operands)
@@ -275,13 +278,19 @@ class _Writer:
                 op_dtypes=[*(proto.dtype for proto in operands), node.dtype],
             )
             return iterator.operands[-1]
-        if node.primitive in REDUCTIONS or node.primitive in FRESH:
+        if is_index or node.primitive in REDUCTIONS or node.primitive in FRESH:
             with np.errstate(all="ignore"), suppress(Exception):
-                return np.asarray(node.evaluate(*map(self._value, node.operands)))
+                made = np.asarray(node.evaluate(*map(self._value, node.operands)))
+                if (made.shape, made.dtype) == (node.shape, node.dtype):
+                    return made
         return _prototype(node)
 
     def _value(self, operand: Any) -> Any:
-        return np.ones_like(self._proto[operand]) if isinstance(operand, Node) else operand
+        if not isinstance(operand, Node):
+            return operand
+        is_integer = operand.dtype is not None and operand.dtype.kind in "iu"
+        # As an index, 0 is in range where there is anything at all.
+        return (np.zeros_like if is_integer else np.ones_like)(self._proto[operand])
 
     def _fills_its_memory(self, operand: Node) -> bool:
         """Tell whether a value starts where its memory starts, so that another can replace it."""
@@ -304,6 +313,8 @@ class _Writer:
             self._write_call(node)
         elif primitive in (bitmask, keep, toggle, select):
             self._write_bits(node, position)
+        elif primitive is gather.fun:
+            self._write_gather(node)
         elif not _takes_out(node):
             if primitive is scatter and is_basic(operands[1]):
                 self._write_scatter(node, position)
@@ -434,6 +445,30 @@ class _Writer:
         else:
             self._do(f"{self._function(np.add)}({part}, {given}, {part})")
 
+    def _write_gather(self, node: Node) -> None:
+        """Write ``x[index]`` with index arrays that other calls may change."""
+        x, template, *arrays = node.operands
+        if not any(len(shape_of(array)) for array in arrays):  # x[i] would be a view
+            self._write_call(node)
+            return
+        given = self._operand(x)
+        if len(template) == 1 and self._can_take(x, arrays[0]):
+            call = f"{given}.take({self._operand(arrays[0])}, 0)"  # three times as fast as [...]
+        else:
+            left = iter(arrays)
+            parts = [
+                self._operand(next(left)) if part is HERE else self._constant(part, "index")
+                for part in template
+            ]
+            call = f"{given}[{', '.join(parts)},]"
+        self._do(f"{self._names[node]} = {call}", node)
+        self._proto[node] = self._layout(node)
+
+    def _can_take(self, x: Any, array: Any) -> bool:
+        """Tell whether ``take`` returns what an index would, in the same layout."""
+        layout = self._proto[x] if isinstance(x, Node) else x
+        return bool(layout.flags.c_contiguous) and np.can_cast(array.dtype, np.intp)
+
     def _write_call(self, node: Node) -> None:
         """Write a call that makes a new object."""
         given = [self._operand(operand) for operand in node.operands]
@@ -449,6 +484,7 @@ class _Writer:
         if node.shape is not None:
             self._do(f"if shape_of({name}) != {node.shape}:")
             reason = f"the shape of {name_of(node.primitive)}'s result depends on values"
+            reason += f" ({describe_place(node.place)})" if node.place else ""
             self._do(f"    raise ReplayError({reason!r})")
 
     # Names

@@ -11,10 +11,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from autograd.core import VSpace, sparse_add
+from autograd.core import SparseObject, VSpace, sparse_add
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
+from gradlab.arrays.indexing import filled, gather
 from gradlab.params import Array
 
 
@@ -32,15 +33,24 @@ def accumulate(total: Array, term: Any) -> Array:
 
 
 def scatter(
-    term: Any, index: Any, total: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+    term: Any,
+    index: Any,
+    total: Array | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *arrays: Any,
 ) -> Array:
     """Return `total` (by default zeros) with `term` added at an index: the adjoint of ``[index]``.
+
+    With index arrays, `index` is the template into which they belong, as for `gather`.
 
     Examples
     --------
     >>> scatter(np.array([1.0, 2.0]), [0, 0], None, (3,), np.dtype(float))
     array([3., 0., 0.])
     """
+    if arrays:
+        index = filled(index, arrays)
     result = np.zeros(shape, dtype) if total is None else np.array(total)
     if isinstance(index, list) and not (index and isinstance(index[0], slice)):
         index = np.array(index, dtype=np.int64)
@@ -48,6 +58,14 @@ def scatter(
         result[index] += term
     else:
         np.add.at(result, index, term)
+    return result
+
+
+def add_sparse(
+    total: Array | None, sparse: SparseObject, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """Return `total` (by default zeros) with what autograd has written as a sparse array."""
+    result: Array = sparse.mut_add(np.zeros(shape, dtype) if total is None else np.array(total))
     return result
 
 
@@ -145,6 +163,7 @@ _OWN = holders([np.zeros(1)])
 
 # What is known about primitives
 
+_OURS = (__name__, gather.fun.__module__)
 _IN_PLACE = (VSpace.mut_add.fun, sparse_add.fun)
 
 VIEWS = frozenset(
@@ -159,7 +178,15 @@ FRESH = frozenset(
     | {np.diff, np.var, np.std, np.cross, np.count_nonzero, np.clip, np.nan_to_num, np.full}
     | {np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.cholesky, np.linalg.slogdet}
     | {np.linalg.eigh, np.linalg.svd, np.linalg.qr, np.linalg.pinv, np.linalg.norm}
-    | {accumulate, scatter, dot_adjoint_0.fun, dot_adjoint_1.fun, concatenate_args.fun}
+    | {
+        accumulate,
+        scatter,
+        add_sparse,
+        gather.fun,
+        dot_adjoint_0.fun,
+        dot_adjoint_1.fun,
+        concatenate_args.fun,
+    }
 )
 """Their results share no memory with their operands, and have a shape that these decide."""
 
@@ -175,6 +202,16 @@ REDUCTIONS: dict[Any, np.ufunc] = {
 }
 """Functions that are the ``reduce`` of a ufunc."""
 
+_PARTIAL = frozenset(
+    {np.take, np.take_along_axis, np.choose, np.bincount, np.repeat, np.digitize, np.quantile}
+    | {np.unravel_index, np.ravel_multi_index, np.insert, np.delete, np.percentile, np.split}
+    | {np.array_split, np.histogram, np.put_along_axis, np.linspace, np.array, gather.fun}
+)
+"""Functions of NumPy, outside of `numpy.linalg`, that raise an error for some values."""
+
+_OF_ALL_MATRICES = frozenset({np.linalg.norm, np.linalg.det, np.linalg.slogdet})
+"""Functions of `numpy.linalg` that raise no error, whatever the matrix."""
+
 
 def is_elementwise(node: Any) -> bool:
     """Tell whether each entry of a node is computed from the operands' entries in its place."""
@@ -182,6 +219,32 @@ def is_elementwise(node: Any) -> bool:
     if isinstance(primitive, np.ufunc):
         return primitive.signature is None and primitive.nout == 1 and not node.keywords
     return primitive is np.where and len(node.operands) == 3 and not node.keywords
+
+
+def may_raise(node: Any) -> bool:
+    """Tell whether a node may raise an error that depends on the values of its operands.
+
+    Such a node is evaluated even where its result is not needed: the loss raises, too. The
+    adjoint of an index raises no error that the index has not raised.
+
+    Examples
+    --------
+    >>> from gradlab.gradients.tape.program import Node
+    >>> may_raise(Node(np.exp, (1.0,))), may_raise(Node(np.linalg.inv, (np.eye(2),)))
+    (False, True)
+    """
+    primitive = node.primitive
+    if primitive is operator.getitem:
+        return not is_basic(node.operands[1])
+    if isinstance(primitive, np.ufunc):
+        if all("O" in types for types in primitive.types):  # made by np.frompyfunc
+            return True
+        is_integer = node.dtype is not None and node.dtype.kind in "iu"
+        return primitive is np.power and is_integer  # 2 ** -1
+    module = getattr(primitive, "__module__", None) or ""
+    if primitive in _PARTIAL or module.split(".")[0] not in ("numpy", "autograd", "gradlab"):
+        return True
+    return module == "numpy.linalg" and primitive not in _OF_ALL_MATRICES
 
 
 def is_pure(primitive: Any) -> bool:
@@ -194,5 +257,5 @@ def is_pure(primitive: Any) -> bool:
     if primitive in _IN_PLACE:
         return False
     module = getattr(primitive, "__module__", None) or ""
-    known = module.split(".")[0] in ("numpy", "_operator", "autograd") or module == __name__
+    known = module.split(".")[0] in ("numpy", "_operator", "autograd") or module in _OURS
     return known and "random" not in module

@@ -22,15 +22,19 @@ import numpy as np
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
+from gradlab.arrays import rules
+from gradlab.arrays.indexing import gather
 from gradlab.gradients.tape.operations import (
     REDUCTIONS,
     VIEWS,
+    accumulate,
     bitmask,
     cancelled,
     holders,
     is_elementwise,
     is_pure,
     keep,
+    may_raise,
     select,
     toggle,
 )
@@ -88,7 +92,7 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
                 break
 
     cancel = keep_what_cancels if exact else drop_what_cancels
-    first: tuple[Pass, ...] = (own_constants, cancel, remove_dead, lower)
+    first: tuple[Pass, ...] = (inline_constants, own_constants, cancel, remove_dead, lower)
     last: tuple[Pass, ...] = (lower, convert_beforehand, select_by_bits, merge_duplicates)
     for step in (*first, *(() if exact else INEXACT)):
         apply(step)
@@ -119,16 +123,20 @@ def rewrite(program: Program, rule: Rule) -> Program:
 
 
 def rebuild(program: Program, current: Callable[[Any], Any]) -> Program:
-    """Return the program whose outputs and guards are replaced so."""
+    """Return the program whose outputs and guards are replaced so.
+
+    What nothing needs is dropped, unless it may raise an error: then the loss raises it, too.
+    """
     outputs = tuple(map(current, program.outputs))
     guards = [replace(guard, node=current(guard.node)) for guard in program.guards]
     left = tuple(guard for guard in guards if isinstance(guard.node, Node))
-    roots = (*(guard.node for guard in left), *outputs)
+    kept = [current(node) for node in program.nodes if may_raise(node)]
+    roots = (*(guard.node for guard in left), *outputs, *kept)
     return Program(program.inputs, reachable(program.inputs, roots), outputs, left)
 
 
 def remove_dead(program: Program) -> Program:
-    """Drop what no output needs."""
+    """Drop what no output needs and what raises no errors."""
     return rebuild(program, lambda operand: operand)
 
 
@@ -157,6 +165,12 @@ def _identity(operand: Any) -> Any:
     if isinstance(operand, (float, complex, np.generic)):
         return type(operand), repr(operand)  # 0.0 is not -0.0, and nan is nan
     return Node, id(operand)
+
+
+def inline_constants(program: Program) -> Program:
+    """Take a constant itself, not the node that lets it be traced beside another value."""
+    made = rules._constant.fun
+    return rewrite(program, lambda node: node.operands[1] if node.primitive is made else node)
 
 
 def own_constants(program: Program) -> Program:
@@ -206,6 +220,8 @@ def _lower(node: Node) -> Any:
     primitive, operands = node.primitive, node.operands
     if primitive is np.mean and set(node.keywords) <= {"axis", "keepdims"} and len(operands) <= 2:
         return _lower_mean(node)
+    if primitive is accumulate and {_dtype(o) for o in operands} == {node.dtype}:
+        return replace(node, primitive=np.add)
     if primitive in (dot_adjoint_0.fun, dot_adjoint_1.fun):
         return _lower_adjoint_of_dot(node)
     if primitive is np.matmul and not node.keywords and _is_product_of_matrices(node):
@@ -315,8 +331,11 @@ def _identities(node: Node) -> Any:
     if not isinstance(x, Node):
         return node
     is_same = node.shape == x.shape and node.dtype == x.dtype
-    if primitive in REDUCTIONS and is_same and _is_plain_reduction(node):
-        return x
+    if primitive in REDUCTIONS and _is_plain_reduction(node) and node.dtype == x.dtype:
+        if is_same:
+            return x
+        if node.shape and size(node) == size(x):  # along axes of length 1
+            return replace(node, primitive=np.reshape, operands=(x, node.shape), keywords={})
     if primitive in (np.reshape, np.swapaxes, np.transpose) and node.shape == x.shape:
         if primitive is np.reshape and _is_c_order(node):
             return x
@@ -576,16 +595,10 @@ def _is_narrowable(node: Node) -> bool:
         return False
     if is_elementwise(node) or node.primitive in (np.matmul, np.dot, np.einsum, np.tensordot):
         return True
-    if node.primitive is operator.getitem:
-        return True
     return (
         node.primitive in VIEWS
         or node.primitive in REDUCTIONS
-        or node.primitive
-        in (
-            np.broadcast_to,
-            concatenate_args.fun,
-        )
+        or node.primitive in (np.broadcast_to, concatenate_args.fun, gather.fun)
     )
 
 
@@ -696,7 +709,7 @@ def _sum_by_product(node: Node) -> Any:
         return node
     keepdims = bool(node.keywords.get("keepdims"))
     length = k if axis in (1, -1) else n
-    if not 0 < length <= LONGEST_SUM:
+    if not 1 < length <= LONGEST_SUM:  # a sum of one term is a view: see `_identities`
         return node
     shape: tuple[int, ...] = (length,)
     if keepdims:

@@ -39,6 +39,8 @@ class Node:
         Of the value; None where it is not an array or a number, such as a tuple of arrays.
     name : str
         Of an input.
+    place : tuple of str and int, or None
+        File and line in the loss, of what was recorded there.
     """
 
     primitive: Callable[..., Any] | None
@@ -47,6 +49,7 @@ class Node:
     shape: tuple[int, ...] | None = None
     dtype: np.dtype[Any] | None = None
     name: str = ""
+    place: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         made = self.name or f"{name_of(self.primitive)}(...)"
@@ -59,7 +62,9 @@ class Node:
 
     def on(self, operands: tuple[Any, ...]) -> Node:
         """Return the same operation on other operands."""
-        return Node(self.primitive, operands, self.keywords, self.shape, self.dtype, self.name)
+        return Node(
+            self.primitive, operands, self.keywords, self.shape, self.dtype, self.name, self.place
+        )
 
     def evaluate(self, *operands: Any) -> Any:
         """Apply the primitive to these values of the operands."""

@@ -26,7 +26,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import autograd.numpy as anp
 import numpy as np
@@ -45,15 +46,21 @@ from autograd.tracer import Node as TracerNode
 
 from gradlab.arrays.boxes import NumpyBox, settled
 from gradlab.arrays.dispatch import refuse_plain
+from gradlab.arrays.indexing import ungather
+from gradlab.arrays.places import Place, describe_place, is_users
 from gradlab.arrays.tracing import Watch, run_traced
-from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
 from gradlab.gradients.calls import HIGHER, HigherDerivativeError
 from gradlab.gradients.protocol import Loss
+from gradlab.gradients.tape.constants import Constants
+from gradlab.gradients.tape.hooks import autograd_as_recorded
 from gradlab.gradients.tape.invariance import cancelling
-from gradlab.gradients.tape.operations import accumulate, cancelled, scatter
+from gradlab.gradients.tape.numbers import PythonFloat, PythonInt, Rules
+from gradlab.gradients.tape.operations import accumulate, add_sparse, cancelled, scatter
 from gradlab.gradients.tape.program import Guard, Node, Program
+from gradlab.gradients.tape.reasons import refusal_of
+from gradlab.gradients.tape.subscripts import following_subscripts, raise_if_subscript
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 # autograd numbers its traces from 0, with a counter that all threads share. The numbers here lie
@@ -119,7 +126,8 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
         v2 = sum(v1)  # () float64
         return v2
     """
-    program, watch = _record(loss, params, args)
+    with RECORDING:
+        program, watch = following_subscripts(lambda: _record(loss, params, args))
     _require_nothing_kept(watch, loss, args)
     return program
 
@@ -145,7 +153,8 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     >>> recording.program.run([np.ones(3), np.array([5, 6, 7])])
     [np.float64(18.0), array([5., 6., 7.])]
     """
-    recording, watch = _record_gradient(loss, params, args)
+    with RECORDING:
+        recording, watch = following_subscripts(lambda: _record_gradient(loss, params, args))
     _require_nothing_kept(watch, loss, args)
     return recording
 
@@ -159,7 +168,7 @@ def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Reco
         if isbox(end) and end._trace == REVERSE:
             value = end._value
             recorder.mark_what_cancels(end)
-            gradients = pull_back(end, roots, recorder.one(_plain(value)))
+            gradients = pull_back(end, roots, recorder.one(_plain(value)), recorder.pull_back)
         else:
             value, gradients = end, [0.0 * leaf._value for leaf in leaves]
         program = recorder.program([value, *gradients])
@@ -184,11 +193,11 @@ def _recording(
         recorder.input(leaf, path, is_param=True)
         for path, leaf in zip(structure.paths, given, strict=True)
     ]
-    names = _argument_names(loss, len(args))
+    names = argument_names(loss, len(args))
     boxed = [
         replace_arrays(arg, name, recorder.input) for name, arg in zip(names, args, strict=True)
     ]
-    with _boxes_of_recorded_values():
+    with _boxes_of_recorded_values(), autograd_as_recorded(TracedBox):
         yield recorder, leaves, structure, boxed
 
 
@@ -200,11 +209,17 @@ class Recorder:
         self.nodes: list[Node] = []
         self.guards: list[Guard] = []
         self._of_params: set[Node] = set()
+        self._constants = Constants()
+        self._rules = Rules()
+        self._differentiated: Node | None = None
 
     def input(self, value: Any, name: str, *, is_param: bool = False) -> TracedBox:
         """Return a box around an array that the program is given."""
         node = Node(None, (), {}, np.shape(value), np.asarray(value).dtype, name)
         self.inputs.append(node)
+        if isinstance(value, (PythonInt, PythonFloat)):
+            value = np.asarray(value)[()]
+            self._rules.input(node)
         if is_param:
             self._of_params.add(node)
         box = TracedBox(value, RECORDED, Record.new_root(self, node))
@@ -228,10 +243,12 @@ class Recorder:
         """Write down that `primitive` made `value`."""
         if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
             raise UntraceableError(
-                f"a traced value is inside an argument of {primitive.__name__} (a tuple, a list "
-                "or a keyword), where it cannot be followed"
+                f"a traced value is in a tuple, a list or a keyword argument of "
+                f"{primitive.__name__.strip('_')}, where it cannot be followed"
             )
+        place = self._place()
         primitive, operands = _as_pure(primitive, operands)
+        self._constants.see([*operands, *keywords.values()], place)
         _require_fixed_shape(primitive, operands)
         is_array = isinstance(value, (np.ndarray, np.generic, float, int, complex))
         node = Node(
@@ -240,18 +257,46 @@ class Recorder:
             dict(keywords),
             np.shape(value) if is_array else None,
             np.asarray(value).dtype if is_array else None,
+            place=place,
         )
         self.nodes.append(node)
         if not self._of_params.isdisjoint(node.sources):
             self._of_params.add(node)
+        if divisor := self._rules.keep(node, value):
+            differs = Node(np.not_equal, (divisor, 0), {}, (), np.dtype(bool))
+            self.nodes.append(differs)
+            self.branch(differs, taken=True)
         return node
 
     def branch(self, node: Node, taken: bool) -> bool:
         """Note a branch on the data; refuse one that the parameters decide."""
         if node in self._of_params:
             raise UntraceableError("it branches on a value that depends on the parameters")
-        self.guards.append(Guard(node, taken, place_of(sys._getframe())))
+        self.guards.append(Guard(node, taken, describe_place(self._place()) or "the loss"))
         return taken
+
+    def pull_back(self, pullback: Pullback, cotangent: Any) -> tuple[Any, ...]:
+        """Take the derivatives of an operation, and say of which one where that fails."""
+        self._differentiated = pullback.made
+        try:
+            return tuple(pullback.vjp(cotangent))
+        except HigherDerivativeError:
+            raise
+        except Exception as error:
+            place = describe_place(self._place())
+            where = f" (in the derivative of {place})" if place else ""
+            raise UntraceableError(f"{refusal_of(error)}{where}") from error
+        finally:
+            self._differentiated = None
+
+    def _place(self) -> Place | None:
+        """Return the line of the loss that is being run, or of which a derivative is taken."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code not in _ENTRIES:
+            if is_users(frame.f_code.co_filename):
+                return frame.f_code.co_filename, frame.f_lineno
+            frame = frame.f_back
+        return self._differentiated.place if self._differentiated else None
 
     def mark_what_cancels(self, end: Any) -> None:
         """Have the derivatives written down as zero that are so, before they are taken."""
@@ -273,6 +318,7 @@ class Recorder:
 
     def program(self, ends: Sequence[Any]) -> Program:
         """Return what has been recorded, with these boxes (or constants) for its outputs."""
+        self._constants.require_unchanged()
         return Program(
             tuple(self.inputs),
             tuple(self.nodes),
@@ -288,6 +334,10 @@ class Recorder:
         return end._node.node
 
 
+_ENTRIES = (_record.__code__, _record_gradient.__code__)
+"""Where the loss begins, from the inside."""
+
+
 class Pullback(VJPNode):  # type: ignore[misc]
     """autograd's node for reverse mode, which remembers what was recorded of it."""
 
@@ -299,7 +349,8 @@ class Pullback(VJPNode):  # type: ignore[misc]
         self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
     ) -> None:
         super().__init__(value, fun, settled(args, argnums), kwargs, argnums, parents)
-        self.made = value._node.node if type(value) is TracedBox else None
+        is_recorded = isbox(value) and type(value._node) is Record
+        self.made = value._node.node if is_recorded else None
 
     def initialize_root(self) -> None:
         """Stand for a leaf."""
@@ -351,6 +402,11 @@ class TracedBox(NumpyBox):
     def __bool__(self) -> bool:
         record: Record = self._node
         return record.recorder.branch(record.node, bool(self._value))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        if self.dtype.kind in "iu":
+            raise_if_subscript(sys._getframe(1))
+        super().__array__(dtype, copy)
 
     def detached(self) -> Any:
         """Refuse: what is kept of a call, a replay would not keep."""
@@ -433,10 +489,12 @@ def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
         if primitive is _MUT_ADD:
             total, term = rest
             return accumulate, [space.zeros() if total is None else total, term]
-        if primitive is _SPARSE_ADD and rest[1].primitive is untake.fun:
+        if primitive is _SPARSE_ADD and not isinstance(rest[1], Node):
+            return add_sparse, [*rest, space.shape, space.dtype]
+        if primitive is _SPARSE_ADD and rest[1].primitive in (untake.fun, ungather.fun):
             total, sparse = rest
-            term, index, _ = sparse.operands
-            return scatter, [term, index, total, space.shape, space.dtype]
+            term, index, _, *arrays = sparse.operands
+            return scatter, [term, index, total, space.shape, space.dtype, *arrays]
     return primitive, operands
 
 
@@ -474,7 +532,7 @@ def _has_box(value: Any) -> bool:
     return bool(isbox(value))
 
 
-def _argument_names(loss: Loss, count: int) -> list[str]:
+def argument_names(loss: Loss, count: int) -> list[str]:
     """Return the names that the loss gives its arguments after the first."""
     try:
         parameters = [*inspect.signature(loss).parameters.values()][1:]

@@ -19,7 +19,6 @@ import operator
 import sys
 import warnings
 import weakref
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from gradlab.arrays.places import place_of
 from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.calls import (
@@ -49,9 +47,12 @@ from gradlab.gradients.tape.codegen import (
     compile_program,
     nbytes_of,
 )
+from gradlab.gradients.tape.constants import OverwrittenError, checksum
+from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, replaced
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
-from gradlab.gradients.tape.recorder import RECORDING, record_gradient
+from gradlab.gradients.tape.reasons import definition_of, refusal_of
+from gradlab.gradients.tape.recorder import RECORDING, argument_names, record_gradient
 from gradlab.params import Array, Structure, flatten, floating
 
 BUFFER = 2048
@@ -107,6 +108,7 @@ class TapedGradient:
         self._recorded: OrderedDict[Any, Recorded] = OrderedDict()
         self._latest: Recorded | None = None
         self._surroundings = Surroundings(loss)
+        self._numbers = Numbers()
         self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
         self.untraceable: str | None = None
 
@@ -114,23 +116,20 @@ class TapedGradient:
         """Return the loss and its gradient; see `Backend`."""
         if self.untraceable is not None:
             return self._run_eager(params, args, out)
+        data = self._numbers.as_data(args)
         leaves: list[Any] = []
         arrays: list[Any] = []
         try:
-            key = (
-                key_of(params, leaves),
-                *[key_of_argument(arg, arrays) for arg in args],
-                self._surroundings.key(),
-            )
+            key = self._key(params, data, leaves, arrays)
         except UnkeyableError as error:
-            self._give_up(str(error))
+            self._give_up(f"{error}{self._which(args)} ({definition_of(self._loss)})")
             return self._run_eager(params, args, out)
         tape = self._recorded.get(key)
         if tape is None:
             with RECORDING:  # one thread records, the others wait, and replay
                 tape = self._recorded.get(key)
                 if tape is None:
-                    return self._record(key, params, args, arrays, out)
+                    return self._record(params, args, out)
         # As in eager autograd, an overflow is on its way to 0, or ends in an error.
         with np.errstate(over="ignore"):
             if tape.largest > SMALL:
@@ -171,22 +170,74 @@ class TapedGradient:
 
     # The ways to an answer
 
-    def _record(
-        self, key: Any, params: Any, args: tuple[Any, ...], arrays: list[Any], out: Any
-    ) -> tuple[float, Any]:
+    def _key(
+        self, params: Any, data: tuple[Any, ...], leaves: list[Any], arrays: list[Any]
+    ) -> tuple[Any, ...]:
+        """Return what is fixed about a call; the arrays in it are appended to the lists."""
+        return (
+            key_of(params, leaves),
+            *[key_of_argument(arg, arrays) for arg in data],
+            self._surroundings.key(),
+        )
+
+    def _which(self, args: tuple[Any, ...]) -> str:
+        """Name the argument that cannot be part of a key."""
+        for name, arg in zip(argument_names(self._loss, len(args)), args, strict=True):
+            try:
+                key_of_argument(arg, [])
+            except UnkeyableError:
+                return f": {name}"
+        return ""
+
+    def _record(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Record, and return what came of it on the way, which is eager autograd's answer."""
+        inputs = self._numbers.inputs
+        recordings = self._note_numbers(params, args)
         try:
-            recording = record_gradient(self._loss, params, args)
-            leaves, structure = recording.leaves, recording.structure
-            value = float(real_scalar(recording.value))
-            gradients = finish_gradients(structure.paths, recording.gradients, leaves)
-        except HigherDerivativeError:
+            recorded = self._run_recorder(params, args)
+        except (HigherDerivativeError, OverwrittenError):
             raise
         except Exception as error:
-            outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
             # A copy of the error's message alone: its traceback would keep all boxes alive.
-            self._give_up(f"{error} ({place_of(error.__traceback__)})")
+            reason = refusal_of(error)
+            if self._numbers.inputs != inputs:
+                self._numbers.inputs, self._numbers.refusal = inputs, reason
+                return self._record(params, args, out)
+            outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
+            self._give_up(reason)
             return outcome
+        if recordings > MANY and self._counts["replays"] < self._counts["recordings"]:
+            self._give_up(self._numbers.complaint(argument_names(self._loss, len(args))))
+        return self._deliver(*recorded, out)
+
+    def _note_numbers(self, params: Any, args: tuple[Any, ...]) -> int:
+        """Make inputs of numbers that differ; return how many recordings differ in them alone."""
+        numbers = self._numbers
+        kind = self._key(params, replaced(args, lambda path: True), [], [])
+        recordings = numbers.recorded(args, kind)
+        if recordings > FEW and numbers.refusal is None:
+            numbers.inputs = numbers.inputs | numbers.differing(kind)
+        return recordings
+
+    def _run_recorder(
+        self, params: Any, args: tuple[Any, ...]
+    ) -> tuple[float, list[Array], Structure]:
+        """Record, keep what was recorded, and return the loss, its gradient and structure."""
+        data = self._numbers.as_data(args)
+        arrays: list[Any] = []
+        key = self._key(params, data, [], arrays)
+        recording = record_gradient(self._loss, params, data)
+        leaves, structure = recording.leaves, recording.structure
+        value = float(real_scalar(recording.value))
+        gradients = finish_gradients(structure.paths, recording.gradients, leaves)
+        if data is not args:  # it may ask whether a number is one
+            wanted, grads = self._eager(params, *args)
+            if not agree(value, gradients, wanted, flatten(grads)[0]):
+                raise UntraceableError(
+                    "it does something else with Python numbers than with arrays "
+                    f"({definition_of(self._loss)})"
+                )
+            value, gradients = wanted, flatten(grads)[0]
         program = recording.program
         del recording
         seen = seen_params(squared_norm(leaves), leaves)
@@ -195,7 +246,7 @@ class TapedGradient:
         self._counts["recordings"] += 1
         if len(self._recorded) > self._cache:
             self._forget()
-        return self._deliver(value, gradients, structure, out)
+        return value, gradients, structure
 
     def _forget(self) -> None:
         """Drop the oldest recording; if that is all that ever happens, stop recording."""
@@ -479,22 +530,42 @@ def seen_params(norm: float, leaves: Sequence[Array]) -> list[float]:
 
 
 class Seen:
-    """Which arrays the data were, and checksums of what was in them."""
+    """Which arrays the data were, and what was in them.
+
+    The same arrays are taken for the same data. Of others, a sample is compared at each call, and
+    everything at the first call, the second, the fourth, and so on: a checksum of all data would
+    take longer than a small gradient.
+    """
 
     def __init__(self, arrays: Sequence[Any]) -> None:
         self._arrays = [weakref.ref(array) for array in arrays if isinstance(array, np.ndarray)]
-        self._sums = self._sums_of(arrays)
+        self._samples = [_sample(array) for array in arrays]
+        self._sums = [checksum(array) for array in arrays]
+        self._asked = 0
 
     def is_of(self, arrays: Sequence[Any]) -> bool:
-        """Tell whether these are the same arrays, or at least hold the same."""
+        """Tell whether these are the same arrays, or seem to hold the same."""
         held = [reference() for reference in self._arrays]
         if len(held) == len(arrays) and all(map(operator.is_, held, arrays)):
             return True
-        return self._sums == self._sums_of(arrays)
+        if self._samples != [_sample(array) for array in arrays]:
+            return False
+        self._asked += 1
+        is_power_of_two = self._asked & (self._asked - 1) == 0
+        return not is_power_of_two or self._sums == [checksum(array) for array in arrays]
 
-    @staticmethod
-    def _sums_of(arrays: Sequence[Any]) -> list[int]:
-        return [zlib.crc32(np.ascontiguousarray(array).tobytes()) for array in arrays]
+
+SAMPLE = 64
+"""Entries of a large array that are compared at each call: a microsecond."""
+
+WHOLE = 2048
+"""Bytes up to which all of an array is compared at each call: it takes no longer."""
+
+
+def _sample(array: Any) -> Any:
+    if array.nbytes <= WHOLE:
+        return checksum(array)
+    return array.flat[:: array.size // SAMPLE].tobytes()
 
 
 def agree(

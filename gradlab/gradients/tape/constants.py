@@ -1,0 +1,64 @@
+"""The arrays that a recording has from elsewhere, and whether they stayed as they were.
+
+A recording holds such an array itself, no copy: what its owner writes into it between two calls is
+seen at the next replay. What the loss itself writes into it, after it has computed with it, is
+another matter: the recording would have the last state at all places, as has eager autograd, whose
+derivatives are computed from the arrays that an operation was given.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.places import Place, describe_place
+from gradlab.errors import LossError
+from gradlab.params import Array
+
+
+def checksum(array: Any) -> int:
+    """Return a number by which the contents of arrays are told apart.
+
+    Examples
+    --------
+    >>> checksum(np.zeros(2)) == checksum(np.zeros(2))
+    True
+    >>> checksum(np.zeros(2)) == checksum(np.ones(2))
+    False
+    """
+    array = np.ascontiguousarray(array)
+    # Of some dtypes, such as that of a date, there is no buffer.
+    return zlib.crc32(array if array.dtype.kind in "biufc" else array.tobytes())
+
+
+class OverwrittenError(LossError):
+    """A loss writes into an array that its derivative is computed from."""
+
+
+class Constants:
+    """The arrays that are operands of a recording, with a checksum of each."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[Array, int, Place | None]] = {}
+
+    def see(self, operand: Any, place: Place | None) -> None:
+        """Take note of an array, or of those inside of a tuple or list."""
+        if type(operand) in (tuple, list):
+            for part in operand:
+                self.see(part, place)
+        elif isinstance(operand, np.ndarray) and id(operand) not in self._seen:
+            self._seen[id(operand)] = operand, checksum(operand), place
+
+    def require_unchanged(self) -> None:
+        """Raise an error if an array has been written into since; forget them all."""
+        seen, self._seen = self._seen, {}
+        for array, before, place in seen.values():
+            if checksum(array) != before:
+                where = f" ({describe_place(place)})" if place else ""
+                raise OverwrittenError(
+                    f"the loss writes into an array with which it has computed{where}, and its "
+                    "derivative would be of what is written: write into a copy, or make a new "
+                    "array each time"
+                )

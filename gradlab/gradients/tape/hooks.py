@@ -1,0 +1,105 @@
+"""What autograd does differently while something is recorded, without knowing of the recorder.
+
+Two of its habits would make a recording wrong, and no box is asked about them:
+
+*It adds up derivatives in place.* The sum is then seen as an operand after it has been written
+into. While something is recorded, each sum is an array of its own.
+
+*It takes values out of their boxes* for functions that have no derivative (`notrace_primitive`,
+its integer types among them). What they return would be a constant. While something is recorded,
+they get the recorded value itself, so that what they do with it is recorded, too, as a function of
+data; but for those that look at nothing but shapes and dtypes, which the key of a call fixes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import tracer
+from autograd.core import SparseObject, VSpace
+from autograd.numpy import numpy_wrapper
+from autograd.tracer import isbox
+
+from gradlab.errors import UntraceableError
+
+
+def _function_of(wrapped: Any) -> Any:
+    """Return the function around which `notrace_primitive` put a wrapper."""
+    return wrapped.__closure__[0].cell_contents
+
+
+_WRAPPER: CodeType = numpy_wrapper.metadata.__code__
+"""The code of each wrapper that `notrace_primitive` makes."""
+_OF_SHAPES: list[Any] = [np.ndim, np.shape, np.iscomplexobj, np.result_type]
+_OF_SHAPES += [builtins.isinstance, builtins.type]
+_OF_SHAPES += map(_function_of, (numpy_wrapper.metadata, numpy_wrapper.parse_einsum_input))
+_INTEGERS = {
+    _function_of(cls.__new__): cls.__mro__[1].__name__
+    for cls in (anp.int8, anp.int16, anp.int32, anp.int64)
+}
+
+
+@contextmanager
+def autograd_as_recorded(recorded: type) -> Iterator[None]:
+    """Have autograd add up in new arrays and leave recorded values in their boxes.
+
+    Parameters
+    ----------
+    recorded : type
+        The class of boxes around recorded values.
+    """
+
+    def getval(x: Any) -> Any:
+        while isbox(x) and type(x) is not recorded:
+            x = x._value
+        if type(x) is not recorded:
+            return x
+        caller = sys._getframe(1)
+        function = caller.f_locals["f_raw"] if caller.f_code is _WRAPPER else None
+        if any(function is known for known in _OF_SHAPES):
+            return x._value  # type: ignore[attr-defined]
+        if function in _INTEGERS:
+            name = _INTEGERS[function]
+            raise UntraceableError(
+                f"it makes a NumPy integer of a traced value: use astype({name})"
+            )
+        return x
+
+    written: Any = SparseObject.mut_add  # the descriptor of a slot
+    replaced = [
+        (tracer, "getval", getval),
+        (VSpace, "_mut_add", _add),
+        (
+            SparseObject,
+            "mut_add",
+            property(lambda sparse: _apart(sparse, written), written.__set__),
+        ),
+    ]
+    before = [(owner, name, owner.__dict__[name]) for owner, name, _ in replaced]
+    try:
+        for owner, name, value in replaced:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _add(space: VSpace, total: Any, term: Any) -> Any:
+    result = copy.copy(total)
+    result += term
+    return result
+
+
+def _apart(sparse: SparseObject, written: Any) -> Any:
+    """Return the function that adds a sparse object to a copy of what it is given."""
+    mut_add = written.__get__(sparse)
+    return lambda total: mut_add(copy.copy(total))

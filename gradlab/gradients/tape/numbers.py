@@ -1,0 +1,190 @@
+"""Python numbers that differ at each call, such as the count of iterations, as inputs of a program.
+
+A number is part of the key of a recording, for a loss may do anything with it: count a loop, choose
+a branch. Where recordings differ in numbers alone, `Numbers` tells which these are, and the next
+recording has them as data, like arrays of no dimension. That stands for the loss only as long as
+NumPy computes with such an array as Python does with the number. `Rules` sees to that:
+
+* a Python number takes on the dtype of the array that it meets; an array of float64 does not;
+* integers of Python do not overflow, and a division by 0 is an error.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.indexing import gather
+from gradlab.errors import UntraceableError
+from gradlab.gradients.tape.program import Node, name_of
+
+FEW = 2
+"""Recordings that may differ in numbers alone before these become inputs."""
+
+MANY = 8
+"""Recordings that may differ in numbers alone, where these cannot become inputs."""
+
+LARGEST = 2**31
+"""Integers from here on stay part of the key: `Rules` keeps the others within 64 bits."""
+
+Path = tuple[Any, ...]
+
+
+class PythonInt(np.int64):
+    """A Python integer that is data."""
+
+
+class PythonFloat(np.float64):
+    """A Python float that is data."""
+
+
+class Numbers:
+    """Which of a function's numbers are inputs, and which have been seen so far.
+
+    Attributes
+    ----------
+    inputs : set of tuple
+        Where in the arguments they stand: the position, then indices and keys.
+    refusal : str or None
+        Why numbers that differ cannot be inputs.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: set[Path] = set()
+        self.refusal: str | None = None
+        self._seen: dict[Any, list[dict[Path, Any]]] = {}
+
+    def as_data(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of a call with those numbers as data that are inputs."""
+        return replaced(args, self.inputs.__contains__) if self.inputs else args
+
+    def recorded(self, args: tuple[Any, ...], kind: Any) -> int:
+        """Take note of a recording of these arguments, which are of one kind but for numbers.
+
+        Returns how many there are of this kind by now.
+        """
+        found: dict[Path, Any] = {}
+
+        def collect(path: Path) -> bool:
+            found[path] = None
+            return True
+
+        numbers = replaced(args, collect)
+        found = {path: _at(numbers, path) for path in found}
+        if not found:
+            return 0
+        seen = self._seen.setdefault(kind, [])
+        seen.append(found)
+        return len(seen)
+
+    def differing(self, kind: Any) -> set[Path]:
+        """Return where the recordings of a kind differ."""
+        first, *others = self._seen[kind]
+        return {path for path in first if any(o[path] != first[path] for o in others)}
+
+    def complaint(self, names: list[str]) -> str:
+        """Say which numbers differ, and why they are no inputs."""
+        differing = {
+            p for kind, seen in self._seen.items() if len(seen) > MANY for p in self.differing(kind)
+        }
+        which = ", ".join(
+            names[p[0]] + "".join(f"[{step!r}]" for step in p[1:])
+            for p in sorted(differing, key=repr)
+        )
+        why = f" and cannot be an input: {self.refusal}" if self.refusal else ""
+        return f"a Python number is another one at each call, {which},{why}"
+
+
+def replaced(value: Any, is_meant: Callable[[Path], bool], path: Path = ()) -> Any:
+    """Replace Python numbers inside of tuples, lists and dicts by such as are data.
+
+    Examples
+    --------
+    >>> replaced((3, [True, 0.5]), lambda path: path != (0,))
+    (3, [True, PythonFloat(0.5)])
+    """
+    kind = type(value)
+    if kind is float:
+        return PythonFloat(value) if is_meant(path) else value
+    if kind is int:
+        return PythonInt(value) if abs(value) < LARGEST and is_meant(path) else value
+    if kind is dict:
+        return {key: replaced(v, is_meant, (*path, key)) for key, v in value.items()}
+    if kind in (list, tuple):
+        return kind([replaced(v, is_meant, (*path, i)) for i, v in enumerate(value)])
+    return value
+
+
+def _at(value: Any, path: Path) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+_INDICES = (operator.getitem, gather.fun)
+_ON_INTEGERS = {np.add, np.subtract, np.negative, np.absolute, np.floor_divide, np.remainder}
+
+
+class Rules:
+    """What may be done with a number that is data, so that it is what Python does with it."""
+
+    def __init__(self) -> None:
+        self._numbers: set[Node] = set()
+
+    def input(self, node: Node) -> None:
+        """Take note of a number that is data."""
+        self._numbers.add(node)
+
+    def keep(self, node: Node, value: Any) -> Node | None:
+        """Hold an operation and its result to the rules.
+
+        Returns what must not be 0, for Python would raise an error.
+
+        Raises
+        ------
+        UntraceableError
+            If Python might do something else.
+        """
+        numbers = [o for o in node.sources if o in self._numbers]
+        if not numbers or node.primitive in _INDICES:
+            return None
+        others = [o for o in node.operands if o not in numbers and not _is_literal(o)]
+        for number in numbers if others else ():
+            _require_same_promotion(number, others)
+        if others or node.dtype is None or node.dtype.kind == "b":
+            return None
+        self._numbers.add(node)
+        by = node.operands[-1]
+        by_zero = node.primitive in (np.floor_divide, np.remainder) and (
+            isinstance(by, Node) or by == 0
+        )
+        if by_zero or (node.dtype.kind in "iu" and node.primitive not in _ON_INTEGERS):
+            raise UntraceableError(
+                f"{name_of(node.primitive)} of Python numbers that differ at each call, which "
+                "arrays may do otherwise: make them arrays"
+            )
+        if node.primitive is not np.divide:
+            return None
+        if not np.isfinite(value):
+            raise UntraceableError("a division of Python numbers by 0")
+        return by if isinstance(by, Node) else None
+
+
+def _is_literal(operand: Any) -> bool:
+    return operand is None or type(operand) in (bool, int, float, complex, str)
+
+
+def _require_same_promotion(number: Node, others: list[Any]) -> None:
+    weak = 0 if number.dtype is not None and number.dtype.kind in "iu" else 0.0
+    for other in others:
+        dtype = getattr(other, "dtype", None)
+        if dtype is None or number.dtype is None:
+            continue
+        if np.result_type(dtype, weak) != np.result_type(dtype, number.dtype):
+            raise UntraceableError(
+                f"a Python number that differs at each call meets {dtype}: give it as an array "
+                f"of {dtype}"
+            )
