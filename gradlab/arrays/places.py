@@ -76,8 +76,16 @@ def describe_place(place: Place | None) -> str:
     return f"{file}, line {line}" + (f": {text}" if text else "")
 
 
+_OUTERMOST = ("run_traced", "pull_back")
+"""Functions of gradlab's below which there is the loss, or the derivative of a line of it."""
+
+
 def _in_frames(frame: FrameType | None) -> Iterator[Place]:
+    """Yield the lines from a frame outwards, as far as the loss."""
     while frame is not None:
+        file = frame.f_code.co_filename
+        if frame.f_code.co_name in _OUTERMOST and not is_users(file):
+            return
         yield frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
 

@@ -2,8 +2,7 @@
 
 A recording holds such an array itself, no copy: what its owner writes into it between two calls is
 seen at the next replay. What the loss itself writes into it, after it has computed with it, is
-another matter: the recording would have the last state at all places, as has eager autograd, whose
-derivatives are computed from the arrays that an operation was given.
+another matter: the recording would have the last state at all places.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.places import Place, describe_place
-from gradlab.errors import LossError
+from gradlab.errors import UntraceableError
 from gradlab.params import Array
 
 
@@ -31,10 +30,6 @@ def checksum(array: Any) -> int:
     array = np.ascontiguousarray(array)
     # Of some dtypes, such as that of a date, there is no buffer.
     return zlib.crc32(array if array.dtype.kind in "biufc" else array.tobytes())
-
-
-class OverwrittenError(LossError):
-    """A loss writes into an array that its derivative is computed from."""
 
 
 class Constants:
@@ -57,8 +52,7 @@ class Constants:
         for array, before, place in seen.values():
             if checksum(array) != before:
                 where = f" ({describe_place(place)})" if place else ""
-                raise OverwrittenError(
-                    f"the loss writes into an array with which it has computed{where}, and its "
-                    "derivative would be of what is written: write into a copy, or make a new "
-                    "array each time"
+                raise UntraceableError(
+                    f"it writes into an array with which it has computed{where}: write into a "
+                    "copy, or make a new array each time"
                 )

@@ -47,7 +47,7 @@ from gradlab.gradients.tape.codegen import (
     compile_program,
     nbytes_of,
 )
-from gradlab.gradients.tape.constants import OverwrittenError, checksum
+from gradlab.gradients.tape.constants import checksum
 from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, replaced
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
@@ -195,7 +195,7 @@ class TapedGradient:
         recordings = self._note_numbers(params, args)
         try:
             recorded = self._run_recorder(params, args)
-        except (HigherDerivativeError, OverwrittenError):
+        except HigherDerivativeError:
             raise
         except Exception as error:
             # A copy of the error's message alone: its traceback would keep all boxes alive.
