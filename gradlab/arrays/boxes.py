@@ -107,8 +107,19 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
     )
 
 
-LIBRARY = Library("autograd", _own, _fallback, rules.contract)
-LIBRARY.constant = rules.constant  # type: ignore[attr-defined]
+class BoxLibrary(Library):
+    """NumPy's functions on autograd's boxes."""
+
+    def constant(self, traced: Any, value: Any) -> Any:
+        """Return an array in a box of the same trace."""
+        return rules.constant(traced, value)
+
+    def entries(self, traced: Any, array: Any, index: Any) -> Any:
+        """Return the entries of an array at a boxed index."""
+        return rules.getitem(array, index)
+
+
+LIBRARY = BoxLibrary("autograd", _own, _fallback, rules.contract)
 
 
 class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]

@@ -23,9 +23,9 @@ from gradlab.arrays.dispatch import (
     Holder,
     call,
     call_ufunc,
+    first_traced,
     has_traced,
     held,
-    is_traced,
     refuse_plain,
 )
 from gradlab.arrays.traced import METHODS, TracedArray, is_basic
@@ -38,7 +38,7 @@ class Buffer(Holder, np.ndarray):
     protocols ends in an error, not in a number.
     """
 
-    _traced: TracedArray | None = None
+    traced: TracedArray | None = None
     _snapshot: np.ndarray[Any, Any] | None = None
     _parent: tuple[Buffer, Any] | None = None
 
@@ -48,8 +48,8 @@ class Buffer(Holder, np.ndarray):
         What is computed with it may keep it for its derivative, while the loss writes on. The copy
         stays the same object until then, by which a recording knows the same constant again.
         """
-        if self._traced is not None:
-            return self._traced
+        if self.traced is not None:
+            return self.traced
         plain = self.view(np.ndarray)
         if self._snapshot is None or self._snapshot.tobytes() != plain.tobytes():
             self._snapshot = plain.copy()
@@ -61,14 +61,14 @@ class Buffer(Holder, np.ndarray):
             raise ValueError(
                 f"could not broadcast input array from shape {np.shape(new)} into shape {self.shape}"
             )
-        if self._traced is not None:
-            self._traced.write(new, index)
+        if self.traced is not None:
+            self.traced.write(new, index)
             return
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
             refuse_plain(
                 f"writes {new.dtype} into an array of {self.dtype}", "make it of a wider dtype"
             )
-        self._traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
+        self.traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
         self.view(np.ndarray)[...] = np.nan
         if self._parent is not None:
             base, place = self._parent
@@ -77,8 +77,8 @@ class Buffer(Holder, np.ndarray):
     def __setitem__(self, index: Any, value: Any) -> None:
         index = held(index)
         value = as_traced(value)
-        if self._traced is not None:
-            self._traced[index] = value
+        if self.traced is not None:
+            self.traced[index] = value
         elif not has_traced(value) and not has_traced(index):
             np.ndarray.__setitem__(self, index, value)
         elif has_traced(value):
@@ -89,10 +89,11 @@ class Buffer(Holder, np.ndarray):
 
     def __getitem__(self, index: Any) -> Any:
         index = held(index)
-        if self._traced is not None:
-            return self._traced[index]
+        if self.traced is not None:
+            return self.traced[index]
         if has_traced(index):
-            return constant_like(first_traced(index), self.content())[index]
+            traced = first_traced(index)
+            return traced.library.entries(traced, self.content(), index)
         found = np.ndarray.__getitem__(self, index)
         if isinstance(found, Buffer) and is_basic(index):
             found._parent = (self, index)
@@ -131,20 +132,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def first_traced(value: Any) -> Any:
-    """Return the first traced array in a value, or None."""
-    if is_traced(value):
-        return value
-    if isinstance(value, Buffer):
-        return value._traced
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    if isinstance(value, (list, tuple)):
-        found = [first_traced(item) for item in value]
-        return next((item for item in found if item is not None), None)
-    return None
-
-
 def as_traced(value: Any) -> Any:
     """Return a value with nested lists of traced values as one traced array."""
     value = held(value)
@@ -165,12 +152,12 @@ def _forwarding(name: str) -> Any:
     own = getattr(np.ndarray, name)
 
     def method(self: Buffer, *args: Any, **kwargs: Any) -> Any:
-        if self._traced is not None:
-            return getattr(self._traced, name)(*args, **kwargs)
+        if self.traced is not None:
+            return getattr(self.traced, name)(*args, **kwargs)
         return own(self, *args, **kwargs)
 
     def attribute(self: Buffer) -> Any:
-        held = self._traced
+        held = self.traced
         return own.__get__(self) if held is None else getattr(held, name)
 
     return method if callable(own) else property(attribute)
@@ -309,16 +296,18 @@ _PLACES: list[tuple[Any, str, Any, Any]] = [
 
 
 def protect(array: Any) -> None:
-    """Make a plain array read-only until the trace of this thread ends."""
+    """Make a plain array, and the one that it is a view of, read-only until the trace ends."""
     protected = getattr(_here, "protected", None)
-    if protected is not None and array.flags.writeable:
-        array.flags.writeable = False
-        protected.append(array)
+    while protected is not None and isinstance(array, np.ndarray):
+        if array.flags.writeable and (array.base is None or isinstance(array.base, np.ndarray)):
+            array.flags.writeable = False
+            protected.append(array)
+        array = array.base
 
 
 def _release(protected: list[Any]) -> None:
     """Make arrays writeable again: those that own their memory before views of them."""
-    for array in sorted(protected, key=lambda array: array.base is not None):
+    for array in reversed(protected):
         array.flags.writeable = True
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from gradlab.arrays.places import place_of
-from gradlab.errors import LossError, UntraceableError
+from gradlab.errors import UntraceableError
 
 Implementation = Callable[..., Any]
 
@@ -51,6 +51,9 @@ class Traced:
 
 class Holder:
     """The base of arrays that may hold a traced one; see `gradlab.arrays.creation`."""
+
+    traced: Any = None
+    """The traced array that it holds, or None."""
 
     def content(self) -> Any:
         """Return the traced array, or the plain one."""
@@ -106,6 +109,14 @@ class Library:
                 refuse_function(self.name, function)
             self._found[function] = found
         return found
+
+    def constant(self, traced: Any, value: Any) -> Any:
+        """Return a plain array as a traced one beside another, on which it does not depend."""
+        raise NotImplementedError
+
+    def entries(self, traced: Any, array: Any, index: Any) -> Any:
+        """Return the entries of a plain array at an index that holds the traced one."""
+        return self.constant(traced, array)[index]
 
     def knows(self, function: Any) -> bool:
         """Tell whether a NumPy function can be evaluated on traced arrays."""
@@ -389,7 +400,14 @@ def has_traced(value: Any) -> bool:
     return False
 
 
-def require_traced(what: str, *values: Any) -> None:
-    """Raise an error where none of the values is traced."""
-    if not any(map(has_traced, values)):
-        raise LossError(f"{what} takes a traced array")
+def first_traced(value: Any) -> Any:
+    """Return the first traced array in a value, at any depth; None if there is none."""
+    value = value.traced if is_buffer(value) else value
+    if is_traced(value):
+        return value
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (list, tuple)):
+        found = [first_traced(item) for item in value]
+        return next((item for item in found if item is not None), None)
+    return None

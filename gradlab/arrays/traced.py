@@ -15,15 +15,17 @@ dimensions) are immutable in NumPy: there ``x += v`` makes a new one.
 from __future__ import annotations
 
 import operator
+import sys
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.conversions import is_tracing, number_of
 from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, operand, refuse_plain
 from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.errors import LossError
 
 
@@ -93,6 +95,8 @@ class TracedArray(Traced):
         # NumPy asks for this where it does not ask for protocols: of lists, and in C. An array of
         # objects is right for numbers, and slow; of large arrays it would be of no use. Where
         # autograd is used without gradlab, it gets what it has always got.
+        if is_tracing() and dtype != object:
+            raise_if_rewritable(sys._getframe(1))
         if self.shape and dtype != object and is_tracing():
             refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
         boxed = np.empty(self.shape, object)
@@ -107,6 +111,8 @@ class TracedArray(Traced):
         refuse_plain("makes a Python number of a traced value", "compute with the array itself")
 
     def __int__(self) -> Any:
+        if is_tracing():
+            raise_if_rewritable(sys._getframe(1))
         refuse_plain("makes an integer of a traced value", "compute with the array itself")
 
     __index__ = __int__

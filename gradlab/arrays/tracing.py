@@ -16,6 +16,7 @@ from gradlab.arrays.dispatch import NUMERICAL, Traced, held
 from gradlab.arrays.leaks import Watch as Watch
 from gradlab.arrays.leaks import release
 from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import following_rewrites
 from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.params import Structure
 
@@ -54,7 +55,7 @@ def trace_loss(
         if isinstance(array, Traced):
             array._is_argument = bool(np.ndim(getval(leaf)))
     try:
-        return run_traced(loss, structure.unflatten(traced), args)
+        return following_rewrites(lambda: run_traced(loss, structure.unflatten(traced), args))
     except GradlabError:
         list(release(loss, args))
         raise

@@ -18,6 +18,7 @@ from autograd.core import JVPNode
 from autograd.tracer import isbox, new_box, notrace_primitives, trace_stack
 
 from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.errors import LossError
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, Structure, flatten, floating
 
@@ -104,11 +105,17 @@ class Line:
                 new_box(leaf, trace, Tangent.new_root(v, token))
                 for leaf, v in zip(self.leaves, direction, strict=True)
             ]
-            # 0 · ∞ along an entry, and an overflow, end in what is reported as not finite.
-            with np.errstate(over="ignore", invalid="ignore"):
-                end = trace_loss(
-                    self.loss, self.leaves, boxes, self.structure, self.args, "autograd-forward"
-                )
+            try:
+                # 0 · ∞ along an entry, and an overflow, end in what is reported as not finite.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    end = trace_loss(
+                        self.loss, self.leaves, boxes, self.structure, self.args, "autograd-forward"
+                    )
+            except NotImplementedError as error:
+                raise LossError(
+                    f"autograd has no forward rule for something in the loss ({error}): use the "
+                    "backend autograd"
+                ) from error
         watch = Watch([token])
         if isbox(end) and end._trace == trace:
             return float(real_scalar(end._value)), end._node.g, watch

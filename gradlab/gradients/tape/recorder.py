@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -48,6 +48,7 @@ from gradlab.arrays.boxes import NumpyBox, settled
 from gradlab.arrays.dispatch import refuse_plain
 from gradlab.arrays.indexing import ungather
 from gradlab.arrays.places import Place, describe_place, is_users
+from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
@@ -60,7 +61,6 @@ from gradlab.gradients.tape.numbers import PythonFloat, PythonInt, Rules
 from gradlab.gradients.tape.operations import accumulate, add_sparse, cancelled, scatter
 from gradlab.gradients.tape.program import Guard, Node, Program
 from gradlab.gradients.tape.reasons import refusal_of
-from gradlab.gradients.tape.subscripts import following_subscripts, raise_if_subscript
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 # autograd numbers its traces from 0, with a counter that all threads share. The numbers here lie
@@ -127,7 +127,7 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
         return v2
     """
     with RECORDING:
-        program, watch = following_subscripts(lambda: _record(loss, params, args))
+        program, watch = following_rewrites(lambda: _record(loss, params, args))
     _require_nothing_kept(watch, loss, args)
     return program
 
@@ -154,7 +154,7 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     [np.float64(18.0), array([5., 6., 7.])]
     """
     with RECORDING:
-        recording, watch = following_subscripts(lambda: _record_gradient(loss, params, args))
+        recording, watch = following_rewrites(lambda: _record_gradient(loss, params, args))
     _require_nothing_kept(watch, loss, args)
     return recording
 
@@ -402,11 +402,6 @@ class TracedBox(NumpyBox):
     def __bool__(self) -> bool:
         record: Record = self._node
         return record.recorder.branch(record.node, bool(self._value))
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        if self.dtype.kind in "iu":
-            raise_if_subscript(sys._getframe(1))
-        super().__array__(dtype, copy)
 
     def detached(self) -> Any:
         """Refuse: what is kept of a call, a replay would not keep."""

@@ -1,0 +1,243 @@
+"""``table[y]`` and ``X.dot(w)``, where the array is plain and what it is given is traced.
+
+Python asks the array alone, ``table.__getitem__(y)``, and NumPy then asks y for its numbers, without
+which there is no derivative. So y refuses. But the frame that asks says which expression of the
+user's source this is, and the loss is run again with a function call in its place::
+
+    table[y]   ->   subscript(table, y)
+    X.dot(w)   ->   method(X, "dot", w)
+
+The user's functions keep their identity, closures, globals and line numbers. Those that contain the
+expression get another code object: that of their source, changed and compiled. It does what it did,
+but where a plain array meets a traced one; so it stays, and other threads may call it meanwhile.
+The source is trusted only if it compiles to the very code that is running: code without source, or
+of a file that was edited, stays refused.
+"""
+
+from __future__ import annotations
+import __future__ as features
+
+import ast
+import gc
+import linecache
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from functools import lru_cache, reduce
+from types import CodeType, FrameType, FunctionType
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from gradlab.arrays.dispatch import NUMERICAL, first_traced, held, is_buffer
+from gradlab.arrays.places import is_users, place_of
+from gradlab.errors import UntraceableError
+
+T = TypeVar("T")
+Span: TypeAlias = tuple[int | None, int | None, int | None, int | None]
+"""First and last line, first and last column of an expression."""
+
+_FLAGS = [getattr(features, name).compiler_flag for name in features.all_feature_names]
+_FEATURES = reduce(int.__or__, _FLAGS)
+
+
+class RewriteError(UntraceableError):
+    """A plain array is asked to work on a traced one, in this expression of the user's."""
+
+    def __init__(self, frame: FrameType, span: Span, source: str) -> None:
+        super().__init__(
+            f"a plain array is indexed by a traced one, or a method of it is given one "
+            f"({place_of(frame)}): write np.take(array, index, axis=0) or np.dot(array, x), or use "
+            f"{NUMERICAL}"
+        )
+        self.code, self.span, self.source = frame.f_code, span, source
+
+
+def raise_if_rewritable(frame: FrameType) -> None:
+    """Raise `RewriteError` if this frame of the user's is at brackets or at a method's call."""
+    code = frame.f_code
+    if is_users(code.co_filename):
+        span = list(code.co_positions())[frame.f_lasti // 2]
+        source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
+        if span in _places(source):
+            raise RewriteError(frame, span, source)
+
+
+# What stands in the user's code afterwards
+
+
+def subscript(container: Any, index: Any) -> Any:
+    """Return ``container[index]``; a plain array may be indexed by a traced one.
+
+    Examples
+    --------
+    >>> subscript(np.arange(3), 1)
+    np.int64(1)
+    """
+    traced = first_traced(index) if isinstance(container, np.ndarray) else None
+    if traced is None or not _is_plain(container):
+        return container[index]
+    return traced.library.entries(traced, held(container), index)
+
+
+def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Return ``owner.name(*args, **kwargs)``; a plain array may be given a traced one.
+
+    Examples
+    --------
+    >>> method(np.ones(2), "dot", np.ones(2))
+    np.float64(2.0)
+    """
+    traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
+    if traced is None or not _is_plain(owner):
+        return getattr(owner, name)(*args, **kwargs)
+    return getattr(traced.library.constant(traced, held(owner)), name)(*args, **kwargs)
+
+
+def _is_plain(array: Any) -> bool:
+    return type(array) is np.ndarray or is_buffer(array)
+
+
+# How it gets there
+
+
+def following_rewrites(run: Callable[[], T]) -> T:
+    """Run something that traces a loss; where the loss has to be rewritten, run it again.
+
+    Raises
+    ------
+    RewriteError
+        If the source of an expression is not that of the code that is running.
+    """
+    while True:
+        try:
+            return run()
+        except RewriteError as error:
+            if not _rewrite(error):
+                raise
+
+
+_lock = threading.Lock()
+_spans: dict[tuple[str, str, int], frozenset[Span]] = {}
+"""The expressions of each file, its source and its compiler flags that have been replaced."""
+
+
+def _rewrite(error: RewriteError) -> bool:
+    """Replace an expression in all functions that contain it; tell whether any changed."""
+    file = error.code.co_filename
+    key = file, error.source, error.code.co_flags & _FEATURES
+    with _lock:
+        before = _spans.get(key, frozenset())
+        after = _spans[key] = before | {error.span}
+        new = _compiled(*key, after)
+        changed = {}
+        for spans in (frozenset(), before):
+            pairs = zip(_compiled(*key, spans), new, strict=True)
+            changed.update({old: code for old, code in pairs if old != code})
+        if error.code not in changed:
+            return error.code in new and error.span in before  # another thread was first
+        for function in gc.get_objects():
+            if type(function) is FunctionType and function.__code__.co_filename == file:
+                function.__code__ = changed.get(function.__code__, function.__code__)
+    return True
+
+
+@lru_cache(maxsize=64)
+def _compiled(file: str, source: str, flags: int, spans: frozenset[Span]) -> list[CodeType]:
+    """Return all code of a file in which these expressions are replaced."""
+    tree = _Calls(spans).visit(_parsed(source))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # of the call of a constant
+        code = compile(tree, file, "exec", flags, dont_inherit=True)
+    return list(_all_code(_with_functions(code)))
+
+
+@lru_cache(maxsize=16)
+def _places(source: str) -> frozenset[Span]:
+    """Return where in a file something is read out of brackets, or a method is called."""
+    return frozenset(
+        _span(node) for node in ast.walk(_parsed(source)) if _is_read(node) or _is_method_call(node)
+    )
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError:  # not what is running
+        return ast.Module([], [])
+
+
+def _span(node: Any) -> Span:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def _is_read(node: ast.AST) -> bool:
+    """Tell whether a node is brackets out of which something is read."""
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+
+
+def _is_method_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+
+
+_FUNCTIONS = {f"<gradlab: {f.__name__}>": f for f in (subscript, method, slice)}
+_SUBSCRIPT, _METHOD, _SLICE = _FUNCTIONS
+"""Constants in the place of functions, which a syntax tree cannot hold."""
+
+
+class _Calls(ast.NodeTransformer):
+    """Replaces brackets and calls of methods by calls of functions."""
+
+    def __init__(self, spans: frozenset[Span]) -> None:
+        self._spans = spans
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """Replace the brackets, if these are meant; inside of them as well."""
+        self.generic_visit(node)
+        if not (_is_read(node) and _span(node) in self._spans):
+            return node
+        return self._call(_SUBSCRIPT, node, [node.value, self._value(node.slice)], [])
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Replace the call of a method, if this one is meant; in its arguments as well."""
+        self.generic_visit(node)
+        function = node.func
+        if not (isinstance(function, ast.Attribute) and _span(node) in self._spans):
+            return node
+        given = [function.value, ast.Constant(function.attr), *node.args]
+        return self._call(_METHOD, node, given, node.keywords)
+
+    def _call(
+        self, function: str, node: ast.AST, args: list[ast.expr], keywords: list[ast.keyword]
+    ) -> ast.AST:
+        call = ast.Call(ast.Constant(function), args, keywords)
+        return ast.fix_missing_locations(ast.copy_location(call, node))
+
+    def _value(self, index: ast.expr) -> ast.expr:
+        """Return what is between brackets as an expression."""
+        if isinstance(index, ast.Tuple):
+            index.elts = [self._value(part) for part in index.elts]
+        if not isinstance(index, ast.Slice):
+            return index
+        ends = [end or ast.Constant(None) for end in (index.lower, index.upper, index.step)]
+        return ast.copy_location(ast.Call(ast.Constant(_SLICE), ends, []), index)
+
+
+def _with_functions(code: CodeType) -> CodeType:
+    """Put the functions where the constants stand for them."""
+    consts = [
+        _with_functions(c)
+        if isinstance(c, CodeType)
+        else _FUNCTIONS.get(c, c)
+        if type(c) is str
+        else c
+        for c in code.co_consts
+    ]
+    return code.replace(co_consts=tuple(consts))
+
+
+def _all_code(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _all_code(constant)
