@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -403,10 +403,10 @@ class TracedBox(NumpyBox):
         record: Record = self._node
         return record.recorder.branch(record.node, bool(self._value))
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         if self.dtype.kind in "iu":
             raise_if_subscript(sys._getframe(1))
-        super().__array__(dtype, copy)
+        return super().__array__(dtype, copy)
 
     def detached(self) -> Any:
         """Refuse: what is kept of a call, a replay would not keep."""
