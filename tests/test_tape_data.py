@@ -375,6 +375,22 @@ def test_numbers_are_what_python_makes_of_them() -> None:
             assert f(W, i)[1][0, 0] == 2.0
 
 
+def test_variables_that_differ_at_each_call() -> None:
+    """A few recordings of a loss that counts on its own, then one warning."""
+    step = 0
+
+    def loss(w: Any) -> Any:
+        return np.sum(w) * step
+
+    f = Tape().value_and_grad(loss)
+    match = r"closes over is another .*data\.py, line"
+    with pytest.warns(UntraceableWarning, match=match) as caught:  # noqa: PT031
+        for step in range(2 * MANY):
+            assert f(W)[1][0, 0] == step
+    assert len(caught) == 1
+    assert f.cache_info.recordings == MANY + 1
+
+
 def test_large_integers_stay_constants() -> None:
     f = Tape().value_and_grad(lambda w, i: np.sum(w) * (i % 7))
     with warnings.catch_warnings():

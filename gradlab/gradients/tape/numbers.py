@@ -25,7 +25,7 @@ FEW = 2
 """Recordings that may differ in numbers alone before these become inputs."""
 
 MANY = 8
-"""Recordings that may differ in numbers alone, where these cannot become inputs."""
+"""Recordings that may differ in numbers, or in what a loss closes over, while few are replayed."""
 
 LARGEST = 2**31
 """Integers from here on stay part of the key: `Rules` keeps the others within 64 bits."""
@@ -59,23 +59,18 @@ class Numbers:
 
     def as_data(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of a call with those numbers as data that are inputs."""
-        return replaced(args, self.inputs.__contains__) if self.inputs else args
+        data: tuple[Any, ...] = replaced(
+            args, lambda path, x: _as_data(x) if path in self.inputs else x
+        )
+        return data
 
     def recorded(self, args: tuple[Any, ...], kind: Any) -> int:
-        """Take note of a recording of these arguments, which are of one kind but for numbers.
+        """Take note of a recording of these arguments; return how many there are of its kind.
 
-        Returns how many there are of this kind by now.
+        Those of a kind differ in numbers alone, or in what the loss closes over.
         """
         found: dict[Path, Any] = {}
-
-        def collect(path: Path) -> bool:
-            found[path] = None
-            return True
-
-        numbers = replaced(args, collect)
-        found = {path: _at(numbers, path) for path in found}
-        if not found:
-            return 0
+        replaced(args, found.__setitem__)
         seen = self._seen.setdefault(kind, [])
         seen.append(found)
         return len(seen)
@@ -85,42 +80,45 @@ class Numbers:
         first, *others = self._seen[kind]
         return {path for path in first if any(o[path] != first[path] for o in others)}
 
-    def complaint(self, names: list[str]) -> str:
-        """Say which numbers differ, and why they are no inputs."""
-        differing = {
-            p for kind, seen in self._seen.items() if len(seen) > MANY for p in self.differing(kind)
-        }
+    def complaint(self, kind: Any, names: list[str]) -> str:
+        """Say what differs in the recordings of a kind, and why it is no input."""
+        differing = sorted(self.differing(kind), key=repr)
+        if not differing:
+            return "a variable that the loss closes over is another one at each call"
         which = ", ".join(
-            names[p[0]] + "".join(f"[{step!r}]" for step in p[1:])
-            for p in sorted(differing, key=repr)
+            names[path[0]] + "".join(f"[{step!r}]" for step in path[1:]) for path in differing
         )
         why = f" and cannot be an input: {self.refusal}" if self.refusal else ""
         return f"a Python number is another one at each call, {which},{why}"
 
 
-def replaced(value: Any, is_meant: Callable[[Path], bool], path: Path = ()) -> Any:
-    """Replace Python numbers inside of tuples, lists and dicts by such as are data.
+def kind_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return arguments with the type of each number in its place."""
+    kinds: tuple[Any, ...] = replaced(args, lambda path, x: type(x))
+    return kinds
+
+
+def _as_data(x: float) -> Any:
+    if type(x) is float:
+        return PythonFloat(x)
+    return PythonInt(x) if abs(x) < LARGEST else x
+
+
+def replaced(value: Any, change: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+    """Replace the Python numbers inside of tuples, lists and dicts.
 
     Examples
     --------
-    >>> replaced((3, [True, 0.5]), lambda path: path != (0,))
-    (3, [True, PythonFloat(0.5)])
+    >>> replaced((3, [True, {"a": 0.5}]), lambda path, x: path)
+    ((0,), [True, {'a': (1, 1, 'a')}])
     """
     kind = type(value)
-    if kind is float:
-        return PythonFloat(value) if is_meant(path) else value
-    if kind is int:
-        return PythonInt(value) if abs(value) < LARGEST and is_meant(path) else value
+    if kind in (int, float):
+        return change(path, value)
     if kind is dict:
-        return {key: replaced(v, is_meant, (*path, key)) for key, v in value.items()}
+        return {key: replaced(v, change, (*path, key)) for key, v in value.items()}
     if kind in (list, tuple):
-        return kind([replaced(v, is_meant, (*path, i)) for i, v in enumerate(value)])
-    return value
-
-
-def _at(value: Any, path: Path) -> Any:
-    for step in path:
-        value = value[step]
+        return kind([replaced(v, change, (*path, i)) for i, v in enumerate(value)])
     return value
 
 

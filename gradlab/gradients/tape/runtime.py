@@ -48,7 +48,7 @@ from gradlab.gradients.tape.codegen import (
     nbytes_of,
 )
 from gradlab.gradients.tape.constants import checksum
-from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, replaced
+from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, kind_of
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
 from gradlab.gradients.tape.reasons import definition_of, refusal_of
@@ -116,7 +116,7 @@ class TapedGradient:
         """Return the loss and its gradient; see `Backend`."""
         if self.untraceable is not None:
             return self._run_eager(params, args, out)
-        data = self._numbers.as_data(args)
+        data = self._numbers.as_data(args) if self._numbers.inputs else args
         leaves: list[Any] = []
         arrays: list[Any] = []
         try:
@@ -191,8 +191,11 @@ class TapedGradient:
 
     def _record(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Record, and return what came of it on the way, which is eager autograd's answer."""
-        inputs = self._numbers.inputs
-        recordings = self._note_numbers(params, args)
+        numbers, inputs = self._numbers, self._numbers.inputs
+        kind = key_of(params, []), *[key_of_argument(arg, []) for arg in kind_of(args)]
+        recordings = numbers.recorded(args, kind)
+        if recordings > FEW and numbers.refusal is None:
+            numbers.inputs = inputs | numbers.differing(kind)
         try:
             recorded = self._run_recorder(params, args)
         except HigherDerivativeError:
@@ -200,30 +203,22 @@ class TapedGradient:
         except Exception as error:
             # A copy of the error's message alone: its traceback would keep all boxes alive.
             reason = refusal_of(error)
-            if self._numbers.inputs != inputs:
-                self._numbers.inputs, self._numbers.refusal = inputs, reason
+            if numbers.inputs != inputs:
+                numbers.inputs, numbers.refusal = inputs, reason
                 return self._record(params, args, out)
             outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
             self._give_up(reason)
             return outcome
         if recordings > MANY and self._counts["replays"] < self._counts["recordings"]:
-            self._give_up(self._numbers.complaint(argument_names(self._loss, len(args))))
+            names = argument_names(self._loss, len(args))
+            self._give_up(f"{numbers.complaint(kind, names)} ({definition_of(self._loss)})")
         return self._deliver(*recorded, out)
-
-    def _note_numbers(self, params: Any, args: tuple[Any, ...]) -> int:
-        """Make inputs of numbers that differ; return how many recordings differ in them alone."""
-        numbers = self._numbers
-        kind = self._key(params, replaced(args, lambda path: True), [], [])
-        recordings = numbers.recorded(args, kind)
-        if recordings > FEW and numbers.refusal is None:
-            numbers.inputs = numbers.inputs | numbers.differing(kind)
-        return recordings
 
     def _run_recorder(
         self, params: Any, args: tuple[Any, ...]
     ) -> tuple[float, list[Array], Structure]:
         """Record, keep what was recorded, and return the loss, its gradient and structure."""
-        data = self._numbers.as_data(args)
+        data = self._numbers.as_data(args) if self._numbers.inputs else args
         arrays: list[Any] = []
         key = self._key(params, data, [], arrays)
         recording = record_gradient(self._loss, params, data)
@@ -257,7 +252,7 @@ class TapedGradient:
             self._give_up(
                 f"it was recorded {recordings} times and replayed {replays} times: "
                 "a shape, an argument that is no array, or a variable that the loss closes over "
-                "is another one at each call"
+                f"is another one at each call ({definition_of(self._loss)})"
             )
 
     def _replay(
@@ -282,8 +277,10 @@ class TapedGradient:
             value = tape.run(leaves, arrays, outs)
         except Exception as error:
             outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
-            why = "it branches on its data" if isinstance(error, ReplayError) else "a replay failed"
-            self._give_up(f"{why}: {error}")
+            if isinstance(error, ReplayError):
+                self._give_up(f"it branches on its data: {error}")
+            else:
+                self._give_up(f"a replay failed: {error} ({definition_of(self._loss)})")
             return outcome
         self._counts["replays"] += 1
         tape.replays += 1
@@ -322,7 +319,8 @@ class TapedGradient:
         if not right:
             self._give_up(
                 "its replay differs from it: it depends on something that is neither a parameter "
-                "nor an argument, such as random numbers or an array that was replaced"
+                "nor an argument, such as random numbers or an array that was replaced "
+                f"({definition_of(self._loss)})"
             )
         return self._deliver(wanted, expected, structure, out)
 
