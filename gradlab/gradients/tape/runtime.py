@@ -30,6 +30,7 @@ import numpy as np
 from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.calls import (
+    HIGHER,
     HigherDerivativeError,
     UnkeyableError,
     key_of,
@@ -121,6 +122,8 @@ class TapedGradient:
         arrays: list[Any] = []
         try:
             key = self._key(params, data, leaves, arrays)
+        except HigherDerivativeError:
+            return self._run_nested(params, args, out)
         except UnkeyableError as error:
             self._give_up(f"{error}{self._which(args)} ({definition_of(self._loss)})")
             return self._run_eager(params, args, out)
@@ -199,7 +202,7 @@ class TapedGradient:
         try:
             recorded = self._run_recorder(params, args)
         except HigherDerivativeError:
-            raise
+            return self._run_nested(params, args, out)
         except Exception as error:
             # A copy of the error's message alone: its traceback would keep all boxes alive.
             reason = refusal_of(error)
@@ -323,6 +326,12 @@ class TapedGradient:
                 f"({definition_of(self._loss)})"
             )
         return self._deliver(wanted, expected, structure, out)
+
+    def _run_nested(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
+        """Leave a gradient that is being differentiated itself to eager autograd."""
+        if self._on_untraceable == "error" or out is not None:
+            raise HigherDerivativeError(HIGHER)
+        return self._eager(params, *args)
 
     def _run_eager(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         value, grads = self._eager(params, *args)
