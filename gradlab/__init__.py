@@ -7,6 +7,7 @@ differentiate it, one trainer fits it, and a comparison says how they did.
 from gradlab import datasets as datasets
 from gradlab import network as network
 from gradlab import weights as weights
+from gradlab.arrays.leaks import detach as detach
 from gradlab.checking import GradientReport as GradientReport
 from gradlab.checking import check_gradients as check_gradients
 from gradlab.comparison import Comparison as Comparison

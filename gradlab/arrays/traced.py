@@ -163,12 +163,12 @@ class TracedArray(Traced):
         return self.size * self.itemsize
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Any:  # noqa: N802
         """The axes in reverse order."""
         return self.transpose()
 
     @property
-    def mT(self) -> Any:
+    def mT(self) -> Any:  # noqa: N802
         """The last two axes swapped."""
         return self.swapaxes(-1, -2)
 
