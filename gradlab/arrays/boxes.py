@@ -36,6 +36,8 @@ _CORE: dict[Any, Implementation] = {
     np.empty_like: rules.filled_like(0),
     np.full_like: rules.full_like,
     np.cbrt: anp.cbrt,
+    np.real: rules.of_complex(anp.real),
+    np.conj: rules.of_complex(anp.conj),
     np.broadcast_to: anp.broadcast_to,
     np.astype: rules.astype,
     np.transpose: rules.transpose,

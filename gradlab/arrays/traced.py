@@ -417,10 +417,19 @@ _COMPARE = {
 _UNARY = {"neg": np.negative, "abs": np.absolute, "invert": np.invert}
 
 
+_OBJECT = np.dtype(object)
+_NUMBERS = {int, float, bool, complex, np.float64, np.float32}
+
+
 def _binary(ufunc: Any, reflected: bool) -> Callable[[Any, Any], Any]:
     def operator(self: TracedArray, other: Any) -> Any:
-        other = operand(other)
-        implementation = self.library.find(ufunc)
+        kind = type(other)
+        if kind is np.ndarray:
+            if other.dtype is _OBJECT:
+                other = operand(other)
+        elif kind is not type(self) and kind not in _NUMBERS:
+            other = operand(other)
+        implementation = self.library.found.get(ufunc) or self.library.find(ufunc)
         return implementation(other, self) if reflected else implementation(self, other)
 
     return operator
