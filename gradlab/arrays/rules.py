@@ -405,7 +405,7 @@ def _pinv_jvp(g: Any, p: Any, x: Any) -> Any:
 def _eigh_jvp(g: Any, ans: Any, x: Any, UPLO: str = "L") -> Any:
     """Giles, *Collected matrix derivative results*, 2008, section 3.1."""
     w, v = ans
-    lower = anp.tril(g, -1) if UPLO == "L" else _t(anp.triu(g, 1))
+    lower = anp.tril(g, -1) if UPLO == "L" else _t(anp.conj(anp.triu(g, 1)))
     g = lower + _t(anp.conj(lower)) + anp.real(g) * np.eye(anp.shape(g)[-1])
     inner = anp.matmul(_t(anp.conj(v)), anp.matmul(g, v))
     gaps = w[..., None, :] - w[..., :, None]
