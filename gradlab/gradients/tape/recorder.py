@@ -262,7 +262,7 @@ class Recorder:
         self.nodes.append(node)
         if not self._of_params.isdisjoint(node.sources):
             self._of_params.add(node)
-        if divisor := self._rules.keep(node, value):
+        if divisor := self._rules.keep(node):
             differs = Node(np.not_equal, (divisor, 0), {}, (), np.dtype(bool))
             self.nodes.append(differs)
             self.branch(differs, taken=True)
