@@ -18,14 +18,14 @@ chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to t
 What a recording takes for data, where a tracer alone would make it a constant:
 
 ==============  ===================================================================================
-`subscripts`    labels in the brackets of a plain array, ``table[y]``
 `hooks`         values without a derivative; sums that autograd computes in place
 `constants`     arrays from elsewhere: the loss must not write into them while it is recorded
 `numbers`       Python numbers that differ at each call
 `reasons`       why a loss could not be recorded, in the user's terms
 ==============  ===================================================================================
 
-What is fixed about a call, and what a loss closes over, is found by `gradients.calls` and
+Labels in brackets, ``z[np.arange(n), y]`` and ``table[y]``, are seen to for all backends, by
+`arrays.indexing` and `arrays.rewriting`. What is fixed about a call, and what a loss closes over, is found by `gradients.calls` and
 `gradients.surroundings`: other backends keep by it what they compile, too.
 """
 
