@@ -25,8 +25,9 @@ What a recording takes for data, where a tracer alone would make it a constant:
 ==============  ===================================================================================
 
 Labels in brackets, ``z[np.arange(n), y]`` and ``table[y]``, are seen to for all backends, by
-`arrays.indexing` and `arrays.rewriting`. What is fixed about a call, and what a loss closes over, is found by `gradients.calls` and
-`gradients.surroundings`: other backends keep by it what they compile, too.
+`arrays.indexing` and `arrays.rewriting`. What is fixed about a call, and what a loss closes over,
+is found by `gradients.calls` and `gradients.surroundings`: other backends keep by it what they
+compile, too.
 """
 
 from __future__ import annotations
