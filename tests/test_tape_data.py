@@ -119,6 +119,17 @@ def test_labels_of_any_integers() -> None:
     replayed(lambda w, x, i: np.sum(w[i] ** 2), (W, X, np.int64(2)), (W, X, np.int64(-1)))
 
 
+def test_row_of_a_buffer_that_is_used_again() -> None:
+    """One label selects a copy, where one integer would select a view."""
+
+    def loss(w: Any, i: Any) -> Any:
+        h = np.tanh(w)
+        row = h[i, 1:]
+        return np.sum(row * np.sum(np.exp(h)))
+
+    replayed(loss, (W, np.int64(1)), (W, np.int64(-2)))
+
+
 @pytest.mark.parametrize(
     ("loss", "match"),
     [
@@ -380,6 +391,7 @@ def test_numbers_are_what_python_makes_of_them() -> None:
         warnings.simplefilter("ignore", UntraceableWarning)
         for i in range(12):
             assert f(W, i)[1][0, 0] == 2.0
+    assert "something else with Python numbers" in str(f.untraceable)
 
 
 def test_variables_that_differ_at_each_call() -> None:
@@ -399,11 +411,13 @@ def test_variables_that_differ_at_each_call() -> None:
 
 
 def test_large_integers_stay_constants() -> None:
-    f = Tape().value_and_grad(lambda w, i: np.sum(w) * (i % 7))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UntraceableWarning)
-        for i in range(2**70, 2**70 + 2 * MANY):
-            assert f(W, i)[1][0, 0] == float(i % 7)
+    """Sums of them would not fit into 64 bits."""
+    f = Tape().value_and_grad(lambda w, i: np.sum(w) * ((i + i) % 7))
+    for first in (2**62, 2**70):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UntraceableWarning)
+            for i in range(first, first + 2 * MANY):
+                assert f(W, i)[1][0, 0] == float((i + i) % 7)
 
 
 def test_a_loss_of_one_entry() -> None:
