@@ -119,6 +119,17 @@ def test_labels_of_any_integers() -> None:
     replayed(lambda w, x, i: np.sum(w[i] ** 2), (W, X, np.int64(2)), (W, X, np.int64(-1)))
 
 
+def test_row_of_a_buffer_that_is_used_again() -> None:
+    """One label selects a copy, where one integer would select a view."""
+
+    def loss(w: Any, i: Any) -> Any:
+        h = np.tanh(w)
+        row = h[i, 1:]
+        return np.sum(row * np.sum(np.exp(h)))
+
+    replayed(loss, (W, np.int64(1)), (W, np.int64(-2)))
+
+
 @pytest.mark.parametrize(
     ("loss", "match"),
     [
@@ -256,15 +267,20 @@ def test_integer_casts_are_refused() -> None:
 def test_sums_in_place_leave_constants_alone() -> None:
     """An inner gradient that begins with a constant, to which autograd adds in place."""
 
-    def inner(x: Any) -> Any:
-        return x[0] + x[0] * x[1]
+    inner: list[Callable[[Any], Any]] = [
+        lambda x: x[0] + x[0] * x[1],
+        lambda x: x[0] * x[1] + x[0],
+        lambda x: anp.sum(x * x) / 2 + x[0],
+        lambda x: x[0] + anp.sum(x * x) / 2,
+    ]
+    here, there = np.array([1.0, 2.0]), np.array([3.0, -1.0])
+    for function, wanted in zip(inner, (9.0, 9.0, 17.0, 17.0), strict=True):
 
-    def loss(w: Any) -> Any:
-        return anp.sum(autograd.grad(inner)(w) ** 2)
+        def loss(w: Any, function: Any = function) -> Any:
+            return anp.sum(autograd.grad(function)(w) ** 2)
 
-    replayed(loss, (np.array([1.0, 2.0]),), (np.array([3.0, -1.0]),))
-    program = record_gradient(loss, np.array([1.0, 2.0])).program
-    assert program.run([np.array([3.0, -1.0])])[0] == 9.0  # (1 + x₁)² + x₀²
+        replayed(loss, (here,), (there,))
+        assert record_gradient(loss, here).program.run([there])[0] == wanted
 
 
 def test_arrays_that_a_loss_writes_into() -> None:
@@ -367,12 +383,15 @@ def test_numbers_that_cannot_be_inputs(loss: Any, match: str) -> None:
 def test_numbers_are_what_python_makes_of_them() -> None:
     """A division by 0 is an error, and whoever asks whether a number is one gets an answer."""
     calls = [(W, i) for i in range(8)]
-    replayed(lambda w, i: np.sum(w) / (1 / (i - 5)), *calls, recordings=3)
+    with np.errstate(divide="ignore"):
+        replayed(lambda w, i: np.sum(w) / (1 / (i - 5)), *calls, recordings=3)
+        replayed(lambda w, i: np.sum(w) / (1 / (i - 2)), *calls[1:], recordings=2)
     f = Tape().value_and_grad(lambda w, i: np.sum(w) * (2 if isinstance(i, int) else 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntraceableWarning)
         for i in range(12):
             assert f(W, i)[1][0, 0] == 2.0
+    assert "something else with Python numbers" in str(f.untraceable)
 
 
 def test_variables_that_differ_at_each_call() -> None:
@@ -392,11 +411,18 @@ def test_variables_that_differ_at_each_call() -> None:
 
 
 def test_large_integers_stay_constants() -> None:
-    f = Tape().value_and_grad(lambda w, i: np.sum(w) * (i % 7))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UntraceableWarning)
-        for i in range(2**70, 2**70 + 2 * MANY):
-            assert f(W, i)[1][0, 0] == float(i % 7)
+    """Sums of them would not fit into 64 bits."""
+    f = Tape().value_and_grad(lambda w, i: np.sum(w) * ((i + i) % 7))
+    for first in (2**62, 2**70):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UntraceableWarning)
+            for i in range(first, first + 2 * MANY):
+                assert f(W, i)[1][0, 0] == float((i + i) % 7)
+
+
+def test_a_loss_of_one_entry() -> None:
+    replayed(lambda w: np.sum(w**2, keepdims=True), (W,), (2 * W,))
+    replayed(lambda w, i: w[i[:1], i[1:2]] ** 2, (W, np.array([0, 1])), (W, np.array([2, 2])))
 
 
 # Errors

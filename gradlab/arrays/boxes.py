@@ -12,7 +12,7 @@ from typing import Any
 import autograd.numpy as anp
 import autograd.numpy.linalg as alinalg
 import numpy as np
-from autograd.core import JVPNode, VJPNode, primitive_jvps, primitive_vjps
+from autograd.core import JVPNode, VJPNode, VSpace, primitive_jvps, primitive_vjps, sparse_add
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, getval, notrace_primitives, trace_primitives_map
 
@@ -171,7 +171,11 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
     __str__ = __repr__
 
 
-def settled(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[Any, ...]:
+_SUMS = (VSpace.mut_add, sparse_add)
+"""autograd's sums of derivatives, which write into an array of autograd's own."""
+
+
+def settled(fun: Any, args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the arguments of a primitive as a node keeps them until it is differentiated.
 
     A box of an outer trace among them is an object that the loss may write into later: a second
@@ -180,7 +184,7 @@ def settled(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[Any, ...]:
     if any(isinstance(arg, NumpyBox) for arg in args):
         args = tuple(arg._same() if isinstance(arg, NumpyBox) else arg for arg in args)
     for place, arg in enumerate(args):
-        if type(arg) is np.ndarray and place not in argnums:
+        if type(arg) is np.ndarray and place not in argnums and fun not in _SUMS:
             protect(arg)
     return args
 

@@ -66,7 +66,7 @@ class Root(VJPNode):  # type: ignore[misc]
     def __init__(
         self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
     ) -> None:
-        super().__init__(value, fun, settled(args, argnums), kwargs, argnums, parents)
+        super().__init__(value, fun, settled(fun, args, argnums), kwargs, argnums, parents)
 
 
 notrace_primitives[Root] = notrace_primitives[VJPNode]  # the same set, not a copy

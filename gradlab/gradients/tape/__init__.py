@@ -15,8 +15,19 @@ chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to t
 `runtime`       which recording fits which call; when eager autograd has to decide
 ==============  ===================================================================================
 
-What is fixed about a call, and what a loss closes over, is found by `gradients.calls` and
-`gradients.surroundings`: other backends keep by it what they compile, too.
+What a recording takes for data, where a tracer alone would make it a constant:
+
+==============  ===================================================================================
+`hooks`         values without a derivative; sums that autograd computes in place
+`constants`     arrays from elsewhere: the loss must not write into them while it is recorded
+`numbers`       Python numbers that differ at each call
+`reasons`       why a loss could not be recorded, in the user's terms
+==============  ===================================================================================
+
+Labels in brackets, ``z[np.arange(n), y]`` and ``table[y]``, are seen to for all backends, by
+`arrays.indexing` and `arrays.rewriting`. What is fixed about a call, and what a loss closes over,
+is found by `gradients.calls` and `gradients.surroundings`: other backends keep by it what they
+compile, too.
 """
 
 from __future__ import annotations
@@ -63,6 +74,11 @@ class Tape:
     objects that it closes over, what is computed from captured arrays before a parameter or an
     argument comes in, and values taken out of a box with ``autograd.tracer.getval``. Pass such
     things as arguments. A primitive of your own (``autograd.extend.primitive``) has to be pure.
+
+    Labels in an index, ``z[np.arange(n), y]`` or ``np.eye(k)[y]``, are data, if they are an
+    argument or computed from one. A Python number is part of a recording; where two recordings
+    differ in numbers alone, such as the count of iterations, the next one has these as data, too.
+    A loss that cannot be recorded so runs on eager autograd after a few recordings more.
 
     Examples
     --------

@@ -162,7 +162,9 @@ class _Writer:
         for position, output in enumerate(derivatives):
             if not isinstance(output, Node) or self._outs.get(output) != position:
                 self._do(f"copyto(out{position}, {self._operand(output)}, 'unsafe')")
-        self._do(f"return float({self._operand(value)})")
+        # An array of one entry is a number only by its method.
+        item = ".item()" if isinstance(value, Node) and value.shape else ""
+        self._do(f"return float({self._operand(value)}{item})")
         arguments = [self._names[node] for node in self.program.inputs]
         arguments += [f"out{position}" for position in range(len(derivatives))]
         head = ["def build():", *(f"    {line}" for line in self._once)]
@@ -316,7 +318,7 @@ class _Writer:
         elif primitive is gather.fun:
             self._write_gather(node)
         elif not _takes_out(node):
-            if primitive is scatter and is_basic(operands[1]):
+            if primitive is scatter and (is_basic(operands[1]) or len(operands) > 5):
                 self._write_scatter(node, position)
             else:
                 self._write_call(node)
@@ -422,8 +424,8 @@ class _Writer:
         return self._once_as(f"{name}_{dtype}", f"{name}.view({self._constant(dtype, 'dtype')})")
 
     def _write_scatter(self, node: Node, position: int) -> None:
-        """Write zeros (or a total), and add to a view of them."""
-        term, index, total, *_ = node.operands
+        """Write zeros (or a total), and add to a view of them, or at an index."""
+        term, index, total, _, _, *arrays = node.operands
         given = self._operand(term)
         if total is None:
             out = self._new(node)
@@ -431,8 +433,13 @@ class _Writer:
         else:
             before = self._operand(total)
             out = self._new(node, (total,), position)
-            if self._home.get(node) is not self._home.get(total) or node in self._outs:
+            home = self._home.get(total) if isinstance(total, Node) else None
+            if self._home.get(node) is not home or node in self._outs:
                 self._do(f"copyto({out}, {before})", node)
+        if arrays:
+            add_at = self._function(np.add.at, "add_at")
+            self._do(f"{add_at}({out}, ({self._filled(index, arrays)},), {given})")
+            return
         where = index if isinstance(index, tuple) else (index,)
         if not any(part is Ellipsis for part in where):
             where = (*where, ...)
@@ -455,14 +462,17 @@ class _Writer:
         if len(template) == 1 and self._can_take(x, arrays[0]):
             call = f"{given}.take({self._operand(arrays[0])}, 0)"  # three times as fast as [...]
         else:
-            left = iter(arrays)
-            parts = [
-                self._operand(next(left)) if part is HERE else self._constant(part, "index")
-                for part in template
-            ]
-            call = f"{given}[{', '.join(parts)},]"
+            call = f"{given}[{self._filled(template, arrays)},]"
         self._do(f"{self._names[node]} = {call}", node)
         self._proto[node] = self._layout(node)
+
+    def _filled(self, template: Sequence[Any], arrays: Sequence[Any]) -> str:
+        """Write an index from its template and the arrays that belong into it."""
+        left = iter(arrays)
+        return ", ".join(
+            self._operand(next(left)) if part is HERE else self._constant(part, "index")
+            for part in template
+        )
 
     def _can_take(self, x: Any, array: Any) -> bool:
         """Tell whether ``take`` returns what an index would, in the same layout."""

@@ -136,8 +136,8 @@ class Rules:
         """Take note of a number that is data."""
         self._numbers.add(node)
 
-    def keep(self, node: Node, value: Any) -> Node | None:
-        """Hold an operation and its result to the rules.
+    def keep(self, node: Node) -> Node | None:
+        """Hold an operation to the rules.
 
         Returns what must not be 0, for Python would raise an error.
 
@@ -164,11 +164,7 @@ class Rules:
                 f"{name_of(node.primitive)} of Python numbers that differ at each call, which "
                 "arrays may do otherwise: make them arrays"
             )
-        if node.primitive is not np.divide:
-            return None
-        if not np.isfinite(value):
-            raise UntraceableError("a division of Python numbers by 0")
-        return by if isinstance(by, Node) else None
+        return by if node.primitive is np.divide and isinstance(by, Node) else None
 
 
 def _is_literal(operand: Any) -> bool:

@@ -262,7 +262,7 @@ class Recorder:
         self.nodes.append(node)
         if not self._of_params.isdisjoint(node.sources):
             self._of_params.add(node)
-        if divisor := self._rules.keep(node, value):
+        if divisor := self._rules.keep(node):
             differs = Node(np.not_equal, (divisor, 0), {}, (), np.dtype(bool))
             self.nodes.append(differs)
             self.branch(differs, taken=True)
@@ -348,7 +348,7 @@ class Pullback(VJPNode):  # type: ignore[misc]
     def __init__(
         self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any
     ) -> None:
-        super().__init__(value, fun, settled(args, argnums), kwargs, argnums, parents)
+        super().__init__(value, fun, settled(fun, args, argnums), kwargs, argnums, parents)
         is_recorded = isbox(value) and type(value._node) is Record
         self.made = value._node.node if is_recorded else None
 
