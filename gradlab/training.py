@@ -317,10 +317,12 @@ def fit(
     except NonFiniteError as error:
         raise DivergenceError(
             f"training diverged at iteration {len(history.losses)}: {error}; "
-            f"try a learning rate below {learning_rate:g}"
-            if history.losses
-            else f"training cannot start: before the first step, {error}; scale the data or the "
-            "parameters, or write the loss so that it does not overflow (log-sum-exp for log(exp))",
+            + (
+                f"try a learning rate below {learning_rate:g}"
+                if history.losses
+                else "it is so before the first step: scale the data or the starting parameters, "
+                "or write the loss so that it does not overflow"
+            ),
             iteration=len(history.losses),
             params=last_good,
             history=history,

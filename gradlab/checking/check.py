@@ -73,7 +73,8 @@ def check_gradients(
         - *inconclusive*: the loss cannot resolve the slope. This is never taken for agreement.
 
         Where the loss had one value at all points, it does not depend on its parameters, and the
-        report says so: a gradient other than zero is then a mismatch, zero is inconclusive.
+        report says so. A gradient other than zero is then a mismatch. Zero is right, but
+        inconclusive where the loss never looks at the parameters that it is given.
 
     Raises
     ------
@@ -130,7 +131,9 @@ def check_gradients(
     if not constant:
         with np.errstate(all="ignore"):  # a guess at numbers beside overflow may fail
             causes = guess(found.entries, found.leaves, values, lengths_of(args))
-    unresolved = found.verdict == "agree" and (constant or not surface.size)
+    ignored = constant and surface.ignores_parameters()
+    constant = ignored or (constant and found.verdict != "inconclusive")
+    unresolved = found.verdict == "agree" and (ignored or not surface.size)
     return GradientReport(
         verdict="inconclusive" if unresolved else found.verdict,
         entries=tuple(found.entries),

@@ -275,7 +275,7 @@ class Difference:
         if probe.given_steps is not None:
             probe.require_steady()
             return slope
-        return look_closer(self, probe, f, x, h, slope)
+        return look_closer(self, probe, f, x, h, slope, abs(bend))
 
     def _limit(self, probe: Probe) -> float:
         """Return the bend beside the slope above which an entry is doubted, at any precision."""
@@ -561,14 +561,16 @@ def closer_to_home(method: Difference, probe: Probe, f: EntryLine, x: Any, h: An
         if not x - finer < x < x + finer:
             break
         try:
-            slope, _ = method.quotient(f, x, finer, probe.value)
+            slope, bend = method.quotient(f, x, finer, probe.value)
         except NonFiniteError:
             continue
-        return look_closer(method, probe, f, x, finer, slope)
+        return look_closer(method, probe, f, x, finer, slope, abs(bend))
     return method.quotient(f, x, h, probe.value)[0]  # which raises what is to be said
 
 
-def look_closer(method: Difference, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any) -> Any:
+def look_closer(
+    method: Difference, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any, bend: Any
+) -> Any:
     """Return the slope along an entry from steps that get smaller until two of them agree.
 
     Two slopes agree if they differ by no more than the round-off of both. The one is returned whose
@@ -580,19 +582,23 @@ def look_closer(method: Difference, probe: Probe, f: EntryLine, x: Any, h: Any, 
     LossError, CoarseLoss
         See `Probe.look_into`: where the first smaller step does not agree.
     """
-    slopes, errors = [slope], [roundoff(probe, h, slope)]
+    slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
     gaps: list[Any] = []
     agreed = False
     for finer in finer_steps(x, h):
-        slopes.append(method.quotient(f, x, finer, probe.value)[0])
-        errors.append(roundoff(probe, finer, slopes[-1]))
+        slope, bend = method.quotient(f, x, finer, probe.value)
+        slopes.append(slope)
+        errors.append(roundoff(probe, finer, slope))
+        bends.append(abs(bend))
         gaps.append(abs(slopes[-1] - slopes[-2]))
-        agreed = gaps[-1] <= errors[-2] + errors[-1]
+        # A bend that grows is that of a spike or a jump at the entry, and no slope is near.
+        grows = bends[-1] > max(4 * bends[-2], errors[-1])
+        agreed = gaps[-1] <= errors[-2] + errors[-1] and not grows
         if agreed:
             break
         if len(gaps) == 1:
             probe.look_into()  # rounded values, too, agree where the steps are lost in them
-    best, least, beyond = slope, np.inf, 0.0
+    best, least, beyond = slopes[0], np.inf, 0.0
     for k in reversed(range(len(gaps))):
         if gaps[k] + errors[k] + beyond < least:
             best, least = slopes[k], gaps[k] + errors[k] + beyond
@@ -621,7 +627,7 @@ def finer_steps(x: Any, h: Any) -> Iterator[Any]:
         if not x - h < x < x + h:
             return
         yield h
-    scaled = type(h)(np.exp2(np.floor(np.log2(abs(x))) - 17)) if x else h
+    scaled = np.asarray(h).dtype.type(np.exp2(np.floor(np.log2(abs(x))) - 17)) if x else h
     if scaled < h:
         yield scaled
         yield scaled / FINER

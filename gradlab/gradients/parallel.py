@@ -265,6 +265,7 @@ def slopes(
     OptionError
         If the problem cannot be sent, or the file belongs to another one.
     """
+    probe.looped = True
     plain = replace(method, workers=None, timeout=None, resume=None)
     problem = Problem(plain, loss, params, args, probe.value, probe.precision, probe.closely)
     team = find_team(method.workers, method.timeout)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import NonFiniteError
-from gradlab.gradients.finite_differences import FINER, LEVELS, Difference, steps
+from gradlab.gradients.finite_differences import FINER, Difference, finer_steps, steps
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.slopes import Bar
 from gradlab.params import Array, floating
@@ -191,15 +191,15 @@ def _fine_slope(
 ) -> Bar:
     """Differentiate by four values close by, closer while the slope still changes there."""
     best = found = extrapolate_once(f, x, f0, h, precision)
-    for level in range(LEVELS):
-        if best.error <= BENT * abs(best.value) or not x - h / FINER < x < x + h / FINER:
+    for level, finer in enumerate(finer_steps(x, h)):
+        if best.error <= BENT * abs(best.value):
             break
-        h /= FINER
-        before, found = found, extrapolate_once(f, x, f0, h, precision)
+        before, found = found, extrapolate_once(f, x, f0, finer, precision)
         if found.error < best.error:
             best = found
-        noise = 4 * _epsilon(x, f0, precision) * (abs(f0) / h + abs(found.value))
-        if noise > best.error or abs(found.value - before.value) <= noise:
+        noise = 4 * _epsilon(x, f0, precision) * (abs(f0) / finer + abs(found.value))
+        grows = found.error > max(4 * before.error, 4 * noise)
+        if noise > best.error or (abs(found.value - before.value) <= noise and not grows):
             break
         if level == 0:
             doubt()

@@ -115,8 +115,6 @@ class Slope:
         How steep the function is on the way to the coarsest points, in size.
     rounding : float
         The noise of numbers that are rounded inside, where that was proven by a jump; else 0.
-    is_uneven : bool
-        Whether the noise of coarse rungs falls too slowly for a smooth function.
     """
 
     value: float
@@ -128,7 +126,6 @@ class Slope:
     curvature: float = 0.0
     nearby: float = 0.0
     rounding: float = 0.0
-    is_uneven: bool = False
 
     @property
     def doubt(self) -> float:
@@ -197,7 +194,7 @@ def slope(
         if effort == "brief":
             return climb(LADDER)
         found = climb(INNER)
-        if found.is_uneven or not found.doubt <= GOOD * max(abs(found.value), found.nearby):
+        if not found.doubt <= GOOD * max(abs(found.value), found.nearby):
             found = climb(LADDER)
         if found.kind == "flat":
             found = climb((*OUTWARD, *LADDER))
@@ -312,7 +309,6 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
     if _unchanged(rungs).all():
         return Slope(0.0, TRUST * floor / rungs.h[0], "flat", noise=floor)
     stair, tread = _stairs(rungs, floor, probe)
-    seen = _noise(rungs)
     rounding = max(stair, _partial_stairs(rungs, floor, probe))
     floor = max(floor, rounding)
     width = float(rungs.h[~tread][-1]) if stair else 0.0
@@ -342,7 +338,6 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
         curvature=curvature,
         nearby=float(np.max((rungs.rise / rungs.h)[:3], initial=0.0, where=rungs.rise[:3] >= 0)),
         rounding=rounding,
-        is_uneven=_is_uneven(seen, floor),
     )
 
 
@@ -513,12 +508,6 @@ def _stairs(rungs: _Rungs, floor: float, probe: _Probe) -> tuple[float, Array]:
     return nothing
 
 
-def _is_uneven(noise: Array, floor: float) -> bool:
-    """Tell whether noise of two coarse rungs is alike, where a smooth function's falls steeply."""
-    first, second = noise[2:4] if len(noise) > 4 else (np.nan, np.nan)
-    return bool(FLAT * floor < first <= 4 * second)
-
-
 def _partial_stairs(rungs: _Rungs, floor: float, probe: _Probe) -> float:
     """Return the noise of a function of which a part is a staircase, 0 if it is none.
 
@@ -530,7 +519,7 @@ def _partial_stairs(rungs: _Rungs, floor: float, probe: _Probe) -> float:
         window = noise[start:][rungs.h[start:] * LEVEL >= rungs.h[start]]
         if start + len(window) >= len(noise):
             return 0.0
-        if window.max() <= EVEN * window.min() and window.min() > FLAT * floor:
+        if np.inf > EVEN * window.min() >= window.max() and window.min() > FLAT * floor:
             break
     else:
         return 0.0

@@ -108,6 +108,17 @@ class Surface:
                     return int(np.finfo(narrow).nmant)
         return BITS
 
+    def ignores_parameters(self) -> bool:
+        """Tell whether the loss, evaluated once more, never looks at an entry it is given."""
+        seen: list[bool] = []
+        watched = [watch(view, seen) for view in self._views]
+        self.evaluations += 1
+        try:
+            self._loss(self._bare.unflatten(watched), *self._args)
+        except Exception:
+            return False
+        return not seen
+
     def restore(self) -> None:
         """Leave the caller's arrays as they were, also where the loss holds and writes into them.
 
@@ -227,6 +238,36 @@ class Surface:
                 raise
             raise told from error
         return np.asarray(real_scalar(value))
+
+
+def watch(array: Array, seen: list[bool]) -> Array:
+    """Return an array that notes in a list whether anything is done with it."""
+
+    class Watched(np.ndarray):
+        def __getattribute__(self, name: str) -> Any:
+            seen.append(True)
+            return super().__getattribute__(name)
+
+        def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+            seen.append(True)
+            plain = [np.asarray(x) if isinstance(x, Watched) else x for x in inputs]
+            return getattr(ufunc, method)(*plain, **options)
+
+        def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+            seen.append(True)
+            return super().__array_function__(function, types, args, kwargs)
+
+        def __getitem__(self, key: Any) -> Any:
+            seen.append(True)
+            return np.asarray(self)[key]
+
+        def __float__(self) -> float:
+            seen.append(True)
+            return float(np.asarray(self)[()])
+
+    watched: Array = array.view(Watched)
+    seen.clear()
+    return watched
 
 
 def _scales(leaf: Array) -> Array:
