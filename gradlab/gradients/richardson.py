@@ -114,7 +114,7 @@ def extrapolate(
     *,
     centre: Any = None,
     precision: float = 0.0,
-    doubt: Callable[[], object] = lambda: None,
+    doubt: Callable[[], object] | None = None,
 ) -> Bar:
     """Differentiate a function of one number.
 
@@ -134,8 +134,9 @@ def extrapolate(
         The value of f at x.
     precision : float
         The relative error of an evaluation, where that is larger than its dtype's.
-    doubt : callable
-        Called where values close by contradict each other.
+    doubt : callable, optional
+        Called where values close by contradict each other, to say why. With it, the fine steps
+        are made finer while the slope still changes over them.
 
     Returns
     -------
@@ -187,21 +188,22 @@ def _fine_slope(
     f0: Any,
     h: float,
     precision: float,
-    doubt: Callable[[], object],
+    doubt: Callable[[], object] | None,
 ) -> Bar:
     """Differentiate by four values close by, closer while the slope still changes there."""
     best = found = extrapolate_once(f, x, f0, h, precision)
-    for level, finer in enumerate(finer_steps(x, h)):
+    for level, finer in enumerate(finer_steps(x, h) if doubt else ()):
         if best.error <= BENT * abs(best.value):
             break
         before, found = found, extrapolate_once(f, x, f0, finer, precision)
-        if found.error < best.error:
-            best = found
         noise = 4 * _epsilon(x, f0, precision) * (abs(f0) / finer + abs(found.value))
+        # An error that grows is that of a spike at x, or of a function that is steeper by far.
         grows = found.error > max(4 * before.error, 4 * noise)
+        if found.error < best.error or grows:
+            best = found
         if noise > best.error or (abs(found.value - before.value) <= noise and not grows):
             break
-        if level == 0:
+        if level == 0 and doubt:
             doubt()
     return best
 
