@@ -32,6 +32,10 @@ class LossError(GradlabError, TypeError):
     """A loss that does not return one real number."""
 
 
+class ReadOnlyError(LossError, ValueError):
+    """A loss that writes into its parameters or arguments, which it sees read-only."""
+
+
 class NonFiniteError(GradlabError, ArithmeticError):
     """A NaN or an infinity in parameters, a loss or a gradient; the message says where."""
 
@@ -68,6 +72,10 @@ class UntraceableWarning(UserWarning):
 
 class StatefulLossWarning(UserWarning):
     """A loss keeps something from one call for the next; the message says where."""
+
+
+class ZeroGradientWarning(UserWarning):
+    """The whole gradient is zero where a training starts, so that no step changes anything."""
 
 
 class DataError(GradlabError, ValueError):

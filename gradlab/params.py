@@ -155,6 +155,11 @@ def _join(path: str, key: Any) -> str:
 
 def as_array(value: Any, path: str) -> Array:
     """Return `value` as an array of real, finite numbers, or say what is wrong with the leaf."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ParameterError(
+            f"{path} is a masked array, whose mask would be lost: give a plain array, such as "
+            f"{path}.filled(0), and the mask as an argument of the loss"
+        )
     array = read(value, path, ParameterError)
     if array.dtype.kind == "c":
         raise ParameterError(

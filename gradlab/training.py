@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,14 @@ import numpy as np
 
 from gradlab import checkpoints, html, options
 from gradlab.checkpoints import State
-from gradlab.errors import BackendError, DataError, DivergenceError, NonFiniteError, OptionError
+from gradlab.errors import (
+    BackendError,
+    DataError,
+    DivergenceError,
+    NonFiniteError,
+    OptionError,
+    ZeroGradientWarning,
+)
 from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
 from gradlab.gradients.protocol import real_scalar, repeatable
 from gradlab.history import Epoch as Epoch
@@ -267,6 +275,8 @@ def fit(
                 started = time.perf_counter()
                 with _quiet():
                     value, gradient = gradient_at(params, *batch)
+                    if not history.losses:
+                        _warn_of_zeros(gradient, structure)
                     before = last_good = params
                     history.losses.append(value)
                     fresh = spare or point.another()
@@ -307,7 +317,12 @@ def fit(
     except NonFiniteError as error:
         raise DivergenceError(
             f"training diverged at iteration {len(history.losses)}: {error}; "
-            f"try a learning rate below {learning_rate:g}",
+            + (
+                f"try a learning rate below {learning_rate:g}"
+                if history.losses
+                else "it is so before the first step: scale the data or the starting parameters, "
+                "or write the loss so that it does not overflow"
+            ),
             iteration=len(history.losses),
             params=last_good,
             history=history,
@@ -315,6 +330,20 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
     return Fit(map_leaves(np.copy, params), history, interrupted)  # each leaf for itself
+
+
+def _warn_of_zeros(gradient: Vector, structure: Structure) -> None:
+    """Warn where no entry of the gradient is anything but zero, so that nothing will change."""
+    if gradient.leaves and not any(leaf.any() for leaf in gradient.leaves):
+        warnings.warn(
+            f"the whole gradient ({', '.join(structure.paths[:4])}"
+            f"{', ...' if len(structure.paths) > 4 else ''}) is zero at the first step: either the "
+            "loss does not depend on its parameters, as one that reads a network's own, or the "
+            "start is a stationary point; give other starting values, or let the loss use its "
+            "first argument",
+            ZeroGradientWarning,
+            stacklevel=3,
+        )
 
 
 def descend(

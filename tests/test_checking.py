@@ -200,7 +200,7 @@ def test_networks_agree_and_planted_faults_do_not(problem: Problem, data: st.Dat
 @given(case=losses(parameters(dtypes=[np.float64, np.float32, np.int64])))
 def test_any_structure_of_parameters(case: ClosedForm) -> None:
     report = gradlab.check_gradients(case.loss, case.params, gradient=case.gradient)
-    assert report.ok, str(report)
+    assert report.ok or not report.size, str(report)
     assert report.size == len(report.entries)
 
 
@@ -334,7 +334,8 @@ def test_what_cannot_be_resolved_is_not_agreed_to() -> None:
 
 def test_nothing_to_check() -> None:
     report = gradlab.check_gradients(lambda p: 1.0, {"w": np.zeros((0, 2))}, gradient=lambda p: p)
-    assert (report.verdict, report.size) == ("agree", 0)
+    assert (report.verdict, report.size) == ("inconclusive", 0)
+    assert not report.ok
 
 
 def test_same_seed_same_report() -> None:
@@ -452,7 +453,7 @@ def test_a_loss_that_writes_into_its_data() -> None:
         x *= 1.5
         return (w * x).sum()
 
-    with pytest.raises(LossError, match="not deterministic"):
+    with pytest.raises(LossError, match="writes into its parameters or arguments"):
         gradlab.check_gradients(loss, np.ones(2), np.ones(2), gradient=np.ones(2))
 
 

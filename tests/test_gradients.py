@@ -205,12 +205,13 @@ AUTOGRAD = Row(gradlab.Autograd(), "reverse", lambda p: 1, own_precision=True)
 CENTRAL = Row(gradlab.CentralDifference(incremental=False), "central", lambda p: 2 * p + 1)
 CENTRAL4 = Row(gradlab.CentralDifference4(incremental=False), "central4", lambda p: 4 * p + 1)
 COMPLEX = Row(gradlab.ComplexStep(), "complex-step", lambda p: p + 5)
-FORWARD = Row(gradlab.ForwardDifference(incremental=False), "forward", lambda p: p + 1)
+FORWARD = Row(gradlab.ForwardDifference(incremental=False), "forward", lambda p: p + 2)
 TAPE = replace(AUTOGRAD, backend=gradlab.Tape(), traced=True)
 REPLAY = replace(TAPE, backend=Replays(), evaluations=lambda p: 2)
 NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4, incremental=False))
-# Nothing is evaluated for each entry: the loss itself once, and once on boxes to record it.
-INCREMENTAL = replace(CENTRAL, backend=IncrementalCentral(), evaluations=lambda p: 2, traced=True)
+# Nothing is evaluated for each entry: the loss itself once, once on boxes to record it, and once
+# beside the parameters to confirm the recording.
+INCREMENTAL = replace(CENTRAL, backend=IncrementalCentral(), evaluations=lambda p: 3, traced=True)
 INCREMENTAL4 = replace(INCREMENTAL, backend=IncrementalCentral4(), method="central4")
 INCREMENTAL_FORWARD = replace(INCREMENTAL, backend=IncrementalForward(), method="forward")
 SHARED = replace(CENTRAL, backend=gradlab.CentralDifference(workers=map, incremental=False))

@@ -135,17 +135,13 @@ def test_reverse_and_forward_mode_answer_at_every_edge(name: str, case: Case) ->
     np.testing.assert_allclose(found, case.gradient, rtol=4 * eps, atol=tiny)
 
 
-def test_default_steps_do_not_see_what_lies_within_1e_minus_300() -> None:
-    """They are made for entries of order 1 and more; the checker takes an entry's own size."""
+def test_steps_become_as_small_as_an_entry_of_1e_minus_300() -> None:
+    """They are made for entries of order 1 and more, and scaled to the entry where that is seen."""
     seen = CASES["sin 1e-300"]
     found = CENTRAL.grad(seen.loss, seen.params)
-    assert np.abs(found).max() < 1e6 < np.abs(seen.gradient).min()
+    np.testing.assert_allclose(found, seen.gradient, rtol=1e-9)
     with np.errstate(all="ignore"):
-        assert CENTRAL.bound(seen.loss, seen.params).min() == np.inf  # and promises nothing
-        right = gradlab.check_gradients(seen.loss, seen.params, gradient=seen.gradient)
-        wrong = gradlab.check_gradients(seen.loss, seen.params, gradient=found)
-    assert right.ok
-    assert wrong.verdict == "mismatch"
+        assert gradlab.check_gradients(seen.loss, seen.params, gradient=seen.gradient).ok
     own = gradlab.CentralDifference(step=2.0**-1010, incremental=False)
     np.testing.assert_allclose(gradlab.grad(seen.loss, own)(seen.params), seen.gradient, rtol=1e-3)
 
@@ -332,6 +328,7 @@ def test_training_on_data_of_any_size(backend: str, scale: float) -> None:
     assert all(np.isfinite(leaf).all() for leaf in result.params.values())
 
 
+@pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")  # one class: no slope
 @pytest.mark.parametrize("backend", ["autograd", "tape", "central", "spsa"])
 @pytest.mark.parametrize("sizes", [(3, 2), (3, 1), (3, 4, 2)])
 def test_training_on_one_sample(backend: str, sizes: tuple[int, ...]) -> None:
@@ -376,7 +373,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 STATED = {
     "autograd": (4, 4),
     "tape": (8, 1),
-    "spsa": (4, 4),
+    "spsa": (5, 5),
     "forward-gradient": (7, 7),
     "central": (5, 5),
     "central4": (6, 6),

@@ -21,7 +21,7 @@ import numpy as np
 
 from gradlab.errors import BackendError, LossError, ParameterError
 from gradlab.gradients import find_backend, is_estimator
-from gradlab.gradients.protocol import Loss, note_origin
+from gradlab.gradients.protocol import Loss, note_origin, read_only
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, leaves_like
 
@@ -96,11 +96,13 @@ def _compute(
                 f"{backend.name} estimates gradients, which are right on average alone: no single "
                 "one can be checked; check a backend that is none, such as autograd"
             )
+        surface.restore()
         return backend.value_and_grad(loss)(params, *args)[1]
     if not callable(gradient):
         return gradient
     try:
-        return gradient(surface.structure.unflatten([_own(leaf) for leaf in surface.leaves]), *args)
+        own = surface.structure.unflatten([_own(leaf) for leaf in surface.leaves])
+        return gradient(own, *read_only(args))
     except Exception as error:
         note_origin(error, "the gradient at the parameters")
         raise

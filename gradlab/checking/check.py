@@ -24,16 +24,14 @@ from gradlab.checking.causes import guess, lengths_of
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.report import GradientReport
-from gradlab.errors import LossError, OptionError
-from gradlab.gradients.protocol import Backend, Loss
+from gradlab.errors import OptionError
+from gradlab.gradients.protocol import Backend, Loss, require_same_value
+from gradlab.gradients.slopes import BITS
 from gradlab.gradients.surface import Surface
 from gradlab.seeding import generator
 
 LARGE = 1000
 """With more entries than that, "auto" walks directions instead of every entry."""
-
-STEADY = 1e-9
-"""A loss that differs by a larger share of itself when it is asked again is another loss."""
 
 
 def check_gradients(
@@ -74,6 +72,10 @@ def check_gradients(
         - *kink*: the loss is not smooth here, and the value is a valid choice (else a mismatch);
         - *inconclusive*: the loss cannot resolve the slope. This is never taken for agreement.
 
+        Where the loss had one value at all points, it does not depend on its parameters, and the
+        report says so. A gradient other than zero is then a mismatch. Zero is right, but
+        inconclusive where the loss never looks at the parameters that it is given.
+
     Raises
     ------
     ParameterError, LossError, NonFiniteError, BackendError, OptionError
@@ -104,27 +106,36 @@ def check_gradients(
     options.function("loss", loss)
     rng = generator(seed)
     surface = Surface(loss, params, args, dtype)
-    _require_steady(surface)
-    analytic = analytic_side(gradient, loss, params, args, surface)
-    directional = mode == "directional" or (mode == "auto" and surface.size > LARGE)
-    if directional:
-        found = check_directions(surface, analytic, rng)
-    else:
-        entries = check_entries(surface, analytic, range(surface.size), rng)
-        found = Outcome(
-            overall(surface, entries),
-            entries,
-            leaves_of(surface, entries),
-            resolution_of(entries),
-            [],
-        )
-    surface.look_again()
-    _require_steady(surface)
+    try:
+        _require_steady(surface)
+        analytic = analytic_side(gradient, loss, params, args, surface)
+        directional = mode == "directional" or (mode == "auto" and surface.size > LARGE)
+        if directional:
+            found = check_directions(surface, analytic, rng)
+        else:
+            entries = check_entries(surface, analytic, range(surface.size), rng)
+            found = Outcome(
+                overall(surface, entries),
+                entries,
+                leaves_of(surface, entries),
+                resolution_of(entries),
+                [],
+            )
+        surface.look_again()
+        _require_steady(surface)
+    finally:
+        surface.restore()
+    constant = bool(surface.size) and surface.constant
     values = dict(zip(surface.structure.paths, surface.leaves, strict=True))
-    with np.errstate(all="ignore"):  # a guess at numbers beside overflow may fail
-        causes = guess(found.entries, found.leaves, values, lengths_of(args))
+    causes: dict[str, str] = {}
+    if not constant:
+        with np.errstate(all="ignore"):  # a guess at numbers beside overflow may fail
+            causes = guess(found.entries, found.leaves, values, lengths_of(args))
+    ignored = constant and surface.ignores_parameters()
+    constant = ignored or (constant and found.verdict != "inconclusive")
+    unresolved = found.verdict == "agree" and (ignored or not surface.size)
     return GradientReport(
-        verdict=found.verdict,
+        verdict="inconclusive" if unresolved else found.verdict,
         entries=tuple(found.entries),
         leaves=tuple(replace(leaf, cause=causes.get(leaf.path, "")) for leaf in found.leaves),
         mode="directional" if directional else "entries",
@@ -133,13 +144,10 @@ def check_gradients(
         evaluations=surface.evaluations,
         seconds=time.perf_counter() - started,
         notes=tuple(found.notes),
+        constant=constant,
     )
 
 
 def _require_steady(surface: Surface) -> None:
-    if surface.unsteadiness > STEADY * abs(surface.value):
-        raise LossError(
-            f"the loss is not deterministic: evaluated twice at the same parameters, it differs by "
-            f"{surface.unsteadiness:.3g} from {surface.value:.6g}; fix its seed, or pass what it "
-            "draws as an argument"
-        )
+    again = surface.value + surface.unsteadiness
+    require_same_value(surface.value, again, 2.0**-surface.bits if surface.bits < BITS else 0.0)

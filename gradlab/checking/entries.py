@@ -79,6 +79,9 @@ def check_entries(
 ) -> list[Entry]:
     """Judge the entries `which`, one after the other."""
     findings = [look(surface, analytic, i) for i in which]
+    for k, found in enumerate(findings):  # what was seen of the rounding later holds for all
+        if found.noise < surface.rounding / 2 and found.slope.kind != "kink":
+            findings[k] = look(surface, analytic, found.number)
     kinks = [f for f in findings if f.slope.kind == "kink"]
     apart = [f for f in findings if f.apart and np.isfinite(f.analytic)]
     remarks = invalid_choices(surface, analytic, kinks, rng)

@@ -145,6 +145,8 @@ class GradientReport:
         How long it took.
     notes : tuple of str
         What else there is to know.
+    constant : bool
+        Whether the loss had the same value at all points at which it was evaluated.
     """
 
     verdict: Verdict
@@ -156,6 +158,7 @@ class GradientReport:
     evaluations: int
     seconds: float
     notes: tuple[str, ...] = ()
+    constant: bool = False
 
     @property
     def ok(self) -> bool:
@@ -208,6 +211,7 @@ class GradientReport:
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "notes": list(self.notes),
+            "constant": self.constant,
             "counts": self.counts,
             "leaves": [vars(leaf) | {"shape": list(leaf.shape)} for leaf in self.leaves],
             "entries": [

@@ -25,6 +25,11 @@ STYLES: dict[Verdict, str] = {
 SHOWN = 8
 """So many entries, leaves and notes at most are shown of each."""
 
+CONSTANT = (
+    "its gradient is zero; let the loss use its first argument instead of parameters of its own, "
+    "or check at another point"
+)
+
 ADVICE = "evaluate it in float64, take a constant off it, or check at another point"
 
 
@@ -38,6 +43,11 @@ def headline(report: GradientReport) -> str:
     """
     if not report.size:
         return "the parameters have no entries, and there is nothing to check"
+    if report.constant:
+        return (
+            "the loss does not depend on its parameters: it has the same value wherever they are "
+            "moved"
+        )
     match report.verdict:
         case "agree":
             return "the gradient is that of the loss, as far as the error bars reach"
@@ -64,7 +74,9 @@ def render(report: GradientReport, console: Console, width: int) -> Iterator[Tex
     verdict = (report.verdict, STYLES[report.verdict])
     yield from fitted(Text.assemble(verdict, f": {headline(report)}"))
     told = [*_causes(report.leaves), *(Text(note) for note in report.notes)]
-    if report.verdict == "inconclusive":
+    if report.constant:
+        told.append(Text(CONSTANT))
+    elif report.verdict == "inconclusive" and report.size:
         told.append(Text(ADVICE))
     for line in _capped(told, "more such lines"):
         yield from fitted(line, indent="  ")

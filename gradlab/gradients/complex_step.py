@@ -29,10 +29,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gradlab.errors import GradlabError, LossError, NonFiniteError
-from gradlab.gradients.finite_differences import Probe
+from gradlab.gradients.probing import Probe, size_of
 from gradlab.gradients.protocol import Loss, ValueAndGrad, real_scalar
 from gradlab.gradients.richardson import MARGIN, extrapolate_once
-from gradlab.gradients.slopes import Bar
+from gradlab.gradients.slopes import Bar, Slope
+from gradlab.gradients.slopes import slope as measure
 from gradlab.params import Array
 from gradlab.seeding import generator
 
@@ -43,6 +44,9 @@ STEP = 2.0**-333
 
 Of an entry x beyond 1 it is so many times |x|, since a slope there is a relative one.
 """
+
+SINGLE_STEP = 2.0**-60
+"""The step of a loss that returns complex64, whose numbers end near 1e-38: about 1e-18."""
 
 INSTEAD = "use autograd, or richardson, which takes any loss"
 
@@ -87,11 +91,12 @@ class ComplexStep:
             probe = Probe(loss, params, args, None)
             value = float(probe.value)
             stepped = SteppedProbe(loss, params, args, None)
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                gradients = [stepped.slopes(leaf) for leaf in range(len(stepped.leaves))]
-            confirm(probe, gradients, stepped.notes)
-            return value, probe.finish(gradients)
+            with probe.restoring():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                    gradients = [stepped.slopes(leaf) for leaf in range(len(stepped.leaves))]
+                confirm(probe, gradients, stepped)
+                return value, probe.finish(gradients)
 
         return value_and_grad
 
@@ -103,6 +108,8 @@ class SteppedProbe(Probe):
 
     def __init__(self, *args: Any) -> None:
         self.notes: set[str] = set()
+        self.step = STEP
+        self.is_real = True  # until the loss has returned a complex number
         super().__init__(*args)
 
     def slopes(self, leaf: int) -> Array:
@@ -112,14 +119,18 @@ class SteppedProbe(Probe):
         return np.fromiter(found, x.real.dtype, x.size).reshape(x.shape)
 
     def _slope(self, leaf: int, i: int, x: Any) -> Any:
-        h = math.ldexp(STEP, max(0, math.frexp(x.real)[1]))
+        h = math.ldexp(self.step, max(0, math.frexp(x.real)[1]))
         value = self.at(leaf, i, x + 1j * h)
+        if value.dtype == np.complex64 and self.step != SINGLE_STEP:
+            self.step = SINGLE_STEP
+            return self._slope(leaf, i, x)
+        self.is_real &= value.dtype.kind != "c"
         return type(x.real)(value.imag) / h  # h is no number of a narrower type
 
     def _show(self, leaf: Array) -> Array:
         return guarded(super()._show(leaf), self.notes)  # type: ignore[no-any-return]
 
-    def _evaluate(self, place: Callable[[], str]) -> Any:
+    def _evaluate(self, place: Callable[[], str], params: Any = None) -> Any:
         try:
             value = self._loss(self._params, *self._args)
         except GradlabError:
@@ -282,53 +293,89 @@ LADDER = (2.0**-17, 2.0**-24, 2.0**-31, 2.0**-38)
 """Steps along a direction, in proportion to the entries; the finer are for steep losses."""
 
 
-def confirm(probe: Probe, gradients: Sequence[Array], notes: set[str]) -> None:
+UNSURE = 2.0**-10
+"""Error of the real differences, beside the slope, above which the loss is looked into."""
+
+
+def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> None:
     """Hold a gradient to real differences of the loss along a random direction.
 
     Raises
     ------
     LossError
-        If it is wrong by more than these can be.
+        If it is wrong by more than these can be; or the loss is not deterministic.
     NonFiniteError
         If the loss is not finite on both sides of the parameters.
     """
     for seed in range(DIRECTIONS):
         rng = generator(seed)
-        direction = [_direction(leaf, rng) for leaf in probe.leaves]
+        direction = [size_of(leaf) * rng.standard_normal(leaf.shape) for leaf in probe.leaves]
         products = [g * d for g, d in zip(gradients, direction, strict=True)]
         claimed = sum((float(product.sum()) for product in products), 0.0)
         # Moving the parameters rounds them, which moves the loss by as much.
         size = sum((float(np.abs(product).sum()) for product in products), 0.0)
         try:
             with np.errstate(all="ignore"):  # what is not finite is reported
-                against = contradiction(partial(probe.along, direction), probe.value, claimed, size)
+                against = contradiction(
+                    partial(probe.along, direction),
+                    probe.value,
+                    claimed,
+                    size,
+                    precision=probe.precision,
+                    doubt=probe.require_steady,
+                )
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"complex-step cannot confirm its gradient: {error}; {INSTEAD}"
             ) from error
         if against is None:
             return
-        suspects = f" (it takes {', '.join(sorted(notes))})" if notes else ""
         wrong = LossError(
             f"complex-step: its slope along a random direction is {claimed:.12g}, but real "
-            f"differences have {against.value:.12g} ± {against.error:.1g}: the loss is not "
-            f"analytic as it is written, or has slopes beyond 1e±200{suspects}; {INSTEAD}"
+            f"differences have {against.value:.12g} ± {against.error:.1g}: "
+            f"{_reason(stepped, claimed)}; {INSTEAD}"
         )
+        probe.require_steady()
     raise wrong
 
 
+def _reason(stepped: SteppedProbe, claimed: float) -> str:
+    """Say what is likely to be wrong with a loss."""
+    suspects = f" (it takes {', '.join(sorted(stepped.notes))})" if stepped.notes else ""
+    if stepped.is_real:
+        return (
+            "the loss returns a real number for complex parameters, so that it drops the imaginary "
+            f"part, and is not analytic as it is written{suspects}"
+        )
+    also = ", casts to single precision" if claimed == 0 else ""
+    return f"the loss is not analytic as it is written{also}, or has slopes beyond 1e±200{suspects}"
+
+
 def contradiction(
-    f: Callable[[float], Any], centre: Any, claimed: float, size: float
+    f: Callable[[float], Any],
+    centre: Any,
+    claimed: float,
+    size: float,
+    *,
+    precision: float = EPSILON,
+    doubt: Callable[[], object] = lambda: None,
 ) -> Bar | None:
     """Return the differences that contradict a slope of f at 0, or None.
 
     A finer step refutes a coarser one that it disagrees with: the loss is too steep for that. One
-    that is merely less certain does not.
+    that is merely less certain does not. Where they are uncertain, `doubt` is called, and the slope
+    is measured with larger steps, too.
     """
     against: list[Bar] = []
     for h in LADDER:
         slope, error = extrapolate_once(f, 0.0, centre, h)
         found = Bar(slope, error + 2 * EPSILON * size / h)
+        if found.error > UNSURE * max(abs(claimed), abs(found.value), size / 64):
+            doubt()
+            wide = measured(f, precision)
+            if wide.kind == "smooth" and wide.error < found.error:
+                decided = Bar(wide.value, wide.error + 2 * EPSILON * size)
+                return decided if _apart(decided, Bar(claimed, 0.0)) else None
         against = [other for other in against if not _apart(other, found)]
         if _apart(found, Bar(claimed, 0.0)):
             against.append(found)
@@ -337,13 +384,17 @@ def contradiction(
     return against[0]
 
 
+def measured(f: Callable[[float], Any], precision: float) -> Slope:
+    """Return the slope of f at 0, from steps of all sizes."""
+
+    def line(t: float) -> tuple[float, float]:
+        try:
+            return t, float(f(t))
+        except Exception:  # at the edge of its domain
+            return t, np.nan
+
+    return measure(line, bits=round(-math.log2(precision)))
+
+
 def _apart(a: Bar, b: Bar) -> bool:
     return bool(abs(a.value - b.value) > MARGIN * (a.error + b.error))
-
-
-def _direction(leaf: Array, rng: np.random.Generator) -> Array:
-    """Draw a direction, in proportion to the entries; to the leaf's largest where one is zero."""
-    largest = np.abs(leaf).max(initial=0.0) or 1.0
-    scale = np.where(leaf == 0, largest, np.abs(leaf))
-    drawn: Array = scale * rng.standard_normal(leaf.shape)
-    return drawn

@@ -2,7 +2,7 @@
 
 With a step h, for each of the p entries of the parameters (e is its unit vector)::
 
-    forward    D₁ = (f(x + h e) - f(x))       / h      p + 1 evaluations    error ~ h/2 f''
+    forward    D₁ = (f(x + h e) - f(x))       / h      p + 2 evaluations    error ~ h/2 f''
     central    D₂ = (f(x + h e) - f(x - h e)) / (2 h)  2 p + 1 evaluations  error ~ h²/6 f'''
     central4   (4 D₂(h) - D₂(2 h)) / 3                 4 p + 1 evaluations  error ~ h⁴/30 f⁽⁵⁾
 
@@ -18,9 +18,18 @@ h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly
 divided by is the distance of the two points as evaluated, so that it is right for the others too.
 And the loss is evaluated in float64 even where the parameters are float32 or integers.
 
-The default step is no smaller than for an entry of 1, whatever the entry: what a loss does within
-1e-8 or so of a tiny entry, as sin(1e300 x) at 1e-300, it does not see, and its truncation error has
-no bound there. Give a step in proportion, or hold it to `gradlab.check_gradients`.
+The default step suits a loss that is exact to ε, and smooth on the scale of max(1, |x|). Where it
+is not so, the evaluations say it:
+
+- The ε of the step is that of the dtype which the loss returns.
+- Half the difference of the slopes to both sides, the *bend*, is small beside the slope. Where it
+  is not, as for log(x) at 1e-5, smaller steps are tried until two of them agree (`look_closer`).
+- If none agree, the loss is evaluated again: one that is not deterministic is refused. Then its
+  noise is measured (`gradlab.gradients.noise`). A loss that computes in float32 inside is noisy,
+  and its differences are taken again with the steps of that precision.
+
+The forward difference has no bend. It is compared with the loss at one more point, in a random
+direction. A given ``step=`` is taken as it is.
 
 Where there are many parameters, the loss is recorded as a program, and of its evaluations only
 what each one changes is computed (`gradlab.gradients.incremental`): the same quotient to rounding,
@@ -30,27 +39,48 @@ up to a few hundred times as fast. ``incremental=False`` evaluates the loss itse
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
-from gradlab.errors import LossError, NonFiniteError, OptionError
-from gradlab.gradients.incremental import Incremental, Recorder
-from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
+from gradlab.errors import LossError, NonFiniteError, OptionError, ParameterError
+from gradlab.gradients.incremental import Recorder
+from gradlab.gradients.probing import CoarseLoss, EntryLine, Probe, ProbeOfTerms
+from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.gradients.terms import SumOfTerms
-from gradlab.params import Array, entry, first, flatten
-
-Quotient: TypeAlias = Callable[[Callable[[Any], Any], Any, Any], Any]
-"""``quotient(f, x, h)``: the slope at x of a function of one number, from its values near x."""
+from gradlab.params import Array, flatten
 
 FEWEST = 64
 """So many entries are worth a recording of the loss: it takes as long as some evaluations."""
+
+FINER = 16.0
+"""Factor by which the step is made smaller where an entry is looked at again."""
+
+LEVELS = 16
+"""Times that it is made smaller at most: down to 2^-64 of the first step."""
+
+ROUNDINGS = 8.0
+"""Errors of an evaluation, in units of the loss's precision, that a difference is taken to have."""
+
+TYPICAL = 2.0**-7
+"""Share of a leaf's typical slope below which, in a recording, a slope's own error is let pass."""
+
+SMALL = 256.0
+"""Steps below which an entry of a recorded leaf is small: 1/x is off by 1.5e-5 at that size."""
+
+FEW = 16
+"""So many entries of a recorded leaf are looked at again one by one, more of them together."""
+
+AWAY = 2.0**-12
+"""How far away, beside the parameters' size, a gradient is compared with the loss."""
+
+PREDICTED = 2.0**-6
+"""Relative error of the change that a gradient predicts above which it is doubted."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +89,9 @@ class Difference:
 
     Parameters
     ----------
-    step : float, optional
-        The same absolute step for every entry, or one scaled to each.
+    step : float or structure, optional
+        The same absolute step for every entry; or a structure like that of the parameters, with a
+        number for each leaf or for each entry. By default one that is scaled to each entry.
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
@@ -84,7 +115,7 @@ class Difference:
         the bit, for any number.
     """
 
-    step: float | None = None
+    step: Any = None
     dtype: DTypeLike | None = None
     workers: Any = field(default=None, kw_only=True)
     timeout: float | None = field(default=None, kw_only=True, repr=False)
@@ -93,11 +124,14 @@ class Difference:
     threads: int | None = field(default=None, kw_only=True)
     name: ClassVar[str]
     points: ClassVar[int] = 0  # evaluations an entry; 0 where these depend on the loss
+    beside: ClassVar[int] = 1  # evaluations besides
+    order: ClassVar[int] = 2  # of the truncation error: h to this power
+    bent: ClassVar[float] = 2.0**-9  # bend beside the slope above which an entry is doubted
     fewest: ClassVar[int] = FEWEST
 
     def __post_init__(self) -> None:
         if self.step is not None:
-            options.number("step", self.step, "give a positive number, or None for the default")
+            check_step(self.step)
         if self.dtype is not None:
             options.floating("dtype", self.dtype, "a loss is evaluated in a floating-point type")
         if self.workers is not None or self.timeout is not None:
@@ -119,40 +153,178 @@ class Difference:
         >>> CentralDifference().equivalent_evaluations(45_360)
         90721
         """
-        return self.points * p + 1
+        return self.points * p + self.beside
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
         recorder = Recorder(loss, self.threads)
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
-            if of_terms := isinstance(loss, SumOfTerms):
+            if isinstance(loss, SumOfTerms):
                 probe: Probe = ProbeOfTerms(loss, params, args, self.dtype)
             else:
                 probe = Probe(loss, params, args, self.dtype)
+            if self.step is not None:
+                probe.given_steps = given_steps(self.step, params, probe.leaves)
             started = time.perf_counter()
             value = float(probe.value)
             seconds = time.perf_counter() - started
-            if self.workers is None and self.resume is None:
-                if self.incremental and not of_terms and probe.size >= self.fewest:
-                    probe.record(recorder)
-                gradients = [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
-            else:
-                if of_terms:
-                    raise OptionError(
-                        "workers and resume move one entry at a time: a SumOfTerms, which moves "
-                        "many, is differentiated without them"
-                    )
-                from gradlab.gradients import parallel  # which is written in terms of this module
 
-                gradients = parallel.slopes(self, probe, loss, params, args, seconds)
-            return value, probe.finish(gradients)
+            def gradients() -> list[Array]:
+                found = self._gradients(probe, recorder, loss, params, args, seconds)
+                self.confirm(probe, found)
+                return found
+
+            with probe.restoring():
+                while True:  # twice, or three times: see `CoarseLoss`
+                    try:
+                        return value, probe.finish(gradients())
+                    except CoarseLoss as found:
+                        probe.precision, probe.closely = found.precision, found.closely
 
         return value_and_grad
 
+    def _gradients(
+        self,
+        probe: Probe,
+        recorder: Recorder,
+        loss: Loss,
+        params: Any,
+        args: tuple[Any, ...],
+        seconds: float,
+    ) -> list[Array]:
+        """Return the derivative with respect to each leaf, whoever evaluates the loss."""
+        of_terms = isinstance(probe, ProbeOfTerms)
+        if self.workers is None and self.resume is None:
+            if self.incremental and not of_terms and probe.size >= self.fewest:
+                probe.record(recorder)
+            return [self.slopes(probe, leaf) for leaf in range(len(probe.leaves))]
+        if of_terms:
+            raise OptionError(
+                "workers and resume move one entry at a time: a SumOfTerms, which moves "
+                "many, is differentiated without them"
+            )
+        from gradlab.gradients import parallel  # which is written in terms of this module
+
+        return parallel.slopes(self, probe, loss, params, args, seconds)
+
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return the derivative with respect to each entry of a leaf, in the leaf's shape."""
+        h = self.steps(probe, leaf)
+        x = probe.leaves[leaf]
+        probe.require_apart(leaf, x + h, x if self.order == 1 else x - h)
+        return self.measure(probe, leaf, h)
+
+    def measure(self, probe: Probe, leaf: int, h: Array) -> Array:
+        """Return the slopes of a leaf over these steps."""
+        found = None if probe.incremental is None else self.by_recording(probe, leaf, h)
+        return probe.each(leaf, h, self) if found is None else self.again(probe, leaf, h, *found)
+
+    def steps(self, probe: Probe, leaf: int) -> Array:
+        """Return the step of each entry of a leaf: the given one, or that of the precision."""
+        if probe.given_steps is None:
+            return steps(probe.leaves[leaf], None, self.order, probe.precision)
+        h = probe.given_steps[leaf]
+        scale = np.maximum(1, np.abs(probe.leaves[leaf]))
+        known = float(np.finfo(h.dtype).eps)
+        if probe.precision > known and (h < probe.precision * scale).any():
+            least = steps(np.ones(()), None, self.order, probe.precision)
+            raise OptionError(
+                f"step={self.step!r} is lost in a loss that returns {probe.value.dtype}: give "
+                f"{float(least):.1g} or so, or None for the default"
+            )
+        return h
+
+    def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
+        """Return the slope of f over a step from x, and its bend: see the module.
+
+        Parameters
+        ----------
+        f : callable
+            Of one number; or of an array, entry by entry.
+        x, h : number or ndarray
+            Where, and the step.
+        centre : number
+            f at x.
+        """
         raise NotImplementedError
+
+    def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
+        """Return slopes and bends from a recording of the loss, None if it has no rule."""
+        return None
+
+    def of_entry(self, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
+        """Return the slope along one entry, looked at again where its bend is not small."""
+        try:
+            slope, bend = self.quotient(f, x, h, probe.value)
+        except NonFiniteError:
+            if probe.given_steps is not None or not 0 < abs(x) < 4 * h:
+                raise
+            return closer_to_home(self, probe, f, x, h)
+        if not (probe.closely or abs(bend) > self.bent * abs(slope)):
+            return slope
+        return self._look_again(probe, f, x, h, slope, bend)
+
+    def _look_again(self, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any, bend: Any) -> Any:
+        if not np.isfinite(abs(slope) + abs(bend)):
+            return slope
+        if not probe.closely and abs(bend) <= max(
+            self._limit(probe) * abs(slope), roundoff(probe, h, slope)
+        ):
+            return slope
+        if probe.given_steps is not None:
+            probe.require_steady()
+            return slope
+        return look_closer(self, probe, f, x, h, slope, abs(bend))
+
+    def _limit(self, probe: Probe) -> float:
+        """Return the bend beside the slope above which an entry is doubted, at any precision."""
+        return max(self.bent, min(64 * float(probe.precision ** (1 / 3)), 0.25))
+
+    def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
+        """Return the slopes of a leaf, those looked at again whose bends are not small.
+
+        In a recording, that is so of small entries, and of others where the bend is large beside
+        the leaf's typical slope: to evaluate the loss for each entry near a kink would take longer
+        than all the others.
+        """
+        if probe.given_steps is not None or not slopes.size:
+            return slopes
+        x, size, bent = probe.leaves[leaf], np.abs(slopes), np.abs(bends)
+        recorded = probe.incremental is not None
+        typical = float(np.sqrt(np.mean(np.square(size)))) if recorded else 0.0
+        doubtful = bent > self._limit(probe) * np.maximum(size, TYPICAL * typical)
+        doubtful &= bent > roundoff(probe, h, slopes)
+        if recorded:
+            doubtful &= (np.abs(x) < SMALL * h) | (bent > 0.25 * np.maximum(size, typical))
+        if recorded and np.count_nonzero(doubtful) > FEW:
+            finer = self.by_recording(probe, leaf, h / FINER)
+            if finer is not None:
+                allowed = roundoff(probe, h, slopes) + roundoff(probe, h / FINER, slopes)
+                doubtful &= np.abs(finer[0] - slopes) > allowed
+        for i in np.flatnonzero(doubtful):
+            row = x.flat[i], h.flat[i], slopes.flat[i], bends.flat[i]
+            slopes.flat[i] = self._look_again(probe, probe.line(leaf, int(i)), *row)
+        return slopes
+
+    def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
+        """Move all entries together whose slopes came out as zero: the loss should not change.
+
+        It does where its values are rounded to so few bits that the steps were lost in them.
+        """
+        direction = (
+            [
+                np.where(gradient == 0, d, 0.0)
+                for gradient, d in zip(gradients, probe.direction, strict=True)
+            ]
+            if any((gradient == 0).any() for gradient in gradients)
+            else []
+        )
+        if not direction or probe.given_steps is not None or not probe.looped:
+            return
+        moved = value_beside(probe, direction, AWAY)
+        if moved is not None and moved != probe.value:
+            probe.look_into()
 
 
 @dataclass(frozen=True)
@@ -161,8 +333,9 @@ class ForwardDifference(Difference):
 
     Parameters
     ----------
-    step : float, optional
-        The same absolute step for every entry. By default √ε scaled to each entry:
+    step : float or structure, optional
+        The same absolute step for every entry, or a structure like the parameters with a number
+        for each leaf or for each entry. By default √ε scaled to each entry:
         1.5e-8 max(1, |x|) or the power of two nearest to it.
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
@@ -187,17 +360,50 @@ class ForwardDifference(Difference):
 
     name = "forward"
     points: ClassVar[int] = 1
+    beside: ClassVar[int] = 2
+    order: ClassVar[int] = 1
 
-    def slopes(self, probe: Probe, leaf: int) -> Array:
-        """Return (f(x + h) - f(x)) / h."""
-        x = probe.leaves[leaf]
-        h = steps(x, self.step, order=1)
-        probe.require_apart(leaf, x + h, x)
-        slopes = probe.incremental_slopes(leaf, h)
-        if slopes is not None:
-            return slopes
-        value = probe.value
-        return probe.each(leaf, h, lambda f, x, h: (f(x + h) - value) / ((x + h) - x))
+    def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
+        """Return (f(x + h) - f(x)) / h; there is no bend."""
+        return (f(x + h) - centre) / ((x + h) - x), 0.0
+
+    def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
+        """Return slopes from a recording; there are no bends."""
+        assert probe.incremental is not None
+        found = probe.incremental.rises(leaf, [h])
+        if found is None:
+            return None
+        slopes = found[0][0] / found[1][0]
+        return slopes, np.zeros_like(slopes)
+
+    def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
+        """Compare the change of the loss along a random direction with what the gradient predicts.
+
+        A recording has been compared with the loss already.
+        """
+        if not probe.looped:
+            return None
+        predicted = size = 0.0
+        for g, d in zip(gradients, probe.direction, strict=True):
+            g = g * d
+            predicted += float(g.sum())
+            size = float(np.hypot(size, np.linalg.norm(g)))
+            del g
+        allowed = PREDICTED * size + float(roundoff(probe, AWAY, predicted))
+        above = value_beside(probe, probe.direction, AWAY)
+        if above is None:
+            return probe.require_steady()
+        rise = float(above - probe.value) / AWAY
+        if abs(rise - predicted) <= allowed or not np.isfinite(size):
+            return None
+        below = value_beside(probe, probe.direction, -AWAY)
+        fall = rise if below is None else float(probe.value - below) / AWAY
+        if abs((rise + fall) / 2 - predicted) <= allowed:
+            return None
+        probe.look_into()
+        if probe.given_steps is None and not probe.closely:
+            raise CoarseLoss(probe.precision, closely=True)
+        return None
 
 
 @dataclass(frozen=True)
@@ -206,9 +412,11 @@ class CentralDifference(Difference):
 
     Parameters
     ----------
-    step : float, optional
-        The same absolute step for every entry (the notebook's was 1e-4). By default ∛ε scaled to
-        each entry: 7.6e-6 max(1, |x|) or the power of two nearest to it.
+    step : float or structure, optional
+        The same absolute step for every entry (the notebook's was 1e-4), or a structure like the
+        parameters with a number for each leaf or for each entry. By default ∛ε scaled to each
+        entry: 7.6e-6 max(1, |x|) or the power of two nearest to it, and less where the loss
+        varies faster.
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
@@ -233,9 +441,13 @@ class CentralDifference(Difference):
     name = "central"
     points: ClassVar[int] = 2
 
-    def slopes(self, probe: Probe, leaf: int) -> Array:
-        """Return (f(x + h) - f(x - h)) / 2h."""
-        return symmetric_quotients(probe, leaf, steps(probe.leaves[leaf], self.step, order=2))
+    def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
+        """Return (f(x + h) - f(x - h)) / 2h, and the bend."""
+        return symmetric_quotient(f, x, h, centre)
+
+    def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
+        """Return slopes and bends from a recording."""
+        return symmetric_by_recording(probe, leaf, h)
 
 
 @dataclass(frozen=True)
@@ -244,9 +456,11 @@ class CentralDifference4(Difference):
 
     Parameters
     ----------
-    step : float, optional
-        The same absolute step for every entry; the loss is evaluated up to twice as far away. By
-        default ε^(1/5) scaled to each entry: 9.8e-4 max(1, |x|), rounded to a power of two.
+    step : float or structure, optional
+        The same absolute step for every entry, or a structure like the parameters with a number
+        for each leaf or for each entry; the loss is evaluated up to twice as far away. By default
+        ε^(1/5) scaled to each entry: 9.8e-4 max(1, |x|), rounded to a power of two, and less where
+        the loss varies faster.
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
@@ -269,38 +483,170 @@ class CentralDifference4(Difference):
 
     name = "central4"
     points: ClassVar[int] = 4
+    order: ClassVar[int] = 4
+    bent: ClassVar[float] = 2.0**-15
 
-    def slopes(self, probe: Probe, leaf: int) -> Array:
-        """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h."""
-        h = steps(probe.leaves[leaf], self.step, order=4)
-        near = symmetric_quotients(probe, leaf, h)
-        h *= 2
-        far = symmetric_quotients(probe, leaf, h)
-        return near + (near - far) / 3
+    def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
+        """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h, and the bend.
+
+        That is the fourth difference here, for which two bends tell more than one: they are in
+        proportion to their steps where the loss is smooth.
+        """
+        near, bend = symmetric_quotient(f, x, h, centre)
+        far, wide = symmetric_quotient(f, x, 2 * h, centre)
+        return near + (near - far) / 3, wide - 2 * bend
+
+    def _limit(self, probe: Probe) -> float:
+        return max(self.bent, min(float(8 * probe.precision ** (1 / 5)) ** 3, 0.25))
+
+    def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
+        """Return slopes and bends from a recording."""
+        near = symmetric_by_recording(probe, leaf, h)
+        far = None if near is None else symmetric_by_recording(probe, leaf, 2 * h)
+        if near is None or far is None:
+            return None
+        return near[0] + (near[0] - far[0]) / 3, far[1] - 2 * near[1]
 
 
-def symmetric_quotients(probe: Probe, leaf: int, h: Array) -> Array:
-    """Return the symmetric difference quotient of each entry of a leaf, in the leaf's shape."""
-    x = probe.leaves[leaf]
-    probe.require_apart(leaf, x + h, x - h)
-    slopes = probe.incremental_slopes(leaf, h, -h)
-    if slopes is not None:
-        return slopes
-    return probe.each(leaf, h, lambda f, x, h: (f(x + h) - f(x - h)) / ((x + h) - (x - h)))
+def symmetric_quotient(f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
+    """Return the slope over x ± h, and half the difference of those to both sides.
+
+    Examples
+    --------
+    >>> symmetric_quotient(lambda x: x**2, 3.0, 0.5, 9.0)
+    (6.0, 0.5)
+    """
+    above, below = f(x + h), f(x - h)
+    width = (x + h) - (x - h)
+    return (above - below) / width, ((above - centre) - (centre - below)) / width
 
 
-def steps(x: Array, step: float | None, order: int) -> Array:
+def symmetric_by_recording(probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
+    """Return the same of each entry of a leaf, from a recording of the loss."""
+    assert probe.incremental is not None
+    found = probe.incremental.rises(leaf, [h, -h])
+    if found is None:
+        return None
+    (rise, fall), (ahead, back) = found
+    width = ahead - back
+    return (rise - fall) / width, (rise + fall) / width
+
+
+def roundoff(probe: Probe, h: Any, slope: Any) -> Any:
+    """Bound the round-off of a difference quotient over the step h."""
+    size = abs(float(probe.value))
+    return ROUNDINGS * probe.precision * (size / h + np.abs(slope))
+
+
+def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
+    """Return the loss at a point beside the parameters; None where it has no value there."""
+    with np.errstate(all="ignore"):
+        try:
+            return probe.along(direction, t)
+        except Exception:
+            return None
+
+
+def closer_to_home(method: Difference, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
+    """Return the slope along an entry beside which the loss has no value at the distance h.
+
+    Raises
+    ------
+    NonFiniteError
+        If it has none closer by on both sides.
+    """
+    finer = h
+    for _ in range(LEVELS):
+        finer = finer / FINER
+        if not x - finer < x < x + finer:
+            break
+        try:
+            slope, bend = method.quotient(f, x, finer, probe.value)
+        except NonFiniteError:
+            continue
+        return look_closer(method, probe, f, x, finer, slope, abs(bend))
+    return method.quotient(f, x, h, probe.value)[0]  # which raises what is to be said
+
+
+def look_closer(
+    method: Difference, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any, bend: Any
+) -> Any:
+    """Return the slope along an entry from steps that get smaller until two of them agree.
+
+    Two slopes agree if they differ by no more than the round-off of both. The one is returned whose
+    round-off, and differences from all finer ones beyond theirs, are least together: a step that
+    was good already keeps its digits.
+
+    Raises
+    ------
+    LossError, CoarseLoss
+        See `Probe.look_into`: where the first smaller step does not agree.
+    """
+    slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
+    gaps: list[Any] = []
+    agreed = False
+    for finer in finer_steps(x, h):
+        slope, bend = method.quotient(f, x, finer, probe.value)
+        slopes.append(slope)
+        errors.append(roundoff(probe, finer, slope))
+        bends.append(abs(bend))
+        gaps.append(abs(slopes[-1] - slopes[-2]))
+        # A bend that grows is that of a spike or a jump at the entry, and no slope is near.
+        grows = bends[-1] > max(4 * bends[-2], errors[-1])
+        agreed = gaps[-1] <= errors[-2] + errors[-1] and not grows
+        if agreed:
+            break
+        if len(gaps) == 1:
+            probe.look_into()  # rounded values, too, agree where the steps are lost in them
+    best, least, beyond = slopes[0], np.inf, 0.0
+    for k in reversed(range(len(gaps))):
+        if gaps[k] + errors[k] + beyond < least:
+            best, least = slopes[k], gaps[k] + errors[k] + beyond
+        beyond = max(beyond, gaps[k] - errors[k] - errors[k + 1])
+    if gaps and not agreed and least > abs(best):
+        raise LossError(
+            f"{method.name}: the loss has no slope to be seen at {f.name}: with steps from {h:.0e} "
+            f"down, all slopes differ, such as {slopes[0]:.3g} and {slopes[-1]:.3g}; it jumps "
+            "there, or is too noisy or too steep: give step=, or see "
+            "gradlab.derivative_with_error"
+        )
+    return best
+
+
+def finer_steps(x: Any, h: Any) -> Iterator[Any]:
+    """Yield smaller steps for an entry, as long as they can be told from it.
+
+    Examples
+    --------
+    >>> steps = list(finer_steps(1e-300, 2.0**-17))
+    >>> len(steps), bool(steps[0] == 2.0**-21), bool(1e-306 < steps[-2] < 1e-304)
+    (18, True, True)
+    """
+    for _ in range(LEVELS):
+        h = h / FINER
+        if not x - h < x < x + h:
+            return
+        yield h
+    scaled = np.asarray(h).dtype.type(np.exp2(np.floor(np.log2(abs(x))) - 17)) if x else h
+    if scaled < h:
+        yield scaled
+        yield scaled / FINER
+
+
+def steps(x: Array, step: Any, order: int, precision: float = 0.0) -> Array:
     """Return the step of each entry of a leaf.
 
     Parameters
     ----------
     x : ndarray
         The leaf, in the dtype of the evaluation (machine epsilon ε).
-    step : float or None
-        An absolute step for all entries, or None for the default.
+    step : float, ndarray or None
+        An absolute step for all entries, or one for each; None for the default.
     order : int
         The order q of the truncation error, h^q: the default is then ε^(1/(q+1)) max(1, |x|),
         which balances it with the round-off ε/h, rounded to a power of two.
+    precision : float
+        The relative error of an evaluation, where that is larger than ε.
 
     Examples
     --------
@@ -309,196 +655,56 @@ def steps(x: Array, step: float | None, order: int) -> Array:
     """
     if step is not None:
         return np.full(x.shape, step, x.dtype)
-    exponent = np.log2(np.finfo(x.dtype).eps) / (order + 1) + np.log2(np.maximum(1, np.abs(x)))
+    epsilon = max(float(np.finfo(x.dtype).eps), precision)
+    exponent = np.log2(epsilon) / (order + 1) + np.log2(np.maximum(1, np.abs(x)))
     scaled: Array = np.exp2(np.round(exponent))
     return scaled.astype(x.dtype, copy=False)
 
 
-class Probe:
-    """The loss as a function of one entry of its parameters, all others held.
+def check_step(step: Any) -> None:
+    """Refuse a step that is neither a positive number nor a structure of such numbers."""
+    advice = "give a positive number, a structure of them like the parameters, or None"
+    if not isinstance(step, dict | list | tuple | np.ndarray):
+        options.number("step", step, advice)
+        return
+    try:
+        leaves, _ = flatten(step)
+    except (ParameterError, ArithmeticError):
+        raise options.refusal("step", step, advice) from None
+    if not all((leaf > 0).all() for leaf in leaves):
+        raise options.refusal("step", step, advice)
 
-    It owns a writable copy of the parameters in the dtype of the evaluation; the loss sees them
-    read-only, so that one that writes into its argument fails instead of spoiling the difference.
 
-    Attributes
-    ----------
-    leaves : list of ndarray
-        The copy, where all that is evaluated starts from.
+def given_steps(step: Any, params: Any, leaves: Sequence[Array]) -> list[Array]:
+    """Return the given step of each entry, leaf by leaf, in the dtype of the evaluation.
+
+    Raises
+    ------
+    OptionError
+        If a structure of steps is not like that of the parameters.
+
+    Examples
+    --------
+    >>> params = {"w": np.ones(2), "b": 0.5}
+    >>> given_steps({"w": 1e-3, "b": 1e-4}, params, [np.ones(2), np.ones(())])
+    [array([0.001, 0.001]), array(0.0001)]
     """
-
-    widest: ClassVar[type] = np.float64
-
-    _incremental: Incremental | None = None
-
-    def __init__(
-        self, loss: Loss, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
-    ) -> None:
-        self._loss = loss
-        self._args = args
-        self._given, self._structure = flatten(params)
-        self.leaves: list[Array] = [
-            np.array(leaf, dtype or np.result_type(leaf, self.widest), order="C")
-            for leaf in self._given
-        ]
-        self._flat = [leaf.reshape(-1) for leaf in self.leaves]
-        # Numbers, too, become arrays (of no dimensions), so that a move is seen through the view.
-        as_arrays = replace(self._structure, scalars=frozenset())
-        self._params = as_arrays.unflatten([self._show(leaf) for leaf in self.leaves])
-
-    @property
-    def size(self) -> int:
-        """How many entries there are."""
-        return sum(leaf.size for leaf in self.leaves)
-
-    def record(self, recorder: Recorder) -> None:
-        """Have movements evaluated in a recording of the loss, as far as that is possible."""
-        if all(leaf.dtype == np.float64 for leaf in self.leaves):
-            self._incremental = recorder(self._params, self._args, self.value)
-
-    def incremental_slopes(self, leaf: int, *moves: Array) -> Array | None:
-        """Return the quotients over one or two movements of each entry, None if by the loop."""
-        return None if self._incremental is None else self._incremental.slopes(leaf, *moves)
-
-    @cached_property
-    def value(self) -> Any:
-        """The loss at the parameters themselves, evaluated once."""
-        return self._evaluate(lambda: "")
-
-    def at(self, leaf: int, i: int, x: Any) -> Any:
-        """Evaluate the loss where entry `i` (in C order) of leaf number `leaf` is `x`."""
-        flat = self._flat[leaf]
-        held = flat[i]
-        flat[i] = x
-        try:
-            return self._evaluate(lambda: f"{self.name(leaf, i)} = {held} moved to {x}")
-        finally:
-            flat[i] = held
-
-    def along(self, direction: Sequence[Array], t: Any) -> Any:
-        """Evaluate the loss with all leaves moved by `t` times a direction."""
-        for leaf, d in zip(self.leaves, direction, strict=True):
-            leaf += t * d
-        try:
-            return self._evaluate(lambda: f"the parameters moved by {t} along a direction")
-        finally:
-            for leaf, x in zip(self.leaves, self._given, strict=True):
-                leaf[...] = x
-
-    def each(self, leaf: int, h: Array, quotient: Quotient) -> Array:
-        """Return ``quotient(f, x, h)`` for each entry of a leaf, in the leaf's shape.
-
-        f is the loss as a function of the entry, in the wider of its dtype and the entry's.
-        Entry by entry, and not array by array, so that no arrays of points and values are needed.
-        """
-        x = self.leaves[leaf]
-        wide = np.result_type(x, self.value)
-
-        def f(i: int, there: Any) -> Any:
-            return wide.type(self.at(leaf, i, there))
-
-        rows = enumerate(zip(x.flat, h.flat, strict=True))
-        found = (quotient(partial(f, i), *row) for i, row in rows)
-        return np.fromiter(found, wide, x.size).reshape(x.shape)
-
-    def require_apart(self, leaf: int, above: Array, below: Array) -> None:
-        """Raise an error that names the first entry whose two points are one, if there is one.
-
-        The array `above` is overwritten.
-        """
-        width = np.subtract(above, below, out=np.asarray(above))
-        unusable = ~((width > 0) & np.isfinite(width))
-        if unusable.any():
-            index = first(unusable)
-            where = self.name(leaf, int(np.ravel_multi_index(index, width.shape)))
+    if not isinstance(step, dict | list | tuple | np.ndarray):
+        return [np.full(leaf.shape, step, leaf.dtype) for leaf in leaves]
+    found, structure = flatten(step)
+    by_path = dict(zip(structure.paths, found, strict=True))
+    paths = flatten(params)[1].paths
+    if set(by_path) != set(paths):
+        raise OptionError(
+            f"step has {', '.join(by_path)}; the parameters have {', '.join(paths)}: give a "
+            "number for each leaf, or for each entry"
+        )
+    given = []
+    for path, leaf in zip(paths, leaves, strict=True):
+        if by_path[path].shape not in ((), leaf.shape):
             raise OptionError(
-                f"the step vanishes beside {where} = {self.leaves[leaf][index]}: give a larger step"
+                f"step of {path} has shape {by_path[path].shape}; expected {leaf.shape}, or a "
+                "number"
             )
-
-    def name(self, leaf: int, i: int) -> str:
-        """Name an entry, for errors."""
-        index = np.unravel_index(i, self.leaves[leaf].shape)
-        return entry(self._structure.paths[leaf], tuple(map(int, index)))
-
-    def finish(self, gradients: Sequence[Array]) -> Any:
-        """Hand the gradients over in the structure and the dtypes of the parameters."""
-        done = finish_gradients(self._structure.paths, gradients, self._given)
-        return self._structure.unflatten(done)
-
-    def _show(self, leaf: Array) -> Array:
-        """Return what the loss sees of a leaf."""
-        view = leaf.view()
-        view.flags.writeable = False
-        return view
-
-    def _evaluate(self, place: Callable[[], str]) -> Any:
-        try:
-            value = self._loss(self._params, *self._args)
-        except Exception as error:
-            error.add_note(f"raised by the loss at {place() or 'the given parameters'}")
-            raise
-        if type(value) is np.float64 and np.isfinite(value):
-            return value  # the usual case, without the cost of looking further
-        return real_scalar(value, place())
-
-
-class ProbeOfTerms(Probe):
-    """The sum of terms as a function of one entry, evaluated for many that share no term."""
-
-    _loss: SumOfTerms
-
-    def __init__(
-        self, loss: SumOfTerms, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
-    ) -> None:
-        super().__init__(loss, params, args, dtype)
-        if loss.sparsity.shape[1] != self.size:
-            raise OptionError(
-                f"sparsity has {loss.sparsity.shape[1]} columns; the parameters have {self.size} "
-                "entries"
-            )
-
-    @cached_property
-    def value(self) -> Any:
-        """The loss at the parameters themselves."""
-        return real_scalar(self._terms.sum())
-
-    @cached_property
-    def _terms(self) -> Array:
-        return self._loss.evaluate(self._params, *self._args)
-
-    def each(self, leaf: int, h: Array, quotient: Quotient) -> Array:
-        """Return ``quotient(f, x, h)`` for all entries of a leaf at once; see `Probe.each`."""
-        quotients: Array = quotient(partial(self._values, leaf), self.leaves[leaf], h)
-        return quotients
-
-    def _values(self, leaf: int, x: Array) -> Array:
-        """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""
-        start = sum(other.size for other in self.leaves[:leaf])
-        rises = np.zeros(x.size, np.result_type(self._terms, x.dtype))
-        held = self._flat[leaf].copy()
-        for group in self._loss.groups(start, start + x.size):
-            moved = group - start
-            self._flat[leaf][moved] = x.reshape(-1)[moved]
-            try:
-                change = self._loss.evaluate(self._params, *self._args) - self._terms
-            finally:
-                self._flat[leaf][:] = held
-            self._check(leaf, moved, change, self._loss.sparsity[:, group])
-            rises[moved] = np.where(self._loss.sparsity[:, group], change[:, None], 0.0).sum(0)
-        values: Array = (self.value + rises).reshape(x.shape)
-        return values
-
-    def _check(self, leaf: int, moved: Array, change: Array, sparsity: Array) -> None:
-        """Refuse terms that are no numbers, and those that move though they should not."""
-        if not np.isfinite(change).all():
-            term = int(np.flatnonzero(~np.isfinite(change))[0])
-            of_it = moved[sparsity[term]] if sparsity[term].any() else moved
-            raise NonFiniteError(
-                f"term {term} of the loss is not finite where {self.name(leaf, int(of_it[0]))} "
-                "is moved"
-            )
-        strays = np.flatnonzero((change != 0) & ~sparsity.any(1))
-        if len(strays):
-            raise LossError(
-                f"term {strays[0]} changes where {self.name(leaf, int(moved[0]))} and others are "
-                "moved, of which sparsity says that it depends on none"
-            )
+        given.append(np.array(np.broadcast_to(by_path[path], leaf.shape), leaf.dtype))
+    return given

@@ -36,7 +36,8 @@ import numpy as np
 from gradlab import options
 from gradlab.errors import GradlabError, OptionError, WorkerError
 from gradlab.gradients import processes
-from gradlab.gradients.finite_differences import Difference, Probe
+from gradlab.gradients.finite_differences import Difference, given_steps
+from gradlab.gradients.probing import Probe
 from gradlab.gradients.protocol import Loss
 from gradlab.gradients.resuming import Record, identity
 from gradlab.params import Array
@@ -92,18 +93,32 @@ Answer: TypeAlias = tuple[Chunk, Array | Failure]
 
 @dataclass(frozen=True)
 class Problem:
-    """All that a worker has to know: whose derivative is asked for, where, and by which method."""
+    """All that a worker has to know: whose derivative is asked for, where, and by which method.
+
+    Attributes
+    ----------
+    value : float
+        The loss at the parameters.
+    precision : float
+        The relative error of an evaluation, as far as is known.
+    closely : bool
+        Whether every entry is looked at again with smaller steps.
+    """
 
     method: Difference
     loss: Loss
     params: Any
     args: tuple[Any, ...]
     value: Any
+    precision: float
+    closely: bool = False
 
     def probe(self) -> Probe:
-        """Return a fresh probe of the loss, at the value that is known."""
+        """Return a fresh probe of the loss, with what is known of it."""
         probe = Probe(self.loss, self.params, self.args, self.method.dtype)
-        probe.value = self.value
+        probe.value, probe.precision, probe.closely = self.value, self.precision, self.closely
+        if self.method.step is not None:
+            probe.given_steps = given_steps(self.method.step, self.params, probe.leaves)
         return probe
 
     def pickle(self, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
@@ -114,7 +129,15 @@ class Problem:
         OptionError
             If something in it cannot be sent to another process.
         """
-        fields = (self.method, self.loss, self.params, self.args, self.value)
+        fields = (
+            self.method,
+            self.loss,
+            self.params,
+            self.args,
+            self.value,
+            self.precision,
+            self.closely,
+        )
         file = io.BytesIO()
         try:
             _pickler().Pickler(file, protocol=5, buffer_callback=buffers).dump(fields)
@@ -155,8 +178,11 @@ class Part(Probe):
 
     def __init__(self, whole: Probe, chunk: Chunk, mark: Callable[[int, int], object]) -> None:
         self._whole, self._chunk, self._mark = whole, chunk, mark
-        self.leaves = [whole.leaves[chunk.leaf].reshape(-1)[chunk.start : chunk.stop].copy()]
-        self.value = whole.value
+        part = slice(chunk.start, chunk.stop)
+        self.leaves = [whole.leaves[chunk.leaf].reshape(-1)[part].copy()]
+        if whole.given_steps is not None:
+            self.given_steps = [whole.given_steps[chunk.leaf].reshape(-1)[part]]
+        self.value, self.precision, self.closely = whole.value, whole.precision, whole.closely
 
     def at(self, leaf: int, i: int, x: Any) -> Any:
         """Evaluate the loss where entry `i` of the part is `x`, once more if that fails."""
@@ -171,6 +197,14 @@ class Part(Probe):
         except Exception as error:
             error.add_note("it was evaluated twice, and failed both times")
             raise
+
+    def look_into(self) -> None:
+        """Look into the loss as the whole does, whatever the part: so all parts find the same."""
+        self._whole.look_into()
+
+    def require_steady(self) -> None:
+        """Raise a LossError if the loss is not deterministic."""
+        self._whole.require_steady()
 
     def name(self, leaf: int, i: int) -> str:
         """Name an entry as the whole does."""
@@ -231,8 +265,9 @@ def slopes(
     OptionError
         If the problem cannot be sent, or the file belongs to another one.
     """
+    probe.looped = True
     plain = replace(method, workers=None, timeout=None, resume=None)
-    problem = Problem(plain, loss, params, args, probe.value)
+    problem = Problem(plain, loss, params, args, probe.value, probe.precision, probe.closely)
     team = find_team(method.workers, method.timeout)
     known = None if method.resume is None else identity(plain, probe, loss, args)
     with Record.open(method.resume, known, probe) as record, _progress(record) as show:

@@ -38,8 +38,8 @@ from gradlab.errors import WorkerError
 from gradlab.params import Array
 
 if TYPE_CHECKING:
-    from gradlab.gradients.finite_differences import Probe
     from gradlab.gradients.parallel import Answer, Chunk, Problem
+    from gradlab.gradients.probing import Probe
 
 ALIGNMENT = 64
 """Bytes: where an array starts in the file, as it does in memory of its own."""

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from gradlab.errors import LossError, NonFiniteError
+from gradlab.errors import LossError, NonFiniteError, ReadOnlyError
 from gradlab.params import Array, entry, first, read
 
 Loss: TypeAlias = Callable[..., Any]
@@ -65,6 +65,51 @@ def note_origin(error: Exception, origin: str) -> None:
     error.add_note(f"raised by {origin}" + (", which must not write into them" if wrote else ""))
 
 
+def raised_by_the_loss(error: Exception, place: str) -> Exception:
+    """Return what to raise for an exception of the loss: itself, with a note that says where.
+
+    A loss that writes into what it is given ends in NumPy's error about a read-only array. That
+    becomes a `ReadOnlyError`, which is a ValueError, too.
+    """
+    note = f"raised by the loss at {place}"
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        wrote = ReadOnlyError(
+            f"the loss writes into its parameters or arguments, which are read-only ({error}): "
+            "let it write into a copy"
+        )
+        wrote.__cause__ = error
+        wrote.add_note(note)
+        return wrote
+    error.add_note(note)
+    return error
+
+
+def read_only(value: Any) -> Any:
+    """Return an argument with read-only views in place of its arrays, in containers as well.
+
+    Objects of other types are returned as they are.
+
+    Examples
+    --------
+    >>> x = np.zeros(2)
+    >>> view, label = read_only((x, "a"))
+    >>> view.flags.writeable, x.flags.writeable, label
+    (False, True, 'a')
+    """
+    if isinstance(value, np.ndarray):
+        view = value.view()
+        view.flags.writeable = False
+        return view
+    if type(value) is dict:
+        return {key: read_only(child) for key, child in value.items()}
+    if type(value) is list:
+        return [read_only(child) for child in value]
+    if isinstance(value, tuple):
+        children = [read_only(child) for child in value]
+        return type(value)(*children) if hasattr(value, "_fields") else tuple(children)
+    return value
+
+
 def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
     """Return what a loss returned as a NumPy scalar, or say why it is not one real number."""
     array = read(value, what, LossError)
@@ -81,6 +126,30 @@ def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
     if not np.isfinite(array):
         raise NonFiniteError(f"{what} is {array}{where}")
     return array.reshape(())[()]
+
+
+STEADY = 1e-9
+"""Relative change between two evaluations above which the loss counts as non-deterministic."""
+
+
+def require_same_value(value: Any, again: Any, precision: float = 0.0) -> None:
+    """Raise a LossError if a loss has another value when it is evaluated again.
+
+    Parameters
+    ----------
+    value, again : float
+        Of two evaluations at the same parameters.
+    precision : float
+        The relative error of an evaluation; a few of them are no difference, since sums may be
+        taken in another order each time.
+    """
+    apart = abs(float(again) - float(value))
+    if not apart <= max(STEADY, 16 * precision) * abs(float(value)):
+        raise LossError(
+            f"the loss is not deterministic: evaluated twice at the same parameters, it differs by "
+            f"{apart:.3g} from {float(value):.6g}; fix its seed, or pass what it draws (or keeps "
+            "from one call to the next) as an argument"
+        )
 
 
 def finish_gradient(path: str, gradient: Any, leaf: Array) -> Array:

@@ -24,11 +24,12 @@ import numpy as np
 
 from gradlab import files, npz
 from gradlab.errors import CheckpointWarning, OptionError, reason_of
+from gradlab.gradients.probing import COARSEST, CoarseLoss, Probe
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
 if TYPE_CHECKING:
-    from gradlab.gradients.finite_differences import Difference, Probe
+    from gradlab.gradients.finite_differences import Difference
     from gradlab.gradients.parallel import Chunk
 
 IDENTITY = 2**20
@@ -36,6 +37,9 @@ IDENTITY = 2**20
 
 HEADER = 2**12
 """Bytes that the description of an array may take beside it."""
+
+STEPS = "the precision and whether all entries are looked at closely are"
+"""What the steps depend on that is found out on the way: see `CoarseLoss`."""
 
 PAUSE = 1.0
 """Seconds between two writings, of which each takes at most a twentieth."""
@@ -126,10 +130,10 @@ class Record:
     def __enter__(self) -> Record:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, place: object) -> None:
         if self._path is None:
             return
-        if self.pending:
+        if self.pending and not isinstance(error, CoarseLoss):
             self._save()
         else:
             with suppress(OSError):
@@ -162,12 +166,13 @@ class Record:
     def _read(self, path: Path) -> None:
         try:
             known = json.loads(str(npz.read(path, IDENTITY, ["identity"])["identity"]))
+            _require_steps(known, self._identity or {})
             _same(path, known, self._identity or {})
             most = sum(array.nbytes + HEADER for array in (*self.slopes, *self.missing))
             file = npz.read(path, most + IDENTITY)
             slopes = [_like(leaf, file[f"slopes {i}"]) for i, leaf in enumerate(self.slopes)]
             missing = [_like(mask, file[f"missing {i}"]) for i, mask in enumerate(self.missing)]
-        except OptionError:
+        except (OptionError, CoarseLoss):
             raise
         except Exception as error:
             raise OptionError(
@@ -176,6 +181,14 @@ class Record:
             ) from error
         self.slopes, self.missing = slopes, missing
         self.pending = int(sum(mask.sum() for mask in missing))
+
+
+def _require_steps(known: dict[str, str], wanted: dict[str, str]) -> None:
+    """Have the gradient begun with the steps of the file, where these were found to be needed."""
+    precision, closely = json.loads(known[STEPS])
+    before, closely_before = json.loads(wanted[STEPS])
+    if before < float(precision) <= COARSEST or (closely and not closely_before):
+        raise CoarseLoss(max(before, float(precision)), bool(closely))
 
 
 def _like(wanted: Array, found: Array) -> Array:
@@ -206,6 +219,7 @@ def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]
     """
     names = [probe.name(leaf, 0) for leaf, x in enumerate(probe.leaves) if x.size]
     leaves = [(x.dtype.str, x.shape, x.tobytes()) for x in probe.leaves]
+    steps = [h.tobytes() for h in probe.given_steps or ()]
     try:
         data = pickle.dumps(args, protocol=5)
     except Exception as error:
@@ -215,9 +229,10 @@ def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]
     return {
         "the method is": repr(method),
         "the loss is": getattr(loss, "__qualname__", type(loss).__qualname__),
-        "the parameters are": _digest(pickle.dumps((names, leaves), protocol=5)),
+        "the parameters are": _digest(pickle.dumps((names, leaves, steps), protocol=5)),
         "the arguments are": _digest(data),
         "the value of the loss is": repr(float(probe.value)),
+        STEPS: json.dumps([probe.precision, probe.closely]),
     }
 
 

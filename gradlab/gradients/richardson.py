@@ -16,7 +16,8 @@ Two things differ from these. The round-off of the step is part of the estimate,
 ends where round-off takes over: where it alone exceeds the least estimate, or a row has no lesser
 one. And large steps are not trusted alone, for they may agree on a wrong number: of a ripple, or a
 function whose period they are. Two fine steps come first, and say within which error the
-derivative lies; a member of the table that lies elsewhere does not count.
+derivative lies; a member of the table that lies elsewhere does not count. Where the slopes to both
+sides differ much over the fine steps, these are made finer until it is no better.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import NonFiniteError
-from gradlab.gradients.finite_differences import Difference, Probe, steps
+from gradlab.gradients.finite_differences import FINER, Difference, finer_steps, steps
+from gradlab.gradients.probing import Probe
 from gradlab.gradients.slopes import Bar
 from gradlab.params import Array, floating
 
@@ -38,6 +40,9 @@ FIRST = 2.0**-3
 
 ROWS = 40
 """The most steps that are tried; each is half the one before."""
+
+BENT = 2.0**-10
+"""Error of the slope over fine steps, beside the slope, above which finer ones are tried."""
 
 MARGIN = 4.0
 """Errors that an estimate of few values may be off."""
@@ -53,8 +58,9 @@ class Richardson(Difference):
 
     Parameters
     ----------
-    step : float, optional
-        The same first, largest step for every entry. By default 1/8, scaled to each entry:
+    step : float or structure, optional
+        The same first, largest step for every entry, or a structure like the parameters with a
+        number for each leaf or for each entry. By default 1/8, scaled to each entry:
         max(1, |x|)/8, rounded to a power of two. Steps at which the loss is not finite are passed
         over, so that a domain may end closer than that.
     dtype : dtype, optional
@@ -78,18 +84,37 @@ class Richardson(Difference):
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Extrapolate for each entry."""
         x = probe.leaves[leaf]
-        largest, fine = ladder(x, self.step)
+        given = None if probe.given_steps is None else probe.given_steps[leaf]
+        largest, fine = ladder(x, given, probe.precision)
         probe.require_apart(leaf, x + fine, x - fine)
         rows = zip(x.flat, largest.flat, fine.flat, strict=True)
-        found = (
-            extrapolate(partial(probe.at, leaf, i), *row, centre=probe.value).value
-            for i, row in enumerate(rows)
-        )
+        found = (self._slope(probe, leaf, i, *row) for i, row in enumerate(rows))
         return np.fromiter(found, x.dtype, x.size).reshape(x.shape)
+
+    def _slope(self, probe: Probe, leaf: int, i: int, x: Any, largest: float, fine: float) -> Any:
+        found = extrapolate(
+            partial(probe.at, leaf, i),
+            x,
+            largest,
+            fine,
+            centre=probe.value,
+            precision=probe.precision,
+            doubt=probe.look_into,
+        )
+        if found.error > BENT * abs(found.value):
+            probe.look_into()
+        return found.value
 
 
 def extrapolate(
-    f: Callable[[Any], Any], x: Any, largest: float, fine: float, *, centre: Any = None
+    f: Callable[[Any], Any],
+    x: Any,
+    largest: float,
+    fine: float,
+    *,
+    centre: Any = None,
+    precision: float = 0.0,
+    doubt: Callable[[], object] | None = None,
 ) -> Bar:
     """Differentiate a function of one number.
 
@@ -107,6 +132,11 @@ def extrapolate(
         finer where f has no value.
     centre : float, optional
         The value of f at x.
+    precision : float
+        The relative error of an evaluation, where that is larger than its dtype's.
+    doubt : callable, optional
+        Called where values close by contradict each other, to say why. With it, the fine steps
+        are made finer while the slope still changes over them.
 
     Returns
     -------
@@ -127,14 +157,17 @@ def extrapolate(
     f0 = f(x) if centre is None else centre
     with np.errstate(all="ignore"):  # a domain may end between the steps
         try:
-            guard = extrapolate_once(f, x, f0, fine)
+            guard = _fine_slope(f, x, f0, fine, precision, doubt)
         except (ArithmeticError, ValueError):
-            guard = extrapolate_once(f, x, f0, fine / 2**14)
+            finer = fine / 2**14
+            if x != 0:
+                finer = min(finer, abs(x) / FINER)
+            guard = _fine_slope(f, x, f0, finer, precision, doubt)
         best = guard
         row: list[Any] = []
         for k in range(ROWS):
             try:
-                slope, _, noise = central_quotient(f, x, f0, largest / 2**k)
+                slope, _, noise = central_quotient(f, x, f0, largest / 2**k, precision)
             except (ArithmeticError, ValueError):
                 row = []
                 continue
@@ -149,7 +182,35 @@ def extrapolate(
     return best
 
 
-def extrapolate_once(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> Bar:
+def _fine_slope(
+    f: Callable[[Any], Any],
+    x: Any,
+    f0: Any,
+    h: float,
+    precision: float,
+    doubt: Callable[[], object] | None,
+) -> Bar:
+    """Differentiate by four values close by, closer while the slope still changes there."""
+    best = found = extrapolate_once(f, x, f0, h, precision)
+    for level, finer in enumerate(finer_steps(x, h) if doubt else ()):
+        if best.error <= BENT * abs(best.value):
+            break
+        before, found = found, extrapolate_once(f, x, f0, finer, precision)
+        noise = 4 * _epsilon(x, f0, precision) * (abs(f0) / finer + abs(found.value))
+        # An error that grows is that of a spike at x, or of a function that is steeper by far.
+        grows = found.error > max(4 * before.error, 4 * noise)
+        if found.error < best.error or grows:
+            best = found
+        if noise > best.error or (abs(found.value - before.value) <= noise and not grows):
+            break
+        if level == 0 and doubt:
+            doubt()
+    return best
+
+
+def extrapolate_once(
+    f: Callable[[Any], Any], x: Any, f0: Any, h: float, precision: float = 0.0
+) -> Bar:
     """Differentiate by four values, and say how far off that may be.
 
     What the two quotients differ by is more than the truncation error of the extrapolated one.
@@ -164,12 +225,14 @@ def extrapolate_once(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> Bar:
     >>> extrapolate_once(abs, 0.0, 0.0, 2.0**-10)
     Bar(value=0.0, error=1.00000...)
     """
-    near, bend, noise = central_quotient(f, x, f0, h)
-    far, wide, _ = central_quotient(f, x, f0, 2 * h)
+    near, bend, noise = central_quotient(f, x, f0, h, precision)
+    far, wide, _ = central_quotient(f, x, f0, 2 * h, precision)
     return Bar(near + (near - far) / 3, abs(near - far) + abs(2 * bend - wide) + noise)
 
 
-def central_quotient(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> tuple[Any, Any, Any]:
+def central_quotient(
+    f: Callable[[Any], Any], x: Any, f0: Any, h: float, precision: float = 0.0
+) -> tuple[Any, Any, Any]:
     """Return the slope over x ± h, half the difference of those to both sides, and their round-off.
 
     Raises
@@ -182,13 +245,14 @@ def central_quotient(f: Callable[[Any], Any], x: Any, f0: Any, h: float) -> tupl
     slope, bend = (above - below) / width, ((above - f0) - (f0 - below)) / width
     if not np.isfinite(abs(slope) + abs(bend)):
         raise NonFiniteError(f"the function has no slope over {x} ± {h}")
-    noise = _epsilon(x, f0) * (abs(above) + abs(below)) / width
+    noise = _epsilon(x, f0, precision) * (abs(above) + abs(below)) / width
     return slope, bend, noise
 
 
-def _epsilon(*values: Any) -> float:
-    """Return the machine epsilon of the least precise."""
-    return max(float(np.finfo(floating(np.asarray(value)).dtype).eps) for value in values)
+def _epsilon(x: Any, f0: Any, precision: float) -> float:
+    """Return the machine epsilon of the less precise, or the precision that is known."""
+    kinds = [floating(np.asarray(value)).dtype for value in (x, f0)]
+    return max(precision, *(float(np.finfo(kind).eps) for kind in kinds))
 
 
 def next_row(previous: Sequence[Any], quotient: Any) -> list[Any]:
@@ -205,7 +269,7 @@ def next_row(previous: Sequence[Any], quotient: Any) -> list[Any]:
     return row
 
 
-def ladder(x: Array, step: float | None) -> tuple[Array, Array]:
+def ladder(x: Array, step: Any, precision: float = 0.0) -> tuple[Array, Array]:
     """Return the first step of the table of each entry of a leaf, and a fine one.
 
     Examples
@@ -218,4 +282,4 @@ def ladder(x: Array, step: float | None) -> tuple[Array, Array]:
     largest = (
         (FIRST * scale).astype(x.dtype, copy=False) if step is None else steps(x, step, order=0)
     )
-    return largest, np.minimum(steps(x, None, order=2), largest / 4)
+    return largest, np.minimum(steps(x, None, 2, precision), largest / 4)

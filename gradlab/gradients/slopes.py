@@ -14,7 +14,8 @@ average away, and steps that converge to the wrong number.
 
 *A flat stretch is looked into.* Where small steps change nothing, the function is either constant
 there, or a staircase of rounded numbers: then it leaves the stretch with a jump, and the jump is
-its noise.
+its noise. The same is true where only a part of it is rounded, so that it is smooth close by: the
+noise is then the same over many coarser rungs.
 
 *Both sides are looked at apart.* Where their slopes differ beyond doubt there is a kink; where one
 side has no values, the other one gives the slope.
@@ -72,6 +73,12 @@ LOPSIDED = 1.375
 FEW = 4
 """So few finer rungs are not enough to know the noise from."""
 
+LEVEL = 64.0
+"""Ratio of steps over which noise that does not change is that of rounded numbers."""
+
+EVEN = 16.0
+"""Ratio of noise that does not change: at a kink, it falls in proportion to the step."""
+
 FLAT = 64
 """Rounding makes no more of a value than so many times its least noise."""
 
@@ -106,6 +113,8 @@ class Slope:
         About the second derivative, in size.
     nearby : float
         How steep the function is on the way to the coarsest points, in size.
+    rounding : float
+        The noise of numbers that are rounded inside, where that was proven by a jump; else 0.
     """
 
     value: float
@@ -116,6 +125,7 @@ class Slope:
     noise: float = 0.0
     curvature: float = 0.0
     nearby: float = 0.0
+    rounding: float = 0.0
 
     @property
     def doubt(self) -> float:
@@ -294,10 +304,13 @@ def _glance(rungs: _Rungs, floor: float) -> Slope | None:
 
 def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
     """Look at everything: stairs, noise, both sides."""
+    if not len(rungs.h):
+        return Slope(*NOTHING, "unresolved", noise=floor)
     if _unchanged(rungs).all():
         return Slope(0.0, TRUST * floor / rungs.h[0], "flat", noise=floor)
     stair, tread = _stairs(rungs, floor, probe)
-    floor = max(floor, stair)
+    rounding = max(stair, _partial_stairs(rungs, floor, probe))
+    floor = max(floor, rounding)
     width = float(rungs.h[~tread][-1]) if stair else 0.0
     rungs = rungs[~tread]
     has_plus, has_minus = np.isfinite(rungs.plus), np.isfinite(rungs.minus)
@@ -324,6 +337,7 @@ def _study(rungs: _Rungs, floor: float, probe: _Probe) -> Slope:
         noise=float(noise[-1]) if len(noise) else floor,
         curvature=curvature,
         nearby=float(np.max((rungs.rise / rungs.h)[:3], initial=0.0, where=rungs.rise[:3] >= 0)),
+        rounding=rounding,
     )
 
 
@@ -492,6 +506,51 @@ def _stairs(rungs: _Rungs, floor: float, probe: _Probe) -> tuple[float, Array]:
                 # Rounding to stairs of one height is off by up to half of it.
                 return 0.3 * height, tread
     return nothing
+
+
+def _partial_stairs(rungs: _Rungs, floor: float, probe: _Probe) -> float:
+    """Return the noise of a function of which a part is a staircase, 0 if it is none.
+
+    It is smooth close by, and has noise that does not change over the coarser rungs. So have
+    ripples; but between the last noisy rung and the smooth ones, a staircase jumps.
+    """
+    noise = _noise(rungs)
+    for start in range(2, len(noise)):
+        window = noise[start:][rungs.h[start:] * LEVEL >= rungs.h[start]]
+        if start + len(window) >= len(noise):
+            return 0.0
+        if np.inf > EVEN * window.min() >= window.max() and window.min() > FLAT * floor:
+            break
+    else:
+        return 0.0
+    level = float(np.median(window))
+    noisy = np.flatnonzero(noise[start:] > level / EVEN)
+    edge = start + int(noisy[-1])
+    if edge + 1 >= len(noise):
+        return 0.0  # the finest rungs show it, too
+    slope = float(rungs.central[edge + 1])
+    near, far = float(rungs.h[edge + 1]), float(rungs.h[edge])
+    jumps = (_jump_off_line(probe, slope, sign * near, sign * far) for sign in (1, -1))
+    return 2 * level if any(jump > level / 4 for jump in jumps) else 0.0
+
+
+def _jump_off_line(probe: _Probe, slope: float, near: float, far: float) -> float:
+    """By how much the function jumps where it leaves a line between `near` and `far`."""
+    _, centre = probe(0.0)
+
+    def off(t: float) -> float:
+        moved, value = probe(t)
+        return value - centre - slope * moved
+
+    at_near, at_far = off(near), off(far)
+    for _ in range(25):
+        middle = (near + far) / 2
+        at_middle = off(middle)
+        if abs(at_middle - at_near) <= abs(at_far - at_middle):
+            near, at_near = middle, at_middle
+        else:
+            far, at_far = middle, at_middle
+    return abs(at_far - at_near)
 
 
 def _jump(probe: _Probe, near: float, far: float) -> float:

@@ -25,9 +25,16 @@ import numpy as np
 
 from gradlab import options
 from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
-from gradlab.gradients.finite_differences import Probe, steps
+from gradlab.gradients.finite_differences import steps
+from gradlab.gradients.probing import CoarseLoss, Probe
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.params import Array
+
+BENT = 2.0**-9
+"""Second difference beside the first one above which the loss may be looked into."""
+
+UNLIKELY = 2.0**-28
+"""Second difference beside the loss that its curvature is not likely to make over the step."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +80,33 @@ class SPSA(Estimator):
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             probe = Probe(loss, params, args, None)
             value = float(probe.value)
-            c = common_step(probe.leaves, self.step)
-            for leaf, x in enumerate(probe.leaves):
-                probe.require_apart(leaf, x + c, x - c)
-            totals = [np.zeros_like(leaf) for leaf in probe.leaves]
-            for signs in directions(probe.leaves, self.draws, entropy, "signs"):
-                rise = probe.along(signs, c) - probe.along(signs, -c)
-                with np.errstate(over="ignore"):  # an infinite slope is reported
-                    add_scaled(totals, rise / (2 * c), signs)  # 1 / ±1 is ±1
-            return value, probe.finish(averages(totals, self.draws))
+            with probe.restoring():
+                try:
+                    averaged = self._estimate(probe, entropy)
+                except CoarseLoss as coarse:
+                    probe.precision = coarse.precision
+                    averaged = self._estimate(probe, entropy)
+            return value, probe.finish(averaged)
 
         return value_and_grad
 
+    def _estimate(self, probe: Probe, entropy: int) -> Sequence[Array]:
+        c = common_step(probe.leaves, self.step, probe.precision)
+        for leaf, x in enumerate(probe.leaves):
+            probe.require_apart(leaf, x + c, x - c)
+        totals = [np.zeros_like(leaf) for leaf in probe.leaves]
+        for signs in directions(probe.leaves, self.draws, entropy, "signs"):
+            above, below = probe.along(signs, c), probe.along(signs, -c)
+            if abs(above - 2 * probe.value + below) > max(
+                BENT * abs(above - below), UNLIKELY * abs(probe.value)
+            ):
+                probe.require_steady() if self.step else probe.look_into()
+            with np.errstate(over="ignore"):  # an infinite slope is reported
+                add_scaled(totals, (above - below) / (2 * c), signs)  # 1 / ±1 is ±1
+        return averages(totals, self.draws)
 
-def common_step(leaves: Sequence[Array], step: float | None) -> float:
+
+def common_step(leaves: Sequence[Array], step: float | None, precision: float = 0.0) -> float:
     """Return one step for all entries, scaled to most of them.
 
     Examples
@@ -96,4 +116,4 @@ def common_step(leaves: Sequence[Array], step: float | None) -> float:
     """
     sizes = np.concatenate([np.empty(0), *[np.abs(leaf).ravel() for leaf in leaves]])
     typical = np.median(sizes, overwrite_input=True) if sizes.size else 1.0
-    return float(steps(np.array([typical]), step, order=2)[0])
+    return float(steps(np.array([typical]), step, 2, precision)[0])

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab.gradients.protocol import Loss, note_origin, real_scalar
-from gradlab.gradients.slopes import Line, Slope, slope
+from gradlab.gradients.probing import restore, size_of
+from gradlab.gradients.protocol import Loss, raised_by_the_loss, read_only, real_scalar
+from gradlab.gradients.slopes import BITS, Line, Slope, slope
 from gradlab.params import Array, entry, flatten
 
 
@@ -43,6 +44,10 @@ class Surface:
         The precision in which the loss is returned: 52 for float64.
     unsteadiness : float
         By how much the loss differed when it was evaluated again.
+    rounding : float
+        The noise of numbers that are rounded inside of the loss, as far as it has been seen.
+    constant : bool
+        Whether the loss has had the same value at all points so far.
     evaluations : int
         How often the loss has been called.
 
@@ -55,8 +60,9 @@ class Surface:
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...] = (), dtype: DTypeLike | None = None
     ) -> None:
-        self._loss, self._args = loss, args
-        self.leaves, self.structure = flatten(params)
+        self._loss, self._args = loss, read_only(args)
+        self._given, self.structure = flatten(params)
+        self.leaves = [np.array(leaf) for leaf in self._given]
         self._bare = replace(self.structure, scalars=frozenset())
         self.dtype: np.dtype[Any] = np.dtype(dtype or np.result_type(np.float64, *self.leaves))
         ends = np.cumsum([0, *(leaf.size for leaf in self.leaves)])
@@ -72,6 +78,9 @@ class Surface:
         first = self._evaluate()
         self.value = float(first)
         self.bits = int(np.finfo(first.dtype).nmant) if first.dtype.kind == "f" else 52
+        self.rounding = 0.0
+        self.constant = True
+        self.bits = min(self.bits, self._bits_of_values())
         self.unsteadiness = 0.0
         self.look_again()
         self.scales = np.concatenate([np.empty(0), *map(_scales, self.leaves)])
@@ -79,6 +88,43 @@ class Surface:
             float(np.median(self.scales[s])) if s.stop > s.start else 1.0 for s in self.spans
         ]
         self.widths = np.concatenate([np.empty(0), *map(_widths, self.leaves)])
+
+    def _bits_of_values(self) -> int:
+        """Return the precision that values have even where they are returned as wider numbers.
+
+        A value at the parameters and one beside them, both with no more than the bits of float32,
+        are numbers of that type: another one would have them by chance once in 2^58 times.
+        """
+        rng = np.random.default_rng(0)
+        sizes = np.concatenate([np.empty(0), *(size_of(leaf).ravel() for leaf in self.leaves)])
+        self._moved += 2.0**-6 * sizes * rng.uniform(-1, 1, self.size)
+        value = self._value_or_nan()
+        self._moved[:] = self.x
+        if not np.isfinite(value) or value == self.value:
+            return BITS
+        for narrow in (np.float16, np.float32):
+            with np.errstate(over="ignore"):
+                if float(narrow(value)) == value and float(narrow(self.value)) == self.value:
+                    return int(np.finfo(narrow).nmant)
+        return BITS
+
+    def ignores_parameters(self) -> bool:
+        """Tell whether the loss, evaluated once more, never looks at an entry it is given."""
+        seen: list[bool] = []
+        watched = [watch(view, seen) for view in self._views]
+        self.evaluations += 1
+        try:
+            self._loss(self._bare.unflatten(watched), *self._args)
+        except Exception:
+            return False
+        return not seen
+
+    def restore(self) -> None:
+        """Leave the caller's arrays as they were, also where the loss holds and writes into them.
+
+        A network that keeps its parameters, and copies what it is given into them, is such a loss.
+        """
+        restore(self._given, self.leaves)
 
     def look_again(self) -> None:
         """Evaluate the loss at the parameters once more, and keep by how much it differs."""
@@ -158,8 +204,10 @@ class Surface:
 
     def slope(self, line: Line, *, noise: float = 0.0, **options: Any) -> Slope:
         """Return the slope along a line, with what is known of the loss's precision."""
-        noise = max(noise, self.unsteadiness)
-        return slope(line, bits=self.bits, noise=noise, **options)
+        noise = max(noise, self.unsteadiness, self.rounding)
+        found = slope(line, bits=self.bits, noise=noise, **options)
+        self.rounding = max(self.rounding, found.rounding)
+        return found
 
     def finest(self, i: int) -> float:
         """Return the smallest step that entry `i` can take and still be told from rounding."""
@@ -177,6 +225,7 @@ class Surface:
             value = float(self._evaluate())
         except Exception:
             return np.nan
+        self.constant = self.constant and value == self.value
         return value if np.isfinite(value) else np.nan
 
     def _evaluate(self) -> Any:
@@ -184,9 +233,41 @@ class Surface:
         try:
             value = self._loss(self._bare.unflatten(self._views), *self._args)
         except Exception as error:
-            note_origin(error, "the loss at the parameters")
-            raise
+            told = raised_by_the_loss(error, "the parameters")
+            if told is error:
+                raise
+            raise told from error
         return np.asarray(real_scalar(value))
+
+
+def watch(array: Array, seen: list[bool]) -> Array:
+    """Return an array that notes in a list whether anything is done with it."""
+
+    class Watched(np.ndarray):
+        def __getattribute__(self, name: str) -> Any:
+            seen.append(True)
+            return super().__getattribute__(name)
+
+        def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+            seen.append(True)
+            plain = [np.asarray(x) if isinstance(x, Watched) else x for x in inputs]
+            return getattr(ufunc, method)(*plain, **options)
+
+        def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+            seen.append(True)
+            return super().__array_function__(function, types, args, kwargs)
+
+        def __getitem__(self, key: Any) -> Any:
+            seen.append(True)
+            return np.asarray(self)[key]
+
+        def __float__(self) -> float:
+            seen.append(True)
+            return float(np.asarray(self)[()])
+
+    watched: Array = array.view(Watched)
+    seen.clear()
+    return watched
 
 
 def _scales(leaf: Array) -> Array:

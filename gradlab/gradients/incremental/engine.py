@@ -89,6 +89,7 @@ class Incremental:
             values[node] = node.evaluate(*operands)
         (output,) = program.outputs
         self.value: Any = values[output] if isinstance(output, Node) else output
+        self.recorded = program
         self.program, origins = simplify(program)
         self._threads = available() if threads is None else threads
         self._values = values
@@ -139,25 +140,6 @@ class Incremental:
             if plan.is_faster:
                 return plan
         return None
-
-    def slopes(self, leaf: int, *moves: Array) -> Array | None:
-        """Return the quotients over one movement of each entry, or between two; see `rises`.
-
-        Examples
-        --------
-        >>> from gradlab.gradients.tape import record
-        >>> W = np.ones((2, 2))
-        >>> incremental = Incremental(record(lambda W: np.sum(W**2), W), [W])
-        >>> incremental.slopes(0, np.full(W.shape, 0.5))
-        array([[2.5, 2.5],
-               [2.5, 2.5]])
-        """
-        found = self.rises(leaf, moves)
-        if found is None:
-            return None
-        (rise, *fall), (width, *back) = found
-        slopes: Array = rise / width if not fall else (rise - fall[0]) / (width - back[0])
-        return slopes
 
 
 class Plan:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
 
 from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
@@ -14,6 +17,32 @@ from gradlab.params import flatten
 
 CLOSE = 1e-9
 """How far the value of a recording may lie from the loss's: what is random differs by more."""
+
+AWAY = 2.0**-12
+"""How far away, beside the parameters' size, the recording is compared with the loss."""
+
+
+class Around(Protocol):
+    """A loss that can be evaluated around a point: see `gradlab.gradients.probing`."""
+
+    @property
+    def value(self) -> Any:
+        """The loss at the point."""
+
+    @property
+    def direction(self) -> Any:
+        """A direction through all entries."""
+
+    def along(self, direction: Any, t: Any) -> Any:
+        """Return the loss, moved along a direction."""
+
+    def require_steady(self) -> None:
+        """Raise a LossError if the loss is not deterministic."""
+
+
+def agree(recorded: float, value: float) -> bool:
+    """Tell whether the value of a recording is that of the loss."""
+    return abs(recorded - value) <= CLOSE * abs(value)
 
 
 class Recorder:
@@ -36,10 +65,17 @@ class Recorder:
         self._loss, self._threads = loss, threads
         self.untraceable: str | None = None
 
-    def __call__(self, params: Any, args: tuple[Any, ...], value: Any) -> Incremental | None:
-        """Return the loss at a point at which it has this value; None if it cannot be recorded.
+    def __call__(self, params: Any, args: tuple[Any, ...], probe: Around) -> Incremental | None:
+        """Return the loss at a point; None if it cannot be recorded.
 
-        The leaves of the parameters are float64 arrays.
+        The leaves of the parameters are float64 arrays. The recording is compared with the loss at
+        the point, and away from it: what was taken out of the trace is a constant of the
+        recording, and right at the point alone.
+
+        Raises
+        ------
+        LossError
+            If the loss is not deterministic.
         """
         if self.untraceable is not None:
             return None
@@ -57,10 +93,32 @@ class Recorder:
         except Exception as error:  # of a loss that has a value
             self._give_up(f"{error} ({place_of(error.__traceback__)})")
             return None
-        if not abs(recorded - value) <= CLOSE * abs(value):
-            self._give_up(f"it is {value}, but {recorded} where it is recorded: is it random?")
+        if not agree(recorded, float(probe.value)):
+            probe.require_steady()
+            self._give_up(f"it is {probe.value}, but {recorded} where it is recorded")
+            return None
+        if not self._holds_away(incremental, inputs, probe):
+            probe.require_steady()
+            self._give_up(
+                "beside the parameters it differs from its recording: it takes numbers out of the "
+                "trace, as getval does, or keeps something from one call to the next"
+            )
             return None
         return incremental
+
+    def _holds_away(self, incremental: Incremental, inputs: Sequence[Any], probe: Around) -> bool:
+        """Tell whether recording and loss agree beside the point, too, or have no value there."""
+        with np.errstate(all="ignore"):
+            try:
+                wanted = float(probe.along(probe.direction, AWAY))
+            except Exception:
+                return True
+            moved = [x + AWAY * d for x, d in zip(inputs, probe.direction, strict=False)]
+            try:
+                (found,) = incremental.recorded.run([*moved, *inputs[len(moved) :]])
+            except Exception:
+                return False
+        return agree(float(found), wanted)
 
     def _give_up(self, reason: str) -> None:
         self.untraceable = reason
@@ -68,5 +126,5 @@ class Recorder:
             f"the loss cannot be recorded: {reason}; it is evaluated for each entry from now on, "
             "right but slower (incremental=False does so without this warning)",
             UntraceableWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
