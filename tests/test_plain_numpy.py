@@ -31,59 +31,13 @@ OVERWRITTEN = {"data_array_overwritten"}
 INHERENT = UNTRACEABLE | OVERWRITTEN
 """What no tracing backend differentiates."""
 
-METHODS_OF_DATA = {
-    "Perceptron",
-    "calls_a_closure",
-    "cs231n_svm_loops",
-    "cs231n_two_layers",
-    "gaussian_process_evidence",
-    "logistic_regression",
-    "lstm_cell",
-    "objective",
-    "quantile_regression",
-    "value_at_risk",
-}
-"""``X.dot(w)``, where X is an array of the data's: NumPy asks nobody."""
-
-LISTS = {
-    "cross_entropy_of_list",
-    "full_ones_like",
-    "list_with_plain_numbers",
-    "ragged_then_hstack",
-    "vectorized_python_function",
-}
-"""``np.mean([x[0], 1.0])``, ``np.linalg.multi_dot([x, m, b])``, ``np.r_``, ``np.vectorize``."""
-
-WITHOUT_RULE = {"bincount_histogram_free", "cross_entropy_choose", "fmax_copysign_ldexp"}
-"""Functions that autograd has no rule for."""
-
-NOT_YET = METHODS_OF_DATA | LISTS | WITHOUT_RULE | {"slogdet_named", "ufunc_reduce"}
-"""What autograd's backends refuse and need not."""
-
-FORWARD = {
-    "barycentre_and_inertia",
-    "det_of_singular",
-    "eigh_largest",
-    "eigvalsh_entropy",
-    "gaussian_process_slogdet",
-    "lstsq_residual",
-    "nuclear_and_spectral",
-    "pinv_projection",
-    "random_intercepts",
-    "slogdet_gram",
-    "svd_low_rank",
-    "svd_values",
-    "whitened_moments",
-}
-"""Decompositions for which autograd has no forward rule."""
-
 NAN = {"nan_reductions", "nan_spread"}
 """NaN in the data, which the loss leaves out, comes back in the gradient."""
 
 REFUSED: dict[str, set[str]] = {
-    "autograd": INHERENT | NOT_YET | NAN,
-    "tape": INHERENT | NOT_YET | NAN,
-    "autograd-forward": INHERENT | NOT_YET | FORWARD,
+    "autograd": INHERENT | NAN,
+    "tape": INHERENT | NAN,
+    "autograd-forward": INHERENT,
     "jax": INHERENT,
     "torch": INHERENT,
     "central": set(),

@@ -152,9 +152,12 @@ def _forwarding(name: str) -> Any:
     own = getattr(np.ndarray, name)
 
     def method(self: Buffer, *args: Any, **kwargs: Any) -> Any:
-        if self.traced is not None:
-            return getattr(self.traced, name)(*args, **kwargs)
-        return own(self, *args, **kwargs)
+        array = self.traced
+        if array is None and (other := first_traced((args, kwargs))) is not None:
+            array = constant_like(other, self.content())
+        return (
+            own(self, *args, **kwargs) if array is None else getattr(array, name)(*args, **kwargs)
+        )
 
     def attribute(self: Buffer) -> Any:
         held = self.traced
@@ -307,7 +310,7 @@ def protect(array: Any) -> None:
 
 def _release(protected: list[Any]) -> None:
     """Make arrays writeable again: those that own their memory before views of them."""
-    for array in reversed(protected):
+    for array in sorted(protected, key=lambda array: array.base is not None):
         array.flags.writeable = True
 
 
