@@ -24,7 +24,6 @@ import gradlab
 from gradlab import Tape, network
 from gradlab.errors import (
     DataError,
-    GradlabError,
     NonFiniteError,
     OptionError,
     ParameterError,

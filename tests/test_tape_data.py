@@ -26,7 +26,7 @@ from gradlab.gradients.tape import record, runtime
 from gradlab.gradients.tape.numbers import MANY
 from gradlab.gradients.tape.operations import may_raise
 from gradlab.gradients.tape.passes import optimise, remove_dead
-from gradlab.gradients.tape.program import Node, Program
+from gradlab.gradients.tape.program import Node, Program, name_of
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.params import flatten
 
@@ -187,6 +187,19 @@ def test_table_that_is_written_into_is_read_anew() -> None:
     table *= 2
     assert f(W, OTHER)[1][0, 0] == table[OTHER].sum()
     assert f.cache_info.recordings == 1
+
+
+def test_table_that_a_loss_makes_is_a_constant() -> None:
+    """Not copied at each replay; and the uniform one is a number."""
+
+    def loss(w: Any, y: Any) -> Any:
+        return np.sum(w[:4] * np.eye(4)[y] * np.ones_like(w[:4]))
+
+    f = replayed(loss, (W, Y[:4]), (W, OTHER[:4]))
+    names = [name_of(node.primitive) for node in f.program.nodes]
+    assert "_constant" not in names
+    assert names.count("gather") == 1
+    assert names.count("multiply") == 1  # without the ones
 
 
 def test_derivatives_of_gather() -> None:

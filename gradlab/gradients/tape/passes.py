@@ -92,7 +92,7 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
                 break
 
     cancel = keep_what_cancels if exact else drop_what_cancels
-    first: tuple[Pass, ...] = (inline_constants, own_constants, cancel, remove_dead, lower)
+    first: tuple[Pass, ...] = (own_constants, cancel, remove_dead, lower)
     last: tuple[Pass, ...] = (lower, convert_beforehand, select_by_bits, merge_duplicates)
     for step in (*first, *(() if exact else INEXACT)):
         apply(step)

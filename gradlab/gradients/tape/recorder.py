@@ -59,6 +59,7 @@ from gradlab.gradients.tape.hooks import autograd_as_recorded
 from gradlab.gradients.tape.invariance import cancelling
 from gradlab.gradients.tape.numbers import PythonFloat, PythonInt, Rules
 from gradlab.gradients.tape.operations import accumulate, add_sparse, cancelled, scatter
+from gradlab.gradients.tape.passes import inline_constants
 from gradlab.gradients.tape.program import Guard, Node, Program
 from gradlab.gradients.tape.reasons import refusal_of
 from gradlab.params import Array, Structure, as_array, flatten, floating
@@ -319,12 +320,13 @@ class Recorder:
     def program(self, ends: Sequence[Any]) -> Program:
         """Return what has been recorded, with these boxes (or constants) for its outputs."""
         self._constants.require_unchanged()
-        return Program(
+        recorded = Program(
             tuple(self.inputs),
             tuple(self.nodes),
             tuple(self._node(end) for end in ends),
             tuple(dict.fromkeys(self.guards)),
         )
+        return inline_constants(recorded)  # here, so that nobody else holds them
 
     def _node(self, end: Any) -> Any:
         if not isbox(end):
