@@ -7,6 +7,10 @@ protocols, has all methods of arrays, and can be written into.
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import autograd.numpy as anp
@@ -83,9 +87,19 @@ def _fallback(function: Any) -> Implementation | None:
 
     Of what does not depend on the parameters (a recording traces that, too) no rule is asked.
     """
+    if "scipy" in sys.modules and function not in trace_primitives_map:
+        _import_rules_of_scipy()
     wrapper = trace_primitives_map.get(function)
     is_known = wrapper in primitive_vjps or isinstance(function, np.ufunc) or function in rules.DATA
     return _guarded(function, wrapper) if is_known and wrapper is not None else None
+
+
+@cache
+def _import_rules_of_scipy() -> None:
+    """Have autograd register its rules of SciPy's special functions and distributions."""
+    for name in ("special", "stats", "linalg"):
+        with suppress(ImportError):
+            import_module(f"autograd.scipy.{name}")
 
 
 def _guarded(function: Any, wrapper: Any) -> Implementation:

@@ -244,7 +244,7 @@ def _converted(
 ) -> Any:
     """Return traced values as a traced array."""
     array = as_traced(value)
-    if copy and array is value:
+    if copy is True and array is value:
         array = array.copy()
     if dtype is not None and array.dtype != np.dtype(dtype):
         array = array.astype(dtype)

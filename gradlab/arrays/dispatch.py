@@ -151,9 +151,12 @@ def name_of(function: Any) -> str:
     >>> name_of(np.linalg.solve), name_of(np.add)
     ('np.linalg.solve', 'np.add')
     """
+    name = getattr(function, "__name__", str(function))
+    if isinstance(function, np.ufunc) and getattr(np, name, None) is not function:
+        return name  # another package's, whose module it does not tell
     module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
     is_public = module.split(".")[-1] in ("linalg", "fft", "random", "np")
-    return f"{module if is_public else 'np'}.{getattr(function, '__name__', function)}"
+    return f"{module if is_public else 'np'}.{name}"
 
 
 # Calls

@@ -28,7 +28,6 @@ from gradlab.arrays.places import place_of
 from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.errors import LossError
 
-
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
 _RESHAPE, _TRANSPOSE = np.reshape, np.transpose
 
@@ -128,6 +127,11 @@ class TracedArray(Traced):
     def tobytes(self, *args: Any) -> Any:
         """Refuse to leave the trace."""
         refuse_plain("reads the bytes of a traced array", "compute with the array itself")
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        refuse_plain("writes a traced value as text", "write gradlab.detach(x) to look at it")
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy()
