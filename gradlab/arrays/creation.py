@@ -308,9 +308,17 @@ def protect(array: Any) -> None:
         array = array.base
 
 
+def _bases(array: Any) -> int:
+    """Return of how many arrays, one of the other, an array is a view."""
+    count = 0
+    while isinstance(array.base, np.ndarray):
+        array, count = array.base, count + 1
+    return count
+
+
 def _release(protected: list[Any]) -> None:
     """Make arrays writeable again: those that own their memory before views of them."""
-    for array in sorted(protected, key=lambda array: array.base is not None):
+    for array in sorted(protected, key=_bases):
         array.flags.writeable = True
 
 

@@ -29,6 +29,9 @@ _NOT_THE_USERS = (
 )
 
 
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+"""Python's own library; what is installed may lie in a folder of it."""
+
 Place: TypeAlias = tuple[str, int]
 """A file and a line."""
 
@@ -36,7 +39,8 @@ Place: TypeAlias = tuple[str, int]
 @cache
 def is_users(file: str) -> bool:
     """Tell whether a file is of the user's code."""
-    return not file.startswith(_NOT_THE_USERS)
+    is_pythons = file.startswith(_STANDARD) and "site-packages" not in file
+    return not is_pythons and not file.startswith(_NOT_THE_USERS)
 
 
 def place_of(origin: FrameType | TracebackType | None = None) -> str:
