@@ -16,7 +16,10 @@ _LIBRARIES = ("numpy", "autograd", "array_api_compat", "jax", "jaxlib", "torch",
 
 
 def _folder_of(library: str) -> str | None:
-    spec = find_spec(library)
+    try:
+        spec = find_spec(library)
+    except (ImportError, ValueError):  # a library that somebody has put aside
+        return None
     return os.path.dirname(spec.origin) + os.sep if spec and spec.origin else None
 
 

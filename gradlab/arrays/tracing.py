@@ -51,9 +51,9 @@ def trace_loss(
     Exception
         What the loss raises on plain parameters, too, with a note.
     """
-    for leaf, array in zip(leaves, traced, strict=True):
+    for array in traced:
         if isinstance(array, Traced):
-            array._is_argument = bool(np.ndim(getval(leaf)))
+            array._is_argument = True
     try:
         return following_rewrites(lambda: run_traced(loss, structure.unflatten(traced), args))
     except GradlabError:

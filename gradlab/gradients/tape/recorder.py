@@ -164,7 +164,7 @@ def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Reco
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
         roots = [NumpyBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
         for root in roots:
-            root._is_argument = bool(root.shape)
+            root._is_argument = True
         end = run_traced(loss, structure.unflatten(roots), boxed_args)
         if isbox(end) and end._trace == REVERSE:
             value = end._value
@@ -224,7 +224,7 @@ class Recorder:
         if is_param:
             self._of_params.add(node)
         box = TracedBox(value, RECORDED, Record.new_root(self, node))
-        box._is_argument = bool(np.ndim(value))
+        box._is_argument = True
         return box
 
     def one(self, like: Any) -> TracedBox:
