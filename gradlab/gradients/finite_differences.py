@@ -297,8 +297,12 @@ class Difference:
         doubtful &= bent > roundoff(probe, h, slopes)
         if recorded:
             doubtful &= (np.abs(x) < SMALL * h) | (bent > 0.25 * np.maximum(size, typical))
-        if recorded and np.count_nonzero(doubtful) > FEW:
-            finer = self.by_recording(probe, leaf, h / FINER)
+        if np.count_nonzero(doubtful) > FEW:
+            finer = (
+                probe.quotients(leaf, h / FINER, self)
+                if isinstance(probe, ProbeOfTerms)
+                else self.by_recording(probe, leaf, h / FINER)
+            )
             if finer is not None:
                 allowed = roundoff(probe, h, slopes) + roundoff(probe, h / FINER, slopes)
                 doubtful &= np.abs(finer[0] - slopes) > allowed

@@ -349,9 +349,11 @@ class ProbeOfTerms(Probe):
     def each(self, leaf: int, h: Array, method: Method) -> Array:
         """Return the slope along each entry of a leaf, all of them at once; see `Probe.each`."""
         self.looped = True
-        x = self.leaves[leaf]
-        slopes, bends = method.quotient(partial(self._values, leaf), x, h, self.value)
-        return method.again(self, leaf, h, slopes, bends)
+        return method.again(self, leaf, h, *self.quotients(leaf, h, method))
+
+    def quotients(self, leaf: int, h: Array, method: Method) -> tuple[Array, Array]:
+        """Return the slopes and bends of a leaf, by groups of entries."""
+        return method.quotient(partial(self._values, leaf), self.leaves[leaf], h, self.value)
 
     def _values(self, leaf: int, x: Array) -> Array:
         """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""

@@ -92,21 +92,21 @@ class Surface:
     def _bits_of_values(self) -> int:
         """Return the precision that values have even where they are returned as wider numbers.
 
-        A value at the parameters and one beside them, both with no more than the bits of float32,
-        are numbers of that type: another one would have them by chance once in 2^58 times.
+        Values at the parameters and on both sides, all with no more than the bits of float32, are
+        numbers of that type: others would have them by chance once in 2^87 times.
         """
         rng = np.random.default_rng(0)
         sizes = np.concatenate([np.empty(0), *(size_of(leaf).ravel() for leaf in self.leaves)])
-        self._moved += 2.0**-6 * sizes * rng.uniform(-1, 1, self.size)
-        value = self._value_or_nan()
-        self._moved[:] = self.x
-        if not np.isfinite(value) or value == self.value:
-            return BITS
-        for narrow in (np.float16, np.float32):
-            with np.errstate(over="ignore"):
-                if float(narrow(value)) == value and float(narrow(self.value)) == self.value:
-                    return int(np.finfo(narrow).nmant)
-        return BITS
+        way = 2.0**-6 * sizes * rng.uniform(-1, 1, self.size)
+        fits = {narrow: _fits(self.value, narrow) for narrow in (np.float16, np.float32)}
+        for sign in (1, -1):
+            if any(fits.values()):
+                self._moved += sign * way
+                value = self._value_or_nan()
+                self._moved[:] = self.x
+                for narrow in fits:
+                    fits[narrow] &= value not in (0.0, self.value) and _fits(value, narrow)
+        return next((int(np.finfo(narrow).nmant) for narrow in fits if fits[narrow]), BITS)
 
     def ignores_parameters(self) -> bool:
         """Tell whether the loss, evaluated once more, never looks at an entry it is given."""
@@ -238,6 +238,12 @@ class Surface:
                 raise
             raise told from error
         return np.asarray(real_scalar(value))
+
+
+def _fits(value: float, narrow: type[np.floating[Any]]) -> bool:
+    """Tell whether a number is one of a narrower type."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(value) and float(narrow(value)) == value)
 
 
 def watch(array: Array, seen: list[bool]) -> Array:
