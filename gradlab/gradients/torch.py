@@ -20,10 +20,11 @@ import numpy as np
 from gradlab import options
 from gradlab.errors import LossError, ParameterError
 from gradlab.gradients.array_libraries import (
-    ARRAY_API,
+    ADVICE,
     Form,
     LibraryGradient,
     Run,
+    Way,
     load,
     require,
 )
@@ -32,7 +33,7 @@ from gradlab.params import Array
 
 UNKNOWN = (
     "what it does depends on the numbers in its tensors, which are not known while it is compiled; "
-    "write xp.where, or give the backend compile=False"
+    "write where, or give the backend compile=False"
 )
 
 
@@ -94,20 +95,16 @@ class TorchGradient(LibraryGradient):
     arrays = "PyTorch's tensors"
 
     def __init__(self, loss: Loss, *, compile: bool) -> None:
-        super().__init__(loss)
         self._torch = load("torch", "PyTorch")
-        self._compile = compile
+        from gradlab.arrays.torch_arrays import LIBRARY
 
-    def is_native(self, value: Any) -> bool:
-        """Tell whether a value is a tensor."""
-        return isinstance(value, self._torch.Tensor)
+        super().__init__(loss, LIBRARY)
+        self._compile = compile
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array as a tensor, on the device of `like`."""
-        # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
-        plain = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         try:
-            tensor = self._torch.from_numpy(plain)
+            tensor = self._library.from_numpy(array)
         except TypeError as error:
             raise ParameterError(f"PyTorch has no tensors of dtype {array.dtype}") from error
         return tensor if like is None else tensor.to(like.device)
@@ -120,6 +117,19 @@ class TorchGradient(LibraryGradient):
         """Return integers as float64."""
         return array.to(self._torch.float64)
 
+    def kind(self, array: Any) -> str:
+        """Return the kind of a dtype."""
+        if array.is_floating_point():
+            return "f"
+        if array.is_complex():
+            return "c"
+        return "b" if array.dtype == self._torch.bool else "i"
+
+    def are_finite(self, arrays: list[Any]) -> Any:
+        """Return whether all entries are finite."""
+        xp = self._torch
+        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Have the tensors that the loss makes lie on the device of its parameters."""
         if native is None or native.device.type == "cpu":
@@ -127,31 +137,58 @@ class TorchGradient(LibraryGradient):
         device: AbstractContextManager[Any] = native.device
         return device
 
-    def prepare(self, form: Form) -> Run:
-        """Return value and gradient; while nothing is known, no slope may get lost."""
-        plain = self._plain(form)
-        watched = self._watched(plain)
-        if self._compile:
-            return self._compiled(watched)
-        runs = [watched]
+    def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
+        """Compile where that was asked for, and there will be another call."""
+        compiled = self._compile and is_kept
+        plain, native = Way(True, compiled), Way(False, compiled)
+        return [native, plain] if is_native else [plain, native]
+
+    def prepare(self, form: Form, way: Way) -> Run:
+        """Return value and gradient; of native code, no slope may get lost at the first call."""
+        if way.compiled:
+            plain = self._functional(form, way)
+            return self._compiled(plain if way.plain else self._watched(plain), form, way)
+        plain = self._eager(form, way)
+        if way.plain:
+            return plain
+        runs = [self._watched(plain)]
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             result = runs[0](leaves, arrays)
-            runs[0] = plain  # watching takes as long as a small network
+            if self._key(form) is not None:
+                runs[0] = plain  # watching takes as long as a small network
             return result
 
         return run
 
-    def prepare_once(self, form: Form) -> Run:
-        """Return value and gradient, operation by operation; no slope may get lost."""
-        return self._watched(self._plain(form))
+    def _scalar(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        value = self.call(form, way, leaves, arrays)
+        return value if self.is_native(value) else self._torch.tensor(float(value))
 
-    def _plain(self, form: Form) -> Run:
-        def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
-            value = self.call(form, leaves, arrays)
-            return value if self.is_native(value) else self._torch.tensor(float(value))
+    def _eager(self, form: Form, way: Way) -> Run:
+        """Return value and gradient, operation by operation."""
+        torch = self._torch
 
-        differentiate = self._torch.func.grad_and_value(scalar)
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            with torch.enable_grad():
+                roots = [leaf.detach().requires_grad_() for leaf in leaves]
+                value = self._scalar(form, way, roots, arrays)
+                if not value.requires_grad:
+                    return value, [torch.zeros_like(root) for root in roots]
+                found = torch.autograd.grad(value, roots, allow_unused=True)
+            gradients = [
+                torch.zeros_like(root) if gradient is None else gradient
+                for gradient, root in zip(found, roots, strict=True)
+            ]
+            return value.detach(), gradients
+
+        return run
+
+    def _functional(self, form: Form, way: Way) -> Run:
+        """Return value and gradient as one function, which can be recorded."""
+        differentiate = self._torch.func.grad_and_value(
+            lambda leaves, arrays: self._scalar(form, way, leaves, arrays)
+        )
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             gradients, value = differentiate(leaves, arrays)
@@ -175,10 +212,10 @@ class TorchGradient(LibraryGradient):
             or innermost.name == "__array__"
             or "numpy" in innermost.filename
         ):
-            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ARRAY_API}"
+            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ADVICE}"
         return None
 
-    def _compiled(self, plain: Run) -> Run:
+    def _compiled(self, plain: Run, form: Form, way: Way) -> Run:
         """Return the same, compiled for each shape."""
         compiled: dict[Any, Run] = {}
 
