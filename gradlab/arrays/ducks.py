@@ -21,8 +21,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gradlab.arrays.composites import as_array, count_of
-from gradlab.arrays.dispatch import Implementation, Library, held, is_traced, refuse_function
+from gradlab.arrays.composites import as_array
+from gradlab.arrays.dispatch import (
+    COMPOSITES,
+    Implementation,
+    Library,
+    held,
+    is_traced,
+    refuse_function,
+)
 from gradlab.arrays.places import place_of
 from gradlab.arrays.traced import TracedArray
 from gradlab.errors import LossError, UntraceableError
@@ -87,7 +94,7 @@ class DuckArray(TracedArray):
 
     def __init__(self, native: Any) -> None:
         self.native = native
-        self.trace = _here.trace
+        self.origin = _here.trace
 
     def plain(self) -> Any:
         """Return the numbers as NumPy's array, without their derivative."""
@@ -141,12 +148,12 @@ class DuckArray(TracedArray):
             return part
         if isinstance(part, slice):
             return slice(_end(part.start), _end(part.stop), _end(part.step))
-        if isinstance(part, (list, tuple)):
+        if isinstance(part, (list, tuple, range)):
             part = as_array(part) if len(part) else np.zeros(0, int)
         if isinstance(part, DuckArray):
-            if part.dtype == bool and not part.trace.known:
+            if part.dtype == bool and not part.origin.known:
                 refuse_data("selects by a mask", "write np.where")
-            return part.plain() if part.trace.known else part.native
+            return part.plain() if part.origin.known else part.native
         if isinstance(part, np.ndarray):
             part = np.asarray(part)
             return part if part.dtype == bool or part.ndim else int(part)
@@ -160,65 +167,86 @@ class DuckArray(TracedArray):
 
     def detached(self) -> Any:
         """Return the numbers; while compiling there are none."""
-        if not self.trace.known:
+        if not self.origin.known:
             raise LossError(
                 f"gradlab.detach asks for numbers ({place_of()}), which are not known while "
                 f"{self.library.name} compiles the loss: evaluate it with another backend, such as "
                 'backend="autograd"'
             )
-        self.trace.detached = True
+        self.origin.detached = True
         return self.plain()
 
     def kept_value(self) -> Any:
         """Return the numbers; NaN where there are none."""
-        return self.plain() if self.trace.known else np.full(self.shape, np.nan)
+        return self.plain() if self.origin.known else np.full(self.shape, np.nan)
 
     def __bool__(self) -> bool:
-        if not self.trace.known:
+        if not self.origin.known:
             refuse_data("branches on a number (if, while, and, or)", "write np.where")
         return bool(self.plain())
 
     def __int__(self) -> Any:
-        return self._number(int) if self.dtype.kind in "biu" else TracedArray.__int__(self)
+        return self._taken(int) if self.dtype.kind in "biu" else TracedArray.__int__(self)
 
     def __index__(self) -> Any:
         if self.dtype.kind in "iu" and not self.shape:
-            return self._number(int)
+            return self._taken(int)
         raise TypeError("only integer scalar arrays can be converted to a scalar index")
 
     def __float__(self) -> Any:
-        return TracedArray.__float__(self) if self.depends() else self._number(float)
+        return TracedArray.__float__(self) if self.depends() else self._taken(float)
 
     def __complex__(self) -> Any:
-        return TracedArray.__complex__(self) if self.depends() else self._number(complex)
+        return TracedArray.__complex__(self) if self.depends() else self._taken(complex)
+
+    def _number(self) -> Any:
+        if self.size != 1:
+            raise TypeError("only arrays of one entry can be converted to Python numbers")
+        return self.plain().reshape(())[()] if self.origin.known else np.nan
 
     def item(self, *index: Any) -> Any:
         """Return an entry that does not depend on the parameters as a Python number."""
-        return TracedArray.item(self, *index) if self.depends() else self._number(
-            lambda plain: plain.item(*index)
-        )
+        if self.depends():
+            return TracedArray.item(self, *index)
+        return self._taken(lambda plain: plain.item(*index))
 
     def tolist(self) -> Any:
         """Return entries that do not depend on the parameters as Python numbers."""
-        return TracedArray.tolist(self) if self.depends() else self._number(np.ndarray.tolist)
+        return TracedArray.tolist(self) if self.depends() else self._taken(np.ndarray.tolist)
 
     def depends(self) -> bool:
         """Tell whether a derivative may pass through the array."""
         return self.dtype.kind in "fc" and self.library.depends(self.native)
 
-    def _number(self, make: Callable[[Any], Any]) -> Any:
-        if not self.trace.known:
+    def _taken(self, make: Callable[[Any], Any]) -> Any:
+        if not self.origin.known:
             refuse_data("takes a number out of an array", "compute with the array itself")
         return make(self.plain())
 
     def __format__(self, spec: str) -> str:
-        return format(self.plain()[()], spec) if self.trace.known else repr(self)
+        # For people to read: a text from which a number is read has lost the derivative.
+        return f"{format(self.plain()[()], spec)}~" if self.origin.known else repr(self)
 
     def __repr__(self) -> str:
         return f"<traced array {self.shape} {self.dtype}>"
 
     __str__ = __repr__
     __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        # Attributes of the library's own arrays end here as well: the loss is tried on those then.
+        raise AttributeError(f"traced arrays have no attribute {name!r}")
+
+    def view(self, *args: Any) -> Any:
+        """Return the array, if no other dtype is asked for."""
+        if args and isinstance(args[0], int):
+            raise TypeError("numpy.ndarray.view takes a dtype, not a shape")
+        return TracedArray.view(self, *args)
+
+    @property
+    def device(self) -> str:
+        """Where NumPy's arrays lie."""
+        return "cpu"
 
     def __reduce__(self) -> Any:
         raise LossError("a traced array cannot be pickled: keep gradlab.detach(value)")
@@ -451,6 +479,8 @@ def _reducing(library: DuckLibrary, function: Any) -> Implementation:
         if kind not in dtypes:
             found = function(np.ones(1, kind)).dtype
             dtypes[kind] = kind if found.kind == "b" else found
+        if "where" in options:
+            return COMPOSITES[function](a, *args, **options)
         return library.wrap(native(library.native(a, dtypes[kind]), *args, **options))
 
     return reduce
@@ -544,21 +574,6 @@ def _concatenate(library: DuckLibrary, function: Any) -> Implementation:
     return concatenate
 
 
-def _var(library: DuckLibrary, function: Any) -> Implementation:
-    def var(
-        a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **options: Any
-    ) -> Any:
-        a = as_array(a)
-        mean = options.pop("mean", None)
-        ddof = options.pop("correction", ddof)
-        off = a - (np.mean(a, axis=axis, keepdims=True) if mean is None else mean)
-        squares = np.real(off * np.conj(off)) if off.dtype.kind == "c" else off * off
-        total = np.sum(squares, axis=axis, keepdims=keepdims)
-        return total / max(count_of(a, axis) - ddof, 0)
-
-    return var
-
-
 def _flat(library: DuckLibrary, function: Any) -> Implementation:
     """A function without a derivative: NumPy's own where the numbers are known."""
     native = library.natives.get(function.__name__)
@@ -571,7 +586,7 @@ def _flat(library: DuckLibrary, function: Any) -> Implementation:
         return library.wrap(native(*map(over, args), **{k: over(v) for k, v in options.items()}))
 
     def over(value: Any) -> Any:
-        if isinstance(value, (TracedArray, np.ndarray, list)) or library.is_native(value):
+        if isinstance(value, (TracedArray, np.ndarray, list, range)) or library.is_native(value):
             return library.native(value)
         if isinstance(value, tuple):
             return tuple(map(over, value))
@@ -676,7 +691,6 @@ RESULTS: dict[Any, Any] = {
 CORE: dict[Any, Maker] = {
     np.where: _where,
     np.concatenate: _concatenate,
-    np.var: _var,
     np.linalg.solve: _solve,
     np.linalg.svd: _svd,
     np.astype: _astype,

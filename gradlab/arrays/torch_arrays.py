@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradlab.arrays.creation import protect
 from gradlab.arrays.ducks import DuckArray, DuckLibrary, are_known
 
 DTYPES = {
@@ -184,6 +185,36 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 # Linear algebra
 
 
+class _Det(torch.autograd.Function):
+    """A determinant whose derivative is right for singular matrices, too.
+
+    It is the matrix of cofactors: det(u vᵀ) u adj(s) vᵀ for the singular values s, of which adj has
+    the products of all others.
+    """
+
+    @staticmethod
+    def forward(a: Any) -> Any:
+        """Return the determinant."""
+        return torch.linalg.det(a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep the matrix."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        """Multiply with the cofactors."""
+        (a,) = ctx.saved_tensors
+        u, s, vh = torch.linalg.svd(a)
+        n = s.shape[-1]
+        mask = torch.eye(n, dtype=torch.bool, device=a.device)
+        others = torch.where(mask, 1.0, s[..., None, :]).prod(-1)
+        sign = torch.linalg.det(u) * torch.linalg.det(vh)
+        return (g * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
+
+
+
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """`numpy.linalg.cholesky`."""
     return torch.linalg.cholesky(a, upper=upper)
@@ -251,7 +282,7 @@ _SAME = """
     deg2rad rad2deg isnan isinf isfinite signbit logical_not bitwise_not remainder fmod maximum
     minimum fmax fmin arctan2 hypot logaddexp logaddexp2 logical_and logical_or logical_xor
     bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift matmul gcd lcm
-    floor_divide nextafter where einsum
+    nextafter where einsum
 """.split()
 
 NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
@@ -266,6 +297,7 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "not_equal": operator.ne,
     "greater": operator.gt,
     "greater_equal": operator.ge,
+    "floor_divide": lambda x, y: torch.floor_divide(x.detach(), y.detach()),
     "fabs": torch.abs,
     "rint": torch.round,
     "degrees": torch.rad2deg,
@@ -307,7 +339,7 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "imag": torch.imag,
     "i0": torch.special.i0,
     "linalg.inv": torch.linalg.inv,
-    "linalg.det": torch.linalg.det,
+    "linalg.det": _Det.apply,
     "linalg.slogdet": lambda a: tuple(torch.linalg.slogdet(a)),
     "linalg.solve": torch.linalg.solve,
     "linalg.cholesky": cholesky,
@@ -344,9 +376,10 @@ class TorchLibrary(DuckLibrary):
         # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
         if not are_known():
             return torch.tensor(np.ascontiguousarray(array).reshape(array.shape))
-        return torch.from_numpy(
-            np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
-        )
+        plain = np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
+        tensor = torch.from_numpy(plain)
+        protect(plain)
+        return tensor
 
     def to_numpy(self, native: Any) -> Any:
         """Return a copy of the numbers."""

@@ -28,11 +28,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradlab.arrays.creation import tracing
-from gradlab.arrays.dispatch import NUMERICAL, held, is_traced
+from gradlab.arrays.dispatch import NUMERICAL, is_traced
 from gradlab.arrays.ducks import DuckLibrary, Trace, within
 from gradlab.arrays.leaks import Watch, release
 from gradlab.arrays.places import place_of
+from gradlab.arrays.tracing import run_traced
 from gradlab.errors import (
     GradlabError,
     LossError,
@@ -41,6 +41,7 @@ from gradlab.errors import (
     ParameterError,
     StatefulLossWarning,
     UntraceableError,
+    UntraceableWarning,
     reason_of,
 )
 from gradlab.gradients.calls import (
@@ -91,10 +92,13 @@ class Way:
         Whether it gets duck arrays, and may be plain NumPy; else native arrays.
     compiled : bool
         Whether it is traced once, without numbers; else it runs operation by operation.
+    data : bool
+        Whether arrays among the arguments are the library's, too; else they stay NumPy's.
     """
 
     plain: bool
     compiled: bool
+    data: bool = True
 
 
 @dataclass
@@ -262,9 +266,14 @@ class LibraryGradient:
             ways = [self._latest, *[way for way in ways if way != self._latest]]
         failures: list[tuple[Way, Exception]] = []
         for way in ways:
+            if not way.plain and any(isinstance(error, UntraceableError) for _, error in failures):
+                continue  # a refusal: where a derivative would be lost, it would be so there, too
             prepared = Prepared(way, self.prepare(call.form, way))
             try:
-                return prepared, self._evaluate(prepared, call)
+                result = self._evaluate(prepared, call)
+                if is_kept and ways[0].compiled and not way.compiled:
+                    self._warn(failures[0][1])
+                return prepared, result
             except UntraceableError as error:
                 failures.append((way, error))
             except GradlabError:
@@ -272,6 +281,15 @@ class LibraryGradient:
             except Exception as error:
                 failures.append((way, error))
         raise self._failure(call, failures)
+
+    def _warn(self, why: Exception) -> None:
+        """Say that the loss is not compiled."""
+        warnings.warn(
+            f"{self.name} cannot compile the loss, and runs it operation by operation, which is "
+            f"slow: {reason_of(why)}",
+            UntraceableWarning,
+            stacklevel=5,
+        )
 
     def _failure(self, call: Call, failures: list[tuple[Way, Exception]]) -> Exception:
         """Return the error that tells most of why no way works."""
@@ -318,9 +336,9 @@ class LibraryGradient:
             result = prepared.run(*call.inputs(way))
         except Exception as error:
             if way.plain and here.traces:
-                self._forget(error)
                 list(release(self._loss, call.args))
             if isinstance(error, GradlabError):
+                error.__notes__ = []  # of JAX, on frames that it hides
                 raise
             if prepared.seen:
                 raise self._explained(error) from error.__cause__
@@ -336,9 +354,6 @@ class LibraryGradient:
         elif not is_stateful and call.native is None:
             self._verify(prepared, call, result[0])
         return result
-
-    def _forget(self, error: Exception) -> None:
-        """Let go of traced values that the frames of an error hold."""
 
     def _require_cache(self, call: Call, way: Way, names: list[str]) -> None:
         """Warn of what the loss keeps, or refuse what it reads again while it is compiled."""
@@ -396,13 +411,14 @@ class LibraryGradient:
         else:
             trace = Trace(known=not way.compiled)
             self._here.traces.append(trace)
-            with within(trace), tracing():
+            with within(trace):
                 duck = self._library.duck
                 traced = [duck(leaf) for leaf in leaves]
                 given = [duck(a) if self.is_native(a) else a for a in arrays]
                 for array in (*traced, *filter(is_traced, given)):
                     array._is_argument = bool(array.shape)
-                value = held(self._loss(*form.arguments(traced, given)))
+                params, *args = form.arguments(traced, given)
+                value = run_traced(self._loss, params, args)
             value = value.native if is_traced(value) else value
         if not self.is_native(value):
             return real_scalar(value)
@@ -542,7 +558,7 @@ class Call:
     def inputs(self, way: Way) -> tuple[list[Any], list[Any]]:
         """Return parameters and arrays as a loss that runs in this way gets them."""
         arrays = [self.values[i] for i in self.form.arrays]
-        if way.compiled or not way.plain:
+        if way.data:
             arrays = [self.owner.over(array, self.native) for array in arrays]
         return [self.owner.leaf_over(leaf, self.native) for leaf in self.leaves], arrays
 
@@ -579,17 +595,17 @@ class Call:
 
     def nearby(self, dtype: Any) -> list[float]:
         """Return losses at parameters that are off by a rounding: how far off its value may be."""
-        step = float(np.finfo(dtype).eps)
+        step = 4 * float(np.finfo(dtype).eps)
         rng = np.random.default_rng(0)
-        found = [step * abs(float(self.on_plain_arrays()))]
+        found = []
         for _ in range(4):
             leaves = [
-                floating(leaf) * (1 + 4 * step * rng.choice([-1, 1], np.shape(leaf)))
+                floating(leaf) * (1 + step * rng.choice([-1, 1], np.shape(leaf)))
                 for leaf in self.leaves
             ]
             outcome = self.on_plain_arrays(leaves)
-            found.append(float("nan") if isinstance(outcome, Exception) else float(outcome))
-        return [float(np.inf) if np.isnan(value) else value for value in found[1:]] or found
+            found.append(np.inf if isinstance(outcome, Exception) else float(outcome))
+        return found
 
 
 def _is_close(wanted: Any, value: float, dtype: Any) -> bool:

@@ -131,9 +131,10 @@ class JaxGradient(LibraryGradient):
         return setting
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
-        """Compile, if there will be another call."""
+        """Compile, if there will be another call, and if the loss can be compiled."""
         plain, native = Way(True, is_kept), Way(False, is_kept)
-        return [native, plain] if is_native else [plain, native]
+        ways = [native, plain] if is_native else [plain, native]
+        return [*ways, Way(True, False, data=False), Way(True, False)]
 
     def prepare(self, form: Form, way: Way) -> Run:
         """Return value and gradient, compiled at the first call with each shape and dtype."""
@@ -143,18 +144,13 @@ class JaxGradient(LibraryGradient):
             value = self.call(form, way, leaves, arrays)
             return value if self.is_native(value) else xp.asarray(value, dtype=float)
 
-        differentiate = self._jax.value_and_grad(scalar)
-
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             leaves = [xp.asarray(leaf) for leaf in leaves]
-            if not way.plain or way.compiled:
+            if way.data:
                 arrays = [xp.asarray(array) for array in arrays]
-                result: tuple[Any, list[Any]] = differentiate(leaves, arrays)
-                return result
-            value, gradients = self._jax.value_and_grad(lambda leaves: scalar(leaves, arrays))(
-                leaves
-            )
-            return value, gradients
+            differentiate = self._jax.value_and_grad(lambda leaves: scalar(leaves, arrays))
+            result: tuple[Any, list[Any]] = differentiate(leaves)
+            return result
 
         return self._jax.jit(run) if way.compiled else run
 

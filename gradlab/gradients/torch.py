@@ -140,8 +140,9 @@ class TorchGradient(LibraryGradient):
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
         """Compile where that was asked for, and there will be another call."""
         compiled = self._compile and is_kept
-        plain, native = Way(True, compiled), Way(False, compiled)
-        return [native, plain] if is_native else [plain, native]
+        plain, native = Way(True, compiled, data=compiled), Way(False, compiled)
+        ways = [native, plain] if is_native else [plain, native]
+        return ways if compiled else [*ways, Way(True, False)]
 
     def prepare(self, form: Form, way: Way) -> Run:
         """Return value and gradient; of native code, no slope may get lost at the first call."""
@@ -270,6 +271,8 @@ class TorchGradient(LibraryGradient):
                     )
                 if name in taken and compiles:
                     raise LossError(f"torch cannot run the loss: {UNKNOWN}")
+                if name == "__format__":  # a text from which a number is read has no slope
+                    return f"{function(*args)}~"
                 return function(*args, **(kwargs or {}))
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
