@@ -382,8 +382,10 @@ class DuckLibrary(Library):
 
     def dtype(self, *values: Any) -> np.dtype[Any]:
         """Return the dtype that NumPy gives what several values are joined to."""
-        kinds = [value if isinstance(value, (int, float, complex)) else self._kind(value)
-                 for value in values]
+        kinds = [
+            value if isinstance(value, (int, float, complex)) else self._kind(value)
+            for value in values
+        ]
         return np.result_type(*kinds)
 
     def _kind(self, value: Any) -> Any:
@@ -493,8 +495,9 @@ def _multiplying(library: DuckLibrary, function: Any) -> Implementation:
     def multiply(a: Any, b: Any, *args: Any, **options: Any) -> Any:
         a, b = as_array(a), as_array(b)
         dtype = library.dtype(a, b)
-        return library.wrap(native(library.native(a, dtype), library.native(b, dtype), *args,
-                                   **options))
+        return library.wrap(
+            native(library.native(a, dtype), library.native(b, dtype), *args, **options)
+        )
 
     return multiply
 
@@ -554,8 +557,11 @@ def _where(library: DuckLibrary, function: Any) -> Implementation:
         x, y = choices
         dtype = library.dtype(x, y)
         return library.duck(
-            native(library.native(condition, np.dtype(bool)), library.native(x, dtype),
-                   library.native(y, dtype))
+            native(
+                library.native(condition, np.dtype(bool)),
+                library.native(x, dtype),
+                library.native(y, dtype),
+            )
         )
 
     return where
@@ -583,7 +589,10 @@ def _flat(library: DuckLibrary, function: Any) -> Implementation:
             return function(*map(_plain, args), **{k: _plain(v) for k, v in options.items()})
         if native is None:
             refuse_data(f"calls np.{function.__name__}", "write it without")
-        return library.wrap(native(*map(over, args), **{k: over(v) for k, v in options.items()}))
+        found = native(*map(over, args), **{k: over(v) for k, v in options.items()})
+        # NumPy's integers are those of indices.
+        is_number = library.is_native(found) and library.dtype_of(found).kind == "i"
+        return library.wrap(library.cast(found, np.dtype(np.intp)) if is_number else found)
 
     def over(value: Any) -> Any:
         if isinstance(value, (TracedArray, np.ndarray, list, range)) or library.is_native(value):

@@ -214,7 +214,6 @@ class _Det(torch.autograd.Function):
         return (g * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
-
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """`numpy.linalg.cholesky`."""
     return torch.linalg.cholesky(a, upper=upper)
@@ -363,8 +362,7 @@ class TorchLibrary(DuckLibrary):
     """How NumPy's functions are evaluated on PyTorch's tensors."""
 
     takes_numbers = frozenset(
-        "add subtract multiply divide power less less_equal equal not_equal greater greater_equal"
-        .split()
+        "add subtract multiply divide power less less_equal equal not_equal greater greater_equal".split()
     )
 
     def is_native(self, value: Any) -> bool:
@@ -462,7 +460,9 @@ def _forward(native: Any, index: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]
             if _is_backwards(part):
                 n = native.shape[axis]
                 places = range(n)[part]
-                part = slice(n - 1 - places[0], n - places[-1], -part.step) if places else slice(0, 0)
+                part = (
+                    slice(n - 1 - places[0], n - places[-1], -part.step) if places else slice(0, 0)
+                )
             parts.append(part)
         native, index = native.flip(turned), tuple(parts)
     arrays = [part for part in index if hasattr(part, "shape")]
@@ -500,8 +500,10 @@ def _joined(index: tuple[Any, ...]) -> tuple[Any, ...]:
 def _native_part(part: Any) -> Any:
     if isinstance(part, np.ndarray):
         kind = np.bool_ if part.dtype == bool else np.int64
-        return torch.from_numpy(np.array(part, kind)) if are_known() else torch.tensor(
-            np.array(part, kind)
+        return (
+            torch.from_numpy(np.array(part, kind))
+            if are_known()
+            else torch.tensor(np.array(part, kind))
         )
     if isinstance(part, torch.Tensor) and part.dtype != torch.bool:
         return part.to(torch.int64)

@@ -304,7 +304,8 @@ class LibraryGradient:
         if plain is None or (isinstance(outcome, Exception) and type(outcome) is not type(plain)):
             return self._explained(native or failures[0][1])
         if isinstance(outcome, Exception):
-            return self._explained(plain)
+            note_origin(plain, f"the loss on {self.arrays} ({place_of(plain.__traceback__)})")
+            return plain
         what = f"{type(plain).__name__}: {reason_of(plain)}"
         unfit = UntraceableError(
             f"{self.name} cannot trace the loss, which fails on traced arrays alone ({what}; "
@@ -361,7 +362,7 @@ class LibraryGradient:
         if way.compiled and not call.agrees_with_itself():
             raise LossError(
                 f"the loss keeps a traced value in {where} and reads it in the next call, which "
-                f"{self.name} cannot compile: return it, or use backend=\"autograd\" and keep "
+                f'{self.name} cannot compile: return it, or use backend="autograd" and keep '
                 "gradlab.detach(value) there"
             )
         warnings.warn(
