@@ -115,7 +115,7 @@ TABLE = [
         E("masks", lambda x: (~(x > 1), (x > 1) & (x < 1.5), (x > 1) | (x < 0.4))), X, smooth=False
     ),
     row(E("abs", lambda x: abs(-x) + (+x)), X),
-    row(E("lists", lambda x: x + [1.0, 2.0, 3.0, 4.0]), X),
+    row(E("lists", lambda x: x * [1.0, 2.0, 3.0, 4.0]), X),
     # Reductions
     *[
         row(getattr(np, name), T, axis=axis, keepdims=keep)
@@ -399,7 +399,7 @@ def parts(call: Row) -> tuple[list[Any], Callable[[list[Any]], Any]]:
     found: list[Any] = []
 
     def take_out(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" or value is C:
+        if (isinstance(value, np.ndarray) and value.dtype.kind == "f") or value is C:
             found.append(np.ones(()) if value is C else value)
             place = len(found) - 1
             return (

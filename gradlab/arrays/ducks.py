@@ -14,14 +14,16 @@ are NumPy's own on the plain numbers. Where they are not, what depends on them i
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from gradlab.arrays.composites import as_array
+from gradlab.arrays.conversions import is_tracing
 from gradlab.arrays.dispatch import (
     COMPOSITES,
     Implementation,
@@ -31,6 +33,7 @@ from gradlab.arrays.dispatch import (
     refuse_function,
 )
 from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.arrays.traced import TracedArray
 from gradlab.errors import LossError, UntraceableError
 
@@ -90,7 +93,7 @@ def refuse_data(what: str, instead: str) -> NoReturn:
 class DuckArray(TracedArray):
     """A NumPy array to the loss, an array of another library inside."""
 
-    library: DuckLibrary
+    library: ClassVar[DuckLibrary]  # type: ignore[misc]
 
     def __init__(self, native: Any) -> None:
         self.native = native
@@ -186,12 +189,16 @@ class DuckArray(TracedArray):
         return bool(self.plain())
 
     def __int__(self) -> Any:
+        if is_tracing() and not self.origin.known:
+            raise_if_rewritable(sys._getframe(1))
         return self._taken(int) if self.dtype.kind in "biu" else TracedArray.__int__(self)
 
     def __index__(self) -> Any:
-        if self.dtype.kind in "iu" and not self.shape:
-            return self._taken(int)
-        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+        if self.dtype.kind not in "iu" or self.shape:
+            raise TypeError("only integer scalar arrays can be converted to a scalar index")
+        if is_tracing() and not self.origin.known:
+            raise_if_rewritable(sys._getframe(1))
+        return self._taken(int)
 
     def __float__(self) -> Any:
         return TracedArray.__float__(self) if self.depends() else self._taken(float)
@@ -267,10 +274,8 @@ def has_native(index: tuple[Any, ...]) -> bool:
 
 def index_shape(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[int, ...]:
     """Return the shape of the entries at an index."""
-    if not has_native(index):
-        return np.broadcast_to(np.False_, shape)[index].shape
     plain = tuple([np.zeros(p.shape, int) if has_native((p,)) else p for p in index])
-    return np.broadcast_to(np.False_, shape)[plain].shape
+    return np.shape(np.broadcast_to(np.False_, shape)[plain])
 
 
 def repeated(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[Any, Any] | None:
@@ -463,7 +468,7 @@ Maker = Callable[[DuckLibrary, Any], Implementation]
 
 
 def _shaping(library: DuckLibrary, function: Any) -> Implementation:
-    """A function of one array that leaves its entries alone."""
+    """Evaluate a function of one array that leaves its entries alone."""
     native = library.natives[function.__name__]
     return lambda a, *args, **options: library.wrap(
         native(library.native(as_array(a)), *args, **options)
@@ -471,7 +476,7 @@ def _shaping(library: DuckLibrary, function: Any) -> Implementation:
 
 
 def _reducing(library: DuckLibrary, function: Any) -> Implementation:
-    """A sum or an extremum, in the dtype in which NumPy has it."""
+    """Evaluate a sum or an extremum, in the dtype in which NumPy has it."""
     native = library.natives[function.__name__]
     dtypes: dict[Any, Any] = {}
 
@@ -489,7 +494,7 @@ def _reducing(library: DuckLibrary, function: Any) -> Implementation:
 
 
 def _multiplying(library: DuckLibrary, function: Any) -> Implementation:
-    """A product of two arrays."""
+    """Evaluate a product of two arrays."""
     native = library.natives[function.__name__]
 
     def multiply(a: Any, b: Any, *args: Any, **options: Any) -> Any:
@@ -503,7 +508,7 @@ def _multiplying(library: DuckLibrary, function: Any) -> Implementation:
 
 
 def _inexact(library: DuckLibrary, function: Any) -> Implementation:
-    """A function of one array in floating point."""
+    """Evaluate a function of one array in floating point."""
     module = function.__module__.rpartition(".")[2]
     prefix = f"{module}." if module in ("linalg", "fft") else ""
     native = library.natives[f"{prefix}{function.__name__}"]
@@ -581,7 +586,7 @@ def _concatenate(library: DuckLibrary, function: Any) -> Implementation:
 
 
 def _flat(library: DuckLibrary, function: Any) -> Implementation:
-    """A function without a derivative: NumPy's own where the numbers are known."""
+    """Evaluate a function without a derivative: by NumPy's own where the numbers are known."""
     native = library.natives.get(function.__name__)
 
     def evaluate(*args: Any, **options: Any) -> Any:
@@ -663,7 +668,7 @@ def _same(implementation: Implementation) -> Maker:
 
 
 def _part_of(kind: str) -> Maker:
-    """The real or the imaginary part."""
+    """Return the real or the imaginary part."""
 
     def make(library: DuckLibrary, function: Any) -> Implementation:
         def part(val: Any) -> Any:
@@ -690,11 +695,11 @@ def _is_complex(x: Any) -> bool:
 
 
 RESULTS: dict[Any, Any] = {
-    np.linalg.eig: np.linalg._linalg.EigResult,  # type: ignore[attr-defined]
-    np.linalg.eigh: np.linalg._linalg.EighResult,  # type: ignore[attr-defined]
-    np.linalg.qr: np.linalg._linalg.QRResult,  # type: ignore[attr-defined]
-    np.linalg.slogdet: np.linalg._linalg.SlogdetResult,  # type: ignore[attr-defined]
-    np.linalg.svd: np.linalg._linalg.SVDResult,  # type: ignore[attr-defined]
+    np.linalg.eig: np.linalg._linalg.EigResult,
+    np.linalg.eigh: np.linalg._linalg.EighResult,
+    np.linalg.qr: np.linalg._linalg.QRResult,
+    np.linalg.slogdet: np.linalg._linalg.SlogdetResult,
+    np.linalg.svd: np.linalg._linalg.SVDResult,
 }
 
 CORE: dict[Any, Maker] = {

@@ -80,7 +80,8 @@ class JaxLibrary(DuckLibrary):
 
     def dtype_of(self, native: Any) -> np.dtype[Any]:
         """Return the dtype, which is NumPy's."""
-        return np.dtype(native.dtype)
+        dtype: np.dtype[Any] = np.dtype(native.dtype)
+        return dtype
 
     def cast(self, native: Any, dtype: np.dtype[Any]) -> Any:
         """Return an array in another dtype."""

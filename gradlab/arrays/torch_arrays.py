@@ -362,7 +362,8 @@ class TorchLibrary(DuckLibrary):
     """How NumPy's functions are evaluated on PyTorch's tensors."""
 
     takes_numbers = frozenset(
-        "add subtract multiply divide power less less_equal equal not_equal greater greater_equal".split()
+        "add subtract multiply divide power".split()
+        + "less less_equal equal not_equal greater greater_equal".split()
     )
 
     def is_native(self, value: Any) -> bool:
@@ -377,7 +378,8 @@ class TorchLibrary(DuckLibrary):
         plain = np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
         tensor = torch.from_numpy(plain)
         protect(plain)
-        return tensor
+        device = torch.get_default_device()  # that of the parameters
+        return tensor if device.type == "cpu" else tensor.to(device)
 
     def to_numpy(self, native: Any) -> Any:
         """Return a copy of the numbers."""
@@ -478,7 +480,7 @@ def _joined(index: tuple[Any, ...]) -> tuple[Any, ...]:
     if any(getattr(part, "dtype", None) in (bool, torch.bool) for part in index):
         parts: list[Any] = []
         for part in index:
-            if getattr(part, "dtype", None) == bool:
+            if isinstance(part, np.ndarray) and part.dtype == np.bool_:
                 parts += np.nonzero(part)
             else:
                 parts.append(part)

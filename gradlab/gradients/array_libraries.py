@@ -32,6 +32,7 @@ from gradlab.arrays.dispatch import NUMERICAL, is_traced
 from gradlab.arrays.ducks import DuckLibrary, Trace, within
 from gradlab.arrays.leaks import Watch, release
 from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import run_traced
 from gradlab.errors import (
     GradlabError,
@@ -299,13 +300,14 @@ class LibraryGradient:
         if call.native is not None:
             return self._explained(native or failures[0][1])
         outcome = call.on_plain_arrays()
-        if isinstance(plain, GradlabError) and not isinstance(outcome, Exception):
-            return plain
-        if plain is None or (isinstance(outcome, Exception) and type(outcome) is not type(plain)):
-            return self._explained(native or failures[0][1])
         if isinstance(outcome, Exception):
-            note_origin(plain, f"the loss on {self.arrays} ({place_of(plain.__traceback__)})")
-            return plain
+            is_of_numpy = native is None or self.reason(native) is not None
+            if not is_of_numpy and isinstance(outcome, (TypeError, AttributeError)):
+                return self._explained(native or outcome)
+            note_origin(outcome, f"the loss ({place_of(outcome.__traceback__)})")
+            return outcome
+        if plain is None or isinstance(plain, GradlabError):
+            return plain or self._explained(failures[0][1])
         what = f"{type(plain).__name__}: {reason_of(plain)}"
         unfit = UntraceableError(
             f"{self.name} cannot trace the loss, which fails on traced arrays alone ({what}; "
@@ -346,6 +348,8 @@ class LibraryGradient:
             raise
         traces, here.traces = here.traces, []
         if not traces:
+            if call.native is None and not prepared.seen:
+                self._verify(prepared, call, result[0])
             return result
         is_stateful = any(trace.detached for trace in traces)
         watch = Watch(traces)
@@ -379,7 +383,7 @@ class LibraryGradient:
             return
         dtype = self.to_numpy(value).dtype
         outcome = call.on_plain_arrays()
-        if isinstance(outcome, (IndexError, ValueError)) and prepared.way.plain:
+        if isinstance(outcome, (IndexError, ValueError)):
             raise outcome
         if not isinstance(outcome, Exception) and not _is_close(outcome, float(value), dtype):
             self._judge(prepared.way, call, float(outcome), float(value), dtype)
@@ -419,7 +423,7 @@ class LibraryGradient:
                 for array in (*traced, *filter(is_traced, given)):
                     array._is_argument = bool(array.shape)
                 params, *args = form.arguments(traced, given)
-                value = run_traced(self._loss, params, args)
+                value = following_rewrites(lambda: run_traced(self._loss, params, args))
             value = value.native if is_traced(value) else value
         if not self.is_native(value):
             return real_scalar(value)
@@ -444,17 +448,18 @@ class LibraryGradient:
         except UnkeyableError:
             return None
         except HigherDerivativeError as error:
-            raise LossError(
-                f"{self.name}: its gradient is being differentiated by another backend; "
-                'use backend="autograd" for the inner gradient, too'
-            ) from error
+            raise LossError(self._is_nested) from error
+
+    @property
+    def _is_nested(self) -> str:
+        return (
+            f"{self.name}: its gradient is being differentiated by another backend; "
+            'use backend="autograd" for the inner gradient, too'
+        )
 
     def _as_leaf(self, value: Any, path: str) -> Any:
         if is_traced(value):
-            raise LossError(
-                f"{self.name}: its gradient is being differentiated by another backend; "
-                'use backend="autograd" for both'
-            )
+            raise LossError(self._is_nested)
         if not self.is_native(value):
             return as_array(value, path)
         kind = self.kind(value)
@@ -464,7 +469,9 @@ class LibraryGradient:
         return value
 
     def _is_array(self, value: Any) -> bool:
-        if isinstance(value, np.ma.MaskedArray) or is_traced(value):
+        if is_traced(value):
+            raise LossError(self._is_nested)
+        if isinstance(value, np.ma.MaskedArray):
             return False  # what it is would be lost
         numpys = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc"
         return numpys or self.is_native(value)
@@ -575,7 +582,7 @@ class Call:
             np.array(value) if isinstance(value, np.ndarray) and i in self.form.arrays else value
             for i, value in enumerate(self.values)
         ]
-        state = np.random.get_state()
+        state = np.random.get_state()  # noqa: NPY002  the loss may draw from it
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -587,7 +594,7 @@ class Call:
         except Exception as error:
             return error
         finally:
-            np.random.set_state(state)
+            np.random.set_state(state)  # noqa: NPY002
 
     def agrees_with_itself(self) -> bool:
         """Tell whether two evaluations on plain arrays are equal, and finite."""
