@@ -568,3 +568,80 @@ def test_importing_gradlab_imports_neither() -> None:
     code = "import gradlab.cli, sys; print({'jax', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# What PyTorch replays
+
+
+SCALE = 2.0
+
+
+def scaled(w: Any, x: Any) -> Any:
+    return np.sum(np.tanh(SCALE * np.dot(x, w)))
+
+
+def counted(f: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often a loss runs on traced arrays."""
+    runs: list[int] = []
+    call = f.call
+    monkeypatch.setattr(f, "call", lambda *args: runs.append(1) or call(*args))
+    return runs
+
+
+@only_torch
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch_replays_a_closed_loss(
+    backend: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for loss in (scaled, lambda w, x: np.mean((x @ w) ** 2 * [1.0, 0.5, 2.0]) + w[1] / 1):
+        f, eager = gradlab.value_and_grad(loss, backend), gradlab.value_and_grad(loss)
+        runs = counted(f, monkeypatch)
+        for k in range(6):
+            w, x = rng.normal(size=4).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
+            value, gradient = f(w, x)
+            assert len(runs) == (3 if k else 1)  # the third is the recording
+            wanted, expected = eager(w, x)
+            assert gradient.dtype == dtype
+            eps = float(np.finfo(dtype).eps)
+            assert value == pytest.approx(wanted, rel=100 * eps)
+            assert np.allclose(gradient, expected, rtol=100 * eps, atol=100 * eps)
+
+
+@only_torch
+def test_torch_sees_a_variable_of_a_function_that_the_loss_calls(backend: str) -> None:
+    f = gradlab.grad(lambda w, x: scaled(w, x), backend)
+    w, x = np.array([0.1, 0.2]), np.eye(2)
+    names = scaled.__globals__
+    try:
+        for scale in (2.0, 2.0, 2.0, 2.0, 3.0, 3.0):
+            names["SCALE"] = scale
+            assert np.allclose(f(w, x), scale * (1 - np.tanh(scale * w) ** 2))
+    finally:
+        names["SCALE"] = 2.0
+
+
+@only_torch
+@pytest.mark.parametrize("kind", ["array", "list", "object", "branch", "random"])
+def test_torch_does_not_replay_what_may_change(
+    backend: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data: Any = {"array": np.ones(2), "list": [1.0], "object": SimpleNamespace(x=1.0)}.get(kind)
+    rng = np.random.default_rng(0)
+    loss = {
+        "array": lambda w: np.sum(w * data),
+        "list": lambda w: np.sum(w * data[0]),
+        "object": lambda w: np.sum(w * data.x),
+        "branch": lambda w: np.sum(w) if w[0] > 0 else -np.sum(w),
+        "random": lambda w: np.sum(w * rng.normal(size=2)),
+    }[kind]
+    f = gradlab.grad(loss, backend)
+    for _ in range(4):
+        before = f(np.ones(2))
+    if kind == "object":
+        data.x = 5.0
+    elif data is not None:
+        data[0] = 5.0
+    after = f(-np.ones(2))
+    assert after[0] == {"branch": -1.0, "random": after[0]}.get(kind, 5.0)
+    assert after.tolist() != before.tolist()

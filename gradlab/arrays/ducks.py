@@ -47,14 +47,16 @@ class Trace:
     ----------
     known : bool
         Whether there are numbers in the arrays.
+    device : Any
+        Where arrays that are made for it have to lie; None: where the library makes them.
     detached : bool
         Whether the loss has asked for some by `gradlab.detach`: it keeps state.
     """
 
-    __slots__ = ("__weakref__", "detached", "known")
+    __slots__ = ("__weakref__", "detached", "device", "known")
 
-    def __init__(self, known: bool) -> None:
-        self.known, self.detached = known, False
+    def __init__(self, known: bool, device: Any = None) -> None:
+        self.known, self.device, self.detached = known, device, False
 
 
 class _Here(threading.local):
@@ -79,6 +81,11 @@ def are_known() -> bool:
     return bool(getattr(_here.trace, "known", True))
 
 
+def device_here() -> Any:
+    """Return where arrays of the current trace have to lie."""
+    return getattr(_here.trace, "device", None)
+
+
 def refuse_data(what: str, instead: str) -> NoReturn:
     """Raise the error for what depends on numbers that are not known while compiling."""
     raise UntraceableError(
@@ -93,7 +100,7 @@ def refuse_data(what: str, instead: str) -> NoReturn:
 class DuckArray(TracedArray):
     """A NumPy array to the loss, an array of another library inside."""
 
-    library: ClassVar[DuckLibrary]  # type: ignore[misc]
+    library: ClassVar[DuckLibrary]
 
     def __init__(self, native: Any) -> None:
         self.native = native

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gradlab.arrays.creation import protect
-from gradlab.arrays.ducks import DuckArray, DuckLibrary, are_known
+from gradlab.arrays.ducks import DuckArray, DuckLibrary, are_known, device_here
 
 DTYPES = {
     getattr(torch, name): np.dtype(name)
@@ -372,14 +372,16 @@ class TorchLibrary(DuckLibrary):
 
     def from_numpy(self, array: Any) -> Any:
         """Return NumPy's array as a tensor, which shares its memory where it can."""
-        # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
         if not are_known():
             return torch.tensor(np.ascontiguousarray(array).reshape(array.shape))
-        plain = np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
-        tensor = torch.from_numpy(plain)
-        protect(plain)
-        device = torch.get_default_device()  # that of the parameters
-        return tensor if device.type == "cpu" else tensor.to(device)
+        flags = array.flags
+        # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
+        if not (flags.c_contiguous and flags.writeable and array.dtype.isnative):
+            array = np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
+        tensor = torch.from_numpy(array)
+        protect(array)
+        device = device_here()
+        return tensor if device is None else tensor.to(device)
 
     def to_numpy(self, native: Any) -> Any:
         """Return a copy of the numbers."""

@@ -170,6 +170,7 @@ class LibraryGradient:
         self._surroundings = Surroundings(loss)
         self._prepared: OrderedDict[Any, Prepared] = OrderedDict()
         self._latest: Way | None = None
+        self.is_pure = True  # as far as is known
         self._here = threading.local()
 
     # What a library defines
@@ -201,6 +202,10 @@ class LibraryGradient:
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Return the context of a call: with a native parameter, or None where all are NumPy's."""
         raise NotImplementedError
+
+    def device_of(self, leaves: Sequence[Any]) -> Any:
+        """Return the device on which the parameters lie, None for the usual one."""
+        return None
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
         """Return how to run a loss, in the order of the attempts.
@@ -354,6 +359,7 @@ class LibraryGradient:
         is_stateful = any(trace.detached for trace in traces)
         watch = Watch(traces)
         del traces
+        self.is_pure = self.is_pure and not is_stateful
         if names := watch.replace(self._loss, call.args):
             self._require_cache(call, way, names)
         elif not is_stateful and call.native is None:
@@ -362,7 +368,7 @@ class LibraryGradient:
 
     def _require_cache(self, call: Call, way: Way, names: list[str]) -> None:
         """Warn of what the loss keeps, or refuse what it reads again while it is compiled."""
-        where = ", ".join(names)
+        where, self.is_pure = ", ".join(names), False
         if way.compiled and not call.agrees_with_itself():
             raise LossError(
                 f"the loss keeps a traced value in {where} and reads it in the next call, which "
@@ -399,6 +405,7 @@ class LibraryGradient:
                     "compile into it for good: draw them outside of it and pass them as "
                     'arguments, or use backend="autograd"'
                 )
+            self.is_pure = False
             return
         spread = max(abs(near - wanted) for near in call.nearby(dtype))
         if not abs(value - wanted) <= CLOSE * spread:
@@ -414,7 +421,7 @@ class LibraryGradient:
         if not way.plain:
             value = self._loss(*form.arguments(leaves, arrays))
         else:
-            trace = Trace(known=not way.compiled)
+            trace = Trace(known=not way.compiled, device=self.device_of(leaves))
             self._here.traces.append(trace)
             with within(trace):
                 duck = self._library.duck
