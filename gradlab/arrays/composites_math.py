@@ -48,7 +48,8 @@ def float_power(x: Any, y: Any) -> Any:
 @composite(np.copysign)
 def copysign(x: Any, y: Any) -> Any:
     """Return |x| with the sign of y."""
-    return np.abs(x) * np.where(np.signbit(y), -1.0, 1.0)
+    size = np.abs(as_array(x).astype(_floating(x, y)))
+    return np.where(np.signbit(y), -size, size)
 
 
 @composite(np.fmod)
@@ -91,7 +92,16 @@ def copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
 @composite(np.heaviside)
 def heaviside(x: Any, y: Any) -> Any:
     """Return 0 below 0, 1 above, y at 0."""
-    return np.where(x == 0, y, np.where(x > 0, 1.0, 0.0))
+    dtype = _floating(x, y)
+    return np.where(
+        x == 0, as_array(y).astype(dtype), np.where(x > 0, dtype.type(1), dtype.type(0))
+    )
+
+
+def _floating(x: Any, y: Any) -> np.dtype[Any]:
+    """Return the dtype of a ufunc of two arrays that computes in floating point."""
+    dtype = np.result_type(x, y)
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
 
 
 @composite(np.unwrap)
@@ -554,7 +564,7 @@ def matrix_power(a: Any, n: int) -> Any:
 
 
 @composite(np.linalg.lstsq)
-def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, int, Any]:
+def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     """Solve least squares by the pseudo-inverse, for a matrix of full rank."""
     a, b = as_array(a), as_array(b)
     x = np.linalg.pinv(a) @ b
@@ -562,7 +572,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, int, Any]:
     m, n = np.shape(a)
     rest = b - a @ x
     sums = np.sum(np.real(rest * np.conj(rest)), axis=0)
-    return x, np.atleast_1d(sums) if m > n else np.zeros(0), min(m, n), s
+    return x, np.atleast_1d(sums) if m > n else np.zeros(0), np.int32(min(m, n)), s
 
 
 @composite(np.linalg.tensorinv)

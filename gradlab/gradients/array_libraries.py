@@ -1,33 +1,49 @@
 """What the backends of other array libraries share: how a loss gets over to them, and back.
 
-A loss that is written with operators and `array_api_compat.array_namespace` runs on the arrays of
-JAX and PyTorch as it stands. So the parameters, and the arrays among the other arguments, are made
-into such arrays; the library differentiates; and the gradient becomes NumPy's again. What already
-is an array of the library stays one, on its device, and so does its gradient.
+A loss in plain NumPy runs on *duck arrays* (`gradlab.arrays.ducks`): NumPy's arrays to the loss,
+the library's inside. One that is written for the library itself runs on its *native* arrays. Which
+of the two it is, and whether it can be compiled, is tried at the first call of a form, in an order
+of `Way`s, and remembered.
 
-What a library does once for all calls of one *form*, such as compiling, is kept by the form: the
-structure of the parameters and arguments, and the values of all that is no array.
+With parameters of NumPy, the loss is also evaluated on plain arrays at that call. Where its value
+differs from the library's by more than rounding, that is an error: the library has other rules
+than NumPy somewhere, and its derivative is of another function.
+
+What already is an array of the library stays one, on its device, and so does its gradient. What a
+library does once for all calls of one *form*, such as compiling, is kept by the form: the structure
+of the parameters and arguments, and the values of all that is no array.
 """
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
 
+from gradlab.arrays.dispatch import NUMERICAL, is_traced
+from gradlab.arrays.ducks import DuckLibrary, Trace, within
+from gradlab.arrays.leaks import Watch, release
+from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import following_rewrites
+from gradlab.arrays.tracing import run_traced
 from gradlab.errors import (
     GradlabError,
     LossError,
     MissingDependencyError,
     OptionError,
     ParameterError,
+    StatefulLossWarning,
+    UntraceableError,
+    UntraceableWarning,
+    reason_of,
 )
 from gradlab.gradients.calls import (
     HigherDerivativeError,
@@ -43,10 +59,11 @@ from gradlab.params import Array, Structure, as_array, flatten, floating
 KEPT = 32
 """Of so many forms, what was done once is kept."""
 
-ARRAY_API = (
-    "write it with operators and functions of xp = array_api_compat.array_namespace(x), "
-    "and pass it its data as arguments; or use the backend autograd"
-)
+CLOSE = 1e4
+"""Roundings of its own value, or of its parameters, by which the library's value may differ from
+NumPy's: sums and products come in another order."""
+
+ADVICE = "write it in plain NumPy, or for the library alone"
 
 Run: TypeAlias = Callable[[list[Any], list[Any]], tuple[Any, list[Any]]]
 """From leaves and arrays of the library to the loss and the leaves of its gradient."""
@@ -64,6 +81,44 @@ def load(package: str, name: str) -> Any:
     """Import a package."""
     require(package, name)
     return import_module(package)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a loss is run.
+
+    Attributes
+    ----------
+    plain : bool
+        Whether it gets duck arrays, and may be plain NumPy; else native arrays.
+    compiled : bool
+        Whether it is traced once, without numbers; else it runs operation by operation.
+    data : bool
+        Whether arrays among the arguments are the library's, too; else they stay NumPy's.
+    """
+
+    plain: bool
+    compiled: bool
+    data: bool = True
+
+
+@dataclass
+class Prepared:
+    """What is kept for calls of a form.
+
+    Attributes
+    ----------
+    way : Way
+        How the loss is run.
+    run : callable
+        What computes loss and gradient.
+    seen : set
+        Shapes for which the value was held to NumPy's.
+    """
+
+    way: Way
+    run: Run
+    seen: set[Any] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -109,17 +164,20 @@ class LibraryGradient:
     arrays: str
     """What the library calls its arrays."""
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, library: DuckLibrary) -> None:
         self._loss = loss
+        self._library = library
         self._surroundings = Surroundings(loss)
-        self._prepared: OrderedDict[Any, Run] = OrderedDict()
-        self._are_finite: Callable[[list[Any]], Any] = are_finite
+        self._prepared: OrderedDict[Any, Prepared] = OrderedDict()
+        self._latest: Way | None = None
+        self.is_pure = True  # as far as is known
+        self._here = threading.local()
 
     # What a library defines
 
     def is_native(self, value: Any) -> bool:
         """Tell whether a value is an array of the library."""
-        raise NotImplementedError
+        return self._library.is_native(value)
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array as what `prepare` takes, where `like` is if that is native."""
@@ -133,16 +191,36 @@ class LibraryGradient:
         """Return integers of the library as floats of its widest type."""
         raise NotImplementedError
 
+    def kind(self, array: Any) -> str:
+        """Return the kind of an array's dtype: "b", "i", "f" or "c"."""
+        raise NotImplementedError
+
+    def are_finite(self, arrays: list[Any]) -> Any:
+        """Return whether all entries of native arrays are finite, as a native truth value."""
+        raise NotImplementedError
+
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Return the context of a call: with a native parameter, or None where all are NumPy's."""
         raise NotImplementedError
 
-    def prepare(self, form: Form) -> Run:
-        """Return what computes loss and gradient, for calls of a form."""
+    def device_of(self, leaves: Sequence[Any]) -> Any:
+        """Return the device on which the parameters lie, None for the usual one."""
+        return None
+
+    def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
+        """Return how to run a loss, in the order of the attempts.
+
+        Parameters
+        ----------
+        is_native : bool
+            Whether a parameter is the library's.
+        is_kept : bool
+            Whether there are other calls of the form, for which compiling pays.
+        """
         raise NotImplementedError
 
-    def prepare_once(self, form: Form) -> Run:
-        """Return the same for a single call, whose form cannot be told from others."""
+    def prepare(self, form: Form, way: Way) -> Run:
+        """Return what computes loss and gradient, for calls of a form."""
         raise NotImplementedError
 
     def reason(self, error: Exception) -> str | None:
@@ -162,91 +240,258 @@ class LibraryGradient:
             tuple(None if i in places else value for i, value in enumerate(values)),
             tuple(places),
         )
+        arrays = [values[i] for i in places]
         native = next((leaf for leaf in given if self.is_native(leaf)), None)
         with self.setting(native):
-            run = self._find(form)
-            value, gradients = run(
-                [self._leaf_over(leaf, native) for leaf in given],
-                [self._over(values[i], native) for i in places],
-            )
+            call = Call(self, form, structure, held, given, values, native)
+            value, gradients = self._run(call)
             self._require_finite(structure.paths, given, value, gradients)
             if out is None:
                 done = map(self._finish, structure.paths, gradients, given)
                 return float(value), structure.unflatten(list(done))
-            arrays = [values[i] for i in places]
             return float(value), self._write(out, gradients, given, structure, arrays)
 
-    def call(self, form: Form, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
-        """Call the loss on the library's arrays; return a native scalar, or a NumPy one."""
-        arguments = form.arguments(leaves, arrays)
+    def _run(self, call: Call) -> tuple[Any, list[Any]]:
+        """Return loss and gradient, in the way that is known to work, or find one."""
+        key = self._key(call.form)
+        prepared = None if key is None else self._prepared.get((key, call.native is not None))
+        if prepared is not None:
+            return self._evaluate(prepared, call)
+        prepared, result = self._first(call, is_kept=key is not None)
+        self._latest = prepared.way
+        if key is not None:
+            self._prepared[key, call.native is not None] = prepared
+            if len(self._prepared) > KEPT:
+                self._prepared.popitem(last=False)
+        return result
+
+    def _first(self, call: Call, is_kept: bool) -> tuple[Prepared, tuple[Any, list[Any]]]:
+        """Try one way after the other."""
+        ways = self.ways(call.native is not None, is_kept)
+        if self._latest in ways:
+            ways = [self._latest, *[way for way in ways if way != self._latest]]
+        failures: list[tuple[Way, Exception]] = []
+        for way in ways:
+            if not way.plain and any(isinstance(error, UntraceableError) for _, error in failures):
+                continue  # a refusal: where a derivative would be lost, it would be so there, too
+            prepared = Prepared(way, self.prepare(call.form, way))
+            try:
+                result = self._evaluate(prepared, call)
+                if is_kept and ways[0].compiled and not way.compiled:
+                    self._warn(failures[0][1])
+                return prepared, result
+            except UntraceableError as error:
+                failures.append((way, error))
+            except GradlabError:
+                raise
+            except Exception as error:
+                failures.append((way, error))
+        raise self._failure(call, failures)
+
+    def _warn(self, why: Exception) -> None:
+        """Say that the loss is not compiled."""
+        warnings.warn(
+            f"{self.name} cannot compile the loss, and runs it operation by operation, which is "
+            f"slow: {reason_of(why)}",
+            UntraceableWarning,
+            stacklevel=5,
+        )
+
+    def _failure(self, call: Call, failures: list[tuple[Way, Exception]]) -> Exception:
+        """Return the error that tells most of why no way works."""
+        by_way = dict(failures)
+        plain = next((error for way, error in failures if way.plain), None)
+        native = by_way.get(next((way for way in by_way if not way.plain), failures[0][0]))
+        if call.native is not None:
+            return self._explained(native or failures[0][1])
+        outcome = call.on_plain_arrays()
+        if isinstance(outcome, Exception):
+            is_of_numpy = native is None or self.reason(native) is not None
+            if not is_of_numpy and isinstance(outcome, (TypeError, AttributeError)):
+                return self._explained(native or outcome)
+            note_origin(outcome, f"the loss ({place_of(outcome.__traceback__)})")
+            return outcome
+        if plain is None or isinstance(plain, GradlabError):
+            return plain or self._explained(failures[0][1])
+        what = f"{type(plain).__name__}: {reason_of(plain)}"
+        unfit = UntraceableError(
+            f"{self.name} cannot trace the loss, which fails on traced arrays alone ({what}; "
+            f"{place_of(plain.__traceback__)}): write that line with other functions of NumPy's, "
+            f"or use {NUMERICAL}"
+        )
+        unfit.__cause__ = plain
+        return unfit
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return an error of the loss with where it came from, or what it means."""
+        if isinstance(error, GradlabError):
+            return error
+        if (reason := self.reason(error)) is not None:
+            unfit = LossError(
+                f"{self.name} cannot run the loss: {reason} ({place_of(error.__traceback__)})"
+            )
+            note_origin(unfit, f"the loss on {self.arrays}")
+            unfit.__cause__ = error
+            return unfit
+        note_origin(error, f"the loss on {self.arrays} ({place_of(error.__traceback__)})")
+        return error
+
+    def _evaluate(self, prepared: Prepared, call: Call) -> tuple[Any, list[Any]]:
+        """Run the loss in one way, and look at what it has left behind."""
+        way, here = prepared.way, self._here
+        here.traces = []
         try:
-            value = self._loss(*arguments)
-        except GradlabError:
-            raise
+            result = prepared.run(*call.inputs(way))
         except Exception as error:
-            if (reason := self.reason(error)) is not None:
-                unfit = LossError(f"{self.name} cannot run the loss: {reason}")
-                note_origin(unfit, f"the loss on {self.arrays}")
-                raise unfit from error
-            note_origin(error, f"the loss on {self.arrays}")
+            if way.plain and here.traces:
+                list(release(self._loss, call.args))
+            if isinstance(error, GradlabError):
+                error.__notes__ = []  # of JAX, on frames that it hides
+                raise
+            if prepared.seen:
+                raise self._explained(error) from error.__cause__
             raise
+        traces, here.traces = here.traces, []
+        if not traces:
+            if call.native is None and not prepared.seen:
+                self._verify(prepared, call, result[0])
+            return result
+        is_stateful = any(trace.detached for trace in traces)
+        watch = Watch(traces)
+        del traces
+        self.is_pure = self.is_pure and not is_stateful
+        if names := watch.replace(self._loss, call.args):
+            self._require_cache(call, way, names)
+        elif not is_stateful and call.native is None:
+            self._verify(prepared, call, result[0])
+        return result
+
+    def _require_cache(self, call: Call, way: Way, names: list[str]) -> None:
+        """Warn of what the loss keeps, or refuse what it reads again while it is compiled."""
+        where, self.is_pure = ", ".join(names), False
+        if way.compiled and not call.agrees_with_itself():
+            raise LossError(
+                f"the loss keeps a traced value in {where} and reads it in the next call, which "
+                f'{self.name} cannot compile: return it, or use backend="autograd" and keep '
+                "gradlab.detach(value) there"
+            )
+        warnings.warn(
+            f"the loss is not pure: it keeps a traced value in {where}, where its plain number is "
+            "put now; keep gradlab.detach(value) there",
+            StatefulLossWarning,
+            stacklevel=6,
+        )
+
+    def _verify(self, prepared: Prepared, call: Call, value: Any) -> None:
+        """Hold the value to that on plain arrays, at the first call with each shape."""
+        shapes = call.shapes()
+        if shapes in prepared.seen or len(prepared.seen) > KEPT:
+            return
+        dtype = self.to_numpy(value).dtype
+        outcome = call.on_plain_arrays()
+        if isinstance(outcome, (IndexError, ValueError)):
+            raise outcome
+        if not isinstance(outcome, Exception) and not _is_close(outcome, float(value), dtype):
+            self._judge(prepared.way, call, float(outcome), float(value), dtype)
+        prepared.seen.add(shapes)
+
+    def _judge(self, way: Way, call: Call, wanted: float, value: float, dtype: Any) -> None:
+        """Refuse a value that is not NumPy's, unless the loss is random or that inaccurate."""
+        again = call.on_plain_arrays()
+        if isinstance(again, Exception) or float(again) != wanted:
+            if way.compiled:
+                raise UntraceableError(
+                    f"the loss draws random numbers or keeps state, which {self.name} would "
+                    "compile into it for good: draw them outside of it and pass them as "
+                    'arguments, or use backend="autograd"'
+                )
+            self.is_pure = False
+            return
+        spread = max(abs(near - wanted) for near in call.nearby(dtype))
+        if not abs(value - wanted) <= CLOSE * spread:
+            raise LossError(
+                f"the loss is {value!r} on {self.arrays} and {wanted!r} on NumPy's: a function "
+                f'that it calls differs in {self.name}; use backend="autograd" or {NUMERICAL}'
+            )
+
+    # The loss
+
+    def call(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        """Call the loss on the library's arrays; return a native scalar, or a NumPy one."""
+        if not way.plain:
+            value = self._loss(*form.arguments(leaves, arrays))
+        else:
+            trace = Trace(known=not way.compiled, device=self.device_of(leaves))
+            self._here.traces.append(trace)
+            with within(trace):
+                duck = self._library.duck
+                traced = [duck(leaf) for leaf in leaves]
+                given = [duck(a) if self.is_native(a) else a for a in arrays]
+                for array in (*traced, *filter(is_traced, given)):
+                    array._is_argument = bool(array.shape)
+                params, *args = form.arguments(traced, given)
+                value = following_rewrites(lambda: run_traced(self._loss, params, args))
+            value = value.native if is_traced(value) else value
         if not self.is_native(value):
             return real_scalar(value)
-        xp, shape = array_namespace(value), tuple(value.shape)
-        if shape:
+        if shape := tuple(value.shape):
             raise LossError(
                 f"the loss returned an array of shape {shape}; "
                 "return one number (for example the mean)"
             )
-        if xp.isdtype(value.dtype, "complex floating"):
+        kind = self.kind(value)
+        if kind == "c":
             raise LossError(
                 f"the loss returned a complex number ({value.dtype}); return a real one"
             )
-        if xp.isdtype(value.dtype, "bool"):
+        if kind == "b":
             raise LossError("the loss returned a truth value; return one real number")
-        return value if xp.isdtype(value.dtype, "real floating") else self.to_float(value)
+        return value if kind == "f" else self.to_float(value)
 
-    def _find(self, form: Form) -> Run:
+    def _key(self, form: Form) -> Any:
+        """Return what is equal for equal forms, None for one that cannot be told from others."""
         try:
-            key = (form.key(), self._surroundings.key())
+            return form.key(), self._surroundings.key()
         except UnkeyableError:
-            return self.prepare_once(form)
+            return None
         except HigherDerivativeError as error:
-            raise LossError(
-                f"{self.name}: its gradient is being differentiated by another backend; "
-                'use backend="autograd" for the inner gradient, too'
-            ) from error
-        run = self._prepared.get(key)
-        if run is None:
-            run = self._prepared[key] = self.prepare(form)
-            if len(self._prepared) > KEPT:
-                self._prepared.popitem(last=False)
-        return run
+            raise LossError(self._is_nested) from error
+
+    @property
+    def _is_nested(self) -> str:
+        return (
+            f"{self.name}: its gradient is being differentiated by another backend; "
+            'use backend="autograd" for the inner gradient, too'
+        )
 
     def _as_leaf(self, value: Any, path: str) -> Any:
+        if is_traced(value):
+            raise LossError(self._is_nested)
         if not self.is_native(value):
             return as_array(value, path)
-        xp = array_namespace(value)
-        if not xp.isdtype(value.dtype, ("real floating", "integral")):
-            what = "complex" if xp.isdtype(value.dtype, "complex floating") else str(value.dtype)
+        kind = self.kind(value)
+        if kind not in "fi":
+            what = "complex" if kind == "c" else str(value.dtype)
             raise ParameterError(f"{path} is {what}; parameters are arrays of real numbers")
         return value
 
     def _is_array(self, value: Any) -> bool:
+        if is_traced(value):
+            raise LossError(self._is_nested)
         if isinstance(value, np.ma.MaskedArray):
             return False  # what it is would be lost
         numpys = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc"
         return numpys or self.is_native(value)
 
-    def _over(self, array: Any, like: Any) -> Any:
+    def over(self, array: Any, like: Any) -> Any:
+        """Return an array as the library's."""
         return array if self.is_native(array) else self.to_native(np.asarray(array), like)
 
-    def _leaf_over(self, leaf: Any, like: Any) -> Any:
+    def leaf_over(self, leaf: Any, like: Any) -> Any:
         """Return a leaf as the library's, in floating point."""
         if not self.is_native(leaf):
             return self.to_native(floating(leaf), like)
-        is_float = array_namespace(leaf).isdtype(leaf.dtype, "real floating")
-        return leaf if is_float else self.to_float(leaf)
+        return leaf if self.kind(leaf) == "f" else self.to_float(leaf)
 
     def _require_finite(
         self, paths: Sequence[str], given: Sequence[Any], value: Any, gradients: Sequence[Any]
@@ -256,7 +501,7 @@ class LibraryGradient:
             row for row in zip(paths, given, gradients, strict=True) if self.is_native(row[1])
         ]
         arrays = [array for _, *pair in natives for array in pair]
-        fine = not arrays or bool(self._are_finite(arrays))
+        fine = not arrays or bool(self.are_finite(arrays))
         if not fine:
             for path, leaf, _ in natives:
                 as_array(self.to_numpy(leaf), path)
@@ -293,7 +538,92 @@ class LibraryGradient:
         return out
 
 
-def are_finite(arrays: Sequence[Any]) -> Any:
-    """Return whether all entries of arrays of a library are finite, as its own truth value."""
-    xp = array_namespace(*arrays)
-    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+@dataclass(frozen=True)
+class Call:
+    """One call: its form, and the numbers in it.
+
+    Attributes
+    ----------
+    owner : LibraryGradient
+        Who is called.
+    form : Form
+        What is fixed about it.
+    params, arguments : Structure
+        How its leaves hang together, numbers being numbers.
+    leaves, values : list
+        The parameters; the leaves of the arguments.
+    native : array, optional
+        A parameter that is the library's.
+    """
+
+    owner: LibraryGradient
+    form: Form
+    params: Structure
+    arguments: Structure
+    leaves: list[Any]
+    values: list[Any]
+    native: Any
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments beside the parameters, as they were given."""
+        args: tuple[Any, ...] = self.arguments.unflatten(self.values)
+        return args
+
+    def inputs(self, way: Way) -> tuple[list[Any], list[Any]]:
+        """Return parameters and arrays as a loss that runs in this way gets them."""
+        arrays = [self.values[i] for i in self.form.arrays]
+        if way.data:
+            arrays = [self.owner.over(array, self.native) for array in arrays]
+        return [self.owner.leaf_over(leaf, self.native) for leaf in self.leaves], arrays
+
+    def shapes(self) -> Any:
+        """Return the shapes and dtypes of all arrays, as a key."""
+        arrays = [*self.leaves, *[self.values[i] for i in self.form.arrays]]
+        return tuple([(np.shape(array), array.dtype) for array in arrays])
+
+    def on_plain_arrays(self, leaves: Sequence[Any] | None = None) -> Any:
+        """Return the loss on copies that are NumPy's, or the exception that it raises."""
+        copies = [np.array(leaf) for leaf in (self.leaves if leaves is None else leaves)]
+        values = [
+            np.array(value) if isinstance(value, np.ndarray) and i in self.form.arrays else value
+            for i, value in enumerate(self.values)
+        ]
+        state = np.random.get_state()  # noqa: NPY002  the loss may draw from it
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                return real_scalar(
+                    self.owner._loss(
+                        self.params.unflatten(copies), *self.arguments.unflatten(values)
+                    )
+                )
+        except Exception as error:
+            return error
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+    def agrees_with_itself(self) -> bool:
+        """Tell whether two evaluations on plain arrays are equal, and finite."""
+        first, second = self.on_plain_arrays(), self.on_plain_arrays()
+        return not isinstance(first, Exception) and bool(first == second)
+
+    def nearby(self, dtype: Any) -> list[float]:
+        """Return losses at parameters that are off by a rounding: how far off its value may be."""
+        step = 4 * float(np.finfo(dtype).eps)
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(4):
+            leaves = [
+                floating(leaf) * (1 + step * rng.choice([-1, 1], np.shape(leaf)))
+                for leaf in self.leaves
+            ]
+            outcome = self.on_plain_arrays(leaves)
+            found.append(np.inf if isinstance(outcome, Exception) else float(outcome))
+        return found
+
+
+def _is_close(wanted: Any, value: float, dtype: Any) -> bool:
+    """Tell whether two values agree but for rounding, without asking how much there may be."""
+    eps = max(float(np.finfo(dtype).eps), float(np.finfo(np.asarray(wanted, float).dtype).eps))
+    return bool(abs(float(wanted) - value) <= CLOSE / 100 * eps * abs(float(wanted)))

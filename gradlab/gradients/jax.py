@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.array_libraries import (
-    ARRAY_API,
+    ADVICE,
     Form,
     LibraryGradient,
     Run,
-    are_finite,
+    Way,
     load,
     require,
 )
@@ -90,17 +90,15 @@ class JaxGradient(LibraryGradient):
     arrays = "JAX's arrays"
 
     def __init__(self, loss: Loss) -> None:
-        super().__init__(loss)
         self._jax = load("jax", "JAX")
-        self._are_finite = self._jax.jit(are_finite)
+        from gradlab.arrays.jax_arrays import LIBRARY
+
+        super().__init__(loss, LIBRARY)
+        self.are_finite = self._jax.jit(self.are_finite)  # type: ignore[method-assign]
         try:
             self._enable_x64 = self._jax.enable_x64
         except AttributeError:  # where it is in older versions
             self._enable_x64 = import_module("jax.experimental").enable_x64
-
-    def is_native(self, value: Any) -> bool:
-        """Tell whether a value is JAX's array, or stands for one while it is traced."""
-        return isinstance(value, self._jax.Array)
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array in the byte order of the machine; JAX takes it over itself."""
@@ -114,6 +112,17 @@ class JaxGradient(LibraryGradient):
         """Return integers as float64; as float32 where x64 is not enabled."""
         return self._jax.numpy.asarray(array, dtype=float)
 
+    def kind(self, array: Any) -> str:
+        """Return the kind of a dtype; "f" for JAX's own kinds of float."""
+        if self._jax.numpy.issubdtype(array.dtype, np.floating):
+            return "f"
+        return "i" if array.dtype.kind == "u" else str(array.dtype.kind)
+
+    def are_finite(self, arrays: list[Any]) -> Any:
+        """Return whether all entries are finite."""
+        xp = self._jax.numpy
+        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Switch x64 on for parameters of NumPy."""
         setting: AbstractContextManager[Any] = (
@@ -121,32 +130,35 @@ class JaxGradient(LibraryGradient):
         )
         return setting
 
-    def prepare(self, form: Form) -> Run:
-        """Return value and gradient, compiled at the first call with each shape and dtype."""
-        compiled: Run = self._jax.jit(self.prepare_once(form))
-        return compiled
+    def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
+        """Compile, if there will be another call, and if the loss can be compiled."""
+        plain, native = Way(True, is_kept), Way(False, is_kept)
+        ways = [native, plain] if is_native else [plain, native]
+        return [*ways, Way(True, False, data=False), Way(True, False)]
 
-    def prepare_once(self, form: Form) -> Run:
-        """Return value and gradient, operation by operation."""
+    def prepare(self, form: Form, way: Way) -> Run:
+        """Return value and gradient, compiled at the first call with each shape and dtype."""
+        xp = self._jax.numpy
 
         def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
-            value = self.call(form, leaves, arrays)
-            return value if self.is_native(value) else self._jax.numpy.asarray(value, dtype=float)
-
-        differentiate = self._jax.value_and_grad(scalar)
+            value = self.call(form, way, leaves, arrays)
+            return value if self.is_native(value) else xp.asarray(value, dtype=float)
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
-            here = [[self._jax.numpy.asarray(array) for array in row] for row in (leaves, arrays)]
-            result: tuple[Any, list[Any]] = differentiate(*here)
+            leaves = [xp.asarray(leaf) for leaf in leaves]
+            if way.data:
+                arrays = [xp.asarray(array) for array in arrays]
+            differentiate = self._jax.value_and_grad(lambda leaves: scalar(leaves, arrays))
+            result: tuple[Any, list[Any]] = differentiate(leaves)
             return result
 
-        return run
+        return self._jax.jit(run) if way.compiled else run
 
     def reason(self, error: Exception) -> str | None:
         """Say why the loss cannot be traced, if that is what an error means."""
         errors = self._jax.errors
         if isinstance(error, errors.TracerArrayConversionError):
-            return f"it uses {self.arrays} as NumPy's; {ARRAY_API}"
+            return f"it uses {self.arrays} as NumPy's: {ADVICE}"
         branching = (
             errors.ConcretizationTypeError,
             errors.TracerIntegerConversionError,
@@ -155,7 +167,7 @@ class JaxGradient(LibraryGradient):
         if isinstance(error, branching):
             return (
                 "what it does depends on the numbers in its arrays (an if, float(), a mask as an "
-                "index), which are not known while it is compiled; write xp.where, or use the "
+                "index), which are not known while it is compiled; write where, or use the "
                 "backend autograd"
             )
         return None

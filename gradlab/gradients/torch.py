@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,22 @@ import numpy as np
 from gradlab import options
 from gradlab.errors import LossError, ParameterError
 from gradlab.gradients.array_libraries import (
-    ARRAY_API,
+    ADVICE,
+    KEPT,
     Form,
     LibraryGradient,
     Run,
+    Way,
     load,
     require,
 )
+from gradlab.gradients.closed import Reads
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
 UNKNOWN = (
     "what it does depends on the numbers in its tensors, which are not known while it is compiled; "
-    "write xp.where, or give the backend compile=False"
+    "write where, or give the backend compile=False"
 )
 
 
@@ -94,20 +98,16 @@ class TorchGradient(LibraryGradient):
     arrays = "PyTorch's tensors"
 
     def __init__(self, loss: Loss, *, compile: bool) -> None:
-        super().__init__(loss)
         self._torch = load("torch", "PyTorch")
-        self._compile = compile
+        from gradlab.arrays.torch_arrays import LIBRARY
 
-    def is_native(self, value: Any) -> bool:
-        """Tell whether a value is a tensor."""
-        return isinstance(value, self._torch.Tensor)
+        super().__init__(loss, LIBRARY)
+        self._compile = compile
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array as a tensor, on the device of `like`."""
-        # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
-        plain = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         try:
-            tensor = self._torch.from_numpy(plain)
+            tensor = self._library.from_numpy(array)
         except TypeError as error:
             raise ParameterError(f"PyTorch has no tensors of dtype {array.dtype}") from error
         return tensor if like is None else tensor.to(like.device)
@@ -120,6 +120,19 @@ class TorchGradient(LibraryGradient):
         """Return integers as float64."""
         return array.to(self._torch.float64)
 
+    def kind(self, array: Any) -> str:
+        """Return the kind of a dtype."""
+        if array.is_floating_point():
+            return "f"
+        if array.is_complex():
+            return "c"
+        return "b" if array.dtype == self._torch.bool else "i"
+
+    def are_finite(self, arrays: list[Any]) -> Any:
+        """Return whether all entries are finite."""
+        xp = self._torch
+        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Have the tensors that the loss makes lie on the device of its parameters."""
         if native is None or native.device.type == "cpu":
@@ -127,31 +140,106 @@ class TorchGradient(LibraryGradient):
         device: AbstractContextManager[Any] = native.device
         return device
 
-    def prepare(self, form: Form) -> Run:
-        """Return value and gradient; while nothing is known, no slope may get lost."""
-        plain = self._plain(form)
-        watched = self._watched(plain)
-        if self._compile:
-            return self._compiled(watched)
-        runs = [watched]
+    def device_of(self, leaves: Sequence[Any]) -> Any:
+        """Return the device on which the parameters lie, None for the processor."""
+        kinds = {leaf.device for leaf in leaves if leaf.device.type != "cpu"}
+        return next(iter(kinds), None)
+
+    def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
+        """Compile where that was asked for, and there will be another call."""
+        compiled = self._compile and is_kept
+        plain, native = Way(True, compiled, data=compiled), Way(False, compiled)
+        ways = [native, plain] if is_native else [plain, native]
+        return ways if compiled else [*ways, Way(True, False)]
+
+    def prepare(self, form: Form, way: Way) -> Run:
+        """Return value and gradient; of native code, no slope may get lost at the first call."""
+        if way.compiled:
+            plain = self._functional(form, way)
+            return self._compiled(plain if way.plain else self._watched(plain), form, way)
+        plain = self._eager(form, way)
+        if way.plain:
+            return self._replayed(form, plain) if self._key(form) is not None else plain
+        runs = [self._watched(plain)]
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             result = runs[0](leaves, arrays)
-            runs[0] = plain  # watching takes as long as a small network
+            if self._key(form) is not None:
+                runs[0] = plain  # watching takes as long as a small network
             return result
 
         return run
 
-    def prepare_once(self, form: Form) -> Run:
-        """Return value and gradient, operation by operation; no slope may get lost."""
-        return self._watched(self._plain(form))
+    def _scalar(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        value = self.call(form, way, leaves, arrays)
+        return value if self.is_native(value) else self._torch.tensor(float(value))
 
-    def _plain(self, form: Form) -> Run:
-        def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
-            value = self.call(form, leaves, arrays)
-            return value if self.is_native(value) else self._torch.tensor(float(value))
+    def _eager(self, form: Form, way: Way) -> Run:
+        """Return value and gradient, operation by operation."""
+        torch = self._torch
 
-        differentiate = self._torch.func.grad_and_value(scalar)
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            with torch.enable_grad():
+                roots = [leaf.detach().requires_grad_() for leaf in leaves]
+                value = self._scalar(form, way, roots, arrays)
+                if not value.requires_grad:
+                    return value, [torch.zeros_like(root) for root in roots]
+                found = torch.autograd.grad(value, roots, allow_unused=True)
+            gradients = [
+                torch.zeros_like(root) if gradient is None else gradient
+                for gradient, root in zip(found, roots, strict=True)
+            ]
+            return value.detach(), gradients
+
+        return run
+
+    def _replayed(self, form: Form, eager: Run) -> Run:
+        """Return the same; from the third call with each shape on, its operations are replayed.
+
+        That takes a loss that reads nothing but its arguments, and does the same whatever the
+        numbers in them are. The operations are those of the loss itself, one by one: what is saved
+        is the way of each through NumPy's protocols.
+        """
+        reads = Reads(self._loss)
+        graphs: dict[Any, Any] = {}
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            key = tuple([(a.shape, a.dtype) for a in (*leaves, *arrays)])
+            graph = graphs.get(key)
+            if graph is not None and reads.are_the_same():
+                value, *gradients = graph(*leaves, *[self.over(a, None) for a in arrays])
+                return value, gradients
+            result = eager(leaves, arrays)
+            if reads.are_constant and self.is_pure and len(graphs) < KEPT:
+                is_second = key in graphs
+                graphs.setdefault(key, None)
+                if is_second:
+                    graphs[key] = self._graph(form, leaves, arrays, result)
+                    reads.are_constant = graphs[key] is not None
+            return result
+
+        return run
+
+    def _graph(
+        self, form: Form, leaves: list[Any], arrays: list[Any], wanted: tuple[Any, list[Any]]
+    ) -> Any:
+        """Return the operations of a loss, None if they are not always the same."""
+        given = [self.over(a, None) for a in arrays]
+        function = self._functional(form, Way(True, compiled=True))
+        try:
+            graph = straightened(self._traced(function, leaves, given))
+            found = graph(*leaves, *given)
+        except Exception:  # it looks at numbers
+            return None
+        pairs = zip(found, (wanted[0], *wanted[1]), strict=True)
+        close = all(self._torch.allclose(a, b, rtol=1e-5, equal_nan=True) for a, b in pairs)
+        return graph if close else None
+
+    def _functional(self, form: Form, way: Way) -> Run:
+        """Return value and gradient as one function, which can be recorded."""
+        differentiate = self._torch.func.grad_and_value(
+            lambda leaves, arrays: self._scalar(form, way, leaves, arrays)
+        )
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             gradients, value = differentiate(leaves, arrays)
@@ -175,10 +263,10 @@ class TorchGradient(LibraryGradient):
             or innermost.name == "__array__"
             or "numpy" in innermost.filename
         ):
-            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ARRAY_API}"
+            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ADVICE}"
         return None
 
-    def _compiled(self, plain: Run) -> Run:
+    def _compiled(self, plain: Run, form: Form, way: Way) -> Run:
         """Return the same, compiled for each shape."""
         compiled: dict[Any, Run] = {}
 
@@ -233,6 +321,8 @@ class TorchGradient(LibraryGradient):
                     )
                 if name in taken and compiles:
                     raise LossError(f"torch cannot run the loss: {UNKNOWN}")
+                if name == "__format__":  # a text from which a number is read has no slope
+                    return f"{function(*args)}~"
                 return function(*args, **(kwargs or {}))
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
@@ -240,3 +330,31 @@ class TorchGradient(LibraryGradient):
                 return plain(leaves, arrays)
 
         return run
+
+
+def straightened(recorded: Any) -> Any:
+    """Return a recorded graph as a function of its arrays, without operations that do nothing.
+
+    These are products with 1, and copies of constants, which no operation writes into. What is left
+    is called by its name in ``torch``, where it has one: that is the shorter way to it.
+    """
+    import torch
+    from torch.fx.graph import CodeGen
+
+    graph = recorded.graph
+    for node in list(graph.nodes):
+        name = str(node.target)
+        is_copy = name.startswith("aten.lift_fresh_copy")
+        is_product = name == "aten.mul.Tensor" and type(node.args[1]) is int and node.args[1] == 1
+        if is_copy or is_product:
+            source = node.args[0]
+            if is_copy or source.meta["val"].dtype == node.meta["val"].dtype:
+                node.replace_all_uses_with(source)
+                graph.erase_node(node)
+                continue
+        public = getattr(torch, name.split(".")[1], None) if name.startswith("aten.") else None
+        if isinstance(public, BuiltinFunctionType):
+            node.target = public
+    graph.set_codegen(CodeGen())
+    recorded.recompile()
+    return recorded

@@ -1,0 +1,134 @@
+"""JAX's arrays as traced arrays: `jax.numpy` by name, in NumPy's dtypes.
+
+`jax.numpy` takes NumPy's arguments. Three things differ, and are seen to here: an index out of
+range is clamped in JAX, and gives NaN here, which ends in an error; ``argsort`` is stable always;
+what has a shape that depends on numbers is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special as special
+import numpy as np
+
+from gradlab.arrays.ducks import DuckArray, DuckLibrary
+
+
+def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **options: Any) -> Any:
+    return jnp.argsort(a, axis=axis)
+
+
+def _fix(x: Any) -> Any:
+    return jnp.trunc(x)
+
+
+def _cholesky(a: Any, *, upper: bool = False) -> Any:
+    return jnp.linalg.cholesky(a, upper=upper)
+
+
+OWN = {"argsort": _argsort, "fix": _fix, "linalg.cholesky": _cholesky}
+WITHOUT = {"nonzero", "flatnonzero", "argwhere", "unravel_index", "ravel_multi_index"}
+"""Functions of `jax.numpy` that do not work while compiling."""
+
+
+class Natives(Mapping[str, Any]):
+    """The functions of `jax.numpy` by their names in NumPy."""
+
+    def __getitem__(self, name: str) -> Any:
+        found = OWN.get(name) or _function(name)
+        if found is None or name in WITHOUT:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in OWN or (name not in WITHOUT and _function(str(name)) is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(OWN)
+
+    def __len__(self) -> int:
+        return len(OWN)
+
+
+@cache
+def _function(name: str) -> Any:
+    module, _, last = name.rpartition(".")
+    return getattr(getattr(jnp, module) if module else jnp, last, None)
+
+
+class JaxLibrary(DuckLibrary):
+    """How NumPy's functions are evaluated on JAX's arrays."""
+
+    takes_numbers = None
+
+    def is_native(self, value: Any) -> bool:
+        """Tell whether a value is JAX's array, or stands for one."""
+        return isinstance(value, jax.Array)
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return NumPy's array as JAX's."""
+        return jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+    def to_numpy(self, native: Any) -> Any:
+        """Return the numbers of an array, which is not being compiled."""
+        return np.array(jax.lax.stop_gradient(native))
+
+    def dtype_of(self, native: Any) -> np.dtype[Any]:
+        """Return the dtype, which is NumPy's."""
+        dtype: np.dtype[Any] = np.dtype(native.dtype)
+        return dtype
+
+    def cast(self, native: Any, dtype: np.dtype[Any]) -> Any:
+        """Return an array in another dtype."""
+        if native.dtype.kind == "c" and dtype.kind != "c":
+            native = jnp.real(native)
+        return native.astype(dtype)
+
+    def at(self, native: Any, index: tuple[Any, ...]) -> Any:
+        """Return entries; NaN for those at an index that is not known and out of range."""
+        if any(isinstance(part, jax.Array) for part in index) and native.dtype.kind in "fc":
+            return native.at[index].get(mode="fill", fill_value=np.nan)
+        return native[_checked(native.shape, index)]
+
+    def put(self, native: Any, index: tuple[Any, ...], value: Any) -> Any:
+        """Return an array with other entries at an index."""
+        return native.at[_checked(native.shape, index)].set(value)
+
+    def depends(self, native: Any) -> bool:
+        """Tell whether an array may depend on the parameters: all that is traced does."""
+        return isinstance(native, jax.core.Tracer)
+
+    def special(self, ufunc: Any) -> Any:
+        """Return the function of jax.scipy.special of the name."""
+        return getattr(special, ufunc.__name__, None)
+
+
+def _checked(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an index that is in range, or raise NumPy's error."""
+    if not any(isinstance(part, jax.Array) for part in index):
+        np.broadcast_to(np.False_, shape)[index]
+    return index
+
+
+class JaxArray(DuckArray):
+    """A NumPy array to the loss, JAX's array inside."""
+
+    def __jax_array__(self) -> Any:
+        return self.native
+
+
+def _rebuilt(_: None, children: Any) -> JaxArray:
+    # What JAX puts in the place of the array inside may be no array at all.
+    return JaxArray(children[0])
+
+
+# Functions that JAX compiles, most of `jax.numpy` among them, take it as a tree of one array.
+jax.tree_util.register_pytree_node(JaxArray, lambda duck: ((duck.native,), None), _rebuilt)
+
+LIBRARY = JaxLibrary("jax", JaxArray, Natives())
+JaxArray.library = LIBRARY

@@ -1,0 +1,539 @@
+"""PyTorch's tensors as traced arrays: a core of NumPy's functions, with NumPy's arguments.
+
+PyTorch has other names for arguments (``dim``, ``keepdim``), no negative steps, and rules of its
+own for an index that mixes integers and arrays. NumPy's dtypes are seen to before a tensor gets
+here (`gradlab.arrays.ducks`).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradlab.arrays.creation import protect
+from gradlab.arrays.ducks import DuckArray, DuckLibrary, are_known, device_here
+
+DTYPES = {
+    getattr(torch, name): np.dtype(name)
+    for name in (
+        "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64 "
+        "complex64 complex128"
+    ).split()
+}
+_TORCHS = {dtype: native for native, dtype in DTYPES.items()}
+
+
+# Shapes
+
+
+def _axes(x: Any, axis: Any) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(x.ndim))
+    return tuple(np.lib.array_utils.normalize_axis_tuple(axis, x.ndim))
+
+
+def _axis(x: Any, axis: Any) -> int:
+    return int(np.lib.array_utils.normalize_axis_index(int(axis), x.ndim))
+
+
+def reshape(a: Any, shape: Any = None, order: str = "C", *, copy: Any = None, **old: Any) -> Any:
+    """`numpy.reshape`."""
+    shape = old.get("newshape", shape)
+    shape = tuple(map(int, shape)) if np.iterable(shape) else (int(shape),)
+    if order != "F":
+        return a.reshape(shape)
+    return transpose(transpose(a).reshape(shape[::-1]))
+
+
+def ravel(a: Any, order: str = "C") -> Any:
+    """`numpy.ravel`."""
+    return reshape(a, -1, order)
+
+
+def transpose(a: Any, axes: Any = None) -> Any:
+    """`numpy.transpose`."""
+    return a.permute(tuple(range(a.ndim))[::-1] if axes is None else tuple(map(int, axes)))
+
+
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """`numpy.moveaxis`."""
+    return a.movedim(_axes(a, source), _axes(a, destination))
+
+
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """`numpy.swapaxes`."""
+    return a.transpose(_axis(a, axis1), _axis(a, axis2))
+
+
+def expand_dims(a: Any, axis: Any) -> Any:
+    """`numpy.expand_dims`."""
+    axes = tuple(map(int, axis)) if isinstance(axis, (tuple, list)) else (int(axis),)
+    ndim = a.ndim + len(axes)
+    places = np.lib.array_utils.normalize_axis_tuple(axes, ndim)
+    left = iter(a.shape)
+    return a.reshape([1 if i in places else next(left) for i in range(ndim)])
+
+
+def squeeze(a: Any, axis: Any = None) -> Any:
+    """`numpy.squeeze`."""
+    if axis is None:
+        return a.squeeze()
+    axes = _axes(a, axis)
+    if any(a.shape[i] != 1 for i in axes):
+        raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
+    return a.squeeze(axes)
+
+
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    """`numpy.broadcast_to`."""
+    shape = tuple(shape) if np.iterable(shape) else (int(shape),)
+    return torch.broadcast_to(array, tuple(map(int, shape)))
+
+
+# Reductions
+
+
+def _reducing(function: Callable[..., Any]) -> Callable[..., Any]:
+    def reduce(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        axes = _axes(a, axis)
+        return function(a, dim=axes, keepdim=bool(keepdims)) if axes else a
+
+    return reduce
+
+
+def _extremum(function: Callable[..., Any]) -> Callable[..., Any]:
+    def extremum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        axes = _axes(a, axis)
+        if any(a.shape[i] == 0 for i in axes):
+            raise ValueError("zero-size array to reduction operation which has no identity")
+        return function(a, dim=axes, keepdim=bool(keepdims)) if axes else a
+
+    return extremum
+
+
+def _deciding(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decide(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        axes, a = _axes(a, axis), a != 0 if a.dtype != torch.bool else a
+        return function(a, dim=axes, keepdim=bool(keepdims)) if axes else a
+
+    return decide
+
+
+def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """`numpy.mean`."""
+    a = a if a.is_floating_point() or a.is_complex() else a.to(torch.float64)
+    axes = _axes(a, axis)
+    return torch.mean(a, dim=axes, keepdim=bool(keepdims)) if axes else a
+
+
+def cumsum(a: Any, axis: Any = None) -> Any:
+    """`numpy.cumsum`."""
+    return torch.cumsum(a.reshape(-1), 0) if axis is None else torch.cumsum(a, int(axis))
+
+
+def _arg(function: Callable[..., Any]) -> Callable[..., Any]:
+    def arg(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return function(a, dim=None if axis is None else int(axis), keepdim=bool(keepdims))
+
+    return arg
+
+
+def argsort(a: Any, axis: Any = -1, kind: Any = None, **options: Any) -> Any:
+    """`numpy.argsort`, stable always."""
+    if axis is None:
+        a, axis = a.reshape(-1), 0
+    return torch.argsort(a, dim=int(axis), stable=True)
+
+
+def round_(a: Any, decimals: int = 0) -> Any:
+    """`numpy.round`."""
+    return torch.round(a, decimals=int(decimals)) if decimals else torch.round(a)
+
+
+# Products
+
+
+def dot(a: Any, b: Any) -> Any:
+    """`numpy.dot`."""
+    if a.ndim == 0 or b.ndim == 0:
+        return a * b
+    if b.ndim == 1 or (a.ndim <= 2 and b.ndim == 2):
+        return torch.matmul(a, b)
+    return torch.tensordot(a, b, ([a.ndim - 1], [b.ndim - 2]))
+
+
+def inner(a: Any, b: Any) -> Any:
+    """`numpy.inner`."""
+    if a.ndim == 0 or b.ndim == 0:
+        return a * b
+    return torch.tensordot(a, b, ([a.ndim - 1], [b.ndim - 1]))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """`numpy.tensordot`."""
+    if np.ndim(axes) == 0 and not isinstance(axes, (list, tuple)):
+        n = int(axes)
+        return torch.tensordot(a, b, (list(range(a.ndim - n, a.ndim)), list(range(n))))
+    left, right = ([int(i) for i in np.atleast_1d(part)] for part in axes)
+    return torch.tensordot(a, b, ([i % a.ndim for i in left], [i % b.ndim for i in right]))
+
+
+# Linear algebra
+
+
+class _Det(torch.autograd.Function):
+    """A determinant whose derivative is right for singular matrices, too.
+
+    It is the matrix of cofactors: det(u vᵀ) u adj(s) vᵀ for the singular values s, of which adj has
+    the products of all others.
+    """
+
+    @staticmethod
+    def forward(a: Any) -> Any:
+        """Return the determinant."""
+        return torch.linalg.det(a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep the matrix."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        """Multiply with the cofactors."""
+        (a,) = ctx.saved_tensors
+        u, s, vh = torch.linalg.svd(a)
+        n = s.shape[-1]
+        mask = torch.eye(n, dtype=torch.bool, device=a.device)
+        others = torch.where(mask, 1.0, s[..., None, :]).prod(-1)
+        sign = torch.linalg.det(u) * torch.linalg.det(vh)
+        return (g * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
+
+
+def cholesky(a: Any, *, upper: bool = False) -> Any:
+    """`numpy.linalg.cholesky`."""
+    return torch.linalg.cholesky(a, upper=upper)
+
+
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    """`numpy.linalg.eigh`."""
+    return tuple(torch.linalg.eigh(a, UPLO=UPLO))
+
+
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """`numpy.linalg.svd`."""
+    if not compute_uv:
+        return torch.linalg.svdvals(a)
+    return tuple(torch.linalg.svd(a, full_matrices=full_matrices))
+
+
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """`numpy.linalg.qr`."""
+    found = torch.linalg.qr(a, mode="complete" if mode == "complete" else "reduced")
+    return found[1] if mode == "r" else tuple(found)
+
+
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    """`numpy.linalg.pinv`."""
+    limit = rcond if rtol is None else rtol
+    return torch.linalg.pinv(a, rtol=1e-15 if limit is None else limit, hermitian=hermitian)
+
+
+def _transform(function: Callable[..., Any]) -> Callable[..., Any]:
+    def transform(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+        return function(a, n=n, dim=axis, norm=norm)
+
+    return transform
+
+
+def _transforms(function: Callable[..., Any], default: Any) -> Callable[..., Any]:
+    def transforms(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
+        axes = tuple(range(-len(s), 0)) if axes is None and s is not None else axes
+        return function(a, s=s, dim=axes, norm=norm)
+
+    return transforms
+
+
+def _shift(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axes=None: function(x, dim=axes)
+
+
+# Elementwise
+
+
+def cbrt(x: Any) -> Any:
+    """`numpy.cbrt`."""
+    return torch.sign(x) * torch.abs(x) ** (1 / 3)
+
+
+def power(x: Any, y: Any) -> Any:
+    """`numpy.power`."""
+    return x**y
+
+
+_SAME = """
+    exp exp2 expm1 log log2 log10 log1p sqrt square sin cos tan arcsin arccos arctan sinh cosh tanh
+    arcsinh arccosh arctanh absolute negative positive sign ceil floor trunc reciprocal
+    deg2rad rad2deg isnan isinf isfinite signbit logical_not bitwise_not remainder fmod maximum
+    minimum fmax fmin arctan2 hypot logaddexp logaddexp2 logical_and logical_or logical_xor
+    bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift matmul gcd lcm
+    nextafter where einsum
+""".split()
+
+NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "power": power,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "floor_divide": lambda x, y: torch.floor_divide(x.detach(), y.detach()),
+    "fabs": torch.abs,
+    "rint": torch.round,
+    "degrees": torch.rad2deg,
+    "radians": torch.deg2rad,
+    "invert": torch.bitwise_not,
+    "left_shift": torch.bitwise_left_shift,
+    "right_shift": torch.bitwise_right_shift,
+    "conjugate": torch.conj_physical,
+    "cbrt": cbrt,
+    "reshape": reshape,
+    "ravel": ravel,
+    "transpose": transpose,
+    "permute_dims": transpose,
+    "moveaxis": moveaxis,
+    "swapaxes": swapaxes,
+    "expand_dims": expand_dims,
+    "squeeze": squeeze,
+    "broadcast_to": broadcast_to,
+    "sum": _reducing(torch.sum),
+    "mean": mean,
+    "max": _extremum(torch.amax),
+    "amax": _extremum(torch.amax),
+    "min": _extremum(torch.amin),
+    "amin": _extremum(torch.amin),
+    "all": _deciding(torch.all),
+    "any": _deciding(torch.any),
+    "cumsum": cumsum,
+    "round": round_,
+    "around": round_,
+    "fix": torch.trunc,
+    "argmax": _arg(torch.argmax),
+    "argmin": _arg(torch.argmin),
+    "argsort": argsort,
+    "dot": dot,
+    "inner": inner,
+    "tensordot": tensordot,
+    "concatenate": torch.cat,
+    "real": torch.real,
+    "imag": torch.imag,
+    "i0": torch.special.i0,
+    "linalg.inv": torch.linalg.inv,
+    "linalg.det": _Det.apply,
+    "linalg.slogdet": lambda a: tuple(torch.linalg.slogdet(a)),
+    "linalg.solve": torch.linalg.solve,
+    "linalg.cholesky": cholesky,
+    "linalg.eigh": eigh,
+    "linalg.eig": lambda a: tuple(torch.linalg.eig(a)),
+    "linalg.svd": svd,
+    "linalg.qr": qr,
+    "linalg.pinv": pinv,
+    "fft.fftshift": _shift(torch.fft.fftshift),
+    "fft.ifftshift": _shift(torch.fft.ifftshift),
+}
+for _name in "fft ifft rfft irfft hfft ihfft".split():
+    NATIVES[f"fft.{_name}"] = _transform(getattr(torch.fft, _name))
+for _name in "fft2 ifft2 rfft2 irfft2".split():
+    NATIVES[f"fft.{_name}"] = _transforms(getattr(torch.fft, _name), (-2, -1))
+for _name in "fftn ifftn rfftn irfftn".split():
+    NATIVES[f"fft.{_name}"] = _transforms(getattr(torch.fft, _name), None)
+
+
+class TorchLibrary(DuckLibrary):
+    """How NumPy's functions are evaluated on PyTorch's tensors."""
+
+    takes_numbers = frozenset(
+        "add subtract multiply divide power".split()
+        + "less less_equal equal not_equal greater greater_equal".split()
+    )
+
+    def is_native(self, value: Any) -> bool:
+        """Tell whether a value is a tensor."""
+        return isinstance(value, torch.Tensor)
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return NumPy's array as a tensor, which shares its memory where it can."""
+        if not are_known():
+            return torch.tensor(np.ascontiguousarray(array).reshape(array.shape))
+        flags = array.flags
+        # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
+        if not (flags.c_contiguous and flags.writeable and array.dtype.isnative):
+            array = np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
+        tensor = torch.from_numpy(array)
+        protect(array)
+        device = device_here()
+        return tensor if device is None else tensor.to(device)
+
+    def to_numpy(self, native: Any) -> Any:
+        """Return a copy of the numbers."""
+        return native.detach().cpu().resolve_conj().resolve_neg().numpy().copy()
+
+    def dtype_of(self, native: Any) -> np.dtype[Any]:
+        """Return the dtype as NumPy's."""
+        return DTYPES[native.dtype]
+
+    def cast(self, native: Any, dtype: np.dtype[Any]) -> Any:
+        """Return a tensor in another dtype."""
+        if native.is_complex() and dtype.kind != "c":
+            native = native.real
+        return native.to(_TORCHS[dtype])
+
+    def at(self, native: Any, index: tuple[Any, ...]) -> Any:
+        """Return the entries at an index."""
+        source, place = _forward(native, index)
+        return source[place]
+
+    def put(self, native: Any, index: tuple[Any, ...], value: Any) -> Any:
+        """Return a tensor with other entries at an index."""
+        source, place = _forward(native, index)
+        new = source.clone()
+        new[place] = value
+        turned = _turned(native, index)
+        return new.flip(turned) if turned else new
+
+    def depends(self, native: Any) -> bool:
+        """Tell whether a derivative passes through a tensor."""
+        return bool(native.requires_grad)
+
+    def special(self, ufunc: Any) -> Any:
+        """Return the function of torch.special of the name."""
+        return getattr(torch.special, ufunc.__name__, None)
+
+
+# Indices
+
+
+def _spread(native: Any, index: tuple[Any, ...]) -> list[tuple[Any, int]]:
+    """Return the parts of an index without ..., and the axis where each begins."""
+    taken = sum(
+        part.ndim if getattr(part, "dtype", None) in (bool, torch.bool) else 1
+        for part in index
+        if part is not None and part is not Ellipsis
+    )
+    rest = [slice(None)] * (native.ndim - taken)
+    parts: list[Any] = []
+    for part in index:
+        parts += rest if part is Ellipsis else [part]
+    if not any(part is Ellipsis for part in index):
+        parts += rest
+    placed, axis = [], 0
+    for part in parts:
+        placed.append((part, axis))
+        if getattr(part, "dtype", None) in (bool, torch.bool):
+            axis += part.ndim
+        elif part is not None:
+            axis += 1
+    return placed
+
+
+def _is_backwards(part: Any) -> bool:
+    return isinstance(part, slice) and part.step is not None and part.step < 0
+
+
+def _turned(native: Any, index: tuple[Any, ...]) -> list[int]:
+    """Return the axes along which an index goes backwards."""
+    if not any(map(_is_backwards, index)):
+        return []
+    return [axis for part, axis in _spread(native, index) if _is_backwards(part)]
+
+
+def _forward(native: Any, index: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Return a tensor and an index into it, which goes forwards, as PyTorch takes it."""
+    if turned := _turned(native, index):
+        parts = []
+        for part, axis in _spread(native, index):
+            if _is_backwards(part):
+                n = native.shape[axis]
+                places = range(n)[part]
+                part = (
+                    slice(n - 1 - places[0], n - places[-1], -part.step) if places else slice(0, 0)
+                )
+            parts.append(part)
+        native, index = native.flip(turned), tuple(parts)
+    arrays = [part for part in index if hasattr(part, "shape")]
+    if not arrays:
+        return native, index
+    if any(part.ndim and part.dtype not in (bool, torch.bool) for part in arrays):
+        index = _joined(index)
+    return native, tuple([_native_part(part) for part in index])
+
+
+def _joined(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an index whose integers are arrays, as they are to NumPy beside arrays."""
+    if any(getattr(part, "dtype", None) in (bool, torch.bool) for part in index):
+        parts: list[Any] = []
+        for part in index:
+            if isinstance(part, np.ndarray) and part.dtype == np.bool_:
+                parts += np.nonzero(part)
+            else:
+                parts.append(part)
+        index = tuple(parts)
+    shapes = [tuple(part.shape) for part in index if hasattr(part, "shape")]
+    shape = np.broadcast_shapes(*shapes)
+    return tuple(
+        [
+            np.full(shape, part)
+            if type(part) is int
+            else np.broadcast_to(part, shape)
+            if isinstance(part, np.ndarray)
+            else part
+            for part in index
+        ]
+    )
+
+
+def _native_part(part: Any) -> Any:
+    if isinstance(part, np.ndarray):
+        kind = np.bool_ if part.dtype == bool else np.int64
+        return (
+            torch.from_numpy(np.array(part, kind))
+            if are_known()
+            else torch.tensor(np.array(part, kind))
+        )
+    if isinstance(part, torch.Tensor) and part.dtype != torch.bool:
+        return part.to(torch.int64)
+    return part
+
+
+class TorchArray(DuckArray):
+    """A NumPy array to the loss, a tensor inside."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Evaluate a function of PyTorch's on the tensors inside; the result is a tensor."""
+        return function(*_inside(args), **_inside(kwargs or {}))
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, DuckArray):
+        return value.native
+    if isinstance(value, dict):
+        return {key: _inside(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_inside, value))
+    return value
+
+
+LIBRARY = TorchLibrary("torch", TorchArray, NATIVES)
+TorchArray.library = LIBRARY
