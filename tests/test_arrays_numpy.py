@@ -375,9 +375,10 @@ def _added(x: Any) -> Any:
 
 
 def _added_at(x: Any) -> Any:
-    y = x * 1.0
+    y, z = x * 1.0, np.zeros(3)
     np.add.at(y, ([0, 0, 1], [1, 1, 2]), x[0, :3])
-    return y
+    np.add.at(z, [0, 0, 2], x[0, :3])
+    return y, z
 
 
 def outputs(result: Any) -> list[Any]:

@@ -225,7 +225,8 @@ def call_ufunc(
 ) -> Any:
     """Evaluate a ufunc, or one of its methods, on traced arrays."""
     if method != "__call__":
-        return _ufunc_method(ufunc, method, *map(held, inputs), **kwargs)
+        into = inputs[:1] if method == "at" else ()  # what is written into stays a buffer
+        return _ufunc_method(ufunc, method, *into, *map(held, inputs[len(into) :]), **kwargs)
     if _has_containers(inputs):
         inputs = tuple(map(operand, inputs))
     if not kwargs:

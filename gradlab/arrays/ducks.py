@@ -178,11 +178,7 @@ class DuckArray(TracedArray):
     def detached(self) -> Any:
         """Return the numbers; while compiling there are none."""
         if not self.origin.known:
-            raise LossError(
-                f"gradlab.detach asks for numbers ({place_of()}), which are not known while "
-                f"{self.library.name} compiles the loss: evaluate it with another backend, such as "
-                'backend="autograd"'
-            )
+            refuse_data("asks for numbers, as gradlab.detach does", "compute with the array itself")
         self.origin.detached = True
         return self.plain()
 

@@ -358,6 +358,21 @@ for _name in "fftn ifftn rfftn irfftn".split():
     NATIVES[f"fft.{_name}"] = _transforms(getattr(torch.fft, _name), None)
 
 
+def _named(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose errors are NumPy's."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except torch.linalg.LinAlgError as error:
+            raise np.linalg.LinAlgError(str(error)) from error
+
+    return call
+
+
+NATIVES |= {name: _named(NATIVES[name]) for name in NATIVES if name.startswith("linalg.")}
+
+
 class TorchLibrary(DuckLibrary):
     """How NumPy's functions are evaluated on PyTorch's tensors."""
 

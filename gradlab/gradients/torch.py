@@ -40,6 +40,10 @@ UNKNOWN = (
 )
 
 
+EAGER = 16
+"""Calls with one shape before operations are recorded, which takes as long as some dozen calls."""
+
+
 @dataclass(frozen=True)
 class Torch:
     """PyTorch's reverse mode: exact to round-off, in the dtype of the parameters.
@@ -194,28 +198,29 @@ class TorchGradient(LibraryGradient):
         return run
 
     def _replayed(self, form: Form, eager: Run) -> Run:
-        """Return the same; from the third call with each shape on, its operations are replayed.
+        """Return the same; after some calls with a shape, its operations are replayed.
 
         That takes a loss that reads nothing but its arguments, and does the same whatever the
         numbers in them are. The operations are those of the loss itself, one by one: what is saved
         is the way of each through NumPy's protocols.
         """
         reads = Reads(self._loss)
+        calls: dict[Any, int] = {}
         graphs: dict[Any, Any] = {}
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             key = tuple([(a.shape, a.dtype) for a in (*leaves, *arrays)])
-            graph = graphs.get(key)
-            if graph is not None and reads.are_the_same():
-                value, *gradients = graph(*leaves, *[self.over(a, None) for a in arrays])
+            if key in graphs and reads.are_the_same():
+                value, *gradients = graphs[key](*leaves, *[self.over(a, None) for a in arrays])
                 return value, gradients
             result = eager(leaves, arrays)
-            if reads.are_constant and self.is_pure and len(graphs) < KEPT:
-                is_second = key in graphs
-                graphs.setdefault(key, None)
-                if is_second:
-                    graphs[key] = self._graph(form, leaves, arrays, result)
-                    reads.are_constant = graphs[key] is not None
+            if reads.are_constant and self.is_pure and key not in graphs and len(calls) < KEPT:
+                calls[key] = calls.get(key, 0) + 1
+                if calls[key] == EAGER:
+                    graph = self._graph(form, leaves, arrays, result)
+                    reads.are_constant = graph is not None
+                    if graph is not None:
+                        graphs[key] = graph
             return result
 
         return run
@@ -353,8 +358,13 @@ def straightened(recorded: Any) -> Any:
                 graph.erase_node(node)
                 continue
         public = getattr(torch, name.split(".")[1], None) if name.startswith("aten.") else None
-        if isinstance(public, BuiltinFunctionType):
+        if isinstance(public, BuiltinFunctionType) and not has_gaps(node.args):
             node.target = public
     graph.set_codegen(CodeGen())
     recorded.recompile()
-    return recorded
+    return recorded.forward
+
+
+def has_gaps(args: tuple[Any, ...]) -> bool:
+    """Tell whether a list among arguments has None in it, as an index has for a whole axis."""
+    return any(isinstance(arg, (list, tuple)) and None in list(arg) for arg in args)
