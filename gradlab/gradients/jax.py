@@ -37,10 +37,14 @@ from gradlab.params import Array
 class Jax:
     """JAX's compiled reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is written with operators and `array_api_compat.array_namespace`, and gets JAX's
-    arrays. It is called once for each structure, shape and dtype of its arguments, and each value
-    of those that are no arrays, and compiled; after that, what was compiled is run. Compiling takes
-    some tenths of a second: give numbers that change from call to call as arrays.
+    The loss is plain NumPy, or written with ``jax.numpy`` or the Array API. It is traced once for
+    each structure, shape and dtype of its arguments, and each value of those that are no arrays,
+    and compiled; after that, what was compiled is run. Compiling takes some tenths of a second:
+    give numbers that change from call to call as arrays.
+
+    A loss that looks at the numbers in its arrays (``if``, a mask as an index), draws random ones,
+    or calls `gradlab.detach` cannot be compiled. JAX then runs it operation by operation, which is
+    slow, and an `UntraceableWarning` says why.
 
     Parameters that are JAX's own arrays stay on their device, and so does their gradient, which is
     made of JAX's arrays then.
@@ -49,9 +53,12 @@ class Jax:
     ------
     MissingDependencyError
         If JAX is not installed.
+    UntraceableError
+        By the returned function: if the loss does something through which no derivative passes,
+        such as ``float(x)``; the message names the line.
     LossError
-        By the returned function: if the loss calls NumPy's functions, or does one thing or another
-        by the numbers in its arrays.
+        By the returned function: if the loss has another value on JAX's arrays than on NumPy's, or
+        keeps a value of one call for the next.
 
     Notes
     -----
@@ -65,10 +72,13 @@ class Jax:
     loss itself names is bound to something else; an array in it that is written into is not read
     anew. Pass such things as arguments.
 
+    *Calls.* At the first call with each shape, the loss also runs on plain arrays, once, so that
+    its value can be compared.
+
     Examples
     --------
     >>> import numpy as np
-    >>> f = Jax().value_and_grad(lambda w, x: ((w * x) ** 2).sum())
+    >>> f = Jax().value_and_grad(lambda w, x: np.sum((w * x) ** 2))
     >>> f(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
     (10.0, array([18.,  1.]))
     """

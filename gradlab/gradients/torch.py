@@ -1,10 +1,12 @@
-"""PyTorch: the loss on tensors, differentiated as a function by `torch.func`.
+"""PyTorch: the loss on tensors, operation by operation, replayed, or compiled.
 
-`torch.func.grad_and_value` records the loss operation by operation and walks back through the
-record, as autograd does, in PyTorch's compiled kernels and on its devices (Paszke et al., *PyTorch:
-an imperative style, high-performance deep learning library*, 2019; Horace He & Richard Zou,
-*functorch*, 2021). With ``compile=True``, `torch.compile` makes kernels for the whole of it once
-for each shape (Ansel et al., *PyTorch 2*, ASPLOS 2024).
+PyTorch records the loss operation by operation and walks back through the record, as autograd does,
+in compiled kernels and on its devices (Paszke et al., *PyTorch: an imperative style,
+high-performance deep learning library*, 2019). Of a loss in plain NumPy that reads nothing but its
+arguments, the operations of value and gradient are kept as a graph after some calls, and replayed:
+`torch.func.grad_and_value` makes one function of them (Horace He & Richard Zou, *functorch*, 2021).
+With ``compile=True``, `torch.compile` makes kernels for the whole of it once for each shape (Ansel
+et al., *PyTorch 2*, ASPLOS 2024).
 """
 
 from __future__ import annotations
@@ -39,7 +41,6 @@ UNKNOWN = (
     "write where, or give the backend compile=False"
 )
 
-
 EAGER = 16
 """Calls with one shape before operations are recorded, which takes as long as some dozen calls."""
 
@@ -48,9 +49,8 @@ EAGER = 16
 class Torch:
     """PyTorch's reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is written with operators and `array_api_compat.array_namespace`, and gets PyTorch's
-    tensors. Parameters that are tensors themselves stay on their device, and so does their
-    gradient, which is made of tensors then.
+    The loss is plain NumPy, or written with ``torch`` or the Array API. Parameters that are tensors
+    themselves stay on their device, and so does their gradient, which is made of tensors then.
 
     Parameters
     ----------
@@ -63,21 +63,29 @@ class Torch:
     ------
     MissingDependencyError
         If PyTorch is not installed.
+    UntraceableError
+        By the returned function: if the loss does something through which no derivative passes,
+        such as ``float(x)``, or, with ``compile=True``, something that depends on the numbers in
+        its arrays; the message names the line.
     LossError
-        By the returned function: if the loss calls NumPy's functions, or takes a number out of a
-        tensor that depends on the parameters, whose slope would be lost.
+        By the returned function: if the loss has another value on tensors than on NumPy's arrays,
+        or a native one takes a number out of a tensor, whose slope would be lost.
 
     Notes
     -----
-    PyTorch's promotion differs from NumPy's in two things: matrices of different dtypes are not
-    multiplied, so give data in the dtype of the parameters; and an array of no dimensions does not
-    widen one that has some. Its threads wait busily: beside other work on the same cores,
+    In plain NumPy, dtypes are NumPy's. In code of PyTorch's own, matrices of different dtypes are
+    not multiplied, and an array of no dimensions does not widen one that has some.
+
+    At the first call with each shape, the loss also runs on plain arrays, once, so that its value
+    can be compared.
+
+    PyTorch's threads wait busily: beside other work on the same cores,
     ``torch.set_num_threads(1)`` may be many times as fast.
 
     Examples
     --------
     >>> import numpy as np
-    >>> f = Torch().value_and_grad(lambda w, x: ((w * x) ** 2).sum())
+    >>> f = Torch().value_and_grad(lambda w, x: np.sum((w * x) ** 2))
     >>> f(np.array([1.0, 2.0]), np.array([3.0, 0.5]))
     (10.0, array([18.,  1.]))
     """
