@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+import optional  # noqa: F401 - it imports JAX, which pages may use, before a test begins
 import pytest
 from processes import PATIENCE
 
