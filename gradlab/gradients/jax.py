@@ -37,10 +37,12 @@ from gradlab.params import Array
 class Jax:
     """JAX's compiled reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is written with operators and `array_api_compat.array_namespace`, and gets JAX's
-    arrays. It is called once for each structure, shape and dtype of its arguments, and each value
-    of those that are no arrays, and compiled; after that, what was compiled is run. Compiling takes
-    some tenths of a second: give numbers that change from call to call as arrays.
+    The loss is plain NumPy, and is run on JAX's arrays with NumPy's rules. One that is written for
+    JAX itself, or against the Array API, gets the arrays as they are. It is traced once for each
+    structure, shape and dtype of its arguments, and each value of those that are no arrays, and
+    compiled; after that, what was compiled is run. Compiling takes some tenths of a second: give
+    numbers that change from call to call as arrays. A loss that cannot be compiled, because it
+    branches on values, is run operation by operation, with a warning.
 
     Parameters that are JAX's own arrays stay on their device, and so does their gradient, which is
     made of JAX's arrays then.
@@ -50,8 +52,8 @@ class Jax:
     MissingDependencyError
         If JAX is not installed.
     LossError
-        By the returned function: if the loss calls NumPy's functions, or does one thing or another
-        by the numbers in its arrays.
+        By the returned function: if the loss calls something that JAX does not have, takes a number
+        out of a value that depends on the parameters, or has another value than on NumPy's arrays.
 
     Notes
     -----

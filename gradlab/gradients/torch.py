@@ -44,9 +44,9 @@ UNKNOWN = (
 class Torch:
     """PyTorch's reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is written with operators and `array_api_compat.array_namespace`, and gets PyTorch's
-    tensors. Parameters that are tensors themselves stay on their device, and so does their
-    gradient, which is made of tensors then.
+    The loss is plain NumPy, and is run on PyTorch's tensors with NumPy's rules. One that is written
+    for PyTorch itself, or against the Array API, gets the tensors as they are. Parameters that are
+    tensors stay on their device, and so does their gradient, which is made of tensors then.
 
     Parameters
     ----------
@@ -60,15 +60,16 @@ class Torch:
     MissingDependencyError
         If PyTorch is not installed.
     LossError
-        By the returned function: if the loss calls NumPy's functions, or takes a number out of a
-        tensor that depends on the parameters, whose slope would be lost.
+        By the returned function: if the loss calls something that PyTorch does not have, takes a
+        number out of a value that depends on the parameters, whose slope would be lost, or has
+        another value than on NumPy's arrays.
 
     Notes
     -----
-    PyTorch's promotion differs from NumPy's in two things: matrices of different dtypes are not
-    multiplied, so give data in the dtype of the parameters; and an array of no dimensions does not
-    widen one that has some. Its threads wait busily: beside other work on the same cores,
-    ``torch.set_num_threads(1)`` may be many times as fast.
+    Where a loss gets the tensors as they are, promotion differs from NumPy's in two things: matrices
+    of different dtypes are not multiplied, so give data in the dtype of the parameters; and an array
+    of no dimensions does not widen one that has some. PyTorch's threads wait busily: beside other
+    work on the same cores, ``torch.set_num_threads(1)`` may be many times as fast.
 
     Examples
     --------
