@@ -66,10 +66,10 @@ class Torch:
 
     Notes
     -----
-    Where a loss gets the tensors as they are, promotion differs from NumPy's in two things: matrices
-    of different dtypes are not multiplied, so give data in the dtype of the parameters; and an array
-    of no dimensions does not widen one that has some. PyTorch's threads wait busily: beside other
-    work on the same cores, ``torch.set_num_threads(1)`` may be many times as fast.
+    Where a loss gets the tensors as they are, promotion differs from NumPy's in two things:
+    matrices of different dtypes are not multiplied, so give data in the dtype of the parameters;
+    and an array of no dimensions does not widen one that has some. PyTorch's threads wait busily:
+    beside other work on the same cores, ``torch.set_num_threads(1)`` may be many times as fast.
 
     Examples
     --------
