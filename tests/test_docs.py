@@ -14,9 +14,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+import optional  # noqa: F401 - it imports JAX, which pages may use, before a test begins
 import pytest
 from processes import PATIENCE
 
+import gradlab
 from gradlab import BACKENDS
 from gradlab.cli import main
 from gradlab.datasets.mnist import ARCHIVES
@@ -152,6 +154,18 @@ def test_every_backend_has_its_place():
     assert [name for name in BACKENDS if f"`{name}`" not in told] == ["autograd-forward"]
     listed = (DOCS / "api" / "gradients.md").read_text(encoding="utf-8")
     assert [b.__name__ for b in BACKENDS.values() if f".{b.__name__}\n" not in listed] == []
+
+
+def test_everything_that_gradlab_offers_is_on_an_api_page():
+    told = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    offered = {name: value.__module__ for name, value in vars(gradlab).items() if callable(value)}
+    assert len(offered) >= 25
+    missing = [
+        name
+        for name, module in offered.items()
+        if f".{name}\n" not in told and f"::: {module}\n" not in told
+    ]
+    assert missing == []
 
 
 @pytest.fixture(scope="module")

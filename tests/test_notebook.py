@@ -4,9 +4,12 @@ Its data, its code where a test needs it, and its outputs are quoted; everything
 """
 
 import os
+import warnings
+from copy import copy
 from functools import partial
 from pathlib import Path
 
+import neuralnet
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 from optional import EXACT, each_backend, is_installed
 
 import gradlab
-from gradlab import CentralDifference, network
+from gradlab import BACKENDS, CentralDifference, GradlabError, network
+from gradlab.errors import StatefulLossWarning, UntraceableWarning
 
 EPS = np.finfo(float).eps
 STEP = 1e-4  # the notebook's h
@@ -79,7 +83,7 @@ def test_cross_entropy_with_its_guard(prediction, shown, label):
 def test_random_choice_of_a_minibatch():
     drawn = []
     gradlab.fit(
-        lambda p, x: p * 0.0,
+        lambda p, x: p,
         1.0,
         (np.arange(10),),
         batch_size=3,
@@ -358,3 +362,148 @@ def test_a_step_along_the_numerical_gradient_lowers_the_loss_by_its_squared_leng
     lowered = loss(params, x, labels) - loss(moved, x, labels)
     # To first order in the learning rate; the second is a curvature of order 1 times its square.
     assert np.isclose(lowered / (learning_rate * squared_length), 1, rtol=0, atol=1e-2)
+
+
+# Its network, as it stands
+
+OF_ANY_LOSS = [name for name in BACKENDS if name != "complex-step"]
+
+
+def the_notebooks_model(softmax=neuralnet.softmax):
+    """Its network and data, made small, with its data as its last cell has them."""
+    state = np.random.get_state()  # noqa: NPY002
+    model = neuralnet.FeedForwardNet(학습률=0.1, 학습횟수=10, 손실함수=neuralnet.cross_entropy)
+    model.add(neuralnet.Layer(6, 5, neuralnet.sigmoid))
+    model.add(neuralnet.Layer(5, 4, neuralnet.sigmoid))
+    model.add(neuralnet.Layer(4, 3, softmax))
+    np.random.set_state(state)  # noqa: NPY002
+    rng = np.random.default_rng(0)
+    for layer in model.layers:  # as it drew them, but the same each time
+        layer.W, layer.b = rng.normal(size=layer.W.shape), rng.normal(size=layer.b.shape)
+    X = rng.uniform(size=(30, 6))
+    Y = np.eye(3)[(X[:, 0] > 0.5).astype(int) + (X[:, 1] > 0.5)]
+    params = {f"{name}{i}": getattr(layer, name)
+              for i, layer in enumerate(model.layers, 1) for name in "Wb"}  # fmt: skip
+    return model, params, X, Y
+
+
+def loss_that_fills(model):
+    """The loss as a function of its parameters, which go into the layers as the notebook's did."""
+
+    def loss(params, X, Y):
+        for i, layer in enumerate(model.layers, 1):
+            layer.W = params[f"W{i}"]
+            layer.b = params[f"b{i}"]
+        return model.compute_loss(X, Y)
+
+    return loss
+
+
+def loss_that_copies(model):
+    """The same, of layers of its own, so that it keeps nothing."""
+
+    def loss(params, X, Y):
+        own = copy(model)
+        own.layers = [copy(layer) for layer in model.layers]
+        return loss_that_fills(own)(params, X, Y)
+
+    return loss
+
+
+def trained(loss, params, data, backend):
+    """Return parameters, losses and warnings of twenty steps, the same for all backends."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = gradlab.fit(
+            loss, params, data, backend=backend, learning_rate=0.1, batch_size=10, iterations=20
+        )
+    return result.params, result.history.losses, caught
+
+
+TRAJECTORY = {
+    "forward": 1e-5,
+    "central": 1e-7,
+    "central4": 1e-8,
+}
+"""How far a loss on the way may be off, relatively.
+
+Of a gradient of order 1, forward differences are off by h f''/2 = 1e-8 f'', central ones by
+h² f'''/6 = 1e-11 f''' and a round-off of ε f/h = 1e-10; twenty steps of 0.1 add up two of them, and
+what is curved enlarges them on the way. All others are off by roundings.
+"""
+
+
+@each_backend(OF_ANY_LOSS)
+@pytest.mark.parametrize("form", [loss_that_fills, loss_that_copies])
+def test_the_notebooks_network_is_trained_as_it_stands(backend, form):
+    model, params, *data = the_notebooks_model()
+    loss = form(model)
+    before = float(loss(params, *data))
+    found, losses, _ = trained(loss, params, data, backend)
+    after = float(loss(found, *data))
+    assert after < before
+    assert all(type(layer.W) is type(layer.b) is np.ndarray for layer in model.layers)
+    if backend not in EXACT:
+        return
+    model, params, *data = the_notebooks_model()
+    exact, path, _ = trained(loss_that_copies(model), params, data, "autograd")
+    close = TRAJECTORY.get(backend, 1e-10)
+    assert np.allclose(losses, path, rtol=close, atol=0)
+    for name, leaf in found.items():
+        assert np.allclose(leaf, exact[name], rtol=0, atol=close * abs(exact[name]).max())
+
+
+def test_the_notebooks_gradient_is_that_of_a_numerical_derivative_by_hand():
+    """The reference of the one above: quotients of its own loss, entry by entry, by NumPy alone."""
+    model, params, X, Y = the_notebooks_model()
+    loss = loss_that_fills(model)
+    gradient = gradlab.grad(loss_that_copies(model), backend="autograd")(params, X, Y)
+    for name, leaf in params.items():
+        by_hand = np.zeros_like(leaf)
+        for i in np.ndindex(leaf.shape):
+            moved = [dict(params, **{name: leaf.copy()}) for _ in range(2)]
+            moved[0][name][i] += STEP
+            moved[1][name][i] -= STEP
+            by_hand[i] = (loss(moved[0], X, Y) - loss(moved[1], X, Y)) / (2 * STEP)
+        # h²/6 = 2e-9 times a third derivative of the order of 10, and round-off.
+        assert np.allclose(gradient[name], by_hand, rtol=0, atol=1e-7), name
+
+
+def test_the_notebooks_network_as_it_stands_is_told_what_it_keeps():
+    model, params, *data = the_notebooks_model()
+    told = trained(loss_that_fills(model), params, data, "autograd")[2]
+    assert {w.category for w in told} == {StatefulLossWarning}
+    assert "model.layers[0].W" in str(told[0].message)
+
+
+@pytest.mark.parametrize("backend", ["autograd", "tape", "central", "central4", "forward"])
+def test_layers_of_its_own_keep_nothing_and_are_recorded(backend):
+    model, params, *data = the_notebooks_model()
+    assert trained(loss_that_copies(model), params, data, backend)[2] == []
+
+
+@pytest.mark.parametrize("backend", ["tape", "central", "central4", "forward", "richardson"])
+def test_what_cannot_be_recorded_is_said_once(backend):
+    model, params, *data = the_notebooks_model()
+    told = trained(loss_that_fills(model), params, data, backend)[2]
+    slower = [str(w.message) for w in told if w.category is UntraceableWarning]
+    assert len(slower) == 1
+    assert "model.layers[0].W" in slower[0]
+    assert "right but slower" in slower[0]
+
+
+def test_the_complex_step_names_what_is_not_analytic_in_the_notebooks_network():
+    """Its maximum; with that of the real part, it trains."""
+    model, params, *data = the_notebooks_model()
+    with pytest.raises(GradlabError, match="which is not analytic"):
+        trained(loss_that_copies(model), params, data, "complex-step")
+
+    def softmax(a):
+        exp_a = np.exp(a - np.max(np.real(a)))
+        return exp_a / np.sum(exp_a)
+
+    model, params, *data = the_notebooks_model(softmax)
+    loss = loss_that_copies(model)
+    losses = trained(loss, params, data, "complex-step")[1]
+    assert np.allclose(losses, trained(loss, params, data, "autograd")[1], rtol=1e-10, atol=0)
+    assert losses[-1] < losses[0]

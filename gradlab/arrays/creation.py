@@ -308,18 +308,21 @@ def protect(array: Any) -> None:
         array = array.base
 
 
-def _bases(array: Any) -> int:
-    """Return of how many arrays, one of the other, an array is a view."""
-    count = 0
-    while isinstance(array.base, np.ndarray):
-        array, count = array.base, count + 1
-    return count
-
-
 def _release(protected: list[Any]) -> None:
-    """Make arrays writeable again: those that own their memory before views of them."""
-    for array in sorted(protected, key=_bases):
-        array.flags.writeable = True
+    """Make arrays writeable again, in any order: views may be protected after what they view."""
+    for array in reversed(protected):
+        _allow_writing(array)
+
+
+def _allow_writing(array: Any) -> None:
+    """Make an array writeable; NumPy refuses that of a view whose base is not writeable."""
+    base = array.base
+    must_wait = isinstance(base, np.ndarray) and not base.flags.writeable
+    if must_wait:
+        _allow_writing(base)
+    array.flags.writeable = True
+    if must_wait:
+        base.flags.writeable = False
 
 
 @contextmanager

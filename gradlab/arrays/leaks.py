@@ -84,7 +84,8 @@ class Watch:
         if names and not quiet:
             warnings.warn(
                 f"the loss is not pure: it keeps a traced value in {', '.join(names)}, where its "
-                "plain number is put now; keep gradlab.detach(value) there",
+                "plain number is put now; keep gradlab.detach(value) there, but not of parameters "
+                "that it goes on to use, which would have no gradient",
                 StatefulLossWarning,
                 stacklevel=4,
             )

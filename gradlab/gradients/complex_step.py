@@ -55,8 +55,8 @@ INSTEAD = "use autograd, or richardson, which takes any loss"
 class ComplexStep:
     """One evaluation an entry along the imaginary axis: exact to round-off, and no step to choose.
 
-    The loss is written with operators and NumPy or `array_api_compat.array_namespace`, of
-    analytic functions; a branch is decided by the real part, as in ``where(real(x) > 0, x, 0)``.
+    The loss is written in NumPy, of analytic functions; a branch is decided by the real part, as in
+    ``where(real(x) > 0, x, 0)``.
     It is evaluated in complex128, and five times in float64 to confirm the gradient. The step is
     near 1e-100, or in proportion to an entry beyond 1, so that it resolves slopes from 1e-200 to
     1e200. A gradient of less comes out as 0, and a loss that bends within 1e-100 of a tiny entry,
