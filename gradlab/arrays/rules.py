@@ -102,6 +102,15 @@ def of_complex(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
 defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
 defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
+
+
+def _astype_vjp(ans: Any, x: Any, dtype: Any, **options: Any) -> Any:
+    kind = anp.result_type(x)
+    is_real = kind.kind != "c"  # then only the real part of g belongs to x
+    return lambda g: anp.astype(anp.real(g) if is_real and anp.iscomplexobj(g) else g, kind)
+
+
+defvjp(anp.astype, _astype_vjp, argnums=(0,))
 defjvp(anp.astype, lambda g, ans, x, dtype, **options: anp.astype(g, ans.dtype))
 
 
@@ -190,7 +199,11 @@ def _put_vjp_of_value(ans: Any, x: Any, value: Any, index: Any) -> Any:
 
     def vjp(g: Any) -> Any:
         share = getitem(g, index)
-        return sum_up(share * _winners(shape, index) if has_arrays else share)
+        if has_arrays:
+            share = share * _winners(shape, index)
+        # NumPy drops leading axes of length 1 of a value that has more than the entries.
+        extra = anp.ndim(value) - anp.ndim(share)
+        return sum_up(share[(None,) * extra] if extra > 0 else share)
 
     return vjp
 
