@@ -31,6 +31,7 @@ from autograd.tracer import getval, isbox, register_notrace, trace_primitives_ma
 from autograd.util import subval
 
 from gradlab.arrays import composites, composites_math
+from gradlab.arrays import writing as writing  # registers functions that write
 from gradlab.arrays.composites import as_array
 from gradlab.arrays.dispatch import refuse_function
 from gradlab.arrays.indexing import gather_at, is_traced
