@@ -28,7 +28,7 @@ from gradlab.arrays.dispatch import (
     held,
     refuse_plain,
 )
-from gradlab.arrays.traced import METHODS, Flat, TracedArray, is_basic, mark_view
+from gradlab.arrays.traced import METHODS, Flat, TracedArray, as_view, is_basic, mark_view
 
 
 class Buffer(Holder, np.ndarray):
@@ -165,7 +165,7 @@ class Buffer(Holder, np.ndarray):
         """Evaluate one of NumPy's functions on what buffers hold."""
         traced = first_traced((args, kwargs))
         if traced is not None:
-            return call(traced.library, function, args, kwargs)
+            return as_view(call(traced.library, function, args, kwargs), function, args)
         plain = {key: _plain(value) for key, value in kwargs.items()}
         return _as_views(function(*map(_plain, args), **plain), args)
 
@@ -319,7 +319,7 @@ def _converted(
 ) -> Any:
     """Return traced values as a traced array."""
     array = as_traced(value)
-    if copy is True and array is value:
+    if copy is True and array is held(value):
         array = array.copy()
     if dtype is not None and array.dtype != np.dtype(dtype):
         array = array.astype(dtype)
