@@ -48,9 +48,11 @@ _CORE: dict[Any, Implementation] = {
     np.linalg.svd: rules.svd,
     np.linalg.svdvals: rules.svdvals,
     np.linalg.eigh: rules.named(alinalg.eigh),
-    np.linalg.eig: rules.named(alinalg.eig),
+    np.linalg.eig: rules.eig,
     np.linalg.slogdet: rules.named(alinalg.slogdet),
     np.linalg.qr: rules.qr,
+    np.linalg.cholesky: rules.cholesky,
+    np.linalg.pinv: rules.pinv,
     np.linalg.solve: rules.solve,
     np.fft.rfft: rules.rfft,
     np.fft.irfft: rules.irfft,
@@ -106,8 +108,8 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
     """Return a primitive that takes lists of traced values, and names itself where it fails."""
 
     def implementation(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(arg, (list, tuple)) for arg in args[:2]) and function in _PRODUCTS:
-            args = (*map(operand, args[:2]), *args[2:])
+        if function in _PRODUCTS:
+            args = (*rules.of_one_kind(*map(operand, args[:2])), *args[2:])
         elif args and isinstance(args[0], (list, tuple)) and has_traced(args[0]):
             args = (operand(args[0]), *args[1:])
         try:

@@ -28,7 +28,7 @@ from gradlab.arrays.dispatch import (
     held,
     refuse_plain,
 )
-from gradlab.arrays.traced import METHODS, TracedArray, is_basic
+from gradlab.arrays.traced import METHODS, Flat, TracedArray, as_view, is_basic, mark_view
 
 
 class Buffer(Holder, np.ndarray):
@@ -38,9 +38,43 @@ class Buffer(Holder, np.ndarray):
     protocols ends in an error, not in a number.
     """
 
-    traced: TracedArray | None = None
+    _traced: TracedArray | None = None  # of an array that owns its memory
+    _root: Buffer | None = None  # of a view: the buffer whose memory it looks at
+    _place: Any = None  # of a view: its index in that buffer, if it was made by one
     _snapshot: np.ndarray[Any, Any] | None = None
-    _parent: tuple[Buffer, Any] | None = None
+
+    def __array_finalize__(self, other: Any) -> None:
+        if isinstance(other, Buffer):
+            root = other if other._root is None else other._root
+            self._root = root if _is_within(self, root) else None
+
+    @property
+    def traced(self) -> TracedArray | None:  # type: ignore[override]
+        """The traced array that it holds, or None; of a view, the part of it."""
+        if self._root is None:
+            return self._traced
+        whole = self._root._traced
+        if whole is None:
+            return None
+        index = self._index_in_root()
+        part = whole._at(index)
+        mark_view(part, whole, index)
+        return part
+
+    def _index_in_root(self) -> Any:
+        """Return the index that selects this view from the buffer that owns the memory."""
+        if self._place is not None:
+            return self._place
+        root = self._root
+        assert root is not None
+        if self.dtype != root.dtype:
+            refuse_plain("takes a part of the numbers of an array", "use np.real and np.imag")
+        size, address = self.itemsize, _address(self) - _address(root)
+        numbers = np.arange(root.size)  # of the entries in memory, in a view like this one
+        strides = [step // size * numbers.itemsize for step in self.strides]
+        places = np.lib.stride_tricks.as_strided(numbers[address // size :], self.shape, strides)
+        order = "C" if root.flags.c_contiguous else "F"
+        return np.unravel_index(places, root.shape, order)
 
     def content(self) -> Any:
         """Return the traced array, or a copy of the plain one.
@@ -64,15 +98,28 @@ class Buffer(Holder, np.ndarray):
         if self.traced is not None:
             self.traced.write(new, index)
             return
+        if self._root is not None:
+            self._root[self._index_in_root()] = new
+            return
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
             refuse_plain(
                 f"writes {new.dtype} into an array of {self.dtype}", "make it of a wider dtype"
             )
-        self.traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
+        self._traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
         self.view(np.ndarray)[...] = np.nan
-        if self._parent is not None:
-            base, place = self._parent
-            base[place] = new
+
+    def fill(self, value: Any) -> None:
+        """Write a value into all entries."""
+        self[...] = value
+
+    @property
+    def flat(self) -> Any:
+        """The entries one after the other."""
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        Flat(self)[:] = value
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = held(index)
@@ -95,8 +142,8 @@ class Buffer(Holder, np.ndarray):
             traced = first_traced(index)
             return traced.library.entries(traced, self.content(), index)
         found = np.ndarray.__getitem__(self, index)
-        if isinstance(found, Buffer) and is_basic(index):
-            found._parent = (self, index)
+        if isinstance(found, Buffer) and self._root is None and is_basic(index):
+            found._place = index
         return found
 
     def __iter__(self) -> Iterator[Any]:
@@ -118,9 +165,34 @@ class Buffer(Holder, np.ndarray):
         """Evaluate one of NumPy's functions on what buffers hold."""
         traced = first_traced((args, kwargs))
         if traced is not None:
-            return call(traced.library, function, args, kwargs)
+            return as_view(call(traced.library, function, args, kwargs), function, args)
         plain = {key: _plain(value) for key, value in kwargs.items()}
-        return function(*map(_plain, args), **plain)
+        return _as_views(function(*map(_plain, args), **plain), args)
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _is_within(array: Any, root: Any) -> bool:
+    """Tell whether an array lies in the memory of another, which is contiguous."""
+    return 0 <= _address(array) - _address(root) < root.nbytes
+
+
+def _as_views(found: Any, args: tuple[Any, ...]) -> Any:
+    """Return results that share memory with a buffer among the arguments as buffers."""
+    if isinstance(found, (list, tuple)):
+        views = [_as_views(item, args) for item in found]
+        return type(found)(*views) if hasattr(found, "_fields") else type(found)(views)
+    if type(found) is np.ndarray:
+        for arg in args:
+            if isinstance(arg, Buffer):
+                root = arg if arg._root is None else arg._root
+                if _is_within(found, root):
+                    found = found.view(Buffer)
+                    found._root = root
+                    return found
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -168,7 +240,7 @@ def _forwarding(name: str) -> Any:
 
 for _name in (
     """
-    T mT real imag flat reshape transpose flatten astype copy item tolist tobytes sort fill
+    T mT real imag reshape transpose flatten astype copy item tolist tobytes sort
     __bool__ __float__ __int__ __index__ __complex__ __len__ __contains__
 """.split()
     + METHODS
@@ -220,8 +292,11 @@ def _converting(name: str) -> Callable[..., Any]:
 
     @wraps(original)
     def convert(a: Any, *args: Any, **kwargs: Any) -> Any:
-        if getattr(_here, "depth", 0) and has_traced(a):
-            return _converted(a, dtype=args[0] if args else kwargs.pop("dtype", None), **kwargs)
+        if getattr(_here, "depth", 0):
+            if has_traced(a):
+                return _converted(a, dtype=args[0] if args else kwargs.pop("dtype", None), **kwargs)
+            if isinstance(a, Buffer):
+                return _as_views(original(a, *args, **kwargs), (a,))
         return original(a, *args, **kwargs)
 
     WRITABLE[name] = convert
@@ -244,7 +319,7 @@ def _converted(
 ) -> Any:
     """Return traced values as a traced array."""
     array = as_traced(value)
-    if copy is True and array is value:
+    if copy is True and array is held(value):
         array = array.copy()
     if dtype is not None and array.dtype != np.dtype(dtype):
         array = array.astype(dtype)

@@ -26,6 +26,9 @@ Implementation = Callable[..., Any]
 COMPOSITES: dict[Any, Implementation] = {}
 """NumPy's functions in terms of others; see `gradlab.arrays.composites`."""
 
+WRITERS: dict[Any, Implementation] = {}
+"""NumPy's functions that write into their first argument; see `gradlab.arrays.writing`."""
+
 NUMERICAL = 'backend="central"'
 
 
@@ -176,6 +179,8 @@ _REDUCTIONS = {
 
 def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Evaluate a NumPy function on traced arrays."""
+    if function in WRITERS:
+        return WRITERS[function](*args, **kwargs)
     implementation = library.find(function)
     if _has_containers(args):
         args = tuple(map(held, args))

@@ -31,6 +31,7 @@ from autograd.tracer import getval, isbox, register_notrace, trace_primitives_ma
 from autograd.util import subval
 
 from gradlab.arrays import composites, composites_math
+from gradlab.arrays import writing as writing  # registers functions that write
 from gradlab.arrays.composites import as_array
 from gradlab.arrays.dispatch import refuse_function
 from gradlab.arrays.indexing import gather_at, is_traced
@@ -102,6 +103,15 @@ def of_complex(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
 defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
 defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
+
+
+def _astype_vjp(ans: Any, x: Any, dtype: Any, **options: Any) -> Any:
+    kind = anp.result_type(x)
+    is_real = kind.kind != "c"  # then only the real part of g belongs to x
+    return lambda g: anp.astype(anp.real(g) if is_real and anp.iscomplexobj(g) else g, kind)
+
+
+defvjp(anp.astype, _astype_vjp, argnums=(0,))
 defjvp(anp.astype, lambda g, ans, x, dtype, **options: anp.astype(g, ans.dtype))
 
 
@@ -190,7 +200,11 @@ def _put_vjp_of_value(ans: Any, x: Any, value: Any, index: Any) -> Any:
 
     def vjp(g: Any) -> Any:
         share = getitem(g, index)
-        return sum_up(share * _winners(shape, index) if has_arrays else share)
+        if has_arrays:
+            share = share * _winners(shape, index)
+        # NumPy drops leading axes of length 1 of a value that has more than the entries.
+        extra = anp.ndim(value) - anp.ndim(share)
+        return sum_up(share[(None,) * extra] if extra > 0 else share)
 
     return vjp
 
@@ -224,9 +238,14 @@ def concatenate(arrays: Sequence[Any], axis: Any = 0, **options: Any) -> Any:
     rows = [as_array(a) for a in arrays]
     if axis is None:
         rows, axis = [anp.ravel(row) for row in rows], 0
-    if any(map(anp.iscomplexobj, rows)):  # so that each gets a cotangent of its own kind
-        rows = [row if anp.iscomplexobj(row) else row + 0j for row in rows]
-    return anp.concatenate_args(axis, *rows)
+    return anp.concatenate_args(axis, *of_one_kind(*rows))
+
+
+def of_one_kind(*arrays: Any) -> Any:
+    """Return arrays all complex if one is, so that each gets a cotangent of its own kind."""
+    if not any(map(anp.iscomplexobj, arrays)):
+        return arrays
+    return tuple(a if anp.iscomplexobj(a) else a + 0j for a in arrays)
 
 
 # Functions whose rule is that of a composite
@@ -302,6 +321,10 @@ def _t(x: Any) -> Any:
     return anp.swapaxes(x, -1, -2)
 
 
+def _h(x: Any) -> Any:
+    return anp.conj(_t(x)) if anp.iscomplexobj(x) else _t(x)
+
+
 def solve(a: Any, b: Any) -> Any:
     """Return the solution of a x = b, for a vector or for matrices, with batches."""
     a, b = as_array(a), as_array(b)
@@ -352,11 +375,40 @@ def named(decompose: Callable[..., Any]) -> Callable[..., Any]:
 def svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    """Return the singular value decomposition; of a square matrix, the full one is the reduced."""
+    """Return the singular value decomposition.
+
+    The full one is the reduced one and vectors orthogonal to it, which are not unique: a loss that
+    depends on them has no derivative.
+    """
     m, n = anp.shape(a)[-2:]
+    a = _hermitian(a) if hermitian else a
     if not compute_uv:
         return svdvals(a)
-    return named(alinalg.svd)(a, full_matrices=full_matrices and m != n)
+    u, s, vt = result = named(alinalg.svd)(a, full_matrices=False)
+    if full_matrices and m > n:
+        return result._replace(U=concatenate([u, _complement(u)], -1))
+    if full_matrices and m < n:
+        return result._replace(Vh=concatenate([vt, _h(_complement(_h(vt)))], -2))
+    return result
+
+
+@primitive
+def _complement(q: Any) -> Any:
+    """Return orthonormal columns orthogonal to those of q."""
+    return np.linalg.svd(q, full_matrices=True)[0][..., np.shape(q)[-1] :]
+
+
+def _complement_vjp(ans: Any, q: Any) -> Any:
+    def vjp(g: Any) -> Any:
+        # 0 where the loss does not use them, else NaN: who uses them is told that it is not finite.
+        return anp.sum(_quotient(g, 0.0)) + vspace(q).zeros()
+
+    return vjp
+
+
+defvjp(_complement, _complement_vjp)
+# Not a number: who uses it is told that the derivative is not finite.
+defjvp(_complement, lambda g, ans, q: np.full(np.shape(ans), np.nan, ans.dtype))
 
 
 def svdvals(a: Any) -> Any:
@@ -382,38 +434,145 @@ def _trace_of_product(a: Any, b: Any) -> Any:
 
 defvjp(alinalg.det, lambda ans, x: lambda g: g[..., None, None] * _cofactor(x, ans))
 defjvp(alinalg.det, lambda g, ans, x: _trace_of_product(_cofactor(x, ans), g))
-defjvp(
-    alinalg.slogdet,
-    lambda g, ans, x: type(ans)(0.0 * ans[1], _trace_of_product(_t(alinalg.inv(x)), g)),
-)
-defjvp(
-    alinalg.pinv,
-    lambda g, ans, x, *args, **kwargs: _pinv_jvp(g, ans, x),
-)
 
 
-def _pinv_jvp(g: Any, p: Any, x: Any) -> Any:
+def _slogdet_vjp(ans: Any, x: Any) -> Any:
+    """d log det x = tr(x⁻¹ dx): its real part moves the logarithm, its imaginary part the phase."""
+
+    def vjp(g: Any) -> Any:
+        scale = g[1]
+        if anp.iscomplexobj(x):
+            scale = scale + 1j * anp.imag(g[0] * ans[0])
+        return anp.reshape(scale, anp.shape(scale) + (1, 1)) * _t(alinalg.inv(x))
+
+    return vjp
+
+
+def _slogdet_jvp(g: Any, ans: Any, x: Any) -> Any:
+    relative = _trace_of_product(_t(alinalg.inv(x)), g)
+    if not anp.iscomplexobj(x):
+        return type(ans)(0.0 * ans[0], relative)
+    return type(ans)(1j * anp.imag(relative) * ans[0], anp.real(relative))
+
+
+defvjp(alinalg.slogdet, _slogdet_vjp)
+defjvp(alinalg.slogdet, _slogdet_jvp)
+
+
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, **options: Any) -> Any:
+    """Return the pseudo-inverse, where the rank stays the same nearby."""
+    a = _hermitian(a) if hermitian else a
+    return alinalg.pinv(a, **({} if rcond is None else {"rcond": rcond}), **options)
+
+
+def _pinv_jvp(g: Any, p: Any, x: Any, **options: Any) -> Any:
     """Golub & Pereyra, SIAM Journal on Numerical Analysis 10 (1973), equation 4.12; constant rank."""
     left = np.eye(anp.shape(p)[-2]) - anp.matmul(p, x)
     right = np.eye(anp.shape(x)[-2]) - anp.matmul(x, p)
     first = -anp.matmul(anp.matmul(p, g), p)
-    second = anp.matmul(anp.matmul(anp.matmul(p, _t(p)), _t(g)), right)
-    third = anp.matmul(anp.matmul(anp.matmul(left, _t(g)), _t(p)), p)
+    second = anp.matmul(anp.matmul(anp.matmul(p, _h(p)), _h(g)), right)
+    third = anp.matmul(anp.matmul(anp.matmul(left, _h(g)), _h(p)), p)
     return first + second + third
+
+
+def _pinv_vjp(ans: Any, x: Any, **options: Any) -> Any:
+    """Return the adjoint of `_pinv_jvp`, term by term."""
+
+    def vjp(g: Any) -> Any:
+        p, ph, gh = ans, _h(ans), anp.conj(g)
+        left = np.eye(anp.shape(p)[-2]) - anp.matmul(p, x)
+        right = np.eye(anp.shape(x)[-2]) - anp.matmul(x, p)
+        first = -anp.matmul(anp.matmul(ph, gh), ph)
+        second = anp.matmul(anp.matmul(right, _h(gh)), anp.matmul(p, ph))
+        third = anp.matmul(anp.matmul(anp.matmul(ph, p), _h(gh)), left)
+        return anp.conj(first + second + third)
+
+    return vjp
+
+
+defvjp(alinalg.pinv, _pinv_vjp)
+defjvp(alinalg.pinv, _pinv_jvp)
+
+
+def _quotient(x: Any, d: Any) -> Any:
+    """Return x / d; of d = 0, 0 where x is 0, and else NaN, which ends in an error.
+
+    So the vectors of equal eigenvalues, which have no derivative, harm only a loss that uses them.
+    """
+    is_zero = d == 0
+    return x / _where(is_zero, anp.where(x == 0, 1.0, np.nan), d)
+
+
+def _turn(x: Any, w: Any) -> Any:
+    """Return xᵢⱼ / (wⱼ - wᵢ), and 0 on the diagonal."""
+    off = 1.0 - np.eye(anp.shape(w)[-1])
+    return _quotient(x * off, w[..., None, :] - w[..., :, None])
 
 
 def _eigh_jvp(g: Any, ans: Any, x: Any, UPLO: str = "L") -> Any:
     """Giles, *Collected matrix derivative results*, 2008, section 3.1."""
     w, v = ans
-    lower = anp.tril(g, -1) if UPLO == "L" else _t(anp.conj(anp.triu(g, 1)))
-    g = lower + _t(anp.conj(lower)) + anp.real(g) * np.eye(anp.shape(g)[-1])
-    inner = anp.matmul(_t(anp.conj(v)), anp.matmul(g, v))
-    gaps = w[..., None, :] - w[..., :, None]
-    turning = anp.where(gaps == 0, 0.0, inner / anp.where(gaps == 0, 1.0, gaps))
+    inner = anp.matmul(_h(v), anp.matmul(_hermitian(g, UPLO), v))
+    turning = _turn(inner, w)
     return type(ans)(anp.real(composites.diagonal(inner, 0, -2, -1)), anp.matmul(v, turning))
 
 
+def _eigh_vjp(ans: Any, x: Any, UPLO: str = "L") -> Any:
+    """Return the adjoint of `_eigh_jvp`; the triangle that is not read has derivative 0."""
+    w, v = ans
+
+    def vjp(g: Any) -> Any:
+        eye = np.eye(anp.shape(w)[-1])
+        inner = g[0][..., None, :] * eye + _turn(anp.matmul(_t(v), g[1]), w)
+        share = anp.matmul(anp.conj(v), anp.matmul(inner, _t(v)))
+        both = share + _h(share)
+        return anp.real(share) * eye + (anp.tril(both, -1) if UPLO == "L" else anp.triu(both, 1))
+
+    return vjp
+
+
+defvjp(alinalg.eigh, _eigh_vjp)
 defjvp(alinalg.eigh, _eigh_jvp)
+
+
+def eig(a: Any) -> Any:
+    """Return eigenvalues and eigenvectors; the largest entry of a complex vector is real."""
+    result = named(alinalg.eig)(a)
+    w, v = result
+    if not anp.iscomplexobj(v):
+        return result
+    # So LAPACK chooses the phases. Repeated here, the choice has its derivative.
+    largest = anp.argmax(anp.abs(v), axis=-2)[..., None, :]
+    entry = composites.take_along_axis(v, largest, -2)
+    return type(result)(w, v * (anp.conj(entry) / anp.abs(entry)))
+
+
+def _eig_vjp(ans: Any, x: Any) -> Any:
+    """Boeddeker et al., *On the computation of complex-valued gradients*, arXiv:1701.00392."""
+    w, v = ans
+
+    def vjp(g: Any) -> Any:
+        gw, gv = g
+        vt, eye = _t(v), np.eye(anp.shape(w)[-1])
+        own = anp.matmul(vt, gv)
+        norms = anp.matmul(anp.matmul(vt, anp.conj(v)), anp.real(own) * eye)
+        inner = gw[..., None, :] * eye + _turn(own - norms, w)
+        share = anp.matmul(alinalg.inv(vt), anp.matmul(inner, vt))
+        return share if anp.iscomplexobj(x) else anp.real(share)
+
+    return vjp
+
+
+def _eig_jvp(g: Any, ans: Any, x: Any) -> Any:
+    w, v = ans
+    inner = solve(v, anp.matmul(g, v))
+    dv = anp.matmul(v, _turn(inner, w))
+    growth = anp.sum(anp.real(anp.conj(v) * dv), axis=-2, keepdims=True)
+    return type(ans)(composites.diagonal(inner, 0, -2, -1), dv - v * growth)
+
+
+defvjp(alinalg.eig, _eig_vjp)
+defjvp(alinalg.eig, _eig_jvp)
 
 
 def _svd_jvp(g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
@@ -421,33 +580,67 @@ def _svd_jvp(g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: b
     u, s, vt = ans if compute_uv else alinalg.svd(a, full_matrices=False)
     if compute_uv and full_matrices and anp.shape(a)[-1] != anp.shape(a)[-2]:
         raise NotImplementedError("JVP of svd with full_matrices=True not defined")
-    uh, v = _t(anp.conj(u)), _t(anp.conj(vt))
+    uh, v = _h(u), _h(vt)
     p = anp.matmul(anp.matmul(uh, g), v)
     ds = anp.real(composites.diagonal(p, 0, -2, -1))
     if not compute_uv:
         return ds
-    gaps = s[..., None, :] ** 2 - s[..., :, None] ** 2
-    f = anp.where(gaps == 0, 0.0, 1.0 / anp.where(gaps == 0, 1.0, gaps))
     ps, sp = p * s[..., None, :], s[..., :, None] * p
-    du = anp.matmul(u, f * (ps + _t(anp.conj(ps))))
-    dv = anp.matmul(v, f * (sp + _t(anp.conj(sp))))
-    # What leaves the spaces of u and of v; nothing does where they are all there is.
-    gv, gu = anp.matmul(g, v), anp.matmul(_t(anp.conj(g)), u)
-    du = du + (gv - anp.matmul(u, anp.matmul(uh, gv))) / s[..., None, :]
-    dv = dv + (gu - anp.matmul(v, anp.matmul(vt, gu))) / s[..., None, :]
-    return type(ans)(du, ds, _t(anp.conj(dv)))
+    du = anp.matmul(u, _turn(ps + _h(ps), s**2))
+    dv = anp.matmul(v, _turn(sp + _h(sp), s**2))
+    # What leaves the spaces of u and of v.
+    gv, gu = anp.matmul(g, v), anp.matmul(_h(g), u)
+    if anp.iscomplexobj(p):  # phases, which u and v share: all of the change goes to u
+        phase = _quotient(anp.imag(composites.diagonal(p, 0, -2, -1)), s)
+        du = du + u * (1j * phase)[..., None, :]
+    m, n = anp.shape(a)[-2:]
+    if m > n:
+        du = du + _quotient(gv - anp.matmul(u, anp.matmul(uh, gv)), s[..., None, :])
+    if m < n:
+        dv = dv + _quotient(gu - anp.matmul(v, anp.matmul(vt, gu)), s[..., None, :])
+    return type(ans)(du, ds, _h(dv))
 
 
+def _svd_vjp(ans: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """Return the adjoint of `_svd_jvp`."""
+    if full_matrices and compute_uv and anp.shape(a)[-1] != anp.shape(a)[-2]:
+        raise NotImplementedError("VJP of svd with full_matrices=True not defined")
+
+    def vjp(g: Any) -> Any:
+        u, s, vt = ans if compute_uv else alinalg.svd(a, full_matrices=False)
+        row, eye = s[..., None, :], np.eye(anp.shape(s)[-1])
+        if not compute_uv:
+            return anp.matmul(anp.conj(u) * g[..., None, :], anp.conj(vt))
+        gu, gs, gv = g[0], g[1], _h(g[2])
+        uu, vv = anp.matmul(_t(u), gu), anp.matmul(anp.conj(vt), gv)
+        inner = _turn(uu - _h(uu), s**2) * row + gs[..., None, :] * eye
+        inner = inner + s[..., :, None] * _turn(vv - _h(vv), s**2)
+        if anp.iscomplexobj(u):
+            inner = inner + 1j * _quotient(anp.imag(uu) * eye, row)
+        share = anp.matmul(anp.conj(u), anp.matmul(inner, anp.conj(vt)))
+        m, n = anp.shape(a)[-2:]
+        if m > n:
+            rest = gu - anp.matmul(anp.conj(u), uu)
+            share = share + anp.matmul(_quotient(rest, row), anp.conj(vt))
+        if m < n:
+            rest = anp.conj(gv) - anp.matmul(_h(vt), anp.conj(vv))
+            share = share + anp.matmul(anp.conj(u), _t(_quotient(rest, row)))
+        return share
+
+    return vjp
+
+
+defvjp(alinalg.svd, _svd_vjp)
 defjvp(alinalg.svd, _svd_jvp)
 
 
-# QR of matrices of full rank that are not wider than tall
+# QR of real matrices of full rank that are not wider than tall
 
 
 def qr(a: Any, mode: str = "reduced") -> Any:
     """Return an orthogonal and a triangular factor."""
     m, n = anp.shape(a)[-2:]
-    if mode not in ("reduced", "r") or m < n:
+    if mode not in ("reduced", "r") or m < n or anp.iscomplexobj(a):
         refuse_function("autograd", np.linalg.qr)
     q, r = alinalg.qr(a)
     return r if mode == "r" else type(np.linalg.qr(np.eye(1)))(q, r)
@@ -487,13 +680,41 @@ defjvp(
 )
 
 
+def cholesky(a: Any, *, upper: bool = False) -> Any:
+    """Return a triangular factor; like NumPy, read one triangle of the matrix alone."""
+    factor = alinalg.cholesky(_hermitian(a, "U" if upper else "L"))
+    return _h(factor) if upper else factor
+
+
+def _hermitian(a: Any, uplo: str = "L") -> Any:
+    """Return the Hermitian matrix of which LAPACK reads one triangle."""
+    half = anp.tril(a, -1) if uplo == "L" else _h(anp.triu(a, 1))
+    return half + _h(half) + anp.real(a) * np.eye(anp.shape(a)[-1])
+
+
+def _lower_half(x: Any) -> Any:
+    """Return the lower triangle, with half of the diagonal: Φ of Murray, arXiv:1602.07527."""
+    return anp.tril(x) - 0.5 * x * np.eye(anp.shape(x)[-1])
+
+
+def _cholesky_vjp(ans: Any, x: Any) -> Any:
+    """L⁻ᵀ Φ(Lᵀ g) conj(L)⁻¹, made Hermitian: the adjoint of `_cholesky_jvp`."""
+
+    def vjp(g: Any) -> Any:
+        left = solve(_t(ans), _lower_half(anp.matmul(_t(ans), g)))
+        share = _t(solve(_h(ans), _t(left)))
+        return (share + _h(share)) / 2
+
+    return vjp
+
+
 def _cholesky_jvp(g: Any, ans: Any, x: Any) -> Any:
-    """L Φ(L⁻¹ g L⁻ᵀ), Φ the lower triangle with half the diagonal: Murray, arXiv:1602.07527."""
-    inner = solve(ans, _t(solve(ans, (g + _t(g)) / 2)))
-    lower = anp.tril(inner) - 0.5 * inner * np.eye(anp.shape(inner)[-1])
-    return anp.matmul(ans, lower)
+    """L Φ(L⁻¹ g L⁻ᴴ): Murray, arXiv:1602.07527."""
+    inner = solve(ans, _h(solve(ans, (g + _h(g)) / 2)))
+    return anp.matmul(ans, _lower_half(inner))
 
 
+defvjp(alinalg.cholesky, _cholesky_vjp)
 defjvp(alinalg.cholesky, _cholesky_jvp)
 
 

@@ -320,7 +320,7 @@ class TracedArray(Traced):
 class Flat:
     """The entries of a traced array one after the other: its ``flat``."""
 
-    def __init__(self, array: TracedArray) -> None:
+    def __init__(self, array: Any) -> None:
         self.base = array
         self.index = 0
 
@@ -345,14 +345,16 @@ class Flat:
         return self.base.size
 
     def __getitem__(self, index: Any) -> Any:
-        return self.base.copy().reshape(-1)[index]
+        return self.base[self._places(index)]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        places = np.arange(self.base.size)[index]
-        flat = self.base.copy().reshape(-1)
-        if np.ndim(value) and np.size(value) != places.size:  # NumPy repeats it
-            value = np.resize(value, places.size)
-        self.base.write(flat._put(index, value).reshape(self.base.shape))
+        places = self._places(index)
+        if np.ndim(value):  # NumPy flattens it, and repeats it
+            value = _RESHAPE(value, (-1,))[np.arange(np.size(places[0])) % np.size(value)]
+        self.base[places] = value
+
+    def _places(self, index: Any) -> Any:
+        return np.unravel_index(np.arange(self.base.size)[index], self.base.shape)
 
 
 # Methods that are functions of NumPy
