@@ -77,8 +77,9 @@ def _hang(node: Any, leaves: Sequence[Any], scalars: frozenset[int]) -> Any:
         children = (_hang(child, leaves, scalars) for child in node)
         return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
     leaf = leaves[node]
-    # A number came in, so a number goes out, not an array of no dimensions.
-    return leaf[()] if node in scalars and isinstance(leaf, np.ndarray) else leaf
+    # A number came in, so a number goes out, not an array of no dimensions. A traced array, which
+    # says that it is an array, stays as it is.
+    return leaf[()] if node in scalars and issubclass(type(leaf), np.ndarray) else leaf
 
 
 def flatten(

@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from gradlab.arrays.places import place_of
 from gradlab.errors import LossError, NonFiniteError, ReadOnlyError
 from gradlab.params import Array, entry, first, read
 
@@ -74,8 +75,8 @@ def raised_by_the_loss(error: Exception, place: str) -> Exception:
     note = f"raised by the loss at {place}"
     if isinstance(error, ValueError) and "read-only" in str(error):
         wrote = ReadOnlyError(
-            f"the loss writes into its parameters or arguments, which are read-only ({error}): "
-            "let it write into a copy"
+            "the loss writes into its parameters or arguments, which are read-only "
+            f"({place_of(error.__traceback__)}): write into a copy"
         )
         wrote.__cause__ = error
         wrote.add_note(note)
