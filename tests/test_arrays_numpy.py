@@ -16,7 +16,7 @@ import pytest
 from optional import is_installed, unless_missing
 
 import gradlab
-from gradlab.arrays import composites, composites_math  # noqa: F401  they register themselves
+from gradlab.arrays import composites  # noqa: F401  they register themselves
 from gradlab.arrays.dispatch import COMPOSITES, held, name_of
 from gradlab.arrays.leaks import detach
 from gradlab.errors import UntraceableError

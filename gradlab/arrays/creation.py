@@ -49,7 +49,7 @@ class Buffer(Holder, np.ndarray):
             self._root = root if _is_within(self, root) else None
 
     @property
-    def traced(self) -> TracedArray | None:  # type: ignore[override]
+    def traced(self) -> Any:
         """The traced array that it holds, or None; of a view, the part of it."""
         if self._root is None:
             return self._traced
@@ -73,7 +73,7 @@ class Buffer(Holder, np.ndarray):
         numbers = np.arange(root.size)  # of the entries in memory, in a view like this one
         strides = [step // size * numbers.itemsize for step in self.strides]
         places = np.lib.stride_tricks.as_strided(numbers[address // size :], self.shape, strides)
-        order = "C" if root.flags.c_contiguous else "F"
+        order: Any = "C" if root.flags.c_contiguous else "F"
         return np.unravel_index(places, root.shape, order)
 
     def content(self) -> Any:
@@ -93,7 +93,8 @@ class Buffer(Holder, np.ndarray):
         """Hold a traced array, which differs from the content at an index alone."""
         if np.shape(new) != self.shape:
             raise ValueError(
-                f"could not broadcast input array from shape {np.shape(new)} into shape {self.shape}"
+                f"could not broadcast input array from shape {np.shape(new)} "
+                f"into shape {self.shape}"
             )
         if self.traced is not None:
             self.traced.write(new, index)
@@ -176,7 +177,7 @@ def _address(array: Any) -> int:
 
 def _is_within(array: Any, root: Any) -> bool:
     """Tell whether an array lies in the memory of another, which is contiguous."""
-    return 0 <= _address(array) - _address(root) < root.nbytes
+    return 0 <= _address(array) - _address(root) < int(root.nbytes)
 
 
 def _as_views(found: Any, args: tuple[Any, ...]) -> Any:
@@ -212,7 +213,7 @@ def as_traced(value: Any) -> Any:
     return value
 
 
-def constant_like(traced: TracedArray, value: Any) -> TracedArray:
+def constant_like(traced: TracedArray, value: Any) -> Any:
     """Return a plain array as a traced one beside another, on which it does not depend."""
     return traced.library.constant(traced, value)
 
@@ -362,13 +363,22 @@ def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
     return np.reshape(np.stack(made), shape)
 
 
+def _is_scalar(element: Any) -> bool:
+    """Return `numpy.isscalar`; a traced number is one."""
+    if getattr(_here, "depth", 0) and has_traced(element):
+        return not isinstance(element, (list, tuple, dict)) and not np.ndim(element)
+    return _ISSCALAR(element)
+
+
 _VECTORIZED = np.vectorize.__call__
+_ISSCALAR = np.isscalar
 
 _PLACES: list[tuple[Any, str, Any, Any]] = [
     *[(np, name, ORIGINAL[name], patch) for name, patch in _PATCHES.items()],
     (np, "r_", np.r_, _Rows(np.r_, lambda parts: np.hstack(parts))),
     (np, "c_", np.c_, _Rows(np.c_, lambda parts: np.column_stack(parts))),
     (np.vectorize, "__call__", _VECTORIZED, _vectorized),
+    (np, "isscalar", _ISSCALAR, _is_scalar),
 ]
 """Owner, name, what is there, and what is there while a loss is traced."""
 

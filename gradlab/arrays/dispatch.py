@@ -1,20 +1,19 @@
-"""How a NumPy function finds its way on traced arrays.
+"""How a NumPy function is evaluated on traced arrays.
 
-NumPy hands a call of one of its functions over where an argument says that it wants that
-(`__array_function__`, `__array_ufunc__`: NumPy enhancement proposals 18 and 13). A `Library` then
-looks for an implementation in this order:
+NumPy passes a call of its functions on to an argument that has `__array_function__` or
+`__array_ufunc__` (NumPy enhancement proposals 18 and 13). A `Library` then looks for an implementation in this order:
 
 1. what the library itself has: a derivative rule of autograd, a function of JAX or PyTorch;
 2. a *composite*: the function written in terms of simpler ones (`gradlab.arrays.composites`);
 3. NumPy's own implementation, where that is Python (`gradlab.arrays.numpy_source`).
 
-What none of them has is refused, by its name and the line of the user's code.
+A function that none of them has is refused; the error names it and the line of the user's code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableError
 
 Implementation = Callable[..., Any]
+F = TypeVar("F", bound=Implementation)
 
 COMPOSITES: dict[Any, Implementation] = {}
 """NumPy's functions in terms of others; see `gradlab.arrays.composites`."""
@@ -32,14 +32,14 @@ WRITERS: dict[Any, Implementation] = {}
 NUMERICAL = 'backend="central"'
 
 
-def composite(*functions: Any) -> Callable[[Implementation], Implementation]:
+def composite(*functions: Any) -> Callable[[F], F]:
     """Register an implementation of NumPy functions that calls other NumPy functions.
 
-    It takes what the function takes, but for ``out``, ``dtype``, ``where`` and ``initial``, which
-    are seen to for all functions alike, and options left at their default.
+    It takes what the function takes, except ``out``, ``dtype``, ``where`` and ``initial``, which
+    `call` handles for all functions, and except options at their default.
     """
 
-    def register(implementation: Implementation) -> Implementation:
+    def register(implementation: F) -> F:
         COMPOSITES.update(dict.fromkeys(functions, implementation))
         return implementation
 
@@ -50,6 +50,15 @@ class Traced:
     """The base of all traced arrays; see `gradlab.arrays.traced`."""
 
     library: ClassVar[Library]
+    _is_argument = False  # the caller's array, which the loss must not write into
+
+    def detached(self) -> Any:
+        """Return the value without its derivative; see `gradlab.detach`."""
+        raise NotImplementedError
+
+    def kept_value(self) -> Any:
+        """Return the value to put where a loss has kept this array, when the trace is over."""
+        return self.detached()
 
 
 class Holder:

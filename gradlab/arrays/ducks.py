@@ -22,7 +22,8 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from gradlab.arrays.composites import as_array
+from gradlab.arrays import composites as composites  # registers them
+from gradlab.arrays.composites.shared import as_array
 from gradlab.arrays.conversions import is_tracing
 from gradlab.arrays.dispatch import (
     COMPOSITES,

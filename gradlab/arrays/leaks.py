@@ -182,7 +182,7 @@ def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], N
         keys = list(owner) if isinstance(owner, dict) else range(len(owner))
         for key in keys:
             yield f"{name}[{key!r}]", owner[key], functools.partial(owner.__setitem__, key)
-    elif isinstance(owner, np.ndarray) or isinstance(owner, Traced):
+    elif isinstance(owner, (np.ndarray, Traced)):
         return
     else:
         prefix = name or type(owner).__name__

@@ -1,17 +1,17 @@
 """``table[y]`` and ``X.dot(w)``, where the array is plain and what it is given is traced.
 
-Python asks the array alone, ``table.__getitem__(y)``, and NumPy then asks y for its numbers, without
-which there is no derivative. So y refuses. But the frame that asks says which expression of the
-user's source this is, and the loss is run again with a function call in its place::
+Python asks the array alone, ``table.__getitem__(y)``, and NumPy then asks y for its numbers. These
+carry no derivative, so y refuses. The frame that asks tells which expression of the user's source
+this is, and the loss runs again with a function call in its place::
 
     table[y]   ->   subscript(table, y)
     X.dot(w)   ->   method(X, "dot", w)
 
 The user's functions keep their identity, closures, globals and line numbers. Those that contain the
-expression get another code object: that of their source, changed and compiled. It does what it did,
-but where a plain array meets a traced one; so it stays, and other threads may call it meanwhile.
-The source is trusted only if it compiles to the very code that is running: code without source, or
-of a file that was edited, stays refused.
+expression get another code object, compiled from their changed source. It differs only where a
+plain array meets a traced one, so it stays in place, and other threads may call it meanwhile. The
+source is used only if it compiles to the code that is running. Code without source, or from a file
+that was edited since, is refused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FEATURES = reduce(int.__or__, _FLAGS)
 
 
 class RewriteError(UntraceableError):
-    """A plain array is asked to work on a traced one, in this expression of the user's."""
+    """An expression of the user's code gives a traced array to a plain one."""
 
     def __init__(self, frame: FrameType, span: Span, source: str) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class RewriteError(UntraceableError):
 
 
 def raise_if_rewritable(frame: FrameType) -> None:
-    """Raise `RewriteError` if this frame of the user's is at brackets or at a method's call."""
+    """Raise `RewriteError` if a frame of the user's code reads brackets or calls a method."""
     code = frame.f_code
     if is_users(code.co_filename):
         span = list(code.co_positions())[frame.f_lasti // 2]
@@ -63,7 +63,7 @@ def raise_if_rewritable(frame: FrameType) -> None:
             raise RewriteError(frame, span, source)
 
 
-# What stands in the user's code afterwards
+# What replaces the expressions
 
 
 def subscript(container: Any, index: Any) -> Any:
@@ -98,7 +98,7 @@ def _is_plain(array: Any) -> bool:
     return type(array) is np.ndarray or is_buffer(array)
 
 
-# How it gets there
+# Replacing them
 
 
 def following_rewrites(run: Callable[[], T]) -> T:
@@ -154,7 +154,7 @@ def _compiled(file: str, source: str, flags: int, spans: frozenset[Span]) -> lis
 
 @lru_cache(maxsize=16)
 def _places(source: str) -> frozenset[Span]:
-    """Return where in a file something is read out of brackets, or a method is called."""
+    """Return the expressions of a file that read brackets or call a method."""
     return frozenset(
         _span(node) for node in ast.walk(_parsed(source)) if _is_read(node) or _is_method_call(node)
     )
@@ -172,7 +172,7 @@ def _span(node: Any) -> Span:
 
 
 def _is_read(node: ast.AST) -> bool:
-    """Tell whether a node is brackets out of which something is read."""
+    """Tell whether a node reads brackets."""
     return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
 
 
@@ -182,7 +182,7 @@ def _is_method_call(node: ast.AST) -> bool:
 
 _FUNCTIONS = {f"<gradlab: {f.__name__}>": f for f in (subscript, method, slice)}
 _SUBSCRIPT, _METHOD, _SLICE = _FUNCTIONS
-"""Constants in the place of functions, which a syntax tree cannot hold."""
+"""Constants that stand for functions, which a syntax tree cannot hold."""
 
 
 class _Calls(ast.NodeTransformer):
@@ -192,14 +192,14 @@ class _Calls(ast.NodeTransformer):
         self._spans = spans
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace the brackets, if these are meant; inside of them as well."""
+        """Replace brackets at a span that was asked for, and what is inside of them."""
         self.generic_visit(node)
         if not (_is_read(node) and _span(node) in self._spans):
             return node
         return self._call(_SUBSCRIPT, node, [node.value, self._value(node.slice)], [])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Replace the call of a method, if this one is meant; in its arguments as well."""
+        """Replace a method call at a span that was asked for, and what is in its arguments."""
         self.generic_visit(node)
         function = node.func
         if not (isinstance(function, ast.Attribute) and _span(node) in self._spans):
@@ -224,7 +224,7 @@ class _Calls(ast.NodeTransformer):
 
 
 def _with_functions(code: CodeType) -> CodeType:
-    """Put the functions where the constants stand for them."""
+    """Replace the constants by the functions that they stand for."""
     consts = [
         _with_functions(c)
         if isinstance(c, CodeType)

@@ -1,15 +1,15 @@
-"""What every traced array answers, whichever library is behind it.
+"""The traced array: what all libraries' traced arrays have in common.
 
 A loss in plain NumPy calls NumPy's functions and the methods of arrays, writes into arrays of its
-own, and asks for shapes. `TracedArray` answers all of that in NumPy's terms. A library's class adds
-four things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` and
+own, and reads shapes. `TracedArray` does all of that as NumPy does. A library's class adds four
+things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` and
 ``_become(other)``.
 
-*Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and let the object stand
-for it, so that every name of the object sees the write, as in NumPy. A NumPy view shares memory
-with its base; a traced one does not. So a write through a view made by an index is passed on to the
-base, and a write that another living view would have to see is refused. Numbers (arrays of no
-dimensions) are immutable in NumPy: there ``x += v`` makes a new one.
+*Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and put it into the same
+object, so that every name of the object sees the write, as in NumPy. A NumPy view shares memory with
+its base; a traced view does not. A write through a view that an index made is therefore repeated on
+the base, and a write that another living view would have to see is refused. Numbers (arrays without
+dimensions) are immutable in NumPy: ``x += v`` makes a new one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class TracedArray(Traced):
 
     _base: Any = None  # of a view: (the array it belongs to, the index or None)
     _views: list[Any] | None = None  # weak references to views, and their indices
-    _is_argument = False  # the caller's array, which the loss must not write into
 
     # What a library's class defines
 
@@ -55,24 +54,16 @@ class TracedArray(Traced):
         raise NotImplementedError
 
     def _same(self) -> Any:
-        """Return another object for the same array."""
+        """Return a new object for the same array."""
         raise NotImplementedError
 
     def _become(self, other: Any) -> None:
-        """Let this object stand for another traced array of the same shape."""
+        """Make this object represent another traced array of the same shape."""
         raise NotImplementedError
 
     def _number(self) -> Any:
         """Return the value of a traced number; NaN where it is not known."""
         raise NotImplementedError
-
-    def detached(self) -> Any:
-        """Return the value without its derivative; see `gradlab.detach`."""
-        raise NotImplementedError
-
-    def kept_value(self) -> Any:
-        """Return the value when the trace is over, and what a loss has kept is made plain."""
-        return self.detached()
 
     # NumPy's protocols
 
@@ -91,12 +82,13 @@ class TracedArray(Traced):
         return as_view(call(self.library, function, args, kwargs), function, args)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        # NumPy asks for this where it does not ask for protocols: of lists, and in C. An array of
-        # objects is right for numbers, and slow; of large arrays it would be of no use. Where
-        # autograd is used without gradlab, it gets what it has always got.
-        if is_tracing() and dtype != object:
+        # NumPy calls this where it does not use its protocols: for lists, and in C. An array of
+        # objects is correct and slow for numbers, and useless for large arrays. Outside of
+        # gradlab's traces, autograd gets the array of objects that it always got.
+        for_objects = dtype is not None and np.dtype(dtype) == _OBJECT
+        if is_tracing() and not for_objects:
             raise_if_rewritable(sys._getframe(1))
-        if self.shape and dtype != object and is_tracing():
+        if self.shape and not for_objects and is_tracing():
             refuse_plain("makes a plain NumPy array of a traced one", "use NumPy's functions on it")
         boxed = np.empty(self.shape, object)
         for place in np.ndindex(self.shape):
@@ -117,7 +109,7 @@ class TracedArray(Traced):
     __index__ = __int__
 
     def item(self, *index: Any) -> Any:
-        """Return a Python number, which only the end of a loss can do with."""
+        """Return a Python number, which a loss may only return."""
         return float(self.flat[index[0]] if len(index) == 1 else self[index])
 
     def tolist(self) -> Any:
@@ -129,9 +121,9 @@ class TracedArray(Traced):
         refuse_plain("reads the bytes of a traced array", "compute with the array itself")
 
     def __format__(self, spec: str) -> str:
-        if not spec:
-            return str(self)
-        refuse_plain("writes a traced value as text", "write gradlab.detach(x) to look at it")
+        if spec:
+            refuse_plain("writes a traced value as text", "write gradlab.detach(x) to look at it")
+        return str(self)
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy()
@@ -148,12 +140,12 @@ class TracedArray(Traced):
 
     @property
     def ndim(self) -> int:
-        """How many dimensions."""
+        """The number of dimensions."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """How many entries."""
+        """The number of entries."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
@@ -224,17 +216,18 @@ class TracedArray(Traced):
         index, value = held(index), held(value)
         base = getattr(value, "_base", None)
         if base is not None and base[0] is self and _same_index(base[1], index):
-            return  # x[i] += v, which the view has written already
+            return  # Python assigns the result of x[i] += v, which the view has already written
         self.write(self._put(index, value), index)
 
     def write(self, new: Any, index: Any = ..., by: Any = None) -> None:
-        """Let this array stand for `new`, which differs from it at an index alone.
+        """Make this array represent `new`, which differs from it only at `index`.
 
-        A view `by` which the write comes sees it already.
+        The view `by`, through which the write came, already has the new value.
         """
         if np.shape(new) != self.shape:
             raise ValueError(
-                f"could not broadcast input array from shape {np.shape(new)} into shape {self.shape}"
+                f"could not broadcast input array from shape {np.shape(new)} "
+                f"into shape {self.shape}"
             )
         if self._is_argument:
             raise LossError(
@@ -260,7 +253,7 @@ class TracedArray(Traced):
         self._become(new)
 
     def _require_unseen(self, index: Any, by: Any) -> None:
-        """Refuse a write that a living view would have to see."""
+        """Raise an error if a living view would have to see the write."""
         for view, place in self._views or ():
             if (seen := view()) is None or seen is by:
                 continue
@@ -495,7 +488,7 @@ VIEWS = {
 
 
 def as_view(found: Any, function: Any, args: tuple[Any, ...]) -> Any:
-    """Remember of what array a result is a view, if the function makes views."""
+    """Record which array a result is a view of, if the function makes views."""
     if function in VIEWS and args and isinstance(base := held(args[0]), TracedArray):
         for view in found if isinstance(found, (list, tuple)) else (found,):
             mark_view(view, base, None)
@@ -503,7 +496,7 @@ def as_view(found: Any, function: Any, args: tuple[Any, ...]) -> Any:
 
 
 def mark_view(view: Any, base: TracedArray, index: Any) -> None:
-    """Remember that one traced array is a view of another; index None: an unknown part of it."""
+    """Record that one traced array is a view of another; None stands for an unknown index."""
     if view is base or not isinstance(view, TracedArray) or not view.shape:
         return
     view._base = (base, index)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.composites import as_array, axis_of
+from gradlab.arrays.composites.shared import as_array, axis_of
 from gradlab.arrays.dispatch import WRITERS, Implementation, name_of, refuse_plain, values_of
 
 

@@ -169,7 +169,7 @@ def _identity(operand: Any) -> Any:
 
 def inline_constants(program: Program) -> Program:
     """Take a constant itself, not the node that lets it be traced beside another value."""
-    made = rules._constant.fun
+    made = rules.constant_primitive.fun
     return rewrite(program, lambda node: node.operands[1] if node.primitive is made else node)
 
 

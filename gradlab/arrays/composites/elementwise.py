@@ -1,0 +1,106 @@
+"""Functions of single entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.composites.shared import along, as_array, axis_of
+from gradlab.arrays.dispatch import composite
+
+
+@composite(np.clip)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """Limit entries to an interval; one at its end keeps its derivative."""
+    lowest, highest = min if a_min is None else a_min, max if a_max is None else a_max
+    a = as_array(a)
+    if lowest is not None:
+        a = np.where(a < lowest, lowest, a)
+    return a if highest is None else np.where(a > highest, highest, a)
+
+
+@composite(np.sinc)
+def sinc(x: Any) -> Any:
+    """Return sin(πx) / (πx), 1 at 0."""
+    y = np.pi * np.where(x == 0, 1.0, x)
+    return np.where(x == 0, 1.0, np.sin(y) / y)
+
+
+@composite(np.float_power)
+def float_power(x: Any, y: Any) -> Any:
+    """Return a power in double precision at least."""
+    x = as_array(x)
+    return np.power(x.astype(np.result_type(x.dtype, np.float64)), y)
+
+
+@composite(np.copysign)
+def copysign(x: Any, y: Any) -> Any:
+    """Return |x| with the sign of y."""
+    size = np.abs(as_array(x).astype(_floating(x, y)))
+    return np.where(np.signbit(y), -size, size)
+
+
+@composite(np.fmod)
+def fmod(x: Any, y: Any) -> Any:
+    """Return the remainder that has the sign of x."""
+    return x - y * np.trunc(x / y)
+
+
+@composite(np.ldexp)
+def ldexp(x: Any, i: Any) -> Any:
+    """Return x times a power of two."""
+    return x * 2.0 ** np.asarray(i)
+
+
+@composite(np.modf)
+def modf(x: Any) -> tuple[Any, Any]:
+    """Return the fractional and the integral part."""
+    whole = np.trunc(x)
+    return x - whole, whole
+
+
+@composite(np.divmod)
+def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return quotient and remainder."""
+    return np.floor_divide(x, y), np.remainder(x, y)
+
+
+@composite(np.positive)
+def positive(x: Any) -> Any:
+    """Return a copy."""
+    return as_array(x).copy()
+
+
+@composite(np.copy)
+def copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
+    """Return a copy."""
+    return as_array(a).copy()
+
+
+@composite(np.heaviside)
+def heaviside(x: Any, y: Any) -> Any:
+    """Return 0 below 0, 1 above, y at 0."""
+    dtype = _floating(x, y)
+    return np.where(
+        x == 0, as_array(y).astype(dtype), np.where(x > 0, dtype.type(1), dtype.type(0))
+    )
+
+
+def _floating(x: Any, y: Any) -> np.dtype[Any]:
+    """Return the dtype of a ufunc of two arrays that computes in floating point."""
+    dtype = np.result_type(x, y)
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
+
+
+@composite(np.unwrap)
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * np.pi) -> Any:
+    """Add multiples of a period where entries jump; they have no derivative."""
+    jumps = np.diff(p, axis=axis)
+    turns = np.round(jumps / period)
+    if discont is not None:
+        turns = np.where(np.abs(jumps) < discont, 0.0, turns)
+    shift = np.cumsum(turns, axis=axis) * period
+    axis = axis_of(p, axis)
+    first = p[along(axis, slice(0, 1))]
+    return np.concatenate([first, p[along(axis, slice(1, None))] - shift], axis=axis)

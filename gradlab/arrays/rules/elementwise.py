@@ -1,0 +1,77 @@
+"""Elementwise functions, choices and casts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import JVPNode, VJPNode, defjvp, defvjp
+from autograd.extend import primitive
+from autograd.tracer import register_notrace
+
+from gradlab.arrays.rules.shared import unbroadcast_to, where_primitive
+
+
+# autograd's rule of where leaves out the sum over what is broadcast.
+
+
+def _where_vjp(ans: Any, x: Any, share: Callable[[Any, Any], Any]) -> Any:
+    sum_up = unbroadcast_to(x)
+    return lambda g: sum_up(share(g, anp.zeros(anp.shape(g))))
+
+
+defvjp(
+    where_primitive,
+    None,
+    lambda ans, c, x=None, y=None: _where_vjp(ans, x, lambda g, zero: where_primitive(c, g, zero)),
+    lambda ans, c, x=None, y=None: _where_vjp(ans, y, lambda g, zero: where_primitive(c, zero, g)),
+)
+defjvp(
+    where_primitive,
+    None,
+    lambda g, ans, c, x=None, y=None: where_primitive(c, g, anp.zeros(anp.shape(ans))),
+    lambda g, ans, c, x=None, y=None: where_primitive(c, anp.zeros(anp.shape(ans)), g),
+)
+
+
+def where(condition: Any, *choices: Any) -> Any:
+    """Return `numpy.where` of traced arrays; of a condition alone, where it holds."""
+    if not choices:
+        return anp.nonzero(condition)
+    return where_primitive(condition, *choices)
+
+
+def of_complex(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that leaves real arrays as they are: their real part, or conjugate."""
+    return lambda x: function(x) if anp.iscomplexobj(x) else x
+
+
+defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
+defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
+defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
+
+
+def _astype_vjp(ans: Any, x: Any, dtype: Any, **options: Any) -> Any:
+    kind = anp.result_type(x)
+    is_real = kind.kind != "c"  # then only the real part of g belongs to x
+    return lambda g: anp.astype(anp.real(g) if is_real and anp.iscomplexobj(g) else g, kind)
+
+
+defvjp(anp.astype, _astype_vjp, argnums=(0,))
+defjvp(anp.astype, lambda g, ans, x, dtype, **options: anp.astype(g, ans.dtype))
+
+
+@primitive  # type: ignore[untyped-decorator]
+def _integers(x: Any, dtype: Any) -> Any:
+    return np.asarray(x).astype(dtype)
+
+
+register_notrace(VJPNode, _integers)
+register_notrace(JVPNode, _integers)
+
+
+def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
+    """Return an array in another dtype; among integers there is no derivative."""
+    return anp.astype(x, dtype) if np.dtype(dtype).kind in "fc" else _integers(x, dtype)

@@ -1,0 +1,70 @@
+"""What the rules share: broadcasting, transposes, operands of one kind; joining and transposing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import defvjp
+from autograd.tracer import trace_primitives_map
+
+from gradlab.arrays.composites.shared import as_array
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...], is_complex: bool) -> Any:
+    """Sum over what was repeated to match another operand: the adjoint of broadcasting."""
+    extra = np.ndim(g) - len(shape)
+    if extra:
+        g = anp.sum(g, axis=tuple(range(extra)))
+    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and anp.shape(g)[i] != 1)
+    if repeated:
+        g = anp.sum(g, axis=repeated, keepdims=True)
+    return anp.real(g) if anp.iscomplexobj(g) and not is_complex else g
+
+
+def unbroadcast_to(x: Any) -> Callable[[Any], Any]:
+    """Return `unbroadcast` for an argument like x."""
+    return partial(unbroadcast, shape=anp.shape(x), is_complex=anp.iscomplexobj(x))
+
+
+where_primitive = trace_primitives_map[np.where]  # `anp.where` is a function around it
+defvjp(
+    anp.broadcast_to,
+    lambda ans, x, shape: unbroadcast_to(x),
+    argnums=(0,),
+)
+
+
+def concatenate(arrays: Sequence[Any], axis: Any = 0, **options: Any) -> Any:
+    """Join arrays along an axis."""
+    rows = [as_array(a) for a in arrays]
+    if axis is None:
+        rows, axis = [anp.ravel(row) for row in rows], 0
+    return anp.concatenate_args(axis, *of_one_kind(*rows))
+
+
+def of_one_kind(*arrays: Any) -> Any:
+    """Return arrays all complex if one is, so that each gets a cotangent of its own kind."""
+    if not any(map(anp.iscomplexobj, arrays)):
+        return arrays
+    return tuple(a if anp.iscomplexobj(a) else a + 0j for a in arrays)
+
+
+def mt(x: Any) -> Any:
+    """Return the transposes of matrices."""
+    return anp.swapaxes(x, -1, -2)
+
+
+def mh(x: Any) -> Any:
+    """Return the conjugate transposes of matrices."""
+    return anp.conj(mt(x)) if anp.iscomplexobj(x) else mt(x)
+
+
+def transpose(a: Any, axes: Any = None) -> Any:
+    """Return an array with its axes in another order, which autograd counts from the front."""
+    if axes is None:
+        return anp.transpose(a)
+    return anp.transpose(a, tuple(axis % anp.ndim(a) for axis in axes))

@@ -1,0 +1,121 @@
+"""Constants beside a traced array; indexing and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import defjvp, defvjp, vspace
+from autograd.extend import primitive
+from autograd.numpy.numpy_boxes import ArrayBox
+
+from gradlab.arrays.dispatch import has_traced
+from gradlab.arrays.indexing import gather_at, is_traced
+from gradlab.arrays.rules.shared import unbroadcast_to
+
+
+@primitive  # type: ignore[untyped-decorator]
+def constant_primitive(like: Any, value: Any) -> Any:
+    """Return a copy of an array, traced as another is."""
+    return np.array(value)
+
+
+defvjp(constant_primitive, lambda ans, like, value: lambda g: vspace(like).zeros(), argnums=(0,))
+defjvp(
+    constant_primitive, lambda g, ans, like, value: np.zeros(np.shape(ans), ans.dtype), argnums=(0,)
+)
+
+
+def constant(like: Any, value: Any) -> Any:
+    """Return an array as one that is traced as another is, on which it does not depend."""
+    return constant_primitive(like, value)
+
+
+def filled_like(value: float) -> Callable[..., Any]:
+    """Return `numpy.zeros_like` or one of its kind, for traced arrays."""
+
+    def like(
+        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+    ) -> Any:
+        return full_like(a, value, dtype, order, subok, shape)
+
+    return like
+
+
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+) -> Any:
+    """Return an array of one value, which can be written into if it is of floating point."""
+    dtype = np.dtype(anp.result_type(a) if dtype is None else dtype)
+    shape = anp.shape(a) if shape is None else shape
+    if has_traced(fill_value):
+        return anp.broadcast_to(fill_value, shape)
+    made = np.full(shape, fill_value, dtype)
+    return constant(a, made) if dtype.kind in "fc" and made.ndim else made
+
+
+@primitive  # type: ignore[untyped-decorator]
+def put_primitive(x: Any, value: Any, index: Any) -> Any:
+    """Return an array with other values at an index."""
+    result = np.array(x, np.result_type(x, value) if np.iscomplexobj(value) else None)
+    result[index] = value
+    return result
+
+
+def _without(g: Any, index: Any) -> Any:
+    return put_primitive(g, np.zeros((), g.dtype), index)
+
+
+def _winners(shape: tuple[int, ...], index: Any) -> Any:
+    """Return 1 where an entry of an index is the last that writes its place, else 0."""
+    places = np.arange(int(np.prod(shape))).reshape(shape)[index]
+    order = np.arange(np.size(places)).reshape(np.shape(places))
+    last = np.zeros(int(np.prod(shape)), int)
+    last[places] = order
+    return (last[places] == order).astype(float)
+
+
+def _put_vjp_of_value(ans: Any, x: Any, value: Any, index: Any) -> Any:
+    sum_up, shape = unbroadcast_to(value), anp.shape(x)
+    has_arrays = any(np.ndim(i) for i in (index if isinstance(index, tuple) else (index,)))
+
+    def vjp(g: Any) -> Any:
+        share = getitem(g, index)
+        if has_arrays:
+            share = share * _winners(shape, index)
+        # NumPy drops leading axes of length 1 of a value that has more than the entries.
+        extra = anp.ndim(value) - anp.ndim(share)
+        return sum_up(share[(None,) * extra] if extra > 0 else share)
+
+    return vjp
+
+
+defvjp(put_primitive, lambda ans, x, value, index: lambda g: _without(g, index), _put_vjp_of_value)
+defjvp(
+    put_primitive,
+    lambda g, ans, x, value, index: _without(g, index),
+    lambda g, ans, x, value, index: put_primitive(anp.zeros(anp.shape(ans)), g, index),
+)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """Return the entries of an array at an index, which may be traced itself."""
+    return gather_at(x, index) if is_traced(index) else ArrayBox.__getitem__(x, index)
+
+
+def put(x: Any, index: Any, value: Any) -> Any:
+    """Return an array with other values at an index.
+
+    Examples
+    --------
+    >>> put(np.zeros(3), [0, 2], 5.0)
+    array([5., 0., 5.])
+    """
+    return put_primitive(x, value, index)
