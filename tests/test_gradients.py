@@ -569,7 +569,7 @@ def test_evaluations_are_counted(row: Row, params: Any) -> None:
     row.grad(loss, params)
     most = row.evaluations(size(params))
     largest = max((np.abs(leaf).max(initial=0) for leaf in leaves_of(params)), default=0)
-    if row.backend.name == "central4" and largest > 100:
+    if row.backend.name == "central4" and largest > 100 and not row.traced:
         # Its step is in proportion to an entry: of 250, too wide for a sine, and it looks again.
         assert len(calls) > most
     else:
