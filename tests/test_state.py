@@ -265,9 +265,8 @@ def test_a_hidden_state_is_carried_on_as_a_constant(backend):
     assert carried_on(backend, gradlab.detach) == []
 
 
-@each_backend(["autograd", "torch"])
+@each_backend(["autograd", "tape", "torch"])
 def test_a_hidden_state_that_is_traced_is_replaced_and_named(backend):
-    """Not by the tape, which sees at its end alone that it cannot record, and calls it again."""
     told = carried_on(backend, lambda h: h)
     assert told
     assert all("h, where its plain number" in message for message in told)
