@@ -153,7 +153,7 @@ class SteppedProbe(Probe):
         value = np.asarray(value)
         for part in (value.real, value.imag):
             real_scalar(part, place())
-        return value[()]
+        return value.reshape(())[()]
 
 
 class Notes(set[str]):
