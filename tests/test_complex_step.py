@@ -372,3 +372,8 @@ def test_network_of_the_digits_agrees_with_reverse_mode() -> None:
     wanted = gradlab.grad(loss)(params, x, labels)
     apart = map_leaves(lambda a, b: np.abs(a - b).max(), found, wanted)
     assert max(apart.values()) <= 1e-15
+
+
+def test_a_loss_of_one_entry_is_a_number():
+    gradient = gradlab.grad(lambda w: np.sum(np.exp(w)).reshape(1), backend="complex-step")
+    np.testing.assert_allclose(gradient(np.array([0.0, 1.0])), np.exp([0.0, 1.0]), rtol=4 * EPS)

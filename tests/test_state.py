@@ -210,6 +210,27 @@ def test_a_compiled_loss_is_right_or_refused(backend):
     assert layer.calls >= 1
 
 
+@pytest.mark.parametrize("keep", [gradlab.detach, lambda x: x], ids=["detach", "as it is"])
+def test_the_complex_step_leaves_plain_real_numbers(keep):
+    """In what is computed from what was kept before, too: the step stays in it otherwise."""
+    params, x, _ = problem()
+    kept = {"mean": np.zeros(WIDTH)}
+
+    def loss(params, x):
+        h = np.dot(x, params["W"])
+        kept["mean"] = DECAY * kept["mean"] + (1 - DECAY) * keep(np.mean(h, axis=0))
+        return np.sum(np.tanh(h) * params["gamma"])
+
+    gradient = gradlab.grad(loss, backend="complex-step")(params, x)
+    close_to("complex-step", gradient, gradlab.grad(lambda p: loss_without(p, x))(params))
+    assert type(kept["mean"]) is np.ndarray
+    assert kept["mean"].dtype == np.float64
+
+
+def loss_without(params, x):
+    return np.sum(np.tanh(x @ params["W"]) * params["gamma"])
+
+
 # A recurrent layer
 
 
@@ -265,9 +286,8 @@ def test_a_hidden_state_is_carried_on_as_a_constant(backend):
     assert carried_on(backend, gradlab.detach) == []
 
 
-@each_backend(["autograd", "torch"])
+@each_backend(["autograd", "tape", "torch"])
 def test_a_hidden_state_that_is_traced_is_replaced_and_named(backend):
-    """Not by the tape, which sees at its end alone that it cannot record, and calls it again."""
     told = carried_on(backend, lambda h: h)
     assert told
     assert all("h, where its plain number" in message for message in told)

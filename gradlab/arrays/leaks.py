@@ -56,7 +56,7 @@ def detach(x: Any) -> Any:
     array([1., 2.])
     """
     x = held(x)
-    if isinstance(x, Traced):
+    if _is_live(x):
         return detach(x.detached())
     if isinstance(x, dict):
         return {key: detach(value) for key, value in x.items()}
@@ -136,7 +136,7 @@ def release(loss: Any, args: Sequence[Any] = ()) -> Iterator[str]:
 def _plain(value: Any) -> Any:
     """Return the numbers of what is kept, of a recording, too: its end has come."""
     value = held(value)
-    while isinstance(value, Traced):
+    while _is_live(value):
         value = value.kept_value()
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
@@ -146,12 +146,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _is_live(value: Any) -> bool:
+    """Tell whether a value carries more than its numbers: a trace, or a complex step."""
+    return isinstance(value, Traced) or hasattr(type(value), "kept_value")
+
+
 def _holds_traced(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_holds_traced, value))
     if type(value) is dict:
         return any(map(_holds_traced, value.values()))
-    return isinstance(value, Traced) or (isinstance(value, Holder) and value is not held(value))
+    return _is_live(value) or (isinstance(value, Holder) and value is not held(value))
 
 
 def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gradlab.arrays.leaks import Watch
 from gradlab.errors import GradlabError, LossError, NonFiniteError
 from gradlab.gradients.probing import Probe, size_of
 from gradlab.gradients.protocol import Loss, ValueAndGrad, real_scalar
@@ -96,6 +97,9 @@ class ComplexStep:
                     warnings.simplefilter("error", np.exceptions.ComplexWarning)
                     gradients = [stepped.slopes(leaf) for leaf in range(len(stepped.leaves))]
                 confirm(probe, gradients, stepped)
+                watch = Watch([stepped.notes])
+                del stepped
+                watch.replace(loss, args)
                 return value, probe.finish(gradients)
 
         return value_and_grad
@@ -107,7 +111,7 @@ class SteppedProbe(Probe):
     widest = np.complex128
 
     def __init__(self, *args: Any) -> None:
-        self.notes: set[str] = set()
+        self.notes = Notes()
         self.step = STEP
         self.is_real = True  # until the loss has returned a complex number
         super().__init__(*args)
@@ -149,7 +153,11 @@ class SteppedProbe(Probe):
         value = np.asarray(value)
         for part in (value.real, value.imag):
             real_scalar(part, place())
-        return value[()]
+        return value.reshape(())[()]
+
+
+class Notes(set[str]):
+    """What was taken of a loss's numbers; alive as long as some of them are."""
 
 
 class Stepped(np.ndarray):
@@ -157,14 +165,21 @@ class Stepped(np.ndarray):
 
     Attributes
     ----------
-    notes : set of str
+    notes : Notes
         What was taken of it that may or may not be: its real part decides branches.
     """
 
-    notes: set[str]
+    notes: Notes
 
     def __array_finalize__(self, source: Any) -> None:
-        self.notes = getattr(source, "notes", set())
+        notes = getattr(source, "notes", None)
+        self.notes = Notes() if notes is None else notes
+
+    def detached(self) -> Any:
+        """Return the numbers without the step; see `gradlab.detach`."""
+        return _plain(self).real.copy()
+
+    kept_value = detached
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Evaluate on plain arrays; every number on the way stays guarded."""
@@ -211,7 +226,7 @@ class Stepped(np.ndarray):
         return super().tolist()
 
 
-def guarded(value: Any, notes: set[str]) -> Any:
+def guarded(value: Any, notes: Notes) -> Any:
     """Make complex results `Stepped` again, numbers, too, and those inside of tuples and lists."""
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return value._make(guarded(item, notes) for item in value)

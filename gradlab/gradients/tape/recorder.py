@@ -24,7 +24,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -85,6 +85,8 @@ class Recording:
         The parameters.
     structure : Structure
         What puts the leaves back.
+    kept : str
+        What the loss keeps from one call for the next, so that it cannot be replayed; or nothing.
     """
 
     program: Program
@@ -92,6 +94,7 @@ class Recording:
     gradients: list[Any]
     leaves: list[Array]
     structure: Structure
+    kept: str = ""
 
 
 def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
@@ -129,7 +132,8 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
     """
     with RECORDING:
         program, watch = following_rewrites(lambda: _record(loss, params, args))
-    _require_nothing_kept(watch, loss, args)
+    if kept := watch.replace(loss, args):
+        raise UntraceableError(_reason_of(kept))
     return program
 
 
@@ -139,10 +143,10 @@ def _record(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Program, Watc
         return recorder.program([end]), Watch([recorder])
 
 
-def _require_nothing_kept(watch: Watch, loss: Loss, args: Sequence[Any]) -> None:
-    """Refuse a loss that keeps something from one call for the next, which a replay would not."""
-    if names := watch.replace(loss, args):
-        raise UntraceableError(f"it keeps a value of each call in {', '.join(names)}")
+def _reason_of(kept: Sequence[str]) -> str:
+    """Say why a loss that keeps something from one call for the next is not replayed."""
+    where = ", ".join(kept)
+    return f"it keeps a value of each call in {where} (gradlab.detach(value) is its plain number)"
 
 
 def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Recording:
@@ -156,7 +160,8 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     """
     with RECORDING:
         recording, watch = following_rewrites(lambda: _record_gradient(loss, params, args))
-    _require_nothing_kept(watch, loss, args)
+    if kept := watch.replace(loss, args):
+        return replace(recording, kept=_reason_of(kept))
     return recording
 
 

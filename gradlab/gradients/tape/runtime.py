@@ -228,6 +228,9 @@ class TapedGradient:
         leaves, structure = recording.leaves, recording.structure
         value = float(real_scalar(recording.value))
         gradients = finish_gradients(structure.paths, recording.gradients, leaves)
+        if recording.kept:  # the loss was called, and is not called again
+            self._give_up(recording.kept)
+            return value, gradients, structure
         if data is not args:  # it may ask whether a number is one
             wanted, grads = self._eager(params, *args)
             if not agree(value, gradients, wanted, flatten(grads)[0]):
