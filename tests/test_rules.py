@@ -1,7 +1,7 @@
 """The derivative rules in `gradlab.arrays.rules`: each against a derivative computed without them.
 
-A rule is tested inside a loss, Σ Re(w y) + ½ Σ |y|² of the results y of a function, in reverse mode,
-in forward mode, and differentiated twice. The reference depends on the function:
+A rule is tested inside a loss, Σ Re(w y) + ½ Σ |y|² of the results y of a function: in reverse mode,
+in forward mode, replayed by the tape, and differentiated twice. The reference depends on it:
 
 - `polynomial`: the loss has degree 2 at most in each entry of the parameters. A central difference
   of step 1 is then exact.
@@ -214,7 +214,7 @@ def mp_svd(a: Any, like: Any) -> Any:
 
 
 def mp_qr(a: Any, like: Any) -> Any:
-    q, r = mpmath.qr(a, mode="skinny")
+    q, _ = mpmath.qr(a, mode="skinny")
     q = aligned_columns(q, like[0])
     return rows_of(q), rows_of(q.T * a)
 
@@ -233,9 +233,15 @@ OUTER = numbers(3, 1, seed=9) > 0
 CASES = [
     # Choosing, repeating, converting
     Case("where", lambda x, y: np.where(MASK, x, y), (numbers(3, 4), numbers(3, 4, seed=1))),
-    Case("where, branches broadcast", lambda x, y: np.where(MASK, x, y), (numbers(4), numbers(3, 1))),
+    Case(
+        "where, branches broadcast", lambda x, y: np.where(MASK, x, y), (numbers(4), numbers(3, 1))
+    ),
     Case("where, a number", lambda x, y: np.where(MASK, x, y), (numbers(), numbers(3, 4))),
-    Case("where, condition broadcast", lambda x, y: np.where(OUTER, x, y), (numbers(4), numbers(4, seed=2))),
+    Case(
+        "where, condition broadcast",
+        lambda x, y: np.where(OUTER, x, y),
+        (numbers(4), numbers(4, seed=2)),
+    ),
     Case("broadcast_to", lambda x: np.broadcast_to(x, (2, 3, 4)), (numbers(3, 1),)),
     Case("cbrt", np.cbrt, (np.abs(numbers(4)),), twin=lambda x: x ** (1 / 3)),
     Case("cbrt, negative", np.cbrt, (-np.abs(numbers(4)),), twin=lambda x: -((-x) ** (1 / 3))),
@@ -249,8 +255,15 @@ CASES = [
     Case("x[None, mask]", lambda x: x[None, MASK], (numbers(3, 4),)),
     # Joining and rearranging
     Case("concatenate", lambda x, y: np.concatenate([x, y, x], 1), (numbers(2, 2), numbers(2, 3))),
-    Case("concatenate, flat", lambda x, y: np.concatenate([x, y], None), (numbers(2, 2), numbers(3))),
-    Case("concatenate, complex and real", lambda x, y: np.concatenate([x, 1j * y]), (numbers(2), numbers(3)), "polynomial"),
+    Case(
+        "concatenate, flat", lambda x, y: np.concatenate([x, y], None), (numbers(2, 2), numbers(3))
+    ),
+    Case(
+        "concatenate, complex and real",
+        lambda x, y: np.concatenate([x, 1j * y]),
+        (numbers(2), numbers(3)),
+        "polynomial",
+    ),
     Case("tile", lambda x: np.tile(x, (2, 3)), (numbers(3),)),
     Case("tile, fewer counts", lambda x: np.tile(x, 2), (numbers(2, 3),)),
     Case("roll", lambda x: np.roll(x, 2), (numbers(2, 3),)),
@@ -271,28 +284,86 @@ CASES = [
     Case("prod, axes", lambda x: np.prod(x, axis=(0, 2)), (numbers(2, 3, 2),)),
     Case("sinc", np.sinc, (numbers(4),)),
     Case("linspace", lambda a, b: np.linspace(a, b, 7), (numbers(), numbers(seed=1) + 1)),
-    Case("linspace, open", lambda a, b: np.linspace(a, b, 4, endpoint=False), (numbers(2), numbers(3, 1))),
-    Case("linspace, axis", lambda a, b: np.linspace(a, b, 4, axis=-1), (numbers(2), numbers(2, seed=1))),
+    Case(
+        "linspace, open",
+        lambda a, b: np.linspace(a, b, 4, endpoint=False),
+        (numbers(2), numbers(3, 1)),
+    ),
+    Case(
+        "linspace, axis",
+        lambda a, b: np.linspace(a, b, 4, axis=-1),
+        (numbers(2), numbers(2, seed=1)),
+    ),
     Case("linspace, one", lambda a, b: np.linspace(a, b, 1), (numbers(2), numbers(2, seed=1))),
     # einsum
     Case("einsum", lambda a, b: np.einsum("ij,jk->ik", a, b), (numbers(2, 3), numbers(3, 4))),
     Case("einsum, implicit", lambda a, b: np.einsum("ji,jk", a, b), (numbers(2, 3), numbers(2, 4))),
-    Case("einsum, lone subscript", lambda a, b: np.einsum("ij,k->k", a, b), (numbers(2, 3), numbers(4))),
+    Case(
+        "einsum, lone subscript",
+        lambda a, b: np.einsum("ij,k->k", a, b),
+        (numbers(2, 3), numbers(4)),
+    ),
     Case("einsum, diagonal", lambda a: np.einsum("ii->i", a), (numbers(3, 3),)),
     Case("einsum, trace", lambda a: np.einsum("ii", a), (numbers(3, 3),)),
     Case("einsum, three times", lambda a: np.einsum("iii->i", a), (numbers(2, 2, 2),)),
-    Case("einsum, repeated beside another", lambda a, b: np.einsum("iji,ik->jk", a, b), (numbers(2, 3, 2), numbers(2, 3))),
-    Case("einsum, broadcast", lambda a, b: np.einsum("ij,ij->ij", a, b), (numbers(1, 3), numbers(2, 3))),
-    Case("einsum, broadcast and summed", lambda a, b: np.einsum("ij,ij->j", a, b), (numbers(1, 3), numbers(2, 1))),
-    Case("einsum, all of length 1", lambda a, b: np.einsum("ij,ij->j", a, b), (numbers(1, 3), numbers(1, 3, seed=1))),
-    Case("einsum, ellipsis", lambda a, b: np.einsum("...ij,...jk->...ik", a, b), (numbers(2, 2, 3), numbers(3, 2))),
-    Case("einsum, ellipsis broadcast", lambda a, b: np.einsum("...i,...i->...", a, b), (numbers(2, 1, 3), numbers(4, 3))),
-    Case("einsum, ellipsis summed", lambda a, b: np.einsum("i...,i...", a, b), (numbers(2, 3), numbers(2, 1))),
-    Case("einsum, lists", lambda a, b: np.einsum(a, [0, 1], b, [1, 2], [0, 2]), (numbers(2, 3), numbers(3, 2))),
-    Case("einsum, three operands", lambda a, b, c: np.einsum("ij,jk,kl->il", a, b, c, optimize=True), (numbers(2, 2), numbers(2, 3), numbers(3, 2))),
+    Case(
+        "einsum, repeated beside another",
+        lambda a, b: np.einsum("iji,ik->jk", a, b),
+        (numbers(2, 3, 2), numbers(2, 3)),
+    ),
+    Case(
+        "einsum, broadcast",
+        lambda a, b: np.einsum("ij,ij->ij", a, b),
+        (numbers(1, 3), numbers(2, 3)),
+    ),
+    Case(
+        "einsum, broadcast and summed",
+        lambda a, b: np.einsum("ij,ij->j", a, b),
+        (numbers(1, 3), numbers(2, 1)),
+    ),
+    Case(
+        "einsum, all of length 1",
+        lambda a, b: np.einsum("ij,ij->j", a, b),
+        (numbers(1, 3), numbers(1, 3, seed=1)),
+    ),
+    Case(
+        "einsum, ellipsis",
+        lambda a, b: np.einsum("...ij,...jk->...ik", a, b),
+        (numbers(2, 2, 3), numbers(3, 2)),
+    ),
+    Case(
+        "einsum, ellipsis broadcast",
+        lambda a, b: np.einsum("...i,...i->...", a, b),
+        (numbers(2, 1, 3), numbers(4, 3)),
+    ),
+    Case(
+        "einsum, ellipsis summed",
+        lambda a, b: np.einsum("i...,i...", a, b),
+        (numbers(2, 3), numbers(2, 1)),
+    ),
+    Case(
+        "einsum, lists",
+        lambda a, b: np.einsum(a, [0, 1], b, [1, 2], [0, 2]),
+        (numbers(2, 3), numbers(3, 2)),
+    ),
+    Case(
+        "einsum, three operands",
+        lambda a, b, c: np.einsum("ij,jk,kl->il", a, b, c, optimize=True),
+        (numbers(2, 2), numbers(2, 3), numbers(3, 2)),
+    ),
     Case("einsum, one twice", lambda a: np.einsum("ij,ij->i", a, a), (numbers(2, 3),)),
-    Case("einsum, complex", lambda a, b, c: np.einsum("ij,jk->k", a + 1j * b, c), (numbers(2, 3), numbers(2, 3, seed=1), numbers(3, 2)), "polynomial"),
-    Case("einsum, complex diagonal", lambda a, b, c: np.einsum("ii,i->i", a + 1j * b, c * 1j), (numbers(2, 2), numbers(2, 2, seed=1), numbers(2)), "polynomial"),
+    Case(
+        "einsum, complex",
+        lambda a, b, c: np.einsum("ij,jk->k", a + 1j * b, c),
+        (numbers(2, 3), numbers(2, 3, seed=1), numbers(3, 2)),
+        "polynomial",
+    ),
+    Case(
+        "einsum, complex diagonal",
+        lambda a, b, c: np.einsum("ii,i->i", a + 1j * b, c * 1j),
+        (numbers(2, 2), numbers(2, 2, seed=1), numbers(2)),
+        "polynomial",
+    ),
     # Linear algebra
     *[
         Case(name, np.linalg.solve, params, roundings=4096)
@@ -307,35 +378,142 @@ CASES = [
     ],
     Case("det", np.linalg.det, (regular(3),), "polynomial", roundings=4096),
     Case("det, batch", np.linalg.det, (regular(2, batch=(2, 2)),), "polynomial", roundings=4096),
-    Case("det, singular", np.linalg.det, (np.arange(1.0, 10.0).reshape(3, 3) % 7,), "polynomial", roundings=4096, twice=False),
-    Case("det, rank n - 1", np.linalg.det, (np.array([[1.0, 2.0], [2.0, 4.0]]),), "polynomial", roundings=4096, twice=False),
-    Case("det, zeros", np.linalg.det, (np.diag([1.0, 2.0, 0.0]),), "polynomial", roundings=4096, twice=False),
-    Case("det, rank n - 2", np.linalg.det, (np.diag([1.0, 0.0, 0.0]),), "polynomial", roundings=4096, twice=False),
+    Case(
+        "det, singular",
+        np.linalg.det,
+        (np.arange(1.0, 10.0).reshape(3, 3) % 7,),
+        "polynomial",
+        roundings=4096,
+        twice=False,
+    ),
+    Case(
+        "det, rank n - 1",
+        np.linalg.det,
+        (np.array([[1.0, 2.0], [2.0, 4.0]]),),
+        "polynomial",
+        roundings=4096,
+        twice=False,
+    ),
+    Case(
+        "det, zeros",
+        np.linalg.det,
+        (np.diag([1.0, 2.0, 0.0]),),
+        "polynomial",
+        roundings=4096,
+        twice=False,
+    ),
+    Case(
+        "det, rank n - 2",
+        np.linalg.det,
+        (np.diag([1.0, 0.0, 0.0]),),
+        "polynomial",
+        roundings=4096,
+        twice=False,
+    ),
     Case("det, one by one", np.linalg.det, (np.array([[2.0]]),), "polynomial"),
-    Case("slogdet", lambda a: np.linalg.slogdet(a)[1], (regular(3),), roundings=4096, twin=lambda a: np.log(np.linalg.det(a))),
-    Case("slogdet, negative", lambda a: np.linalg.slogdet(a)[1], (regular(3)[::-1].copy(),), roundings=4096, twin=lambda a: np.log(-np.linalg.det(a))),
-    Case("slogdet, batch", lambda a: np.linalg.slogdet(a).logabsdet, (regular(2, batch=(3,)),), roundings=4096, twin=lambda a: np.log(np.linalg.det(a))),
+    Case(
+        "slogdet",
+        lambda a: np.linalg.slogdet(a)[1],
+        (regular(3),),
+        roundings=4096,
+        twin=lambda a: np.log(np.linalg.det(a)),
+    ),
+    Case(
+        "slogdet, negative",
+        lambda a: np.linalg.slogdet(a)[1],
+        (regular(3)[::-1].copy(),),
+        roundings=4096,
+        twin=lambda a: np.log(-np.linalg.det(a)),
+    ),
+    Case(
+        "slogdet, batch",
+        lambda a: np.linalg.slogdet(a).logabsdet,
+        (regular(2, batch=(3,)),),
+        roundings=4096,
+        twin=lambda a: np.log(np.linalg.det(a)),
+    ),
     Case("inv", np.linalg.inv, (regular(3),), roundings=4096),
     Case("inv, batch", np.linalg.inv, (regular(2, batch=(2,)),), roundings=4096),
-    Case("pinv, tall", np.linalg.pinv, (regular(4, columns=2),), roundings=4096, twin=lambda a: np.linalg.inv(a.T @ a) @ a.T),
-    Case("pinv, wide", np.linalg.pinv, (regular(4, columns=2).T.copy(),), roundings=4096, twin=lambda a: a.T @ np.linalg.inv(a @ a.T)),
+    Case(
+        "pinv, tall",
+        np.linalg.pinv,
+        (regular(4, columns=2),),
+        roundings=4096,
+        twin=lambda a: np.linalg.inv(a.T @ a) @ a.T,
+    ),
+    Case(
+        "pinv, wide",
+        np.linalg.pinv,
+        (regular(4, columns=2).T.copy(),),
+        roundings=4096,
+        twin=lambda a: a.T @ np.linalg.inv(a @ a.T),
+    ),
     Case("pinv, square", np.linalg.pinv, (regular(3),), roundings=4096, twin=np.linalg.inv),
-    Case("cholesky", lambda a: np.linalg.cholesky(symmetric(a)), (positive_definite(3),), "precise", mp_cholesky, roundings=4096),
-    Case("eigh", np.linalg.eigh, (np.diag([1.0, 2.5, 5.0]) + symmetric(numbers(3, 3)),), "precise", mp_eigh, roundings=4096),
-    Case("eigvalsh", np.linalg.eigvalsh, (np.diag([1.0, 2.5, 5.0]) + symmetric(numbers(3, 3)),), "precise", lambda a, like: (mp_eigh(a, np.linalg.eigh(np.diag([1.0, 2.5, 5.0])))[0],), roundings=4096),
+    Case(
+        "cholesky",
+        lambda a: np.linalg.cholesky(symmetric(a)),
+        (positive_definite(3),),
+        "precise",
+        mp_cholesky,
+        roundings=4096,
+    ),
+    Case(
+        "eigh",
+        np.linalg.eigh,
+        (np.diag([1.0, 2.5, 5.0]) + symmetric(numbers(3, 3)),),
+        "precise",
+        mp_eigh,
+        roundings=4096,
+    ),
+    Case(
+        "eigvalsh",
+        np.linalg.eigvalsh,
+        (np.diag([1.0, 2.5, 5.0]) + symmetric(numbers(3, 3)),),
+        "precise",
+        lambda a, like: (mp_eigh(a, np.linalg.eigh(np.diag([1.0, 2.5, 5.0])))[0],),
+        roundings=4096,
+    ),
     *[
-        Case(f"svd, {name}", lambda a: tuple(np.linalg.svd(a, full_matrices=False)), (a,), "precise", mp_svd, roundings=16384)
+        Case(
+            f"svd, {name}",
+            lambda a: tuple(np.linalg.svd(a, full_matrices=False)),
+            (a,),
+            "precise",
+            mp_svd,
+            roundings=16384,
+        )
         for name, a in {
             "square": np.diag([1.0, 2.5, 5.0]) + 0.3 * numbers(3, 3),
             "tall": regular(4, columns=2),
             "wide": regular(4, columns=2).T.copy(),
         }.items()
     ],
-    Case("svdvals", np.linalg.svdvals, (regular(3, columns=2),), "precise", lambda a, like: (list(mpmath.svd_r(a, compute_uv=False)),), roundings=4096),
+    Case(
+        "svdvals",
+        np.linalg.svdvals,
+        (regular(3, columns=2),),
+        "precise",
+        lambda a, like: (list(mpmath.svd_r(a, compute_uv=False)),),
+        roundings=4096,
+    ),
     Case("qr", lambda a: tuple(np.linalg.qr(a)), (regular(3),), "precise", mp_qr, roundings=4096),
-    Case("qr, tall", lambda a: tuple(np.linalg.qr(a)), (regular(4, columns=2),), "precise", mp_qr, roundings=4096),
-    Case("qr, r alone", lambda a: np.linalg.qr(a, mode="r"), (regular(3),), "precise", lambda a, like: mp_qr(a, np.linalg.qr(np.array(a.tolist(), float)))[1:], roundings=4096),
-]  # fmt: skip
+    Case(
+        "qr, tall",
+        lambda a: tuple(np.linalg.qr(a)),
+        (regular(4, columns=2),),
+        "precise",
+        mp_qr,
+        roundings=4096,
+    ),
+    Case(
+        "qr, r alone",
+        lambda a: np.linalg.qr(a, mode="r"),
+        (regular(3),),
+        "precise",
+        lambda a, like: mp_qr(a, np.linalg.qr(np.array(a.tolist(), float)))[1:],
+        roundings=4096,
+    ),
+]
 
 
 # Fourier transforms: all are linear
@@ -350,9 +528,23 @@ def transforms() -> list[Case]:
                 x, y = numbers(2, length), numbers(2, length, seed=1)
                 kept = {"n": n, "norm": norm}
                 for f in (fft.rfft,):
-                    made.append(Case(f"{f.__name__} {length} {kept}", lambda x, f=f, kept=kept: f(x, **kept), (x,), "polynomial"))  # fmt: skip
+                    made.append(
+                        Case(
+                            f"{f.__name__} {length} {kept}",
+                            lambda x, f=f, kept=kept: f(x, **kept),
+                            (x,),
+                            "polynomial",
+                        )
+                    )
                 for f in (fft.irfft, fft.fft, fft.ifft):
-                    made.append(Case(f"{f.__name__} {length} {kept}", lambda x, y, f=f, kept=kept: f(x + 1j * y, **kept), (x, y), "polynomial"))  # fmt: skip
+                    made.append(
+                        Case(
+                            f"{f.__name__} {length} {kept}",
+                            lambda x, y, f=f, kept=kept: f(x + 1j * y, **kept),
+                            (x, y),
+                            "polynomial",
+                        )
+                    )
     a, b = numbers(3, 4), numbers(3, 4, seed=1)
     c = numbers(2, 3, 5)
     made += [
@@ -362,12 +554,27 @@ def transforms() -> list[Case]:
         Case("rfft2", fft.rfft2, (a,), "polynomial"),
         Case("rfft2, s", lambda x: fft.rfft2(x, s=(4, 3)), (a,), "polynomial"),
         Case("irfft2", lambda x, y: fft.irfft2(x + 1j * y), (a, b), "polynomial"),
-        Case("irfft2, s", lambda x, y: fft.irfft2(x + 1j * y, s=(3, 5), norm="ortho"), (a, b), "polynomial"),
+        Case(
+            "irfft2, s",
+            lambda x, y: fft.irfft2(x + 1j * y, s=(3, 5), norm="ortho"),
+            (a, b),
+            "polynomial",
+        ),
         Case("rfftn", fft.rfftn, (c,), "polynomial"),
         Case("rfftn, axes", lambda x: fft.rfftn(x, axes=(2, 0)), (c,), "polynomial"),
-        Case("rfftn, s and axes", lambda x: fft.rfftn(x, s=(3, 4), axes=(0, 2), norm="forward"), (c,), "polynomial"),
+        Case(
+            "rfftn, s and axes",
+            lambda x: fft.rfftn(x, s=(3, 4), axes=(0, 2), norm="forward"),
+            (c,),
+            "polynomial",
+        ),
         Case("irfftn", lambda x: fft.irfftn(x * (1 + 2j)), (c,), "polynomial"),
-        Case("irfftn, s and axes", lambda x: fft.irfftn(x * 1j, s=(3, 3), axes=(0, 1)), (c,), "polynomial"),
+        Case(
+            "irfftn, s and axes",
+            lambda x: fft.irfftn(x * 1j, s=(3, 3), axes=(0, 1)),
+            (c,),
+            "polynomial",
+        ),
         Case("fft2", lambda x, y: fft.fft2(x + 1j * y), (a, b), "polynomial"),
         Case("fftn", lambda x: fft.fftn(x, norm="ortho"), (c,), "polynomial"),
         Case("ifftn, s", lambda x: fft.ifftn(x, s=(2, 4), axes=(0, 2)), (c,), "polynomial"),
@@ -375,7 +582,7 @@ def transforms() -> list[Case]:
         Case("ihfft", fft.ihfft, (a,), "polynomial"),
         Case("fftshift", fft.fftshift, (a,), "polynomial"),
         Case("ifftshift", lambda x: fft.ifftshift(x, axes=1), (a,), "polynomial"),
-    ]  # fmt: skip
+    ]
     return made
 
 
@@ -444,28 +651,58 @@ MEASURED: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "eigvalsh, upper": (lambda a: linalg.eigvalsh(a, UPLO="U"), (SPREAD,)),
     "eigh, batch": (linalg.eigh, (np.diag([1.0, 2.5]) + 0.3 * numbers(3, 2, 2),)),
     "eigvalsh, complex": (hermitian(linalg.eigvalsh), PAIR),
-    "eigh, complex": (hermitian(lambda a: (lambda w, v: (v * w**2) @ np.conj(v).T)(*linalg.eigh(a))), PAIR),
+    "eigh, complex": (
+        hermitian(lambda a: (lambda w, v: (v * w**2) @ np.conj(v).T)(*linalg.eigh(a))),
+        PAIR,
+    ),
     "eigh, equal eigenvalues": (lambda a: np.sum(linalg.eigh(a)[0]), (np.eye(3),)),
     "det, complex": (of_complex(linalg.det), PAIR),
     "inv, complex": (of_complex(linalg.inv), PAIR),
     "solve, complex": (lambda x, y: linalg.solve(x + 1j * y, y - 1j * x), PAIR),
     "solve, complex vector": (lambda x, y: linalg.solve(x, y[0] - 1j * x[0]), PAIR),
     "slogdet, complex": (lambda x, y: tuple(linalg.slogdet(x + 1j * y)), PAIR),
-    "slogdet, complex batch": (lambda x, y: tuple(linalg.slogdet(np.stack([x + 1j * y, y - 1j * x]))), PAIR),
+    "slogdet, complex batch": (
+        lambda x, y: tuple(linalg.slogdet(np.stack([x + 1j * y, y - 1j * x]))),
+        PAIR,
+    ),
     "pinv, complex": (of_complex(linalg.pinv), TALL_PAIR),
     "pinv, complex and wide": (of_complex(lambda z: linalg.pinv(z.T)), TALL_PAIR),
     "pinv, batch": (linalg.pinv, (regular(3, batch=(2,), columns=2),)),
     "pinv, hermitian": (lambda a: linalg.pinv(a, hermitian=True), (A,)),
-    "pinv, of low rank": (lambda a, b: linalg.pinv(a @ b, rcond=1e-8), (numbers(4, 2), numbers(2, 3))),
+    "pinv, of low rank": (
+        lambda a, b: linalg.pinv(a @ b, rcond=1e-8),
+        (numbers(4, 2), numbers(2, 3)),
+    ),
     "pinv, rtol": (lambda a: linalg.pinv(a, rtol=1e-8), (TALL,)),
-    "svd, complex": (of_complex(lambda z: (lambda u, s, vt: (u * s**2) @ vt)(*linalg.svd(z, full_matrices=False))), PAIR),
-    "svd, complex and tall": (of_complex(lambda z: (lambda u, s, vt: (u * s**2) @ vt)(*linalg.svd(z, full_matrices=False))), TALL_PAIR),
-    "svd, complex and wide": (of_complex(lambda z: (lambda u, s, vt: (u * s**2) @ vt)(*linalg.svd(z.T, full_matrices=False))), TALL_PAIR),
+    "svd, complex": (
+        of_complex(
+            lambda z: (lambda u, s, vt: (u * s**2) @ vt)(*linalg.svd(z, full_matrices=False))
+        ),
+        PAIR,
+    ),
+    "svd, complex and tall": (
+        of_complex(
+            lambda z: (lambda u, s, vt: (u * s**2) @ vt)(*linalg.svd(z, full_matrices=False))
+        ),
+        TALL_PAIR,
+    ),
+    "svd, complex and wide": (
+        of_complex(
+            lambda z: (lambda u, s, vt: (u * s**2) @ vt)(*linalg.svd(z.T, full_matrices=False))
+        ),
+        TALL_PAIR,
+    ),
     "svd, full of a square matrix": (lambda a: tuple(linalg.svd(a)), (SPREAD,)),
     "svd, full, values alone": (lambda a: linalg.svd(a)[1], (TALL,)),
-    "svd, full, what is unique": (lambda a: (lambda u, s, vt: (u[:, :2] * s) @ vt[:2])(*linalg.svd(a)), (TALL.T.copy(),)),
+    "svd, full, what is unique": (
+        lambda a: (lambda u, s, vt: (u[:, :2] * s) @ vt[:2])(*linalg.svd(a)),
+        (TALL.T.copy(),),
+    ),
     "svd, hermitian": (lambda a: linalg.svd(a, hermitian=True)[1], (A,)),
-    "svd, batch": (lambda a: tuple(linalg.svd(a, full_matrices=False)), (regular(3, batch=(2,), columns=2),)),
+    "svd, batch": (
+        lambda a: tuple(linalg.svd(a, full_matrices=False)),
+        (regular(3, batch=(2,), columns=2),),
+    ),
     "svd, equal values": (lambda a: np.sum(linalg.svd(a)[1]), (np.eye(3),)),
     "svd without vectors": (lambda a: linalg.svd(a, compute_uv=False), (A,)),
     "qr, batch": (lambda a: tuple(linalg.qr(a)), (regular(3, batch=(2,), columns=2),)),
@@ -480,7 +717,7 @@ MEASURED: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "where, real and complex": (lambda x, y: np.where(MASK[:, :3], x + 1j * y, y), PAIR),
     "prod, complex": (of_complex(np.prod), PAIR),
     "sort, complex": (of_complex(np.sort), PAIR),
-}  # fmt: skip
+}
 
 
 CASES += [
@@ -541,7 +778,9 @@ def test_vectors_that_are_not_unique_are_refused(
 def test_rules_of_rules(case: Case) -> None:
     """The slope of the gradient along a direction, against one that is measured with bars."""
     loss = loss_of(case.function)
-    directions = [np.sin(1.0 + 3 * i + np.arange(p.size)).reshape(p.shape) for i, p in enumerate(case.params)]  # fmt: skip
+    directions = [
+        np.sin(1.0 + 3 * i + np.arange(p.size)).reshape(p.shape) for i, p in enumerate(case.params)
+    ]
 
     def slope(params: Any) -> Any:
         found = gradlab.grad(loss)(params)

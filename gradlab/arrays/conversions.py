@@ -40,7 +40,7 @@ def number_of(traced: Traced, value: Any) -> float:
     value : Any
         Its number; NaN where it is not known.
     """
-    noted = getattr(_here, "noted", None)
+    noted: Any = getattr(_here, "noted", None)
     if noted is None:
         _refuse(place_of())
     number = float(value)

@@ -1,7 +1,8 @@
 """How a NumPy function is evaluated on traced arrays.
 
 NumPy passes a call of its functions on to an argument that has `__array_function__` or
-`__array_ufunc__` (NumPy enhancement proposals 18 and 13). A `Library` then looks for an implementation in this order:
+`__array_ufunc__` (NumPy enhancement proposals 18 and 13). A `Library` then looks for
+an implementation in this order:
 
 1. what the library itself has: a derivative rule of autograd, a function of JAX or PyTorch;
 2. a *composite*: the function written in terms of simpler ones (`gradlab.arrays.composites`);
@@ -214,7 +215,7 @@ _KEEP_DTYPE = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.asty
 
 def _is_given(key: str, value: Any) -> bool:
     """Tell whether an option is at another value than NumPy's default for it."""
-    if value is np._NoValue:  # type: ignore[attr-defined]
+    if value is np._NoValue:
         return False
     return not (key in _DEFAULTS and value is _DEFAULTS[key])
 

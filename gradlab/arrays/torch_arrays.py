@@ -360,11 +360,12 @@ for _name in "fftn ifftn rfftn irfftn".split():
 
 def _named(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function whose errors are NumPy's."""
+    linalg: Any = torch.linalg  # its types leave the error out
 
     def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
-        except torch.linalg.LinAlgError as error:
+        except linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(str(error)) from error
 
     return call

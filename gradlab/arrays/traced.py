@@ -5,11 +5,11 @@ own, and reads shapes. `TracedArray` does all of that as NumPy does. A library's
 things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` and
 ``_become(other)``.
 
-*Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and put it into the same
-object, so that every name of the object sees the write, as in NumPy. A NumPy view shares memory with
-its base; a traced view does not. A write through a view that an index made is therefore repeated on
-the base, and a write that another living view would have to see is refused. Numbers (arrays without
-dimensions) are immutable in NumPy: ``x += v`` makes a new one.
+*Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and put it into the
+same object, so that every name of the object sees the write, as in NumPy. A NumPy view shares
+memory with its base; a traced view does not. A write through a view that an index made is therefore
+repeated on the base, and a write that another living view would have to see is refused. Numbers
+(arrays without dimensions) are immutable in NumPy: ``x += v`` makes a new one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.errors import LossError
 
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
-_RESHAPE, _TRANSPOSE = np.reshape, np.transpose
+_RESHAPE, _TRANSPOSE, _PUT = np.reshape, np.transpose, np.put
 
 
 class TracedArray(Traced):
@@ -67,10 +67,10 @@ class TracedArray(Traced):
 
     # NumPy's protocols
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
-        # isinstance(x, np.ndarray) is how losses ask whether they were given an array. NumPy
-        # itself looks at type(x), and so do all who have to know.
+        # Losses ask isinstance(x, np.ndarray) to see whether x is an array. NumPy and gradlab look
+        # at type(x).
         return np.ndarray
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -267,6 +267,10 @@ class TracedArray(Traced):
         """Write a value into all entries."""
         self[...] = value
 
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+        """Write values to places of the flattened array."""
+        call(self.library, _PUT, (self, indices, values, mode), {})
+
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None) -> None:
         """Sort in place."""
         self[...] = np.sort(self, axis=axis)
@@ -321,7 +325,7 @@ class Flat:
     def coords(self) -> tuple[int, ...]:
         """The index of the next entry."""
         if self.index >= self.base.size:  # `numpy.ndenumerate` asks before it finds the end
-            return self.base.shape
+            return tuple(self.base.shape)
         return tuple(map(int, np.unravel_index(self.index, self.base.shape)))
 
     def __iter__(self) -> Flat:
@@ -335,7 +339,7 @@ class Flat:
         return entry
 
     def __len__(self) -> int:
-        return self.base.size
+        return int(self.base.size)
 
     def __getitem__(self, index: Any) -> Any:
         return self.base[self._places(index)]
@@ -446,8 +450,8 @@ for _name, _ufunc in _COMPARE.items():
     setattr(TracedArray, f"__{_name}__", _binary(_ufunc, reflected=False))
 for _name, _ufunc in _UNARY.items():
     setattr(TracedArray, f"__{_name}__", _unary(_ufunc))
-TracedArray.__divmod__ = _divmod  # type: ignore[attr-defined]
-TracedArray.__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
+setattr(TracedArray, "__divmod__", _divmod)  # noqa: B010  unknown to mypy
+TracedArray.__hash__ = object.__hash__  # type: ignore[method-assign]
 TracedArray.__round__ = lambda self, digits=0: np.round(self, digits)  # type: ignore[attr-defined]
 
 

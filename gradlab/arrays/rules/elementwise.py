@@ -13,7 +13,6 @@ from autograd.tracer import register_notrace
 
 from gradlab.arrays.rules.shared import unbroadcast_to, where_primitive
 
-
 # autograd's rule of where leaves out the sum over what is broadcast.
 
 
