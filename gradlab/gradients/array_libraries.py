@@ -434,11 +434,13 @@ class LibraryGradient:
             value = value.native if is_traced(value) else value
         if not self.is_native(value):
             return real_scalar(value)
-        if shape := tuple(value.shape):
+        shape = tuple(value.shape)
+        if np.prod(shape) != 1:
             raise LossError(
                 f"the loss returned an array of shape {shape}; "
                 "return one number (for example the mean)"
             )
+        value = value.reshape(())
         kind = self.kind(value)
         if kind == "c":
             raise LossError(
@@ -584,7 +586,7 @@ class Call:
 
     def on_plain_arrays(self, leaves: Sequence[Any] | None = None) -> Any:
         """Return the loss on copies that are NumPy's, or the exception that it raises."""
-        copies = [np.array(leaf) for leaf in (self.leaves if leaves is None else leaves)]
+        copies = [np.array(floating(x)) for x in (self.leaves if leaves is None else leaves)]
         values = [
             np.array(value) if isinstance(value, np.ndarray) and i in self.form.arrays else value
             for i, value in enumerate(self.values)
