@@ -387,7 +387,11 @@ class LibraryGradient:
         shapes = call.shapes()
         if shapes in prepared.seen or len(prepared.seen) > KEPT:
             return
-        dtype = self.to_numpy(value).dtype
+        kinds = [
+            self.to_numpy(value).dtype,
+            *[k for _, k in shapes if getattr(k, "kind", "") == "f"],
+        ]
+        dtype = max(kinds, key=lambda kind: np.finfo(kind).eps)  # what is coarsest counts
         outcome = call.on_plain_arrays()
         if isinstance(outcome, (IndexError, ValueError)):
             raise outcome
@@ -428,7 +432,7 @@ class LibraryGradient:
                 traced = [duck(leaf) for leaf in leaves]
                 given = [duck(a) if self.is_native(a) else a for a in arrays]
                 for array in (*traced, *filter(is_traced, given)):
-                    array._is_argument = bool(array.shape)
+                    array._is_argument = True
                 params, *args = form.arguments(traced, given)
                 value = following_rewrites(lambda: run_traced(self._loss, params, args))
             value = value.native if is_traced(value) else value
