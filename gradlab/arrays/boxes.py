@@ -18,7 +18,7 @@ import autograd.numpy.linalg as alinalg
 import numpy as np
 from autograd.core import JVPNode, VJPNode, VSpace, primitive_jvps, primitive_vjps, sparse_add
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import Box, getval, notrace_primitives, trace_primitives_map
+from autograd.tracer import Box, isbox, notrace_primitives, trace_primitives_map
 
 from gradlab.arrays import rules
 from gradlab.arrays.creation import protect
@@ -158,7 +158,9 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
         return type(self)(self._value, self._trace, self._node)
 
     def _number(self) -> Any:
-        value = getval(self)
+        value = self._value
+        while isbox(value):
+            value = value._value
         if np.size(value) != 1:
             raise TypeError("only arrays of one entry can be converted to Python numbers")
         return np.reshape(value, ())[()]

@@ -660,13 +660,6 @@ def _astype(library: DuckLibrary, function: Any) -> Implementation:
     return astype
 
 
-def _copyto(library: DuckLibrary, function: Any) -> Implementation:
-    def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-        dst[...] = src if where is True else np.where(where, src, dst)
-
-    return copyto
-
-
 def _same(implementation: Implementation) -> Maker:
     return lambda library, function: implementation
 
@@ -712,7 +705,6 @@ CORE: dict[Any, Maker] = {
     np.linalg.solve: _solve,
     np.linalg.svd: _svd,
     np.astype: _astype,
-    np.copyto: _copyto,
     np.zeros_like: _full_like(0),
     np.ones_like: _full_like(1),
     np.empty_like: _full_like(0),

@@ -387,7 +387,11 @@ class LibraryGradient:
         shapes = call.shapes()
         if shapes in prepared.seen or len(prepared.seen) > KEPT:
             return
-        dtype = self.to_numpy(value).dtype
+        kinds = [
+            self.to_numpy(value).dtype,
+            *[k for _, k in shapes if getattr(k, "kind", "") == "f"],
+        ]
+        dtype = max(kinds, key=lambda kind: np.finfo(kind).eps)  # what is coarsest counts
         outcome = call.on_plain_arrays()
         if isinstance(outcome, (IndexError, ValueError)):
             raise outcome
@@ -428,17 +432,19 @@ class LibraryGradient:
                 traced = [duck(leaf) for leaf in leaves]
                 given = [duck(a) if self.is_native(a) else a for a in arrays]
                 for array in (*traced, *filter(is_traced, given)):
-                    array._is_argument = bool(array.shape)
+                    array._is_argument = True
                 params, *args = form.arguments(traced, given)
                 value = following_rewrites(lambda: run_traced(self._loss, params, args))
             value = value.native if is_traced(value) else value
         if not self.is_native(value):
             return real_scalar(value)
-        if shape := tuple(value.shape):
+        shape = tuple(value.shape)
+        if np.prod(shape) != 1:
             raise LossError(
                 f"the loss returned an array of shape {shape}; "
                 "return one number (for example the mean)"
             )
+        value = value.reshape(())
         kind = self.kind(value)
         if kind == "c":
             raise LossError(
@@ -584,7 +590,7 @@ class Call:
 
     def on_plain_arrays(self, leaves: Sequence[Any] | None = None) -> Any:
         """Return the loss on copies that are NumPy's, or the exception that it raises."""
-        copies = [np.array(leaf) for leaf in (self.leaves if leaves is None else leaves)]
+        copies = [np.array(floating(x)) for x in (self.leaves if leaves is None else leaves)]
         values = [
             np.array(value) if isinstance(value, np.ndarray) and i in self.form.arrays else value
             for i, value in enumerate(self.values)
