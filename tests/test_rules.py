@@ -1,7 +1,7 @@
 """The derivative rules in `gradlab.arrays.rules`: each against a derivative computed without them.
 
-A rule is tested inside a loss, Σ Re(w y) + ½ Σ |y|² of the results y of a function: in reverse mode,
-in forward mode, replayed by the tape, and differentiated twice. The reference depends on it:
+A rule is tested inside a loss, Σ Re(w y) + ½ Σ |y|² of the results y of a function: in reverse and
+forward mode, replayed by the tape, and differentiated twice. The reference depends on it:
 
 - `polynomial`: the loss has degree 2 at most in each entry of the parameters. A central difference
   of step 1 is then exact.

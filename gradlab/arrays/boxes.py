@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import autograd.numpy as anp
@@ -108,6 +109,8 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
     """Return a primitive that takes lists of traced values, and names itself where it fails."""
 
     def implementation(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and has_traced(kwargs):
+            args, kwargs = _by_position(function, args, kwargs)
         if function in _PRODUCTS:
             args = (*rules.of_one_kind(*map(operand, args[:2])), *args[2:])
         elif args and isinstance(args[0], (list, tuple)) and has_traced(args[0]):
@@ -123,6 +126,20 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
     return (
         wrapper if isinstance(function, np.ufunc) and wrapper in primitive_jvps else implementation
     )
+
+
+def _by_position(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments by position where they can be: autograd does not trace keywords."""
+    given, rest = list(args), dict(kwargs)
+    for name, parameter in list(signature(function).parameters.items())[len(args) :]:
+        if name not in rest or parameter.kind is parameter.KEYWORD_ONLY:
+            break
+        given.append(rest.pop(name))
+    if has_traced(rest):
+        refuse_function("autograd", function)
+    return tuple(given), rest
 
 
 class BoxLibrary(Library):

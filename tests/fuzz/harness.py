@@ -131,7 +131,7 @@ OPTIONS = """
     --backend --dataset --data-dir --subset --layers --activation --iterations --learning-rate
     --momentum --batch-size --seed --epochs --network --samples --mode --params --args --gradient
     --checkpoint-every --resume --version --help --unknown
-""".split()  # noqa: SIM905
+""".split()
 
 
 def arguments(data: bytes) -> list[str]:

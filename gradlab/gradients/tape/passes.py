@@ -227,7 +227,7 @@ def _lower(node: Node) -> Any:
     if primitive is np.matmul and not node.keywords and _is_product_of_matrices(node):
         # The same call of BLAS, with less about it; several times as fast for an outer product.
         return replace(node, primitive=np.dot)
-    if primitive is np.reshape and isinstance(operands[1], np.ndarray):
+    if primitive is np.reshape and len(operands) > 1 and isinstance(operands[1], np.ndarray):
         shape = tuple(map(int, operands[1]))
         return replace(node, operands=(operands[0], shape, *operands[2:]))
     return node
