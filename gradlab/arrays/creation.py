@@ -147,6 +147,10 @@ class Buffer(Holder, np.ndarray):
             found._place = index
         return found
 
+    def __repr__(self) -> str:
+        traced = self.traced
+        return repr(self.view(np.ndarray) if traced is None else traced)
+
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
