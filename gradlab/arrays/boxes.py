@@ -106,7 +106,7 @@ def _import_rules_of_scipy() -> None:
 
 
 def _guarded(function: Any, wrapper: Any) -> Implementation:
-    """Return a primitive that takes lists of traced values, and names itself where it fails."""
+    """Return a primitive that takes lists of traced values, and whose errors name the function."""
 
     def implementation(*args: Any, **kwargs: Any) -> Any:
         if kwargs and has_traced(kwargs):

@@ -1,10 +1,10 @@
-"""Python numbers that are made of traced values while a loss runs.
+"""Python numbers that a loss makes of traced values.
 
 ``float(x)`` has to return a Python float, which cannot carry a derivative. Many losses end in
 ``return float(value)``, though, where nothing is lost: the very object that ``__float__`` made is
-what the loss returns. So a conversion is noted, with the object, and judged when the loss has
-returned: that object stands for the traced value, and any other conversion is refused, even where
-the loss has caught an exception in between.
+what the loss returns. Each conversion is therefore recorded with its object, and checked when the
+loss has returned: if the loss returned that object, the traced value replaces it. Any other
+conversion is refused, even if the loss caught an exception in between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Conversion:
 
 
 def number_of(traced: Traced, value: Any) -> float:
-    """Return a traced value as a Python number, and note that.
+    """Return a traced value as a Python number, and record the conversion.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def is_tracing() -> bool:
 
 @contextmanager
 def conversions() -> Iterator[list[Conversion]]:
-    """Collect the conversions that a loss does, in this thread."""
+    """Collect the conversions of a loss in this thread."""
     before = getattr(_here, "noted", None)
     _here.noted = []
     try:
@@ -65,7 +65,7 @@ def conversions() -> Iterator[list[Conversion]]:
 
 
 def returned(value: Any, noted: list[Conversion]) -> Any:
-    """Return the traced value for which what a loss returned stands.
+    """Return the traced value of what a loss returned.
 
     Raises
     ------

@@ -32,7 +32,7 @@ from gradlab.arrays.traced import METHODS, Flat, TracedArray, as_view, is_basic,
 
 
 class Buffer(Holder, np.ndarray):
-    """A NumPy array that goes over to a traced one when a traced value is written into it.
+    """A NumPy array that becomes a traced one when a traced value is written into it.
 
     From then on its own memory is filled with NaN, so that whatever gets at it past NumPy's
     protocols ends in an error, not in a number.
@@ -264,7 +264,7 @@ _CONVERTERS = "asarray asanyarray ascontiguousarray asfortranarray".split()
 _OF_LISTS = """
     sum prod mean median std var max min amax amin ptp sort cumsum diff dot reshape ravel transpose
 """.split()
-"""Functions that people give lists of arrays, of which NumPy does not ask the entries."""
+"""Functions that take lists of arrays, whose entries NumPy does not offer its protocols."""
 _LIBRARIES = {"numpy", "autograd", "jax", "jaxlib", "torch", "scipy", "array_api_compat", "gradlab"}
 
 WRITABLE: dict[str, Callable[..., Any]] = {}
@@ -398,7 +398,7 @@ def protect(array: Any) -> None:
 
 
 def _release(protected: list[Any]) -> None:
-    """Make arrays writeable again, in any order: views may be protected after what they view."""
+    """Make arrays writeable again."""
     for array in reversed(protected):
         _allow_writing(array)
 

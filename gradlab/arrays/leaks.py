@@ -1,10 +1,10 @@
 """Traced values that a loss keeps: batch normalisation's running mean, a recurrent layer's state.
 
-A traced value is good for one trace. One that outlives it, in an attribute or a list of the user's,
-would make later calls fail, or silently grow the graph of each call by that of the one before. So
-whoever traces a loss looks afterwards whether anything of the trace is still alive (`Watch`, which
-costs next to nothing where all is well), finds who holds it, puts the plain number there, and says
-so. `detach` is the way for a loss to keep a number on purpose.
+A traced value is valid for one trace. If an attribute or a list of the user's keeps it longer,
+later calls fail, or the graph of each call silently grows by that of the call before. After each
+trace, a `Watch` therefore checks whether anything of it is still alive, at almost no cost. If so,
+it finds who holds the value, puts the plain number there, and warns. With `detach`, a loss keeps a
+number on purpose.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def detach(x: Any) -> Any:
 
 
 class Watch:
-    """Tells whether something of a trace outlives it.
+    """Check whether something of a trace outlives it.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def release(loss: Any, args: Sequence[Any] = ()) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the numbers of what is kept, of a recording, too: its end has come."""
+    """Return the plain numbers of a kept value; of a recording, the numbers recorded."""
     value = held(value)
     while _is_live(value):
         value = value.kept_value()

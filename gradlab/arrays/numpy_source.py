@@ -35,7 +35,7 @@ def traced_source(function: Any) -> Callable[..., Any] | None:
 
 
 _IN_C = {np.dot, np.concatenate, np.where, np.copyto, np.put, np.place, np.putmask, np.bincount}
-"""Functions whose Python is a signature only, or that write into their argument."""
+"""Functions whose Python is only a signature, or that write into their argument."""
 
 
 @cache

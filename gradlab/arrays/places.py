@@ -84,7 +84,7 @@ def describe_place(place: Place | None) -> str:
 
 
 _OUTERMOST = ("run_traced", "pull_back")
-"""Functions of gradlab's below which there is the loss, or the derivative of a line of it."""
+"""Functions of gradlab that call the loss, or the derivative of a line of it."""
 
 
 def _in_frames(frame: FrameType | None) -> Iterator[Place]:

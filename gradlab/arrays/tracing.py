@@ -1,4 +1,4 @@
-"""Run a loss on traced parameters, and say in the user's terms why that fails."""
+"""Run a loss on traced parameters; explain a failure in the user's terms."""
 
 from __future__ import annotations
 

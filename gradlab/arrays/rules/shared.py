@@ -48,9 +48,15 @@ def concatenate(arrays: Sequence[Any], axis: Any = 0, **options: Any) -> Any:
 
 def of_one_kind(*arrays: Any) -> Any:
     """Return arrays all complex if one is, so that each gets a cotangent of its own kind."""
-    if not any(map(anp.iscomplexobj, arrays)):
+    if not any(map(_is_complex, arrays)):
         return arrays
-    return tuple(a if anp.iscomplexobj(a) else a + 0j for a in arrays)
+    return tuple(a if _is_complex(a) else a + 0j for a in arrays)
+
+
+def _is_complex(a: Any) -> bool:
+    # Faster on boxes than np.iscomplexobj; every dot product asks.
+    dtype = getattr(a, "dtype", None)
+    return isinstance(a, complex) if dtype is None else bool(dtype.kind == "c")
 
 
 def mt(x: Any) -> Any:
