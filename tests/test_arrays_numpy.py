@@ -279,8 +279,8 @@ TABLE = [
     row(np.tensordot, T, X, axes=((-1, 1), (1, 0))),
     row(np.vdot, X, Y),
     row(np.vecdot, X, Y),
-    row(np.matvec, T, V),
-    row(np.vecmat, U, T),
+    # NumPy has these from 2.2 on.
+    *([row(np.matvec, T, V), row(np.vecmat, U, T)] if hasattr(np, "matvec") else []),
     row(np.kron, A, X),
     row(np.cross, drawn(4, 3), drawn(4, 3)),
     row(np.cross, U, A),

@@ -37,11 +37,13 @@ def composite(*functions: Any) -> Callable[[F], F]:
     """Register an implementation of NumPy functions that calls other NumPy functions.
 
     It takes what the function takes, except ``out``, ``dtype``, ``where`` and ``initial``, which
-    `call` handles for all functions, and except options at their default.
+    `call` handles for all functions, and except options at their default. None stands for a
+    function that this version of NumPy does not have.
     """
 
     def register(implementation: F) -> F:
-        COMPOSITES.update(dict.fromkeys(functions, implementation))
+        known = [function for function in functions if function is not None]
+        COMPOSITES.update(dict.fromkeys(known, implementation))
         return implementation
 
     return register

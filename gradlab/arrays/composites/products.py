@@ -29,13 +29,13 @@ def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
     return np.sum(np.conj(as_array(x)) * as_array(y), axis=axis)
 
 
-@composite(np.matvec)
+@composite(getattr(np, "matvec", None))  # from NumPy 2.2 on
 def matvec(x: Any, y: Any) -> Any:
     """Multiply matrices with vectors."""
     return np.matmul(x, as_array(y)[..., None])[..., 0]
 
 
-@composite(np.vecmat)
+@composite(getattr(np, "vecmat", None))
 def vecmat(x: Any, y: Any) -> Any:
     """Multiply conjugated vectors with matrices."""
     return np.matmul(np.conj(as_array(x))[..., None, :], y)[..., 0, :]
