@@ -13,3 +13,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for module, (package, name) in NEEDED.items():
             if item.name.startswith(f"{module}.") and find_spec(package) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{name} is not installed"))
+
+
+# Modules that import a library at once have no doctests where it is missing.
+collect_ignore = [
+    f"gradlab/arrays/{library}_arrays.py"
+    for library in ("jax", "torch")
+    if find_spec(library) is None
+]

@@ -7,6 +7,7 @@ part is code that most libraries trip over, though it can be traced with some ca
 import copy
 import json
 import math
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -36,12 +37,14 @@ def filled_by_math(x, scale):
     return out.sum()
 
 
-@loss(uniform(0.5, 1.5, 2), untraceable=True)
-def scipy_solve_ivp(theta):
-    from scipy.integrate import solve_ivp
+if find_spec("scipy"):
 
-    sol = solve_ivp(lambda t, y: -theta[0] * y, (0, 1), [theta[1]], rtol=1e-11, atol=1e-13)
-    return sol.y[0, -1]
+    @loss(uniform(0.5, 1.5, 2), untraceable=True)
+    def scipy_solve_ivp(theta):
+        from scipy.integrate import solve_ivp
+
+        sol = solve_ivp(lambda t, y: -theta[0] * y, (0, 1), [theta[1]], rtol=1e-11, atol=1e-13)
+        return sol.y[0, -1]
 
 
 @loss(normal(4), untraceable=True)
