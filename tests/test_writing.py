@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 import gradlab
@@ -259,6 +259,14 @@ Y = X + np.array([0.0523, 0.1119, -0.0617, 0.0237, -0.0971, 0.0411])
 @pytest.mark.parametrize("backend", ["autograd", "autograd-forward", "tape"])
 @settings(max_examples=300, deadline=None)
 @given(program=programs)
+# A view that was taken before a traced value came in is written into twice, and read.
+@example(program=[("view", 1, "T"), ("put", 1, "...", ("entry", 0)), ("put", 4, "0", ("entry", 1))])
+@example(
+    program=[("view", 1, "[::-1]"), ("put", 4, "0", ("entry", 0)), ("add", 1, "1:", ("array", 0))]
+)
+@example(
+    program=[("zeros", 0), ("view", 4, "ravel"), ("fill", 5, ("entry", 2)), ("+=", 5, ("entry", 3))]
+)
 def test_programs_that_write(backend: str, program: list[Statement]) -> None:
     truths = [differentiated(program, x) for x in (X, Y)]
     if None in truths:
