@@ -216,12 +216,15 @@ def settled(fun: Any, args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[
     A box of an outer trace among them is an object that the loss may write into later: a second
     object is kept. So may a plain array be: it is read-only from now on, until the loss returns.
     """
-    if any(isinstance(arg, NumpyBox) for arg in args):
-        args = tuple(arg._same() if isinstance(arg, NumpyBox) else arg for arg in args)
+    kept = args
     for place, arg in enumerate(args):
-        if type(arg) is np.ndarray and place not in argnums and fun not in _SUMS:
-            protect(arg)
-    return args
+        kind = type(arg)
+        if kind is np.ndarray:
+            if place not in argnums and fun not in _SUMS:
+                protect(arg)
+        elif issubclass(kind, NumpyBox):
+            kept = (*kept[:place], arg._same(), *kept[place + 1 :])
+    return kept
 
 
 for _kind in [kind for kind, box in Box.type_mappings.items() if box is ArrayBox]:
