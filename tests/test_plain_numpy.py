@@ -38,8 +38,8 @@ REFUSED: dict[str, set[str]] = {
     "autograd": INHERENT | NAN,
     "tape": INHERENT | NAN,
     "autograd-forward": INHERENT,
-    "jax": INHERENT,
-    "torch": INHERENT,
+    "jax": UNTRACEABLE | NAN,
+    "torch": UNTRACEABLE | NAN,
     "central": set(),
     "richardson": set(),
 }

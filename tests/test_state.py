@@ -366,3 +366,17 @@ def test_dropout_with_masks_that_are_given(backend):
         close_to(backend, gradient, exact)
         assert not np.any(gradient["gamma"])
         assert StatefulLossWarning not in {w.category for w in told}
+
+
+@pytest.mark.parametrize("inner", ["autograd", "tape", "central"])
+@pytest.mark.parametrize("outer", ["autograd", "tape", "central"])
+def test_gradient_at_arrays_that_a_loss_makes(inner, outer):
+    """Arrays that are made while a loss is traced are parameters of a gradient in it."""
+
+    def loss(s):
+        w = np.array([1.0, 2.0])
+        grads = gradlab.grad(lambda p, c: np.sum(c * p["w"] ** 2), inner)({"w": w}, 3.0)
+        return s**2 * np.sum(grads["w"])
+
+    found = gradlab.grad(loss, outer)(0.5)
+    assert found == pytest.approx(18.0, rel=1e-8)

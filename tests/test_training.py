@@ -477,7 +477,8 @@ def test_ctrl_c_in_a_callback_returns_what_was_reached():
 @each_backend(name for name in gradlab.BACKENDS if name != "jax")  # it calls the loss once
 def test_ctrl_c_in_the_loss_returns_the_steps_before(backend):
     calls = []
-    last = 2 if backend == "tape" else 38  # the tape calls it to record, and to compare
+    # The tape calls it to record, and to compare; torch once on NumPy's arrays, to compare.
+    last = 2 if backend == "tape" else 38
 
     def pressing(params, x, y):
         calls.append(None)
@@ -488,7 +489,7 @@ def test_ctrl_c_in_the_loss_returns_the_steps_before(backend):
     result = fit_line(pressing, batch_size=5, epochs=10, backend=backend)
     assert result.interrupted
     done = len(result.history.losses)
-    assert done == {"autograd": 37, "torch": 37, "tape": 1, "central": 7, "forward": 9}.get(
+    assert done == {"autograd": 37, "torch": 36, "tape": 1, "central": 7, "forward": 9}.get(
         backend, done
     )
     again = fit_line(batch_size=5, epochs=None, iterations=None, backend=backend, callbacks=[

@@ -19,6 +19,7 @@ from autograd.core import VJPNode, add_outgrads, vspace
 from autograd.tracer import Box, getval, isbox, new_box, notrace_primitives, toposort, trace_stack
 
 from gradlab.arrays.boxes import settled
+from gradlab.arrays.dispatch import held
 from gradlab.arrays.tracing import Watch, trace_loss
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradient, real_scalar
 from gradlab.params import Array, Structure, as_array, flatten, floating
@@ -126,6 +127,7 @@ def pull_back(
 
 
 def _as_leaf(value: Any, path: str) -> Any:
+    value = held(value)
     if isbox(value):
         return value
     if np.iscomplexobj(value):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from autograd.tracer import isbox
 
+from gradlab.arrays.dispatch import held, is_buffer
 from gradlab.errors import ParameterError, UntraceableError
 from gradlab.params import Array, Structure
 
@@ -41,6 +42,8 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
     if kind is np.ndarray:
         leaves.append(params)
         return params.shape, params.dtype
+    if is_buffer(params):
+        return key_of(held(params), leaves)
     if isinstance(params, dict):
         return kind, *params, *[key_of(child, leaves) for child in params.values()]
     if isinstance(params, (list, tuple)):
@@ -68,6 +71,8 @@ _FUNCTIONS = (
 
 def key_of_argument(value: Any, arrays: list[Any]) -> Any:
     """Return what is fixed about an argument; the arrays in it are appended."""
+    if is_buffer(value):
+        return key_of_argument(held(value), arrays)
     kind = type(value)
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
         if isinstance(value, np.ma.MaskedArray):

@@ -45,7 +45,7 @@ from autograd.tracer import (
 from autograd.tracer import Node as TracerNode
 
 from gradlab.arrays.boxes import NumpyBox, settled
-from gradlab.arrays.dispatch import refuse_plain
+from gradlab.arrays.dispatch import held, refuse_plain
 from gradlab.arrays.indexing import ungather
 from gradlab.arrays.places import Place, describe_place, is_users
 from gradlab.arrays.rewriting import following_rewrites
@@ -515,6 +515,7 @@ def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) ->
 
 
 def _as_leaf(value: Any, path: str) -> Array:
+    value = held(value)
     if isbox(value):
         raise HigherDerivativeError(HIGHER)
     return floating(as_array(value, path))
