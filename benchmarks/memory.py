@@ -143,12 +143,14 @@ def main(
                 common.say(f"measuring {name} in {dtype} ...")
                 results.append(measure(name, backend, count, dtype))
     described = common.describe()
-    common.out.print(table(results, common.environment_line(described)), soft_wrap=True)
+    shown = table(results, common.environment_line(described))
+    common.out.print(shown, soft_wrap=True)
     told = headline(results)
     numbers = {
         "benchmark": "memory",
         "environment": described,
         "options": {"entries": entries, "few": few, "quick": quick},
+        "table": common.record(shown),
         "results": [asdict(result) for result in results],
         "headline": told,
     }

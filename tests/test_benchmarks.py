@@ -26,6 +26,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import common  # noqa: E402
 import functions  # noqa: E402
 import gradient_speed  # noqa: E402
+import memory  # noqa: E402
 import numerical_speed  # noqa: E402
 import parallel_speed  # noqa: E402
 import tape_speed  # noqa: E402
@@ -557,3 +558,15 @@ def test_numerical_speed_refuses_other_work(monkeypatch):
         GradlabError, match=r"small: the engine, 1 thread is .* from the plain loop"
     ):
         numerical_speed.measure("small", small(None, 6), 10, 1, 1e-4, time.perf_counter)
+
+
+# Memory
+
+
+def test_memory_keeps_to_what_bench_asks_of_a_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "AT_ONCE", {"autograd": memory.AT_ONCE["autograd"]})
+    monkeypatch.setattr(memory, "BY_ENTRY", {"central": memory.BY_ENTRY["central"]})
+    memory.main(entries=1000, few=1000, json_file=tmp_path / "memory.json")
+    numbers = json.loads((tmp_path / "memory.json").read_text(encoding="utf-8"))
+    assert [row[0] for row in numbers["table"]["rows"]] == ["autograd", "central"] * 2
+    assert "autograd" in numbers["headline"]
