@@ -10,6 +10,7 @@ is a `Buffer`: an array like any other, until a traced value is written into it.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -412,6 +413,16 @@ def _allow_writing(array: Any) -> None:
     array.flags.writeable = True
     if must_wait:
         base.flags.writeable = False
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: the thread that held this one is not in it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import __future__ as features
 import ast
 import gc
 import linecache
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -118,6 +119,17 @@ def following_rewrites(run: Callable[[], T]) -> T:
 
 
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: the thread that held this one is not in it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 _spans: dict[tuple[str, str, int], frozenset[Span]] = {}
 """The expressions of each file, its source and its compiler flags that have been replaced."""
 
