@@ -282,7 +282,14 @@ def timeout(how: str) -> float:
 @on_linux
 @pytest.mark.usefixtures("tidy")
 @pytest.mark.parametrize(
-    "how", ["raises once", "nan once", "killed once", "exits once", "hangs once"]
+    "how",
+    [
+        "raises once",
+        "nan once",
+        "killed once",
+        "exits once",
+        pytest.param("hangs once", marks=pytest.mark.slow),  # it waits for a while
+    ],
 )
 def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
     found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=timeout(how))
@@ -299,7 +306,12 @@ def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
         ("nan", NonFiniteError, "the loss is nan"),
         ("killed", WorkerError, "killed by SIGKILL"),
         ("exits", WorkerError, "exit code 3"),
-        ("hangs", WorkerError, "another one that took over: it hung, for 5 s"),
+        pytest.param(
+            "hangs",
+            WorkerError,
+            "another one that took over: it hung, for 5 s",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_fails_twice_is_named(
@@ -320,6 +332,7 @@ def slow_but_well(p: Any) -> Any:
 
 
 @on_linux
+@pytest.mark.slow
 @pytest.mark.usefixtures("tidy")
 def test_a_chunk_may_take_longer_than_one_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = 26

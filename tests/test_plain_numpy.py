@@ -55,7 +55,11 @@ KEPT = {
 
 PAIRS = [
     unless_missing(backend, (backend, name), f"{backend}-{name}")
-    for backend in (*TRACED, *NUMERICAL)
+    for backend in TRACED
+    for name in CASES
+] + [
+    pytest.param((backend, name), id=f"{backend}-{name}", marks=pytest.mark.slow)
+    for backend in NUMERICAL
     for name in CASES
 ]
 """Every backend with every loss."""

@@ -83,6 +83,7 @@ def share_of_bound(problem: Problem, method: str, step: float | None) -> np.ndar
 # How close the bounds are
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "step", "least"),
     [

@@ -1008,6 +1008,7 @@ def test_the_bar_gives_the_cursor_back_after_a_divergence(monkeypatch):
 # Learning
 
 
+@pytest.mark.slow
 @each_backend(name for name in EXACT if name != "richardson")  # ten times the evaluations
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_a_separable_problem_is_learned(backend, kind):
