@@ -185,7 +185,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 # Linear algebra
 
 
-class _Det(torch.autograd.Function):
+_Function: Any = torch.autograd.Function  # without types where PyTorch is missing
+
+
+class _Det(_Function):  # type: ignore[misc]
     """A determinant whose derivative is right for singular matrices, too.
 
     It is the matrix of cofactors: det(u vᵀ) u adj(s) vᵀ for the singular values s, of which adj has
