@@ -378,8 +378,8 @@ STATED = {
     "central": (5, 5),
     "central4": (6, 6),
     "forward": (5, 5),
-    "richardson": (8, 8),
-    "complex-step": (8, 8),
+    "richardson": (9, 9),
+    "complex-step": (9, 9),
     "autograd-forward": (8, 8),
 }
 """Copies of float64 parameters, at the first call and at later ones, as CONTRIBUTING states."""

@@ -81,7 +81,7 @@ class Line:
     leaves: list[Array]
     structure: Structure
     args: tuple[Any, ...]
-    watched: list[Watch] = field(default_factory=list)
+    warned: list[bool] = field(default_factory=lambda: [False])
 
     def slope(self, direction: Sequence[Array]) -> tuple[float, Any]:
         """Return the loss, and its slope along a direction in the shapes of the leaves.
@@ -93,8 +93,8 @@ class Line:
         (25.0, np.float64(10.0))
         """
         value, slope, watch = self._trace(direction)
-        self.watched.append(watch)
-        watch.clean_up(self.loss, self.args, quiet=len(self.watched) > 1)
+        watch.clean_up(self.loss, self.args, quiet=self.warned[0])
+        self.warned[0] = True  # once for all directions
         return value, slope
 
     def _trace(self, direction: Sequence[Array]) -> tuple[float, Any, Watch]:
