@@ -324,6 +324,7 @@ def everywhere(seeds: Any) -> list[Case]:
     return [case.moved(seed) for case in cases for seed in seeds]
 
 
+@pytest.mark.slow
 @each(everywhere([7]))
 def test_truth_elsewhere(case: Case) -> None:
     prove(case)

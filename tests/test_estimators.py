@@ -48,6 +48,7 @@ def variance(build: Any) -> np.ndarray:
     return np.sum(GRADIENT**2) + sign * GRADIENT**2
 
 
+@pytest.mark.slow
 @every_estimator
 def test_mean_and_variance_are_those_of_theory(build: Any) -> None:
     """False alarm: 2e-8, five entries and two moments at 2e-9 each, by the central limit theorem.

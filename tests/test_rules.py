@@ -774,6 +774,7 @@ def test_vectors_that_are_not_unique_are_refused(
         gradlab.grad(loss_of(function), backend=backend)([matrix])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if c.twice], ids=lambda case: case.name)
 def test_rules_of_rules(case: Case) -> None:
     """The slope of the gradient along a direction, against one that is measured with bars."""

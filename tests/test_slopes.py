@@ -74,6 +74,7 @@ def shares(family: str, precision: str, cases: int, seed: int = 0) -> np.ndarray
     return np.array(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bars_are_honest_and_not_lazy(family: str, precision: str) -> None:
