@@ -29,7 +29,8 @@ from gradlab.arrays.dispatch import (
     held,
     refuse_plain,
 )
-from gradlab.arrays.traced import METHODS, Flat, TracedArray, as_view, is_basic, mark_view
+from gradlab.arrays.indexing import is_basic
+from gradlab.arrays.traced import METHODS, Flat, TracedArray, as_view, mark_view
 
 
 class Buffer(Holder, np.ndarray):

@@ -86,6 +86,24 @@ def _part(part: Any, arrays: list[Any]) -> Any:
     return HERE
 
 
+def is_basic(index: Any) -> bool:
+    """Tell whether an index is made of integers and slices alone: it selects a view.
+
+    Examples
+    --------
+    >>> is_basic((0, slice(None), None, ...)), is_basic([0, 1]), is_basic(True)
+    (True, False, False)
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None
+        or part is Ellipsis
+        or isinstance(part, (slice, np.integer))
+        or (isinstance(part, int) and not isinstance(part, bool))
+        for part in parts
+    )
+
+
 def is_traced(index: Any) -> bool:
     """Tell whether an index is traced, or a part of it.
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from gradlab.arrays.conversions import is_tracing, number_of
 from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, operand, refuse_plain
+from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.places import place_of
 from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.errors import LossError
@@ -506,18 +507,6 @@ def mark_view(view: Any, base: TracedArray, index: Any) -> None:
     view._base = (base, index)
     living = [pair for pair in base._views or () if pair[0]() is not None]
     base._views = [*living, (weakref.ref(view), index)]
-
-
-def is_basic(index: Any) -> bool:
-    """Tell whether an index is made of integers and slices alone: it selects a view."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        part is None
-        or part is Ellipsis
-        or isinstance(part, (slice, np.integer))
-        or (isinstance(part, int) and not isinstance(part, bool))
-        for part in parts
-    )
 
 
 def _same_index(a: Any, b: Any) -> bool:

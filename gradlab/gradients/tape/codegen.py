@@ -32,14 +32,13 @@ from typing import Any
 import numpy as np
 from autograd.numpy.numpy_wrapper import concatenate_args
 
-from gradlab.arrays.indexing import HERE, gather
+from gradlab.arrays.indexing import HERE, gather, is_basic
 from gradlab.arrays.places import describe_place
 from gradlab.gradients.tape.operations import (
     FRESH,
     REDUCTIONS,
     VIEWS,
     bitmask,
-    is_basic,
     is_elementwise,
     is_pure,
     keep,

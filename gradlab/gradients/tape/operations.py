@@ -15,7 +15,7 @@ from autograd.core import SparseObject, VSpace, sparse_add
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
-from gradlab.arrays.indexing import filled, gather
+from gradlab.arrays.indexing import filled, gather, is_basic
 from gradlab.params import Array
 
 
@@ -72,24 +72,6 @@ def add_sparse(
 def cancelled(x: Any) -> Any:
     """Return x, a derivative of which is known that it is zero but for round-off."""
     return x
-
-
-def is_basic(index: Any) -> bool:
-    """Tell whether an index is made of integers and slices alone: it selects a view.
-
-    Examples
-    --------
-    >>> is_basic((0, slice(None), None, ...)), is_basic([0, 1]), is_basic(True)
-    (True, False, False)
-    """
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        part is None
-        or part is Ellipsis
-        or isinstance(part, (slice, np.integer))
-        or (isinstance(part, int) and not isinstance(part, bool))
-        for part in parts
-    )
 
 
 def bitmask(condition: Array, width: int) -> Array:
