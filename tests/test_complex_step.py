@@ -20,8 +20,9 @@ from gradlab.errors import LossError, NonFiniteError
 from gradlab.gradients.complex_step import Stepped, contradiction
 from gradlab.gradients.richardson import extrapolate_once
 from gradlab.params import map_leaves
-from gradlab.testing import COMPLEX as COMPLEX_UNITS
-from gradlab.testing import ELEMENTARY, Problem, networks
+from gradlab.testing import Problem, networks
+from gradlab.testing.rays import ELEMENTARY
+from gradlab.testing.taylor import COMPLEX as COMPLEX_UNITS
 
 EPS = np.finfo(float).eps
 COMPLEX = gradlab.ComplexStep()

@@ -14,13 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gradlab
-from gradlab import network, testing
+from gradlab import network
 from gradlab.errors import GradientMismatchError, LossError, MissingDependencyError, OptionError
 from gradlab.gradients.finite_differences import Probe
 from gradlab.gradients.richardson import extrapolate_once, ladder
 from gradlab.params import flatten, map_leaves, named_leaves
 from gradlab.testing import (
-    ELEMENTARY,
     ClosedForm,
     Problem,
     assert_gradients_agree,
@@ -30,7 +29,12 @@ from gradlab.testing import (
     losses,
     networks,
     parameters,
+    rays,
+    strategies,
+    taylor,
 )
+from gradlab.testing.formulas import FORMULAS
+from gradlab.testing.rays import ELEMENTARY
 
 BACKENDS = {
     "central4": gradlab.CentralDifference4,
@@ -177,15 +181,15 @@ def test_bound_of_the_complex_step_counts_the_terms_of_a_sum() -> None:
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str) -> None:
     """Up to five derivatives along a coordinate, by Taylor arithmetic and by grad of grad."""
-    formula = testing._FORMULAS["central4"]
+    formula = FORMULAS["central4"]
     problem = fixed_problems(3, [activation])[2]
     loss = partial(network.loss, activation=activation, kind=kind)
     leaf = problem.params["b1"]
-    run = testing._Run(formula, leaf.dtype, leaf.dtype, leaf.size)
-    rays = {name: testing._constant(run, value) for name, value in problem.params.items()}
+    run = rays.Run(formula, leaf.dtype, leaf.dtype, leaf.size)
+    inputs = {name: rays.constant(run, value) for name, value in problem.params.items()}
     these = np.arange(leaf.size)
-    rays["b1"] = testing._along(run, leaf, these, np.array([leaf] * 5))
-    taylor = loss(rays, *problem.args).taylor[:, : leaf.size]
+    inputs["b1"] = rays.along(run, leaf, these, np.array([leaf] * 5))
+    coefficients = loss(inputs, *problem.args).taylor[:, : leaf.size]
     unit = np.eye(leaf.size)
     for i in range(leaf.size):
 
@@ -195,7 +199,7 @@ def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str
         derivative, factorial = along, 1
         for order in range(1, 6 if i == 0 else 4):
             derivative, factorial = gradlab.grad(derivative), factorial * order
-            found = taylor[order, i] * factorial
+            found = coefficients[order, i] * factorial
             wanted = derivative(0.0)
             # Both are sums of fewer than a thousand products of terms of order one.
             assert abs(found - wanted) <= 1000 * np.finfo(float).eps * (1 + abs(wanted))
@@ -205,7 +209,7 @@ def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str
 def test_series_are_those_of_fifty_digits(name: str) -> None:
     """The eight Taylor coefficients of each function, from its differential equation."""
     for x in (0.3, 1.7, 5.0):
-        found = getattr(testing, f"_{name}")(np.array([x]), 8)
+        found = getattr(taylor, name)(np.array([x]), 8)
         with mpmath.workdps(50):
             wanted = mpmath.taylor(getattr(mpmath, name), x, 7)
         largest = max(abs(c) for c in wanted)
@@ -219,7 +223,7 @@ def test_series_are_those_of_fifty_digits(name: str) -> None:
 def test_series_of_powers_are_binomial(p: float, x: float) -> None:
     if x == 0 and (p < 0 or p != int(p)):
         return
-    found = testing._power(np.array([x]), 8, p)
+    found = taylor.power(np.array([x]), 8, p)
     for k, a in enumerate(found):
         wanted = mpmath.binomial(p, k) * (mpmath.mpf(x) ** (p - k) if k <= p or x else 0)
         assert abs(a[0] - wanted) <= 50 * np.finfo(float).eps * abs(wanted)
@@ -235,7 +239,7 @@ def test_composition_is_that_of_polynomials(seed: int, terms: int) -> None:
     for i, c in enumerate(local):
         power = (c * moved**i).coef
         wanted[: len(power)] += power
-    found = testing._compose(list(local.astype(float)), u.astype(float))
+    found = taylor.compose(list(local.astype(float)), u.astype(float))
     assert np.array_equal(found, wanted[:terms])
 
 
@@ -289,9 +293,9 @@ def test_evaluation_and_sweep_back_round_within_their_bounds(activation: str, dt
             high = high_precision_loss(problem)
             w = mpmath.mpf(float(params["W1"][0, 0]))
             value, slope = high(w), mpmath.diff(high, w)
-        run = testing._Run(testing._FORMULAS["reverse"], np.dtype(dtype), np.dtype(dtype), 1)
-        rays = {name: testing._constant(run, leaf) for name, leaf in params.items()}
-        δ = float(problem.loss(rays, *problem.args).error[0])
+        run = rays.Run(FORMULAS["reverse"], np.dtype(dtype), np.dtype(dtype), 1)
+        inputs = {name: rays.constant(run, leaf) for name, leaf in params.items()}
+        δ = float(problem.loss(inputs, *problem.args).error[0])
         computed = problem.loss(params, *problem.args)
         assert abs(mpmath.mpf(float(computed)) - value) <= δ
         assert δ < 1000 * np.finfo(dtype).eps * max(1, float(computed))
@@ -317,15 +321,15 @@ def test_elementary_functions_round_as_assumed(name: str, dtype: Any) -> None:
             assert abs(mpmath.mpf(value) - wanted) <= allowed, argument
 
 
-@pytest.mark.parametrize("rule", sorted(testing._NAMESPACE.__dict__))
+@pytest.mark.parametrize("rule", sorted(rays.NAMESPACE.__dict__))
 def test_ufunc_and_namespace_agree(rule: str) -> None:
     """NumPy's functions are understood on rays wherever the namespace has them."""
     ufunc = getattr(np, rule, None)
     if not isinstance(ufunc, np.ufunc):
         return
     x = np.array([[1.5, 2.5], [0.5, 3.0]])
-    run = testing._Run(testing._FORMULAS["central"], x.dtype, x.dtype, 1)
-    ray = testing._constant(run, x)
+    run = rays.Run(FORMULAS["central"], x.dtype, x.dtype, 1)
+    ray = rays.constant(run, x)
     operands: list[tuple[Any, ...]] = [(ray, x + 1), (x + 1, ray), (ray, ray)]
     if ufunc.nin == 1:
         operands = [(ray,)]
@@ -334,7 +338,7 @@ def test_ufunc_and_namespace_agree(rule: str) -> None:
     for these in operands:
         result = ufunc(*these)
         wanted = ufunc(*(x if operand is ray else operand for operand in these))
-        if isinstance(result, testing._Mask):
+        if isinstance(result, rays.Mask):
             assert np.array_equal(result.data[0], wanted)
         else:
             assert (np.abs(result.value[0] - wanted) <= result.error[0]).all()
@@ -396,7 +400,7 @@ def test_batches_fit_each_other(batch: tuple[np.ndarray, np.ndarray]) -> None:
 @given(st.data())
 def test_equal_draws_are_equal_bits(data: Any) -> None:
     case = data.draw(losses())
-    again, _ = testing._closed_form(case.params, case.seed)
+    again, _ = strategies._closed_form(case.params, case.seed)
     assert case.loss(case.params) == again(case.params)
 
 

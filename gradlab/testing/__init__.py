@@ -1,0 +1,35 @@
+"""Strategies, error bounds and assertions for tests of gradients.
+
+*Strategies* for hypothesis draw whole problems: `networks`, `batches`, `parameters` of any
+structure, and `losses` whose gradient is known in closed form. hypothesis draws the sizes, the
+options and a seed; the numbers come from a NumPy generator of that seed. So drawing is fast, and
+what fails shrinks to few numbers.
+
+*Bounds* say how far a backend's gradient may lie from the true one. `error_bounds` runs the very
+loss on arrays that carry, beside each value, its derivatives along one coordinate and a bound on
+its rounding error, so that no tolerance has to be picked::
+
+    |quotient - f'|  <=  truncation          + round-off
+    forward              h/2   max|f''|        (δ(x+h) + δ(x)) / h
+    central              h²/6  max|f'''|       (δ(x+h) + δ(x-h)) / 2h
+    central4             h⁴/30 max|f⁽⁵⁾|       at most 5/3 of that
+    complex step         0                     of the slopes carried forward
+    reverse mode         0                     of the sweep back
+
+where δ bounds the error of one evaluation of the loss.
+
+*Assertions* end a test with what there is to know: `assert_gradients_agree` checks the gradient
+that you derived for a loss, `assert_within` holds numbers to bounds.
+"""
+
+from gradlab.testing.assertions import assert_gradients_agree as assert_gradients_agree
+from gradlab.testing.assertions import assert_within as assert_within
+from gradlab.testing.bounds import ErrorBounds as ErrorBounds
+from gradlab.testing.bounds import error_bounds as error_bounds
+from gradlab.testing.strategies import LAYOUTS as LAYOUTS
+from gradlab.testing.strategies import ClosedForm as ClosedForm
+from gradlab.testing.strategies import Problem as Problem
+from gradlab.testing.strategies import batches as batches
+from gradlab.testing.strategies import losses as losses
+from gradlab.testing.strategies import networks as networks
+from gradlab.testing.strategies import parameters as parameters
