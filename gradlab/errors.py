@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradlab.checking.report import GradientReport
-    from gradlab.training import History
+    from gradlab.history import History
 
 
 class GradlabError(Exception):
@@ -53,11 +52,11 @@ class GradientMismatchError(GradlabError, AssertionError):
 
     Attributes
     ----------
-    report : GradientReport
+    report : gradlab.checking.GradientReport
         Which entries are wrong, and by how much.
     """
 
-    def __init__(self, message: str, *, report: GradientReport) -> None:
+    def __init__(self, message: str, *, report: Any) -> None:
         super().__init__(message)
         self.report = report
 

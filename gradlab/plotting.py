@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gradlab.checking import GradientReport
-from gradlab.checking.report import VERDICTS, Verdict
+from gradlab.checking.result import VERDICTS, Verdict
 from gradlab.params import Array
 from gradlab.training import History
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab.checking.causes import guess
-from gradlab.checking.report import Entry, Leaf, worst
+from gradlab.checking.result import Entry, Leaf, worst
 
 BAR = 1e-10
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 import gradlab
 from gradlab.checking.kinks import OUTSIDE, TOGETHER
-from gradlab.checking.report import VERDICTS, Entry, GradientReport, Leaf, worst
+from gradlab.checking.report import GradientReport
+from gradlab.checking.result import VERDICTS, Entry, Leaf, worst
 from gradlab.checking.tables import SHOWN, render
 from gradlab.errors import GradientMismatchError
 

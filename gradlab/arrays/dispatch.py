@@ -27,6 +27,9 @@ F = TypeVar("F", bound=Implementation)
 COMPOSITES: dict[Any, Implementation] = {}
 """NumPy's functions in terms of others; see `gradlab.arrays.composites`."""
 
+SOURCES: list[Callable[[Any], Implementation | None]] = []
+"""Where NumPy's own implementations come from; `gradlab.arrays.numpy_source` registers itself."""
+
 WRITERS: dict[Any, Implementation] = {}
 """NumPy's functions that write into their first argument; see `gradlab.arrays.writing`."""
 
@@ -112,13 +115,11 @@ class Library:
         """
         found = self.found.get(function)
         if found is None:
-            from gradlab.arrays.numpy_source import traced_source
-
             found = (
                 self._own(function)
                 or COMPOSITES.get(function)
                 or self._fallback(function)
-                or traced_source(function)
+                or next(filter(None, (source(function) for source in SOURCES)), None)
             )
             if found is None:
                 refuse_function(self.name, function)

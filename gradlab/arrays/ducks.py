@@ -23,6 +23,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from gradlab.arrays import composites as composites  # registers them
+from gradlab.arrays import numpy_source as numpy_source  # registers itself
 from gradlab.arrays.composites.shared import as_array
 from gradlab.arrays.conversions import is_tracing
 from gradlab.arrays.dispatch import (

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.creation import ORIGINAL, WRITABLE
+from gradlab.arrays.dispatch import SOURCES
 
 
 def traced_source(function: Any) -> Callable[..., Any] | None:
@@ -33,6 +34,8 @@ def traced_source(function: Any) -> Callable[..., Any] | None:
         return None
     return _rebuilt(source)
 
+
+SOURCES.append(traced_source)
 
 _IN_C = {np.dot, np.concatenate, np.where, np.copyto, np.put, np.place, np.putmask, np.bincount}
 """Functions whose Python is only a signature, or that write into their argument."""

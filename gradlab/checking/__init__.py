@@ -1,7 +1,7 @@
 """Do a loss and a gradient agree? Error bars, verdicts, the entries at fault, the report."""
 
 from gradlab.checking.check import check_gradients as check_gradients
-from gradlab.checking.report import Entry as Entry
 from gradlab.checking.report import GradientReport as GradientReport
-from gradlab.checking.report import Leaf as Leaf
-from gradlab.checking.report import Verdict as Verdict
+from gradlab.checking.result import Entry as Entry
+from gradlab.checking.result import Leaf as Leaf
+from gradlab.checking.result import Verdict as Verdict

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.checking.report import Entry, Leaf
+from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array, flatten
 
 CONSTANTS = {

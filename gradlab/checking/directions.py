@@ -22,7 +22,7 @@ import numpy as np
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.entries import BLATANT, check_entries, leaves_of, look
 from gradlab.checking.kinks import EIGHTHS, allows, is_limit
-from gradlab.checking.report import Entry, Leaf, Verdict, worst
+from gradlab.checking.result import Entry, Leaf, Verdict, worst
 from gradlab.gradients.slopes import Effort, Slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array

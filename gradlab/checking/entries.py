@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
+from gradlab.checking.finding import Finding
 from gradlab.checking.kinks import invalid_choices, limits_nearby
-from gradlab.checking.report import Entry, Leaf, Verdict, worst
+from gradlab.checking.result import Entry, Leaf, Verdict, worst
 from gradlab.gradients.error_bars import slope_of_entry
-from gradlab.gradients.slopes import Effort, Slope
+from gradlab.gradients.slopes import Effort
 from gradlab.gradients.surface import Surface
 
 BLATANT = 1e3
@@ -34,44 +34,6 @@ FINEST = 1e3
 
 EXACT = 1e-12
 """A loss, of order one or larger, whose values are off by less than that share is exact."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An entry with the slope that was measured along it.
-
-    Attributes
-    ----------
-    number : int
-        Which entry, in the order of `Surface.x`.
-    slope : Slope
-        What was measured.
-    analytic : float
-        What is claimed.
-    roundoff : float
-        How far off the claimed value may be for its dtype alone.
-    """
-
-    number: int
-    slope: Slope
-    analytic: float
-    roundoff: float
-
-    @property
-    def tolerance(self) -> float:
-        """How far apart both may lie."""
-        return self.slope.error + self.roundoff
-
-    @property
-    def noise(self) -> float:
-        """The noise of the loss along the entry; at a kink it cannot be told from the kink."""
-        return 0.0 if self.slope.kind == "kink" else self.slope.noise
-
-    @property
-    def apart(self) -> bool:
-        """Whether both lie further apart than they may, and the loss has one slope here."""
-        one_slope = self.slope.kind in ("smooth", "flat", "edge")
-        return one_slope and not abs(self.analytic - self.slope.value) <= self.tolerance
 
 
 def check_entries(

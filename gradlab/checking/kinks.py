@@ -16,17 +16,14 @@ nearby are looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
+from gradlab.checking.finding import Finding
 from gradlab.gradients.slopes import Bar, Slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
-
-if TYPE_CHECKING:
-    from gradlab.checking.entries import Finding
 
 EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
 """Numbers of few bits, so that a step along a direction of them is nearly exact."""

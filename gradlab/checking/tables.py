@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from gradlab.checking.report import Entry, GradientReport, Leaf, Verdict
+from gradlab.checking.result import Entry, Leaf, Result, Verdict
 
 STYLES: dict[Verdict, str] = {
     "agree": "bold green",
@@ -33,12 +33,12 @@ CONSTANT = (
 ADVICE = "evaluate it in float64, take a constant off it, or check at another point"
 
 
-def headline(report: GradientReport) -> str:
+def headline(report: Result) -> str:
     """Return what the verdict means, in one sentence.
 
     Examples
     --------
-    >>> headline(GradientReport("agree", (), (), "directional", 1e-9, 5000, 900, 0.1))
+    >>> headline(Result("agree", (), (), "directional", 1e-9, 5000, 900, 0.1))
     'the gradient is that of the loss, as far as the error bars reach'
     """
     if not report.size:
@@ -63,7 +63,7 @@ def headline(report: GradientReport) -> str:
     return f"the gradient is wrong in {_listed(leaves)}"
 
 
-def render(report: GradientReport, console: Console, width: int) -> Iterator[Text]:
+def render(report: Result, console: Console, width: int) -> Iterator[Text]:
     """Yield the lines of a report, none of them wider than `width`."""
 
     def fitted(line: Text, indent: str = "") -> Iterator[Text]:
@@ -124,7 +124,7 @@ def _all(size: int) -> str:
 # The entries
 
 
-def _telling(report: GradientReport) -> tuple[list[Entry], int]:
+def _telling(report: Result) -> tuple[list[Entry], int]:
     """Return the entries that explain the verdict, and how many more there are.
 
     Those that do not agree, and none but the wrong ones where there are such; or else a few.
@@ -213,7 +213,7 @@ def _ratio(entry: Entry) -> Text:
 # What stands at the end
 
 
-def _summary(report: GradientReport) -> Iterator[tuple[str, str]]:
+def _summary(report: Result) -> Iterator[tuple[str, str]]:
     counts = ", ".join(f"{number:,} {verdict}" for verdict, number in report.counts.items())
     looked_at = _all(report.size)
     if report.mode == "directional":

@@ -1,0 +1,45 @@
+"""What is known of one entry before the verdict: the claimed slope and the measured one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradlab.gradients.slopes import Slope
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An entry with the slope that was measured along it.
+
+    Attributes
+    ----------
+    number : int
+        Which entry, in the order of `Surface.x`.
+    slope : Slope
+        What was measured.
+    analytic : float
+        What is claimed.
+    roundoff : float
+        How far off the claimed value may be for its dtype alone.
+    """
+
+    number: int
+    slope: Slope
+    analytic: float
+    roundoff: float
+
+    @property
+    def tolerance(self) -> float:
+        """How far apart both may lie."""
+        return self.slope.error + self.roundoff
+
+    @property
+    def noise(self) -> float:
+        """The noise of the loss along the entry; at a kink it cannot be told from the kink."""
+        return 0.0 if self.slope.kind == "kink" else self.slope.noise
+
+    @property
+    def apart(self) -> bool:
+        """Whether both lie further apart than they may, and the loss has one slope here."""
+        one_slope = self.slope.kind in ("smooth", "flat", "edge")
+        return one_slope and not abs(self.analytic - self.slope.value) <= self.tolerance
