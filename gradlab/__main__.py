@@ -1,6 +1,6 @@
 """``python -m gradlab``: the command, where its script is not on the path."""
 
-from gradlab.cli import main
+from gradlab.command.main import main
 
 if __name__ == "__main__":
     main()

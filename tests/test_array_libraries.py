@@ -561,7 +561,7 @@ def test_a_missing_package_names_its_extra(name: str, monkeypatch: pytest.Monkey
 
 
 def test_importing_gradlab_imports_neither() -> None:
-    code = "import gradlab.cli, sys; print({'jax', 'torch'} & set(sys.modules))"
+    code = "import gradlab.command.main, sys; print({'jax', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -15,7 +15,7 @@ from processes import is_alive, wait_until
 from gradlab.bench import Outcome, Script, find, render, tables
 from gradlab.bench import bench as run_all
 from gradlab.bench.running import summarise
-from gradlab.cli import main
+from gradlab.command.main import main
 from gradlab.errors import OptionError
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt"></svg>'

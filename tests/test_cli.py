@@ -19,16 +19,16 @@ from gradlab import (
     BACKENDS,
     __version__,
     check_gradients,
-    cli,
     datasets,
     files,
     network,
     weights,
 )
-from gradlab.cli import main
+from gradlab.command.application import NEXT, app
+from gradlab.command.main import main
 
 PNG = b"\x89PNG"
-VERBS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+VERBS = {command.name or command.callback.__name__ for command in app.registered_commands}
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_alone_it_shows_what_there_is_to_do(gradlab):
     code, out, err = gradlab()
     assert (code, err) == (0, "")
     assert "Start with gradlab compare" in out
-    assert all(f"gradlab {command} " in out for command in cli.NEXT)
-    assert {command.split()[0] for command in cli.NEXT} == VERBS
+    assert all(f"gradlab {command} " in out for command in NEXT)
+    assert {command.split()[0] for command in NEXT} == VERBS
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 79
 
 
@@ -596,7 +596,7 @@ def test_an_output_that_is_a_file(gradlab, tmp_path):
 UNDER_WAY = """
 import itertools, signal
 from gradlab import network
-from gradlab.cli import main
+from gradlab.command.main import main
 
 # Whoever runs the suite in the background may have had Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

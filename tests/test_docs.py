@@ -20,7 +20,7 @@ from processes import PATIENCE
 
 import gradlab
 from gradlab import BACKENDS
-from gradlab.cli import main
+from gradlab.command.main import main
 from gradlab.datasets.mnist import ARCHIVES
 
 ROOT = Path(__file__).parent.parent

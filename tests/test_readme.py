@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradlab import BACKENDS
-from gradlab.cli import main
+from gradlab.command.main import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,7 +24,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 try:
     import atheris
@@ -40,7 +39,9 @@ def instrumented():
 
 
 with instrumented():
-    from gradlab import checkpoints, cli, datasets, training, weights
+    from gradlab import checkpoints, datasets, story, targets, training, weights
+    from gradlab.command import check, console
+    from gradlab.command.main import main as run_command
     from gradlab.datasets import idx
     from gradlab.errors import GradlabError
     from gradlab.gradients import CentralDifference
@@ -158,7 +159,7 @@ def command(data: bytes) -> None:
             output_ignored(),
             work_replaced(),
         ):
-            code = exit_code(cli.main)
+            code = exit_code(run_command)
     finally:
         sys.argv = argv
         os.chdir(here)
@@ -179,11 +180,11 @@ def exit_code(run: Callable[[], object]) -> object:
 @contextlib.contextmanager
 def output_ignored():
     """Have the command's console, which knows the standard output already, write nowhere."""
-    kept, cli.out = cli.out, Console(file=io.StringIO())
+    console.out.file = io.StringIO()
     try:
         yield
     finally:
-        cli.out = kept
+        console.out.file = None
 
 
 @contextlib.contextmanager
@@ -191,9 +192,9 @@ def work_replaced():
     """Have training, checking and telling the story raise, once they are reached."""
     places = [
         (training, "_progress_bar"),
-        (cli, "check_gradients"),
-        (cli.story, "tell"),
-        (cli.targets, "load"),  # which would import any module
+        (check, "check_gradients"),
+        (story, "tell"),
+        (targets, "load"),  # which would import any module
     ]
     kept = [getattr(*place) for place in places]
     for place in places:

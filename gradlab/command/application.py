@@ -1,0 +1,57 @@
+"""The command itself: its help, its version, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gradlab import __version__
+from gradlab.command.console import out
+
+app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="A laboratory for gradients: one loss, many ways to differentiate it, one trainer.",
+    epilog="Start with `gradlab compare`: it takes no arguments and less than a minute.",
+)
+NEXT = {
+    "compare": "one network, trained by two gradients",
+    "demo": "losses, derivatives, descent, in pictures",
+    "train": "train a network on digits, and save it",
+    "train --dataset mnist": "the same on MNIST",
+    "evaluate WEIGHTS": "what a trained network gets right and wrong",
+    "check losses.py:loss": "is the gradient that you derived right?",
+    "bench --quick": "what every way to differentiate costs here",
+}
+"""What to do next, for those who begin."""
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+    if show_version:
+        out.print(f"gradlab {__version__}")
+    elif context.invoked_subcommand is None:
+        _show_what_next()
+
+
+def _show_what_next() -> None:
+    out.print(f"[bold]gradlab {__version__}[/]: a laboratory for gradients\n")
+    steps = Table.grid(padding=(0, 2))
+    for command, what in NEXT.items():
+        steps.add_row(f"  [bold]gradlab {command}[/]", what)
+    out.print(steps)
+    out.print(
+        "\nStart with [bold]gradlab compare[/]: it takes no arguments and less than a minute.\n"
+        "gradlab --help lists all verbs, gradlab compare --help the options of one.\n"
+        "gradlab --install-completion lets the tab key complete them.",
+        soft_wrap=True,
+    )

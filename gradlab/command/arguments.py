@@ -1,0 +1,45 @@
+"""Options that several verbs take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradlab import datasets, network
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes the beginning of a name."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+Dataset = Annotated[
+    str,
+    typer.Option(
+        help="digits, mnist, or the path of an .npz file with arrays x and y.",
+        autocompletion=one_of(datasets.NAMES),
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the MNIST archives [default: $GRADLAB_DATA, else downloaded]."),
+]
+Subset = Annotated[int | None, typer.Option(help="Train on the first so many samples only.")]
+Layers = Annotated[str, typer.Option(help="Widths of the hidden layers, such as 50,100.")]
+Activation = Annotated[
+    str,
+    typer.Option(
+        help=f"Of the hidden layers: {', '.join(network.ACTIVATIONS)}.",
+        autocompletion=one_of(network.ACTIVATIONS),
+    ),
+]
+LearningRate = Annotated[float, typer.Option(help="Step of the descent.")]
+Momentum = Annotated[float, typer.Option(help="From 0 (none) to below 1.")]
+Seed = Annotated[int, typer.Option(help="Decides the start and the minibatches.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Folder for the results [default: gradlab-runs/TIME].")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file, too.")]

@@ -1,0 +1,71 @@
+"""``gradlab bench``: the benchmarks, and one report of them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from gradlab import bench as benchmarks
+from gradlab.command.arguments import Json, Output, one_of
+from gradlab.command.console import fail, out
+from gradlab.command.results import Folder
+
+EXAMPLE = "Example: `gradlab bench accuracy scaling --quick`"
+
+
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAMES]...",
+            help="Which [default: all].",
+            autocompletion=lambda incomplete: one_of(s.name for s in benchmarks.find(()))(
+                incomplete
+            ),
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer rounds and wider errors: some two minutes.")
+    ] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show which there are, and exit.")
+    ] = False,
+    output: Output = None,
+    json_file: Json = None,
+) -> None:
+    """Run the benchmarks, and write a report.
+
+    The folder gets a report.html, the tables as Markdown and CSV, the figures as PNG and SVG, and
+    the raw numbers as JSON. It is whole after each benchmark: Ctrl-C keeps what is done. One that
+    fails, or a peer that is not installed, is a row that says so.
+    """
+    scripts = benchmarks.find(names or ())
+    if show_list:
+        table = Table("name", "question", box=None)
+        for script in scripts:
+            table.add_row(script.name, script.question)
+        out.print(table)
+        return
+    outcomes: list[benchmarks.Outcome] = []
+    with Folder(output, json_file) as folder, out.status("") as status:
+
+        def watch(name: str, message: str) -> None:
+            place = f"{len(outcomes) + 1} of {len(scripts)}"
+            status.update(Text(f"{name} ({place}): {message}"))
+
+        for outcome in benchmarks.bench(scripts, folder.path, quick=quick, watch=watch):
+            outcomes.append(outcome)
+            told = f"{outcome.name}, {outcome.seconds:.0f} s: {outcome.headline}"
+            style = "" if outcome.state == "done" else "red"
+            out.print(Text(told, style), soft_wrap=True)
+    if json_file:
+        shutil.copyfile(folder.path / "summary.json", json_file)
+    out.print(f"Written to {folder.path}: report.html, tables, figures, raw", soft_wrap=True)
+    if any(outcome.state == "interrupted" for outcome in outcomes):
+        fail("interrupted: the report has what was done", code=130)
+    if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
+        fail(f"{', '.join(failed)} failed; the report says why", code=1)

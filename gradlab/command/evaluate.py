@@ -1,0 +1,116 @@
+"""``gradlab evaluate``: what a trained network gets right and wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from gradlab import datasets, environment, network, params, weights
+from gradlab.command.arguments import DataDir, Dataset, Json, Output, one_of
+from gradlab.command.console import out, show
+from gradlab.command.networks import sizes_of
+from gradlab.command.results import Folder
+from gradlab.errors import ParameterError, WeightsError
+
+EXAMPLE = "Example: `gradlab evaluate weights.npz --dataset mnist`"
+
+
+def evaluate(
+    weights_file: Annotated[
+        Path,
+        typer.Argument(metavar="WEIGHTS", help="A .npz, .safetensors or (old) .pkl file."),
+    ],
+    dataset: Dataset = "digits",
+    data_dir: DataDir = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the hidden layers [default: what the file says, else sigmoid].",
+            autocompletion=one_of(network.ACTIVATIONS),
+        ),
+    ] = None,
+    output: Output = None,
+    json_file: Json = None,
+) -> None:
+    """Classify the test data with saved weights.
+
+    Shows the accuracy and the confusion matrix, and draws the digits that were taken for another.
+    """
+    trained = weights.load(weights_file)
+    activation = activation or weights.load_metadata(weights_file).get("activation", "sigmoid")
+    data = datasets.load(dataset, data_dir=data_dir)
+    x, labels = data.test
+    _require_fit(weights_file, trained, data)
+    logits = network.logits(trained, x, activation=activation)
+    predicted = np.argmax(logits, axis=1)
+    right = predicted == labels
+    accuracy = float(np.mean(right))
+    counts = np.zeros((data.classes, data.classes), int)
+    np.add.at(counts, (labels, predicted), 1)
+    folder = Folder(output, json_file)
+    show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
+    out.print(
+        f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
+        f"{data.name} are classified right."
+    )
+
+    from gradlab import plotting
+
+    # The most confident mistakes say the most about the network.
+    confidence = network.softmax(logits).max(axis=1)
+    worst = np.flatnonzero(~right)
+    worst = worst[np.argsort(-confidence[worst], kind="stable")][:24]
+    figures = {"confusion": plotting.confusion_matrix(counts)}
+    if data.image_shape:
+        figures["misclassified"] = plotting.misclassified(
+            x[worst].reshape(-1, *data.image_shape),
+            labels[worst],
+            predicted[worst],
+            confidence[worst],
+        )
+    folder.write(
+        {
+            "command": "evaluate",
+            "environment": environment.describe(),
+            "options": {
+                "weights": str(weights_file),
+                "dataset": data.name,
+                "activation": activation,
+            },
+            "accuracy": accuracy,
+            "right": int(right.sum()),
+            "samples": len(labels),
+            "confusion": counts.tolist(),
+        },
+        figures,
+    )
+
+
+def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
+    """Raise an error that names the file where its network is not one for the data set."""
+    try:
+        d, *_, k = sizes_of(trained)
+    except ParameterError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    inputs = data.test.x.shape[1]
+    if (d, k) != (inputs, data.classes):
+        raise WeightsError(
+            f"{path}: a network from {d} inputs to {k} classes, "
+            f"but {data.name} has {inputs} inputs and {data.classes} classes"
+        )
+
+
+def _confusion_table(counts: params.Array) -> Table:
+    classes = [str(k) for k in range(len(counts))]
+    table = Table()
+    table.add_column("", style="bold")
+    for name in classes:
+        table.add_column(name, justify="right")
+    for k, row in enumerate(counts):
+        cells = [f"[bold]{n}[/]" if k == j else str(n or "·") for j, n in enumerate(row)]
+        table.add_row(classes[k], *cells)
+    return table

@@ -1,0 +1,61 @@
+"""From the command line to a verb, and from an error to one line and an exit code."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any, NoReturn
+
+import typer
+
+from gradlab.command import bench, check, compare, demo, evaluate, train
+from gradlab.command.application import app
+from gradlab.command.console import fail, tell
+from gradlab.errors import BackendError, GradlabError, OptionError, reason_of
+
+# In the order in which the help lists them.
+app.command(epilog=compare.EXAMPLE)(compare.compare)
+app.command(epilog=train.EXAMPLE)(train.train)
+app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command(epilog=bench.EXAMPLE)(bench.bench)
+app.command(epilog=demo.EXAMPLE)(demo.demo)
+app.command(epilog=check.EXAMPLE)(check.check)
+
+
+def _as_typed(message: str) -> str:
+    """Call an option of the library as the command does.
+
+    Examples
+    --------
+    >>> _as_typed("batch_size=0: give an integer from 1")
+    '--batch-size 0: give an integer from 1'
+    """
+    return re.sub(r"^(\w+)=", lambda option: f"--{option[1].replace('_', '-')} ", message)
+
+
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
+
+
+def main() -> NoReturn:
+    """Run the command; every foreseeable error is one line, and so is a warning."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: tell(message)
+        _run()
+
+
+def _run() -> NoReturn:
+    try:
+        code = app(prog_name="gradlab", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        fail(f"{error.format_message()} (see gradlab --help)", code=2)
+    except (OptionError, BackendError) as error:
+        fail(_as_typed(str(error)), code=2)
+    except GradlabError as error:
+        fail(str(error), code=1)
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted", code=130)
+    except OSError as error:
+        fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
+    except MemoryError as error:
+        fail(f"there is not enough memory ({reason_of(error)})", code=1)
+    raise SystemExit(code if isinstance(code, int) else 0)

@@ -1,0 +1,37 @@
+"""From options to gradlab's network, and to what is said of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradlab import datasets, network, params
+from gradlab.errors import OptionError
+
+
+def prepare(
+    data: datasets.Dataset, layers: str, activation: str, seed: int
+) -> tuple[dict[str, params.Array], dict[str, Any]]:
+    """Return the initial parameters for a data set, and the network's options."""
+    d = data.train.x.shape[1]
+    hidden = widths_of("--layers", layers, "50,100")
+    start = network.init([d, *hidden, data.classes], seed, activation=activation)
+    return start, {"activation": activation}
+
+
+def widths_of(option: str, text: str, example: str) -> list[int]:
+    """Return the widths of layers that an option lists."""
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    if not all(word.isdecimal() and len(word) < 10 and int(word) for word in words):
+        raise OptionError(f"{option} {text}: give widths such as {example}")
+    return [int(word) for word in words]
+
+
+def sizes_of(start: dict[str, params.Array]) -> list[int]:
+    """Return the width of each layer of a network, the inputs first."""
+    pairs = network.layers(start)
+    return [pairs[0][0].shape[0], *(W.shape[1] for W, _ in pairs)]
+
+
+def name_of(data: datasets.Dataset, start: dict[str, params.Array]) -> str:
+    """Return a title: the data set, and the widths of the network."""
+    return f"{data.name}, {'-'.join(map(str, sizes_of(start)))}"

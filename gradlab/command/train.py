@@ -1,0 +1,142 @@
+"""``gradlab train``: a network, its weights, history and curves."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gradlab import datasets, environment, network, weights
+from gradlab.command.arguments import (
+    Activation,
+    DataDir,
+    Dataset,
+    Json,
+    Layers,
+    LearningRate,
+    Momentum,
+    Output,
+    Seed,
+    Subset,
+    one_of,
+)
+from gradlab.command.console import fail, out, show
+from gradlab.command.networks import name_of, prepare, sizes_of
+from gradlab.command.results import Folder
+from gradlab.errors import OptionError
+from gradlab.gradients import BACKENDS, find_backend
+from gradlab.gradients.protocol import repeatable
+from gradlab.training import Fit, fit
+
+EXAMPLE = "Example: `gradlab train --dataset mnist --layers 50,100`"
+
+
+def train(
+    dataset: Dataset = "digits",
+    data_dir: DataDir = None,
+    subset: Subset = None,
+    layers: Layers = "50",
+    activation: Activation = "sigmoid",
+    backend: Annotated[
+        str,
+        typer.Option(help=f"One of {', '.join(BACKENDS)}.", autocompletion=one_of(BACKENDS)),
+    ] = "tape",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
+    learning_rate: LearningRate = 0.1,
+    momentum: Momentum = 0.9,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
+    ] = None,
+    seed: Seed = 0,
+    output: Output = None,
+    json_file: Json = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep where the training stands in this file.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="So many steps apart [default: after each epoch].")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the --checkpoint, if there is one already."),
+    ] = False,
+) -> None:
+    """Train a network, and save its weights, history and curves.
+
+    Ctrl-C ends the training early and saves what was reached. With --checkpoint, a training that
+    was interrupted in whatever way goes on with --resume and the same options, and ends with the
+    same weights, to the last bit.
+    """
+    if checkpoint is None and (resume or checkpoint_every is not None):
+        given = "--resume" if resume else f"--checkpoint-every {checkpoint_every}"
+        raise OptionError(f"{given}: name the file, too, with --checkpoint PATH")
+    # With a checkpoint or without one, the same options end in the same bits.
+    chosen = repeatable(find_backend(backend))
+    data = datasets.load(dataset, data_dir=data_dir, subset=subset)
+    start, settings = prepare(data, layers, activation, seed)
+    batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size
+    training = {
+        "dataset": data.name,
+        "sizes": sizes_of(start),
+        "activation": activation,
+        "backend": backend,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    with Folder(output, json_file, again=training if resume else None) as folder:
+        result = fit(
+            partial(network.loss, **settings),
+            start,
+            data.train,
+            backend=chosen,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=seed,
+            validation=data.test,
+            accuracy=partial(network.accuracy, **settings),
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+        )
+    accuracy = network.accuracy(result.params, *data.test, **settings)
+    show(name_of(data, start), _epochs_table(result))
+    out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
+
+    from gradlab import plotting
+
+    folder.write(
+        {
+            "command": "train",
+            "environment": environment.describe(),
+            "options": training,
+            "interrupted": result.interrupted,
+            "accuracy": accuracy,
+            "seconds": result.history.seconds,
+            "epochs": [vars(epoch) for epoch in result.history.epochs],
+            "losses": result.history.losses,
+        },
+        {"curves": plotting.training_curves(result.history)},
+        name="history.json",
+        trained=partial(weights.save, params=result.params, metadata={"activation": activation}),
+    )
+    if result.interrupted:
+        how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
+        fail(f"interrupted: the weights are those that were reached{how}", code=130)
+
+
+def _epochs_table(result: Fit) -> Table:
+    header, rows = result.history.table(validation="test")
+    table = Table()
+    for name in header:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
