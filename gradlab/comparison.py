@@ -48,7 +48,7 @@ class Run:
         Whether the loss was not really evaluated so often, as by finite differences over a
         recording of it.
     seconds_by_plain_loop : float or None
-        What a gradient would take if it were: so many times the quickest evaluation.
+        What a gradient would take if it were: the number of evaluations times the quickest one.
     differences : dict of str to list of float
         For each leaf and step, the largest difference from the reference's gradient at the same
         parameters, relative to the leaf's largest entry there. Empty for the reference itself.
@@ -337,7 +337,7 @@ class _Meter:
         return float(min(self._of_first) * np.mean(self.evaluations))
 
     def _worth(self, params: Any, calls: int) -> int:
-        """Return how many evaluations a gradient stands for that took so many calls."""
+        """Return how many evaluations a gradient stands for that took `calls` calls."""
         equivalent = getattr(self.backend, "equivalent_evaluations", None)
         worth = calls if equivalent is None else int(equivalent(count_entries(params)))
         self.equivalent = self.equivalent or worth > calls

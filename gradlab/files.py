@@ -53,7 +53,7 @@ def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None)
 
 
 def read(path: Path, most: int) -> bytes:
-    """Return what a file holds, if that is no more than so many bytes.
+    """Return what a file holds, if that is no more than `most` bytes.
 
     Raises
     ------

@@ -317,7 +317,7 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
     report : GradientReport
         Of `gradlab.check_gradients`.
     most : int
-        So many leaves at most are drawn: the worst, in their own order.
+        Largest number of leaves to draw: the worst, in their own order.
     """
     worst_first = sorted(report.leaves, key=lambda leaf: VERDICTS.index(leaf.verdict))[:most]
     leaves = [leaf for leaf in report.leaves if leaf in worst_first and 0 not in leaf.shape]

@@ -674,7 +674,7 @@ def _schedule(
 
 
 def _place(schedule: list[list[int]], steps: int) -> tuple[int, int]:
-    """Return the epoch of the last of so many steps, from 0, and how many of them are in it.
+    """Return the epoch, from 0, of the last of `steps` steps, and how many of them are in it.
 
     Examples
     --------

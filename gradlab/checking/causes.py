@@ -35,16 +35,16 @@ CONSTANTS = {
 """Factors that formulas forget, or have too many of."""
 
 CLEAR = 10
-"""An entry of so many tolerances has a size, and a difference of so many a value."""
+"""Size in tolerances above which an entry, or a difference of two, is known well enough to use."""
 
 TOGETHER = 4
-"""So many wrong entries of a sample in one row or column lie there for a reason."""
+"""Number of wrong entries of a sample in one row or column that is no coincidence."""
 
 FEW = 3
-"""So many rows or columns are named."""
+"""Largest number of rows or columns that a cause names."""
 
 EXACT = 2.0**-53
-"""No value is known better than to that share."""
+"""Relative error of any float64 value: half a unit in the last place."""
 
 SINGLE = 2e-6
 """What single precision and finite differences are off by at most, beside the largest entry."""

@@ -28,23 +28,23 @@ from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
 STRATA = (1e-2, 1e-4, 1e-6)
-"""Where the strata of a leaf end, beside its largest entry."""
+"""Lower limits of a leaf's strata, relative to its largest entry."""
 
 PARTS = 8
-"""Into so many random parts a stratum is cut that has failed, to see whether all of it is wrong;
-so many of its entries are looked at."""
+"""Number of random parts into which a failed stratum is cut, to see whether all of it is wrong;
+also the number of its entries that are checked one by one."""
 
 DENSE = 5
-"""So many failing parts make it so."""
+"""Number of failing parts from which the whole stratum counts as wrong."""
 
 SAMPLE = 24
-"""So many entries are looked at one by one beside the directions."""
+"""Number of entries that are checked one by one beside the directions."""
 
 NAMED = 20
-"""So many wrong entries of a stratum are named at most."""
+"""Largest number of wrong entries of a stratum that the report names."""
 
 SEARCH = 100
-"""A search may cost so many evaluations for each halving of all entries, and ten more."""
+"""Evaluations that a search may spend, per halving of all entries; ten halvings are added."""
 
 
 @dataclass(frozen=True)

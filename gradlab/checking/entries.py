@@ -15,25 +15,26 @@ from gradlab.gradients.slopes import Effort
 from gradlab.gradients.surface import Surface
 
 BLATANT = 1e3
-"""What is apart by so many tolerances needs no second look."""
+"""Distance, in tolerances, above which a mismatch is certain without a second measurement."""
 
 RESOLVED = 0.5
-"""A tolerance of at most this share of the entry itself resolves it."""
+"""Tolerance relative to the entry itself below which the entry counts as resolved."""
 
 NEGLIGIBLE = 1e-3
-"""So does one of this share of the slope nearby, or of the largest entry's part in the loss."""
+"""Tolerance relative to the slopes nearby, or to the largest entry's part in the loss, below which
+the entry counts as resolved, too."""
 
 HIDDEN = 0.1
-"""A gradient is inconclusive where so large a share of it may hide an error."""
+"""Share of the gradient that may hide an error before the verdict is inconclusive."""
 
 NOTHING = 1e-9
-"""An entry that claims this share of the largest one claims none."""
+"""Size, relative to the largest entry, below which a claimed entry counts as zero."""
 
 FINEST = 1e3
-"""A tolerance of so many roundings of the loss is as fine as its values allow."""
+"""Tolerance, in round-offs of the loss, that is as fine as the loss's values allow."""
 
 EXACT = 1e-12
-"""A loss, of order one or larger, whose values are off by less than that share is exact."""
+"""Relative error of the values below which a loss of order one or larger counts as exact."""
 
 
 def check_entries(

@@ -29,19 +29,19 @@ EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
 """Numbers of few bits, so that a step along a direction of them is nearly exact."""
 
 DIRECTIONS = 8
-"""So many random directions go through the entries with kinks, besides those that tell most."""
+"""Number of random directions through the entries with kinks, beside the most informative ones."""
 
 NEAR = 2.0**-18
-"""How far away, beside the scale, a point near a kink is."""
+"""Distance of a point near a kink, relative to the scale."""
 
 NEARER = 2.0**-34
-"""The same where no kink is to be seen: nearer than one that is merely close."""
+"""The same distance where no kink was seen: smaller than to a kink that is merely close."""
 
 CLEARLY = 100
-"""Slopes that lie so many errors apart are two slopes."""
+"""Distance, in error bars, above which two slopes differ."""
 
 TRIED = 3
-"""So many wrong entries are looked at nearby before the loss is taken to be smooth."""
+"""Number of wrong entries measured at nearby points before the loss is taken to be smooth."""
 
 OUTSIDE = "it is neither, nor between them"
 TOGETHER = "no subgradient with the others"

@@ -23,7 +23,7 @@ STYLES: dict[Verdict, str] = {
 }
 
 SHOWN = 8
-"""So many entries, leaves and notes at most are shown of each."""
+"""Largest number of entries, of leaves and of notes that a report shows."""
 
 CONSTANT = (
     "its gradient is zero; let the loss use its first argument instead of parameters of its own, "

@@ -27,7 +27,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder with the MNIST archives [default: $GRADLAB_DATA, else downloaded]."),
 ]
-Subset = Annotated[int | None, typer.Option(help="Train on the first so many samples only.")]
+Subset = Annotated[int | None, typer.Option(help="Train on the first N samples only.")]
 Layers = Annotated[str, typer.Option(help="Widths of the hidden layers, such as 50,100.")]
 Activation = Annotated[
     str,

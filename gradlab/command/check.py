@@ -69,7 +69,7 @@ def check(
     dataset: Dataset = "digits",
     data_dir: DataDir = None,
     activation: Activation = "sigmoid",
-    samples: Annotated[int, typer.Option(help="So many samples make the network's batch.")] = 20,
+    samples: Annotated[int, typer.Option(help="Number of samples in the network's batch.")] = 20,
     mode: Annotated[
         str,
         typer.Option(

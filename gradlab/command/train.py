@@ -57,7 +57,8 @@ def train(
         Path | None, typer.Option(help="Keep where the training stands in this file.")
     ] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="So many steps apart [default: after each epoch].")
+        int | None,
+        typer.Option(help="Number of steps between two checkpoints [default: one epoch]."),
     ] = None,
     resume: Annotated[
         bool,

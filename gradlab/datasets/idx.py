@@ -86,7 +86,7 @@ def _array(file: IO[bytes]) -> NDArray[Any]:
 
 
 def _read(file: IO[bytes], most: int) -> bytearray:
-    """Read so many bytes or all, without making room for more than there are."""
+    """Read a number of bytes, or all, without making room for more than there are."""
     data = bytearray()
     while piece := file.read(min(2**20, most - len(data))):
         data += piece

@@ -57,7 +57,7 @@ from gradlab.gradients.surroundings import Surroundings
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 KEPT = 32
-"""Of so many forms, what was done once is kept."""
+"""Call signatures for which the compiled function is kept; the oldest is dropped first."""
 
 CLOSE = 1e4
 """Roundings of its own value, or of its parameters, by which the library's value may differ from

@@ -43,7 +43,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 STEP = 2.0**-333
 """Near 1e-100: its square vanishes, its products with slopes from 1e-200 to 1e200 do not.
 
-Of an entry x beyond 1 it is so many times |x|, since a slope there is a relative one.
+For an entry with |x| > 1 the step is |x| times this, since slopes scale with 1/|x| there.
 """
 
 SINGLE_STEP = 2.0**-60
@@ -302,7 +302,8 @@ _refuse_methods()
 # What is confirmed
 
 DIRECTIONS = 5
-"""All of so many must disagree before a gradient is called wrong: a noisy loss may along one."""
+"""Number of random directions. The gradient is called wrong only if all of them disagree, since
+noise may spoil a single one."""
 
 LADDER = (2.0**-17, 2.0**-24, 2.0**-31, 2.0**-38)
 """Steps along a direction, in proportion to the entries; the finer are for steep losses."""

@@ -56,13 +56,13 @@ from gradlab.gradients.terms import SumOfTerms
 from gradlab.params import Array, flatten
 
 FEWEST = 64
-"""So many entries are worth a recording of the loss: it takes as long as some evaluations."""
+"""Smallest number of entries for which the loss is recorded, which costs several evaluations."""
 
 FINER = 16.0
-"""Factor by which the step is made smaller where an entry is looked at again."""
+"""Factor by which the step shrinks where an entry is measured again."""
 
 LEVELS = 16
-"""Times that it is made smaller at most: down to 2^-64 of the first step."""
+"""Largest number of times that the step shrinks: down to 2^-64 of the first step."""
 
 ROUNDINGS = 8.0
 """Errors of an evaluation, in units of the loss's precision, that a difference is taken to have."""
@@ -74,7 +74,8 @@ SMALL = 256.0
 """Steps below which an entry of a recorded leaf is small: 1/x is off by 1.5e-5 at that size."""
 
 FEW = 16
-"""So many entries of a recorded leaf are looked at again one by one, more of them together."""
+"""Number of entries of a recorded leaf up to which each is measured again by itself; more are
+measured together."""
 
 AWAY = 2.0**-12
 """How far away, beside the parameters' size, a gradient is compared with the loss."""

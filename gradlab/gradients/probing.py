@@ -37,7 +37,7 @@ AGAIN = 3
 """Evaluations at the parameters by which a loss that contradicts itself shows that it is random."""
 
 COARSE = 64.0
-"""Noise of so many roundings of its dtype shows that a loss computes in a narrower one."""
+"""Noise, in round-offs of the returned dtype, above which the loss computes in a narrower one."""
 
 COARSEST = 2.0**-7
 """Relative noise above which a loss is not taken to be rounded, but rough."""

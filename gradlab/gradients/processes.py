@@ -81,7 +81,7 @@ class Worker:
 def work(
     count: int, timeout: float | None, problem: Problem, pieces: Sequence[Chunk], probe: Probe
 ) -> Generator[Answer]:
-    """Yield the answers to all chunks, in any order, by so many processes.
+    """Yield the answers of a number of processes to all chunks, in any order.
 
     A process that evaluates the loss at one place for longer than the timeout is killed.
 

@@ -59,19 +59,20 @@ OUTWARD = (2, 0)
 BITS = 52
 
 TRUST = 3.0
-"""An evaluation is taken to be off by at most so many times the noise that was seen."""
+"""Assumed error of one evaluation, in units of the observed noise."""
 
 GOOD = 1e-6
-"""So large an error, beside the slope or what it is nearby, needs no further look."""
+"""Relative error below which a slope is accepted without climbing the full ladder. It is relative
+to the slope, or to the slopes nearby where those are larger."""
 
 POOR = 1e-3
-"""So large an error does."""
+"""Relative error above which the ladder is climbed with twice as many rungs."""
 
 LOPSIDED = 1.375
 """Rounding is often symmetric around a point; one point a rung is not, at so many steps."""
 
 FEW = 4
-"""So few finer rungs are not enough to know the noise from."""
+"""Smallest number of finer rungs from which the noise is estimated."""
 
 LEVEL = 64.0
 """Ratio of steps over which noise that does not change is that of rounded numbers."""
@@ -80,7 +81,7 @@ EVEN = 16.0
 """Ratio of noise that does not change: at a kink, it falls in proportion to the step."""
 
 FLAT = 64
-"""Rounding makes no more of a value than so many times its least noise."""
+"""Largest ratio between the noise of a rounded value and its smallest noise."""
 
 
 class Bar(NamedTuple):

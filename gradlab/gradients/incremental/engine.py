@@ -52,7 +52,7 @@ SIDE_BY_SIDE = 8
 """Fewer rows are computed one by one: they lie innermost in memory, where short loops are slow."""
 
 GROUPS = 8
-"""Movements of so many sizes are told apart when lanes are merged."""
+"""Largest number of different perturbation sizes for which equal lanes are merged."""
 
 Columns: TypeAlias = "slice | Array"
 

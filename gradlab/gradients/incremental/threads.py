@@ -43,7 +43,7 @@ def one_of_blas() -> AbstractContextManager[Any]:
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[Result]:
-    """Apply a function to each item on so many threads, and yield the results in their order.
+    """Apply a function to each item on some threads, and yield the results in order.
 
     A few items are taken ahead of the results. Floating-point errors are ignored.
 

@@ -35,10 +35,10 @@ from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
 
 OVERHEAD = 2000
-"""An operation takes as long to call as so many entries take to be computed."""
+"""Cost of calling one NumPy operation, in entries computed in the same time."""
 
 SIDE_BY_SIDE = 16
-"""A block has at least so many lanes: they lie innermost in memory, where short loops are slow."""
+"""Smallest number of lanes in a block: they lie innermost in memory, where short loops are slow."""
 
 
 class Whole:

@@ -575,7 +575,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def reserve(nbytes: int) -> Any:
-    """Return so many bytes, from an address at which vector instructions like to start."""
+    """Return `nbytes` bytes, aligned for vector instructions."""
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes]

@@ -6,7 +6,7 @@ closes over; together they are the *key* under which a recording is kept. The nu
 arrays are what a recording leaves open.
 
 Eager autograd decides wherever there is a doubt. The first replay of a recording, the first one
-at other parameters, the first one at other data, and then one in so many are compared with it. It
+at other parameters, the first one at other data, and occasional ones later are compared with it. It
 also takes over where a replay fails, or ends in something that is not finite; and where it turns
 out that a loss cannot be recorded, for good.
 """
