@@ -79,6 +79,10 @@ def comprehension(x: Any) -> Any:
     return sum(np.sum(row.dot(x) ** 2) for row in TABLE) + sum([r.dot(x) for r in TABLE])
 
 
+def inside_and_outside(x: Any) -> Any:
+    return sum(np.sum(row.dot(x) ** 2) for row in TABLE) + np.sum(TABLE.dot(x))
+
+
 def decorated(inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(inner)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -163,6 +167,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {
         function,
         nested,
         comprehension,
+        inside_and_outside,
         with_decorator,
         keywords,
         many_lines,

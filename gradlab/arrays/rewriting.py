@@ -19,6 +19,7 @@ import __future__ as features
 
 import ast
 import gc
+import inspect
 import linecache
 import os
 import threading
@@ -39,7 +40,9 @@ Span: TypeAlias = tuple[int | None, int | None, int | None, int | None]
 """First and last line, first and last column of an expression."""
 
 _FLAGS = [getattr(features, name).compiler_flag for name in features.all_feature_names]
-_FEATURES = reduce(int.__or__, _FLAGS)
+_FEATURES = reduce(int.__or__, _FLAGS) & ~inspect.CO_NESTED
+"""The compiler flags of ``from __future__ import``. Nested scopes have been the rule for long; the
+flag of that name says of a code object that it stands inside of another."""
 
 
 class RewriteError(UntraceableError):
