@@ -1,15 +1,21 @@
 """The figures show the numbers that they are given, with axes that say what they are."""
 
 import io
+import itertools
+from functools import cache
 
 import matplotlib
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from gradlab import check_gradients, plotting
 from gradlab.checking import Entry, GradientReport, Leaf
+from gradlab.plotting import labels, scales
 from gradlab.training import Epoch, History
 
 HISTORY = History(
@@ -28,6 +34,15 @@ def relu(w):
     return np.maximum(w, 0).sum()
 
 
+STEPS = np.arange(50)
+SMALL = 1e-9 * (1 + STEPS % 7)
+BACKENDS = ("autograd", "central", "tape", "forward", "complex-step", "jax", "torch", "spsa")
+EIGHT = {name: 2.3 * np.exp(-STEPS / 20) for name in BACKENDS} | {"spsa": 2.3 * np.exp(STEPS / 10)}
+LONG = History(
+    losses=list(np.exp(np.sin(np.arange(6000.0)) - np.arange(6000) / 2000)),
+    epochs=[Epoch(i, np.exp(-i / 3), np.exp(-i / 4), 1 - 0.5**i, 0.1) for i in range(1, 11)],
+)
+SHORT = History(losses=[2.0, 1.0, 0.5], epochs=[Epoch(1, 1.2, 0.7, 0.91, 0.1)])
 W = np.arange(1.0, 7.0).reshape(2, 3)
 WRONG = 2 * W * [[1, 1, -1], [1, 1, 1]]
 LARGE = np.random.default_rng(0).standard_normal((60, 40))
@@ -65,8 +80,23 @@ FIGURES = {
     "loss_curves": lambda: plotting.loss_curves({"a": [2.0, 1.0], "b": [2.0, 1.1], "c": [2.0]}),
     "training_curves": lambda: plotting.training_curves(HISTORY),
     "training_curves without validation": lambda: plotting.training_curves(BARE),
+    "loss_curves of eight": lambda: plotting.loss_curves(EIGHT, "autograd"),
+    "training_curves of many steps": lambda: plotting.training_curves(LONG),
+    "training_curves of one epoch": lambda: plotting.training_curves(SHORT),
     "gradient_differences": lambda: plotting.gradient_differences(ZEROS, "autograd"),
+    "gradient_differences of seven": lambda: plotting.gradient_differences(
+        {name: {"W1": SMALL, "b1": 9 * SMALL} for name in list(EIGHT)[1:]}, "autograd"
+    ),
+    "gradient_differences of many leaves": lambda: plotting.gradient_differences(
+        {"tape": {f"W{i}": i * SMALL for i in range(20)}}, "autograd"
+    ),
+    "gradient_differences of nothing": lambda: plotting.gradient_differences(
+        {"tape": {"W": [0.0, 0.0]}, "jax": {"W": []}}, "autograd"
+    ),
     "gradient_cost": lambda: plotting.gradient_cost({"a": 1.0, "b": 1e-3}, {"a": 21.0, "b": 1.0}),
+    "gradient_cost of eight": lambda: plotting.gradient_cost(
+        {name: 40.0 / 9**i for i, name in enumerate(EIGHT)}, dict.fromkeys(EIGHT, 90721.0), EIGHT
+    ),
     "confusion_matrix": lambda: plotting.confusion_matrix(np.array([[3, 1], [0, 5]])),
     "misclassified": lambda: plotting.misclassified(
         np.zeros((7, 4, 4)), np.arange(7), np.arange(7) + 1, np.full(7, 0.9)
@@ -81,15 +111,102 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES.keys())
-def test_every_figure_can_be_saved_and_leaves_no_trace(draw):
+@cache
+def laid_out(name):
+    """A figure as it comes to be saved: at once, as a page of vectors."""
     before = dict(matplotlib.rcParams)
-    figure = draw()
-    for form in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=form)
-        assert buffer.tell() > 1000
+    figure = FIGURES[name]()
+    figure.savefig(buffer := io.BytesIO(), format="svg")
     assert dict(matplotlib.rcParams) == before
+    assert buffer.tell() > 1000
+    figure.draw_without_rendering()  # in its own resolution again
+    return figure
+
+
+def bounds(text):
+    """Where a text stands, without the line that leads to it."""
+    return Text.get_window_extent(text)
+
+
+def crossed(axes, box):
+    """The lines that run through a box: those of data, and those that show a limit."""
+    lines = [line for line in axes.lines if len(line.get_xydata())]
+    paths = [line.get_path().transformed(line.get_transform()) for line in lines]
+    return [path for path in paths if path.intersects_bbox(box, filled=False)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_texts_stand_in_the_figure_apart_from_each_other_and_from_the_lines(name):
+    figure = laid_out(name)
+    # Ticks beyond the limits are there, but not drawn.
+    hidden = {
+        label
+        for axes in figure.axes
+        for axis in axes._axis_map.values()
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        if not axes.axison or tick not in axis._update_ticks()
+        for label in (tick.label1, tick.label2)
+    } | {text for axes in figure.axes if not axes.axison for text in axes.texts}
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text not in hidden]
+    shown = [(t.get_text(), bounds(t).padded(-1)) for t in texts if t.get_text().strip()]
+    page = figure.bbox.padded(1)
+    for text, box in shown:
+        assert page.x0 <= box.x0 < box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 < box.y1 <= page.y1, text
+    if any(axes.name == "3d" for axes in figure.axes):
+        return
+    for (text, box), (other, place) in itertools.combinations(shown, 2):
+        assert not box.overlaps(place), (text, other)
+    for axes in figure.axes:
+        boxed = {text.get_text() for text in axes.texts if text.get_bbox_patch()}  # on a ground
+        for text, box in shown:
+            assert text in boxed or not crossed(axes, box), text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_figure_is_wider_than_a_page_and_logarithmic_axes_have_ticks(name):
+    figure = laid_out(name)
+    assert figure.get_figwidth() <= 10
+    for axes in figure.axes:
+        for axis in axes._axis_map.values():
+            if axis.get_scale() == "log":
+                low, high = sorted(axis.get_view_interval())
+                assert sum(low <= tick <= high for tick in axis.get_majorticklocs()) >= 2
+
+
+@given(
+    low=st.floats(-300, 300).map(lambda e: 10.0**e), span=st.floats(1e-3, 300).map(lambda e: 10**e)
+)
+def test_any_logarithmic_axis_has_some_ticks(low, span):
+    assume(low * span < 1e307)
+    low, high = low / max(span**0.06, 1.15), low * span * max(span**0.06, 1.15)
+    places = scales.ticks(low, high)
+    assert 2 <= len(places) <= 7
+    assert all(low <= place <= high for place in places)
+    assert sorted(set(places)) == places
+
+
+@given(st.lists(st.floats(-50, 150), max_size=12), st.floats(0.1, 8))
+def test_names_are_spread_apart_in_their_order(wanted, gap):
+    placed = labels.spread(wanted, gap, 0.0, 100.0)
+    order = np.argsort(wanted, kind="stable")
+    assert np.all(np.diff(placed[order]) >= gap - 1e-9)
+    assert np.all((placed >= 0) & (placed <= 100))
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=6), st.floats(0.1, 5))
+def test_names_are_moved_as_little_as_can_be(wanted, gap):
+    """Against every way to part them into groups, the names of each moved up to each other."""
+    steps = gap * np.arange(len(wanted))
+    level = np.sort(wanted) - steps
+    ways = []
+    for cuts in itertools.product((False, True), repeat=len(wanted) - 1):
+        groups = np.split(level, np.flatnonzero(cuts) + 1)
+        way = np.concatenate([np.full(len(group), group.mean()) for group in groups])
+        if np.all(np.diff(way) >= 0):
+            ways.append(np.sum((way - level) ** 2))
+    placed = labels.spread(wanted, gap, -1e6, 1e6)
+    assert np.sum((placed - wanted) ** 2) == pytest.approx(min(ways), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +216,48 @@ def test_every_figure_can_be_saved_and_leaves_no_trace(draw):
         *(f"gradient_agreement, {name}" for name in REPORTS),
     ],
 )
-def test_axes_are_labelled_and_curves_named(name):
-    for axes in FIGURES[name]().axes:
+def test_axes_are_labelled(name):
+    figure = laid_out(name)
+    for axes in figure.axes:
         assert axes.get_xlabel()
-        assert axes.get_title(loc="left")
-        named = [line for line in axes.lines if not line.get_label().startswith("_")]
-        assert len(named) < 2 or axes.get_legend()
+        assert axes.get_title(loc="left") or figure.get_suptitle()
+
+
+def beside(axes):
+    """What is written right of the axes, row by row."""
+    return [text.get_text().strip() for text in axes.texts]
+
+
+def test_each_of_many_trainings_has_a_panel_and_the_reference_is_in_all():
+    shown = plotting.loss_curves(EIGHT, "autograd").axes
+    panels = {axes.get_title(loc="left"): axes for axes in shown if axes.axison}
+    assert list(panels) == list(BACKENDS[1:])
+    for name, axes in panels.items():
+        below, above = axes.lines
+        assert np.array_equal(below.get_ydata(), EIGHT["autograd"])
+        assert np.array_equal(above.get_ydata(), EIGHT[name])
+        assert axes.get_title(loc="right") == ("" if name == "spsa" else "same curve")
+
+
+def test_many_steps_are_drawn_as_their_mean_in_a_band_of_eight_of_ten():
+    axes = plotting.training_curves(LONG).axes[0]
+    groups = np.split(np.array(LONG.losses), 100)
+    assert np.allclose(axes.lines[0].get_ydata(), [group.mean() for group in groups])
+    band = axes.collections[0].get_paths()[0].vertices
+    inside = [
+        np.mean((group >= band[1 + i, 1]) & (group <= band[-2 - i, 1]))
+        for i, group in enumerate(groups)
+    ]
+    assert np.allclose(inside, 0.8, atol=0.04)
+    assert [text.split("\n")[0] for text in beside(axes)] == [
+        "mean of 60 minibatches,", "mean of the epoch", "validation",
+    ]  # fmt: skip
+
+
+def test_many_leaves_are_drawn_as_their_range():
+    axes = FIGURES["gradient_differences of many leaves"]().axes[0]
+    assert np.array_equal(axes.lines[0].get_ydata(), 19 * SMALL)
+    assert beside(axes) == ["the worst of\n20 leaves"]
 
 
 def test_curves_show_the_numbers_given():
@@ -122,25 +275,18 @@ def test_differences_of_zero_leave_a_gap_on_the_logarithmic_axis():
     assert np.array_equal(line.get_ydata(), [1e-9, np.nan, 2e-9], equal_nan=True)
 
 
-def test_costs_are_written_out():
-    texts = [t.get_text().strip() for t in FIGURES["gradient_cost"]().axes[0].texts]
-    assert texts == ["1 s, 21 evaluations", "1 ms, 1 evaluation"]
+def test_costs_are_sorted_and_written_out():
+    axes = FIGURES["gradient_cost"]().axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
+    assert beside(axes) == [
+        *("seconds", "times faster", "evaluations"), *("1 ms", "1,000", "1"), *("1 s", "1.0", "21"),
+    ]  # fmt: skip
 
 
-def test_saved_evaluations_are_called_equivalent():
+def test_evaluations_that_were_not_done_are_marked_and_explained():
     figure = plotting.gradient_cost({"a": 1.0, "b": 2.0}, {"a": 21.0, "b": 21.0}, {"a"})
-    texts = [t.get_text().strip() for t in figure.axes[0].texts]
-    assert texts == ["1 s, 21 equiv. evaluations", "2 s, 21 evaluations"]
-
-
-def test_the_longest_cost_label_stays_inside_the_axes():
-    figure = plotting.gradient_cost(
-        {"central": 40.0, "autograd": 1e-3}, {"central": 90721.0, "autograd": 1.0}, {"central"}
-    )
-    figure.savefig(io.BytesIO())
-    axes = figure.axes[0]
-    right = axes.get_window_extent().x1
-    assert all(text.get_window_extent().x1 <= right for text in axes.texts)
+    assert beside(figure.axes[0])[-4:] == ["21 *", *("2 s", "1.0", "21")]
+    assert figure.get_supxlabel().startswith("* of the formula")
 
 
 def test_a_gradient_is_drawn_against_the_slopes_with_their_bars():
@@ -167,13 +313,13 @@ def test_a_gradient_is_drawn_against_the_slopes_with_their_bars():
     lines = [end[1] for dots in right.collections if isinstance(dots, LineCollection)
              for end in dots.get_segments() for end in end[1:]]  # fmt: skip
     assert sorted(lines) == sorted(e.tolerance for e in entries)
-    labels = [text.get_text() for text in right.get_legend().get_texts()]
+    labels = [text.get_text() for text in right.figure.legends[0].get_texts()]
     assert labels[:3] == ["5 agree", "1 mismatch", "hollow: the other sign"]
 
 
 def test_what_has_no_value_is_counted_beside_the_figure():
-    labels = plotting.gradient_agreement(ENDLESS).axes[1].get_legend().get_texts()
-    assert "2 not finite,\nand not shown" in [text.get_text() for text in labels]
+    labels = plotting.gradient_agreement(ENDLESS).legends[0].get_texts()
+    assert "2 not finite, and not shown" in [text.get_text() for text in labels]
 
 
 def test_zero_is_drawn_and_named():
@@ -184,7 +330,7 @@ def test_zero_is_drawn_and_named():
 @pytest.mark.parametrize(("name", "place"), [("one wrong sign", (0, 2)), ("large", (2, 10))])
 def test_the_map_marks_the_wrong_entries_where_they_are(name, place):
     axes = plotting.gradient_map(REPORTS[name]).axes[0]
-    (rings,) = [dots for dots in axes.collections if len(dots.get_offsets())]
+    *_, rings = [dots for dots in axes.collections if len(dots.get_offsets())]
     assert rings.get_offsets().tolist() == [[place[1], place[0]]]
     picture = axes.images[0].get_array()
     wrong = np.all(np.isclose(picture, to_rgb(plotting.MARKS["mismatch"].colour)), axis=-1)

@@ -1,0 +1,36 @@
+"""Figures: one function a figure, each returning a matplotlib `Figure` that the caller saves.
+
+All share one style, and no global state of matplotlib is touched::
+
+    style, scales, labels     colours and sizes; logarithmic axes; names beside curves and rows
+    training, comparing       losses and accuracies; backends beside each other
+    checking, classifying     a gradient against its loss; what a network takes for what
+    story                     losses, derivatives and descent, as `gradlab demo` tells them
+"""
+
+from gradlab.plotting.checking import MARKS, PALE, gradient_agreement, gradient_map
+from gradlab.plotting.classifying import confusion_matrix, misclassified
+from gradlab.plotting.comparing import gradient_cost, gradient_differences
+from gradlab.plotting.story import derivative, descent, predictions, surface
+from gradlab.plotting.style import COLOURS, STYLE, save
+from gradlab.plotting.training import loss_curves, training_curves
+
+__all__ = [
+    "COLOURS",
+    "MARKS",
+    "PALE",
+    "STYLE",
+    "confusion_matrix",
+    "derivative",
+    "descent",
+    "gradient_agreement",
+    "gradient_cost",
+    "gradient_differences",
+    "gradient_map",
+    "loss_curves",
+    "misclassified",
+    "predictions",
+    "save",
+    "surface",
+    "training_curves",
+]

@@ -1,0 +1,192 @@
+"""Names beside the curves that they name, and numbers beside the rows that they belong to.
+
+A legend makes the reader look back and forth, and lies over something as often as not. What is
+written here stands right of the axes. Texts are measured after they are laid out, and moved apart
+until none touches another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.style import COLOURS, GREY
+
+AWAY = 8
+"""Points between the axes and the texts right of them, and between two columns of these."""
+
+
+def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10) -> None:
+    """Name curves right of the axes, each at the height at which it ends.
+
+    Call it when all else is drawn, and the limits of the axes are set.
+
+    Parameters
+    ----------
+    axes : Axes
+        Of the curves.
+    ends : iterable of (float, str, str)
+        For each curve, the height of its end, its name, and its colour.
+    size : float
+        Of the font, in points.
+    """
+    texts = [
+        axes.annotate(
+            text, (1, height), xycoords=("axes fraction", "data"), xytext=(AWAY, 0),
+            textcoords="offset points", va="center", color=colour, fontsize=size,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 0,
+                        "relpos": (0, 0.5)},
+        )
+        for height, text, colour in ends
+    ]  # fmt: skip
+    if not texts:
+        return
+    _lay_out(axes)
+    points = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    heights = np.array([_height(axes, text) for text in texts]) * points
+    tall = max(text.get_window_extent().height for text in texts) * points
+    low, high = (end * points for end in (axes.bbox.y0, axes.bbox.y1))
+    for text, height, place in zip(texts, heights, spread(heights, tall, low, high), strict=True):
+        text.xyann = (AWAY, place - height)
+
+
+def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
+    """Move points on a line apart, as little as possible in squares, and keep their order.
+
+    That is isotonic regression, by pooling neighbours (Ayer et al. 1955).
+
+    Parameters
+    ----------
+    wanted : sequence of float
+        Where they would be.
+    gap : float
+        The least distance of two.
+    low, high : float
+        Where the line ends. It is left upwards where they do not fit.
+
+    Examples
+    --------
+    >>> spread([1.0, 1.0, 5.0], 1.0, 0.0, 10.0)
+    array([0.5, 1.5, 5. ])
+    """
+    wanted = np.asarray(wanted, dtype=float)
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    pools: list[tuple[float, int]] = []  # means, and of how many
+    for value in wanted[order] - steps:
+        mean, count = float(value), 1
+        while pools and pools[-1][0] > mean:
+            before, more = pools.pop()
+            mean, count = (mean * count + before * more) / (count + more), count + more
+        pools.append((mean, count))
+    placed = np.concatenate([np.full(count, mean) for mean, count in pools] or [np.zeros(0)])
+    placed = np.maximum(np.minimum(placed, high - steps[-1:]), low) + steps
+    result = np.empty_like(placed)
+    result[order] = placed
+    return result
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of `rows`.
+
+    Attributes
+    ----------
+    name : str
+        What stands left of it.
+    value : float
+        How far its bar reaches; NaN for a row of texts alone.
+    cells : tuple of str
+        What stands right of it, a text a column.
+    colour : str
+        Of the bar.
+    hollow : bool
+        Whether it was not measured but extrapolated.
+    """
+
+    name: str
+    value: float
+    cells: tuple[str, ...] = ()
+    colour: str = COLOURS[0]
+    hollow: bool = False
+
+
+def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bool = False) -> None:
+    """Draw rows from the top down: a bar each, its name left and its numbers right of it.
+
+    A logarithmic axis has no zero for a bar to start from: there, a point ends a thin line.
+
+    Parameters
+    ----------
+    axes : Axes
+        Empty.
+    shown : sequence of Row
+        In their order, which is best that of their values.
+    heads : sequence of str
+        What the columns of texts are called.
+    log : bool
+        Whether the axis is logarithmic.
+    """
+    values = np.array([row.value for row in shown])
+    if log:
+        logarithmic(axes.xaxis, float(np.nanmin(values)), float(np.nanmax(values)))
+        left = axes.get_xlim()[0]
+        axes.hlines(range(len(shown)), left, values, colors=[row.colour for row in shown], lw=1.2)
+        for i, row in enumerate(shown):
+            face = "white" if row.hollow else row.colour
+            axes.plot([row.value], [i], "o", ms=8, color=row.colour, mfc=face, mew=1.5, zorder=3)
+    else:
+        colours = [row.colour for row in shown]
+        faces = ["white" if row.hollow else row.colour for row in shown]
+        axes.barh(range(len(shown)), values, 0.7, color=faces, edgecolor=colours)
+        axes.set_xlim(0, 1.02 * float(np.nanmax(values, initial=0)) or 1)
+    axes.set_yticks(range(len(shown)), [row.name for row in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    _columns(axes, [row.cells for row in shown], heads)
+
+
+def _columns(axes: Axes, cells: Sequence[tuple[str, ...]], heads: Sequence[str]) -> None:
+    """Write columns of texts right of the axes, each as wide as its widest."""
+    count = max([len(heads), *map(len, cells)], default=0)
+
+    def write(text: str, height: float, **style: Any) -> Annotation:
+        return axes.annotate(
+            text, (1, height), xycoords=("axes fraction", "data"), xytext=(AWAY, 0),
+            textcoords="offset points", ha="right", annotation_clip=False, fontsize=10, **style,
+        )  # fmt: skip
+
+    columns: list[list[Annotation]] = [[] for _ in range(count)]
+    for column, head in zip(columns, heads, strict=False):
+        column.append(write(head, -0.6, va="bottom", color=GREY))
+    for i, texts in enumerate(cells):
+        for column, cell in zip(columns, texts, strict=False):
+            column.append(write(cell, i, va="center"))
+    if not count:
+        return
+    _lay_out(axes)
+    points = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    right = 0.0
+    for column in columns:
+        right += AWAY + max(text.get_window_extent().width for text in column) * points
+        for text in column:
+            text.xyann = (right, 0)
+
+
+def _lay_out(axes: Axes) -> None:
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+
+
+def _height(axes: Axes, text: Annotation) -> float:
+    return float(axes.transData.transform((axes.get_xlim()[1], text.xy[1]))[1])

@@ -1,0 +1,88 @@
+"""Logarithmic axes that have ticks, whatever they span."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+MOST_TICKS = 6
+
+
+def logarithmic(
+    axis: Any, low: float, high: float, show: Callable[[float], str] | None = None
+) -> None:
+    """Make an axis logarithmic, from below `low` to above `high`, with ticks in any case.
+
+    Parameters
+    ----------
+    axis : Axis
+        ``axes.xaxis`` or ``axes.yaxis``.
+    low, high : float
+        The smallest and the largest value to be shown, both positive.
+    show : callable, optional
+        Writes a tick; by default `plain`, or `power` where one of them would be long.
+    """
+    margin = max((high / low) ** 0.06, 1.15)
+    low, high = low / margin, high * margin
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    places = ticks(low, high)
+    short = all(is_short(value) for value in places)
+    show = show or (plain if short else power)
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+
+
+def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+    """Return round values between two positive ones: of 1, 2 and 5, or powers of ten.
+
+    Examples
+    --------
+    >>> ticks(0.08, 0.7), ticks(0.5, 300), ticks(2.1, 2.9)
+    ([0.1, 0.2, 0.5], [1.0, 10.0, 100.0], [2.2, 2.4, 2.6, 2.8])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+
+    def within(candidates: Sequence[float]) -> list[float]:
+        return [value for value in candidates if low <= value <= high]
+
+    fine = within([float(f"{m}e{k}") for k in range(first, last + 1) for m in (1, 2, 5)])
+    decades = within([float(f"1e{k}") for k in range(first, last + 1)])
+    if len(fine) < 3:
+        return within([float(f"{v:.12g}") for v in MaxNLocator(5).tick_values(low, high)])
+    if len(fine) <= most:
+        return fine
+    # From the top down, as the largest are those that are compared.
+    return decades[:: -max(-(-len(decades) // most), 1)][::-1]
+
+
+def is_short(value: float) -> bool:
+    """Tell whether a tick is short when it is written without an exponent."""
+    return 1e-3 <= value < 1e5
+
+
+def plain(value: float) -> str:
+    """Write a tick without an exponent.
+
+    Examples
+    --------
+    >>> plain(0.05), plain(1000.0)
+    ('0.05', '1,000')
+    """
+    return f"{value:,.12g}"
+
+
+def power(value: float) -> str:
+    """Write a tick as a power of ten.
+
+    Examples
+    --------
+    >>> power(1e-7), power(2e-7)
+    ('$10^{-7}$', '$2·10^{-7}$')
+    """
+    digits, exponent = f"{value:e}".split("e")
+    factor = f"{float(digits):g}"
+    return f"${'' if factor == '1' else f'{factor}·'}10^{{{int(exponent)}}}$"

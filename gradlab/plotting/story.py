@@ -1,0 +1,94 @@
+"""The story that `gradlab demo` tells: losses, a derivative, a surface, and the way down it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradlab.params import Array
+from gradlab.plotting.labels import at_ends
+from gradlab.plotting.style import COLOURS, panels, styled
+
+
+@styled
+def predictions(labels: Array, guesses: Mapping[str, Array]) -> Figure:
+    """Draw predicted probabilities as bars, a panel a prediction, the true class marked."""
+    count = max(len(guesses), 1)
+    figure = Figure(figsize=(4.5 * min(count, 2), 3.4 * -(-count // 2)))
+    truth = int(np.argmax(labels))
+    shown = panels(figure, len(guesses), 2, xlabel=f"class ({truth} is right)", sharey=True)
+    for axes, (name, probabilities) in zip(shown, guesses.items(), strict=True):
+        colours = [COLOURS[1] if k == truth else "#aaaaaa" for k in range(len(probabilities))]
+        bars = axes.bar(range(len(probabilities)), probabilities, color=colours)
+        labelled = [f"{p:.2f}".removeprefix("0") if p >= 0.005 else "" for p in probabilities]
+        axes.bar_label(bars, labelled, fontsize=9)
+        axes.set(title=name, xticks=range(len(probabilities)))
+        axes.margins(y=0.12)
+        axes.grid(axis="x", visible=False)
+    shown[0].set_ylabel("probability")
+    return figure
+
+
+@styled
+def derivative(x: Array, value: Array, by_hand: Array, numerical: Array) -> Figure:
+    """Draw a function, its derivative by hand and its numerical one on top of it."""
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
+    axes.plot(x, value, color=COLOURS[0])
+    axes.plot(x, by_hand, color=COLOURS[2], linewidth=6, alpha=0.35)
+    axes.plot(x, numerical, "--", color="black")
+    axes.plot(0, 0, "o", color=COLOURS[1])
+    low = axes.get_ylim()[0]
+    axes.annotate(
+        "the minimum:\nthe slope is 0", (0, 0), (0.3, low * 0.6), color=COLOURS[1],
+        arrowprops={"arrowstyle": "-", "color": COLOURS[1], "lw": 0.8},
+    )  # fmt: skip
+    axes.set(title="x² and its derivative", xlabel="x", ylabel="value")
+    axes.set_xlim(x.min(), x.max())
+    ends = [
+        (float(value[-1]), "x²", COLOURS[0]),
+        (float(by_hand[-1]), "2x, by hand (broad)", "#00714f"),
+        (float(numerical[-1]), "central difference,\nh = 1e-4 (dashed)", "black"),
+    ]
+    at_ends(axes, ends)
+    return figure
+
+
+@styled
+def surface(x0: Array, x1: Array, height: Array) -> Figure:
+    """Draw a function of two variables as a surface."""
+    figure = Figure(figsize=(6, 5))
+    axes: Any = figure.add_subplot(projection="3d")
+    axes.plot_surface(x0, x1, height, cmap="viridis", linewidth=0.1, edgecolor="#33333344")
+    axes.set(title="x₀² + x₁²", xlabel="x₀", ylabel="x₁", zlabel="f(x₀, x₁)")
+    return figure
+
+
+@styled
+def descent(path: Array, height: Callable[[Array], Array]) -> Figure:
+    """Draw the way of gradient descent over the contours of a function of two variables.
+
+    Parameters
+    ----------
+    path : ndarray, shape (steps + 1, 2)
+        The points that descent came through.
+    height : callable
+        The function, of an array of shape (2, ...).
+    """
+    figure = Figure(figsize=(5.6, 5.2))
+    axes: Axes = figure.subplots()
+    x0, x1 = np.meshgrid(*2 * [np.linspace(-5, 5, 101)])
+    axes.contour(x0, x1, height(np.stack([x0, x1])), levels=12, colors="#bbbbbb", linewidths=0.8)
+    axes.plot(*path.T, "o-", color=COLOURS[0], markersize=4, linewidth=0.8)
+    named = ((path[0], "o", 6, "start"), (path[-1], "*", 14, f"after {len(path) - 1} steps"))
+    for i, (point, marker, size, text) in enumerate(named):
+        axes.plot(*point, marker, color=COLOURS[1 + i], markersize=size)
+        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        axes.annotate(text, point, (9, 0), textcoords="offset points", va="center", bbox=ground)
+    axes.set(title="Gradient descent, rate 0.1", xlabel="x₀", ylabel="x₁", aspect="equal")
+    axes.grid(visible=False)
+    return figure
