@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import common
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.box import SIMPLE_HEAD
@@ -47,7 +46,8 @@ from gradlab.gradients import (
 )
 from gradlab.gradients.finite_differences import steps
 from gradlab.params import Array, flatten
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.style import COLOURS, PHONE, styled, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -368,39 +368,42 @@ def headline(results: Sequence[Result]) -> str:
     return f"Relative errors at the default steps, in {first}: {told}."
 
 
-def figure(results: Sequence[Result], title: str) -> Figure:
+@styled
+def figure(results: Sequence[Result], heading: str) -> Figure:
     """Draw the V-curves, a panel a precision; stars are the defaults, dashed lines the theory."""
     dtypes = list(dict.fromkeys(result.dtype for result in results))
-    least = min(result.steps[-1] for result in results)
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(8, 7.5))
-        panels = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, dtype in zip(panels, dtypes, strict=True):
-            named: set[int] = set()
-            for result in (result for result in results if result.dtype == dtype):
-                _draw(axes, result, least, named)
-            axes.set(title=dtype, xscale="log", yscale="log", ylabel="relative error")
-            axes.set(xlim=(None, 2), ylim=(None, 10))
-        panels[-1].set_xlabel("step h (of richardson: its first and largest)")
-        drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
-        grey: Any = {"color": "#777777", "mec": "black", "mfc": "white"}
-        handles = [
-            *(
-                Line2D([], [], color=COLOUR[name], marker=MARKER[name], label=name)
-                for name in dict.fromkeys(result.method for result in results)
-            ),
-            Line2D([], [], ls="", marker="*", ms=13, label="its default step", **grey),
-            Line2D([], [], ls="", marker="<", ms=9, label="its default, 1e-100", **grey),
-            Line2D([], [], ls="--", lw=0.8, color="black", label="theory: $h^q$, ε/h"),
-        ]
-        drawn.legend(handles=handles, loc="outside lower left", ncols=4)
+    steps = [step for result in results for step in result.steps]
+    drawn = Figure(figsize=(PHONE, 8.4))
+    shown = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, dtype in zip(shown, dtypes, strict=True):
+        own = [result for result in results if result.dtype == dtype]
+        errors = [error for result in own for error in (*result.errors, result.default_error)]
+        logarithmic(axes.xaxis, min(steps) / 10, 1)
+        logarithmic(axes.yaxis, min(e for e in errors if e > 0), max(errors))
+        named: set[int] = set()
+        for result in own:
+            _draw(axes, result, min(steps), named)
+        axes.set(title=dtype, ylabel="relative error")
+    shown[-1].set_xlabel("step h (of richardson: its first and largest)")
+    title(drawn, heading)
+    grey: Any = {"color": "#777777", "mec": "black", "mfc": "white"}
+    handles = [
+        *(
+            Line2D([], [], color=COLOUR[name], marker=MARKER[name], label=name)
+            for name in dict.fromkeys(result.method for result in results)
+        ),
+        Line2D([], [], ls="", marker="*", ms=13, label="its default step", **grey),
+        Line2D([], [], ls="", marker="<", ms=9, label="its default, 1e-100", **grey),
+        Line2D([], [], ls="--", lw=0.8, color="black", label="theory: $h^q$, ε/h"),
+    ]
+    drawn.legend(handles=handles, loc="outside lower left", ncols=2)
     return drawn
 
 
 def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
     """Draw one curve, its theory (whose power is named once), and its default step."""
     colour, marker = COLOUR[result.method], MARKER[result.method]
-    every = 1 + len(result.steps) // 60
+    every = 1 + len(result.steps) // 30
     axes.plot(
         result.steps, result.errors, marker=marker, ms=3.5, lw=0.8, color=colour, markevery=every
     )
@@ -411,11 +414,13 @@ def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
             axes.plot(h, error, "--", lw=0.8, color="black", zorder=3)
             if side.theory > 0 and side.theory not in named:
                 power = f"$h^{side.theory}$" if side.theory > 1 else "$h$"
-                axes.text(h[1] * 1.2, error[1], power, va="center")
+                axes.annotate(
+                    power, (h[1], error[1]), (4, 0), textcoords="offset points", va="center"
+                )
                 named.add(side.theory)
     inside = result.default_step >= least  # a smaller one is marked at the edge
     mark: Any = {"marker": "*", "ms": 13} if inside else {"marker": "<", "ms": 9}
-    at = result.default_step if inside else least / 10
+    at = result.default_step if inside else least / 5
     axes.plot(at, result.default_error, color=colour, mec="black", mew=0.8, zorder=4, **mark)
 
 

@@ -24,7 +24,6 @@ import common
 import numpy as np
 import typer
 from corpus import CASES, KINDS, Case, outcome
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -33,7 +32,7 @@ from rich.text import Text
 import gradlab
 from gradlab.errors import GradlabError, OptionError, unknown
 from gradlab.params import Array, flatten, size
-from gradlab.plotting import STYLE
+from gradlab.plotting.style import PHONE, note, styled, title
 
 MOST_ENTRIES = 1_000
 """For peers that go entry by entry; larger cases would take them hours."""
@@ -461,32 +460,65 @@ def _share(score: Score) -> float:
     return score.share
 
 
-def figure(answers: Mapping[str, Sequence[Answer]], title: str) -> Figure:
-    """Draw the share of cases that each checker judged wrongly, a row a kind, darker for more."""
+MEANT = {
+    "smooth": "smooth losses",
+    "scale": "very small or large parameters",
+    "offset": "a large constant added",
+    "zero": "gradients of zero",
+    "saddle": "saddle points",
+    "oscillatory": "fast ripples",
+    "steep": "steep losses",
+    "edge": "at the edge of a domain",
+    "network": "networks",
+    "planted": "planted mistakes",
+    "kink": "at a kink",
+    "near kink": "close to a kink",
+    "off kink": "away from kinks",
+    "float32": "losses in float32",
+    "noise": "noisy losses",
+    "quantised": "losses in coarse steps",
+    "float16": "losses in float16",
+    "solver": "losses that solve equations",
+    "resolution": "tiny mistakes",
+    "large": "many parameters",
+}
+"""What the kinds of cases are called in the figure."""
+
+
+@styled
+def figure(answers: Mapping[str, Sequence[Answer]], heading: str) -> Figure:
+    """Draw how many cases each checker judged wrongly, a row a kind, the hardest first."""
     kinds = list(dict.fromkeys(answer.kind for each in answers.values() for answer in each))
-    shares = np.full((len(kinds), len(answers)), np.nan)
-    for column, each in enumerate(answers.values()):
-        for row, kind in enumerate(kinds):
-            score = Score.of("", [answer for answer in each if answer.kind == kind])
-            shares[row, column] = score.share if score.run else np.nan
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(2 + 1.15 * len(answers), 1.6 + 0.32 * len(kinds)))
-        axes = drawn.subplots()
-        axes.imshow(shares, cmap="Reds", vmin=0, vmax=1, aspect="auto")
-        for column, each in enumerate(answers.values()):
-            for row, kind in enumerate(kinds):
-                colour = "white" if shares[row, column] > 0.6 else "black"
-                axes.text(
-                    column, row, _mistakes(each, kind), ha="center", va="center", color=colour
-                )
-        axes.set_xticks(range(len(answers)), [name.replace(" ", "\n") for name in answers])
-        axes.set_yticks(range(len(kinds)), kinds)
-        axes.xaxis.tick_top()
-        axes.tick_params(length=0)
-        axes.grid(False)
-        axes.set_title(title)
-        axes.set_xlabel("false alarms + misses (·: none, –: not run); darker: more of them")
+    counts = {kind: [_wrong(each, kind) for each in answers.values()] for kind in kinds}
+    kinds.sort(key=lambda kind: -np.mean([share for _, share in counts[kind] if share is not None]))
+    shares = [[np.nan if share is None else share for _, share in counts[kind]] for kind in kinds]
+    drawn = Figure(figsize=(PHONE, 2.2 + 0.24 * len(kinds)))
+    axes = drawn.subplots()
+    axes.imshow(shares, cmap="Oranges", vmin=0, vmax=1, aspect="auto")
+    for row, kind in enumerate(kinds):
+        for column, (text, share) in enumerate(counts[kind]):
+            colour = "white" if (share or 0) > 0.6 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+    axes.set_xticks(
+        range(len(answers)), list(answers), rotation=40, ha="left", rotation_mode="anchor"
+    )
+    axes.set_yticks(range(len(kinds)), [MEANT.get(kind, kind) for kind in kinds])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.grid(False)
+    title(drawn, heading)
+    note(
+        drawn,
+        "right gradients that were refused and wrong ones that were passed; blank: none, "
+        "–: not run; darker: a larger share of the kind",
+    )
     return drawn
+
+
+def _wrong(answers: Sequence[Answer], kind: str) -> tuple[str, float | None]:
+    """Return how many cases of a kind were judged wrongly, in words, and their share."""
+    score = Score.of("", [answer for answer in answers if answer.kind == kind])
+    return (str(score.wrong or ""), score.share) if score.run else ("–", None)
 
 
 def main(

@@ -17,7 +17,6 @@ import autograd.numpy as anp
 import common
 import numpy as np
 from common import Ratio
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -26,7 +25,8 @@ from rich.text import Text
 from gradlab.errors import GradlabError
 from gradlab.gradients import value_and_grad
 from gradlab.params import flatten, map_leaves
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.labels import Row, rows
+from gradlab.plotting.style import PHONE, styled, title
 
 RNG = np.random.default_rng(0)
 Problem = tuple[Callable[..., Any], Any, tuple[Any, ...]]
@@ -284,21 +284,17 @@ def headline(results: Sequence[Result]) -> str:
     return f"The tape takes {min(ratios):.2f} to {max(ratios):.2f} of eager autograd's time."
 
 
+@styled
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw the ratios, a bar a function."""
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(7, 1.5 + 0.4 * len(results)))
-        axes = drawn.subplots()
-        names = [result.problem for result in results]
-        axes.barh(names, [result.ratio.median for result in results], color=COLOURS[0])
-        axes.axvline(1, color="black", lw=0.8)
-        axes.set(
-            title="The tape's time as a share of eager autograd's",
-            xlabel="seconds a gradient, tape / autograd",
-            xlim=(0, 1.1),
-        )
-        axes.grid(axis="y", visible=False)
-        axes.invert_yaxis()
+    """Draw the ratios, a bar a function, the least first."""
+    drawn = Figure(figsize=(PHONE, 1.5 + 0.3 * len(results)))
+    axes = drawn.subplots()
+    ordered = sorted(results, key=lambda result: result.ratio.median)
+    rows(axes, [Row(r.problem, r.ratio.median, (f"{r.ratio.median:.2f}",)) for r in ordered])
+    axes.set_xlim(0, max(1.05, axes.get_xlim()[1]))
+    axes.axvline(1, color="black", lw=0.8)
+    axes.set_xlabel("time of a gradient, the tape's / autograd's")
+    title(drawn, "The tape beside autograd, which takes 1 (the line)")
     return drawn
 
 

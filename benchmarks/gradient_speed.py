@@ -16,7 +16,6 @@ as many as an entry needs: there it is the sample's mean. Forward mode, entry by
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,9 +26,7 @@ import common
 import numpy as np
 import typer
 from common import Ratio
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -48,7 +45,9 @@ from gradlab.gradients import (
 )
 from gradlab.gradients.forward_mode import Line
 from gradlab.params import Array, flatten, size
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.labels import at_ends
+from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.style import COLOURS, PHONE, note, panels, styled, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -476,9 +475,11 @@ def table(results: Sequence[Result], missing: Mapping[str, str], caption: str) -
         )
         shown.add_row(*(f"[bold]{head}[/]" for head in heads), "")
         for result in rows:
-            shown.add_row(f"  {result.contender}", *_cells(result))
+            shown.add_row(f"  {CALLED.get(result.contender, result.contender)}", *_cells(result))
         for contender in missing:
-            shown.add_row(f"  {contender}", "", "", "not installed", style="dim")
+            shown.add_row(
+                f"  {CALLED.get(contender, contender)}", "", "", "not installed", style="dim"
+            )
         shown.add_section()
     return shown
 
@@ -518,6 +519,8 @@ def _short(number: float) -> str:
 def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
     """Say how the table is to be read."""
     lines = [
+        "(loop): one evaluation of the whole loss after the other. gradlab's: the same NumPy source, "
+        "run by that library; itself: written for it.",
         f"× {REFERENCE}: how many times as long as {REFERENCE}, the median over the rounds; "
         "half of the rounds lie in the middle half.",
         f"evaluations: of the loss. difference: the worst from {REFERENCE}'s gradient, relative to "
@@ -546,72 +549,69 @@ def headline(results: Sequence[Result]) -> str:
     return f"{line}; {' and '.join(peers)}." if peers else f"{line}."
 
 
-def figure(results: Sequence[Result], title: str) -> Figure:
-    """Draw seconds a gradient against the size of the network, a panel a batch and dtype.
+CALLED = {
+    **{name: f"{name} (loop)" for name in ("central", "forward", "central4")},
+    "jax": "gradlab's jax",
+    "torch": "gradlab's torch",
+    "JAX": "JAX itself",
+    "PyTorch": "PyTorch itself",
+}
+"""What the contenders are called beside each other, where their names alone do not tell."""
 
-    Hollow marks are extrapolated. The legend stands in the order in which the first lines end.
+
+@styled
+def figure(results: Sequence[Result], heading: str) -> Figure:
+    """Draw the time of a gradient against the size of the network, a panel a batch and dtype.
+
+    The lines are named beside the first panel, which is the largest. Hollow marks are extrapolated.
     """
     settings = list(dict.fromkeys((result.batch, result.dtype) for result in results))
-    columns = min(2, len(settings))
-    rows = -(-len(settings) // columns)
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(8.5, 2 + 3.6 * rows))
-        panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in panels.flat[len(settings) :]:
-            axes.set_axis_off()
-        for axes, (batch, dtype) in zip(panels.flat, settings, strict=False):
-            _draw(axes, [r for r in results if (r.batch, r.dtype) == (batch, dtype)])
-            axes.set_title(f"batch {batch}, {dtype}")
-        for axes in panels[-1]:
-            axes.set_xlabel("parameters of the network")
-        for axes in panels[:, 0]:
-            axes.set_ylabel("seconds a gradient")
-        drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        drawn.legend(
-            handles,
-            labels,
-            title="× autograd on the largest network, in the first panel; hollow: extrapolated",
-            loc="outside lower left",
-            ncols=3,
-            alignment="left",
-        )
+    rest = len(settings) - 1
+    below = 2.1 * -(-rest // 2)
+    drawn = Figure(figsize=(PHONE, 6 + below))
+    networks = {result.network: result.parameters for result in results}
+    title(drawn, heading)
+    note(
+        drawn,
+        f"×: times as long as {REFERENCE} on the largest network; loop: one evaluation of the whole "
+        "loss after the other; hollow: extrapolated; itself: written for that library. "
+        f"The networks are {', '.join(networks)}.",
+    )
+    parts = drawn.subfigures(2 if rest else 1, 1, height_ratios=[6, below][: 1 + bool(rest)])
+    top, *bottom = parts if rest else [parts]
+    shown = [top.subplots()]
+    if bottom:
+        named = {"xlabel": "parameters of the network", "sharex": True, "sharey": True}
+        shown += panels(bottom[0], rest, 2, **named)
+    seconds = [result.seconds for result in results]
+    for i, (axes, (batch, dtype)) in enumerate(zip(shown, settings, strict=True)):
+        logarithmic(axes.xaxis, min(networks.values()), max(networks.values()), most=3)
+        logarithmic(axes.yaxis, min(seconds), max(seconds), lambda s: common.duration(s, 1))
+        axes.set_title(f"batch {batch}, {dtype}", fontsize=10 if i else 12)
+    shown[0].set_xlabel("parameters of the network")
+    for i, (axes, (batch, dtype)) in reversed(list(enumerate(zip(shown, settings, strict=True)))):
+        _draw(axes, [r for r in results if (r.batch, r.dtype) == (batch, dtype)], named=i == 0)
     return drawn
 
 
-def _draw(axes: Axes, results: Sequence[Result]) -> None:
-    """Draw a line a contender, the costliest first."""
+def _draw(axes: Axes, results: Sequence[Result], named: bool) -> None:
+    """Draw a line a contender, and name it where that is wanted."""
     ordered = sorted(results, key=lambda result: result.parameters)
-    networks = {result.parameters: result.network for result in ordered}
     largest = {result.contender: result for result in ordered}
-    for name in sorted(largest, key=lambda name: -largest[name].seconds):
+    ends = []
+    for name in largest:
         line = [result for result in ordered if result.contender == name]
         at, seconds = [r.parameters for r in line], [r.seconds for r in line]
-        ratio = common.digits(largest[name].ratio.median, 2)
-        label = name if name == REFERENCE else f"{name}, {largest[name].about}{ratio} ×"
-        style: Any = {"marker": MARKER[name], "color": COLOUR[name], "ms": 6}
-        axes.plot(at, seconds, ls=DASHES[name], lw=1.3, label=label, **style)
-        hollow = [(r.parameters, r.seconds) for r in line if r.about]
-        if hollow:
-            axes.plot(*zip(*hollow, strict=True), lw=0, mfc="white", **style)
-    axes.set(xscale="log", yscale="log", xticks=list(networks))
-    axes.set_xticklabels(_tick_labels(networks))
-    axes.minorticks_off()
-    axes.margins(x=0.12, y=0.08)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
-
-
-def _tick_labels(networks: Mapping[int, str]) -> list[str]:
-    """Write sizes and names, a line lower where the label before would be in the way."""
-    room = 0.2 * math.log(max(networks) / min(networks))
-    labels: list[str] = []
-    previous = 0.0
-    for p, name in networks.items():
-        crowded = previous > 0 and math.log(p / previous) < room
-        lower = crowded and not labels[-1].startswith("\n")
-        labels.append(f"\n\n{p:,}\n{name}" if lower else f"{p:,}\n{name}")
-        previous = p
-    return labels
+        style: Any = {"marker": MARKER[name], "color": COLOUR[name], "ms": 6 if named else 3.5}
+        axes.plot(at, seconds, ls=DASHES[name], lw=1.3, **style)
+        hollow = [r for r in line if r.about]
+        at, seconds = [r.parameters for r in hollow], [r.seconds for r in hollow]
+        axes.plot(at, seconds, lw=0, mfc="white", **style)
+        ratio = f"{largest[name].about}{common.digits(largest[name].ratio.median, 2)} ×"
+        told = CALLED.get(name, name) + ("" if name == REFERENCE else f", {ratio}")
+        ends.append((largest[name].seconds, told, COLOUR[name]))
+    if named:
+        at_ends(axes, ends)
 
 
 def main(

@@ -19,14 +19,14 @@ from typing import Annotated, Any
 import common
 import numpy as np
 import typer
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import gradlab
 from gradlab.gradients import Backend
-from gradlab.plotting import STYLE
+from gradlab.plotting.labels import Row, rows
+from gradlab.plotting.style import PHONE, styled, title
 
 AT_ONCE: dict[str, Backend] = {
     "autograd": gradlab.Autograd(),
@@ -103,15 +103,19 @@ def table(results: list[Result], caption: str) -> Table:
     return shown
 
 
+@styled
 def figure(results: list[Result]) -> Figure:
-    """Draw the multiples of a first call."""
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(6, 4), layout="constrained")
-        axes = drawn.subplots()
-        names = [f"{result.backend}, {result.dtype}" for result in results]
-        axes.barh(names, [result.first for result in results])
-        axes.set(xlabel="memory beyond the parameters, in copies of them")
-        axes.invert_yaxis()
+    """Draw the multiples of a first call, a panel a dtype, the least first."""
+    dtypes = list(dict.fromkeys(result.dtype for result in results))
+    drawn = Figure(figsize=(PHONE, 1.2 + 0.6 * len(dtypes) + 0.26 * len(results)))
+    panels = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, dtype in zip(panels, dtypes, strict=True):
+        own = sorted((r for r in results if r.dtype == dtype), key=lambda result: result.first)
+        rows(axes, [Row(r.backend, r.first, (f"{r.first:.1f}",)) for r in own])
+        axes.set_title(dtype)
+    panels[-1].set_xlim(0, 1.02 * max(result.first for result in results))
+    panels[-1].set_xlabel("copies of the parameters")
+    title(drawn, "The most memory that a first gradient holds, beyond its parameters")
     return drawn
 
 

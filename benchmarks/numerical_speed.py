@@ -29,9 +29,7 @@ import common
 import numpy as np
 import typer
 from common import Laps, Ratio
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -41,7 +39,9 @@ from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import CentralDifference
 from gradlab.gradients.finite_differences import Probe
 from gradlab.params import size
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.labels import Row, rows
+from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.style import COLOURS, PHONE, note, styled, title
 
 AGREE = 1e-6
 """A larger difference of the two, relative to the largest entry of the sample, is other work."""
@@ -493,32 +493,54 @@ MARKS = (("D", COLOURS[1]), ("o", COLOURS[0]), ("s", COLOURS[2]))
 """Of the plain loop, the engine, and peers."""
 
 
-def figure(results: Sequence[Result]) -> Figure:
-    """Draw seconds, a row a contender; hollow marks are extrapolated.
+CALLED = {
+    "sigmoid": "784-50-100-10, sigmoid, MNIST",
+    "dense": "the same on inputs without zeros",
+    "relu": "784-200-200-10, relu, MNIST",
+    "batch-norm": "a layer normalised over its batch",
+    "tied": "an autoencoder of one matrix",
+    "convolution": "a convolution and a maximum",
+    "left": "weights on the left of the data",
+    "single": "one image that is no batch",
+    "no-rule": "a loss that cannot be done in part",
+}
+"""What the problems are called in the figure."""
 
-    Points, not bars: a logarithmic axis has no zero for a bar to start from.
-    """
+
+@styled
+def figure(results: Sequence[Result]) -> Figure:
+    """Draw seconds, a panel a problem, a row a contender; hollow marks are extrapolated."""
     shown = [(r, r.seconds, r.ratio) for r in results if r.seconds is not None and r.ratio]
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(7, 1.2 + 0.34 * len(shown)))
-        axes = drawn.subplots()
-        for row, (r, seconds, ratio) in enumerate(shown):
-            plain, engine = r.contender == PLAIN, r.contender.startswith(ENGINE)
-            marker, colour = MARKS[0 if plain else 1 if engine else 2]
-            face = colour if engine else "white"
-            axes.plot(seconds, row, marker, ms=8, color=colour, mfc=face, mew=1.8)
-            if not plain:
-                told = f"  {common.digits(ratio.median)} ×"
-                axes.annotate(told, (seconds, row), (6, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(shown)), [f"{r.problem}: {r.contender}" for r, *_ in shown])
-        axes.set(
-            title="A central difference: ×, times as fast as the plain loop",
-            xlabel="seconds a gradient (logarithmic); hollow: extrapolated",
-            xscale="log",
-            ylim=(len(shown) - 0.5, -0.5),
-        )
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
-        axes.margins(x=0.15)
+    problems = list(dict.fromkeys(result.problem for result, *_ in shown))
+    counts = [sum(r.problem == problem for r, *_ in shown) for problem in problems]
+    height = 1.2 + sum(0.9 + 0.3 * count for count in counts)
+    drawn = Figure(figsize=(PHONE, height))
+    options: dict[str, Any] = {"squeeze": False, "height_ratios": [0.9 + 0.3 * n for n in counts]}
+    panels = drawn.subplots(len(problems), 1, sharex=True, **options)[:, 0]
+    for axes, problem in zip(panels, problems, strict=True):
+        own = sorted((r for r in shown if r[0].problem == problem), key=lambda each: each[1])
+        lines = [
+            Row(
+                r.contender.replace(ENGINE, "incremental"),
+                seconds,
+                (common.duration(seconds), f"× {common.digits(ratio.median)}"),
+                COLOURS[0 if r.contender.startswith(ENGINE) else 1],
+                hollow=not r.contender.startswith(ENGINE),
+            )
+            for r, seconds, ratio in own
+        ]
+        rows(axes, lines, log=True)
+        axes.set_title(CALLED.get(problem, problem), fontsize=11)
+    known = [seconds for _, seconds, _ in shown]
+    for axes in panels:
+        logarithmic(axes.xaxis, min(known), max(known), lambda s: common.duration(s, 1))
+    panels[-1].set_xlabel("time of a gradient, logarithmic")
+    title(drawn, "A central difference")
+    note(
+        drawn,
+        "×: times as fast as the plain loop, one evaluation after the other; hollow: "
+        "extrapolated; incremental: of each evaluation, only what a moved entry changes",
+    )
     return drawn
 
 

@@ -25,7 +25,6 @@ import common
 import numpy as np
 import typer
 from common import Ratio
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -33,7 +32,8 @@ from rich.table import Table
 from gradlab import CentralDifference, grad
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import Array
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.labels import Row, rows
+from gradlab.plotting.style import PHONE, note, styled, title
 
 REFERENCE = "workers=1"
 
@@ -139,24 +139,31 @@ def table(results: list[Result], title: str, caption: str) -> Table:
     return shown
 
 
+KINDS = {"computes": "A loss that computes", "waits": "A loss that waits, as for a simulator"}
+
+
+@styled
 def figure(results: list[Result]) -> Figure:
-    """Draw the speedups."""
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(7, 1.5 + 0.35 * len(results)))
-        axes = drawn.subplots()
-        names = [f"{result.loss}: {result.contender}" for result in results]
-        speedups = [result.speedup.median for result in results]
-        colours = [COLOURS[list(LOSSES).index(result.loss)] for result in results]
-        bars = axes.barh(names, speedups, color=colours)
-        axes.bar_label(bars, [common.duration(result.seconds) for result in results], padding=4)
-        axes.axvline(1, color="black", lw=0.8)
-        axes.set(
-            title="One numerical gradient, and the time that it takes",
-            xlabel=f"times as fast as {REFERENCE}",
-        )
-        axes.margins(x=0.15)
-        axes.grid(axis="y", visible=False)
-        axes.invert_yaxis()
+    """Draw the seconds, a panel a loss, and how many times as fast each is as one worker."""
+    kinds = list(dict.fromkeys(result.loss for result in results))
+    drawn = Figure(figsize=(PHONE, 1 + 0.8 * len(kinds) + 0.32 * len(results)))
+    panels = drawn.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        own = sorted((r for r in results if r.loss == kind), key=lambda result: result.seconds)
+        shown = [
+            Row(
+                r.contender,
+                r.seconds,
+                (common.duration(r.seconds), f"× {r.speedup.median:.2f}"),
+            )
+            for r in own
+        ]
+        rows(axes, shown)
+        axes.set_title(KINDS[kind])
+    panels[-1].set_xlim(0, 1.02 * max(result.seconds for result in results))
+    panels[-1].set_xlabel("seconds a gradient")
+    title(drawn, "One numerical gradient, shared out")
+    note(drawn, f"×: times as fast as {REFERENCE}")
     return drawn
 
 

@@ -33,9 +33,7 @@ import numpy as np
 import typer
 from common import Ratio
 from gradient_speed import PEERS, Problem
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -44,7 +42,9 @@ from gradlab import network
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import CentralDifference, find_backend, value_and_grad
 from gradlab.params import flatten, size
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.labels import at_ends
+from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.style import COLOURS, PHONE, note, styled, title
 
 EVALUATION = "evaluation"
 PLAIN = "central, plain loop"
@@ -304,52 +304,52 @@ def headline(results: Sequence[Result], slopes: Sequence[Slope]) -> str:
     )
 
 
-def figure(results: Sequence[Result], slopes: Sequence[Slope], title: str) -> Figure:
+@styled
+def figure(results: Sequence[Result], slopes: Sequence[Slope], heading: str) -> Figure:
     """Draw seconds and evaluations against the number of parameters, with the fits.
 
-    Hollow marks are extrapolated; the thin lines are what was fitted.
+    Hollow marks are extrapolated; the lines are what was fitted.
     """
-    with rc_context(STYLE):
-        drawn = Figure(figsize=(8.5, 5.4))
-        left, right = drawn.subplots(1, 2)
-        of = {(slope.contender, slope.of): slope for slope in slopes}
-        for contender, line in _by_contender(results).items():
-            style: Any = {"color": COLOUR[contender], "marker": MARKER[contender], "ms": 6}
-            exponents = [
-                f"$p^{{{of[contender, kind].exponent:.2f}}}$" if (contender, kind) in of else "–"
-                for kind in ("seconds", "evaluations")
-            ]
-            label = f"{contender}: {' and '.join(exponents)}"
-            for axes, kind in ((left, "seconds"), (right, "evaluations")):
-                costs = [r.seconds if kind == "seconds" else r.cost.median for r in line]
-                sizes = [r.parameters for r in line]
-                axes.plot(sizes, costs, lw=0, label=label, **style)
-                hollow = [(r.parameters, c) for r, c in zip(line, costs, strict=True) if r.about]
-                if hollow:
-                    axes.plot(*zip(*hollow, strict=True), lw=0, mfc="white", **style)
-                if slope := of.get((contender, kind)):
-                    ends = np.array([slope.smallest, slope.largest])
-                    fitted = slope.factor * ends**slope.exponent
-                    axes.plot(ends, fitted, lw=1.2, color=COLOUR[contender])
-        for axes in (left, right):
-            axes.set(xscale="log", yscale="log", xlabel="parameters, p")
-        left.set(title="Seconds a gradient", ylabel="time")
-        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.duration(value, 1)))
-        right.set(
-            title="The same, in evaluations of the loss",
-            ylabel="evaluations that take as long",
-        )
-        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: common.digits(value, 1)))
-        drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
-        drawn.legend(
-            *left.get_legend_handles_labels(),
-            title="who: fitted exponents of seconds (from 10,000 parameters on) and of evaluations"
-            "\nlines: the fits; hollow: extrapolated from a sample of the entries",
-            loc="outside lower left",
-            ncols=2,
-            alignment="left",
-        )
+    drawn = Figure(figsize=(PHONE, 8))
+    panels = dict(zip(("seconds", "evaluations"), drawn.subplots(2, 1, sharex=True), strict=True))
+    panels["seconds"].set_title("Time of a gradient")
+    panels["evaluations"].set_title("The same, in evaluations of the loss")
+    panels["evaluations"].set_xlabel("parameters, p")
+    title(drawn, heading)
+    note(
+        drawn,
+        f"lines: fits, those of seconds from {ARITHMETIC:,} parameters on; hollow: extrapolated "
+        "from a sample of the entries",
+    )
+    of = {(slope.contender, slope.of): slope for slope in slopes}
+    lines = _by_contender(results)
+    sizes = [result.parameters for result in results]
+    for kind, axes in panels.items():
+        ends = []
+        costs = {who: [_cost(r, kind) for r in line] for who, line in lines.items()}
+        logarithmic(axes.xaxis, min(sizes), max(sizes))
+        known = [cost for each in costs.values() for cost in each]
+        show = common.duration if kind == "seconds" else common.digits
+        logarithmic(axes.yaxis, min(known), max(known), lambda v, show=show: show(v, 1))
+        for who, line in lines.items():
+            style: Any = {"color": COLOUR[who], "marker": MARKER[who], "ms": 6, "lw": 0}
+            axes.plot([r.parameters for r in line], costs[who], **style)
+            hollow = [i for i, r in enumerate(line) if r.about]
+            at = [line[i].parameters for i in hollow]
+            axes.plot(at, [costs[who][i] for i in hollow], mfc="white", **style)
+            power = ""
+            if slope := of.get((who, kind)):
+                reach = np.array([slope.smallest, slope.largest])
+                fitted = slope.factor * reach**slope.exponent
+                axes.plot(reach, fitted, lw=1.2, color=COLOUR[who])
+                power = f" ~ $p^{{{slope.exponent:.2f}}}$"
+            ends.append((costs[who][-1], who.replace(", ", ",\n") + power, COLOUR[who]))
+        at_ends(axes, ends)
     return drawn
+
+
+def _cost(result: Result, kind: str) -> float:
+    return result.seconds if kind == "seconds" else result.cost.median
 
 
 def main(

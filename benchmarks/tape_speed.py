@@ -22,9 +22,7 @@ import common
 import numpy as np
 import typer
 from common import Ratio
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -33,7 +31,8 @@ from gradlab import network
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import value_and_grad
 from gradlab.params import Array, flatten, map_leaves
-from gradlab.plotting import COLOURS, STYLE
+from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.style import COLOURS, PHONE, panels, styled, title
 
 NETWORKS = {"sigmoid": (784, 50, 100, 10), "relu": (784, 200, 200, 10)}
 BATCHES = (1, 10, 100, 1000)
@@ -356,34 +355,40 @@ def headline(results: Sequence[Result]) -> str:
     )
 
 
+CALLED = {
+    "tape": "tape",
+    "tape, out=": "tape, into given arrays",
+    "autograd": "autograd",
+    "by hand": "NumPy, derived by hand",
+    "products": "its matrix products alone",
+}
+"""What the contenders are called in the figure."""
+
+FORMS = {"lse": "log-sum-exp", "plain": "log of softmax"}
+
+
+@styled
 def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
-    """Draw the seconds of each contender over the batch, a panel a network, dtype and loss."""
+    """Draw the time of each contender over the batch, a panel a network, dtype and loss."""
     kinds = list(dict.fromkeys(result.problem.rsplit(" ", 1)[0] for result in results))
-    with rc_context(STYLE):
-        columns = min(2, len(kinds))
-        rows = -(-len(kinds) // columns)
-        drawn = Figure(figsize=(8.5, 1.2 + 2.8 * rows))
-        panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in panels.flat[len(kinds) :]:
-            axes.set_axis_off()
-        for axes, kind in zip(panels.flat, kinds, strict=False):
-            for name in names:
-                line = [
-                    (int(result.problem.rsplit(" ", 1)[1]), result.seconds)
-                    for result in results
-                    if result.contender == name and result.problem.rsplit(" ", 1)[0] == kind
-                ]
-                width = 2.5 if name == REFERENCE else 1.2
-                style: Any = {"color": COLOUR[name], "marker": MARKER[name], "ms": 5, "lw": width}
-                axes.plot(*zip(*line, strict=True), label=name, **style)
-            axes.set(title=kind, xscale="log", yscale="log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda s, _: common.duration(s, 1)))
-        for axes in panels[-1]:
-            axes.set_xlabel("samples a batch")
-        for axes in panels[:, 0]:
-            axes.set_ylabel("time of a gradient")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside lower left", ncols=4)
+    drawn = Figure(figsize=(PHONE, 1.6 + 2.1 * -(-len(kinds) // 2)))
+    shown = panels(drawn, len(kinds), 2, xlabel="samples a batch", sharex=True, sharey=True)
+    batches = sorted({int(result.problem.rsplit(" ", 1)[1]) for result in results})
+    seconds = [result.seconds for result in results]
+    for axes, kind in zip(shown, kinds, strict=False):
+        for name in names:
+            own = [r for r in results if r.contender == name and r.problem.startswith(f"{kind} ")]
+            width = 2.5 if name == REFERENCE else 1.2
+            style: Any = {"color": COLOUR[name], "marker": MARKER[name], "ms": 5, "lw": width}
+            at = [int(result.problem.rsplit(" ", 1)[1]) for result in own]
+            axes.plot(at, [r.seconds for r in own], label=CALLED.get(name, name), **style)
+        activation, dtype, form = kind.split(" ")
+        axes.set_title(f"{activation}, {dtype},\n{FORMS[form]}", fontsize=10)
+        logarithmic(axes.xaxis, batches[0], batches[-1])
+        axes.set_xticks(batches)
+        logarithmic(axes.yaxis, min(seconds), max(seconds), lambda s: common.duration(s, 1))
+    title(drawn, "Time of a gradient")
+    drawn.legend(*shown[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return drawn
 
 

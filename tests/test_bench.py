@@ -147,7 +147,7 @@ def test_a_report_shows_headline_question_figure_table_and_notes():
     assert "1 of 1 done" in shown.text
     (picture,) = shown.all("img")
     assert NUMBERS["headline"] in picture["alt"]
-    assert picture["style"] == "--width: 96px"
+    assert picture["style"] == "--width: 115px"  # 96 times 1.2
     assert {"href": "#speed"} in shown.all("a")
     assert {"id": "speed"} in shown.all("section")
 

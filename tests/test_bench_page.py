@@ -26,6 +26,7 @@ PICTURES = """JSON.stringify([...document.images].map(image => ({
     there: image.complete && image.naturalWidth > 0,
     width: image.getBoundingClientRect().width,
     alt: image.alt,
+    cut: image.parentElement.scrollWidth > image.parentElement.clientWidth,
 })))"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 CONTRAST = """JSON.stringify(
@@ -146,7 +147,8 @@ def test_a_browser_shows_the_report_and_complains_of_nothing(browser, report, wi
     assert len(pictures) == len(BENCHMARKS)
     for picture in pictures:
         assert picture["there"], picture["alt"]
-        assert picture["width"] > 350
+        assert 350 < picture["width"] <= width - 20  # whole, on a phone as well
+        assert not picture["cut"], picture["alt"]
     assert browser.evaluate(OVERFLOW) == 0  # what is wider scrolls by itself
     asked = [event["request"]["url"] for event in browser.reported("Network.requestWillBeSent")]
     assert {url.split(":")[0] for url in asked} <= {"file", "data"}

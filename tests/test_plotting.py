@@ -4,6 +4,7 @@ import io
 import itertools
 from functools import cache
 
+import figures
 import matplotlib
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
-from matplotlib.text import Text
 
 from gradlab import check_gradients, plotting
 from gradlab.checking import Entry, GradientReport, Leaf
@@ -123,55 +123,15 @@ def laid_out(name):
     return figure
 
 
-def bounds(text):
-    """Where a text stands, without the line that leads to it."""
-    return Text.get_window_extent(text)
-
-
-def crossed(axes, box):
-    """The lines that run through a box: those of data, and those that show a limit."""
-    lines = [line for line in axes.lines if len(line.get_xydata())]
-    paths = [line.get_path().transformed(line.get_transform()) for line in lines]
-    return [path for path in paths if path.intersects_bbox(box, filled=False)]
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_texts_stand_in_the_figure_apart_from_each_other_and_from_the_lines(name):
-    figure = laid_out(name)
-    # Ticks beyond the limits are there, but not drawn.
-    hidden = {
-        label
-        for axes in figure.axes
-        for axis in axes._axis_map.values()
-        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
-        if not axes.axison or tick not in axis._update_ticks()
-        for label in (tick.label1, tick.label2)
-    } | {text for axes in figure.axes if not axes.axison for text in axes.texts}
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text not in hidden]
-    shown = [(t.get_text(), bounds(t).padded(-1)) for t in texts if t.get_text().strip()]
-    page = figure.bbox.padded(1)
-    for text, box in shown:
-        assert page.x0 <= box.x0 < box.x1 <= page.x1, text
-        assert page.y0 <= box.y0 < box.y1 <= page.y1, text
-    if any(axes.name == "3d" for axes in figure.axes):
-        return
-    for (text, box), (other, place) in itertools.combinations(shown, 2):
-        assert not box.overlaps(place), (text, other)
-    for axes in figure.axes:
-        boxed = {text.get_text() for text in axes.texts if text.get_bbox_patch()}  # on a ground
-        for text, box in shown:
-            assert text in boxed or not crossed(axes, box), text
+    figures.require_readable(laid_out(name))
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_figure_is_wider_than_a_page_and_logarithmic_axes_have_ticks(name):
-    figure = laid_out(name)
-    assert figure.get_figwidth() <= 10
-    for axes in figure.axes:
-        for axis in axes._axis_map.values():
-            if axis.get_scale() == "log":
-                low, high = sorted(axis.get_view_interval())
-                assert sum(low <= tick <= high for tick in axis.get_majorticklocs()) >= 2
+    assert laid_out(name).get_figwidth() <= 10
+    figures.require_ticks(laid_out(name))
 
 
 @given(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("report.css")
 
+LARGER = 1.2
+"""How many times as large as it was drawn a figure is shown: they are drawn for phones."""
+
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -133,14 +136,14 @@ def section(outcome: Outcome) -> str:
 
 
 def figure(svg: str | None, alternative: str) -> str:
-    """Inline a picture, which is no wider than it was drawn and not much narrower."""
+    """Inline a picture, which is no wider than the page and a fifth wider than drawn at most."""
     if svg is None:
         return ""
     width = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"', svg)
-    style = f' style="--width: {float(width[1]) * 96 / 72:.0f}px"' if width else ""
+    style = f' style="--width: {float(width[1]) * 96 / 72 * LARGER:.0f}px"' if width else ""
     data = b64encode(svg.encode("utf-8")).decode("ascii")
     return (
-        f'<figure class="scroll"><img{style} alt="{escape(alternative)}" '
+        f'<figure><img{style} alt="{escape(alternative)}" '
         f'src="data:image/svg+xml;base64,{data}"></figure>'
     )
 

@@ -12,7 +12,11 @@ MOST_TICKS = 6
 
 
 def logarithmic(
-    axis: Any, low: float, high: float, show: Callable[[float], str] | None = None
+    axis: Any,
+    low: float,
+    high: float,
+    show: Callable[[float], str] | None = None,
+    most: int = MOST_TICKS,
 ) -> None:
     """Make an axis logarithmic, from below `low` to above `high`, with ticks in any case.
 
@@ -24,11 +28,13 @@ def logarithmic(
         The smallest and the largest value to be shown, both positive.
     show : callable, optional
         Writes a tick; by default `plain`, or `power` where one of them would be long.
+    most : int
+        About how many ticks there is room for.
     """
     margin = max((high / low) ** 0.06, 1.15)
     low, high = low / margin, high * margin
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
-    places = ticks(low, high)
+    places = ticks(low, high, most)
     short = all(is_short(value) for value in places)
     show = show or (plain if short else power)
     axis.set_major_locator(FixedLocator(places))
@@ -56,6 +62,8 @@ def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
     if len(fine) <= most:
         return fine
     # From the top down, as the largest are those that are compared.
+    if len(decades) < 2:
+        return fine[::-2][::-1]
     return decades[:: -max(-(-len(decades) // most), 1)][::-1]
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from os import PathLike
+from textwrap import fill
 from typing import Any, ParamSpec
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -109,7 +110,9 @@ def times(factor: float) -> str:
     return f"{factor:,.1f}" if factor < 9.95 else f"{factor:,.0f}"
 
 
-def panels(figure: Figure, count: int, columns: int, *, xlabel: str = "", **how: Any) -> list[Axes]:
+def panels(
+    figure: FigureBase, count: int, columns: int, *, xlabel: str = "", **how: Any
+) -> list[Axes]:
     """Return so many panels, in rows of so many.
 
     Parameters
@@ -135,10 +138,16 @@ def panels(figure: Figure, count: int, columns: int, *, xlabel: str = "", **how:
 
 
 def title(figure: Figure, text: str) -> None:
-    """Write a title above the whole figure, from its left edge."""
-    figure.suptitle(text, x=0.01, ha="left", fontsize=12)
+    """Write a title above the whole figure, from its left edge, in as many lines as it takes."""
+    figure.suptitle(_wrapped(figure, text, 12), x=0.01, ha="left", fontsize=12)
 
 
 def note(figure: Figure, text: str) -> None:
-    """Explain something below the whole figure."""
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=GREY)
+    """Explain something below the whole figure, in as many lines as it takes."""
+    figure.supxlabel(_wrapped(figure, text, 9), x=0.01, ha="left", fontsize=9, color=GREY)
+
+
+def _wrapped(figure: Figure, text: str, size: float) -> str:
+    """Break lines where they would leave the figure: a letter is 0.55 of its height wide."""
+    columns = int(72 * figure.get_figwidth() / (0.55 * size))
+    return "\n".join(fill(line, columns) for line in text.splitlines())

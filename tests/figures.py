@@ -1,0 +1,58 @@
+"""What every figure has to keep, whatever it shows."""
+
+import itertools
+
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+
+def require_readable(figure):
+    """Texts stand in the figure, apart from each other, and no line runs through them."""
+    figure.draw_without_rendering()
+    # Ticks beyond the limits are there, but not drawn.
+    hidden = {
+        label
+        for axes in figure.axes
+        for axis in axes._axis_map.values()
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        if not axes.axison or tick not in axis._update_ticks()
+        for label in (tick.label1, tick.label2)
+    } | {text for axes in figure.axes if not axes.axison for text in axes.texts}
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text not in hidden]
+    # Without the line that leads to an annotation. What is turned takes a part of its box alone.
+    shown = [
+        (text.get_text(), Text.get_window_extent(text).padded(-1), text.get_rotation() % 90)
+        for text in texts
+        if text.get_text().strip()
+    ]
+    page = figure.bbox.padded(1)
+    for text, box, _ in shown:
+        assert page.x0 <= box.x0 < box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 < box.y1 <= page.y1, text
+    if any(axes.name == "3d" for axes in figure.axes):
+        return
+    for (text, box, turned), (other, place, also) in itertools.combinations(shown, 2):
+        assert (turned and also) or not box.overlaps(place), (text, other)
+    for axes in figure.axes:
+        boxed = {text.get_text() for text in axes.texts if text.get_bbox_patch()}  # on a ground
+        for text, box, _ in shown:
+            assert text in boxed or not crossed(axes, box), text
+
+
+def crossed(axes, box):
+    """The lines that run through a box: those of data, and those that show a limit."""
+    seen = Bbox.intersection(box, axes.bbox)  # lines end where their axes end
+    if seen is None:
+        return []
+    lines = [line for line in axes.lines if len(line.get_xydata())]
+    paths = [line.get_path().transformed(line.get_transform()) for line in lines]
+    return [path for path in paths if path.intersects_bbox(seen, filled=False)]
+
+
+def require_ticks(figure):
+    """A logarithmic axis has two ticks or more, whatever it spans."""
+    for axes in figure.axes:
+        for axis in axes._axis_map.values():
+            if axis.get_scale() == "log":
+                low, high = sorted(axis.get_view_interval())
+                assert sum(low <= tick <= high for tick in axis.get_majorticklocs()) >= 2
