@@ -519,8 +519,8 @@ def _short(number: float) -> str:
 def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
     """Say how the table is to be read."""
     lines = [
-        "(loop): one evaluation of the whole loss after the other. gradlab's: the same NumPy source, "
-        "run by that library; itself: written for it.",
+        "(loop): one evaluation of the whole loss after the other. gradlab's: the same NumPy "
+        "source, run by that library; itself: written for it.",
         f"× {REFERENCE}: how many times as long as {REFERENCE}, the median over the rounds; "
         "half of the rounds lie in the middle half.",
         f"evaluations: of the loss. difference: the worst from {REFERENCE}'s gradient, relative to "
@@ -573,8 +573,8 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
     title(drawn, heading)
     note(
         drawn,
-        f"×: times as long as {REFERENCE} on the largest network; loop: one evaluation of the whole "
-        "loss after the other; hollow: extrapolated; itself: written for that library. "
+        f"×: times as long as {REFERENCE} on the largest network; loop: one evaluation of the "
+        "whole loss after the other; hollow: extrapolated; itself: written for that library. "
         f"The networks are {', '.join(networks)}.",
     )
     parts = drawn.subfigures(2 if rest else 1, 1, height_ratios=[6, below][: 1 + bool(rest)])
