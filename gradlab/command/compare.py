@@ -106,7 +106,9 @@ def compare(
             **comparison.summary(),
         },
         {
-            "losses": plotting.loss_curves({run.backend: run.fit.history.losses for run in runs}),
+            "losses": plotting.loss_curves(
+                {run.backend: run.fit.history.losses for run in runs}, comparison.reference
+            ),
             "gradient_differences": plotting.gradient_differences(
                 {run.backend: run.differences for run in runs if run.differences},
                 comparison.reference,
