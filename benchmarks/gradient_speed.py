@@ -543,7 +543,7 @@ def headline(results: Sequence[Result]) -> str:
     of = {r.contender: r for r in results if setting(r) == setting(largest)}
     peers = [f"{name} {common.digits(of[name].ratio.median, 2)}" for name in PEERS if name in of]
     line = (
-        f"On {setting(largest)}, a central difference costs {of['central'].about}"
+        f"On {setting(largest)}, a central difference by the plain loop costs {of['central'].about}"
         f"{common.digits(of['central'].ratio.median)} {REFERENCE} gradients"
     )
     return f"{line}; {' and '.join(peers)}." if peers else f"{line}."

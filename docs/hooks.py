@@ -1,8 +1,15 @@
-"""The tutorial as a page: the notebook with its stored outputs, turned into Markdown."""
+"""Pages that are made: the tutorial and the command's help.
+
+The tutorial is the notebook with its stored outputs, turned into Markdown; the help is what the
+command prints.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +45,19 @@ def described(page: str) -> str:
             title = heading[1]
         lines.append(line.replace("![png]", f"![Figure: {title}]"))
     return "\n".join(lines)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the command's help where a page has a comment that asks for it."""
+    return re.sub(r"<!-- gradlab (\w+) --help -->", lambda verb: helped(verb[1]), markdown)
+
+
+def helped(verb: str) -> str:
+    """Return what ``gradlab VERB --help`` prints, as a block of text."""
+    run = subprocess.run(
+        [sys.executable, "-m", "gradlab", verb, "--help"],
+        capture_output=True, check=True, encoding="utf-8",
+        env=os.environ | {"COLUMNS": "88", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    lines = "\n".join(line.rstrip() for line in run.stdout.splitlines())
+    return f"```text\n{lines.strip()}\n```"

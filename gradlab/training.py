@@ -155,16 +155,19 @@ def fit(
         Arrays with one row a sample, such as ``(x, y)``.
     backend : str or Backend
         Who computes the gradient.
-    learning_rate, momentum : float
-        η > 0 and 0 <= μ < 1 of the step above.
+    learning_rate : float
+        η > 0. A step computes v ← μ v + g, then params ← params − η v, where g is the gradient of
+        the minibatch, and v begins with zeros.
+    momentum : float
+        μ in the same formula, from 0 to below 1.
     batch_size : int, optional
         Samples a step, at most as many as there are; by default 100, or all if they are fewer.
     epochs : int, optional
         How often to pass over the data, each time in a new order, every sample once: the last
         batch of a pass may be smaller. The default is 10.
     iterations : int, optional
-        Instead of `epochs`: how many minibatches to draw at random, with replacement, as the
-        notebook did. An epoch is then as many of them as would pass over the data once.
+        Instead of `epochs`: how many minibatches to draw at random, with replacement. An epoch is
+        then as many of them as would pass over the data once.
     seed : int or Generator
         Decides the minibatches; the same seed gives the same bits.
     validation : sequence of array, optional

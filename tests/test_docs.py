@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import inspect
 import os
 import re
 import shlex
@@ -190,6 +192,72 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(site):
         fetched = re.findall(r'<(?:script|img|link|iframe)\b[^>]*?(?:src|href)="([^"]+)"', source)
         elsewhere = [url for url in fetched if re.match(r"(?:https?:)?//", url)]
         assert elsewhere == [], page
+
+
+ROW = re.compile(
+    r'<tr class="doc-section-item">\s*<td>\s*<code>(.*?)</code>\s*</td>\s*<td>(.*?)</td>'
+    r"\s*<td>.*?</td>\s*<td>(.*?)</td>",
+    re.DOTALL,
+)
+
+
+def plain(markup):
+    """The text of some HTML, without spaces."""
+    return re.sub(r"\s+", "", html.unescape(re.sub(r"<[^>]+>", "", markup)))
+
+
+@pytest.mark.slow
+def test_each_parameter_has_its_own_default_and_type(site):
+    told = 0
+    pages = [path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")]
+    for name, function in vars(gradlab).items():
+        if not callable(function) or not (function.__doc__ or "").count("Parameters\n"):
+            continue
+        heading = rf'<h\d id="gradlab[\w.]*\.{function.__name__}"'
+        (page,) = [page for page in pages if re.search(heading, page)]
+        described = re.split(r"<h\d", re.split(heading, page)[1])[0]
+        parameters = inspect.signature(function).parameters
+        for argument, kind, default in ROW.findall(described):
+            expected = parameters[argument.lstrip("*")]
+            if expected.kind in (expected.VAR_POSITIONAL, expected.VAR_KEYWORD):
+                continue
+            required = expected.default is expected.empty
+            shown = plain(default).replace('"', "'")
+            wanted = "required" if required else plain(repr(expected.default))
+            assert shown == wanted, (name, argument)
+            assert plain(kind), (name, argument)
+            told += 1
+    assert told >= 30
+
+
+@pytest.mark.slow
+def test_the_page_of_the_command_has_the_help_of_each(site):
+    page = html.unescape((site / "command.html").read_text(encoding="utf-8"))
+    for verb in ("compare", "train", "evaluate", "check", "bench", "demo"):
+        assert f"Usage: gradlab {verb} " in re.sub(r"<[^>]+>", "", page), verb
+
+
+@pytest.mark.slow
+def test_parameters_that_are_described_together_get_what_the_signature_says(tmp_path):
+    griffe = pytest.importorskip("griffe", reason="MkDocs is not installed")
+    (tmp_path / "there.py").write_text(
+        "def f(a: int, b: str = 'x', c: float = 2.0):\n"
+        '    """Do.\n\n    Parameters\n    ----------\n    a, b\n        Two.\n'
+        '    c, d : number\n        More.\n    """\n'
+    )
+    sys.path.insert(0, str(DOCS))
+    try:
+        from parameters import OwnDefaults
+    finally:
+        sys.path.remove(str(DOCS))
+    module = griffe.load(
+        "there", search_paths=[tmp_path], docstring_parser="numpy",
+        extensions=griffe.load_extensions("dataclasses", OwnDefaults),
+    )  # fmt: skip
+    (_, section) = module["f"].docstring.parsed
+    assert [(p.name, str(p.annotation), p.default) for p in section.value[:3]] == [
+        ("a", "int", None), ("b", "str", "'x'"), ("c", "number", "2.0"),
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -106,6 +106,10 @@ FIGURES = {
         np.array([0, 1]), {"right": np.array([0.2, 0.8]), "wrong": np.array([0.9, 0.1])}
     ),
     "derivative": lambda: plotting.derivative(*4 * [np.linspace(-1, 1, 5)]),
+    "chain_rule": lambda: plotting.chain_rule(
+        [("a = x W1", W[0], -W[0]), ("h = tanh a", W[0], W[0]), ("L = Σ h²", 1.0, 1.0)],
+        {"W1": (0, W, W), "W2": (1, W[0], W[0])},
+    ),
     "surface": lambda: plotting.surface(*np.meshgrid([0.0, 1.0], [0.0, 1.0]), np.ones((2, 2))),
     "descent": lambda: plotting.descent(np.array([[1.0, 2.0], [0.0, 0.0]]), lambda x: x[0] + x[1]),
 }

@@ -206,8 +206,8 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
     return figure
 
 
-FEW = 300
-"""Entries of a large leaf that get a mark: more of them are seen without."""
+SPARSE = 20
+"""Entries of a large leaf get a mark each where they are fewer than one in so many."""
 
 
 def _draw_leaf(axes: Axes, leaf: Leaf, own: list[Entry]) -> set[str]:
@@ -224,7 +224,7 @@ def _draw_leaf(axes: Axes, leaf: Leaf, own: list[Entry]) -> set[str]:
         x, y = these % width, these // width
         if small and verdict == "mismatch":
             axes.scatter(x, y, marker="x", s=25, color="black", linewidth=1)
-        elif not small and len(these) <= FEW:
+        elif not small and SPARSE * len(these) <= height * width:
             axes.scatter(
                 x, y, marker=mark.marker, s=mark.size, c=mark.colour,
                 edgecolors="black" if verdict == "mismatch" else mark.edge, linewidth=0.8,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,3 +92,72 @@ def descent(path: Array, height: Callable[[Array], Array]) -> Figure:
     axes.set(title="Gradient descent, rate 0.1", xlabel="x₀", ylabel="x₁", aspect="equal")
     axes.grid(visible=False)
     return figure
+
+
+@styled
+def chain_rule(
+    steps: Sequence[tuple[str, Any, Any]], parameters: Mapping[str, tuple[int, Any, Any]]
+) -> Figure:
+    """Draw the steps of a computation, with their values forward and their cotangents backward.
+
+    Parameters
+    ----------
+    steps : sequence of (str, array, array)
+        For each step, what it computes, its value, and the derivative of the last step's value by
+        it: its cotangent.
+    parameters : mapping of str to (int, array, array)
+        For each parameter, the number of the step that uses it, its value and its cotangent.
+
+    Examples
+    --------
+    >>> figure = chain_rule([("y = w x", 6.0, 1.0)], {"w": (0, 3.0, 2.0)})
+    >>> [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+    ['y = w x', '6.00', '1.00', 'w', '3.00', '2.00']
+    """
+    forward, backward, width = COLOURS[0], COLOURS[1], 2.0
+    figure = Figure(figsize=(max(1.75 * len(steps) + 1, 4), 3.2))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set(xlim=(-1.9, width * (len(steps) - 1) + 0.9), ylim=(-2.7, 0.9))
+
+    def write(at: tuple[float, float], text: str, colour: str) -> None:
+        axes.text(*at, text, color=colour, ha="center", va="center", fontsize=9)
+
+    def draw(at: tuple[float, float], name: str, face: str) -> None:
+        box = {"boxstyle": "round,pad=0.4", "facecolor": face, "edgecolor": "#888888"}
+        axes.text(*at, name, ha="center", va="center", bbox=box)
+
+    def lead(start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+        arrow = {"arrowstyle": "->", "color": colour, "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", end, start, arrowprops=arrow)
+
+    for i, (name, value, cotangent) in enumerate(steps):
+        draw((width * i, 0), name, "#eef5fb")
+        write((width * i, 0.55), _numbers(value), forward)
+        write((width * i, -0.55), _numbers(cotangent), backward)
+        if i:
+            left, right = width * i - 1.22, width * i - 0.78
+            lead((left, 0.1), (right, 0.1), forward)
+            lead((right, -0.1), (left, -0.1), backward)
+    for name, (i, value, cotangent) in parameters.items():
+        left, right = width * i - 1.05, width * i - 0.62
+        draw((left, -1.3), name, "#f4f4f4")
+        write((left, -1.8), _numbers(value), forward)
+        write((left, -2.35), _numbers(cotangent), backward)
+        lead((left - 0.08, -0.98), (right - 0.08, -0.25), forward)
+        lead((right + 0.08, -0.3), (left + 0.08, -1.0), backward)
+    axes.set_title("Values forward (blue), cotangents backward (red)")
+    return figure
+
+
+def _numbers(value: Any) -> str:
+    """Write a number, a vector or a small matrix in two digits.
+
+    Examples
+    --------
+    >>> _numbers(0.1234), _numbers(np.array([1.0, -0.26]))
+    ('0.12', '[1.00, −0.26]')
+    """
+    rows = [", ".join(f"{v:.2f}" for v in row) for row in np.atleast_2d(value)]
+    text = "\n".join(rows if np.ndim(value) == 0 else [f"[{row}]" for row in rows])
+    return text.replace("-", "−")
