@@ -78,8 +78,17 @@ def test_every_dependency_has_its_reason():
     assert [extra for extra in extras if f"gradlab[{extra}]" not in README] == []
 
 
-def test_korean_readers_get_the_same_command_first():
-    assert blocks("sh", KOREAN)[0] == blocks("sh")[0]
+def test_korean_readers_get_the_same_commands():
+    assert blocks("sh", KOREAN) == blocks("sh")
+    verbs = set(re.findall(r"`gradlab (\w+)", README))
+    assert verbs - set(re.findall(r"`gradlab (\w+)", KOREAN)) == set()
+
+
+def test_korean_readers_see_each_line_of_the_notebook_that_is_at_fault():
+    (code,) = [block for block in blocks("python", KOREAN) if "# (1)" in block]
+    shown = re.findall(r"# (\(\d\))$", code, re.MULTILINE)
+    explained = re.findall(r"^\| (\(\d\)) \|", KOREAN, re.MULTILINE)
+    assert shown == explained == [f"({i})" for i in range(1, 8)]
 
 
 @pytest.mark.parametrize("text", [README, KOREAN], ids=["en", "ko"])

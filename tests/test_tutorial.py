@@ -41,6 +41,13 @@ def test_outputs_are_stored_in_order_and_without_errors():
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 12
 
 
+def test_what_is_derived_by_hand_is_what_autograd_records():
+    told = [words(cell) for cell in code(STORED) if "toposort(end)" in "".join(cell["source"])]
+    assert len(told) == 1
+    assert told[0].count("as by hand: True") == 7
+    assert "False" not in told[0]
+
+
 def test_cells_are_short():
     assert max(len(cell["source"]) for cell in STORED["cells"]) <= 32
 

@@ -100,7 +100,7 @@ class GradientReport(Result):
 
     def _repr_html_(self) -> str:
         """Return the report as notebooks show it."""
-        code = '<pre style="line-height:normal">{code}</pre>'
+        code = '<pre style="line-height:normal;font-family:monospace">{code}</pre>'
         return self._printed().export_html(
             theme=_notebook_theme(), inline_styles=True, code_format=code
         )
