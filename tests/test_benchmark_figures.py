@@ -152,9 +152,16 @@ FIGURES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES.keys())
-def test_a_figure_is_read_on_a_phone(draw):
-    figure = draw()
+SLOW = ("gradient_speed, all", "tape_speed, all", "numerical_speed")
+"""Figures of many panels, which take a second and more to lay out."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FIGURES],
+)
+def test_a_figure_is_read_on_a_phone(name):
+    figure = FIGURES[name]()
     figures.require_readable(figure)
     figures.require_ticks(figure)
     assert figure.get_figwidth() == PHONE

@@ -195,6 +195,7 @@ def test_colours_in_a_terminal_alone():
 
 def test_notebooks_show_it_with_colours_and_take_names_for_names():
     html = report_of(Entry("<script>", (1,), 3.0, 2.0, 1e-9, 2e-9, "mismatch"))._repr_html_()
+    assert "font-family:monospace" in html  # or its columns would not line up
     assert html.startswith("<pre")
     assert "color: #d9363e" in html
     assert "<script>" not in html

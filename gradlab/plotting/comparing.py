@@ -65,7 +65,7 @@ def gradient_differences(
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     whose = "Gradients" if grid else f"The gradients of {''.join(differences) or 'nothing'}"
     title(figure, f"{whose} against those of {reference}")
-    figure.supylabel("largest difference in a leaf,\nrelative to its largest entry", fontsize=11)
+    figure.supylabel("largest difference in an array,\nrelative to its largest entry", fontsize=11)
     return figure
 
 
@@ -79,8 +79,8 @@ def _draw_leaves(axes: Axes, leaves: Mapping[str, Sequence[float]]) -> list[tupl
         low, high = np.where(missing, np.inf, both).min(0), np.where(missing, -np.inf, both).max(0)
         low[missing.all(0)] = high[missing.all(0)] = np.nan
         axes.fill_between(range(len(low)), low, high, color="#cfe3f1", linewidth=0)
-        axes.plot(high, color=COLOURS[0], lw=1.4, label=f"the worst of {len(curves)} leaves")
-        curves = {f"the worst of\n{len(curves)} leaves": high}
+        axes.plot(high, color=COLOURS[0], lw=1.4, label=f"the worst of {len(curves)} arrays")
+        curves = {f"the worst of\n{len(curves)} arrays": high}
     else:
         for i, (path, values) in enumerate(curves.items()):
             axes.plot(values, label=path, color=colour(i), lw=1.4)
@@ -126,5 +126,5 @@ def gradient_cost(
     axes.set_xlabel("time of one gradient, logarithmic")
     title(figure, "The cost of one gradient")
     if equivalent:
-        note(figure, "* of the formula; of each, only what a moved entry changes was computed")
+        note(figure, "* in the formula; of each, only what the changed entry affects was computed")
     return figure
