@@ -533,7 +533,7 @@ def figure(results: Sequence[Result]) -> Figure:
         axes.set_title(CALLED.get(problem, problem), fontsize=11)
     known = [seconds for _, seconds, _ in shown]
     for axes in panels:
-        logarithmic(axes.xaxis, min(known), max(known), lambda s: common.duration(s, 1))
+        logarithmic(axes.xaxis, min(known), max(known), lambda s: common.duration(s, 1), most=3)
     panels[-1].set_xlabel("time of a gradient, logarithmic")
     title(drawn, "A central difference")
     note(

@@ -444,6 +444,8 @@ def main(
     clocked = "CPU time" if threads == 1 else "wall time"
     missing = common.missing(MODULES)
     caption = (
+        "lse: the loss by log-sum-exp; plain: by the logarithm of a softmax. products: the matrix "
+        "products of the gradient alone, which all contenders need.\n"
         f"{common.missing_notes(missing)}{clocked}, {rounds} rounds; "
         f"{common.environment_line(described)}"
     )

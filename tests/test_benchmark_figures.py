@@ -120,9 +120,15 @@ FIGURES = {
     ),
     "numerical_speed": lambda: numerical_speed.figure(
         [
-            numerical_speed.Result(problem, 45360, name, 10.0**-i, ratio(10.0**i), 0.0)
+            numerical_speed.Result(problem, 45360, name, 30 * 0.1**i, ratio(10.0**i), 0.0)
             for problem in numerical_speed.PROBLEMS
             for i, name in enumerate(["plain loop", "SciPy 3-point", "engine, 2 threads"])
+        ]
+    ),
+    "numerical_speed, quick": lambda: numerical_speed.figure(
+        [
+            numerical_speed.Result("sigmoid", 45360, name, seconds, ratio(1 / seconds), 0.0)
+            for name, seconds in {"plain loop": 29.3, "engine, 1 thread": 0.295}.items()
         ]
     ),
     "parallel_speed": lambda: parallel_speed.figure(

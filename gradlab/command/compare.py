@@ -106,9 +106,7 @@ def compare(
             **comparison.summary(),
         },
         {
-            "losses": plotting.loss_curves(
-                {run.backend: run.fit.history.losses for run in runs}, comparison.reference
-            ),
+            "losses": plotting.loss_curves({run.backend: run.fit.history.losses for run in runs}),
             "gradient_differences": plotting.gradient_differences(
                 {run.backend: run.differences for run in runs if run.differences},
                 comparison.reference,

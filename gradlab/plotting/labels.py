@@ -137,7 +137,7 @@ def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bo
     """
     values = np.array([row.value for row in shown])
     if log:
-        logarithmic(axes.xaxis, float(np.nanmin(values)), float(np.nanmax(values)))
+        logarithmic(axes.xaxis, float(np.nanmin(values)), float(np.nanmax(values)), most=4)
         left = axes.get_xlim()[0]
         axes.hlines(range(len(shown)), left, values, colors=[row.colour for row in shown], lw=1.2)
         for i, row in enumerate(shown):

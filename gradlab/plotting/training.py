@@ -35,7 +35,8 @@ def loss_curves(losses: Mapping[str, Sequence[float]], reference: str | None = N
     losses : mapping of str to sequence of float
         For each training, the loss of each step's minibatch.
     reference : str, optional
-        Which of them is drawn broad and pale, below the others; by default the first.
+        Which of them is drawn broad and pale, below the others; by default autograd's where there
+        is one, else the first.
 
     Examples
     --------
@@ -43,7 +44,8 @@ def loss_curves(losses: Mapping[str, Sequence[float]], reference: str | None = N
     >>> figure.axes[0].get_ylabel()
     'loss of the minibatch'
     """
-    reference = next(iter(losses), "") if reference is None else reference
+    if reference is None:
+        reference = "autograd" if "autograd" in losses else next(iter(losses), "")
     others = [name for name in losses if name != reference]
     grid = len(others) > 1
     figure = Figure(figsize=(7, 0.9 + 1.9 * -(-len(others) // 3)) if grid else (7, 4.2))
