@@ -7,14 +7,15 @@ import figures
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from gradlab import check_gradients, plotting
 from gradlab.checking import Entry, GradientReport, Leaf
-from gradlab.plotting import labels, scales
+from gradlab.plotting import checking, labels, scales
 from gradlab.training import Epoch, History
 
 HISTORY = History(
@@ -286,6 +287,21 @@ def test_what_has_no_value_is_counted_beside_the_figure():
 def test_zero_is_drawn_and_named():
     left, _ = plotting.gradient_agreement(REPORTS["kink"]).axes
     assert [text.get_text() for text in left.get_yticklabels(minor=True)] == ["0"]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(1e-200, 1e200), min_size=1, max_size=3), st.floats(1, 10))
+def test_zero_stands_apart_from_all_that_is_not(sizes, factor):
+    sizes = np.array([0.0, *sizes])
+    scale = checking._Scale.of(sizes, sizes * factor)
+    shown = sizes[sizes > 1e-18 * sizes.max() * factor]
+    axes = Figure().subplots()
+    scale.set(axes.xaxis)
+    low, high = np.log(axes.get_xlim())
+    nearest = min([*axes.get_xticks(), *shown])
+    assert scale.place(np.zeros(1)) == scale.zero
+    assert np.log(nearest / scale.zero) > 0.08 * (high - low)
+    assert np.all(scale.place(shown) == shown)
 
 
 @pytest.mark.parametrize(("name", "place"), [("one wrong sign", (0, 2)), ("large", (2, 10))])

@@ -154,7 +154,7 @@ class _Scale(NamedTuple):
         logarithmic(axis, self.edge, self.high, power)
         if self.zero is not None:
             line = axis.axes.axvline if axis.axis_name == "x" else axis.axes.axhline
-            line(np.sqrt(self.zero * self.edge), color="#888888", lw=0.8, ls=":", zorder=0)
+            line(np.sqrt(self.zero) * np.sqrt(self.edge), color="#888888", lw=0.8, ls=":", zorder=0)
             axis.axes.set(**{f"{axis.axis_name}lim": (self.zero / 1.6, None)})
             axis.set_ticks([self.zero], labels=["0"], minor=True)
 
