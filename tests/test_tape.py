@@ -705,7 +705,11 @@ LINE = r"test_tape\.py, line \d+: "
             "shape of what nonzero returns depends on values",
         ),
         (lambda w, x: (w[:1] * anp.unique(x)).sum(), (W, X), "depends on values"),
-        (lambda w, r: w.sum() * (2 if r else 3), (W, np.random.default_rng(0)), "a Generator, whose"),
+        (
+            lambda w, r: w.sum() * (2 if r else 3),
+            (W, np.random.default_rng(0)),
+            "a Generator, whose",
+        ),
         (lambda w, i: w.sum() * next(i), (W, iter([1.0] * 9)), "a list_iterator, .*: i "),
     ],
 )

@@ -28,7 +28,7 @@ import sys
 import threading
 import types
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -120,6 +120,7 @@ _FIXED = (
     operator.itemgetter,
     operator.attrgetter,
     operator.methodcaller,
+    type(vars(namedtuple("Pair", "a"))["a"]),
     enum.Enum,
     np.dtype,
     np.ufunc,
