@@ -12,8 +12,6 @@ import decimal
 import enum
 import functools
 import itertools
-import math
-import operator
 import random
 import sys
 import threading
@@ -30,7 +28,7 @@ import pytest
 from optional import each_backend
 
 import gradlab
-from gradlab.errors import GradlabError, UntraceableWarning
+from gradlab.errors import UntraceableWarning
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.tape import Tape
 
@@ -160,7 +158,7 @@ def list_in_a_module_of_a_module() -> Scenario:
 
 @seen
 def function_of_numpy_that_is_patched() -> Scenario:
-    library = module(**{"tanh": np.tanh})
+    library = module(tanh=np.tanh)
     return lambda w: np.sum(library.tanh(w)), (), lambda: vars(library).update(tanh=np.sin)
 
 
@@ -862,7 +860,7 @@ def clock() -> Scenario:
 
 @eager
 def random_numbers_of_a_module() -> Scenario:
-    return lambda w: np.sum(w) * (2 if random.random() < 1 else 3), (), lambda: None  # noqa: S311
+    return lambda w: np.sum(w) * (2 if random.random() < 1 else 3), (), lambda: None
 
 
 @eager

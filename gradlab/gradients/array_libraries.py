@@ -277,7 +277,7 @@ class LibraryGradient:
             result = self._evaluate(prepared, call)
         after = self._keys(call.form, [])[1]
         if prepared.way.compiled and bindings is not None and bindings != after:
-            self._note_change(bindings.difference(after))
+            self._note_change(bindings.difference(after) if after else "what it reads")
             return result
         prepared.bindings = after
         self._prepared[fast if prepared.way.compiled else slow] = prepared

@@ -40,7 +40,6 @@ KEPT = 64
 TRIES = 3
 """Surveys before it is said that something changes all the time: other threads may be at work."""
 
-_STRINGS = {str}.issuperset
 _VALUES = (type(None), bool, int, str, bytes, range, type(...))
 _PLAIN_CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, Counter, UserDict, UserList)
 """Containers that hold nothing beside their entries."""
@@ -81,9 +80,13 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
 
 def names_of(mapping: Mapping[Any, Any]) -> Sequence[Any]:
     """Return the keys of a dict so that those are told apart which are equal: 1 and True."""
-    if _STRINGS(map(type, mapping)):
-        return [*mapping]
-    return survey([("a key", [*mapping])]).tokens
+    names = [*mapping]
+    for name in names:
+        if type(name) is not str:
+            break
+    else:
+        return names
+    return survey([("a key", names)]).tokens
 
 
 def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:

@@ -55,11 +55,11 @@ TRUSTED = frozenset(
 )
 """Packages whose functions give the same for the same arguments, or do not matter for a loss."""
 
-OUTSIDE = [open, input, eval, exec, compile, globals, locals, __import__]
+OUTSIDE: list[Any] = [open, input, eval, exec, compile, globals, locals, __import__]
 OUTSIDE += [np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.memmap]
 """Functions whose result depends on more than their arguments, or which run other code."""
 
-REFLECTIVE = [getattr, setattr, delattr, hasattr, vars, dir, operator.attrgetter]
+REFLECTIVE: list[Any] = [getattr, setattr, delattr, hasattr, vars, dir, operator.attrgetter]
 REFLECTIVE += [operator.methodcaller, copy.copy, copy.deepcopy, copy, inspect, dataclasses.replace]
 REFLECTIVE += [dataclasses.asdict, dataclasses.astuple, dataclasses.fields]
 """Functions and modules that read attributes which the code that calls them does not name."""
