@@ -357,7 +357,8 @@ class Survey:
         self._visit_attributes(function.__dict__, (), place)
 
     def _visit_globals(self, function: types.FunctionType, names: Sequence[str]) -> None:
-        space, builtins = function.__globals__, function.__builtins__
+        space: dict[str, Any] = function.__globals__
+        builtins: dict[str, Any] = getattr(function, "__builtins__")  # noqa: B009  unknown to types
         missing = [name for name in names if name not in space]
         found = self._look_up(space, [name for name in names if name in space])
         self._expect_none_of(space.keys(), missing, space)

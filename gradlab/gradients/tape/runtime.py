@@ -1,9 +1,9 @@
 """Record a loss when it is first met, and replay it from then on.
 
 What a loss does may depend on the structure of its parameters and arguments, on the shapes and
-dtypes of the arrays among them, on the values of everything else, and on the variables that it
-closes over; together they are the *key* under which a recording is kept. The numbers inside the
-arrays are what a recording leaves open.
+dtypes of the arrays among them, on the values of everything else, and on what else it reads;
+together they are the *key* under which a recording is kept (`gradients.keys`). The numbers inside
+the arrays are what a recording leaves open.
 
 Eager autograd decides wherever there is a doubt. The first replay of a recording, the first one
 at other parameters, the first one at other data, and occasional ones later are compared with it. It
