@@ -149,18 +149,18 @@ class Surroundings:
 
     Examples
     --------
-    >>> def loss(w):
-    ...     return sum(scale * x for x in w)
-    >>> loss.__globals__["scale"] = 2.0
+    >>> scales = [2.0]
+    >>> def loss(w, scales=scales):
+    ...     return sum(scales[0] * x for x in w)
     >>> surroundings = Surroundings(loss)
     >>> before = surroundings.key()
     >>> before == surroundings.key()
     True
-    >>> loss.__globals__["scale"] = 3.0
+    >>> scales[0] = 3.0
     >>> before == surroundings.key()
     False
     >>> before.difference(surroundings.key())
-    'scale'
+    'the loss.__defaults__[0][0]'
     """
 
     def __init__(self, loss: Any, *, contents: bool = False) -> None:

@@ -18,18 +18,12 @@ of the modules in `TRUSTED`, functions are compared by identity, and their code 
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import enum
 import functools
-import inspect
 import operator
 import sys
-import threading
 import types
 import weakref
-from collections import OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -39,32 +33,26 @@ from autograd.tracer import isbox
 from gradlab.arrays.dispatch import held, is_buffer, is_traced
 from gradlab.errors import UntraceableError
 from gradlab.gradients.code_names import EVERY, names_of
+from gradlab.gradients.survey_rules import (
+    CONTAINERS,
+    FIXED,
+    ITEMS,
+    MAKING,
+    NUMBERS,
+    OUTSIDE_IDS,
+    REFLECTIVE_IDS,
+    has_hidden_state,
+    is_builtin,
+    is_trusted,
+    reads_unnamed,
+    slots_of,
+)
 
 LIMIT = 4000
 """Tokens of a survey, some 20 ns each at every call."""
 
 DEEP = 60
 """Levels of attributes and items, far from Python's own limit of recursion."""
-
-TRUSTED = frozenset(
-    "numpy scipy torch jax jaxlib autograd gradlab array_api_compat math cmath operator itertools "
-    "functools builtins typing typing_extensions collections abc _abc _collections_abc numbers "
-    "dataclasses enum copy types contextlib warnings logging fractions decimal statistics string "
-    "re bisect heapq inspect _operator _functools _collections _bisect _heapq _thread "
-    "threading".split()
-)
-"""Packages whose functions give the same for the same arguments, or do not matter for a loss."""
-
-OUTSIDE: list[Any] = [open, input, eval, exec, compile, globals, locals, __import__]
-OUTSIDE += [np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.memmap]
-"""Functions whose result depends on more than their arguments, or which run other code."""
-
-REFLECTIVE: list[Any] = [getattr, setattr, delattr, hasattr, vars, dir, operator.attrgetter]
-REFLECTIVE += [operator.methodcaller, copy.copy, copy.deepcopy, copy, inspect, dataclasses.replace]
-REFLECTIVE += [dataclasses.asdict, dataclasses.astuple, dataclasses.fields]
-"""Functions and modules that read attributes which the code that calls them does not name."""
-
-_OUTSIDE, _REFLECTIVE = ({*map(id, functions)} for functions in (OUTSIDE, REFLECTIVE))
 
 ABSENT = object()
 """The token of a variable that is not bound."""
@@ -111,35 +99,6 @@ _LAYOUT = operator.attrgetter("shape", "strides", "dtype")
 _END = object()
 
 _PLAIN = {type(None), bool, int, str, bytes, type(...), type(NotImplemented), range}
-_FIXED = (
-    types.WrapperDescriptorType,
-    types.MethodDescriptorType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    operator.itemgetter,
-    operator.attrgetter,
-    operator.methodcaller,
-    type(vars(namedtuple("Pair", "a"))["a"]),
-    enum.Enum,
-    np.dtype,
-    np.ufunc,
-    type(np.dot),  # functions that NumPy dispatches
-    type(threading.Lock()),
-    type(threading.RLock()),
-)
-"""Types of values that stay as they are, and are compared by identity."""
-
-_ITEMS: dict[type, Callable[[Any], Iterable[Any]]] = {
-    kind: kind.__iter__ for kind in (list, tuple, deque, set, frozenset)
-}
-_CONTAINERS = (*_ITEMS, dict)
-_NUMBERS = (int, float, complex, str, bytes)
-_MAKING = {"__init__", "__new__", "__post_init__"}
-"""Methods that run where an object is made, and read what others do not."""
-
-_NEUTRAL = {"abc", "typing", "builtins", "enum", "typing_extensions"}
-"""Modules whose base classes read no attributes of the classes that are derived from them."""
 
 
 def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
@@ -147,10 +106,9 @@ def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
 
     Examples
     --------
-    >>> def loss(w):
-    ...     return options["scale"] * w
     >>> options = {"scale": 2.0}
-    >>> loss.__globals__["options"] = options
+    >>> def loss(w, options=options):
+    ...     return options["scale"] * w
     >>> before = survey([("loss", loss)])
     >>> options["scale"] = 3.0
     >>> before.is_current()
@@ -321,7 +279,7 @@ class Survey:
             self.visit(held(value), place)
         elif isinstance(value, np.generic):
             self._token((value.dtype, value.tobytes()), place)
-        elif isinstance(value, _FIXED) or is_traced(value):
+        elif isinstance(value, FIXED) or is_traced(value):
             if isinstance(value, (operator.attrgetter, operator.methodcaller)):
                 self.seen.add(EVERY)
             self._token(Same(value), place)
@@ -339,8 +297,8 @@ class Survey:
         code, defaults, kwdefaults, closure = self._read(_FUNCTION, function)
         is_own = not is_trusted(function.__globals__.get("__name__"))
         self._token(code if is_own else Same(code), place)
-        self.visit(defaults, f"a default of {place}")
-        self.visit(kwdefaults, f"a default of {place}")
+        self.visit(defaults, f"{place}.__defaults__")
+        self.visit(kwdefaults, f"{place}.__kwdefaults__")
         for name, cell in zip(code.co_freevars, closure or (), strict=True):
             try:
                 value = self._read(_CELL, cell)[0]
@@ -411,9 +369,9 @@ class Survey:
 
     def _note_use(self, function: Any, place: str) -> None:
         """Refuse functions that ask the outside world; see which read attributes unnamed."""
-        if id(function) in _OUTSIDE:
+        if id(function) in OUTSIDE_IDS:
             raise UnkeyableError(f"{place} may give something else at each call")
-        if id(function) in _REFLECTIVE:
+        if id(function) in REFLECTIVE_IDS:
             self.seen.add(EVERY)
 
     def _visit_builtin(self, function: Any, place: str) -> None:
@@ -468,8 +426,8 @@ class Survey:
                 self.visit(key, place)
                 self.visit(entry, f"{place}[{key!r}]" if type(key) in (str, int) else place)
             return
-        kind = next(kind for kind in _ITEMS if isinstance(value, kind))
-        entries = self._read(_ITEMS[kind], value)
+        kind = next(kind for kind in ITEMS if isinstance(value, kind))
+        entries = self._read(ITEMS[kind], value)
         self._token(len(entries), place)
         for i, entry in enumerate(entries):
             self.visit(entry, f"{place}[{i}]")
@@ -482,12 +440,12 @@ class Survey:
             return
         if has_hidden_state(kind):
             self._visit_opaque(value, kind, place)
-        elif isinstance(value, _CONTAINERS):
+        elif isinstance(value, CONTAINERS):
             self._visit_items(value, place)
-        elif isinstance(value, _NUMBERS):
-            base = next(base for base in _NUMBERS if isinstance(value, base))
+        elif isinstance(value, NUMBERS):
+            base = next(base for base in NUMBERS if isinstance(value, base))
             self._token(base.__repr__(value), place)
-        if kind not in _CONTAINERS:
+        if kind not in CONTAINERS:
             self._visit_parts(value, kind, place)
 
     def _visit_opaque(self, value: Any, kind: type, place: str) -> None:
@@ -572,61 +530,11 @@ class Survey:
             self._visit_class(type(kind), place, is_made=False)
 
     def _matters(self, name: str, value: Any, is_made: bool) -> bool:
-        if name in _MAKING:
+        if name in MAKING:
             return is_made
         if name.startswith("__"):
             return name in self._names or callable(value)  # such as __call__ and __add__
         return name in self._names or (self._every and name != "_abc_impl")
-
-
-def is_trusted(module: Any) -> bool:
-    """Tell whether a module belongs to a library whose functions are taken for what they are."""
-    return str(module).partition(".")[0] in TRUSTED
-
-
-def is_builtin(value: Any) -> bool:
-    """Tell whether a value is a function written in C, Cython's among them."""
-    return (
-        isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType))
-        or type(value).__name__ == "cython_function_or_method"
-    )
-
-
-def reads_unnamed(base: type) -> bool:
-    """Tell whether methods of a class read attributes, though their code is not followed."""
-    return is_trusted(base.__module__) and base.__module__.partition(".")[0] not in _NEUTRAL
-
-
-def slots_of(base: type) -> Iterator[str]:
-    """Return the names of the attributes that a class itself keeps in slots."""
-    for name, value in vars(base).items():
-        if isinstance(value, types.MemberDescriptorType) and name != "__dict__":
-            yield name
-
-
-_SHOWN = (*_CONTAINERS, *_NUMBERS, OrderedDict, defaultdict, np.ndarray, type, object)
-"""Types whose contents are followed."""
-
-
-def has_hidden_state(kind: type) -> bool:
-    """Tell whether objects of a type have memory that no attribute shows.
-
-    Each slot, the dict of attributes and the list of weak references take 8 bytes.
-
-    Examples
-    --------
-    >>> class Shown:
-    ...     __slots__ = ("a", "b")
-    >>> has_hidden_state(Shown), has_hidden_state(np.random.Generator)
-    (False, True)
-    """
-    for base in kind.__mro__:
-        if base in _SHOWN or base.__base__ is None:
-            continue
-        slots = {*slots_of(base)} | {"__dict__", "__weakref__"} & vars(base).keys()
-        if base.__basicsize__ > base.__base__.__basicsize__ + 8 * len(slots):
-            return True
-    return False
 
 
 def _article(noun: str) -> str:
