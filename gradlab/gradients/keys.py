@@ -149,18 +149,17 @@ class Surroundings:
 
     Examples
     --------
-    >>> scales = [2.0]
-    >>> def loss(w, scales=scales):
-    ...     return sum(scales[0] * x for x in w)
-    >>> surroundings = Surroundings(loss)
+    >>> from functools import partial
+    >>> options = {"scale": 2.0}
+    >>> surroundings = Surroundings(partial(lambda options, w: options["scale"] * w, options))
     >>> before = surroundings.key()
     >>> before == surroundings.key()
     True
-    >>> scales[0] = 3.0
+    >>> options["scale"] = 3.0
     >>> before == surroundings.key()
     False
     >>> before.difference(surroundings.key())
-    'the loss.__defaults__[0][0]'
+    "the loss[0]['scale']"
     """
 
     def __init__(self, loss: Any, *, contents: bool = False) -> None:

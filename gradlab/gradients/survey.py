@@ -107,8 +107,7 @@ def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
     Examples
     --------
     >>> options = {"scale": 2.0}
-    >>> def loss(w, options=options):
-    ...     return options["scale"] * w
+    >>> loss = functools.partial(lambda options, w: options["scale"] * w, options)
     >>> before = survey([("loss", loss)])
     >>> options["scale"] = 3.0
     >>> before.is_current()
@@ -191,7 +190,7 @@ class Survey:
             return (
                 self._is_quick
                 and all(map(operator.is_, chain(values, (_END,)), self._values))
-                and all(map(operator.call, self._tests, self._names_without))
+                and (not self._tests or all(map(operator.call, self._tests, self._names_without)))
                 and (not self.arrays or [*map(_LAYOUT, self.arrays)] == self._layouts)
             )
         except Exception:  # something is gone
@@ -294,8 +293,11 @@ class Survey:
 
     def _visit_function(self, function: types.FunctionType, place: str) -> None:
         self._note_use(function, place)
-        code, defaults, kwdefaults, closure = self._read(_FUNCTION, function)
         is_own = not is_trusted(function.__globals__.get("__name__"))
+        if not is_own and not function.__closure__:
+            self._token(Same(function), place)
+            return
+        code, defaults, kwdefaults, closure = self._read(_FUNCTION, function)
         self._token(code if is_own else Same(code), place)
         self.visit(defaults, f"{place}.__defaults__")
         self.visit(kwdefaults, f"{place}.__kwdefaults__")
@@ -347,9 +349,10 @@ class Survey:
         if is_trusted(module.__name__):
             after = f"{name}."
             names = [n[len(after) :] for n in sorted(self._names) if n.startswith(after)]
-            for name, value in self._look_up(space, [n for n in names if n in space]).items():
-                self._token(name, place)
-                self._visit_trusted(value, f"{place}.{name}", name)
+            for name in names:  # which stay as they are, and are not fetched again
+                if name in space:
+                    self._token(name, place)
+                    self._visit_trusted(space[name], f"{place}.{name}", name)
             return
         if self._every:
             names = [n for n in space if not n.startswith("__")]
@@ -427,7 +430,8 @@ class Survey:
                 self.visit(entry, f"{place}[{key!r}]" if type(key) in (str, int) else place)
             return
         kind = next(kind for kind in ITEMS if isinstance(value, kind))
-        entries = self._read(ITEMS[kind], value)
+        is_fixed = kind in (tuple, frozenset)
+        entries = [*ITEMS[kind](value)] if is_fixed else self._read(ITEMS[kind], value)
         self._token(len(entries), place)
         for i, entry in enumerate(entries):
             self.visit(entry, f"{place}[{i}]")
