@@ -23,8 +23,7 @@ import operator
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,7 @@ from gradlab.gradients.survey_rules import (
     reads_unnamed,
     slots_of,
 )
+from gradlab.gradients.survey_values import Values
 
 LIMIT = 4000
 """Tokens of a survey, some 20 ns each at every call."""
@@ -95,9 +95,6 @@ _CELL = operator.attrgetter("cell_contents", "cell_contents")
 _BASES = operator.attrgetter("__mro__", "__mro__")
 _CLASS = operator.attrgetter("__class__", "__class__")
 _OBJECT = operator.attrgetter("__class__", "__dict__")
-_LAYOUT = operator.attrgetter("shape", "strides", "dtype")
-_END = object()
-
 _PLAIN = {type(None), bool, int, str, bytes, type(...), type(NotImplemented), range}
 
 
@@ -126,7 +123,7 @@ def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
         names |= found.seen
 
 
-class Survey:
+class Survey(Values):
     """What some values read; see the module.
 
     Parameters
@@ -149,52 +146,17 @@ class Survey:
     """
 
     def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
         self._names = names
         self._every = EVERY in names
         self._sorted = sorted(name for name in names if "." not in name and name != EVERY)
         self.seen: set[str] = set()
         self.tokens: list[Any] = []
         self.places: list[str] = []
-        self.arrays: list[Any] = []
         self.texts: list[Any] = []
         self.natives: list[Any] = []
         self._index: dict[Any, int] = {}
-        self._held: list[Any] = []  # so that nothing else gets its id
-        self._spaces: dict[int, tuple[Any, dict[str, Any]]] = {}
-        self._without: dict[int, tuple[Any, set[str]]] = {}
-        self._readers: list[Any] = []
-        self._owners: list[Any] = []
-        self._values: list[Any] = []
-        self._is_quick = True
         self._depth = 0
-
-    # Whether it still holds
-
-    def finish(self, roots: Sequence[Any]) -> None:
-        """Prepare the comparison."""
-        self._held.append(roots)
-        for space, found in self._spaces.values():
-            names = [*found, *found] if len(found) == 1 else [*found]
-            self._readers.append(operator.itemgetter(*names))
-            self._owners.append(space)
-            self._values += map(found.__getitem__, names)
-        self._values.append(_END)
-        self._layouts = [*map(_LAYOUT, self.arrays)]
-        without = [(keys.isdisjoint, names) for keys, names in self._without.values()]
-        self._tests, self._names_without = [t for t, _ in without], [n for _, n in without]
-
-    def is_current(self) -> bool:
-        """Tell whether all values are the same objects as before."""
-        values = chain.from_iterable(map(operator.call, self._readers, self._owners))
-        try:
-            return (
-                self._is_quick
-                and all(map(operator.is_, chain(values, (_END,)), self._values))
-                and (not self._tests or all(map(operator.call, self._tests, self._names_without)))
-                and (not self.arrays or [*map(_LAYOUT, self.arrays)] == self._layouts)
-            )
-        except Exception:  # something is gone
-            return False
 
     # How values are read
 
@@ -203,31 +165,6 @@ class Survey:
         self.places.append(place)
         if len(self.tokens) > LIMIT:
             raise UnkeyableError(f"it reads more than {LIMIT} values, of {place} among others")
-
-    def _read(self, reader: Callable[[Any], Iterable[Any]], owner: Any) -> list[Any]:
-        """Fetch values, now and at each comparison."""
-        values = [*reader(owner)]
-        self._readers.append(reader)
-        self._owners.append(owner)
-        self._values += values
-        return values
-
-    def _look_up(self, space: Any, names: Iterable[str], owner: Any = None) -> dict[str, Any]:
-        """Fetch variables of a namespace, each once."""
-        owner = space if owner is None else owner
-        self._held.append(owner)
-        _, known = self._spaces.setdefault(id(owner), (space, {}))
-        found = {name: known[name] if name in known else space[name] for name in names}
-        known.update(found)
-        if not known:
-            del self._spaces[id(owner)]
-        return found
-
-    def _expect_none_of(self, keys: Any, names: Iterable[str], owner: Any) -> None:
-        """Have it noticed if a namespace gets one of these names."""
-        if names := [*names]:
-            self._without.setdefault(id(owner), (keys, set()))[1].update(names)
-            self._held.append(owner)
 
     def _refuse(self, value: Any, place: str, why: str = "whose state cannot be seen") -> None:
         kind = type(value).__name__
