@@ -11,6 +11,7 @@ Each leaf has a *path*, the words in which errors and reports speak of it: ``W1`
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,6 +197,21 @@ def read(value: Any, what: str, error: type[GradlabError]) -> Array:
         return np.asarray(value)
     except Exception as reason:  # rows of different lengths, or an __array__ that fails
         raise error(f"{what}: {type(value).__name__} is not an array: {reason}") from reason
+
+
+def checksum(array: Any) -> int:
+    """Return a number by which the contents of arrays are told apart.
+
+    Examples
+    --------
+    >>> checksum(np.zeros(2)) == checksum(np.zeros(2))
+    True
+    >>> checksum(np.zeros(2)) == checksum(np.ones(2))
+    False
+    """
+    array = np.ascontiguousarray(array)
+    # Of some dtypes, such as that of a date, there is no buffer.
+    return zlib.crc32(array if array.dtype.kind in "biufc" else array.tobytes())
 
 
 def entry(path: str, index: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
+from counting import calls_of
 from optional import LIBRARIES, each_backend
 
 import gradlab
@@ -191,23 +192,28 @@ def test_everything_stays_on_the_device_of_the_parameters(
 
 @only_jax
 def test_jax_compiles_once_for_a_shape(backend: str) -> None:
-    calls = []
-
     def loss(w: Any, x: Any, options: Any = None) -> Any:
-        if type(w) is not np.ndarray:  # each value is held to NumPy's once
-            calls.append(options)
         return line(w, x)
 
     f = gradlab.value_and_grad(loss, backend)
-    for k in range(3):
-        for n in (2, 3):
-            assert f(np.ones(n), np.full(n, float(k)))[0] == n * k**2
-            assert f(np.ones(n), np.full(n, float(k)), {"an": ["option", 1]})[0] == n * k**2
-    assert calls == [None, {"an": ["option", 1]}] * 2
-    f(np.ones(2), np.ones(2), {"an": ["option", 2]})  # another value of what is no array
-    assert calls[4:] == [{"an": ["option", 2]}]
-    f(np.ones(2, np.float32), np.ones(2))  # another dtype
-    assert len(calls) == 6
+
+    def note(arguments: Any) -> Any:
+        return type(arguments["w"]) is not np.ndarray, arguments["options"]
+
+    with calls_of(loss, note) as calls:
+
+        def options() -> list[Any]:  # each value is held to NumPy's once
+            return [options for is_traced, options in calls if is_traced]
+
+        for k in range(3):
+            for n in (2, 3):
+                assert f(np.ones(n), np.full(n, float(k)))[0] == n * k**2
+                assert f(np.ones(n), np.full(n, float(k)), {"an": ["option", 1]})[0] == n * k**2
+        assert options() == [None, {"an": ["option", 1]}] * 2
+        f(np.ones(2), np.ones(2), {"an": ["option", 2]})  # another value of what is no array
+        assert options()[4:] == [{"an": ["option", 2]}]
+        f(np.ones(2, np.float32), np.ones(2))  # another dtype
+        assert len(options()) == 6
 
 
 @every_library

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from autograd.extend import notrace_primitive
 from autograd.test_util import check_grads
+from counting import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -515,30 +516,28 @@ def test_equal_data_in_new_arrays(monkeypatch: Any) -> None:
     sums: list[Any] = []
     checksum = runtime.checksum
     monkeypatch.setattr(runtime, "checksum", lambda a: sums.append(a) or checksum(a))
-    calls: list[Any] = []
 
     def loss(w: Any, x: Any) -> Any:
-        calls.append(None)
         return np.sum(w * x.sum())
 
     x = R.normal(size=(50, 50))
-    f = Tape(verify=None).value_and_grad(loss)
-    for _ in range(65):
-        f(W, x.copy())
-    assert len(calls) == 2
-    assert len(sums) == 1 + 7  # when it was recorded; then at calls 1, 2, 4, ... 64
-    f(W, x + 1)
-    assert len(calls) == 3
-    f(W, x + 2)
-    assert len(calls) == 3
-    g = Tape(verify=None).value_and_grad(loss)
-    for _ in range(3):
-        g(W, x.copy())
-    x[0, 1] += 1.0  # an entry that is in no sample
-    calls.clear()
-    for _ in range(2):
-        g(W, x.copy())
-    assert len(calls) == 1
+    f, g = (Tape(verify=None).value_and_grad(loss) for _ in range(2))
+    with calls_of(loss) as calls:
+        for _ in range(65):
+            f(W, x.copy())
+        assert len(calls) == 2
+        assert len(sums) == 1 + 7  # when it was recorded; then at calls 1, 2, 4, ... 64
+        f(W, x + 1)
+        assert len(calls) == 3
+        f(W, x + 2)
+        assert len(calls) == 3
+        for _ in range(3):
+            g(W, x.copy())
+        x[0, 1] += 1.0  # an entry that is in no sample
+        calls.clear()
+        for _ in range(2):
+            g(W, x.copy())
+        assert len(calls) == 1
 
 
 def test_sums_over_an_axis_of_length_1_are_views() -> None:

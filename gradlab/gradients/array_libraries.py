@@ -45,19 +45,17 @@ from gradlab.errors import (
     UntraceableWarning,
     reason_of,
 )
-from gradlab.gradients.calls import (
-    HigherDerivativeError,
-    UnkeyableError,
-    key_of_argument,
-    out_leaves,
-    require_apart,
-)
+from gradlab.gradients.calls import out_leaves, require_apart
+from gradlab.gradients.keys import Bindings, Surroundings, key_of_argument
 from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
-from gradlab.gradients.surroundings import Surroundings
+from gradlab.gradients.survey import HigherDerivativeError, UnkeyableError
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 KEPT = 32
 """Call signatures for which the compiled function is kept; the oldest is dropped first."""
+
+FEW = 2
+"""Calls in a row in which the loss may change what it reads before it is not compiled any more."""
 
 CLOSE = 1e4
 """Roundings of its own value, or of its parameters, by which the library's value may differ from
@@ -114,11 +112,14 @@ class Prepared:
         What computes loss and gradient.
     seen : set
         Shapes for which the value was held to NumPy's.
+    bindings : Bindings or None
+        What the loss read in the latest call.
     """
 
     way: Way
     run: Run
     seen: set[Any] = field(default_factory=set)
+    bindings: Bindings | None = None
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,10 @@ class Form:
     values: tuple[Any, ...]
     arrays: tuple[int, ...]
 
-    def key(self) -> Any:
-        """Return what is equal for equal forms, or raise `UnkeyableError`."""
+    def key(self, others: list[Any]) -> Any:
+        """Return what is equal for equal forms, or raise `UnkeyableError`; see `keys`."""
         parts = (self.params.template, self.args.template, self.values, self.arrays)
-        return key_of_argument(parts, [])
+        return key_of_argument(parts, [], others)
 
     def arguments(self, leaves: Sequence[Any], arrays: Sequence[Any]) -> tuple[Any, ...]:
         """Return what the loss is called with."""
@@ -160,14 +161,19 @@ class LibraryGradient:
     """
 
     writes_out = True
+    surveyed = ("_loss",)
     name: str
     arrays: str
     """What the library calls its arrays."""
 
-    def __init__(self, loss: Loss, library: DuckLibrary) -> None:
+    def __init__(self, loss: Loss, library: DuckLibrary, *, compiles: bool) -> None:
         self._loss = loss
         self._library = library
-        self._surroundings = Surroundings(loss)
+        self._compiles = compiles
+        # What is compiled has the numbers of all arrays in it.
+        self._surroundings = Surroundings(loss, contents=compiles)
+        self._changes = 0  # compilations in a row in which the loss changed what it reads
+        self._is_warned = False
         self._prepared: OrderedDict[Any, Prepared] = OrderedDict()
         self._latest: Way | None = None
         self.is_pure = True  # as far as is known
@@ -253,17 +259,50 @@ class LibraryGradient:
 
     def _run(self, call: Call) -> tuple[Any, list[Any]]:
         """Return loss and gradient, in the way that is known to work, or find one."""
-        key = self._key(call.form)
-        prepared = None if key is None else self._prepared.get((key, call.native is not None))
-        if prepared is not None:
-            return self._evaluate(prepared, call)
-        prepared, result = self._first(call, is_kept=key is not None)
-        self._latest = prepared.way
-        if key is not None:
-            self._prepared[key, call.native is not None] = prepared
-            if len(self._prepared) > KEPT:
-                self._prepared.popitem(last=False)
+        others: list[Any] = []
+        form, bindings = self._keys(call.form, others)
+        if form is None:
+            return self._first(call, is_kept=False)[1]
+        # What is not compiled runs the loss itself, on the same objects, whatever it reads.
+        fast = form, call.native is not None, bindings
+        slow = form, call.native is not None, *map(id, others)
+        prepared = self._prepared.get(fast) or self._prepared.get(slow)
+        self._here.bindings = bindings
+        if prepared is None:
+            prepared, result = self._first(call, is_kept=self._compiles and bindings is not None)
+            self._latest = prepared.way
+        else:
+            if prepared.bindings != bindings:
+                prepared.seen.clear()
+            result = self._evaluate(prepared, call)
+        after = self._keys(call.form, [])[1]
+        if prepared.way.compiled and bindings is not None and bindings != after:
+            self._note_change(bindings.difference(after) if after else "what it reads")
+            return result
+        prepared.bindings = after
+        self._prepared[fast if prepared.way.compiled else slow] = prepared
+        if len(self._prepared) > KEPT:
+            self._prepared.popitem(last=False)
         return result
+
+    def _keys(self, form: Form, others: list[Any]) -> tuple[Any, Bindings | None]:
+        """Return keys of a form and of what the loss reads; None for what may change unseen."""
+        key = None
+        try:
+            key = form.key(others)
+            return key, None if self._changes >= FEW else self._surroundings.key(others)
+        except UnkeyableError as error:
+            if self._compiles:
+                self._warn(error)
+            return key, None
+        except HigherDerivativeError as error:
+            raise LossError(self._is_nested) from error
+
+    def _note_change(self, place: str) -> None:
+        """Compile a loss no more that changes what it reads, time and again."""
+        self._changes += 1
+        if self._changes >= FEW:
+            self._warn(UnkeyableError(f"it changes {place} in each call"))
 
     def _first(self, call: Call, is_kept: bool) -> tuple[Prepared, tuple[Any, list[Any]]]:
         """Try one way after the other."""
@@ -289,7 +328,10 @@ class LibraryGradient:
         raise self._failure(call, failures)
 
     def _warn(self, why: Exception) -> None:
-        """Say that the loss is not compiled."""
+        """Say once that the loss is not compiled."""
+        if self._is_warned:
+            return
+        self._is_warned = True
         warnings.warn(
             f"{self.name} cannot compile the loss, and runs it operation by operation, which is "
             f"slow: {reason_of(why)}",
@@ -453,15 +495,6 @@ class LibraryGradient:
         if kind == "b":
             raise LossError("the loss returned a truth value; return one real number")
         return value if kind == "f" else self.to_float(value)
-
-    def _key(self, form: Form) -> Any:
-        """Return what is equal for equal forms, None for one that cannot be told from others."""
-        try:
-            return form.key(), self._surroundings.key()
-        except UnkeyableError:
-            return None
-        except HigherDerivativeError as error:
-            raise LossError(self._is_nested) from error
 
     @property
     def _is_nested(self) -> str:

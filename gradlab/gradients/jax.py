@@ -68,9 +68,10 @@ class Jax:
     own setting: there, a constant of the loss does not widen what its device is fast at. A device
     that has no float64 at all cannot take parameters of float64.
 
-    What the loss closes over is compiled into it. It is compiled again where a variable that the
-    loss itself names is bound to something else; an array in it that is written into is not read
-    anew. Pass such things as arguments.
+    What the loss reads beside its arguments is compiled into it, and it is compiled again where
+    any of that is another, the numbers in arrays included: these are looked at in each call, so
+    that large ones are better passed as arguments. A loss that reads what cannot be followed, or
+    changes what it reads, is not compiled; see `gradlab.gradients.keys`.
 
     *Calls.* At the first call with each shape, the loss also runs on plain arrays, once, so that
     its value can be compared.
@@ -103,7 +104,7 @@ class JaxGradient(LibraryGradient):
         self._jax = load("jax", "JAX")
         from gradlab.arrays.jax_arrays import LIBRARY
 
-        super().__init__(loss, LIBRARY)
+        super().__init__(loss, LIBRARY, compiles=True)
         self.are_finite = self._jax.jit(self.are_finite)  # type: ignore[method-assign]
         try:
             self._enable_x64 = self._jax.enable_x64

@@ -32,7 +32,6 @@ from gradlab.gradients.array_libraries import (
     load,
     require,
 )
-from gradlab.gradients.closed import Reads
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
@@ -113,8 +112,7 @@ class TorchGradient(LibraryGradient):
         self._torch = load("torch", "PyTorch")
         from gradlab.arrays.torch_arrays import LIBRARY
 
-        super().__init__(loss, LIBRARY)
-        self._compile = compile
+        super().__init__(loss, LIBRARY, compiles=compile)
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array as a tensor, on the device of `like`."""
@@ -159,7 +157,7 @@ class TorchGradient(LibraryGradient):
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
         """Compile where that was asked for, and there will be another call."""
-        compiled = self._compile and is_kept
+        compiled = self._compiles and is_kept
         plain, native = Way(True, compiled, data=compiled), Way(False, compiled)
         ways = [native, plain] if is_native else [plain, native]
         return ways if compiled else [*ways, Way(True, False)]
@@ -171,13 +169,12 @@ class TorchGradient(LibraryGradient):
             return self._compiled(plain if way.plain else self._watched(plain), form, way)
         plain = self._eager(form, way)
         if way.plain:
-            return self._replayed(form, plain) if self._key(form) is not None else plain
+            return self._replayed(form, plain)
         runs = [self._watched(plain)]
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             result = runs[0](leaves, arrays)
-            if self._key(form) is not None:
-                runs[0] = plain  # watching takes as long as a small network
+            runs[0] = plain  # watching takes as long as a small network
             return result
 
         return run
@@ -208,25 +205,27 @@ class TorchGradient(LibraryGradient):
     def _replayed(self, form: Form, eager: Run) -> Run:
         """Return the same; after some calls with a shape, its operations are replayed.
 
-        That takes a loss that reads nothing but its arguments, and does the same whatever the
+        That takes a loss that reads no arrays but its arguments, and does the same whatever the
         numbers in them are. The operations are those of the loss itself, one by one: what is saved
         is the way of each through NumPy's protocols.
         """
-        reads = Reads(self._loss)
         calls: dict[Any, int] = {}
         graphs: dict[Any, Any] = {}
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
-            key = tuple([(a.shape, a.dtype) for a in (*leaves, *arrays)])
-            if key in graphs and reads.are_the_same():
-                value, *gradients = graphs[key](*leaves, *[self.over(a, None) for a in arrays])
+            bindings = self._here.bindings
+            key = bindings, *[(a.shape, a.dtype) for a in (*leaves, *arrays)]
+            graph = graphs.get(key)
+            if graph is not None:
+                value, *gradients = graph(*leaves, *[self.over(a, None) for a in arrays])
                 return value, gradients
             result = eager(leaves, arrays)
-            if reads.are_constant and self.is_pure and key not in graphs and len(calls) < KEPT:
+            is_fixed = bindings is not None and not bindings.has_arrays
+            if is_fixed and self.is_pure and len(calls) < KEPT:
                 calls[key] = calls.get(key, 0) + 1
                 if calls[key] == EAGER:
                     graph = self._graph(form, leaves, arrays, result)
-                    reads.are_constant = graph is not None
+                    self.is_pure = graph is not None
                     if graph is not None:
                         graphs[key] = graph
             return result
@@ -318,7 +317,7 @@ class TorchGradient(LibraryGradient):
 
         To be compiled, the loss runs on tensors without numbers: there, of any.
         """
-        compiles = self._compile
+        compiles = self._compiles
         mode: Any = self._torch.overrides.TorchFunctionMode
         taken = ("__float__", "__int__", "__index__", "item", "tolist")
 

@@ -25,9 +25,8 @@ What a recording takes for data, where a tracer alone would make it a constant:
 ==============  ===================================================================================
 
 Labels in brackets, ``z[np.arange(n), y]`` and ``table[y]``, are seen to for all backends, by
-`arrays.indexing` and `arrays.rewriting`. What is fixed about a call, and what a loss closes over,
-is found by `gradients.calls` and `gradients.surroundings`: other backends keep by it what they
-compile, too.
+`arrays.indexing` and `arrays.rewriting`. What a recording depends on is stated in
+`gradients.keys`: other backends keep by it what they compile, too.
 """
 
 from __future__ import annotations
@@ -66,12 +65,11 @@ class Tape:
 
     Notes
     -----
-    What the loss closes over is part of the recording. It is recorded anew where a variable that
-    the loss itself names is bound to something else, and an array in it that is written into is
-    read anew. What is not seen is noticed only when a replay is compared with eager autograd, at
-    the first replay, at the first with other parameters, at the first with other data, and then
-    every `verify` calls: random numbers drawn inside the loss, changes inside of containers and
-    objects that it closes over, what is computed from captured arrays before a parameter or an
+    A loss is recorded again where anything that it reads has changed, and runs on eager autograd
+    where that cannot be told: see `gradlab.gradients.keys`. What that leaves out is noticed only
+    when a replay is compared with eager autograd, at the first replay, at the first with other
+    parameters, at the first with other data, and then every `verify` calls: random numbers of a
+    generator that the loss makes, what is computed from captured arrays before a parameter or an
     argument comes in, and values taken out of a box with ``autograd.tracer.getval``. Pass such
     things as arguments. A primitive of your own (``autograd.extend.primitive``) has to be pure.
 

@@ -52,8 +52,8 @@ from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
-from gradlab.gradients.calls import HIGHER, HigherDerivativeError
 from gradlab.gradients.protocol import Loss
+from gradlab.gradients.survey import HIGHER, HigherDerivativeError
 from gradlab.gradients.tape.constants import Constants
 from gradlab.gradients.tape.hooks import autograd_as_recorded
 from gradlab.gradients.tape.invariance import cancelling
@@ -504,7 +504,7 @@ def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) ->
     """Replace each array inside an argument, at any depth of dicts, lists and tuples."""
     if isinstance(value, (np.ndarray, np.generic)):
         return replace(value, path) if value.dtype.kind in "biufc" else value
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: replace_arrays(v, f"{path}_{key}", replace) for key, v in value.items()}
     if isinstance(value, list):
         return [replace_arrays(v, f"{path}_{i}", replace) for i, v in enumerate(value)]

@@ -1,9 +1,9 @@
 """Record a loss when it is first met, and replay it from then on.
 
 What a loss does may depend on the structure of its parameters and arguments, on the shapes and
-dtypes of the arrays among them, on the values of everything else, and on the variables that it
-closes over; together they are the *key* under which a recording is kept. The numbers inside the
-arrays are what a recording leaves open.
+dtypes of the arrays among them, on the values of everything else, and on what else it reads;
+together they are the *key* under which a recording is kept (`gradients.keys`). The numbers inside
+the arrays are what a recording leaves open.
 
 Eager autograd decides wherever there is a doubt. The first replay of a recording, the first one
 at other parameters, the first one at other data, and occasional ones later are compared with it. It
@@ -29,18 +29,10 @@ import numpy as np
 
 from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
-from gradlab.gradients.calls import (
-    HIGHER,
-    HigherDerivativeError,
-    UnkeyableError,
-    key_of,
-    key_of_argument,
-    out_leaves,
-    owners,
-    require_apart,
-)
+from gradlab.gradients.calls import out_leaves, owners, require_apart
+from gradlab.gradients.keys import Surroundings, key_of, key_of_argument
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
-from gradlab.gradients.surroundings import Surroundings
+from gradlab.gradients.survey import HIGHER, HigherDerivativeError, UnkeyableError
 from gradlab.gradients.tape.codegen import (
     Compiled,
     Replay,
@@ -48,13 +40,12 @@ from gradlab.gradients.tape.codegen import (
     compile_program,
     nbytes_of,
 )
-from gradlab.gradients.tape.constants import checksum
 from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, kind_of
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
 from gradlab.gradients.tape.reasons import definition_of, refusal_of
 from gradlab.gradients.tape.recorder import RECORDING, argument_names, record_gradient
-from gradlab.params import Array, Structure, flatten, floating
+from gradlab.params import Array, Structure, checksum, flatten, floating
 
 BUFFER = 2048
 """Entries of the buffer that NumPy allocates where it broadcasts large arrays; its own default is
@@ -90,6 +81,7 @@ class TapedGradient:
     """
 
     writes_out = True
+    surveyed = ("_loss",)
 
     def __init__(
         self,
@@ -110,6 +102,7 @@ class TapedGradient:
         self._latest: Recorded | None = None
         self._surroundings = Surroundings(loss)
         self._numbers = Numbers()
+        self._changes = 0  # recordings in a row in which the loss changed what it reads
         self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
         self.untraceable: str | None = None
 
@@ -177,17 +170,20 @@ class TapedGradient:
         self, params: Any, data: tuple[Any, ...], leaves: list[Any], arrays: list[Any]
     ) -> tuple[Any, ...]:
         """Return what is fixed about a call; the arrays in it are appended to the lists."""
+        others: list[Any] = []
         return (
             key_of(params, leaves),
-            *[key_of_argument(arg, arrays) for arg in data],
-            self._surroundings.key(),
+            *[key_of_argument(arg, arrays, others) for arg in data],
+            self._surroundings.key(others),
         )
 
     def _which(self, args: tuple[Any, ...]) -> str:
         """Name the argument that cannot be part of a key."""
         for name, arg in zip(argument_names(self._loss, len(args)), args, strict=True):
+            others: list[Any] = []
             try:
-                key_of_argument(arg, [])
+                key_of_argument(arg, [], others)
+                Surroundings(None).key(others)
             except UnkeyableError:
                 return f": {name}"
         return ""
@@ -195,7 +191,9 @@ class TapedGradient:
     def _record(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Record, and return what came of it on the way, which is eager autograd's answer."""
         numbers, inputs = self._numbers, self._numbers.inputs
-        kind = key_of(params, []), *[key_of_argument(arg, []) for arg in kind_of(args)]
+        others: list[Any] = []
+        arguments = [key_of_argument(arg, [], others) for arg in kind_of(args)]
+        kind = key_of(params, []), *arguments, *map(id, others)
         recordings = numbers.recorded(args, kind)
         if recordings > FEW and numbers.refusal is None:
             numbers.inputs = inputs | numbers.differing(kind)
@@ -241,13 +239,26 @@ class TapedGradient:
             value, gradients = wanted, flatten(grads)[0]
         program = recording.program
         del recording
+        if change := key[-1].difference(self._key(params, data, [], [])[-1]):
+            self._note_change(change)
+            return value, gradients, structure
         seen = seen_params(squared_norm(leaves), leaves)
         tape = Recorded(program, structure, self._exact, seen, Seen(arrays))
         self._latest = self._recorded[key] = tape
+        self._changes = 0
         self._counts["recordings"] += 1
         if len(self._recorded) > self._cache:
             self._forget()
         return value, gradients, structure
+
+    def _note_change(self, place: str) -> None:
+        """Keep no recording of a loss that has changed what it reads; give it up if it goes on."""
+        self._changes += 1
+        if self._changes >= FEW:
+            self._give_up(
+                f"it changes {place} in each call, which a replay would not "
+                f"({definition_of(self._loss)})"
+            )
 
     def _forget(self) -> None:
         """Drop the oldest recording; if that is all that ever happens, stop recording."""

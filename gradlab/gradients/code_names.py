@@ -1,0 +1,79 @@
+"""The names that a function's code loads, those of the functions inside of it included."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+
+REFLECTIVE = frozenset({"__dict__", "__getattribute__", "format", "format_map"})
+"""Attributes through which code reads others whose names it does not have."""
+
+EVERY = "*"
+"""The name that stands for all attributes."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a function, and the functions, lambdas and comprehensions inside of it, may read.
+
+    Attributes
+    ----------
+    variables : tuple of str
+        Globals and builtins.
+    attributes : frozenset of str
+        Attributes of anything; also pairs, ``"np.tanh"``, of a name and the attribute that follows
+        it; and `EVERY`, if some attributes are not named.
+    imports : tuple of str
+        Modules that are imported when the function runs.
+    """
+
+    variables: tuple[str, ...]
+    attributes: frozenset[str]
+    imports: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def names_of(code: CodeType) -> Names:
+    """Return the names that a function's code loads.
+
+    Examples
+    --------
+    >>> def loss(w):
+    ...     return sum(np.exp(scale * x) for x in w.parts)
+    >>> names = names_of(loss.__code__)
+    >>> sorted(names.variables), sorted(names.attributes)
+    (['np', 'scale', 'sum'], ['exp', 'np.exp', 'parts', 'w.parts'])
+    """
+    variables: set[str] = set()
+    attributes: set[str] = set()
+    imports: set[str] = set()
+    for part in _parts(code):
+        before = None  # the name on top of the stack
+        for step in dis.get_instructions(part):
+            name = step.argval
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                variables.add(name)
+            elif step.opname == "IMPORT_NAME":
+                imports.add(name)
+            elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
+                attributes |= {name, f"{before}.{name}"}
+            elif step.opname == "MATCH_CLASS":
+                attributes.add(EVERY)
+            elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF")):
+                # What else has a name, such as an attribute of a super class.
+                attributes |= {name} & {*part.co_names}
+                name = None
+            before = str(name).rpartition(".")[2]
+    if attributes & REFLECTIVE:
+        attributes.add(EVERY)
+    return Names(tuple(sorted(variables)), frozenset(attributes), tuple(sorted(imports)))
+
+
+def _parts(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _parts(constant)

@@ -1,0 +1,255 @@
+"""What a recording depends on: the keys under which recordings and compiled code are kept.
+
+**A replay gives what the loss gives now, or the loss is not replayed.** A recording of a loss, and
+what is compiled from one, depends on
+
+* the *form* of the call: the structure of the parameters and arguments, with the types of all
+  containers and keys; the shapes and dtypes of the arrays in them; the values of everything else.
+* the loss's *surroundings*: all that its code names, followed by content through variables,
+  attributes, defaults and containers, and through the functions that it calls (`survey`). That
+  holds for functions, classes and objects among the arguments as well.
+
+Both are part of the key, so that a change of either leads to another recording. Whatever a survey
+cannot follow raises an `UnkeyableError`, and the loss runs without recordings, with one warning;
+so does a loss that changes its own surroundings, such as a counter, for a replay would not.
+
+The numbers inside of arrays are not in the key. Those of parameters and arguments are the inputs
+of a recording. Those of arrays that the loss closes over are read anew by the tape, from the same
+memory; a library that compiles them into its code asks for their *contents* in the key.
+
+Finite differences record a loss anew for each gradient, and keep nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, UserDict, UserList, defaultdict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, MethodType
+from typing import Any
+
+import numpy as np
+from autograd.tracer import isbox
+
+from gradlab.arrays.dispatch import held, is_buffer
+from gradlab.gradients.survey import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
+from gradlab.params import checksum
+
+KEPT = 64
+"""Surveys that are kept, of a loss together with what is among its arguments."""
+
+TRIES = 3
+"""Surveys before it is said that something changes all the time: other threads may be at work."""
+
+_VALUES = (type(None), bool, int, str, bytes, range, type(...))
+_PLAIN_CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, Counter, UserDict, UserList)
+"""Containers that hold nothing beside their entries."""
+
+
+def key_of(params: Any, leaves: list[Any]) -> Any:
+    """Return what is fixed about parameters; their leaves are appended as arrays.
+
+    Examples
+    --------
+    >>> leaves = []
+    >>> key_of({"w": np.ones(2)}, leaves) == key_of({"w": np.zeros(2)}, leaves)
+    True
+    >>> key_of({1: np.ones(2)}, leaves) == key_of({True: np.ones(2)}, leaves)
+    False
+    """
+    kind = type(params)
+    if kind is np.ndarray:
+        leaves.append(params)
+        return params.shape, params.dtype
+    if is_buffer(params):
+        return key_of(held(params), leaves)
+    if isinstance(params, dict):
+        return kind, *names_of(params), *[key_of(child, leaves) for child in params.values()]
+    if isinstance(params, (list, tuple)):
+        return kind, *[key_of(child, leaves) for child in params]
+    if isbox(params):
+        raise HigherDerivativeError(HIGHER)
+    if isinstance(params, Mapping):
+        return kind, *names_of(params), *[key_of(params[name], leaves) for name in params]
+    try:
+        leaf = np.asarray(params)
+    except Exception as error:
+        raise UnkeyableError(f"{kind.__name__} is no parameter") from error
+    leaves.append(leaf)
+    return kind, leaf.shape, leaf.dtype
+
+
+def names_of(mapping: Mapping[Any, Any]) -> Sequence[Any]:
+    """Return the keys of a dict so that those are told apart which are equal: 1 and True."""
+    names = [*mapping]
+    for name in names:
+        if type(name) is not str:
+            break
+    else:
+        return names
+    return survey([("a key", names)]).tokens
+
+
+def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
+    """Return what is fixed about an argument.
+
+    Parameters
+    ----------
+    value : Any
+        The argument.
+    arrays : list
+        The arrays in it are appended.
+    others : list
+        What is no number, text or container in it is appended, to be surveyed.
+    """
+    kind = type(value)
+    if kind is np.ndarray and value.dtype.kind in "biufc":
+        arrays.append(value)
+        return kind, value.shape, value.dtype
+    if is_buffer(value):
+        return key_of_argument(held(value), arrays, others)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+        if isinstance(value, np.ma.MaskedArray):
+            raise UnkeyableError("an argument is a masked array")
+        arrays.append(value)
+        return kind, value.shape, value.dtype
+    if kind in _VALUES or (kind is type and value.__module__ == "builtins"):
+        return kind, value
+    if kind in (float, complex):
+        return kind, repr(value)  # 0.0 is not -0.0, and nan is nan
+    if isinstance(value, (list, tuple, Mapping)):
+        if kind not in _PLAIN_CONTAINERS and kind is not MappingProxyType:
+            others.append(kind)
+            if attributes := getattr(value, "__dict__", None):
+                others.append(attributes)
+        names: Sequence[Any] = ()
+        if isinstance(value, Mapping):
+            names, value = names_of(value), value.values()
+        return kind, *names, *[key_of_argument(child, arrays, others) for child in value]
+    if kind is slice:
+        parts = (value.start, value.stop, value.step)
+        return kind, *[key_of_argument(part, arrays, others) for part in parts]
+    if isbox(value):
+        raise HigherDerivativeError(HIGHER)
+    if isinstance(value, MethodType):  # a new object each time
+        others += value.__func__, value.__self__
+    else:
+        others.append(value)
+    return kind
+
+
+class Surroundings:
+    """All that a loss reads beside the arrays among its arguments.
+
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    contents : bool
+        Whether the contents of arrays that it closes over are part of the key.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> options = {"scale": 2.0}
+    >>> surroundings = Surroundings(partial(lambda options, w: options["scale"] * w, options))
+    >>> before = surroundings.key()
+    >>> before == surroundings.key()
+    True
+    >>> options["scale"] = 3.0
+    >>> before == surroundings.key()
+    False
+    >>> before.difference(surroundings.key())
+    "the loss[0]['scale']"
+    """
+
+    def __init__(self, loss: Any, *, contents: bool = False) -> None:
+        self._loss, self._contents = loss, contents
+        self._known: dict[tuple[int, ...], tuple[Survey, Bindings]] = {}
+
+    def key(self, others: Sequence[Any] = ()) -> Bindings:
+        """Return what is equal as long as a call reads the same.
+
+        Parameters
+        ----------
+        others : sequence
+            Functions and objects among the arguments.
+
+        Raises
+        ------
+        UnkeyableError
+            If something is read of which it cannot be told whether it is the same again.
+        HigherDerivativeError
+            If something is read that is being differentiated.
+        """
+        ids = tuple(map(id, others)) if others else ()
+        known = self._known.get(ids)
+        if known is None or not known[0].is_current():
+            found = self._survey(others)
+            known = found, Bindings(found, self._sums(found))
+            if len(self._known) >= KEPT:
+                self._known = {}
+            self._known[ids] = known
+            return known[1]
+        found, bindings = known
+        if found.texts or (self._contents and (found.arrays or found.natives)):
+            sums = self._sums(found)
+            if sums != bindings.sums:
+                bindings = Bindings(found, sums)
+                self._known[ids] = found, bindings
+        return bindings
+
+    def _survey(self, others: Sequence[Any]) -> Survey:
+        roots = [("the loss", self._loss), *[("an argument", other) for other in others]]
+        for _ in range(TRIES):
+            try:
+                return survey(roots)
+            except (UnkeyableError, HigherDerivativeError):
+                raise
+            except Exception as error:  # another thread is changing something, or a class refuses
+                failure = error
+        raise UnkeyableError(f"what it reads cannot be followed: {failure}") from failure
+
+    def _sums(self, found: Survey) -> list[int]:
+        sums = [*map(checksum, found.texts)]
+        if self._contents:
+            sums += map(checksum, found.arrays)
+            sums += [getattr(array, "_version", 0) for array in found.natives]  # of tensors
+        return sums
+
+
+class Bindings:
+    """What a survey found, as a key, whose hash is computed once.
+
+    Attributes
+    ----------
+    sums : list of int
+        Checksums of contents.
+    has_arrays : bool
+        Whether there are arrays, which may be written into.
+    """
+
+    __slots__ = ("_hash", "_places", "_tokens", "has_arrays", "sums")
+
+    def __init__(self, found: Survey, sums: list[int]) -> None:
+        self._tokens, self._places, self.sums = tuple(found.tokens), found.places, sums
+        self._hash = hash((self._tokens, *sums))
+        self.has_arrays = bool(found.arrays or found.texts or found.natives)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bindings):
+            return NotImplemented
+        return self is other or (
+            self._hash == other._hash and self.sums == other.sums and self._tokens == other._tokens
+        )
+
+    def difference(self, other: Bindings) -> str:
+        """Name what two differ in first; nothing if they are equal."""
+        if self == other:
+            return ""
+        for mine, its, place in zip(self._tokens, other._tokens, self._places, strict=False):
+            if mine != its:
+                return place
+        return self._places[-1] if self.sums == other.sums else "an array"

@@ -1,0 +1,116 @@
+"""What a survey takes for what it is, what it refuses, and what it follows."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import inspect
+import operator
+import threading
+import types
+from collections import OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+TRUSTED = frozenset(
+    "numpy scipy torch jax jaxlib autograd gradlab array_api_compat math cmath operator itertools "
+    "functools builtins typing typing_extensions collections abc _abc _collections_abc numbers "
+    "dataclasses enum copy types contextlib warnings logging fractions decimal statistics string "
+    "re bisect heapq inspect _operator _functools _collections _bisect _heapq _thread "
+    "threading".split()
+)
+"""Packages whose functions give the same for the same arguments, or do not matter for a loss."""
+
+OUTSIDE: list[Any] = [open, input, eval, exec, compile, globals, locals, __import__]
+OUTSIDE += [np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.memmap]
+"""Functions whose result depends on more than their arguments, or which run other code."""
+
+REFLECTIVE: list[Any] = [getattr, setattr, delattr, hasattr, vars, dir, operator.attrgetter]
+REFLECTIVE += [operator.methodcaller, copy.copy, copy.deepcopy, copy, inspect, dataclasses.replace]
+REFLECTIVE += [dataclasses.asdict, dataclasses.astuple, dataclasses.fields]
+"""Functions and modules that read attributes which the code that calls them does not name."""
+
+OUTSIDE_IDS, REFLECTIVE_IDS = ({*map(id, functions)} for functions in (OUTSIDE, REFLECTIVE))
+
+FIXED = (
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    operator.itemgetter,
+    operator.attrgetter,
+    operator.methodcaller,
+    type(vars(namedtuple("Pair", "a"))["a"]),
+    enum.Enum,
+    np.dtype,
+    np.ufunc,
+    type(np.dot),  # functions that NumPy dispatches
+    type(threading.Lock()),
+    type(threading.RLock()),
+)
+"""Types of values that stay as they are, and are compared by identity."""
+
+ITEMS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    kind: kind.__iter__ for kind in (list, tuple, deque, set, frozenset)
+}
+CONTAINERS = (*ITEMS, dict)
+NUMBERS = (int, float, complex, str, bytes)
+MAKING = {"__init__", "__new__", "__post_init__"}
+"""Methods that run where an object is made, and read what others do not."""
+
+NEUTRAL = {"abc", "typing", "builtins", "enum", "typing_extensions"}
+"""Modules whose base classes read no attributes of the classes that are derived from them."""
+
+
+def is_trusted(module: Any) -> bool:
+    """Tell whether a module belongs to a library whose functions are taken for what they are."""
+    return str(module).partition(".")[0] in TRUSTED
+
+
+def is_builtin(value: Any) -> bool:
+    """Tell whether a value is a function written in C, Cython's among them."""
+    return (
+        isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType))
+        or type(value).__name__ == "cython_function_or_method"
+    )
+
+
+def reads_unnamed(base: type) -> bool:
+    """Tell whether methods of a class read attributes, though their code is not followed."""
+    return is_trusted(base.__module__) and base.__module__.partition(".")[0] not in NEUTRAL
+
+
+def slots_of(base: type) -> Iterator[str]:
+    """Return the names of the attributes that a class itself keeps in slots."""
+    for name, value in vars(base).items():
+        if isinstance(value, types.MemberDescriptorType) and name != "__dict__":
+            yield name
+
+
+_SHOWN = (*CONTAINERS, *NUMBERS, OrderedDict, defaultdict, np.ndarray, type, object)
+"""Types whose contents are followed."""
+
+
+def has_hidden_state(kind: type) -> bool:
+    """Tell whether objects of a type have memory that no attribute shows.
+
+    Each slot, the dict of attributes and the list of weak references take 8 bytes.
+
+    Examples
+    --------
+    >>> class Shown:
+    ...     __slots__ = ("a", "b")
+    >>> has_hidden_state(Shown), has_hidden_state(np.random.Generator)
+    (False, True)
+    """
+    for base in kind.__mro__:
+        if base in _SHOWN or base.__base__ is None:
+            continue
+        slots = {*slots_of(base)} | {"__dict__", "__weakref__"} & vars(base).keys()
+        if base.__basicsize__ > base.__base__.__basicsize__ + 8 * len(slots):
+            return True
+    return False
