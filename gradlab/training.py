@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gradlab import checkpoints, html, options
+from gradlab import blas, checkpoints, html, options
 from gradlab.checkpoints import State
 from gradlab.errors import (
     BackendError,
@@ -272,7 +272,11 @@ def fit(
     interrupted = False
 
     try:
-        with kept or nullcontext(), _progress_bar(schedule, progress) as show:
+        with (
+            kept or nullcontext(),
+            blas.for_work(sum(leaf.size for leaf in point.leaves), schedule[0][0]),
+            _progress_bar(schedule, progress) as show,
+        ):
             for rows, epoch_sizes, epoch_start in islice(minibatches, taken, None):
                 iteration = len(history.losses)
                 batch = _batch(data, rows, rooms)

@@ -113,7 +113,7 @@ class TorchGradient(LibraryGradient):
         self._torch = load("torch", "PyTorch")
         from gradlab.arrays.torch_arrays import LIBRARY
 
-        super().__init__(loss, LIBRARY)
+        super().__init__(loss, LIBRARY, compile=compile)
         self._compile = compile
 
     def to_native(self, array: Array, like: Any) -> Any:
