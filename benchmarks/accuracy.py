@@ -449,7 +449,7 @@ def main(
         ]
     )
     shown = table(results, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "accuracy",

@@ -522,6 +522,9 @@ def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
         "half of the rounds lie in the middle half.",
         f"evaluations: of the loss. difference: the worst from {REFERENCE}'s gradient, relative to "
         "the largest entry of its leaf.",
+        "central, central4, forward: the plain loop, which evaluates the whole loss for each entry "
+        "(incremental=False). As they are by default, they compute only what an entry changes: "
+        "numerical_speed.py times that.",
     ]
     if samples := [r.entries_sampled for r in results if r.entries_sampled is not None]:
         lines.append(
@@ -540,7 +543,7 @@ def headline(results: Sequence[Result]) -> str:
     of = {r.contender: r for r in results if setting(r) == setting(largest)}
     peers = [f"{name} {common.digits(of[name].ratio.median, 2)}" for name in PEERS if name in of]
     line = (
-        f"On {setting(largest)}, a central difference costs {of['central'].about}"
+        f"On {setting(largest)}, a central difference by the plain loop costs {of['central'].about}"
         f"{common.digits(of['central'].ratio.median)} {REFERENCE} gradients"
     )
     return f"{line}; {' and '.join(peers)}." if peers else f"{line}."
@@ -661,7 +664,7 @@ def main(
         f"{common.environment_line(described)}"
     )
     shown = table(results, missing, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "gradient_speed",

@@ -47,7 +47,7 @@ print("half way", file=sys.stderr)
 print("a table")
 table = {"title": "T", "columns": ["", "x"], "right": [False, True], "rows": [["a", "1"]],
          "notes": ""}
-numbers = {"benchmark": "b", "headline": f"quick: {given.quick}", "table": table,
+numbers = {"benchmark": "b", "environment": {}, "headline": f"quick: {given.quick}", "table": table,
            "results": [{"x": 1}]}
 open(given.json[0], "w").write(json.dumps(numbers))
 for path in given.plot:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gradlab import checkpoints, network, plotting, story, weights
@@ -69,23 +70,32 @@ def test_a_character_without_a_relative_is_a_question_mark(command, tmp_path):
 # Any width
 
 
-def table(columns, cell="12345678"):
-    shown = Table()
+def table(columns):
+    shown = Table(title="the title", caption="the caption", box=SIMPLE_HEAD)
     for i in range(columns):
-        shown.add_column(f"c{i}")
-    shown.add_row(*columns * [cell])
+        shown.add_column(f"times as fast as {i}", justify="right")
+    for row in "ab":
+        shown.add_row(*(f"{row}-cell-{i}" for i in range(columns)))
     return shown
 
 
-@pytest.mark.parametrize("columns", [2, 6, 30])
-@pytest.mark.parametrize("width", [20, 60, 80])
-def test_no_cell_is_cut(monkeypatch, columns, width):
+@pytest.mark.parametrize("columns", [1, 2, 6, 30])
+@pytest.mark.parametrize("width", [8, 20, 60, 80])
+def test_no_cell_is_cut_and_no_line_is_too_long(monkeypatch, columns, width):
     monkeypatch.setenv("COLUMNS", str(width))
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
-    console.show("title", table(columns))
-    assert stream.getvalue().count("12345678") == columns
-    assert "…" not in stream.getvalue()
+    shown = table(columns)
+    console.show_table(shown)
+    text = stream.getvalue()
+    cells = set(re.findall(r"[ab]-cell-\d+", text))
+    assert cells == {f"{row}-cell-{i}" for row in "ab" for i in range(columns)}
+    assert "…" not in text
+    widest = max(9, 2 * (9 + (columns > 10)) + 2 if columns > 1 else 0)
+    assert max(map(len, text.splitlines())) <= max(width, widest)
+    assert shown.columns[0].header == "times as fast as 0"  # nothing of it has changed
+    if width >= 20:
+        assert len(re.findall("the title", text)) == len(re.findall("the caption", text)) == 1
 
 
 def test_what_is_no_terminal_is_not_broken(command, blank):

@@ -9,12 +9,16 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+import textwrap
 import unicodedata
+from copy import copy
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from rich.console import Console, ConsoleDimensions
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 
 PLAIN = {
     "±": "+-", "²": "^2", "·": ".", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=",
@@ -79,11 +83,15 @@ def show(title: str, *tables: Table) -> None:
     """Print tables under a title, which rich would break to the width of the table."""
     out.print(title, style="italic", markup=False)
     for table in tables:
-        if width_of(table) > out.width:  # leave out what is not content
-            table.box, table.pad_edge = None, False
-        out.fewest = width_of(table)  # nothing is cut
+        show_table(table)
+
+
+def show_table(table: Table) -> None:
+    """Print a table, no cell of which is cut, in parts where it is too wide otherwise."""
+    for part in _parts(table):
+        out.fewest = min(width_of(part), UNCUT)  # a single column that is too wide, all the same
         try:
-            out.print(table)
+            out.print(part)
         finally:
             out.fewest = 0
 
@@ -92,6 +100,46 @@ def width_of(table: Table) -> int:
     """Return how many columns a table takes where none of its cells is broken."""
     unbounded = out.options.update(max_width=UNCUT)
     return Measurement.get(out, unbounded, table).maximum
+
+
+def _parts(table: Table) -> list[Table]:
+    """Return a table that fits: as it is, without lines, with broken headings, or in parts.
+
+    Each part begins with the first column, which says what a row is.
+    """
+    if width_of(table) <= out.width:
+        return [table]
+    table = _with(table, [_narrow(column) for column in table.columns])
+    if width_of(table) <= out.width:
+        return [table]
+    table.box, table.pad_edge = None, False
+    label, *others = table.columns
+    parts = [_with(table, [label])]
+    for column in others:
+        wider = _with(table, [*parts[-1].columns, column])
+        if width_of(wider) <= out.width or len(parts[-1].columns) == 1:
+            parts[-1] = wider
+        else:
+            parts.append(_with(table, [label, column]))
+    for earlier, later in pairwise(parts):
+        earlier.caption = later.title = None
+    return parts
+
+
+def _with(table: Table, columns: list[Column]) -> Table:
+    """Return a table with other columns."""
+    other = copy(table)
+    other.columns = columns
+    return other
+
+
+def _narrow(column: Column) -> Column:
+    """Return a column whose heading is broken between words to the width of its cells."""
+    if not isinstance(column.header, str):
+        return column
+    widths = [Measurement.get(out, out.options, cell).maximum for cell in column.cells]
+    words = textwrap.wrap(column.header, max([1, *widths]), break_long_words=False)
+    return replace(column, header="\n".join(words))
 
 
 def fail(message: str, code: int) -> NoReturn:
