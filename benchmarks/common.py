@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import environment, plotting
-from gradlab.bench.scripts import require_protocol
+from gradlab.bench.scripts import NOT_INSTALLED, require_protocol
 from gradlab.command.console import out as out
 from gradlab.command.console import show_table as show_table
 from gradlab.command.console import show_what_can_be_shown
@@ -43,6 +43,11 @@ from gradlab.params import Array, flatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class NotInstalledError(GradlabError):
+    """A package is not installed without which a benchmark cannot run at all."""
+
 
 # Options that every script takes
 
@@ -570,6 +575,8 @@ def run(script: Callable[..., None]) -> NoReturn:
         _fail(f"{error.format_message()} (see --help)", code=2)
     except (OptionError, BackendError) as error:
         _fail(str(error), code=2)
+    except NotInstalledError as error:
+        _fail(str(error), code=NOT_INSTALLED)
     except GradlabError as error:
         _fail(str(error), code=1)
     except (KeyboardInterrupt, typer.Abort):

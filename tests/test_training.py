@@ -433,6 +433,21 @@ def test_a_callback_sees_the_parameters_before_each_step():
             assert then[name] == step.params[name] - 0.25 * step.grads[name]
 
 
+def test_a_callback_sees_the_parameters_that_were_validated():
+    """Saving the best saves those whose validation loss was the least."""
+    seen, x = Recorder(), np.linspace(-1, 1, 10)
+    validation = (x, 3 * x + 1)
+    result = fit_line(
+        batch_size=5, epochs=4, learning_rate=0.9, callbacks=[seen], validation=validation
+    )
+    epochs = [step for step in seen.steps if step.epoch is not None]
+    assert len(epochs) == 4
+    for step in epochs:
+        assert step.epoch.validation_loss == line_loss(step.updated, *validation)
+        assert step.epoch.validation_loss != line_loss(step.params, *validation)
+    assert all(seen.steps[-1].updated[name] == result.params[name] for name in LINE)
+
+
 @pytest.mark.parametrize("answer", [True, 1, "stop"])
 def test_a_callback_ends_the_training(answer):
     stopper = Recorder(lambda step: answer if step.iteration == 5 else None)

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 from gradlab import environment
 from gradlab.bench import tables
 from gradlab.bench.report import render
-from gradlab.bench.scripts import Script, require_protocol
+from gradlab.bench.scripts import NOT_INSTALLED, Script, require_protocol
 from gradlab.errors import GradlabError
 
 State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
@@ -132,7 +132,8 @@ def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None])
         except KeyboardInterrupt:
             return ended("interrupted")
         if code:
-            return ended("failed", why=told[-1] if told else f"it ended with code {code}")
+            why = told[-1] if told else f"it ended with code {code}"
+            return ended("not run" if code == NOT_INSTALLED else "failed", why=why)
         try:
             numbers = json.loads(files["json"].read_text(encoding="utf-8"))
             require_protocol(numbers)

@@ -18,6 +18,9 @@ PROTOCOL = ("benchmark", "environment", "table", "results", "headline")
 TABLE = ("title", "columns", "right", "rows", "notes")
 """What its table has; see ``common.record``."""
 
+NOT_INSTALLED = 3
+"""The exit code of a benchmark that cannot run without a package that is not installed."""
+
 SHARED = "common.py"
 """What scripts import, and no script itself."""
 
