@@ -569,7 +569,7 @@ def nan_at(call):
 @pytest.mark.parametrize("iteration", [0, 1, 6])
 def test_a_nan_names_its_iteration_and_keeps_the_last_good_parameters(iteration):
     seen = Recorder()
-    advice = r"rate below 0\.1" if iteration else "before the first step"
+    advice = r"lower the learning rate, 0\.1, to 0\.01" if iteration else "before the first step"
     with pytest.raises(
         DivergenceError, match=rf"iteration {iteration}: the loss is nan.*{advice}"
     ) as caught:
