@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import network
-from gradlab.errors import GradlabError, OptionError
+from gradlab.errors import OptionError
 from gradlab.gradients import (
     Backend,
     CentralDifference,
@@ -96,7 +96,7 @@ class Problem:
 def truth(problem: Problem) -> Array:
     """Return the gradient, all entries laid end to end, right to the last digit."""
     if not common.is_installed("mpmath"):
-        raise GradlabError("mpmath is not installed: pip install 'gradlab[bench]'")
+        raise common.NotInstalledError("mpmath is not installed: pip install 'gradlab[bench]'")
     import mpmath
 
     with mpmath.workdps(DIGITS):
@@ -454,7 +454,7 @@ def main(
         ]
     )
     shown = table(results, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "accuracy",

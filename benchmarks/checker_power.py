@@ -567,9 +567,9 @@ def main(
     described = common.describe()
     caption = f"{footnotes(cases, places, missing)}\n{common.environment_line(described)}"
     shown = table(scores, missing, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     if by_kind:
-        common.out.print(table_by_kind(answers))
+        common.show_table(table_by_kind(answers))
     if mistakes:
         for name, each in answers.items():
             for answer in each:

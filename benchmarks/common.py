@@ -33,6 +33,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import environment, plotting
+from gradlab.bench.scripts import NOT_INSTALLED, require_protocol
+from gradlab.command.console import out as out
+from gradlab.command.console import show_table as show_table
+from gradlab.command.console import show_what_can_be_shown
 from gradlab.errors import BackendError, GradlabError, OptionError
 from gradlab.gradients import Backend
 from gradlab.params import Array, flatten
@@ -40,11 +44,14 @@ from gradlab.params import Array, flatten
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-out = Console(highlight=False)
+
+class NotInstalledError(GradlabError):
+    """A package is not installed without which a benchmark cannot run at all."""
+
 
 # Options that every script takes
 
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds: under 20 seconds.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds: under half a minute.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 Plot = Annotated[
     list[Path] | None,
@@ -492,6 +499,7 @@ def write_outputs(
     plot_files: Sequence[Path] | None,
 ) -> None:
     """Write the numbers and the figure to the files that were asked for."""
+    require_protocol(numbers)
     if json_file:
         text = json.dumps(numbers, indent=2, allow_nan=False)
         json_file.write_text(f"{text}\n", encoding="utf-8")
@@ -559,11 +567,16 @@ def run(script: Callable[..., None]) -> NoReturn:
     )
     app.command()(script)
     try:
+        show_what_can_be_shown()
         code = app(standalone_mode=False)
+        if code == 130:  # typer has caught Ctrl-C, and says nothing
+            _fail("interrupted", code)
     except _USAGE_ERROR as error:
         _fail(f"{error.format_message()} (see --help)", code=2)
     except (OptionError, BackendError) as error:
         _fail(str(error), code=2)
+    except NotInstalledError as error:
+        _fail(str(error), code=NOT_INSTALLED)
     except GradlabError as error:
         _fail(str(error), code=1)
     except (KeyboardInterrupt, typer.Abort):

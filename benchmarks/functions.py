@@ -315,7 +315,7 @@ def main(
         f"CPU time, {rounds} rounds; {common.environment_line(described)}"
     )
     shown = table(results, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "functions",

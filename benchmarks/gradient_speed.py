@@ -525,6 +525,9 @@ def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
         "half of the rounds lie in the middle half.",
         f"evaluations: of the loss. difference: the worst from {REFERENCE}'s gradient, relative to "
         "the largest entry of its leaf.",
+        "central, central4, forward: the plain loop, which evaluates the whole loss for each entry "
+        "(incremental=False). As they are by default, they compute only what an entry changes: "
+        "numerical_speed.py times that.",
     ]
     if samples := [r.entries_sampled for r in results if r.entries_sampled is not None]:
         lines.append(
@@ -661,7 +664,7 @@ def main(
         f"{common.environment_line(described)}"
     )
     shown = table(results, missing, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "gradient_speed",

@@ -148,7 +148,7 @@ def main(
                 results.append(measure(name, backend, count, dtype))
     described = common.describe()
     shown = table(results, common.environment_line(described))
-    common.out.print(shown, soft_wrap=True)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "memory",

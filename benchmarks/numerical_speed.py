@@ -596,7 +596,7 @@ def main(
         f"~ extrapolated from {sample} entries; {common.environment_line(described)}"
     )
     shown = table(results, caption)
-    common.out.print(shown, soft_wrap=True)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "numerical_speed",

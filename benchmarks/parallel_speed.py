@@ -212,7 +212,7 @@ def main(
         f"{common.duration(started, 2)}; {common.environment_line(described)}"
     )
     shown = table(results, title, caption)
-    common.out.print(shown, soft_wrap=True)
+    common.show_table(shown)
     told = headline(results, entries, seconds, workers)
     numbers = {
         "benchmark": "parallel_speed",

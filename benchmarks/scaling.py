@@ -403,7 +403,7 @@ def main(
         ]
     )
     shown = table(results, slopes, missing, caption)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results, slopes)
     numbers = {
         "benchmark": "scaling",

@@ -450,7 +450,7 @@ def main(
         f"{common.environment_line(described)}"
     )
     shown = table(results, names, caption)
-    common.out.print(shown, soft_wrap=True)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "tape_speed",

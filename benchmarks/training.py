@@ -350,7 +350,7 @@ def main(
         f"{common.environment_line(described)}"
     )
     shown = table(results, caption, missing)
-    common.out.print(shown)
+    common.show_table(shown)
     told = headline(results)
     numbers = {
         "benchmark": "training",

@@ -1,8 +1,12 @@
 """gradlab: a laboratory for gradients.
 
 A loss is written once, as a pure function of its parameters; interchangeable backends
-differentiate it, one trainer fits it, and a comparison says how they did.
+differentiate it, one trainer fits it, and a comparison says how they did. The modules `plotting`
+and `testing` are imported when they are first used.
 """
+
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 
 from gradlab import datasets as datasets
 from gradlab import network as network
@@ -40,3 +44,23 @@ from gradlab.training import descend as descend
 from gradlab.training import fit as fit
 
 __version__ = "0.1.0"
+
+_MODULES = ("datasets", "errors", "network", "plotting", "testing", "weights")
+"""The public modules. Others serve gradlab itself."""
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Import a public module when it is first used: matplotlib and hypothesis take their time."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'gradlab' has no attribute {name!r}", name=name)
+    try:
+        return _import_module(f"gradlab.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(f"gradlab.{name}: {error}", name=name) from error
+
+
+def __dir__() -> list[str]:
+    """Return what is public, and what Python has in every module."""
+    inner = {name for name, value in globals().items() if isinstance(value, _ModuleType)}
+    private = {"annotations", *(name for name in globals() if name[0] == "_" and name[1] != "_")}
+    return sorted({*globals(), *_MODULES} - (inner - {*_MODULES}) - private)

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gradlab import checkpoints, html, options
+from gradlab import blas, checkpoints, html, options
 from gradlab.checkpoints import State
 from gradlab.errors import (
     BackendError,
@@ -75,6 +75,9 @@ class Step:
         The loss of the minibatch, before the step.
     params, grads : Any
         The parameters before the step, and the gradient there; not to be written into.
+    updated : Any
+        The parameters after the step, which are those that `epoch` was measured at; not to be
+        written into, but to be kept: a callback that keeps the best keeps these.
     batch : tuple of array
         The minibatch.
     epoch : Epoch or None
@@ -87,6 +90,7 @@ class Step:
     grads: Any = field(repr=False)
     batch: tuple[Array, ...] = field(repr=False)
     epoch: Epoch | None
+    updated: Any = field(repr=False)
 
 
 Callback: TypeAlias = Callable[[Step], object]
@@ -271,7 +275,11 @@ def fit(
     interrupted = False
 
     try:
-        with kept or nullcontext(), _progress_bar(schedule, progress) as show:
+        with (
+            kept or nullcontext(),
+            blas.for_work(sum(leaf.size for leaf in point.leaves), schedule[0][0]),
+            _progress_bar(schedule, progress) as show,
+        ):
             for rows, epoch_sizes, epoch_start in islice(minibatches, taken, None):
                 iteration = len(history.losses)
                 batch = _batch(data, rows, rooms)
@@ -305,7 +313,7 @@ def fit(
                     seconds = 0.0
                 show(history)
                 grads = structure.unflatten(gradient.leaves)
-                step = Step(iteration, value, before, grads, batch, record)
+                step = Step(iteration, value, before, grads, batch, record, params)
                 answers = [callback(step) for callback in callbacks]
                 if kept:
                     done = len(history.losses)
@@ -321,7 +329,7 @@ def fit(
         raise DivergenceError(
             f"training diverged at iteration {len(history.losses)}: {error}; "
             + (
-                f"try a learning rate below {learning_rate:g}"
+                f"lower the learning rate, {learning_rate:g}, to {lower(learning_rate)}"
                 if history.losses
                 else "it is so before the first step: scale the data or the starting parameters, "
                 "or write the loss so that it does not overflow"
@@ -333,6 +341,17 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
     return Fit(map_leaves(np.copy, params), history, interrupted)  # each leaf for itself
+
+
+def lower(learning_rate: float) -> str:
+    """Return a learning rate to try where this one was too large.
+
+    Examples
+    --------
+    >>> lower(0.5), lower(1e9)
+    ('0.05', '0.1')
+    """
+    return f"{min(learning_rate / 10, 0.1):.1g}"
 
 
 def _warn_of_zeros(gradient: Vector, structure: Structure) -> None:

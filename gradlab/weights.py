@@ -120,6 +120,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Traceback (most recent call last):
     gradlab.errors.WeightsError: ...old.pkl: refused, as it names builtins.print; ...
     """
+    if not isinstance(path, str | os.PathLike):
+        raise WeightsError(f"{path!r} is no path: give the name of a file")
     return _read(Path(path), READERS, _checked)
 
 

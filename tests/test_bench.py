@@ -47,7 +47,7 @@ print("half way", file=sys.stderr)
 print("a table")
 table = {"title": "T", "columns": ["", "x"], "right": [False, True], "rows": [["a", "1"]],
          "notes": ""}
-numbers = {"benchmark": "b", "headline": f"quick: {given.quick}", "table": table,
+numbers = {"benchmark": "b", "environment": {}, "headline": f"quick: {given.quick}", "table": table,
            "results": [{"x": 1}]}
 open(given.json[0], "w").write(json.dumps(numbers))
 for path in given.plot:
@@ -247,6 +247,20 @@ def test_one_that_fails_takes_nothing_with_it(write, folder):
     assert sorted(path.name for path in (folder / "raw").iterdir()) == [
         "a.json", "a.txt", "b.txt", "c.txt", "d.json", "d.txt",
     ]  # fmt: skip
+
+
+def test_one_that_cannot_run_here_has_not_failed(write, folder):
+    absent = "import sys; print('X is missing', file=sys.stderr); sys.exit(3)"
+    (outcome,) = run_all(write(a=absent), folder)
+    assert (outcome.state, outcome.headline) == ("not run", "not run: X is missing")
+    assert "X is missing" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_whose_numbers_lack_a_part_fails_and_takes_nothing_with_it(write, folder):
+    partly = DONE.replace('"table": table,', "")
+    first, second = run_all(write(a=partly, b=DONE), folder)
+    assert (first.state, second.state) == ("failed", "done")
+    assert "a.py: the benchmark's numbers lack table" in first.headline
 
 
 def test_an_interrupted_run_keeps_what_is_done(write, folder):

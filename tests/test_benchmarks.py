@@ -1,5 +1,6 @@
 """The benchmarks: what they promise to say, and that they time the right thing. Never the times."""
 
+import ast
 import doctest
 import json
 import os
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from optional import LIBRARIES
 from processes import PATIENCE
+from rich.table import Table
 
 from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
+from gradlab.bench import scripts
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import flatten, size
 
@@ -114,7 +117,7 @@ def test_the_last_line_is_the_headline(without_peers):
     printed, numbers, _ = without_peers
     assert printed.splitlines()[-1] == numbers["headline"]
     assert numbers["headline"].startswith(
-        "On 40-20-10, batch 5, float64, a central difference costs ~"
+        "On 40-20-10, batch 5, float64, a central difference by the plain loop costs ~"
     )
 
 
@@ -563,6 +566,41 @@ def test_numerical_speed_refuses_other_work(monkeypatch):
         GradlabError, match=r"small: the engine, 1 thread is .* from the plain loop"
     ):
         numerical_speed.measure("small", small(None, 6), 10, 1, 1e-4, time.perf_counter)
+
+
+# What `gradlab bench` asks of a benchmark
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_each_benchmark_keeps_to_the_protocol(path):
+    """Its numbers have all parts, without running it: that takes minutes."""
+    if path.name == scripts.SHARED:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (main,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "main"]
+    dicts = [
+        {key.value: value for key, value in zip(node.keys, node.values, strict=True) if key}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        and all(key is None or isinstance(key, ast.Constant) for key in node.keys)
+    ]
+    (numbers,) = [found for found in dicts if "benchmark" in found]
+    assert numbers["benchmark"].value == path.stem
+    assert set(scripts.PROTOCOL) <= set(numbers)
+    assert ast.unparse(numbers["table"]).startswith("common.record(")
+    options = {argument.arg for argument in main.args.args}
+    assert {"quick", "json_file", "plot_file"} <= options
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert {"common.write_outputs", "common.run", "common.show_table"} <= called
+
+
+@pytest.mark.parametrize("part", scripts.PROTOCOL)
+def test_numbers_that_lack_a_part_are_not_written(part, tmp_path):
+    numbers = {name: [] for name in scripts.PROTOCOL} | {"table": common.record(Table("x"))}
+    del numbers[part]
+    with pytest.raises(GradlabError, match=f"lack {part}"):
+        common.write_outputs(numbers, list, tmp_path / "numbers.json", None)
+    assert not (tmp_path / "numbers.json").exists()
 
 
 # Memory

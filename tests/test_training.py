@@ -433,6 +433,21 @@ def test_a_callback_sees_the_parameters_before_each_step():
             assert then[name] == step.params[name] - 0.25 * step.grads[name]
 
 
+def test_a_callback_sees_the_parameters_that_were_validated():
+    """Saving the best saves those whose validation loss was the least."""
+    seen, x = Recorder(), np.linspace(-1, 1, 10)
+    validation = (x, 3 * x + 1)
+    result = fit_line(
+        batch_size=5, epochs=4, learning_rate=0.9, callbacks=[seen], validation=validation
+    )
+    epochs = [step for step in seen.steps if step.epoch is not None]
+    assert len(epochs) == 4
+    for step in epochs:
+        assert step.epoch.validation_loss == line_loss(step.updated, *validation)
+        assert step.epoch.validation_loss != line_loss(step.params, *validation)
+    assert all(seen.steps[-1].updated[name] == result.params[name] for name in LINE)
+
+
 @pytest.mark.parametrize("answer", [True, 1, "stop"])
 def test_a_callback_ends_the_training(answer):
     stopper = Recorder(lambda step: answer if step.iteration == 5 else None)
@@ -554,7 +569,7 @@ def nan_at(call):
 @pytest.mark.parametrize("iteration", [0, 1, 6])
 def test_a_nan_names_its_iteration_and_keeps_the_last_good_parameters(iteration):
     seen = Recorder()
-    advice = r"rate below 0\.1" if iteration else "before the first step"
+    advice = r"lower the learning rate, 0\.1, to 0\.01" if iteration else "before the first step"
     with pytest.raises(
         DivergenceError, match=rf"iteration {iteration}: the loss is nan.*{advice}"
     ) as caught:

@@ -433,6 +433,11 @@ def test_what_safetensors_lacks_is_said(tmp_path):
             weights.save(path, {"W": np.ones(1, np.longdouble)})
 
 
+def test_what_is_no_path_is_refused():
+    with pytest.raises(WeightsError, match="None is no path: give the name of a file"):
+        weights.load(None)
+
+
 def test_paths_that_cannot_be_used(tmp_path):
     (tmp_path / "w.npz").mkdir()
     (tmp_path / "empty.npz").touch()

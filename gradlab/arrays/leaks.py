@@ -87,7 +87,7 @@ class Watch:
                 "plain number is put now; keep gradlab.detach(value) there, but not of parameters "
                 "that it goes on to use, which would have no gradient",
                 StatefulLossWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def replace(self, loss: Any, args: Sequence[Any] = ()) -> list[str]:

@@ -19,7 +19,8 @@ from typing import Any, Literal, TypeAlias
 from gradlab import environment
 from gradlab.bench import tables
 from gradlab.bench.report import render
-from gradlab.bench.scripts import Script
+from gradlab.bench.scripts import NOT_INSTALLED, Script, require_protocol
+from gradlab.errors import GradlabError
 
 State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
 
@@ -131,9 +132,14 @@ def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None])
         except KeyboardInterrupt:
             return ended("interrupted")
         if code:
-            return ended("failed", why=told[-1] if told else f"it ended with code {code}")
-        numbers = json.loads(files["json"].read_text(encoding="utf-8"))
-        figure = files["svg"].read_text(encoding="utf-8")
+            why = told[-1] if told else f"it ended with code {code}"
+            return ended("not run" if code == NOT_INSTALLED else "failed", why=why)
+        try:
+            numbers = json.loads(files["json"].read_text(encoding="utf-8"))
+            require_protocol(numbers)
+            figure = files["svg"].read_text(encoding="utf-8")
+        except (OSError, ValueError, GradlabError) as error:
+            return ended("failed", why=f"{script.path.name}: {error}")
         files["json"].replace(folder / "raw" / f"{script.name}.json")
         for suffix in ("png", "svg"):
             files[suffix].replace(folder / "figures" / f"{script.name}.{suffix}")

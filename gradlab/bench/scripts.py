@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from gradlab.errors import OptionError, unknown
+from gradlab.errors import GradlabError, OptionError, unknown
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = (PACKAGE.parent / "benchmarks", PACKAGE / "benchmarks")
+PROTOCOL = ("benchmark", "environment", "table", "results", "headline")
+"""What the JSON file of each benchmark has: of these, `gradlab bench` makes its report."""
+
+TABLE = ("title", "columns", "right", "rows", "notes")
+"""What its table has; see ``common.record``."""
+
+NOT_INSTALLED = 3
+"""The exit code of a benchmark that cannot run without a package that is not installed."""
+
 SHARED = "common.py"
 """What scripts import, and no script itself."""
 
@@ -71,3 +81,24 @@ def question(source: str) -> str:
     """
     docstring = ast.get_docstring(ast.parse(source)) or ""
     return " ".join(docstring.split("\n\n")[0].replace("`", "").split())
+
+
+def require_protocol(numbers: Mapping[str, Any]) -> None:
+    """Raise an error that names what the numbers of a benchmark lack.
+
+    Raises
+    ------
+    GradlabError
+        If they lack a part.
+
+    Examples
+    --------
+    >>> require_protocol({"benchmark": "speed", "environment": {}, "results": [], "table": {}})
+    Traceback (most recent call last):
+    gradlab.errors.GradlabError: the benchmark's numbers lack headline, table title, table ...
+    """
+    lacking = [name for name in PROTOCOL if name not in numbers]
+    table = numbers.get("table", dict.fromkeys(TABLE))
+    lacking += [f"table {name}" for name in TABLE if name not in table]
+    if lacking:
+        raise GradlabError(f"the benchmark's numbers lack {', '.join(lacking)}")

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from gradlab import bench as benchmarks
 from gradlab.command.arguments import Json, Output, one_of
-from gradlab.command.console import fail, out
+from gradlab.command.console import fail, out, show_table, spinner
 from gradlab.command.results import Folder
 
+FULL = "All benchmarks take over half an hour (--quick: three minutes). Ctrl-C keeps what is done."
 EXAMPLE = "Example: `gradlab bench accuracy scaling --quick`"
 
 
@@ -29,7 +30,11 @@ def bench(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer rounds and wider errors: some two minutes.")
+        bool,
+        typer.Option(
+            "--quick",
+            help="Fewer rounds and wider errors: some three minutes, for over half an hour.",
+        ),
     ] = False,
     show_list: Annotated[
         bool, typer.Option("--list", help="Show which there are, and exit.")
@@ -48,10 +53,12 @@ def bench(
         table = Table("name", "question", box=None)
         for script in scripts:
             table.add_row(script.name, script.question)
-        out.print(table)
+        show_table(table)
         return
+    if not (quick or names):
+        out.print(FULL, soft_wrap=True)
     outcomes: list[benchmarks.Outcome] = []
-    with Folder(output, json_file) as folder, out.status("") as status:
+    with Folder(output, json_file) as folder, out.status("", spinner=spinner()) as status:
 
         def watch(name: str, message: str) -> None:
             place = f"{len(outcomes) + 1} of {len(scripts)}"

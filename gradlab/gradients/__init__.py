@@ -102,16 +102,16 @@ def value_and_grad(loss: Loss, backend: str | Backend = "autograd") -> ValueAndG
     Parameters
     ----------
     loss : callable
-        ``loss(params, *args) -> scalar``, pure. `params` are arrays of any shapes in dicts,
-        lists and tuples of any nesting, or a bare array.
+        ``loss(params, *args, **keywords) -> scalar``, pure. `params` are arrays of any shapes in
+        dicts, lists and tuples of any nesting, or a bare array.
     backend : str or Backend
         How to differentiate: a name from `BACKENDS`, or a backend object with its settings.
 
     Returns
     -------
     callable
-        ``f(params, *args) -> (value, grads)``: a float, and the gradient with respect to
-        `params` in their structure, shapes and dtypes (float64 for integers).
+        ``f(params, *args, **keywords) -> (value, grads)``: a float, and the gradient with respect
+        to `params` in their structure, shapes and dtypes (float64 for integers).
 
     Raises
     ------
@@ -148,7 +148,7 @@ def grad(loss: Loss, backend: str | Backend = "autograd") -> Callable[..., Any]:
     """
     evaluate = value_and_grad(loss, backend)
 
-    def gradient(params: Any, *args: Any) -> Any:
-        return evaluate(params, *args)[1]
+    def gradient(params: Any, *args: Any, **keywords: Any) -> Any:
+        return evaluate(params, *args, **keywords)[1]
 
     return gradient

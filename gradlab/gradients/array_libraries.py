@@ -22,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeAlias
@@ -47,6 +48,7 @@ from gradlab.errors import (
 )
 from gradlab.gradients.calls import out_leaves, require_apart
 from gradlab.gradients.keys import Bindings, Surroundings, key_of_argument
+from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
 from gradlab.gradients.survey import HigherDerivativeError, UnkeyableError
 from gradlab.params import Array, Structure, as_array, flatten, floating
@@ -166,8 +168,11 @@ class LibraryGradient:
     arrays: str
     """What the library calls its arrays."""
 
-    def __init__(self, loss: Loss, library: DuckLibrary, *, compiles: bool) -> None:
+    def __init__(
+        self, loss: Loss, library: DuckLibrary, *, compiles: bool, **settings: Any
+    ) -> None:
         self._loss = loss
+        self.settings = settings
         self._library = library
         self._compiles = compiles
         # What is compiled has the numbers of all arrays in it.
@@ -235,8 +240,17 @@ class LibraryGradient:
 
     # What all do
 
-    def __call__(self, params: Any, *args: Any, out: Any = None) -> tuple[float, Any]:
+    @cached_property
+    def named(self) -> LibraryGradient:
+        """The same for calls with keyword arguments, which are a dict there; see `keywords`."""
+        return type(self)(positional(self._loss), **self.settings)
+
+    def __call__(
+        self, params: Any, *args: Any, out: Any = None, **keywords: Any
+    ) -> tuple[float, Any]:
         """Return the loss and its gradient; see `Backend`."""
+        if keywords:
+            return self.named(params, *args, keywords, out=out)
         given, structure = flatten(params, self._as_leaf)
         values, held = flatten(args, lambda value, path: value)
         places = [i for i, value in enumerate(values) if self._is_array(value)]

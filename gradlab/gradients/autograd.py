@@ -21,6 +21,7 @@ from autograd.tracer import Box, getval, isbox, new_box, notrace_primitives, top
 from gradlab.arrays.boxes import settled
 from gradlab.arrays.dispatch import held
 from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradient, real_scalar
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
@@ -43,6 +44,7 @@ class Autograd:
 
     name = "autograd"
 
+    @passing_keywords
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
 

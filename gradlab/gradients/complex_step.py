@@ -30,6 +30,7 @@ import numpy as np
 
 from gradlab.arrays.leaks import Watch
 from gradlab.errors import GradlabError, LossError, NonFiniteError
+from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import Probe, size_of
 from gradlab.gradients.protocol import Loss, ValueAndGrad, real_scalar
 from gradlab.gradients.richardson import MARGIN, extrapolate_once
@@ -85,6 +86,7 @@ class ComplexStep:
 
     name = "complex-step"
 
+    @passing_keywords
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
 

@@ -50,6 +50,7 @@ from numpy.typing import DTypeLike
 from gradlab import options
 from gradlab.errors import LossError, NonFiniteError, OptionError, ParameterError
 from gradlab.gradients.incremental import Recorder
+from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import CoarseLoss, EntryLine, Probe, ProbeOfTerms
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.gradients.terms import SumOfTerms
@@ -156,6 +157,7 @@ class Difference:
         """
         return self.points * p + self.beside
 
+    @passing_keywords
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
         recorder = Recorder(loss, self.threads)

@@ -20,6 +20,7 @@ import numpy as np
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
 from gradlab.gradients.forward_mode import Line
+from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients
 from gradlab.params import flatten, floating
 
@@ -54,6 +55,7 @@ class ForwardGradient(Estimator):
         if self.directions not in ("normal", "signs"):
             raise OptionError(f"directions={self.directions!r}: choose normal or signs")
 
+    @passing_keywords
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
         entropy = self.entropy()

@@ -19,6 +19,7 @@ from autograd.tracer import isbox, new_box, notrace_primitives, trace_stack
 
 from gradlab.arrays.tracing import Watch, trace_loss
 from gradlab.errors import LossError
+from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, Structure, flatten, floating
 
@@ -40,6 +41,7 @@ class AutogradForward:
 
     name = "autograd-forward"
 
+    @passing_keywords
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
 

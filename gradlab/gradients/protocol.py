@@ -3,11 +3,12 @@
 A backend is a small frozen object with a `name` and one method::
 
     backend.value_and_grad(loss)  ->  f
-    f(params, *args)              ->  (value, grads)
+    f(params, *args, **keywords)  ->  (value, grads)
 
-and it keeps three laws. ``value == loss(params, *args)``, as a Python float. `grads` has the
-structure, shapes and dtypes of `params` (float64 where these are integers) and belongs to the
-caller. Neither `params` nor `args` is mutated, and only `params` is differentiated.
+where `keywords.passing_keywords` hands keyword arguments on to the loss. It keeps three laws.
+``value == loss(params, *args)``, as a Python float. `grads` has the structure, shapes and dtypes of
+`params` (float64 where these are integers) and belongs to the caller. Neither `params` nor `args`
+is mutated, and only `params` is differentiated.
 
 A backend may do two things more. Where the function that it returns has a true attribute
 ``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and

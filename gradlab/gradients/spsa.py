@@ -26,6 +26,7 @@ import numpy as np
 from gradlab import options
 from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
 from gradlab.gradients.finite_differences import steps
+from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import CoarseLoss, Probe
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.params import Array
@@ -73,6 +74,7 @@ class SPSA(Estimator):
         if self.step is not None:
             options.number("step", self.step, "give a positive number, or None for the default")
 
+    @passing_keywords
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
         entropy = self.entropy()

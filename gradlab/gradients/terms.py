@@ -73,9 +73,9 @@ class SumOfTerms:
             )
         object.__setattr__(self, "sparsity", matrix)
 
-    def __call__(self, params: Any, *args: Any) -> Any:
+    def __call__(self, params: Any, *args: Any, **keywords: Any) -> Any:
         """Return the sum of the terms."""
-        return self.terms(params, *args).sum()
+        return self.terms(params, *args, **keywords).sum()
 
     def evaluate(self, params: Any, *args: Any) -> Array:
         """Return the terms.

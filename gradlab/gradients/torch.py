@@ -112,7 +112,7 @@ class TorchGradient(LibraryGradient):
         self._torch = load("torch", "PyTorch")
         from gradlab.arrays.torch_arrays import LIBRARY
 
-        super().__init__(loss, LIBRARY, compiles=compile)
+        super().__init__(loss, LIBRARY, compiles=compile, compile=compile)
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array as a tensor, on the device of `like`."""

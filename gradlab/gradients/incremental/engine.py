@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradlab.blas import available, one_thread
 from gradlab.gradients.incremental.changes import Change, change_of
 from gradlab.gradients.incremental.kinds import (
     LINEAR,
@@ -39,9 +40,7 @@ from gradlab.gradients.incremental.simplify import simplify
 from gradlab.gradients.incremental.threads import (
     BLOCK,
     WORTH_A_THREAD,
-    available,
     in_order,
-    one_of_blas,
 )
 from gradlab.gradients.incremental.whole import Whole
 from gradlab.gradients.tape.operations import VIEWS
@@ -123,7 +122,7 @@ class Incremental:
         if not plan.is_linear:
             x = np.asarray(self._values[node])[..., None]
             stacked = (x + stacked) - x
-        with np.errstate(all="ignore"), one_of_blas():  # what is not finite: by the plain loop
+        with np.errstate(all="ignore"), one_thread():  # what is not finite: by the plain loop
             rises = plan.run(stacked, self._threads)
         release()
         if not np.isfinite(rises + self.value).all():

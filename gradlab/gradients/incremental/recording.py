@@ -126,5 +126,5 @@ class Recorder:
             f"the loss cannot be recorded: {reason}; it is evaluated for each entry from now on, "
             "right but slower (incremental=False does so without this warning)",
             UntraceableWarning,
-            stacklevel=7,
+            stacklevel=8,
         )

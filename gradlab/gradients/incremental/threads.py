@@ -7,16 +7,12 @@ without regard to the threads; and BLAS, whose sums depend on its own threads, h
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 BLOCK = 2**19
 """Entries of the widest value of a block of lanes: what is computed next is still in the cache."""
@@ -26,18 +22,6 @@ WORTH_A_THREAD = 2**18
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def available() -> int:
-    """Return how many threads NumPy's BLAS may use: what is said to it is meant for us, too."""
-    counts = [pool["num_threads"] for pool in _pools().info() if pool["user_api"] == "blas"]
-    return max(counts) if counts else os.cpu_count() or 1
-
-
-def one_of_blas() -> AbstractContextManager[Any]:
-    """Let BLAS use one thread for a while."""
-    limits: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
-    return limits
 
 
 def in_order(
@@ -72,9 +56,3 @@ def in_order(
         finally:
             for future in pending:
                 future.cancel()
-
-
-@cache
-def _pools() -> Any:
-    """Find the libraries, once: that takes longer than a small gradient."""
-    return ThreadpoolController()

@@ -22,6 +22,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product, starmap
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +32,7 @@ from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.calls import out_leaves, owners, require_apart
 from gradlab.gradients.keys import Surroundings, key_of, key_of_argument
+from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
 from gradlab.gradients.survey import HIGHER, HigherDerivativeError, UnkeyableError
 from gradlab.gradients.tape.codegen import (
@@ -106,8 +108,12 @@ class TapedGradient:
         self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
         self.untraceable: str | None = None
 
-    def __call__(self, params: Any, *args: Any, out: Any = None) -> tuple[float, Any]:
+    def __call__(
+        self, params: Any, *args: Any, out: Any = None, **keywords: Any
+    ) -> tuple[float, Any]:
         """Return the loss and its gradient; see `Backend`."""
+        if keywords:
+            return self.named(params, *args, keywords, out=out)
         if self.untraceable is not None:
             return self._run_eager(params, args, out)
         data = self._numbers.as_data(args) if self._numbers.inputs else args
@@ -131,6 +137,17 @@ class TapedGradient:
             if tape.largest > SMALL:
                 np.setbufsize(BUFFER)  # errstate restores it
             return self._replay(tape, leaves, arrays, params, args, out)
+
+    @cached_property
+    def named(self) -> TapedGradient:
+        """The same for calls with keyword arguments, which are a dict there; see `keywords`."""
+        return TapedGradient(
+            positional(self._loss),
+            on_untraceable=self._on_untraceable,
+            verify=self._verify_every,
+            exact=self._exact,
+            cache=self._cache,
+        )
 
     # What a user may look at
 
@@ -161,6 +178,8 @@ class TapedGradient:
 
     def _newest(self) -> Recorded:
         if self._latest is None:
+            if "named" in vars(self):
+                return self.named._newest()
             raise OptionError("nothing is recorded yet: call the function first")
         return self._latest
 

@@ -1,0 +1,73 @@
+"""How many threads BLAS has, and who gives them back."""
+
+import threading
+
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from gradlab import blas, fit, network
+
+
+def count():
+    return max((p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"), default=1)
+
+
+@pytest.fixture(autouse=True)
+def nobody_chose(monkeypatch):
+    for name in blas.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def several(nobody_chose):
+    with threadpool_limits(limits=2, user_api="blas"):
+        if count() != 2:
+            pytest.skip("BLAS has one thread")
+        yield
+
+
+def test_small_work_has_one_thread_and_large_work_all(several):
+    with blas.for_work(10**4, 10**4):
+        assert (count(), blas.available()) == (1, 2)
+    assert (count(), blas.available()) == (2, 2)
+    with blas.for_work(10**4, 10**4 + 1):
+        assert count() == 2
+
+
+def test_what_a_user_set_in_the_environment_stays(several, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with blas.for_work(1, 1):
+        assert count() == 2
+
+
+def test_the_last_one_gives_the_threads_back(several):
+    """Two trainings in two threads, of which the first ends first."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with blas.one_thread():
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(60)
+    with blas.one_thread(), blas.one_thread():
+        leave.set()
+        thread.join()
+        assert (count(), blas.available()) == (1, 2)
+    assert count() == 2
+
+
+def test_a_training_takes_one_and_gives_back_after_an_error(several):
+    seen = []
+
+    def watch(step):
+        seen.append(count())
+        raise ZeroDivisionError
+
+    start = network.init([3, 2, 2], seed=0)
+    with pytest.raises(ZeroDivisionError):
+        fit(network.loss, start, ([[1.0, 2.0, 3.0]], [1]), callbacks=[watch], epochs=1)
+    assert seen == [1]
+    assert count() == 2
