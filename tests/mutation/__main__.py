@@ -49,7 +49,7 @@ TESTS = (
 )
 """The files of tests that run: those of the mutated modules."""
 
-OPTIONS = ["-qq", "-s", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
+OPTIONS = ["-qq", "--capture=sys", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
 OPTIONS += ["-k", "not jax and not torch and not dask"]
 
 
@@ -110,7 +110,7 @@ class Run:
                 known["files"].pop(file, None)
         new = [item for item in items if file_of(item) not in known["files"]]
         if new:
-            print(f"tracing {len(new)} tests", flush=True)
+            _say(f"tracing {len(new)} tests")
             for covered in self._trace(new):
                 own = {"digest": files[file_of_test(covered)], "tests": []}
                 known["files"].setdefault(file_of_test(covered), own)["tests"].append(vars(covered))
@@ -165,7 +165,7 @@ class Run:
                 self.results.append(Result(mutant, outcome, 0.0))
             else:
                 waiting.append(mutant)
-        print(f"{len(mutants)} mutants, {len(waiting)} to try", flush=True)
+        _say(f"{len(mutants)} mutants, {len(waiting)} to try")
         trials: list[running.Trial] = []
         begun: dict[str, float] = {}
         while waiting or trials:
@@ -229,8 +229,8 @@ class Run:
         with (STATE / "results.jsonl").open("a") as stream:
             stream.write(json.dumps(one) + "\n")
         if result.outcome not in ("killed", "timeout"):
-            print(f"  {result.outcome} {result.mutant.file}:{result.mutant.number} "
-                  f"{result.mutant.change} ({result.seconds:.0f} s)", flush=True)  # fmt: skip
+            _say(f"  {result.outcome} {result.mutant.file}:{result.mutant.number} "
+                  f"{result.mutant.change} ({result.seconds:.0f} s)")  # fmt: skip
 
 
 class Covering:
@@ -262,6 +262,11 @@ class Covering:
         places = self._uses[name] if name.isupper() else []
         found = {test.test: test for place in places for test in self._by_line[place]}
         return list(found.values()) or self._by_file[mutant.file]
+
+
+def _say(text: str) -> None:
+    """Print past pytest, which keeps what is printed."""
+    print(text, file=sys.__stdout__, flush=True)
 
 
 def file_of_test(covered: Covered) -> str:
@@ -314,6 +319,7 @@ def main() -> int:
         path, changed, tests, options = json.loads(Path(sys.argv[2]).read_text())
         os._exit(running.run_anew(Path(path), changed, tests, options))
     os.chdir(ROOT)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     run = Run(arguments())
     files = [f"tests/test_{name}.py" for name in TESTS.split()]
     doctests = [file for file, source in run.sources.items() if ">>>" in source]

@@ -168,8 +168,12 @@ class Changed(importlib.abc.MetaPathFinder):
 class Ordered:
     """A plugin of pytest that runs these tests in this order, and stops at the first that fails."""
 
-    def __init__(self, tests: list[str]) -> None:
-        self._tests = tests
+    def __init__(self, tests: list[str], changed: Changed) -> None:
+        self._tests, self._changed = tests, changed
+
+    def pytest_sessionstart(self) -> None:
+        """Find the changed module before pytest's own finder does, which rewrites assertions."""
+        sys.meta_path.insert(0, self._changed)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run them; the process ends here."""
@@ -179,7 +183,6 @@ class Ordered:
 
 def run_anew(file: Path, source: str, tests: list[str], options: list[str]) -> int:
     """Import everything anew, with one source changed, and run tests until one fails."""
-    sys.meta_path.insert(0, Changed(file, source))
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-    pytest.main([*options, *files], plugins=[Ordered(tests)])
+    pytest.main([*options, *files], plugins=[Ordered(tests, Changed(file, source))])
     return KILLED  # they could not even be collected
