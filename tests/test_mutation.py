@@ -64,7 +64,7 @@ def test_every_mutant_is_a_module_of_the_same_lines_before_it(file: str) -> None
     source = (ROOT / file).read_text()
     found = mutants_of(file, source)
     assert len({mutant.key for mutant in found}) == len(found)
-    for mutant in sorted(found, key=lambda mutant: mutant.order(0))[:10]:
+    for mutant in sorted(found, key=lambda mutant: mutant.order(0))[:3]:
         changed = mutant.applied(source)
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
         before = source.splitlines()[: mutant.number - 1]
