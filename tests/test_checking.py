@@ -332,6 +332,21 @@ def test_what_cannot_be_resolved_is_not_agreed_to() -> None:
     report.raise_for_mismatch()  # it is none
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(8, "inconclusive"), (12, "agree")])
+def test_a_tenth_of_a_gradient_may_be_hidden_by_noise(times: float, verdict: str) -> None:
+    """One entry drowns in noise; the other one is so many times as large as its error bar."""
+
+    def noise(x: Any) -> Any:
+        return 1 + 1e-6 * ((x * 1e13) % 1 - 0.5)
+
+    size = times * gradlab.derivative_with_error(noise, 0.7).error
+    report = gradlab.check_gradients(
+        lambda x: size * x[0] + noise(x[1]), np.full(2, 0.7), gradient=np.array([size, 0.0])
+    )
+    assert [entry.verdict for entry in report.entries] == ["agree", "inconclusive"]
+    assert report.verdict == verdict
+
+
 def test_nothing_to_check() -> None:
     report = gradlab.check_gradients(lambda p: 1.0, {"w": np.zeros((0, 2))}, gradient=lambda p: p)
     assert (report.verdict, report.size) == ("inconclusive", 0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -272,6 +273,21 @@ def test_a_shorter_training_is_told_from_a_damaged_one(path, monkeypatch):
     checkpoints.previous(path).unlink()
     with pytest.raises(CheckpointError, match="longer than one of this training can be"):
         train(path, resume=True, epochs=100)
+
+
+def test_a_file_that_is_far_too_long_is_not_read_to_its_end(path):
+    train(path)
+    checkpoints.previous(path).unlink()
+    with path.open("r+b") as stream:
+        stream.truncate(2**28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="longer than one of this training can be"):
+            train(path, resume=True)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2**26
 
 
 def test_workers_may_be_others(path, undisturbed):

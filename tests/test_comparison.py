@@ -222,6 +222,26 @@ def test_numbers_at_the_edge_of_floating_point_are_compared(problem):
     assert all(map(np.isfinite, central.distances))
 
 
+def distance(found, wanted):
+    """Of two sets of parameters, relative to the second, from the definition."""
+    a, b = (np.concatenate([leaf.ravel() for leaf in p.values()]) for p in (found, wanted))
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("iterations", [6, 7])
+def test_distances_are_those_at_the_ends_of_epochs_and_of_the_training(problem, iterations):
+    """Relative to the reference's parameters, which are scaled so that it shows."""
+    start = {name: 10 * leaf for name, leaf in problem["params"].items()}
+    doubled, autograd = run(
+        {**problem, "params": start}, backends=[Doubled(), "autograd"], iterations=iterations
+    ).runs
+    assert len(doubled.distances) == len(doubled.fit.history.epochs) + 1
+    assert doubled.distances[-1] == pytest.approx(
+        distance(doubled.fit.params, autograd.fit.params), rel=1e-12
+    )
+    assert autograd.distances == [0.0] * len(doubled.distances)
+
+
 @pytest.mark.parametrize("backends", [[], ["central"], ["central", "central"]])
 def test_fewer_than_two_different_backends_are_refused(problem, backends):
     with pytest.raises(OptionError, match="two different backends"):

@@ -14,6 +14,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.tracer import getval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
@@ -254,6 +255,9 @@ def test_steps_of_many_sizes(scale: float) -> None:
         (lambda p, x: anp.sum(anp.sin(p + x)) + anp.sum(anp.exp(p[0])), True),
         (lambda p, x: anp.sum(anp.tanh(x @ p.T)) / anp.sum(p * p), True),
         (lambda p, x: anp.log(anp.mean(anp.exp(x @ p))), True),
+        (lambda p, x: anp.sum(anp.tanh(x @ p)) + anp.mean(anp.sin(p)), True),
+        (lambda p, x: anp.sum(anp.sin(p[[0, 0, 2]])), False),
+        (lambda p, x: anp.sum(anp.tanh(x @ p[:, [0, 1, 1, 3]])), False),
         (lambda p, x: anp.sum((x @ p)[np.arange(4), [0, 3, 1, 1]]), True),
         (lambda p, x: anp.sum(anp.tanh((x @ p)[np.arange(4), np.arange(4)])), True),
         (lambda p, x: anp.sum(cut_off(x @ p)), True),
@@ -546,3 +550,23 @@ def test_threads_are_a_number() -> None:
 def test_incremental_is_a_truth_value() -> None:
     with pytest.raises(OptionError, match="incremental='yes': give True or False"):
         replace(gradlab.CentralDifference(), incremental="yes")  # type: ignore[arg-type]
+
+
+def test_a_part_outside_of_the_trace_is_noticed_before_the_gradient_is_wrong() -> None:
+    """Its share of the loss grows from where no digit of a difference knows of it to 10^-5."""
+    w = rng().normal(size=200)
+    total = np.sum(w * w)
+    noticed = []
+    for share in 10.0 ** np.arange(-12, -4, 0.25):
+
+        def loss(w: Any, share: float = share) -> Any:
+            squares = anp.sum(w * w)
+            return squares * (1 + share * float(getval(squares)) / total)
+
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = gradlab.grad(loss, "central")(w)
+        noticed.append(bool(told))
+        assert told or np.abs(found - 2 * w * (1 + 2 * share)).max() < 1e-6 * np.abs(2 * w).max()
+    assert not noticed[0]
+    assert noticed[-1]

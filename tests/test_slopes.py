@@ -252,3 +252,35 @@ def test_precision_of_the_values_counts() -> None:
     found = slope(line, scale=0.5, bits=23)
     assert abs(found.value - 2) <= found.error
     assert found.error > 1e-7
+
+
+def test_one_side_bears_the_errors_of_both_its_evaluations() -> None:
+    """Of the two coarsest steps, h and h/4, it makes (16 f(h/4) − f(h) − 15 f(0)) / 3h.
+
+    Errors of 3 σ, of the worst signs, make 32 σ/h of that. The error bar adds up those of the two
+    quotients instead, 6 σ over each step: (4 · 4 + 1)/3 · 6 σ/h = 34 σ/h.
+    """
+    noise, farthest = 1e-8, 0.0
+
+    def line(t: float) -> tuple[float, float]:
+        nonlocal farthest
+        farthest = max(farthest, abs(t))
+        return t, t if t <= 0 else math.nan
+
+    found = slope(line, noise=noise)
+    assert found.kind == "edge"
+    assert found.error == pytest.approx(34 * noise / farthest)
+
+
+@pytest.mark.parametrize("digits", [2, 3, 4])
+def test_the_noise_of_a_rounded_value_is_that_of_rounding(digits: int) -> None:
+    """Between 1/√12 of the last digit, its standard deviation, and 1/2, the most it can be."""
+    found = at(lambda x: round(math.sin(x), digits), 0.7)
+    assert 1 / math.sqrt(12) <= found.rounding * 10**digits <= 1 / 2
+
+
+@pytest.mark.parametrize(("x", "digits"), [(0.7, 7), (0.8, 7), (0.9, 7), (0.8, 10)])
+def test_the_noise_of_a_rounded_part_is_that_of_rounding(x: float, digits: int) -> None:
+    """At least its standard deviation, at most four of them."""
+    found = at(lambda x: x * x + round(math.sin(x), digits), x)
+    assert 1 / math.sqrt(12) <= found.rounding * 10**digits <= 4 / math.sqrt(12)

@@ -383,6 +383,16 @@ def test_constant_that_somebody_holds_is_read_at_each_call() -> None:
     assert f.cache_info.recordings == 1
 
 
+def test_a_constant_that_one_list_holds_is_read_at_each_call() -> None:
+    held = [np.zeros(3)]
+    f = Tape(verify=None).value_and_grad(lambda w: (np.sin(w) * held[0]).sum())
+    w = np.ones(3)
+    for _ in range(3):
+        assert f(w)[1].tolist() == [0.0, 0.0, 0.0]
+    held[0][:] = 2.0
+    np.testing.assert_allclose(f(w)[1], 2 * np.cos(w), rtol=2**-51)
+
+
 def test_uniform_constants_that_nobody_holds_become_numbers() -> None:
     x = input_node()
     program = Program((x,), (node := Node(np.add, (x, np.zeros(3)), {}, (3,), x.dtype),), (node,))
@@ -911,6 +921,15 @@ def test_replay_that_is_not_finite_is_an_error_with_its_place() -> None:
     with pytest.raises(NonFiniteError, match=r"w\[0\] is nan"):
         f({"w": np.array([np.nan, 1.0])})
     assert f({"w": np.full(2, 1e300)})[0] == 2e150  # large is not infinite
+
+
+def test_a_replayed_gradient_that_is_not_finite_is_never_returned() -> None:
+    """Nor where no replay is compared with the loss."""
+    f = Tape(verify=None).value_and_grad(lambda w: anp.sqrt(w).sum())
+    for scale in (1.0, 2.0, 3.0):
+        f(np.full(2, scale))
+    with np.errstate(divide="ignore"), pytest.raises(NonFiniteError, match="gradient is inf"):
+        f(np.array([1.0, 0.0]))
 
 
 # Keys

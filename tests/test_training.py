@@ -11,6 +11,7 @@ from collections import namedtuple
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -262,6 +263,29 @@ def test_an_epoch_records_the_mean_over_its_samples(batch_size, epochs):
         assert record.validation_loss is record.accuracy is None
         assert record.seconds >= 0
     assert history.seconds == sum(record.seconds for record in history.epochs)
+
+
+def test_an_epoch_takes_the_seconds_of_its_own_steps(monkeypatch):
+    """By a clock that the loss alone moves on: a second a step, four steps an epoch."""
+    now = 0.0
+
+    class Ticking:
+        name = "ticking"
+
+        def value_and_grad(self, loss):
+            evaluate = gradlab.value_and_grad(loss)
+
+            def ticking(*args):
+                nonlocal now
+                now += 1.0
+                return evaluate(*args)
+
+            return ticking
+
+    monkeypatch.setattr("gradlab.training.time", SimpleNamespace(perf_counter=lambda: now))
+    history = fit_line(backend=Ticking(), batch_size=5, epochs=3).history
+    assert [record.seconds for record in history.epochs] == [4.0, 4.0, 4.0]
+    assert history.seconds == 12.0
 
 
 def test_the_loss_is_that_before_the_step():

@@ -191,7 +191,6 @@ def walk(
         measured = surface.slope(line, effort=effort)
         # Roundings are independent: along a random direction they add up like a random walk.
         roundoff = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
-        roundoff += float(np.finfo(np.float64).eps * np.abs(terms).sum())
         epsilon = float(analytic.epsilon[entries].max(initial=0.0))
         roundoff += 8 * epsilon * measured.curvature
         size, claimed = float(np.linalg.norm(terms)), float(terms.sum())

@@ -1,0 +1,333 @@
+"""``python -m mutation``: try mutants of the numerical core, and tell which survive.
+
+What is tried is a fixed random sample, of `--per-file` mutants a module at most; `--share` tries
+that share of it, another one for each `--seed`. What covers what, and each outcome, is kept in
+`.mutation`, so that a run that was interrupted goes on, and what was killed is not tried again
+until its module changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import sys
+import time
+import tomllib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutation import coverage, running
+from mutation.coverage import Covered, choose, file_of
+from mutation.operators import Mutant, mutants_of, sources
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".mutation"
+
+MUTATED = (
+    *(
+        f"gradlab/gradients/{name}.py"
+        for name in (
+            "finite_differences slopes surface richardson complex_step error_bars estimators "
+            "probing noise closed tape/* incremental/*"
+        ).split()
+    ),
+    *(f"gradlab/{name}.py" for name in "checking/* training comparison checkpoints".split()),
+)
+"""The numerical core and the checker."""
+
+TESTS = (
+    "accuracy causes checker_power checking checkpoints comparison complex_step error_bars "
+    "estimators incremental noticing report richardson roundoff slopes state stateful tape "
+    "tape_data terms training"
+)
+"""The files of tests that run: those of the mutated modules."""
+
+OPTIONS = ["-qq", "--capture=sys", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
+OPTIONS += ["-k", "not jax and not torch and not dask"]
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
+    parser.add_argument("--per-file", type=int, default=30, help="mutants of a module at most")
+    parser.add_argument("--share", type=float, default=1.0, help="share of them to try")
+    parser.add_argument("--seed", type=int, default=0, help="which share")
+    parser.add_argument("--files", default="", help="only modules whose path contains this")
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time")
+    parser.add_argument("--minutes", type=float, default=1e6, help="start none after that")
+    parser.add_argument("--budget", type=float, default=15.0, help="seconds of tests a mutant")
+    parser.add_argument("--again", action="store_true", help="try again what survived before")
+    parser.add_argument("--least", type=float, default=0.95, help="fail below this share")
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a mutant fared."""
+
+    mutant: Mutant
+    outcome: str
+    seconds: float
+
+
+class Run:
+    """A plugin of pytest that tries mutants instead of running the tests it has collected."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.sources = sources(ROOT, MUTATED)
+        self.results: list[Result] = []
+        self.left = 0
+        self.until = time.monotonic() + 60 * options.minutes
+        STATE.mkdir(exist_ok=True)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Trace the tests, choose mutants, try them, and tell."""
+        self.items = {item.nodeid: item for item in session.items}
+        self.covering = Covering(self._coverage(session.items), self.sources)
+        self._try(self._sample())
+        return True
+
+    # What covers what
+
+    def _coverage(self, items: list[pytest.Item]) -> list[Covered]:
+        """Return what each test covers; trace those of which it is not known."""
+        code = _digest(*sources(ROOT, ("gradlab/**/*.py",)).values())
+        kept = STATE / "coverage.json"
+        known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+        if known.get("code") != code:
+            known = {"code": code, "files": {}}
+        files = {file: _digest((ROOT / file).read_text()) for file in map(file_of, items)}
+        for file, digest in files.items():
+            if known["files"].get(file, {}).get("digest") != digest:
+                known["files"].pop(file, None)
+        new = [item for item in items if file_of(item) not in known["files"]]
+        if new:
+            _say(f"tracing {len(new)} tests")
+            for covered in self._trace(new):
+                own = {"digest": files[file_of_test(covered)], "tests": []}
+                known["files"].setdefault(file_of_test(covered), own)["tests"].append(vars(covered))
+            kept.write_text(json.dumps(known))
+        return [Covered(**test) for file in files for test in known["files"][file]["tests"]]
+
+    def _trace(self, items: list[pytest.Item]) -> list[Covered]:
+        names = {str(ROOT / file): file for file in self.sources}
+        pieces = []
+        for part in coverage.spread(items, self.options.workers):
+            out = STATE / f"traced-{len(pieces)}.jsonl"
+            pid = os.fork()
+            if not pid:
+                code = 1
+                try:
+                    nothing = os.open(os.devnull, os.O_RDWR)
+                    for stream in range(3):
+                        os.dup2(nothing, stream)
+                    coverage.trace(part, names, out)
+                    code = 0
+                finally:
+                    os._exit(code)
+            pieces.append((pid, out))
+        found: list[Covered] = []
+        for pid, out in pieces:
+            _, status = os.waitpid(pid, 0)
+            if status:
+                sys.exit(f"a process that traced tests ended with {status}")
+            found += coverage.read(out)
+            out.unlink()
+        return found
+
+    # Which mutants
+
+    def _sample(self) -> list[Mutant]:
+        chosen: list[Mutant] = []
+        for file, source in self.sources.items():
+            own = sorted(mutants_of(file, source), key=lambda mutant: mutant.order(0))
+            chosen += own[: self.options.per_file]
+        chosen = [mutant for mutant in chosen if self.options.files in mutant.file]
+        chosen.sort(key=lambda mutant: mutant.order(self.options.seed + 1))
+        return chosen[: round(self.options.share * len(chosen))]
+
+    # Trying them
+
+    def _try(self, mutants: list[Mutant]) -> None:
+        done = self._done()
+        functions = running.Functions({str(ROOT / file) for file in self.sources})
+        waiting: list[Mutant] = []
+        for mutant in mutants:
+            if (outcome := done.get(self._known_as(mutant))) is not None:
+                self.results.append(Result(mutant, outcome, 0.0))
+            else:
+                waiting.append(mutant)
+        _say(f"{len(mutants)} mutants, {len(waiting)} to try")
+        trials: list[running.Trial] = []
+        begun: dict[str, float] = {}
+        while waiting or trials:
+            if waiting and time.monotonic() > self.until:
+                self.left, waiting = len(waiting), []
+            if waiting and len(trials) < self.options.workers:
+                mutant = waiting.pop(0)
+                begun[mutant.key] = time.monotonic()
+                tests, seconds = choose(self.covering.of(mutant), self.options.budget)
+                if not tests:
+                    self._note(Result(mutant, "uncovered", 0.0))
+                    continue
+                body = self._body(mutant, tests, functions)
+                trials.append(running.start(mutant, seconds, body))
+                continue
+            for trial, outcome in running.finished(trials):
+                taken = time.monotonic() - begun[trial.mutant.key]
+                if outcome == "unfit":
+                    tests, seconds = choose(self.covering.of(trial.mutant), self.options.budget)
+                    anew = self._body(trial.mutant, tests, None)
+                    trials.append(running.start(trial.mutant, seconds, anew))
+                else:
+                    self._note(Result(trial.mutant, outcome, taken))
+            time.sleep(0.01)
+
+    def _body(self, mutant: Mutant, tests: list[str], functions: running.Functions | None) -> Any:
+        """Return what the process of a mutant does."""
+        source = self.sources[mutant.file]
+        changed, path = mutant.applied(source), ROOT / mutant.file
+
+        def here() -> int:
+            assert functions is not None
+            if not functions.replace(str(path), changed, mutant.function):
+                return running.UNFIT
+            return running.run_here([self.items[test] for test in tests])
+
+        def anew() -> int:
+            work = Path(os.environ["TMPDIR"]) / "mutant.json"
+            work.write_text(json.dumps([str(path), changed, tests, OPTIONS]))
+            os.execv(sys.executable, [sys.executable, "-m", "mutation", "--one", str(work)])
+
+        return here if functions is not None and mutant.function else anew
+
+    def _done(self) -> dict[str, str]:
+        """Return the outcomes of earlier runs that still hold."""
+        file = STATE / "results.jsonl"
+        told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        killed = ("killed", "timeout")
+        return {
+            one["known as"]: one["outcome"]
+            for one in told
+            if one["outcome"] in killed or not self.options.again
+        }
+
+    def _known_as(self, mutant: Mutant) -> str:
+        return f"{mutant.key} of {_digest(self.sources[mutant.file])}"
+
+    def _note(self, result: Result) -> None:
+        self.results.append(result)
+        one = {"known as": self._known_as(result.mutant), "outcome": result.outcome}
+        with (STATE / "results.jsonl").open("a") as stream:
+            stream.write(json.dumps(one) + "\n")
+        if result.outcome not in ("killed", "timeout"):
+            _say(f"  {result.outcome} {result.mutant.file}:{result.mutant.number} "
+                  f"{result.mutant.change} ({result.seconds:.0f} s)")  # fmt: skip
+
+
+class Covering:
+    """Which tests run the line of a mutant."""
+
+    def __init__(self, tests: list[Covered], sources: dict[str, str]) -> None:
+        self._by_line: dict[tuple[str, int], list[Covered]] = defaultdict(list)
+        self._by_file: dict[str, list[Covered]] = defaultdict(list)
+        for test in tests:
+            for file, lines in test.lines.items():
+                self._by_file[file].append(test)
+                for line in lines:
+                    self._by_line[file, line].append(test)
+        self._uses: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for file, source in sources.items():
+            for node in ast.walk(ast.parse(source)):
+                name = getattr(node, "id", None) or getattr(node, "attr", None)
+                if name and name.isupper():
+                    self._uses[name].append((file, node.lineno))
+
+    def of(self, mutant: Mutant) -> list[Covered]:
+        """Return the tests; of a constant, those that run a line with its name."""
+        if mutant.function:
+            for line in (mutant.number, mutant.statement):
+                if found := self._by_line[mutant.file, line]:
+                    return found
+            return []
+        name = mutant.line.split("=")[0].split(":")[0].strip()
+        places = self._uses[name] if name.isupper() else []
+        found = {test.test: test for place in places for test in self._by_line[place]}
+        return list(found.values()) or self._by_file[mutant.file]
+
+
+def _say(text: str) -> None:
+    """Print past pytest, which keeps what is printed."""
+    print(text, file=sys.__stdout__, flush=True)
+
+
+def file_of_test(covered: Covered) -> str:
+    """Return the file of a test."""
+    return covered.test.split("::")[0]
+
+
+def _digest(*texts: str) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+    return digest.hexdigest()[:16]
+
+
+def accepted() -> dict[tuple[str, str, str], str]:
+    """Return the reasons why some mutants may survive, by file, line and change."""
+    file = Path(__file__).with_name("accepted.toml")
+    found = tomllib.loads(file.read_text()).get("accepted", [])
+    return {(one["file"], one["line"], one["change"]): one["reason"] for one in found}
+
+
+def tell(run: Run) -> int:
+    """Print how many were killed and which survived; return the exit code."""
+    reasons = accepted()
+    counts: Counter[str] = Counter()
+    open_ones: list[Result] = []
+    for result in run.results:
+        mutant = result.mutant
+        killed = result.outcome in ("killed", "timeout")
+        excused = (mutant.file, mutant.line, mutant.change) in reasons
+        counts["killed" if killed else "accepted" if excused else "survived"] += 1
+        if not killed and not excused:
+            open_ones.append(result)
+    for result in sorted(open_ones, key=lambda r: (r.mutant.file, r.mutant.number)):
+        mutant = result.mutant
+        print(f"{mutant.file}:{mutant.number}: {result.outcome}\n    {mutant.line}\n"
+              f"    {mutant.change}")  # fmt: skip
+    tried = len(run.results)
+    share = counts["killed"] / tried if tried else 1.0
+    print(
+        f"{tried} mutants: {counts['killed']} killed ({share:.1%}), {counts['accepted']} accepted, "
+        f"{counts['survived']} survived; {run.left} not tried for want of time"
+    )
+    return int(share < run.options.least)
+
+
+def main() -> int:
+    """Run the command."""
+    if sys.argv[1:2] == ["--one"]:
+        path, changed, tests, options = json.loads(Path(sys.argv[2]).read_text())
+        os._exit(running.run_anew(Path(path), changed, tests, options))
+    os.chdir(ROOT)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    run = Run(arguments())
+    files = [f"tests/test_{name}.py" for name in TESTS.split()]
+    doctests = [file for file, source in run.sources.items() if ">>>" in source]
+    code = pytest.main([*OPTIONS, *files, *doctests], plugins=[run])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return int(code)
+    return tell(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Which test runs which line of the mutated modules, and how long it takes without a fault.
+
+Every test is traced once, in the order of pytest. What came out is kept for each file of tests, so
+that after a change of one file that file alone is traced again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+CALLS = 100
+"""A function that a test calls more often than this is traced no further."""
+
+
+@dataclass
+class Covered:
+    """What one test does without a fault.
+
+    Attributes
+    ----------
+    test : str
+        Its node id.
+    seconds : float
+        Of a processor, traced.
+    passed : bool
+        Whether it passed; no other test tells anything.
+    lines : dict of str to list of int
+        For each module that is mutated, the lines that it runs.
+    """
+
+    test: str
+    seconds: float = 0.0
+    passed: bool = False
+    lines: dict[str, list[int]] = field(default_factory=dict)
+
+    def group(self) -> str:
+        """Return the name of the function, the same for all its parameters."""
+        return self.test.split("[")[0]
+
+
+@contextmanager
+def traced(files: dict[str, str]) -> Iterator[dict[str, set[int]]]:
+    """Note which lines run, of code whose path is a key of `files`, under the names given there."""
+    lines: dict[str, set[int]] = defaultdict(set)
+    calls: dict[CodeType, int] = defaultdict(int)
+
+    def enter(frame: FrameType, event: str, _: Any) -> Any:
+        code = frame.f_code
+        if code.co_filename not in files:
+            return None
+        calls[code] += 1
+        if calls[code] > CALLS:
+            return None
+        seen = lines[files[code.co_filename]]
+
+        def step(frame: FrameType, event: str, _: Any) -> Any:
+            seen.add(frame.f_lineno)
+            return step
+
+        return step
+
+    sys.settrace(enter)
+    threading.settrace(enter)
+    try:
+        yield lines
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+
+
+class _Reports:
+    """A plugin of pytest that keeps what it is told of one test."""
+
+    def __init__(self) -> None:
+        self.seen: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a report: of the setup, the call, or the teardown."""
+        self.seen.append(report)
+
+
+def passes(item: pytest.Item, following: pytest.Item | None) -> bool:
+    """Run a test as pytest does, and tell whether it passed and was not skipped."""
+    reports = _Reports()
+    plugins = item.config.pluginmanager
+    plugins.register(reports)
+    try:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+    finally:
+        plugins.unregister(reports)
+    return len(reports.seen) == 3 and all(report.passed for report in reports.seen)
+
+
+def trace(items: list[pytest.Item], files: dict[str, str], out: Path) -> None:
+    """Run tests under the tracer and write what they cover, a line of JSON each."""
+    with out.open("w") as stream:
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            started = time.process_time()
+            with traced(files) as lines:
+                passed = passes(item, following)
+            seconds = time.process_time() - started
+            found = {file: sorted(numbers) for file, numbers in lines.items()}
+            covered = Covered(item.nodeid, seconds, passed, found if passed else {})
+            stream.write(json.dumps(asdict(covered)) + "\n")
+
+
+def read(file: Path) -> list[Covered]:
+    """Return what `trace` wrote."""
+    return [Covered(**json.loads(line)) for line in file.read_text().splitlines()]
+
+
+def choose(covering: list[Covered], budget: float, most: int = 400) -> tuple[list[str], float]:
+    """Return the tests to run for a mutant, and the seconds they take without one.
+
+    The fastest first; of the parameters of one test, another one only when each of the others has
+    had its turn. As many as the budget has room for.
+    """
+    groups: dict[str, list[Covered]] = defaultdict(list)
+    for test in sorted(covering, key=lambda test: test.seconds):
+        groups[test.group()].append(test)
+    ranked = sorted(
+        (
+            (turn, test.seconds, test.test)
+            for own in groups.values()
+            for turn, test in enumerate(own)
+        ),
+    )
+    chosen: list[str] = []
+    total = 0.0
+    for _, seconds, name in ranked:
+        if total + seconds <= budget or not chosen:
+            chosen.append(name)
+            total += seconds
+        if len(chosen) == most:
+            break
+    return chosen, total
+
+
+def spread(items: list[pytest.Item], parts: int) -> list[list[pytest.Item]]:
+    """Deal tests out, file by file, into parts of about the same number."""
+    files: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        files[file_of(item)].append(item)
+    dealt: list[list[pytest.Item]] = [[] for _ in range(parts)]
+    for own in sorted(files.values(), key=len, reverse=True):
+        min(dealt, key=len).extend(own)
+    return dealt
+
+
+def file_of(item: pytest.Item) -> str:
+    """Return the file of a test, from the root of the repository."""
+    return os.fspath(item.nodeid).split("::")[0]

@@ -1,0 +1,133 @@
+"""The mutants: what is changed, what is told of it, and what may survive."""
+
+from __future__ import annotations
+
+import ast
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("resource")  # Windows has no processes that fork
+
+from mutation import running
+from mutation.__main__ import MUTATED, ROOT, Covering, accepted
+from mutation.coverage import Covered, choose, traced
+from mutation.operators import mutants_of, sources
+
+MODULE = '''
+"""A docstring with 1 number."""
+
+SIZE = 2.0**-6
+"""Another."""
+
+
+def f(x: int = 3, *, flag: bool = True) -> float:
+    assert x > 0
+    if not flag and x < SIZE or x in (1,):
+        raise ValueError(f"{x + 1} is too small")
+    total = 0
+    for y in [min(v, 2) for v in range(x) if v % 2]:
+        total += y
+        print(y)
+    return -total
+
+
+class C:
+    def g(self) -> None:
+        return None
+'''
+
+
+def changes(source: str) -> set[str]:
+    return {mutant.change for mutant in mutants_of("m.py", source)}
+
+
+def test_what_is_changed() -> None:
+    assert changes(MODULE) == {
+        "2.0 ** (-6) → 10 * 2.0 ** (-6)", "2.0 ** (-6) → 0.1 * 2.0 ** (-6)",
+        "3 → 30", "3 → 0.3", "True → False",
+        "not flag and x < SIZE or x in (1,) → not (not flag and x < SIZE or x in (1,))",
+        "not flag and x < SIZE or x in (1,) → (not flag and x < SIZE) and x in (1,)",
+        "not flag and x < SIZE → not flag or x < SIZE", "not flag → flag",
+        "x < SIZE → x <= SIZE", "x in (1,) → x not in (1,)", "1 → 10", "1 → 0",
+        "raise ValueError(f'{x + 1} is too small') → pass",
+        "0 → 1", "min → max", "2 → 20", "2 → 0.2", "v % 2 → True", "v % 2 → v * 2",
+        "total += y → pass", "total += y → total -= y", "print(y) → pass",
+        "-total → None", "-total → total", "return None → pass",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("file", sources(ROOT, MUTATED))
+def test_every_mutant_is_a_module_of_the_same_lines_before_it(file: str) -> None:
+    source = (ROOT / file).read_text()
+    found = mutants_of(file, source)
+    assert len({mutant.key for mutant in found}) == len(found)
+    for mutant in sorted(found, key=lambda mutant: mutant.order(0))[:3]:
+        changed = mutant.applied(source)
+        assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
+        before = source.splitlines()[: mutant.number - 1]
+        assert changed.splitlines()[: mutant.number - 1] == before
+
+
+def test_what_is_accepted_is_there_and_has_a_reason() -> None:
+    """A line that has changed is to be judged anew."""
+    there = {
+        (mutant.file, mutant.line, mutant.change)
+        for file, source in sources(ROOT, MUTATED).items()
+        for mutant in mutants_of(file, source)
+    }
+    assert set(accepted()) <= there
+    assert all(reason.endswith(".") for reason in accepted().values())
+
+
+def test_tests_are_chosen_by_the_lines_they_run(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(textwrap.dedent(MODULE))
+    space: dict[str, object] = {}
+    exec(compile(file.read_text(), str(file), "exec"), space)
+    with traced({str(file): "module.py"}) as lines:
+        space["C"]().g()  # type: ignore[operator]
+    number = next(m.number for m in mutants_of("module.py", MODULE) if m.function == "C.g")
+    assert lines == {"module.py": {number}}
+    test = Covered("t", 0.1, True, {"module.py": [number, 9]})
+    covering = Covering([test], {"module.py": MODULE})
+    told = {m.change: covering.of(m) for m in mutants_of("module.py", MODULE)}
+    assert told["return None → pass"] == [test]
+    assert told["-total → None"] == []
+
+
+def test_each_test_has_its_turn_before_its_parameters() -> None:
+    tests = [Covered(f"a[{k}]", 0.1) for k in range(3)] + [Covered("b", 0.5), Covered("c", 9.0)]
+    assert choose(tests, budget=1.0)[0] == ["a[0]", "b", "a[1]", "a[2]"]
+    assert choose(tests[-1:], budget=1.0)[0] == ["c"]
+
+
+def test_a_function_is_replaced_in_place(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    source = "def f(x):\n    return [y + 1 for y in x]\n"
+    space: dict[str, object] = {}
+    exec(compile(source, str(file), "exec"), space)
+    functions = running.Functions({str(file)})
+    [mutant] = [m for m in mutants_of("module.py", source) if m.change == "y + 1 → y - 1"]
+    assert functions.replace(str(file), mutant.applied(source), mutant.function)
+    assert space["f"]([1, 2]) == [0, 1]  # type: ignore[operator]
+    assert not functions.replace(str(file), source, "g")
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(0, "survived"), (1, "killed"), (-1, "timeout")])
+def test_how_a_trial_ends(code: int, outcome: str) -> None:
+    [mutant, *_] = mutants_of("m.py", MODULE)
+
+    def body() -> int:
+        while code < 0:
+            os.kill(os.getpid(), 24)  # SIGXCPU, as of a limit of processor time
+        return code
+
+    trials = [running.start(mutant, 0.0, body)]
+    ended = []
+    while not ended:
+        ended = list(running.finished(trials))
+    assert [(trial.mutant, told) for trial, told in ended] == [(mutant, outcome)]
+    assert not Path(ended[0][0].folder).exists()
