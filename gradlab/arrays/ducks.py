@@ -393,7 +393,7 @@ class DuckLibrary(Library):
     def dtype(self, *values: Any) -> np.dtype[Any]:
         """Return the dtype that NumPy gives what several values are joined to."""
         kinds = [
-            value if isinstance(value, (int, float, complex)) else self._kind(value)
+            value if issubclass(type(value), (int, float, complex)) else self._kind(value)
             for value in values
         ]
         return np.result_type(*kinds)
@@ -447,9 +447,9 @@ class DuckLibrary(Library):
         def operand(value: Any, dtype: Any) -> Any:
             if type(value) is duck and dtype is None:
                 return value.native
-            if isinstance(value, np.generic) and keep:
+            if issubclass(type(value), np.generic) and keep:
                 value = value.item()
-            if isinstance(value, keep) and not isinstance(value, bool):
+            if issubclass(type(value), keep) and not isinstance(value, bool):
                 return value
             return self.native(value, dtype)
 

@@ -26,13 +26,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache, reduce
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from gradlab.arrays.dispatch import NUMERICAL, first_traced, held, is_buffer
-from gradlab.arrays.places import is_users, place_of
+from gradlab.arrays.dispatch import NUMERICAL, first_traced, has_traced, held, is_buffer
+from gradlab.arrays.places import is_librarys, is_users, place_of
 from gradlab.errors import UntraceableError
 
 T = TypeVar("T")
@@ -58,7 +58,12 @@ class RewriteError(UntraceableError):
 
 
 def raise_if_rewritable(frame: FrameType) -> None:
-    """Raise `RewriteError` if a frame of the user's code reads brackets or calls a method."""
+    """Raise `RewriteError` if a frame of the user's code reads brackets or calls a method.
+
+    It may be the frame that called the function of NumPy's or SciPy's whose frame this is.
+    """
+    while is_librarys(frame.f_code.co_filename) and frame.f_back is not None:
+        frame = frame.f_back
     code = frame.f_code
     if is_users(code.co_filename):
         span = list(code.co_positions())[frame.f_lasti // 2]
@@ -87,15 +92,38 @@ def subscript(container: Any, index: Any) -> Any:
 def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """Return ``owner.name(*args, **kwargs)``; a plain array may be given a traced one.
 
+    A function of NumPy may be given a list of traced values.
+
     Examples
     --------
     >>> method(np.ones(2), "dot", np.ones(2))
     np.float64(2.0)
     """
+    if isinstance(owner, ModuleType) and owner.__name__.partition(".")[0] in _OF_ARRAYS:
+        named = {key: as_traced(value) for key, value in kwargs.items()}
+        return getattr(owner, name)(*map(as_traced, args), **named)
     traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
     if traced is None or not _is_plain(owner):
         return getattr(owner, name)(*args, **kwargs)
     return getattr(traced.library.constant(traced, held(owner)), name)(*args, **kwargs)
+
+
+_OF_ARRAYS = ("numpy", "scipy")
+"""Packages whose functions take an array wherever they take a list of numbers."""
+
+
+def as_traced(value: Any) -> Any:
+    """Return a value with nested lists of traced values as one traced array.
+
+    Examples
+    --------
+    >>> as_traced([1.0, 2.0])
+    [1.0, 2.0]
+    """
+    value = held(value)
+    if isinstance(value, (list, tuple)) and has_traced(value):
+        return np.stack([as_traced(item) for item in value])
+    return value
 
 
 def _is_plain(array: Any) -> bool:

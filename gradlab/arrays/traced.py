@@ -70,9 +70,10 @@ class TracedArray(Traced):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        # Losses ask isinstance(x, np.ndarray) to see whether x is an array. NumPy and gradlab look
-        # at type(x).
-        return np.ndarray
+        # Losses ask isinstance(x, np.ndarray) to see whether x is an array, isinstance(x, float)
+        # to see whether it is a number. NumPy and gradlab look at type(x).
+        is_number = not self.shape and self.dtype.kind == "f"
+        return self.dtype.type if is_number else np.ndarray
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Evaluate a ufunc."""

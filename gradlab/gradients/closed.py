@@ -54,7 +54,7 @@ class Reads:
         )
 
     def _is_constant(self, value: Any) -> bool:
-        if id(value) in self._seen or isinstance(value, _CONSTANT):
+        if id(value) in self._seen or issubclass(type(value), _CONSTANT):
             return True
         self._seen.add(id(value))
         if isinstance(value, partial):

@@ -185,3 +185,24 @@ def isinstance_of_ndarray(x):
     if isinstance(x, np.ndarray):
         return np.sum(x**2)
     return sum(np.sum(np.asarray(v) ** 2) for v in x)
+
+
+@loss(uniform(0.5, 2, 4))
+def lists_of_numbers(w):
+    a, b, c, d = w
+    volume = np.linalg.det([[a, 1.0], [b, 3.0]]) + np.linalg.solve([[a, 1], [0, b]], [c, 1.0])[0]
+    growth = np.exp([a, b]).sum() + np.interp(0.4, [0.0, 1.0], [c, d]) + np.linalg.norm([a, d])
+    return volume * growth + np.percentile([a, 9.0, b], 40) + np.abs((a, -b)).max()
+
+
+@loss(uniform(0.5, 2, 4))
+def numbers_from_a_generator(w):
+    return np.prod(np.fromiter((np.sin(v) * i for i, v in enumerate(w, 1)), float, count=3))
+
+
+@loss(uniform(0.5, 2, 4))
+def branches_on_the_type(w):
+    total = np.sum(w**2)
+    if isinstance(total, float):
+        total = total * w[0]
+    return total if isinstance(w, np.ndarray) and isinstance(w[1], np.floating) else 0.0
