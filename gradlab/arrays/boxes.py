@@ -21,6 +21,7 @@ from autograd.core import JVPNode, VJPNode, VSpace, primitive_jvps, primitive_vj
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, isbox, notrace_primitives, trace_primitives_map
 
+from gradlab.arrays import augmented as augmented  # registers itself
 from gradlab.arrays import numpy_source as numpy_source  # registers itself
 from gradlab.arrays import rules
 from gradlab.arrays.creation import protect

@@ -256,6 +256,7 @@ for _name in (
 ORIGINAL: dict[str, Callable[..., Any]] = {}
 _MAKERS = """
     zeros ones empty full eye identity array copy zeros_like ones_like empty_like full_like
+    linspace arange logspace geomspace
 """.split()
 _CONVERTERS = "asarray asanyarray ascontiguousarray asfortranarray".split()
 _OF_LISTS = """

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from gradlab.arrays import augmented as augmented  # registers itself
 from gradlab.arrays import composites as composites  # registers them
 from gradlab.arrays import numpy_source as numpy_source  # registers itself
 from gradlab.arrays.composites.shared import as_array
@@ -206,7 +207,11 @@ class DuckArray(TracedArray):
         return self._taken(int)
 
     def __float__(self) -> Any:
-        return TracedArray.__float__(self) if self.depends() else self._taken(float)
+        if not self.depends():
+            return self._taken(float)
+        if is_tracing():
+            raise_if_rewritable(sys._getframe(1))
+        return TracedArray.__float__(self)
 
     def __complex__(self) -> Any:
         return TracedArray.__complex__(self) if self.depends() else self._taken(complex)

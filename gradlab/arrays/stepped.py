@@ -10,11 +10,13 @@ would be silently wrong here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from gradlab.arrays import augmented as augmented  # registers itself
 from gradlab.arrays import composites as composites  # registers them
 from gradlab.arrays.conversions import number_of
 from gradlab.arrays.dispatch import (
@@ -28,6 +30,7 @@ from gradlab.arrays.dispatch import (
     name_of,
 )
 from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.errors import LossError
 
 INSTEAD = "use autograd, or richardson, which takes any loss"
@@ -61,8 +64,11 @@ class Stepped(Traced, np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Evaluate on plain arrays what is analytic; every number on the way stays guarded."""
-        if LIBRARY.find(ufunc) is not ufunc:
+        found: Any = LIBRARY.find(ufunc)
+        if found is not ufunc:
             _require_real(ufunc, inputs)
+            return guarded(call_ufunc(LIBRARY, ufunc, method, inputs, options), self.notes)
+        if method == "__call__" and any(type(out) is np.ndarray for out in options.get("out", ())):
             return guarded(call_ufunc(LIBRARY, ufunc, method, inputs, options), self.notes)
         if "out" in options:
             options["out"] = tuple(map(plain, options["out"]))
@@ -116,10 +122,14 @@ class Stepped(Traced, np.ndarray):
     def __bool__(self) -> bool:
         return bool(plain(self).real)
 
+    def __round__(self, digits: int = 0) -> Any:
+        return np.round(self, digits)
+
     def __int__(self) -> int:
         return int(plain(self).real)
 
     def __float__(self) -> float:
+        raise_if_rewritable(sys._getframe(1))
         return number_of(self, plain(self).real.item())
 
     @property

@@ -32,6 +32,7 @@ import numpy as np
 from gradlab.arrays import stepped_rules as stepped_rules  # registers them
 from gradlab.arrays.leaks import Watch
 from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.stepped import INSTEAD, Notes, guarded
 from gradlab.arrays.tracing import run_traced
 from gradlab.errors import GradlabError, LossError, NonFiniteError
@@ -139,7 +140,7 @@ class SteppedProbe(Probe):
 
     def _evaluate(self, place: Callable[[], str], params: Any = None) -> Any:
         try:
-            value = run_traced(self._loss, self._params, self._args)
+            value = following_rewrites(lambda: run_traced(self._loss, self._params, self._args))
         except GradlabError:
             raise
         except np.exceptions.ComplexWarning as error:
