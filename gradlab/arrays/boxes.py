@@ -115,7 +115,7 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
             args, kwargs = _by_position(function, args, kwargs)
         if function in _PRODUCTS:
             args = (*rules.of_one_kind(*map(operand, args[:2])), *args[2:])
-        elif args and isinstance(args[0], (list, tuple)) and has_traced(args[0]):
+        elif args and issubclass(type(args[0]), (list, tuple)) and has_traced(args[0]):
             args = (operand(args[0]), *args[1:])
         try:
             return wrapper(*args, **kwargs)

@@ -312,7 +312,7 @@ def _joining(name: str) -> Callable[..., Any]:
 
     @wraps(original)
     def joined(a: Any, *args: Any, **kwargs: Any) -> Any:
-        is_list = isinstance(a, (list, tuple)) and bool(getattr(_here, "depth", 0))
+        is_list = issubclass(type(a), (list, tuple)) and bool(getattr(_here, "depth", 0))
         return original(as_traced(a) if is_list else a, *args, **kwargs)
 
     return joined

@@ -406,7 +406,7 @@ def held(value: Any) -> Any:
 def operand(value: Any) -> Any:
     """Return what is held; a list or a tuple as an array."""
     value = held(value)
-    if not isinstance(value, (list, tuple)):
+    if not issubclass(type(value), (list, tuple)):
         return value
     return np.stack([operand(v) for v in value]) if has_traced(value) else np.asarray(value)
 
