@@ -195,7 +195,8 @@ PIECES: dict[str, Callable[[Any], Any]] = {
     "astype": lambda w: (w.astype(float) ** 2).sum(),
     "vectorize": lambda w: np.vectorize(abs)(w).sum(),
     "assignment": lambda w: filled(w).sum(),
-    "float at the end": lambda w: float(w @ w),
+    "float": lambda w: float(w[0]) ** 2 + float(w @ w),
+    "math": lambda w: math.exp(w[0]) * math.hypot(w[1], w[2]),
 }  # fmt: skip
 """Losses of w = (0.5, 1.5, 2), none of which is at a kink."""
 
@@ -277,9 +278,8 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "spectrum": (lambda w: abs(np.fft.fft(w)).sum(), "np.absolute of complex numbers"),
     "own": (lambda w: abs(1j * w + 1).sum(), "np.absolute of complex numbers"),
     "phase": (lambda w: np.maximum(np.exp(1j * w), 0).real.sum(), "np.maximum of complex numbers"),
-    "float": (lambda w: float(w[0]) ** 2, "makes a Python number"),
-    "math": (lambda w: math.exp(w[0]), "makes a Python number"),
-    "np.float64": (lambda w: np.float64(w[0]) ** 2, "makes a Python number"),
+    "floor": (lambda w: math.floor(w[0]) * w[1], "makes a Python number"),
+    "np.float64": (lambda w: np.float64(w[0]) ** 2, "casts complex numbers"),
     "into data": (lambda w: np.add(DATA, w, out=DATA).sum(), "fails on complex numbers"),
     "single": (lambda w: (w.astype(np.float32) ** 2).sum().astype(float), "single precision"),
     "special": (lambda w: scipy.special.gammainc(2, w).sum(), "no derivative of gammainc"),
