@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from optional import EXACT, each_backend, is_installed
 
 import gradlab
-from gradlab import BACKENDS, CentralDifference, GradlabError, network
+from gradlab import BACKENDS, CentralDifference, network
 from gradlab.errors import StatefulLossWarning, UntraceableWarning
 
 EPS = np.finfo(float).eps
@@ -366,8 +366,6 @@ def test_a_step_along_the_numerical_gradient_lowers_the_loss_by_its_squared_leng
 
 # Its network, as it stands
 
-OF_ANY_LOSS = [name for name in BACKENDS if name != "complex-step"]
-
 
 def the_notebooks_model(softmax=neuralnet.softmax):
     """Its network and data, made small, with its data as its last cell has them."""
@@ -433,7 +431,7 @@ what is curved enlarges them on the way. All others are off by roundings.
 """
 
 
-@each_backend(OF_ANY_LOSS)
+@each_backend(list(BACKENDS))
 @pytest.mark.parametrize("form", [loss_that_fills, loss_that_copies])
 def test_the_notebooks_network_is_trained_as_it_stands(backend, form):
     model, params, *data = the_notebooks_model()
@@ -490,20 +488,3 @@ def test_what_cannot_be_recorded_is_said_once(backend):
     assert len(slower) == 1
     assert "model.layers[0].W" in slower[0]
     assert "right but slower" in slower[0]
-
-
-def test_the_complex_step_names_what_is_not_analytic_in_the_notebooks_network():
-    """Its maximum; with that of the real part, it trains."""
-    model, params, *data = the_notebooks_model()
-    with pytest.raises(GradlabError, match="which is not analytic"):
-        trained(loss_that_copies(model), params, data, "complex-step")
-
-    def softmax(a):
-        exp_a = np.exp(a - np.max(np.real(a)))
-        return exp_a / np.sum(exp_a)
-
-    model, params, *data = the_notebooks_model(softmax)
-    loss = loss_that_copies(model)
-    losses = trained(loss, params, data, "complex-step")[1]
-    assert np.allclose(losses, trained(loss, params, data, "autograd")[1], rtol=1e-10, atol=0)
-    assert losses[-1] < losses[0]

@@ -23,21 +23,15 @@ from plain_numpy.truth import ROUNDINGS, truth
 import gradlab
 
 UNTRACEABLE = {name for name, case in CASES.items() if case.untraceable}
-"""Numbers leave NumPy on the way: ``math.sin``, ``float``, a solver, text."""
-
-OVERWRITTEN = {"data_array_overwritten"}
-"""``z *= w``, where z is an array of the data's."""
-
-INHERENT = UNTRACEABLE | OVERWRITTEN
-"""What no tracing backend differentiates."""
+"""Numbers leave NumPy on the way: a solver, text."""
 
 NAN = {"nan_reductions", "nan_spread"}
 """NaN in the data, which the loss leaves out, comes back in the gradient."""
 
 REFUSED: dict[str, set[str]] = {
-    "autograd": INHERENT | NAN,
-    "tape": INHERENT | NAN,
-    "autograd-forward": INHERENT,
+    "autograd": UNTRACEABLE | NAN,
+    "tape": UNTRACEABLE | NAN,
+    "autograd-forward": UNTRACEABLE,
     "jax": UNTRACEABLE | NAN,
     "torch": UNTRACEABLE | NAN,
     "central": set(),

@@ -8,12 +8,16 @@ traced ones.
 from __future__ import annotations
 
 import functools
+import math
 import textwrap
 from collections.abc import Callable
+from math import sqrt
 from typing import Any
 
 import numpy as np
 import pytest
+from optional import unless_missing
+from plain_numpy.judge import TRACED
 
 import gradlab
 from gradlab.gradients import derivative_with_error
@@ -270,3 +274,34 @@ def test_a_file_of_the_same_source_is_rewritten(tmp_path: Any) -> None:
     np.testing.assert_allclose(
         gradlab.grad(names["loss"])(X), 2 * TABLE.T @ (TABLE @ X), rtol=1e-13
     )
+
+
+def of_single_numbers(x: Any) -> Any:
+    first = math.exp(x[0]) * math.hypot(x[1], x[2]) + math.log(x[2], 2) + math.fsum(x)
+    return first * math.dist([x[0], 1.0], [x[1], x[2]]) + sqrt(x[2]) * math.atan2(x[0], x[1])
+
+
+def casts(x: Any) -> Any:
+    return float(x[0]) ** 2 + sum(float(v) ** 3 for v in x) + np.float64(x[1]) * x.tolist()[2]
+
+
+def single_entries(x: Any) -> Any:
+    return x[0].item() * x.item(1) + x[2:].item() ** 2
+
+
+@pytest.mark.parametrize("backend", [unless_missing(name) for name in TRACED])
+@pytest.mark.parametrize("loss", [of_single_numbers, casts, single_entries])
+def test_functions_of_single_numbers_take_traced_ones(loss: Any, backend: str) -> None:
+    found = gradlab.grad(loss, backend=backend)(X)
+    wanted = gradlab.grad(loss, backend="richardson")(X)
+    assert np.abs(found - wanted).max() <= 1e-9 * np.abs(wanted).max()
+
+
+def test_what_cannot_be_rewritten_ends() -> None:
+    """An integer of a traced number is refused, not asked for again and again."""
+
+    def loss(x: Any) -> Any:
+        return x[0] * sum(math.floor(v) for v in x)
+
+    with pytest.raises(gradlab.GradlabError, match="makes a Python number"):
+        gradlab.grad(loss)(X)

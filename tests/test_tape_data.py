@@ -380,7 +380,7 @@ def test_numbers_that_stay_are_constants() -> None:
 @pytest.mark.parametrize(
     ("loss", "match"),
     [
-        (lambda w, i: np.sum(w) * math.sin(i), "makes a Python number"),
+        (lambda w, i: np.sum(w) * math.floor(i), "makes a Python number"),
         (lambda w, i: np.sum(w) * 2**i, "power of Python numbers"),
         (lambda w, i: np.sum(w * np.ones(i + 1)[0]), "makes an integer"),
         (lambda w, i: np.sum(w) * len("a" * i), "sequence|integer"),

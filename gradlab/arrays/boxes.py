@@ -21,6 +21,7 @@ from autograd.core import JVPNode, VJPNode, VSpace, primitive_jvps, primitive_vj
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, isbox, notrace_primitives, trace_primitives_map
 
+from gradlab.arrays import augmented as augmented  # registers itself
 from gradlab.arrays import numpy_source as numpy_source  # registers itself
 from gradlab.arrays import rules
 from gradlab.arrays.creation import protect
@@ -114,7 +115,7 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
             args, kwargs = _by_position(function, args, kwargs)
         if function in _PRODUCTS:
             args = (*rules.of_one_kind(*map(operand, args[:2])), *args[2:])
-        elif args and isinstance(args[0], (list, tuple)) and has_traced(args[0]):
+        elif args and issubclass(type(args[0]), (list, tuple)) and has_traced(args[0]):
             args = (operand(args[0]), *args[1:])
         try:
             return wrapper(*args, **kwargs)

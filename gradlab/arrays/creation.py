@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from gradlab.arrays.dispatch import (
     refuse_plain,
 )
 from gradlab.arrays.indexing import is_basic
+from gradlab.arrays.rewriting import as_traced
 from gradlab.arrays.traced import METHODS, Flat, TracedArray, as_view, mark_view
 
 
@@ -104,9 +106,10 @@ class Buffer(Holder, np.ndarray):
         if self._root is not None:
             self._root[self._index_in_root()] = new
             return
-        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+        dtype = getattr(new, "real_dtype", new.dtype)
+        if not np.can_cast(dtype, self.dtype, "same_kind"):
             refuse_plain(
-                f"writes {new.dtype} into an array of {self.dtype}", "make it of a wider dtype"
+                f"writes {dtype} into an array of {self.dtype}", "make it of a wider dtype"
             )
         self._traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
         self.view(np.ndarray)[...] = np.nan
@@ -211,14 +214,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def as_traced(value: Any) -> Any:
-    """Return a value with nested lists of traced values as one traced array."""
-    value = held(value)
-    if isinstance(value, (list, tuple)) and has_traced(value):
-        return np.stack([as_traced(item) for item in value])
-    return value
-
-
 def constant_like(traced: TracedArray, value: Any) -> Any:
     """Return a plain array as a traced one beside another, on which it does not depend."""
     return traced.library.constant(traced, value)
@@ -261,10 +256,12 @@ for _name in (
 ORIGINAL: dict[str, Callable[..., Any]] = {}
 _MAKERS = """
     zeros ones empty full eye identity array copy zeros_like ones_like empty_like full_like
+    linspace arange logspace geomspace
 """.split()
 _CONVERTERS = "asarray asanyarray ascontiguousarray asfortranarray".split()
 _OF_LISTS = """
     sum prod mean median std var max min amax amin ptp sort cumsum diff dot reshape ravel transpose
+    percentile quantile
 """.split()
 """Functions that take lists of arrays, whose entries NumPy does not offer its protocols."""
 _LIBRARIES = {"numpy", "autograd", "jax", "jaxlib", "torch", "scipy", "array_api_compat", "gradlab"}
@@ -315,7 +312,7 @@ def _joining(name: str) -> Callable[..., Any]:
 
     @wraps(original)
     def joined(a: Any, *args: Any, **kwargs: Any) -> Any:
-        is_list = isinstance(a, (list, tuple)) and bool(getattr(_here, "depth", 0))
+        is_list = issubclass(type(a), (list, tuple)) and bool(getattr(_here, "depth", 0))
         return original(as_traced(a) if is_list else a, *args, **kwargs)
 
     return joined
@@ -376,7 +373,18 @@ def _is_scalar(element: Any) -> bool:
     return _ISSCALAR(element)
 
 
+def _from_iterator(iterator: Any, dtype: Any, count: int = -1, **options: Any) -> Any:
+    """Return `numpy.fromiter`, of traced numbers, too."""
+    if not getattr(_here, "depth", 0):
+        return _FROM_ITERATOR(iterator, dtype, count, **options)
+    items = list(iterator if count < 0 else islice(iterator, count))
+    if has_traced(items):
+        return _converted(items, dtype)
+    return _FROM_ITERATOR(items, dtype, count, **options)
+
+
 _VECTORIZED = np.vectorize.__call__
+_FROM_ITERATOR = np.fromiter
 _ISSCALAR = np.isscalar
 
 _PLACES: list[tuple[Any, str, Any, Any]] = [
@@ -385,6 +393,7 @@ _PLACES: list[tuple[Any, str, Any, Any]] = [
     (np, "c_", np.c_, _Rows(np.c_, lambda parts: np.column_stack(parts))),
     (np.vectorize, "__call__", _VECTORIZED, _vectorized),
     (np, "isscalar", _ISSCALAR, _is_scalar),
+    (np, "fromiter", _FROM_ITERATOR, _from_iterator),
 ]
 """Owner, name, what is there, and what is there while a loss is traced."""
 

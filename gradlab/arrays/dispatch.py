@@ -13,6 +13,7 @@ A function that none of them has is refused; the error names it and the line of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -29,6 +30,9 @@ COMPOSITES: dict[Any, Implementation] = {}
 
 SOURCES: list[Callable[[Any], Implementation | None]] = []
 """Where NumPy's own implementations come from; `gradlab.arrays.numpy_source` registers itself."""
+
+UNSHARED: list[Callable[[Any, Any, int], bool]] = []
+"""What tells plain arrays that nobody else sees; `gradlab.arrays.augmented` registers itself."""
 
 WRITERS: dict[Any, Implementation] = {}
 """NumPy's functions that write into their first argument; see `gradlab.arrays.writing`."""
@@ -253,6 +257,8 @@ def call_ufunc(
     if where is not True:
         # Outside of the mask the ufunc is not evaluated; 1 is in the domain of every one.
         inputs = tuple(np.where(where, x, 1) for x in inputs)
+    # Asked before the operands are kept for the derivative.
+    is_unshared = out is not None and any(f(inputs, out, sys.getrefcount(out[0])) for f in UNSHARED)
     result = library.find(ufunc)(*inputs)
     if where is not True:
         before = out[0] if out is not None else np.full(np.shape(result), np.nan)
@@ -260,7 +266,15 @@ def call_ufunc(
     dtype = kwargs.get("dtype")
     if dtype is not None and result.dtype != np.dtype(dtype):
         result = result.astype(dtype)
-    return result if out is None else write_out(out[0] if len(out) == 1 else out, result)
+    if out is None:
+        return result
+    if is_unshared and np.shape(result) == out[0].shape and _fits(result, out[0].dtype):
+        return result if result.dtype == out[0].dtype else result.astype(out[0].dtype)
+    return write_out(out[0] if len(out) == 1 else out, result)
+
+
+def _fits(result: Any, dtype: Any) -> bool:
+    return np.can_cast(getattr(result, "real_dtype", result.dtype), dtype, "same_kind")
 
 
 _STEP = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.amax: np.maximum}
@@ -357,8 +371,7 @@ def is_traced(value: Any) -> bool:
 def _has_containers(values: Iterable[Any]) -> bool:
     """Tell whether some value needs `held`."""
     return any(
-        isinstance(value, (list, tuple, dict)) or is_buffer(value) or is_boxed(value)
-        for value in values
+        issubclass(type(value), (list, tuple, dict, Holder)) or is_boxed(value) for value in values
     )
 
 
@@ -369,7 +382,7 @@ def is_boxed(value: Any) -> bool:
 
 def is_buffer(value: Any) -> bool:
     """Tell whether a value is an array that was created while tracing."""
-    return isinstance(value, Holder)
+    return issubclass(type(value), Holder)  # isinstance would ask a traced array for its class
 
 
 def held(value: Any) -> Any:
@@ -382,7 +395,7 @@ def held(value: Any) -> Any:
     if is_boxed(value) and any(map(is_traced, value.flat)):
         joined = np.stack([held(item) for item in value.flat])
         return np.reshape(joined, value.shape)
-    if isinstance(value, (list, tuple)) and any(
+    if issubclass(type(value), (list, tuple)) and any(
         is_buffer(v) or is_boxed(v) or isinstance(v, (list, tuple)) for v in value
     ):
         items = map(held, value)
@@ -393,7 +406,7 @@ def held(value: Any) -> Any:
 def operand(value: Any) -> Any:
     """Return what is held; a list or a tuple as an array."""
     value = held(value)
-    if not isinstance(value, (list, tuple)):
+    if not issubclass(type(value), (list, tuple)):
         return value
     return np.stack([operand(v) for v in value]) if has_traced(value) else np.asarray(value)
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from gradlab.arrays import augmented as augmented  # registers itself
 from gradlab.arrays import composites as composites  # registers them
 from gradlab.arrays import numpy_source as numpy_source  # registers itself
 from gradlab.arrays.composites.shared import as_array
@@ -206,7 +207,11 @@ class DuckArray(TracedArray):
         return self._taken(int)
 
     def __float__(self) -> Any:
-        return TracedArray.__float__(self) if self.depends() else self._taken(float)
+        if not self.depends():
+            return self._taken(float)
+        if is_tracing():
+            raise_if_rewritable(sys._getframe(1))
+        return TracedArray.__float__(self)
 
     def __complex__(self) -> Any:
         return TracedArray.__complex__(self) if self.depends() else self._taken(complex)
@@ -393,7 +398,7 @@ class DuckLibrary(Library):
     def dtype(self, *values: Any) -> np.dtype[Any]:
         """Return the dtype that NumPy gives what several values are joined to."""
         kinds = [
-            value if isinstance(value, (int, float, complex)) else self._kind(value)
+            value if issubclass(type(value), (int, float, complex)) else self._kind(value)
             for value in values
         ]
         return np.result_type(*kinds)
@@ -447,9 +452,9 @@ class DuckLibrary(Library):
         def operand(value: Any, dtype: Any) -> Any:
             if type(value) is duck and dtype is None:
                 return value.native
-            if isinstance(value, np.generic) and keep:
+            if issubclass(type(value), np.generic) and keep:
                 value = value.item()
-            if isinstance(value, keep) and not isinstance(value, bool):
+            if issubclass(type(value), keep) and not isinstance(value, bool):
                 return value
             return self.native(value, dtype)
 

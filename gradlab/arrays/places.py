@@ -46,6 +46,15 @@ def is_users(file: str) -> bool:
     return not is_pythons and not file.startswith(_NOT_THE_USERS)
 
 
+_OF_ARRAYS = tuple(filter(None, map(_folder_of, ("numpy", "scipy"))))
+
+
+@cache
+def is_librarys(file: str) -> bool:
+    """Tell whether a file is NumPy's or SciPy's."""
+    return file.startswith(_OF_ARRAYS)
+
+
 def place_of(origin: FrameType | TracebackType | None = None) -> str:
     """Return file, line number and text of the innermost line that is the user's own.
 

@@ -4,8 +4,9 @@ Python asks the array alone, ``table.__getitem__(y)``, and NumPy then asks y for
 carry no derivative, so y refuses. The frame that asks tells which expression of the user's source
 this is, and the loss runs again with a function call in its place::
 
-    table[y]   ->   subscript(table, y)
-    X.dot(w)   ->   method(X, "dot", w)
+    table[y]      ->   subscript(table, y)
+    X.dot(w)      ->   method(X, "dot", w)
+    sin(w[0])     ->   function(sin, w[0])
 
 The user's functions keep their identity, closures, globals and line numbers. Those that contain the
 expression get another code object, compiled from their changed source. It differs only where a
@@ -21,18 +22,21 @@ import ast
 import gc
 import inspect
 import linecache
+import math
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache, reduce
-from types import CodeType, FrameType, FunctionType
+from importlib import import_module
+from importlib.util import find_spec
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from gradlab.arrays.dispatch import NUMERICAL, first_traced, held, is_buffer
-from gradlab.arrays.places import is_users, place_of
+from gradlab.arrays.dispatch import NUMERICAL, first_traced, has_traced, held, is_buffer
+from gradlab.arrays.places import is_librarys, is_users, place_of
 from gradlab.errors import UntraceableError
 
 T = TypeVar("T")
@@ -50,15 +54,20 @@ class RewriteError(UntraceableError):
 
     def __init__(self, frame: FrameType, span: Span, source: str) -> None:
         super().__init__(
-            f"a plain array is indexed by a traced one, or a method of it is given one "
-            f"({place_of(frame)}): write np.take(array, index, axis=0) or np.dot(array, x), or use "
-            f"{NUMERICAL}"
+            f"a traced value is given to a plain array, or to a function that takes numbers alone "
+            f"({place_of(frame)}): write np.take(array, index, axis=0), np.dot(array, x) or "
+            f"np.sin(x), or use {NUMERICAL}"
         )
         self.code, self.span, self.source = frame.f_code, span, source
 
 
 def raise_if_rewritable(frame: FrameType) -> None:
-    """Raise `RewriteError` if a frame of the user's code reads brackets or calls a method."""
+    """Raise `RewriteError` if a frame of the user's code reads brackets or calls a method.
+
+    It may be the frame that called the function of NumPy's or SciPy's whose frame this is.
+    """
+    while is_librarys(frame.f_code.co_filename) and frame.f_back is not None:
+        frame = frame.f_back
     code = frame.f_code
     if is_users(code.co_filename):
         span = list(code.co_positions())[frame.f_lasti // 2]
@@ -92,10 +101,92 @@ def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     >>> method(np.ones(2), "dot", np.ones(2))
     np.float64(2.0)
     """
+    if isinstance(owner, ModuleType):
+        return function(getattr(owner, name), *args, **kwargs)
     traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
     if traced is None or not _is_plain(owner):
         return getattr(owner, name)(*args, **kwargs)
     return getattr(traced.library.constant(traced, held(owner)), name)(*args, **kwargs)
+
+
+def function(called: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return ``called(*args, **kwargs)``, of traced numbers and of lists of them.
+
+    NumPy's functions take a list where they take an array. For a function of `math`, NumPy's is
+    called, and a type of NumPy's numbers is a cast.
+
+    Examples
+    --------
+    >>> function(math.hypot, 3.0, 4.0)
+    5.0
+    """
+    if not has_traced((args, kwargs)):
+        return called(*args, **kwargs)
+    if isinstance(called, type) and issubclass(called, (np.inexact, float)):
+        number = as_traced(args[0]).astype(called)
+        return np.reshape(number, ()) if called is float else number
+    instead = _of_math(called)
+    package = (getattr(called, "__module__", None) or "numpy").partition(".")[0]
+    if instead is called and package not in _OF_ARRAYS:
+        return called(*args, **kwargs)
+    named = {key: as_traced(value) for key, value in kwargs.items()}
+    return instead(*map(as_traced, args), **named)
+
+
+def _of_math(called: Any) -> Any:
+    """Return NumPy's or SciPy's function of arrays for one of single numbers."""
+    if (name := _OF_SPECIAL.get(called)) is not None and find_spec("scipy") is not None:
+        return getattr(import_module("scipy.special"), name)
+    return _OF_MATH.get(called, called)
+
+
+def _log(x: Any, base: Any = np.e) -> Any:
+    return np.log(x) if base is np.e else np.log(x) / np.log(base)
+
+
+_OF_MATH: dict[Any, Callable[..., Any]] = {
+    **{
+        getattr(math, name): getattr(np, name)
+        for name in """
+            exp expm1 exp2 log2 log10 log1p sqrt cbrt sin cos tan sinh cosh tanh degrees radians
+            copysign fmod hypot fabs isnan isinf isfinite
+        """.split()
+        if hasattr(math, name)
+    },
+    **{getattr(math, f"a{name}"): getattr(np, f"arc{name}") for name in ("sin", "cos", "tan")},
+    **{getattr(math, f"a{name}h"): getattr(np, f"arc{name}h") for name in ("sin", "cos", "tan")},
+    math.atan2: np.arctan2,
+    math.pow: np.power,
+    math.log: _log,
+    math.fsum: lambda items: np.sum(as_traced(list(items))),
+    math.prod: lambda items, start=1: np.prod(as_traced(list(items))) * start,
+    math.dist: lambda a, b: np.linalg.norm(as_traced(a) - as_traced(b)),
+}
+_OF_SPECIAL = {
+    math.erf: "erf",
+    math.erfc: "erfc",
+    math.gamma: "gamma",
+    math.lgamma: "gammaln",
+}
+"""Functions of Python's `math`, and what NumPy or scipy.special have for them."""
+
+
+_OF_ARRAYS = ("numpy", "scipy")
+"""Packages whose functions take an array where they take a list of numbers."""
+
+
+def as_traced(value: Any) -> Any:
+    """Return a value with nested lists of traced values as one traced array.
+
+    Examples
+    --------
+    >>> as_traced([1.0, 2.0])
+    [1.0, 2.0]
+    """
+    value = held(value)
+    if isinstance(value, (list, tuple)) and has_traced(value):
+        return np.stack([as_traced(item) for item in value])
+    return value
 
 
 def _is_plain(array: Any) -> bool:
@@ -113,12 +204,14 @@ def following_rewrites(run: Callable[[], T]) -> T:
     RewriteError
         If the source of an expression is not that of the code that is running.
     """
+    seen: set[Any] = set()
     while True:
         try:
             return run()
         except RewriteError as error:
-            if not _rewrite(error):
+            if (error.code, error.span) in seen or not _rewrite(error):
                 raise
+            seen.add((error.code, error.span))
 
 
 _lock = threading.Lock()
@@ -171,7 +264,7 @@ def _compiled(file: str, source: str, flags: int, spans: frozenset[Span]) -> lis
 def _places(source: str) -> frozenset[Span]:
     """Return the expressions of a file that read brackets or call a method."""
     return frozenset(
-        _span(node) for node in ast.walk(_parsed(source)) if _is_read(node) or _is_method_call(node)
+        _span(node) for node in ast.walk(_parsed(source)) if _is_read(node) or _is_call(node)
     )
 
 
@@ -191,17 +284,17 @@ def _is_read(node: ast.AST) -> bool:
     return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
 
 
-def _is_method_call(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+def _is_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name))
 
 
-_FUNCTIONS = {f"<gradlab: {f.__name__}>": f for f in (subscript, method, slice)}
-_SUBSCRIPT, _METHOD, _SLICE = _FUNCTIONS
+_FUNCTIONS = {f"<gradlab: {f.__name__}>": f for f in (subscript, method, function, slice)}
+_SUBSCRIPT, _METHOD, _FUNCTION, _SLICE = _FUNCTIONS
 """Constants that stand for functions, which a syntax tree cannot hold."""
 
 
 class _Calls(ast.NodeTransformer):
-    """Replaces brackets and calls of methods by calls of functions."""
+    """Replaces brackets and calls by calls of functions."""
 
     def __init__(self, spans: frozenset[Span]) -> None:
         self._spans = spans
@@ -214,13 +307,15 @@ class _Calls(ast.NodeTransformer):
         return self._call(_SUBSCRIPT, node, [node.value, self._value(node.slice)], [])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Replace a method call at a span that was asked for, and what is in its arguments."""
+        """Replace a call at a span that was asked for, and what is in its arguments."""
         self.generic_visit(node)
-        function = node.func
-        if not (isinstance(function, ast.Attribute) and _span(node) in self._spans):
+        called = node.func
+        if not (_is_call(node) and _span(node) in self._spans):
             return node
-        given = [function.value, ast.Constant(function.attr), *node.args]
-        return self._call(_METHOD, node, given, node.keywords)
+        if isinstance(called, ast.Attribute):
+            given = [called.value, ast.Constant(called.attr), *node.args]
+            return self._call(_METHOD, node, given, node.keywords)
+        return self._call(_FUNCTION, node, [called, *node.args], node.keywords)
 
     def _call(
         self, function: str, node: ast.AST, args: list[ast.expr], keywords: list[ast.keyword]

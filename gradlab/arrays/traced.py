@@ -70,9 +70,10 @@ class TracedArray(Traced):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        # Losses ask isinstance(x, np.ndarray) to see whether x is an array. NumPy and gradlab look
-        # at type(x).
-        return np.ndarray
+        # Losses ask isinstance(x, np.ndarray) to see whether x is an array, isinstance(x, float)
+        # to see whether it is a number. NumPy and gradlab look at type(x).
+        is_number = not self.shape and self.dtype.kind == "f"
+        return self.dtype.type if is_number else np.ndarray
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Evaluate a ufunc."""
@@ -97,6 +98,8 @@ class TracedArray(Traced):
         return boxed
 
     def __float__(self) -> float:
+        if is_tracing():
+            raise_if_rewritable(sys._getframe(1))
         return number_of(self, self._number())
 
     def __complex__(self) -> Any:
@@ -110,12 +113,14 @@ class TracedArray(Traced):
     __index__ = __int__
 
     def item(self, *index: Any) -> Any:
-        """Return a Python number, which a loss may only return."""
-        return float(self.flat[index[0]] if len(index) == 1 else self[index])
+        """Return an entry as a traced number."""
+        if not index and self.size != 1:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
+        return self.flat[index[0] if index else 0] if len(index) < 2 else self[index]
 
     def tolist(self) -> Any:
-        """Refuse to leave the trace."""
-        refuse_plain("makes a list of a traced array", "leave .tolist() out")
+        """Return the entries as traced numbers, in lists."""
+        return [row.tolist() for row in self] if self.shape else self
 
     def tobytes(self, *args: Any) -> Any:
         """Refuse to leave the trace."""

@@ -10,11 +10,12 @@ Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM
 Martins, Sturdza & Alonso, *The complex-step derivative approximation*, ACM Transactions on
 Mathematical Software 29 (2003).
 
-The price is that a function which is not analytic gives a wrong slope without a sign of it, most
-often zero: |x|, a conjugate, a cast to real numbers. Two things stand against that. The loss gets
-its parameters as `Stepped` arrays, which refuse such functions by name. And because a copy of such
-an array is an ordinary one, the gradient is held, at every call, to real differences of the loss
-along a random direction. The real part of a number may be looked at, to decide a branch by it.
+The price is that NumPy's functions of complex numbers are not all continuations of the real ones:
+the absolute value is the modulus, and ``max`` compares imaginary parts where real parts are equal.
+Two things stand against that. The loss gets its parameters as `gradlab.arrays.stepped` arrays, in
+which the real parts decide: |x| is -x where x < 0, and the largest entry is that of the largest
+real part. And because a copy of such an array may be an ordinary one, the gradient is held, at
+every call, to real differences of the loss along a random direction.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from gradlab.arrays import stepped_rules as stepped_rules  # registers them
 from gradlab.arrays.leaks import Watch
+from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import following_rewrites
+from gradlab.arrays.stepped import INSTEAD, Notes, guarded
+from gradlab.arrays.tracing import run_traced
 from gradlab.errors import GradlabError, LossError, NonFiniteError
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import Probe, size_of
@@ -50,15 +56,15 @@ For an entry with |x| > 1 the step is |x| times this, since slopes scale with 1/
 SINGLE_STEP = 2.0**-60
 """The step of a loss that returns complex64, whose numbers end near 1e-38: about 1e-18."""
 
-INSTEAD = "use autograd, or richardson, which takes any loss"
-
 
 @dataclass(frozen=True)
 class ComplexStep:
     """One evaluation an entry along the imaginary axis: exact to round-off, and no step to choose.
 
-    The loss is written in NumPy, of analytic functions; a branch is decided by the real part, as in
-    ``where(real(x) > 0, x, 0)``.
+    The loss is written in NumPy. Functions that are analytic piece by piece, such as ``abs``,
+    ``max``, ``sort`` and comparisons, are decided by the real parts; equal entries share the
+    derivative of a maximum. What takes complex numbers of the loss's own, such as the absolute
+    value of a Fourier transform, is refused.
     It is evaluated in complex128, and five times in float64 to confirm the gradient. The step is
     near 1e-100, or in proportion to an entry beyond 1, so that it resolves slopes from 1e-200 to
     1e200. A gradient of less comes out as 0, and a loss that bends within 1e-100 of a tiny entry,
@@ -66,9 +72,9 @@ class ComplexStep:
 
     Raises
     ------
-    LossError
-        By the returned function: if the loss calls something that is not analytic, or does not
-        take complex numbers, the message names it; if the gradient is not confirmed.
+    UntraceableError, LossError
+        By the returned function: if the loss calls something that has no derivative here, or does
+        not take complex numbers, the message names it; if the gradient is not confirmed.
 
     Examples
     --------
@@ -78,10 +84,8 @@ class ComplexStep:
     >>> value, grads = f(x)
     >>> np.abs(grads - np.exp(x)).max() <= 4 * np.finfo(float).eps
     np.True_
-    >>> ComplexStep().value_and_grad(lambda x: np.sum(abs(x)))(x)
-    Traceback (most recent call last):
-    gradlab.errors.LossError: complex-step: the loss calls absolute, which is not analytic: write
-    where(real(x) < 0, -x, x) for it; or use autograd, or richardson, which takes any loss
+    >>> ComplexStep().value_and_grad(lambda x: np.max(abs(x - 3)))(x)
+    (3.0, array([-1.,  0.]))
     """
 
     name = "complex-step"
@@ -138,167 +142,24 @@ class SteppedProbe(Probe):
 
     def _evaluate(self, place: Callable[[], str], params: Any = None) -> Any:
         try:
-            value = self._loss(self._params, *self._args)
+            value = following_rewrites(lambda: run_traced(self._loss, self._params, self._args))
         except GradlabError:
             raise
         except np.exceptions.ComplexWarning as error:
             raise LossError(
-                "complex-step: the loss casts complex numbers to real ones, which loses their "
-                f"slopes; {INSTEAD}"
+                "complex-step: the loss casts complex numbers to real ones "
+                f"({place_of(error.__traceback__)}), which loses their slopes; {INSTEAD}"
             ) from error
         except Exception as error:
             error.add_note(f"raised by the loss at {place()}")
             raise LossError(
                 f"complex-step: the loss fails on complex numbers ({type(error).__name__}: "
-                f"{error}); {INSTEAD}"
+                f"{error}; {place_of(error.__traceback__)}); {INSTEAD}"
             ) from error
         value = np.asarray(value)
         for part in (value.real, value.imag):
             real_scalar(part, place())
         return value.reshape(())[()]
-
-
-class Notes(set[str]):
-    """What was taken of a loss's numbers; alive as long as some of them are."""
-
-
-class Stepped(np.ndarray):
-    """A complex array that refuses, by name, what is not an analytic function of it.
-
-    Attributes
-    ----------
-    notes : Notes
-        What was taken of it that may or may not be: its real part decides branches.
-    """
-
-    notes: Notes
-
-    def __array_finalize__(self, source: Any) -> None:
-        notes = getattr(source, "notes", None)
-        self.notes = Notes() if notes is None else notes
-
-    def detached(self) -> Any:
-        """Return the numbers without the step; see `gradlab.detach`."""
-        return _plain(self).real.copy()
-
-    kept_value = detached
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """Evaluate on plain arrays; every number on the way stays guarded."""
-        refuse_unless_analytic(ufunc.__name__)
-        if "out" in options:
-            options["out"] = tuple(map(_plain, options["out"]))
-        return guarded(getattr(ufunc, method)(*map(_plain, inputs), **options), self.notes)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Let NumPy's functions through that are not refused."""
-        refuse_unless_analytic(function.__name__)
-        return guarded(super().__array_function__(function, types, args, kwargs), self.notes)
-
-    def __getitem__(self, key: Any) -> Any:
-        """Keep a single entry an array."""
-        return guarded(super().__getitem__(key), self.notes)
-
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
-        """Cast to another complex type."""
-        if np.dtype(dtype).kind != "c":
-            refuse(f"astype({np.dtype(dtype)})")
-        return super().astype(dtype, *args, **kwargs)
-
-    @property  # type: ignore[misc]
-    def real(self) -> Any:
-        """The real part, to decide a branch by."""
-        self.notes.add("the real part")
-        return _plain(self).real
-
-    @property  # type: ignore[misc]
-    def imag(self) -> Any:
-        """The imaginary part."""
-        self.notes.add("the imaginary part")
-        return _plain(self).imag
-
-    def item(self, *args: Any) -> Any:
-        """Return a Python number."""
-        self.notes.add("item()")
-        return super().item(*args)
-
-    def tolist(self) -> Any:
-        """Return Python numbers."""
-        self.notes.add("tolist()")
-        return super().tolist()
-
-
-def guarded(value: Any, notes: Notes) -> Any:
-    """Make complex results `Stepped` again, numbers, too, and those inside of tuples and lists."""
-    if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(guarded(item, notes) for item in value)
-    if isinstance(value, (tuple, list)):
-        return type(value)(guarded(item, notes) for item in value)
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "c":
-        view = np.asarray(value).view(Stepped)
-        view.notes = notes
-        return view
-    return value
-
-
-def _plain(value: Any) -> Any:
-    return value.view(np.ndarray) if isinstance(value, Stepped) else value
-
-
-# What is refused
-
-_BRANCH = "decide by the real part, as in where(real(a) > real(b), a, b)"
-_ORDER = """
-    maximum minimum fmax fmin max min amax amin nanmax nanmin clip ptp median nanmedian percentile
-    nanpercentile quantile nanquantile sort argsort argmax argmin nanargmax nanargmin partition
-    argpartition lexsort searchsorted unique greater greater_equal less less_equal equal not_equal
-    isclose allclose array_equal array_equiv logical_and logical_or logical_xor logical_not
-    any all nonzero flatnonzero count_nonzero heaviside __bool__
-"""
-_CONJUGATE = "conj conjugate vdot vecdot vecmat cov corrcoef"
-_ROUNDING = "rint round around fix trunc floor ceil sign nan_to_num real_if_close"
-_PARTS = "angle arctan2 hypot slogdet svd svdvals qr cholesky eigh eigvalsh pinv lstsq cond"
-_CASTS = "__float__ __int__ __index__"
-
-ADVICE: dict[str, str] = {
-    **dict.fromkeys(("absolute", "abs", "fabs"), "write where(real(x) < 0, -x, x) for it"),
-    **dict.fromkeys(("norm", "vector_norm", "matrix_norm"), "write sqrt(sum(x**2)) for it"),
-    **dict.fromkeys(("var", "nanvar"), "write mean((x - mean(x))**2) for it"),
-    **dict.fromkeys(("std", "nanstd"), "write sqrt(mean((x - mean(x))**2)) for it"),
-    **dict.fromkeys(_ORDER.split(), _BRANCH),
-    **dict.fromkeys(_CONJUGATE.split(), "leave the conjugate out"),
-    **dict.fromkeys(_ROUNDING.split(), "it has no slope"),
-    **dict.fromkeys(_PARTS.split(), "it takes a number's absolute value or conjugate"),
-    **dict.fromkeys(_CASTS.split(), "it loses the slope"),
-}
-"""What NumPy offers for complex numbers that is not analytic, and what to do instead."""
-
-
-def refuse_unless_analytic(name: str) -> None:
-    """Raise a LossError if a function, method or ufunc of this name is not analytic."""
-    if name in ADVICE:
-        refuse(name.strip("_"), ADVICE[name])
-
-
-def refuse(what: str, advice: str = "it loses the slope") -> NoReturn:
-    """Raise the LossError that names an operation."""
-    raise LossError(
-        f"complex-step: the loss calls {what}, which is not analytic: {advice}; or {INSTEAD}"
-    )
-
-
-def _refuse_methods() -> None:
-    """Refuse those methods of arrays that go past NumPy's functions."""
-
-    def refusing(name: str) -> Callable[..., Any]:
-        return lambda self, *args, **kwargs: refuse_unless_analytic(name)
-
-    for name in ADVICE:
-        if hasattr(np.ndarray, name):
-            setattr(Stepped, name, refusing(name))
-
-
-_refuse_methods()
 
 
 # What is confirmed

@@ -14,22 +14,22 @@ import numpy as np
 from .registry import below, loss, normal, uniform
 
 
-@loss(normal(3), untraceable=True)
+@loss(normal(3))
 def math_sine(x):
     return math.sin(x[0]) + math.exp(x[1]) * x[2]
 
 
-@loss(normal(3), untraceable=True)
+@loss(normal(3))
 def float_of_entries(x):
     return float(x[0]) * 2 + sum(float(v) ** 2 for v in x)
 
 
-@loss(normal(3), untraceable=True)
+@loss(normal(3))
 def list_of_item(x):
     return sum(v * v for v in x.tolist()) + x[0].item()
 
 
-@loss(normal(4), uniform(1, 2, 4), untraceable=True)
+@loss(normal(4), uniform(1, 2, 4))
 def filled_by_math(x, scale):
     out = np.zeros(4)
     for i in range(4):
@@ -53,7 +53,7 @@ def text_of_numbers(x):
     return sum(w**2 for w in weights)
 
 
-@loss(normal(3), untraceable=True)
+@loss(normal(3))
 def math_fsum(x):
     return math.fsum(x) ** 2 + math.sqrt(x[0] ** 2 + 1)
 
@@ -71,7 +71,7 @@ class Table:
         return {name: float(column.mean()) for name, column in self.columns.items()}
 
 
-@loss({"a": normal(3), "b": normal(3)}, untraceable=True)
+@loss({"a": normal(3), "b": normal(3)})
 def table_of_columns(p):
     table = Table(a=p["a"], b=np.exp(p["b"]))
     return table.mean()["a"] * table.mean()["b"]
@@ -185,3 +185,24 @@ def isinstance_of_ndarray(x):
     if isinstance(x, np.ndarray):
         return np.sum(x**2)
     return sum(np.sum(np.asarray(v) ** 2) for v in x)
+
+
+@loss(uniform(0.5, 2, 4))
+def lists_of_numbers(w):
+    a, b, c, d = w
+    volume = np.linalg.det([[a, 1.0], [b, 3.0]]) + np.linalg.solve([[a, 1], [0, b]], [c, 1.0])[0]
+    growth = np.exp([a, b]).sum() + np.interp(0.4, [0.0, 1.0], [c, d]) + np.linalg.norm([a, d])
+    return volume * growth + np.percentile([a, 9.0, b], 40) + np.abs((a, -b)).max()
+
+
+@loss(uniform(0.5, 2, 4))
+def numbers_from_a_generator(w):
+    return np.prod(np.fromiter((np.sin(v) * i for i, v in enumerate(w, 1)), float, count=3))
+
+
+@loss(uniform(0.5, 2, 4))
+def branches_on_the_type(w):
+    total = np.sum(w**2)
+    if isinstance(total, float):
+        total = total * w[0]
+    return total if isinstance(w, np.ndarray) and isinstance(w[1], np.floating) else 0.0

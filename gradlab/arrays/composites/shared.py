@@ -12,7 +12,7 @@ from gradlab.arrays.dispatch import has_traced, held
 def as_array(x: Any) -> Any:
     """Return a traced array as it is, nested sequences as one array."""
     x = held(x)
-    if isinstance(x, (list, tuple)) and has_traced(x):
+    if issubclass(type(x), (list, tuple)) and has_traced(x):
         return np.stack([as_array(item) for item in x])
     return x if hasattr(x, "shape") else np.asarray(x)
 
