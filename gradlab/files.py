@@ -33,8 +33,7 @@ def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None)
         If it cannot be written; what the old file held is then still there.
     """
     target = _target(path)
-    # The name is short, whatever the length of the file's own.
-    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+    temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
@@ -72,8 +71,8 @@ def read(path: Path, most: int) -> bytes:
 
 def sweep(path: Path) -> None:
     """Remove what writings of a file left behind that were killed; nobody else may be at it."""
-    target = _target(path)
-    for temporary in target.parent.glob(f"{_prefix(target)}*.tmp"):
+    pattern = beside(path, "*.tmp")
+    for temporary in pattern.parent.glob(pattern.name):
         with suppress(OSError):
             temporary.unlink()
 
@@ -86,8 +85,11 @@ def _target(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _prefix(target: Path) -> str:
-    return f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
+def beside(path: Path, ending: str) -> Path:
+    """Return a hidden name that belongs to a file, in its folder; short, however long its own."""
+    target = _target(path)
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    return target.with_name(f".{digest}-{ending}")
 
 
 def _write(file: int, data: bytes) -> None:

@@ -491,24 +491,30 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with running([*command, pids], env=environment) as caller:
         wait_until(lambda: len(list(pids.iterdir())) == 3, caller)
-        assert list(temporary.glob("gradlab-*"))
+        assert not list(temporary.iterdir())  # its files have no names
     workers = [path.name for path in pids.iterdir() if path.name != str(caller.pid)]
     wait_until(lambda: not any(map(is_alive, workers)))
-    wait_until(lambda: not list(temporary.iterdir()))
+    assert not list(temporary.iterdir())
 
 
 # Taken up again
 
 
 class Interrupted:
-    """A loss that counts its evaluations, and is interrupted at one of them."""
+    """A loss that counts its evaluations, and is interrupted at one of them.
 
-    def __init__(self, at: int | None = None, times: float = 1.0) -> None:
-        self.at, self.times, self.calls = at, times, 0
+    What it assigns to is no part of what it is, and neither is what its class has.
+    """
+
+    times = 1.0
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.calls = at, 0
 
     def __call__(self, params: Any, x: Any) -> Any:
         self.calls += 1
         if self.calls == self.at:
+            self.at = None
             raise KeyboardInterrupt
         return self.times * loss(params, x)
 
@@ -556,7 +562,9 @@ def test_the_next_gradient_begins_anew(tmp_path: Path) -> None:
         assert same_bits(f({**PARAMS, "b": b}, X), gradient({**PARAMS, "b": b}))
 
 
-def test_the_file_of_another_gradient_is_refused(tmp_path: Path) -> None:
+def test_the_file_of_another_gradient_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "partial"
     interrupt(path)
     kept = path.read_bytes()
@@ -567,37 +575,97 @@ def test_the_file_of_another_gradient_is_refused(tmp_path: Path) -> None:
             {**PARAMS, "b": 0.4}, of=Interrupted(), resume=path
         ),
         "the arguments are not": lambda: gradient(PARAMS, 2 * X, of=Interrupted(), resume=path),
-        "the value of the loss is not": lambda: gradient(of=Interrupted(times=2), resume=path),
     }
     for what, attempt in others.items():
         with pytest.raises(OptionError, match=what) as caught:
             attempt()
         assert "partial" in str(caught.value)
+    monkeypatch.setattr(Interrupted, "times", 2.0)
+    with pytest.raises(OptionError, match="the value of the loss is not"):
+        gradient(of=Interrupted(), resume=path)
     assert path.read_bytes() == kept
 
 
-def test_a_loss_that_changed_behind_its_value_is_refused(tmp_path: Path) -> None:
+class Steep(Interrupted):
+    """A line of a slope that its class has."""
+
+    def __call__(self, w: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.at:
+            self.at = None
+            raise KeyboardInterrupt
+        return self.times * w.sum()
+
+
+@pytest.mark.parametrize("complete", [False, True], ids=["part", "complete"])
+@pytest.mark.parametrize("workers", [None, lambda f, v: reversed([*map(f, v)])])
+def test_a_loss_that_changed_behind_its_value_is_refused(
+    workers: Any, complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At weights of zero, the value does not tell one slope from another."""
-
-    class Steep:
-        def __init__(self, slope: float, at: int | None = None) -> None:
-            self.slope, self.at, self.calls = slope, at, 0
-
-        def __call__(self, w: Any) -> Any:
-            self.calls += 1
-            if self.calls == self.at:
-                raise KeyboardInterrupt
-            return self.slope * w.sum()
-
     path = tmp_path / "partial"
     backend = gradlab.CentralDifference(resume=path)
-    with pytest.raises(KeyboardInterrupt):
-        gradlab.grad(Steep(1.0, at=90), backend)(np.zeros(50))
+    if complete:  # as if it was killed before it could remove the file
+        with monkeypatch.context() as patched:
+            patched.setattr(Record, "__exit__", lambda self, *error: self._write())
+            gradlab.grad(Steep(), backend)(np.zeros(50))
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            gradlab.grad(Steep(at=90), backend)(np.zeros(50))
     kept = path.read_bytes()
-    with pytest.raises(OptionError, match=r"the slope at params\[\d+\] was 1.0 and is 2.0"):
-        gradlab.grad(Steep(2.0), backend)(np.zeros(50))
+    with np.load(path) as file:
+        assert complete != file["missing 0"].any()
+    with monkeypatch.context() as patched:
+        patched.setattr(Steep, "times", 2.0)
+        steeper = gradlab.CentralDifference(resume=path, workers=workers)
+        with pytest.raises(OptionError, match=r"params\[\d+\] was 1.0 and is 2.0"):
+            gradlab.grad(Steep(), steeper)(np.zeros(50))
     assert path.read_bytes() == kept
-    assert gradlab.grad(Steep(1.0), backend)(np.zeros(50)).tolist() == [1.0] * 50
+    assert gradlab.grad(Steep(), backend)(np.zeros(50)).tolist() == [1.0] * 50
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_slopes_of_a_loss_that_is_bound_to_something_else_are_refused(
+    workers: Any, tmp_path: Path
+) -> None:
+    def line(bound: Any) -> Any:
+        calls = 0
+
+        def loss(w: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if bound[0] == 1.0 and calls == 30:
+                raise KeyboardInterrupt
+            return np.dot(bound, w)
+
+        return loss
+
+    path = tmp_path / "partial"
+    bound = np.ones(2000)
+    other = bound.copy()
+    other[1000] = 2.0  # which repr() does not show
+    with pytest.raises(KeyboardInterrupt):
+        gradlab.grad(line(bound), gradlab.CentralDifference(resume=path))(np.zeros(2000))
+    kept = path.read_bytes()
+    with pytest.raises(OptionError, match="belongs to another gradient: the loss is not"):
+        backend = gradlab.CentralDifference(resume=path, workers=workers)
+        gradlab.grad(line(other), backend)(np.zeros(2000))
+    assert path.read_bytes() == kept
+
+
+def test_one_gradient_at_a_time_has_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "partial"
+
+    def inner(params: Any, x: Any) -> Any:
+        if moved(params, "w", 7):
+            gradient(resume=path)
+        return loss(params, x)
+
+    with pytest.raises(OptionError, match=r"resume=.*partial.*: process \d+ is writing it"):
+        gradient(of=inner, resume=path)
+    (left,) = tmp_path.iterdir()
+    assert left == path
 
 
 @pytest.mark.parametrize("content", [b"", b"text", None], ids=["empty", "text", "folder"])
