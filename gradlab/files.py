@@ -38,7 +38,7 @@ def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None)
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             for part in parts:
-                _write(file, part)
+                write_all(file, part)
             os.fsync(file)
         finally:
             os.close(file)
@@ -69,6 +69,20 @@ def read(path: Path, most: int) -> bytes:
         return file.read()
 
 
+def probe(path: Path) -> None:
+    """Raise an OSError if no new file can be made in the folder of a file."""
+    temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    temporary.unlink()
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write bytes to a descriptor, however many it takes at once."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
 def sweep(path: Path) -> None:
     """Remove what writings of a file left behind that were killed; nobody else may be at it."""
     pattern = beside(path, "*.tmp")
@@ -90,12 +104,6 @@ def beside(path: Path, ending: str) -> Path:
     target = _target(path)
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
     return target.with_name(f".{digest}-{ending}")
-
-
-def _write(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 def _sync_folder(folder: Path) -> None:

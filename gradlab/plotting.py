@@ -7,9 +7,11 @@ matplotlib is touched.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import numpy as np
@@ -19,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from gradlab import outputs
 from gradlab.checking import GradientReport
 from gradlab.checking.result import VERDICTS, Verdict
 from gradlab.params import Array
@@ -101,8 +104,10 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(loss_curves({"central": [2.3, 1.9, 1.6]}), f"{folder}/losses.png")
     """
+    data = io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(path)
+        figure.savefig(data, format=Path(path).suffix.lstrip(".").lower() or None)
+    outputs.write(Path(path), data.getvalue())
 
 
 # Training

@@ -648,8 +648,8 @@ def test_slopes_of_a_loss_that_is_bound_to_something_else_are_refused(
     with pytest.raises(KeyboardInterrupt):
         gradlab.grad(line(bound), gradlab.CentralDifference(resume=path))(np.zeros(2000))
     kept = path.read_bytes()
+    backend = gradlab.CentralDifference(resume=path, workers=workers)
     with pytest.raises(OptionError, match="belongs to another gradient: the loss is not"):
-        backend = gradlab.CentralDifference(resume=path, workers=workers)
         gradlab.grad(line(other), backend)(np.zeros(2000))
     assert path.read_bytes() == kept
 
