@@ -75,7 +75,8 @@ def described(thing: Any) -> str:
         return f"{name}[{', '.join(given)}]" if given else name
     if isinstance(thing, types.MethodType):
         return f"{name} of {_object(thing.__self__, _assigned(thing.__func__))}"
-    if hasattr(thing, "value_and_grad") or isinstance(thing, type | types.BuiltinFunctionType):
+    of_module = isinstance(getattr(thing, "__self__", None), types.ModuleType)  # as is abs
+    if of_module or isinstance(thing, type) or hasattr(thing, "value_and_grad"):
         return name
     return _object(thing, frozenset())
 

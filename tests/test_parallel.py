@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -34,9 +34,10 @@ from gradlab.errors import (
     OptionError,
     WorkerError,
 )
-from gradlab.gradients import parallel
+from gradlab.gradients import parallel, processes, resuming
 from gradlab.gradients.finite_differences import Difference
 from gradlab.gradients.parallel import chunk_size, chunks
+from gradlab.gradients.processes import Worker
 from gradlab.gradients.resuming import Record
 
 METHODS = [
@@ -359,6 +360,81 @@ def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         gradlab.grad(slow_but_well, gradlab.CentralDifference(workers=2))(np.ones(9))
 
 
+@on_linux
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_ctrl_c_while_workers_start_or_end_leaves_none(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal waits until all workers are in order, and so do those that follow."""
+    called = []
+
+    def pressed(function: Any) -> Any:
+        def around(*args: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            found = function(*args)
+            called.append(args)
+            signal.raise_signal(signal.SIGINT)
+            return found
+
+        return around
+
+    if place == "start":
+        monkeypatch.setattr(processes, "start", pressed(processes.start))
+    else:
+        monkeypatch.setattr(Worker, "end", pressed(Worker.end))
+    with pytest.raises(KeyboardInterrupt):
+        gradient(workers=2)
+    assert len(called) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@on_linux
+def test_workers_of_a_generator_that_nobody_closed_do_not_outlive_the_interpreter(
+    tmp_path: Path,
+) -> None:
+    """They ignore Ctrl-C, and the interpreter would wait for them for ever."""
+    command = script(
+        tmp_path,
+        """
+        import os
+        from gradlab.gradients import processes
+        if __name__ == "__main__":
+            stored = shared = processes._written([bytes(64)])
+            kept = processes.start(stored, shared, 0)
+            print(kept.process.pid)
+        """,
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert not is_alive(done.stdout.strip())
+
+
+@on_linux
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(WorkerError, match=r"No space left on device\): make room.*TMPDIR"):
+        gradient(workers=2)
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+def test_exhausted_descriptors_are_named() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open(os.devnull)) for _ in range(30)]
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        for free in (1, 3, 5):
+            stack.enter_context(suppress(OSError))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1].fileno() + 1 + free, before[1]))
+            with pytest.raises(WorkerError, match=r"Too many open files\): give fewer workers"):
+                gradient(workers=2)
+
+
 @pytest.mark.parametrize("timeout", [0, -1, "long", float("nan"), True])
 def test_a_timeout_is_a_time(timeout: Any) -> None:
     with pytest.raises(OptionError, match=r"timeout=.*give a positive number of seconds"):
@@ -425,6 +501,26 @@ def test_a_pool_that_breaks_is_an_error(tmp_path: Path) -> None:
 )
 def test_what_is_no_map_is_an_error(mapping: Any) -> None:
     with pytest.raises(WorkerError, match="workers="):
+        gradient(workers=mapping)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda slopes: slopes[:1],
+        lambda slopes: np.float64(1.0),
+        lambda slopes: slopes[None],
+        lambda slopes: slopes.astype(int),
+        lambda slopes: slopes.tolist(),
+        lambda slopes: None,
+    ],
+)
+def test_a_map_that_returns_another_shape_is_an_error(spoil: Any) -> None:
+    def mapping(function: Any, pieces: Any) -> Any:
+        for chunk, slopes in map(function, pieces):
+            yield chunk, spoil(slopes)
+
+    with pytest.raises(WorkerError, match=r"failed before .* was answered: TypeError: it returned"):
         gradient(workers=mapping)
 
 
@@ -677,6 +773,45 @@ def test_what_is_no_file_of_slopes_is_left_alone(content: bytes | None, tmp_path
     assert path.is_dir() if content is None else path.read_bytes() == content
 
 
+class Clock:
+    """A clock that stands still, but where somebody moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("writing", [0.0, 0.01], ids=["quick", "slow"])
+def test_each_answer_counts_though_the_work_is_killed_soon(
+    writing: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written at once, as long as writing takes no more than a twentieth of the time."""
+    share_out(monkeypatch, 1)
+    clock, saved = Clock(), []
+    replace = files.replace
+
+    def slow(path: Path, parts: Any) -> None:
+        clock.now += writing
+        saved.append(clock.now)
+        replace(path, parts)
+
+    def evaluated(params: Any, x: Any) -> Any:
+        clock.now += 0.05
+        return loss(params, x)
+
+    monkeypatch.setattr(resuming, "time", clock)
+    monkeypatch.setattr(files, "replace", slow)
+    gradient(of=evaluated, resume=tmp_path / "partial")
+    entries = 14
+    if writing:  # 0.2 s from one to the next, and 0.1 s for each entry
+        assert min(np.diff(saved)) >= writing / 0.05
+        assert len(saved) >= entries // 3
+    else:
+        assert len(saved) == 1 + entries
+
+
 def test_a_file_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
     counted = Interrupted()
     with pytest.raises(OptionError, match="cannot be written"):
@@ -740,6 +875,39 @@ def test_dask_outlives_a_worker_that_is_killed(client: Any, tmp_path: Path) -> N
     found = gradient(PARAMS, X, "killed once", tmp_path / "log", of=bad, workers=client)
     assert same_bits(found, gradient())
     assert (tmp_path / "log").stat().st_size == 3
+
+
+class FakeClient:
+    """What gradlab asks of a Dask client."""
+
+    def __init__(self, workers: int | None) -> None:
+        self.workers, self.cancelled = workers, 0
+
+    def nthreads(self) -> dict[str, int]:
+        if self.workers is None:
+            raise AttributeError("'NoneType' object has no attribute 'ncores'")
+        return {f"worker {i}": 1 for i in range(self.workers)}
+
+    def scatter(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError("waits for a worker")
+
+    submit = scatter
+
+    def cancel(self, futures: Any) -> None:
+        self.cancelled += 1
+        raise RuntimeError("closed")
+
+
+def test_dask_without_workers_is_an_error_at_once() -> None:
+    if find_spec("distributed") is None:
+        pytest.skip("Dask is not installed")
+    with pytest.raises(WorkerError, match=r"the cluster has no workers; start some"):
+        gradient(workers=FakeClient(0))
+
+
+def test_a_dask_client_that_is_closed_is_an_error() -> None:
+    with pytest.raises(WorkerError, match=r"does not answer .*: give a client that is connected"):
+        gradlab.CentralDifference(workers=FakeClient(None))
 
 
 def test_dask_names_what_fails(client: Any, tmp_path: Path) -> None:

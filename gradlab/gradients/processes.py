@@ -17,6 +17,7 @@ so that it always ends its workers; and a worker whose caller is gone ends.
 from __future__ import annotations
 
 import atexit
+import errno
 import mmap
 import os
 import signal
@@ -48,6 +49,9 @@ ALIGNMENT = 64
 """Bytes: where an array starts in the file, as it does in memory of its own."""
 
 READY = "ready"
+
+LIMITS = "give fewer workers, close files, or raise the limits of the system (ulimit -n, ulimit -u)"
+"""What helps where the system has no descriptor or process to give."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """What tells linear algebra how many threads to use: one each, since the workers are many."""
@@ -211,8 +215,7 @@ def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
                 process.start()
     except OSError as error:
         raise WorkerError(
-            f"worker {slot + 1} cannot be started ({error.strerror}): give a smaller number of "
-            "workers, or raise the limits of the system (ulimit -n, ulimit -u)"
+            f"worker {slot + 1} cannot be started ({error.strerror}): {LIMITS}"
         ) from error
     worker = Worker(slot, process, ours)
     _alive.add(worker)
@@ -355,9 +358,10 @@ def _written(parts: Sequence[Any]) -> NamelessFile:
             return NamelessFile(file)
     except OSError as error:
         folder = tempfile.tempdir or "the temporary folder"
+        advice = "make room there, or name another folder in the environment variable TMPDIR"
         raise WorkerError(
-            f"the data for the workers cannot be written to {folder} ({error.strerror}): make room "
-            "there, or name another folder in the environment variable TMPDIR"
+            f"the data for the workers cannot be written to {folder} ({error.strerror or error}): "
+            f"{LIMITS if error.errno in (errno.EMFILE, errno.ENFILE) else advice}"
         ) from error
 
 
