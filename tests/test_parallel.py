@@ -397,12 +397,19 @@ def test_workers_of_a_generator_that_nobody_closed_do_not_outlive_the_interprete
     command = script(
         tmp_path,
         """
-        import os
-        from gradlab.gradients import processes
+        import numpy as np
+        import gradlab
+        from gradlab.gradients import parallel, processes
+        def loss(p):
+            return (p ** 2).sum()
         if __name__ == "__main__":
-            stored = shared = processes._written([bytes(64)])
-            kept = processes.start(stored, shared, 0)
-            print(kept.process.pid)
+            method = gradlab.CentralDifference()
+            problem = parallel.Problem(method, loss, np.ones(9), (), np.float64(9), 2.0**-52)
+            pieces = [parallel.Chunk(0, i, i + 1) for i in range(9)]
+            kept = processes.work(1, None, problem, pieces, problem.probe())
+            next(kept)
+            (worker,) = processes._alive
+            print(worker.process.pid)
         """,
     )
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
@@ -596,6 +603,16 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
 # Taken up again
 
 
+class Clock:
+    """A clock that stands still, but where somebody moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 class Interrupted:
     """A loss that counts its evaluations, and is interrupted at one of them.
 
@@ -699,6 +716,7 @@ def test_a_loss_that_changed_behind_its_value_is_refused(
     workers: Any, complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At weights of zero, the value does not tell one slope from another."""
+    monkeypatch.setattr(resuming, "time", Clock())  # with which each answer is written at once
     path = tmp_path / "partial"
     backend = gradlab.CentralDifference(resume=path)
     if complete:  # as if it was killed before it could remove the file
@@ -771,16 +789,6 @@ def test_what_is_no_file_of_slopes_is_left_alone(content: bytes | None, tmp_path
     with pytest.raises(OptionError, match="mine"):
         gradient(resume=path)
     assert path.is_dir() if content is None else path.read_bytes() == content
-
-
-class Clock:
-    """A clock that stands still, but where somebody moves it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.mark.parametrize("writing", [0.0, 0.01], ids=["quick", "slow"])
