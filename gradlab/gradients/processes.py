@@ -110,7 +110,7 @@ def work(
         shared = stack.enter_context(_written([bytes(ALIGNMENT * count)]))
         places = map_places(shared)
         workers: list[Worker] = []
-        stack.callback(lambda: [worker.end() for worker in workers])
+        stack.callback(lambda: [worker.end() for worker in workers if worker in _alive])
         for slot in range(count):
             workers.append(start(stored, shared, slot))
         left = len(queue)
