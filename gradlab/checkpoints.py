@@ -22,12 +22,10 @@ import json
 import math
 import os
 import re
-import signal
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +34,7 @@ import numpy as np
 from gradlab import files
 from gradlab.errors import CheckpointError, CheckpointWarning, OptionError, reason_of
 from gradlab.history import Epoch, History
+from gradlab.locks import locked
 from gradlab.params import Array
 
 MAGIC = b"gradlab checkpoint "
@@ -77,7 +76,10 @@ class State:
 
 
 class Keeper:
-    """Writes where a training stands now and then, and at its end, whatever that is; a context."""
+    """Writes where a training stands now and then, and at its end, whatever that is; a context.
+
+    Whoever enters it has signals held, so that no second Ctrl-C interrupts the last writing.
+    """
 
     def __init__(self, path: Path, options: Mapping[str, str], state: State) -> None:
         self._path, self._options, self._reached = path, options, state
@@ -90,22 +92,11 @@ class Keeper:
             self._write()
 
     def __enter__(self) -> Keeper:
-        # A signal is delivered to the main thread; who has a handler of their own keeps it.
-        self._listens = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        )
-        if self._listens:
-            signal.signal(signal.SIGTERM, _terminate)
         return self
 
     def __exit__(self, *error: object) -> None:
-        try:
-            if self._written != self._reached.steps:
-                self._write()
-        finally:
-            if self._listens:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._written != self._reached.steps:
+            self._write()
 
     def _write(self) -> None:
         """Write down what was reached; the training is worth more than that one file of it."""
@@ -123,8 +114,16 @@ class Keeper:
             self._written = self._reached.steps
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+def alone(path: Any) -> AbstractContextManager[None]:
+    """Return a context in which nobody else writes a checkpoint, if it has a path.
+
+    Raises
+    ------
+    OptionError
+        If another training is writing it.
+    """
+    named = isinstance(path, str | os.PathLike)
+    return locked("checkpoint", Path(path)) if named else nullcontext()
 
 
 def previous(path: Path) -> Path:
@@ -392,40 +391,6 @@ def _read(file: Path, most: int) -> bytes:
 
 
 # What tells one training from another
-
-
-def described(thing: Any) -> str:
-    """Say which function or backend something is, in words that are the same tomorrow.
-
-    Of a backend, only the settings that decide what it computes, where they are not the usual.
-    None stays that.
-
-    Examples
-    --------
-    >>> described(math.sqrt), described(partial(max, key=abs))
-    ('sqrt', 'max(key=<built-in function abs>)')
-    """
-    if thing is None:
-        return "None"
-    if isinstance(thing, partial):
-        given = [*map(repr, thing.args), *(f"{k}={v!r}" for k, v in thing.keywords.items())]
-        return f"{described(thing.func)}({', '.join(map(_without_address, given))})"
-    if is_dataclass(thing) and not isinstance(thing, type):
-        given = [
-            f"{field.name}={getattr(thing, field.name)!r}"
-            for field in fields(thing)
-            # Who computes, and where it is kept meanwhile, changes not a bit of it.
-            if field.name not in ("workers", "timeout", "resume", "threads")
-            and repr(getattr(thing, field.name)) != repr(field.default)
-        ]
-        settings = f"({', '.join(map(_without_address, given))})" if given else ""
-        return f"{getattr(thing, 'name', type(thing).__qualname__)}{settings}"
-    name: str = getattr(thing, "__qualname__", getattr(thing, "name", type(thing).__qualname__))
-    return name
-
-
-def _without_address(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def fingerprint(arrays: Mapping[Any, Array]) -> str:

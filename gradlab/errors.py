@@ -89,6 +89,10 @@ class WeightsError(GradlabError, ValueError):
     """A file of parameters that cannot be read or written safely."""
 
 
+class OutputError(GradlabError, OSError):
+    """A file that cannot be written; the message names it."""
+
+
 class CheckpointError(GradlabError, ValueError):
     """A checkpoint that cannot be read or written, or that belongs to another training."""
 

@@ -33,13 +33,12 @@ def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None)
         If it cannot be written; what the old file held is then still there.
     """
     target = _target(path)
-    # The name is short, whatever the length of the file's own.
-    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+    temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             for part in parts:
-                _write(file, part)
+                write_all(file, part)
             os.fsync(file)
         finally:
             os.close(file)
@@ -70,10 +69,24 @@ def read(path: Path, most: int) -> bytes:
         return file.read()
 
 
+def probe(path: Path) -> None:
+    """Raise an OSError if no new file can be made in the folder of a file."""
+    temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    temporary.unlink()
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write bytes to a descriptor, however many it takes at once."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
 def sweep(path: Path) -> None:
     """Remove what writings of a file left behind that were killed; nobody else may be at it."""
-    target = _target(path)
-    for temporary in target.parent.glob(f"{_prefix(target)}*.tmp"):
+    pattern = beside(path, "*.tmp")
+    for temporary in pattern.parent.glob(pattern.name):
         with suppress(OSError):
             temporary.unlink()
 
@@ -86,14 +99,11 @@ def _target(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _prefix(target: Path) -> str:
-    return f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
-
-
-def _write(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+def beside(path: Path, ending: str) -> Path:
+    """Return a hidden name that belongs to a file, in its folder; short, however long its own."""
+    target = _target(path)
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    return target.with_name(f".{digest}-{ending}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,12 +20,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias
 
 import numpy as np
 
-from gradlab import blas, checkpoints, html, options
+from gradlab import blas, checkpoints, html, identity, interrupts, options
 from gradlab.checkpoints import State
 from gradlab.errors import (
     BackendError,
@@ -127,6 +128,24 @@ class Fit:
         return html.table(self.headline(), *self.history.table())
 
 
+P = ParamSpec("P")
+
+
+def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
+    """Have a training be the only one that writes its checkpoint, and hold signals while it does.
+
+    Ctrl-C ends it early all the same: see where it allows it.
+    """
+
+    @wraps(train)
+    def trained(*args: P.args, **kwargs: P.kwargs) -> Fit:
+        with interrupts.held(), checkpoints.alone(kwargs.get("checkpoint")):
+            return train(*args, **kwargs)
+
+    return trained
+
+
+@_in_order
 def fit(
     loss: Loss,
     params: Any,
@@ -193,7 +212,9 @@ def fit(
         Go on from the checkpoint, if there is one already: the training ends where it would have
         ended undisturbed, to the last bit. All else has to be given as it was, and the errors
         name what was not; ``"another backend"`` lets the backend differ. The loss is known by its
-        name, and callbacks not at all: a training that a callback ended goes on, too.
+        name and by the content of what it is bound to (arguments of a `functools.partial`, the
+        object of a method, the variables of a closure), and callbacks not at all: a training that
+        a callback ended goes on, too.
 
     Returns
     -------
@@ -208,7 +229,7 @@ def fit(
         good parameters.
     OptionError, DataError, ParameterError, LossError, BackendError
         If an option is out of range, or the data, parameters, loss or backend cannot be used; or
-        the checkpoint is of a training with other options.
+        the checkpoint is of a training with other options, or another training is writing it.
     CheckpointError
         If the checkpoint is damaged, and the one before it as well; or cannot be read or written
         before the first step. Where it cannot be written later, that is a `CheckpointWarning`.
@@ -241,7 +262,7 @@ def fit(
     kept, state = None, start
     if checkpoint is not None:
         backend = repeatable(find_backend(backend))
-        given = _identity(
+        given = _told_apart(
             {
                 "learning_rate": learning_rate,
                 "momentum": momentum,
@@ -279,6 +300,7 @@ def fit(
             kept or nullcontext(),
             blas.for_work(sum(leaf.size for leaf in point.leaves), schedule[0][0]),
             _progress_bar(schedule, progress) as show,
+            interrupts.allowed(),
         ):
             for rows, epoch_sizes, epoch_start in islice(minibatches, taken, None):
                 iteration = len(history.losses)
@@ -340,6 +362,8 @@ def fit(
         ) from error
     except KeyboardInterrupt:
         interrupted = True
+    # Ctrl-C may also have come while the last checkpoint was written.
+    interrupted = interrupts.forget() or interrupted
     return Fit(map_leaves(np.copy, params), history, interrupted)  # each leaf for itself
 
 
@@ -625,7 +649,7 @@ def _check_checkpoint(checkpoint: Any, every: Any, resume: Any) -> None:
         raise options.refusal(name, value, "name the file, too, with checkpoint")
 
 
-def _identity(
+def _told_apart(
     numbers: Mapping[str, Any],
     functions: Mapping[str, Any],
     arrays: Mapping[str, Mapping[Any, Array]],
@@ -633,7 +657,7 @@ def _identity(
     """Return what tells a training from others, by what the options are called."""
     return (
         {name: str(value) for name, value in numbers.items()}
-        | {name: checkpoints.described(function) for name, function in functions.items()}
+        | {name: identity.described(function) for name, function in functions.items()}
         | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
     )
 

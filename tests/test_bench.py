@@ -5,16 +5,18 @@ import io
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from processes import is_alive, wait_until
+from processes import PATIENCE, is_alive, running, wait_until
 
 from gradlab.bench import Outcome, Script, find, render, tables
 from gradlab.bench import bench as run_all
-from gradlab.bench.running import summarise
+from gradlab.bench.running import GUARD, summarise
 from gradlab.command.main import main
 from gradlab.errors import OptionError
 
@@ -300,6 +302,55 @@ def test_a_second_ctrl_c_kills_a_script_that_does_not_end(write, folder):
     assert [outcome.state for outcome in outcomes] == ["done", "interrupted"]
     assert told[-1] == "interrupted; waiting for it to end (Ctrl-C again kills it)"
     wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_sigterm_leaves_a_report_of_what_is_done(write, folder):
+    def watch(name, line):
+        if line.isdecimal():
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            list(run_all(write(a=DONE, b=HANGS, c=DONE), folder, watch=watch))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stop.value.code == 128 + signal.SIGTERM
+    states = [each["state"] for each in summary(folder)["benchmarks"]]
+    assert states == ["done", "interrupted", "not run"]
+    assert "1 of 3 done" in (folder / "report.html").read_text("utf-8")
+    assert not list(folder.glob(".*"))
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, tempfile, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+sleep = "import time; print('up', flush=True); time.sleep(3600)"
+child = subprocess.Popen([sys.executable, "-S", "-c", sleep], stdout=subprocess.PIPE)
+child.stdout.readline()
+open(os.path.join(tempfile.gettempdir(), "left"), "w").close()
+print(os.getpid(), child.pid, file=sys.stderr, flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_a_script_does_not_outlive_its_caller_however_that_ends(tmp_path):
+    """When a process is gone, the system closes what it held open."""
+    scratch = tmp_path / "scratch"
+    command = [sys.executable, "-S", "-c", STUBBORN]
+    with running(
+        [sys.executable, "-I", "-S", GUARD, scratch, tmp_path / "log", *command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as guard:  # fmt: skip
+        pids = guard.stderr.readline().split()
+        assert list(scratch.iterdir()) == [scratch / "left"]
+        guard.stdin.close()
+        guard.wait(PATIENCE)
+        assert not any(map(is_alive, pids))
+        assert not scratch.exists()
 
 
 def test_a_folder_is_whole_after_each(write, folder):

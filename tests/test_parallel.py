@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -34,9 +34,10 @@ from gradlab.errors import (
     OptionError,
     WorkerError,
 )
-from gradlab.gradients import parallel
+from gradlab.gradients import parallel, processes, resuming
 from gradlab.gradients.finite_differences import Difference
 from gradlab.gradients.parallel import chunk_size, chunks
+from gradlab.gradients.processes import Worker
 from gradlab.gradients.resuming import Record
 
 METHODS = [
@@ -359,6 +360,88 @@ def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         gradlab.grad(slow_but_well, gradlab.CentralDifference(workers=2))(np.ones(9))
 
 
+@on_linux
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_ctrl_c_while_workers_start_or_end_leaves_none(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal waits until all workers are in order, and so do those that follow."""
+    called = []
+
+    def pressed(function: Any) -> Any:
+        def around(*args: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            found = function(*args)
+            called.append(args)
+            signal.raise_signal(signal.SIGINT)
+            return found
+
+        return around
+
+    if place == "start":
+        monkeypatch.setattr(processes, "start", pressed(processes.start))
+    else:
+        monkeypatch.setattr(Worker, "end", pressed(Worker.end))
+    with pytest.raises(KeyboardInterrupt):
+        gradient(workers=2)
+    assert len(called) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@on_linux
+def test_workers_of_a_generator_that_nobody_closed_do_not_outlive_the_interpreter(
+    tmp_path: Path,
+) -> None:
+    """They ignore Ctrl-C, and the interpreter would wait for them for ever."""
+    command = script(
+        tmp_path,
+        """
+        import numpy as np
+        import gradlab
+        from gradlab.gradients import parallel, processes
+        def loss(p):
+            return (p ** 2).sum()
+        if __name__ == "__main__":
+            method = gradlab.CentralDifference()
+            problem = parallel.Problem(method, loss, np.ones(9), (), np.float64(9), 2.0**-52)
+            pieces = [parallel.Chunk(0, i, i + 1) for i in range(9)]
+            kept = processes.work(1, None, problem, pieces, problem.probe())
+            next(kept)
+            (worker,) = processes._alive
+            print(worker.process.pid)
+        """,
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert not is_alive(done.stdout.strip())
+
+
+@on_linux
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(WorkerError, match=r"No space left on device\): make room.*TMPDIR"):
+        gradient(workers=2)
+
+
+@on_linux
+@pytest.mark.usefixtures("tidy")
+def test_exhausted_descriptors_are_named() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open(os.devnull)) for _ in range(30)]
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        for free in (1, 3, 5):
+            stack.enter_context(suppress(OSError))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1].fileno() + 1 + free, before[1]))
+            with pytest.raises(WorkerError, match=r"Too many open files\): give fewer workers"):
+                gradient(workers=2)
+
+
 @pytest.mark.parametrize("timeout", [0, -1, "long", float("nan"), True])
 def test_a_timeout_is_a_time(timeout: Any) -> None:
     with pytest.raises(OptionError, match=r"timeout=.*give a positive number of seconds"):
@@ -428,6 +511,26 @@ def test_what_is_no_map_is_an_error(mapping: Any) -> None:
         gradient(workers=mapping)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda slopes: slopes[:1],
+        lambda slopes: np.float64(1.0),
+        lambda slopes: slopes[None],
+        lambda slopes: slopes.astype(int),
+        lambda slopes: slopes.tolist(),
+        lambda slopes: None,
+    ],
+)
+def test_a_map_that_returns_another_shape_is_an_error(spoil: Any) -> None:
+    def mapping(function: Any, pieces: Any) -> Any:
+        for chunk, slopes in map(function, pieces):
+            yield chunk, spoil(slopes)
+
+    with pytest.raises(WorkerError, match=r"failed before .* was answered: TypeError: it returned"):
+        gradient(workers=mapping)
+
+
 @pytest.mark.parametrize("workers", [0, -2, 1.5, True, "two", [1]])
 def test_workers_are_a_number_or_a_map(workers: Any) -> None:
     with pytest.raises(OptionError, match="workers="):
@@ -491,24 +594,40 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with running([*command, pids], env=environment) as caller:
         wait_until(lambda: len(list(pids.iterdir())) == 3, caller)
-        assert list(temporary.glob("gradlab-*"))
+        assert not list(temporary.iterdir())  # its files have no names
     workers = [path.name for path in pids.iterdir() if path.name != str(caller.pid)]
     wait_until(lambda: not any(map(is_alive, workers)))
-    wait_until(lambda: not list(temporary.iterdir()))
+    assert not list(temporary.iterdir())
 
 
 # Taken up again
 
 
-class Interrupted:
-    """A loss that counts its evaluations, and is interrupted at one of them."""
+class Clock:
+    """A clock that stands still, but where somebody moves it."""
 
-    def __init__(self, at: int | None = None, times: float = 1.0) -> None:
-        self.at, self.times, self.calls = at, times, 0
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Interrupted:
+    """A loss that counts its evaluations, and is interrupted at one of them.
+
+    What it assigns to is no part of what it is, and neither is what its class has.
+    """
+
+    times = 1.0
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.calls = at, 0
 
     def __call__(self, params: Any, x: Any) -> Any:
         self.calls += 1
         if self.calls == self.at:
+            self.at = None
             raise KeyboardInterrupt
         return self.times * loss(params, x)
 
@@ -556,7 +675,9 @@ def test_the_next_gradient_begins_anew(tmp_path: Path) -> None:
         assert same_bits(f({**PARAMS, "b": b}, X), gradient({**PARAMS, "b": b}))
 
 
-def test_the_file_of_another_gradient_is_refused(tmp_path: Path) -> None:
+def test_the_file_of_another_gradient_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "partial"
     interrupt(path)
     kept = path.read_bytes()
@@ -567,37 +688,98 @@ def test_the_file_of_another_gradient_is_refused(tmp_path: Path) -> None:
             {**PARAMS, "b": 0.4}, of=Interrupted(), resume=path
         ),
         "the arguments are not": lambda: gradient(PARAMS, 2 * X, of=Interrupted(), resume=path),
-        "the value of the loss is not": lambda: gradient(of=Interrupted(times=2), resume=path),
     }
     for what, attempt in others.items():
         with pytest.raises(OptionError, match=what) as caught:
             attempt()
         assert "partial" in str(caught.value)
+    monkeypatch.setattr(Interrupted, "times", 2.0)
+    with pytest.raises(OptionError, match="the value of the loss is not"):
+        gradient(of=Interrupted(), resume=path)
     assert path.read_bytes() == kept
 
 
-def test_a_loss_that_changed_behind_its_value_is_refused(tmp_path: Path) -> None:
+class Steep(Interrupted):
+    """A line of a slope that its class has."""
+
+    def __call__(self, w: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.at:
+            self.at = None
+            raise KeyboardInterrupt
+        return self.times * w.sum()
+
+
+@pytest.mark.parametrize("complete", [False, True], ids=["part", "complete"])
+@pytest.mark.parametrize("workers", [None, lambda f, v: reversed([*map(f, v)])])
+def test_a_loss_that_changed_behind_its_value_is_refused(
+    workers: Any, complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At weights of zero, the value does not tell one slope from another."""
-
-    class Steep:
-        def __init__(self, slope: float, at: int | None = None) -> None:
-            self.slope, self.at, self.calls = slope, at, 0
-
-        def __call__(self, w: Any) -> Any:
-            self.calls += 1
-            if self.calls == self.at:
-                raise KeyboardInterrupt
-            return self.slope * w.sum()
-
+    monkeypatch.setattr(resuming, "time", Clock())  # with which each answer is written at once
     path = tmp_path / "partial"
     backend = gradlab.CentralDifference(resume=path)
-    with pytest.raises(KeyboardInterrupt):
-        gradlab.grad(Steep(1.0, at=90), backend)(np.zeros(50))
+    if complete:  # as if it was killed before it could remove the file
+        with monkeypatch.context() as patched:
+            patched.setattr(Record, "__exit__", lambda self, *error: self._write())
+            gradlab.grad(Steep(), backend)(np.zeros(50))
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            gradlab.grad(Steep(at=90), backend)(np.zeros(50))
     kept = path.read_bytes()
-    with pytest.raises(OptionError, match=r"the slope at params\[\d+\] was 1.0 and is 2.0"):
-        gradlab.grad(Steep(2.0), backend)(np.zeros(50))
+    with np.load(path) as file:
+        assert complete != file["missing 0"].any()
+    with monkeypatch.context() as patched:
+        patched.setattr(Steep, "times", 2.0)
+        steeper = gradlab.CentralDifference(resume=path, workers=workers)
+        with pytest.raises(OptionError, match=r"params\[\d+\] was 1.0 and is 2.0"):
+            gradlab.grad(Steep(), steeper)(np.zeros(50))
     assert path.read_bytes() == kept
-    assert gradlab.grad(Steep(1.0), backend)(np.zeros(50)).tolist() == [1.0] * 50
+    assert gradlab.grad(Steep(), backend)(np.zeros(50)).tolist() == [1.0] * 50
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_slopes_of_a_loss_that_is_bound_to_something_else_are_refused(
+    workers: Any, tmp_path: Path
+) -> None:
+    def line(bound: Any) -> Any:
+        calls = 0
+
+        def loss(w: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if bound[0] == 1.0 and calls == 30:
+                raise KeyboardInterrupt
+            return np.dot(bound, w)
+
+        return loss
+
+    path = tmp_path / "partial"
+    bound = np.ones(2000)
+    other = bound.copy()
+    other[1000] = 2.0  # which repr() does not show
+    with pytest.raises(KeyboardInterrupt):
+        gradlab.grad(line(bound), gradlab.CentralDifference(resume=path))(np.zeros(2000))
+    kept = path.read_bytes()
+    backend = gradlab.CentralDifference(resume=path, workers=workers)
+    with pytest.raises(OptionError, match="belongs to another gradient: the loss is not"):
+        gradlab.grad(line(other), backend)(np.zeros(2000))
+    assert path.read_bytes() == kept
+
+
+def test_one_gradient_at_a_time_has_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "partial"
+
+    def inner(params: Any, x: Any) -> Any:
+        if moved(params, "w", 7):
+            gradient(resume=path)
+        return loss(params, x)
+
+    with pytest.raises(OptionError, match=r"resume=.*partial.*: process \d+ is writing it"):
+        gradient(of=inner, resume=path)
+    (left,) = tmp_path.iterdir()
+    assert left == path
 
 
 @pytest.mark.parametrize("content", [b"", b"text", None], ids=["empty", "text", "folder"])
@@ -607,6 +789,35 @@ def test_what_is_no_file_of_slopes_is_left_alone(content: bytes | None, tmp_path
     with pytest.raises(OptionError, match="mine"):
         gradient(resume=path)
     assert path.is_dir() if content is None else path.read_bytes() == content
+
+
+@pytest.mark.parametrize("writing", [0.0, 0.01], ids=["quick", "slow"])
+def test_each_answer_counts_though_the_work_is_killed_soon(
+    writing: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written at once, as long as writing takes no more than a twentieth of the time."""
+    share_out(monkeypatch, 1)
+    clock, saved = Clock(), []
+    replace = files.replace
+
+    def slow(path: Path, parts: Any) -> None:
+        clock.now += writing
+        saved.append(clock.now)
+        replace(path, parts)
+
+    def evaluated(params: Any, x: Any) -> Any:
+        clock.now += 0.05
+        return loss(params, x)
+
+    monkeypatch.setattr(resuming, "time", clock)
+    monkeypatch.setattr(files, "replace", slow)
+    gradient(of=evaluated, resume=tmp_path / "partial")
+    entries = 14
+    if writing:  # 0.2 s from one to the next, and 0.1 s for each entry
+        assert min(np.diff(saved)) >= writing / 0.05
+        assert len(saved) >= entries // 3
+    else:
+        assert len(saved) == 1 + entries
 
 
 def test_a_file_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
@@ -672,6 +883,39 @@ def test_dask_outlives_a_worker_that_is_killed(client: Any, tmp_path: Path) -> N
     found = gradient(PARAMS, X, "killed once", tmp_path / "log", of=bad, workers=client)
     assert same_bits(found, gradient())
     assert (tmp_path / "log").stat().st_size == 3
+
+
+class FakeClient:
+    """What gradlab asks of a Dask client."""
+
+    def __init__(self, workers: int | None) -> None:
+        self.workers, self.cancelled = workers, 0
+
+    def nthreads(self) -> dict[str, int]:
+        if self.workers is None:
+            raise AttributeError("'NoneType' object has no attribute 'ncores'")
+        return {f"worker {i}": 1 for i in range(self.workers)}
+
+    def scatter(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError("waits for a worker")
+
+    submit = scatter
+
+    def cancel(self, futures: Any) -> None:
+        self.cancelled += 1
+        raise RuntimeError("closed")
+
+
+def test_dask_without_workers_is_an_error_at_once() -> None:
+    if find_spec("distributed") is None:
+        pytest.skip("Dask is not installed")
+    with pytest.raises(WorkerError, match=r"the cluster has no workers; start some"):
+        gradient(workers=FakeClient(0))
+
+
+def test_a_dask_client_that_is_closed_is_an_error() -> None:
+    with pytest.raises(WorkerError, match=r"does not answer .*: give a client that is connected"):
+        gradlab.CentralDifference(workers=FakeClient(None))
 
 
 def test_dask_names_what_fails(client: Any, tmp_path: Path) -> None:

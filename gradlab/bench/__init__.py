@@ -4,6 +4,7 @@ The benchmarks are scripts that know nothing of each other (`benchmarks/`, which
 along). Each is run in a process of its own, so that one that fails takes nothing with it::
 
     scripts   which there are, and their questions
+    guard     ends a script, and removes its scratch folder, whatever becomes of the run
     running   script  ──►  outcome: numbers, a figure, or why there are none
     tables    outcome ──►  Markdown, CSV
     report    outcomes ──►  one page of HTML that needs nothing else

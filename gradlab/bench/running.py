@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
-from gradlab import environment
-from gradlab.bench import tables
+from gradlab import environment, files
+from gradlab.bench import guard, tables
 from gradlab.bench.report import render
 from gradlab.bench.scripts import NOT_INSTALLED, Script, require_protocol
 from gradlab.errors import GradlabError
+from gradlab.interrupts import allowed, forget, held
+
+GUARD = Path(guard.__file__)
 
 State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
 
@@ -76,7 +78,8 @@ def bench(
     """Run benchmarks, and write what came out after each.
 
     Ctrl-C ends the run: the script at work is interrupted and waited for, and it and those after
-    it say so. A second Ctrl-C kills a script that does not end.
+    it say so. A second Ctrl-C kills a script that does not end. SIGTERM kills it at once, and the
+    report says so. If this process is killed, the script ends, and the report has those before it.
 
     Parameters
     ----------
@@ -100,19 +103,37 @@ def bench(
     outcomes: list[Outcome] = []
     interrupted = False
     for script in scripts:
-        if interrupted:
-            outcome = Outcome(script.name, script.question, "not run")
-        else:
-            watch(script.name, "starting ...")
-            outcome = run(script, folder, quick, partial(watch, script.name))
-            interrupted = outcome.state == "interrupted"
-        outcomes.append(outcome)
-        write(outcomes, folder, quick, started)
+        outcome = Outcome(script.name, script.question, "not run")
+        with held():
+            try:
+                if not interrupted:
+                    watch(script.name, "starting ...")
+                    outcome = run(script, folder, quick, partial(watch, script.name))
+                    interrupted = outcome.state == "interrupted"
+            except SystemExit:
+                outcomes += [
+                    Outcome(
+                        other.name, other.question, "interrupted" if other is script else "not run"
+                    )
+                    for other in scripts[len(outcomes) :]
+                ]
+                raise
+            else:
+                outcomes.append(outcome)
+            finally:
+                write(outcomes, folder, quick, started)
+            interrupted = forget() or interrupted  # Ctrl-C between two scripts
         yield outcome
 
 
 def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> Outcome:
-    """Run one script; its files come into the folder when it is done."""
+    """Run one script; its files come into the folder when it is done.
+
+    Raises
+    ------
+    SystemExit
+        At SIGTERM, after the script was killed.
+    """
     started = time.perf_counter()
 
     def ended(state: State, **what: Any) -> Outcome:
@@ -120,102 +141,102 @@ def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None])
         return Outcome(script.name, script.question, state, seconds, **what)
 
     log = folder / "raw" / f"{script.name}.txt"
-    with TemporaryDirectory(dir=folder, prefix=".") as scratch:
-        files = {suffix: Path(scratch) / f"out.{suffix}" for suffix in ("json", "png", "svg")}
-        command = [
-            *(sys.executable, str(script.path), "--json", str(files["json"])),
-            *("--plot", str(files["png"]), "--plot", str(files["svg"])),
-            *(["--quick"] if quick else []),
-        ]
+    scratch = folder / f".{secrets.token_hex(8)}"
+    made = {suffix: scratch / f"out.{suffix}" for suffix in ("json", "png", "svg")}
+    command = [
+        *(sys.executable, str(script.path), "--json", str(made["json"])),
+        *("--plot", str(made["png"]), "--plot", str(made["svg"])),
+        *(["--quick"] if quick else []),
+    ]
+    with _guarded(command, log, scratch) as guard:
         try:
-            code, told = _call(command, log, watch)
+            code, told = _listen(guard, watch)
         except KeyboardInterrupt:
+            _interrupt(guard, watch)
             return ended("interrupted")
         if code:
+            with log.open("a", encoding="utf-8") as printed:
+                printed.write("".join(f"{line}\n" for line in told))
             why = told[-1] if told else f"it ended with code {code}"
             return ended("not run" if code == NOT_INSTALLED else "failed", why=why)
         try:
-            numbers = json.loads(files["json"].read_text(encoding="utf-8"))
+            numbers = json.loads(made["json"].read_text(encoding="utf-8"))
             require_protocol(numbers)
-            figure = files["svg"].read_text(encoding="utf-8")
+            figure = made["svg"].read_text(encoding="utf-8")
         except (OSError, ValueError, GradlabError) as error:
             return ended("failed", why=f"{script.path.name}: {error}")
-        files["json"].replace(folder / "raw" / f"{script.name}.json")
+        made["json"].replace(folder / "raw" / f"{script.name}.json")
         for suffix in ("png", "svg"):
-            files[suffix].replace(folder / "figures" / f"{script.name}.{suffix}")
+            made[suffix].replace(folder / "figures" / f"{script.name}.{suffix}")
     return ended("done", numbers=numbers, figure=figure)
 
 
-def _call(command: list[str], log: Path, watch: Callable[[str], None]) -> tuple[int, list[str]]:
-    """Run a command; return its code and what it said on the standard error, which is watched."""
-    settings = {**os.environ, "GRADLAB_PROGRESS": "1", "PYTHONIOENCODING": "utf-8"}
-    told: list[str] = []
-    with log.open("w", encoding="utf-8") as printed:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.PIPE,
-            env={**settings, "COLUMNS": "100"},
-            encoding="utf-8",
-            errors="replace",
-            process_group=0 if os.name == "posix" else None,  # so that Ctrl-C comes from here alone
-        )
-        assert process.stderr is not None
+@contextmanager
+def _guarded(command: list[str], log: Path, scratch: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a command for the time of a block; see `gradlab.bench.guard`.
+
+    Its processes and the folder are gone when the block is left, and when this process is killed.
+    """
+    settings = {"GRADLAB_PROGRESS": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", str(GUARD), str(scratch), str(log), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | settings,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # so that Ctrl-C, and what else a terminal sends, comes to us alone
+    ) as guard:
+        assert guard.stdin
         try:
-            for line in process.stderr:
-                if line.strip():
-                    told.append(line.strip())
-                    watch(told[-1])
-            code = process.wait()
-        except BaseException:
-            _stop(process, watch)
-            raise
+            yield guard
         finally:
-            process.stderr.close()
-        if code:
-            printed.seek(0, os.SEEK_END)  # after what the script has printed into the same file
-            printed.write("".join(f"{line}\n" for line in told))
-    return code, told
+            guard.stdin.close()
+            guard.wait()
 
 
-def _stop(process: subprocess.Popen[str], watch: Callable[[str], None]) -> None:
-    """Interrupt a script and what it started, and wait for it; a second Ctrl-C kills them.
+def _listen(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Wait for a script; return its code and what it said on the standard error."""
+    told: list[str] = []
+    assert guard.stdout
+    assert guard.stderr
+    with allowed():
+        for line in guard.stderr:
+            if line.strip():
+                told.append(line.strip())
+                watch(told[-1])
+        return int(guard.stdout.readline() or 1), told
+
+
+def _interrupt(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> None:
+    """Interrupt a script and what it started, and wait for it; a second Ctrl-C ends the waiting.
 
     How long a script needs to put things in order depends on the machine and what else runs on it:
     only the user can tell a slow one from one that hangs.
     """
-    try:
-        if os.name == "posix":
-            _signal(process, signal.SIGINT)
-            watch("interrupted; waiting for it to end (Ctrl-C again kills it)")
-            process.communicate()  # reads on, as a full pipe would keep the script from ending
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if os.name == "posix":
-            _signal(process, signal.SIGKILL)
-        process.kill()
-        process.wait()
-
-
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Send a signal to a script and what it started, as far as they are still there."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    if os.name != "posix":
+        return
+    assert guard.stdin
+    with suppress(KeyboardInterrupt, OSError):
+        guard.stdin.write("i")
+        guard.stdin.flush()
+        watch("interrupted; waiting for it to end (Ctrl-C again kills it)")
+        _listen(guard, lambda line: None)  # a full pipe would keep the script from ending
 
 
 def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) -> None:
     """Write tables, summary and report of what there is so far."""
+    texts = {}
     for outcome in outcomes:
         if outcome.numbers is not None:
             for suffix, convert in (("md", tables.markdown), ("csv", tables.csv)):
-                path = folder / "tables" / f"{outcome.name}.{suffix}"
-                path.write_text(convert(outcome.numbers), encoding="utf-8", newline="\n")
+                texts[f"tables/{outcome.name}.{suffix}"] = convert(outcome.numbers)
     summary = summarise(outcomes, quick, started)
-    text = json.dumps(summary, indent=2, allow_nan=False)
-    (folder / "summary.json").write_text(f"{text}\n", encoding="utf-8")
-    (folder / "report.html").write_text(render(outcomes, summary), encoding="utf-8")
+    texts["summary.json"] = f"{json.dumps(summary, indent=2, allow_nan=False)}\n"
+    texts["report.html"] = render(outcomes, summary)
+    for name, text in texts.items():
+        files.replace(folder / name, [text.encode()])
 
 
 def summarise(outcomes: Sequence[Outcome], quick: bool, started: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import bench as benchmarks
+from gradlab import outputs
 from gradlab.command.arguments import Json, Output, one_of
 from gradlab.command.console import fail, out, show_table, spinner
-from gradlab.command.results import Folder
+from gradlab.command.results import Folder, Writings
 
 FULL = "All benchmarks take over half an hour (--quick: three minutes). Ctrl-C keeps what is done."
 EXAMPLE = "Example: `gradlab bench accuracy scaling --quick`"
@@ -69,9 +70,13 @@ def bench(
             told = f"{outcome.name}, {outcome.seconds:.0f} s: {outcome.headline}"
             style = "" if outcome.state == "done" else "red"
             out.print(Text(told, style), soft_wrap=True)
-    if json_file:
-        shutil.copyfile(folder.path / "summary.json", json_file)
     out.print(f"Written to {folder.path}: report.html, tables, figures, raw", soft_wrap=True)
+    if json_file:
+        copied = Writings()
+        copied.attempt(
+            json_file, partial(outputs.write, data=(folder.path / "summary.json").read_bytes())
+        )
+        copied.require_all()
     if any(outcome.state == "interrupted" for outcome in outcomes):
         fail("interrupted: the report has what was done", code=130)
     if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:

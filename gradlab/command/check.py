@@ -15,7 +15,7 @@ from gradlab.checking import check_gradients
 from gradlab.command.arguments import Activation, DataDir, Dataset, Json, one_of
 from gradlab.command.console import fail, out, spinner
 from gradlab.command.networks import name_of, widths_of
-from gradlab.command.results import require_file, write_json
+from gradlab.command.results import Writings, require_file, write_json
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import BACKENDS, find_backend
 
@@ -91,8 +91,11 @@ def check(
     choose. Shows the verdict, the entries at fault, a likely cause, and how small an error would
     have been seen.
     """
-    require_file("--json", json_file)
-    require_file("--plot", plot, suffixes=(".png", ".svg", ".pdf"))
+    source = Path((target or "").rpartition(":")[0])
+    map_file = plot.with_stem(f"{plot.stem}-map") if plot and plot.name else None
+    require_file("--plot", plot, suffixes=(".png", ".svg", ".pdf"), spare=[source])
+    require_file("--plot", map_file, spare=[source])
+    require_file("--json", json_file, spare=[source, plot, map_file])
     if (target is None) == (sizes is None):
         raise OptionError("give either a TARGET, such as losses.py:loss, or --network 64,32,10")
     if gradient and (backend or sizes):
@@ -119,16 +122,19 @@ def check(
         raise
     except GradlabError as error:
         fail(f"{found.name}: {error}", code=2)
+    writings = Writings()
     if json_file:
         summary = {"command": "check", "environment": environment.describe(), "target": what}
-        write_json(json_file, summary | report.to_dict())
-    if plot:
+        summary |= report.to_dict()
+        writings.attempt(json_file, partial(write_json, summary=summary))
+    if plot and map_file:
         from gradlab import plotting
 
-        plotting.save(plotting.gradient_agreement(report), plot)
-        plotting.save(plotting.gradient_map(report), plot.with_stem(f"{plot.stem}-map"))
+        writings.attempt(plot, partial(plotting.save, plotting.gradient_agreement(report)))
+        writings.attempt(map_file, partial(plotting.save, plotting.gradient_map(report)))
     out.print(what, style="italic", markup=False)
     out.print(report)
+    writings.require_all()
     if not report.ok:
         raise SystemExit(1)
 

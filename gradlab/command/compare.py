@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -68,7 +69,7 @@ def compare(
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = prepare(data, layers, activation, seed)
     batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
-    with Folder(output, json_file) as folder:
+    with Folder(output, json_file, keeps=True, spare=[Path(dataset)]) as folder:
         comparison = compare_backends(
             partial(network.loss, **settings),
             start,

@@ -57,7 +57,7 @@ def evaluate(
     accuracy = float(np.mean(right))
     counts = np.zeros((data.classes, data.classes), int)
     np.add.at(counts, (labels, predicted), 1)
-    with Folder(output, json_file) as folder:
+    with Folder(output, json_file, spare=[weights_file, Path(dataset)]) as folder:
         summary = {
             "command": "evaluate",
             "environment": environment.describe(),

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlab import files
+from gradlab import files, outputs
 from gradlab.command.console import out
-from gradlab.errors import OptionError
+from gradlab.errors import GradlabError, OptionError, OutputError
+from gradlab.interrupts import allowed, held
+from gradlab.outputs import require_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class Writings:
+    """Files that are written one after the other, each whatever becomes of the others."""
+
+    def __init__(self) -> None:
+        self.done: list[Path] = []
+        self._failures: list[str] = []
+
+    def attempt(self, path: Path, write: Callable[[Path], None]) -> None:
+        """Write a file, or take note of why it cannot be written."""
+        try:
+            write(path)
+        except OSError as error:
+            self._failures.append(f"{path}: cannot be written ({error.strerror or error})")
+        except GradlabError as error:
+            self._failures.append(str(error))
+        else:
+            self.done.append(path)
+
+    def require_all(self) -> None:
+        """Raise an OutputError that names the files that could not be written."""
+        if self._failures:
+            raise OutputError("; ".join(self._failures))
 
 
 class Folder:
@@ -28,6 +53,20 @@ class Folder:
     written anything, the folder goes again; so it does if `write` is interrupted and `keeps` is
     False, as where all that is written can be had again. It may hold nothing but what an attempt
     `again` of a training with the same options left there.
+
+    In it, Ctrl-C is held back where nothing allows it (see `gradlab.interrupts`): what was worked
+    out is written.
+
+    Parameters
+    ----------
+    output, json_file : Path or None
+        What the options say.
+    again : callable
+        Tells of a folder that is not empty whether it may be taken.
+    keeps : bool
+        See above.
+    spare : sequence of Path or None
+        Files of the same run that the `json_file` must not replace.
     """
 
     def __init__(
@@ -36,31 +75,50 @@ class Folder:
         json_file: Path | None,
         again: Callable[[Path], bool] = lambda path: False,
         keeps: bool = False,
+        spare: Sequence[Path | None] = (),
     ) -> None:
         self.json_file = json_file
         self.path = output or _fresh(Path("gradlab-runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
         self._keeps = keeps
-        self._written: list[Path] = []
+        self._writings = Writings()
         if self.path.is_dir() and any(self.path.iterdir()) and not again(self.path):
             raise OptionError(f"--output {self.path}: the folder is not empty; name a new one")
-        require_file("--json", json_file)
+        require_file("--json", json_file, spare=spare)
+        if json_file and _is_in(json_file, self.path) and json_file.suffix != ".json":
+            raise OptionError(f"--json {json_file}: give it the ending .json, or another folder")
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            files.probe(self.path / "summary.json")
         except OSError as error:
+            self._remove()
             raise OptionError(f"--output {self.path}: {error.strerror}") from None
+        self._held = held()
 
     def __enter__(self) -> Folder:
+        self._held.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        try:
+            self._finish(kind)
+        finally:
+            self._held.__exit__(kind, *error)
+
+    def _finish(self, kind: type[BaseException] | None) -> None:
+        written = self._writings.done
         if kind is None:
             return
-        if self._keeps and self._written:
+        if written and (self._keeps or issubclass(kind, Exception)):
             self.tell()
             return
-        for path in self._written:
-            path.unlink(missing_ok=True)
+        for path in written:
+            if _is_in(path, self.path):
+                path.unlink(missing_ok=True)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove the folders that were made, as far as they are empty."""
         with suppress(OSError):  # another run may have put its folder beside it
             for path in self._made:
                 path.rmdir()
@@ -73,47 +131,58 @@ class Folder:
         name: str = "summary.json",
         trained: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write the numbers, what was trained, and the figures, which are drawn now."""
+        """Write the numbers and what was trained; then copies, and figures, which are drawn now.
+
+        Raises
+        ------
+        OutputError
+            If some of it cannot be written; the rest is.
+        """
         from gradlab import plotting
 
+        attempt, numbers = self._writings.attempt, partial(write_json, summary=summary)
         # The numbers come first: by them another attempt knows the folder.
-        self._write(name, partial(write_json, summary=summary))
-        if self.json_file:
-            write_json(self.json_file, summary)
+        attempt(self._place(name), numbers)
         if trained:
-            self._write("weights.npz", trained)
-        for figure_name, draw in figures.items():
-            self._write(f"{figure_name}.png", partial(_picture, plotting.save, draw))
+            attempt(self._place("weights.npz"), trained)
+        with allowed():
+            if self.json_file:
+                attempt(self.json_file, numbers)
+            for figure_name, draw in figures.items():
+                picture = partial(_picture, plotting.save, draw)
+                attempt(self._place(f"{figure_name}.png"), picture)
+        self._writings.require_all()
 
-    def _write(self, name: str, write: Callable[[Path], None]) -> None:
+    def _place(self, name: str) -> Path:
+        """Return the path of a file, whose writing may have been killed in an earlier attempt."""
         path = self.path / name
-        self._written.append(path)
-        write(path)
+        files.sweep(path)
+        return path
 
     def tell(self) -> None:
         """Say what was written, and where."""
-        names = ", ".join(path.name for path in self._written)
-        out.print(f"Written to {self.path}: {names}", soft_wrap=True)
+        names = [path.name for path in self._writings.done if path != self.json_file]
+        out.print(f"Written to {self.path}: {', '.join(names)}", soft_wrap=True)
 
 
 def _picture(save: Callable[[Figure, Path], None], draw: Callable[[], Figure], path: Path) -> None:
-    """Draw a figure into a file that is there whole or not at all."""
-    begun = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        save(draw(), begun)
-        begun.replace(path)
-    finally:
-        begun.unlink(missing_ok=True)
+    save(draw(), path)
 
 
-def require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ()) -> None:
-    """Raise, before the work, if a file of that name cannot be written after it."""
+def _is_in(path: Path, folder: Path) -> bool:
+    return path.resolve().parent == folder.resolve()
+
+
+def require_file(
+    option: str,
+    path: Path | None,
+    suffixes: tuple[str, ...] = (),
+    spare: Sequence[Path | None] = (),
+) -> None:
+    """Raise, before the work, if a file cannot be written after it, or would replace another."""
     if path is None:
         return
-    if path.is_dir():
-        raise OptionError(f"{option} {path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise OptionError(f"{option} {path}: there is no folder {path.parent}")
+    require_writable(option, path, [other for other in spare if other is not None])
     if suffixes and path.suffix.lower() not in suffixes:
         raise OptionError(f"{option} {path}: name a file that ends in {', '.join(suffixes)}")
 
@@ -121,7 +190,7 @@ def require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ())
 def write_json(path: Path, summary: dict[str, Any]) -> None:
     """Write numbers into a file, whole or not at all; what is not finite becomes null."""
     text = json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n"
-    files.replace(path, [text.encode()])
+    outputs.write(path, text.encode())
 
 
 def _finite(value: Any) -> Any:

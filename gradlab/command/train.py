@@ -92,7 +92,11 @@ def train(
         "seed": seed,
     }
     with Folder(
-        output, json_file, partial(_may_go_on, training, checkpoint, resume), True
+        output,
+        json_file,
+        again=partial(_may_go_on, training, checkpoint, resume),
+        keeps=True,
+        spare=[checkpoint, Path(dataset)],
     ) as folder:
         result = fit(
             partial(network.loss, **settings),

@@ -22,24 +22,28 @@ import io
 import math
 import os
 import pickle
+import reprlib
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from gradlab import options
-from gradlab.errors import GradlabError, OptionError, WorkerError
+from gradlab import files, options
+from gradlab.errors import GradlabError, OptionError, WorkerError, reason_of
 from gradlab.gradients import processes
 from gradlab.gradients.finite_differences import Difference, given_steps
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.protocol import Loss
 from gradlab.gradients.resuming import Record, identity
+from gradlab.interrupts import allowed, held
+from gradlab.locks import locked
 from gradlab.params import Array
 
 SENDING = 0.05
@@ -270,15 +274,22 @@ def slopes(
     problem = Problem(plain, loss, params, args, probe.value, probe.precision, probe.closely)
     team = find_team(method.workers, method.timeout)
     known = None if method.resume is None else identity(plain, probe, loss, args)
-    with Record.open(method.resume, known, probe) as record, _progress(record) as show:
+    with (
+        held(),
+        _alone(method.resume),
+        Record.open(method.resume, known, probe) as record,
+        _progress(record) as show,
+    ):
         sending = team.round_trip + (problem.bytes / BANDWIDTH if team.carries else 0)
         size = chunk_size(record.pending, team.count, seconds, sending)
         pieces = chunks(record.missing, size)
         if sample := record.sample():
-            for _, found in _successes(team.work(problem, [sample], probe)):
-                record.confirm(sample, found)
+            pieces.insert(0, sample)
         for chunk, found in _successes(team.work(problem, pieces, probe)):
-            record.put(chunk, found)
+            if chunk == sample:
+                record.confirm(sample, found)
+            else:
+                record.put(chunk, found)
             show()
         if record.pending:
             raise WorkerError(
@@ -286,6 +297,17 @@ def slopes(
                 "a function that calls another on each of some values, as map does"
             )
     return record.slopes
+
+
+@contextmanager
+def _alone(resume: Any) -> Iterator[None]:
+    """Be the only one who writes the file of `resume`, if there is one."""
+    if resume is None:
+        yield
+        return
+    with locked("resume", Path(resume)):
+        files.sweep(Path(resume))
+        yield
 
 
 def _successes(answers: Generator[Answer]) -> Iterator[tuple[Chunk, Array]]:
@@ -392,7 +414,8 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
     if workers is None or workers is map:
         return Team(1, 0.0, False, partial(_by_map, map))
     if hasattr(workers, "scatter") and hasattr(workers, "submit"):
-        count = max(1, sum(workers.nthreads().values()))
+        with _asking_dask(workers):
+            count = max(1, sum(workers.nthreads().values()))
         return Team(count, ROUND_TRIP, False, partial(_by_dask, workers))
     if callable(workers):
         return Team(_cores(), ROUND_TRIP, True, partial(_by_map, workers))
@@ -414,10 +437,11 @@ def _by_map(
     left = dict.fromkeys(pieces)
     answers: Any = ()
     try:
-        answers = mapping(partial(answer, problem), pieces)
-        for found in answers:
-            if not (isinstance(found, tuple) and len(found) == 2 and found[0] in left):
-                raise TypeError(f"it returned {found!r}")
+        with allowed():
+            answers = iter(mapping(partial(answer, problem), pieces))
+        for found in _allowing_ctrl_c(answers):
+            if not _is_answer(found, left):
+                raise TypeError(f"it returned {reprlib.repr(found)}")
             del left[found[0]]
             yield found
     except GradlabError:
@@ -426,11 +450,34 @@ def _by_map(
         place = _span(probe, next(iter(left))) if left else "the end"
         raise WorkerError(
             f"workers={mapping!r} failed before {place} was answered: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {reason_of(error)}"
         ) from error
     finally:
         if hasattr(answers, "close"):
             answers.close()  # an executor forgets what it has not begun
+
+
+def _allowing_ctrl_c(answers: Iterator[Any]) -> Iterator[Any]:
+    """Yield what there is, interrupted while it is computed or waited for."""
+    end = object()
+    while True:
+        with allowed():
+            found = next(answers, end)
+        if found is end:
+            return
+        yield found
+
+
+def _is_answer(found: Any, left: Container[Chunk]) -> bool:
+    """Tell whether something is what `answer` returns of a chunk that is left."""
+    if not (isinstance(found, tuple) and len(found) == 2 and found[0] in left):
+        return False
+    chunk, slopes = found
+    return isinstance(slopes, Failure) or (
+        isinstance(slopes, np.ndarray)
+        and slopes.shape == (chunk.stop - chunk.start,)
+        and np.issubdtype(slopes.dtype, np.floating)
+    )
 
 
 def _by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -> Generator[Answer]:
@@ -443,12 +490,21 @@ def _by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -
     from distributed import as_completed
 
     left = dict.fromkeys(pieces)
-    for _ in range(2):
+    for attempt in range(2):
         failed: dict[Chunk, Exception] = {}
-        there = client.scatter(problem, broadcast=True, hash=False)
-        futures = {client.submit(answer, there, piece, pure=False): piece for piece in left}
+        sent: list[Any] = []
         try:
-            for future in as_completed(list(futures)):  # type: ignore[no-untyped-call,unused-ignore]
+            with allowed(), _asking_dask(client):
+                if not (attempt or client.nthreads()):  # for which a scatter waits in vain
+                    raise WorkerError(
+                        f"workers={client!r}: the cluster has no workers; start some, and "
+                        "client.wait_for_workers(1)"
+                    )
+                sent.append(client.scatter(problem, broadcast=True, hash=False))
+                futures = {client.submit(answer, *sent, piece, pure=False): piece for piece in left}
+                sent += futures
+            waiting = as_completed(list(futures))  # type: ignore[no-untyped-call,unused-ignore]
+            for future in _allowing_ctrl_c(waiting):
                 try:
                     found = future.result()
                 except Exception as error:
@@ -457,7 +513,8 @@ def _by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -
                 del left[futures[future]]
                 yield found
         finally:
-            client.cancel([there, *futures])
+            with allowed(), suppress(Exception):  # it may be closed, or its scheduler gone
+                client.cancel(sent)
         if not left:
             return
     chunk, reason = next(iter(failed.items()))
@@ -466,6 +523,20 @@ def _by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -
         f"{_span(probe, chunk)} among them, as when its workers die: "
         f"{type(reason).__name__}: {reason}"
     ) from reason
+
+
+@contextmanager
+def _asking_dask(client: Any) -> Iterator[None]:
+    """Say that a client does not work where it raises an error of its own."""
+    try:
+        yield
+    except GradlabError:
+        raise
+    except Exception as error:
+        raise WorkerError(
+            f"workers={client!r} does not answer ({type(error).__name__}: {reason_of(error)}): "
+            "give a client that is connected to a cluster"
+        ) from error
 
 
 def _span(probe: Probe, chunk: Chunk) -> str:

@@ -9,32 +9,36 @@ When it dies - killed from outside, out of memory, by a fault in native code - t
 died; and when it stays there for longer than it may, it is killed. A new worker takes its place and
 its chunk; a second death at the same chunk is an error.
 
-Nothing is left behind. The caller kills its workers on its way out, whatever that is; and a
-worker whose caller is gone, however it went, removes the files and ends.
+Nothing is left behind. The files have no names: the system frees them when the last process that
+has them open is gone, however it went. The caller is interrupted only while it waits for answers,
+so that it always ends its workers; and a worker whose caller is gone ends.
 """
 
 from __future__ import annotations
 
+import atexit
+import errno
 import mmap
 import os
-import shutil
 import signal
+import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process, reduction
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from pickle import PickleBuffer
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradlab.errors import WorkerError
+from gradlab.interrupts import allowed
 from gradlab.params import Array
 
 if TYPE_CHECKING:
@@ -46,17 +50,21 @@ ALIGNMENT = 64
 
 READY = "ready"
 
+LIMITS = "give fewer workers, close files, or raise the limits of the system (ulimit -n, ulimit -u)"
+"""What helps where the system has no descriptor or process to give."""
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """What tells linear algebra how many threads to use: one each, since the workers are many."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
     """A process, our end of its pipe, and the chunk that it is busy with."""
 
     slot: int
     process: Any
     connection: Connection
+    owner: int = field(default_factory=os.getpid)
     ready: bool = False
     chunk: Chunk | None = None
     hung: bool = False
@@ -70,6 +78,7 @@ class Worker:
 
     def end(self) -> int:
         """End the process, if it has not ended, and return its exit code."""
+        _alive.discard(self)
         self.connection.close()
         self.process.kill()
         self.process.join()
@@ -83,64 +92,74 @@ def work(
 ) -> Generator[Answer]:
     """Yield the answers of a number of processes to all chunks, in any order.
 
-    A process that evaluates the loss at one place for longer than the timeout is killed.
+    A process that evaluates the loss at one place for longer than the timeout is killed. The
+    caller has signals held: see `gradlab.interrupts`.
 
     Raises
     ------
     WorkerError
-        If a worker could not start, or one died or hung twice at the same chunk.
+        If a worker could not start, or one died or hung twice at the same chunk; or there is no
+        room for the problem in the temporary folder.
     """
     if not pieces:
         return
     queue, deaths = deque(pieces), Counter[Any]()
-    with TemporaryDirectory(prefix="gradlab-") as name:
-        folder = Path(name)
-        store(problem, folder)
-        count = min(count, len(queue))
-        places = _places(folder, count)
+    count = min(count, len(queue))
+    with ExitStack() as stack:
+        stored = stack.enter_context(store(problem))
+        shared = stack.enter_context(_written([bytes(ALIGNMENT * count)]))
+        places = map_places(shared)
         workers: list[Worker] = []
-        try:
-            for slot in range(count):
-                workers.append(start(folder, slot))
-            left = len(queue)
-            while left:
-                for worker in _heard(workers, places, timeout):
-                    try:
-                        message = worker.connection.recv()
-                    except (EOFError, OSError):
-                        workers.remove(worker)
-                        code = worker.end()
-                        ending = f"it hung, for {timeout:g} s" if worker.hung else _ending(code)
-                        if not worker.ready:
-                            raise WorkerError(
-                                f"a worker ended before it began ({ending}): in a script, what "
-                                'asks for workers stands below `if __name__ == "__main__":`'
-                            ) from None
-                        if worker.chunk is not None:
-                            deaths[worker.chunk] += 1
-                            if deaths[worker.chunk] == 2:
-                                where = probe.name(*map(int, places[worker.slot, :2]))
-                                raise WorkerError(
-                                    f"a worker died at {where}, and another one that took over: "
-                                    f"{ending}"
-                                ) from None
-                            queue.appendleft(worker.chunk)
-                        workers.append(start(folder, worker.slot))
-                        continue
-                    if worker.ready:
-                        worker.chunk = None
-                        left -= 1
-                        yield message
-                    elif message == READY:
-                        worker.ready = True
-                    else:
-                        raise WorkerError(f"a worker cannot load the loss: {message}")
-                    if queue:
-                        worker.give(queue.popleft(), places)
-        finally:
-            for worker in workers:
-                worker.end()
-            del places
+        stack.callback(lambda: [worker.end() for worker in workers if worker in _alive])
+        for slot in range(count):
+            workers.append(start(stored, shared, slot))
+        left = len(queue)
+        while left:
+            for worker in _heard(workers, places, timeout):
+                try:
+                    message = worker.connection.recv()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    lost = _lost(worker, deaths, places, probe, timeout)
+                    if lost is not None:
+                        queue.appendleft(lost)
+                    workers.append(start(stored, shared, worker.slot))
+                    continue
+                if worker.ready:
+                    worker.chunk = None
+                    left -= 1
+                    yield message
+                elif message == READY:
+                    worker.ready = True
+                else:
+                    raise WorkerError(f"a worker cannot load the loss: {message}")
+                if queue:
+                    worker.give(queue.popleft(), places)
+
+
+def _lost(
+    worker: Worker, deaths: Counter[Any], places: Array, probe: Probe, timeout: float | None
+) -> Chunk | None:
+    """Bury a worker that died, and return the chunk that it leaves, if it had one.
+
+    Raises
+    ------
+    WorkerError
+        If it never began, or is the second one that died at its chunk.
+    """
+    code = worker.end()
+    ending = f"it hung, for {timeout:g} s" if worker.hung else _ending(code)
+    if not worker.ready:
+        raise WorkerError(
+            f"a worker ended before it began ({ending}): in a script, what asks for workers "
+            'stands below `if __name__ == "__main__":`'
+        )
+    if worker.chunk is not None:
+        deaths[worker.chunk] += 1
+        if deaths[worker.chunk] == 2:
+            where = probe.name(*map(int, places[worker.slot, :2]))
+            raise WorkerError(f"a worker died at {where}, and another one that took over: {ending}")
+    return worker.chunk
 
 
 def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> list[Worker]:
@@ -150,9 +169,10 @@ def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> l
     """
     heard: list[Any] = []
     while not heard:
-        heard = wait(
-            [worker.connection for worker in workers], None if timeout is None else timeout / 10
-        )
+        with allowed():
+            heard = wait(
+                [worker.connection for worker in workers], None if timeout is None else timeout / 10
+            )
         for worker in workers:
             busy = (time.monotonic_ns() - places[worker.slot, 2]) * 1e-9
             if timeout is not None and worker.chunk is not None and busy > timeout:
@@ -176,30 +196,58 @@ def _ending(code: int) -> str:
     return f"killed by {name}{', as when memory runs out' if name == 'SIGKILL' else ''}"
 
 
-def start(folder: Path, slot: int) -> Worker:
-    """Start a worker on the problem of a folder."""
+def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
+    """Start a worker on a problem that was stored.
+
+    Raises
+    ------
+    WorkerError
+        If the system has no room for one more process, or no descriptors.
+    """
     context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, folder, slot), name=f"gradlab-{slot}")
-    with _one_thread_each():
-        process.start()
-    theirs.close()  # so that its end is heard when the process, the last to hold it, is gone
-    return Worker(slot, process, ours)
+    try:
+        ours, theirs = context.Pipe()
+        with theirs:  # so that its end is heard when the process, the last to hold it, is gone
+            process = context.Process(
+                target=serve, args=(theirs, stored, shared, slot), name=f"gradlab-{slot}"
+            )
+            with _one_thread_each(), _deaf_to_ctrl_c():
+                process.start()
+    except OSError as error:
+        raise WorkerError(
+            f"worker {slot + 1} cannot be started ({error.strerror}): {LIMITS}"
+        ) from error
+    worker = Worker(slot, process, ours)
+    _alive.add(worker)
+    return worker
 
 
-def serve(connection: Connection, folder: Path, slot: int) -> None:
+_alive: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register  # after that of multiprocessing, and so called before it, which waits for them
+def _end_all() -> None:
+    """End workers that are still there, as those of a generator that nobody closed."""
+    for worker in [*_alive]:
+        if worker.owner == os.getpid():  # in a forked process, they are those of its parent
+            worker.end()
+
+
+def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, slot: int) -> None:
     """Answer chunks until there is nobody to answer: what a worker does."""
     from gradlab.gradients.parallel import answer
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides, and has been told as well
-    threading.Thread(target=_outlive_nobody, args=(folder,), daemon=True).start()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
     try:
-        problem = restore(folder)
+        problem = restore(stored)
         probe = problem.probe()
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
-    places = _places(folder)
+    places = map_places(shared)
 
     def mark(leaf: int, i: int) -> None:
         places[slot] = leaf, i, time.monotonic_ns()
@@ -213,12 +261,11 @@ def serve(connection: Connection, folder: Path, slot: int) -> None:
         connection.send(answer(problem, chunk, probe, mark))
 
 
-def _outlive_nobody(folder: Path) -> None:
-    """Wait until the caller is gone, clean up after it, and end."""
+def _outlive_nobody() -> None:
+    """Wait until the caller is gone, and end."""
     caller = parent_process()
     assert caller is not None
     wait([caller.sentinel])
-    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
@@ -237,40 +284,112 @@ def _one_thread_each() -> Iterator[None]:
             del os.environ[name]
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Have processes that start in here hear no Ctrl-C until they say what to do with one.
+
+    A terminal sends it to them as well, and Python would end in a traceback while it starts.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which would lift the block if it was started in here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 # The files
 
 
-def store(problem: Problem, folder: Path) -> None:
-    """Write a problem, its arrays apart; a full disk is an error here, and not a crash later."""
+class NamelessFile:
+    """A file for several processes that is gone when the last of them has closed it or is gone.
+
+    On POSIX it never has a name, and processes inherit its descriptor. Windows gives it a name,
+    and removes the file when it is closed.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def __enter__(self) -> NamelessFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if os.name == "posix":
+            return _opened, (reduction.DupFd(self.file.fileno()),)
+        return _opened_by_name, (self.file.name,)
+
+
+def _opened(descriptor: Any) -> NamelessFile:
+    return NamelessFile(open(descriptor.detach(), "r+b"))
+
+
+def _opened_by_name(name: str) -> NamelessFile:
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags | getattr(os, "O_TEMPORARY", 0))
+
+    return NamelessFile(open(name, "r+b", opener=opener))
+
+
+def _written(parts: Sequence[Any]) -> NamelessFile:
+    """Write bytes one after the other into a new file, each at a multiple of `ALIGNMENT`.
+
+    Raises
+    ------
+    WorkerError
+        If there is no room: memory that is mapped to a full disk would be a crash later.
+    """
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="gradlab-"))
+            for part in parts:
+                file.write(part)
+                file.write(bytes(-file.tell() % ALIGNMENT))
+            file.flush()
+            stack.pop_all()
+            return NamelessFile(file)
+    except OSError as error:
+        folder = tempfile.tempdir or "the temporary folder"
+        advice = "make room there, or name another folder in the environment variable TMPDIR"
+        raise WorkerError(
+            f"the data for the workers cannot be written to {folder} ({error.strerror or error}): "
+            f"{LIMITS if error.errno in (errno.EMFILE, errno.ENFILE) else advice}"
+        ) from error
+
+
+def store(problem: Problem) -> NamelessFile:
+    """Write a problem: lengths of the pickle and of each array; the pickle; the arrays."""
     buffers: list[PickleBuffer] = []
     stream = problem.pickle(buffers.append)
-    sizes = [buffer.raw().nbytes for buffer in buffers]
-    (folder / "stream").write_bytes(stream)
-    np.save(folder / "sizes.npy", np.array(sizes, np.int64))
-    with (folder / "arrays").open("wb") as file:
-        for buffer in buffers:
-            file.write(buffer.raw())
-            file.write(bytes(-file.tell() % ALIGNMENT))
+    views = [buffer.raw() for buffer in buffers]
+    sizes = [len(stream), *(view.nbytes for view in views)]
+    return _written([np.array([len(sizes), *sizes], np.int64).tobytes(), stream, *views])
 
 
-def restore(folder: Path) -> Problem:
+def restore(stored: NamelessFile) -> Problem:
     """Read a problem; its arrays are the file's pages, shared until they are written to."""
     from gradlab.gradients.parallel import load
 
-    sizes = np.load(folder / "sizes.npy").tolist()
-    path = folder / "arrays"
-    view = memoryview(b"")
-    if path.stat().st_size:
-        with path.open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    starts = np.cumsum([0, *(size + -size % ALIGNMENT for size in sizes)]).tolist()
-    arrays = [view[begin : begin + size] for begin, size in zip(starts, sizes, strict=False)]
-    return load((folder / "stream").read_bytes(), arrays)
+    view = memoryview(mmap.mmap(stored.file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+    count = int.from_bytes(view[:8], sys.byteorder)
+    sizes = np.frombuffer(view, np.int64, count, 8).tolist()
+    parts, start = [], 0
+    for size in (8 + 8 * count, *sizes):
+        parts.append(view[start : start + size])
+        start += size + -size % ALIGNMENT
+    return load(bytes(parts[1]), parts[2:])
 
 
-def _places(folder: Path, create: int | None = None) -> Array:
+def map_places(shared: NamelessFile) -> Array:
     """Map the file that says where each worker is: leaf, entry, and since when, on one clock."""
-    path = folder / "places"
-    if create is not None:
-        path.write_bytes(bytes(24 * create))
-    return np.memmap(path, np.int64, mode="r+").reshape(-1, 3)
+    rows = np.frombuffer(mmap.mmap(shared.file.fileno(), 0), np.int64)
+    return rows.reshape(-1, ALIGNMENT // 8)[:, :3]

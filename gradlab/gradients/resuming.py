@@ -1,11 +1,12 @@
 """The slopes that are known so far, in memory and, if wanted, in a file that outlives the process.
 
-The file is rewritten about once a second by a move, which is atomic: whenever the process ends,
-a whole file is there. It says what it is part of: the method, the parameters, the loss by its name
-and value, the arguments. A gradient is taken up again only where all of these are the same, to the
-bit; and because a loss may have changed where its value at one place does not show it, the largest
-slope is taken once more and has to come out as it was. The file is removed when the gradient is
-complete.
+The file is rewritten every now and then by a move, which is atomic: whenever the process ends,
+a whole file is there. It says what it is part of: the method, the parameters, the loss (its name,
+its value, the content of what it is bound to), the arguments. A gradient is taken up again only
+where all of these are the same, to the bit; and because a loss may have changed where its value at
+one place does not show it, the largest slope is taken once more and has to come out as it was.
+Until it has, nothing is written into the file. It is removed when the gradient is complete, and
+only by the gradient that it is part of.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gradlab import files, npz
 from gradlab.errors import CheckpointWarning, OptionError, reason_of
 from gradlab.gradients.probing import COARSEST, CoarseLoss, Probe
 from gradlab.gradients.protocol import Loss
+from gradlab.identity import described
 from gradlab.params import Array
 
 if TYPE_CHECKING:
@@ -41,8 +43,11 @@ HEADER = 2**12
 STEPS = "the precision and whether all entries are looked at closely are"
 """What the steps depend on that is found out on the way: see `CoarseLoss`."""
 
-PAUSE = 1.0
-"""Seconds between two writings, of which each takes at most a twentieth."""
+SHARE = 0.05
+"""The most of the time that goes into writing.
+
+There is no pause beyond that: workers that are killed again and again shall get further each time.
+"""
 
 
 class Record:
@@ -66,6 +71,7 @@ class Record:
         self.missing: list[Array] = [np.ones(leaf.size, bool) for leaf in probe.leaves]
         self.size = self.pending = sum(leaf.size for leaf in probe.leaves)
         self._next = 0.0
+        self._is_ours = True
 
     @classmethod
     def open(cls, path: Any, known: dict[str, str] | None, probe: Probe) -> Record:
@@ -80,6 +86,7 @@ class Record:
         if record._path is not None:
             if record._path.exists():
                 record._read(record._path)
+                record._is_ours = record.pending == record.size
             try:
                 record._write()
             except OSError as error:  # before the work and not after it
@@ -103,7 +110,7 @@ class Record:
         return Chunk(leaf, i, i + 1)
 
     def confirm(self, chunk: Chunk, found: Array) -> None:
-        """Hold slopes of the file to the same ones, taken again.
+        """Compare slopes of the file with the same ones, taken again; it is ours if they agree.
 
         Raises
         ------
@@ -117,6 +124,7 @@ class Record:
                 f"{self._name(chunk.leaf, chunk.start)} was {held[0]} and is {found[0]}; give "
                 "another path, or remove the file"
             )
+        self._is_ours = True
 
     def put(self, chunk: Chunk, found: Array) -> None:
         """Enter the slopes of a chunk."""
@@ -124,16 +132,17 @@ class Record:
         self.slopes[chunk.leaf].reshape(-1)[part] = found
         self.missing[chunk.leaf][part] = False
         self.pending -= chunk.stop - chunk.start
-        if time.monotonic() >= self._next:
+        if self._is_ours and time.monotonic() >= self._next:
             self._save()
 
     def __enter__(self) -> Record:
         return self
 
     def __exit__(self, kind: object, error: object, place: object) -> None:
-        if self._path is None:
+        if self._path is None or not self._is_ours:
             return
-        if self.pending and not isinstance(error, CoarseLoss):
+        coarse = isinstance(error, CoarseLoss)  # its slopes have steps that are too small
+        if (self.pending or error is not None) and not coarse:
             self._save()
         else:
             with suppress(OSError):
@@ -144,7 +153,7 @@ class Record:
         try:
             self._write()
         except OSError as error:
-            self._next = time.monotonic() + PAUSE
+            self._next = time.monotonic() + 1.0
             warnings.warn(
                 f"resume={str(self._path)!r} cannot be written ({error.strerror}): what it held "
                 "before stays, and the work goes on",
@@ -161,7 +170,7 @@ class Record:
         arrays |= {f"missing {i}": mask for i, mask in enumerate(self.missing)}
         np.savez(data, identity=np.array(json.dumps(self._identity)), **arrays)  # type: ignore[arg-type]
         files.replace(self._path, [data.getvalue()])
-        self._next = time.monotonic() + max(PAUSE, 20 * (time.monotonic() - started))
+        self._next = time.monotonic() + (time.monotonic() - started) / SHARE
 
     def _read(self, path: Path) -> None:
         try:
@@ -227,8 +236,8 @@ def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]
             f"resume= needs arguments of the loss that can be pickled ({error})"
         ) from error
     return {
-        "the method is": repr(method),
-        "the loss is": getattr(loss, "__qualname__", type(loss).__qualname__),
+        "the method is": described(method),
+        "the loss is": described(loss),
         "the parameters are": _digest(pickle.dumps((names, leaves, steps), protocol=5)),
         "the arguments are": _digest(data),
         "the value of the loss is": repr(float(probe.value)),

@@ -6,9 +6,11 @@ The colours are Okabe and Ito's, which colour-blind readers can tell apart
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import wraps
 from os import PathLike
+from pathlib import Path
 from textwrap import fill
 from typing import Any, ParamSpec
 
@@ -16,6 +18,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+
+from gradlab import outputs
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -74,8 +78,10 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(loss_curves({"central": [2.3, 1.9, 1.6]}), f"{folder}/losses.png")
     """
+    data = io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(path)
+        figure.savefig(data, format=Path(path).suffix.lstrip(".").lower() or None)
+    outputs.write(Path(path), data.getvalue())
 
 
 def colour(i: int) -> str:

@@ -1,0 +1,180 @@
+"""SIGINT and SIGTERM, held back while work must not be interrupted.
+
+A Ctrl-C raises KeyboardInterrupt at any point, also in a ``finally`` block. Code that has something
+to put in order (processes, files) would have to be prepared for that at each line. So it turns the
+question around: within `held`, signals wait, except where `allowed` says that they may be raised::
+
+    with held():
+        ...                 # start processes
+        with allowed():
+            ...             # wait for them: Ctrl-C raises here
+        ...                 # end them: no Ctrl-C, however often it is pressed
+
+The first signal that is raised closes `allowed` in the same moment, so that a second one cannot
+interrupt what the first one set going. A signal that is still waiting when the outermost `held`
+ends is raised there, unless an exception for the first one is on its way.
+
+Only the main thread of a process is interrupted by signals; elsewhere both do nothing. A program's
+own handlers are called as they would have been. SIGTERM without a handler raises SystemExit, which
+puts things in order as Ctrl-C does.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+PATIENCE = 5.0
+"""Seconds after a signal was raised in `allowed` until the next one is raised there as well.
+
+It bounds how long code that swallows KeyboardInterrupt can keep a user from ending it.
+"""
+
+
+class _State:
+    """What the main thread holds back; changed by that thread alone."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.open = False
+        self.raised = -math.inf
+        self.waiting: set[int] = set()
+        self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Call the program's handler, now or later; this is the handler while anything is held."""
+        now = time.monotonic()
+        if self.depth and not (self.open and now - self.raised > PATIENCE):
+            self.waiting.add(number)
+            return
+        self.raised = now
+        self.handlers[number](number, frame)
+        self.raised = -math.inf  # the handler did not raise
+
+    def deliver(self) -> None:
+        """Handle what has been waiting."""
+        numbers = sorted(self.waiting)
+        self.waiting.clear()
+        for number in numbers:
+            self.handle(number, None)
+
+    def install(self) -> None:
+        """Take the place of the program's handlers."""
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if number == signal.SIGTERM and handler is signal.SIG_DFL:
+                handler = _terminate
+            if callable(handler) and handler != self.handle:
+                self.handlers[number] = handler
+                signal.signal(number, self.handle)
+
+    def restore(self) -> None:
+        """Put the program's handlers back."""
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) == self.handle:
+                signal.signal(number, signal.SIG_DFL if handler is _terminate else handler)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+_state = _State()
+
+
+def _start_afresh() -> None:
+    """Give a forked process the handlers that it would have had, with nothing held."""
+    global _state
+    before, _state = _state, _State()
+    if before.depth:
+        before.restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+class held:  # noqa: N801
+    """A context in which signals wait, except within `allowed`.
+
+    Examples
+    --------
+    >>> done = []
+    >>> try:
+    ...     with held():
+    ...         signal.raise_signal(signal.SIGINT)
+    ...         done.append("put in order")
+    ... except KeyboardInterrupt:
+    ...     done.append("interrupted")
+    >>> done
+    ['put in order', 'interrupted']
+    """
+
+    def __enter__(self) -> held:
+        # The order of these statements, and of those below, leaves no gap for a signal: until the
+        # depth is above 0, and again once it is 0, `handle` calls the program's handlers.
+        self._state = _state if _is_main_thread() else None
+        if self._state is not None:
+            if not self._state.depth:
+                self._state.waiting.clear()
+                self._state.raised = -math.inf
+                self._state.install()
+            self._open = self._state.open
+            self._state.open = False
+            self._state.depth += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        state = self._state
+        if state is None:
+            return
+        ending = kind is not None and not issubclass(kind, Exception)
+        if ending and state.depth == 1:
+            state.waiting.clear()  # the exception on its way does what they ask for
+        state.depth -= 1
+        state.open = self._open
+        if not state.depth:
+            state.restore()
+        if not state.depth or (state.open and not ending):
+            state.deliver()
+
+
+class allowed:  # noqa: N801
+    """A context within `held` in which signals are raised; elsewhere it changes nothing."""
+
+    def __enter__(self) -> allowed:
+        self._state = _state if _state.depth and _is_main_thread() else None
+        if self._state is not None:
+            self._open = self._state.open
+            self._state.raised = -math.inf
+            try:
+                self._state.open = True
+                self._state.deliver()
+            except BaseException:
+                self._state.open = self._open
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._state is not None:
+            self._state.open = self._open
+
+
+def forget() -> bool:
+    """Drop a Ctrl-C that is waiting, and tell whether there was one."""
+    there = _is_main_thread() and signal.SIGINT in _state.waiting
+    if there:
+        _state.waiting.discard(signal.SIGINT)
+    return there
