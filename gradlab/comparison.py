@@ -23,6 +23,10 @@ from gradlab.params import flatten, leaves_like
 from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, Fit, Step, check_data, evaluate, fit
 
+KEPT = 2**27
+"""Bytes of parameters that are kept on the way: an interrupted run is compared with what the others
+had reached after as many steps."""
+
 TOGETHER = 1e-3
 """Loss curves closer than this share of their range cannot be told apart on a plot."""
 
@@ -57,6 +61,9 @@ class Run:
         reference's, relative to their norm; none where Ctrl-C came before the first such end.
     together : bool
         Whether its loss curve stayed within `TOGETHER` of the reference's.
+    steps : int
+        After how many steps all this was measured; the same for all runs. `fit` has more where
+        Ctrl-C ended another run earlier.
     estimate : bool
         Whether its gradients are right on average alone, so that they cannot stay together.
     """
@@ -73,6 +80,7 @@ class Run:
     distances: list[float] = field(default_factory=list, repr=False)
     together: bool = True
     estimate: bool = False
+    steps: int = 0
 
     @property
     def largest_difference(self) -> float:
@@ -92,7 +100,8 @@ class Comparison:
     Attributes
     ----------
     runs : tuple of Run
-        One a backend; where Ctrl-C ended it early, those that got anywhere.
+        One a backend; where Ctrl-C ended it early, those that got anywhere, all of them compared
+        after as many steps as the last of them took.
     reference : str
         The backend whose gradient the others are held against.
     parameters : int
@@ -105,6 +114,11 @@ class Comparison:
     reference: str
     parameters: int
     interrupted: bool = False
+
+    @property
+    def steps(self) -> int:
+        """After how many steps the runs are compared; 0 without any."""
+        return self.runs[0].steps if self.runs else 0
 
     def speedup(self, run: Run) -> float:
         """Return how many times faster a run's gradients are than the slowest backend's."""
@@ -159,6 +173,8 @@ class Comparison:
         """Return the comparison as notebooks show it."""
         header = ["", *(run.backend for run in self.runs)]
         caption = f"{count(self.parameters, 'parameter')}, the same start and minibatches"
+        if self.interrupted:
+            caption += f", interrupted: all after {count(self.steps, 'step')}"
         return html.table(caption, header, [row for rows in self.sections() for row in rows])
 
     def summary(self) -> dict[str, Any]:
@@ -167,6 +183,7 @@ class Comparison:
             "reference": self.reference,
             "parameters": self.parameters,
             "interrupted": self.interrupted,
+            "compared_after_steps": self.steps,
             "runs": [
                 {
                     "backend": run.backend,
@@ -252,43 +269,64 @@ def compare(
     test = check_data(test, "test data")
     exact = [meter for meter in meters if not meter.estimate] or meters
     reference = meters[names.index("autograd")] if "autograd" in names else exact[0]
-    followed: dict[str, tuple[_Meter, _Watch, Fit]] = {}
+    room = KEPT // (len(meters) * max(1, sum(leaf.nbytes for leaf in flatten(params)[0])))
+    followed: dict[str, _Followed] = {}
     # The reference goes first: should Ctrl-C come, the others have something to be held against.
     for meter in sorted(meters, key=lambda meter: meter is not reference):
-        watch = _Watch(None if meter is reference else reference.backend.value_and_grad(loss))
+        watch = _Watch(None if meter is reference else reference.backend.value_and_grad(loss), room)
         result = fit(loss, params, data, backend=meter, callbacks=[watch], **training)
-        if result.history.losses:
-            followed[meter.name] = meter, watch, result
+        if watch.done:
+            followed[meter.name] = _Followed(meter, watch, result)
         if result.interrupted:
             break
-
-    def judge(name: str) -> Run:
-        meter, watch, result = followed[name]
-        _, reference_watch, reference_result = followed[reference.name]
-        losses, reference_losses = result.history.losses, reference_result.history.losses
-        pairs = list(zip(watch.points, reference_watch.points, strict=False))
-        if len(losses) == len(reference_losses):
-            pairs.append((result.params, reference_result.params))
-        return Run(
-            backend=name,
-            fit=result,
-            loss=evaluate(loss, result.params, test, "the loss on the test data"),
-            accuracy=evaluate(accuracy, result.params, test, "the accuracy on the test data"),
-            seconds_per_gradient=float(np.median(meter.seconds)),
-            evaluations_per_gradient=float(np.mean(meter.evaluations)),
-            equivalent=meter.equivalent,
-            seconds_by_plain_loop=meter.seconds_by_plain_loop,
-            differences=watch.differences,
-            distances=[_distance(*pair) for pair in pairs],
-            together=_together(losses, reference_losses),
-            estimate=meter.estimate,
-        )
-
+    steps = _common_steps(followed)
     return Comparison(
-        runs=tuple(judge(name) for name in names if name in followed),
+        runs=tuple(
+            _judge(loss, accuracy, test, followed[name], followed[reference.name], steps)
+            for name in names
+            if name in followed
+        ),
         reference=reference.name,
         parameters=count_entries(params),
         interrupted=result.interrupted,
+    )
+
+
+def _common_steps(followed: dict[str, _Followed]) -> int:
+    """Return the most steps of which all runs know the parameters; drop a run without any.
+
+    All runs but one that Ctrl-C ended took the same number.
+    """
+    if not followed:
+        return 0
+    if common := set.intersection(*(set(run.watch.points) for run in followed.values())):
+        return max(common)
+    del followed[min(followed, key=lambda name: followed[name].watch.done)]
+    return _common_steps(followed)
+
+
+def _judge(
+    loss: Loss, accuracy: Accuracy, test: Data, run: _Followed, reference: _Followed, steps: int
+) -> Run:
+    """Say what a run made of so many steps."""
+    meter, watch = run.meter, run.watch
+    params = watch.points[steps]
+    ends = sorted({*(end for end in watch.ends if end < steps), steps})
+    pairs = [(watch.points[end], reference.watch.points[end]) for end in ends]
+    return Run(
+        backend=meter.name,
+        fit=run.fit,
+        loss=evaluate(loss, params, test, "the loss on the test data"),
+        accuracy=evaluate(accuracy, params, test, "the accuracy on the test data"),
+        seconds_per_gradient=float(np.median(meter.seconds)),
+        evaluations_per_gradient=float(np.mean(meter.evaluations)),
+        equivalent=meter.equivalent,
+        seconds_by_plain_loop=meter.seconds_by_plain_loop,
+        differences={path: found[:steps] for path, found in watch.differences.items()},
+        distances=[_distance(*pair) for pair in pairs],
+        together=_together(run.fit.history.losses[:steps], reference.fit.history.losses[:steps]),
+        estimate=meter.estimate,
+        steps=steps,
     )
 
 
@@ -345,20 +383,55 @@ class _Meter:
 
 
 class _Watch:
-    """A callback that follows a training: the parameters it reached, the gradients' differences."""
+    """A callback that follows a training: the parameters it reached, the gradients' differences.
 
-    def __init__(self, reference: ValueAndGrad | None) -> None:
-        self.points: list[Any] = []
+    Attributes
+    ----------
+    points : dict of int to Any
+        The parameters after so many steps: the last ones, those at the end of each epoch, and up to
+        `room` others at equal intervals.
+    ends : set of int
+        After how many steps an epoch ended.
+    done : int
+        How many steps it has followed.
+    """
+
+    def __init__(self, reference: ValueAndGrad | None, room: int) -> None:
+        self.points: dict[int, Any] = {}
+        self.ends: set[int] = set()
+        self.done = 0
         self.differences: dict[str, list[float]] = {}
         self._reference = reference
+        self._room = room
+        self._every = 1
 
     def __call__(self, step: Step) -> None:
-        if step.epoch is not None:
-            self.points.append(step.params)
         if self._reference is not None:
             _, wanted = self._reference(step.params, *step.batch)
             for path, difference in relative_differences(step.grads, wanted).items():
                 self.differences.setdefault(path, []).append(difference)
+        last, self.done = self.done, step.iteration + 1
+        self.points[self.done] = step.updated
+        if last and not self._stays(last):
+            del self.points[last]
+        if step.epoch is not None:
+            self.ends.add(self.done)
+        elif len(self.points) - len(self.ends) > self._room:
+            self._every *= 2
+            self.points = {n: p for n, p in self.points.items() if self._stays(n)}
+            self.points[self.done] = step.updated
+
+    def _stays(self, steps: int) -> bool:
+        return steps % self._every == 0 or steps in self.ends
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """A training that was followed to its end, or to Ctrl-C."""
+
+    meter: _Meter
+    watch: _Watch
+    fit: Fit
 
 
 def relative_differences(grads: Any, reference: Any) -> dict[str, float]:
@@ -387,16 +460,19 @@ def _distance(params: Any, reference: Any) -> float:
     """Return the distance of two sets of parameters, relative to the norm of the second."""
     b, _ = flatten(reference)
     a = leaves_like(reference, params)
-    apart = np.sqrt(sum(float(np.sum((x - y) ** 2)) for x, y in zip(a, b, strict=True)))
-    norm = np.sqrt(sum(float(np.sum(y**2)) for y in b))
+    scale = max(map(_largest, (*a, *b)), default=0.0) or 1.0  # so that no square overflows
+    apart = np.sqrt(
+        sum(float(np.sum(((x / scale) - (y / scale)) ** 2)) for x, y in zip(a, b, strict=True))
+    )
+    norm = np.sqrt(sum(float(np.sum((y / scale) ** 2)) for y in b))
     return float(apart / (norm or 1.0))
 
 
 def _together(losses: list[float], reference: list[float]) -> bool:
     """Tell whether two loss curves look like one on a plot that shows the whole of them."""
-    n = min(len(losses), len(reference))
-    a, b = np.array(losses[:n]), np.array(reference[:n])
-    return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))
+    a, b = np.array(losses), np.array(reference)
+    with np.errstate(over="ignore"):  # a range beyond floating point is wider than all differences
+        return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))
 
 
 def times(factor: float) -> str:

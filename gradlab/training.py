@@ -75,6 +75,9 @@ class Step:
         The loss of the minibatch, before the step.
     params, grads : Any
         The parameters before the step, and the gradient there; not to be written into.
+    updated : Any
+        The parameters after the step, which are those that `epoch` was measured at; not to be
+        written into, but to be kept: a callback that keeps the best keeps these.
     batch : tuple of array
         The minibatch.
     epoch : Epoch or None
@@ -87,6 +90,7 @@ class Step:
     grads: Any = field(repr=False)
     batch: tuple[Array, ...] = field(repr=False)
     epoch: Epoch | None
+    updated: Any = field(repr=False)
 
 
 Callback: TypeAlias = Callable[[Step], object]
@@ -302,7 +306,7 @@ def fit(
                     seconds = 0.0
                 show(history)
                 grads = structure.unflatten(gradient.leaves)
-                step = Step(iteration, value, before, grads, batch, record)
+                step = Step(iteration, value, before, grads, batch, record, params)
                 answers = [callback(step) for callback in callbacks]
                 if kept:
                     done = len(history.losses)
@@ -318,7 +322,7 @@ def fit(
         raise DivergenceError(
             f"training diverged at iteration {len(history.losses)}: {error}; "
             + (
-                f"try a learning rate below {learning_rate:g}"
+                f"lower the learning rate, {learning_rate:g}, to {lower(learning_rate)}"
                 if history.losses
                 else "it is so before the first step: scale the data or the starting parameters, "
                 "or write the loss so that it does not overflow"
@@ -330,6 +334,17 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
     return Fit(map_leaves(np.copy, params), history, interrupted)  # each leaf for itself
+
+
+def lower(learning_rate: float) -> str:
+    """Return a learning rate to try where this one was too large.
+
+    Examples
+    --------
+    >>> lower(0.5), lower(1e9)
+    ('0.05', '0.1')
+    """
+    return f"{min(learning_rate / 10, 0.1):.1g}"
 
 
 def _warn_of_zeros(gradient: Vector, structure: Structure) -> None:

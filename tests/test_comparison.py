@@ -156,14 +156,45 @@ def test_ctrl_c_keeps_what_was_reached(problem, when):
     assert names == (["central", "autograd"] if when else ["autograd"])
     reached = comparison.runs[0]
     assert len(reached.fit.history.losses) == (when or 6)
-    # A gradient that was cut off is not counted, and what ended early is not held against ends.
+    # A gradient that was cut off is not counted.
     assert reached.evaluations_per_gradient == (2 * comparison.parameters + 1 if when else 1)
-    assert len(reached.distances) == (1 if when else 3)
+    assert len(reached.distances) == (1 if when else 2)
     assert reached.largest_distance < 1e-7
     comparison.summary()
 
 
-def test_ctrl_c_within_the_first_epoch_leaves_no_distance(problem):
+@pytest.mark.parametrize("kept", [2**27, 5 * 384, 0])
+def test_an_interrupted_run_is_compared_after_as_many_steps_as_it_took(problem, monkeypatch, kept):
+    monkeypatch.setattr("gradlab.comparison.KEPT", kept)
+    done, common = 11, {2**27: 11, 5 * 384: 9, 0: 9}[kept]
+
+    class Interrupted(CentralDifference):
+        name = "central"
+
+        def value_and_grad(self, loss):
+            evaluate, calls = CentralDifference().value_and_grad(loss), []
+
+            def interrupted(params, *args):
+                calls.append(None)
+                if len(calls) > done:
+                    raise KeyboardInterrupt
+                return evaluate(params, *args)
+
+            return interrupted
+
+    comparison = run(problem, backends=[Interrupted(), "autograd"], iterations=30)
+    central, autograd = comparison.runs
+    short = run(problem, iterations=common).runs
+    assert comparison.steps == comparison.summary()["compared_after_steps"] == common
+    assert [central.loss, autograd.loss] == [r.loss for r in short]
+    assert [central.accuracy, autograd.accuracy] == [r.accuracy for r in short]
+    assert central.distances == short[0].distances
+    assert central.differences == short[0].differences
+    assert len(autograd.fit.history.losses) == 30
+    assert "all after" in comparison._repr_html_()
+
+
+def test_ctrl_c_within_the_first_epoch_is_compared_as_well(problem):
     class Interrupted:
         name = "central"
 
@@ -180,9 +211,15 @@ def test_ctrl_c_within_the_first_epoch_leaves_no_distance(problem):
             return interrupted
 
     reached = run(problem, backends=[Interrupted(), "autograd"]).runs[0]
-    assert len(reached.fit.history.losses) == 2
-    assert reached.distances == []
-    assert reached.largest_distance is None
+    assert len(reached.fit.history.losses) == reached.steps == 2
+    assert len(reached.distances) == 1
+    assert reached.largest_distance < 1e-7
+
+
+def test_numbers_at_the_edge_of_floating_point_are_compared(problem):
+    """Squares of a distance of 1e200 overflow; the distance does not."""
+    central, _ = run(problem, learning_rate=1e200).runs
+    assert all(map(np.isfinite, central.distances))
 
 
 @pytest.mark.parametrize("backends", [[], ["central"], ["central", "central"]])

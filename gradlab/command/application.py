@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 from rich.table import Table
 
 from gradlab import __version__
@@ -27,6 +28,18 @@ NEXT = {
     "bench --quick": "what every way to differentiate costs here",
 }
 """What to do next, for those who begin."""
+
+
+class Verb(typer.core.TyperCommand):
+    """A verb, the help of which shows no type behind a flag: it takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters; newer versions of typer would write ``<bool>`` behind a flag."""
+        found = super().get_params(ctx)
+        for option in found:
+            if getattr(option, "is_flag", False):
+                vars(option)["display_type_rich"] = lambda ctx: None
+        return found
 
 
 @app.callback(invoke_without_command=True)

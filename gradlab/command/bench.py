@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gradlab import bench as benchmarks
 from gradlab.command.arguments import Json, Output, one_of
-from gradlab.command.console import fail, out
+from gradlab.command.console import fail, out, spinner
 from gradlab.command.results import Folder
 
 EXAMPLE = "Example: `gradlab bench accuracy scaling --quick`"
@@ -51,7 +51,7 @@ def bench(
         out.print(table)
         return
     outcomes: list[benchmarks.Outcome] = []
-    with Folder(output, json_file) as folder, out.status("") as status:
+    with Folder(output, json_file) as folder, out.status("", spinner=spinner()) as status:
 
         def watch(name: str, message: str) -> None:
             place = f"{len(outcomes) + 1} of {len(scripts)}"

@@ -13,7 +13,7 @@ from rich.text import Text
 from gradlab import datasets, environment, network, options, targets
 from gradlab.checking import check_gradients
 from gradlab.command.arguments import Activation, DataDir, Dataset, Json, one_of
-from gradlab.command.console import fail, out
+from gradlab.command.console import fail, out, spinner
 from gradlab.command.networks import name_of, widths_of
 from gradlab.command.results import require_file, write_json
 from gradlab.errors import GradlabError, OptionError
@@ -107,7 +107,7 @@ def check(
     what = f"{found.name} against {name}"
     try:
         with (
-            out.status(Text(f"Checking {what}")),
+            out.status(Text(f"Checking {what}"), spinner=spinner()),
             targets.blame(found.name),
             np.errstate(all="ignore"),  # NaN is an error, and beyond a domain's edge it is none
         ):
@@ -119,8 +119,6 @@ def check(
         raise
     except GradlabError as error:
         fail(f"{found.name}: {error}", code=2)
-    out.print(what, style="italic", markup=False)
-    out.print(report)
     if json_file:
         summary = {"command": "check", "environment": environment.describe(), "target": what}
         write_json(json_file, summary | report.to_dict())
@@ -129,6 +127,8 @@ def check(
 
         plotting.save(plotting.gradient_agreement(report), plot)
         plotting.save(plotting.gradient_map(report), plot.with_stem(f"{plot.stem}-map"))
+    out.print(what, style="italic", markup=False)
+    out.print(report)
     if not report.ok:
         raise SystemExit(1)
 

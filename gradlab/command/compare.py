@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -22,10 +23,10 @@ from gradlab.command.arguments import (
     Subset,
     one_of,
 )
-from gradlab.command.console import fail, out, show
-from gradlab.command.networks import name_of, prepare, sizes_of
+from gradlab.command.console import NARROW, fail, out, show, width_of
+from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
 from gradlab.command.results import Folder
-from gradlab.comparison import Comparison, times
+from gradlab.comparison import Comparison, Run, times
 from gradlab.comparison import compare as compare_backends
 from gradlab.gradients import BACKENDS, find_backend
 
@@ -36,8 +37,8 @@ def compare(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"One of {', '.join(BACKENDS)}; give it twice or more "
-            "[default: central and autograd].",
+            help=f"One of {', '.join(BACKENDS)}; give it twice or more, or several with commas "
+            "[default: central,autograd].",
             autocompletion=one_of(BACKENDS),
         ),
     ] = None,
@@ -62,7 +63,8 @@ def compare(
     a gradient cost, and how far the gradients and the trainings lay apart; writes the figures and
     a summary.json.
     """
-    backends = [find_backend(name) for name in backend or ["central", "autograd"]]
+    names = [name.strip() for text in backend or ["central,autograd"] for name in text.split(",")]
+    backends = [find_backend(name) for name in names]
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = prepare(data, layers, activation, seed)
     batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
@@ -82,10 +84,29 @@ def compare(
         )
         if not comparison.runs:
             fail("interrupted before the first step; nothing was written", code=130)
-    network_name = f"{name_of(data, start)}, {comparison.parameters:,} parameters"
-    show(network_name, _comparison_table(comparison))
+        training = {
+            "dataset": data.name,
+            "sizes": sizes_of(start),
+            "activation": activation,
+            "iterations": iterations,
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "batch_size": batch_size,
+            "seed": seed,
+        }
+        _write(folder, comparison, training)
+    title = f"{name_of(data, start)}, {comparison.parameters:,} parameters"
+    steps = f"{comparison.steps} step{'s' * (comparison.steps != 1)}"
+    show(title + f", all after {steps}" * comparison.interrupted, *_tables(comparison))
     out.print(_headline(comparison))
+    folder.tell()
+    if comparison.interrupted:
+        fail(f"interrupted: all backends are compared after {steps}", code=130)
+    if diverged := [run.backend for run in comparison.runs if has_diverged(run.fit.history)]:
+        fail(divergence(", ".join(diverged), learning_rate), code=1)
 
+
+def _write(folder: Folder, comparison: Comparison, training: dict[str, Any]) -> None:
     from gradlab import plotting
 
     runs = comparison.runs
@@ -93,44 +114,54 @@ def compare(
         {
             "command": "compare",
             "environment": environment.describe(),
-            "options": {
-                "dataset": data.name,
-                "sizes": sizes_of(start),
-                "activation": activation,
-                "iterations": iterations,
-                "learning_rate": learning_rate,
-                "momentum": momentum,
-                "batch_size": batch_size,
-                "seed": seed,
-            },
+            "options": training,
             **comparison.summary(),
         },
         {
-            "losses": plotting.loss_curves({run.backend: run.fit.history.losses for run in runs}),
-            "gradient_differences": plotting.gradient_differences(
+            "losses": lambda: plotting.loss_curves(
+                {run.backend: run.fit.history.losses for run in runs}
+            ),
+            "gradient_differences": lambda: plotting.gradient_differences(
                 {run.backend: run.differences for run in runs if run.differences},
                 comparison.reference,
             ),
-            "cost": plotting.gradient_cost(
+            "cost": lambda: plotting.gradient_cost(
                 {run.backend: run.seconds_per_gradient for run in runs},
                 {run.backend: run.evaluations_per_gradient for run in runs},
                 {run.backend for run in runs if run.equivalent},
             ),
         },
     )
-    if comparison.interrupted:
-        fail("interrupted: the table and the figures show what was reached", code=130)
 
 
-def _comparison_table(comparison: Comparison) -> Table:
-    table = Table("")
+def _tables(comparison: Comparison) -> list[Table]:
+    """Lay a comparison out: a column a backend, or a row a backend where there are many."""
+    columns = Table("")
     for run in comparison.runs:
-        table.add_column(run.backend, justify="right")
+        columns.add_column(run.backend, justify="right")
     for section in comparison.sections():
         for name, *cells in section:
-            table.add_row(name, *("[red]no[/]" if cell == "no" else cell for cell in cells))
-        table.add_section()
+            columns.add_row(name, *map(_marked, cells))
+        columns.add_section()
+    if width_of(columns) <= NARROW:
+        return [columns]
+    return [_rows(comparison, section) for section in comparison.sections()]
+
+
+def _rows(comparison: Comparison, section: list[list[str]]) -> Table:
+    """Lay a section out with a row a backend, its headings broken to the width of their cells."""
+    table = Table("")
+    for name, *cells in section:
+        width = max(map(len, cells))
+        heading = textwrap.fill(name, max(width, 8), break_long_words=False)
+        table.add_column(heading, justify="right")
+    for i, run in enumerate(comparison.runs, start=1):
+        table.add_row(run.backend, *(_marked(row[i]) for row in section))
     return table
+
+
+def _marked(cell: str) -> str:
+    return "[red]no[/]" if cell == "no" else cell
 
 
 def _headline(comparison: Comparison) -> str:
@@ -143,7 +174,7 @@ def _headline(comparison: Comparison) -> str:
     estimates = [run.backend for run in comparison.runs if run.estimate]
     faster = (
         f"[bold]{fastest.backend} is {times(comparison.speedup(fastest))} times faster than "
-        f"{slowest.backend}[/]."
+        f"{slowest.backend}[/]{_of_the_loop(slowest, fastest)}."
     )
     aside = f" {' and '.join(estimates)}: an estimate, right on average alone." * bool(estimates)
     if len(exact) < 2:
@@ -151,3 +182,17 @@ def _headline(comparison: Comparison) -> str:
     worst = max(run.largest_difference for run in exact)
     gradients = "Apart from the estimates, the gradients" if estimates else "The gradients"
     return f"{gradients} agree to {worst:.0e} of a layer's largest entry, and {faster}{aside}"
+
+
+def _of_the_loop(slowest: Run, fastest: Run) -> str:
+    """Say what the factor would be of a finite difference that evaluates the whole loss each time.
+
+    The backend is not that loop: it computes only what each entry changes.
+    """
+    if slowest.seconds_by_plain_loop is None:
+        return ""
+    factor = slowest.seconds_by_plain_loop / fastest.seconds_per_gradient
+    return (
+        f", which computes only what each entry changes, and about {times(factor)} times faster "
+        "than a plain loop of evaluations"
+    )

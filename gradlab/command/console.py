@@ -1,19 +1,97 @@
-"""What the command says: results on the standard output, errors on the other."""
+"""What the command says: results on the standard output, errors on the other.
+
+A stream shows what its encoding has: other characters become their nearest relatives, and never an
+error. A terminal gets tables that fit it; what goes to a file or a pipe is not cut.
+"""
 
 from __future__ import annotations
 
-from typing import NoReturn
+import codecs
+import os
+import sys
+import unicodedata
+from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
+from rich.measure import Measurement
 from rich.table import Table
 
-out = Console(highlight=False, emoji=False)  # losses:boom:x is no explosion
+PLAIN = {
+    "±": "+-", "²": "^2", "·": ".", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=",
+    "≥": ">=", "≈": "~", "∂": "d", "‘": "'", "’": "'", "“": '"', "”": '"',
+}  # fmt: skip
+"""What stands for a character where the encoding does not have it."""
+
+NARROW = 80
+"""Columns of the narrowest terminal, and of a printed page, that tables are laid out for."""
+
+UNCUT = 1000
+"""Columns of a file or pipe, which has no edge: wider than any of our tables."""
 
 
-def show(title: str, table: Table) -> None:
-    """Print a table under its title, which rich would break to the width of the table."""
+class _Console(Console):
+    fewest = 0
+    """Columns that it has at least: of those beyond its edge, the terminal makes new lines."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        known = super().size
+        has_edge = self.is_terminal or "COLUMNS" in os.environ
+        return ConsoleDimensions(max(known.width if has_edge else UNCUT, self.fewest), known.height)
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
+
+
+out = _Console(highlight=False, emoji=False)  # losses:boom:x is no explosion
+
+
+def show_what_can_be_shown() -> None:
+    """Have the standard streams replace the characters that their encodings do not have."""
+    codecs.register_error("gradlab.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="gradlab.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what is written instead of the characters that could not be encoded, and their end."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(map(plain, characters)), error.end
+
+
+def plain(character: str) -> str:
+    """Return ASCII for a character.
+
+    Examples
+    --------
+    >>> [plain(character) for character in "²₀…é한"]
+    ['^2', '0', '...', 'e', '?']
+    """
+    related = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return PLAIN.get(character, related or "?")
+
+
+def show(title: str, *tables: Table) -> None:
+    """Print tables under a title, which rich would break to the width of the table."""
     out.print(title, style="italic", markup=False)
-    out.print(table)
+    for table in tables:
+        if width_of(table) > out.width:  # leave out what is not content
+            table.box, table.pad_edge = None, False
+        out.fewest = width_of(table)  # nothing is cut
+        try:
+            out.print(table)
+        finally:
+            out.fewest = 0
+
+
+def width_of(table: Table) -> int:
+    """Return how many columns a table takes where none of its cells is broken."""
+    unbounded = out.options.update(max_width=UNCUT)
+    return Measurement.get(out, unbounded, table).maximum
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -26,3 +104,8 @@ def tell(message: object) -> None:
     """Say something in one line, on the standard error."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.print(f"gradlab: {message}", soft_wrap=True)
+
+
+def spinner() -> Any:
+    """Return the name of a spinner that the terminal can show."""
+    return "dots" if out.encoding.startswith("utf") else "line"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 from rich.table import Table
 
@@ -9,6 +12,9 @@ from gradlab import environment, story
 from gradlab.command.arguments import Json, Output
 from gradlab.command.console import out, show
 from gradlab.command.results import Folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLE = "Example: `gradlab demo --output story`"
 
@@ -19,8 +25,10 @@ def demo(output: Output = None, json_file: Json = None) -> None:
     Losses, the derivative of x² by hand and numerically, gradients of a bowl, and the descent into
     it.
     """
-    folder = Folder(output, json_file)
-    told = story.tell()
+    with Folder(output, json_file) as folder:
+        told = story.tell()
+        summary = {"command": "demo", "environment": environment.describe(), **told.summary()}
+        folder.write(summary, _figures(told))
     table = Table("loss", "right prediction", "wrong prediction")
     for name, values in told.losses.items():
         table.add_row(name.replace("_", " "), *(f"{value:.17g}" for value in values))
@@ -39,7 +47,10 @@ def demo(output: Output = None, json_file: Json = None) -> None:
         f"\nGradient descent from ({start[0]:g}, {start[1]:g}), rate 0.1: after "
         f"{len(told.path) - 1} steps at ({end[0]:.1e}, {end[1]:.1e}), the minimum."
     )
+    folder.tell()
 
+
+def _figures(told: story.Story) -> dict[str, Callable[[], Figure]]:
     from gradlab import plotting
 
     guesses = {
@@ -47,14 +58,11 @@ def demo(output: Output = None, json_file: Json = None) -> None:
         for i, (name, prediction) in enumerate({"right": story.RIGHT, "wrong": story.WRONG}.items())
     }
     x0, x1 = np.meshgrid(*2 * [np.arange(-5.0, 5.0, 0.25)])
-    folder.write(
-        {"command": "demo", "environment": environment.describe(), **told.summary()},
-        {
-            "predictions": plotting.predictions(story.LABEL, guesses),
-            "derivative": plotting.derivative(
-                told.x, story.square(told.x), told.by_hand, told.numerical
-            ),
-            "surface": plotting.surface(x0, x1, story.bowl(np.stack([x0, x1]))),
-            "descent": plotting.descent(told.path, story.bowl),
-        },
-    )
+    return {
+        "predictions": lambda: plotting.predictions(story.LABEL, guesses),
+        "derivative": lambda: plotting.derivative(
+            told.x, story.square(told.x), told.by_hand, told.numerical
+        ),
+        "surface": lambda: plotting.surface(x0, x1, story.bowl(np.stack([x0, x1]))),
+        "descent": lambda: plotting.descent(told.path, story.bowl),
+    }

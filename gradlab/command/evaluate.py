@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -15,6 +16,9 @@ from gradlab.command.console import out, show
 from gradlab.command.networks import sizes_of
 from gradlab.command.results import Folder
 from gradlab.errors import ParameterError, WeightsError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLE = "Example: `gradlab evaluate weights.npz --dataset mnist`"
 
@@ -40,6 +44,8 @@ def evaluate(
 
     Shows the accuracy and the confusion matrix, and draws the digits that were taken for another.
     """
+    if weights_file.is_dir():
+        raise WeightsError(f"{weights_file}: is a folder; name the file, such as weights.npz in it")
     trained = weights.load(weights_file)
     activation = activation or weights.load_metadata(weights_file).get("activation", "sigmoid")
     data = datasets.load(dataset, data_dir=data_dir)
@@ -51,29 +57,8 @@ def evaluate(
     accuracy = float(np.mean(right))
     counts = np.zeros((data.classes, data.classes), int)
     np.add.at(counts, (labels, predicted), 1)
-    folder = Folder(output, json_file)
-    show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
-    out.print(
-        f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
-        f"{data.name} are classified right."
-    )
-
-    from gradlab import plotting
-
-    # The most confident mistakes say the most about the network.
-    confidence = network.softmax(logits).max(axis=1)
-    worst = np.flatnonzero(~right)
-    worst = worst[np.argsort(-confidence[worst], kind="stable")][:24]
-    figures = {"confusion": plotting.confusion_matrix(counts)}
-    if data.image_shape:
-        figures["misclassified"] = plotting.misclassified(
-            x[worst].reshape(-1, *data.image_shape),
-            labels[worst],
-            predicted[worst],
-            confidence[worst],
-        )
-    folder.write(
-        {
+    with Folder(output, json_file) as folder:
+        summary = {
             "command": "evaluate",
             "environment": environment.describe(),
             "options": {
@@ -85,9 +70,33 @@ def evaluate(
             "right": int(right.sum()),
             "samples": len(labels),
             "confusion": counts.tolist(),
-        },
-        figures,
+        }
+        folder.write(summary, _figures(data, logits, predicted, counts))
+    show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
+    out.print(
+        f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
+        f"{data.name} are classified right."
     )
+    folder.tell()
+
+
+def _figures(
+    data: datasets.Dataset, logits: params.Array, predicted: params.Array, counts: params.Array
+) -> dict[str, Callable[[], Figure]]:
+    from gradlab import plotting
+
+    x, labels = data.test
+    # The most confident mistakes say the most about the network.
+    confidence = network.softmax(logits).max(axis=1)
+    worst = np.flatnonzero(predicted != labels)
+    worst = worst[np.argsort(-confidence[worst], kind="stable")][:24]
+    figures = {"confusion": lambda: plotting.confusion_matrix(counts)}
+    if data.image_shape:
+        images = x[worst].reshape(-1, *data.image_shape)
+        figures["misclassified"] = lambda: plotting.misclassified(
+            images, labels[worst], predicted[worst], confidence[worst]
+        )
+    return figures
 
 
 def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:

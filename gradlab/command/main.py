@@ -9,17 +9,24 @@ from typing import Any, NoReturn
 import typer
 
 from gradlab.command import bench, check, compare, demo, evaluate, train
-from gradlab.command.application import app
-from gradlab.command.console import fail, tell
+from gradlab.command.application import Verb, app
+from gradlab.command.console import fail, show_what_can_be_shown, tell
 from gradlab.errors import BackendError, GradlabError, OptionError, reason_of
 
 # In the order in which the help lists them.
-app.command(epilog=compare.EXAMPLE)(compare.compare)
-app.command(epilog=train.EXAMPLE)(train.train)
-app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command(epilog=bench.EXAMPLE)(bench.bench)
-app.command(epilog=demo.EXAMPLE)(demo.demo)
-app.command(epilog=check.EXAMPLE)(check.check)
+app.command(epilog=compare.EXAMPLE, cls=Verb)(compare.compare)
+app.command(epilog=train.EXAMPLE, cls=Verb)(train.train)
+app.command(epilog=evaluate.EXAMPLE, cls=Verb)(evaluate.evaluate)
+app.command(epilog=bench.EXAMPLE, cls=Verb)(bench.bench)
+app.command(epilog=demo.EXAMPLE, cls=Verb)(demo.demo)
+app.command(epilog=check.EXAMPLE, cls=Verb)(check.check)
+
+
+TYPED = {
+    ", or a numpy.random.Generator": "",
+    "go on from it with resume": "go on from it with --resume",
+}
+"""What the library says, and what the command does."""
 
 
 def _as_typed(message: str) -> str:
@@ -30,8 +37,14 @@ def _as_typed(message: str) -> str:
     >>> _as_typed("batch_size=0: give an integer from 1")
     '--batch-size 0: give an integer from 1'
     """
-    return re.sub(r"^(\w+)=", lambda option: f"--{option[1].replace('_', '-')} ", message)
+    message = re.sub(r"^(\w+)=", lambda option: f"--{option[1].replace('_', '-')} ", message)
+    for said, typed in TYPED.items():
+        message = message.replace(said, typed)
+    return message
 
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
 
@@ -45,7 +58,10 @@ def main() -> NoReturn:
 
 def _run() -> NoReturn:
     try:
+        show_what_can_be_shown()
         code = app(prog_name="gradlab", standalone_mode=False)
+        if code == INTERRUPTED:  # typer has caught Ctrl-C, and says nothing
+            fail("interrupted", code)
     except _USAGE_ERROR as error:
         fail(f"{error.format_message()} (see gradlab --help)", code=2)
     except (OptionError, BackendError) as error:
@@ -53,7 +69,7 @@ def _run() -> NoReturn:
     except GradlabError as error:
         fail(str(error), code=1)
     except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted", code=130)
+        fail("interrupted", code=INTERRUPTED)
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
     except MemoryError as error:

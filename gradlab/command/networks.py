@@ -6,6 +6,12 @@ from typing import Any
 
 from gradlab import datasets, network, params
 from gradlab.errors import OptionError
+from gradlab.history import History
+from gradlab.training import lower
+
+DIVERGED = 100.0
+"""A training whose loss ends above this multiple of its start's has diverged: a network that knows
+nothing, and says so, has the loss of the start."""
 
 
 def prepare(
@@ -35,3 +41,17 @@ def sizes_of(start: dict[str, params.Array]) -> list[int]:
 def name_of(data: datasets.Dataset, start: dict[str, params.Array]) -> str:
     """Return a title: the data set, and the widths of the network."""
     return f"{data.name}, {'-'.join(map(str, sizes_of(start)))}"
+
+
+def has_diverged(history: History) -> bool:
+    """Tell whether a training ended far above where it started."""
+    losses = history.losses
+    return bool(losses) and losses[-1] > DIVERGED * max(losses[0], 1.0)
+
+
+def divergence(what: str, learning_rate: float) -> str:
+    """Return what to say of it, and what to do."""
+    return (
+        f"{what}: the training diverged, its loss ended more than {DIVERGED:g} times above its "
+        f"start; lower --learning-rate {learning_rate:g} to {lower(learning_rate)}"
+    )

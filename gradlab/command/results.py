@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +24,24 @@ if TYPE_CHECKING:
 class Folder:
     """The folder of a run's results: made before the work, so that it does not fail after it.
 
-    Where it is the context of the work, it goes again if the work fails. It may hold nothing but
-    what an attempt `again` of a training with the same options left there.
+    It is the context of the work, and of `write`. If the work fails or is interrupted before it has
+    written anything, the folder goes again; so it does if `write` is interrupted and `keeps` is
+    False, as where all that is written can be had again. It may hold nothing but what an attempt
+    `again` of a training with the same options left there.
     """
 
     def __init__(
-        self, output: Path | None, json_file: Path | None, again: dict[str, Any] | None = None
+        self,
+        output: Path | None,
+        json_file: Path | None,
+        again: Callable[[Path], bool] = lambda path: False,
+        keeps: bool = False,
     ) -> None:
         self.json_file = json_file
         self.path = output or _fresh(Path("gradlab-runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
-        if self.path.is_dir() and any(self.path.iterdir()) and not _is_of(self.path, again):
+        self._keeps = keeps
+        self._written: list[Path] = []
+        if self.path.is_dir() and any(self.path.iterdir()) and not again(self.path):
             raise OptionError(f"--output {self.path}: the folder is not empty; name a new one")
         require_file("--json", json_file)
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
@@ -43,45 +54,56 @@ class Folder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            with suppress(OSError):  # another run may have put its folder beside it
-                for path in self._made:
-                    path.rmdir()
+        if kind is None:
+            return
+        if self._keeps and self._written:
+            self.tell()
+            return
+        for path in self._written:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # another run may have put its folder beside it
+            for path in self._made:
+                path.rmdir()
 
     def write(
         self,
         summary: dict[str, Any],
-        figures: dict[str, Figure],
+        figures: dict[str, Callable[[], Figure]],
         *,
         name: str = "summary.json",
         trained: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write the numbers, what was trained and the figures, and say where."""
+        """Write the numbers, what was trained, and the figures, which are drawn now."""
         from gradlab import plotting
 
-        written = []
         # The numbers come first: by them another attempt knows the folder.
-        for path in filter(None, [self.path / name, self.json_file]):
-            write_json(path, summary)
+        self._write(name, partial(write_json, summary=summary))
+        if self.json_file:
+            write_json(self.json_file, summary)
         if trained:
-            trained(self.path / "weights.npz")
-            written.append("weights.npz")
-        for figure_name, figure in figures.items():
-            plotting.save(figure, self.path / f"{figure_name}.png")
-        written += [name, *(f"{figure}.png" for figure in figures)]
-        out.print(f"Written to {self.path}: {', '.join(written)}", soft_wrap=True)
+            self._write("weights.npz", trained)
+        for figure_name, draw in figures.items():
+            self._write(f"{figure_name}.png", partial(_picture, plotting.save, draw))
+
+    def _write(self, name: str, write: Callable[[Path], None]) -> None:
+        path = self.path / name
+        self._written.append(path)
+        write(path)
+
+    def tell(self) -> None:
+        """Say what was written, and where."""
+        names = ", ".join(path.name for path in self._written)
+        out.print(f"Written to {self.path}: {names}", soft_wrap=True)
 
 
-def _is_of(folder: Path, options: dict[str, Any] | None) -> bool:
-    """Tell whether a folder holds only what a training of these options has written, or begun."""
-    names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
-    if options is None or not names <= {"history.json", "weights.npz", "curves.png"}:
-        return False
+def _picture(save: Callable[[Figure, Path], None], draw: Callable[[], Figure], path: Path) -> None:
+    """Draw a figure into a file that is there whole or not at all."""
+    begun = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        there = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-        return bool(there["options"] == options)
-    except Exception:  # it is missing, or not what a training writes
-        return not names
+        save(draw(), begun)
+        begun.replace(path)
+    finally:
+        begun.unlink(missing_ok=True)
 
 
 def require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ()) -> None:
@@ -97,9 +119,24 @@ def require_file(option: str, path: Path | None, suffixes: tuple[str, ...] = ())
 
 
 def write_json(path: Path, summary: dict[str, Any]) -> None:
-    """Write numbers into a file, whole or not at all."""
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    """Write numbers into a file, whole or not at all; what is not finite becomes null."""
+    text = json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n"
     files.replace(path, [text.encode()])
+
+
+def _finite(value: Any) -> Any:
+    """Return null for NaN and infinities, which JSON does not have.
+
+    Examples
+    --------
+    >>> _finite({"losses": [1.0, float("inf")]})
+    {'losses': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: _finite(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fresh(path: Path) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -24,7 +25,7 @@ from gradlab.command.arguments import (
     one_of,
 )
 from gradlab.command.console import fail, out, show
-from gradlab.command.networks import name_of, prepare, sizes_of
+from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
 from gradlab.command.results import Folder
 from gradlab.errors import OptionError
 from gradlab.gradients import BACKENDS, find_backend
@@ -90,7 +91,9 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
     }
-    with Folder(output, json_file, again=training if resume else None) as folder:
+    with Folder(
+        output, json_file, partial(_may_go_on, training, checkpoint, resume), True
+    ) as folder:
         result = fit(
             partial(network.loss, **settings),
             start,
@@ -107,12 +110,22 @@ def train(
             checkpoint_every=checkpoint_every,
             resume=resume,
         )
-    accuracy = network.accuracy(result.params, *data.test, **settings)
+        accuracy = network.accuracy(result.params, *data.test, **settings)
+        _write(folder, result, training, accuracy)
     show(name_of(data, start), _epochs_table(result))
     out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
+    folder.tell()
+    if result.interrupted:
+        how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
+        fail(f"interrupted: the weights are those that were reached{how}", code=130)
+    if has_diverged(result.history):
+        fail(divergence(backend, learning_rate), code=1)
 
+
+def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: float) -> None:
     from gradlab import plotting
 
+    about = {"activation": training["activation"]}
     folder.write(
         {
             "command": "train",
@@ -124,13 +137,31 @@ def train(
             "epochs": [vars(epoch) for epoch in result.history.epochs],
             "losses": result.history.losses,
         },
-        {"curves": plotting.training_curves(result.history)},
+        {"curves": lambda: plotting.training_curves(result.history)},
         name="history.json",
-        trained=partial(weights.save, params=result.params, metadata={"activation": activation}),
+        trained=partial(weights.save, params=result.params, metadata=about),
     )
-    if result.interrupted:
-        how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
-        fail(f"interrupted: the weights are those that were reached{how}", code=130)
+
+
+def _may_go_on(
+    training: dict[str, Any], checkpoint: Path | None, resume: bool, folder: Path
+) -> bool:
+    """Tell whether a folder has nothing but what the training to be resumed wrote, or began."""
+    if not resume or checkpoint is None:
+        return False
+    own = checkpoint.name if checkpoint.resolve().parent == folder.resolve() else None
+    names = {
+        path.name
+        for path in folder.iterdir()
+        if path.suffix != ".tmp" and not (own and f"{path.name}.".startswith(f"{own}."))
+    }
+    if not names <= {"history.json", "weights.npz", "curves.png"}:
+        return False
+    try:
+        there = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        return bool(there["options"] == training)
+    except Exception:  # it is missing, or not what a training writes
+        return not names
 
 
 def _epochs_table(result: Fit) -> Table:

@@ -1,0 +1,234 @@
+"""The command in any terminal, in files, and interrupted: nothing cut, nothing lost, no silence."""
+
+import io
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from rich.table import Table
+
+from gradlab import checkpoints, network, plotting, story, weights
+from gradlab.command import check, console, results
+from gradlab.command.main import main
+
+TRAIN = ("train", "--layers", "4", "--subset", "40", "--epochs", "3")
+EIGHT = "central,autograd,tape,forward,central4,complex-step,spsa,forward-gradient"
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Run the command with a standard output of that encoding, which is no terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def run(*args, encoding="utf-8"):
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["gradlab", *map(str, args)])
+            patched.setattr(sys, "stdout", out)
+            patched.setattr(sys, "stderr", err)
+            with pytest.raises(SystemExit) as stop:
+                main()
+            texts = []
+            for stream in (out, err):
+                stream.flush()
+                texts.append(stream.buffer.getvalue().decode(encoding))
+        return stop.value.code, *texts
+
+    return run
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """Have empty files in place of pictures, which take longer than all else."""
+    monkeypatch.setattr(results, "_picture", lambda save, draw, path: path.touch())
+
+
+# Any encoding
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp949", "cp1252", "utf-8"])
+@pytest.mark.parametrize(
+    "verb", [("demo", "--output", "D"), ("check", "--network", "64,3,10", "--samples", "3")]
+)
+def test_output_is_what_the_stream_can_show(command, blank, verb, encoding):
+    code, out, err = command(*verb, encoding=encoding)
+    assert (code, err) == (0, "")
+    shown = {"demo": ("x^2", "x²"), "check": ("+-", "±")}[verb[0]]
+    assert any(form in out for form in shown)
+
+
+def test_a_character_without_a_relative_is_a_question_mark(command, tmp_path):
+    code, _, err = command("evaluate", "가중치.npz", encoding="ascii")
+    assert code == 1
+    assert err.startswith("gradlab: ???.npz")
+
+
+# Any width
+
+
+def table(columns, cell="12345678"):
+    shown = Table()
+    for i in range(columns):
+        shown.add_column(f"c{i}")
+    shown.add_row(*columns * [cell])
+    return shown
+
+
+@pytest.mark.parametrize("columns", [2, 6, 30])
+@pytest.mark.parametrize("width", [20, 60, 80])
+def test_no_cell_is_cut(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    console.show("title", table(columns))
+    assert stream.getvalue().count("12345678") == columns
+    assert "…" not in stream.getvalue()
+
+
+def test_what_is_no_terminal_is_not_broken(command, blank):
+    code, out, _ = command("compare", "--layers", "3", "--iterations", "2", "--output", "results")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if "agree" in line]
+    assert line.endswith(".")
+
+
+def test_many_backends_have_a_row_each(command, blank, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    settings = ("--layers", "2", "--iterations", "1", "--batch-size", "5")
+    code, out, err = command("compare", "--backend", EIGHT, *settings)
+    assert (code, err) == (0, "")
+    rows = {name: re.findall(rf"^│ {name} .*", out, re.MULTILINE) for name in EIGHT.split(",")}
+    assert all(len(lines) == 3 for lines in rows.values())  # result, cost, distance
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[1:-1])) <= 80
+
+
+# Interrupted
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def trained(tmp_path):
+    weights.save(tmp_path / "w.npz", network.init([64, 4, 10], seed=0))
+    return tmp_path / "w.npz"
+
+
+@pytest.mark.parametrize(
+    ("verb", "place"),
+    [
+        ("demo", (story, "tell")),
+        ("demo", (plotting, "descent")),
+        ("evaluate", (network, "logits")),
+        ("evaluate", (plotting, "save")),
+        ("check", (check, "check_gradients")),
+    ],
+)
+def test_ctrl_c_says_so_and_leaves_nothing_half(
+    command, monkeypatch, tmp_path, trained, verb, place
+):
+    args = {
+        "demo": ("demo", "--output", "D"),
+        "evaluate": ("evaluate", trained, "--output", "D"),
+        "check": ("check", "--network", "64,4,10"),
+    }[verb]
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(*place, interrupt)
+        code, _, err = command(*args)
+    assert (code, err) == (130, "gradlab: interrupted\n")
+    assert not (tmp_path / "D").exists()
+
+
+def test_ctrl_c_while_drawing_keeps_what_was_trained(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(plotting, "save", interrupt)
+    code, out, err = command(*TRAIN, "--output", "D")
+    assert (code, err) == (130, "gradlab: interrupted\n")
+    assert "Written to D: history.json, weights.npz" in out
+    assert {path.name for path in (tmp_path / "D").iterdir()} == {"history.json", "weights.npz"}
+    assert weights.load(tmp_path / "D/weights.npz")["W1"].shape == (64, 4)
+
+
+def test_a_training_goes_on_whose_checkpoint_is_in_its_folder(
+    command, blank, monkeypatch, tmp_path
+):
+    keep = ("--output", "D", "--checkpoint", "D/ck")
+    assert command(*TRAIN, "--output", "undisturbed")[0] == 0
+
+    def die(checkpoint, state, *, write):
+        reach(checkpoint, state, write=write)
+        if len(state.history.epochs) == 2:
+            raise SystemExit(137)  # before anything is written but the checkpoint
+
+    reach = checkpoints.Keeper.reach
+    with monkeypatch.context() as killed:
+        killed.setattr(checkpoints.Keeper, "reach", die)
+        assert command(*TRAIN, *keep)[0] == 137
+    assert command(*TRAIN, *keep)[0] == 2
+    for _ in range(2):  # what is done already can be had again
+        code, _, err = command(*TRAIN, *keep, "--resume")
+        assert (code, err) == (0, "")
+    ours, theirs = (weights.load(tmp_path / name / "weights.npz") for name in ("D", "undisturbed"))
+    assert all(ours[name].tobytes() == theirs[name].tobytes() for name in theirs)
+
+
+def test_a_folder_with_files_of_others_is_not_taken_for_a_trainings_own(command, tmp_path):
+    (tmp_path / "D").mkdir()
+    for name in ("ck", "checkbook"):
+        (tmp_path / "D" / name).write_text("precious")
+    code, _, err = command(*TRAIN, "--output", "D", "--checkpoint", "D/ck", "--resume")
+    assert code == 2
+    assert "not empty" in err
+
+
+# Diverged
+
+
+def test_a_training_that_diverges_says_so(command, blank):
+    code, out, err = command(*TRAIN, "--learning-rate", "1e300", "--output", "D")
+    assert code == 1
+    assert "Written to D" in out
+    assert "the training diverged" in err
+    assert "lower --learning-rate 1e+300 to 0.1" in err
+
+
+def test_a_comparison_that_diverges_is_written(command, blank, tmp_path):
+    code, _, err = command(
+        "compare", "--learning-rate", "1e200", "--layers", "3", "--iterations", "4", "--output", "D"
+    )
+    assert code == 1
+    assert "central, autograd: the training diverged" in err
+    assert json.loads((tmp_path / "D/summary.json").read_text())["runs"]
+
+
+def test_numbers_that_json_lacks_are_null(tmp_path):
+    results.write_json(tmp_path / "x.json", {"a": [np.inf, 1.5], "b": float("nan")})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5], "b": None}
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "--seed", "-1"], "--seed -1: give an integer from 0\n"),
+        (["compare", "--backend", "central,autogad"], "did you mean 'autograd'?"),
+        (["evaluate", "."], ".: is a folder; name the file, such as weights.npz in it"),
+    ],
+)
+def test_messages_say_what_to_type(command, args, message):
+    code, _, err = command(*args)
+    assert code in (1, 2)
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["train", "bench"])
+def test_help_shows_flags_without_a_value(command, verb):
+    _, out, _ = command(verb, "--help")
+    assert "bool" not in out.lower()
