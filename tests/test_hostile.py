@@ -113,7 +113,7 @@ def bombs():
             zip_of(W1=npy(f"({'9' * 5000},)")),
             "W1 cannot be read",
         ),
-        "pickle with a large memo": (".pkl", b"}r\xff\xff\xff\xff.", "memo index"),
+        "pickle with a large memo": (".pkl", b"}r\xff\xff\xff\xff.", "no arrays"),
         "pickle of long bytes": (
             ".pkl",
             b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
@@ -127,7 +127,7 @@ def bombs():
         "pickle of a long frame": (
             ".pkl",
             b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"}.",
-            "damaged one",
+            "no arrays",
         ),
         "pickle of a long integer": (".pkl", b"I" + b"9" * 5000 + b"\n.", "damaged one"),
         "pickle whose shape multiplies": (
@@ -138,7 +138,7 @@ def bombs():
             ],
             "its shape is not a tuple of sizes",
         ),
-        "pickle whose text explodes": (".pkl", laughs(b"s."), "W is a tuple"),
+        "pickle whose text explodes": (".pkl", laughs(b"s."), "nests more than"),
         "pickle whose codec explodes": (
             ".pkl",
             b"}S'W'\nc_codecs\nencode\n(S'x'\nN\x85" + b"2\x86" * 200 + b"tRs.",
