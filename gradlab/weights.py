@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gradlab import files, npz, pickles
 from gradlab.errors import WeightsError, reason_of
+from gradlab.translation import as_network as as_network
 
 LARGEST = 2**30
 """The most bytes that are read of a file, and that its arrays may take together: 134 million

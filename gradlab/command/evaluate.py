@@ -26,7 +26,7 @@ EXAMPLE = "Example: `gradlab evaluate weights.npz --dataset mnist`"
 def evaluate(
     weights_file: Annotated[
         Path,
-        typer.Argument(metavar="WEIGHTS", help="A .npz, .safetensors or (old) .pkl file."),
+        typer.Argument(metavar="WEIGHTS", help="A .npz, .safetensors, .pkl or .pkl.gz file."),
     ],
     dataset: Dataset = "digits",
     data_dir: DataDir = None,
@@ -44,10 +44,9 @@ def evaluate(
 
     Shows the accuracy and the confusion matrix, and draws the digits that were taken for another.
     """
-    if weights_file.is_dir():
-        raise WeightsError(f"{weights_file}: is a folder; name the file, such as weights.npz in it")
-    trained = weights.load(weights_file)
-    activation = activation or weights.load_metadata(weights_file).get("activation", "sigmoid")
+    trained = _network(weights_file)
+    given = activation or weights.load_metadata(weights_file).get("activation")
+    activation = given or "sigmoid"
     data = datasets.load(dataset, data_dir=data_dir)
     x, labels = data.test
     _require_fit(weights_file, trained, data)
@@ -77,6 +76,12 @@ def evaluate(
         f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
         f"{data.name} are classified right."
     )
+    if not given and len(trained) > 2:
+        out.print(
+            f"The file does not say which activation its hidden layers have: {activation} is "
+            f"assumed; --activation names another.",
+            soft_wrap=True,
+        )
     folder.tell()
 
 
@@ -97,6 +102,15 @@ def _figures(
             images, labels[worst], predicted[worst], confidence[worst]
         )
     return figures
+
+
+def _network(path: Path) -> dict[str, params.Array]:
+    """Read a network, whatever its arrays are called."""
+    trained = weights.load(path)
+    try:
+        return weights.as_network(trained)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:

@@ -22,14 +22,18 @@ from numpy.typing import NDArray
 
 from gradlab.errors import reason_of
 from gradlab.pickles.machine import NAME as NAME
-from gradlab.pickles.machine import Call, run
+from gradlab.pickles.machine import OPCODES, Call, run
 from gradlab.pickles.machine import PickleError as PickleError
 
 Array: TypeAlias = NDArray[Any]
 
 VALUES = 2**16
-"""The most values that a pickle may hold, counted as often as they are named; the numbers of a
-list that becomes an array are counted by their bytes."""
+"""The most values that a pickle may hold, counted as often as they are named, without the numbers
+of lists that become arrays."""
+
+NUMBERS = 2 * OPCODES
+"""The most numbers in lists, and lists of them, counted as often as they are named. Where none is
+named twice, each took an opcode."""
 
 DEPTH = 6
 """The most containers within each other; two make a list of layers, three the books' MNIST."""
@@ -85,20 +89,23 @@ class _Budget:
     """What may still be taken from a pickle."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._bytes, self._values = most, most, VALUES
+        self._most, self._bytes = most, most
+        self._values, self._numbers = VALUES, NUMBERS
 
     def take_value(self) -> None:
         self._values -= 1
         if self._values < 0:
             raise PickleError(f"it holds more than the {VALUES} values that are read")
 
-    def require_bytes(self, size: int) -> None:
-        if size > self._bytes:
-            raise PickleError(f"its arrays take more than the {self._most} bytes that are read")
+    def take_numbers(self, count: int) -> None:
+        self._numbers -= count
+        if self._numbers < 0:
+            raise PickleError(f"it holds more than the {NUMBERS} numbers in lists that are read")
 
     def take_bytes(self, size: int) -> None:
-        self.require_bytes(size)
         self._bytes -= size
+        if self._bytes < 0:
+            raise PickleError(f"its arrays take more than the {self._most} bytes that are read")
 
 
 _CONTAINERS = (dict, list, tuple)
@@ -132,7 +139,7 @@ def _numbers(value: list[Any] | tuple[Any, ...], budget: _Budget) -> Any:
             return value
         if not all(type(part[0]) in (int, float, list, tuple) for part in level):
             return value
-        budget.require_bytes(8 * len(level) * len(level[0]))
+        budget.take_numbers(len(level) * len(level[0]))
         level = [entry for part in level for entry in part]
         kinds = set(map(type, level))
         if kinds <= {int, float}:
