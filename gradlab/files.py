@@ -91,7 +91,7 @@ def opened(
         raise refusal("no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         said = getattr(error, "strerror", None) or error
-        why = "is a folder; name a file" if _is_folder(path) else f"cannot be read ({said})"
+        why = "is a folder; name a file" if is_folder(path) else f"cannot be read ({said})"
         raise refusal(why) from error
     with file:
         status = os.fstat(file.fileno())
@@ -130,6 +130,14 @@ def up_to(file: IO[bytes], most: int) -> bytearray:
     while piece := file.read(min(2**20, most - len(data))):
         data += piece
     return data
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is that of a folder; one that no file can have is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 GZIP = b"\x1f\x8b"
@@ -173,13 +181,6 @@ def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file without waiting for somebody to write into a named pipe."""
     return os.open(path, flags | _AT_ONCE)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def sweep(path: Path) -> None:

@@ -159,8 +159,8 @@ def _read(
     def refusal(why: str) -> WeightsError:
         return WeightsError(f"{path}: {why}")
 
-    if path.is_dir():
-        raise refusal("is a folder; name the file in it, such as weights.npz")
+    if files.is_folder(path):
+        raise refusal("is a folder; name the file, such as weights.npz in it")
     read, suffix = _format_of(path, readers), _suffix(path)
     data = files.read(path, LARGEST, refusal)
     if suffix == ".pkl" and data.startswith(files.GZIP):

@@ -446,7 +446,7 @@ def test_paths_that_cannot_be_used(tmp_path):
         weights.load(tmp_path / "nowhere.npz")
     with pytest.raises(WeightsError, match=r"empty.npz: the file is empty"):
         weights.load(tmp_path / "empty.npz")
-    with pytest.raises(WeightsError, match=r"w.npz: is a folder; name the file in it"):
+    with pytest.raises(WeightsError, match=r"w.npz: is a folder; name the file, such as"):
         weights.load(tmp_path / "w.npz")
     with pytest.raises(WeightsError, match=r"w.npz: cannot be written"):
         weights.save(tmp_path / "w.npz", PARAMS)

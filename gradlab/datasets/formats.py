@@ -51,7 +51,12 @@ PICTURE = (28, 28)
 
 def looks_like_a_file(name: str) -> bool:
     """Tell whether a text is the name of a file, whether it is there or not."""
-    return Path(_plain(name)).suffix in SUFFIXES or Path(name).is_file()
+    if Path(_plain(name)).suffix in SUFFIXES:
+        return True
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # no file can have that name
+        return False
 
 
 def read(path: Path, wanted: Iterable[str]) -> dict[str, Array]:
