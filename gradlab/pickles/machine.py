@@ -145,6 +145,10 @@ class _Machine:
         del self._stack[start:]
         return items
 
+    def protocol(self, number: int) -> None:
+        if number > 5:
+            raise ValueError(f"it has protocol {number}; 5 is the last that is known")
+
     def mark(self, _: None) -> None:
         self._marks.append(len(self._stack))
 
@@ -254,7 +258,8 @@ _VALUES: dict[str, Callable[[], Any]] = {
 }
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, argument: None),
+    **dict.fromkeys(("FRAME", "STOP"), lambda machine, argument: None),
+    "PROTO": _Machine.protocol,
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
     "MARK": _Machine.mark,
