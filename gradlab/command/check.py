@@ -127,7 +127,7 @@ def check(
 
         plotting.save(plotting.gradient_agreement(report), plot)
         plotting.save(plotting.gradient_map(report), plot.with_stem(f"{plot.stem}-map"))
-    out.print(what, style="italic", markup=False)
+    out.print(what, style="italic")
     out.print(report)
     if not report.ok:
         raise SystemExit(1)

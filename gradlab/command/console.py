@@ -12,9 +12,11 @@ import sys
 import unicodedata
 from typing import Any, NoReturn
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import ConsoleDimensions
 from rich.measure import Measurement
 from rich.table import Table
+
+from gradlab.command.neutral import NeutralConsole, visible
 
 PLAIN = {
     "±": "+-", "²": "^2", "·": ".", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=",
@@ -29,7 +31,7 @@ UNCUT = 1000
 """Columns of a file or pipe, which has no edge: wider than any of our tables."""
 
 
-class _Console(Console):
+class _Console(NeutralConsole):
     fewest = 0
     """Columns that it has at least: of those beyond its edge, the terminal makes new lines."""
 
@@ -44,7 +46,7 @@ class _Console(Console):
         self._width, self._height = size
 
 
-out = _Console(highlight=False, emoji=False)  # losses:boom:x is no explosion
+out = _Console()
 
 
 def show_what_can_be_shown() -> None:
@@ -77,7 +79,7 @@ def plain(character: str) -> str:
 
 def show(title: str, *tables: Table) -> None:
     """Print tables under a title, which rich would break to the width of the table."""
-    out.print(title, style="italic", markup=False)
+    out.print(title, style="italic")
     for table in tables:
         if width_of(table) > out.width:  # leave out what is not content
             table.box, table.pad_edge = None, False
@@ -102,8 +104,8 @@ def fail(message: str, code: int) -> NoReturn:
 
 def tell(message: object) -> None:
     """Say something in one line, on the standard error."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    console.print(f"gradlab: {message}", soft_wrap=True)
+    console = NeutralConsole(stderr=True)
+    console.print(f"gradlab: {visible(str(message), one_line=True)}", soft_wrap=True)
 
 
 def spinner() -> Any:

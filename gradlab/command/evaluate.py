@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from gradlab import datasets, environment, network, params, weights
 from gradlab.command.arguments import DataDir, Dataset, Json, Output, one_of
@@ -72,10 +73,8 @@ def evaluate(
         }
         folder.write(summary, _figures(data, logits, predicted, counts))
     show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
-    out.print(
-        f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
-        f"{data.name} are classified right."
-    )
+    of = f": {right.sum():,} of {len(labels):,} samples of {data.name} are classified right."
+    out.print(Text.assemble("Accuracy ", (f"{accuracy:.4f}", "bold"), of))
     if not given and len(trained) > 2:
         out.print(
             f"The file does not say which activation its hidden layers have: {activation} is "
@@ -134,6 +133,6 @@ def _confusion_table(counts: params.Array) -> Table:
     for name in classes:
         table.add_column(name, justify="right")
     for k, row in enumerate(counts):
-        cells = [f"[bold]{n}[/]" if k == j else str(n or "·") for j, n in enumerate(row)]
+        cells = [Text(str(n), "bold") if k == j else str(n or "·") for j, n in enumerate(row)]
         table.add_row(classes[k], *cells)
     return table

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from gradlab import datasets, environment, files, network, weights
 from gradlab.command.arguments import (
@@ -116,7 +117,8 @@ def train(
         accuracy = network.accuracy(result.params, *data.test, **settings)
         _write(folder, result, training, accuracy)
     show(name_of(data, start), _epochs_table(result))
-    out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
+    shown, took = (f"{accuracy:.2%}", "bold"), f", in {result.history.seconds:.1f} s."
+    out.print(Text.assemble("Test accuracy ", shown, took))
     folder.tell()
     if result.interrupted:
         how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
