@@ -40,7 +40,7 @@ def instrumented():
 
 with instrumented():
     from gradlab import checkpoints, datasets, story, targets, training, weights
-    from gradlab.command import check, console
+    from gradlab.command import check, console, neutral
     from gradlab.command.main import main as run_command
     from gradlab.datasets import idx
     from gradlab.errors import GradlabError
@@ -207,6 +207,7 @@ def command(data: bytes) -> None:
         shutil.rmtree(FOLDER / "gradlab-runs", ignore_errors=True)
     assert code in (0, 1, 2), code
     assert errors.getvalue().count("\n") == (code != 0), errors.getvalue()
+    assert neutral.visible(errors.getvalue()) == errors.getvalue()
 
 
 def exit_code(run: Callable[[], object]) -> object:
