@@ -151,11 +151,12 @@ def _written(tmp_path, data):
 
 def test_an_array_counts_as_often_as_it_is_named(tmp_path, monkeypatch):
     array = np.ones(1000)
+    row = rows(array)
     for structure in (
         {f"W{i}": array for i in range(10)},
         [array] * 10,
         [[array] * 5] * 2,
-        {f"W{i}": rows(array) for i in range(10)},
+        {f"W{i}": row for i in range(10)},
         [np.float64(1)] * 10_000,
     ):
         data = pickle.dumps(structure)

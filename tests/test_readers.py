@@ -124,6 +124,10 @@ def test_a_file_of_the_largest_size_is_read(tmp_path):
     assert files.read(path, 3, RefusalError) == b"abc"
     with pytest.raises(RefusalError, match=r"^larger than the 2 bytes that are read$"):
         files.read(path, 2, RefusalError)
+    with pytest.raises(RefusalError), files.opened(path, 2, RefusalError):
+        pass
+    with files.opened(path, None, RefusalError) as file:
+        assert file.read() == b"abc"
     (tmp_path / "link").symlink_to(path)
     assert files.read(tmp_path / "link", 3, RefusalError) == b"abc"
 
