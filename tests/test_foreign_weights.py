@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradlab import network, weights
+from gradlab import network, pickles, weights
 from gradlab.errors import WeightsError
 
 NET = network.init([5, 4, 3], seed=1)
@@ -196,9 +196,10 @@ def test_programs_that_would_not_end_are_refused(tmp_path, monkeypatch):
     array = pickle.dumps({"W": np.zeros(2)}, 4)
     start = array.index(b"K\x02\x85")
     integer = b"\x8b" + (10**6).to_bytes(4, "little") + b"\x7f" * 10**6 + b"q\xf0"
-    shape = b"(" + integer + b"h\xf0" * 1000 + b"t"
-    with pytest.raises(WeightsError, match="its shape is not a tuple of sizes"):
-        load(tmp_path, "w.pkl", array[:2] + array[11:start] + shape + array[start + 3 :])
+    for sizes in (10, 1000):
+        shape = b"(" + integer + b"h\xf0" * sizes + b"t"
+        with pytest.raises(WeightsError, match="its shape is not a tuple of sizes"):
+            load(tmp_path, "w.pkl", array[:2] + array[11:start] + shape + array[start + 3 :])
     monkeypatch.setattr("gradlab.pickles.machine.OPCODES", 1000)
     with pytest.raises(WeightsError, match="more than the 1000 opcodes"):
         load(tmp_path, "w.pkl", b"}" * 1001 + b".")
@@ -209,6 +210,8 @@ def test_long_names_are_refused(tmp_path):
         with pytest.raises(WeightsError, match="cannot name an array") as caught:
             load(tmp_path, "w.pkl", {name: W1})
         assert len(str(caught.value)) < 500
+        with pytest.raises(pickles.PickleError, match="cannot name an array"):
+            pickles.read(pickle.dumps({name: W1}), 1000)
     assert load(tmp_path, "w.pkl", {"W" * 255: W1}).keys() == {"W" * 255}
 
 
