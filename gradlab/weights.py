@@ -241,7 +241,9 @@ def _name(name: Any) -> str:
             f"{shown[:100]} cannot name an array; use a string of printable characters"
         )
     if len(name) > pickles.NAME:
-        raise WeightsError(f"{name[:40]}... cannot name an array; use {pickles.NAME} characters")
+        raise WeightsError(
+            f"{name[:40]}... cannot name an array; use {pickles.NAME} characters at most"
+        )
     return name
 
 

@@ -121,6 +121,7 @@ def text_mode(data):
         ("w.pkl", {"W": [[1, 2], [3]], "b": [True]}, "W.b.*|b.0 is a bool; weights are arrays"),
         ("w.pkl", {"a.0": W1, "a": [W2]}, "it holds the name 'a.0' twice"),
         ("w.pkl", [[[[[[[W1]]]]]]], "nests more than 6"),
+        ("w.pkl", b"\x80\x06}.", "protocol 6; 5 is the last that is known"),
     ],
 )
 def test_what_it_is_instead_is_said(tmp_path, name, data, said):
@@ -212,6 +213,8 @@ def test_long_names_are_refused(tmp_path):
         assert len(str(caught.value)) < 500
         with pytest.raises(pickles.PickleError, match="cannot name an array"):
             pickles.read(pickle.dumps({name: W1}), 1000)
+    with pytest.raises(WeightsError, match="WW... cannot name an array; use 255 characters"):
+        weights.save(tmp_path / "w.npz", {"W" * 256: W1})
     assert load(tmp_path, "w.pkl", {"W" * 255: W1}).keys() == {"W" * 255}
 
 
