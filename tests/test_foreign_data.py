@@ -123,6 +123,7 @@ def everything(found):
         "1\t0.5\t-2\n0\t3\t4e1\n",
         '"1","0.5","-2"\n"0","3","4e1"\n',
         "label,a,b\n1,0.5,-2\n0,3,4e1\n\n",
+        "\ufeff1,0.5,-2\n0,3,4e1\n",
         "\ufeffLabel,a,b\n1,0.5,-2\n0,3,4e1\n",
         '"a","b","class"\n0.5,-2,1\n3,4e1,0\n',
         "a; Target ;b\n0.5;1.0;-2\n3;0.0;4e1\n",
@@ -173,6 +174,8 @@ def test_pixels_in_a_text_are_known_by_their_range_and_number(tmp_path):
         tmp_path, "halves.csv", half.replace("\n1.5", "\n1").replace("\n0.5", "\n1").encode()
     )
     assert np.array_equal(everything(floats)[0], PIXELS / 2)
+    wide = "\n".join(",".join(map(str, line)) for line in (lines * [[1] + [2] * 784]).tolist())
+    assert np.array_equal(everything(load(tmp_path, "wide.csv", wide.encode()))[0], PIXELS * 2.0)
     few = "\n".join(",".join(map(str, line)) for line in lines[:, :65].tolist()).encode()
     assert np.array_equal(everything(load(tmp_path, "few.csv", few))[0], PIXELS[:, :64])
 

@@ -213,7 +213,7 @@ def test_long_names_are_refused(tmp_path):
         assert len(str(caught.value)) < 500
         with pytest.raises(pickles.PickleError, match="cannot name an array"):
             pickles.read(pickle.dumps({name: W1}), 1000)
-    with pytest.raises(WeightsError, match="WW... cannot name an array; use 255 characters"):
+    with pytest.raises(WeightsError, match=r"WW\.\.\. cannot name an array; use 255 characters"):
         weights.save(tmp_path / "w.npz", {"W" * 256: W1})
     assert load(tmp_path, "w.pkl", {"W" * 255: W1}).keys() == {"W" * 255}
 
