@@ -381,13 +381,13 @@ def _room(options: Mapping[str, str], start: State, most: tuple[int, int]) -> in
 
 
 def _read(file: Path, most: int) -> bytes:
-    if not file.is_file():
-        raise CheckpointError(f"{file}: not a file; name another one")
-    try:
-        with file.open("rb") as stream:
-            return stream.read(most)
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
+    """Return the first bytes of a file; of one that is too long, the header is still of use."""
+
+    def refusal(why: str) -> CheckpointError:
+        return CheckpointError(f"{file}: {why}; name another one")
+
+    with files.opened(file, None, refusal) as stream, files.reading(refusal):
+        return bytes(files.up_to(stream, most))
 
 
 # What tells one training from another

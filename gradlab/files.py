@@ -2,16 +2,24 @@
 
 The new file is written beside the old one, brought to the disk, and moved into its place in one
 step: a reader, or who comes after a crash, finds the old file or the new one.
+
+Every reader of gradlab opens its file by `opened`, which alone decides what is read: a regular file
+of at most a given size. A named pipe would block the reader, and a device may have no end.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
 
 
 def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None) -> None:
@@ -51,22 +59,127 @@ def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None)
             temporary.unlink()
 
 
-def read(path: Path, most: int) -> bytes:
-    """Return what a file holds, if that is no more than `most` bytes.
+@contextmanager
+def opened(
+    path: Path, most: int | None, refusal: Callable[[str], Exception]
+) -> Iterator[io.BufferedReader]:
+    """Open a regular file of at most `most` bytes for reading.
 
-    Raises
-    ------
-    ValueError
-        If it holds more, or has no end, as a device.
-    OSError
-        If it cannot be read.
+    It is opened once and its descriptor is checked, so that no file can take its place between the
+    check and the reading. It may still grow: whoever reads from it limits how much.
+
+    Parameters
+    ----------
+    path : Path
+        The file; links are followed.
+    most : int or None
+        Its largest size in bytes. None: the caller reads no more of it than it has room for.
+    refusal : callable
+        Returns the exception to raise for a reason, such as ``no such file``.
+
+    Examples
+    --------
+    >>> with opened(Path(os.devnull), 100, ValueError) as file:
+    ...     file.read()
+    Traceback (most recent call last):
+    ValueError: is a device, not a regular file
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ValueError("is not a file")
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise ValueError(f"larger than the {most} bytes that are read")
-        return file.read()
+    try:
+        file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
+    except FileNotFoundError:
+        raise refusal("no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        said = getattr(error, "strerror", None) or error
+        why = "is a folder; name a file" if is_folder(path) else f"cannot be read ({said})"
+        raise refusal(why) from error
+    with file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a named pipe" if stat.S_ISFIFO(status.st_mode) else "a device"
+            raise refusal(f"is {kind}, not a regular file")
+        if most is not None and status.st_size > most:
+            raise refusal(f"larger than the {most} bytes that are read")
+        yield file
+
+
+def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:
+    """Return what a regular file of at most `most` bytes holds.
+
+    Examples
+    --------
+    >>> read(Path("nowhere"), 100, ValueError)
+    Traceback (most recent call last):
+    ValueError: no such file
+    """
+    with opened(path, most, refusal) as file:
+        try:
+            # A read of the known size makes no second copy; the rest is there if the file grows.
+            data = file.read(os.fstat(file.fileno()).st_size)
+            rest = up_to(file, most + 1 - len(data))
+        except OSError as error:
+            raise refusal(f"cannot be read ({error.strerror})") from error
+    if len(data) + len(rest) > most:
+        raise refusal(f"larger than the {most} bytes that are read")
+    return data + rest if rest else data
+
+
+def up_to(file: IO[bytes], most: int) -> bytearray:
+    """Return the next `most` bytes of a file, or all; make no room for more than there are."""
+    data = bytearray()
+    while piece := file.read(min(2**20, most - len(data))):
+        data += piece
+    return data
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is that of a folder; one that no file can have is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+GZIP = b"\x1f\x8b"
+"""The first bytes of a file that gzip compressed, whatever its name."""
+
+
+def unzipped(file: IO[bytes]) -> IO[bytes]:
+    """Return what reads a file that gzip compressed."""
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+
+
+def inflated(file: IO[bytes], most: int, refusal: Callable[[str], Exception]) -> bytearray:
+    """Return what a file compressed with gzip unpacks to, if that is at most `most` bytes.
+
+    Examples
+    --------
+    >>> inflated(io.BytesIO(gzip.compress(bytes(1000))), 999, ValueError)
+    Traceback (most recent call last):
+    ValueError: unpacks to more than the 999 bytes that are read
+    """
+    with reading(refusal):
+        data = up_to(unzipped(file), most + 1)
+    if len(data) > most:
+        raise refusal(f"unpacks to more than the {most} bytes that are read")
+    return data
+
+
+@contextmanager
+def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
+    """Turn what goes wrong while a file is read, and perhaps unpacked, into one line."""
+    try:
+        yield
+    except gzip.BadGzipFile as error:
+        raise refusal(f"not a sound gzip file ({error})") from error
+    except (EOFError, zlib.error) as error:
+        raise refusal(f"the gzip file is truncated or damaged ({error})") from error
+    except OSError as error:
+        raise refusal(f"cannot be read ({error.strerror})") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for somebody to write into a named pipe."""
+    return os.open(path, flags | _AT_ONCE)
 
 
 def probe(path: Path) -> None:
@@ -92,6 +205,7 @@ def sweep(path: Path) -> None:
 
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows writes text otherwise
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # Windows has neither
 
 
 def _target(path: Path) -> Path:

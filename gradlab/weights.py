@@ -1,34 +1,35 @@
 """Save and load parameters: ``.npz``, ``.safetensors``, and old pickles, read without running them.
 
-A pickle is a program: unpickling calls whatever functions it names. Here every name stands for an
-inert recorder instead, so that what comes out is a description (this function was to be called,
-with these arguments), of which the arrays that NumPy writes are rebuilt from their bytes and
-everything else is refused. Nothing that the file names is imported or called.
+What a pickle names is neither imported nor called; see `gradlab.pickles`. `as_network` brings the
+weights of other programs, under other names and in other shapes, into the form of
+`gradlab.network`.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import os
-import pickle
-import pickletools
-import re
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import files, npz
+from gradlab import files, npz, pickles
 from gradlab.errors import WeightsError, reason_of
+from gradlab.translation import as_network as as_network
 
 LARGEST = 2**30
-"""The most bytes that are read of a file, and that its arrays may take: 134 million parameters in
-float64. A damaged or hostile file must not be able to fill the memory."""
+"""The most bytes that are read of a file, and that its arrays may take together: 134 million
+parameters in float64. A damaged or hostile file must not be able to fill the memory."""
+
+UNPACKED = 2**29
+"""The most bytes that a compressed pickle may unpack to. It is held in memory as a whole, beside
+its arrays."""
 
 Array: TypeAlias = NDArray[Any]
 P = ParamSpec("P")
@@ -73,7 +74,7 @@ def save(
            [1., 1., 1.]], dtype=float32)
     """
     path = Path(path)
-    if path.suffix.lower() == ".pkl":
+    if _suffix(path) == ".pkl":
         raise WeightsError(f"{path}: pickles are read, not written; save as .npz or .safetensors")
     write = _format_of(path, WRITERS)
     try:
@@ -92,15 +93,16 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Parameters
     ----------
     path : str or path
-        A file that ends in ``.npz``, ``.safetensors`` or ``.pkl``. A pickle must hold a dict of
-        arrays (or numbers), as ``pickle.dump`` wrote it under any version of NumPy and any
-        protocol; it is taken apart, not run.
+        A file that ends in ``.npz``, ``.safetensors``, ``.pkl``, ``.pickle`` or ``.pkl.gz``. A
+        pickle must hold arrays (or numbers) in dicts, lists and tuples, as ``pickle.dump`` wrote
+        them under any version of NumPy and any protocol; it is taken apart, not run.
 
     Returns
     -------
     dict of str to ndarray
         New arrays of the file's shapes and dtypes, in the machine's byte order. A
-        ``.safetensors`` file does not keep the order of the names.
+        ``.safetensors`` file does not keep the order of the names. An array in a list or in a dict
+        of a pickle is named by its path, such as ``0`` or ``layers.0.W``.
 
     Raises
     ------
@@ -111,6 +113,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Examples
     --------
     >>> import tempfile
+    >>> import pickle
     >>> path = Path(tempfile.mkdtemp(), "old.pkl")
     >>> _ = path.write_bytes(pickle.dumps({"b1": np.arange(3)}))
     >>> load(path)
@@ -155,30 +158,70 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 def _read(
     path: Path, readers: Mapping[str, Callable[[bytes], Any]], check: Callable[[Any], T]
 ) -> T:
-    read = _format_of(path, readers)
-    try:
-        data = files.read(path, LARGEST)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from None
+    def refusal(why: str) -> WeightsError:
+        return WeightsError(f"{path}: {why}")
+
+    if files.is_folder(path):
+        raise refusal("is a folder; name the file, such as weights.npz in it")
+    read, suffix = _format_of(path, readers), _suffix(path)
+    data = files.read(path, LARGEST, refusal)
+    if suffix == ".pkl" and data.startswith(files.GZIP):
+        data = bytes(files.inflated(io.BytesIO(data), UNPACKED, refusal))
     if not data:
-        raise WeightsError(f"{path}: the file is empty")
+        raise refusal("the file is empty")
     try:
         return check(read(data))
     except (WeightsError, npz.ArrayError) as error:
-        raise WeightsError(f"{path}: {error}") from None
+        raise refusal(str(error)) from None
     # A damaged file may raise anything, from the parsers of zip, NumPy, JSON and pickle.
     except Exception as error:
-        raise WeightsError(
-            f"{path}: not a {path.suffix} file of arrays, or a damaged one ({reason_of(error)})"
+        if what := _foreign(data, suffix):
+            raise refusal(f"not a {suffix} file of arrays, but {what}") from None
+        if isinstance(error, pickles.PickleError):
+            raise refusal(str(error)) from None
+        raise refusal(
+            f"not a {suffix} file of arrays, or a damaged one ({reason_of(error)})"
         ) from error
 
 
+TORCH = (
+    "a PyTorch file: save its state dict as safetensors, with "
+    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+)
+
+
+def _foreign(data: bytes, suffix: str) -> str | None:
+    """Say what a file is that cannot be read as one of its suffix, if its bytes tell."""
+    if data.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):  # PyTorch before 1.6
+        return TORCH
+    if data.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "an HDF5 file, as Keras writes it: save its arrays with numpy.savez"
+    if data.startswith(b"PK\3\4") and suffix != ".npz":
+        with suppress(Exception), zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(name.endswith("/data.pkl") for name in archive.namelist()):
+                return TORCH
+        return "a zip archive; if it holds arrays, let its name end in .npz"
+    if suffix == ".pkl" and 0 < data.count(b"\n") == data.count(b"\r\n"):
+        return (
+            "one that was damaged in transfer: each of its line ends became CR LF; copy it again, "
+            "in binary mode"
+        )
+    return None
+
+
+PICKLES = (".pkl", ".pickle", ".pkl.gz", ".pickle.gz")
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix that stands for a file's format."""
+    return ".pkl" if path.name.lower().endswith(PICKLES) else path.suffix.lower()
+
+
 def _format_of(path: Path, formats: Mapping[str, Callable[P, T]]) -> Callable[P, T]:
-    if (suffix := path.suffix.lower()) not in formats:
+    suffix = _suffix(path)
+    if suffix in (".pt", ".pth"):
+        raise WeightsError(f"{path}: {TORCH}")
+    if suffix not in formats:
         known = ", ".join(formats)
         raise WeightsError(f"{path}: unknown suffix {path.suffix!r}; name a file in {known}")
     return formats[suffix]
@@ -196,7 +239,13 @@ def _checked(params: Any) -> dict[str, Array]:
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
         shown = repr(name) if isinstance(name, str | int) else f"a {type(name).__name__}"
-        raise WeightsError(f"{shown} cannot name an array; use a string of printable characters")
+        raise WeightsError(
+            f"{shown[:100]} cannot name an array; use a string of printable characters"
+        )
+    if len(name) > pickles.NAME:
+        raise WeightsError(
+            f"{name[:40]}... cannot name an array; use {pickles.NAME} characters at most"
+        )
     return name
 
 
@@ -272,12 +321,7 @@ def _metadata_from_safetensors(data: bytes) -> Any:
 
 
 def _from_pickle(data: bytes) -> dict[str, Any]:
-    _look_through(data)
-    record = _Recorder(io.BytesIO(data), encoding="latin1").load()
-    if not isinstance(record, dict):
-        kind = "NumPy array" if isinstance(record, _Call) else type(record).__name__
-        raise WeightsError(f"weights are a dict of named arrays, not a {kind}")
-    return {_name(name): _rebuilt(name, value) for name, value in record.items()}
+    return pickles.read(data, LARGEST)
 
 
 WRITERS: dict[str, Callable[[dict[str, Array], Mapping[str, str]], bytes]] = {
@@ -294,144 +338,3 @@ METADATA_READERS: dict[str, Callable[[bytes], Any]] = {
     ".safetensors": _metadata_from_safetensors,
     ".pkl": lambda data: {},
 }
-
-
-# Reading a pickle without running it.
-
-NAMES = {
-    "numpy.ndarray": "ndarray",
-    "numpy.dtype": "dtype",
-    # NumPy 2 moved numpy.core; pickles name the one or the other.
-    "numpy.core.multiarray._reconstruct": "_reconstruct",
-    "numpy._core.multiarray._reconstruct": "_reconstruct",
-    "numpy.core.multiarray.scalar": "scalar",
-    "numpy._core.multiarray.scalar": "scalar",
-    "numpy.core.numeric._frombuffer": "_frombuffer",
-    "numpy._core.numeric._frombuffer": "_frombuffer",
-    # Protocols 0 to 2 have no bytes: they are text to encode, or a call of bytes() for none.
-    "_codecs.encode": "encode",
-    "__builtin__.bytes": "bytes",
-}
-"""What a pickle of arrays may name, and what we call it."""
-
-
-class _Name:
-    """Something that a pickle names; to call it is to write down the call."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, *args: Any) -> _Call:
-        return _Call(self.name, args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise ValueError(f"it changes {self.name}")
-
-
-class _Call:
-    """A call that a pickle asked for, and the state that it then set."""
-
-    __slots__ = ("args", "name", "state")
-
-    def __init__(self, name: str, args: tuple[Any, ...]) -> None:
-        self.name = name
-        self.args = args
-        self.state: Any = ()
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Recorder(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        dotted = f"{module}.{name}"
-        if dotted == "collections.OrderedDict":
-            return dict
-        if dotted not in NAMES:
-            raise WeightsError(
-                f"refused, as it names {dotted}; a pickle of weights holds NumPy arrays in a dict, "
-                f"and others can run any code"
-            )
-        return _Name(NAMES[dotted])
-
-
-FOREIGN = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
-"""Opcodes that take something from outside of the file."""
-
-
-def _look_through(data: bytes) -> None:
-    # To go through the opcodes also shows each argument that promises more than there is.
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in FOREIGN:
-            raise WeightsError(f"a pickle that is not all in the file ({opcode.name})")
-        # Unpickling allocates its memo up to the largest index, which five bytes make 4 billion.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
-            raise WeightsError(f"a damaged pickle: memo index {argument} in {len(data)} bytes")
-
-
-def _rebuilt(name: Any, value: Any) -> Any:
-    if not isinstance(value, _Call):
-        return value
-    try:
-        return _rebuilt_array(value)
-    except Exception as error:
-        raise WeightsError(
-            f"{name} is not an array as NumPy pickles them ({reason_of(error)})"
-        ) from error
-
-
-def _rebuilt_array(call: _Call) -> Array:
-    """Make the array that a call of one of NumPy's three constructors describes."""
-    order = "C"
-    if call.name == "_reconstruct":
-        _, shape, dtype, fortran, data = call.state
-        order = "F" if fortran else "C"
-    elif call.name == "_frombuffer":
-        data, dtype, shape, order = call.args
-    elif call.name == "scalar":
-        (dtype, data), shape = call.args, ()
-    else:
-        raise ValueError(f"but a {call.name}")
-    numbers, entries, shape = _bytes(data), _dtype(dtype), _shape(shape)
-    if math.prod(shape) * entries.itemsize != len(numbers):
-        raise ValueError(f"{len(numbers)} bytes for shape {shape} of {entries}")
-    return np.frombuffer(numbers, entries).reshape(shape, order=_order(order))
-
-
-# A few bytes can make lists in lists whose text fills the memory: only what has the right type is
-# shown, or calculated with.
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    if type(shape) is not tuple or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError("its shape is not a tuple of sizes")
-    return shape
-
-
-def _order(order: Any) -> Any:
-    if order not in ("C", "F"):
-        raise ValueError("its order is neither C nor F")
-    return order
-
-
-def _dtype(call: Any) -> np.dtype[Any]:
-    parts = (call.state[1], call.args[0]) if type(call) is _Call and call.name == "dtype" else ()
-    name = "".join(parts) if all(type(part) is str for part in parts) else ""
-    if not re.fullmatch(r"[<>|][bcfiu]\d{1,2}", name):
-        raise ValueError(f"dtype {name[:20]!r}; weights are arrays of integers or floats")
-    return np.dtype(name)
-
-
-def _bytes(data: Any) -> bytes:
-    if isinstance(data, _Call) and data.name == "encode":
-        text, codec = data.args
-        if codec not in ("latin1", "latin-1"):
-            shown = repr(codec) if isinstance(codec, str) else f"a {type(codec).__name__}"
-            raise ValueError(f"bytes encoded as {shown}")
-        return _bytes(text)
-    if isinstance(data, _Call) and data.name == "bytes" and not data.args:
-        return b""
-    # Text stands for the bytes of the same code points: Python 2 had one type for both.
-    return data.encode("latin1") if isinstance(data, str) else bytes(memoryview(data))

@@ -212,6 +212,17 @@ def test_csv_is_what_was_measured_to_the_last_bit():
     assert "laps" not in rows[0]
 
 
+def test_csv_has_no_formulas():
+    """Only a text can be one; a number below zero is none."""
+    texts = ["=1+1", "+1 bias", "-inf net", "@SUM(A1)", " =1", "\t=1", "-1.5", "+2e3", "a=b", ""]
+    results = [{"name": text, "=ratio": -0.5} for text in texts]
+    header, *rows = csv.reader(io.StringIO(tables.csv({"results": results})))
+    assert header == ["name", "'=ratio"]
+    assert [name.removeprefix("'") for name, _ in rows] == texts
+    assert [name[:1] == "'" for name, _ in rows] == [True] * 6 + [False] * 4
+    assert {ratio for _, ratio in rows} == {"-0.5"}
+
+
 def test_markdown_has_as_many_cells_in_every_row():
     lines = [line for line in tables.markdown(NUMBERS).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(NUMBERS["table"]["rows"])

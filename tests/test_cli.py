@@ -423,7 +423,7 @@ def test_check_a_loss_of_ones_own(gradlab, args, code, says):
     [
         (["losses.py"], "'losses.py' is no target: give module:function"),
         (["losses:los"], "losses: unknown function 'los': did you mean 'loss'?"),
-        (["no.py:loss"], "no.py: there is no such file"),
+        (["no.py:loss"], "no.py: no such file"),
         (["losses.py:loss", "--params", "short"], "losses.py:loss: ValueError: matmul"),
         (["losses.py:loss", "--gradient", "short"], "params has shape (2,) in the gradient"),
         (["losses.py:loss", "--gradient", "grad"], "unknown gradient 'grad': did you mean"),

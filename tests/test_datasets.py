@@ -210,7 +210,13 @@ X, Y = np.ones((3, 2)), np.array([0, 1, 2])
         ({"x": [["a", "b"]], "y": Y[:1]}, "x has dtype <U1; samples are real numbers"),
         ({"x": X * 1j, "y": Y}, "x has dtype complex128"),
         ({"x": X, "y": np.eye(3)}, r"y has shape \(3, 3\); expected \(n,\)"),
-        ({"x": X, "y": Y * 1.0}, "y has dtype float64; labels are integers"),
+        ({"x": X, "y": Y * 0.5}, r"y\[1\] is 0.5; labels are whole numbers from 0"),
+        ({"x": X, "y": Y * np.nan}, r"y\[0\] is nan; labels are whole numbers from 0"),
+        ({"x": X, "y": Y * 1e300}, r"y\[2\] is 2e\+300; labels number the classes"),
+        ({"x": X, "y": np.array(0)}, r"y has shape \(\); expected \(n,\)"),
+        ({"x": X, "y": Y * 1j}, "y has dtype complex128; labels are integers"),
+        ({"x_train": X, "x_test": X, "y_test": Y}, "lacks the array y_train beside x_test"),
+        ({"x_train": X, "y_train": Y[:2]}, "x_train has 3 samples, but y_train has 2 labels"),
         ({"x": X, "y": ["a", "b", "c"]}, "y has dtype <U1; labels are integers"),
         ({"x": X, "y": Y - 1}, r"y\[0\] is -1; labels number the classes"),
         ({"x": X, "y": Y + 2**16 - 2}, r"y\[2\] is 65536; labels number the classes"),
@@ -240,11 +246,11 @@ def test_files_that_are_no_npz(tmp_path):
         archive.writestr("x.npy", b"no array")
     with pytest.raises(DataError, match=r"own.npz: x cannot be read"):
         datasets.load(path)
-    with pytest.raises(DataError, match=r": not an .npz file"):
+    with pytest.raises(DataError, match=r": is a folder; name a file"):
         datasets.load(tmp_path)
-    (tmp_path / "own.csv").write_text("1,2\n")
-    with pytest.raises(DataError, match=r"own.csv: not an .npz file"):
-        datasets.load(str(tmp_path / "own.csv"))
+    (tmp_path / "own.arff").write_text("1,2\n")
+    with pytest.raises(DataError, match=r"own.arff: not an .npz file .* nor one that ends in .csv"):
+        datasets.load(str(tmp_path / "own.arff"))
 
 
 class Payload:
@@ -340,13 +346,23 @@ def no_download(monkeypatch):
 
 @pytest.mark.usefixtures("no_download")
 @pytest.mark.parametrize("place", [".", "mnist"])
-@pytest.mark.parametrize("compressed", [True, False])
-def test_mnist_is_read_from_a_folder(tmp_path, monkeypatch, place, compressed):
+@pytest.mark.parametrize(
+    ("compressed", "dotted", "suffix"),
+    [
+        (True, False, ".gz"),
+        (False, False, ""),
+        (True, False, ""),  # an archive that lost its suffix
+        (False, False, ".gz"),  # unpacked by a browser
+        (False, True, ""),
+        (True, True, ".gz"),
+    ],
+)
+def test_mnist_is_read_from_a_folder(tmp_path, monkeypatch, place, compressed, dotted, suffix):
     folder = tmp_path / place
     folder.mkdir(exist_ok=True)
     files = tiny_mnist()
     for name, data in files.items():
-        path = folder / (f"{name}.gz" if compressed else name)
+        path = folder / (name.replace("-idx", ".idx" if dotted else "-idx") + suffix)
         path.write_bytes(gzip.compress(data) if compressed else data)
     given_folder = datasets.load("mnist", data_dir=tmp_path, scale=False)
     assert given_folder.train.x.astype(np.uint8).tobytes() == files["train-images-idx3-ubyte"][16:]

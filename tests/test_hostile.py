@@ -83,6 +83,7 @@ def bombs():
     nan = io.BytesIO()
     np.savez(nan, W1=NAN)
     array = pickle.dumps({"W": np.zeros(2)}, 4)
+    array_of_256_kib = np.zeros(2**15)
     return {
         "npz that unpacks": (
             ".npz",
@@ -113,7 +114,7 @@ def bombs():
             zip_of(W1=npy(f"({'9' * 5000},)")),
             "W1 cannot be read",
         ),
-        "pickle with a large memo": (".pkl", b"}r\xff\xff\xff\xff.", "memo index"),
+        "pickle with a large memo": (".pkl", b"}r\xff\xff\xff\xff.", "no arrays"),
         "pickle of long bytes": (
             ".pkl",
             b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
@@ -127,7 +128,17 @@ def bombs():
         "pickle of a long frame": (
             ".pkl",
             b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"}.",
-            "damaged one",
+            "no arrays",
+        ),
+        "pickle that names one array 5,000 times": (
+            ".pkl",
+            pickle.dumps({f"W{i}": array_of_256_kib for i in range(5000)}, 4),
+            "its arrays take more than the 1073741824 bytes",
+        ),
+        "pickle of arrays that share their bytes": (
+            ".pkl",
+            pickle.dumps([array_of_256_kib.view(np.float32), *[array_of_256_kib] * 4200], 0),
+            "its arrays take more than the 1073741824 bytes",
         ),
         "pickle of a long integer": (".pkl", b"I" + b"9" * 5000 + b"\n.", "damaged one"),
         "pickle whose shape multiplies": (
@@ -138,7 +149,7 @@ def bombs():
             ],
             "its shape is not a tuple of sizes",
         ),
-        "pickle whose text explodes": (".pkl", laughs(b"s."), "W is a tuple"),
+        "pickle whose text explodes": (".pkl", laughs(b"s."), "nests more than"),
         "pickle whose codec explodes": (
             ".pkl",
             b"}S'W'\nc_codecs\nencode\n(S'x'\nN\x85" + b"2\x86" * 200 + b"tRs.",
@@ -258,10 +269,16 @@ def test_hostile_weights_take_no_memory(tmp_path):
 @on_linux
 def test_hostile_data_take_no_memory(tmp_path):
     x = npy((2**23, 1), ZEROS)
+    array = np.zeros(2**18)
     files = {
         "promise.npz": zip_of(x=npy((2**40, 1)), y=npy((2**40,))),
         "understated.npz": restated(zip_of(x=x), 200),
         "objects.npz": zip_of(x=npy((1, 1), bytes(8), "|O"), y=npy((1,), bytes(8), "|O")),
+        "again.pkl": pickle.dumps({f"x{i}": array for i in range(600)}),
+        "deep.pkl": laughs(b"s."),
+        "hashed.pkl": b"}N" + b"\x85" + b"2\x86" * 100 + b"Ns.",
+        "stacked.pkl.gz": gzip.compress(b"(" * 2**18, 1),
+        "nulls.csv.gz": gzip.compress(bytes(2**18), 1),
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -298,6 +315,10 @@ def test_the_limits_are_those_that_are_stated(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "LARGEST", size - 1)
     with pytest.raises(WeightsError, match=f"weights.npz: larger than the {size - 1} bytes"):
         weights.load(path)
+    (tmp_path / "w.pkl.gz").write_bytes(gzip.compress(pickle.dumps(bytes(size))))
+    monkeypatch.setattr(weights, "UNPACKED", size)
+    with pytest.raises(WeightsError, match=f"unpacks to more than the {size} bytes"):
+        weights.load(tmp_path / "w.pkl.gz")
     unpacked = 2 * (128 + 800)
     assert npz.read(path, unpacked).keys() == {"W1", "W2"}
     with pytest.raises(ValueError, match=f"take {unpacked} bytes, more than the {unpacked - 1}"):

@@ -96,7 +96,7 @@ def test_a_file_may_have_the_name_of_a_module_that_is_there(folder):
         ("mine:", {}, "'mine:' is no target"),
         (":loss", {}, "':loss' is no target"),
         ("mime:loss", {}, "mime: there is no such module"),
-        ("mime.py:loss", {}, "mime.py: there is no such file"),
+        ("mime.py:loss", {}, "mime.py: no such file"),
         ("sub:loss", {}, "sub: has no 'loss'"),
         ("sub.mime:loss", {}, "sub.mime: there is no such module"),
         ("sub/mine:loss", {}, "sub/mine: there is no such module; for the file, give sub/mine.py"),

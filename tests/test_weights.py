@@ -215,7 +215,7 @@ def test_the_payloads_are_live(tmp_path, kind):
         (b"cnumpy\nos.system\n(S'touch canary'\ntR.", "names numpy.os.system"),
         (b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.__new__\x93.", "names numpy.ndarray.__new__"),
         (b"\x80\x04\x8c\x00\x8c\x0dnumpy.ndarray\x93.", "names .numpy.ndarray"),
-        (b"c__builtin__\nbytes\n(I9999999999\ntR.", "not a NumPy array"),
+        (b"c__builtin__\nbytes\n(I9999999999\ntR.", "holds a NumPy array, not a dict"),
         (b"}S'a'\nc__builtin__\nbytes\n(I9999999999\ntRs.", "a is not an array"),
         (b"}S'a'\nc_codecs\nencode\n(S'x'\nS'rot13'\ntRs.", "a is not an array .*but a encode"),
         (b"}S'a'\ncnumpy\ndtype\n(S'f8'\ntRs.", "a is not an array .*but a dtype"),
@@ -223,17 +223,17 @@ def test_the_payloads_are_live(tmp_path, kind):
         (b"cnumpy\nndarray\n}S'__call__'\nI1\nsb.", "damaged"),
         (b"cnumpy\nndarray\n(N}S'__class__'\nI1\nstb.", "damaged"),
         (b"ccollections\nOrderedDict\n(N}S'get'\nI1\nstb.", "damaged"),
-        (b"ccollections\nOrderedDict\n)\x81.", "no arrays"),
-        (b"cnumpy\nndarray\n)\x81.", "damaged"),
-        (b"Pos.system\n.", r"not all in the file \(PERSID\)"),
-        (b"\x82\x01.", r"not all in the file \(EXT1\)"),
-        (b"\x80\x05\x97.", r"not all in the file \(NEXT_BUFFER\)"),
-        (b"}r\xff\xff\xff\xff.", "memo index 4294967295"),
-        (b"}p4294967295\n.", "memo index 4294967295"),
+        (b"ccollections\nOrderedDict\n)\x81.", "the opcode NEWOBJ"),
+        (b"cnumpy\nndarray\n)\x81.", "the opcode NEWOBJ"),
+        (b"Pos.system\n.", "the opcode PERSID"),
+        (b"\x82\x01.", "the opcode EXT1"),
+        (b"\x80\x05\x97.", "the opcode NEXT_BUFFER"),
+        (b"}r\xff\xff\xff\xff.", "no arrays"),
+        (b"}p4294967295\n.", "no arrays"),
         (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "damaged"),
         (b"]h\0a.", "damaged"),
-        (b"N.", "not a NoneType"),
-        (b"]\x94h\x00a.", "not a list"),
+        (b"N.", "holds a NoneType"),
+        (b"]\x94h\x00a.", "nests more than"),
     ],
 )
 def test_hand_written_programs_do_nothing(tmp_path, monkeypatch, program, said):
@@ -451,7 +451,7 @@ def test_paths_that_cannot_be_used(tmp_path):
         weights.load(tmp_path / "nowhere.npz")
     with pytest.raises(WeightsError, match=r"empty.npz: the file is empty"):
         weights.load(tmp_path / "empty.npz")
-    with pytest.raises(WeightsError, match=r"w.npz: cannot be read \(Is a directory\)"):
+    with pytest.raises(WeightsError, match=r"w.npz: is a folder; name the file, such as"):
         weights.load(tmp_path / "w.npz")
     with pytest.raises(WeightsError, match=r"w.npz: cannot be written"):
         weights.save(tmp_path / "w.npz", PARAMS)

@@ -80,9 +80,26 @@ def csv(numbers: Mapping[str, Any]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file = StringIO()
     writer = DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: _no_formula(name) for name in columns})
+    writer.writerows({name: _no_formula(cell) for name, cell in row.items()} for row in rows)
     return file.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows, and does not calculate.
+
+    Examples
+    --------
+    >>> _no_formula("=SUM(A1)"), _no_formula("-1.5e3"), _no_formula(-2), _no_formula("net")
+    ("'=SUM(A1)", '-1.5e3', -2, 'net')
+    """
+    if not isinstance(cell, str) or not cell.lstrip().startswith(("=", "+", "-", "@")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

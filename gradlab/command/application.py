@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 from rich.table import Table
+from rich.text import Text
 
 from gradlab import __version__
 from gradlab.command.console import out
@@ -57,14 +58,18 @@ def root(
 
 
 def _show_what_next() -> None:
-    out.print(f"[bold]gradlab {__version__}[/]: a laboratory for gradients\n")
+    out.print(Text.assemble((f"gradlab {__version__}", "bold"), ": a laboratory for gradients\n"))
     steps = Table.grid(padding=(0, 2))
     for command, what in NEXT.items():
-        steps.add_row(f"  [bold]gradlab {command}[/]", what)
+        steps.add_row(Text(f"  gradlab {command}", "bold"), what)
     out.print(steps)
     out.print(
-        "\nStart with [bold]gradlab compare[/]: it takes no arguments and less than a minute.\n"
-        "gradlab --help lists all verbs, gradlab compare --help the options of one.\n"
-        "gradlab --install-completion lets the tab key complete them.",
+        Text.assemble(
+            "\nStart with ",
+            ("gradlab compare", "bold"),
+            ": it takes no arguments and less than a minute.\n"
+            "gradlab --help lists all verbs, gradlab compare --help the options of one.\n"
+            "gradlab --install-completion lets the tab key complete them.",
+        ),
         soft_wrap=True,
     )

@@ -132,7 +132,7 @@ def check(
 
         writings.attempt(plot, partial(plotting.save, plotting.gradient_agreement(report)))
         writings.attempt(map_file, partial(plotting.save, plotting.gradient_map(report)))
-    out.print(what, style="italic", markup=False)
+    out.print(what, style="italic")
     out.print(report)
     writings.require_all()
     if not report.ok:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from gradlab import datasets, environment, network
 from gradlab.command.arguments import (
@@ -161,28 +162,28 @@ def _rows(comparison: Comparison, section: list[list[str]]) -> Table:
     return table
 
 
-def _marked(cell: str) -> str:
-    return "[red]no[/]" if cell == "no" else cell
+def _marked(cell: str) -> Text:
+    return Text(cell, "red" if cell == "no" else "")
 
 
-def _headline(comparison: Comparison) -> str:
+def _headline(comparison: Comparison) -> Text:
     slowest = max(comparison.runs, key=lambda run: run.seconds_per_gradient)
     fastest = min(comparison.runs, key=lambda run: run.seconds_per_gradient)
     exact = [run for run in comparison.runs if not run.estimate]
     apart = [run.backend for run in exact if not run.together]
     if apart:
-        return f"{', '.join(apart)} went another way than {comparison.reference}."
+        return Text(f"{', '.join(apart)} went another way than {comparison.reference}.")
     estimates = [run.backend for run in comparison.runs if run.estimate]
-    faster = (
-        f"[bold]{fastest.backend} is {times(comparison.speedup(fastest))} times faster than "
-        f"{slowest.backend}[/]{_of_the_loop(slowest, fastest)}."
-    )
+    factor = times(comparison.speedup(fastest))
+    faster = (f"{fastest.backend} is {factor} times faster than {slowest.backend}", "bold")
     aside = f" {' and '.join(estimates)}: an estimate, right on average alone." * bool(estimates)
+    rest = f"{_of_the_loop(slowest, fastest)}.{aside}"
     if len(exact) < 2:
-        return faster + aside
+        return Text.assemble(faster, rest)
     worst = max(run.largest_difference for run in exact)
     gradients = "Apart from the estimates, the gradients" if estimates else "The gradients"
-    return f"{gradients} agree to {worst:.0e} of a layer's largest entry, and {faster}{aside}"
+    agree = f"{gradients} agree to {worst:.0e} of a layer's largest entry, and "
+    return Text.assemble(agree, faster, rest)
 
 
 def _of_the_loop(slowest: Run, fastest: Run) -> str:

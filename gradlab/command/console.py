@@ -16,9 +16,11 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import ConsoleDimensions
 from rich.measure import Measurement
 from rich.table import Column, Table
+
+from gradlab.command.neutral import NeutralConsole, visible
 
 PLAIN = {
     "±": "+-", "²": "^2", "·": ".", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=",
@@ -33,7 +35,7 @@ UNCUT = 1000
 """Columns of a file or pipe, which has no edge: wider than any of our tables."""
 
 
-class _Console(Console):
+class _Console(NeutralConsole):
     fewest = 0
     """Columns that it has at least: of those beyond its edge, the terminal makes new lines."""
 
@@ -48,7 +50,7 @@ class _Console(Console):
         self._width, self._height = size
 
 
-out = _Console(highlight=False, emoji=False)  # losses:boom:x is no explosion
+out = _Console()
 
 
 def show_what_can_be_shown() -> None:
@@ -81,7 +83,7 @@ def plain(character: str) -> str:
 
 def show(title: str, *tables: Table) -> None:
     """Print tables under a title, which rich would break to the width of the table."""
-    out.print(title, style="italic", markup=False)
+    out.print(title, style="italic")
     for table in tables:
         show_table(table)
 
@@ -150,8 +152,8 @@ def fail(message: str, code: int) -> NoReturn:
 
 def tell(message: object) -> None:
     """Say something in one line, on the standard error."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    console.print(f"gradlab: {message}", soft_wrap=True)
+    console = NeutralConsole(stderr=True)
+    console.print(f"gradlab: {visible(str(message), one_line=True)}", soft_wrap=True)
 
 
 def spinner() -> Any:

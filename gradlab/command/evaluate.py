@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from gradlab import datasets, environment, network, params, weights
 from gradlab.command.arguments import DataDir, Dataset, Json, Output, one_of
@@ -26,7 +27,7 @@ EXAMPLE = "Example: `gradlab evaluate weights.npz --dataset mnist`"
 def evaluate(
     weights_file: Annotated[
         Path,
-        typer.Argument(metavar="WEIGHTS", help="A .npz, .safetensors or (old) .pkl file."),
+        typer.Argument(metavar="WEIGHTS", help="A .npz, .safetensors, .pkl or .pkl.gz file."),
     ],
     dataset: Dataset = "digits",
     data_dir: DataDir = None,
@@ -44,10 +45,9 @@ def evaluate(
 
     Shows the accuracy and the confusion matrix, and draws the digits that were taken for another.
     """
-    if weights_file.is_dir():
-        raise WeightsError(f"{weights_file}: is a folder; name the file, such as weights.npz in it")
-    trained = weights.load(weights_file)
-    activation = activation or weights.load_metadata(weights_file).get("activation", "sigmoid")
+    trained = _network(weights_file)
+    given = activation or weights.load_metadata(weights_file).get("activation")
+    activation = given or "sigmoid"
     data = datasets.load(dataset, data_dir=data_dir)
     x, labels = data.test
     _require_fit(weights_file, trained, data)
@@ -73,10 +73,14 @@ def evaluate(
         }
         folder.write(summary, _figures(data, logits, predicted, counts))
     show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
-    out.print(
-        f"Accuracy [bold]{accuracy:.4f}[/]: {right.sum():,} of {len(labels):,} samples of "
-        f"{data.name} are classified right."
-    )
+    of = f": {right.sum():,} of {len(labels):,} samples of {data.name} are classified right."
+    out.print(Text.assemble("Accuracy ", (f"{accuracy:.4f}", "bold"), of))
+    if not given and len(trained) > 2:
+        out.print(
+            f"The file does not say which activation its hidden layers have: {activation} is "
+            f"assumed; --activation names another.",
+            soft_wrap=True,
+        )
     folder.tell()
 
 
@@ -97,6 +101,15 @@ def _figures(
             images, labels[worst], predicted[worst], confidence[worst]
         )
     return figures
+
+
+def _network(path: Path) -> dict[str, params.Array]:
+    """Read a network, whatever its arrays are called."""
+    trained = weights.load(path)
+    try:
+        return weights.as_network(trained)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
@@ -120,6 +133,6 @@ def _confusion_table(counts: params.Array) -> Table:
     for name in classes:
         table.add_column(name, justify="right")
     for k, row in enumerate(counts):
-        cells = [f"[bold]{n}[/]" if k == j else str(n or "·") for j, n in enumerate(row)]
+        cells = [Text(str(n), "bold") if k == j else str(n or "·") for j, n in enumerate(row)]
         table.add_row(classes[k], *cells)
     return table

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from gradlab import datasets, environment, network, weights
+from gradlab import datasets, environment, files, network, weights
 from gradlab.command.arguments import (
     Activation,
     DataDir,
@@ -31,6 +32,9 @@ from gradlab.errors import OptionError
 from gradlab.gradients import BACKENDS, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
+
+HISTORY = 2**28
+"""The most bytes that are read of a history; one of ten million steps has 200 MB."""
 
 EXAMPLE = "Example: `gradlab train --dataset mnist --layers 50,100`"
 
@@ -117,7 +121,8 @@ def train(
         accuracy = network.accuracy(result.params, *data.test, **settings)
         _write(folder, result, training, accuracy)
     show(name_of(data, start), _epochs_table(result))
-    out.print(f"Test accuracy [bold]{accuracy:.2%}[/], in {result.history.seconds:.1f} s.")
+    shown, took = (f"{accuracy:.2%}", "bold"), f", in {result.history.seconds:.1f} s."
+    out.print(Text.assemble("Test accuracy ", shown, took))
     folder.tell()
     if result.interrupted:
         how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
@@ -162,7 +167,7 @@ def _may_go_on(
     if not names <= {"history.json", "weights.npz", "curves.png"}:
         return False
     try:
-        there = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        there = json.loads(files.read(folder / "history.json", HISTORY, OptionError))
         return bool(there["options"] == training)
     except Exception:  # it is missing, or not what a training writes
         return not names

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab.datasets import digits, mnist, user
+from gradlab.datasets import digits, formats, mnist, user
 from gradlab.datasets.dataset import Dataset as Dataset
 from gradlab.datasets.dataset import Raw, prepare
 from gradlab.datasets.dataset import Split as Split
@@ -31,7 +31,7 @@ def load(
     dtype: DTypeLike = np.float64,
     subset: int | None = None,
 ) -> Dataset:
-    """Load a data set by its name, or from an ``.npz`` file of your own.
+    """Load a data set by its name, or from a file of your own.
 
     Parameters
     ----------
@@ -42,9 +42,11 @@ def load(
             70,000 pictures of 28x28 pixels: 60,000 and 10,000. Read from `data_dir`, else from
             the folder that the environment variable ``GRADLAB_DATA`` names, else downloaded once
             (11 MB) and cached; see `gradlab.datasets.mnist`.
-        the path of an ``.npz`` file
-            with arrays ``x`` (n, ...) and ``y`` (n,), and ``x_test``, ``y_test`` if you have
-            them; without, a fifth of the samples is held out. See `gradlab.datasets.user`.
+        the path of a file
+            ``.npz`` with arrays ``x`` (n, ...) and ``y`` (n,), and ``x_test``, ``y_test`` if you
+            have them (without, a fifth of the samples is held out); or named as Keras names them.
+            ``.csv`` with the label first; ``.pkl`` and ``.pkl.gz`` as the books have MNIST. See
+            `gradlab.datasets.user` and `gradlab.datasets.formats`.
     data_dir : str or path, optional
         A folder with the four MNIST archives, or with a folder ``mnist`` of them. The other
         data sets do not look at it.
@@ -94,12 +96,12 @@ def _read(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str]
     if _looks_like_a_path(name_or_path):
         return user.read(Path(name_or_path))
     raise OptionError(
-        f"{unknown('dataset', name_or_path, NAMES)} "
-        f"(known are {', '.join(NAMES)} and the path of an .npz file)"
+        f"{unknown('dataset', name_or_path, NAMES)} (known are {', '.join(NAMES)} and the path of "
+        f"a file that ends in {', '.join(formats.SUFFIXES)})"
     )
 
 
 def _looks_like_a_path(name: str | os.PathLike[str]) -> bool:
-    if isinstance(name, str):
-        return Path(name).suffix.lower() == ".npz" or Path(name).is_file()
-    return isinstance(name, os.PathLike)
+    return (
+        formats.looks_like_a_file(name) if isinstance(name, str) else isinstance(name, os.PathLike)
+    )

@@ -9,28 +9,32 @@ The reader is strict: a file holds exactly what its header promises, or is refus
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import files
 from gradlab.errors import DataError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 MOST_DIMENSIONS = 32
+HEADER = 4 + 4 * 255
+"""The most bytes that a header can have."""
 
 LARGEST = 2**30
-"""The most bytes that a header may promise: twenty times MNIST, and far below a machine's memory,
-which a damaged header must not be able to fill."""
+"""The most bytes that a header may promise, and that a file may have beside its header. That is
+twenty times MNIST, and far below a machine's memory, which a damaged header must not fill."""
 
 
 def read(path: Path) -> NDArray[Any]:
-    r"""Read one array from an IDX file, compressed with gzip if its name ends in ``.gz``.
+    r"""Read one array from an IDX file, compressed with gzip or not, whatever its name.
+
+    Its first bytes tell: an archive may lose its suffix, and a browser may unpack it and leave the
+    suffix there.
 
     Returns
     -------
@@ -50,25 +54,20 @@ def read(path: Path) -> NDArray[Any]:
     >>> read(path)
     array([5, 0, 4], dtype=uint8)
     """
+
+    def refusal(why: str) -> DataError:
+        return DataError(f"{path}: {why}")
+
     try:
-        with _open(path) as file:
-            return _array(file)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except gzip.BadGzipFile as error:
-        raise DataError(f"{path}: not a sound gzip file ({error})") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path}: the gzip file is truncated or damaged ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        with files.opened(path, LARGEST + HEADER, refusal) as file, files.reading(refusal):
+            compressed = file.peek(2).startswith(files.GZIP)
+            return _array(files.unzipped(file) if compressed else file)
+    except _FormatError as error:
+        raise refusal(str(error)) from None
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
+class _FormatError(Exception):
+    """A file is not exactly one array in the IDX format."""
 
 
 def _array(file: IO[bytes]) -> NDArray[Any]:
@@ -76,44 +75,36 @@ def _array(file: IO[bytes]) -> NDArray[Any]:
     promised = math.prod(shape) * dtype.itemsize
     # One byte more than promised shows that some are left over, and reads no more of them; at the
     # end of a gzip file it also has the checksum verified.
-    numbers = _read(file, promised + 1)
+    numbers = files.up_to(file, promised + 1)
     if len(numbers) != promised:
         found = f"only {len(numbers)}" if len(numbers) < promised else "more"
-        raise DataError(
+        raise _FormatError(
             f"the header promises {promised} bytes for shape {shape}; there are {found}"
         )
     return np.frombuffer(numbers, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read(file: IO[bytes], most: int) -> bytearray:
-    """Read a number of bytes, or all, without making room for more than there are."""
-    data = bytearray()
-    while piece := file.read(min(2**20, most - len(data))):
-        data += piece
-    return data
-
-
 def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = file.read(4)
     if len(magic) < 4:
-        raise DataError(f"an IDX file starts with 4 bytes; there are only {len(magic)}")
+        raise _FormatError(f"an IDX file starts with 4 bytes; there are only {len(magic)}")
     if magic[:2] != b"\0\0" or magic[2] not in DTYPES or magic[3] == 0:
-        raise DataError(
+        raise _FormatError(
             f"not an IDX file: it starts with {magic.hex(' ')}, not with 00 00, "
             f"a dtype code ({', '.join(f'{code:02x}' for code in DTYPES)}) and the dimensions"
         )
     dtype, dimensions = np.dtype(DTYPES[magic[2]]), magic[3]
     sizes = file.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise DataError(f"the header ends within the sizes of its {dimensions} dimensions")
+        raise _FormatError(f"the header ends within the sizes of its {dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     # An array without entries may still be too large for NumPy in its other dimensions.
     if dimensions > MOST_DIMENSIONS:
-        raise DataError(
+        raise _FormatError(
             f"the header promises {dimensions} dimensions; at most {MOST_DIMENSIONS} are read"
         )
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
-        raise DataError(
+        raise _FormatError(
             f"the header promises shape {shape} of {dtype.name}, more than the {LARGEST} bytes "
             f"that are read; it is damaged, or no data set for this library"
         )

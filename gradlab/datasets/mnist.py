@@ -2,8 +2,9 @@
 
 It is published as four IDX archives. They are looked for in the folder that you give, else in the
 one that the environment variable ``GRADLAB_DATA`` names: there or in its sub-folder ``mnist``,
-compressed or not. What such a folder lacks is an error and never downloaded behind your back.
-Your own files are read as they are, whatever their checksum.
+compressed or not, under their names or those with a dot (``train-images.idx3-ubyte``). What such a
+folder lacks is an error and never downloaded behind your back. Your own files are read as they are,
+whatever their checksum.
 
 Without a folder they are downloaded from one of two mirrors, 11 MB in all, and cached where your
 system keeps caches, or where ``GRADLAB_CACHE`` says. A file is used only if its SHA-256 is that of
@@ -91,7 +92,8 @@ def find(folder: Path, hint: str = "") -> list[Path]:
 
 
 def _first_file(folder: Path, name: str) -> Path | None:
-    files = (f"{name}.gz", name)
+    names = (name, name.replace("-idx", ".idx"))
+    files = [file for name in names for file in (f"{name}.gz", name)]
     places = (place / file for place in (folder, folder / "mnist") for file in files)
     return next((place for place in places if place.is_file()), None)
 

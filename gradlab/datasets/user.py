@@ -1,40 +1,57 @@
-"""A data set of your own: an ``.npz`` file with the arrays ``x`` and ``y``.
+"""A data set of your own: samples and labels, by one of these names.
 
-======================  ================  ============================================
-``x``, ``x_test``       ``(n, ...)``      finite numbers; pictures are ``(n, h, w)``
-``y``, ``y_test``       ``(n,)``          integers from 0, the number of each one's class
-======================  ================  ============================================
+==============================  ===============================================================
+``x``, ``y``                    samples and labels; also ``x_test``, ``y_test``, and capital X
+``x_train``, ``y_train``        the same, as Keras has it, with ``x_test``, ``y_test``
+``train_img``, ``train_label``  the same, with ``test_img``, ``test_label``, in the pickle of
+                                "Deep Learning from Scratch"
+three pairs                     training, validation and test, in the pickle of "Neural Networks
+                                and Deep Learning"; the validation data are left aside
+two pairs, one pair             training and test; all
+==============================  ===============================================================
 
-Without ``x_test`` and ``y_test``, a fifth of the samples (at least one) is held out to test on:
-those with the smallest of the `n` numbers that PCG64 draws from seed 0, so always the same ones.
-Both parts keep the file's order. Arrays of pickled objects are refused, as reading them would run
-what they contain.
+Samples are finite numbers, ``(n, ...)``; pictures are ``(n, h, w)``. Labels are whole numbers from
+0 of any dtype, the number of each one's class, ``(n,)`` or ``(n, 1)``. Which files are read, says
+`gradlab.datasets.formats`. Rows of 784 in a pickle or a text are pictures of 28x28; in a text,
+whole numbers from 0 to 255 in them are pixels.
+
+Without test data, a fifth of the samples (at least one) is held out: those with the smallest of the
+`n` numbers that PCG64 draws from seed 0, so always the same ones. Both parts keep the file's order.
+Nothing that a file holds is run.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab import npz
+from gradlab.datasets import formats
 from gradlab.datasets.dataset import Raw, Split
-from gradlab.errors import DataError, reason_of
+from gradlab.errors import DataError
 
-ARRAYS = ("x", "y", "x_test", "y_test")
+Names: TypeAlias = tuple[str, str, str, str]
 
-LARGEST = 2**33
-"""The most bytes that the arrays may take, 8 GiB: what a machine holds, and no archive that unpacks
-to a thousand times its size."""
+NAMES: tuple[Names, ...] = (
+    ("x", "y", "x_test", "y_test"),
+    ("X", "y", "X_test", "y_test"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("X_train", "y_train", "X_test", "y_test"),
+    ("train_img", "train_label", "test_img", "test_label"),
+    ("0.0", "0.1", "2.0", "2.1"),
+    ("0.0", "0.1", "1.0", "1.1"),
+    ("0", "1", "2", "3"),
+)
+"""What samples, labels, test samples and test labels are called; in a pickle, by their place."""
 
 MOST_CLASSES = 2**16
 """A label beyond this is no class, but a quantity or an identifier taken for one."""
 
 
 def read(path: Path) -> Raw:
-    """Read and check an ``.npz`` file.
+    """Read and check a file.
 
     Raises
     ------
@@ -50,7 +67,7 @@ def read(path: Path) -> Raw:
     >>> raw.name, raw.train.x.shape, raw.test.x.shape, raw.classes
     ('xor.npz', (4, 2), (1, 2), 2)
     """
-    arrays = _arrays(path)
+    arrays = formats.read(path, {name for names in NAMES for name in names})
     try:
         train, test = _splits(arrays)
     except DataError as error:
@@ -59,44 +76,32 @@ def read(path: Path) -> Raw:
     return Raw(path.name, train, test, classes, _maximum(train.x))
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        return npz.read(path, LARGEST, ARRAYS)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except npz.ArrayError as error:
-        raise DataError(f"{path}: {error}") from error
-    # A damaged archive may raise anything.
-    except Exception as error:
-        raise DataError(
-            f"{path}: not an .npz file as numpy.savez(path, x=x, y=y) writes it "
-            f"({reason_of(error)})"
-        ) from error
-
-
 def _splits(arrays: dict[str, NDArray[Any]]) -> tuple[Split, Split]:
-    tested = [name for name in ("x_test", "y_test") if name in arrays]
-    wanted = ["x", "y"] + (["x_test", "y_test"] if tested else [])
+    # Of names that are there alike, those that come first.
+    names = max(NAMES, key=lambda names: sum(name in arrays for name in names))
+    tested = [name for name in names[2:] if name in arrays]
+    wanted = names[:2] + (names[2:] if tested else ())
     if missing := [name for name in wanted if name not in arrays]:
         because = f" beside {tested[0]}" if tested else ""
         raise DataError(f"lacks the array {' and '.join(missing)}{because}")
-    everything = _split(arrays, "x", "y")
+    everything = _split(arrays, *names[:2])
     if not tested:
         return _hold_out(everything)
-    test = _split(arrays, "x_test", "y_test")
-    _check_alike(everything.x, test.x)
+    test = _split(arrays, *names[2:])
+    _check_alike(everything.x, test.x, names)
     return everything, test
 
 
 def _split(arrays: dict[str, NDArray[Any]], x_name: str, y_name: str) -> Split:
     x, y = arrays[x_name], arrays[y_name]
     _check_samples(x_name, x)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if y.ndim != 1:
         raise DataError(f"{y_name} has shape {y.shape}; expected (n,), a class number a sample")
     if len(x) != len(y):
         raise DataError(f"{x_name} has {len(x)} samples, but {y_name} has {len(y)} labels")
-    _check_labels(y_name, y)
-    return Split(x, y)
+    return Split(x, _labels(y_name, y))
 
 
 def _hold_out(everything: Split) -> tuple[Split, Split]:
@@ -123,23 +128,30 @@ def _check_samples(name: str, x: NDArray[Any]) -> None:
         raise DataError(f"{name}{list(index)} is {x[index]}; every number must be finite")
 
 
-def _check_labels(name: str, y: NDArray[Any]) -> None:
-    if y.dtype.kind not in "iub":
+def _labels(name: str, y: NDArray[Any]) -> NDArray[Any]:
+    if y.dtype.kind not in "iubf":
         raise DataError(f"{name} has dtype {y.dtype}; labels are integers from 0")
+    if y.dtype.kind == "f" and (parts := np.flatnonzero(y != np.rint(y))).size:
+        i = int(parts[0])
+        raise DataError(f"{name}[{i}] is {y[i]}; labels are whole numbers from 0")
     if wrong := [i for i in (int(y.argmin()), int(y.argmax())) if not 0 <= y[i] < MOST_CLASSES]:
         raise DataError(
             f"{name}[{wrong[0]}] is {y[wrong[0]]}; labels number the classes, from 0 to "
             f"{MOST_CLASSES - 1} at most"
         )
+    return y.astype(np.int64) if y.dtype.kind == "f" else y
 
 
-def _check_alike(x: NDArray[Any], x_test: NDArray[Any]) -> None:
+def _check_alike(x: NDArray[Any], x_test: NDArray[Any], names: Names) -> None:
+    x_name, _, test_name, _ = names
     if x.shape[1:] != x_test.shape[1:]:
-        raise DataError(f"samples have shape {x.shape[1:]} in x, but {x_test.shape[1:]} in x_test")
+        raise DataError(
+            f"samples have shape {x.shape[1:]} in {x_name}, but {x_test.shape[1:]} in {test_name}"
+        )
     if _maximum(x) != _maximum(x_test):
         raise DataError(
-            f"x has dtype {x.dtype}, but x_test {x_test.dtype}, so that they would be scaled "
-            f"differently"
+            f"{x_name} has dtype {x.dtype}, but {test_name} {x_test.dtype}, so that they would be "
+            f"scaled differently"
         )
 
 

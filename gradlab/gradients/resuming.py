@@ -173,14 +173,19 @@ class Record:
         self._next = time.monotonic() + (time.monotonic() - started) / SHARE
 
     def _read(self, path: Path) -> None:
+        def refusal(why: str) -> OptionError:
+            return OptionError(f"resume={str(path)!r}: {why}")
+
         try:
-            known = json.loads(str(npz.read(path, IDENTITY, ["identity"])["identity"]))
-            _require_steps(known, self._identity or {})
-            _same(path, known, self._identity or {})
-            most = sum(array.nbytes + HEADER for array in (*self.slopes, *self.missing))
-            file = npz.read(path, most + IDENTITY)
-            slopes = [_like(leaf, file[f"slopes {i}"]) for i, leaf in enumerate(self.slopes)]
-            missing = [_like(mask, file[f"missing {i}"]) for i, mask in enumerate(self.missing)]
+            # The arrays have a limit of their own, and of the file only they are read.
+            with files.opened(path, None, refusal) as file:
+                known = json.loads(str(npz.read(file, IDENTITY, ["identity"])["identity"]))
+                _require_steps(known, self._identity or {})
+                _same(path, known, self._identity or {})
+                most = sum(array.nbytes + HEADER for array in (*self.slopes, *self.missing))
+                held = npz.read(file, most + IDENTITY)
+            slopes = [_like(leaf, held[f"slopes {i}"]) for i, leaf in enumerate(self.slopes)]
+            missing = [_like(mask, held[f"missing {i}"]) for i, mask in enumerate(self.missing)]
         except (OptionError, CoarseLoss):
             raise
         except Exception as error:

@@ -40,11 +40,12 @@ def instrumented():
 
 with instrumented():
     from gradlab import checkpoints, datasets, story, targets, training, weights
-    from gradlab.command import check, console
+    from gradlab.command import check, console, neutral
     from gradlab.command.main import main as run_command
     from gradlab.datasets import idx
     from gradlab.errors import GradlabError
     from gradlab.gradients import CentralDifference
+    from gradlab.pickles import machine
 
 # In memory, where the system has such a folder: each attempt writes a file. A search ends without
 # its `atexit`, so that who starts one names a folder.
@@ -78,6 +79,46 @@ def read_weights(path: Path) -> None:
     assert {name: leaf.tobytes() for name, leaf in again.items()} == {
         name: leaf.tobytes() for name, leaf in params.items()
     }
+
+
+def read_data(path: Path) -> None:
+    """Read a data set: finite samples, and a class for each."""
+    for split in (data := datasets.load(path)).train, data.test:
+        assert np.isfinite(split.x).all()
+        assert len(split.x) == len(split.y) > 0
+        assert 0 <= split.y.min() <= split.y.max() < data.classes
+
+
+def opcodes(data: bytes) -> None:
+    """Run a pickle on our machine and on Python's: where both end, with the same."""
+    try:
+        ours = machine.run(data)
+    except Exception:  # whoever calls it turns this into an error of gradlab's
+        return
+    if contains_calls(ours):
+        return
+    # It has no functions, so that Python's machine does no harm either. The one in C would make
+    # room for its largest memo index.
+    try:
+        theirs = pickle._Unpickler(io.BytesIO(data), encoding="latin1").load()
+    except Exception:  # ours need not be as strict
+        return
+    assert repr(ours) == repr(theirs)
+
+
+def contains_calls(value: object) -> bool:
+    """Tell whether there is a name or a call in a structure, or whether it is too large to tell."""
+    waiting, seen = [value], 0
+    while waiting and seen < 1000:
+        seen += 1
+        part = waiting.pop()
+        if isinstance(part, machine.Name | machine.Call):
+            return True
+        if isinstance(part, dict):
+            waiting += [*part.values()]
+        if isinstance(part, list | tuple):
+            waiting += part
+    return bool(waiting)
 
 
 # A checkpoint of a small training, whose checksum a fuzzer does not guess.
@@ -166,6 +207,7 @@ def command(data: bytes) -> None:
         shutil.rmtree(FOLDER / "gradlab-runs", ignore_errors=True)
     assert code in (0, 1, 2), code
     assert errors.getvalue().count("\n") == (code != 0), errors.getvalue()
+    assert neutral.visible(errors.getvalue()) == errors.getvalue()
 
 
 def exit_code(run: Callable[[], object]) -> object:
@@ -210,9 +252,13 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "idx": reader("array", idx.read),
     "idx_gz": reader("array.gz", idx.read),
     "pickle": reader("weights.pkl", read_weights),
+    "pickle_gz": reader("weights.pkl.gz", read_weights),
+    "opcodes": opcodes,
     "npz": reader("weights.npz", read_weights),
     "safetensors": reader("weights.safetensors", read_weights),
-    "data": reader("own.npz", datasets.load),
+    "data": reader("own.npz", read_data),
+    "text": reader("own.csv", read_data),
+    "data_pickle": reader("own.pkl", read_data),
     "checkpoint": checkpoint,
     "slopes": slopes,
     "command": command,
@@ -227,6 +273,18 @@ def seeds(target: str) -> list[bytes]:
         path = FOLDER / f"seed.{target}"
         weights.save(path, params, metadata={"activation": "relu"})
         return [path.read_bytes()]
+    if target == "data_pickle":
+        rows = np.zeros((5, 2)), np.arange(5)
+        named = {"train_img": rows[0], "train_label": rows[1]}
+        return [
+            pickle.dumps((rows, rows, rows), 2),
+            pickle.dumps(named),
+            pickle.dumps([[[1]], [0]]),
+        ]
+    if target == "opcodes":
+        parts = [1, 2.5, "a", None, True, b"b", bytearray(b"c"), 2**70, ["again"], (), (1, 2, 3, 4)]
+        sample = {"parts": [*parts, *parts], "nested": {"a": {}}}
+        return [pickle.dumps(sample, protocol) for protocol in range(6)]
     if target == "data":
         file = io.BytesIO()
         np.savez(file, x=np.zeros((5, 2)), y=np.arange(5))
@@ -254,6 +312,8 @@ def seeds(target: str) -> list[bytes]:
         "idx": [array, b"\0\0\x0e\2\0\0\0\1\0\0\0\1" + struct.pack(">d", 1.0)],
         "idx_gz": [gzip.compress(array, mtime=0)],
         "pickle": [pickle.dumps(params, protocol) for protocol in range(6)],
+        "pickle_gz": [gzip.compress(pickle.dumps([[1.0, 2.0], params["W1"]]), mtime=0)],
+        "text": [b"label,a,b\n1,0.5,2\n0,3,4\n", b'"1";"0.5"\r\n"0";"3"\r\n'],
     }[target]
 
 

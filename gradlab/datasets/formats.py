@@ -1,0 +1,197 @@
+"""The formats of data of your own, each from a file to arrays by name.
+
+``.npz``
+    What ``numpy.savez`` writes.
+``.csv``, ``.tsv``, ``.txt``
+    A sample a line, numbers between commas, semicolons or tabs, with a line of names before them or
+    without. The label is the column that is called so (or ``class``, ``target``, ``digit``, ``y``),
+    else the first one.
+``.pkl``, ``.pickle``
+    Arrays in dicts, lists and tuples, taken apart and not run; see `gradlab.pickles`.
+
+Text and pickles may be compressed with gzip, whatever their names say.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab import files, npz, pickles
+from gradlab.datasets import idx
+from gradlab.errors import DataError, reason_of
+
+Array: TypeAlias = NDArray[Any]
+
+LARGEST = 2**33
+"""The most bytes that the arrays of an archive may take, 8 GiB. A machine holds that, but not what
+an archive may unpack to, a thousand times its size."""
+
+LARGEST_TEXT = 2**30
+"""The most bytes of text or of a pickle, also after unpacking, and of a pickle's arrays together.
+These are held in memory as a whole, beside the arrays; MNIST is 0.1 or 0.2 of it."""
+
+TEXT = (".csv", ".tsv", ".txt")
+PICKLE = (".pkl", ".pickle")
+SUFFIXES = (".npz", *TEXT, *PICKLE)
+
+LABELS = ("label", "labels", "class", "target", "digit", "y")
+"""What the column of the labels may be called."""
+
+PICTURE = (28, 28)
+"""The pictures of MNIST, which pickles and texts hold as rows of 784 numbers."""
+
+
+def looks_like_a_file(name: str) -> bool:
+    """Tell whether a text is the name of a file, whether it is there or not."""
+    if Path(_plain(name)).suffix in SUFFIXES:
+        return True
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # no file can have that name
+        return False
+
+
+def read(path: Path, wanted: Iterable[str]) -> dict[str, Array]:
+    """Return the arrays of a file that have one of the wanted names.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, is damaged or in another format; the message names it.
+    """
+    suffix = Path(_plain(path.name)).suffix
+    if suffix in TEXT:
+        return _from_text(path)
+    if suffix in PICKLE:
+        return _from_pickle(path, set(wanted))
+    return _from_npz(path, set(wanted))
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".gz")
+
+
+def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
+    def refusal(why: str) -> DataError:
+        return DataError(f"{path}: {why}")
+
+    with files.opened(path, LARGEST, refusal) as file:
+        start = file.peek(4)[:4]
+        try:
+            return npz.read(file, LARGEST, wanted)
+        except npz.ArrayError as error:
+            raise refusal(str(error)) from error
+        # A damaged archive may raise anything.
+        except Exception as error:
+            if start[:2] == b"\0\0" and start[2:3] and start[2] in idx.DTYPES:
+                raise refusal(
+                    "one of the IDX files of MNIST; give the data set mnist, and the folder of the "
+                    "four files as data_dir (--data-dir)"
+                ) from error
+            raise refusal(
+                "not an .npz file as numpy.savez(path, x=x, y=y) writes it, nor one that ends in "
+                f"{', '.join(SUFFIXES[1:])} ({reason_of(error)})"
+            ) from error
+
+
+def _content(path: Path) -> bytes:
+    """Return what a file holds, unpacked."""
+
+    def refusal(why: str) -> DataError:
+        return DataError(f"{path}: {why}")
+
+    data = files.read(path, LARGEST_TEXT, refusal)
+    if data.startswith(files.GZIP):
+        return bytes(files.inflated(io.BytesIO(data), LARGEST_TEXT, refusal))
+    return data
+
+
+def _from_pickle(path: Path, wanted: set[str]) -> dict[str, Array]:
+    data = _content(path)
+    try:
+        found = pickles.read(data, LARGEST_TEXT)
+    except pickles.PickleError as error:
+        raise DataError(f"{path}: {error}") from None
+    # A damaged pickle may raise anything.
+    except Exception as error:
+        raise DataError(
+            f"{path}: not a pickle of arrays, or a damaged one ({reason_of(error)})"
+        ) from error
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    return {name: _pictures(array) for name, array in arrays.items() if name in wanted}
+
+
+def _pictures(x: Array) -> Array:
+    """Give rows of MNIST's length the shape of its pictures."""
+    if x.ndim == 2 and x.shape[1] == PICTURE[0] * PICTURE[1]:
+        return x.reshape(-1, *PICTURE)
+    return x
+
+
+def _from_text(path: Path) -> dict[str, Array]:
+    content = _content(path)
+    lines = _lines(content)
+    first = lines.readline()
+    delimiter = max(",;\t", key=first.count)
+    names = [cell.strip().strip('"').lower() for cell in first.split(delimiter)]
+    named = not all(map(_is_number, names))
+    if not any(line.strip() for line in lines) and (named or not first.strip()):
+        raise DataError(f"{path}: has no line of numbers")
+    lines = _lines(content)
+    if named:
+        lines.readline()
+    try:
+        table = np.loadtxt(
+            lines, delimiter=delimiter, comments=None, quotechar='"', ndmin=2, dtype=np.float64
+        )
+    except ValueError as error:
+        where = _first_fault(content, delimiter, named) or reason_of(error)
+        raise DataError(f"{path}: {where}") from error
+    if table.shape[1] < 2:
+        raise DataError(f"{path}: has one column; expected a label and the numbers of a sample")
+    label = next((i for i, name in enumerate(names) if named and name in LABELS), 0)
+    return {"x": _pixels(np.delete(table, label, axis=1)), "y": table[:, label]}
+
+
+def _lines(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors="replace")
+
+
+def _first_fault(content: bytes, delimiter: str, named: bool) -> str | None:
+    """Say which cell of a text is no number, or which line has another number of cells."""
+    rows = csv.reader(_lines(content), delimiter=delimiter)
+    columns = None
+    with suppress(csv.Error):
+        for row in rows:
+            if (named and rows.line_num == 1) or not row:
+                continue
+            for cell in row:
+                if not _is_number(cell):
+                    shown = repr(cell if len(cell) < 40 else f"{cell[:40]}...")
+                    return f"line {rows.line_num} has {shown}, which is not a number"
+            if len(row) != (columns := columns or len(row)):
+                return f"line {rows.line_num} has {len(row)} cells; those before it have {columns}"
+    return None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _pixels(x: Array) -> Array:
+    """Turn rows of MNIST's length into its pictures, of bytes if the numbers are such."""
+    pictures = _pictures(x)
+    whole = pictures.ndim == 3 and x.size and x.min() >= 0 and 1 < x.max() <= 255
+    return pictures.astype(np.uint8) if whole and np.array_equal(x, np.rint(x)) else pictures

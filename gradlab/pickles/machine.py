@@ -1,0 +1,281 @@
+"""A stack machine for pickles that calls nothing.
+
+Its opcodes are those that arrays in dicts, lists and tuples need. Where the program asks for a
+call, the machine writes down which.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import pickletools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+OPCODES = 2**21
+"""The most opcodes of a pickle. One may make an object of some 200 bytes; an array takes twenty of
+them, a list two a number."""
+
+NAME = 255
+"""The most characters of a key."""
+
+
+class PickleError(ValueError):
+    """A pickle holds something else than arrays, or too much; the message says what."""
+
+
+def run(data: bytes) -> Any:
+    """Return what a pickle makes: dicts, lists, tuples, texts, bytes, numbers, `Call` and `Name`.
+
+    Raises
+    ------
+    PickleError
+        If it names a function that arrays do not need, or is longer than is read.
+    Exception
+        Whatever comes of it where it is damaged.
+    """
+    return _Machine().run(data)
+
+
+NAMES = {
+    "numpy.ndarray": "ndarray",
+    "numpy.dtype": "dtype",
+    # NumPy 2 moved numpy.core; pickles name the one or the other.
+    "numpy.core.multiarray._reconstruct": "_reconstruct",
+    "numpy._core.multiarray._reconstruct": "_reconstruct",
+    "numpy.core.multiarray.scalar": "scalar",
+    "numpy._core.multiarray.scalar": "scalar",
+    "numpy.core.numeric._frombuffer": "_frombuffer",
+    "numpy._core.numeric._frombuffer": "_frombuffer",
+    # Protocols 0 to 2 have no bytes: they are text to encode, or a call of bytes() for none.
+    "_codecs.encode": "encode",
+    "__builtin__.bytes": "bytes",
+    "collections.OrderedDict": "OrderedDict",
+}
+"""What a pickle of arrays may name, and what we call it."""
+
+
+class Name:
+    """A function that a pickle names."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Call:
+    """A call that a pickle asked for, and the state that it then set."""
+
+    __slots__ = ("args", "name", "state")
+
+    def __init__(self, name: str, args: tuple[Any, ...]) -> None:
+        self.name = name
+        self.args = args
+        self.state: Any = ()
+
+
+def _name(dotted: str) -> Name:
+    if dotted not in NAMES:
+        raise PickleError(
+            f"refused, as it names {dotted[:100]}; a pickle of arrays names NumPy alone, and "
+            f"others can run any code"
+        )
+    return Name(NAMES[dotted])
+
+
+def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
+    """Yield the opcodes by name, each with its argument, to the one that ends the program."""
+    file = io.BytesIO(data)
+    for _ in range(OPCODES):
+        code = file.read(1)
+        opcode = _INFO.get(code)
+        if opcode is None:
+            raise ValueError("it has no end" if not code else f"no opcode is {code!r}")
+        if opcode.name == "STRING":
+            # The reader in pickletools takes ASCII alone; Python 2 wrote the bytes of arrays so.
+            text = codecs.escape_decode(file.readline().strip()[1:-1])[0]
+            yield opcode.name, text.decode("latin1")
+        else:
+            yield opcode.name, opcode.arg and opcode.arg.reader(file)
+        if opcode.name == "STOP":
+            return
+    raise PickleError(f"it has more than the {OPCODES} opcodes that are read")
+
+
+_INFO = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
+
+
+class _Machine:
+    """The stack and the memo of a pickle; each opcode is a method or a row in `_VALUES`."""
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    def run(self, data: bytes) -> Any:
+        for name, argument in _opcodes(data):
+            if name in _LITERALS:
+                self._stack.append(argument)
+            elif name in _VALUES:
+                self._stack.append(_VALUES[name]())
+            elif name in _TUPLES:
+                self._stack.append(tuple(reversed([self._pop() for _ in range(_TUPLES[name])])))
+            elif step := _STEPS.get(name):
+                step(self, argument)
+            else:
+                raise PickleError(
+                    f"refused, as it has the opcode {name}, which a pickle of arrays does not need"
+                )
+        return self._pop()
+
+    def _pop(self) -> Any:
+        if len(self._stack) == (self._marks[-1] if self._marks else 0):
+            raise ValueError("it takes a value that is not there")
+        return self._stack.pop()
+
+    def _top(self) -> Any:
+        self._stack.append(top := self._pop())
+        return top
+
+    def _pop_to_mark(self) -> list[Any]:
+        start = self._marks.pop()
+        items = self._stack[start:]
+        del self._stack[start:]
+        return items
+
+    def protocol(self, number: int) -> None:
+        if number > 5:
+            raise ValueError(f"it has protocol {number}; 5 is the last that is known")
+
+    def mark(self, _: None) -> None:
+        self._marks.append(len(self._stack))
+
+    def pop(self, _: None) -> None:
+        if self._marks and self._marks[-1] == len(self._stack):
+            self._marks.pop()
+        else:
+            self._pop()
+
+    def pop_mark(self, _: None) -> None:
+        self._pop_to_mark()
+
+    def dup(self, _: None) -> None:
+        self._stack.append(self._top())
+
+    def put(self, index: int | None) -> None:
+        self._memo[len(self._memo) if index is None else index] = self._top()
+
+    def get(self, index: int) -> None:
+        self._stack.append(self._memo[index])
+
+    def make_tuple(self, _: None) -> None:
+        self._stack.append(tuple(self._pop_to_mark()))
+
+    def make_list(self, _: None) -> None:
+        self._stack.append(self._pop_to_mark())
+
+    def append(self, _: None) -> None:
+        self._extend([self._pop()])
+
+    def appends(self, _: None) -> None:
+        self._extend(self._pop_to_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        if type(into := self._top()) is not list:
+            raise ValueError(f"it appends to a {type(into).__name__}")
+        into.extend(items)
+
+    def make_dict(self, _: None) -> None:
+        items = self._pop_to_mark()
+        self._stack.append({})
+        self._update(items)
+
+    def set_item(self, _: None) -> None:
+        value = self._pop()
+        self._update([self._pop(), value])
+
+    def set_items(self, _: None) -> None:
+        self._update(self._pop_to_mark())
+
+    def _update(self, items: list[Any]) -> None:
+        if type(into := self._top()) is not dict:
+            raise ValueError(f"it sets an item of a {type(into).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) is not str or len(key) > NAME:
+                shown = repr(key) if type(key) is int and abs(key) < 2**63 else f"a {_kind(key)}"
+                raise PickleError(f"{shown} cannot name an array; use a string")
+            into[key] = value
+
+    def call_named(self, named: str) -> None:
+        self._stack.append(_name(named.replace(" ", ".", 1)))
+
+    def call_on_stack(self, _: None) -> None:
+        name, module = self._pop(), self._pop()
+        if type(module) is not str or type(name) is not str:
+            raise ValueError("a name is not text")
+        self._stack.append(_name(f"{module}.{name}"))
+
+    def instance(self, named: str) -> None:
+        _name(named.replace(" ", ".", 1))
+        raise ValueError(f"it makes an instance of {named}")
+
+    def reduce(self, _: None) -> None:
+        args, function = self._pop(), self._pop()
+        if type(function) is not Name or type(args) is not tuple:
+            raise ValueError("it calls what is no function, or with what are no arguments")
+        if function.name != "OrderedDict":
+            self._stack.append(Call(function.name, args))
+            return
+        self._stack.append({})
+        for pair in args[0] if args else ():  # Python 2 hands its pairs to the call
+            self._update(list(pair))
+
+    def build(self, _: None) -> None:
+        state, target = self._pop(), self._top()
+        if type(target) is not Call:
+            raise ValueError(f"it changes {getattr(target, 'name', type(target).__name__)}")
+        target.state = state
+
+
+def _kind(key: Any) -> str:
+    return f"text of {len(key)} characters" if type(key) is str else type(key).__name__
+
+
+_LITERALS = set(
+    """
+    INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING
+    UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+    """.split()
+)
+_VALUES: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("FRAME", "STOP"), lambda machine, argument: None),
+    "PROTO": _Machine.protocol,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
+    "MARK": _Machine.mark,
+    "POP": _Machine.pop,
+    "POP_MARK": _Machine.pop_mark,
+    "DUP": _Machine.dup,
+    "TUPLE": _Machine.make_tuple,
+    "LIST": _Machine.make_list,
+    "APPEND": _Machine.append,
+    "APPENDS": _Machine.appends,
+    "DICT": _Machine.make_dict,
+    "SETITEM": _Machine.set_item,
+    "SETITEMS": _Machine.set_items,
+    "GLOBAL": _Machine.call_named,
+    "STACK_GLOBAL": _Machine.call_on_stack,
+    "INST": _Machine.instance,
+    "REDUCE": _Machine.reduce,
+    "BUILD": _Machine.build,
+}
