@@ -86,7 +86,8 @@ if __name__ == "__main__":
     print("at work", file=sys.stderr)
     gradlab.grad(loss, gradlab.CentralDifference(workers=2))(np.linspace(0, 1, 100))
     table = {"title": "", "columns": ["", "x"], "right": [False, True], "rows": [], "notes": ""}
-    numbers = {"benchmark": "b", "headline": "done", "table": table, "results": [{"x": 1}]}
+    numbers = {"benchmark": "b", "environment": {}, "headline": "done", "table": table}
+    numbers["results"] = [{"x": 1}]
     open(given.json[0], "w").write(json.dumps(numbers))
     for path in given.plot:
         open(path, "w").write("<svg/>")
