@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
+from gradlab.arrays.refusals import forgiving
 from gradlab.errors import (
     DataError,
     GradlabError,
@@ -378,7 +379,8 @@ def _targets(outputs: Any, labels: Any) -> Any:
 def _require_in_range(targets: Any, labels: Any) -> None:
     """Raise an error that names a label which is no class."""
     try:
-        all_found = bool(np.count_nonzero(targets) == labels.size)
+        with forgiving():
+            all_found = bool(np.count_nonzero(targets) == labels.size)
     except UntraceableError:  # while the loss is compiled, there are no numbers to look at
         return
     if not all_found:

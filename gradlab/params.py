@@ -11,10 +11,12 @@ Each leaf has a *path*, the words in which errors and reports speak of it: ``W1`
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,7 +63,7 @@ class Structure:
     @cached_property
     def _keys(self) -> list[Any] | None:
         """The keys of a plain dict of arrays, the usual case, which needs no recursion."""
-        is_flat = isinstance(self.template, dict) and not self.scalars
+        is_flat = type(self.template) is dict and not self.scalars
         if is_flat and [*self.template.values()] == [*range(len(self.paths))]:
             return [*self.template]
         return None
@@ -70,17 +72,57 @@ class Structure:
 # A function of its own: one inside `unflatten` that calls itself would be a cycle, and keep the
 # leaves alive until the garbage collector comes by.
 def _hang(node: Any, leaves: Sequence[Any], scalars: frozenset[int]) -> Any:
-    if isinstance(node, dict):
-        return {key: _hang(child, leaves, scalars) for key, child in node.items()}
-    if isinstance(node, list):
-        return [_hang(child, leaves, scalars) for child in node]
-    if isinstance(node, tuple):
-        children = (_hang(child, leaves, scalars) for child in node)
-        return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+    if isinstance(node, Mapping):
+        return rebuilt(node, [_hang(child, leaves, scalars) for child in node.values()])
+    if isinstance(node, (list, tuple)):
+        return rebuilt(node, [_hang(child, leaves, scalars) for child in node])
     leaf = leaves[node]
     # A number came in, so a number goes out, not an array of no dimensions. A traced array, which
     # says that it is an array, stays as it is.
     return leaf[()] if node in scalars and issubclass(type(leaf), np.ndarray) else leaf
+
+
+def rebuilt(container: Any, children: Sequence[Any]) -> Any:
+    """Return a container of the same type, with other children.
+
+    Of a type that cannot be copied, a dict, list or tuple is returned.
+
+    Examples
+    --------
+    >>> from collections import OrderedDict
+    >>> rebuilt(OrderedDict(a=1, b=2), [3, 4])["b"], rebuilt((1, 2), [3, 4])
+    (4, (3, 4))
+    """
+    kind = type(container)
+    if kind is dict:
+        return dict(zip(container, children, strict=True))
+    if kind in (list, tuple):
+        return kind(children)
+    try:
+        return _rebuilt(container, children)
+    except Exception:  # a class of the user's own that cannot be copied, or refuses the children
+        if isinstance(container, Mapping):
+            return dict(zip(container, children, strict=True))
+        return list(children) if isinstance(container, list) else tuple(children)
+
+
+def _rebuilt(container: Any, children: Sequence[Any]) -> Any:
+    kind: Any = type(container)
+    if isinstance(container, tuple):
+        result = tuple.__new__(kind, children)  # the class's own may take something else
+        if hasattr(container, "__dict__"):
+            result.__dict__.update(container.__dict__)
+        return result
+    if kind is MappingProxyType:
+        return MappingProxyType(dict(zip(container, children, strict=True)))
+    result = copy.copy(container)
+    if isinstance(container, list):
+        list.__setitem__(result, slice(None), children)
+        return result
+    write = dict.__setitem__ if isinstance(container, dict) else kind.__setitem__
+    for key, child in zip(container, children, strict=True):
+        write(result, key, child)
+    return result
 
 
 def flatten(
@@ -135,12 +177,11 @@ def _take_down(
     """Append the leaves below a node to the lists, and return its template."""
     rest = (to_leaf, leaves, paths, scalars)
     if isinstance(node, Mapping):
-        return {key: _take_down(child, _join(path, key), *rest) for key, child in node.items()}
-    if isinstance(node, list):
-        return [_take_down(child, f"{path}[{i}]", *rest) for i, child in enumerate(node)]
-    if isinstance(node, tuple):
+        children = [_take_down(child, _join(path, key), *rest) for key, child in node.items()]
+        return rebuilt(node, children)
+    if isinstance(node, (list, tuple)):
         children = [_take_down(child, f"{path}[{i}]", *rest) for i, child in enumerate(node)]
-        return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+        return rebuilt(node, children)
     path = path or BARE
     if issubclass(type(node), (int, float, np.generic)):  # a traced number claims to be a float
         scalars.add(len(leaves))

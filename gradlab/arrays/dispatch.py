@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import numpy as np
 
 from gradlab.arrays.places import place_of
+from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 
 Implementation = Callable[..., Any]
@@ -117,16 +118,19 @@ class Library:
         UntraceableError
             If nothing does.
         """
-        found = self.found.get(function)
+        found = self.found.get(function) or self._search(function)
         if found is None:
-            found = (
-                self._own(function)
-                or COMPOSITES.get(function)
-                or self._fallback(function)
-                or next(filter(None, (source(function) for source in SOURCES)), None)
-            )
-            if found is None:
-                refuse_function(self.name, function)
+            refuse_function(self.name, function)
+        return found
+
+    def _search(self, function: Any) -> Implementation | None:
+        found = (
+            self._own(function)
+            or COMPOSITES.get(function)
+            or self._fallback(function)
+            or next(filter(None, (source(function) for source in SOURCES)), None)
+        )
+        if found is not None:
             self.found[function] = found
         return found
 
@@ -140,26 +144,26 @@ class Library:
 
     def knows(self, function: Any) -> bool:
         """Tell whether a NumPy function can be evaluated on traced arrays."""
-        try:
-            self.find(function)
-        except UntraceableError:
-            return False
-        return True
+        return (self.found.get(function) or self._search(function)) is not None
 
 
 def refuse_function(library: str, function: Any) -> NoReturn:
     """Raise the error for a function that has no derivative here."""
-    raise UntraceableError(
-        f"{library} has no derivative of {name_of(function)}, which the loss calls ({place_of()}): "
-        f"write it with other functions, or use {NUMERICAL}"
+    refuse(
+        UntraceableError(
+            f"{library} has no derivative of {name_of(function)}, which the loss calls "
+            f"({place_of()}): write it with other functions, or use {NUMERICAL}"
+        )
     )
 
 
 def refuse_plain(what: str, instead: str, *, place: str = "") -> NoReturn:
     """Raise the error for a traced value that is to become a plain one."""
-    raise UntraceableError(
-        f"the loss {what} ({place or place_of()}), where its derivative would be lost: {instead}, "
-        f"or use {NUMERICAL}"
+    refuse(
+        UntraceableError(
+            f"the loss {what} ({place or place_of()}), where its derivative would be lost: "
+            f"{instead}, or use {NUMERICAL}"
+        )
     )
 
 

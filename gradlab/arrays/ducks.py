@@ -36,9 +36,10 @@ from gradlab.arrays.dispatch import (
     refuse_function,
 )
 from gradlab.arrays.places import place_of
+from gradlab.arrays.refusals import record, refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.arrays.traced import TracedArray
-from gradlab.errors import LossError, UntraceableError
+from gradlab.errors import UntraceableError
 
 # Traces
 
@@ -54,12 +55,14 @@ class Trace:
         Where arrays that are made for it have to lie; None: where the library makes them.
     detached : bool
         Whether the loss has asked for some by `gradlab.detach`: it keeps state.
+    mixed : bool
+        Whether the loss calls functions of the library itself, which return native arrays.
     """
 
-    __slots__ = ("__weakref__", "detached", "device", "known")
+    __slots__ = ("__weakref__", "detached", "device", "known", "mixed")
 
     def __init__(self, known: bool, device: Any = None) -> None:
-        self.known, self.device, self.detached = known, device, False
+        self.known, self.device, self.detached, self.mixed = known, device, False, False
 
 
 class _Here(threading.local):
@@ -84,6 +87,12 @@ def are_known() -> bool:
     return bool(getattr(_here.trace, "known", True))
 
 
+def note_native_call() -> None:
+    """Remember that the loss called a function of the library itself."""
+    if _here.trace is not None:
+        _here.trace.mixed = True
+
+
 def device_here() -> Any:
     """Return where arrays of the current trace have to lie."""
     return getattr(_here.trace, "device", None)
@@ -91,9 +100,11 @@ def device_here() -> Any:
 
 def refuse_data(what: str, instead: str) -> NoReturn:
     """Raise the error for what depends on numbers that are not known while compiling."""
-    raise UntraceableError(
-        f"the loss {what} ({place_of()}): what it does depends on the numbers in its arrays, which "
-        f'are not known while it is compiled; {instead}, or use backend="autograd"'
+    refuse(
+        UntraceableError(
+            f"the loss {what} ({place_of()}): what it does depends on the numbers in its arrays, "
+            f'which are not known while it is compiled; {instead}, or use backend="autograd"'
+        )
     )
 
 
@@ -252,6 +263,8 @@ class DuckArray(TracedArray):
 
     def __getattr__(self, name: str) -> Any:
         # Attributes of the library's own arrays end here as well: the loss is tried on those then.
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            record(UntraceableError(f"the loss asks a traced array for its {name} ({place_of()})"))
         raise AttributeError(f"traced arrays have no attribute {name!r}")
 
     def view(self, *args: Any) -> Any:
@@ -264,9 +277,6 @@ class DuckArray(TracedArray):
     def device(self) -> str:
         """Where NumPy's arrays lie."""
         return "cpu"
-
-    def __reduce__(self) -> Any:
-        raise LossError("a traced array cannot be pickled: keep gradlab.detach(value)")
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """Return NumPy's namespace, whose functions take this array as well."""

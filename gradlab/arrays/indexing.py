@@ -21,6 +21,7 @@ from autograd.core import SparseObject, VSpace, vspace
 from autograd.extend import defjvp_argnum, defvjp_argnum, primitive
 from autograd.tracer import isbox
 
+from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 
 
@@ -71,16 +72,20 @@ def _part(part: Any, arrays: list[Any]) -> Any:
     if not is_traced(part):
         return part
     if isinstance(part, slice):
-        raise UntraceableError(
-            "an end of a slice is a traced value, and the shape of the result depends on it: "
-            "make it an integer that is fixed, or select with where"
+        refuse(
+            UntraceableError(
+                "an end of a slice is a traced value, and the shape of the result depends on it: "
+                "make it an integer that is fixed, or select with where"
+            )
         )
     if isinstance(part, list):
         part = anp.array(part)
     if np.dtype(part.dtype) == bool:
-        raise UntraceableError(
-            "it selects by a boolean mask that it computes, and the shape of the result depends "
-            "on it: use where"
+        refuse(
+            UntraceableError(
+                "it selects by a boolean mask that it computes, and the shape of the result "
+                "depends on it: use where"
+            )
         )
     arrays.append(part)
     return HERE

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import functools
 import gc
+import threading
 import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.dispatch import Holder, Traced, held
+from gradlab.arrays.places import place_of
 from gradlab.errors import LossError, StatefulLossWarning
+
+_here = threading.local()
 
 DEEP = 6
 """Levels of attributes and items below the loss that are searched."""
@@ -57,6 +62,8 @@ def detach(x: Any) -> Any:
     """
     x = held(x)
     if _is_live(x):
+        if (places := getattr(_here, "detached", None)) is not None:
+            places.append(place_of())
         return detach(x.detached())
     if isinstance(x, dict):
         return {key: detach(value) for key, value in x.items()}
@@ -64,6 +71,18 @@ def detach(x: Any) -> Any:
         items = map(detach, x)
         return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
     return x.copy() if isinstance(x, np.ndarray) else x
+
+
+@contextmanager
+def detachments() -> Iterator[list[str]]:
+    """Collect the lines in which a loss calls `detach` for a traced value in this thread."""
+    before = getattr(_here, "detached", None)
+    places: list[str] = []
+    _here.detached = places
+    try:
+        yield places
+    finally:
+        _here.detached = before
 
 
 class Watch:

@@ -37,6 +37,7 @@ import numpy as np
 
 from gradlab.arrays.dispatch import NUMERICAL, first_traced, has_traced, held, is_buffer
 from gradlab.arrays.places import is_librarys, is_users, place_of
+from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def raise_if_rewritable(frame: FrameType) -> None:
         span = list(code.co_positions())[frame.f_lasti // 2]
         source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
         if span in _places(source):
-            raise RewriteError(frame, span, source)
+            refuse(RewriteError(frame, span, source))
 
 
 # What replaces the expressions

@@ -15,7 +15,13 @@ import numpy as np
 import torch
 
 from gradlab.arrays.creation import protect
-from gradlab.arrays.ducks import DuckArray, DuckLibrary, are_known, device_here
+from gradlab.arrays.ducks import (
+    DuckArray,
+    DuckLibrary,
+    are_known,
+    device_here,
+    note_native_call,
+)
 
 DTYPES = {
     getattr(torch, name): np.dtype(name)
@@ -541,6 +547,7 @@ class TorchArray(DuckArray):
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Evaluate a function of PyTorch's on the tensors inside; the result is a tensor."""
+        note_native_call()
         return function(*_inside(args), **_inside(kwargs or {}))
 
 

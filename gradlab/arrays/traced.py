@@ -26,6 +26,7 @@ from gradlab.arrays.conversions import is_tracing, number_of
 from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, operand, refuse_plain
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.places import place_of
+from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.errors import LossError
 
@@ -137,6 +138,9 @@ class TracedArray(Traced):
     def __copy__(self) -> Any:
         return self.copy()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        refuse_plain("pickles a traced array", "keep gradlab.detach(value)")
+
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and hasattr(np.ndarray, name):
             refuse_plain(f"asks a traced array for its {name}", "compute with the array itself")
@@ -236,24 +240,31 @@ class TracedArray(Traced):
                 f"into shape {self.shape}"
             )
         if self._is_argument:
-            raise LossError(
-                f"the loss writes into its parameters or arguments ({place_of()}): "
-                "write into a copy (x = x.copy())"
+            refuse(
+                LossError(
+                    f"the loss writes into its parameters or arguments ({place_of()}): "
+                    "write into a copy (x = x.copy())"
+                )
             )
         if self._base is not None:
             base, place = self._base
             if place is None:
-                raise LossError(
-                    f"the loss writes into a view of a traced array, such as its transpose "
-                    f"({place_of()}): write into the array itself"
+                refuse(
+                    LossError(
+                        f"the loss writes into a view of a traced array, such as its transpose "
+                        f"({place_of()}): write into the array itself"
+                    )
                 )
             base.write(base._put(place, new), place, by=self)
         self._require_unseen(index, by)
         if new.dtype != self.dtype:
             if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-                raise LossError(
-                    f"the loss writes {new.dtype} into an array of {self.dtype} ({place_of()}), "
-                    "which would cut it off: make the array of floating-point numbers"
+                refuse(
+                    LossError(
+                        f"the loss writes {new.dtype} into an array of {self.dtype} "
+                        f"({place_of()}), which would cut it off: make the array of "
+                        "floating-point numbers"
+                    )
                 )
             new = new.astype(self.dtype)
         self._become(new)
@@ -264,9 +275,11 @@ class TracedArray(Traced):
             if (seen := view()) is None or seen is by:
                 continue
             if place is None or _overlap(self.shape, place, index):
-                raise LossError(
-                    f"the loss writes into a traced array of which it holds a view ({place_of()}): "
-                    "take a copy of the part that it keeps (x[i].copy())"
+                refuse(
+                    LossError(
+                        f"the loss writes into a traced array of which it holds a view "
+                        f"({place_of()}): take a copy of the part that it keeps (x[i].copy())"
+                    )
                 )
 
     def fill(self, value: Any) -> None:

@@ -16,6 +16,8 @@ from gradlab.arrays.dispatch import NUMERICAL, Traced, held
 from gradlab.arrays.leaks import Watch as Watch
 from gradlab.arrays.leaks import release
 from gradlab.arrays.places import place_of
+from gradlab.arrays.read_only import is_write, read_only, write_refused
+from gradlab.arrays.refusals import refusals
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.params import Structure
@@ -63,8 +65,11 @@ def trace_loss(
         list(release(loss, args))
         # A primitive of the user's own lacks a rule: autograd says which.
         is_own = isinstance(error, NotImplementedError)
-        if not is_own and _runs_on_plain(loss, leaves, structure, args):
-            if "read-only" in str(error):
+        on_plain = error if is_own else _error_on_plain(loss, leaves, structure, args)
+        if on_plain is not None and is_write(error) and is_write(on_plain):
+            raise write_refused(place_of(error.__traceback__)) from error
+        if on_plain is None:
+            if is_write(error):
                 raise LossError(
                     f"the loss writes into an array that it has computed with before "
                     f"({place_of(error.__traceback__)}), so that the derivative would see other "
@@ -82,20 +87,24 @@ def trace_loss(
 
 def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> Any:
     """Return what a loss returns for traced parameters, with NumPy's functions fit for them."""
-    with tracing(), conversions() as noted:
-        return returned(held(loss(params, *args)), noted)
+    with tracing(), refusals() as refused, conversions() as noted:
+        value = returned(held(loss(params, *map(read_only, args))), noted)
+        if refused:  # the loss caught the error, and did something else than on plain arrays
+            raise refused[0]
+        return value
 
 
-def _runs_on_plain(
+def _error_on_plain(
     loss: Callable[..., Any], leaves: Sequence[Any], structure: Structure, args: Sequence[Any]
-) -> bool:
-    """Tell whether the loss has a value at the parameters themselves."""
+) -> Exception | None:
+    """Return what the loss raises at the parameters themselves, None if it has a value there."""
     plain = [getval(leaf) for leaf in leaves]
     copies = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in plain]
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            loss(structure.unflatten(copies), *args)
-    except Exception:
-        return False
-    return not any(isinstance(arg, Traced) for arg in args)
+            loss(structure.unflatten(copies), *map(read_only, args))
+    except Exception as error:
+        return error
+    is_nested = any(isinstance(arg, Traced) for arg in args)
+    return UntraceableError("an argument is traced") if is_nested else None

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.arrays.read_only import read_only
 from gradlab.errors import BackendError, LossError, ParameterError
 from gradlab.gradients import find_backend, is_estimator
-from gradlab.gradients.protocol import Loss, note_origin, read_only
+from gradlab.gradients.protocol import Loss, note_origin
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, leaves_like
 

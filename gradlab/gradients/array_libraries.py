@@ -33,6 +33,7 @@ from gradlab.arrays.dispatch import NUMERICAL, is_traced
 from gradlab.arrays.ducks import DuckLibrary, Trace, within
 from gradlab.arrays.leaks import Watch, release
 from gradlab.arrays.places import place_of
+from gradlab.arrays.read_only import is_write, read_only, write_refused
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import run_traced
 from gradlab.errors import (
@@ -167,6 +168,8 @@ class LibraryGradient:
     name: str
     arrays: str
     """What the library calls its arrays."""
+    writeable = False
+    """Whether native arrays can be written into."""
 
     def __init__(
         self, loss: Loss, library: DuckLibrary, *, compiles: bool, **settings: Any
@@ -401,6 +404,9 @@ class LibraryGradient:
         except Exception as error:
             if way.plain and here.traces:
                 list(release(self._loss, call.args))
+            is_of_numpy = call.native is None and is_write(error)
+            if is_of_numpy and is_write(call.on_plain_arrays(protected=True)):
+                raise write_refused(place_of(error.__traceback__)) from error
             if isinstance(error, GradlabError):
                 error.__notes__ = []  # of JAX, on frames that it hides
                 raise
@@ -625,23 +631,30 @@ class Call:
 
     def inputs(self, way: Way) -> tuple[list[Any], list[Any]]:
         """Return parameters and arrays as a loss that runs in this way gets them."""
-        arrays = [self.values[i] for i in self.form.arrays]
+        arrays, leaves = [self.values[i] for i in self.form.arrays], self.leaves
+        if not way.plain and self.owner.writeable:  # nothing keeps the loss from writing there
+            arrays, leaves = [*map(_copy, arrays)], [*map(_copy, leaves)]
         if way.data:
             arrays = [self.owner.over(array, self.native) for array in arrays]
-        return [self.owner.leaf_over(leaf, self.native) for leaf in self.leaves], arrays
+        return [self.owner.leaf_over(leaf, self.native) for leaf in leaves], arrays
 
     def shapes(self) -> Any:
         """Return the shapes and dtypes of all arrays, as a key."""
         arrays = [*self.leaves, *[self.values[i] for i in self.form.arrays]]
         return tuple([(np.shape(array), array.dtype) for array in arrays])
 
-    def on_plain_arrays(self, leaves: Sequence[Any] | None = None) -> Any:
-        """Return the loss on copies that are NumPy's, or the exception that it raises."""
+    def on_plain_arrays(
+        self, leaves: Sequence[Any] | None = None, *, protected: bool = False
+    ) -> Any:
+        """Return the loss on copies that are NumPy's, or the exception that it raises.
+
+        With `protected`, the loss may not write into its arguments.
+        """
         copies = [np.array(floating(x)) for x in (self.leaves if leaves is None else leaves)]
         values = [
-            np.array(value) if isinstance(value, np.ndarray) and i in self.form.arrays else value
-            for i, value in enumerate(self.values)
+            _copy(value) if i in self.form.arrays else value for i, value in enumerate(self.values)
         ]
+        values = read_only(values) if protected else values
         state = np.random.get_state()  # noqa: NPY002  the loss may draw from it
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -674,6 +687,12 @@ class Call:
             outcome = self.on_plain_arrays(leaves)
             found.append(np.inf if isinstance(outcome, Exception) else float(outcome))
         return found
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of an array, of its own class; a number as it is."""
+    copy = getattr(value, "clone", None) or getattr(value, "copy", None)
+    return value if copy is None or isinstance(value, np.generic) else copy()
 
 
 def _is_close(wanted: Any, value: float, dtype: Any) -> bool:

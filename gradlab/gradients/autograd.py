@@ -49,16 +49,26 @@ class Autograd:
         """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
-            leaves, structure = flatten(params, _as_leaf)
-            value, gradients, watch = _differentiate(loss, leaves, structure, args)
-            # An outer gradient is being taken, of the parameters or of what the loss closes over.
-            if isbox(value) or any(map(isbox, (*leaves, *gradients))):
-                return value, structure.unflatten(gradients)
-            watch.clean_up(loss, args)
-            done = map(finish_gradient, structure.paths, gradients, leaves)
-            return float(value), structure.unflatten(list(done))
+            value, grads, watch = evaluate(loss, params, args)
+            if watch is not None:
+                watch.clean_up(loss, args)
+            return value, grads
 
         return value_and_grad
+
+
+def evaluate(loss: Loss, params: Any, args: tuple[Any, ...]) -> tuple[Any, Any, Watch | None]:
+    """Return the loss, its gradient, and the watch over what was traced.
+
+    The watch is None where an outer gradient is being taken, of the parameters or of what the loss
+    closes over: then the gradient is traced itself.
+    """
+    leaves, structure = flatten(params, _as_leaf)
+    value, gradients, watch = _differentiate(loss, leaves, structure, args)
+    if isbox(value) or any(map(isbox, (*leaves, *gradients))):
+        return value, structure.unflatten(gradients), None
+    done = map(finish_gradient, structure.paths, gradients, leaves)
+    return float(value), structure.unflatten(list(done)), watch
 
 
 class Root(VJPNode):  # type: ignore[misc]

@@ -13,9 +13,10 @@ Both are part of the key, so that a change of either leads to another recording.
 cannot follow raises an `UnkeyableError`, and the loss runs without recordings, with one warning;
 so does a loss that changes its own surroundings, such as a counter, for a replay would not.
 
-The numbers inside of arrays are not in the key. Those of parameters and arguments are the inputs
-of a recording. Those of arrays that the loss closes over are read anew by the tape, from the same
-memory; a library that compiles them into its code asks for their *contents* in the key.
+The numbers inside of parameters and arguments are not in the key: they are the inputs of a
+recording. Those of arrays that the loss closes over are. A recording has them in it in more ways
+than can be followed: in what the loss computed from them alone, in the branches that it took, in
+derivative rules. They are compared with copies at each call (`captured`).
 
 Finite differences record a loss anew for each gradient, and keep nothing.
 """
@@ -31,6 +32,7 @@ import numpy as np
 from autograd.tracer import isbox
 
 from gradlab.arrays.dispatch import held, is_buffer
+from gradlab.gradients.captured import Captured
 from gradlab.gradients.survey import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 from gradlab.params import checksum
 
@@ -164,7 +166,7 @@ class Surroundings:
 
     def __init__(self, loss: Any, *, contents: bool = False) -> None:
         self._loss, self._contents = loss, contents
-        self._known: dict[tuple[int, ...], tuple[Survey, Bindings]] = {}
+        self._known: dict[tuple[int, ...], tuple[Survey, Bindings, Captured]] = {}
 
     def key(self, others: Sequence[Any] = ()) -> Bindings:
         """Return what is equal as long as a call reads the same.
@@ -185,18 +187,25 @@ class Surroundings:
         known = self._known.get(ids)
         if known is None or not known[0].is_current():
             found = self._survey(others)
-            known = found, Bindings(found, self._sums(found))
+            known = self._with_contents(found)
             if len(self._known) >= KEPT:
                 self._known = {}
             self._known[ids] = known
             return known[1]
-        found, bindings = known
-        if found.texts or (self._contents and (found.arrays or found.natives)):
-            sums = self._sums(found)
-            if sums != bindings.sums:
-                bindings = Bindings(found, sums)
-                self._known[ids] = found, bindings
+        found, bindings, captured = known
+        may_differ = found.texts or (self._contents and found.natives)
+        # Comparing takes a tenth of the time of checksums, which are computed after a change.
+        if may_differ or not captured.are_unchanged():
+            known = self._with_contents(found)
+            if known[1].sums != bindings.sums:
+                bindings = known[1]
+                self._known[ids] = known
         return bindings
+
+    def _with_contents(self, found: Survey) -> tuple[Survey, Bindings, Captured]:
+        """Return a survey with a key of what it found, and the arrays as they are now."""
+        captured = Captured(found.arrays if self._contents else ())
+        return found, Bindings(found, self._sums(found)), captured
 
     def _survey(self, others: Sequence[Any]) -> Survey:
         roots = [("the loss", self._loss), *[("an argument", other) for other in others]]

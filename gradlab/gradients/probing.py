@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients.incremental import Incremental, Recorder
 from gradlab.gradients.noise import relative_noise
@@ -26,7 +27,6 @@ from gradlab.gradients.protocol import (
     Loss,
     finish_gradients,
     raised_by_the_loss,
-    read_only,
     real_scalar,
     require_same_value,
 )

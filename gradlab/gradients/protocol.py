@@ -26,7 +26,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from gradlab.arrays.places import place_of
-from gradlab.errors import LossError, NonFiniteError, ReadOnlyError
+from gradlab.arrays.read_only import is_write, write_refused
+from gradlab.errors import LossError, NonFiniteError
 from gradlab.params import Array, entry, first, read
 
 Loss: TypeAlias = Callable[..., Any]
@@ -74,42 +75,13 @@ def raised_by_the_loss(error: Exception, place: str) -> Exception:
     becomes a `ReadOnlyError`, which is a ValueError, too.
     """
     note = f"raised by the loss at {place}"
-    if isinstance(error, ValueError) and "read-only" in str(error):
-        wrote = ReadOnlyError(
-            "the loss writes into its parameters or arguments, which are read-only "
-            f"({place_of(error.__traceback__)}): write into a copy"
-        )
+    if is_write(error):
+        wrote = write_refused(place_of(error.__traceback__))
         wrote.__cause__ = error
         wrote.add_note(note)
         return wrote
     error.add_note(note)
     return error
-
-
-def read_only(value: Any) -> Any:
-    """Return an argument with read-only views in place of its arrays, in containers as well.
-
-    Objects of other types are returned as they are.
-
-    Examples
-    --------
-    >>> x = np.zeros(2)
-    >>> view, label = read_only((x, "a"))
-    >>> view.flags.writeable, x.flags.writeable, label
-    (False, True, 'a')
-    """
-    if isinstance(value, np.ndarray):
-        view = value.view()
-        view.flags.writeable = False
-        return view
-    if type(value) is dict:
-        return {key: read_only(child) for key, child in value.items()}
-    if type(value) is list:
-        return [read_only(child) for child in value]
-    if isinstance(value, tuple):
-        children = [read_only(child) for child in value]
-        return type(value)(*children) if hasattr(value, "_fields") else tuple(children)
-    return value
 
 
 def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:

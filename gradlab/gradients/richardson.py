@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.errors import NonFiniteError
+from gradlab.errors import NonFiniteError, ReadOnlyError
 from gradlab.gradients.finite_differences import FINER, Difference, finer_steps, steps
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.slopes import Bar
@@ -158,6 +158,8 @@ def extrapolate(
     with np.errstate(all="ignore"):  # a domain may end between the steps
         try:
             guard = _fine_slope(f, x, f0, fine, precision, doubt)
+        except ReadOnlyError:
+            raise
         except (ArithmeticError, ValueError):
             finer = fine / 2**14
             if x != 0:
@@ -168,6 +170,8 @@ def extrapolate(
         for k in range(ROWS):
             try:
                 slope, _, noise = central_quotient(f, x, f0, largest / 2**k, precision)
+            except ReadOnlyError:
+                raise
             except (ArithmeticError, ValueError):
                 row = []
                 continue

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gradlab.arrays.read_only import read_only
+from gradlab.errors import ReadOnlyError
 from gradlab.gradients.probing import restore, size_of
-from gradlab.gradients.protocol import Loss, raised_by_the_loss, read_only, real_scalar
+from gradlab.gradients.protocol import Loss, raised_by_the_loss, real_scalar
 from gradlab.gradients.slopes import BITS, Line, Slope, slope
 from gradlab.params import Array, entry, flatten
 
@@ -223,6 +225,8 @@ class Surface:
     def _value_or_nan(self) -> float:
         try:
             value = float(self._evaluate())
+        except ReadOnlyError:
+            raise
         except Exception:
             return np.nan
         self.constant = self.constant and value == self.value

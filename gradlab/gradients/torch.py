@@ -11,6 +11,7 @@ et al., *PyTorch 2*, ASPLOS 2024).
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from gradlab import options
+from gradlab.arrays.read_only import write_refused
 from gradlab.errors import LossError, ParameterError
 from gradlab.gradients.array_libraries import (
     ADVICE,
@@ -107,6 +109,7 @@ class TorchGradient(LibraryGradient):
 
     name = "torch"
     arrays = "PyTorch's tensors"
+    writeable = True
 
     def __init__(self, loss: Loss, *, compile: bool) -> None:
         self._torch = load("torch", "PyTorch")
@@ -163,21 +166,14 @@ class TorchGradient(LibraryGradient):
         return ways if compiled else [*ways, Way(True, False)]
 
     def prepare(self, form: Form, way: Way) -> Run:
-        """Return value and gradient; of native code, no slope may get lost at the first call."""
+        """Return value and gradient; in native code, no slope may get lost."""
         if way.compiled:
             plain = self._functional(form, way)
             return self._compiled(plain if way.plain else self._watched(plain), form, way)
         plain = self._eager(form, way)
         if way.plain:
-            return self._replayed(form, plain)
-        runs = [self._watched(plain)]
-
-        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
-            result = runs[0](leaves, arrays)
-            runs[0] = plain  # watching takes as long as a small network
-            return result
-
-        return run
+            return self._replayed(form, self._watched_where_mixed(plain))
+        return self._watched(plain)
 
     def _scalar(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
         value = self.call(form, way, leaves, arrays)
@@ -190,7 +186,11 @@ class TorchGradient(LibraryGradient):
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             with torch.enable_grad():
                 roots = [leaf.detach().requires_grad_() for leaf in leaves]
+                given = [array for array in (*roots, *arrays) if self.is_native(array)]
+                before = [tensor._version for tensor in given]
                 value = self._scalar(form, way, roots, arrays)
+                if before != [tensor._version for tensor in given]:
+                    raise write_refused("in a native function of PyTorch's")
                 if not value.requires_grad:
                     return value, [torch.zeros_like(root) for root in roots]
                 found = torch.autograd.grad(value, roots, allow_unused=True)
@@ -312,12 +312,26 @@ class TorchGradient(LibraryGradient):
         compiled: Run = self._torch.compile(graph, dynamic=False)
         return compiled
 
+    def _watched_where_mixed(self, plain: Run) -> Run:
+        """Return the same; a loss that calls PyTorch, too, is watched from then on."""
+        watched = self._watched(plain)
+        is_mixed = False
+
+        def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            nonlocal is_mixed
+            if not is_mixed:
+                result = plain(leaves, arrays)
+                is_mixed = any(trace.mixed for trace in self._here.traces)
+            return watched(leaves, arrays) if is_mixed else result
+
+        return run
+
     def _watched(self, plain: Run) -> Run:
         """Return the same, with an error where a number is taken out of a tensor with a slope.
 
         To be compiled, the loss runs on tensors without numbers: there, of any.
         """
-        compiles = self._compiles
+        compiles, refused = self._compiles, threading.local()
         mode: Any = self._torch.overrides.TorchFunctionMode
         taken = ("__float__", "__int__", "__index__", "item", "tolist")
 
@@ -327,19 +341,25 @@ class TorchGradient(LibraryGradient):
             ) -> Any:
                 name = getattr(function, "__name__", "")
                 if name in taken and args[0].requires_grad:
-                    raise LossError(
+                    refused.error = LossError(
                         f"torch: the loss takes a number out of a tensor ({name.strip('_')}), "
                         "whose slope is lost: compute with the tensor, or use the backend autograd"
                     )
+                    raise refused.error
                 if name in taken and compiles:
-                    raise LossError(f"torch cannot run the loss: {UNKNOWN}")
+                    refused.error = LossError(f"torch cannot run the loss: {UNKNOWN}")
+                    raise refused.error
                 if name == "__format__":  # a text from which a number is read has no slope
                     return f"{function(*args)}~"
                 return function(*args, **(kwargs or {}))
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
+            refused.error = None
             with Watch():
-                return plain(leaves, arrays)
+                result = plain(leaves, arrays)
+            if refused.error is not None:  # the loss caught it
+                raise refused.error
+            return result
 
         return run
 

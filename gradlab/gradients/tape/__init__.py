@@ -65,13 +65,24 @@ class Tape:
 
     Notes
     -----
-    A loss is recorded again where anything that it reads has changed, and runs on eager autograd
-    where that cannot be told: see `gradlab.gradients.keys`. What that leaves out is noticed only
-    when a replay is compared with eager autograd, at the first replay, at the first with other
-    parameters, at the first with other data, and then every `verify` calls: random numbers of a
-    generator that the loss makes, what is computed from captured arrays before a parameter or an
-    argument comes in, and values taken out of a box with ``autograd.tracer.getval``. Pass such
-    things as arguments. A primitive of your own (``autograd.extend.primitive``) has to be pure.
+    *The first call.* Eager autograd evaluates the loss first, with plain arrays for data. The loss
+    is then called again to be recorded. A recording that gives another value or gradient is not
+    used. A conversion that is refused while the loss is traced, such as ``int(x)``, is an error
+    even if the loss catches the exception.
+
+    *Closures.* A loss is recorded again where anything that it reads has changed, the numbers in
+    arrays included, and runs on eager autograd where that cannot be told: see
+    `gradlab.gradients.keys`. An array that is written into before each call ends in eager autograd;
+    pass it as an argument. What that leaves out is noticed only when a replay is compared with
+    eager autograd, at the first replays, at the first with other parameters, at the first with
+    other data, and then every `verify` calls: random numbers of a generator that the loss makes,
+    and values taken out of a box with ``autograd.tracer.getval``. Pass such things as arguments. A
+    primitive of your own (``autograd.extend.primitive``) has to be pure.
+
+    *Bits.* A function returns the replay's result from the first call on, so that the same
+    arguments give the same bits. They may change by roundings at one of the comparisons: where a
+    replay turns out to lose digits and is replaced by the exact program, where a Python number
+    becomes data, or where the loss is left to eager autograd. With `exact`, these agree.
 
     Labels in an index, ``z[np.arange(n), y]`` or ``np.eye(k)[y]``, are data, if they are an
     argument or computed from one. A Python number is part of a recording; where two recordings

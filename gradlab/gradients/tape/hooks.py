@@ -28,6 +28,7 @@ from autograd.core import SparseObject, VSpace
 from autograd.numpy import numpy_wrapper
 from autograd.tracer import isbox
 
+from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 
 
@@ -68,8 +69,8 @@ def autograd_as_recorded(recorded: type) -> Iterator[None]:
             return x._value  # type: ignore[attr-defined]
         if function in _INTEGERS:
             name = _INTEGERS[function]
-            raise UntraceableError(
-                f"it makes a NumPy integer of a traced value: use astype({name})"
+            refuse(
+                UntraceableError(f"it makes a NumPy integer of a traced value: use astype({name})")
             )
         return x
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.indexing import gather
+from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 from gradlab.gradients.tape.program import Node, name_of
 
@@ -160,9 +161,11 @@ class Rules:
             isinstance(by, Node) or by == 0
         )
         if by_zero or (node.dtype.kind in "iu" and node.primitive not in _ON_INTEGERS):
-            raise UntraceableError(
-                f"{name_of(node.primitive)} of Python numbers that differ at each call, which "
-                "arrays may do otherwise: make them arrays"
+            refuse(
+                UntraceableError(
+                    f"{name_of(node.primitive)} of Python numbers that differ at each call, which "
+                    "arrays may do otherwise: make them arrays"
+                )
             )
         return by if node.primitive is np.divide and isinstance(by, Node) else None
 
@@ -178,7 +181,9 @@ def _require_same_promotion(number: Node, others: list[Any]) -> None:
         if dtype is None or number.dtype is None:
             continue
         if np.result_type(dtype, weak) != np.result_type(dtype, number.dtype):
-            raise UntraceableError(
-                f"a Python number that differs at each call meets {dtype}: give it as an array "
-                f"of {dtype}"
+            refuse(
+                UntraceableError(
+                    f"a Python number that differs at each call meets {dtype}: give it as an array "
+                    f"of {dtype}"
+                )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -35,3 +36,26 @@ def refusal_of(error: BaseException) -> str:
         text = f"{type(error).__name__} while it was recorded: {text}"
     place = describe_place(innermost(error.__traceback__))
     return text if not place or place in text else f"{text} ({place})"
+
+
+def reason_of_state(kept: Sequence[str], detached: Sequence[str] = ()) -> str:
+    """Say why a loss that keeps something from one call for the next is not replayed.
+
+    Parameters
+    ----------
+    kept : sequence of str
+        Where it keeps a value.
+    detached : sequence of str
+        In which lines it asks for the plain numbers of one.
+    """
+    if kept:
+        return (
+            f"it keeps a value of each call in {', '.join(kept)} (gradlab.detach(value) is its "
+            "plain number)"
+        )
+    return (
+        f"it takes plain numbers out of the trace with gradlab.detach ({detached[0]}), and may "
+        "keep them for its next call"
+        if detached
+        else ""
+    )

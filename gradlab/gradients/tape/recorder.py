@@ -48,6 +48,7 @@ from gradlab.arrays.boxes import NumpyBox, settled
 from gradlab.arrays.dispatch import held, refuse_plain
 from gradlab.arrays.indexing import ungather
 from gradlab.arrays.places import Place, describe_place, is_users
+from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.errors import UntraceableError
@@ -61,8 +62,8 @@ from gradlab.gradients.tape.numbers import PythonFloat, PythonInt, Rules
 from gradlab.gradients.tape.operations import accumulate, add_sparse, cancelled, scatter
 from gradlab.gradients.tape.passes import inline_constants
 from gradlab.gradients.tape.program import Guard, Node, Program
-from gradlab.gradients.tape.reasons import refusal_of
-from gradlab.params import Array, Structure, as_array, flatten, floating
+from gradlab.gradients.tape.reasons import reason_of_state, refusal_of
+from gradlab.params import Array, Structure, as_array, flatten, floating, rebuilt
 
 # autograd numbers its traces from 0, with a counter that all threads share. The numbers here lie
 # below, so that no other thread can come between a recorded box and the box around it.
@@ -133,7 +134,7 @@ def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
     with RECORDING:
         program, watch = following_rewrites(lambda: _record(loss, params, args))
     if kept := watch.replace(loss, args):
-        raise UntraceableError(_reason_of(kept))
+        raise UntraceableError(reason_of_state(kept))
     return program
 
 
@@ -141,12 +142,6 @@ def _record(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Program, Watc
     with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
         end = run_traced(loss, structure.unflatten(leaves), boxed_args)
         return recorder.program([end]), Watch([recorder])
-
-
-def _reason_of(kept: Sequence[str]) -> str:
-    """Say why a loss that keeps something from one call for the next is not replayed."""
-    where = ", ".join(kept)
-    return f"it keeps a value of each call in {where} (gradlab.detach(value) is its plain number)"
 
 
 def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Recording:
@@ -161,7 +156,7 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     with RECORDING:
         recording, watch = following_rewrites(lambda: _record_gradient(loss, params, args))
     if kept := watch.replace(loss, args):
-        return replace(recording, kept=_reason_of(kept))
+        return replace(recording, kept=reason_of_state(kept))
     return recording
 
 
@@ -248,9 +243,11 @@ class Recorder:
     ) -> Node:
         """Write down that `primitive` made `value`."""
         if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
-            raise UntraceableError(
-                f"a traced value is in a tuple, a list or a keyword argument of "
-                f"{primitive.__name__.strip('_')}, where it cannot be followed"
+            refuse(
+                UntraceableError(
+                    f"a traced value is in a tuple, a list or a keyword argument of "
+                    f"{primitive.__name__.strip('_')}, where it cannot be followed"
+                )
             )
         place = self._place()
         primitive, operands = _as_pure(primitive, operands)
@@ -277,7 +274,7 @@ class Recorder:
     def branch(self, node: Node, taken: bool) -> bool:
         """Note a branch on the data; refuse one that the parameters decide."""
         if node in self._of_params:
-            raise UntraceableError("it branches on a value that depends on the parameters")
+            refuse(UntraceableError("it branches on a value that depends on the parameters"))
         self.guards.append(Guard(node, taken, describe_place(self._place()) or "the loss"))
         return taken
 
@@ -387,7 +384,7 @@ class Record(TracerNode):  # type: ignore[misc]
     ) -> None:
         self.recorder = parents[0].recorder
         if any(parent.recorder is not self.recorder for parent in parents):
-            raise HigherDerivativeError(HIGHER)
+            refuse(HigherDerivativeError(HIGHER))
         operands = list(args)
         for position, parent in zip(parent_argnums, parents, strict=True):
             operands[position] = parent.node
@@ -472,9 +469,11 @@ def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
     if primitive is operator.getitem:
         index = operands[1]
         if isinstance(index, Node) and index.dtype == bool:
-            raise UntraceableError("it selects by a boolean mask that it computes: use where")
+            refuse(UntraceableError("it selects by a boolean mask that it computes: use where"))
     if primitive in _COUNTING or (primitive is np.where and len(operands) == 1):
-        raise UntraceableError(f"the shape of what {primitive.__name__} returns depends on values")
+        refuse(
+            UntraceableError(f"the shape of what {primitive.__name__} returns depends on values")
+        )
 
 
 _COUNTING = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress}
@@ -505,12 +504,11 @@ def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) ->
     if isinstance(value, (np.ndarray, np.generic)):
         return replace(value, path) if value.dtype.kind in "biufc" else value
     if isinstance(value, Mapping):
-        return {key: replace_arrays(v, f"{path}_{key}", replace) for key, v in value.items()}
-    if isinstance(value, list):
-        return [replace_arrays(v, f"{path}_{i}", replace) for i, v in enumerate(value)]
-    if isinstance(value, tuple):
+        children = [replace_arrays(v, f"{path}_{key}", replace) for key, v in value.items()]
+        return rebuilt(value, children)
+    if isinstance(value, (list, tuple)):
         children = [replace_arrays(v, f"{path}_{i}", replace) for i, v in enumerate(value)]
-        return type(value)(*children) if hasattr(value, "_fields") else tuple(children)
+        return rebuilt(value, children)
     return value
 
 

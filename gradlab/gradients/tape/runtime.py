@@ -5,10 +5,15 @@ dtypes of the arrays among them, on the values of everything else, and on what e
 together they are the *key* under which a recording is kept (`gradients.keys`). The numbers inside
 the arrays are what a recording leaves open.
 
-Eager autograd decides wherever there is a doubt. The first replay of a recording, the first one
-at other parameters, the first one at other data, and occasional ones later are compared with it. It
-also takes over where a replay fails, or ends in something that is not finite; and where it turns
-out that a loss cannot be recorded, for good.
+Eager autograd decides wherever there is a doubt. A loss is first evaluated by it, on data that
+are plain arrays, and then recorded; a recording that comes to something else is not kept. The first
+two replays of a recording, the first one at other parameters, the first one at other data, and
+occasional ones later are compared with eager autograd. It also takes over where a replay fails, or
+ends in something that is not finite; and where it turns out that a loss cannot be recorded, for
+good.
+
+What is returned is always the replay, from the first call on, so that the same arguments give the
+same bits; eager autograd's own answer is returned only where it takes over.
 """
 
 from __future__ import annotations
@@ -20,16 +25,18 @@ import sys
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product, starmap
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gradlab.arrays.leaks import detachments
 from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
-from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.autograd import Autograd, evaluate
 from gradlab.gradients.calls import out_leaves, owners, require_apart
 from gradlab.gradients.keys import Surroundings, key_of, key_of_argument
 from gradlab.gradients.keywords import positional
@@ -45,7 +52,7 @@ from gradlab.gradients.tape.codegen import (
 from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, kind_of
 from gradlab.gradients.tape.passes import Saving, optimise
 from gradlab.gradients.tape.program import Program
-from gradlab.gradients.tape.reasons import definition_of, refusal_of
+from gradlab.gradients.tape.reasons import definition_of, reason_of_state, refusal_of
 from gradlab.gradients.tape.recorder import RECORDING, argument_names, record_gradient
 from gradlab.params import Array, Structure, checksum, flatten, floating
 
@@ -59,6 +66,10 @@ SMALL = 32 * 1024
 KEPT = 3
 """How many gradients that callers have got are remembered: the one that is being computed, the
 one before, which its caller is about to replace, and one more."""
+
+
+Answer: TypeAlias = tuple[float, Any]
+"""The loss and its gradient, in the structure of the parameters."""
 
 
 class CacheInfo(NamedTuple):
@@ -102,7 +113,7 @@ class TapedGradient:
         self._eager = Autograd().value_and_grad(loss)
         self._recorded: OrderedDict[Any, Recorded] = OrderedDict()
         self._latest: Recorded | None = None
-        self._surroundings = Surroundings(loss)
+        self._surroundings = Surroundings(loss, contents=True)
         self._numbers = Numbers()
         self._changes = 0  # recordings in a row in which the loss changed what it reads
         self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
@@ -208,7 +219,11 @@ class TapedGradient:
         return ""
 
     def _record(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
-        """Record, and return what came of it on the way, which is eager autograd's answer."""
+        """Record, and replay for the first time.
+
+        Eager autograd answers first: there, the data are plain arrays. A recording is a second
+        evaluation, in which they are traced; it is kept if it comes to the same.
+        """
         numbers, inputs = self._numbers, self._numbers.inputs
         others: list[Any] = []
         arguments = [key_of_argument(arg, [], others) for arg in kind_of(args)]
@@ -216,8 +231,14 @@ class TapedGradient:
         recordings = numbers.recorded(args, kind)
         if recordings > FEW and numbers.refusal is None:
             numbers.inputs = inputs | numbers.differing(kind)
+        answer, kept = self._answer(params, args)
+        if answer is None:
+            return self._run_nested(params, args, out)
+        if kept:  # the loss has changed what it keeps, and is not called again
+            self._give_up(kept)
+            return self._hand_over(answer, out)
         try:
-            recorded = self._run_recorder(params, args)
+            recorded = self._run_recorder(params, args, answer)
         except HigherDerivativeError:
             return self._run_nested(params, args, out)
         except Exception as error:
@@ -226,41 +247,63 @@ class TapedGradient:
             if numbers.inputs != inputs:
                 numbers.inputs, numbers.refusal = inputs, reason
                 return self._record(params, args, out)
-            outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
             self._give_up(reason)
-            return outcome
+            return self._hand_over(answer, out)
+        if recorded is None:
+            return self._hand_over(answer, out)
+        tape, leaves, arrays = recorded
         if recordings > MANY and self._counts["replays"] < self._counts["recordings"]:
             names = argument_names(self._loss, len(args))
             self._give_up(f"{numbers.complaint(kind, names)} ({definition_of(self._loss)})")
-        return self._deliver(*recorded, out)
+            return self._hand_over(answer, out)
+        with np.errstate(over="ignore"):  # as at each call
+            if tape.largest > SMALL:
+                np.setbufsize(BUFFER)
+            return self._replay(tape, leaves, arrays, params, args, out, answer)
+
+    def _answer(self, params: Any, args: tuple[Any, ...]) -> tuple[Answer | None, str]:
+        """Return eager autograd's answer, and why the loss must not be called a second time.
+
+        There is no answer where the gradient is being differentiated itself.
+        """
+        with detachments() as places:
+            value, grads, watch = evaluate(self._loss, params, args)
+        if watch is None:
+            return None, ""
+        kept = watch.replace(self._loss, args)
+        return (value, grads), reason_of_state(kept, places)
 
     def _run_recorder(
-        self, params: Any, args: tuple[Any, ...]
-    ) -> tuple[float, list[Array], Structure]:
-        """Record, keep what was recorded, and return the loss, its gradient and structure."""
+        self, params: Any, args: tuple[Any, ...], answer: Answer
+    ) -> tuple[Recorded, list[Array], list[Any]] | None:
+        """Record, and return the recording and its inputs, if it comes to the same as `answer`.
+
+        There is none of a loss that has changed what it reads.
+        """
         data = self._numbers.as_data(args) if self._numbers.inputs else args
         arrays: list[Any] = []
         key = self._key(params, data, [], arrays)
-        recording = record_gradient(self._loss, params, data)
+        with draws_undone():
+            recording = record_gradient(self._loss, params, data)
         leaves, structure = recording.leaves, recording.structure
         value = float(real_scalar(recording.value))
         gradients = finish_gradients(structure.paths, recording.gradients, leaves)
-        if recording.kept:  # the loss was called, and is not called again
-            self._give_up(recording.kept)
-            return value, gradients, structure
-        if data is not args:  # it may ask whether a number is one
-            wanted, grads = self._eager(params, *args)
-            if not agree(value, gradients, wanted, flatten(grads)[0]):
-                raise UntraceableError(
-                    "it does something else with Python numbers than with arrays "
-                    f"({definition_of(self._loss)})"
-                )
-            value, gradients = wanted, flatten(grads)[0]
+        if recording.kept:
+            raise UntraceableError(recording.kept)
+        if not agree(value, gradients, answer[0], flatten(answer[1])[0]):
+            what = (
+                "its recording differs from it: it depends on something besides its parameters and "
+                "arguments, such as random numbers, or on the types of its data, which are traced "
+                "while it is recorded"
+                if data is args
+                else "it does something else with Python numbers than with arrays"
+            )
+            raise UntraceableError(f"{what} ({definition_of(self._loss)})")
         program = recording.program
-        del recording
+        del recording, gradients
         if change := key[-1].difference(self._key(params, data, [], [])[-1]):
             self._note_change(change)
-            return value, gradients, structure
+            return None
         seen = seen_params(squared_norm(leaves), leaves)
         tape = Recorded(program, structure, self._exact, seen, Seen(arrays))
         self._latest = self._recorded[key] = tape
@@ -268,7 +311,7 @@ class TapedGradient:
         self._counts["recordings"] += 1
         if len(self._recorded) > self._cache:
             self._forget()
-        return value, gradients, structure
+        return tape, leaves, arrays
 
     def _note_change(self, place: str) -> None:
         """Keep no recording of a loss that has changed what it reads; give it up if it goes on."""
@@ -299,7 +342,9 @@ class TapedGradient:
         params: Any,
         args: tuple[Any, ...],
         out: Any,
+        answer: Answer | None = None,
     ) -> tuple[float, Any]:
+        """Replay a recording; the first time, eager autograd has answered already."""
         norm = squared_norm(leaves)
         if not are_finite(leaves, norm):
             return self._run_eager(params, args, out)  # raises the error that names the entry
@@ -312,19 +357,25 @@ class TapedGradient:
         try:
             value = tape.run(leaves, arrays, outs)
         except Exception as error:
-            outcome = self._run_eager(params, args, out)  # if the loss is at fault, this raises
+            # If the loss is at fault, this raises.
+            outcome = self._hand_over(answer or self._eager(params, *args), out)
             if isinstance(error, ReplayError):
                 self._give_up(f"it branches on its data: {error}")
             else:
                 self._give_up(f"a replay failed: {error} ({definition_of(self._loss)})")
             return outcome
-        self._counts["replays"] += 1
-        tape.replays += 1
+        if answer is None:
+            self._counts["replays"] += 1
+            tape.replays += 1
         if not (math.isfinite(value) and are_finite(outs, squared_norm(outs))):
-            return self._run_eager(params, args, out)
+            return self._hand_over(answer or self._eager(params, *args), out)
         every = self._verify_every
-        if tape.has_news(norm, leaves, arrays) or (every and tape.replays % every == 0):
-            return self._verify(tape, value, outs, leaves, arrays, params, args, out)
+        if answer or tape.has_news(norm, leaves, arrays) or (every and tape.replays % every == 0):
+            answer = answer or self._eager(params, *args)
+            found = self._verified(tape, value, outs, leaves, arrays, answer)
+            if found is None:
+                return self._hand_over(answer, out)
+            value = found
         if out is None:
             tape.given(outs)
             return value, tape.structure.unflatten(outs)
@@ -333,32 +384,33 @@ class TapedGradient:
                 np.copyto(target, source)
         return value, out
 
-    def _verify(
+    def _verified(
         self,
         tape: Recorded,
         value: float,
         gradients: list[Array],
         leaves: list[Array],
         arrays: list[Any],
-        params: Any,
-        args: tuple[Any, ...],
-        out: Any,
-    ) -> tuple[float, Any]:
-        """Compare a replay with eager autograd, and return what the latter says."""
-        wanted, grads = self._eager(params, *args)
-        expected, structure = flatten(grads)
-        right = agree(value, gradients, wanted, expected)
-        if not right and not tape.exact:  # perhaps the function magnifies what is rounded
+        answer: Answer,
+    ) -> float | None:
+        """Return the value of a replay if it is eager autograd's, None if it is not.
+
+        Where only the exact program agrees, the gradients are overwritten with its own.
+        """
+        wanted, expected = answer[0], flatten(answer[1])[0]
+        if agree(value, gradients, wanted, expected):
+            return value
+        if not tape.exact:  # perhaps the function magnifies what is rounded
             tape.compile(exact=True)
-            again = [np.empty_like(leaf) for leaf in gradients]
-            right = agree(tape.run(leaves, arrays, again), again, wanted, expected)
-        if not right:
-            self._give_up(
-                "its replay differs from it: it depends on something that is neither a parameter "
-                "nor an argument, such as random numbers or an array that was replaced "
-                f"({definition_of(self._loss)})"
-            )
-        return self._deliver(wanted, expected, structure, out)
+            value = tape.run(leaves, arrays, gradients)
+            if agree(value, gradients, wanted, expected):
+                return value
+        self._give_up(
+            "its replay differs from it: it depends on something that is neither a parameter "
+            "nor an argument, such as random numbers or an array that was replaced "
+            f"({definition_of(self._loss)})"
+        )
+        return None
 
     def _run_nested(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Leave a gradient that is being differentiated itself to eager autograd."""
@@ -367,20 +419,16 @@ class TapedGradient:
         return self._eager(params, *args)
 
     def _run_eager(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
-        value, grads = self._eager(params, *args)
-        if out is None:
-            return value, grads
-        return self._deliver(value, *flatten(grads), out)
+        return self._hand_over(self._eager(params, *args), out)
 
-    def _deliver(
-        self, value: float, gradients: list[Array], structure: Structure, out: Any
-    ) -> tuple[float, Any]:
-        """Hand a gradient over, in arrays of the caller's where these are given."""
+    def _hand_over(self, answer: Answer, out: Any) -> tuple[float, Any]:
+        """Return an answer, its gradient in arrays of the caller's where these are given."""
         if out is None:
-            return value, structure.unflatten(gradients)
+            return answer
+        gradients, structure = flatten(answer[1])
         for target, source in zip(out_leaves(out, gradients, structure), gradients, strict=True):
             np.copyto(target, source)
-        return value, out
+        return answer[0], out
 
     def _give_up(self, reason: str) -> None:
         """Leave the loss to eager autograd from now on, and say so once."""
@@ -500,7 +548,7 @@ class Recorded:
         return targets
 
     def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
-        """Tell whether this is the first replay, or the first at other parameters or data."""
+        """Tell whether this is the second replay, or the first at other parameters or data."""
         news = self.replays == 1
         if self.params_seen is not None and self.params_seen != seen_params(norm, leaves):
             self.params_seen, news = None, True
@@ -521,6 +569,16 @@ class Recorded:
             f"{self.compiled.nbytes / 1024:,.0f} kB"
         )
         return "\n".join(lines)
+
+
+@contextmanager
+def draws_undone() -> Iterator[None]:
+    """Leave NumPy's global random state as it is: the loss has drawn from it once already."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 # Arrays
