@@ -11,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
+from counting import calls_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 from optional import is_installed, unless_missing
@@ -206,8 +207,8 @@ CENTRAL = Row(gradlab.CentralDifference(incremental=False), "central", lambda p:
 CENTRAL4 = Row(gradlab.CentralDifference4(incremental=False), "central4", lambda p: 4 * p + 1)
 COMPLEX = Row(gradlab.ComplexStep(), "complex-step", lambda p: p + 5)
 FORWARD = Row(gradlab.ForwardDifference(incremental=False), "forward", lambda p: p + 2 if p else 1)
-TAPE = replace(AUTOGRAD, backend=gradlab.Tape(), traced=True)
-REPLAY = replace(TAPE, backend=Replays(), evaluations=lambda p: 2)
+TAPE = replace(AUTOGRAD, backend=gradlab.Tape(), evaluations=lambda p: 2, traced=True)
+REPLAY = replace(TAPE, backend=Replays(), evaluations=lambda p: 3)
 NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4, incremental=False))
 # Nothing is evaluated for each entry: the loss itself once, once on boxes to record it, and once
 # beside the parameters to confirm the recording.
@@ -560,13 +561,8 @@ def test_calls_are_independent(row: Row) -> None:
 @every_row
 @every_structure
 def test_evaluations_are_counted(row: Row, params: Any) -> None:
-    calls = []
-
-    def loss(params: Any) -> Any:
-        calls.append(None)
-        return smooth(params)
-
-    row.grad(loss, params)
+    with calls_of(smooth) as calls:
+        row.grad(smooth, params)
     most = row.evaluations(size(params))
     largest = max((np.abs(leaf).max(initial=0) for leaf in leaves_of(params)), default=0)
     if row.backend.name == "central4" and largest > 100 and not row.traced:
