@@ -456,7 +456,8 @@ def test_a_kink_ends_a_power_series() -> None:
 
 
 def loss_of_floats(params: Any, x: Any) -> float:
-    return math.tanh(np.sum(np.tanh(x @ np.array(params))))
+    total = np.sum(np.tanh(x @ np.array(params)))
+    return math.tanh(total) + math.floor(total)
 
 
 def random_loss(params: Any) -> Any:
