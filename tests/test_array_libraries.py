@@ -476,6 +476,7 @@ def test_torch_follows_a_branch(backend: str) -> None:
 
 
 @only_torch
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_number_keeps_its_slope(backend: str, compiled: bool) -> None:
     gradient = gradlab.grad(lambda w: w[0] * float(w[1]), gradlab.Torch(compile=compiled))
@@ -484,6 +485,7 @@ def test_a_number_keeps_its_slope(backend: str, compiled: bool) -> None:
 
 
 @only_torch
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 @pytest.mark.parametrize("take", [float, lambda x: x.item(), lambda x: x.tolist()])
 def test_a_slope_is_kept_or_said_to_be_lost(backend: str, take: Any) -> None:
     for compiled in (False, True):
