@@ -76,7 +76,12 @@ class JaxLibrary(DuckLibrary):
 
     def to_numpy(self, native: Any) -> Any:
         """Return the numbers of an array, which is not being compiled."""
-        return np.array(jax.lax.stop_gradient(native))
+        try:
+            return np.array(jax.lax.stop_gradient(native))
+        except jax.errors.UnexpectedTracerError:  # the loss has kept it; its trace is over
+            while isinstance(native, jax.core.Tracer):
+                native = native.primal
+            return np.array(native)
 
     def dtype_of(self, native: Any) -> np.dtype[Any]:
         """Return the dtype, which is NumPy's."""

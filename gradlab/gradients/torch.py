@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from gradlab import options
+from gradlab.arrays.places import place_of
 from gradlab.arrays.read_only import write_refused
 from gradlab.errors import LossError, ParameterError
 from gradlab.gradients.array_libraries import (
@@ -342,8 +343,9 @@ class TorchGradient(LibraryGradient):
                 name = getattr(function, "__name__", "")
                 if name in taken and args[0].requires_grad:
                     refused.error = LossError(
-                        f"torch: the loss takes a number out of a tensor ({name.strip('_')}), "
-                        "whose slope is lost: compute with the tensor, or use the backend autograd"
+                        f"torch: the loss takes a number out of a tensor ({name.strip('_')}; "
+                        f"{place_of()}), whose slope is lost: compute with the tensor, or use the "
+                        "backend autograd"
                     )
                     raise refused.error
                 if name in taken and compiles:

@@ -25,6 +25,7 @@ that you derived for a loss, `assert_within` holds numbers to bounds.
 from gradlab.testing.assertions import assert_gradients_agree as assert_gradients_agree
 from gradlab.testing.assertions import assert_within as assert_within
 from gradlab.testing.bounds import ErrorBounds as ErrorBounds
+from gradlab.testing.bounds import Method as Method
 from gradlab.testing.bounds import error_bounds as error_bounds
 from gradlab.testing.strategies import LAYOUTS as LAYOUTS
 from gradlab.testing.strategies import ClosedForm as ClosedForm
