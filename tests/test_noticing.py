@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gradlab
-from gradlab.errors import (
+from gradlab.errors import GradlabError, (
     LossError,
     OptionError,
     ParameterError,
