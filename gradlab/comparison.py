@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -339,33 +341,32 @@ class _Meter:
         self.seconds: list[float] = []
         self.evaluations: list[int] = []
         self.equivalent = False
+        self._calls = 0
         self._of_first: list[float] = []  # evaluation of each gradient, in seconds
         self.estimate = is_estimator(backend)
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
-        calls = 0
-
-        def counted(params: Any, *args: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls > 1:
-                return loss(params, *args)
-            started = time.perf_counter()
-            value = loss(params, *args)
-            self._of_first.append(time.perf_counter() - started)
-            return value
-
-        run = self.backend.value_and_grad(counted)
+        _METERS[id(self)] = self
+        run = self.backend.value_and_grad(partial(_counted, id(self), loss))
 
         def timed(params: Any, *args: Any) -> tuple[float, Any]:
-            nonlocal calls
-            calls, started = 0, time.perf_counter()
+            self._calls, started = 0, time.perf_counter()
             outcome = run(params, *args)
             self.seconds.append(time.perf_counter() - started)
-            self.evaluations.append(self._worth(params, calls))  # not if Ctrl-C cut it off
+            self.evaluations.append(self._worth(params, self._calls))  # not if Ctrl-C cut it off
             return outcome
 
         return timed
+
+    def evaluate(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Any:
+        """Evaluate the loss, counted, and timed if it is the first time for a gradient."""
+        self._calls += 1
+        if self._calls > 1:
+            return loss(params, *args)
+        started = time.perf_counter()
+        value = loss(params, *args)
+        self._of_first.append(time.perf_counter() - started)
+        return value
 
     @property
     def seconds_by_plain_loop(self) -> float | None:
@@ -380,6 +381,15 @@ class _Meter:
         worth = calls if equivalent is None else int(equivalent(count_entries(params)))
         self.equivalent = self.equivalent or worth > calls
         return max(worth, calls)
+
+
+_METERS: WeakValueDictionary[int, _Meter] = WeakValueDictionary()
+"""By their ids. A loss that refers to its meter itself would read what changes in each call: then
+the tape would not replay it, and what is compared would not be what the backend does elsewhere."""
+
+
+def _counted(meter: int, loss: Loss, params: Any, *args: Any) -> Any:
+    return _METERS[meter].evaluate(loss, params, args)
 
 
 class _Watch:
