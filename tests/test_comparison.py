@@ -47,6 +47,12 @@ def test_evaluations_are_counted_for_the_gradients_alone(problem):
     assert counts == [2 * p + 1, p + 2, 1]
 
 
+def test_the_tape_replays_what_is_compared(problem):
+    """It evaluates the loss where it records and verifies, and warns of what it cannot replay."""
+    tape, _ = run(problem, backends=["tape", "autograd"], iterations=20).runs
+    assert tape.evaluations_per_gradient < 0.5
+
+
 def test_the_runs_come_in_the_order_asked_for_and_autograd_is_the_reference(problem):
     comparison = run(problem, backends=["autograd", "forward"])
     assert [r.backend for r in comparison.runs] == ["autograd", "forward"]

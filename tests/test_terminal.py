@@ -10,7 +10,7 @@ import pytest
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gradlab import checkpoints, network, plotting, story, weights
+from gradlab import checkpoints, files, network, plotting, story, weights
 from gradlab.command import check, console, results
 from gradlab.command.main import main
 
@@ -178,6 +178,7 @@ def test_a_training_goes_on_whose_checkpoint_is_in_its_folder(
     with monkeypatch.context() as killed:
         killed.setattr(checkpoints.Keeper, "reach", die)
         assert command(*TRAIN, *keep)[0] == 137
+    files.beside(tmp_path / "D/ck", "lock").touch()  # which a killed process leaves behind
     assert command(*TRAIN, *keep)[0] == 2
     for _ in range(2):  # what is done already can be had again
         code, _, err = command(*TRAIN, *keep, "--resume")

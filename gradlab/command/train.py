@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gradlab import datasets, environment, files, network, weights
+from gradlab import checkpoints, datasets, environment, files, network, weights
 from gradlab.command.arguments import (
     Activation,
     DataDir,
@@ -158,12 +158,15 @@ def _may_go_on(
     """Tell whether a folder has nothing but what the training to be resumed wrote, or began."""
     if not resume or checkpoint is None:
         return False
-    own = checkpoint.name if checkpoint.resolve().parent == folder.resolve() else None
-    names = {
-        path.name
-        for path in folder.iterdir()
-        if path.suffix != ".tmp" and not (own and f"{path.name}.".startswith(f"{own}."))
-    }
+    names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
+    if checkpoint.resolve().parent == folder.resolve():
+        # What a training that was killed leaves behind; its lock is free then.
+        own = (
+            checkpoint.name,
+            f"{checkpoint.name}.previous",
+            files.beside(checkpoint, "lock").name,
+        )
+        names -= {*own}
     if not names <= {"history.json", "weights.npz", "curves.png"}:
         return False
     try:
