@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gradlab
-from gradlab.errors import GradlabError, (
+from gradlab.errors import (
+    GradlabError,
     LossError,
     OptionError,
     ParameterError,

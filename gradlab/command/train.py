@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gradlab import checkpoints, datasets, environment, files, network, weights
+from gradlab import datasets, environment, files, network, weights
 from gradlab.command.arguments import (
     Activation,
     DataDir,
