@@ -198,7 +198,7 @@ def endings(walk: Walk) -> None:
         output = f"ended-{verb.split()[0]}"
         code = walk.end(f"{verb} --output {output}", signal.SIGINT, Path(output))
         require(code in (0, 130), f"{verb}: code {code}")
-        if not (folder / output).exists():
+        if not (folder / output / "summary.json").exists():
             walk.run(f"{verb.replace('100000', '3')} --output {output}")
         open_again(folder / output, "summary.json")
     training = "train --epochs 60 --layers 300"

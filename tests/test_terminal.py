@@ -154,6 +154,13 @@ def test_ctrl_c_says_so_and_leaves_nothing_half(
     assert not (tmp_path / "D").exists()
 
 
+def test_ctrl_c_while_the_folder_is_made_leaves_none(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "probe", interrupt)
+    code, _, err = command("demo", "--output", "D")
+    assert (code, err) == (130, "gradlab: interrupted\n")
+    assert not (tmp_path / "D").exists()
+
+
 def test_ctrl_c_while_drawing_keeps_what_was_trained(command, monkeypatch, tmp_path):
     monkeypatch.setattr(plotting, "save", interrupt)
     code, out, err = command(*TRAIN, "--output", "D")

@@ -93,6 +93,9 @@ class Folder:
         except OSError as error:
             self._remove()
             raise OptionError(f"--output {self.path}: {error.strerror}") from None
+        except BaseException:  # Ctrl-C
+            self._remove()
+            raise
         self._held = held()
 
     def __enter__(self) -> Folder:

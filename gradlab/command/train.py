@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gradlab import datasets, environment, files, network, weights
+from gradlab import checkpoints, datasets, environment, files, network, weights
 from gradlab.command.arguments import (
     Activation,
     DataDir,
@@ -161,12 +161,8 @@ def _may_go_on(
     names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
     if checkpoint.resolve().parent == folder.resolve():
         # What a training that was killed leaves behind; its lock is free then.
-        own = (
-            checkpoint.name,
-            f"{checkpoint.name}.previous",
-            files.beside(checkpoint, "lock").name,
-        )
-        names -= {*own}
+        own = (checkpoint, checkpoints.previous(checkpoint), files.beside(checkpoint, "lock"))
+        names -= {path.name for path in own}
     if not names <= {"history.json", "weights.npz", "curves.png"}:
         return False
     try:
