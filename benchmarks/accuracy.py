@@ -339,7 +339,7 @@ def table(results: Sequence[Result], caption: str) -> Table:
     for name in ("default step", "error", "best step", "error", "slope above", "slope below"):
         shown.add_column(name, justify="right")
     for dtype in dict.fromkeys(result.dtype for result in results):
-        shown.add_row(f"[bold]{dtype}[/]", *6 * [""])
+        shown.add_row(Text(dtype, style="bold"), *6 * [""])
         for r in results:
             if r.dtype == dtype:
                 shown.add_row(

@@ -521,7 +521,7 @@ def record(table: Table) -> dict[str, Any]:
     Examples
     --------
     >>> table = Table("", title="Seconds", caption="of one call")
-    >>> table.add_column("[bold]tape[/]", justify="right")
+    >>> table.add_column(Text("tape", style="bold"), justify="right")
     >>> table.add_row("median", "1")
     >>> shown = record(table)
     >>> shown["title"], shown["columns"], shown["right"], shown["rows"], shown["notes"]
@@ -543,7 +543,7 @@ def _unbroken(heading: str) -> str:
 
 
 def _plain(text: Any) -> str:
-    return text.plain if isinstance(text, Text) else Text.from_markup(text or "").plain
+    return text.plain if isinstance(text, Text) else str(text or "")
 
 
 def say(message: str) -> None:

@@ -473,7 +473,7 @@ def table(results: Sequence[Result], missing: Mapping[str, str], caption: str) -
             "",
             f"p = {first.parameters:,}",
         )
-        shown.add_row(*(f"[bold]{head}[/]" for head in heads), "")
+        shown.add_row(*(Text(head, style="bold") for head in heads), "")
         for result in rows:
             shown.add_row(f"  {CALLED.get(result.contender, result.contender)}", *_cells(result))
         for contender in missing:
@@ -519,15 +519,14 @@ def _short(number: float) -> str:
 def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
     """Say how the table is to be read."""
     lines = [
-        "(loop): one evaluation of the whole loss after the other. gradlab's: the same NumPy "
-        "source, run by that library; itself: written for it.",
+        "(loop): the plain loop, which evaluates the whole loss for each entry "
+        "(incremental=False). By default these backends compute only what an entry changes: "
+        "numerical_speed.py times that.",
+        "gradlab's: the same NumPy source, run by that library; itself: written for it.",
         f"× {REFERENCE}: how many times as long as {REFERENCE}, the median over the rounds; "
         "half of the rounds lie in the middle half.",
         f"evaluations: of the loss. difference: the worst from {REFERENCE}'s gradient, relative to "
         "the largest entry of its leaf.",
-        "central, central4, forward: the plain loop, which evaluates the whole loss for each entry "
-        "(incremental=False). As they are by default, they compute only what an entry changes: "
-        "numerical_speed.py times that.",
     ]
     if samples := [r.entries_sampled for r in results if r.entries_sampled is not None]:
         lines.append(

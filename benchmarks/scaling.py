@@ -271,7 +271,7 @@ def table(
     for name in ("seconds", "in evaluations", "middle half", "difference"):
         shown.add_column(name, justify="right", no_wrap=True)
     for contender, line in _by_contender(results).items():
-        shown.add_row(f"[bold]{contender}[/]", "", "", "", "")
+        shown.add_row(Text(contender, style="bold"), "", "", "", "")
         for r in line:
             shown.add_row(
                 f"  p = {r.parameters:,}",

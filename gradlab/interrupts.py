@@ -111,7 +111,7 @@ class held:  # noqa: N801
 
     Examples
     --------
-    >>> done = []
+    >>> before, done = signal.signal(signal.SIGINT, signal.default_int_handler), []
     >>> try:
     ...     with held():
     ...         signal.raise_signal(signal.SIGINT)
@@ -120,6 +120,7 @@ class held:  # noqa: N801
     ...     done.append("interrupted")
     >>> done
     ['put in order', 'interrupted']
+    >>> _ = signal.signal(signal.SIGINT, before)
     """
 
     def __enter__(self) -> held:

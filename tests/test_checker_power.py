@@ -304,9 +304,9 @@ def test_the_headline_names_ours_and_the_range_of_the_others() -> None:
 def test_the_figure_has_a_row_a_kind_and_a_column_a_checker() -> None:
     each = {"JAX": answers(right=7, false_alarm=2, miss=1), "PyTorch fast": answers(not_run=1)}
     axes = power.figure(each, "title").axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["JAX", "PyTorch\nfast"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["smooth"]
-    assert [text.get_text() for text in axes.texts] == ["2+1", "–"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["JAX", "PyTorch fast"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["smooth losses"]
+    assert [text.get_text() for text in axes.texts] == ["3", "–"]
 
 
 def test_bad_options_in_python_raise() -> None:

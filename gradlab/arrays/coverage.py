@@ -22,9 +22,9 @@ NAMESPACES = (np, np.linalg, np.fft)
 
 MAKERS = """
     arange array asanyarray asarray ascontiguousarray asfortranarray bartlett blackman diag_indices
-    empty empty_like eye fft.fftfreq fft.rfftfreq fromfunction full full_like hamming hanning
-    identity indices mask_indices ones ones_like tri tril_indices triu_indices zeros zeros_like
-    diag_indices_from tril_indices_from triu_indices_from
+    empty empty_like eye fft.fftfreq fft.rfftfreq fromfunction fromiter full full_like hamming
+    hanning identity indices mask_indices ones ones_like tri tril_indices triu_indices zeros
+    zeros_like diag_indices_from tril_indices_from triu_indices_from
 """.split()
 """Functions that make arrays; a traced value may be written into these."""
 
@@ -56,7 +56,6 @@ REFUSED = {
     "asmatrix": "`np.atleast_2d`",
     "bmat": "`np.block`",
     "frexp": "`x / 2.0 ** (np.floor(np.log2(np.abs(x))) + 1)`",
-    "fromiter": "`np.stack`",
     "frompyfunc": "`np.vectorize`",
     "kaiser": "`np.i0`; a constant argument is fine",
     "nextafter": "",

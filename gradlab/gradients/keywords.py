@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.gradients.terms import SumOfTerms
 
-B = TypeVar("B")
+Method = TypeVar("Method", bound=Callable[..., ValueAndGrad])
 
 
 def positional(loss: Loss) -> Loss:
@@ -35,13 +35,11 @@ def _call(function: Callable[..., Any], params: Any, *args: Any) -> Any:
     return function(params, *others, **keywords)
 
 
-def passing_keywords(
-    method: Callable[[B, Loss], ValueAndGrad],
-) -> Callable[[B, Loss], ValueAndGrad]:
+def passing_keywords(method: Method) -> Method:
     """Let the functions that a backend's method returns take the loss's keyword arguments."""
 
     @wraps(method)
-    def value_and_grad(backend: B, loss: Loss) -> ValueAndGrad:
+    def value_and_grad(backend: Any, loss: Loss) -> ValueAndGrad:
         run = method(backend, loss)
         named: list[ValueAndGrad] = []  # made when it is needed
 
@@ -55,4 +53,4 @@ def passing_keywords(
 
         return passing
 
-    return value_and_grad
+    return cast(Method, value_and_grad)

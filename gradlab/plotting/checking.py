@@ -104,7 +104,7 @@ def gradient_agreement(report: GradientReport) -> Figure:
     if missing := len(report.entries) - len(known):
         right.plot([], [], " ", label=f"{missing:,} not finite, and not shown")
     handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3)
+    figure.legend(handles, labels, loc="outside lower left", ncols=2)
     for axes in (left, right):
         axes.set_xlabel("|slope of the loss|")
         sizes.set(axes.xaxis)
@@ -156,6 +156,7 @@ class _Scale(NamedTuple):
             line = axis.axes.axvline if axis.axis_name == "x" else axis.axes.axhline
             line(np.sqrt(self.zero) * np.sqrt(self.edge), color="#888888", lw=0.8, ls=":", zorder=0)
             axis.axes.set(**{f"{axis.axis_name}lim": (self.zero / 1.6, None)})
+            axis.set_ticks([tick for tick in axis.get_majorticklocs() if tick >= self.edge])
             axis.set_ticks([self.zero], labels=["0"], minor=True)
 
 
