@@ -43,6 +43,10 @@ def gradient(params, x):
 HAS_MNIST = "GRADLAB_DATA" in os.environ
 
 
+PATIENCE = 300
+"""Seconds after which a verb that was sent a signal counts as hung."""
+
+
 class Walk:
     """A walk with one command, through a folder of its own."""
 
@@ -98,7 +102,11 @@ class Walk:
         while not (self.folder / sign).exists() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
-        _, err = process.communicate()
+        try:
+            _, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         require("Traceback" not in err, f"gradlab {words}, interrupted: {err}")
         print(f"          gradlab {words}  ({number.name}: code {process.returncode})", flush=True)
         return process.returncode
@@ -213,6 +221,8 @@ def endings(walk: Walk) -> None:
 def main(command: str, *options: str) -> None:
     """Walk through all of it, in a folder that is removed."""
     started = time.perf_counter()
+    # A walk in the background may have had Ctrl-C ignored, and the verbs with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         walk = Walk(Path(command), Path(folder))
         if "--bench" not in options:
