@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -492,7 +492,8 @@ def test_a_slope_is_kept_or_said_to_be_lost(backend: str, take: Any) -> None:
     for compiled in (False, True):
         gradient = gradlab.grad(lambda w: w[0] * take(w[1]), gradlab.Torch(compile=compiled))
         for scale in (1.0, 2.0, 3.0):
-            with suppress(LossError):
+            # What is compiled may be refused; what is not is right.
+            with suppress(LossError) if compiled else nullcontext():
                 assert gradient(scale * np.array([1.0, 2.0])).tolist() == [2.0 * scale, scale]
 
 

@@ -126,5 +126,5 @@ def gradient_cost(
     axes.set_xlabel("time of one gradient, logarithmic")
     title(figure, "The cost of one gradient")
     if equivalent:
-        note(figure, "* in the formula; of each, only what the changed entry affects was computed")
+        note(figure, "* by the formula; each one recomputes only what the perturbed entry affects")
     return figure
