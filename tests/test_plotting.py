@@ -248,7 +248,7 @@ def test_costs_are_sorted_and_written_out():
 def test_evaluations_that_were_not_done_are_marked_and_explained():
     figure = plotting.gradient_cost({"a": 1.0, "b": 2.0}, {"a": 21.0, "b": 21.0}, {"a"})
     assert beside(figure.axes[0])[-4:] == ["21 *", *("2 s", "1.0", "21")]
-    assert figure.get_supxlabel().startswith("* in the formula")
+    assert figure.get_supxlabel().startswith("* by the formula")
 
 
 def test_a_gradient_is_drawn_against_the_slopes_with_their_bars():
