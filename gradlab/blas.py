@@ -1,8 +1,8 @@
-"""The threads of NumPy's BLAS: how many it may use, and one of them for work that is small.
+"""How many threads NumPy's BLAS uses, and a single one for small work.
 
-BLAS shares out a matrix product among its threads, which wait busily for each other. For a product
-of some hundred rows and columns the waiting costs more than it saves where the processors have
-other work, too, and saves little where they have none.
+BLAS splits a matrix product among threads that wait for each other in busy loops. For a product of
+a few hundred rows and columns, the waiting costs more than it saves on busy processors, and it
+saves little on idle ones.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 SMALL = 10**8
-"""Entries of the parameters times samples of a batch, up to which one thread takes a training step.
+"""Work up to which a training step uses one thread, in parameter entries times samples per batch.
 
-A gradient of a network is some six operations for each of these; 10⁸ are a tenth of a second. Two
+A network's gradient takes about six operations for each; 10⁸ take a tenth of a second. Two
 threads that had two processors for themselves were faster from 10⁷ on (1.6 times at 2·10⁷); where
 others used the processors, too, they were slower throughout, up to 200 times at 5·10⁶ and three
 times at 2·10⁸.
 """
 
 CHOSEN = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
-"""Environment variables by which users say how many threads BLAS has."""
+"""Environment variables that set the number of BLAS threads."""
 
 
 def available() -> int:
-    """Return how many threads BLAS may use, not counting what `one_thread` takes from it.
+    """Return how many threads BLAS may use outside of `one_thread`.
 
-    What is said to BLAS is meant for gradlab's own threads, too.
+    gradlab's own threads follow the same setting.
     """
     with _state.lock:
         counts = _state.granted if _state.depth else [lib.num_threads for lib in _libraries()]
@@ -40,9 +40,10 @@ def available() -> int:
 
 
 def for_work(entries: int, samples: int) -> AbstractContextManager[None]:
-    """Let BLAS use one thread where a training step is small; a rule, so that bits repeat.
+    """Let BLAS use one thread where a training step is small.
 
-    Users who set an environment variable of `CHOSEN` have decided already.
+    The rule depends on sizes alone, so the same training gives the same bits. An environment
+    variable of `CHOSEN` takes precedence.
 
     Examples
     --------
@@ -56,9 +57,9 @@ def for_work(entries: int, samples: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let BLAS use one thread for a while; the last of those who asked for it gives the rest back.
+    """Let BLAS use one thread in a ``with`` block; the last block to end restores the setting.
 
-    The setting is one for the whole process, whoever runs in it.
+    The setting is global to the process and shared by all its threads.
     """
     with _state.lock:
         if not _state.depth:
@@ -103,6 +104,6 @@ def _set(counts: list[int]) -> None:
 
 @cache
 def _libraries() -> list[Any]:
-    """Find the libraries, once: that takes longer than a small gradient."""
+    """Find the BLAS libraries once, since that takes longer than a small gradient."""
     found = ThreadpoolController().lib_controllers
     return [library for library in found if library.user_api == "blas"]

@@ -1,4 +1,4 @@
-"""Where figures were measured: what to write beside them."""
+"""The environment of a measurement, to be stored with its results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PACKAGES = ("gradlab", "numpy", "autograd", "scipy", "jax", "torch")
 
 
 def describe() -> dict[str, str | int]:
-    """Return the versions of Python and of what computes, the system and its number of cores.
+    """Return the versions of Python and the numerical packages, the system and its cores.
 
     Examples
     --------

@@ -1,10 +1,10 @@
-"""Files that are there whole or not at all, and that are read no further than they may be long.
+"""Atomic writing and bounded reading of files.
 
-The new file is written beside the old one, brought to the disk, and moved into its place in one
-step: a reader, or who comes after a crash, finds the old file or the new one.
+A new file is written beside the old one, synced to disk, and moved into place in one step. A reader
+finds either the old file or the new one, also after a crash.
 
-Every reader of gradlab opens its file by `opened`, which alone decides what is read: a regular file
-of at most a given size. A named pipe would block the reader, and a device may have no end.
+Every reader in gradlab opens its file with `opened`, which accepts only a regular file up to a
+given size. A named pipe would block the reader, and a device may have no end.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from typing import IO, cast
 
 
 def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None) -> None:
-    """Write a file whole or not at all; a link stays a link.
+    """Write a file completely or not at all; a symbolic link stays a link.
 
     Parameters
     ----------
     path : Path
         The file; its folder must exist.
     parts : iterable of bytes
-        What it shall hold, one part after the other.
+        Its content, in order.
     previous : Path, optional
-        Where to keep what it held, in the same folder. Between two moves the file is there and
-        nowhere else.
+        Where to keep the old content, in the same folder. Between the two moves, only this file
+        exists.
 
     Raises
     ------
     OSError
-        If it cannot be written; what the old file held is then still there.
+        If it cannot be written; the old content is then still there.
     """
     target = _target(path)
     temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
@@ -65,15 +65,15 @@ def opened(
 ) -> Iterator[io.BufferedReader]:
     """Open a regular file of at most `most` bytes for reading.
 
-    It is opened once and its descriptor is checked, so that no file can take its place between the
-    check and the reading. It may still grow: whoever reads from it limits how much.
+    The file is opened once and its descriptor is checked, so it cannot be replaced between check
+    and read. It may still grow, so the caller must limit how much it reads.
 
     Parameters
     ----------
     path : Path
         The file; links are followed.
     most : int or None
-        Its largest size in bytes. None: the caller reads no more of it than it has room for.
+        Its largest size in bytes. None: the caller limits what it reads.
     refusal : callable
         Returns the exception to raise for a reason, such as ``no such file``.
 
@@ -103,7 +103,7 @@ def opened(
 
 
 def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:
-    """Return what a regular file of at most `most` bytes holds.
+    """Return the content of a regular file of at most `most` bytes.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:
     """
     with opened(path, most, refusal) as file:
         try:
-            # A read of the known size makes no second copy; the rest is there if the file grows.
+            # Reading the known size avoids a second copy; the rest is there if the file has grown.
             data = file.read(os.fstat(file.fileno()).st_size)
             rest = up_to(file, most + 1 - len(data))
         except OSError as error:
@@ -124,7 +124,7 @@ def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:
 
 
 def up_to(file: IO[bytes], most: int) -> bytearray:
-    """Return the next `most` bytes of a file, or all; make no room for more than there are."""
+    """Return the next `most` bytes of a file, or fewer at its end; allocate only what is there."""
     data = bytearray()
     while piece := file.read(min(2**20, most - len(data))):
         data += piece
@@ -132,7 +132,7 @@ def up_to(file: IO[bytes], most: int) -> bytearray:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path is that of a folder; one that no file can have is none."""
+    """Tell whether a path is a folder; an impossible path is not."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -140,16 +140,16 @@ def is_folder(path: Path) -> bool:
 
 
 GZIP = b"\x1f\x8b"
-"""The first bytes of a file that gzip compressed, whatever its name."""
+"""The first bytes of every gzip file."""
 
 
 def unzipped(file: IO[bytes]) -> IO[bytes]:
-    """Return what reads a file that gzip compressed."""
+    """Return a reader that unpacks a gzip file."""
     return cast(IO[bytes], gzip.GzipFile(fileobj=file))
 
 
 def inflated(file: IO[bytes], most: int, refusal: Callable[[str], Exception]) -> bytearray:
-    """Return what a file compressed with gzip unpacks to, if that is at most `most` bytes.
+    """Return the unpacked content of a gzip file, of at most `most` bytes.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def inflated(file: IO[bytes], most: int, refusal: Callable[[str], Exception]) ->
 
 @contextmanager
 def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
-    """Turn what goes wrong while a file is read, and perhaps unpacked, into one line."""
+    """Turn errors while reading or unpacking a file into a one-line reason."""
     try:
         yield
     except gzip.BadGzipFile as error:
@@ -178,26 +178,26 @@ def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for somebody to write into a named pipe."""
+    """Open a file without waiting for a writer to a named pipe."""
     return os.open(path, flags | _AT_ONCE)
 
 
 def probe(path: Path) -> None:
-    """Raise an OSError if no new file can be made in the folder of a file."""
+    """Raise an OSError if no new file can be created in a file's folder."""
     temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     temporary.unlink()
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write bytes to a descriptor, however many it takes at once."""
+    """Write all bytes to a descriptor, in as many calls as it takes."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
 
 
 def sweep(path: Path) -> None:
-    """Remove what writings of a file left behind that were killed; nobody else may be at it."""
+    """Remove temporary files left behind by killed writers; no other writer may be active."""
     pattern = beside(path, "*.tmp")
     for temporary in pattern.parent.glob(pattern.name):
         with suppress(OSError):
@@ -214,14 +214,14 @@ def _target(path: Path) -> Path:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """Return a hidden name that belongs to a file, in its folder; short, however long its own."""
+    """Return a short hidden name in a file's folder, derived from the file's name."""
     target = _target(path)
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
     return target.with_name(f".{digest}-{ending}")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the move itself to the disk, where the system can (Windows opens no folders)."""
+    """Sync the move itself to disk, where the system can (Windows cannot open folders)."""
     with suppress(OSError, AttributeError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

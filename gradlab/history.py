@@ -10,7 +10,7 @@ from gradlab import html
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the data came to.
+    """The results of one epoch.
 
     Attributes
     ----------
@@ -19,10 +19,10 @@ class Epoch:
     loss : float
         The mean loss of its minibatches, each taken before its step.
     validation_loss, accuracy : float or None
-        At its end, on the validation data; the accuracy on the training data where there are
-        none. None where they were not asked for.
+        At the end of the epoch, on the validation data; without these, the accuracy is on the
+        training data. None if not requested.
     seconds : float
-        What its steps took, the validation left out.
+        Time for its steps, without validation.
     """
 
     epoch: int
@@ -34,14 +34,14 @@ class Epoch:
 
 @dataclass(repr=False)
 class History:
-    """What happened while training.
+    """The record of a training: losses, epochs and times.
 
     Attributes
     ----------
     losses : list of float
         The loss of each step's minibatch, before the step.
     epochs : list of Epoch
-        One record a pass over the data.
+        One record per epoch.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -49,16 +49,16 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """What all recorded epochs took, the validation left out."""
+        """Time for all recorded epochs, without validation."""
         return sum(epoch.seconds for epoch in self.epochs)
 
     def table(self, validation: str = "validation") -> tuple[list[str], list[list[str]]]:
-        """Return the epochs in words: the names of the columns, and the rows.
+        """Return the epochs as text: column names and rows.
 
         Parameters
         ----------
         validation : str
-            What to call the data that the epochs were judged on.
+            The name of the validation data in the column titles.
 
         Examples
         --------
@@ -79,7 +79,7 @@ class History:
         return list(told), [list(row) for row in zip(*told.values(), strict=True)]
 
     def headline(self) -> str:
-        """Return what happened in a line.
+        """Return a one-line summary.
 
         Examples
         --------
@@ -96,12 +96,12 @@ class History:
         return f"<History: {self.headline()}>"
 
     def _repr_html_(self) -> str:
-        """Return the epochs as notebooks show them."""
+        """Return the epochs as an HTML table."""
         return html.table(self.headline(), *self.table())
 
 
 def number(value: float | None) -> str:
-    """Write a loss; nothing where there is none.
+    """Format a loss; None gives an empty string.
 
     Examples
     --------
@@ -112,12 +112,12 @@ def number(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Write a share; nothing where there is none."""
+    """Format a share in percent; None gives an empty string."""
     return "" if share is None else f"{share:.2%}"
 
 
 def count(n: int, what: str) -> str:
-    """Write how many there are of something.
+    """Format a count with its noun.
 
     Examples
     --------

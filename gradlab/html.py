@@ -1,4 +1,4 @@
-"""Results as notebooks show them: plain HTML that takes its colours from the reader's theme."""
+"""HTML representations of results for notebooks; colours come from the reader's theme."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from html import escape
 
 SHOWN = 12
-"""A table of more rows than that is cut in its middle."""
+"""Largest number of rows that a table shows; longer ones are cut in the middle."""
 
 _LEFT = ' style="text-align:left"'
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; the first cell of each row names it.
+    """Return an HTML table; the first cell of each row is its name.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def _cells(row: Sequence[str]) -> str:
 
 
 def _cut(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """Leave out the middle of many rows, and say so in a row of its own.
+    """Replace the middle of a long table by one row that marks the gap.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""What something is made of, as a digest that is the same in another process and on another day.
+"""Digests of losses and backends that stay the same across processes.
 
-A loss is more than its name: the arguments of a `functools.partial`, the object of a bound method,
-the variables that a function closes over decide what it computes. Here all of these are hashed by
-their content, however large they are. A function itself is known by its name, so that a comment
-may change; and so are modules, and objects that have no content that could be copied, as a lock.
+What a loss computes depends on more than its name: on the arguments of a `functools.partial`, on
+the object of a bound method, and on the variables that a function closes over. All of these are
+hashed by content, whatever their size. A function itself is identified by its name, so its comments
+may change. So are modules, and objects that cannot be copied, such as locks.
 
-What a function assigns to, such as a counter of its calls, is not a part of what it is.
+Variables that a function assigns to, such as a counter of its calls, are left out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 LONGEST = 60
-"""Characters up to which a description has a value itself, and not its digest."""
+"""Longest text of a value, in characters, that a description shows; longer ones become a digest."""
 
 NOT_COMPUTED = ("workers", "timeout", "resume", "threads")
-"""Fields of a backend that say who computes and where it is kept: they change no bit of it."""
+"""Fields of a backend that do not affect its results: who computes, and where progress is kept."""
 
 
 def digest(thing: Any, without: frozenset[str] = frozenset()) -> str:
-    """Return a digest of the content of something, less the attributes of these names.
+    """Return a digest of an object's content, without the attributes of these names.
 
     Examples
     --------
@@ -44,9 +44,9 @@ def digest(thing: Any, without: frozenset[str] = frozenset()) -> str:
 
 
 def described(thing: Any) -> str:
-    """Say which function or backend something is, and what it is bound to.
+    """Describe a function or backend, with the values that it is bound to.
 
-    Of a backend, only the settings that decide what it computes, where they are not the usual.
+    For a backend, only settings that affect its results and differ from their defaults are shown.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def described(thing: Any) -> str:
 
 
 def shown(thing: Any) -> str:
-    """Show a value, or its digest if it is long or has no exact text.
+    """Return a value as text, or its digest if it is long or has no exact text.
 
     Examples
     --------
@@ -114,20 +114,20 @@ def _is_plain(thing: Any) -> bool:
 
 
 class _Hasher:
-    """Feeds content to SHA-256, each part with its kind and length, so that none runs together."""
+    """Feeds content to SHA-256, each part with its kind and length, so that parts stay distinct."""
 
     def __init__(self) -> None:
         self.sha = hashlib.sha256()
         self._path: list[int] = []
 
     def add(self, kind: str, data: Any = b"") -> None:
-        """Feed bytes of some kind."""
+        """Add bytes of a kind."""
         view = memoryview(data).cast("B")
         self.sha.update(f"{kind} {view.nbytes} ".encode())
         self.sha.update(view)
 
     def visit(self, thing: Any, without: frozenset[str] = frozenset()) -> None:
-        """Feed something and all that it contains."""
+        """Add an object and everything in it."""
         if type(thing) in _PLAIN:
             self.add(type(thing).__name__, repr(thing).encode("utf-8", "surrogatepass"))
         elif (array := _numbers(thing)) is not None:
@@ -169,7 +169,7 @@ class _Hasher:
 
 
 def _numbers(thing: Any) -> NDArray[Any] | None:
-    """Return the numbers of an array of any library, None if it is none."""
+    """Return an array of any library as a NumPy array, or None if `thing` is not an array."""
     if isinstance(thing, type) or not hasattr(thing, "__array__"):
         return None
     if isinstance(thing, np.ndarray) and type(thing) not in (np.ndarray, np.memmap):
@@ -182,7 +182,7 @@ def _numbers(thing: Any) -> NDArray[Any] | None:
 
 
 def _state(thing: Any, without: frozenset[str]) -> list[Any]:
-    """Return what an object would be copied from; nothing if it cannot be copied, or is empty."""
+    """Return the parts that a copy would be made from; none if it is empty or not copyable."""
     try:
         parts = thing.__reduce_ex__(4)
         if isinstance(parts, str):
@@ -201,7 +201,7 @@ def _state(thing: Any, without: frozenset[str]) -> list[Any]:
 
 
 def _less(state: Any, without: frozenset[str]) -> Any:
-    """Return the state of an object less some attributes; with slots, it is a pair of dicts."""
+    """Return a state without some attributes; with slots, the state is a pair of dicts."""
     if isinstance(state, tuple):
         return tuple(_less(part, without) for part in state)
     if not isinstance(state, dict):
@@ -210,9 +210,9 @@ def _less(state: Any, without: frozenset[str]) -> Any:
 
 
 def _bound(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function closes over, and its defaults, by name; not what it assigns to.
+    """Yield a function's closure variables and defaults by name, without those that it assigns to.
 
-    Numbers and text that are defaults of a function of a module are a part of its source.
+    Defaults of a module's function that are numbers or text are part of its source, and left out.
     """
     assigned = _assigned(function)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):

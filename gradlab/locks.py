@@ -1,8 +1,8 @@
-"""One writer a file: a lock that ends with its process, however that ends.
+"""A lock that allows one writer per file and ends with its process.
 
-The lock is on a hidden file beside the one that is written, which is replaced by moves and cannot
-be locked itself. The system drops it when the process is gone, so that a lock file which a killed
-process left behind locks nobody out.
+The lock is on a hidden file beside the file that is written, because the latter is replaced and
+cannot be locked itself. The system releases the lock when the process ends, so a lock file left
+behind by a killed process blocks nobody.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ else:
 
 
 _here: set[Path] = set()
-"""What this process has locked: for the system, one process is one owner."""
+"""Files that this process has locked; to the system, all its threads are one owner."""
 
 _guard = threading.Lock()
 
@@ -50,21 +50,21 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def locked(option: str, path: Path) -> Iterator[None]:
-    """Be the only one who writes a file, in this process and all others of the machine.
+    """Hold the only lock on a file among all processes and threads of this machine.
 
-    Where the file system knows no locks, or the folder takes no new file, there is none.
+    Without support for locks in the file system, or without write access, nothing is locked.
 
     Parameters
     ----------
     option : str
-        What an error calls the file.
+        The option that names the file, for the error message.
     path : Path
-        The file; it need not be there.
+        The file; it need not exist.
 
     Raises
     ------
     OptionError
-        If somebody else has the lock.
+        If another process or thread holds the lock.
 
     Examples
     --------
@@ -95,19 +95,19 @@ def locked(option: str, path: Path) -> Iterator[None]:
     finally:
         if file is not None:
             with suppress(OSError):
-                os.unlink(place)  # while it is locked, so that nobody has locked it since
+                os.unlink(place)  # while it is still locked, so that no one else can have locked it
             os.close(file)
         with _guard:
             _here.discard(place)
 
 
 def _open(place: Path) -> int:
-    """Return the descriptor of a lock file that is locked.
+    """Open and lock a lock file; return its descriptor.
 
     Raises
     ------
     BlockingIOError
-        If somebody else has locked it; it says which process.
+        If another process has locked it; the message has its number.
     OSError
         If it cannot be locked at all.
     """
@@ -118,7 +118,7 @@ def _open(place: Path) -> int:
             with suppress(OSError):  # the disk may be full
                 os.lseek(file, 0, os.SEEK_SET)
                 os.ftruncate(file, os.write(file, b"%d" % os.getpid()))
-            # Whoever had it before may have removed it between our two steps.
+            # Its last owner may have removed it between opening and locking.
             if os.path.samestat(os.fstat(file), os.stat(place)):
                 return file
         except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Read ``.npz`` archives of whom nobody knows who wrote them.
+"""Read ``.npz`` archives from untrusted sources.
 
-A zip archive may unpack to a thousand times its size, and an array in it may promise terabytes or
-hold pickled objects, which are programs. So nothing is unpacked beyond what the archive says that
-it holds and the caller allows, arrays are exactly as long as their headers promise, and hold
-numbers or text. Names are names: nothing is ever unpacked into files.
+A zip archive may unpack to a thousand times its size. An array in it may claim terabytes, or hold
+pickled objects, which can run code. So the reader unpacks at most what the archive declares and the
+caller allows. Each array must be exactly as long as its header says, and may hold only numbers or
+text. Nothing is ever unpacked to disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gradlab.errors import reason_of
 Array: TypeAlias = NDArray[Any]
 
 KINDS = "biufcSU"
-"""What arrays may hold, as NumPy's dtypes call it: numbers and text."""
+"""The kinds of dtype that an array may have: numbers and text."""
 
 
 class ArrayError(ValueError):
@@ -33,25 +33,25 @@ class ArrayError(ValueError):
 def read(
     source: str | os.PathLike[str] | IO[bytes], most: int, wanted: Iterable[str] | None = None
 ) -> dict[str, Array]:
-    """Return the arrays of an archive by name, or those that are wanted and there.
+    """Return the arrays of an archive by name; with `wanted`, only those of these names.
 
     Parameters
     ----------
     source : path or file
         The archive.
     most : int
-        How many bytes the arrays may take together.
+        Largest total size of the arrays, in bytes.
     wanted : iterable of str, optional
-        The names of the arrays to read; others are not looked at.
+        The names of the arrays to read; the others are ignored.
 
     Raises
     ------
     ValueError
-        If the archive holds more, or one name twice.
+        If the archive holds more than that, or the same name twice.
     ArrayError
-        If one of them is damaged, or no array of numbers or text.
+        If an array is damaged, or does not hold numbers or text.
     Exception
-        Whatever the zip archive's reader raises where it is damaged.
+        Whatever the zip reader raises for a damaged archive.
 
     Examples
     --------
@@ -83,15 +83,15 @@ def read(
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Array:
     try:
         return _parsed(_unpacked(archive, member))
-    except Exception as error:  # what is damaged may raise anything
+    except Exception as error:  # damaged data may raise anything
         raise ArrayError(f"{name} cannot be read ({reason_of(error)})") from error
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
-    """Return what a member holds; its checksum is verified at its end."""
+    """Return the content of a member; reading to the end verifies its checksum."""
     data = bytearray()
     with archive.open(member) as file:
-        # In small pieces: a read without a limit unpacks all that there is before it is cut off.
+        # In small pieces: a read without a limit would unpack everything before it is cut off.
         while piece := file.read(2**20):
             data += piece
     return data

@@ -1,7 +1,7 @@
-"""What an option may be: one function a kind of value, and one wording where it is something else.
+"""Checks of option values: one function per kind of value, with one wording for errors.
 
-Each hands the value back in Python's own type: NumPy's scalars would widen float32 arrays further
-on. ``True`` is no number here, although Python has it so: ``epochs=True`` is a slip.
+Each returns the value as a Python type, since NumPy scalars would widen float32 arrays later.
+``True`` is not accepted as a number: ``epochs=True`` is a mistake.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def integer(
     value : Any
         Its value.
     advice : str
-        What to do if it is no such integer.
+        What the error tells the user to do.
 
     Raises
     ------
     OptionError
-        If it is none.
+        If it is not such an integer.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def each(
     Traceback (most recent call last):
     gradlab.errors.OptionError: sizes=64: give the widths
     """
-    if isinstance(values, str):  # one value, not one a letter
+    if isinstance(values, str):  # a string is one value, not a sequence of letters
         raise refusal(name, values, advice)
     try:
         given = [one(name, value) for value in list(values)]
@@ -100,7 +100,7 @@ def number(
     if isinstance(value, Real) and not isinstance(value, bool):
         try:
             real = float(value)
-        except OverflowError:  # an integer beyond all floats
+        except OverflowError:  # an integer too large for a float
             real = math.inf
         if math.isfinite(real) and fits(real):
             return real
@@ -117,7 +117,7 @@ def floating(name: str, value: DTypeLike, advice: str) -> np.dtype[Any]:
     """
     try:
         dtype = np.dtype(value)
-    except Exception:  # NumPy reads strings as a language of its own, with errors of any type
+    except Exception:  # NumPy parses strings itself and may raise errors of any type
         raise refusal(name, value, advice) from None
     if value is None or dtype.kind != "f":
         raise refusal(name, value, advice)
@@ -125,7 +125,7 @@ def floating(name: str, value: DTypeLike, advice: str) -> np.dtype[Any]:
 
 
 def function(name: str, value: F, advice: str = "give a function") -> F:
-    """Return something that can be called.
+    """Return a callable value.
 
     Examples
     --------

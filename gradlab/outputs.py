@@ -1,8 +1,8 @@
-"""Files that are named for results: looked at before the work, written after it.
+"""Output files that the user names: checked before the work, written after it.
 
-A regular file is written whole or not at all (`gradlab.files`). What exists and is no regular file,
-such as a device or a named pipe, is written to and never replaced; and so is the file that the
-standard output or error goes to, which the shell has open.
+A regular file is written completely or not at all (`gradlab.files`). A path that exists and is not
+a regular file, such as a device or a named pipe, is written to and never replaced. The same holds
+for the file behind standard output or standard error, which the shell has open.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from gradlab.errors import OptionError
 
 
 def require_writable(option: str, path: Path, spare: Iterable[Path] = ()) -> None:
-    """Raise an error if a file cannot be written, as far as that can be told without doing so.
+    """Raise an error if a file is known not to be writable, without writing to it.
 
     Parameters
     ----------
     option : str
-        What the user knows the file by.
+        The option that names the file, for the error message.
     path : Path
         The file.
     spare : iterable of Path
-        Files of the same run that it must not replace.
+        Other files of the same run, which it must not replace.
 
     Raises
     ------
     OptionError
-        If the file is a folder, one of those to be spared, in no folder, or not to be written.
+        If the path is a folder or one of `spare`, its folder does not exist, or it is not writable.
 
     Examples
     --------
@@ -61,19 +61,19 @@ def require_writable(option: str, path: Path, spare: Iterable[Path] = ()) -> Non
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; or write to it, if it is no regular one.
+    """Write a file completely or not at all; write to a path that is not a regular file.
 
     Raises
     ------
     OSError
-        If it cannot be written: a named pipe that nobody reads is an error, and no wait.
+        If it cannot be written. A named pipe without a reader is an error; there is no waiting.
     """
     stream = _stream(path)
     if stream is None and not is_special(path):
         files.replace(path, [data])
         return
     for text in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # there is none, or it is closed
+        with suppress(AttributeError, ValueError):  # the stream is missing or closed
             text.flush()
     file = os.dup(stream) if stream is not None else _open_special(path)
     try:
@@ -83,7 +83,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Tell whether there is something that is neither a regular file nor a folder."""
+    """Tell whether the path exists and is neither a regular file nor a folder."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -92,7 +92,7 @@ def is_special(path: Path) -> bool:
 
 
 def _open_special(path: Path) -> int:
-    # Without this flag, a named pipe would wait for somebody to read from it.
+    # Without this flag, opening a named pipe would wait for a reader.
     at_once = getattr(os, "O_NONBLOCK", 0)
     try:
         file = os.open(path, os.O_WRONLY | at_once)
@@ -106,7 +106,7 @@ def _open_special(path: Path) -> int:
 
 
 def _stream(path: Path) -> int | None:
-    """Return the descriptor of the standard output or error, if that goes to the file."""
+    """Return the descriptor of standard output or standard error, if it is this file."""
     for descriptor in (1, 2):
         with suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):

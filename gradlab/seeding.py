@@ -1,4 +1,4 @@
-"""Everything random takes a seed: an int or a generator, the same seed for the same bits."""
+"""Seeds: an int or a generator; the same seed gives the same bits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gradlab import options
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
-    """Return a new generator of that seed, or the generator itself.
+    """Return a new generator for a seed, or the given generator itself.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Weights as other programs name, order and shape them, as a network of `gradlab.network`.
+"""Convert weights that other programs have named, ordered and shaped into gradlab's form.
 
-A network has a matrix and a bias a layer. Which is which, and in which order, follows from the
-shapes: a bias has as many entries as its matrix has outputs, and those are the inputs of the next.
+A network has a matrix and a bias for each layer. Their roles and order follow from the shapes: a
+bias has as many entries as its matrix has outputs, and these are the inputs of the next layer.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def as_network(params: Mapping[str, Array]) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        ``W1``, ``b1``, ``W2``, ... If the shapes are those of no network, `params` as they are.
+        ``W1``, ``b1``, ``W2``, ... `params` unchanged if the shapes fit no network.
 
     Raises
     ------
     WeightsError
-        If the shapes are those of several networks, as where all layers have the same width.
+        If the shapes fit several networks, for example when all layers have the same width.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def as_network(params: Mapping[str, Array]) -> dict[str, Array]:
     own = [f"{kind}{layer}" for layer in range(1, len(params) // 2 + 1) for kind in "Wb"]
     if set(own) == set(params):
         pairs = list(zip(own[::2], own[1::2], strict=True))
-        # Of a square matrix, names of ours say which side the inputs are on.
+        # For a square matrix, gradlab's own names say which side the inputs are on.
         turned = [turn for turn in (False, True) if _chain(params, pairs, turn)][:1]
         ways = [(pairs, turn) for turn in turned]
     else:
@@ -75,10 +75,10 @@ def as_network(params: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _pairings(names: Sequence[str]) -> Iterator[Pairs]:
-    """Yield the ways in which names may be matrices and their biases, each once."""
+    """Yield each possible pairing of matrices and biases once."""
     seen: list[Pairs] = []
     half = len(names) // 2
-    # A format may not keep the order; names then count the layers.
+    # A format may not keep the order; then the numbers in the names give it.
     for order in (names, sorted(names, key=_natural)):
         for first, second in ((order[::2], order[1::2]), (order[:half], order[half:])):
             for matrices, biases in ((first, second), (second, first)):
@@ -89,12 +89,12 @@ def _pairings(names: Sequence[str]) -> Iterator[Pairs]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return what sorts ``layer10`` behind ``layer9``."""
+    """Return a key that sorts ``layer10`` after ``layer9``."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _chain(params: Mapping[str, Array], pairs: Pairs, turn: bool) -> bool:
-    """Tell whether each matrix takes what the one before it hands over."""
+    """Tell whether each matrix has as many inputs as the one before it has outputs."""
     width = None
     for matrix, bias in pairs:
         W, b = params[matrix], params[bias]

@@ -1,7 +1,7 @@
 """Save and load parameters: ``.npz``, ``.safetensors``, and old pickles, read without running them.
 
-What a pickle names is neither imported nor called; see `gradlab.pickles`. `as_network` brings the
-weights of other programs, under other names and in other shapes, into the form of
+Reading a pickle neither imports nor calls what it names; see `gradlab.pickles`. `as_network`
+converts weights of other programs, with other names and shapes, into the form of
 `gradlab.network`.
 """
 
@@ -24,12 +24,12 @@ from gradlab.errors import WeightsError, reason_of
 from gradlab.translation import as_network as as_network
 
 LARGEST = 2**30
-"""The most bytes that are read of a file, and that its arrays may take together: 134 million
-parameters in float64. A damaged or hostile file must not be able to fill the memory."""
+"""Largest size of a file, and of all its arrays together, in bytes: 134 million parameters in
+float64. A damaged or hostile file must not be able to fill the memory."""
 
 UNPACKED = 2**29
-"""The most bytes that a compressed pickle may unpack to. It is held in memory as a whole, beside
-its arrays."""
+"""Largest unpacked size of a compressed pickle, in bytes. All of it is held in memory, beside its
+arrays."""
 
 Array: TypeAlias = NDArray[Any]
 P = ParamSpec("P")
@@ -55,8 +55,8 @@ def save(
         The arrays by name: integers or floats, all finite, of any shape. Numbers become arrays of
         shape ``()``. The same parameters give the same bytes.
     metadata : mapping of str to str, optional
-        What else belongs to them, such as the network's activation. It stands where NumPy and
-        other readers pass over it: in the archive's comment, in the safetensors header.
+        Further information, such as the network's activation. It is stored where NumPy and other
+        readers ignore it: in the archive's comment or the safetensors header.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     path : str or path
         A file that ends in ``.npz``, ``.safetensors``, ``.pkl``, ``.pickle`` or ``.pkl.gz``. A
         pickle must hold arrays (or numbers) in dicts, lists and tuples, as ``pickle.dump`` wrote
-        them under any version of NumPy and any protocol; it is taken apart, not run.
+        them under any version of NumPy and any protocol; it is parsed, not executed.
 
     Returns
     -------
@@ -129,12 +129,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read what `save` was given beside the parameters; nothing from a file that has none.
+    """Read the metadata that `save` stored; an empty dict from a file that has none.
 
     Raises
     ------
     WeightsError
-        If there is no such file, or it is damaged or in another format.
+        If the file does not exist, is damaged, or has another format.
 
     Examples
     --------
@@ -191,7 +191,7 @@ TORCH = (
 
 
 def _foreign(data: bytes, suffix: str) -> str | None:
-    """Say what a file is that cannot be read as one of its suffix, if its bytes tell."""
+    """Describe a file that does not match its suffix, if its bytes show what it is."""
     if data.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):  # PyTorch before 1.6
         return TORCH
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -213,7 +213,7 @@ PICKLES = (".pkl", ".pickle", ".pkl.gz", ".pickle.gz")
 
 
 def _suffix(path: Path) -> str:
-    """Return the suffix that stands for a file's format."""
+    """Return the suffix that gives a file's format."""
     return ".pkl" if path.name.lower().endswith(PICKLES) else path.suffix.lower()
 
 
@@ -274,7 +274,7 @@ def _array(name: str, value: Any) -> Array:
 
 
 def _to_npz(params: dict[str, Array], metadata: Mapping[str, str]) -> bytes:
-    # numpy.savez writes the same format, but the time of day into it, and has no array "file".
+    # numpy.savez writes the same format, but stores the time of day and allows no array "file".
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.comment = json.dumps(dict(metadata)).encode() if metadata else b""
