@@ -35,7 +35,7 @@ def test_two_commands_each_one_line_that_makes_its_own_environment():
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert commands == [
         "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/gradlab compare",
-        'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest',
+        'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest -n auto',
     ]
 
 

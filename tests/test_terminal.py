@@ -98,6 +98,16 @@ def test_no_cell_is_cut_and_no_line_is_too_long(monkeypatch, columns, width):
         assert len(re.findall("the title", text)) == len(re.findall("the caption", text)) == 1
 
 
+def test_the_width_is_that_of_the_moment(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    made = type(console.out)(file=io.StringIO())
+    monkeypatch.setenv("COLUMNS", "40")
+    assert made.width == 40
+    for absent in ("", "0", "wide"):
+        monkeypatch.setenv("COLUMNS", absent)
+        assert made.width == console.UNCUT
+
+
 def test_what_is_no_terminal_is_not_broken(command, blank):
     code, out, _ = command("compare", "--layers", "3", "--iterations", "2", "--output", "results")
     assert code == 0

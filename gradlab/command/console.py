@@ -37,13 +37,17 @@ UNCUT = 1000
 
 class _Console(NeutralConsole):
     fewest = 0
-    """Columns that it has at least: of those beyond its edge, the terminal makes new lines."""
+    """Smallest width in columns, for what is wider than the terminal; it wraps the rest."""
 
     @property
     def size(self) -> ConsoleDimensions:
+        # Read at each use: rich keeps what COLUMNS was when the console was made.
+        columns = os.environ.get("COLUMNS", "")
         known = super().size
-        has_edge = self.is_terminal or "COLUMNS" in os.environ
-        return ConsoleDimensions(max(known.width if has_edge else UNCUT, self.fewest), known.height)
+        width = known.width if self.is_terminal else UNCUT
+        if columns.isdigit() and int(columns):
+            width = int(columns)
+        return ConsoleDimensions(max(width, self.fewest), known.height)
 
     @size.setter
     def size(self, size: tuple[int, int]) -> None:
