@@ -1,7 +1,7 @@
 """One network, one start, the same minibatches, and what each backend makes of them.
 
 Every backend trains on its own; one of them, autograd where it takes part, is the *reference*.
-An estimator, whose gradients are right on average alone, goes a way of its own and is told apart.
+An estimator, whose gradients are right only on average, goes a way of its own and is told apart.
 At every point that another backend comes through, the reference's gradient is taken there too
 (not timed, not counted), so that the difference of two gradients is seen at the same parameters.
 """
@@ -67,7 +67,7 @@ class Run:
         After how many steps all this was measured; the same for all runs. `fit` has more where
         Ctrl-C ended another run earlier.
     estimate : bool
-        Whether its gradients are right on average alone, so that they cannot stay together.
+        Whether its gradients are right only on average, so that they cannot stay together.
     """
 
     backend: str

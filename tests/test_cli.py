@@ -168,7 +168,7 @@ def test_compare_tells_estimates_apart(gradlab, tmp_path):
     code, out, err = gradlab("compare", *QUICK, *backends, "--json", "numbers.json")
     assert (code, err) == (0, "")
     assert "Apart from the estimates, the gradients agree to" in " ".join(out.split())
-    assert "spsa: an estimate, right on average alone." in " ".join(out.split())
+    assert "spsa: an estimate, right only on average." in " ".join(out.split())
     (row,) = [line for line in out.splitlines() if "stayed together" in line]
     assert [cell.strip() for cell in row.split("│")[2:-1]] == ["estimate", "reference", "yes"]
     runs = json.loads((tmp_path / "numbers.json").read_text())["runs"]
@@ -188,8 +188,8 @@ def test_check_refuses_estimates(gradlab, backend):
     code, out, err = gradlab("check", "--network", "64,4,10", "--backend", backend)
     assert (code, out) == (2, "")
     assert err == (
-        f"gradlab: digits, 64-4-10: {backend} estimates gradients, which are right on average "
-        "alone: no single one can be checked; check a backend that is none, such as autograd\n"
+        f"gradlab: digits, 64-4-10: {backend} estimates gradients, which are right only on "
+        "average: no single one can be checked; check a backend that is none, such as autograd\n"
     )
 
 

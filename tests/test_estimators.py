@@ -146,7 +146,7 @@ def test_a_network_is_trained_by_estimates(build: Any) -> None:
 
 @every_estimator
 def test_a_check_of_one_is_refused(build: Any) -> None:
-    with pytest.raises(BackendError, match="right on average alone"):
+    with pytest.raises(BackendError, match="right only on average"):
         gradlab.check_gradients(loss, POINT, gradient=build())
 
 

@@ -1,15 +1,15 @@
 """All benchmarks in one run, and one report of it.
 
-The benchmarks are scripts that know nothing of each other (`benchmarks/`, which a wheel takes
-along). Each is run in a process of its own, so that one that fails takes nothing with it::
+The benchmarks are independent scripts (`benchmarks/`, which the wheel includes). Each runs in its
+own process, so that a failure does not affect the others::
 
-    scripts   which there are, and their questions
-    guard     ends a script, and removes its scratch folder, whatever becomes of the run
+    scripts   finds the benchmarks and their questions
+    guard     ends a script and removes its scratch folder, however the run ends
     running   script  ──►  outcome: numbers, a figure, or why there are none
     tables    outcome ──►  Markdown, CSV
     report    outcomes ──►  one page of HTML that needs nothing else
 
-A folder of results is whole after each script: whatever ends the run, what is done is kept.
+The folder of results is complete after each script, so finished results survive any interruption.
 """
 
 from gradlab.bench.report import render

@@ -1,14 +1,13 @@
-"""A process between `gradlab bench` and a benchmark, which sees to it that nothing is left behind.
+"""A process between `gradlab bench` and a benchmark that cleans up however the run ends.
 
 Usage: guard.py SCRATCH LOG COMMAND...
 
-It runs the command in a process group of its own, with SCRATCH as its folder for temporary files.
-Whoever started it holds its standard input open. An ``i`` in there interrupts the benchmark. At the
-end of the input, and that is also when the caller was killed, it kills what is left of the process
-group, removes SCRATCH, and ends. The benchmark prints into LOG; its exit code is a line on the
-standard output.
+It runs the command in its own process group, with SCRATCH as the folder for temporary files. The
+caller holds its standard input open; an ``i`` on it interrupts the benchmark. At the end of the
+input, which also comes when the caller is killed, it kills the remaining process group, removes
+SCRATCH and ends. The benchmark prints to LOG; its exit code is a line on standard output.
 
-It is run by its path and imports nothing of gradlab, so that it starts in a moment.
+It is run by path and imports nothing from gradlab, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ATTEMPTS = 500
-"""Times to remove the folder, 10 ms apart: a process that is being killed may still write there."""
+"""Attempts to remove the folder, 10 ms apart: a dying process may still write to it."""
 
 
 def main(scratch: str, log: str, *command: str) -> None:
@@ -41,7 +40,7 @@ def main(scratch: str, log: str, *command: str) -> None:
                 env={**os.environ, "TMPDIR": scratch},
                 process_group=0 if os.name == "posix" else None,
             )
-        # The caller reads the standard error until all who have it open, but for us, are gone.
+        # The caller reads standard error until every other process that has it open is gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         threading.Thread(target=_tell, args=(process,), daemon=True).start()
         while order := os.read(0, 1):
@@ -64,7 +63,7 @@ def _tell(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to a benchmark and what it started, as far as they are still there."""
+    """Send a signal to a benchmark and its children, if they still run."""
     if os.name != "posix":
         process.kill()
         return

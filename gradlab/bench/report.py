@@ -1,7 +1,7 @@
-"""A report as one page of HTML that needs nothing else: no script, no request, no font.
+"""A report as one self-contained HTML page: no scripts, no requests, no fonts.
 
-What comes from the outside (numbers, messages of errors) is escaped, and a policy in the page
-itself forbids all but its own style and pictures. Figures are inlined as SVG.
+Numbers and error messages are escaped, and a content policy in the page allows only its own style
+and pictures. Figures are inlined as SVG.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).with_name("report.css")
 
 LARGER = 1.2
-"""How many times as large as it was drawn a figure is shown: they are drawn for phones."""
+"""Factor by which figures are enlarged: they are drawn for phones."""
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -30,7 +30,7 @@ def render(outcomes: Sequence[Outcome], summary: Mapping[str, Any]) -> str:
     Parameters
     ----------
     outcomes : sequence of Outcome
-        In the order in which they are shown.
+        In display order.
     summary : mapping
         From `gradlab.bench.running.summarise`.
     """
@@ -66,7 +66,7 @@ neighbours in time. Shown are medians.</p>
 
 
 def environment_lines(described: Mapping[str, Any]) -> list[str]:
-    """Write an environment: the machine, then the packages.
+    """Describe an environment in two lines: machine, then packages.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def environment_lines(described: Mapping[str, Any]) -> list[str]:
 
 
 def overview(outcomes: Sequence[Outcome]) -> str:
-    """Lay out a row a benchmark: what came out, or that nothing did."""
+    """Lay out one row per benchmark with its headline, or why there is none."""
     rows = []
     for outcome in outcomes:
         name = escape(outcome.name)
@@ -102,7 +102,7 @@ def overview(outcomes: Sequence[Outcome]) -> str:
 
 
 def missing_lines(missing: Mapping[str, str]) -> list[str]:
-    """Say which peers did not take part.
+    """Return a line for each peer that did not take part.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def missing_lines(missing: Mapping[str, str]) -> list[str]:
 
 
 def section(outcome: Outcome) -> str:
-    """Show a benchmark that is done: its question, headline, figure and table."""
+    """Lay out a finished benchmark: question, headline, figure and table."""
     if outcome.numbers is None:
         return ""
     table = outcome.numbers["table"]
@@ -136,7 +136,7 @@ def section(outcome: Outcome) -> str:
 
 
 def figure(svg: str | None, alternative: str) -> str:
-    """Inline a picture, which is no wider than the page and a fifth wider than drawn at most."""
+    """Inline a picture, at most as wide as the page and a fifth wider than drawn."""
     if svg is None:
         return ""
     width = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"', svg)
@@ -149,7 +149,7 @@ def figure(svg: str | None, alternative: str) -> str:
 
 
 def body(table: Mapping[str, Any]) -> str:
-    """Lay out the table that a benchmark shows; indented rows belong to the one above them."""
+    """Lay out a benchmark's table; indented rows belong to the row above them."""
     classes = [' class="number"' if right else "" for right in table["right"]]
     heads = "".join(
         f'<th scope="col"{kind}>{escape(name)}</th>'

@@ -1,4 +1,4 @@
-"""Run benchmarks one after the other, each in a process of its own, and keep what is done."""
+"""Run benchmarks one after the other, each in its own process, and keep finished results."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one benchmark.
+    """The result of one benchmark.
 
     Attributes
     ----------
     name, question : str
-        Of the script.
+        The script's name and question.
     state : str
         "done", "failed", "interrupted" or "not run".
     seconds : float
-        That it took.
+        Its duration.
     numbers : dict or None
-        What it wrote, if it is done.
+        Its results, if it is done.
     figure : str or None
         Its figure as SVG.
     why : str
@@ -57,7 +57,7 @@ class Outcome:
 
     @property
     def headline(self) -> str:
-        """What came out, in one line, or why nothing did."""
+        """The result in one line, or why there is none."""
         if self.numbers is not None:
             return str(self.numbers.get("headline", ""))
         return f"{self.state}: {self.why}" if self.why else self.state
@@ -75,27 +75,28 @@ def bench(
     quick: bool = False,
     watch: Callable[[str, str], None] = lambda name, message: None,
 ) -> Iterator[Outcome]:
-    """Run benchmarks, and write what came out after each.
+    """Run benchmarks, and write the results after each.
 
-    Ctrl-C ends the run: the script at work is interrupted and waited for, and it and those after
-    it say so. A second Ctrl-C kills a script that does not end. SIGTERM kills it at once, and the
-    report says so. If this process is killed, the script ends, and the report has those before it.
+    Ctrl-C ends the run: the running script is interrupted and waited for, and it and the remaining
+    ones are marked as such. A second Ctrl-C kills a script that does not end. SIGTERM kills it at
+    once, and the report says so. If this process is killed, the script ends, and the report keeps
+    the earlier results.
 
     Parameters
     ----------
     scripts : sequence of Script
         From `find`.
     folder : Path
-        For the results; it is there.
+        For the results; it must exist.
     quick : bool
         Whether the scripts are run with ``--quick``.
     watch : callable
-        ``watch(name, message)`` is told how far a script is.
+        ``watch(name, message)`` is called with a script's progress.
 
     Yields
     ------
     Outcome
-        Of each script, in order.
+        One for each script, in order.
     """
     for part in ("raw", "figures", "tables"):
         (folder / part).mkdir(exist_ok=True)
@@ -127,7 +128,7 @@ def bench(
 
 
 def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> Outcome:
-    """Run one script; its files come into the folder when it is done.
+    """Run one script; its files are moved to the folder when it is done.
 
     Raises
     ------
@@ -173,9 +174,9 @@ def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None])
 
 @contextmanager
 def _guarded(command: list[str], log: Path, scratch: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a command for the time of a block; see `gradlab.bench.guard`.
+    """Run a command during a ``with`` block; see `gradlab.bench.guard`.
 
-    Its processes and the folder are gone when the block is left, and when this process is killed.
+    Its processes and its folder are removed at the end of the block, or if this process is killed.
     """
     settings = {"GRADLAB_PROGRESS": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
     with subprocess.Popen(
@@ -186,7 +187,7 @@ def _guarded(command: list[str], log: Path, scratch: Path) -> Iterator[subproces
         env=os.environ | settings,
         encoding="utf-8",
         errors="replace",
-        start_new_session=True,  # so that Ctrl-C, and what else a terminal sends, comes to us alone
+        start_new_session=True,  # so that a terminal's signals reach only this process
     ) as guard:
         assert guard.stdin
         try:
@@ -197,7 +198,7 @@ def _guarded(command: list[str], log: Path, scratch: Path) -> Iterator[subproces
 
 
 def _listen(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> tuple[int, list[str]]:
-    """Wait for a script; return its code and what it said on the standard error."""
+    """Wait for a script; return its exit code and its standard error."""
     told: list[str] = []
     assert guard.stdout
     assert guard.stderr
@@ -210,10 +211,10 @@ def _listen(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> tuple
 
 
 def _interrupt(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> None:
-    """Interrupt a script and what it started, and wait for it; a second Ctrl-C ends the waiting.
+    """Interrupt a script and its children, and wait; a second Ctrl-C ends the waiting.
 
-    How long a script needs to put things in order depends on the machine and what else runs on it:
-    only the user can tell a slow one from one that hangs.
+    How long a script takes to clean up depends on the machine and its load. Only the user can
+    tell a slow script from one that hangs.
     """
     if os.name != "posix":
         return
@@ -222,11 +223,11 @@ def _interrupt(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> No
         guard.stdin.write("i")
         guard.stdin.flush()
         watch("interrupted; waiting for it to end (Ctrl-C again kills it)")
-        _listen(guard, lambda line: None)  # a full pipe would keep the script from ending
+        _listen(guard, lambda line: None)  # a full pipe would block the script
 
 
 def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) -> None:
-    """Write tables, summary and report of what there is so far."""
+    """Write tables, summary and report of the results so far."""
     texts = {}
     for outcome in outcomes:
         if outcome.numbers is not None:
@@ -240,7 +241,7 @@ def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) 
 
 
 def summarise(outcomes: Sequence[Outcome], quick: bool, started: str) -> dict[str, Any]:
-    """Return what stands above a report."""
+    """Return the head of a report."""
     return {
         "command": "bench",
         "started": started,

@@ -1,4 +1,4 @@
-"""Which benchmarks there are: the scripts beside the package, or inside of it from a wheel."""
+"""Find the benchmarks: scripts beside the package, or inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gradlab.errors import GradlabError, OptionError, unknown
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = (PACKAGE.parent / "benchmarks", PACKAGE / "benchmarks")
 PROTOCOL = ("benchmark", "environment", "table", "results", "headline")
-"""What the JSON file of each benchmark has: of these, `gradlab bench` makes its report."""
+"""Required keys of each benchmark's JSON file, from which `gradlab bench` makes its report."""
 
 TABLE = ("title", "columns", "right", "rows", "notes")
-"""What its table has; see ``common.record``."""
+"""Required keys of its table; see ``common.record``."""
 
 NOT_INSTALLED = 3
-"""The exit code of a benchmark that cannot run without a package that is not installed."""
+"""The exit code of a benchmark that needs a missing package."""
 
 SHARED = "common.py"
-"""What scripts import, and no script itself."""
+"""Modules that scripts import and that are not benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Script:
     Attributes
     ----------
     name : str
-        Of the file, without its ending.
+        The file's name without suffix.
     path : Path
-        Where it is.
+        The file.
     question : str
-        What it asks: the first line of its docstring.
+        The question that it answers: the first paragraph of its docstring.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Script:
 
 
 def find(names: Sequence[str] = ()) -> list[Script]:
-    """Return the benchmarks of these names, in the order of the alphabet; by default, all.
+    """Return the benchmarks with these names in alphabetical order; by default, all.
 
     Raises
     ------
     OptionError
-        If there is no benchmark of a name, or there are none at all.
+        If a name is unknown, or there are no benchmarks at all.
 
     Examples
     --------
@@ -84,12 +84,12 @@ def question(source: str) -> str:
 
 
 def require_protocol(numbers: Mapping[str, Any]) -> None:
-    """Raise an error that names what the numbers of a benchmark lack.
+    """Raise an error that names the keys that a benchmark's numbers lack.
 
     Raises
     ------
     GradlabError
-        If they lack a part.
+        If a key is missing.
 
     Examples
     --------

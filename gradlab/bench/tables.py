@@ -1,7 +1,7 @@
 """A benchmark's numbers as text: Markdown for people, CSV for programs.
 
-Markdown has the table that the script shows. CSV has its results as they are, unrounded, a row
-each; of what a result holds, a dictionary becomes columns, and a list is left to the JSON file.
+Markdown has the table that the script shows. CSV has one row per result, unrounded. A dictionary in
+a result becomes columns; lists are only in the JSON file.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from io import StringIO
 from typing import Any
 
 INDENT = "\u2003"
-"""An em space: Markdown keeps it, and takes others away."""
+"""An em space, which Markdown keeps, unlike ordinary leading spaces."""
 
 
 def markdown(numbers: Mapping[str, Any]) -> str:
-    r"""Write the table that a benchmark shows, with its headline and its notes.
+    r"""Return a benchmark's table, headline and notes as Markdown.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def _row(cells: Any) -> str:
 
 
 def csv(numbers: Mapping[str, Any]) -> str:
-    """Write a benchmark's results, unrounded.
+    """Return a benchmark's unrounded results as CSV.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def csv(numbers: Mapping[str, Any]) -> str:
 
 
 def _no_formula(cell: Any) -> Any:
-    """Return a cell that a spreadsheet shows, and does not calculate.
+    """Return a cell that a spreadsheet displays but does not evaluate.
 
     Examples
     --------

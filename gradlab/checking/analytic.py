@@ -94,7 +94,7 @@ def _compute(
         backend = find_backend(gradient)
         if is_estimator(backend):
             raise BackendError(
-                f"{backend.name} estimates gradients, which are right on average alone: no single "
+                f"{backend.name} estimates gradients, which are right only on average: no single "
                 "one can be checked; check a backend that is none, such as autograd"
             )
         surface.restore()

@@ -32,14 +32,14 @@ Layers = Annotated[str, typer.Option(help="Widths of the hidden layers, such as 
 Activation = Annotated[
     str,
     typer.Option(
-        help=f"Of the hidden layers: {', '.join(network.ACTIVATIONS)}.",
+        help=f"Activation of the hidden layers: {', '.join(network.ACTIVATIONS)}.",
         autocompletion=one_of(network.ACTIVATIONS),
     ),
 ]
 LearningRate = Annotated[float, typer.Option(help="Step of the descent.")]
 Momentum = Annotated[float, typer.Option(help="From 0 (none) to below 1.")]
-Seed = Annotated[int, typer.Option(help="Decides the start and the minibatches.")]
+Seed = Annotated[int, typer.Option(help="Seed of the initial parameters and the minibatches.")]
 Output = Annotated[
     Path | None, typer.Option(help="Folder for the results [default: gradlab-runs/TIME].")
 ]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file, too.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]

@@ -24,7 +24,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[NAMES]...",
-            help="Which [default: all].",
+            help="Names of benchmarks [default: all].",
             autocompletion=lambda incomplete: one_of(s.name for s in benchmarks.find(()))(
                 incomplete
             ),
@@ -38,7 +38,7 @@ def bench(
         ),
     ] = False,
     show_list: Annotated[
-        bool, typer.Option("--list", help="Show which there are, and exit.")
+        bool, typer.Option("--list", help="List the benchmarks, and exit.")
     ] = False,
     output: Output = None,
     json_file: Json = None,
@@ -46,8 +46,8 @@ def bench(
     """Run the benchmarks, and write a report.
 
     The folder gets a report.html, the tables as Markdown and CSV, the figures as PNG and SVG, and
-    the raw numbers as JSON. It is whole after each benchmark: Ctrl-C keeps what is done. One that
-    fails, or a peer that is not installed, is a row that says so.
+    the raw numbers as JSON. It is complete after each benchmark, so Ctrl-C keeps what is done. A
+    benchmark that fails, or a peer that is not installed, gets a row that says so.
     """
     scripts = benchmarks.find(names or ())
     if show_list:

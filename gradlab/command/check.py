@@ -39,12 +39,13 @@ def check(
     ] = None,
     params_name: Annotated[
         str,
-        typer.Option("--params", help="The module's parameters: a name of values or a function."),
+        typer.Option("--params", help="The name of the module's parameters, values or a function."),
     ] = "params",
     args_name: Annotated[
         str | None,
         typer.Option(
-            "--args", help="Likewise, a tuple of what else the loss takes [default: args]."
+            "--args",
+            help="The module's further arguments: a tuple or a function [default: args].",
         ),
     ] = None,
     gradient: Annotated[
@@ -78,11 +79,11 @@ def check(
             autocompletion=one_of(("auto", "directional", "entries")),
         ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Decides the network's start and the directions.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of network and directions.")] = 0,
     json_file: Json = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw it into this .png, .svg or .pdf, and a map of the leaves beside."),
+        typer.Option(help="Draw it to this .png, .svg or .pdf, and a map of the leaves beside it."),
     ] = None,
 ) -> None:
     """Check whether a gradient is that of its loss.
@@ -112,7 +113,7 @@ def check(
         with (
             out.status(Text(f"Checking {what}"), spinner=spinner()),
             targets.blame(found.name),
-            np.errstate(all="ignore"),  # NaN is an error, and beyond a domain's edge it is none
+            np.errstate(all="ignore"),  # NaN becomes an error where it matters
         ):
             report = check_gradients(
                 found.loss, found.params, *found.args,

@@ -1,4 +1,4 @@
-"""``gradlab compare``: one network trained with each of several gradients."""
+"""``gradlab compare``: one network trained with several gradient backends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def compare(
     subset: Subset = None,
     layers: Layers = "20",
     activation: Activation = "sigmoid",
-    iterations: Annotated[int, typer.Option(help="Steps that each backend trains for.")] = 50,
+    iterations: Annotated[int, typer.Option(help="Training steps per backend.")] = 50,
     learning_rate: LearningRate = 0.5,
     momentum: Momentum = 0.9,
     batch_size: Annotated[
@@ -59,11 +59,11 @@ def compare(
     output: Output = None,
     json_file: Json = None,
 ) -> None:
-    """Train one network with each of several gradients, side by side.
+    """Train one network with several gradient backends, side by side.
 
-    All start from the same parameters and see the same minibatches. Shows what each reached, what
-    a gradient cost, and how far the gradients and the trainings lay apart; writes the figures and
-    a summary.json.
+    All start from the same parameters and see the same minibatches. Shows the result of each, the
+    cost of a gradient, and how far gradients and trainings differ; writes figures and a
+    summary.json.
     """
     names = [name.strip() for text in backend or ["central,autograd"] for name in text.split(",")]
     backends = [find_backend(name) for name in names]
@@ -137,7 +137,7 @@ def _write(folder: Folder, comparison: Comparison, training: dict[str, Any]) -> 
 
 
 def _tables(comparison: Comparison) -> list[Table]:
-    """Lay a comparison out: a column a backend, or a row a backend where there are many."""
+    """Lay out a comparison with a column per backend, or a row per backend if there are many."""
     columns = Table("")
     for run in comparison.runs:
         columns.add_column(run.backend, justify="right")
@@ -151,7 +151,7 @@ def _tables(comparison: Comparison) -> list[Table]:
 
 
 def _rows(comparison: Comparison, section: list[list[str]]) -> Table:
-    """Lay a section out with a row a backend, its headings broken to the width of their cells."""
+    """Lay out a section with one row per backend; headings break to the width of their cells."""
     table = Table("")
     for name, *cells in section:
         width = max(map(len, cells))
@@ -172,11 +172,11 @@ def _headline(comparison: Comparison) -> Text:
     exact = [run for run in comparison.runs if not run.estimate]
     apart = [run.backend for run in exact if not run.together]
     if apart:
-        return Text(f"{', '.join(apart)} went another way than {comparison.reference}.")
+        return Text(f"{', '.join(apart)} took a different path from {comparison.reference}.")
     estimates = [run.backend for run in comparison.runs if run.estimate]
     factor = times(comparison.speedup(fastest))
     faster = (f"{fastest.backend} is {factor} times faster than {slowest.backend}", "bold")
-    aside = f" {' and '.join(estimates)}: an estimate, right on average alone." * bool(estimates)
+    aside = f" {' and '.join(estimates)}: an estimate, right only on average." * bool(estimates)
     rest = f"{_of_the_loop(slowest, fastest)}.{aside}"
     if len(exact) < 2:
         return Text.assemble(faster, rest)
@@ -187,9 +187,9 @@ def _headline(comparison: Comparison) -> Text:
 
 
 def _of_the_loop(slowest: Run, fastest: Run) -> str:
-    """Say what the factor would be of a finite difference that evaluates the whole loss each time.
+    """Return the speed relative to a finite difference that evaluates the whole loss each time.
 
-    The backend is not that loop: it computes only what each entry changes.
+    The backend differs from that loop: it computes only what each perturbed entry affects.
     """
     if slowest.seconds_by_plain_loop is None:
         return ""

@@ -1,7 +1,7 @@
-"""What the command says: results on the standard output, errors on the other.
+"""Output of the command: results on standard output, errors on standard error.
 
-A stream shows what its encoding has: other characters become their nearest relatives, and never an
-error. A terminal gets tables that fit it; what goes to a file or a pipe is not cut.
+Characters that a stream's encoding lacks are replaced by similar ones and never cause an error. A
+table is fitted to the width of the terminal; output to a file or a pipe is not cut.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PLAIN = {
     "±": "+-", "²": "^2", "·": ".", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=",
     "≥": ">=", "≈": "~", "∂": "d", "‘": "'", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
-"""What stands for a character where the encoding does not have it."""
+"""Replacements for characters that the encoding lacks."""
 
 NARROW = 80
-"""Columns of the narrowest terminal, and of a printed page, that tables are laid out for."""
+"""Width in columns of the narrowest terminal, or printed page, that tables are designed for."""
 
 UNCUT = 1000
-"""Columns of a file or pipe, which has no edge: wider than any of our tables."""
+"""Width in columns of output to a file or pipe, which has no edge: wider than any table."""
 
 
 class _Console(NeutralConsole):
@@ -58,7 +58,7 @@ out = _Console()
 
 
 def show_what_can_be_shown() -> None:
-    """Have the standard streams replace the characters that their encodings do not have."""
+    """Make the standard streams replace characters that their encodings lack."""
     codecs.register_error("gradlab.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -66,7 +66,7 @@ def show_what_can_be_shown() -> None:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Return what is written instead of the characters that could not be encoded, and their end."""
+    """Return the replacement for characters that cannot be encoded, and where they end."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
@@ -74,7 +74,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def plain(character: str) -> str:
-    """Return ASCII for a character.
+    """Return an ASCII replacement for a character.
 
     Examples
     --------
@@ -86,16 +86,16 @@ def plain(character: str) -> str:
 
 
 def show(title: str, *tables: Table) -> None:
-    """Print tables under a title, which rich would break to the width of the table."""
+    """Print tables under a title, which rich would otherwise wrap to the table's width."""
     out.print(title, style="italic")
     for table in tables:
         show_table(table)
 
 
 def show_table(table: Table) -> None:
-    """Print a table, no cell of which is cut, in parts where it is too wide otherwise."""
+    """Print a table without cutting any cell, in parts if it is too wide."""
     for part in _parts(table):
-        out.fewest = min(width_of(part), UNCUT)  # a single column that is too wide, all the same
+        out.fewest = min(width_of(part), UNCUT)  # for a single column that is too wide
         try:
             out.print(part)
         finally:
@@ -103,15 +103,15 @@ def show_table(table: Table) -> None:
 
 
 def width_of(table: Table) -> int:
-    """Return how many columns a table takes where none of its cells is broken."""
+    """Return the width of a table in which no cell wraps."""
     unbounded = out.options.update(max_width=UNCUT)
     return Measurement.get(out, unbounded, table).maximum
 
 
 def _parts(table: Table) -> list[Table]:
-    """Return a table that fits: as it is, without lines, with broken headings, or in parts.
+    """Return a table that fits: unchanged, without lines, with wrapped headings, or in parts.
 
-    Each part begins with the first column, which says what a row is.
+    Each part begins with the first column, which names the rows.
     """
     if width_of(table) <= out.width:
         return [table]
@@ -133,14 +133,14 @@ def _parts(table: Table) -> list[Table]:
 
 
 def _with(table: Table, columns: list[Column]) -> Table:
-    """Return a table with other columns."""
+    """Return a copy of a table with other columns."""
     other = copy(table)
     other.columns = columns
     return other
 
 
 def _narrow(column: Column) -> Column:
-    """Return a column whose heading is broken between words to the width of its cells."""
+    """Return a column whose heading wraps between words to the width of its cells."""
     if not isinstance(column.header, str):
         return column
     widths = [Measurement.get(out, out.options, cell).maximum for cell in column.cells]
@@ -149,17 +149,17 @@ def _narrow(column: Column) -> Column:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say what went wrong, and end with an exit code."""
+    """Print an error and exit with a code."""
     tell(message)
     raise SystemExit(code)
 
 
 def tell(message: object) -> None:
-    """Say something in one line, on the standard error."""
+    """Print one line to standard error."""
     console = NeutralConsole(stderr=True)
     console.print(f"gradlab: {visible(str(message), one_line=True)}", soft_wrap=True)
 
 
 def spinner() -> Any:
-    """Return the name of a spinner that the terminal can show."""
+    """Return the name of a spinner that the terminal can display."""
     return "dots" if out.encoding.startswith("utf") else "line"

@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Classify the test data with saved weights.
 
-    Shows the accuracy and the confusion matrix, and draws the digits that were taken for another.
+    Shows the accuracy and the confusion matrix, and draws misclassified digits.
     """
     trained = _network(weights_file)
     given = activation or weights.load_metadata(weights_file).get("activation")
@@ -72,7 +72,7 @@ def evaluate(
             "confusion": counts.tolist(),
         }
         folder.write(summary, _figures(data, logits, predicted, counts))
-    show("Rows: what it is. Columns: what it was taken for.", _confusion_table(counts))
+    show("Rows: true class. Columns: predicted class.", _confusion_table(counts))
     of = f": {right.sum():,} of {len(labels):,} samples of {data.name} are classified right."
     out.print(Text.assemble("Accuracy ", (f"{accuracy:.4f}", "bold"), of))
     if not given and len(trained) > 2:
@@ -90,7 +90,7 @@ def _figures(
     from gradlab import plotting
 
     x, labels = data.test
-    # The most confident mistakes say the most about the network.
+    # The most confident mistakes tell the most about the network.
     confidence = network.softmax(logits).max(axis=1)
     worst = np.flatnonzero(predicted != labels)
     worst = worst[np.argsort(-confidence[worst], kind="stable")][:24]
@@ -104,7 +104,7 @@ def _figures(
 
 
 def _network(path: Path) -> dict[str, params.Array]:
-    """Read a network, whatever its arrays are called."""
+    """Read a network, whatever the names of its arrays."""
     trained = weights.load(path)
     try:
         return weights.as_network(trained)
@@ -113,7 +113,7 @@ def _network(path: Path) -> dict[str, params.Array]:
 
 
 def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
-    """Raise an error that names the file where its network is not one for the data set."""
+    """Raise an error that names the file if its network does not fit the data set."""
     try:
         d, *_, k = sizes_of(trained)
     except ParameterError as error:

@@ -26,11 +26,11 @@ TYPED = {
     ", or a numpy.random.Generator": "",
     "go on from it with resume": "go on from it with --resume",
 }
-"""What the library says, and what the command does."""
+"""Wordings of the library, and those of the command."""
 
 
 def _as_typed(message: str) -> str:
-    """Call an option of the library as the command does.
+    """Rename an option of the library in a message to the command's option.
 
     Examples
     --------
@@ -44,13 +44,13 @@ def _as_typed(message: str) -> str:
 
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+"""The exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
 
 
 def main() -> NoReturn:
-    """Run the command; every foreseeable error is one line, and so is a warning."""
+    """Run the command; each foreseeable error or warning is one line."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: tell(message)
         _run()
@@ -60,7 +60,7 @@ def _run() -> NoReturn:
     try:
         show_what_can_be_shown()
         code = app(prog_name="gradlab", standalone_mode=False)
-        if code == INTERRUPTED:  # typer has caught Ctrl-C, and says nothing
+        if code == INTERRUPTED:  # typer catches Ctrl-C and prints nothing
             fail("interrupted", code)
     except _USAGE_ERROR as error:
         fail(f"{error.format_message()} (see gradlab --help)", code=2)

@@ -1,4 +1,4 @@
-"""From options to gradlab's network, and to what is said of it."""
+"""gradlab's network from the command's options, and messages about it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gradlab.history import History
 from gradlab.training import lower
 
 DIVERGED = 100.0
-"""A training whose loss ends above this multiple of its start's has diverged: a network that knows
-nothing, and says so, has the loss of the start."""
+"""Multiple of the initial loss above which a training counts as diverged. An untrained network has
+about the loss of a uniform guess."""
 
 
 def prepare(
@@ -25,7 +25,7 @@ def prepare(
 
 
 def widths_of(option: str, text: str, example: str) -> list[int]:
-    """Return the widths of layers that an option lists."""
+    """Return the layer widths that an option lists."""
     words = [word.strip() for word in text.split(",")] if text.strip() else []
     if not all(word.isdecimal() and len(word) < 10 and int(word) for word in words):
         raise OptionError(f"{option} {text}: give widths such as {example}")
@@ -33,13 +33,13 @@ def widths_of(option: str, text: str, example: str) -> list[int]:
 
 
 def sizes_of(start: dict[str, params.Array]) -> list[int]:
-    """Return the width of each layer of a network, the inputs first."""
+    """Return the width of each layer of a network, inputs first."""
     pairs = network.layers(start)
     return [pairs[0][0].shape[0], *(W.shape[1] for W, _ in pairs)]
 
 
 def name_of(data: datasets.Dataset, start: dict[str, params.Array]) -> str:
-    """Return a title: the data set, and the widths of the network."""
+    """Return a title: the data set and the network's widths."""
     return f"{data.name}, {'-'.join(map(str, sizes_of(start)))}"
 
 
@@ -50,7 +50,7 @@ def has_diverged(history: History) -> bool:
 
 
 def divergence(what: str, learning_rate: float) -> str:
-    """Return what to say of it, and what to do."""
+    """Return a message about a diverged training, with advice."""
     return (
         f"{what}: the training diverged, its loss ended more than {DIVERGED:g} times above its "
         f"start; lower --learning-rate {learning_rate:g} to {lower(learning_rate)}"

@@ -1,4 +1,4 @@
-"""Where results go: one folder a run, made before the work."""
+"""The folder of a run's results, created before the work."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Writings:
-    """Files that are written one after the other, each whatever becomes of the others."""
+    """Files that are written in turn; a failure of one does not stop the others."""
 
     def __init__(self) -> None:
         self.done: list[Path] = []
         self._failures: list[str] = []
 
     def attempt(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a file, or take note of why it cannot be written."""
+        """Write a file, or record why it cannot be written."""
         try:
             write(path)
         except OSError as error:
@@ -47,26 +47,26 @@ class Writings:
 
 
 class Folder:
-    """The folder of a run's results: made before the work, so that it does not fail after it.
+    """The folder of a run's results, created before the work, so that errors come early.
 
-    It is the context of the work, and of `write`. If the work fails or is interrupted before it has
-    written anything, the folder goes again; so it does if `write` is interrupted and `keeps` is
-    False, as where all that is written can be had again. It may hold nothing but what an attempt
-    `again` of a training with the same options left there.
+    It is a context manager around the work and `write`. If the work fails or is interrupted before
+    anything is written, the folder is removed. It is also removed if `write` is interrupted and
+    `keeps` is False, that is, if the results can be computed again. The folder must be empty, or
+    hold only files that `again` recognises from an earlier attempt at the same training.
 
-    In it, Ctrl-C is held back where nothing allows it (see `gradlab.interrupts`): what was worked
-    out is written.
+    Within the context, Ctrl-C is held back except where it is allowed (see `gradlab.interrupts`),
+    so that finished results get written.
 
     Parameters
     ----------
     output, json_file : Path or None
-        What the options say.
+        The values of the options.
     again : callable
-        Tells of a folder that is not empty whether it may be taken.
+        Tells whether a folder that is not empty may be used.
     keeps : bool
         See above.
     spare : sequence of Path or None
-        Files of the same run that the `json_file` must not replace.
+        Other files of the run, which `json_file` must not replace.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Folder:
         self._remove()
 
     def _remove(self) -> None:
-        """Remove the folders that were made, as far as they are empty."""
-        with suppress(OSError):  # another run may have put its folder beside it
+        """Remove the folders that were created, if they are empty."""
+        with suppress(OSError):  # another run may have put its folder there
             for path in self._made:
                 path.rmdir()
 
@@ -134,17 +134,17 @@ class Folder:
         name: str = "summary.json",
         trained: Callable[[Path], None] | None = None,
     ) -> None:
-        """Write the numbers and what was trained; then copies, and figures, which are drawn now.
+        """Write the numbers and the trained weights; then copies, and figures, which are drawn now.
 
         Raises
         ------
         OutputError
-            If some of it cannot be written; the rest is.
+            If a file cannot be written; the others are written.
         """
         from gradlab import plotting
 
         attempt, numbers = self._writings.attempt, partial(write_json, summary=summary)
-        # The numbers come first: by them another attempt knows the folder.
+        # The numbers come first: another attempt recognises the folder by them.
         attempt(self._place(name), numbers)
         if trained:
             attempt(self._place("weights.npz"), trained)
@@ -157,13 +157,13 @@ class Folder:
         self._writings.require_all()
 
     def _place(self, name: str) -> Path:
-        """Return the path of a file, whose writing may have been killed in an earlier attempt."""
+        """Return the path of a file, after removing what a killed attempt left of it."""
         path = self.path / name
         files.sweep(path)
         return path
 
     def tell(self) -> None:
-        """Say what was written, and where."""
+        """Print what was written, and where."""
         names = [path.name for path in self._writings.done if path != self.json_file]
         out.print(f"Written to {self.path}: {', '.join(names)}", soft_wrap=True)
 
@@ -182,7 +182,7 @@ def require_file(
     suffixes: tuple[str, ...] = (),
     spare: Sequence[Path | None] = (),
 ) -> None:
-    """Raise, before the work, if a file cannot be written after it, or would replace another."""
+    """Raise an error before the work if a file could not be written, or would replace another."""
     if path is None:
         return
     require_writable(option, path, [other for other in spare if other is not None])
@@ -191,13 +191,13 @@ def require_file(
 
 
 def write_json(path: Path, summary: dict[str, Any]) -> None:
-    """Write numbers into a file, whole or not at all; what is not finite becomes null."""
+    """Write numbers to a file, completely or not at all; values that are not finite become null."""
     text = json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n"
     outputs.write(path, text.encode())
 
 
 def _finite(value: Any) -> Any:
-    """Return null for NaN and infinities, which JSON does not have.
+    """Replace NaN and infinities, which JSON lacks, by None.
 
     Examples
     --------
@@ -212,6 +212,6 @@ def _finite(value: Any) -> Any:
 
 
 def _fresh(path: Path) -> Path:
-    """Return a path that does not exist yet, for two runs in one second."""
+    """Return a path that does not exist yet, also for two runs in one second."""
     candidates = (path.with_name(f"{path.name}-{i}") for i in range(2, sys.maxsize))
     return path if not path.exists() else next(p for p in candidates if not p.exists())

@@ -34,7 +34,7 @@ from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
 
 HISTORY = 2**28
-"""The most bytes that are read of a history; one of ten million steps has 200 MB."""
+"""Largest size of a history file in bytes; ten million steps take 200 MB."""
 
 EXAMPLE = "Example: `gradlab train --dataset mnist --layers 50,100`"
 
@@ -59,7 +59,7 @@ def train(
     output: Output = None,
     json_file: Json = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Keep where the training stands in this file.")
+        Path | None, typer.Option(help="Save the state of the training to this file.")
     ] = None,
     checkpoint_every: Annotated[
         int | None,
@@ -67,14 +67,14 @@ def train(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on from the --checkpoint, if there is one already."),
+        typer.Option("--resume", help="Continue from the --checkpoint if it exists."),
     ] = False,
 ) -> None:
     """Train a network, and save its weights, history and curves.
 
-    Ctrl-C ends the training early and saves what was reached. With --checkpoint, a training that
-    was interrupted in whatever way goes on with --resume and the same options, and ends with the
-    same weights, to the last bit.
+    Ctrl-C ends the training early and saves the weights reached. With --checkpoint, a training that
+    was interrupted in any way continues with --resume and the same options, and ends with the same
+    weights, to the last bit.
     """
     if checkpoint is None and (resume or checkpoint_every is not None):
         given = "--resume" if resume else f"--checkpoint-every {checkpoint_every}"
@@ -155,12 +155,12 @@ def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: floa
 def _may_go_on(
     training: dict[str, Any], checkpoint: Path | None, resume: bool, folder: Path
 ) -> bool:
-    """Tell whether a folder has nothing but what the training to be resumed wrote, or began."""
+    """Tell whether a folder holds only files of the training that is to be resumed."""
     if not resume or checkpoint is None:
         return False
     names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
     if checkpoint.resolve().parent == folder.resolve():
-        # What a training that was killed leaves behind; its lock is free then.
+        # What a killed training leaves behind; its lock is free then.
         own = (checkpoint, checkpoints.previous(checkpoint), files.beside(checkpoint, "lock"))
         names -= {path.name for path in own}
     if not names <= {"history.json", "weights.npz", "curves.png"}:
@@ -168,7 +168,7 @@ def _may_go_on(
     try:
         there = json.loads(files.read(folder / "history.json", HISTORY, OptionError))
         return bool(there["options"] == training)
-    except Exception:  # it is missing, or not what a training writes
+    except Exception:  # it is missing, or not written by a training
         return not names
 
 

@@ -15,7 +15,7 @@ A backend may do two things more. Where the function that it returns has a true 
 writes that there instead of into new ones. And where an answer may depend on the calls before it,
 if only in its rounding, an attribute `repeatable` is the backend whose answers do not: a training
 that is taken up again in another process asks for that. It may do less, too: one with a true
-attribute ``estimates`` gives a gradient that is right on average alone.
+attribute ``estimates`` gives a gradient that is right only on average.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def repeatable(backend: Backend) -> Backend:
 
 
 def is_estimator(backend: Backend) -> bool:
-    """Tell whether a backend's gradients are right on average alone."""
+    """Tell whether a backend's gradients are right only on average."""
     return bool(getattr(backend, "estimates", False))
 
 
