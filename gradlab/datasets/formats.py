@@ -9,7 +9,7 @@
 ``.pkl``, ``.pickle``
     Arrays in dicts, lists and tuples, taken apart and not run; see `gradlab.pickles`.
 
-Text and pickles may be compressed with gzip, whatever their names say.
+Text and pickles may be compressed with gzip, whatever their names.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from gradlab.errors import DataError, reason_of
 Array: TypeAlias = NDArray[Any]
 
 LARGEST = 2**33
-"""The most bytes that the arrays of an archive may take, 8 GiB. A machine holds that, but not what
-an archive may unpack to, a thousand times its size."""
+"""The most bytes that the arrays of an archive may take, 8 GiB. A machine can hold that, but not
+everything that an archive may unpack to, a thousand times its size."""
 
 LARGEST_TEXT = 2**30
 """The most bytes of text or of a pickle, also after unpacking, and of a pickle's arrays together.
@@ -43,19 +43,19 @@ PICKLE = (".pkl", ".pickle")
 SUFFIXES = (".npz", *TEXT, *PICKLE)
 
 LABELS = ("label", "labels", "class", "target", "digit", "y")
-"""What the column of the labels may be called."""
+"""Names of a column of labels."""
 
 PICTURE = (28, 28)
 """The pictures of MNIST, which pickles and texts hold as rows of 784 numbers."""
 
 
 def looks_like_a_file(name: str) -> bool:
-    """Tell whether a text is the name of a file, whether it is there or not."""
+    """Tell whether a text looks like the name of a data file, whether or not the file exists."""
     if Path(_plain(name)).suffix in SUFFIXES:
         return True
     try:
         return Path(name).is_file()
-    except (OSError, ValueError):  # no file can have that name
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
@@ -103,7 +103,7 @@ def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
 
 
 def _content(path: Path) -> bytes:
-    """Return what a file holds, unpacked."""
+    """Return a file's unpacked content."""
 
     def refusal(why: str) -> DataError:
         return DataError(f"{path}: {why}")
@@ -166,7 +166,7 @@ def _lines(content: bytes) -> io.TextIOWrapper:
 
 
 def _first_fault(content: bytes, delimiter: str, named: bool) -> str | None:
-    """Say which cell of a text is no number, or which line has another number of cells."""
+    """Describe the first cell that is not a number, or the first line of a different length."""
     rows = csv.reader(_lines(content), delimiter=delimiter)
     columns = None
     with suppress(csv.Error):

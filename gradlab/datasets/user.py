@@ -1,4 +1,4 @@
-"""A data set of your own: samples and labels, by one of these names.
+"""Data sets from users' files: samples and labels under one of these names.
 
 ==============================  ===============================================================
 ``x``, ``y``                    samples and labels; also ``x_test``, ``y_test``, and capital X
@@ -11,13 +11,13 @@ two pairs, one pair             training and test; all
 ==============================  ===============================================================
 
 Samples are finite numbers, ``(n, ...)``; pictures are ``(n, h, w)``. Labels are whole numbers from
-0 of any dtype, the number of each one's class, ``(n,)`` or ``(n, 1)``. Which files are read, says
-`gradlab.datasets.formats`. Rows of 784 in a pickle or a text are pictures of 28x28; in a text,
+0, of any dtype: the class of each sample, ``(n,)`` or ``(n, 1)``. `gradlab.datasets.formats` lists
+the file formats. Rows of 784 in a pickle or a text are pictures of 28x28; in a text,
 whole numbers from 0 to 255 in them are pixels.
 
 Without test data, a fifth of the samples (at least one) is held out: those with the smallest of the
 `n` numbers that PCG64 draws from seed 0, so always the same ones. Both parts keep the file's order.
-Nothing that a file holds is run.
+No code in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ NAMES: tuple[Names, ...] = (
     ("0.0", "0.1", "1.0", "1.1"),
     ("0", "1", "2", "3"),
 )
-"""What samples, labels, test samples and test labels are called; in a pickle, by their place."""
+"""Names of samples, labels, test samples and test labels; in a pickle, their positions."""
 
 MOST_CLASSES = 2**16
-"""A label beyond this is no class, but a quantity or an identifier taken for one."""
+"""Largest number of classes. A larger label is probably a quantity or an identifier."""
 
 
 def read(path: Path) -> Raw:
@@ -77,7 +77,7 @@ def read(path: Path) -> Raw:
 
 
 def _splits(arrays: dict[str, NDArray[Any]]) -> tuple[Split, Split]:
-    # Of names that are there alike, those that come first.
+    # If several sets of names are equally complete, the first one counts.
     names = max(NAMES, key=lambda names: sum(name in arrays for name in names))
     tested = [name for name in names[2:] if name in arrays]
     wanted = names[:2] + (names[2:] if tested else ())
@@ -108,7 +108,7 @@ def _hold_out(everything: Split) -> tuple[Split, Split]:
     n = len(everything.x)
     if n < 2:
         raise DataError("x has one sample, and none is left to test on; add x_test and y_test")
-    # NumPy keeps the raw numbers of a bit generator the same for ever, but not its permutations.
+    # NumPy guarantees the raw numbers of a bit generator across versions, but not its permutations.
     drawn = np.random.PCG64(0).random_raw(n)
     test = np.zeros(n, bool)
     test[np.argsort(drawn)[: max(n // 5, 1)]] = True

@@ -1,13 +1,13 @@
 """The arrays in a pickle, read without running it.
 
-A pickle is a program for a stack machine, and Python's own calls whatever functions the program
-names. The one in `machine.py` knows the opcodes that arrays in dicts, lists and tuples need, and no
-others. It calls nothing: where the program asks for a call, it writes down which (`Call`), and the
-arrays that NumPy writes are rebuilt from that description. Everything else is refused.
+A pickle is a program for a stack machine, and Python's own machine calls any function that the
+program names. The machine in `machine.py` knows only the opcodes for arrays in dicts, lists and
+tuples. It calls nothing: it records each requested call (`Call`), and arrays are rebuilt from these
+records. Everything else is refused.
 
-A pickle may name one object many times, in structures within structures, at a few bytes each. So
-opcodes, values and bytes are counted before anything is made of them, and an array counts as often
-as it is named. Only texts are keys: to hash a tuple of tuples that name each other has no end.
+A pickle may refer to one object many times, at a few bytes each. So opcodes, values and bytes are
+counted before anything is allocated, and an array counts once per reference. Keys must be text,
+because hashing deeply shared tuples may take exponential time.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from gradlab.pickles.machine import PickleError as PickleError
 Array: TypeAlias = NDArray[Any]
 
 VALUES = 2**16
-"""The most values that a pickle may hold, counted as often as they are named, without the numbers
-of lists that become arrays."""
+"""Largest number of values in a pickle, counted once per reference, without the numbers in lists
+that become arrays."""
 
 NUMBERS = 2 * OPCODES
-"""The most numbers in lists, and lists of them, counted as often as they are named. Where none is
-named twice, each took an opcode."""
+"""Largest number of numbers in lists, and of such lists, counted once per reference. Without shared
+references, each takes an opcode."""
 
 DEPTH = 6
-"""The most containers within each other; two make a list of layers, three the books' MNIST."""
+"""Largest depth of containers. A list of layers has two levels, the textbooks' MNIST three."""
 
 
 def read(data: bytes, most: int) -> dict[str, Any]:
     """Return the arrays of a pickle by name; nested ones by their path, as ``layers.0.W``.
 
-    Dicts, lists and tuples are gone through. A list of numbers, or of such lists of one length, is
-    an array. What is neither comes back as it is: a text, a number, None.
+    Dicts, lists and tuples are traversed. A list of numbers, or of such lists of equal length,
+    becomes an array. Other values are returned unchanged: text, numbers, None.
 
     Parameters
     ----------
     data : bytes
         What ``pickle.dump`` wrote, under any version of NumPy and any protocol.
     most : int
-        How many bytes the arrays may take together. One that is named twice counts twice.
+        Largest total size of the arrays in bytes. An array that is referenced twice counts twice.
 
     Raises
     ------
     PickleError
-        If it names anything but NumPy arrays, or holds more than is read.
+        If it names anything but NumPy arrays, or exceeds a limit.
     Exception
-        Whatever the unpickler raises where the pickle is damaged.
+        Whatever the machine raises for a damaged pickle.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def read(data: bytes, most: int) -> dict[str, Any]:
 
 
 class _Budget:
-    """What may still be taken from a pickle."""
+    """What remains of a pickle's limits."""
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, most
@@ -114,7 +114,7 @@ _CONTAINERS = (dict, list, tuple)
 def _leaves(
     value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int, budget: _Budget
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what a structure holds, each with its path."""
+    """Yield each value in a structure with its path."""
     if depth == DEPTH:
         raise PickleError(f"it nests more than {DEPTH} dicts, lists and tuples: {path[:40]}...")
     items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -130,9 +130,9 @@ def _leaves(
 
 
 def _numbers(value: list[Any] | tuple[Any, ...], budget: _Budget) -> Any:
-    """Return the array that a list of numbers, or of such lists of one length, stands for."""
+    """Return the array for a list of numbers, or of such lists of equal length."""
     level: list[Any] = [value]
-    # Level by level: each is counted before it is made, whatever lists name each other.
+    # Level by level: each is counted before it is built, however the lists are shared.
     for _ in range(4):
         lengths = {len(part) for part in level}
         if len(lengths) != 1 or lengths == {0}:
@@ -151,7 +151,7 @@ def _numbers(value: list[Any] | tuple[Any, ...], budget: _Budget) -> Any:
 
 
 class _Arrays:
-    """Makes each array of a pickle once, however often it is named."""
+    """Builds each array of a pickle once, however often it is referenced."""
 
     def __init__(self) -> None:
         self._made: dict[int, Array] = {}
@@ -182,7 +182,7 @@ def _no_array(name: str, error: Exception) -> PickleError:
 
 
 def _parts(call: Call) -> tuple[Any, np.dtype[Any], tuple[int, ...], Any]:
-    """Return order, dtype, shape and data of what one of NumPy's three constructors is to make."""
+    """Return order, dtype, shape and data for a call of one of NumPy's three constructors."""
     order = "C"
     if call.name == "_reconstruct":
         _, shape, dtype, fortran, data = call.state
@@ -196,8 +196,8 @@ def _parts(call: Call) -> tuple[Any, np.dtype[Any], tuple[int, ...], Any]:
     return _order(order), _dtype(dtype), _shape(shape), data
 
 
-# A few bytes can make lists in lists whose text fills the memory: only what has the right type is
-# shown, or calculated with.
+# A few bytes can build nested lists whose text fills the memory. So only values of the right type
+# are shown or used.
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """A stack machine for pickles that calls nothing.
 
-Its opcodes are those that arrays in dicts, lists and tuples need. Where the program asks for a
-call, the machine writes down which.
+It has only the opcodes that arrays in dicts, lists and tuples need. Where the program requests a
+call, the machine records it.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 OPCODES = 2**21
-"""The most opcodes of a pickle. One may make an object of some 200 bytes; an array takes twenty of
-them, a list two a number."""
+"""Largest number of opcodes in a pickle. One may allocate an object of some 200 bytes. An array
+takes twenty opcodes, a list two per number."""
 
 NAME = 255
-"""The most characters of a key."""
+"""Largest length of a key in characters."""
 
 
 class PickleError(ValueError):
-    """A pickle holds something else than arrays, or too much; the message says what."""
+    """A pickle that holds something other than arrays, or too much; the message says what."""
 
 
 def run(data: bytes) -> Any:
-    """Return what a pickle makes: dicts, lists, tuples, texts, bytes, numbers, `Call` and `Name`.
+    """Return the value of a pickle: dicts, lists, tuples, text, bytes, numbers, `Call` and `Name`.
 
     Raises
     ------
     PickleError
-        If it names a function that arrays do not need, or is longer than is read.
+        If it names a function that arrays do not need, or exceeds a limit.
     Exception
-        Whatever comes of it where it is damaged.
+        Any exception, if it is damaged.
     """
     return _Machine().run(data)
 
@@ -52,7 +52,7 @@ NAMES = {
     "__builtin__.bytes": "bytes",
     "collections.OrderedDict": "OrderedDict",
 }
-"""What a pickle of arrays may name, and what we call it."""
+"""Functions that a pickle of arrays may name, with our names for them."""
 
 
 class Name:
@@ -65,7 +65,7 @@ class Name:
 
 
 class Call:
-    """A call that a pickle asked for, and the state that it then set."""
+    """A call that a pickle requests, and the state that it then sets."""
 
     __slots__ = ("args", "name", "state")
 
@@ -85,7 +85,7 @@ def _name(dotted: str) -> Name:
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
-    """Yield the opcodes by name, each with its argument, to the one that ends the program."""
+    """Yield the opcodes by name, each with its argument, up to the end of the program."""
     file = io.BytesIO(data)
     for _ in range(OPCODES):
         code = file.read(1)
@@ -93,7 +93,7 @@ def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
         if opcode is None:
             raise ValueError("it has no end" if not code else f"no opcode is {code!r}")
         if opcode.name == "STRING":
-            # The reader in pickletools takes ASCII alone; Python 2 wrote the bytes of arrays so.
+            # The reader in pickletools accepts only ASCII, but Python 2 put the bytes of arrays here.
             text = codecs.escape_decode(file.readline().strip()[1:-1])[0]
             yield opcode.name, text.decode("latin1")
         else:
@@ -224,7 +224,7 @@ class _Machine:
     def reduce(self, _: None) -> None:
         args, function = self._pop(), self._pop()
         if type(function) is not Name or type(args) is not tuple:
-            raise ValueError("it calls what is no function, or with what are no arguments")
+            raise ValueError("it calls a value that is not a function, or without arguments")
         if function.name != "OrderedDict":
             self._stack.append(Call(function.name, args))
             return

@@ -1,4 +1,4 @@
-"""A gradient that was checked: against the slopes of its loss, and where the wrong entries lie."""
+"""Figures of a gradient check: gradient against measured slopes, and where wrong entries lie."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gradlab.plotting.style import GREY, styled, title
 
 
 class Mark(NamedTuple):
-    """How the entries of one verdict are drawn."""
+    """How entries with one verdict are drawn."""
 
     colour: str
     marker: str
@@ -27,7 +27,7 @@ class Mark(NamedTuple):
 
     @property
     def edge(self) -> str:
-        """A darker one of its colour where that is too pale on white."""
+        """A darker version of its colour, if that is too pale on white."""
         return "#8a8000" if self.marker == "s" else self.colour
 
 
@@ -37,7 +37,7 @@ MARKS: dict[Verdict, Mark] = {
     "inconclusive": Mark("#F0E442", "s", 26),
     "mismatch": Mark("#D55E00", "X", 46),
 }
-"""The worst last, so that nothing lies upon it."""
+"""The worst verdict last, so that nothing covers it."""
 
 PALE: dict[Verdict | None, str] = {
     "agree": "#dceefa",
@@ -46,20 +46,20 @@ PALE: dict[Verdict | None, str] = {
     "mismatch": "#f7dccc",
     None: "#f2f2f2",
 }
-"""For entries of which a leaf's directions say so, or of which nothing is known."""
+"""For entries judged only along directions, or not at all."""
 
 
 @styled
 def gradient_agreement(report: GradientReport) -> Figure:
-    """Draw a gradient against the slopes of the loss, and how far both lie apart.
+    """Draw a gradient against the measured slopes of the loss, and their differences.
 
-    On the left, sizes; an entry of the wrong sign is hollow. On the right, the difference between
-    both, and from it a line to what the error bars allow. What is zero lies in a strip of its own.
+    Left: magnitudes; an entry of the wrong sign is hollow. Right: the differences, each with a line
+    to the size that the error bars allow. Zeros lie in a separate strip.
 
     Parameters
     ----------
     report : GradientReport
-        Of `gradlab.check_gradients`.
+        The result of `gradlab.check_gradients`.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def gradient_agreement(report: GradientReport) -> Figure:
         label = f"{np.count_nonzero(these):,} {verdict}" if these.any() else None
         right.scatter(x[these], z[these], c=mark.colour, label=label, **style)
     left.set(title="Gradient and slope", ylabel="|gradient|")
-    right.set(title="How far apart, and what is allowed", ylabel="|difference|")
+    right.set(title="Difference, and what is allowed", ylabel="|difference|")
     if opposite.any():
         right.scatter([], [], c="none", edgecolors="black", label="hollow: the other sign")
     right.plot(
@@ -121,7 +121,7 @@ class _Scale(NamedTuple):
     Attributes
     ----------
     zero : float or None
-        Where zero is drawn; None where there is none.
+        Where zero is drawn; None if no value is zero.
     edge, high : float
         The powers of ten between which all other values lie.
     """
@@ -134,7 +134,7 @@ class _Scale(NamedTuple):
     def of(cls, *sizes: Array) -> _Scale:
         values = np.concatenate(sizes)
         largest = float(values.max(initial=0.0)) or 1.0
-        # What is smaller than this share of the largest is drawn as zero, too.
+        # Values smaller than this share of the largest are drawn as zero, too.
         shown = values[values > 1e-18 * largest]
         edge = 10.0 ** np.floor(np.log10(shown.min(initial=largest)))
         high = float(min(10.0 ** np.ceil(np.log10(largest) + 0.01), 1e308))
@@ -146,7 +146,7 @@ class _Scale(NamedTuple):
         return self.edge if self.zero is None else self.zero
 
     def place(self, values: Array) -> Array:
-        """Return where values are drawn."""
+        """Return the positions at which values are drawn."""
         return np.where(values < self.edge, self.low, values)
 
     def set(self, axis: Any) -> None:
@@ -162,17 +162,18 @@ class _Scale(NamedTuple):
 
 @styled
 def gradient_map(report: GradientReport, most: int = 12) -> Figure:
-    """Draw each leaf with the verdicts of its entries, those marked that are too small to see.
+    """Draw a map of each leaf with the verdicts of its entries; tiny entries get marks.
 
-    An entry that was not looked at by itself is pale, in the colour of what directions say of it.
-    Leaves of more than two axes are laid out as matrices; vectors and numbers lie below them.
+    Entries that were not measured individually are pale, in the colour of the verdict along
+    directions. Leaves with more than two axes are laid out as matrices; vectors and numbers lie
+    below them.
 
     Parameters
     ----------
     report : GradientReport
-        Of `gradlab.check_gradients`.
+        The result of `gradlab.check_gradients`.
     most : int
-        Largest number of leaves to draw: the worst, in their own order.
+        Largest number of leaves to draw: the worst ones, in their original order.
     """
     worst_first = sorted(report.leaves, key=lambda leaf: VERDICTS.index(leaf.verdict))[:most]
     leaves = [leaf for leaf in report.leaves if leaf in worst_first and 0 not in leaf.shape]
@@ -208,11 +209,11 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
 
 
 SPARSE = 20
-"""Entries of a large leaf get a mark each where they are fewer than one in so many."""
+"""Share of a large leaf's entries, one in this many, below which each entry gets a mark."""
 
 
 def _draw_leaf(axes: Axes, leaf: Leaf, own: list[Entry]) -> set[str]:
-    """Draw a leaf; return the names of what is seen."""
+    """Draw a leaf; return the names of the verdicts in it."""
     height, width = _as_matrix(leaf.shape)
     picture = np.tile(to_rgb(PALE[leaf.rest]), (height * width, 1))
     places = np.array([_place(entry.index, leaf.shape) for entry in own], dtype=int)
@@ -254,7 +255,7 @@ def _draw_leaf(axes: Axes, leaf: Leaf, own: list[Entry]) -> set[str]:
 
 
 def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Lay a leaf out in rows: a vector in one, more axes than two in those of the first.
+    """Return the shape of a leaf as a matrix: a vector is one row; further axes extend the columns.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a network takes for what."""
+"""Figures of a classifier's confusions and mistakes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Blues, Oranges = colormaps["Blues"], colormaps["Oranges"]
 
 @styled
 def confusion_matrix(counts: Array) -> Figure:
-    """Draw how often each class (row) was taken for each other (column).
+    """Draw a confusion matrix: true classes in rows, predicted ones in columns.
 
     Parameters
     ----------
     counts : ndarray, shape (k, k)
-        Integers; the diagonal was classified right.
+        Counts; the diagonal is correct.
     """
     k = len(counts)
     figure = Figure(figsize=(1.4 + 0.5 * k, 1.4 + 0.5 * k))
     axes = figure.subplots()
     right = np.eye(k, dtype=bool)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # Mistakes are rare where a network is good: they have a scale of their own.
+    # A good network makes few mistakes, so they have their own scale.
     mistakes = np.where(right, 0, shares)
     depth = np.where(right, 0.25 + 0.6 * shares, 0.9 * mistakes / (mistakes.max() or 1))
     picture = np.where(right[..., None], Blues(depth), Oranges(depth * (mistakes > 0)))
@@ -49,12 +49,12 @@ def confusion_matrix(counts: Array) -> Figure:
 
 @styled
 def misclassified(images: Array, labels: Array, predicted: Array, confidence: Array) -> Figure:
-    """Draw pictures that were classified wrong, each under what it is and was taken for.
+    """Draw misclassified pictures, each with its true and its predicted class.
 
     Parameters
     ----------
     images : ndarray, shape (n, height, width)
-        The pictures, dark where large.
+        The pictures; large values are dark.
     labels, predicted : ndarray, shape (n,)
         The true and the predicted classes.
     confidence : ndarray, shape (n,)

@@ -1,4 +1,4 @@
-"""Backends beside each other: how far their gradients lie apart, and what they cost."""
+"""Figures that compare backends: differences and cost of their gradients."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from gradlab.plotting.style import (
 def gradient_differences(
     differences: Mapping[str, Mapping[str, Sequence[float]]], reference: str
 ) -> Figure:
-    """Draw how far gradients lie from the reference's, a panel a backend, a curve a leaf.
+    """Draw the differences of gradients from a reference: a panel per backend, a curve per leaf.
 
-    More leaves than there are colours are drawn as the range that they span.
+    If there are more leaves than colours, the range that they span is drawn.
 
     Parameters
     ----------
     differences : mapping of str to mapping of str to sequence of float
         For each backend and leaf, the relative difference at each step.
     reference : str
-        The backend that they are held against.
+        The backend that they are compared with.
     """
     grid = len(differences) > 1
     figure = Figure(figsize=(7, 1.3 + 1.9 * -(-len(differences) // 3)) if grid else (7, 4.2))
@@ -70,8 +70,8 @@ def gradient_differences(
 
 
 def _draw_leaves(axes: Axes, leaves: Mapping[str, Sequence[float]]) -> list[tuple[float, str, str]]:
-    """Draw a curve a leaf, or their range; return what to name at the ends."""
-    # A difference of exactly zero has no place on a logarithmic axis.
+    """Draw a curve per leaf, or their range; return the labels for the ends."""
+    # A difference of exactly zero cannot be drawn on a logarithmic axis.
     curves = {path: np.array([v or np.nan for v in values]) for path, values in leaves.items()}
     if len(curves) > len(COLOURS):
         both = np.array(list(curves.values()))
@@ -97,21 +97,21 @@ def gradient_cost(
     evaluations: Mapping[str, float],
     equivalent: Collection[str] = (),
 ) -> Figure:
-    """Draw what one gradient costs with each backend, in seconds and evaluations of the loss.
+    """Draw the cost of one gradient with each backend, in seconds and evaluations of the loss.
 
     Parameters
     ----------
     seconds, evaluations : mapping of str to float
-        By the names of the backends.
+        By backend name.
     equivalent : collection of str
-        Those of which the evaluations are what the gradient is made of, not what was done.
+        Backends whose evaluations are those of the formula, not the number performed.
     """
     figure = Figure(figsize=(7, 1.4 + 0.34 * len(seconds)))
     slowest = max(seconds.values())
     shown = []
     for name in sorted(seconds, key=lambda name: seconds[name]):
         count = evaluations[name]
-        calls = f"{count:,.0f}" if count >= 1 else f"{count:.2g}"  # one that records calls it once
+        calls = f"{count:,.0f}" if count >= 1 else f"{count:.2g}"  # a recording is one
         calls += " *" if name in equivalent else "  " * bool(equivalent)
         shown.append(
             Row(

@@ -1,8 +1,7 @@
-"""Names beside the curves that they name, and numbers beside the rows that they belong to.
+"""Labels beside curves, and numbers beside rows.
 
-A legend makes the reader look back and forth, and lies over something as often as not. What is
-written here stands right of the axes. Texts are measured after they are laid out, and moved apart
-until none touches another.
+A legend makes the reader look back and forth, and often covers data. These labels stand right of
+the axes. Texts are measured after layout and moved apart until none overlap.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, GREY
 
 AWAY = 8
-"""Points between the axes and the texts right of them, and between two columns of these."""
+"""Space in points between the axes and the texts right of them, and between columns of texts."""
 
 
 def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10) -> None:
-    """Name curves right of the axes, each at the height at which it ends.
+    """Label curves right of the axes, each at the height of its end.
 
-    Call it when all else is drawn, and the limits of the axes are set.
+    Call it last, when everything is drawn and the limits of the axes are set.
 
     Parameters
     ----------
     axes : Axes
-        Of the curves.
+        The axes of the curves.
     ends : iterable of (float, str, str)
         For each curve, the height of its end, its name, and its colour.
     size : float
-        Of the font, in points.
+        Font size in points.
     """
     texts = [
         axes.annotate(
@@ -59,18 +58,18 @@ def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10
 
 
 def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
-    """Move points on a line apart, as little as possible in squares, and keep their order.
+    """Move points on a line apart, in order, with the least sum of squared moves.
 
-    That is isotonic regression, by pooling neighbours (Ayer et al. 1955).
+    This is isotonic regression by pooling adjacent violators (Ayer et al. 1955).
 
     Parameters
     ----------
     wanted : sequence of float
-        Where they would be.
+        The wanted positions.
     gap : float
-        The least distance of two.
+        The smallest distance between two points.
     low, high : float
-        Where the line ends. It is left upwards where they do not fit.
+        The ends of the line. Points that do not fit extend beyond its upper end.
 
     Examples
     --------
@@ -80,7 +79,7 @@ def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
     wanted = np.asarray(wanted, dtype=float)
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
-    pools: list[tuple[float, int]] = []  # means, and of how many
+    pools: list[tuple[float, int]] = []  # means, and their numbers of points
     for value in wanted[order] - steps:
         mean, count = float(value), 1
         while pools and pools[-1][0] > mean:
@@ -101,15 +100,15 @@ class Row:
     Attributes
     ----------
     name : str
-        What stands left of it.
+        The text left of it.
     value : float
-        How far its bar reaches; NaN for a row of texts alone.
+        The length of its bar; NaN for a row with texts only.
     cells : tuple of str
-        What stands right of it, a text a column.
+        The texts right of it, one per column.
     colour : str
         Of the bar.
     hollow : bool
-        Whether it was not measured but extrapolated.
+        Whether it was extrapolated rather than measured.
     """
 
     name: str
@@ -120,18 +119,19 @@ class Row:
 
 
 def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bool = False) -> None:
-    """Draw rows from the top down: a bar each, its name left and its numbers right of it.
+    """Draw rows from the top down: a bar each, with its name on the left and numbers on the right.
 
-    A logarithmic axis has no zero for a bar to start from: there, a point ends a thin line.
+    A logarithmic axis has no zero for a bar to start from, so it shows points at the ends of thin
+    lines.
 
     Parameters
     ----------
     axes : Axes
-        Empty.
+        Empty axes.
     shown : sequence of Row
-        In their order, which is best that of their values.
+        The rows in order, best sorted by value.
     heads : sequence of str
-        What the columns of texts are called.
+        The titles of the text columns.
     log : bool
         Whether the axis is logarithmic.
     """
@@ -156,7 +156,7 @@ def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bo
 
 
 def _columns(axes: Axes, cells: Sequence[tuple[str, ...]], heads: Sequence[str]) -> None:
-    """Write columns of texts right of the axes, each as wide as its widest."""
+    """Write columns of texts right of the axes, each as wide as its widest text."""
     count = max([len(heads), *map(len, cells)], default=0)
 
     def write(text: str, height: float, **style: Any) -> Annotation:

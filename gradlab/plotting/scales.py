@@ -1,4 +1,4 @@
-"""Logarithmic axes that have ticks, whatever they span."""
+"""Logarithmic axes with ticks for any range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def logarithmic(
     show: Callable[[float], str] | None = None,
     most: int = MOST_TICKS,
 ) -> None:
-    """Make an axis logarithmic, from below `low` to above `high`, with ticks in any case.
+    """Make an axis logarithmic, from below `low` to above `high`, with at least two ticks.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def logarithmic(
     low, high : float
         The smallest and the largest value to be shown, both positive.
     show : callable, optional
-        Writes a tick; by default `plain`, or `power` where one of them would be long.
+        Formats a tick; by default `plain`, or `power` if a tick would be long.
     most : int
-        About how many ticks there is room for.
+        About how many ticks fit.
     """
     margin = max((high / low) ** 0.06, 1.15)
     low, high = low / margin, high * margin
@@ -61,19 +61,19 @@ def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
         return within([float(f"{v:.12g}") for v in MaxNLocator(5).tick_values(low, high)])
     if len(fine) <= most:
         return fine
-    # From the top down, as the largest are those that are compared.
+    # From the top down, since readers compare the largest values.
     if len(decades) < 2:
         return fine[::-2][::-1]
     return decades[:: -max(-(-len(decades) // most), 1)][::-1]
 
 
 def is_short(value: float) -> bool:
-    """Tell whether a tick is short when it is written without an exponent."""
+    """Tell whether a tick without an exponent is short."""
     return 1e-3 <= value < 1e5
 
 
 def plain(value: float) -> str:
-    """Write a tick without an exponent.
+    """Format a tick without an exponent.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def plain(value: float) -> str:
 
 
 def power(value: float) -> str:
-    """Write a tick as a power of ten.
+    """Format a tick as a power of ten.
 
     Examples
     --------

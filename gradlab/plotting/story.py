@@ -1,4 +1,4 @@
-"""The story that `gradlab demo` tells: losses, a derivative, a surface, and the way down it."""
+"""Figures of `gradlab demo`: losses, a derivative, a surface and the descent on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradlab.plotting.style import COLOURS, panels, styled
 
 @styled
 def predictions(labels: Array, guesses: Mapping[str, Array]) -> Figure:
-    """Draw predicted probabilities as bars, a panel a prediction, the true class marked."""
+    """Draw predicted probabilities as bars, one panel per prediction; the true class is marked."""
     count = max(len(guesses), 1)
     figure = Figure(figsize=(4.5 * min(count, 2), 3.4 * -(-count // 2)))
     truth = int(np.argmax(labels))
@@ -35,7 +35,7 @@ def predictions(labels: Array, guesses: Mapping[str, Array]) -> Figure:
 
 @styled
 def derivative(x: Array, value: Array, by_hand: Array, numerical: Array) -> Figure:
-    """Draw a function, its derivative by hand and its numerical one on top of it."""
+    """Draw a function, its derivative by hand, and the numerical derivative on top."""
     figure = Figure(figsize=(7, 4.2))
     axes = figure.subplots()
     axes.plot(x, value, color=COLOURS[0])
@@ -70,12 +70,12 @@ def surface(x0: Array, x1: Array, height: Array) -> Figure:
 
 @styled
 def descent(path: Array, height: Callable[[Array], Array]) -> Figure:
-    """Draw the way of gradient descent over the contours of a function of two variables.
+    """Draw the path of gradient descent over the contours of a function of two variables.
 
     Parameters
     ----------
     path : ndarray, shape (steps + 1, 2)
-        The points that descent came through.
+        The points of the path.
     height : callable
         The function, of an array of shape (2, ...).
     """
@@ -98,7 +98,7 @@ def descent(path: Array, height: Callable[[Array], Array]) -> Figure:
 def chain_rule(
     steps: Sequence[tuple[str, Any, Any]], parameters: Mapping[str, tuple[int, Any, Any]]
 ) -> Figure:
-    """Draw the steps of a computation, with their values forward and their cotangents backward.
+    """Draw the steps of a computation, with values forward and cotangents backward.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def chain_rule(
 
 
 def _numbers(value: Any) -> str:
-    """Write a number, a vector or a small matrix in two digits.
+    """Format a number, a vector or a small matrix with two digits.
 
     Examples
     --------

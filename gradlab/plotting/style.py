@@ -1,4 +1,4 @@
-"""What all figures share: colours, style, sizes, and how they are saved.
+"""Common parts of all figures: colours, style, sizes, and saving.
 
 The colours are Okabe and Ito's, which colour-blind readers can tell apart
 (https://jfly.uni-koeln.de/color/). No global state of matplotlib is touched.
@@ -24,10 +24,10 @@ from gradlab import outputs
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 GREY = "#767676"
-"""For what explains the data: the palest grey that is still read as text on white (4.5 to 1)."""
+"""Colour of explanations: the palest grey that is readable on white (contrast 4.5 to 1)."""
 
 PHONE = 5.2
-"""Width in inches of a figure that a phone shows too: scaled to 360 pixels, its text has 10."""
+"""Width in inches of a figure that also fits a phone: at 360 pixels, its text is 10 pixels high."""
 
 STYLE: Any = {
     "font.size": 11,
@@ -50,11 +50,11 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a function draw in the style of this package."""
+    """Make a function draw in the style of this package."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        # A figure can be drawn of any numbers, also of those near the largest float.
+        # Any numbers can be drawn, also those near the largest float.
         with rc_context(STYLE), np.errstate(over="ignore"):
             return draw(*args, **kwargs)
 
@@ -67,9 +67,9 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     Parameters
     ----------
     figure : Figure
-        From any function of this module.
+        A figure from any function of this package.
     path : str or path
-        It ends in .png, .svg or .pdf.
+        A file name that ends in .png, .svg or .pdf.
 
     Examples
     --------
@@ -85,12 +85,12 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 def colour(i: int) -> str:
-    """Return the i-th colour, over and over."""
+    """Return the i-th colour, in a cycle."""
     return COLOURS[i % len(COLOURS)]
 
 
 def duration(seconds: float) -> str:
-    """Write seconds with a unit that suits them.
+    """Format seconds with a suitable unit.
 
     Examples
     --------
@@ -98,13 +98,13 @@ def duration(seconds: float) -> str:
     ('2.5 s', '12.3 ms', '42 µs')
     """
     for unit, factor in (("s", 1), ("ms", 1e3)):
-        if seconds * factor >= 0.9995:  # what rounds to 1000 of the next unit
+        if seconds * factor >= 0.9995:  # 1000 of a unit is written as 1 of the next
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds * 1e6:.3g} µs"
 
 
 def times(factor: float) -> str:
-    """Write a factor with two digits or more.
+    """Format a factor with at least two digits.
 
     Examples
     --------
@@ -119,16 +119,16 @@ def times(factor: float) -> str:
 def panels(
     figure: FigureBase, count: int, columns: int, *, xlabel: str = "", **how: Any
 ) -> list[Axes]:
-    """Return so many panels, in rows of so many.
+    """Return `count` panels in rows of `columns`.
 
     Parameters
     ----------
     figure : Figure
-        Empty.
+        An empty figure.
     count, columns : int
-        How many panels, and how many of them stand beside each other.
+        The number of panels, and the number per row.
     xlabel : str
-        What stands below those panels that have no other below them.
+        The label below panels that have no other panel below them.
     **how
         ``sharex``, ``sharey``.
     """
@@ -144,16 +144,16 @@ def panels(
 
 
 def title(figure: Figure, text: str) -> None:
-    """Write a title above the whole figure, from its left edge, in as many lines as it takes."""
+    """Write a title above the whole figure, from its left edge, wrapped as needed."""
     figure.suptitle(_wrapped(figure, text, 12), x=0.01, ha="left", fontsize=12)
 
 
 def note(figure: Figure, text: str) -> None:
-    """Explain something below the whole figure, in as many lines as it takes."""
+    """Write a note below the whole figure, wrapped as needed."""
     figure.supxlabel(_wrapped(figure, text, 9), x=0.01, ha="left", fontsize=9, color=GREY)
 
 
 def _wrapped(figure: Figure, text: str, size: float) -> str:
-    """Break lines where they would leave the figure: a letter is 0.55 of its height wide."""
+    """Wrap lines to the width of the figure; a letter is 0.55 times as wide as high."""
     columns = int(72 * figure.get_figwidth() / (0.55 * size))
     return "\n".join(fill(line, columns) for line in text.splitlines())

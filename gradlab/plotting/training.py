@@ -1,4 +1,4 @@
-"""Trainings: the loss step by step, alone and beside others."""
+"""Figures of trainings: the loss at each step, alone or compared."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from gradlab.plotting.style import COLOURS, GREY, panels, styled, title
 from gradlab.training import History
 
 MOST = 1000
-"""Minibatches that are drawn one by one; more of them fill the figure with their scatter."""
+"""Largest number of minibatches drawn individually; the scatter of more would fill the figure."""
 
 POINTS = 100
-"""Of the curve of more minibatches than that."""
+"""Number of points of the curve for more minibatches than that."""
 
 SAME = 1e-3
-"""Curves closer than this share of their range are drawn as one, as `gradlab.compare` has it."""
+"""Share of their range within which curves are drawn as one; the limit of `gradlab.compare`."""
 
 
 @styled
 def loss_curves(losses: Mapping[str, Sequence[float]], reference: str | None = None) -> Figure:
-    """Draw the loss of each step: two trainings over each other, more of them a panel each.
+    """Draw the loss of each step: two trainings in one panel, more in a panel each.
 
     Parameters
     ----------
     losses : mapping of str to sequence of float
         For each training, the loss of each step's minibatch.
     reference : str, optional
-        Which of them is drawn broad and pale, below the others; by default autograd's where there
+        The training that is drawn broad and pale behind the others; by default autograd's if there
         is one, else the first.
 
     Examples
@@ -91,9 +91,9 @@ def _loss_axis(axes: Axes, curves: Iterable[Sequence[float]]) -> None:
 
 @styled
 def training_curves(history: History) -> Figure:
-    """Draw a training: the loss of its steps and epochs, and the accuracy where it was taken.
+    """Draw a training: the loss of its steps and epochs, and the accuracy if it was recorded.
 
-    Many minibatches are drawn as the mean of each few, in a band that holds eight of ten.
+    Many minibatches are drawn as means of groups, in a band that contains eight of ten.
     """
     epochs = history.epochs
     with_accuracy = [epoch for epoch in epochs if epoch.accuracy is not None]
@@ -120,7 +120,7 @@ def training_curves(history: History) -> Figure:
 
 
 def _minibatches(axes: Axes, history: History) -> list[tuple[float, str, str]]:
-    """Draw the losses of the steps; return what to name at the end of the curve."""
+    """Draw the losses of the steps; return the label for the end of the curve."""
     losses = np.array(history.losses)
     steps = np.arange(1, len(losses) + 1) * max(len(history.epochs), 1) / max(len(losses), 1)
     if not len(losses):
@@ -147,7 +147,7 @@ def _accuracy(axes: Axes, epochs: Sequence[Any]) -> None:
         ylabel="share classified right",
         xlim=(0, epochs[-1].epoch * 1.02),
     )
-    if len(epochs) == 1:  # nothing to compare it with but none and all
+    if len(epochs) == 1:  # nothing to compare it with but 0 and 1
         axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _count_along_x(axes)

@@ -25,7 +25,8 @@ Method: TypeAlias = Literal[
 ]
 
 CHUNK = 256
-"""Coordinates that go through the loss together: more would be faster and take more memory."""
+"""Number of coordinates that pass through the loss together; more would be faster and take more
+memory."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ErrorBounds:
     ----------
     truncation, roundoff : Any
         The two parts of the error, float64 in the structure and shapes of the parameters. An
-        entry is infinite where nothing can be said.
+        entry is infinite if no bound is known.
     """
 
     truncation: Any
@@ -85,7 +86,7 @@ def error_bounds(
     Raises
     ------
     LossError
-        If the loss calls something whose error is not known here.
+        If the loss calls a function whose error is not known.
 
     Notes
     -----
@@ -200,7 +201,7 @@ def _error_of_quotients(run: Run, outcome: Ray, ends: Array) -> tuple[Array, Arr
     f = run.at_points(outcome.taylor) * factorials  # derivatives, shape (terms, points, p)
     δ = run.at_points(outcome.error)
     o = ends - ends[0]
-    # How far f' moves from the centre, and with it each of the quotients.
+    # How far f' moves from its value at the centre, and with it each quotient.
     moved = np.abs(f[1] - f[1, 0]).max(axis=0) + np.abs(o).max(axis=0) * _largest(f[2])
 
     def errors(c: Array, first: int, quotients: float) -> tuple[Array, Array]:
