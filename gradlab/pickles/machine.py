@@ -93,7 +93,7 @@ def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
         if opcode is None:
             raise ValueError("it has no end" if not code else f"no opcode is {code!r}")
         if opcode.name == "STRING":
-            # The reader in pickletools accepts only ASCII, but Python 2 put the bytes of arrays here.
+            # The reader in pickletools accepts only ASCII; Python 2 put any bytes here.
             text = codecs.escape_decode(file.readline().strip()[1:-1])[0]
             yield opcode.name, text.decode("latin1")
         else:
