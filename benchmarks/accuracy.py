@@ -46,7 +46,7 @@ from gradlab.gradients import (
 )
 from gradlab.gradients.finite_differences import steps
 from gradlab.params import Array, flatten
-from gradlab.plotting.scales import logarithmic
+from gradlab.plotting.scales import logarithmic, superscript
 from gradlab.plotting.style import COLOURS, PHONE, styled, title
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
         ),
         Line2D([], [], ls="", marker="*", ms=13, label="its default step", **grey),
         Line2D([], [], ls="", marker="<", ms=9, label="its default, 1e-100", **grey),
-        Line2D([], [], ls="--", lw=0.8, color="black", label="theory: $h^q$, ε/h"),
+        Line2D([], [], ls="--", lw=0.8, color="black", label="theory: hⁿ, ε/h"),
     ]
     drawn.legend(handles=handles, loc="outside lower left", ncols=2)
     return drawn
@@ -413,7 +413,7 @@ def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
             error = side.factor * h**side.theory
             axes.plot(h, error, "--", lw=0.8, color="black", zorder=3)
             if side.theory > 0 and side.theory not in named:
-                power = f"$h^{side.theory}$" if side.theory > 1 else "$h$"
+                power = f"h{superscript(side.theory)}" if side.theory > 1 else "h"
                 axes.annotate(
                     power, (h[1], error[1]), (4, 0), textcoords="offset points", va="center"
                 )

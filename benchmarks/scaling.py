@@ -342,7 +342,7 @@ def figure(results: Sequence[Result], slopes: Sequence[Slope], heading: str) -> 
                 reach = np.array([slope.smallest, slope.largest])
                 fitted = slope.factor * reach**slope.exponent
                 axes.plot(reach, fitted, lw=1.2, color=COLOUR[who])
-                power = f" ~ $p^{{{slope.exponent:.2f}}}$"
+                power = f" ~ p^{slope.exponent:.2f}"
             ends.append((costs[who][-1], who.replace(", ", ",\n") + power, COLOUR[who]))
         at_ends(axes, ends)
     return drawn

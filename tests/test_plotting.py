@@ -245,6 +245,22 @@ def test_costs_are_sorted_and_written_out():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["a$b_$", "c^{$\\frac$", "$"])
+def test_a_dollar_sign_in_a_name_is_drawn(name):
+    report = check_gradients(lambda p: square(p[name]), {name: W}, gradient={name: WRONG})
+    curves = {name: [1e-9, 2e-9]}
+    for figure in (
+        plotting.gradient_map(report),
+        plotting.gradient_agreement(report),
+        plotting.gradient_differences({name: curves}, "autograd"),
+        plotting.loss_curves({name: [2.0, 1.0], "b": [2.0, 1.5], "c": [1.0, 3.0]}),
+        plotting.gradient_cost({name: 1.0, "b": 2.0}, {name: 1.0, "b": 2.0}),
+    ):
+        figures.require_readable(figure)
+    title = plotting.gradient_map(report).axes[0].get_title(loc="left")
+    assert title == f"{report.leaves[0].path}: 1 wrong"
+
+
 def test_evaluations_that_were_not_done_are_marked_and_explained():
     figure = plotting.gradient_cost({"a": 1.0, "b": 2.0}, {"a": 21.0, "b": 21.0}, {"a"})
     assert beside(figure.axes[0])[-4:] == ["21 *", *("2 s", "1.0", "21")]

@@ -89,8 +89,19 @@ def power(value: float) -> str:
     Examples
     --------
     >>> power(1e-7), power(2e-7)
-    ('$10^{-7}$', '$2·10^{-7}$')
+    ('10⁻⁷', '2·10⁻⁷')
     """
     digits, exponent = f"{value:e}".split("e")
     factor = f"{float(digits):g}"
-    return f"${'' if factor == '1' else f'{factor}·'}10^{{{int(exponent)}}}$"
+    return f"{'' if factor == '1' else f'{factor}·'}10{superscript(int(exponent))}"
+
+
+def superscript(exponent: int) -> str:
+    """Format an exponent.
+
+    Examples
+    --------
+    >>> superscript(-12)
+    '⁻¹²'
+    """
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

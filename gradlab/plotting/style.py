@@ -40,6 +40,7 @@ STYLE: Any = {
     "axes.prop_cycle": f"cycler('color', {list(COLOURS)})",
     "grid.color": "#e5e5e5",
     "legend.frameon": False,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "savefig.dpi": 150,
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
