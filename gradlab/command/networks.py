@@ -7,7 +7,7 @@ from typing import Any
 from gradlab import datasets, network, params
 from gradlab.errors import OptionError
 from gradlab.history import History
-from gradlab.training import lower
+from gradlab.training.optimisers import lower
 
 DIVERGED = 100.0
 """A training whose loss ends above this multiple of its start's has diverged: a network that knows
