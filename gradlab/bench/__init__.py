@@ -5,15 +5,16 @@ along). Each is run in a process of its own, so that one that fails takes nothin
 
     scripts   which there are, and their questions
     guard     ends a script, and removes its scratch folder, whatever becomes of the run
-    running   script  ──►  outcome: numbers, a figure, or why there are none
-    tables    outcome ──►  Markdown, CSV
-    report    outcomes ──►  one page of HTML that needs nothing else
+    running   script  ──►  result: numbers, a figure, or why there are none
+    tables    result  ──►  Markdown, CSV
+    report    results ──►  one page of HTML that needs nothing else
 
 A folder of results is whole after each script: whatever ends the run, what is done is kept.
 """
 
 from gradlab.bench.report import render
-from gradlab.bench.running import Outcome, bench
+from gradlab.bench.results import ScriptResult
+from gradlab.bench.running import bench
 from gradlab.bench.scripts import Script, find
 
-__all__ = ["Outcome", "Script", "bench", "find", "render"]
+__all__ = ["Script", "ScriptResult", "bench", "find", "render"]

@@ -10,62 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from gradlab import environment, files
 from gradlab.bench import guard, tables
 from gradlab.bench.report import render
+from gradlab.bench.results import ScriptResult, State
 from gradlab.bench.scripts import NOT_INSTALLED, Script, require_protocol
 from gradlab.errors import GradlabError
 from gradlab.interrupts import allowed, forget, held
 
 GUARD = Path(guard.__file__)
-
-State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one benchmark.
-
-    Attributes
-    ----------
-    name, question : str
-        Of the script.
-    state : str
-        "done", "failed", "interrupted" or "not run".
-    seconds : float
-        That it took.
-    numbers : dict or None
-        What it wrote, if it is done.
-    figure : str or None
-        Its figure as SVG.
-    why : str
-        If it failed, the last line of its error.
-    """
-
-    name: str
-    question: str
-    state: State
-    seconds: float = 0.0
-    numbers: dict[str, Any] | None = None
-    figure: str | None = None
-    why: str = ""
-
-    @property
-    def headline(self) -> str:
-        """What came out, in one line, or why nothing did."""
-        if self.numbers is not None:
-            return str(self.numbers.get("headline", ""))
-        return f"{self.state}: {self.why}" if self.why else self.state
-
-    @property
-    def missing(self) -> dict[str, str]:
-        """The peers that were not installed, and how to install them."""
-        return dict((self.numbers or {}).get("missing", {}))
 
 
 def bench(
@@ -74,7 +31,7 @@ def bench(
     *,
     quick: bool = False,
     watch: Callable[[str, str], None] = lambda name, message: None,
-) -> Iterator[Outcome]:
+) -> Iterator[ScriptResult]:
     """Run benchmarks, and write what came out after each.
 
     Ctrl-C ends the run: the script at work is interrupted and waited for, and it and those after
@@ -94,16 +51,16 @@ def bench(
 
     Yields
     ------
-    Outcome
+    ScriptResult
         Of each script, in order.
     """
     for part in ("raw", "figures", "tables"):
         (folder / part).mkdir(exist_ok=True)
     started = time.strftime("%Y-%m-%d %H:%M")
-    outcomes: list[Outcome] = []
+    outcomes: list[ScriptResult] = []
     interrupted = False
     for script in scripts:
-        outcome = Outcome(script.name, script.question, "not run")
+        outcome = ScriptResult(script.name, script.question, "not run")
         with held():
             try:
                 if not interrupted:
@@ -112,7 +69,7 @@ def bench(
                     interrupted = outcome.state == "interrupted"
             except SystemExit:
                 outcomes += [
-                    Outcome(
+                    ScriptResult(
                         other.name, other.question, "interrupted" if other is script else "not run"
                     )
                     for other in scripts[len(outcomes) :]
@@ -126,7 +83,7 @@ def bench(
         yield outcome
 
 
-def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> Outcome:
+def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> ScriptResult:
     """Run one script; its files come into the folder when it is done.
 
     Raises
@@ -136,9 +93,9 @@ def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None])
     """
     started = time.perf_counter()
 
-    def ended(state: State, **what: Any) -> Outcome:
+    def ended(state: State, **what: Any) -> ScriptResult:
         seconds = time.perf_counter() - started
-        return Outcome(script.name, script.question, state, seconds, **what)
+        return ScriptResult(script.name, script.question, state, seconds, **what)
 
     log = folder / "raw" / f"{script.name}.txt"
     scratch = folder / f".{secrets.token_hex(8)}"
@@ -225,7 +182,7 @@ def _interrupt(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> No
         _listen(guard, lambda line: None)  # a full pipe would keep the script from ending
 
 
-def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) -> None:
+def write(outcomes: Sequence[ScriptResult], folder: Path, quick: bool, started: str) -> None:
     """Write tables, summary and report of what there is so far."""
     texts = {}
     for outcome in outcomes:
@@ -239,7 +196,7 @@ def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) 
         files.replace(folder / name, [text.encode()])
 
 
-def summarise(outcomes: Sequence[Outcome], quick: bool, started: str) -> dict[str, Any]:
+def summarise(outcomes: Sequence[ScriptResult], quick: bool, started: str) -> dict[str, Any]:
     """Return what stands above a report."""
     return {
         "command": "bench",
