@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # Modules that import a library at once have no doctests where it is missing.
 collect_ignore = [
-    f"gradlab/arrays/{library}_arrays.py"
-    for library in ("jax", "torch")
+    f"gradlab/arrays/{place}"
+    for library, place in (("jax", "jax_arrays.py"), ("torch", "torch_arrays"))
     if find_spec(library) is None
 ]

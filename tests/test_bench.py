@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from processes import PATIENCE, is_alive, running, wait_until
 
-from gradlab.bench import Outcome, Script, find, render, tables
+from gradlab.bench import Script, ScriptResult, find, render, tables
 from gradlab.bench import bench as run_all
 from gradlab.bench.running import GUARD, summarise
 from gradlab.command.main import main
@@ -143,7 +143,7 @@ def summary(folder):
 
 
 def test_a_report_shows_headline_question_figure_table_and_notes():
-    shown = page(Outcome("speed", "How <fast>?", "done", 12.3, NUMBERS, SVG))
+    shown = page(ScriptResult("speed", "How <fast>?", "done", 12.3, NUMBERS, SVG))
     for words in (NUMBERS["headline"], "How <fast>?", "12 s", "Cost", "A | B", "~1.5 ms", "median"):
         assert words in shown.text
     assert "1 of 1 done" in shown.text
@@ -159,7 +159,8 @@ def test_what_comes_from_outside_is_escaped():
     table = {**NUMBERS["table"], "title": evil, "columns": ["", evil], "rows": [[evil, evil]]}
     numbers = {"headline": evil, "missing": {evil: evil}, "table": {**table, "notes": evil}}
     shown = page(
-        Outcome("speed", evil, "done", 1.0, numbers, SVG), Outcome("other", "", "failed", why=evil)
+        ScriptResult("speed", evil, "done", 1.0, numbers, SVG),
+        ScriptResult("other", "", "failed", why=evil),
     )
     assert not shown.all("script")
     assert shown.text.count(evil) == 11
@@ -168,7 +169,7 @@ def test_what_comes_from_outside_is_escaped():
 
 def test_a_report_asks_for_nothing_from_elsewhere():
     source = render(
-        [o := Outcome("speed", "", "done", 1.0, NUMBERS, SVG)], summarise([o], False, "")
+        [o := ScriptResult("speed", "", "done", 1.0, NUMBERS, SVG)], summarise([o], False, "")
     )
     shown = Page(source)
     addresses = [
@@ -185,10 +186,10 @@ def test_a_report_asks_for_nothing_from_elsewhere():
 
 def test_a_missing_peer_and_a_failure_are_rows_that_say_so():
     shown = page(
-        Outcome("speed", "", "done", 1.0, NUMBERS, SVG),
-        Outcome("power", "", "failed", 1.0, why="mpmath is not installed: pip install it"),
-        Outcome("late", "", "interrupted", 1.0),
-        Outcome("later", "", "not run"),
+        ScriptResult("speed", "", "done", 1.0, NUMBERS, SVG),
+        ScriptResult("power", "", "failed", 1.0, why="mpmath is not installed: pip install it"),
+        ScriptResult("late", "", "interrupted", 1.0),
+        ScriptResult("later", "", "not run"),
         quick=True,
     )
     assert "without C, which is not installed: pip install 'gradlab[c]'" in shown.text

@@ -24,11 +24,12 @@ def test_import_brings_in_nothing_that_only_some_functions_need() -> None:
 
 
 def test_import_is_not_slow_for_what_it_brings_in() -> None:
-    """Counted in modules, as seconds depend on the machine; more than half are gradlab's own."""
+    """Counted in modules of others, as seconds depend on the machine."""
     code = "import sys, autograd.numpy; before = {*sys.modules}; import gradlab; "
-    code += "print(len({*sys.modules} - before))"
+    code += "print(*{*sys.modules} - before)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 200
+    brought = [name for name in run.stdout.split() if name.partition(".")[0] != "gradlab"]
+    assert 0 < len(brought) < 80
 
 
 def test_version_is_the_projects() -> None:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from gradlab import check_gradients, plotting
 from gradlab.checking import Entry, GradientReport, Leaf
+from gradlab.history import Epoch, History
 from gradlab.plotting import checking, labels, scales
-from gradlab.training import Epoch, History
 
 HISTORY = History(
     losses=[2.0, 1.0, 0.5, 0.25],

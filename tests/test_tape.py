@@ -1354,12 +1354,12 @@ def test_gradient_sums_over_what_where_broadcasts() -> None:
 
 def test_training_allocates_nothing_but_its_batches() -> None:
     """Once it runs: under 50 kB a step beyond the batch, and what the history remembers."""
-    import gradlab.training as training
+    from gradlab.training.optimisers import SGD
 
     params = network.init((200, 50, 10), seed=0)  # 80 kB, as are its gradient and velocity
     x, labels = np.random.default_rng(0).random((2000, 200)), np.arange(2000) % 10
     levels: list[tuple[int, int]] = []
-    step = training._step
+    step = SGD.update
 
     def watched(*args: Any) -> None:
         step(*args)
@@ -1367,7 +1367,7 @@ def test_training_allocates_nothing_but_its_batches() -> None:
         tracemalloc.reset_peak()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_step", watched)
+        patch.setattr(SGD, "update", watched)
         tracemalloc.start()
         try:
             gradlab.fit(network.loss, params, (x, labels), backend="tape", epochs=4, momentum=0.5)

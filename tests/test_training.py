@@ -282,7 +282,7 @@ def test_an_epoch_takes_the_seconds_of_its_own_steps(monkeypatch):
 
             return ticking
 
-    monkeypatch.setattr("gradlab.training.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("gradlab.training.loop.time", SimpleNamespace(perf_counter=lambda: now))
     history = fit_line(backend=Ticking(), batch_size=5, epochs=3).history
     assert [record.seconds for record in history.epochs] == [4.0, 4.0, 4.0]
     assert history.seconds == 12.0

@@ -141,8 +141,8 @@ def _of_math(called: Any) -> Any:
     return _OF_MATH.get(called, called)
 
 
-def _log(x: Any, base: Any = np.e) -> Any:
-    return np.log(x) if base is np.e else np.log(x) / np.log(base)
+def _log(x: Any, base: Any = None) -> Any:
+    return np.log(x) if base is None else np.log(x) / np.log(base)
 
 
 _OF_MATH: dict[Any, Callable[..., Any]] = {

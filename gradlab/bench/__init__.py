@@ -5,15 +5,16 @@ own process, so that a failure does not affect the others::
 
     scripts   finds the benchmarks and their questions
     guard     ends a script and removes its scratch folder, however the run ends
-    running   script  ──►  outcome: numbers, a figure, or why there are none
-    tables    outcome ──►  Markdown, CSV
-    report    outcomes ──►  one page of HTML that needs nothing else
+    running   script  ──►  result: numbers, a figure, or why there are none
+    tables    result  ──►  Markdown, CSV
+    report    results ──►  one page of HTML that needs nothing else
 
 The folder of results is complete after each script, so finished results survive any interruption.
 """
 
 from gradlab.bench.report import render
-from gradlab.bench.running import Outcome, bench
+from gradlab.bench.results import ScriptResult
+from gradlab.bench.running import bench
 from gradlab.bench.scripts import Script, find
 
-__all__ = ["Outcome", "Script", "bench", "find", "render"]
+__all__ = ["Script", "ScriptResult", "bench", "find", "render"]

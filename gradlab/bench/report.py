@@ -11,10 +11,9 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gradlab.bench.running import Outcome
+from gradlab.bench.results import ScriptResult
 
 STYLE = Path(__file__).with_name("report.css")
 
@@ -24,12 +23,12 @@ LARGER = 1.2
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def render(outcomes: Sequence[Outcome], summary: Mapping[str, Any]) -> str:
+def render(outcomes: Sequence[ScriptResult], summary: Mapping[str, Any]) -> str:
     """Return the page.
 
     Parameters
     ----------
-    outcomes : sequence of Outcome
+    outcomes : sequence of ScriptResult
         In display order.
     summary : mapping
         From `gradlab.bench.running.summarise`.
@@ -80,7 +79,7 @@ def environment_lines(described: Mapping[str, Any]) -> list[str]:
     return [f"Python {python}, {system} {kind}, {cores} cores", packages]
 
 
-def overview(outcomes: Sequence[Outcome]) -> str:
+def overview(outcomes: Sequence[ScriptResult]) -> str:
     """Lay out one row per benchmark with its headline, or why there is none."""
     rows = []
     for outcome in outcomes:
@@ -115,7 +114,7 @@ def missing_lines(missing: Mapping[str, str]) -> list[str]:
     ]
 
 
-def section(outcome: Outcome) -> str:
+def section(outcome: ScriptResult) -> str:
     """Lay out a finished benchmark: question, headline, figure and table."""
     if outcome.numbers is None:
         return ""

@@ -10,62 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from gradlab import environment, files
 from gradlab.bench import guard, tables
 from gradlab.bench.report import render
+from gradlab.bench.results import ScriptResult, State
 from gradlab.bench.scripts import NOT_INSTALLED, Script, require_protocol
 from gradlab.errors import GradlabError
 from gradlab.interrupts import allowed, forget, held
 
 GUARD = Path(guard.__file__)
-
-State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one benchmark.
-
-    Attributes
-    ----------
-    name, question : str
-        The script's name and question.
-    state : str
-        "done", "failed", "interrupted" or "not run".
-    seconds : float
-        Its duration.
-    numbers : dict or None
-        Its results, if it is done.
-    figure : str or None
-        Its figure as SVG.
-    why : str
-        If it failed, the last line of its error.
-    """
-
-    name: str
-    question: str
-    state: State
-    seconds: float = 0.0
-    numbers: dict[str, Any] | None = None
-    figure: str | None = None
-    why: str = ""
-
-    @property
-    def headline(self) -> str:
-        """The result in one line, or why there is none."""
-        if self.numbers is not None:
-            return str(self.numbers.get("headline", ""))
-        return f"{self.state}: {self.why}" if self.why else self.state
-
-    @property
-    def missing(self) -> dict[str, str]:
-        """The peers that were not installed, and how to install them."""
-        return dict((self.numbers or {}).get("missing", {}))
 
 
 def bench(
@@ -74,7 +31,7 @@ def bench(
     *,
     quick: bool = False,
     watch: Callable[[str, str], None] = lambda name, message: None,
-) -> Iterator[Outcome]:
+) -> Iterator[ScriptResult]:
     """Run benchmarks, and write the results after each.
 
     Ctrl-C ends the run: the running script is interrupted and waited for, and it and the remaining
@@ -95,16 +52,16 @@ def bench(
 
     Yields
     ------
-    Outcome
+    ScriptResult
         One for each script, in order.
     """
     for part in ("raw", "figures", "tables"):
         (folder / part).mkdir(exist_ok=True)
     started = time.strftime("%Y-%m-%d %H:%M")
-    outcomes: list[Outcome] = []
+    outcomes: list[ScriptResult] = []
     interrupted = False
     for script in scripts:
-        outcome = Outcome(script.name, script.question, "not run")
+        outcome = ScriptResult(script.name, script.question, "not run")
         with held():
             try:
                 if not interrupted:
@@ -113,7 +70,7 @@ def bench(
                     interrupted = outcome.state == "interrupted"
             except SystemExit:
                 outcomes += [
-                    Outcome(
+                    ScriptResult(
                         other.name, other.question, "interrupted" if other is script else "not run"
                     )
                     for other in scripts[len(outcomes) :]
@@ -127,7 +84,7 @@ def bench(
         yield outcome
 
 
-def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> Outcome:
+def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> ScriptResult:
     """Run one script; its files are moved to the folder when it is done.
 
     Raises
@@ -137,9 +94,9 @@ def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None])
     """
     started = time.perf_counter()
 
-    def ended(state: State, **what: Any) -> Outcome:
+    def ended(state: State, **what: Any) -> ScriptResult:
         seconds = time.perf_counter() - started
-        return Outcome(script.name, script.question, state, seconds, **what)
+        return ScriptResult(script.name, script.question, state, seconds, **what)
 
     log = folder / "raw" / f"{script.name}.txt"
     scratch = folder / f".{secrets.token_hex(8)}"
@@ -226,7 +183,7 @@ def _interrupt(guard: subprocess.Popen[str], watch: Callable[[str], None]) -> No
         _listen(guard, lambda line: None)  # a full pipe would block the script
 
 
-def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) -> None:
+def write(outcomes: Sequence[ScriptResult], folder: Path, quick: bool, started: str) -> None:
     """Write tables, summary and report of the results so far."""
     texts = {}
     for outcome in outcomes:
@@ -240,7 +197,7 @@ def write(outcomes: Sequence[Outcome], folder: Path, quick: bool, started: str) 
         files.replace(folder / name, [text.encode()])
 
 
-def summarise(outcomes: Sequence[Outcome], quick: bool, started: str) -> dict[str, Any]:
+def summarise(outcomes: Sequence[ScriptResult], quick: bool, started: str) -> dict[str, Any]:
     """Return the head of a report."""
     return {
         "command": "bench",

@@ -58,7 +58,7 @@ def bench(
         return
     if not (quick or names):
         out.print(FULL, soft_wrap=True)
-    outcomes: list[benchmarks.Outcome] = []
+    outcomes: list[benchmarks.ScriptResult] = []
     with Folder(output, json_file) as folder, out.status("", spinner=spinner()) as status:
 
         def watch(name: str, message: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from gradlab import datasets, network, params
 from gradlab.errors import OptionError
 from gradlab.history import History
-from gradlab.training import lower
+from gradlab.training.optimisers import lower
 
 DIVERGED = 100.0
 """Multiple of the initial loss above which a training counts as diverged. An untrained network has

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from gradlab.history import History
 from gradlab.params import Array
 from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, GREY, panels, styled, title
-from gradlab.training import History
 
 MOST = 1000
 """Largest number of minibatches drawn individually; the scatter of more would fill the figure."""

@@ -18,7 +18,7 @@ from gradlab.gradients.protocol import Loss
 from gradlab.gradients.richardson import MARGIN, ladder
 from gradlab.params import Array, flatten, floating
 from gradlab.testing.formulas import FORMULAS
-from gradlab.testing.rays import Ray, Run, along, constant
+from gradlab.testing.rays import Ray, RayContext, along, constant
 
 Method: TypeAlias = Literal[
     "central", "central4", "complex-step", "forward", "reverse", "richardson"
@@ -163,7 +163,7 @@ def error_bounds(
         parts = [np.zeros((2, 0))]
         for start in range(0, x.size, CHUNK):
             these = np.arange(start, min(start + CHUNK, x.size))
-            run = Run(formula, inner, floating(leaf).dtype, len(these))
+            run = RayContext(formula, inner, floating(leaf).dtype, len(these))
             ends = np.array([array.reshape(-1)[these] for array in where])
             rays = [constant(run, other) for other in wide]
             rays[number] = along(run, wide[number], these, ends)
@@ -179,7 +179,7 @@ def error_bounds(
     return ErrorBounds(structure.unflatten(truncation), structure.unflatten(roundoff))
 
 
-def _judge(run: Run, outcome: Any, ends: Array) -> Array:
+def _judge(run: RayContext, outcome: Any, ends: Array) -> Array:
     """Return truncation and round-off, shape (2, p), from the loss at the points, (points, p)."""
     if not isinstance(outcome, Ray):  # it does not depend on its parameters
         return np.zeros((2, run.p))
@@ -195,7 +195,7 @@ def _judge(run: Run, outcome: Any, ends: Array) -> Array:
     return np.stack([truncation, roundoff + run.cast(result)])
 
 
-def _error_of_quotients(run: Run, outcome: Ray, ends: Array) -> tuple[Array, Array]:
+def _error_of_quotients(run: RayContext, outcome: Ray, ends: Array) -> tuple[Array, Array]:
     formula, q = run.formula, run.formula.order
     factorials = np.array([factorial(k) for k in range(formula.terms)])[:, None, None]
     f = run.at_points(outcome.taylor) * factorials  # derivatives, shape (terms, points, p)

@@ -40,7 +40,7 @@ FAN_OUT = 2
 """Additions where the shares of a value that is used three times come together."""
 
 
-class Run:
+class RayContext:
     """What all rays of one evaluation have in common."""
 
     def __init__(
@@ -97,7 +97,13 @@ class Ray:
     dtype = np.dtype(np.float64)
 
     def __init__(
-        self, run: Run, taylor: Array, error: Array, paths: Array, slack: Array, roundings: int
+        self,
+        run: RayContext,
+        taylor: Array,
+        error: Array,
+        paths: Array,
+        slack: Array,
+        roundings: int,
     ) -> None:
         self.run, self.taylor, self.error = run, taylor, error
         self.paths, self.slack, self.roundings = paths, slack, roundings
@@ -276,7 +282,7 @@ class Mask:
     __array_function__ = Ray.__array_function__
 
 
-def constant(run: Run, value: Any) -> Ray:
+def constant(run: RayContext, value: Any) -> Ray:
     """Return an array that does not depend on the coordinate."""
     value = np.asarray(value, dtype=np.float64)[None]
     taylor = np.concatenate([value[None], np.zeros((run.terms - 1, *value.shape))])
@@ -284,7 +290,7 @@ def constant(run: Run, value: Any) -> Ray:
     return Ray(run, taylor, nothing, nothing, nothing, 0)
 
 
-def along(run: Run, x: Array, these: Array, ends: Array) -> Ray:
+def along(run: RayContext, x: Array, these: Array, ends: Array) -> Ray:
     """Return a leaf as a function of `these` of its entries, at each of the ends."""
     taylor = np.zeros((run.terms, len(ends), run.p, x.size))
     taylor[0] = x.reshape(-1)
@@ -297,7 +303,7 @@ def along(run: Run, x: Array, these: Array, ends: Array) -> Ray:
     return Ray(run, taylor, nothing, taylor[1].copy(), nothing, 0)
 
 
-def _ray(run: Run, value: Any) -> Ray:
+def _ray(run: RayContext, value: Any) -> Ray:
     return value if isinstance(value, Ray) else constant(run, value)
 
 

@@ -233,7 +233,7 @@ def output_ignored():
 def work_replaced():
     """Have training, checking and telling the story raise, once they are reached."""
     places = [
-        (training, "_progress_bar"),
+        (training.fitting, "progress_bar"),
         (check, "check_gradients"),
         (story, "tell"),
         (targets, "load"),  # which would import any module

@@ -39,7 +39,7 @@ MUTATED = (
             "probing noise closed tape/* incremental/*"
         ).split()
     ),
-    *(f"gradlab/{name}.py" for name in "checking/* training comparison checkpoints".split()),
+    *(f"gradlab/{name}.py" for name in "checking/* training/* comparison checkpoints".split()),
 )
 """The numerical core and the checker."""
 

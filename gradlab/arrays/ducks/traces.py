@@ -1,0 +1,81 @@
+"""One evaluation of a loss on duck arrays, and whether their numbers are known."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from gradlab.arrays.places import place_of
+from gradlab.arrays.refusals import refuse
+from gradlab.errors import UntraceableError
+
+
+class Trace:
+    """One evaluation of a loss on duck arrays. Every duck array of it holds it alive.
+
+    Attributes
+    ----------
+    known : bool
+        Whether there are numbers in the arrays.
+    device : Any
+        Where arrays that are made for it have to lie; None: where the library makes them.
+    detached : bool
+        Whether the loss has asked for some by `gradlab.detach`: it keeps state.
+    mixed : bool
+        Whether the loss calls functions of the library itself, which return native arrays.
+    """
+
+    __slots__ = ("__weakref__", "detached", "device", "known", "mixed")
+
+    def __init__(self, known: bool, device: Any = None) -> None:
+        self.known, self.device, self.detached, self.mixed = known, device, False, False
+
+
+class _Here(threading.local):
+    trace: Any = None
+
+
+_here = _Here()
+
+
+@contextmanager
+def within(trace: Trace) -> Iterator[None]:
+    """Make duck arrays in this thread belong to a trace."""
+    outer, _here.trace = _here.trace, trace
+    try:
+        yield
+    finally:
+        _here.trace = outer
+
+
+def are_known() -> bool:
+    """Tell whether there are numbers in the arrays of the current trace."""
+    return bool(getattr(_here.trace, "known", True))
+
+
+def note_native_call() -> None:
+    """Remember that the loss called a function of the library itself."""
+    if _here.trace is not None:
+        _here.trace.mixed = True
+
+
+def current_trace() -> Any:
+    """Return the trace to which new duck arrays of this thread belong, None outside of all."""
+    return _here.trace
+
+
+def device_here() -> Any:
+    """Return where arrays of the current trace have to lie."""
+    return getattr(_here.trace, "device", None)
+
+
+def refuse_data(what: str, instead: str) -> NoReturn:
+    """Raise the error for what depends on numbers that are not known while compiling."""
+    refuse(
+        UntraceableError(
+            f"the loss {what} ({place_of()}): what it does depends on the numbers in its arrays, "
+            f'which are not known while it is compiled; {instead}, or use backend="autograd"'
+        )
+    )

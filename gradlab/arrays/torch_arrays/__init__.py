@@ -1,0 +1,16 @@
+"""PyTorch's tensors as traced arrays: a core of NumPy's functions, with NumPy's arguments.
+
+PyTorch has other names for arguments (``dim``, ``keepdim``), no negative steps, and rules of its
+own for an index that mixes integers and arrays. NumPy's dtypes are seen to before a tensor gets
+here (`gradlab.arrays.ducks`).
+
+The files, in reading order:
+
+- `library.py`: `TorchArray` and its library, which names the others;
+- `functions.py`: PyTorch's functions, by NumPy's names and with NumPy's arguments;
+- `indices.py`: an index of NumPy's as PyTorch takes it.
+"""
+
+from gradlab.arrays.torch_arrays.library import LIBRARY, TorchArray, TorchLibrary
+
+__all__ = ["LIBRARY", "TorchArray", "TorchLibrary"]

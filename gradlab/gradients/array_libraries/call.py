@@ -1,0 +1,114 @@
+"""One call, and the same loss on plain arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.read_only import read_only
+from gradlab.gradients.array_libraries.forms import Form, Way
+from gradlab.gradients.array_libraries.library import LibraryLoss
+from gradlab.gradients.protocol import real_scalar
+from gradlab.params import Structure, floating
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: its form, and the numbers in it.
+
+    Attributes
+    ----------
+    owner : LibraryLoss
+        The loss, on the arrays of a library.
+    form : Form
+        What is fixed about it.
+    params, arguments : Structure
+        How its leaves hang together, numbers being numbers.
+    leaves, values : list
+        The parameters; the leaves of the arguments.
+    native : array, optional
+        A parameter that is the library's.
+    """
+
+    owner: LibraryLoss
+    form: Form
+    params: Structure
+    arguments: Structure
+    leaves: list[Any]
+    values: list[Any]
+    native: Any
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments beside the parameters, as they were given."""
+        args: tuple[Any, ...] = self.arguments.unflatten(self.values)
+        return args
+
+    def inputs(self, way: Way) -> tuple[list[Any], list[Any]]:
+        """Return parameters and arrays as a loss that runs in this way gets them."""
+        arrays, leaves = [self.values[i] for i in self.form.arrays], self.leaves
+        if not way.plain and self.owner.writeable:  # nothing keeps the loss from writing there
+            arrays, leaves = [*map(_copy, arrays)], [*map(_copy, leaves)]
+        if way.data:
+            arrays = [self.owner.over(array, self.native) for array in arrays]
+        return [self.owner.leaf_over(leaf, self.native) for leaf in leaves], arrays
+
+    def shapes(self) -> Any:
+        """Return the shapes and dtypes of all arrays, as a key."""
+        arrays = [*self.leaves, *[self.values[i] for i in self.form.arrays]]
+        return tuple([(np.shape(array), array.dtype) for array in arrays])
+
+    def on_plain_arrays(
+        self, leaves: Sequence[Any] | None = None, *, protected: bool = False
+    ) -> Any:
+        """Return the loss on copies that are NumPy's, or the exception that it raises.
+
+        With `protected`, the loss may not write into its arguments.
+        """
+        copies = [np.array(floating(x)) for x in (self.leaves if leaves is None else leaves)]
+        values = [
+            _copy(value) if i in self.form.arrays else value for i, value in enumerate(self.values)
+        ]
+        values = read_only(values) if protected else values
+        state = np.random.get_state()  # noqa: NPY002  the loss may draw from it
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                return real_scalar(
+                    self.owner._loss(
+                        self.params.unflatten(copies), *self.arguments.unflatten(values)
+                    )
+                )
+        except Exception as error:
+            return error
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+    def agrees_with_itself(self) -> bool:
+        """Tell whether two evaluations on plain arrays are equal, and finite."""
+        first, second = self.on_plain_arrays(), self.on_plain_arrays()
+        return not isinstance(first, Exception) and bool(first == second)
+
+    def nearby(self, dtype: Any) -> list[float]:
+        """Return losses at parameters that are off by a rounding: how far off its value may be."""
+        step = 4 * float(np.finfo(dtype).eps)
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(4):
+            leaves = [
+                floating(leaf) * (1 + step * rng.choice([-1, 1], np.shape(leaf)))
+                for leaf in self.leaves
+            ]
+            outcome = self.on_plain_arrays(leaves)
+            found.append(np.inf if isinstance(outcome, Exception) else float(outcome))
+        return found
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of an array, of its own class; a number as it is."""
+    copy = getattr(value, "clone", None) or getattr(value, "copy", None)
+    return value if copy is None or isinstance(value, np.generic) else copy()

@@ -1,0 +1,160 @@
+"""What a library defines, and a loss that is called with its arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.dispatch import is_traced
+from gradlab.arrays.ducks import DuckLibrary, Trace, within
+from gradlab.arrays.rewriting import following_rewrites
+from gradlab.arrays.tracing import run_traced
+from gradlab.errors import LossError, ParameterError
+from gradlab.gradients.array_libraries.forms import Form, Run, Way
+from gradlab.gradients.protocol import Loss, real_scalar
+from gradlab.params import Array, as_array, floating
+
+ADVICE = "write it in plain NumPy, or for the library alone"
+
+
+class LibraryLoss:
+    """A loss on the arrays of a library. A subclass defines the first methods."""
+
+    name: str
+    arrays: str
+    """What the library calls its arrays."""
+    writeable = False
+    """Whether native arrays can be written into."""
+
+    def __init__(self, loss: Loss, library: DuckLibrary) -> None:
+        self._loss = loss
+        self._library = library
+        self._here = threading.local()
+
+    def is_native(self, value: Any) -> bool:
+        """Tell whether a value is an array of the library."""
+        return self._library.is_native(value)
+
+    def to_native(self, array: Array, like: Any) -> Any:
+        """Return NumPy's array as what `prepare` takes, where `like` is if that is native."""
+        raise NotImplementedError
+
+    def to_numpy(self, array: Any) -> Array:
+        """Return an array of the library as NumPy's, which may share its memory."""
+        raise NotImplementedError
+
+    def to_float(self, array: Any) -> Any:
+        """Return integers of the library as floats of its widest type."""
+        raise NotImplementedError
+
+    def kind(self, array: Any) -> str:
+        """Return the kind of an array's dtype: "b", "i", "f" or "c"."""
+        raise NotImplementedError
+
+    def are_finite(self, arrays: list[Any]) -> Any:
+        """Return whether all entries of native arrays are finite, as a native truth value."""
+        raise NotImplementedError
+
+    def setting(self, native: Any) -> AbstractContextManager[Any]:
+        """Return the context of a call: with a native parameter, or None where all are NumPy's."""
+        raise NotImplementedError
+
+    def device_of(self, leaves: Sequence[Any]) -> Any:
+        """Return the device on which the parameters lie, None for the usual one."""
+        return None
+
+    def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
+        """Return how to run a loss, in the order of the attempts.
+
+        Parameters
+        ----------
+        is_native : bool
+            Whether a parameter is the library's.
+        is_kept : bool
+            Whether there are other calls of the form, for which compiling pays.
+        """
+        raise NotImplementedError
+
+    def prepare(self, form: Form, way: Way) -> Run:
+        """Return what computes loss and gradient, for calls of a form."""
+        raise NotImplementedError
+
+    def reason(self, error: Exception) -> str | None:
+        """Say why a loss cannot run on the library's arrays, if that is what an error means."""
+        raise NotImplementedError
+
+    # What follows from that
+
+    def call(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        """Call the loss on the library's arrays; return a native scalar, or a NumPy one."""
+        if not way.plain:
+            value = self._loss(*form.arguments(leaves, arrays))
+        else:
+            trace = Trace(known=not way.compiled, device=self.device_of(leaves))
+            self._here.traces.append(trace)
+            with within(trace):
+                duck = self._library.duck
+                traced = [duck(leaf) for leaf in leaves]
+                given = [duck(a) if self.is_native(a) else a for a in arrays]
+                for array in (*traced, *filter(is_traced, given)):
+                    array._is_argument = True
+                params, *args = form.arguments(traced, given)
+                value = following_rewrites(lambda: run_traced(self._loss, params, args))
+            value = value.native if is_traced(value) else value
+        if not self.is_native(value):
+            return real_scalar(value)
+        shape = tuple(value.shape)
+        if np.prod(shape) != 1:
+            raise LossError(
+                f"the loss returned an array of shape {shape}; "
+                "return one number (for example the mean)"
+            )
+        value = value.reshape(())
+        kind = self.kind(value)
+        if kind == "c":
+            raise LossError(
+                f"the loss returned a complex number ({value.dtype}); return a real one"
+            )
+        if kind == "b":
+            raise LossError("the loss returned a truth value; return one real number")
+        return value if kind == "f" else self.to_float(value)
+
+    @property
+    def _is_nested(self) -> str:
+        return (
+            f"{self.name}: its gradient is being differentiated by another backend; "
+            'use backend="autograd" for the inner gradient, too'
+        )
+
+    def _as_leaf(self, value: Any, path: str) -> Any:
+        if is_traced(value):
+            raise LossError(self._is_nested)
+        if not self.is_native(value):
+            return as_array(value, path)
+        kind = self.kind(value)
+        if kind not in "fi":
+            what = "complex" if kind == "c" else str(value.dtype)
+            raise ParameterError(f"{path} is {what}; parameters are arrays of real numbers")
+        return value
+
+    def _is_array(self, value: Any) -> bool:
+        if is_traced(value):
+            raise LossError(self._is_nested)
+        if isinstance(value, np.ma.MaskedArray):
+            return False  # what it is would be lost
+        numpys = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc"
+        return numpys or self.is_native(value)
+
+    def over(self, array: Any, like: Any) -> Any:
+        """Return an array as the library's."""
+        return array if self.is_native(array) else self.to_native(np.asarray(array), like)
+
+    def leaf_over(self, leaf: Any, like: Any) -> Any:
+        """Return a leaf as the library's, in floating point."""
+        if not self.is_native(leaf):
+            return self.to_native(floating(leaf), like)
+        return leaf if self.kind(leaf) == "f" else self.to_float(leaf)

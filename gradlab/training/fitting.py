@@ -1,0 +1,233 @@
+"""`fit`: the options, the loop, and the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any, Literal, ParamSpec
+
+import numpy as np
+
+from gradlab import blas, checkpoints, interrupts, options
+from gradlab.checkpoints import State
+from gradlab.errors import NonFiniteError
+from gradlab.gradients import Backend, Loss, find_backend
+from gradlab.gradients.protocol import repeatable
+from gradlab.history import Epoch
+from gradlab.params import Structure, map_leaves
+from gradlab.seeding import generator
+from gradlab.training.data import Accuracy, Data, check_data
+from gradlab.training.identity import check_options, told_apart
+from gradlab.training.loop import Loop, Watch, start_of
+from gradlab.training.optimisers import SGD
+from gradlab.training.progress import progress_bar
+from gradlab.training.results import Callback, Fit, Step
+from gradlab.training.schedule import Batches, Schedule
+
+P = ParamSpec("P")
+
+
+def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
+    """Let one training at a time write its checkpoint, and hold signals while it does.
+
+    Ctrl-C still ends the training early, where `interrupts.allowed` lets it.
+    """
+
+    @wraps(train)
+    def trained(*args: P.args, **kwargs: P.kwargs) -> Fit:
+        with interrupts.held(), checkpoints.alone(kwargs.get("checkpoint")):
+            return train(*args, **kwargs)
+
+    return trained
+
+
+@_in_order
+def fit(
+    loss: Loss,
+    params: Any,
+    data: Data,
+    *,
+    backend: str | Backend = "autograd",
+    learning_rate: float = 0.1,
+    momentum: float = 0.0,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    seed: int | np.random.Generator = 0,
+    validation: Data | None = None,
+    accuracy: Accuracy | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool | Literal["another backend"] = False,
+) -> Fit:
+    """Fit parameters to data by stochastic gradient descent.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *batch) -> scalar``, the mean over the batch.
+    params : Any
+        Where to start. They are not mutated; integers are trained as float64.
+    data : sequence of array
+        Arrays with one row a sample, such as ``(x, y)``.
+    backend : str or Backend
+        Who computes the gradient.
+    learning_rate : float
+        η > 0. A step computes v ← μ v + g, then params ← params − η v, where g is the gradient of
+        the minibatch, and v begins with zeros.
+    momentum : float
+        μ in the same formula, from 0 to below 1.
+    batch_size : int, optional
+        Samples a step, at most as many as there are; by default 100, or all if they are fewer.
+    epochs : int, optional
+        How often to pass over the data, each time in a new order, every sample once: the last
+        batch of a pass may be smaller. The default is 10.
+    iterations : int, optional
+        Instead of `epochs`: how many minibatches to draw at random, with replacement. An epoch is
+        then as many of them as would pass over the data once.
+    seed : int or Generator
+        Decides the minibatches; the same seed gives the same bits.
+    validation : sequence of array, optional
+        Data to evaluate the loss (and the accuracy) on after each epoch.
+    accuracy : callable, optional
+        ``accuracy(params, *data) -> float``, evaluated after each epoch.
+    callbacks : sequence of callable
+        Each is called with the `Step` after every step; a true return value ends the training.
+    progress : bool, optional
+        Whether to show a progress bar; by default where the standard error is a terminal.
+    checkpoint : str or path, optional
+        A file that keeps where the training stands, and is replaced in one move; the one before
+        it stays as ``PATH.previous``. The last one is written when the training ends, whatever
+        ends it: Ctrl-C, SIGTERM (the process then ends with code 143), an error. The backend is
+        then its `repeatable` self, if it has one, as the tape has: ``Tape(exact=True)``.
+    checkpoint_every : int, optional
+        Steps from one checkpoint to the next; by default they are written after each epoch.
+    resume : bool or "another backend"
+        Go on from the checkpoint, if there is one already: the training ends where it would have
+        ended undisturbed, to the last bit. All else has to be given as it was, and the errors
+        name what was not; ``"another backend"`` lets the backend differ. The loss is known by its
+        name and by the content of what it is bound to (arguments of a `functools.partial`, the
+        object of a method, the variables of a closure), and callbacks not at all: a training that
+        a callback ended goes on, too.
+
+    Returns
+    -------
+    Fit
+        The parameters and the history. Ctrl-C ends the training early and returns what was
+        reached.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss or the gradient turns NaN or infinite; it names the step and keeps the last
+        good parameters.
+    OptionError, DataError, ParameterError, LossError, BackendError
+        If an option is out of range, or the data, parameters, loss or backend cannot be used; or
+        the checkpoint is of a training with other options, or another training is writing it.
+    CheckpointError
+        If the checkpoint is damaged, and the one before it as well; or cannot be read or written
+        before the first step. Where it cannot be written later, that is a `CheckpointWarning`.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 20)
+    >>> def loss(params, x, y):
+    ...     return ((params["slope"] * x + params["offset"] - y) ** 2).mean()
+    >>> result = fit(loss, {"slope": 0.0, "offset": 0.0}, (x, 3 * x + 1), batch_size=5, epochs=100)
+    >>> {name: round(float(value), 3) for name, value in result.params.items()}
+    {'slope': 3.0, 'offset': 1.0}
+    """
+    optimiser = SGD.of(learning_rate, momentum)
+    if accuracy is not None:
+        options.function("accuracy", accuracy, "give a function of (params, *data)")
+    callbacks = options.each(
+        "callbacks", callbacks, options.function, "give a list of functions, each of a Step"
+    )
+    check_options(checkpoint, checkpoint_every, resume)
+    data = check_data(data)
+    validation = None if validation is None else check_data(validation, "validation data")
+    schedule = Schedule.of(len(data[0]), batch_size, epochs, iterations)
+    rng = generator(seed)
+    start, structure = start_of(params, optimiser, rng)
+    watch = Watch(loss, accuracy, data, validation)
+    kept, state = None, start
+    if checkpoint is not None:
+        backend = repeatable(find_backend(backend))
+        drawn = checkpoints.digest_of(start.generator) if seed is rng else seed
+        given = _identity(optimiser, schedule, drawn, watch, backend, start, structure)
+        most = schedule.steps, schedule.epochs
+        kept, state = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
+    rng.bit_generator.state = state.generator
+    # A callback may keep what it is shown; without one, the same arrays serve all steps.
+    reuse, keep_state = not callbacks, kept is not None
+    batches = Batches(data, schedule.batch_size, reuse=reuse)
+    loop = Loop(loss, backend, optimiser, state, structure, reuse=reuse, keep_state=keep_state)
+    interrupted = False
+    try:
+        with (
+            kept or nullcontext(),
+            blas.for_work(sum(leaf.size for leaf in loop.point.leaves), schedule.batch_size),
+            progress_bar(schedule, progress) as show,
+            interrupts.allowed(),
+        ):
+            for rows, epoch_sizes, epoch_start in schedule.minibatches(rng, state.steps):
+                batch = batches.take(rows)
+                value, gradient = loop.step(batch)
+                record = loop.end_epoch(epoch_sizes, watch) if epoch_sizes else None
+                show(loop.history)
+                answers = []
+                if callbacks:
+                    grads = structure.unflatten(gradient.leaves)
+                    iteration, before = len(loop.history.losses) - 1, loop.last_good
+                    step = Step(iteration, value, before, grads, batch, record, loop.params)
+                    answers = [callback(step) for callback in callbacks]
+                if kept:
+                    reached = loop.state(epoch_start)
+                    kept.reach(reached, write=_is_due(reached, record, checkpoint_every))
+                if any(answers):
+                    break
+    except NonFiniteError as error:
+        raise loop.diverged(error, optimiser.learning_rate) from error
+    except KeyboardInterrupt:
+        interrupted = True
+    # Ctrl-C may also have come while the last checkpoint was written.
+    interrupted = interrupts.forget() or interrupted
+    # Each leaf has its own memory: in the loop, they are views of one block.
+    return Fit(map_leaves(np.copy, loop.params), loop.history, interrupted)
+
+
+def _identity(
+    optimiser: SGD,
+    schedule: Schedule,
+    seed: Any,
+    watch: Watch,
+    backend: Backend,
+    start: State,
+    structure: Structure,
+) -> dict[str, str]:
+    """Return what tells a training from others, by the names of the options of `fit`."""
+    return told_apart(
+        {
+            "learning_rate": optimiser.learning_rate,
+            "momentum": optimiser.momentum,
+            "batch_size": schedule.batch_size,
+            "epochs": None if schedule.replace else schedule.epochs,
+            "iterations": schedule.steps if schedule.replace else None,
+            "seed": seed,
+        },
+        {"loss": watch.loss, "accuracy": watch.accuracy, "backend": backend},
+        {
+            "params": dict(zip(structure.paths, start.params, strict=True)),
+            "data": dict(enumerate(watch.data)),
+            "validation": dict(enumerate(watch.validation or ())),
+        },
+    )
+
+
+def _is_due(state: State, record: Epoch | None, every: int | None) -> bool:
+    """Tell whether a checkpoint is written after this step."""
+    return state.steps % every == 0 if every else record is not None

@@ -1,0 +1,73 @@
+"""A backend's gradient as a function of the parameters, with the backend's contract checked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from gradlab.errors import BackendError, ZeroGradientWarning
+from gradlab.gradients import Backend, Loss, value_and_grad
+from gradlab.gradients.protocol import real_scalar
+from gradlab.params import Structure, leaves_like, named_leaves
+from gradlab.training.vectors import Vector
+
+GradientAt: TypeAlias = Callable[..., tuple[float, Vector]]
+"""``gradient_at(params, *batch) -> (loss, gradient)``."""
+
+
+def gradients(
+    loss: Loss, backend: str | Backend, like: tuple[Vector, Structure] | None = None
+) -> GradientAt:
+    """Return the loss and its gradient as a function.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *batch) -> scalar``.
+    backend : str or Backend
+        What computes the gradient.
+    like : tuple of Vector and Structure, optional
+        Parameters. With them, a backend that can writes each gradient into the same arrays.
+
+    Raises
+    ------
+    BackendError, ParameterError, LossError
+        By the returned function, if the backend breaks its contract.
+    """
+    run = value_and_grad(loss, backend)
+    if like and getattr(run, "writes_out", False):
+        gradient = like[0].another()
+        out = replace(like[1], scalars=frozenset()).unflatten(gradient.leaves)
+        return lambda params, *args: (run(params, *args, out=out)[0], gradient)
+
+    def gradient_at(params: Any, *args: Any) -> tuple[float, Vector]:
+        outcome = run(params, *args)
+        if not (isinstance(outcome, tuple) and len(outcome) == 2):
+            name = getattr(backend, "name", backend)
+            raise BackendError(f"the backend {name} did not return a pair (value, gradient)")
+        value, grads = outcome
+        leaves = [
+            gradient.astype(leaf.dtype, copy=False)
+            for gradient, (_, leaf) in zip(
+                leaves_like(params, grads, "the gradient"), named_leaves(params), strict=True
+            )
+        ]
+        return float(real_scalar(value)), Vector(leaves, leaves)
+
+    return gradient_at
+
+
+def warn_of_zeros(gradient: Vector, structure: Structure, stacklevel: int) -> None:
+    """Warn where all entries of the first gradient are zero, so that no step changes anything."""
+    if gradient.leaves and not any(leaf.any() for leaf in gradient.leaves):
+        warnings.warn(
+            f"the whole gradient ({', '.join(structure.paths[:4])}"
+            f"{', ...' if len(structure.paths) > 4 else ''}) is zero at the first step: either the "
+            "loss does not depend on its parameters, as one that reads a network's own, or the "
+            "start is a stationary point; give other starting values, or let the loss use its "
+            "first argument",
+            ZeroGradientWarning,
+            stacklevel=stacklevel + 1,
+        )

@@ -1,0 +1,48 @@
+"""How a checkpoint tells one training from another, and the options that name a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gradlab import checkpoints, identity, options
+from gradlab.params import Array
+
+
+def check_options(checkpoint: Any, every: Any, resume: Any) -> None:
+    """Refuse options of `fit` that do not say which checkpoint to write, and when.
+
+    Raises
+    ------
+    OptionError
+        If one is of the wrong kind, or belongs to a checkpoint that is not named.
+    """
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise options.refusal("checkpoint", checkpoint, "give the path of a file")
+    if every is not None:
+        options.integer("checkpoint_every", every)
+    if not isinstance(resume, bool) and resume != "another backend":
+        raise options.refusal("resume", resume, "give True, False, or 'another backend'")
+    if checkpoint is None and (resume or every is not None):
+        name, value = ("resume", resume) if resume else ("checkpoint_every", every)
+        raise options.refusal(name, value, "name the file, too, with checkpoint")
+
+
+def told_apart(
+    numbers: Mapping[str, Any],
+    functions: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[Any, Array]],
+) -> dict[str, str]:
+    """Return a text for each option, which differs where the option differs.
+
+    Examples
+    --------
+    >>> told_apart({"batch_size": 5}, {}, {})
+    {'batch_size': '5'}
+    """
+    return (
+        {name: str(value) for name, value in numbers.items()}
+        | {name: identity.described(function) for name, function in functions.items()}
+        | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
+    )

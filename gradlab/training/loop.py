@@ -1,0 +1,188 @@
+"""One step after the other: where a training stands, and how a step changes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.checkpoints import State
+from gradlab.errors import DivergenceError, NonFiniteError
+from gradlab.gradients import Backend, Loss
+from gradlab.history import Epoch, History
+from gradlab.params import Array, Structure, flatten, floating
+from gradlab.training.data import Accuracy, Data, evaluate, quiet
+from gradlab.training.gradients import gradients, warn_of_zeros
+from gradlab.training.optimisers import Optimiser, lower
+from gradlab.training.vectors import Vector
+
+
+def own(params: Any) -> tuple[list[Array], Structure]:
+    """Return copies of the leaves in floating point, and the structure."""
+    leaves, structure = flatten(params)
+    return [np.array(floating(leaf)) for leaf in leaves], structure
+
+
+def start_of(
+    params: Any, optimiser: Optimiser, rng: np.random.Generator
+) -> tuple[State, Structure]:
+    """Return where a training of these parameters starts, and their structure."""
+    leaves, structure = own(params)
+    rest = _leaves(optimiser.init(Vector.of(leaves)))
+    return State(leaves, rest, rng.bit_generator.state, History()), structure
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is evaluated at the end of each epoch.
+
+    Attributes
+    ----------
+    loss : callable
+        Evaluated on the validation data, if there are any.
+    accuracy : callable or None
+        Evaluated on the validation data, or on the training data without them.
+    data, validation : sequence of ndarray
+        The training data, and the validation data or None.
+    """
+
+    loss: Loss
+    accuracy: Accuracy | None
+    data: Data
+    validation: Data | None
+
+    def validation_loss(self, params: Any) -> float | None:
+        """Return the loss on the validation data."""
+        if self.validation is None:
+            return None
+        return evaluate(self.loss, params, self.validation, "the validation loss")
+
+    def accuracy_at(self, params: Any) -> float | None:
+        """Return the accuracy."""
+        if self.accuracy is None:
+            return None
+        return evaluate(self.accuracy, params, self.validation or self.data, "the accuracy")
+
+
+class Loop:
+    """Where a training stands between two steps.
+
+    The parameters and the optimiser's state have two sets of arrays each. A step reads one set and
+    writes the other one, so that the parameters before the step stay whole until the next step: a
+    checkpoint, an error or Ctrl-C may need them.
+
+    Parameters
+    ----------
+    loss, backend, optimiser
+        What is minimised, what computes the gradient, and what makes a step of it.
+    state : State
+        Where the training stands.
+    structure : Structure
+        How the leaves of the parameters hang together.
+    reuse : bool
+        Whether the same arrays serve all steps. A callback may keep what it is shown, and then
+        each step needs new ones.
+    keep_state : bool
+        Whether the optimiser's state before a step has to stay whole, too.
+
+    Attributes
+    ----------
+    params, last_good : Any
+        The parameters, and the last ones whose loss and gradient were finite.
+    point : Vector
+        The leaves of `params`.
+    history : History
+        The losses and epochs until now.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        backend: str | Backend,
+        optimiser: Optimiser,
+        state: State,
+        structure: Structure,
+        *,
+        reuse: bool,
+        keep_state: bool,
+    ) -> None:
+        self._optimiser, self._structure = optimiser, structure
+        self.history, self._seconds = state.history, state.seconds
+        self.point = Vector.of(state.params)
+        self._spare = self.point.another() if reuse else None
+        self._carried = optimiser.init(self.point)
+        for mine, leaf in zip(_leaves(self._carried), state.velocity, strict=True):
+            mine[...] = leaf
+        self._other = [v.another() for v in self._carried] if keep_state else self._carried
+        self._gradient_at = gradients(loss, backend, (self.point, structure) if reuse else None)
+        self.params = self.last_good = structure.unflatten(self.point.leaves)
+
+    def step(self, batch: tuple[Array, ...]) -> tuple[float, Vector]:
+        """Take a step, and return the loss of the batch and its gradient before the step.
+
+        Raises
+        ------
+        NonFiniteError
+            If the loss, the gradient or a parameter after the step is not finite.
+        """
+        started = time.perf_counter()
+        with quiet():
+            value, gradient = self._gradient_at(self.params, *batch)
+            if not self.history.losses:
+                warn_of_zeros(gradient, self._structure, stacklevel=4)  # who called `fit`
+            self.last_good = self.params
+            self.history.losses.append(value)
+            self._advance(gradient)
+            if not self.point.is_finite():
+                flatten(self.params)  # raises an error that names the entry
+        self._seconds += time.perf_counter() - started
+        return value, gradient
+
+    def _advance(self, gradient: Vector) -> None:
+        fresh = self._spare or self.point.another()
+        self._optimiser.update(self.point, self._carried, gradient, fresh, self._other)
+        self.point, self._spare = fresh, self._spare and self.point
+        self._carried, self._other = self._other, self._carried
+        self.params = self._structure.unflatten(self.point.leaves)
+
+    def end_epoch(self, sizes: list[int], watch: Watch) -> Epoch:
+        """Record an epoch that had minibatches of these sizes, and return the record."""
+        record = Epoch(
+            epoch=len(self.history.epochs) + 1,
+            loss=float(np.average(self.history.losses[-len(sizes) :], weights=sizes)),
+            validation_loss=watch.validation_loss(self.params),
+            accuracy=watch.accuracy_at(self.params),
+            seconds=self._seconds,
+        )
+        self.history.epochs.append(record)
+        self._seconds = 0.0
+        return record
+
+    def state(self, epoch_start: Mapping[str, Any]) -> State:
+        """Return where the training stands, in an epoch that began with this generator's state."""
+        counts = len(self.history.losses), len(self.history.epochs)
+        carried = _leaves(self._carried)
+        return State(self.point.leaves, carried, epoch_start, self.history, *counts, self._seconds)
+
+    def diverged(self, error: NonFiniteError, learning_rate: float) -> DivergenceError:
+        """Return the error of a training whose loss, gradient or parameters are not finite."""
+        iteration = len(self.history.losses)
+        advice = (
+            f"lower the learning rate, {learning_rate:g}, to {lower(learning_rate)}"
+            if iteration
+            else "it is so before the first step: scale the data or the starting parameters, "
+            "or write the loss so that it does not overflow"
+        )
+        return DivergenceError(
+            f"training diverged at iteration {iteration}: {error}; {advice}",
+            iteration=iteration,
+            params=self.last_good,
+            history=self.history,
+        )
+
+
+def _leaves(vectors: list[Vector]) -> list[Array]:
+    return [leaf for vector in vectors for leaf in vector.leaves]

@@ -1,0 +1,76 @@
+"""What a training hands out: a `Step` to callbacks, a `Fit` at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gradlab import html
+from gradlab.history import Epoch, History
+from gradlab.params import Array
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback is shown after each step.
+
+    Attributes
+    ----------
+    iteration : int
+        The step's number, from 0.
+    loss : float
+        The loss of the minibatch, before the step.
+    params, grads : Any
+        The parameters before the step, and the gradient there. A callback must not write into
+        them.
+    updated : Any
+        The parameters after the step; `epoch` was measured at these. A callback must not write
+        into them, but may keep them, for example those of the best epoch.
+    batch : tuple of array
+        The minibatch.
+    epoch : Epoch or None
+        The record of the epoch that this step completed, if it completed one.
+    """
+
+    iteration: int
+    loss: float
+    params: Any = field(repr=False)
+    grads: Any = field(repr=False)
+    batch: tuple[Array, ...] = field(repr=False)
+    epoch: Epoch | None
+    updated: Any = field(repr=False)
+
+
+Callback: TypeAlias = Callable[[Step], object]
+"""Called after each step; training stops where it returns a true value."""
+
+
+@dataclass(frozen=True, repr=False)
+class Fit:
+    """The result of `fit`.
+
+    Attributes
+    ----------
+    params : Any
+        The trained parameters.
+    history : History
+        The loss of each step and the record of each epoch.
+    interrupted : bool
+        Whether Ctrl-C ended the training early; `params` are then the last ones reached.
+    """
+
+    params: Any
+    history: History
+    interrupted: bool = False
+
+    def headline(self) -> str:
+        """Return the result in a line."""
+        return f"{'interrupted, ' * self.interrupted}{self.history.headline()}"
+
+    def __repr__(self) -> str:
+        return f"<Fit: {self.headline()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the epochs as notebooks show them."""
+        return html.table(self.headline(), *self.history.table())

@@ -1,0 +1,171 @@
+"""Which minibatches a training takes: how many, of which sizes, and the rows of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradlab import options
+from gradlab.errors import OptionError
+from gradlab.params import Array
+
+MOST = 10**7
+"""The most epochs, and the most iterations, of one training."""
+
+
+class Minibatch(NamedTuple):
+    """The rows of a minibatch, and its place in the epoch.
+
+    Attributes
+    ----------
+    rows : ndarray
+        The positions of its samples.
+    epoch_sizes : list of int or None
+        The sizes of all minibatches of the epoch, if this one is the last of them.
+    epoch_start : mapping
+        The state of the random generator at the start of the epoch.
+    """
+
+    rows: Array
+    epoch_sizes: list[int] | None
+    epoch_start: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The minibatches of a training.
+
+    Attributes
+    ----------
+    samples : int
+        How many samples there are.
+    sizes : list of list of int
+        The sizes of the minibatches of each epoch.
+    replace : bool
+        Whether rows are drawn with replacement, instead of in a new order each epoch.
+    """
+
+    samples: int
+    sizes: list[list[int]]
+    replace: bool
+
+    @classmethod
+    def of(cls, samples: int, batch_size: Any, epochs: Any, iterations: Any) -> Schedule:
+        """Return the schedule that these options of `fit` ask for.
+
+        Raises
+        ------
+        OptionError
+            If an option is out of range, or both `epochs` and `iterations` are given.
+
+        Examples
+        --------
+        >>> Schedule.of(5, 2, epochs=2, iterations=None).sizes
+        [[2, 2, 1], [2, 2, 1]]
+        >>> Schedule.of(5, 2, epochs=None, iterations=4).sizes
+        [[2, 2, 2], [2]]
+        """
+        batch_size = min(100, samples) if batch_size is None else batch_size
+        batch_size = options.integer("batch_size", batch_size)
+        if batch_size > samples:
+            raise options.refusal("batch_size", batch_size, f"there are only {samples} samples")
+        if iterations is None:
+            epochs = _count("epochs", 10 if epochs is None else epochs)
+            full, rest = divmod(samples, batch_size)
+            return cls(samples, [[batch_size] * full + [rest] * (rest > 0)] * epochs, False)
+        if epochs is not None:
+            raise OptionError("epochs and iterations exclude each other: give one of them")
+        iterations = _count("iterations", iterations)
+        a_pass = math.ceil(samples / batch_size)
+        starts = range(0, iterations, a_pass)
+        return cls(
+            samples, [[batch_size] * min(a_pass, iterations - start) for start in starts], True
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """The size of the first minibatch, which no other one exceeds."""
+        return self.sizes[0][0]
+
+    @property
+    def steps(self) -> int:
+        """How many minibatches there are."""
+        return sum(map(len, self.sizes))
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs there are."""
+        return len(self.sizes)
+
+    def place(self, steps: int) -> tuple[int, int]:
+        """Return the epoch, from 0, of the last of `steps` steps, and how many of them are in it.
+
+        Examples
+        --------
+        >>> schedule = Schedule.of(5, 2, epochs=2, iterations=None)
+        >>> [schedule.place(steps) for steps in (0, 3, 4)]
+        [(0, 0), (0, 3), (1, 1)]
+        """
+        epoch = max(0, steps - 1) // len(self.sizes[0])
+        return epoch, steps - epoch * len(self.sizes[0])
+
+    def minibatches(self, rng: np.random.Generator, steps: int = 0) -> Iterator[Minibatch]:
+        """Yield the minibatches after the first `steps` ones.
+
+        The generator has to be in its state at the start of the epoch of the last of these steps;
+        see `place`.
+        """
+        epoch, taken = self.place(steps)
+        return islice(self._from(epoch, rng), taken, None)
+
+    def _from(self, epoch: int, rng: np.random.Generator) -> Iterator[Minibatch]:
+        for sizes in self.sizes[epoch:]:
+            epoch_start = rng.bit_generator.state
+            order = None if self.replace else rng.permutation(self.samples)
+            start = 0
+            for position, size in enumerate(sizes, start=1):
+                rows = (
+                    rng.integers(self.samples, size=size)
+                    if order is None
+                    else order[start : start + size]
+                )
+                start += size
+                yield Minibatch(rows, sizes if position == len(sizes) else None, epoch_start)
+
+
+def _count(name: str, value: Any) -> int:
+    # The schedule and the history of a training are lists of this length.
+    return options.integer(name, value, f"give an integer from 1 to {MOST:,}", most=MOST)
+
+
+class Batches:
+    """The samples of a minibatch, in arrays that serve each minibatch or in new ones.
+
+    Parameters
+    ----------
+    data : sequence of ndarray
+        All samples.
+    largest : int
+        The size of the largest minibatch.
+    reuse : bool
+        Whether the arrays of one minibatch may hold the next one.
+    """
+
+    def __init__(self, data: Sequence[Array], largest: int, *, reuse: bool) -> None:
+        self._data = data
+        self._buffers = [np.empty_like(array[:largest]) for array in data] if reuse else None
+
+    def take(self, rows: Array) -> tuple[Array, ...]:
+        """Return these rows of the data."""
+        if self._buffers is None:
+            return tuple(array[rows] for array in self._data)
+        return tuple(
+            # All rows exist; mode "clip" lets NumPy write straight into `out`.
+            np.take(array, rows, axis=0, out=buffer[: len(rows)], mode="clip")
+            for array, buffer in zip(self._data, self._buffers, strict=True)
+        )
