@@ -13,11 +13,15 @@ order in which the files are read:
 `sparsity`      which entries of the parameters can be moved together
 `measuring`     outputs that a formula does not suit, and how they are measured instead
 `differences`   columns: the finite differences
+`extrapolated`  columns: Richardson extrapolation
+`libraries`     JAX's and PyTorch's own derivatives
 `maps`          which way each backend goes; blocks of the result
 `first`         `jacobian`, `jvp`, `vjp`
+`second`        `hessian`, `hvp`: the same of a gradient
 ==============  ===================================================================================
 """
 
 from gradlab.derivatives.first import jacobian, jvp, vjp
+from gradlab.derivatives.second import hessian, hvp
 
-__all__ = ["jacobian", "jvp", "vjp"]
+__all__ = ["hessian", "hvp", "jacobian", "jvp", "vjp"]

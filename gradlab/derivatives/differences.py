@@ -23,7 +23,12 @@ from gradlab.derivatives.functions import Function, Point
 from gradlab.derivatives.lines import Field, Line, bounds_of, spread
 from gradlab.derivatives.measuring import again_if_coarse, doubtful, measured, mispredicted
 from gradlab.derivatives.reverse import Rows, joined
-from gradlab.derivatives.sparsity import groups_of, pattern_of, require_pattern
+from gradlab.derivatives.sparsity import (
+    groups_of,
+    pattern_of,
+    require_independent,
+    require_pattern,
+)
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients.protocol import Backend
@@ -64,16 +69,23 @@ class Differences(Rows):
         ``function(params, *args) -> outputs``.
     options : Options
         What else is known.
+
+    Attributes
+    ----------
     precision : float
         The relative error of an evaluation, where that is larger than its dtype's.
     """
 
-    def __init__(
-        self, backend: Backend, function: Function, options: Options, precision: float = 0.0
-    ) -> None:
+    precision = 0.0
+
+    @property
+    def order(self) -> int:
+        """The order of the truncation error."""
+        return int(self.backend.order)  # type: ignore[attr-defined]
+
+    def __init__(self, backend: Backend, function: Function, options: Options) -> None:
         super().__init__(backend, function)
-        self.options, self._precision = options, precision
-        self.order = int(getattr(backend, "order", 2))
+        self.options = options
         for name in ("workers", "resume"):
             if getattr(backend, name, None) is not None:
                 raise OptionError(
@@ -125,7 +137,9 @@ class Differences(Rows):
         for j in range(len(where.x)) if len(wrong) else ():
             rows = wrong if pattern is None else wrong[pattern[wrong, j]]
             line = where.along_entries(np.array([j]), where.scales)
-            found[rows, j] = [measured(line, int(k)) for k in rows]
+            found[rows, j] = [measured(line, int(k), formula=found[k, j]) for k in rows]
+        if pattern is not None and len(wrong):
+            require_independent(where, mispredicted(where, found), pattern)
         return found
 
     # Steps
@@ -133,7 +147,7 @@ class Differences(Rows):
     def _field(self, at: Point) -> Field:
         dtype = getattr(self.backend, "dtype", None)
         where = Field(self.function, at, dtype, bounds_of(self.options.bounds, at))
-        where.epsilon = np.maximum(where.epsilon, self._precision)
+        where.epsilon = np.maximum(where.epsilon, self.precision)
         return where
 
     def _step(self, where: Field) -> float:
@@ -217,19 +231,18 @@ class Differences(Rows):
         offsets = fitting(self.order, h, line.low, line.high)
         if not offsets:
             raise OptionError(f"bounds: {line.name} has no room for a step")
-        try:
-            found, bends = self._slopes(line, offsets, rows, i)
-            if both and len(offsets) == 1 and line.low <= -offsets[0] <= line.high:
-                bends = np.abs(found - self._slopes(line, (-offsets[0],), rows, i)[0]) / 2
-        except NonFiniteError:
-            if sure:
-                raise
-            return np.array([measured(line, int(k), i) for k in rows])
+        found, bends = self._slopes(line, offsets, rows, i)
+        if both and len(offsets) == 1 and line.low <= -offsets[0] <= line.high:
+            bends = np.abs(found - self._slopes(line, (-offsets[0],), rows, i)[0]) / 2
         doubt = doubtful(line.where, rows, found, bends, abs(offsets[0]), self.order)
-        if doubt.any():
-            line.where.require_steady()
-            for place in np.flatnonzero(doubt) if not sure else ():
-                found[place] = measured(line, int(rows[place]), i)
+        if not doubt.any():
+            return found
+        line.where.require_steady()
+        if sure and not np.isfinite(found).all():
+            k = int(rows[np.argmax(~np.isfinite(found))])
+            raise NonFiniteError(f"{line.where.outputs.name(k)} is not finite near {line.name}")
+        for place in () if sure else np.flatnonzero(doubt):
+            found[place] = measured(line, int(rows[place]), i)
         return found
 
     def _slopes(

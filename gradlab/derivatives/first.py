@@ -9,11 +9,10 @@ import numpy as np
 
 from gradlab.derivatives.differences import Options
 from gradlab.derivatives.functions import Function
-from gradlab.derivatives.maps import Differentiated, blocks
+from gradlab.derivatives.maps import Differentiated, blocks, hung, require_direction
 from gradlab.derivatives.reverse import joined
-from gradlab.errors import NonFiniteError, OptionError
+from gradlab.errors import NonFiniteError
 from gradlab.gradients import Backend
-from gradlab.gradients.protocol import finish_gradients
 from gradlab.params import first, leaves_like
 
 
@@ -47,7 +46,8 @@ def jacobian(
     bounds : pair, optional
         The lowest and the highest values that the function may be given: each a number, or a
         structure like the parameters with a number for each leaf or entry. Where a step would leave
-        them, a one-sided formula of the same order is taken. For `forward`, `central`, `central4`.
+        them, a one-sided formula of the same order is taken. For `forward`, `central`,
+        `central4` and `richardson`.
     relative_step : float or structure, optional
         The step of each entry in proportion to its size (an entry that is 0 counts like the largest
         of its array). An absolute step is a setting of the backend:
@@ -138,7 +138,7 @@ def jvp(
     differentiated = Differentiated(function, backend, argnums, has_aux, options)
 
     def evaluate(*args: Any, **keywords: Any) -> Any:
-        own, tangent = _with_direction("jvp", "tangent", args)
+        own, tangent = require_direction("jvp", "tangent", args)
         way, at, aux = differentiated.at(own, keywords)
         direction = [np.asarray(v, float) for v in leaves_like(at.params, tangent, "the tangent")]
         found = np.asarray(way.jvp(at, direction), float)
@@ -191,22 +191,11 @@ def vjp(
     differentiated = Differentiated(function, backend, argnums, has_aux, options)
 
     def evaluate(*args: Any, **keywords: Any) -> Any:
-        own, cotangent = _with_direction("vjp", "cotangent", args)
+        own, cotangent = require_direction("vjp", "cotangent", args)
         way, at, aux = differentiated.at(own, keywords)
         like = at.outputs.hang(at.outputs.vector)
         weights = joined(leaves_like(like, cotangent, "the cotangent"))
-        rows = way.vjp(at, weights)
-        product = at.structure.unflatten(finish_gradients(at.structure.paths, rows, at.leaves))
+        product = hung(joined(way.vjp(at, weights)), at)
         return (product, aux) if has_aux else product
 
     return evaluate
-
-
-def _with_direction(name: str, what: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-    """Return a call's own arguments, and the direction that comes last."""
-    if len(args) < 2:
-        raise OptionError(
-            f"{name}: give the {what} as the last argument, after the function's own: "
-            f"{name}(f)(params, *args, {what})"
-        )
-    return args[:-1], args[-1]

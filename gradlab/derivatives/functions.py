@@ -137,7 +137,7 @@ def pair_of(value: Any) -> tuple[Any, Any]:
 
 def flat(function: Function, params: Any, *args: Any) -> Any:
     """Return all outputs of a function as one vector, on plain and on traced arrays."""
-    leaves = _leaves(function, params, args)
+    leaves = leaves_of(function, params, args)
     if len(leaves) == 1:
         return np.ravel(leaves[0])
     return np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.zeros(0)
@@ -157,7 +157,7 @@ def weighted(function: Function, params: Any, *args: Any) -> Any:
     """
     *rest, weights = args
     total, start = 0.0, 0
-    for leaf in _leaves(function, params, rest):
+    for leaf in leaves_of(function, params, rest):
         row = leaf.reshape(-1) if hasattr(leaf, "reshape") else np.ravel(leaf)
         size = row.shape[0]
         share = weights if size == weights.shape[0] else weights[start : start + size]
@@ -166,7 +166,7 @@ def weighted(function: Function, params: Any, *args: Any) -> Any:
     return total
 
 
-def _leaves(function: Function, params: Any, args: Sequence[Any]) -> list[Any]:
+def leaves_of(function: Function, params: Any, args: Sequence[Any]) -> list[Any]:
     """Return the outputs; numbers that the function made of traced values as these values."""
     if not is_tracing():
         return flatten(function(params, *args), lambda value, path: held(value))[0]
@@ -238,15 +238,15 @@ def spans_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(ends)]
 
 
-def outputs_of(value: Any, place: str = "") -> Outputs:
-    """Read what a function returned on plain arrays.
+def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
+    """Read what a function returned on plain arrays; `finite` asks for finite numbers.
 
     Raises
     ------
     LossError, NonFiniteError
         If an output is not an array of finite real numbers; the message names it.
     """
-    leaves, structure = flatten(value, partial(_output, place))
+    leaves, structure = flatten(value, partial(_output, place, finite))
     paths = tuple(BARE if path == "params" else path for path in structure.paths)
     parts = [floating(leaf).ravel() if leaf.dtype.kind != "b" else leaf.ravel() for leaf in leaves]
     vector = np.concatenate([np.zeros(0), *parts])
@@ -259,7 +259,7 @@ def outputs_of(value: Any, place: str = "") -> Outputs:
     )
 
 
-def _output(place: str, value: Any, path: str) -> Array:
+def _output(place: str, finite: bool, value: Any, path: str) -> Array:
     name = BARE if path == "params" else path
     where = f" at {place}" if place else ""
     array = read(value, name, LossError)
@@ -269,7 +269,7 @@ def _output(place: str, value: Any, path: str) -> Array:
             f"{name}{where} is {what}; the outputs of a function are arrays of real numbers"
             + (": return its real and imaginary parts" if array.dtype.kind == "c" else "")
         )
-    if not np.isfinite(array).all():
+    if finite and not np.isfinite(array).all():
         index = first(~np.isfinite(array))
         raise NonFiniteError(f"{entry(name, index)} is {array[index]}{where}")
     return array

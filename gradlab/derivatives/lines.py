@@ -102,8 +102,8 @@ class Field:
         """Name entry j of the parameters."""
         return self._at.name(j)
 
-    def evaluate(self, place: str = "the given parameters") -> Outputs:
-        """Evaluate the function where the parameters are now."""
+    def evaluate(self, place: str = "the given parameters", *, finite: bool = True) -> Outputs:
+        """Evaluate the function where the parameters are now; see `outputs_of`."""
         self.evaluations += 1
         try:
             value = self._function(self._bare.unflatten(self._views), *self._args)
@@ -112,13 +112,17 @@ class Field:
             if told is error:
                 raise
             raise told from error
-        return outputs_of(value, place)
+        return outputs_of(value, place, finite=finite)
 
     def moved(self, entries: Any, there: Array, place: str) -> Array:
-        """Return the outputs, as a vector (m,), where some entries have other values."""
+        """Return the outputs, as a vector (m,), where some entries have other values.
+
+        Those that are not finite there, at the edge of a domain, are NaN.
+        """
         self._moved[entries] = there
         try:
-            found = self.evaluate(place)
+            with np.errstate(all="ignore"):
+                found = self.evaluate(place, finite=False)
         finally:
             self._moved[:] = self.x
         if found.shapes != self.outputs.shapes:
@@ -126,7 +130,7 @@ class Field:
                 f"the outputs have the shapes {list(found.shapes)} at {place}, and "
                 f"{list(self.outputs.shapes)} at the given parameters"
             )
-        return found.vector
+        return np.where(np.isfinite(found.vector), found.vector, np.nan)
 
     def require_steady(self) -> None:
         """Raise a LossError if the function differs when it is evaluated again."""

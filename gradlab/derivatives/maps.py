@@ -9,6 +9,7 @@ import numpy as np
 
 from gradlab import options as checks
 from gradlab.derivatives.differences import Differences, Options
+from gradlab.derivatives.extrapolated import Extrapolated
 from gradlab.derivatives.forward import Columns
 from gradlab.derivatives.functions import (
     Function,
@@ -21,6 +22,7 @@ from gradlab.derivatives.functions import (
     split,
     with_aux,
 )
+from gradlab.derivatives.libraries import OfJax, OfTorch
 from gradlab.derivatives.reverse import Rows, TracedOnce, TwicePulled
 from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients import (
@@ -30,24 +32,34 @@ from gradlab.gradients import (
     CentralDifference,
     CentralDifference4,
     ForwardDifference,
-    ForwardGradient,
+    Jax,
+    Richardson,
     Tape,
+    Torch,
     find_backend,
 )
+from gradlab.gradients.protocol import finish_gradients
 from gradlab.params import Array, flatten, floating
 
 WAYS: dict[type, type[Rows]] = {
     Autograd: TracedOnce,
     Tape: TwicePulled,
     AutogradForward: Columns,
-    ForwardGradient: Rows,
+    Jax: OfJax,
+    Torch: OfTorch,
 }
 """The way of each backend that takes no options; `Rows` suits every other one."""
 
-NUMERICAL = (ForwardDifference, CentralDifference, CentralDifference4)
+NUMERICAL: dict[type, type[Differences]] = {
+    ForwardDifference: Differences,
+    CentralDifference: Differences,
+    CentralDifference4: Differences,
+    Richardson: Extrapolated,
+}
+"""The way of each backend that takes options."""
 
 
-def way_of(backend: Backend, function: Function, options: Options, precision: float = 0.0) -> Rows:
+def way_of(backend: Backend, function: Function, options: Options) -> Rows:
     """Return how a backend differentiates a function.
 
     Raises
@@ -55,12 +67,13 @@ def way_of(backend: Backend, function: Function, options: Options, precision: fl
     OptionError
         If an option does not go with the backend.
     """
-    if isinstance(backend, NUMERICAL):
-        return Differences(backend, function, options, precision)
+    for kind, numerical in NUMERICAL.items():
+        if isinstance(backend, kind):
+            return numerical(backend, function, options)
     if given := options.given():
         raise OptionError(
-            f"{given[0]}= is for the backends forward, central and central4; {backend.name} takes "
-            "no steps within bounds"
+            f"{given[0]}= is for the backends forward, central, central4 and richardson; "
+            f"{backend.name} takes no steps"
         )
     for kind, way in WAYS.items():
         if isinstance(backend, kind):
@@ -106,6 +119,12 @@ class Differentiated:
         function = adapted(self._function, self.argnums, self.has_aux, named)
         return way_of(self.backend, function, self._options)
 
+    def way(self, named: bool) -> Rows:
+        """Return the way of calls without and with keyword arguments."""
+        if named not in self._ways:
+            self._ways[named] = self._way(named)
+        return self._ways[named]
+
     def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
         """Return the way, the point of a call, and what the function returned beside its outputs.
 
@@ -116,11 +135,8 @@ class Differentiated:
         """
         params, others = split(self.argnums, args)
         named = bool(keywords)
-        if named:
-            others = (*others, dict(keywords))
-            if True not in self._ways:
-                self._ways[True] = self._way(named=True)
-        way = self._ways[named]
+        others = (*others, dict(keywords)) if named else others
+        way = self.way(named)
         leaves, structure = flatten(params)
         value, aux = evaluated(with_aux(self._function, self.argnums, named), params, others), None
         if self.has_aux:
@@ -156,3 +172,19 @@ def require_finite(matrix: Array, at: Point) -> None:
         raise NonFiniteError(
             f"the derivative of {at.outputs.name(int(k))} by {at.name(int(j))} is {matrix[k, j]}"
         )
+
+
+def hung(vector: Array, at: Point) -> Any:
+    """Return a vector (p,) in the structure, shapes and dtypes of the parameters."""
+    rows = at.hang(vector)
+    return at.structure.unflatten(finish_gradients(at.structure.paths, rows, at.leaves))
+
+
+def require_direction(name: str, what: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """Return a call's own arguments, and the direction that comes last."""
+    if len(args) < 2:
+        raise OptionError(
+            f"{name}: give the {what} as the last argument, after the function's own: "
+            f"{name}(f)(params, *args, {what})"
+        )
+    return args[:-1], args[-1]

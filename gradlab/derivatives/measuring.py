@@ -41,6 +41,14 @@ PREDICTED = 2.0**-6
 """Relative error of the predicted change above which an output's slopes are doubtful."""
 
 
+FLAT = 2.0**12
+"""Error of a slope, in round-offs of the output, up to which it may be larger than the slope."""
+
+
+SMALLEST = 2.0**-960
+"""Size of an output that is 0 everywhere, for relative errors: far above the smallest numbers."""
+
+
 class Coarse(Exception):  # noqa: N818 - no error: the differences are taken again
     """The function is evaluated less exactly than was known; `Field.epsilon` knows it now."""
 
@@ -67,8 +75,8 @@ def doubtful(where: Field, rows: Array, slopes: Array, bends: Array, h: float, o
     limit = np.maximum(BENT[order], np.minimum(own, 0.25))
     size = np.abs(slopes)
     allowed = roundoff(where, rows, h) + ROUNDINGS * epsilon * size / h
-    result: Array = bends > np.maximum(limit * size, allowed)
-    return result
+    fine: Array = bends <= np.maximum(limit * size, allowed)  # not so where one is NaN
+    return ~(fine & np.isfinite(slopes))
 
 
 def ladder(line: Line, k: int, i: int = 0) -> Slope:
@@ -81,8 +89,10 @@ def ladder(line: Line, k: int, i: int = 0) -> Slope:
     return slope(line.output(k, i), finest=line.finest, bits=min(bits, 52))
 
 
-def measured(line: Line, k: int, i: int = 0) -> float:
+def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> float:
     """Return the slope of output k along a line, from a ladder of steps.
+
+    The slope of a formula is kept where that does not contradict it.
 
     Raises
     ------
@@ -94,12 +104,17 @@ def measured(line: Line, k: int, i: int = 0) -> float:
     where = line.where
     where.require_steady()
     found = ladder(line, k, i)
-    size = max(abs(float(where.centre[k])), abs(found.value))
-    noise = 2 * found.noise / size if size > 0 else 0.0
+    size = max(abs(float(where.centre[k])), abs(found.value), SMALLEST)
+    noise = 2 * found.noise / size
     if COARSE * where.epsilon[k] < noise <= COARSEST:
         where.raise_epsilon(k, float(np.exp2(np.ceil(np.log2(noise)))))
         raise Coarse
-    if not np.isfinite(found.value) or found.kind in ("singular", "unresolved"):
+    if abs(found.value - formula) <= found.error:
+        return formula
+    # A jump at the parameters has slopes of any size over small steps, and an error bar to match.
+    least = max(abs(found.value), found.nearby / 4, FLAT * where.epsilon[k] * size)
+    is_lost = found.kind not in ("kink", "flat") and not found.error <= least
+    if is_lost or not np.isfinite(found.value):
         raise LossError(
             f"{where.outputs.name(k)} has no slope to be seen along {line.name}: it jumps there, "
             "or is too noisy or too steep: give step=, or see gradlab.derivative_with_error"
@@ -133,13 +148,13 @@ def mispredicted(where: Field, found: Array) -> Array:
     ahead = _change(line, AWAY)
     if ahead is None:
         return every[:0]
-    wrong: Array = every[~(np.abs(ahead - predicted) <= allowed)]
+    wrong: Array = every[np.abs(ahead - predicted) > allowed]
     back = _change(line, -AWAY) if len(wrong) else None
     if back is None:
         return wrong
     # The mean of both sides has no curvature.
-    agreed: Array = np.abs((ahead + back) / 2 - predicted) <= allowed
-    return every[~agreed]
+    curved: Array = np.abs((ahead + back) / 2 - predicted) > allowed
+    return every[curved]
 
 
 def _change(line: Line, t: float) -> Array | None:

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.derivatives.lines import Line
+from gradlab.derivatives.lines import Field, Line
 from gradlab.errors import LossError, MissingDependencyError, OptionError
 from gradlab.params import Array
+
+FAR = 2.0**-12
+"""Step, beside an entry's scale, over which an output that depends on it is seen to change."""
 
 
 def pattern_of(sparsity: Any, rows: int, columns: int) -> Array | None:
@@ -75,3 +78,15 @@ def require_pattern(line: Line, pattern: Array) -> None:
                 f"{line.where.outputs.name(int(strays[0]))} changes where {line.name} moved; "
                 "sparsity says that it does not depend on that"
             )
+
+
+def require_independent(where: Field, rows: Array, pattern: Array) -> None:
+    """Move the entries on which some outputs do not depend by the pattern; see above.
+
+    Entries that are moved together, one in the pattern of an output and one that should be, are
+    told apart by that alone.
+    """
+    for j in np.flatnonzero(~pattern[rows].all(axis=0)) if len(rows) else ():
+        line = where.along_entries(np.array([j]), where.scales)
+        line(FAR if line.high >= FAR else -FAR)
+        require_pattern(line, pattern)
