@@ -16,6 +16,11 @@ from gradlab.checking import GradientReport as GradientReport
 from gradlab.checking import check_gradients as check_gradients
 from gradlab.comparison import Comparison as Comparison
 from gradlab.comparison import compare as compare
+from gradlab.derivatives import hessian as hessian
+from gradlab.derivatives import hvp as hvp
+from gradlab.derivatives import jacobian as jacobian
+from gradlab.derivatives import jvp as jvp
+from gradlab.derivatives import vjp as vjp
 from gradlab.errors import GradlabError as GradlabError
 from gradlab.gradients import BACKENDS as BACKENDS
 from gradlab.gradients import SPSA as SPSA

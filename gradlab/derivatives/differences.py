@@ -1,0 +1,264 @@
+"""Columns of the Jacobian from values of the function alone.
+
+One perturbation of an entry moves all outputs, so that a column costs what one entry of a gradient
+does: 1, 2 or 4 evaluations for `forward`, `central` and `central4`. The formulas and their default
+steps are those of `gradlab.gradients.finite_differences`. Bounds turn a central formula into a
+one-sided one of the same order (`stencils.fitting`). With a sparsity, entries that share no output
+are moved together (`sparsity`).
+
+The evaluations show where a formula does not suit an output, which is then measured with more of
+them (`measuring`). At the end, one evaluation along a random direction is compared with what the
+Jacobian predicts. A given step is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.derivatives.functions import Function, Point
+from gradlab.derivatives.lines import Field, Line, bounds_of, spread
+from gradlab.derivatives.measuring import again_if_coarse, doubtful, measured, mispredicted
+from gradlab.derivatives.reverse import Rows, joined
+from gradlab.derivatives.sparsity import (
+    groups_of,
+    pattern_of,
+    require_independent,
+    require_pattern,
+)
+from gradlab.derivatives.stencils import fitting, slopes
+from gradlab.errors import NonFiniteError, OptionError
+from gradlab.gradients.protocol import Backend
+from gradlab.params import Array
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a numerical derivative may be told beside its backend.
+
+    Attributes
+    ----------
+    bounds : pair, optional
+        The lowest and the highest value of each entry.
+    relative_step : float or structure, optional
+        The step of each entry, in proportion to its size.
+    sparsity : array or sparse matrix, optional
+        Which output may depend on which entry, of shape (m, p).
+    """
+
+    bounds: Any = None
+    relative_step: Any = None
+    sparsity: Any = None
+
+    def given(self) -> list[str]:
+        """Name the options that are used."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+
+class Differences(Rows):
+    """The derivative of a function, column by column: `forward`, `central`, `central4`.
+
+    Parameters
+    ----------
+    backend : Backend
+        With its step, dtype, and the order of its error.
+    function : callable
+        ``function(params, *args) -> outputs``.
+    options : Options
+        What else is known.
+
+    Attributes
+    ----------
+    precision : float
+        The relative error of an evaluation, where that is larger than its dtype's.
+    """
+
+    precision = 0.0
+
+    @property
+    def order(self) -> int:
+        """The order of the truncation error."""
+        return int(self.backend.order)  # type: ignore[attr-defined]
+
+    def __init__(self, backend: Backend, function: Function, options: Options) -> None:
+        super().__init__(backend, function)
+        self.options = options
+        for name in ("workers", "resume"):
+            if getattr(backend, name, None) is not None:
+                raise OptionError(
+                    f"{name}= is for the gradient of a loss: leave it out for other derivatives"
+                )
+
+    def vjp(self, at: Point, weights: Array) -> list[Array]:
+        """Return uᵀJ: the gradient of the weighted outputs; with options, from J itself."""
+        if not self.options.given():
+            return super().vjp(at, weights)
+        return at.hang(weights @ self.matrix(at))
+
+    def jvp(self, at: Point, tangent: Sequence[Array]) -> Array:
+        """Return J v from one perturbation of all entries.
+
+        A given step is that of the entry that moves farthest, beside its step.
+        """
+        where = self._field(at)
+        units = self._units(where, at)
+        line, unit = where.along(joined(tangent), where.scales if units is None else units)
+        every = np.arange(len(where.centre))
+        if not np.any(line.step):
+            return np.zeros(len(every))
+        with where.restoring():
+            if units is not None:
+                return self.column(line, 1.0, every, sure=True) / unit
+            return (
+                again_if_coarse(lambda: self.column(line, self._step(where), every, both=True))
+                / unit
+            )
+
+    def matrix(self, at: Point) -> Array:
+        """Return J, of shape (m, p)."""
+        where = self._field(at)
+        units = self._units(where, at)
+        pattern = pattern_of(self.options.sparsity, len(where.centre), at.size)
+        with where.restoring():
+            if units is not None:
+                found = self._columns(where, units, 1.0, pattern)
+            else:
+                units, found = where.scales, again_if_coarse(lambda: self._adapted(where, pattern))
+        scaled: Array = found / units
+        return scaled
+
+    def _adapted(self, where: Field, pattern: Array | None) -> Array:
+        """Return J times the scales, from steps that suit the function."""
+        found = self._columns(where, where.scales, self._step(where), pattern)
+        wrong = mispredicted(where, found)
+        for j in range(len(where.x)) if len(wrong) else ():
+            rows = wrong if pattern is None else wrong[pattern[wrong, j]]
+            line = where.along_entries(np.array([j]), where.scales)
+            found[rows, j] = [measured(line, int(k), formula=found[k, j]) for k in rows]
+        if pattern is not None and len(wrong):
+            require_independent(where, mispredicted(where, found), pattern)
+        return found
+
+    # Steps
+
+    def _field(self, at: Point) -> Field:
+        dtype = getattr(self.backend, "dtype", None)
+        where = Field(self.function, at, dtype, bounds_of(self.options.bounds, at))
+        where.epsilon = np.maximum(where.epsilon, self.precision)
+        return where
+
+    def _step(self, where: Field) -> float:
+        """Return the step that balances truncation and round-off, beside the entries' scales."""
+        return float(np.exp2(np.round(np.log2(where.precision) / (self.order + 1))))
+
+    def _units(self, where: Field, at: Point) -> Array | None:
+        """Return the given step of each entry, None for the default ones."""
+        step, relative = getattr(self.backend, "step", None), self.options.relative_step
+        if step is not None and relative is not None:
+            raise OptionError("step and relative_step exclude each other: give one of them")
+        if step is None and relative is None:
+            return None
+        option, value = ("relative_step", relative) if step is None else ("step", step)
+        units = spread(value, at, option)
+        if not ((units > 0) & np.isfinite(units)).all():
+            raise OptionError(f"{option}={value!r}: give positive numbers")
+        if step is None:
+            units = units * np.concatenate([np.zeros(0), *map(_sizes, at.leaves)])
+        lost = (where.x + units == where.x) | (units < where.precision * where.scales)
+        if lost.any():
+            j = int(np.argmax(lost))
+            raise OptionError(
+                f"{option}: {units[j]:.3g} is lost beside {where.name(j)} = {where.x[j]} in a "
+                f"function that is exact to {where.precision:.1g}: give a larger step"
+            )
+        return units
+
+    # Columns
+
+    def _columns(self, where: Field, units: Array, h: float, pattern: Array | None) -> Array:
+        """Return J times the units."""
+        found = np.zeros((len(where.centre), len(where.x)))
+        every = np.arange(len(where.centre))
+        is_given = units is not where.scales
+        for line in self._lines(where, units, h, pattern):
+            for i, j in enumerate(line.entries):
+                rows = every if pattern is None else np.flatnonzero(pattern[:, j])
+                found[rows, j] = self.column(line, h, rows, i, sure=is_given)
+            if pattern is not None:
+                require_pattern(line, pattern)
+        return found
+
+    def _lines(self, where: Field, units: Array, h: float, pattern: Array | None) -> Iterator[Line]:
+        """Yield the lines along which the columns lie, one for each group of entries."""
+        usual = fitting(self.order, h, -np.inf, np.inf)
+        for group in groups_of(pattern, len(where.x)):
+            line = where.along_entries(group, units)
+            # Entries near different bounds cannot move together.
+            if len(group) == 1 or fitting(self.order, h, line.low, line.high) == usual:
+                yield line
+            else:
+                yield from (where.along_entries(group[i:][:1], units) for i in range(len(group)))
+
+    def column(
+        self,
+        line: Line,
+        h: float,
+        rows: Array,
+        i: int = 0,
+        *,
+        sure: bool = False,
+        both: bool = False,
+    ) -> Array:
+        """Return the slopes of some outputs along a line, with respect to t.
+
+        Parameters
+        ----------
+        line : Line
+        h : float
+            The step.
+        rows : ndarray of int
+            Which outputs.
+        i : int
+            The number of the moved entry on which these depend.
+        sure : bool
+            Whether the step was given, and is taken as it is.
+        both : bool
+            Whether a forward difference is compared with the backward one.
+        """
+        offsets = fitting(self.order, h, line.low, line.high)
+        if not offsets:
+            raise OptionError(f"bounds: {line.name} has no room for a step")
+        found, bends = self._slopes(line, offsets, rows, i)
+        if both and len(offsets) == 1 and line.low <= -offsets[0] <= line.high:
+            bends = np.abs(found - self._slopes(line, (-offsets[0],), rows, i)[0]) / 2
+        doubt = doubtful(line.where, rows, found, bends, abs(offsets[0]), self.order)
+        if not doubt.any():
+            return found
+        line.where.require_steady()
+        if sure and not np.isfinite(found).all():
+            k = int(rows[np.argmax(~np.isfinite(found))])
+            raise NonFiniteError(f"{line.where.outputs.name(k)} is not finite near {line.name}")
+        for place in () if sure else np.flatnonzero(doubt):
+            found[place] = measured(line, int(rows[place]), i)
+        return found
+
+    def _slopes(
+        self, line: Line, offsets: Sequence[float], rows: Array, i: int
+    ) -> tuple[Array, Array]:
+        """Return the slopes by a formula, and their distances from the formula of a point less."""
+        points = [line(t) for t in offsets]
+        gone = np.array([line.distance(t, i) for t in offsets])
+        if len({0.0, *gone}) <= len(gone):
+            raise OptionError(f"the step vanishes beside {line.name}: give a larger step")
+        changes = np.array([values[rows] for _, values in points]) - line.where.centre[rows]
+        return slopes(gone, changes)
+
+
+def _sizes(leaf: Array) -> Array:
+    """Return the size of each entry; of one that is 0, that of the leaf's largest, or 1."""
+    largest = np.abs(leaf).max(initial=0.0) or 1.0
+    found: Array = np.where(leaf == 0, largest, np.abs(leaf)).ravel()
+    return found

@@ -1,0 +1,201 @@
+"""First derivatives of functions with many outputs: the whole Jacobian, or products with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradlab.derivatives.differences import Options
+from gradlab.derivatives.functions import Function
+from gradlab.derivatives.maps import Differentiated, blocks, hung, require_direction
+from gradlab.derivatives.reverse import joined
+from gradlab.errors import NonFiniteError
+from gradlab.gradients import Backend
+from gradlab.params import first, leaves_like
+
+
+def jacobian(
+    function: Function,
+    backend: str | Backend = "autograd",
+    *,
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    bounds: Any = None,
+    relative_step: Any = None,
+    sparsity: Any = None,
+) -> Callable[..., Any]:
+    """Return the function that evaluates all first derivatives of a function.
+
+    Parameters
+    ----------
+    function : callable
+        ``f(params, *args, **keywords) -> outputs``, pure. Parameters and outputs are arrays of any
+        shapes in dicts, lists and tuples of any nesting, or bare arrays and numbers.
+    backend : str or Backend
+        How to differentiate: a name from `gradlab.BACKENDS`, or a backend object with settings. The
+        numerical ones take a column from one perturbation, whatever the number of outputs; reverse
+        mode takes a row from one pass, whatever the number of parameters.
+    argnums : int or tuple of int
+        Which positional arguments are the parameters. With a tuple, the parameters are the tuple of
+        these arguments.
+    has_aux : bool
+        Whether the function returns a pair ``(outputs, aux)``, of which the second part is handed
+        over as it is.
+    bounds : pair, optional
+        The lowest and the highest values that the function may be given: each a number, or a
+        structure like the parameters with a number for each leaf or entry. Where a step would leave
+        them, a one-sided formula of the same order is taken. For `forward`, `central`,
+        `central4` and `richardson`.
+    relative_step : float or structure, optional
+        The step of each entry in proportion to its size (an entry that is 0 counts like the largest
+        of its array). An absolute step is a setting of the backend:
+        ``gradlab.CentralDifference(step=1e-4)``. For the same backends.
+    sparsity : array or SciPy sparse matrix, shape (m, p), optional
+        Not zero where an output may depend on an entry of the parameters; both in all leaves laid
+        end to end. Entries that share no output are moved together. For the same backends.
+
+    Returns
+    -------
+    callable
+        ``g(params, *args, **keywords) -> J``: in the structure of the outputs, with a structure
+        like the parameters in place of each array. The derivative of an output of shape s by a
+        parameter of shape q has the shape s + q, and the parameter's dtype (float64 for integers).
+        With `has_aux`, it returns ``(J, aux)``.
+
+    Raises
+    ------
+    BackendError, LossError, OptionError
+        If there is no such backend, the function is none, or an option does not fit.
+    ParameterError, LossError, NonFiniteError
+        By the returned function, for parameters and outputs that are not arrays of finite real
+        numbers, and a derivative that is not finite; the message names it.
+    MissingDependencyError
+        By the returned function, if `sparsity` is given and SciPy is not installed.
+
+    Notes
+    -----
+    The error is that of the backend's gradients. The numerical backends measure an output with more
+    evaluations where their formula does not suit it; see `gradlab.derivatives`.
+
+    Examples
+    --------
+    >>> def polar(params):
+    ...     r, phi = params["r"], params["phi"]
+    ...     return np.stack([r * np.cos(phi), r * np.sin(phi)])
+    >>> J = jacobian(polar)({"r": 2.0, "phi": 0.0})
+    >>> J["r"], J["phi"]
+    (array([1., 0.]), array([0., 2.]))
+    >>> jacobian(lambda x, y: x * y, "central", argnums=(0, 1))(2.0, 3.0)
+    (np.float64(3.0), np.float64(2.0))
+    """
+    options = Options(bounds, relative_step, sparsity)
+    differentiated = Differentiated(function, backend, argnums, has_aux, options)
+
+    def evaluate(*args: Any, **keywords: Any) -> Any:
+        way, at, aux = differentiated.at(args, keywords)
+        found = blocks(way.matrix(at), at)
+        return (found, aux) if has_aux else found
+
+    return evaluate
+
+
+def jvp(
+    function: Function,
+    backend: str | Backend = "autograd",
+    *,
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    bounds: Any = None,
+    relative_step: Any = None,
+) -> Callable[..., Any]:
+    """Return the function that evaluates a Jacobian-vector product: the slope along a direction.
+
+    Parameters
+    ----------
+    function, backend, argnums, has_aux, bounds, relative_step
+        See `jacobian`.
+
+    Returns
+    -------
+    callable
+        ``g(params, *args, tangent, **keywords) -> J v``. The direction v comes last, and has the
+        structure and shapes of the parameters; the product those of the outputs, in float64.
+
+    Raises
+    ------
+    BackendError, LossError, OptionError, ParameterError, NonFiniteError
+        See `jacobian`; a ParameterError also for a direction that is not like the parameters.
+
+    Examples
+    --------
+    >>> f = jvp(lambda x: np.stack([x[0] * x[1], x[0] ** 2]))
+    >>> f(np.array([2.0, 3.0]), np.array([1.0, 0.0]))
+    array([3., 4.])
+    """
+    options = Options(bounds, relative_step)
+    differentiated = Differentiated(function, backend, argnums, has_aux, options)
+
+    def evaluate(*args: Any, **keywords: Any) -> Any:
+        own, tangent = require_direction("jvp", "tangent", args)
+        way, at, aux = differentiated.at(own, keywords)
+        direction = [np.asarray(v, float) for v in leaves_like(at.params, tangent, "the tangent")]
+        found = np.asarray(way.jvp(at, direction), float)
+        if not np.isfinite(found).all():
+            k = first(~np.isfinite(found))[0]
+            raise NonFiniteError(
+                f"the slope of {at.outputs.name(k)} along the tangent is {found[k]}"
+            )
+        product = at.outputs.hang(found)
+        return (product, aux) if has_aux else product
+
+    return evaluate
+
+
+def vjp(
+    function: Function,
+    backend: str | Backend = "autograd",
+    *,
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    bounds: Any = None,
+    relative_step: Any = None,
+) -> Callable[..., Any]:
+    """Return the function that evaluates a vector-Jacobian product: weighted outputs' gradient.
+
+    Parameters
+    ----------
+    function, backend, argnums, has_aux, bounds, relative_step
+        See `jacobian`.
+
+    Returns
+    -------
+    callable
+        ``g(params, *args, cotangent, **keywords) -> uᵀJ``. The cotangent u comes last, and has the
+        structure and shapes of the outputs; the product those of the parameters, and their dtypes
+        (float64 for integers).
+
+    Raises
+    ------
+    BackendError, LossError, OptionError, ParameterError, NonFiniteError
+        See `jacobian`; a ParameterError also for a cotangent that is not like the outputs.
+
+    Examples
+    --------
+    >>> f = vjp(lambda x: np.stack([x[0] * x[1], x[0] ** 2]))
+    >>> f(np.array([2.0, 3.0]), np.array([1.0, 10.0]))
+    array([43.,  2.])
+    """
+    options = Options(bounds, relative_step)
+    differentiated = Differentiated(function, backend, argnums, has_aux, options)
+
+    def evaluate(*args: Any, **keywords: Any) -> Any:
+        own, cotangent = require_direction("vjp", "cotangent", args)
+        way, at, aux = differentiated.at(own, keywords)
+        like = at.outputs.hang(at.outputs.vector)
+        weights = joined(leaves_like(like, cotangent, "the cotangent"))
+        product = hung(joined(way.vjp(at, weights)), at)
+        return (product, aux) if has_aux else product
+
+    return evaluate

@@ -1,0 +1,339 @@
+"""A function as the backends take it: parameters first, all outputs in one vector.
+
+A function may take several arguments, keyword arguments, and return a structure of arrays and
+something auxiliary. Here it becomes a function of its differentiated arguments alone
+(`adapted`), whose outputs are laid end to end (`flat`), or are weighted and added up (`weighted`).
+The last one is a loss, so that every backend differentiates it: its gradient is the
+vector-Jacobian product with the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradlab import options
+from gradlab.arrays.conversions import Conversion, conversions, is_tracing, returned
+from gradlab.arrays.dispatch import held
+from gradlab.arrays.read_only import read_only
+from gradlab.errors import LossError, NonFiniteError, OptionError
+from gradlab.gradients.protocol import raised_by_the_loss
+from gradlab.params import Array, Structure, entry, first, flatten, floating, read
+
+Function: TypeAlias = Callable[..., Any]
+"""``f(params, *args, **keywords) -> outputs``: pure; the outputs are a structure of arrays."""
+
+BARE = "output"
+"""The path of a bare output."""
+
+
+# Arguments
+
+
+def check_argnums(argnums: Any) -> int | tuple[int, ...]:
+    """Return which arguments are differentiated, or say why they cannot be.
+
+    Examples
+    --------
+    >>> check_argnums((2, 0))
+    (2, 0)
+    >>> check_argnums(-1)
+    Traceback (most recent call last):
+    gradlab.errors.OptionError: argnums=-1: give the position of an argument, from 0, or a tuple...
+    """
+    advice = "give the position of an argument, from 0, or a tuple of positions"
+    if not isinstance(argnums, tuple | list):
+        return options.integer("argnums", argnums, advice, least=0)
+
+    def one(name: str, value: Any) -> int:
+        return options.integer(name, value, advice, least=0)
+
+    found = options.each("argnums", argnums, one, advice, fewest=1)
+    if len(set(found)) < len(found):
+        raise options.refusal("argnums", argnums, "give each position once")
+    return tuple(found)
+
+
+def split(argnums: int | tuple[int, ...], args: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
+    """Return the differentiated arguments, and the others.
+
+    Examples
+    --------
+    >>> split((2, 0), ("a", "b", "c"))
+    (('c', 'a'), ('b',))
+    """
+    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    if max(chosen) >= len(args):
+        raise OptionError(
+            f"argnums={argnums!r}: the function was called with {len(args)} positional arguments"
+        )
+    params = tuple(args[i] for i in chosen)
+    others = tuple(arg for i, arg in enumerate(args) if i not in chosen)
+    return (params if isinstance(argnums, tuple) else params[0]), others
+
+
+def adapted(
+    function: Function, argnums: int | tuple[int, ...], has_aux: bool, named: bool
+) -> Function:
+    """Return the function of ``(params, *others)`` that gives the outputs alone.
+
+    Parameters
+    ----------
+    function : callable
+        The user's.
+    argnums : int or tuple of int
+        The positions of what is differentiated, which comes first here.
+    has_aux : bool
+        Whether the function returns a pair, of which the second part is not differentiated.
+    named : bool
+        Whether the last of the others is the dict of keyword arguments.
+    """
+    if argnums == 0 and not has_aux and not named:
+        return function
+    return partial(_outputs, function, argnums, has_aux, named)
+
+
+def with_aux(function: Function, argnums: int | tuple[int, ...], named: bool) -> Function:
+    """Return the same function with all that it returns."""
+    return partial(_call, function, argnums, named)
+
+
+def _outputs(
+    function: Function, argnums: Any, has_aux: bool, named: bool, params: Any, *others: Any
+) -> Any:
+    value = _call(function, argnums, named, params, *others)
+    return pair_of(value)[0] if has_aux else value
+
+
+def _call(function: Function, argnums: Any, named: bool, params: Any, *others: Any) -> Any:
+    keywords: dict[str, Any] = {}
+    if named:
+        *others, keywords = others  # type: ignore[assignment]
+    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    values = params if isinstance(argnums, tuple) else (params,)
+    arguments = list(others)
+    for position, value in sorted(zip(chosen, values, strict=True), key=lambda pair: pair[0]):
+        arguments.insert(position, value)
+    return function(*arguments, **keywords)
+
+
+def pair_of(value: Any) -> tuple[Any, Any]:
+    """Return outputs and auxiliary part of what a function with ``has_aux`` returned."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise LossError(
+            f"has_aux=True: the function returned {type(value).__name__}; "
+            "return a pair (outputs, aux)"
+        )
+    return value[0], value[1]
+
+
+# Outputs
+
+
+def flat(function: Function, params: Any, *args: Any) -> Any:
+    """Return all outputs of a function as one vector, on plain and on traced arrays."""
+    leaves = leaves_of(function, params, args)
+    if len(leaves) == 1:
+        return np.ravel(leaves[0])
+    return np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.zeros(0)
+
+
+def weighted(function: Function, params: Any, *args: Any) -> Any:
+    """Return the sum of all outputs of a function, each times a weight.
+
+    The last argument is the vector of the weights. It is data, so that what is recorded or
+    compiled once serves all weights. Only methods of arrays are called here: the outputs may be
+    arrays of any library.
+
+    Examples
+    --------
+    >>> weighted(lambda x: {"a": x, "b": x[0] * x[1]}, np.array([2.0, 3.0]), np.array([1.0, 0, 10]))
+    np.float64(62.0)
+    """
+    *rest, weights = args
+    total, start = 0.0, 0
+    for leaf in leaves_of(function, params, rest):
+        row = leaf.reshape(-1) if hasattr(leaf, "reshape") else np.ravel(leaf)
+        size = row.shape[0]
+        share = weights if size == weights.shape[0] else weights[start : start + size]
+        total = total + (row * share).sum()
+        start += size
+    return total
+
+
+def leaves_of(function: Function, params: Any, args: Sequence[Any]) -> list[Any]:
+    """Return the outputs; numbers that the function made of traced values as these values."""
+    if not is_tracing():
+        return flatten(function(params, *args), lambda value, path: held(value))[0]
+    with conversions() as noted:
+        outputs = held(function(params, *args))
+    used: list[Conversion] = []
+
+    def leaf(value: Any, path: str) -> Any:
+        for conversion in noted:
+            if conversion.number is value:
+                used.append(conversion)
+                return conversion.traced
+        return held(value)
+
+    leaves = flatten(outputs, leaf)[0]
+    # A number that is no output was made for another purpose, and is refused.
+    returned(None, [conversion for conversion in noted if conversion not in used])
+    return leaves
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a function returned at a point.
+
+    Attributes
+    ----------
+    vector : ndarray, shape (m,)
+        All entries, leaf by leaf, in C order.
+    structure : Structure
+        How the leaves hang together.
+    shapes : tuple
+        The shape of each leaf.
+    dtypes : tuple of dtype
+        The dtype of each leaf.
+    """
+
+    vector: Array
+    structure: Structure
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[np.dtype[Any], ...]
+
+    def spans(self) -> list[slice]:
+        """Return where each leaf lies in the vector."""
+        return spans_of(self.shapes)
+
+    def name(self, k: int) -> str:
+        """Name entry k of the vector."""
+        for path, shape, span in zip(self.structure.paths, self.shapes, self.spans(), strict=True):
+            if k < span.stop:
+                index = np.unravel_index(k - span.start, shape)
+                return entry(path, tuple(map(int, index)))
+        raise IndexError(k)
+
+    def hang(self, vector: Array) -> Any:
+        """Return a vector (m,) in the structure of the outputs."""
+        parts = zip(self.spans(), self.shapes, strict=True)
+        return self.structure.unflatten([vector[span].reshape(shape) for span, shape in parts])
+
+
+def spans_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:
+    """Return where arrays of these shapes lie, if they are laid end to end.
+
+    Examples
+    --------
+    >>> spans_of([(2, 3), ()])
+    [slice(0, 6, None), slice(6, 7, None)]
+    """
+    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
+    return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
+    """Read what a function returned on plain arrays; `finite` asks for finite numbers.
+
+    Raises
+    ------
+    LossError, NonFiniteError
+        If an output is not an array of finite real numbers; the message names it.
+    """
+    leaves, structure = flatten(value, partial(_output, place, finite))
+    paths = tuple(BARE if path == "params" else path for path in structure.paths)
+    parts = [floating(leaf).ravel() if leaf.dtype.kind != "b" else leaf.ravel() for leaf in leaves]
+    vector = np.concatenate([np.zeros(0), *parts])
+    structure = Structure(structure.template, paths, structure.scalars)
+    return Outputs(
+        vector,
+        structure,
+        tuple(leaf.shape for leaf in leaves),
+        tuple(leaf.dtype for leaf in leaves),
+    )
+
+
+def _output(place: str, finite: bool, value: Any, path: str) -> Array:
+    name = BARE if path == "params" else path
+    where = f" at {place}" if place else ""
+    array = read(value, name, LossError)
+    if array.dtype.kind not in "biuf":
+        what = "complex" if array.dtype.kind == "c" else f"of dtype {array.dtype}"
+        raise LossError(
+            f"{name}{where} is {what}; the outputs of a function are arrays of real numbers"
+            + (": return its real and imaginary parts" if array.dtype.kind == "c" else "")
+        )
+    if finite and not np.isfinite(array).all():
+        index = first(~np.isfinite(array))
+        raise NonFiniteError(f"{entry(name, index)} is {array[index]}{where}")
+    return array
+
+
+# Where a function is differentiated
+
+
+@dataclass(frozen=True)
+class Point:
+    """A function, where it is differentiated, and what it returns there.
+
+    Attributes
+    ----------
+    function : callable
+        ``function(params, *args) -> outputs``.
+    params : Any
+        As they were given.
+    args : tuple
+        What else the function takes.
+    leaves : list of ndarray
+        The parameters.
+    structure : Structure
+        How they hang together.
+    outputs : Outputs
+        What the function returns.
+    """
+
+    function: Function
+    params: Any
+    args: tuple[Any, ...]
+    leaves: list[Array]
+    structure: Structure
+    outputs: Outputs
+
+    @property
+    def size(self) -> int:
+        """The number of entries of the parameters, p."""
+        return sum(leaf.size for leaf in self.leaves)
+
+    def spans(self) -> list[slice]:
+        """Return where each leaf lies among all entries."""
+        return spans_of([leaf.shape for leaf in self.leaves])
+
+    def hang(self, vector: Array) -> list[Array]:
+        """Return a vector (p,) in the shapes of the leaves."""
+        pairs = zip(self.spans(), self.leaves, strict=True)
+        return [vector[span].reshape(leaf.shape) for span, leaf in pairs]
+
+    def name(self, j: int) -> str:
+        """Name entry j of the parameters, all leaves laid end to end."""
+        for path, leaf in zip(self.structure.paths, self.leaves, strict=True):
+            if j < leaf.size:
+                return entry(path, tuple(map(int, np.unravel_index(j, leaf.shape))))
+            j -= leaf.size
+        raise IndexError(j)
+
+
+def evaluated(function: Function, params: Any, args: Sequence[Any]) -> Any:
+    """Return what a function returns on plain arrays, which it sees read-only."""
+    try:
+        return function(read_only(params), *map(read_only, args))
+    except Exception as error:
+        told = raised_by_the_loss(error, "the given parameters")
+        if told is error:
+            raise
+        raise told from error

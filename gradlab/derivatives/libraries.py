@@ -1,0 +1,378 @@
+"""JAX and PyTorch: their own Jacobians, products and Hessians of a function in plain NumPy.
+
+The function runs on the library's arrays behind NumPy's protocols (`gradlab.arrays.ducks`), as it
+does for the backends `jax` and `torch`; one that is written for the library itself runs on its
+native arrays. What differentiates it is the library's: ``jax.jvp``, ``jax.vjp`` under ``jax.vmap``;
+PyTorch's forward mode, and its reverse mode with batched cotangents. Products uᵀJ are gradients of
+weighted outputs, which the backends compile and keep (`reverse`).
+
+Here the operations run one by one, with numbers: nothing is compiled, and branches are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.dispatch import is_traced
+from gradlab.arrays.ducks import Trace, within
+from gradlab.arrays.leaks import Watch
+from gradlab.arrays.places import place_of
+from gradlab.arrays.rewriting import following_rewrites
+from gradlab.arrays.tracing import run_traced
+from gradlab.derivatives.functions import Function, Point, flat, leaves_of
+from gradlab.derivatives.reverse import Rows, joined
+from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
+from gradlab.gradients.protocol import Backend
+from gradlab.params import Array, floating
+
+Vector = Callable[[list[Any]], Any]
+"""From leaves of the library to a vector of the library."""
+
+
+class Library(Rows):
+    """The derivative of a function, by another library.
+
+    Parameters
+    ----------
+    backend : Backend
+        `Jax` or `Torch`, with its settings.
+    function : callable
+        ``function(params, *args) -> outputs``.
+    loss : callable, optional
+        The loss whose gradient `function` is. Then that gradient is taken by the library, too.
+    """
+
+    def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
+        super().__init__(backend, function)
+        self._loss = loss
+        self._is_plain = True  # until it turns out to be written for the library
+
+    def matrix(self, at: Point) -> Array:
+        """Return J, of shape (m, p)."""
+        weights = _some_weights(at)
+        return self._on_library(
+            at,
+            self.all_rows,
+            lambda found: (weights @ found, joined(self.vjp(at, weights))),
+        )
+
+    def jvp(self, at: Point, tangent: Sequence[Array]) -> Array:
+        """Return J v, of shape (m,)."""
+        weights = _some_weights(at)
+        directions = [
+            np.asarray(v, floating(leaf).dtype) for v, leaf in zip(tangent, at.leaves, strict=True)
+        ]
+        return self._on_library(
+            at,
+            lambda vector, leaves: self.push(vector, leaves, [self.over(v) for v in directions]),
+            lambda found: (weights @ found, joined(self.vjp(at, weights)) @ joined(directions)),
+        )
+
+    # What a library defines
+
+    def over(self, array: Array) -> Any:
+        """Return NumPy's array as the library's."""
+        raise NotImplementedError
+
+    def back(self, array: Any) -> Array:
+        """Return an array of the library's as NumPy's."""
+        raise NotImplementedError
+
+    def setting(self) -> AbstractContextManager[Any]:
+        """Return the context of a call."""
+        return nullcontext()
+
+    def join(self, arrays: list[Any]) -> Any:
+        """Lay arrays of the library's end to end."""
+        raise NotImplementedError
+
+    def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
+        """Return the vector, and its Jacobian (m, p)."""
+        raise NotImplementedError
+
+    def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
+        """Return the vector, and its slope along a direction."""
+        raise NotImplementedError
+
+    def gradient(self, vector: Vector) -> Vector:
+        """Return the gradient of a vector of one entry, as a function to be differentiated."""
+        raise NotImplementedError
+
+    # What both do
+
+    @property
+    def library(self) -> Any:
+        """The library behind NumPy's protocols."""
+        raise NotImplementedError
+
+    def _on_library(
+        self,
+        at: Point,
+        run: Callable[[Vector, list[Any]], tuple[Any, Array]],
+        twice: Callable[[Array], tuple[Any, Any]],
+    ) -> Array:
+        """Return what `run` finds, on arrays behind NumPy's protocols or on native ones.
+
+        Where the function calls the library itself, it may take a number out of an array, whose
+        slope is lost. The backend's gradients watch for that, so that both of what `twice` returns
+        have to agree.
+        """
+        function = self._loss or self.function
+        traces: list[Trace] = []
+        ways = [partial(self._plain, at, function, traces), partial(self._native, at, function)]
+        failures: list[Exception] = []
+        with self.setting():
+            for number in (0, 1) if self._is_plain else (1, 0):
+                leaves = [self.over(floating(leaf)) for leaf in at.leaves]
+                vector = self.gradient(ways[number]) if self._loss else ways[number]
+                try:
+                    value, found = run(vector, leaves)
+                except Exception as error:
+                    failures.append(error)
+                    continue
+                self._is_plain = number == 0
+                is_own = number == 1 or any(trace.mixed for trace in traces)
+                watch = Watch(traces)
+                traces.clear()
+                watch.clean_up(function, at.args)
+                self._verify(self.back(value), at)
+                if is_own and not self._loss:
+                    self._require_equal(*twice(found), at)
+                return found
+        raise self._failure(failures)
+
+    def _require_equal(self, found: Any, wanted: Any, at: Point) -> None:
+        kinds = [floating(leaf).dtype for leaf in at.leaves]
+        epsilon = max((float(np.finfo(kind).eps) for kind in kinds), default=0.0)
+        allowed = np.sqrt(epsilon) * np.max(np.abs(wanted), initial=0.0)
+        if not np.all(np.abs(found - wanted) <= allowed):
+            raise LossError(
+                f"{self.backend.name}: two ways to the derivative disagree: the function takes a "
+                'number out of an array, whose slope is lost; use backend="autograd" or '
+                'backend="central"'
+            )
+
+    def _plain(
+        self, at: Point, function: Function, traces: list[Trace], leaves: Sequence[Any]
+    ) -> Any:
+        """Return all outputs of a function in plain NumPy, as a vector of the library's."""
+        trace = Trace(known=True)
+        traces.append(trace)
+        with within(trace):
+            traced = [self.library.duck(leaf) for leaf in leaves]
+            for array in traced:
+                array._is_argument = True
+            params = at.structure.unflatten(traced)
+            value = following_rewrites(lambda: run_traced(partial(flat, function), params, at.args))
+        return value.native if is_traced(value) else self.over(np.asarray(value, float))
+
+    def _native(self, at: Point, function: Function, leaves: Sequence[Any]) -> Any:
+        """Return all outputs of a function that is written for the library."""
+        outputs = leaves_of(function, at.structure.unflatten(leaves), at.args)
+        rows = [
+            (leaf if self.library.is_native(leaf) else self.over(np.asarray(leaf, float))).reshape(
+                -1
+            )
+            for leaf in outputs
+        ]
+        return self.join(rows)
+
+    def _verify(self, value: Array, at: Point) -> None:
+        """Raise a LossError where the library's outputs are not NumPy's, to half of the digits."""
+        for span, path, dtype in zip(
+            at.outputs.spans(), at.outputs.structure.paths, at.outputs.dtypes, strict=True
+        ):
+            wanted = at.outputs.vector[span]
+            epsilon = float(np.finfo(dtype if dtype.kind == "f" else float).eps)
+            allowed = np.sqrt(epsilon) * np.abs(wanted).max(initial=0.0)
+            if not (np.abs(value[span] - wanted) <= allowed).all():
+                raise LossError(
+                    f"{path} is another one on arrays of {self.backend.name} than on NumPy's: a "
+                    "function that it calls differs there, or is random; use "
+                    'backend="autograd" or backend="central"'
+                )
+
+    def _failure(self, failures: list[Exception]) -> Exception:
+        """Return the error that says most: of plain NumPy, unless it is written for the library."""
+        for error in failures:
+            if isinstance(error, GradlabError):
+                return error
+        error = failures[0]
+        unfit = UntraceableError(
+            f"{self.backend.name} cannot trace the function, which fails on traced arrays alone "
+            f"({type(error).__name__}: {reason_of(error)}; {place_of(error.__traceback__)}): write "
+            'that line with other functions of NumPy\'s, or use backend="central"'
+        )
+        unfit.__cause__ = error
+        return unfit
+
+
+def _some_weights(at: Point) -> Array:
+    """Return weights of all outputs, none of them small."""
+    rng = np.random.default_rng(0)
+    found: Array = rng.uniform(0.5, 1.0, len(at.outputs.vector))
+    return found
+
+
+class OfJax(Library):
+    """JAX's derivatives of a function."""
+
+    @property
+    def library(self) -> Any:
+        """JAX behind NumPy's protocols."""
+        from gradlab.arrays.jax_arrays import LIBRARY
+
+        return LIBRARY
+
+    def over(self, array: Array) -> Any:
+        """Return NumPy's array as JAX's."""
+        import jax.numpy as jnp
+
+        return jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+    def back(self, array: Any) -> Array:
+        """Return JAX's array as NumPy's."""
+        return np.asarray(array, float)
+
+    def setting(self) -> AbstractContextManager[Any]:
+        """Switch x64 on."""
+        import jax
+
+        try:
+            enable: Any = jax.enable_x64
+        except AttributeError:  # where it is in older versions
+            enable = import_module("jax.experimental").enable_x64
+        context: AbstractContextManager[Any] = enable(True)
+        return context
+
+    def join(self, arrays: list[Any]) -> Any:
+        """Lay arrays end to end."""
+        import jax.numpy as jnp
+
+        return jnp.concatenate(arrays)
+
+    def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
+        """Return the vector, and its Jacobian: pulled back for all rows at once."""
+        import jax
+
+        value, pull = jax.vjp(vector, leaves)
+        basis = jax.numpy.eye(value.shape[0], dtype=value.dtype)
+        [rows] = jax.vmap(pull)(basis)
+        count = value.shape[0]
+        return value, np.concatenate(
+            [np.zeros((count, 0)), *(self.back(row).reshape(count, -1) for row in rows)], axis=1
+        )
+
+    def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
+        """Return the vector, and its slope along a direction."""
+        import jax
+
+        value, slope = jax.jvp(vector, (leaves,), (tangent,))
+        return value, self.back(slope)
+
+    def gradient(self, vector: Vector) -> Vector:
+        """Return the gradient, laid end to end."""
+        import jax
+
+        slopes = jax.grad(lambda leaves: vector(leaves)[0])
+        return lambda leaves: self.join([leaf.reshape(-1) for leaf in slopes(leaves)])
+
+
+class OfTorch(Library):
+    """PyTorch's derivatives of a function."""
+
+    @property
+    def library(self) -> Any:
+        """PyTorch behind NumPy's protocols."""
+        from gradlab.arrays.torch_arrays import LIBRARY
+
+        return LIBRARY
+
+    def over(self, array: Array) -> Any:
+        """Return NumPy's array as a tensor, whose derivatives are recorded."""
+        return self.library.from_numpy(np.array(array)).requires_grad_()
+
+    def back(self, array: Any) -> Array:
+        """Return a tensor as NumPy's array."""
+        return np.asarray(array.detach().cpu(), float)
+
+    def join(self, arrays: list[Any]) -> Any:
+        """Lay tensors end to end."""
+        import torch
+
+        return torch.cat(arrays)
+
+    def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
+        """Return the vector, and its Jacobian: pulled back for all rows at once."""
+        import torch
+
+        value = vector(leaves)
+        if not value.requires_grad:
+            return value, np.zeros((len(value), sum(leaf.numel() for leaf in leaves)))
+        rows = self._pulled(value, leaves, torch.eye(len(value), dtype=value.dtype), batched=True)
+        return value, np.concatenate(
+            [np.zeros((len(value), 0)), *(self.back(row).reshape(len(value), -1) for row in rows)],
+            axis=1,
+        )
+
+    def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
+        """Return the vector, and its slope along a direction, by reverse mode applied twice."""
+        import torch
+
+        value = vector(leaves)
+        if not value.requires_grad:
+            return value, np.zeros(len(value))
+        weights = torch.ones_like(value, requires_grad=True)
+        rows = self._pulled(value, leaves, weights, create_graph=True)
+        slope = sum(
+            ((row * v.detach()).sum() for row, v in zip(rows, tangent, strict=True)),
+            torch.zeros((), dtype=value.dtype),
+        )
+        if not slope.requires_grad:
+            return value, np.zeros(len(value))
+        return value, self.back(self._pulled(slope, [weights], None)[0])
+
+    def gradient(self, vector: Vector) -> Vector:
+        """Return the gradient, laid end to end."""
+
+        def slopes(leaves: list[Any]) -> Any:
+            value = vector(leaves)
+            if not value.requires_grad:
+                return self.join([(0 * leaf).reshape(-1) for leaf in leaves])
+            rows = self._pulled(value[0], leaves, None, create_graph=True)
+            return self.join([row.reshape(-1) for row in rows])
+
+        return slopes
+
+    def _pulled(
+        self,
+        value: Any,
+        leaves: list[Any],
+        weights: Any,
+        *,
+        batched: bool = False,
+        create_graph: bool = False,
+    ) -> list[Any]:
+        """Return vector-Jacobian products, zeros for what `value` does not depend on."""
+        import torch
+
+        rows = torch.autograd.grad(
+            value,
+            leaves,
+            weights,
+            retain_graph=True,
+            create_graph=create_graph,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+        shape = (len(weights),) if batched else ()
+        return [
+            torch.zeros(shape + leaf.shape, dtype=leaf.dtype) if row is None else row
+            for row, leaf in zip(rows, leaves, strict=True)
+        ]

@@ -1,0 +1,372 @@
+"""A function along a line through its parameters, with all its outputs at once.
+
+The line moves one entry, several entries that share no output, or all entries along a direction.
+Its coordinate t is scaled so that |t| = 1 is as large as the entries themselves (or 1, if they are
+smaller); t = 0 are the parameters. What was evaluated is remembered: outputs that are looked at one
+by one share the evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab.arrays.read_only import read_only
+from gradlab.derivatives.functions import Function, Outputs, Point, outputs_of
+from gradlab.errors import LossError, OptionError, ReadOnlyError
+from gradlab.gradients.protocol import STEADY, raised_by_the_loss
+from gradlab.params import Array, flatten
+
+
+class Field:
+    """A function of parameters that can be moved, evaluated in one floating-point type.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(params, *args) -> outputs``. It sees read-only arrays.
+    at : Point
+        Where.
+    dtype : dtype, optional
+        In which it is evaluated; by default float64.
+    bounds : sequence of ndarray, optional
+        The lowest and the highest value of each entry, two vectors of shape (p,).
+
+    Attributes
+    ----------
+    x : ndarray, shape (p,)
+        All entries, leaf by leaf.
+    centre : ndarray, shape (m,)
+        The outputs there.
+    epsilon : ndarray, shape (m,)
+        The relative error with which each output is returned, by its dtype.
+    scales : ndarray, shape (p,)
+        A power of two near max(1, |x|), for each entry.
+    evaluations : int
+        How often the function was called.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        at: Point,
+        dtype: DTypeLike | None = None,
+        bounds: tuple[Array, Array] | None = None,
+    ) -> None:
+        self._function, self._args, self._at = function, read_only(at.args), at
+        self.dtype = np.dtype(dtype or np.result_type(np.float64, *at.leaves))
+        self._bare = replace(at.structure, scalars=frozenset())
+        ends = np.cumsum([0, *(leaf.size for leaf in at.leaves)]).tolist()
+        self.spans = [slice(a, b) for a, b in pairwise(ends)]
+        parts = [np.ravel(leaf) for leaf in at.leaves]
+        self.x = np.concatenate([np.zeros(0, self.dtype), *parts]).astype(self.dtype)
+        self._given = [leaf.copy() for leaf in at.leaves]
+        self._moved = self.x.copy()
+        self._views = [
+            _read_only(self._moved[span].reshape(leaf.shape))
+            for span, leaf in zip(self.spans, at.leaves, strict=True)
+        ]
+        self.evaluations = 0
+        is_known = all(leaf.dtype == self.dtype for leaf in at.leaves)
+        self.outputs = at.outputs if is_known else self.evaluate()
+        self.centre = self.outputs.vector
+        self.epsilon = np.concatenate([np.zeros(0), *map(_epsilons, *_kinds(self.outputs))])
+        self.scales = np.exp2(np.round(np.log2(np.maximum(1.0, np.abs(self.x.astype(float))))))
+        infinite = np.full(self.x.shape, np.inf)
+        self.lowest, self.highest = bounds or (-infinite, infinite)
+        self._require_inside()
+        self.low, self.high = self.lowest - self.x, self.highest - self.x
+
+    def _require_inside(self) -> None:
+        outside = ~((self.lowest <= self.x) & (self.x <= self.highest))
+        if outside.any():
+            j = int(np.argmax(outside))
+            raise OptionError(
+                f"{self.name(j)} = {self.x[j]} lies outside of its bounds "
+                f"[{self.lowest[j]}, {self.highest[j]}]"
+            )
+
+    @property
+    def precision(self) -> float:
+        """The relative error of the coarsest output."""
+        return float(max(self.epsilon.max(initial=0.0), np.finfo(self.dtype).eps))
+
+    def name(self, j: int) -> str:
+        """Name entry j of the parameters."""
+        return self._at.name(j)
+
+    def evaluate(self, place: str = "the given parameters", *, finite: bool = True) -> Outputs:
+        """Evaluate the function where the parameters are now; see `outputs_of`."""
+        self.evaluations += 1
+        try:
+            value = self._function(self._bare.unflatten(self._views), *self._args)
+        except Exception as error:
+            told = raised_by_the_loss(error, place)
+            if told is error:
+                raise
+            raise told from error
+        return outputs_of(value, place, finite=finite)
+
+    def moved(self, entries: Any, there: Array, place: str) -> Array:
+        """Return the outputs, as a vector (m,), where some entries have other values.
+
+        Those that are not finite there, at the edge of a domain, are NaN.
+        """
+        self._moved[entries] = there
+        try:
+            with np.errstate(all="ignore"):
+                found = self.evaluate(place, finite=False)
+        finally:
+            self._moved[:] = self.x
+        if found.shapes != self.outputs.shapes:
+            raise LossError(
+                f"the outputs have the shapes {list(found.shapes)} at {place}, and "
+                f"{list(self.outputs.shapes)} at the given parameters"
+            )
+        return np.where(np.isfinite(found.vector), found.vector, np.nan)
+
+    def require_steady(self) -> None:
+        """Raise a LossError if the function differs when it is evaluated again."""
+        again = self.evaluate().vector
+        apart = np.abs(again - self.centre)
+        wrong = apart > np.maximum(STEADY, 16 * self.epsilon) * np.abs(self.centre)
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            raise LossError(
+                "the function is not deterministic: evaluated twice at the same parameters, "
+                f"{self.outputs.name(k)} differs by {apart[k]:.3g} from {self.centre[k]:.6g}; fix "
+                "its seed, or pass what it draws (or keeps from one call to the next) as an "
+                "argument"
+            )
+
+    def raise_epsilon(self, k: int, epsilon: float) -> None:
+        """Note that the leaf of output k is evaluated with a larger relative error."""
+        span = next(span for span in self.outputs.spans() if k < span.stop)
+        self.epsilon[span] = np.maximum(self.epsilon[span], epsilon)
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Leave the caller's arrays as they were, also where the function writes into them.
+
+        A network that keeps its parameters, and copies what it is given into them, does that.
+        """
+        try:
+            yield
+        finally:
+            for leaf, held in zip(self._at.leaves, self._given, strict=True):
+                if leaf.flags.writeable and not np.array_equal(leaf, held):
+                    leaf[...] = held
+
+    # Lines
+
+    def along_entries(self, entries: Array, units: Array) -> Line:
+        """Return the line that moves some entries, each in proportion to its unit, from (p,)."""
+        step = units[entries]
+        return Line(
+            self,
+            entries,
+            step,
+            float(np.max(self.low[entries] / step, initial=-np.inf)),
+            float(np.min(self.high[entries] / step, initial=np.inf)),
+        )
+
+    def along(self, direction: Array, units: Array | None = None) -> tuple[Line, float]:
+        """Return the line along a direction (p,), and by what its slopes are to be divided.
+
+        For |t| = 1, no entry moves farther than about its unit, by default its scale.
+        """
+        units = self.scales if units is None else units
+        size = float(np.max(np.abs(direction) / units, initial=0.0))
+        unit = float(np.exp2(-np.round(np.log2(size)))) if size else 1.0
+        step = direction * unit
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = np.stack([self.low / step, self.high / step])
+        ends = ends[:, step != 0]
+        low, high = np.min(ends, axis=0), np.max(ends, axis=0)
+        return Line(
+            self,
+            slice(None),
+            step,
+            float(np.max(low, initial=-np.inf)),
+            float(np.min(high, initial=np.inf)),
+        ), unit
+
+
+@dataclass
+class Line:
+    """A function of t; see the module.
+
+    Attributes
+    ----------
+    where : Field
+    entries : ndarray of int or slice
+        What moves.
+    step : ndarray
+        By how much each of them moves for t = 1.
+    low, high : float
+        How far t may go.
+    """
+
+    where: Field
+    entries: Any
+    step: Array
+    low: float
+    high: float
+    known: dict[float, tuple[Array, Array]] = field(default_factory=dict)
+
+    def __call__(self, t: float) -> tuple[Array, Array]:
+        """Return how far each entry really moved, in units of t, and the outputs there."""
+        if t not in self.known:
+            home = self.where.x[self.entries]
+            there = home + np.asarray(t * self.step, home.dtype)
+            ends = self.where.lowest[self.entries], self.where.highest[self.entries]
+            there = np.clip(there, *ends).astype(home.dtype, copy=False)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                gone = np.asarray((there - home) / self.step, float)
+            values = self.where.moved(self.entries, there, self._place(t))
+            self.known[t] = gone, values
+        return self.known[t]
+
+    @property
+    def is_direction(self) -> bool:
+        """Whether all entries move, along a direction."""
+        return isinstance(self.entries, slice)
+
+    def distance(self, t: float, i: int = 0) -> float:
+        """Return how far entry number i of the moved ones goes for t, in units of t."""
+        return t if self.is_direction else float(self(t)[0][i])
+
+    def _place(self, t: float) -> str:
+        if self.is_direction:
+            return f"the parameters moved by {t:.3g} along the direction"
+        return f"{self.name} moved by {t * self.step[0]:.3g}"
+
+    @cached_property
+    def name(self) -> str:
+        """What moves, for errors."""
+        if self.is_direction:
+            return "the direction"
+        names = [self.where.name(int(j)) for j in self.entries[:3]]
+        return ", ".join(names) + (", ..." if len(self.entries) > 3 else "")
+
+    def output(self, k: int, i: int = 0) -> Any:
+        """Return output k as a function for `slopes.slope`: NaN where it has no value.
+
+        It depends on entry number i of the moved ones alone, unless the line is a direction.
+        """
+
+        def line(t: float) -> tuple[float, float]:
+            if t == 0:
+                return 0.0, float(self.where.centre[k])
+            if not self.low <= t <= self.high:
+                return t, np.nan
+            try:
+                values = self(t)[1]
+            except ReadOnlyError:
+                raise
+            except Exception:  # at the edge of its domain
+                return t, np.nan
+            return self.distance(t, i), float(values[k])
+
+        return line
+
+    @cached_property
+    def finest(self) -> float:
+        """The smallest |t| that can be told from the rounding of the parameters."""
+        x = np.abs(self.where.x[self.entries])
+        moving = self.step != 0
+        if not moving.any():
+            return 0.0
+        gaps = np.where(x > 0, np.spacing(x), 0.0)[moving] / np.abs(self.step[moving])
+        return 8 * float(np.max(gaps, initial=0.0))
+
+
+def _kinds(outputs: Outputs) -> tuple[list[int], list[Any]]:
+    return [int(np.prod(shape)) for shape in outputs.shapes], list(outputs.dtypes)
+
+
+def _epsilons(size: int, dtype: np.dtype[Any]) -> Array:
+    kind: Any = dtype if dtype.kind == "f" else np.dtype(float)
+    return np.full(size, float(np.finfo(kind).eps))
+
+
+def _read_only(view: Array) -> Array:
+    view.flags.writeable = False
+    return view
+
+
+# Bounds
+
+
+def bounds_of(bounds: Any, at: Point) -> tuple[Array, Array] | None:
+    """Return bounds as two vectors (p,).
+
+    Parameters
+    ----------
+    bounds : pair or None
+        The lowest and the highest values: each a number, or a structure like the parameters with a
+        number for each leaf or for each entry.
+    at : Point
+        Where the parameters are.
+    """
+    if bounds is None:
+        return None
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise OptionError("bounds: give a pair, the lowest and the highest values")
+    low, high = (spread(part, at, "bounds") for part in bounds)
+    return low, high
+
+
+def spread(value: Any, at: Point, option: str) -> Array:
+    """Return a number, or a structure like the parameters, as a vector (p,).
+
+    Raises
+    ------
+    OptionError
+        If a structure is not like that of the parameters.
+    """
+    if np.ndim(value) == 0 and not isinstance(value, dict | list | tuple):
+        return np.full(at.size, _number(value, option))
+    found, structure = flatten(value, lambda leaf, path: _numbers(leaf, option, path))
+    by_path = dict(zip(structure.paths, found, strict=True))
+    if set(by_path) != set(at.structure.paths):
+        raise OptionError(
+            f"{option} has {', '.join(by_path)}; the parameters have "
+            f"{', '.join(at.structure.paths)}: give a number for each leaf, or for each entry"
+        )
+    parts = []
+    for path, leaf in zip(at.structure.paths, at.leaves, strict=True):
+        if by_path[path].shape not in ((), leaf.shape):
+            raise OptionError(
+                f"{option} of {path} has shape {by_path[path].shape}; expected {leaf.shape}, or a "
+                "number"
+            )
+        parts.append(np.broadcast_to(by_path[path], leaf.shape).ravel())
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _number(value: Any, option: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if np.isnan(number):
+        raise OptionError(f"{option}: {value!r} is not a number")
+    return number
+
+
+def _numbers(value: Any, option: str, path: str) -> Array:
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise OptionError(f"{option} of {path} is {value!r}; expected numbers") from None
+    if np.isnan(array).any():
+        raise OptionError(f"{option} of {path} is NaN; expected numbers")
+    return array

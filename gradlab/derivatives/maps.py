@@ -1,0 +1,190 @@
+"""Which way each backend goes, and what all ways share: arguments in, structures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab import options as checks
+from gradlab.derivatives.differences import Differences, Options
+from gradlab.derivatives.extrapolated import Extrapolated
+from gradlab.derivatives.forward import Columns
+from gradlab.derivatives.functions import (
+    Function,
+    Point,
+    adapted,
+    check_argnums,
+    evaluated,
+    outputs_of,
+    pair_of,
+    split,
+    with_aux,
+)
+from gradlab.derivatives.libraries import OfJax, OfTorch
+from gradlab.derivatives.reverse import Rows, TracedOnce, TwicePulled
+from gradlab.errors import LossError, NonFiniteError, OptionError
+from gradlab.gradients import (
+    Autograd,
+    AutogradForward,
+    Backend,
+    CentralDifference,
+    CentralDifference4,
+    ForwardDifference,
+    Jax,
+    Richardson,
+    Tape,
+    Torch,
+    find_backend,
+)
+from gradlab.gradients.protocol import finish_gradients
+from gradlab.params import Array, flatten, floating
+
+WAYS: dict[type, type[Rows]] = {
+    Autograd: TracedOnce,
+    Tape: TwicePulled,
+    AutogradForward: Columns,
+    Jax: OfJax,
+    Torch: OfTorch,
+}
+"""The way of each backend that takes no options; `Rows` suits every other one."""
+
+NUMERICAL: dict[type, type[Differences]] = {
+    ForwardDifference: Differences,
+    CentralDifference: Differences,
+    CentralDifference4: Differences,
+    Richardson: Extrapolated,
+}
+"""The way of each backend that takes options."""
+
+
+def way_of(backend: Backend, function: Function, options: Options) -> Rows:
+    """Return how a backend differentiates a function.
+
+    Raises
+    ------
+    OptionError
+        If an option does not go with the backend.
+    """
+    for kind, numerical in NUMERICAL.items():
+        if isinstance(backend, kind):
+            return numerical(backend, function, options)
+    if given := options.given():
+        raise OptionError(
+            f"{given[0]}= is for the backends forward, central, central4 and richardson; "
+            f"{backend.name} takes no steps"
+        )
+    for kind, way in WAYS.items():
+        if isinstance(backend, kind):
+            return way(backend, function)
+    return Rows(backend, function)
+
+
+class Differentiated:
+    """A function that is differentiated, and how.
+
+    Parameters
+    ----------
+    function : callable
+        The user's.
+    backend : str or Backend
+        How to differentiate.
+    argnums : int or tuple of int
+        Which arguments are differentiated.
+    has_aux : bool
+        Whether the function returns a pair (outputs, aux).
+    options : Options
+        For numerical backends.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        backend: str | Backend,
+        argnums: int | tuple[int, ...] = 0,
+        has_aux: bool = False,
+        options: Options = Options(),  # noqa: B008 - it is frozen
+    ) -> None:
+        if not callable(function):
+            raise LossError(f"{function!r} is not a function: give f(params, *args) -> outputs")
+        if not isinstance(has_aux, bool):
+            raise checks.refusal("has_aux", has_aux, "give True or False")
+        self.backend = find_backend(backend)
+        self.argnums, self.has_aux = check_argnums(argnums), has_aux
+        self._function, self._options = function, options
+        self._ways: dict[bool, Rows] = {False: self._way(named=False)}
+
+    def _way(self, named: bool) -> Rows:
+        function = adapted(self._function, self.argnums, self.has_aux, named)
+        return way_of(self.backend, function, self._options)
+
+    def way(self, named: bool) -> Rows:
+        """Return the way of calls without and with keyword arguments."""
+        if named not in self._ways:
+            self._ways[named] = self._way(named)
+        return self._ways[named]
+
+    def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
+        """Return the way, the point of a call, and what the function returned beside its outputs.
+
+        Raises
+        ------
+        ParameterError, LossError, NonFiniteError
+            For arguments and outputs that are not arrays of finite real numbers.
+        """
+        params, others = split(self.argnums, args)
+        named = bool(keywords)
+        others = (*others, dict(keywords)) if named else others
+        way = self.way(named)
+        leaves, structure = flatten(params)
+        value, aux = evaluated(with_aux(self._function, self.argnums, named), params, others), None
+        if self.has_aux:
+            value, aux = pair_of(value)
+        point = Point(way.function, params, others, leaves, structure, outputs_of(value))
+        return way, point, aux
+
+
+def blocks(matrix: Array, at: Point) -> Any:
+    """Return J, of shape (m, p), as a structure of outputs of structures of parameters.
+
+    The block of an output of shape s and a parameter of shape q has the shape s + q, and the dtype
+    of the parameter (float64 for integers).
+    """
+    require_finite(matrix, at)
+    spans = at.spans()
+    rows = []
+    for span, shape in zip(at.outputs.spans(), at.outputs.shapes, strict=True):
+        row = [
+            matrix[span, columns].reshape(shape + leaf.shape).astype(floating(leaf).dtype)
+            for columns, leaf in zip(spans, at.leaves, strict=True)
+        ]
+        rows.append(at.structure.unflatten(row))
+    return at.outputs.structure.unflatten(rows)
+
+
+def require_finite(matrix: Array, at: Point) -> None:
+    """Raise a NonFiniteError that names output and parameter of an entry that is not finite."""
+    wrong = np.isinf(matrix)
+    wrong = wrong if wrong.any() else np.isnan(matrix)
+    if wrong.any():
+        k, j = np.unravel_index(int(np.argmax(wrong)), matrix.shape)
+        raise NonFiniteError(
+            f"the derivative of {at.outputs.name(int(k))} by {at.name(int(j))} is {matrix[k, j]}"
+        )
+
+
+def hung(vector: Array, at: Point) -> Any:
+    """Return a vector (p,) in the structure, shapes and dtypes of the parameters."""
+    rows = at.hang(vector)
+    return at.structure.unflatten(finish_gradients(at.structure.paths, rows, at.leaves))
+
+
+def require_direction(name: str, what: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """Return a call's own arguments, and the direction that comes last."""
+    if len(args) < 2:
+        raise OptionError(
+            f"{name}: give the {what} as the last argument, after the function's own: "
+            f"{name}(f)(params, *args, {what})"
+        )
+    return args[:-1], args[-1]

@@ -1,0 +1,167 @@
+"""Outputs that a formula does not suit: how that is noticed, and how they are measured instead.
+
+A slope is *doubtful* where the formula with one point less differs by more than round-off and a
+small share of it. It is then measured on a ladder of steps with error bars
+(`gradlab.gradients.slopes`). The ladder also sees the noise of the function. Noise far above the
+round-off of the returned dtype, such as that of float32 inside of the function, is kept in
+`Field.epsilon`, and all columns are taken again with larger steps (`Coarse`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from gradlab.derivatives.lines import Field, Line
+from gradlab.errors import GradlabError, LossError
+from gradlab.gradients.slopes import Slope, slope
+from gradlab.params import Array
+
+T = TypeVar("T")
+
+ROUNDINGS = 8.0
+"""Errors of an evaluation, in units of its precision, that a difference is taken to have."""
+
+BENT: dict[int, float] = {1: 2.0**-9, 2: 2.0**-9, 4: 2.0**-15}
+"""Difference between a formula and that of one point less, beside the slope, above which a slope is
+doubtful: by the order of the formula's error."""
+
+COARSE = 64.0
+"""Noise, in round-offs of the returned dtype, above which a function computes in a narrower one."""
+
+COARSEST = 2.0**-7
+"""Relative noise above which a function is not taken to be rounded, but rough."""
+
+AWAY = 2.0**-12
+"""How far away, beside the parameters' size, a Jacobian is compared with the function."""
+
+PREDICTED = 2.0**-6
+"""Relative error of the predicted change above which an output's slopes are doubtful."""
+
+
+FLAT = 2.0**12
+"""Error of a slope, in round-offs of the output, up to which it may be larger than the slope."""
+
+
+SMALLEST = 2.0**-960
+"""Size of an output that is 0 everywhere, for relative errors: far above the smallest numbers."""
+
+
+class Coarse(Exception):  # noqa: N818 - no error: the differences are taken again
+    """The function is evaluated less exactly than was known; `Field.epsilon` knows it now."""
+
+
+def again_if_coarse(compute: Callable[[], T]) -> T:
+    """Return a result, computed again as often as the function turns out to be less exact."""
+    while True:
+        try:
+            return compute()
+        except Coarse:
+            continue
+
+
+def roundoff(where: Field, rows: Array, h: float) -> Array:
+    """Bound the round-off of a difference quotient of some outputs over the step h."""
+    found: Array = ROUNDINGS * where.epsilon[rows] * np.abs(where.centre[rows]) / h
+    return found
+
+
+def doubtful(where: Field, rows: Array, slopes: Array, bends: Array, h: float, order: int) -> Array:
+    """Tell which slopes of a formula of this order are not to be taken as they are."""
+    epsilon = where.epsilon[rows]
+    own = (8 * epsilon ** (1 / 5)) ** 3 if order == 4 else 64 * epsilon ** (1 / 3)
+    limit = np.maximum(BENT[order], np.minimum(own, 0.25))
+    size = np.abs(slopes)
+    allowed = roundoff(where, rows, h) + ROUNDINGS * epsilon * size / h
+    fine: Array = bends <= np.maximum(limit * size, allowed)  # not so where one is NaN
+    return ~(fine & np.isfinite(slopes))
+
+
+def ladder(line: Line, k: int, i: int = 0) -> Slope:
+    """Return the slope of output k along a line, with its error bar, with respect to t.
+
+    It depends on entry number i of the moved ones alone, unless the line is a direction.
+    """
+    where = line.where
+    bits = round(-np.log2(where.epsilon[k]))
+    return slope(line.output(k, i), finest=line.finest, bits=min(bits, 52))
+
+
+def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> float:
+    """Return the slope of output k along a line, from a ladder of steps.
+
+    The slope of a formula is kept where that does not contradict it.
+
+    Raises
+    ------
+    LossError
+        If no slope is to be seen, or the function is not deterministic.
+    Coarse
+        If the ladder shows more noise than was known.
+    """
+    where = line.where
+    where.require_steady()
+    found = ladder(line, k, i)
+    size = max(abs(float(where.centre[k])), abs(found.value), SMALLEST)
+    noise = 2 * found.noise / size
+    if COARSE * where.epsilon[k] < noise <= COARSEST:
+        where.raise_epsilon(k, float(np.exp2(np.ceil(np.log2(noise)))))
+        raise Coarse
+    if abs(found.value - formula) <= found.error:
+        return formula
+    # A jump at the parameters has slopes of any size over small steps, and an error bar to match.
+    least = max(abs(found.value), found.nearby / 4, FLAT * where.epsilon[k] * size)
+    is_lost = found.kind not in ("kink", "flat") and not found.error <= least
+    if is_lost or not np.isfinite(found.value):
+        raise LossError(
+            f"{where.outputs.name(k)} has no slope to be seen along {line.name}: it jumps there, "
+            "or is too noisy or too steep: give step=, or see gradlab.derivative_with_error"
+        )
+    return found.value
+
+
+def mispredicted(where: Field, found: Array) -> Array:
+    """Return the outputs whose change along a random direction is not what the slopes predict.
+
+    That shows slopes that were lost in rounding, and one-sided ones that are too coarse.
+
+    Parameters
+    ----------
+    where : Field
+    found : ndarray, shape (m, p)
+        The Jacobian times the scales.
+    """
+    every = np.arange(len(where.centre))
+    if not where.x.size or not len(every):
+        return every[:0]
+    rng = np.random.default_rng(0)
+    direction = rng.uniform(0.5, 1.0, where.x.size) * rng.choice([-1.0, 1.0], where.x.size)
+    # Near a bound, away from it.
+    direction = np.where(where.high < -where.low, -np.abs(direction), direction)
+    direction = np.where(where.high > -where.low, np.abs(direction), direction)
+    line, unit = where.along(direction * where.scales)
+    predicted = (found @ direction) * unit
+    size = np.sqrt(np.square(found) @ np.square(direction)) * unit
+    allowed = PREDICTED * size + roundoff(where, every, AWAY)
+    ahead = _change(line, AWAY)
+    if ahead is None:
+        return every[:0]
+    wrong: Array = every[np.abs(ahead - predicted) > allowed]
+    back = _change(line, -AWAY) if len(wrong) else None
+    if back is None:
+        return wrong
+    # The mean of both sides has no curvature.
+    curved: Array = np.abs((ahead + back) / 2 - predicted) > allowed
+    return every[curved]
+
+
+def _change(line: Line, t: float) -> Array | None:
+    """Return the slopes over a step, None where the function has no value."""
+    if not line.low <= t <= line.high:
+        return None
+    try:
+        return (line(t)[1] - line.where.centre) / t
+    except GradlabError:
+        return None

@@ -1,0 +1,92 @@
+"""Sparse Jacobians: entries that share no output are moved together.
+
+Where no output depends on both of two entries, one evaluation tells what a movement of either does.
+The columns are grouped by SciPy (`scipy.optimize._numdiff.group_columns`; Curtis, Powell & Reid,
+*On the estimation of sparse Jacobian matrices*, 1974), so that a banded Jacobian takes as many
+evaluations as its band is wide, however large it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gradlab.derivatives.lines import Field, Line
+from gradlab.errors import LossError, MissingDependencyError, OptionError
+from gradlab.params import Array
+
+FAR = 2.0**-12
+"""Step, beside an entry's scale, over which an output that depends on it is seen to change."""
+
+
+def pattern_of(sparsity: Any, rows: int, columns: int) -> Array | None:
+    """Return which output may depend on which entry, as truth values of shape (m, p).
+
+    Parameters
+    ----------
+    sparsity : array or SciPy sparse matrix, shape (m, p)
+        Not zero where an output may depend on an entry: the outputs, and the entries of the
+        parameters, in all leaves laid end to end, each in C order.
+    rows, columns : int
+        m and p.
+
+    Examples
+    --------
+    >>> pattern_of(np.eye(2), 2, 3)
+    Traceback (most recent call last):
+    gradlab.errors.OptionError: sparsity has the shape (2, 2); expected (2, 3): a row for each...
+    """
+    if sparsity is None:
+        return None
+    dense = sparsity.toarray() if hasattr(sparsity, "toarray") else sparsity
+    pattern = np.asarray(dense)
+    if pattern.dtype.kind not in "biuf" or pattern.shape != (rows, columns):
+        raise OptionError(
+            f"sparsity has the shape {pattern.shape}; expected {(rows, columns)}: a row for each "
+            "output, a column for each entry of the parameters, not zero where one depends on the "
+            "other"
+        )
+    found: Array = pattern != 0
+    return found
+
+
+def groups_of(pattern: Array | None, columns: int) -> Iterator[Array]:
+    """Yield groups of entries that share no output; single entries without a pattern."""
+    if pattern is None:
+        yield from np.arange(columns)[:, None]
+        return
+    try:
+        from scipy.optimize._numdiff import group_columns
+    except ImportError as error:
+        raise MissingDependencyError(
+            "sparsity= needs SciPy, which groups the columns: pip install scipy"
+        ) from error
+    groups = group_columns(pattern)
+    for number in range(int(groups.max(initial=-1)) + 1):
+        yield np.flatnonzero(groups == number)
+
+
+def require_pattern(line: Line, pattern: Array) -> None:
+    """Raise a LossError if an output changed that depends on no moved entry by the pattern."""
+    depends = pattern[:, line.entries].any(axis=1)
+    for _, values in line.known.values():
+        strays = np.flatnonzero((values != line.where.centre) & ~depends)
+        if len(strays):
+            raise LossError(
+                f"{line.where.outputs.name(int(strays[0]))} changes where {line.name} moved; "
+                "sparsity says that it does not depend on that"
+            )
+
+
+def require_independent(where: Field, rows: Array, pattern: Array) -> None:
+    """Move the entries on which some outputs do not depend by the pattern; see above.
+
+    Entries that are moved together, one in the pattern of an output and one that should be, are
+    told apart by that alone.
+    """
+    for j in np.flatnonzero(~pattern[rows].all(axis=0)) if len(rows) else ():
+        line = where.along_entries(np.array([j]), where.scales)
+        line(FAR if line.high >= FAR else -FAR)
+        require_pattern(line, pattern)

@@ -1,0 +1,114 @@
+"""Difference formulas as points and weights.
+
+A formula looks at f at the offsets t₁, ..., tₖ from a point and weighs the changes f(tᵢ) − f(0).
+The weights follow from the offsets: they make the formula exact for polynomials of degree k
+(`weights`; Fornberg, *Generation of finite difference formulas on arbitrarily spaced grids*,
+Mathematics of Computation 51, 1988). So central, one-sided and lopsided formulas, and offsets that
+were rounded, are one case.
+"""
+
+from __future__ import annotations
+
+from math import factorial
+
+import numpy as np
+
+from gradlab.params import Array
+
+CENTRAL: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, -1), 4: (1, -1, 2, -2)}
+"""Offsets in steps, nearest first, of the formula whose error is of order h, h² and h⁴."""
+
+ONE_SIDED: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, 2), 4: (1, 2, 3, 4)}
+"""Offsets of the formula of the same order that looks to one side alone."""
+
+
+def weights(offsets: Array, order: int = 1) -> Array:
+    """Return w for which Σ wᵢ (f(tᵢ) − f(0)) is a derivative of f at 0.
+
+    Parameters
+    ----------
+    offsets : ndarray, shape (k,)
+        The offsets tᵢ: different from each other and from 0.
+    order : int
+        Which derivative, at most k.
+
+    Examples
+    --------
+    >>> weights(np.array([0.5, -0.5]))
+    array([ 1., -1.])
+    >>> weights(np.array([1.0, 2.0]))  # (4 f(1) − f(2) − 3 f(0)) / 2
+    array([ 2. , -0.5])
+    """
+    width = float(np.abs(offsets).max())
+    scaled = offsets / width
+    powers = scaled[None, :] ** np.arange(1, len(offsets) + 1)[:, None]
+    wanted = np.zeros(len(offsets))
+    wanted[order - 1] = factorial(order)
+    found: Array = np.linalg.solve(powers, wanted) / width**order
+    return found
+
+
+def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
+    """Return the offsets of a formula whose points lie within ``[low, high]`` around 0.
+
+    The central formula is taken if it fits, then a one-sided one to the side with more room, with a
+    smaller step if need be.
+
+    Parameters
+    ----------
+    order : int
+        Of the formula's error: 1, 2 or 4.
+    h : float
+        The step.
+    low, high : float
+        The room to both sides; the first is not positive, the second not negative.
+
+    Returns
+    -------
+    tuple of float
+        The offsets, nearest first; none if there is no room at all.
+
+    Examples
+    --------
+    >>> fitting(2, 0.1, -1.0, 1.0), fitting(2, 0.1, 0.0, 1.0), fitting(2, 0.1, 0.0, 0.1)
+    ((0.1, -0.1), (0.1, 0.2), (0.03125, 0.0625))
+    """
+    central = tuple(k * h for k in CENTRAL[order])
+    if low <= min(central) and max(central) <= high:
+        return central
+    side = 1.0 if high >= -low else -1.0
+    room = max(high, -low)
+    farthest = ONE_SIDED[order][-1]
+    if room < farthest * h:
+        h = float(np.exp2(np.floor(np.log2(room / farthest)))) if room > 0 else 0.0
+        h = room / farthest if h * farthest > room else h
+    if not h > 0:
+        return ()
+    return tuple(side * k * h for k in ONE_SIDED[order])
+
+
+def slopes(offsets: Array, changes: Array) -> tuple[Array, Array]:
+    """Return the slope of each output, and how far off the formula of one point less is.
+
+    Parameters
+    ----------
+    offsets : ndarray, shape (k,)
+    changes : ndarray, shape (k, m)
+        f(tᵢ) − f(0).
+
+    Returns
+    -------
+    slopes, bends : ndarray, shape (m,)
+        The second is zero where there is one point alone.
+
+    Examples
+    --------
+    >>> t = np.array([0.5, -0.5])
+    >>> slopes(t, ((3 + t) ** 2 - 9)[:, None])
+    (array([6.]), array([0.5]))
+    """
+    found: Array = weights(offsets) @ changes
+    if len(offsets) == 1:
+        return found, np.zeros_like(found)
+    fewer = weights(offsets[:-1]) @ changes[:-1]
+    return found, np.abs(found - fewer)
