@@ -12,7 +12,9 @@ from gradlab import datasets as datasets
 from gradlab import network as network
 from gradlab import weights as weights
 from gradlab.arrays.leaks import detach as detach
+from gradlab.checking import DerivativeReport as DerivativeReport
 from gradlab.checking import GradientReport as GradientReport
+from gradlab.checking import check_derivatives as check_derivatives
 from gradlab.checking import check_gradients as check_gradients
 from gradlab.comparison import Comparison as Comparison
 from gradlab.comparison import compare as compare

@@ -93,7 +93,7 @@ class GradientReport(Result):
         from gradlab.checking.tables import headline
 
         cost = f"{self.evaluations:,} evaluations"
-        return f"<GradientReport {self.verdict}: {headline(self)}; {cost}>"
+        return f"<{type(self).__name__} {self.verdict}: {headline(self)}; {cost}>"
 
     def __str__(self) -> str:
         return self._printed().export_text().rstrip()
@@ -118,6 +118,21 @@ class GradientReport(Result):
         )
         console.print(self)
         return console
+
+
+@dataclass(frozen=True, repr=False)
+class DerivativeReport(GradientReport):
+    """What `check_derivatives` found; the attributes are those of `GradientReport`.
+
+    Attributes
+    ----------
+    entries : tuple of DerivativeEntry
+        Each has the name of an output and of a parameter, such as ``y[2] by w[0, 1]``.
+    leaves : tuple of Leaf
+        A block for each output leaf and leaf of the parameters, ``y by w``.
+    size : int
+        How many entries the Jacobian has, for each claim.
+    """
 
 
 def _notebook_theme() -> TerminalTheme:

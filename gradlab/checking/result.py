@@ -119,6 +119,12 @@ class Result:
     seconds: float
     notes: tuple[str, ...] = ()
     constant: bool = False
+    what: str = "gradient"
+
+    @property
+    def of(self) -> str:
+        """What the derivative is of."""
+        return "loss" if self.what in ("gradient", "hessian", "hvp") else "function"
 
     @property
     def ok(self) -> bool:
