@@ -16,6 +16,7 @@ from gradlab.checking import DerivativeReport as DerivativeReport
 from gradlab.checking import GradientReport as GradientReport
 from gradlab.checking import check_derivatives as check_derivatives
 from gradlab.checking import check_gradients as check_gradients
+from gradlab.checking import check_layer as check_layer
 from gradlab.comparison import Comparison as Comparison
 from gradlab.comparison import compare as compare
 from gradlab.errors import GradlabError as GradlabError

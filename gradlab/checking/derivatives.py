@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
+from gradlab.checking.allowance import checked, difference
 from gradlab.checking.claims import Claim, Rounded, claim_of, require_same_claim
 from gradlab.checking.consistency import contradictions
 from gradlab.checking.entries import resolution_of
@@ -51,6 +52,7 @@ def check_derivatives(
     mode: Literal["auto", "entries", "directional"] = "auto",
     seed: int | np.random.Generator = 0,
     dtype: DTypeLike | None = None,
+    allow: float = 0.0,
 ) -> DerivativeReport:
     """Check derivatives of a function with many outputs against its measured slopes.
 
@@ -86,6 +88,8 @@ def check_derivatives(
         Draws cotangents, directions and the sample.
     dtype : dtype, optional
         In which the parameters are given to the function; by default float64.
+    allow : float
+        A relative error that is accepted; see `check_gradients`.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def check_derivatives(
         raise OptionError(f"mode={mode!r}: choose auto, entries or directional")
     options.function("f", f)
     given = _given(vjp=vjp, jvp=jvp, jacobian=jacobian, hessian=hessian, hvp=hvp)
-    rng = generator(seed)
+    rng, allow = generator(seed), checked(allow)
     if set(given) & set(SECOND):
         function = Function(_gradient_of(f, gradient), params, args, bare=BARE)
     else:
@@ -143,14 +147,15 @@ def check_derivatives(
             require_same_claim(claim, rng, p, q)
         notes = contradictions(claims, rng, p, q)
         for claim in claims:
-            one = Subject(function, params, dtype, claim.kind if len(claims) > 1 else "")
+            one = Subject(function, params, dtype, claim.kind if len(claims) > 1 else "", allow)
             findings.append((check_large if directional else _check_small)(one, claim, rng))
     blocks = [block for found in findings for block in found.blocks]
+    entries = [e for found in findings for e in found.entries]
     verdict = worst(["mismatch"] if notes else [found.verdict for found in findings])
     shares = [found.resolution for found in findings]
     return DerivativeReport(
         verdict=verdict if p and q else "inconclusive",
-        entries=tuple(e for found in findings for e in found.entries),
+        entries=tuple(entries),
         leaves=tuple(blocks),
         mode="directional" if directional else "entries",
         resolution=float(np.median(shares)) if shares else 0.0,
@@ -159,6 +164,7 @@ def check_derivatives(
         seconds=time.perf_counter() - started,
         notes=(*notes, *(note for found in findings for note in found.notes)),
         what=" and ".join(given),
+        difference=difference(entries),
     )
 
 

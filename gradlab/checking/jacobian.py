@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gradlab.checking.allowance import accepted, allowing
 from gradlab.checking.analytic import Analytic, analytic_side
 from gradlab.checking.entries import check_entries, overall
 from gradlab.checking.functions import Function
@@ -60,12 +61,15 @@ class Subject:
         In which parameters are given to the function.
     kind : str
         Which of several claims is under test; "" if there is one.
+    allow : float
+        The relative error that is accepted.
     """
 
     function: Function
     params: Any
     dtype: DTypeLike | None = None
     kind: str = ""
+    allow: float = 0.0
 
     def surface(self, outputs: Array, weights: Array) -> Surface:
         """Return the surface of ``weights · f[outputs]``."""
@@ -75,14 +79,22 @@ class Subject:
         """Return the surface of output `i`."""
         return self.surface(np.array([i]), np.ones(1))
 
-    def analytic(self, surface: Surface, values: Array, epsilon: float) -> Analytic:
-        """Return a claimed row of numbers of a given unit round-off."""
+    def analytic(
+        self, surface: Surface, values: Array, epsilon: float, factor: float = 1.0
+    ) -> Analytic:
+        """Return a claimed row of numbers of a given unit round-off.
+
+        It may be off by `factor` times the allowance.
+        """
         narrow = values.astype(NARROW.get(epsilon, np.float64))
         parts = [
             narrow[span].reshape(leaf.shape)
             for span, leaf in zip(surface.spans, surface.leaves, strict=True)
         ]
-        return analytic_side(surface.structure.unflatten(parts), None, self.params, (), surface)  # type: ignore[arg-type]
+        claimed = surface.structure.unflatten(parts)
+        loss = self.function.weighted(np.zeros(1, int), np.ones(1))
+        analytic = analytic_side(claimed, loss, self.params, (), surface)
+        return allowing(analytic, surface.spans, factor * self.allow)
 
     def block(self, output: str, parameter: str) -> str:
         """Name the block of one output leaf and one leaf of the parameters."""
@@ -100,7 +112,7 @@ def check_row(
     """Judge the entries `which` of row `i`, and the row as far as it was looked at."""
     surface = subject.row(i)
     analytic = subject.analytic(surface, values, epsilon)
-    found = check_entries(surface, analytic, which, rng)
+    found = accepted(check_entries(surface, analytic, which, rng), subject.allow)
     number, index = subject.function.place(i)
     path = subject.function.paths[number]
     entries = [

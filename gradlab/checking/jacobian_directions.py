@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from gradlab.checking.allowance import ALONG
 from gradlab.checking.claims import Claim
 from gradlab.checking.entries import BLATANT, NEGLIGIBLE, RESOLVED
 from gradlab.checking.jacobian import DerivativeEntry, Subject, blocks_of, check_row
@@ -175,13 +176,13 @@ class Search:
         """Return the claimed u·Jv, the size that it is expected to have, and its round-off."""
         if self.claim.by_rows:
             row = self.claim.row(spread(self.function.size, outputs, weights))
-            analytic = self.subject.analytic(surface, row.values, row.epsilon)
+            analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
             terms, epsilon = row.values[entries] * direction, row.epsilon
             floor = float(np.linalg.norm(analytic.floor[entries] * direction))
         else:
             column = self.claim.column(spread(surface.size, entries, direction))
             terms, epsilon = column.values[outputs] * weights, column.epsilon
-            floor = 12 * epsilon * float(np.linalg.norm(terms))
+            floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
         with np.errstate(all="ignore"):
             return (
                 float(terms.sum()),
