@@ -25,6 +25,7 @@ from gradlab.gradients import SPSA as SPSA
 from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import AutogradForward as AutogradForward
 from gradlab.gradients import Backend as Backend
+from gradlab.gradients import ByHand as ByHand
 from gradlab.gradients import CentralDifference as CentralDifference
 from gradlab.gradients import CentralDifference4 as CentralDifference4
 from gradlab.gradients import ComplexStep as ComplexStep

@@ -316,3 +316,52 @@ def test_the_parts_of_an_allowance() -> None:
     assert found.entry == "w[0]"
     assert found.relative == pytest.approx(0.02)
     assert difference([]) is None
+
+
+# The same gradient in a training
+
+
+def squared(w: Any, x: Any, y: Any) -> Any:
+    return np.mean((x @ w - y) ** 2)
+
+
+def squared_by_hand(w: Any, x: Any, y: Any) -> Any:
+    return 2 * x.T @ (x @ w - y) / len(y)
+
+
+def test_a_gradient_by_hand_trains_as_it_is_checked() -> None:
+    x = RNG.normal(size=(20, 3))
+    y = x @ np.array([1.0, -2.0, 0.5])
+    assert gradlab.check_gradients(squared, np.zeros(3), x, y, gradient=squared_by_hand).ok
+    steps = {"learning_rate": 0.1, "iterations": 30, "batch_size": 5}
+    both = [
+        gradlab.fit(squared, np.zeros(3), (x, y), backend=backend, **steps)  # type: ignore[arg-type]
+        for backend in (gradlab.ByHand(squared_by_hand), "autograd")
+    ]
+    np.testing.assert_allclose(both[0].params, both[1].params, rtol=1e-12)
+
+    def returning(w: Any, x: Any, y: Any) -> Any:
+        return squared(w, x, y), squared_by_hand(w, x, y)
+
+    again = gradlab.fit(returning, np.zeros(3), (x, y), backend=gradlab.ByHand(), **steps)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again.params, both[0].params)
+
+
+def test_what_a_gradient_by_hand_may_be() -> None:
+    x, y = X, T[:, 0]
+    w = np.ones(3, np.float32)
+    value, grads = gradlab.value_and_grad(squared, gradlab.ByHand(squared_by_hand))(w, x=x, y=y)
+    assert value == squared(w, x, y)
+    assert grads.dtype == np.float32
+    for gradient, message in [
+        (lambda w, x, y: np.ones(2), "shape"),
+        (lambda w, x, y: w * np.nan, "nan"),
+        (lambda w, x, y: {"w": w}, "lacks params"),
+    ]:
+        with pytest.raises(gradlab.GradlabError, match=message):
+            gradlab.grad(squared, gradlab.ByHand(gradient))(w, x, y)
+    with pytest.raises(gradlab.GradlabError, match=r"does not return \(loss, gradient\)"):
+        gradlab.grad(squared, gradlab.ByHand())(w, x, y)
+    with pytest.raises(ZeroDivisionError) as caught:
+        gradlab.grad(squared, gradlab.ByHand(lambda w, x, y: 1 / 0))(w, x, y)
+    assert "raised by the gradient" in caught.value.__notes__[0]

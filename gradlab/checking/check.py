@@ -30,6 +30,7 @@ from gradlab.checking.allowance import (
 )
 from gradlab.checking.analytic import Analytic, analytic_side
 from gradlab.checking.causes import guess, lengths_of
+from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.in_place import InPlace
@@ -55,6 +56,7 @@ def check_gradients(
     dtype: DTypeLike | None = None,
     in_place: bool = False,
     allow: float = 0.0,
+    convention: Literal["jax", "torch"] | None = None,
 ) -> GradientReport:
     """Check a gradient against the loss that it is claimed to belong to.
 
@@ -83,6 +85,9 @@ def check_gradients(
         A relative error that is accepted, for a gradient that is meant to be an approximation. An
         entry may be off by this share of its size, or of its leaf's root mean square, in addition
         to the error bars. By default nothing is.
+    convention : {"jax", "torch"}, optional
+        What the gradient by a complex parameter z = x + iy is: ∂L/∂x − i ∂L/∂y as in JAX, or
+        ∂L/∂x + i ∂L/∂y as in PyTorch.
 
     Returns
     -------
@@ -126,6 +131,12 @@ def check_gradients(
     if mode not in ("auto", "entries", "directional"):
         raise OptionError(f"mode={mode!r}: choose auto, entries or directional")
     options.function("loss", loss)
+    given = params
+    if has_complex(params):
+        real = Real(loss, params, 0.0, convention)
+        loss, params, gradient = real.loss, real.params, real.gradient(gradient)
+        if in_place:
+            raise OptionError("in_place=True: complex parameters cannot be moved in place")
     held = InPlace(params) if in_place else None
     if held and isinstance(gradient, Backend):
         gradient = str(gradient.name)
@@ -139,7 +150,9 @@ def check_gradients(
     )
     first = FirstOfPair(held.function(loss) if held else loss)
     try:
-        return _check(first, params, args, asked, started)
+        report = _check(first, params, args, asked, started)
+        clash = conjugated(report.leaves, convention) if given is not params else ""
+        return replace(report, notes=(clash, *report.notes)) if clash else report
     finally:
         if held:
             held.restore()

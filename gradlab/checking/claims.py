@@ -15,9 +15,10 @@ import numpy as np
 
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.functions import Function
+from gradlab.checking.matrices import Layout, joined, matrix_blocks
 from gradlab.errors import LossError, OptionError, ParameterError
 from gradlab.gradients.protocol import note_origin
-from gradlab.params import Array, Structure, flatten, leaves_like, read
+from gradlab.params import Array, flatten, leaves_like, read
 
 LINEAR = 2.0**-26
 """Relative error above which a claim is not linear: half of the digits are left to round-off."""
@@ -214,32 +215,17 @@ def _called(given: Callable[..., Any], kind: str, params: Any, args: tuple[Any, 
 def _of_matrix(
     kind: str, found: Any, function: Function, params: Any, leaves: list[Array]
 ) -> Claim:
-    p, q = sum(leaf.size for leaf in leaves), function.size
-    blocks = _flat_matrix(found, (q, p))
-    if blocks is None:
-        rows = [
-            np.concatenate(
-                [
-                    np.empty((out.size, 0), np.float16),
-                    *(
-                        block.reshape(out.size, -1)
-                        for block in _blocks(kind, node, out, name, params)
-                    ),
-                ],
-                axis=1,
-            )
-            for node, out, name in zip(
-                _nodes(function.structure, found, kind),
-                function.leaves,
-                function.paths,
-                strict=True,
-            )
-        ]
-        blocks = np.concatenate([np.empty((0, p), np.float16), *rows])
-    matrix = blocks if blocks.dtype.kind == "f" else blocks.astype(np.float64)
-    shapes = [leaf.shape for leaf in leaves]
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
     structure = flatten(params)[1]
+    shapes = [leaf.shape for leaf in leaves]
+    blocks = matrix_blocks(
+        kind,
+        found,
+        Layout(function.structure, function.paths, [leaf.shape for leaf in function.leaves]),
+        Layout(structure, structure.paths, shapes),
+        _numbers,
+    )
+    matrix = joined(blocks)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
 
     def rows_of(u: Array) -> Any:
         row = matrix[int(np.argmax(u))] if _is_unit(u) else (u @ matrix).astype(matrix.dtype)
@@ -251,68 +237,6 @@ def _of_matrix(
 
 def _is_unit(u: Array) -> bool:
     return bool(np.count_nonzero(u) == 1 and u.max() == 1)
-
-
-def _flat_matrix(found: Any, shape: tuple[int, int]) -> Array | None:
-    if isinstance(found, (dict, list, tuple)):
-        return None
-    array = _numbers(found, "the matrix")
-    return array if array.shape == shape else None
-
-
-def _nodes(structure: Structure, found: Any, kind: str) -> list[Any]:
-    """Return what stands at each output's place in a structure of derivatives."""
-    nodes: list[Any] = []
-
-    def descend(template: Any, node: Any, path: str) -> None:
-        if isinstance(template, dict):
-            if not isinstance(node, dict) or set(node) != set(template):
-                raise ParameterError(
-                    f"the {kind} has {_described(node)}{path}; expected a dict with the outputs "
-                    f"{', '.join(map(str, template))}"
-                )
-            for key in template:
-                descend(template[key], node[key], f"{path} at {key!r}")
-        elif isinstance(template, (list, tuple)):
-            if not isinstance(node, (list, tuple)) or len(node) != len(template):
-                raise ParameterError(
-                    f"the {kind} has {_described(node)}{path}; expected one item for each of "
-                    f"{len(template)} outputs"
-                )
-            for k, (below, child) in enumerate(zip(template, node, strict=True)):
-                descend(below, child, f"{path} at [{k}]")
-        else:
-            nodes.append(node)
-
-    descend(structure.template, found, "")
-    return nodes
-
-
-def _described(node: Any) -> str:
-    if isinstance(node, dict):
-        return f"a dict with {', '.join(map(str, node))}"
-    if isinstance(node, (list, tuple)):
-        return f"{len(node)} items"
-    return f"an array of shape {np.shape(node)}"
-
-
-def _blocks(kind: str, node: Any, out: Array, name: str, params: Any) -> list[Array]:
-    """Return one output's derivative by each leaf of the parameters."""
-    wanted, structure = flatten(params)
-    given, given_structure = flatten(node, _numbers)
-    found = dict(zip(given_structure.paths, given, strict=True))
-    blocks = []
-    for path, leaf in zip(structure.paths, wanted, strict=True):
-        if path not in found:
-            raise ParameterError(f"the {kind} of {name} lacks {path}")
-        block, shape = found[path], out.shape + leaf.shape
-        if block.shape != shape:
-            raise ParameterError(
-                f"the {kind} of {name} by {path} has shape {block.shape}; expected {shape}, the "
-                "output's shape first"
-            )
-        blocks.append(block)
-    return blocks
 
 
 def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -> None:

@@ -8,7 +8,7 @@ measurement. Then the function's slopes decide: entry by entry where there are f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
+from gradlab.arrays.read_only import read_only
 from gradlab.checking.allowance import checked, difference
 from gradlab.checking.claims import Claim, Rounded, claim_of, require_same_claim
+from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.consistency import contradictions
 from gradlab.checking.entries import resolution_of
 from gradlab.checking.functions import Function
@@ -28,7 +30,7 @@ from gradlab.checking.report import DerivativeReport
 from gradlab.checking.result import worst
 from gradlab.errors import OptionError
 from gradlab.gradients import value_and_grad
-from gradlab.gradients.protocol import Backend
+from gradlab.gradients.protocol import Backend, note_origin
 from gradlab.params import BARE, flatten
 from gradlab.seeding import generator
 
@@ -53,6 +55,7 @@ def check_derivatives(
     seed: int | np.random.Generator = 0,
     dtype: DTypeLike | None = None,
     allow: float = 0.0,
+    convention: Literal["jax", "torch"] | None = None,
 ) -> DerivativeReport:
     """Check derivatives of a function with many outputs against its measured slopes.
 
@@ -90,6 +93,11 @@ def check_derivatives(
         In which the parameters are given to the function; by default float64.
     allow : float
         A relative error that is accepted; see `check_gradients`.
+    convention : {"jax", "torch"}, optional
+        What complex numbers mean in a `vjp`, and in the `jacobian` of a real output by a complex
+        parameter z = x + iy: ∂L/∂x − i ∂L/∂y as in JAX, with cotangents likewise, or
+        ∂L/∂x + i ∂L/∂y as in PyTorch. A `jvp`, or the `jacobian` of a complex output, needs none;
+        that of a complex output by a complex parameter is right for holomorphic functions alone.
 
     Returns
     -------
@@ -132,13 +140,30 @@ def check_derivatives(
         raise OptionError(f"mode={mode!r}: choose auto, entries or directional")
     options.function("f", f)
     given = _given(vjp=vjp, jvp=jvp, jacobian=jacobian, hessian=hessian, hvp=hvp)
-    rng, allow = generator(seed), checked(allow)
+    real = _in_parts(f, params, args, convention)
+    if real:
+        f, params = real.function, real.params
+        given = {kind: real.claim(kind, value) for kind, value in given.items()}
     if set(given) & set(SECOND):
         function = Function(_gradient_of(f, gradient), params, args, bare=BARE)
     else:
         function = Function(f, params, args)
-    p, q = sum(leaf.size for leaf in flatten(params)[0]), function.size
+    subject = Subject(function, params, dtype, allow=checked(allow))
     claims = [claim_of(kind, value, function, params, args) for kind, value in given.items()]
+    report = _check(subject, claims, mode, generator(seed))
+    clash = conjugated(report.leaves, convention) if real else ""
+    return replace(
+        report,
+        notes=(clash, *report.notes) if clash else report.notes,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check(
+    subject: Subject, claims: Sequence[Claim], mode: str, rng: np.random.Generator
+) -> DerivativeReport:
+    function = subject.function
+    p, q = sum(leaf.size for leaf in flatten(subject.params)[0]), function.size
     directional = mode == "directional" or (mode == "auto" and p * q > LARGE)
     notes: list[str] = []
     findings: list[Findings] = []
@@ -147,25 +172,40 @@ def check_derivatives(
             require_same_claim(claim, rng, p, q)
         notes = contradictions(claims, rng, p, q)
         for claim in claims:
-            one = Subject(function, params, dtype, claim.kind if len(claims) > 1 else "", allow)
+            one = replace(subject, kind=claim.kind if len(claims) > 1 else "")
             findings.append((check_large if directional else _check_small)(one, claim, rng))
-    blocks = [block for found in findings for block in found.blocks]
     entries = [e for found in findings for e in found.entries]
     verdict = worst(["mismatch"] if notes else [found.verdict for found in findings])
+    ignored = verdict == "agree" and function.constant and function.ignores(subject.params)
     shares = [found.resolution for found in findings]
     return DerivativeReport(
-        verdict=verdict if p and q else "inconclusive",
+        verdict=verdict if p and q and not ignored else "inconclusive",
         entries=tuple(entries),
-        leaves=tuple(blocks),
+        leaves=tuple(block for found in findings for block in found.blocks),
         mode="directional" if directional else "entries",
         resolution=float(np.median(shares)) if shares else 0.0,
         size=p * q * len(claims),
         evaluations=function.evaluations,
-        seconds=time.perf_counter() - started,
+        seconds=0.0,
         notes=(*notes, *(note for found in findings for note in found.notes)),
-        what=" and ".join(given),
+        constant=ignored,
+        what=" and ".join(claim.kind for claim in claims),
         difference=difference(entries),
     )
+
+
+def _in_parts(
+    f: Callable[..., Any], params: Any, args: tuple[Any, ...], convention: Any
+) -> Real | None:
+    """Return a function of complex parameters or outputs in terms of their parts."""
+    try:
+        outputs = f(params, *read_only(args))
+    except Exception as error:
+        note_origin(error, "the function at the parameters")
+        raise
+    if not (has_complex(params) or has_complex(outputs)):
+        return None
+    return Real(f, params, outputs, convention)
 
 
 def _given(**claims: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError
 from gradlab.gradients.protocol import note_origin, require_same_value
+from gradlab.gradients.surface import watch
 from gradlab.params import BARE, Array, entry, first, flatten, read
 
 OUTPUT = "output"
@@ -51,6 +52,8 @@ class Function:
         All of them in one vector.
     evaluations : int
         Number of calls of `f`.
+    constant : bool
+        Whether the outputs have been the same at all points so far.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class Function:
     ) -> None:
         self._f, self._args, self._bare = f, args, bare
         self.evaluations = 0
+        self.constant = True
         self._kept: OrderedDict[bytes, Array] = OrderedDict()
         leaves, structure = flatten(params)
         own = structure.unflatten([leaf.copy() for leaf in leaves])
@@ -136,9 +140,20 @@ class Function:
                     f"{_shapes(found)} beside them: return the same shapes everywhere"
                 )
             self._kept[key] = self._vector(found)
+            self.constant &= np.array_equal(self._kept[key], self.value)
             while len(self._kept) > 8 and len(self._kept) * self._kept[key].nbytes > KEPT:
                 self._kept.popitem(last=False)
         return self._kept[key]
+
+    def ignores(self, params: Any) -> bool:
+        """Tell whether the function, evaluated once more, never looks at its parameters."""
+        seen: list[bool] = []
+        leaves, structure = flatten(params)
+        try:
+            self._outputs(structure.unflatten([watch(leaf.copy(), seen) for leaf in leaves]))
+        except Exception:
+            return False
+        return not seen
 
     def _outputs(self, params: Any) -> tuple[list[Array], Any]:
         self.evaluations += 1
