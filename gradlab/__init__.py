@@ -12,8 +12,11 @@ from gradlab import datasets as datasets
 from gradlab import network as network
 from gradlab import weights as weights
 from gradlab.arrays.leaks import detach as detach
+from gradlab.checking import DerivativeReport as DerivativeReport
 from gradlab.checking import GradientReport as GradientReport
+from gradlab.checking import check_derivatives as check_derivatives
 from gradlab.checking import check_gradients as check_gradients
+from gradlab.checking import check_layer as check_layer
 from gradlab.comparison import Comparison as Comparison
 from gradlab.comparison import compare as compare
 from gradlab.derivatives import hessian as hessian
@@ -27,6 +30,7 @@ from gradlab.gradients import SPSA as SPSA
 from gradlab.gradients import Autograd as Autograd
 from gradlab.gradients import AutogradForward as AutogradForward
 from gradlab.gradients import Backend as Backend
+from gradlab.gradients import ByHand as ByHand
 from gradlab.gradients import CentralDifference as CentralDifference
 from gradlab.gradients import CentralDifference4 as CentralDifference4
 from gradlab.gradients import ComplexStep as ComplexStep

@@ -77,7 +77,8 @@ def a_folder_of_its_own(tmp_path, monkeypatch):
 def lasting(text: str) -> str:
     """Return an output without what differs from machine to machine: error bars, and costs."""
     text = re.sub(r"± \S+", "± #", text)
-    text = re.sub(r"relative errors from \S+|[\d,]+ evaluations|\S+ s$", "#", text, flags=re.M)
+    text = re.sub(r"relative errors (from|up to) \S+", "#", text)
+    text = re.sub(r"[\d,]+ evaluations|\S+ s$", "#", text, flags=re.M)
     return " ".join(text.split())
 
 

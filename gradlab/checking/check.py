@@ -12,18 +12,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
-from gradlab.checking.analytic import analytic_side
+from gradlab.checking.allowance import (
+    ALONG,
+    accepted,
+    allowing,
+    checked,
+    difference,
+    sizes,
+    tightened,
+)
+from gradlab.checking.analytic import Analytic, analytic_side
 from gradlab.checking.causes import guess, lengths_of
+from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
+from gradlab.checking.in_place import InPlace
 from gradlab.checking.report import GradientReport
+from gradlab.checking.result import worst
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Backend, Loss, require_same_value
 from gradlab.gradients.slopes import BITS
@@ -42,13 +54,17 @@ def check_gradients(
     mode: Literal["auto", "entries", "directional"] = "auto",
     seed: int | np.random.Generator = 0,
     dtype: DTypeLike | None = None,
+    in_place: bool = False,
+    allow: float = 0.0,
+    convention: Literal["jax", "torch"] | None = None,
 ) -> GradientReport:
     """Check a gradient against the loss that it is claimed to belong to.
 
     Parameters
     ----------
     loss : callable
-        ``loss(params, *args) -> scalar``, deterministic.
+        ``loss(params, *args) -> scalar``, deterministic. It may return ``(scalar, gradient)``, of
+        which the gradient is checked if no other is given.
     params, *args
         Where to check; see `gradlab.value_and_grad`.
     gradient : str, Backend, callable or structure of arrays
@@ -61,6 +77,17 @@ def check_gradients(
         Draws the directions and the sample.
     dtype : dtype, optional
         In which the parameters are given to the loss; by default float64.
+    in_place : bool
+        Whether loss and gradient read the arrays `params` instead of taking them, as the methods
+        of a network do: ``loss(*args)``, ``gradient(*args)``. Steps are written into the arrays,
+        whose values are put back at the end.
+    allow : float
+        A relative error that is accepted, for a gradient that is meant to be an approximation. An
+        entry may be off by this share of its size, or of its leaf's root mean square, in addition
+        to the error bars. By default nothing is.
+    convention : {"jax", "torch"}, optional
+        What the gradient by a complex parameter z = x + iy is: ∂L/∂x − i ∂L/∂y as in JAX, or
+        ∂L/∂x + i ∂L/∂y as in PyTorch.
 
     Returns
     -------
@@ -104,27 +131,108 @@ def check_gradients(
     if mode not in ("auto", "entries", "directional"):
         raise OptionError(f"mode={mode!r}: choose auto, entries or directional")
     options.function("loss", loss)
-    rng = generator(seed)
-    surface = Surface(loss, params, args, dtype)
+    given = params
+    if has_complex(params):
+        real = Real(loss, params, 0.0, convention)
+        loss, params, gradient = real.loss, real.params, real.gradient(gradient)
+        if in_place:
+            raise OptionError("in_place=True: complex parameters cannot be moved in place")
+    held = InPlace(params) if in_place else None
+    if held and isinstance(gradient, Backend):
+        gradient = str(gradient.name)
+    asked = _Asked(
+        held.function(gradient) if held and callable(gradient) else gradient,
+        mode,
+        generator(seed),
+        dtype or (held.dtype if held else None),
+        checked(allow),
+        in_place,
+    )
+    first = FirstOfPair(held.function(loss) if held else loss)
+    try:
+        report = _check(first, params, args, asked, started)
+        clash = conjugated(report.leaves, convention) if given is not params else ""
+        return replace(report, notes=(clash, *report.notes)) if clash else report
+    finally:
+        if held:
+            held.restore()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options of `check_gradients`, checked."""
+
+    gradient: Any
+    mode: str
+    rng: np.random.Generator
+    dtype: DTypeLike | None
+    allow: float
+    in_place: bool
+
+
+def _check(
+    first: FirstOfPair, params: Any, args: tuple[Any, ...], asked: _Asked, started: float
+) -> GradientReport:
+    surface = Surface(first, params, args, asked.dtype)
     try:
         _require_steady(surface)
+        loss, gradient = first if first.pair else first.loss, asked.gradient
+        if isinstance(gradient, str) and (asked.in_place or first.pair):
+            gradient = _returned(first, gradient, asked.in_place)
         analytic = analytic_side(gradient, loss, params, args, surface)
-        directional = mode == "directional" or (mode == "auto" and surface.size > LARGE)
-        if directional:
-            found = check_directions(surface, analytic, rng)
-        else:
-            entries = check_entries(surface, analytic, range(surface.size), rng)
-            found = Outcome(
-                overall(surface, entries),
-                entries,
-                leaves_of(surface, entries),
-                resolution_of(entries),
-                [],
-            )
+        large = asked.mode == "auto" and surface.size > LARGE
+        directional = asked.mode == "directional" or large
+        found = _judged(surface, analytic, directional, asked)
         surface.look_again()
         _require_steady(surface)
     finally:
         surface.restore()
+    return _report(surface, args, found, directional, started)
+
+
+def _returned(first: FirstOfPair, gradient: str, in_place: bool) -> Any:
+    """Return what to check of a loss that returns its gradient, or reads its parameters."""
+    if first.pair and gradient == "autograd":
+        return first.second
+    if in_place:
+        raise OptionError(
+            f"in_place=True with gradient={gradient!r}: a backend differentiates by an argument; "
+            "give the gradient that the object computes, or let the loss return (loss, gradient)"
+        )
+    return gradient
+
+
+def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Asked) -> Outcome:
+    """Judge a gradient that may be off by the allowed share."""
+    allow, rng = asked.allow, asked.rng
+    if directional:
+        found = check_directions(surface, allowing(analytic, surface.spans, ALONG * allow), rng)
+        return _strictly(surface, analytic, found, allow) if allow else found
+    analytic = allowing(analytic, surface.spans, allow)
+    entries = accepted(check_entries(surface, analytic, range(surface.size), rng), allow)
+    return Outcome(
+        overall(surface, entries), entries, leaves_of(surface, entries), resolution_of(entries), []
+    )
+
+
+def _strictly(surface: Surface, analytic: Analytic, found: Outcome, allow: float) -> Outcome:
+    """Judge single entries by the allowance itself, not by that of directions."""
+    share = sizes(analytic.values, surface.spans)
+    widths = {surface.name(i): (ALONG - 1) * allow * share[i] for i in range(surface.size)}
+    entries = accepted([tightened(e, float(widths[e.name])) for e in found.entries], allow)
+    leaves = [
+        replace(leaf, verdict=worst([leaf.verdict, *own]))
+        for leaf in found.leaves
+        for own in [[e.verdict for e in entries if e.path == leaf.path and e.gap > e.tolerance]]
+    ]
+    return replace(
+        found, entries=entries, leaves=leaves, verdict=worst(leaf.verdict for leaf in leaves)
+    )
+
+
+def _report(
+    surface: Surface, args: Any, found: Outcome, directional: bool, started: float
+) -> GradientReport:
     constant = bool(surface.size) and surface.constant
     values = dict(zip(surface.structure.paths, surface.leaves, strict=True))
     causes: dict[str, str] = {}
@@ -145,7 +253,28 @@ def check_gradients(
         seconds=time.perf_counter() - started,
         notes=tuple(found.notes),
         constant=constant,
+        difference=difference(found.entries),
     )
+
+
+class FirstOfPair:
+    """A loss that may return ``(scalar, gradient)``: its scalar, and apart from it its gradient."""
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self.pair = False
+
+    def __call__(self, params: Any, *args: Any) -> Any:
+        """Return the scalar."""
+        value = self.loss(params, *args)
+        if isinstance(value, tuple) and len(value) == 2:
+            self.pair = True
+            return value[0]
+        return value
+
+    def second(self, params: Any, *args: Any) -> Any:
+        """Return the gradient."""
+        return self.loss(params, *args)[1]
 
 
 def _require_steady(surface: Surface) -> None:

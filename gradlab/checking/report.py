@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +51,12 @@ class GradientReport(Result):
         What else there is to know.
     constant : bool
         Whether the loss had the same value at all points at which it was evaluated.
+    what : str
+        What was checked: ``"gradient"``, ``"vjp"``, ...
+    difference : Difference or None
+        The largest relative error, ``relative``, of an entry that was looked at and has one slope,
+        and its name, ``entry``. It is beside the entry's size or its leaf's root mean square, the
+        larger of both.
     """
 
     def raise_for_mismatch(self) -> None:
@@ -80,6 +86,9 @@ class GradientReport(Result):
             "seconds": self.seconds,
             "notes": list(self.notes),
             "constant": self.constant,
+            "what": self.what,
+            "difference": self.difference
+            and {"relative": _finite(self.difference.relative), "entry": self.difference.entry},
             "counts": self.counts,
             "leaves": [vars(leaf) | {"shape": list(leaf.shape)} for leaf in self.leaves],
             "entries": [
@@ -93,7 +102,7 @@ class GradientReport(Result):
         from gradlab.checking.tables import headline
 
         cost = f"{self.evaluations:,} evaluations"
-        return f"<GradientReport {self.verdict}: {headline(self)}; {cost}>"
+        return f"<{type(self).__name__} {self.verdict}: {headline(self)}; {cost}>"
 
     def __str__(self) -> str:
         return self._printed().export_text().rstrip()
@@ -118,6 +127,25 @@ class GradientReport(Result):
         )
         console.print(self)
         return console
+
+
+@dataclass(frozen=True, repr=False)
+class DerivativeReport(GradientReport):
+    """What `check_derivatives` found; the attributes are those of `GradientReport`.
+
+    Attributes
+    ----------
+    entries : tuple of DerivativeEntry
+        Each has the name of an output and of a parameter, such as ``y[2] by w[0, 1]``.
+    leaves : tuple of Leaf
+        A block for each output leaf and leaf of the parameters, ``y by w``.
+    size : int
+        How many entries the Jacobian has, for each claim.
+    """
+
+    def renamed(self, what: str, notes: tuple[str, ...] = ()) -> DerivativeReport:
+        """Return the report of what is called otherwise, with more notes."""
+        return replace(self, what=what, notes=(*self.notes, *notes))
 
 
 def _notebook_theme() -> TerminalTheme:

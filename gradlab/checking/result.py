@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from gradlab.params import entry
 
@@ -70,12 +70,24 @@ class Entry:
     @property
     def excess(self) -> float:
         """The difference in units of the tolerance: above 1 it is a mismatch."""
-        gap = abs(self.analytic - self.numerical)
+        gap = self.gap
         return gap / self.tolerance if self.tolerance else (float("inf") if gap else 0.0)
+
+    @property
+    def gap(self) -> float:
+        """The difference of both values."""
+        return abs(self.analytic - self.numerical)
 
     def __repr__(self) -> str:
         slope = f"{self.numerical:.8g} ± {self.error:.1g}"
         return f"<Entry {self.name}: {self.verdict}, gradient {self.analytic:.8g}, slope {slope}>"
+
+
+class Difference(NamedTuple):
+    """How far a derivative is off: the largest relative error, and the entry that has it."""
+
+    relative: float
+    entry: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,13 @@ class Result:
     seconds: float
     notes: tuple[str, ...] = ()
     constant: bool = False
+    what: str = "gradient"
+    difference: Difference | None = None
+
+    @property
+    def of(self) -> str:
+        """What the derivative is of."""
+        return "loss" if self.what in ("gradient", "hessian", "hvp") else "function"
 
     @property
     def ok(self) -> bool:

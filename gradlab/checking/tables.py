@@ -43,24 +43,33 @@ def headline(report: Result) -> str:
     """
     if not report.size:
         return "the parameters have no entries, and there is nothing to check"
+    what, of = report.what, report.of
     if report.constant:
         return (
-            "the loss does not depend on its parameters: it has the same value wherever they are "
+            f"the {of} does not depend on its parameters: it has the same value wherever they are "
             "moved"
         )
     match report.verdict:
         case "agree":
-            return "the gradient is that of the loss, as far as the error bars reach"
+            return f"the {what} {_is(what)} that of the {of}, as far as the error bars reach"
         case "kink":
-            return "the gradient is a valid choice at kinks of the loss, and right elsewhere"
+            return (
+                f"the {what} {_is(what)} a valid choice at kinks of the {of}, and right elsewhere"
+            )
         case "inconclusive":
-            return "the loss does not resolve its own slope well enough to tell"
-    if report.mode == "entries":
-        wrong = len(report.mismatches)
-        some = f"{wrong:,} of {report.size:,} entries" if wrong < report.size else _all(wrong)
-        return f"{some} of the gradient {'is' if wrong == 1 else 'are'} wrong"
+            return f"the {of} does not resolve its own slope well enough to tell"
+    wrong = len(report.mismatches)
     leaves = [leaf.path for leaf in report.leaves if leaf.verdict == "mismatch"]
-    return f"the gradient is wrong in {_listed(leaves)}"
+    if not (wrong or leaves):
+        return f"the {what} {'contradict each other' if ' and ' in what else 'contradicts itself'}"
+    if report.mode == "entries":
+        some = f"{wrong:,} of {report.size:,} entries" if wrong < report.size else _all(wrong)
+        return f"{some} of the {what} {'is' if wrong == 1 else 'are'} wrong"
+    return f"the {what} {_is(what)} wrong in {_listed(leaves)}"
+
+
+def _is(what: str) -> str:
+    return "are" if " and " in what else "is"
 
 
 def render(report: Result, console: Console, width: int) -> Iterator[Text]:
@@ -83,7 +92,7 @@ def render(report: Result, console: Console, width: int) -> Iterator[Text]:
     rows, left = _telling(report)
     if rows:
         yield Text("")
-        yield from _table(rows, width)
+        yield from _table(report, rows, width)
     if left:
         yield Text(f"… and {left:,} more", "dim")
     yield Text("")
@@ -137,12 +146,13 @@ def _telling(report: Result) -> tuple[list[Entry], int]:
     return told, count - len(told)
 
 
-def _table(entries: Sequence[Entry], width: int) -> Iterator[Text]:
+def _table(report: Result, entries: Sequence[Entry], width: int) -> Iterator[Text]:
     """Yield aligned rows, the notes beside them or below; long names stand above their numbers."""
+    what, of = report.what, report.of
     columns = {
         "entry": [Text(e.name) for e in entries],
-        "gradient": [Text(f"{e.analytic:.8g}") for e in entries],
-        "slope of the loss": [_with_bar(e) for e in entries],
+        what if len(what) < 9 else "claimed": [Text(f"{e.analytic:.8g}") for e in entries],
+        f"slope of the {of}": [_with_bar(e) for e in entries],
         "ratio": [_ratio(e) for e in entries],
     }
     if not any(columns["ratio"]):
@@ -220,9 +230,24 @@ def _summary(report: Result) -> Iterator[tuple[str, str]]:
         yield "directions", f"through {looked_at}"
         looked_at = f"{len(report.entries):,} of {report.size:,} entries"
     yield "one by one", looked_at + (f": {counts}" if counts else "")
+    if report.difference:
+        yield "differs", _differs(*report.difference)
     if report.resolution:
         yield "resolves", _resolves(report.resolution)
-    yield "cost", f"{report.evaluations:,} evaluations of the loss, {report.seconds:.2g} s"
+    yield "cost", f"{report.evaluations:,} evaluations of the {report.of}, {report.seconds:.2g} s"
+
+
+def _differs(relative: float, name: str) -> str:
+    """Say how large the error is, within the error bars or beyond.
+
+    Examples
+    --------
+    >>> _differs(2.34e-12, "w[3]"), _differs(0.5, "w[3]")
+    ('by relative errors up to 2e-12, at w[3]', 'by relative errors up to 0.5, at w[3]')
+    >>> _differs(0.0, "w[3]")
+    'nowhere'
+    """
+    return f"by relative errors up to {relative:.1g}, at {name}" if relative else "nowhere"
 
 
 def _resolves(resolution: float) -> str:

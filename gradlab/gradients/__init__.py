@@ -11,6 +11,7 @@ from typing import Any
 
 from gradlab.errors import BackendError, LossError, unknown
 from gradlab.gradients.autograd import Autograd
+from gradlab.gradients.by_hand import ByHand
 from gradlab.gradients.complex_step import ComplexStep
 from gradlab.gradients.error_bars import Estimate, derivative_with_error
 from gradlab.gradients.finite_differences import (
@@ -34,6 +35,7 @@ __all__ = [
     "Autograd",
     "AutogradForward",
     "Backend",
+    "ByHand",
     "CentralDifference",
     "CentralDifference4",
     "ComplexStep",

@@ -1,0 +1,253 @@
+"""What is claimed of a function's derivative: rows, columns, or all of a Jacobian.
+
+The derivative at a point is a linear map J, from p parameters to q outputs. A VJP gives
+combinations of its rows, Jᵀu; a JVP combinations of its columns, Jv; a Jacobian or a Hessian is
+the matrix itself. Each becomes a `Claim`, which a check asks for the vectors that it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.read_only import read_only
+from gradlab.checking.functions import Function
+from gradlab.checking.matrices import Layout, joined, matrix_blocks
+from gradlab.errors import LossError, OptionError, ParameterError
+from gradlab.gradients.protocol import note_origin
+from gradlab.params import Array, flatten, leaves_like, read
+
+LINEAR = 2.0**-26
+"""Relative error above which a claim is not linear: half of the digits are left to round-off."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A vector that was claimed, and how exactly its dtype holds it.
+
+    Attributes
+    ----------
+    values : ndarray
+        In float64.
+    leaves : list of ndarray
+        The same as they were returned, leaf by leaf.
+    epsilon : float
+        The unit round-off of the coarsest leaf.
+    """
+
+    values: Array
+    leaves: list[Array]
+    epsilon: float
+
+
+class Claim:
+    """A derivative under test.
+
+    Parameters
+    ----------
+    kind : str
+        The option by which it was given: ``"vjp"``, ``"jvp"``, ``"jacobian"``, ...
+    function : Function
+        What it is claimed for.
+    params : Any
+        Where.
+    rows, columns : callable or None
+        ``rows(u)`` returns Jᵀu in the structure of the parameters, ``columns(v)`` Jv in that of
+        the outputs; one of them may be missing.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        function: Function,
+        params: Any,
+        rows: Callable[[Array], Any] | None = None,
+        columns: Callable[[Array], Any] | None = None,
+    ) -> None:
+        self.kind, self._function, self._params = kind, function, params
+        self._rows, self._columns = rows, columns
+        self._kept: dict[tuple[str, bytes], Rounded] = {}
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether combinations of rows can be had."""
+        return self._rows is not None
+
+    def row(self, u: Array) -> Rounded:
+        """Return Jᵀu, shape (p,)."""
+        return self._asked("row", u, self._row)
+
+    def column(self, v: Array) -> Rounded:
+        """Return Jv, shape (q,)."""
+        return self._asked("column", v, self._column)
+
+    def _asked(self, side: str, vector: Array, compute: Callable[[Array], Rounded]) -> Rounded:
+        key = side, vector.tobytes()
+        if key not in self._kept:
+            if len(self._kept) > 64:
+                self._kept.clear()
+            self._kept[key] = compute(vector)
+        return self._kept[key]
+
+    def _row(self, u: Array) -> Rounded:
+        assert self._rows is not None
+        found = self._rows(u)
+        leaves = leaves_like(self._params, found, f"the {self.kind}", _numbers)
+        return _rounded(leaves)
+
+    def _column(self, v: Array) -> Rounded:
+        assert self._columns is not None
+        wanted = dict(zip(self._function.structure.paths, self._function.leaves, strict=True))
+        leaves, structure = flatten(self._columns(v), _numbers)
+        found = dict(zip(structure.paths, leaves, strict=True))
+        for (path, leaf), name in zip(wanted.items(), self._function.paths, strict=True):
+            if path not in found:
+                raise ParameterError(f"the {self.kind} lacks {name}")
+            if found[path].shape != leaf.shape:
+                raise ParameterError(
+                    f"{name} has shape {found[path].shape} in the {self.kind}; "
+                    f"expected {leaf.shape}"
+                )
+        if extra := [path for path in found if path not in wanted]:
+            raise ParameterError(f"the {self.kind} has {', '.join(extra)}, which is no output")
+        return _rounded([found[path] for path in wanted])
+
+    def matrix(self) -> Rounded:
+        """Return all of J, shape (q, p), asked for row by row or column by column."""
+        if self.by_rows:
+            parts = [self.row(unit) for unit in np.eye(self._function.size)]
+        else:
+            parts = [self.column(unit) for unit in np.eye(_size(self._params))]
+        values = np.array([part.values for part in parts])
+        if not parts:
+            values = np.empty((self._function.size, _size(self._params)))
+        epsilon = max((part.epsilon for part in parts), default=float(np.finfo(float).eps))
+        return Rounded(values if self.by_rows else values.T.copy(), [], epsilon)
+
+
+def _rounded(leaves: list[Array]) -> Rounded:
+    values = np.concatenate([np.empty(0), *(leaf.astype(np.float64).ravel() for leaf in leaves)])
+    epsilon = max((_epsilon(leaf) for leaf in leaves), default=2.0**-52)
+    return Rounded(values, leaves, epsilon)
+
+
+def _epsilon(array: Array) -> float:
+    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 2.0**-52
+
+
+def _numbers(value: Any, path: str) -> Array:
+    """Any real numbers, NaN included: a derivative that is not finite is a finding."""
+    array = read(value, path, ParameterError)
+    if array.dtype.kind not in "fiu":
+        raise ParameterError(
+            f"the derivative has {value!r:.60} at {path}; expected an array of real numbers"
+        )
+    return array
+
+
+def _size(params: Any) -> int:
+    return sum(np.size(leaf) for leaf in flatten(params)[0])
+
+
+# What users give
+
+
+def claim_of(
+    kind: str, given: Any, function: Function, params: Any, args: tuple[Any, ...]
+) -> Claim:
+    """Return the claim that an option of `check_derivatives` makes.
+
+    Raises
+    ------
+    OptionError
+        If a ``vjp``, ``jvp`` or ``hvp`` is no function.
+    ParameterError
+        If a matrix has another structure or shape than the derivative.
+    """
+    leaves, structure = flatten(params)
+    if kind in ("jacobian", "hessian"):
+        found = _called(given, kind, params, args) if callable(given) else given
+        return _of_matrix(kind, found, function, params, leaves)
+    if not callable(given):
+        raise OptionError(f"{kind}={given!r:.60}: give a function")
+
+    def hang(values: Array) -> Any:
+        parts = np.split(values, np.cumsum([leaf.size for leaf in leaves])[:-1])
+        return structure.unflatten(
+            [
+                np.array(part.reshape(leaf.shape), leaf.dtype if leaf.dtype.kind == "f" else float)
+                for part, leaf in zip(parts, leaves, strict=True)
+            ]
+        )
+
+    if kind == "vjp":
+        return Claim(
+            kind,
+            function,
+            params,
+            rows=lambda u: _called(given, kind, params, (*args, function.hang(u))),
+        )
+    return Claim(
+        kind,
+        function,
+        params,
+        columns=lambda v: _called(given, kind, params, (*args, hang(v))),
+    )
+
+
+def _called(given: Callable[..., Any], kind: str, params: Any, args: tuple[Any, ...]) -> Any:
+    leaves, structure = flatten(params)
+    copies = [leaf.copy() for leaf in leaves]
+    for copy in copies:
+        copy.flags.writeable = False
+    *fixed, direction = args if kind in ("vjp", "jvp", "hvp") else (*args, None)
+    last = () if direction is None else (direction,)
+    try:
+        return given(structure.unflatten(copies), *read_only(tuple(fixed)), *last)
+    except Exception as error:
+        note_origin(error, f"the {kind} at the parameters")
+        raise
+
+
+def _of_matrix(
+    kind: str, found: Any, function: Function, params: Any, leaves: list[Array]
+) -> Claim:
+    structure = flatten(params)[1]
+    shapes = [leaf.shape for leaf in leaves]
+    blocks = matrix_blocks(
+        kind,
+        found,
+        Layout(function.structure, function.paths, [leaf.shape for leaf in function.leaves]),
+        Layout(structure, structure.paths, shapes),
+        _numbers,
+    )
+    matrix = joined(blocks)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+
+    def rows_of(u: Array) -> Any:
+        row = matrix[int(np.argmax(u))] if _is_unit(u) else (u @ matrix).astype(matrix.dtype)
+        parts = np.split(row, ends)
+        return structure.unflatten([a.reshape(s) for a, s in zip(parts, shapes, strict=True)])
+
+    return Claim(kind, function, params, rows=rows_of)
+
+
+def _is_unit(u: Array) -> bool:
+    return bool(np.count_nonzero(u) == 1 and u.max() == 1)
+
+
+def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -> None:
+    """Raise a LossError if a claim differs when it is asked again."""
+    ask = claim.row if claim.by_rows else claim.column
+    direction = rng.uniform(-1, 1, q if claim.by_rows else p)
+    first = ask(direction)
+    claim._kept.clear()
+    again = ask(direction)
+    apart = float(np.linalg.norm(np.nan_to_num(again.values - first.values)))
+    if apart > 1e4 * first.epsilon * float(np.linalg.norm(np.nan_to_num(first.values))):
+        raise LossError(
+            f"the {claim.kind} differs each time it is called with the same arguments: fix its seed"
+        )

@@ -1,0 +1,229 @@
+"""Complex parameters and outputs: derivatives by real and imaginary parts.
+
+A function of z = x + iy is a real function of x and y, and is measured as one. What is claimed of
+it is translated first, for which libraries have two conventions. With a real loss L, or a real
+part of the outputs, the claimed gradient g means::
+
+    jax     g = ∂L/∂x − i ∂L/∂y      dL = Re(g dz)        cotangents: Re(u df)
+    torch   g = ∂L/∂x + i ∂L/∂y      dL = Re(conj(g) dz)  cotangents: Re(conj(u) df)
+
+(JAX, *The Autodiff Cookbook*, "Complex numbers and differentiation"; PyTorch, *Autograd mechanics*,
+"Autograd for Complex Numbers"). A JVP, and the Jacobian of a complex output by a complex parameter,
+need none: df = J dz, which holds for holomorphic functions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from gradlab.checking.matrices import Layout, joined, matrix_blocks
+from gradlab.checking.result import Leaf
+from gradlab.errors import OptionError, ParameterError
+from gradlab.params import BARE, Array, Structure, entry, first, flatten, read
+
+Convention: TypeAlias = Literal["jax", "torch"]
+
+PARTS = ("real", "imag")
+
+OTHER = {
+    "jax": "PyTorch's convention, ∂L/∂x + i ∂L/∂y",
+    "torch": "JAX's convention, ∂L/∂x − i ∂L/∂y",
+}
+"""What a gradient is whose imaginary parts have the wrong sign, by the convention asked for."""
+
+
+class Split:
+    """Arrays of which the complex ones are laid out as their real and imaginary parts.
+
+    Parameters
+    ----------
+    value : Any
+        A structure of real and complex arrays.
+    bare : str
+        Name of a bare one.
+
+    Examples
+    --------
+    >>> split = Split({"z": np.array([1 + 2j]), "x": np.array([3.0])})
+    >>> split.parts({"z": np.array([1 + 2j]), "x": np.array([3.0])})
+    {'z': {'real': array([1.]), 'imag': array([2.])}, 'x': array([3.])}
+    >>> split.whole({"z": {"real": np.zeros(1), "imag": np.ones(1)}, "x": np.zeros(1)})
+    {'z': array([0.+1.j]), 'x': array([0.])}
+    """
+
+    def __init__(self, value: Any, bare: str = BARE) -> None:
+        leaves, self.structure = flatten(value, _numbers)
+        self.complex = [leaf.dtype.kind == "c" for leaf in leaves]
+        self.layout = Layout(self.structure, self.structure.paths, [x.shape for x in leaves])
+        self._bare = bare if any(self.complex) and self.structure.template == 0 else ""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a complex array."""
+        return any(self.complex)
+
+    def parts(self, value: Any, sign: int = 1) -> Any:
+        """Return real arrays; the imaginary parts are multiplied by `sign`."""
+        leaves, structure = flatten(value, _numbers)
+        if structure.paths != self.structure.paths:  # in another order, or wrong: said later
+            return value
+        nodes: list[Any] = []
+        for leaf, split, path in zip(leaves, self.complex, structure.paths, strict=True):
+            if split:
+                parts = [leaf.real.copy(), sign * leaf.imag]
+                nodes.append(dict(zip(PARTS, parts, strict=True)))
+            else:
+                nodes.append(_real(leaf, path))
+        return self._wrapped(self.structure, nodes)
+
+    def whole(self, parts: Any, sign: int = 1) -> Any:
+        """Return the arrays of which these are the parts."""
+        leaves = iter(flatten(parts, lambda leaf, path: np.asarray(leaf))[0])
+        whole = [
+            _joined(next(leaves), sign * next(leaves)) if split else next(leaves)
+            for split in self.complex
+        ]
+        return self.structure.unflatten(whole)
+
+    def _wrapped(self, structure: Structure, nodes: list[Any]) -> Any:
+        found = structure.unflatten(nodes)
+        return {self._bare: found} if self._bare else found
+
+
+def _joined(real: Array, imag: Array) -> Array:
+    kind = np.complex64 if real.dtype.itemsize <= 4 and real.dtype.kind == "f" else np.complex128
+    joined = np.empty(real.shape, kind)
+    joined.real, joined.imag = real, imag
+    return joined
+
+
+def _numbers(value: Any, path: str) -> Array:
+    return read(value, path, ParameterError)
+
+
+def _real(leaf: Array, path: str) -> Array:
+    """Return a derivative by a real parameter, which has to be real."""
+    if leaf.dtype.kind != "c":
+        return leaf
+    if np.any(leaf.imag):
+        index = first(leaf.imag != 0)
+        raise ParameterError(
+            f"{entry(path, index)} is {leaf[index]}, of a real parameter: take its real part"
+        )
+    return leaf.real
+
+
+def has_complex(value: Any) -> bool:
+    """Tell whether a structure holds a complex array."""
+    return any(np.asarray(leaf).dtype.kind == "c" for leaf in flatten(value, _numbers)[0])
+
+
+class Real:
+    """A function of complex arrays as one of their parts, and claims in the same terms.
+
+    Parameters
+    ----------
+    f : callable
+        The function.
+    params, outputs : Any
+        A point, and the outputs there.
+    convention : {"jax", "torch"} or None
+        What a claimed gradient means.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], params: Any, outputs: Any, convention: Convention | None
+    ) -> None:
+        self._f = f
+        self._inputs, self._outputs = Split(params), Split(outputs, "output")
+        self._given = convention
+        self.params = self._inputs.parts(params)
+
+    def function(self, parts: Any, *args: Any) -> Any:
+        """Return the parts of the outputs."""
+        return self._outputs.parts(self._f(self._inputs.whole(parts), *args))
+
+    def loss(self, parts: Any, *args: Any) -> Any:
+        """Return a real loss as it is."""
+        return self._f(self._inputs.whole(parts), *args)
+
+    def claim(self, kind: str, given: Any) -> Any:
+        """Return what is claimed of `function`.
+
+        Raises
+        ------
+        OptionError
+            If the claim depends on a convention, and none was named.
+        """
+        if kind in ("hessian", "hvp"):
+            raise OptionError(f"{kind} of complex parameters: give their parts as real parameters")
+        if kind == "jvp":
+            return lambda parts, *args: self._outputs.parts(
+                given(self._inputs.whole(parts), *args[:-1], self._inputs.whole(args[-1]))
+            )
+        sign = self._sign(kind)
+        if kind == "vjp":
+            return lambda parts, *args: self._inputs.parts(
+                given(self._inputs.whole(parts), *args[:-1], self._outputs.whole(args[-1], sign)),
+                sign,
+            )
+        if callable(given):
+            return lambda parts, *args: self._matrix(given(self._inputs.whole(parts), *args), sign)
+        return self._matrix(given, sign)
+
+    def gradient(self, given: Any) -> Any:
+        """Return a claimed gradient of a real loss, a function or arrays, by the parts."""
+        sign = self._sign("gradient")
+        if isinstance(given, str) or callable(getattr(given, "value_and_grad", None)):
+            raise OptionError(
+                f"gradient={getattr(given, 'name', given)!r}: backends take real parameters; give "
+                "the gradient as a function or as arrays"
+            )
+        if callable(given):
+            return lambda parts, *args: self._inputs.parts(
+                given(self._inputs.whole(parts), *args), sign
+            )
+        return self._inputs.parts(given, sign)
+
+    def _sign(self, kind: str) -> int:
+        """Return the sign of ∂L/∂y in a claimed gradient."""
+        holomorphic = kind == "jacobian" and (all(self._outputs.complex) or not self._inputs.any)
+        if self._given is None and not holomorphic:
+            raise OptionError(
+                f"the {kind} is complex: say convention='jax', where a gradient is "
+                "∂L/∂x - i ∂L/∂y, or convention='torch', where it is ∂L/∂x + i ∂L/∂y"
+            )
+        if self._given not in ("jax", "torch", None):
+            raise OptionError(f"convention={self._given!r}: choose jax or torch")
+        return -1 if self._given == "jax" else 1
+
+    def _matrix(self, given: Any, sign: int) -> Array:
+        """Return the Jacobian of the parts, shape (q, p), of a complex one."""
+        outputs, inputs = self._outputs, self._inputs
+        blocks = matrix_blocks("jacobian", given, outputs.layout, inputs.layout, _numbers)
+        rows: list[list[Array]] = []
+        for row, split in zip(blocks, outputs.complex, strict=True):
+            real: list[Array] = []
+            imag: list[Array] = []
+            for block, by in zip(row, inputs.complex, strict=True):
+                if by and split:
+                    real += [block.real, -block.imag]
+                    imag += [block.imag, block.real]
+                else:
+                    real += [block.real, sign * block.imag] if by else [block.real]
+                    imag += [block.imag]
+            rows += [real, imag] if split else [real]
+        return joined(rows)
+
+
+def conjugated(leaves: Sequence[Leaf], convention: str | None) -> str:
+    """Say so if all that is wrong is the sign of the imaginary parts."""
+    wrong = [leaf for leaf in leaves if leaf.verdict == "mismatch"]
+    if not wrong or convention not in OTHER:
+        return ""
+    if all(leaf.path.endswith(".imag") and leaf.cause == "the wrong sign" for leaf in wrong):
+        return f"conjugated: this is {OTHER[convention]}"
+    return ""

@@ -1,0 +1,243 @@
+"""Is a derivative that of its function? VJPs, JVPs, Jacobians, Hessians, by measured slopes.
+
+Every claim is first held against itself and the other claims (`consistency`), which needs no
+measurement. Then the function's slopes decide: entry by entry where there are few
+(`jacobian`), along random directions where there are many (`jacobian_directions`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab import options
+from gradlab.arrays.read_only import read_only
+from gradlab.checking.allowance import checked, difference
+from gradlab.checking.claims import Claim, Rounded, claim_of, require_same_claim
+from gradlab.checking.complex_numbers import Real, conjugated, has_complex
+from gradlab.checking.consistency import contradictions
+from gradlab.checking.entries import resolution_of
+from gradlab.checking.functions import Function
+from gradlab.checking.jacobian import Subject, blocks_of, check_matrix
+from gradlab.checking.jacobian_causes import causes_of
+from gradlab.checking.jacobian_directions import Findings, check_large
+from gradlab.checking.report import DerivativeReport
+from gradlab.checking.result import worst
+from gradlab.errors import OptionError
+from gradlab.gradients import value_and_grad
+from gradlab.gradients.protocol import Backend, note_origin
+from gradlab.params import BARE, flatten
+from gradlab.seeding import generator
+
+LARGE = 1000
+"""With more entries of the Jacobian than that, "auto" measures along directions."""
+
+SECOND = ("hessian", "hvp")
+"""Claims about second derivatives of a loss, which are first derivatives of its gradient."""
+
+
+def check_derivatives(
+    f: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    vjp: Callable[..., Any] | None = None,
+    jvp: Callable[..., Any] | None = None,
+    jacobian: Any = None,
+    hessian: Any = None,
+    hvp: Callable[..., Any] | None = None,
+    gradient: str | Backend | Callable[..., Any] = "autograd",
+    mode: Literal["auto", "entries", "directional"] = "auto",
+    seed: int | np.random.Generator = 0,
+    dtype: DTypeLike | None = None,
+    allow: float = 0.0,
+    convention: Literal["jax", "torch"] | None = None,
+) -> DerivativeReport:
+    """Check derivatives of a function with many outputs against its measured slopes.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(params, *args) -> outputs``, an array or a structure of arrays; for `hessian` and
+        `hvp` a loss, ``f(params, *args) -> scalar``. Deterministic.
+    params, *args
+        Where to check; see `gradlab.value_and_grad`.
+    vjp : callable, optional
+        ``vjp(params, *args, cotangent)`` returns Jᵀu in the structure of `params`; the cotangent u
+        has the structure and shapes of the outputs.
+    jvp : callable, optional
+        ``jvp(params, *args, tangent)`` returns Jv in the structure of the outputs; the tangent v
+        has the structure and shapes of `params`.
+    jacobian : callable or structure, optional
+        ``jacobian(params, *args)``, or what it returns: for each output, at its place, the
+        derivatives by `params` in their structure, each of the output's shape followed by the
+        parameter's. A matrix of shape (q, p), entries in the order of the leaves, will do, too.
+    hessian : callable or structure, optional
+        The second derivatives of a loss: the Jacobian of its gradient, in the same form.
+    hvp : callable, optional
+        ``hvp(params, *args, vector)`` returns Hv in the structure of `params`.
+    gradient : str, Backend or callable
+        For `hessian` and `hvp`: the gradient whose slopes are measured, a backend or
+        ``gradient(params, *args)``. It should be exact to round-off; check it on its own by
+        `check_gradients`.
+    mode : {"auto", "entries", "directional"}
+        Look at every entry of the Jacobian; or measure along random directions, find the entries
+        at fault by bisection, and look at a sample. "auto" looks at every entry of up to 1,000.
+    seed : int or Generator
+        Draws cotangents, directions and the sample.
+    dtype : dtype, optional
+        In which the parameters are given to the function; by default float64.
+    allow : float
+        A relative error that is accepted; see `check_gradients`.
+    convention : {"jax", "torch"}, optional
+        What complex numbers mean in a `vjp`, and in the `jacobian` of a real output by a complex
+        parameter z = x + iy: ∂L/∂x − i ∂L/∂y as in JAX, with cotangents likewise, or
+        ∂L/∂x + i ∂L/∂y as in PyTorch. A `jvp`, or the `jacobian` of a complex output, needs none;
+        that of a complex output by a complex parameter is right for holomorphic functions alone.
+
+    Returns
+    -------
+    DerivativeReport
+        Like a `GradientReport`; each entry names an output and a parameter. Several claims are
+        checked in one report, and against each other.
+
+    Raises
+    ------
+    OptionError
+        If there is nothing to check, or first and second derivatives are mixed.
+    ParameterError, LossError, NonFiniteError
+        If parameters, function or claim cannot be used: a missing or misshapen leaf, outputs that
+        are NaN, no numbers, or different at each call.
+
+    Notes
+    -----
+    About 14 evaluations a parameter where the function is smooth, for any number of outputs, and
+    as many calls of a `vjp` as there are outputs, or of a `jvp` as there are parameters. Along
+    directions about 200 evaluations for two leaves of any size; one wrong entry of 1,000 outputs
+    by 10,000 parameters takes about 700 more.
+
+    Examples
+    --------
+    >>> def f(w, x):
+    ...     return np.tanh(x @ w)
+    >>> def vjp(w, x, u):
+    ...     return x.T @ (u * (1 - np.tanh(x @ w)))  # the square is missing
+    >>> w, x = np.array([0.5, -1.0]), np.array([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0]])
+    >>> report = check_derivatives(f, w, x, vjp=vjp)
+    >>> report.verdict, min(entry.name for entry in report.mismatches)
+    ('mismatch', 'output[0] by params[0]')
+    >>> def right(w, x, u):
+    ...     return x.T @ (u * (1 - np.tanh(x @ w) ** 2))
+    >>> check_derivatives(f, w, x, vjp=right, jvp=lambda w, x, v: (1 - f(w, x) ** 2) * (x @ v)).ok
+    True
+    """
+    started = time.perf_counter()
+    if mode not in ("auto", "entries", "directional"):
+        raise OptionError(f"mode={mode!r}: choose auto, entries or directional")
+    options.function("f", f)
+    given = _given(vjp=vjp, jvp=jvp, jacobian=jacobian, hessian=hessian, hvp=hvp)
+    real = _in_parts(f, params, args, convention)
+    if real:
+        f, params = real.function, real.params
+        given = {kind: real.claim(kind, value) for kind, value in given.items()}
+    if set(given) & set(SECOND):
+        function = Function(_gradient_of(f, gradient), params, args, bare=BARE)
+    else:
+        function = Function(f, params, args)
+    subject = Subject(function, params, dtype, allow=checked(allow))
+    claims = [claim_of(kind, value, function, params, args) for kind, value in given.items()]
+    report = _check(subject, claims, mode, generator(seed))
+    clash = conjugated(report.leaves, convention) if real else ""
+    return replace(
+        report,
+        notes=(clash, *report.notes) if clash else report.notes,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check(
+    subject: Subject, claims: Sequence[Claim], mode: str, rng: np.random.Generator
+) -> DerivativeReport:
+    function = subject.function
+    p, q = sum(leaf.size for leaf in flatten(subject.params)[0]), function.size
+    directional = mode == "directional" or (mode == "auto" and p * q > LARGE)
+    notes: list[str] = []
+    findings: list[Findings] = []
+    if p and q:
+        for claim in claims:
+            require_same_claim(claim, rng, p, q)
+        notes = contradictions(claims, rng, p, q)
+        for claim in claims:
+            one = replace(subject, kind=claim.kind if len(claims) > 1 else "")
+            findings.append((check_large if directional else _check_small)(one, claim, rng))
+    entries = [e for found in findings for e in found.entries]
+    verdict = worst(["mismatch"] if notes else [found.verdict for found in findings])
+    ignored = verdict == "agree" and function.constant and function.ignores(subject.params)
+    shares = [found.resolution for found in findings]
+    return DerivativeReport(
+        verdict=verdict if p and q and not ignored else "inconclusive",
+        entries=tuple(entries),
+        leaves=tuple(block for found in findings for block in found.blocks),
+        mode="directional" if directional else "entries",
+        resolution=float(np.median(shares)) if shares else 0.0,
+        size=p * q * len(claims),
+        evaluations=function.evaluations,
+        seconds=0.0,
+        notes=(*notes, *(note for found in findings for note in found.notes)),
+        constant=ignored,
+        what=" and ".join(claim.kind for claim in claims),
+        difference=difference(entries),
+    )
+
+
+def _in_parts(
+    f: Callable[..., Any], params: Any, args: tuple[Any, ...], convention: Any
+) -> Real | None:
+    """Return a function of complex parameters or outputs in terms of their parts."""
+    try:
+        outputs = f(params, *read_only(args))
+    except Exception as error:
+        note_origin(error, "the function at the parameters")
+        raise
+    if not (has_complex(params) or has_complex(outputs)):
+        return None
+    return Real(f, params, outputs, convention)
+
+
+def _given(**claims: Any) -> dict[str, Any]:
+    given = {kind: value for kind, value in claims.items() if value is not None}
+    if not given:
+        raise OptionError("nothing to check: give vjp, jvp, jacobian, hessian or hvp")
+    second = [kind for kind in given if kind in SECOND]
+    if second and len(second) < len(given):
+        first = next(kind for kind in given if kind not in SECOND)
+        raise OptionError(
+            f"{second[0]} is of a loss, {first} of a function with outputs: check them one by one"
+        )
+    return given
+
+
+def _gradient_of(loss: Callable[..., Any], gradient: Any) -> Callable[..., Any]:
+    if callable(gradient) and not callable(getattr(gradient, "value_and_grad", None)):
+        by_hand: Callable[..., Any] = gradient
+        return by_hand
+    differentiate = value_and_grad(loss, backend=gradient)
+    return lambda params, *args: differentiate(params, *args)[1]
+
+
+def _check_small(subject: Subject, claim: Claim, rng: np.random.Generator) -> Findings:
+    claimed: Rounded = claim.matrix()
+    entries, verdict = check_matrix(subject, claimed.values, claimed.epsilon, rng)
+    blocks = blocks_of(subject, entries)
+    causes = causes_of(subject, entries, blocks)
+    return Findings(
+        entries,
+        [replace(block, cause=causes.get(block.path, "")) for block in blocks],
+        [],
+        resolution_of(entries),
+        verdict,
+    )

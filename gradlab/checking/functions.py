@@ -1,0 +1,202 @@
+"""A function with many outputs, looked at through scalar losses that share its evaluations.
+
+For any weights u, u·f(x) is a scalar loss, to which all that measures slopes applies. One
+evaluation of f serves every u, so `Function` keeps the outputs at the points that it has seen:
+the slopes of a thousand outputs along one direction cost as many evaluations as that of one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.read_only import read_only
+from gradlab.errors import LossError, NonFiniteError
+from gradlab.gradients.protocol import note_origin, require_same_value
+from gradlab.gradients.surface import watch
+from gradlab.params import BARE, Array, entry, first, flatten, read
+
+OUTPUT = "output"
+"""Name of a bare output."""
+
+KEPT = 2**26
+"""Size of the outputs that are kept, in bytes: some hundred points of 10⁵ outputs."""
+
+
+class Function:
+    """``f(params, *args)`` as a vector of its outputs, evaluated once a point.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(params, *args) -> outputs``, a structure of real arrays.
+    params, args
+        Where its outputs are counted and named.
+    bare : str
+        Name of a bare output, and beginning of the names in a list or tuple.
+
+    Attributes
+    ----------
+    structure : Structure
+        How the outputs hang together.
+    leaves : list of ndarray
+        The outputs at the parameters.
+    paths : tuple of str
+        Their names: ``output`` for a bare one, ``output[0]`` in a tuple, or the key of a dict.
+    value : ndarray, shape (q,)
+        All of them in one vector.
+    evaluations : int
+        Number of calls of `f`.
+    constant : bool
+        Whether the outputs have been the same at all points so far.
+
+    Raises
+    ------
+    LossError, NonFiniteError
+        If an output is no array of finite real numbers, or differs when it is evaluated again.
+
+    Examples
+    --------
+    >>> f = Function(lambda p: {"y": p["w"] ** 2, "sum": p["w"].sum()}, {"w": np.ones(2)})
+    >>> f.paths, f.size, f.name(1), f.name(2)
+    (('y', 'sum'), 3, 'y[1]', 'sum')
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], params: Any, args: tuple[Any, ...] = (), bare: str = OUTPUT
+    ) -> None:
+        self._f, self._args, self._bare = f, args, bare
+        self.evaluations = 0
+        self.constant = True
+        self._kept: OrderedDict[bytes, Array] = OrderedDict()
+        leaves, structure = flatten(params)
+        own = structure.unflatten([leaf.copy() for leaf in leaves])
+        self.leaves, self.structure = self._outputs(own)
+        self.paths = tuple(self._named(path) for path in self.structure.paths)
+        for path, leaf in zip(self.paths, self.leaves, strict=True):
+            if not np.isfinite(leaf).all():
+                index = first(~np.isfinite(leaf))
+                raise NonFiniteError(f"{entry(path, index)} is {leaf[index]} at the parameters")
+        self.value = self._vector(self.leaves)
+        ends = np.cumsum([0, *(leaf.size for leaf in self.leaves)])
+        self.spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        self._require_steady(own)
+
+    @property
+    def size(self) -> int:
+        """Number of outputs, q."""
+        return int(self.value.size)
+
+    def place(self, i: int) -> tuple[int, tuple[int, ...]]:
+        """Return the number of the leaf of output `i`, and its index there."""
+        number = next(k for k, span in enumerate(self.spans) if i < span.stop)
+        shape = self.leaves[number].shape
+        index = np.unravel_index(i - self.spans[number].start, shape)
+        return number, tuple(map(int, index))
+
+    def name(self, i: int) -> str:
+        """Name output `i`."""
+        number, index = self.place(i)
+        return entry(self.paths[number], index)
+
+    def hang(self, values: Array) -> Any:
+        """Return a vector (q,) in the structure, shapes and dtypes of the outputs."""
+        return self.structure.unflatten(
+            [
+                # An array of its own: backward passes write into what they are given.
+                np.array(values[span].reshape(leaf.shape), dtype=_floating(leaf))
+                for span, leaf in zip(self.spans, self.leaves, strict=True)
+            ]
+        )
+
+    def weighted(self, outputs: Array, weights: Array) -> Callable[[Any], Any]:
+        """Return the scalar loss ``weights · f(params)[outputs]``."""
+
+        def loss(params: Any) -> Any:
+            value = self.at(params)
+            if len(outputs) == 1 and weights[0] == 1:
+                return value[outputs[0]]
+            return value.dtype.type(weights @ value[outputs].astype(np.float64))
+
+        return loss
+
+    def at(self, params: Any) -> Array:
+        """Return the outputs at a point as one vector; they are evaluated once."""
+        leaves, _ = flatten(params, _as_it_is)
+        digest = blake2b(digest_size=16)
+        for leaf in leaves:
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        key = digest.digest()
+        if key not in self._kept:
+            found, _ = self._outputs(params)
+            if [leaf.shape for leaf in found] != [leaf.shape for leaf in self.leaves]:
+                raise LossError(
+                    f"the function returns {_shapes(self.leaves)} at the parameters and "
+                    f"{_shapes(found)} beside them: return the same shapes everywhere"
+                )
+            self._kept[key] = self._vector(found)
+            self.constant &= np.array_equal(self._kept[key], self.value)
+            while len(self._kept) > 8 and len(self._kept) * self._kept[key].nbytes > KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def ignores(self, params: Any) -> bool:
+        """Tell whether the function, evaluated once more, never looks at its parameters."""
+        seen: list[bool] = []
+        leaves, structure = flatten(params)
+        try:
+            self._outputs(structure.unflatten([watch(leaf.copy(), seen) for leaf in leaves]))
+        except Exception:
+            return False
+        return not seen
+
+    def _outputs(self, params: Any) -> tuple[list[Array], Any]:
+        self.evaluations += 1
+        try:
+            # A fresh view of the arguments each time: a layer may keep state in a dict of them.
+            found = self._f(params, *read_only(self._args))
+        except Exception as error:
+            note_origin(error, "the function at the parameters")
+            raise
+        return flatten(found, self._real)
+
+    def _named(self, path: str) -> str:
+        if path == BARE:
+            return self._bare
+        return self._bare + path if path.startswith("[") and self._bare == OUTPUT else path
+
+    def _real(self, value: Any, path: str) -> Array:
+        path = self._named(path)
+        array = read(value, path, LossError)
+        if array.dtype.kind not in "fiu":
+            kind = "complex" if array.dtype.kind == "c" else f"of dtype {array.dtype}"
+            raise LossError(f"{path} is {kind}; a function returns arrays of real numbers")
+        return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+    def _vector(self, leaves: list[Array]) -> Array:
+        vector: Array = np.concatenate([np.empty(0, np.float16), *map(np.ravel, leaves)])
+        return vector
+
+    def _require_steady(self, params: Any) -> None:
+        again = self._vector(self._outputs(params)[0])
+        size = float(np.linalg.norm(self.value.astype(np.float64)))
+        apart = float(np.linalg.norm(again.astype(np.float64) - self.value))
+        epsilon = float(np.finfo(self.value.dtype).eps)
+        require_same_value(size, size + apart, epsilon)
+
+
+def _as_it_is(value: Any, path: str) -> Any:
+    return value
+
+
+def _floating(leaf: Array) -> Any:
+    return leaf.dtype if leaf.dtype.kind == "f" else np.float64
+
+
+def _shapes(leaves: list[Array]) -> str:
+    return f"arrays of shapes {', '.join(str(leaf.shape) for leaf in leaves)}"

@@ -1,0 +1,110 @@
+"""Networks that keep their parameters: losses that read arrays instead of taking them.
+
+A class with ``self.params`` has a method ``loss(x, t)``; its parameters are no argument. They are
+moved by writing into the arrays that the object holds, which are put back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import ParameterError
+from gradlab.params import Array, entry, flatten
+
+
+class InPlace:
+    """Parameters that a function reads where they are.
+
+    Parameters
+    ----------
+    params : Any
+        Structure of writeable arrays of floats, or of numbers in dicts and lists.
+
+    Raises
+    ------
+    ParameterError
+        If a leaf cannot be written into, or holds integers, which small steps do not change.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> held = InPlace(params)
+    >>> loss = held.function(lambda x: float(params["w"] @ x))
+    >>> loss({"w": np.array([0.0, 3.0])}, np.array([1.0, 1.0])), params["w"].tolist()
+    (3.0, [0.0, 3.0])
+    >>> held.restore()
+    >>> params["w"].tolist()
+    [1.0, 2.0]
+    """
+
+    def __init__(self, params: Any) -> None:
+        self._params = params
+        self._start = [np.array(leaf) for leaf in flatten(params)[0]]
+        self._targets: list[Callable[[Array], None]] = []
+        _collect(params, "params", self._targets)
+        dtypes = [leaf.dtype for leaf in self._start if leaf.dtype.kind == "f"]
+        self.dtype = min(dtypes, key=lambda dtype: np.finfo(dtype).nmant, default=None)
+
+    def write(self, values: Any) -> None:
+        """Put other values where the parameters are."""
+        leaves = flatten(values, lambda value, path: np.asarray(value))[0]
+        for target, leaf in zip(self._targets, leaves, strict=True):
+            target(leaf)
+
+    def restore(self) -> None:
+        """Put the first values back."""
+        for target, leaf in zip(self._targets, self._start, strict=True):
+            target(leaf)
+
+    def function(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``f(params, *args)`` of a function ``read(*args)`` of arrays that it holds."""
+
+        def f(params: Any, *args: Any) -> Any:
+            self.write(params)
+            return read(*args)
+
+        return f
+
+
+def _collect(node: Any, path: str, targets: list[Callable[[Array], None]]) -> None:
+    if isinstance(node, np.ndarray):
+        targets.append(_into_array(node, path))
+        return
+    if not isinstance(node, (Mapping, list, tuple)):
+        raise ParameterError(
+            f"{path} is {node!r:.40}, which cannot be written into: use an array, such as "
+            f"np.array({node!r:.20})"
+        )
+    items = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for key, child in items:
+        if isinstance(child, (int, float, np.generic)):
+            targets.append(_into_container(node, key, child, entry(path, (key,))))
+        else:
+            _collect(child, entry(path, (key,)), targets)
+
+
+def _into_array(array: Array, path: str) -> Callable[[Array], None]:
+    if array.dtype.kind != "f":
+        raise ParameterError(
+            f"{path} has dtype {array.dtype}, which small steps do not change: use float64"
+        )
+    if not array.flags.writeable:
+        raise ParameterError(f"{path} is read-only: in_place=True writes into it")
+
+    def write(value: Array) -> None:
+        array[...] = value
+
+    return write
+
+
+def _into_container(node: Any, key: Any, child: Any, path: str) -> Callable[[Array], None]:
+    if not isinstance(node, (MutableMapping, MutableSequence)):
+        raise ParameterError(f"{path} is a number in a {type(node).__name__}: use an array")
+
+    def write(value: Array) -> None:
+        node[key] = float(value)
+
+    return write

@@ -1,0 +1,160 @@
+"""Jacobian entries, one by one: each output's row is the gradient of a scalar loss.
+
+A row is judged as `gradlab.checking.entries` judges a gradient, kinks included. All rows share
+their evaluations, so that a column costs about 14 evaluations of the function for any number of
+outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab.checking.allowance import accepted, allowing
+from gradlab.checking.analytic import Analytic, analytic_side
+from gradlab.checking.entries import check_entries, overall
+from gradlab.checking.functions import Function
+from gradlab.checking.result import Entry, Leaf, Verdict, worst
+from gradlab.gradients.surface import Surface
+from gradlab.params import Array, entry, flatten
+
+NARROW = {float(np.finfo(dtype).eps): dtype for dtype in (np.float16, np.float32)}
+"""Types narrower than float64, by their unit round-off."""
+
+
+@dataclass(frozen=True, repr=False)
+class DerivativeEntry(Entry):
+    """One entry of a Jacobian; see `Entry`.
+
+    Attributes
+    ----------
+    path, index
+        The block ``output by parameter``, and where in it: the output's index first.
+    output, parameter : str
+        The output and the parameter, as reports name them.
+    """
+
+    output: str = ""
+    parameter: str = ""
+
+    @property
+    def name(self) -> str:
+        """Which derivative it is: ``y[2] by w[1, 3]``."""
+        return f"{self.output} by {self.parameter}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A function at a point, of which a derivative is under test.
+
+    Attributes
+    ----------
+    function : Function
+        The function.
+    params : Any
+        The point.
+    dtype : dtype or None
+        In which parameters are given to the function.
+    kind : str
+        Which of several claims is under test; "" if there is one.
+    allow : float
+        The relative error that is accepted.
+    """
+
+    function: Function
+    params: Any
+    dtype: DTypeLike | None = None
+    kind: str = ""
+    allow: float = 0.0
+
+    def surface(self, outputs: Array, weights: Array) -> Surface:
+        """Return the surface of ``weights · f[outputs]``."""
+        return Surface(self.function.weighted(outputs, weights), self.params, (), self.dtype)
+
+    def row(self, i: int) -> Surface:
+        """Return the surface of output `i`."""
+        return self.surface(np.array([i]), np.ones(1))
+
+    def analytic(
+        self, surface: Surface, values: Array, epsilon: float, factor: float = 1.0
+    ) -> Analytic:
+        """Return a claimed row of numbers of a given unit round-off.
+
+        It may be off by `factor` times the allowance.
+        """
+        narrow = values.astype(NARROW.get(epsilon, np.float64))
+        parts = [
+            narrow[span].reshape(leaf.shape)
+            for span, leaf in zip(surface.spans, surface.leaves, strict=True)
+        ]
+        claimed = surface.structure.unflatten(parts)
+        loss = self.function.weighted(np.zeros(1, int), np.ones(1))
+        analytic = analytic_side(claimed, loss, self.params, (), surface)
+        return allowing(analytic, surface.spans, factor * self.allow)
+
+    def block(self, output: str, parameter: str) -> str:
+        """Name the block of one output leaf and one leaf of the parameters."""
+        return f"{self.kind}: {output} by {parameter}" if self.kind else f"{output} by {parameter}"
+
+
+def check_row(
+    subject: Subject,
+    i: int,
+    values: Array,
+    epsilon: float,
+    which: Iterable[int],
+    rng: np.random.Generator,
+) -> tuple[list[DerivativeEntry], Verdict]:
+    """Judge the entries `which` of row `i`, and the row as far as it was looked at."""
+    surface = subject.row(i)
+    analytic = subject.analytic(surface, values, epsilon)
+    found = accepted(check_entries(surface, analytic, which, rng), subject.allow)
+    number, index = subject.function.place(i)
+    path = subject.function.paths[number]
+    entries = [
+        DerivativeEntry(
+            **{**vars(e), "path": subject.block(path, e.path), "index": (*index, *e.index)},
+            output=entry(f"{subject.kind}: {path}" if subject.kind else path, index),
+            parameter=e.name,
+        )
+        for e in found
+    ]
+    return entries, overall(surface, found) if len(found) == surface.size else worst(
+        e.verdict for e in found
+    )
+
+
+def check_matrix(
+    subject: Subject, matrix: Array, epsilon: float, rng: np.random.Generator
+) -> tuple[list[DerivativeEntry], Verdict]:
+    """Judge every entry of a claimed Jacobian, shape (q, p)."""
+    entries: list[DerivativeEntry] = []
+    verdicts: list[Verdict] = []
+    seed = int(rng.integers(2**63))
+    for i in range(subject.function.size):
+        # Each row draws the same points, at which the function has been evaluated already.
+        same = np.random.default_rng(seed)
+        own, verdict = check_row(subject, i, matrix[i], epsilon, range(matrix.shape[1]), same)
+        entries += own
+        verdicts.append(verdict)
+    return entries, worst(verdicts)
+
+
+def blocks_of(subject: Subject, entries: Sequence[Entry]) -> list[Leaf]:
+    """Gather verdicts block by block, one for each output leaf and leaf of the parameters."""
+    function = subject.function
+    leaves, structure = flatten(subject.params)
+    by_path: dict[str, list[Verdict]] = {}
+    for e in entries:
+        by_path.setdefault(e.path, []).append(e.verdict)
+    blocks = []
+    for path, out in zip(function.paths, function.leaves, strict=True):
+        for parameter, leaf in zip(structure.paths, leaves, strict=True):
+            name = subject.block(path, parameter)
+            found = by_path.get(name, [])
+            blocks.append(Leaf(name, out.shape + leaf.shape, worst(found), len(found)))
+    return blocks

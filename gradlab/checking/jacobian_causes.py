@@ -1,0 +1,136 @@
+"""A guess at what went wrong in a Jacobian, where the pattern of a block's errors shows it.
+
+Three views of the same entries are looked at. The block itself is a matrix, which may be
+transposed, symmetrised or lack a triangle. A combination of its rows is what a backward pass
+returns for one cotangent, and shows the mistakes of gradients (`gradlab.checking.causes`). Seen
+entry by entry, a single output's row may be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from gradlab.checking.causes import guess
+from gradlab.checking.jacobian import DerivativeEntry, Subject
+from gradlab.checking.kinks import EIGHTHS
+from gradlab.checking.result import Entry, Leaf
+from gradlab.params import Array, flatten
+
+VAGUE = ("not far from right", "right in total", "wrong ", "zero in", "1.", "0.")
+"""Beginnings of causes that are said only where no other is found."""
+
+
+def causes_of(
+    subject: Subject, entries: Sequence[DerivativeEntry], blocks: Sequence[Leaf]
+) -> dict[str, str]:
+    """Return a likely cause for each block that has a mismatch and shows a pattern."""
+    wrong = [block for block in blocks if block.verdict == "mismatch"]
+    if not wrong:
+        return {}
+    with np.errstate(all="ignore"):
+        found = {block.path: list(_of_block(block, entries)) for block in wrong}
+        combined = _of_rows(subject, entries, blocks)
+        single = guess(entries, blocks)
+    causes = {}
+    for path, own in found.items():
+        told = [*own, combined.get(path, ""), single.get(path, "")]
+        told = [cause for cause in told if cause]
+        clear = [cause for cause in told if " alone" in cause or not cause.startswith(VAGUE)]
+        if told:
+            causes[path] = (clear or told)[0]
+    return causes
+
+
+# The block as a matrix
+
+
+def _of_block(block: Leaf, entries: Sequence[DerivativeEntry]) -> Iterator[str]:
+    own = [e for e in entries if e.path == block.path]
+    half = len(block.shape) // 2
+    shape = block.shape[:half]
+    if len(own) != np.prod(block.shape) or block.shape[half:] != shape or np.prod(shape) < 2:
+        return
+    side = int(np.prod(shape))
+    rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
+    claimed, measured, tolerance = (column.reshape(side, side) for column in rows.T)
+    tolerance = np.maximum(tolerance, tolerance.T) + 2.0**-50 * np.abs(measured)
+
+    def explains(other: Array) -> bool:
+        """Tell whether the claim is what `other`, made of the measured block, would be."""
+        apart = np.abs(claimed - other)
+        return bool(np.all(apart <= 4 * tolerance) and np.any(np.abs(other) > 8 * tolerance))
+
+    diagonal = np.diag(np.diag(measured))
+    if explains(measured.T):
+        yield "transposed"
+    if explains((measured + measured.T) / 2):
+        yield "symmetrised: (J + Jᵀ) / 2"
+    if explains(measured + measured.T):
+        yield "J + Jᵀ: a triangle added to its transpose?"
+    if explains(measured + measured.T - diagonal):
+        yield "J + Jᵀ with the diagonal counted once"
+    if explains(measured + diagonal):
+        yield "the diagonal is counted twice: a triangle added to its transpose?"
+    if explains(diagonal) and not explains(measured):
+        yield "the diagonal alone"
+    if explains(measured - diagonal):
+        yield "all but the diagonal"
+    for name, triangle in (("upper", np.triu), ("lower", np.tril)):
+        if explains(triangle(measured)) or explains(
+            triangle(measured, 1 if name == "upper" else -1)
+        ):
+            yield f"the {name} triangle alone"
+
+
+# Combinations of rows, as a backward pass returns them
+
+
+def _of_rows(
+    subject: Subject, entries: Sequence[DerivativeEntry], blocks: Sequence[Leaf]
+) -> Mapping[str, str]:
+    """Guess at the gradients of one random combination of each output leaf."""
+    leaves, structure = flatten(subject.params)
+    values = dict(zip(structure.paths, leaves, strict=True))
+    by_block: dict[str, list[DerivativeEntry]] = {}
+    for e in entries:
+        by_block.setdefault(e.path, []).append(e)
+    causes: dict[str, str] = {}
+    rng = np.random.default_rng(0)
+    lengths = {n for out in subject.function.leaves for n in (*out.shape, out.size) if n > 1}
+    for path, out in zip(subject.function.paths, subject.function.leaves, strict=True):
+        weights = rng.choice(EIGHTHS, out.size)
+        combined: list[Entry] = []
+        shown: list[Leaf] = []
+        for name, leaf in values.items():
+            own = by_block.get(subject.block(path, name), [])
+            if len(own) != out.size * leaf.size:
+                continue
+            made = _combined(own, weights, name, leaf)
+            combined += made
+            wrong = any(e.verdict == "mismatch" for e in made)
+            shown.append(Leaf(name, leaf.shape, "mismatch" if wrong else "agree", leaf.size))
+        for name, cause in guess(combined, shown, values, lengths).items():
+            causes[subject.block(path, name)] = cause
+    return causes
+
+
+def _combined(
+    own: Sequence[DerivativeEntry], weights: Array, name: str, leaf: Array
+) -> list[Entry]:
+    rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
+    claimed, measured, tolerance = (c.reshape(weights.size, leaf.size) for c in rows.T)
+    a, n, bar = weights @ claimed, weights @ measured, np.abs(weights) @ tolerance
+    return [
+        Entry(
+            name,
+            tuple(map(int, index)),
+            float(a[k]),
+            float(n[k]),
+            float(bar[k]),
+            float(bar[k]),
+            "agree" if abs(a[k] - n[k]) <= bar[k] else "mismatch",
+        )
+        for k, index in enumerate(np.ndindex(leaf.shape))
+    ]

@@ -1,0 +1,400 @@
+"""Large Jacobians: combinations of outputs along directions say whether, bisection says where.
+
+For weights u of the outputs and a direction v of the parameters, the function has the slope u·Jv:
+one number of the whole Jacobian, measured as the slope of the scalar u·f along v. Where a claim
+differs from it beyond the bars, some entry under u and v is wrong. Halving the outputs costs no
+evaluation of the function, since one evaluation has all outputs; halving the parameters under one
+output then costs 14 evaluations a step.
+
+There is a pair of u and v for each block of an output leaf and a leaf of the parameters; outputs
+weigh as much as they change along v, so that no small one is drowned by large ones.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from gradlab.checking.allowance import ALONG
+from gradlab.checking.claims import Claim
+from gradlab.checking.entries import BLATANT, NEGLIGIBLE, RESOLVED
+from gradlab.checking.jacobian import DerivativeEntry, Subject, blocks_of, check_row
+from gradlab.checking.kinks import EIGHTHS, allows, is_limit
+from gradlab.checking.result import Leaf, Verdict, worst
+from gradlab.gradients.slopes import Effort, Slope
+from gradlab.gradients.surface import Surface
+from gradlab.params import Array
+
+Side: TypeAlias = Literal["outputs", "entries"]
+
+PARTS = 8
+"""Number of single outputs, or parameters, that are tried to see whether most of them are wrong."""
+
+DENSE = 4
+"""Number of failures among them from which most count as wrong."""
+
+NAMED = 4
+"""Largest number of wrong outputs in which wrong entries are searched, for each failing pair."""
+
+ENTRIES = 8
+"""Largest number of wrong entries that are named in one output."""
+
+SEARCH = 100
+"""Evaluations that a search may spend, per halving of all entries; ten halvings are added."""
+
+COLUMNS = 6
+"""Number of parameters whose derivatives are checked one by one, at a few outputs each."""
+
+ROWS = 4
+"""Number of outputs at each of them: half where the function changes most, half at random."""
+
+PROBE = 2.0**-8
+"""Step, relative to the parameters, by which it is seen how much each output changes."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Outputs u and parameters v, with what was claimed and what was measured of u·Jv.
+
+    Attributes
+    ----------
+    outputs, weights : ndarray
+        Which outputs, and by which numbers they are multiplied.
+    entries, direction : ndarray
+        Which parameters, and how far they are moved.
+    claimed : float
+        The claimed u·Jv.
+    measured : Slope
+        The slope of u·f along v.
+    roundoff : float
+        How far off the claimed value may be for its dtype alone.
+    size : float
+        The size of u·Jv that is expected for random signs.
+    valid : bool
+        Whether the claimed value is a limit of slopes nearby.
+    """
+
+    outputs: Array
+    weights: Array
+    entries: Array
+    direction: Array
+    claimed: float
+    measured: Slope
+    roundoff: float
+    size: float
+    valid: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """How far apart both may lie."""
+        return self.measured.error + self.roundoff
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the pair says of the entries under it."""
+        if not np.isfinite(self.claimed):
+            return "mismatch"
+        if self.measured.kind in ("singular", "unresolved"):
+            return "inconclusive"
+        if not (self.valid or allows(self.measured, self.claimed, self.roundoff)):
+            return "mismatch"
+        return "kink" if self.measured.kind == "kink" else "agree"
+
+    @property
+    def fails(self) -> bool:
+        """Whether the claim cannot be right under u and v."""
+        return self.verdict == "mismatch"
+
+    @property
+    def excess(self) -> float:
+        """The difference in units of the tolerance."""
+        gap = abs(self.claimed - self.measured.value)
+        return float(gap / self.tolerance) if self.tolerance else float("inf")
+
+
+class Search:
+    """A claim that is compared with a function, pair by pair."""
+
+    def __init__(self, subject: Subject, claim: Claim, rng: np.random.Generator) -> None:
+        self.subject, self.claim, self.rng = subject, claim, rng
+        self.function = subject.function
+        self.home = subject.row(0)
+        self._surfaces: dict[bytes, Surface] = {}
+
+    def surface(self, outputs: Array, weights: Array) -> Surface:
+        """Return the surface of a weighted output, which is kept for the next direction."""
+        key = outputs.tobytes() + weights.tobytes()
+        if key not in self._surfaces:
+            if len(self._surfaces) > 32:
+                self._surfaces.clear()
+            self._surfaces[key] = self.subject.surface(outputs, weights)
+        return self._surfaces[key]
+
+    def compare(self, outputs: Array, weights: Array, entries: Array, direction: Array) -> Pair:
+        """Measure u·Jv, and hold the claim against it."""
+        surface = self.surface(outputs, weights)
+        line = surface.along(entries, direction)
+
+        def look(effort: Effort) -> Pair:
+            measured = surface.slope(line, effort=effort)
+            claimed, size, roundoff = self._claimed(
+                surface, outputs, weights, entries, direction, measured.curvature
+            )
+            pair = Pair(outputs, weights, entries, direction, claimed, measured, roundoff, size)
+            if pair.fails and measured.kind == "kink":
+                pull = np.ones(len(entries))
+                if is_limit(
+                    surface, entries, pull, entries, direction, claimed, roundoff, self.rng
+                ):
+                    return replace(pair, valid=True)
+            return pair
+
+        pair = look("usual")
+        return look("thorough") if pair.fails and pair.excess < BLATANT else pair
+
+    def part(self, pair: Pair, side: Side, part: Array) -> Pair:
+        """Compare some of the outputs of a pair, or some of its parameters."""
+        if side == "outputs":
+            return self.compare(
+                pair.outputs[part], pair.weights[part], pair.entries, pair.direction
+            )
+        return self.compare(pair.outputs, pair.weights, pair.entries[part], pair.direction[part])
+
+    def _claimed(
+        self,
+        surface: Surface,
+        outputs: Array,
+        weights: Array,
+        entries: Array,
+        direction: Array,
+        curvature: float,
+    ) -> tuple[float, float, float]:
+        """Return the claimed u·Jv, the size that it is expected to have, and its round-off."""
+        if self.claim.by_rows:
+            row = self.claim.row(spread(self.function.size, outputs, weights))
+            analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
+            terms, epsilon = row.values[entries] * direction, row.epsilon
+            floor = float(np.linalg.norm(analytic.floor[entries] * direction))
+        else:
+            column = self.claim.column(spread(surface.size, entries, direction))
+            terms, epsilon = column.values[outputs] * weights, column.epsilon
+            floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
+        with np.errstate(all="ignore"):
+            return (
+                float(terms.sum()),
+                float(np.linalg.norm(terms)),
+                2 * floor + 8 * epsilon * curvature,
+            )
+
+    def direction(self, entries: Array) -> Array:
+        """Draw a direction in which each entry goes by about its own size."""
+        direction: Array = self.home.widths[entries] * self.rng.choice(EIGHTHS, len(entries))
+        return direction
+
+    def weights(self, outputs: Array, entries: Array, direction: Array) -> Array:
+        """Draw weights by which all outputs change alike along a direction, with random signs."""
+        moved = self.changes(entries, direction)[outputs]
+        known = moved[moved > 0]
+        typical = float(np.median(known)) if known.size else 1.0
+        sizes = np.where(moved > 0, np.maximum(moved, 1e-12 * typical), typical)
+        weights: Array = np.exp2(-np.floor(np.log2(sizes))) * self.rng.choice(EIGHTHS, len(outputs))
+        return weights
+
+    def changes(self, entries: Array, direction: Array) -> Array:
+        """Return by how much each output changes over a small step along a direction."""
+        there = self.home.x.copy()
+        there[entries] += PROBE * direction
+        try:
+            value = self.function.at(self.home.hang(there))
+        except Exception:  # beyond the edge of the domain
+            return np.zeros(self.function.size)
+        change: Array = np.abs(np.nan_to_num(value.astype(np.float64) - self.function.value))
+        return change
+
+
+def spread(size: int, where: Array, values: Array) -> Array:
+    """Return a vector of zeros but for some entries."""
+    vector = np.zeros(size)
+    vector[where] = values
+    return vector
+
+
+@dataclass
+class Findings:
+    """What a check of a large Jacobian found."""
+
+    entries: list[DerivativeEntry] = field(default_factory=list)
+    blocks: list[Leaf] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    resolution: float = 0.0
+    verdict: Verdict = "agree"
+
+
+def check_large(subject: Subject, claim: Claim, rng: np.random.Generator) -> Findings:
+    """Judge a derivative by pairs of directions, and trace failures to output and parameter."""
+    search = Search(subject, claim, rng)
+    function, spans = subject.function, search.home.spans
+    drawn = [search.direction(np.arange(s.start, s.stop)) for s in spans]
+    pairs: dict[str, Pair] = {}
+    remarks: dict[str, str] = {}
+    suspects: set[tuple[int, int]] = set()
+    for path, rows in zip(function.paths, function.spans, strict=True):
+        outputs = np.arange(rows.start, rows.stop)
+        for name, columns, v in zip(search.home.structure.paths, spans, drawn, strict=True):
+            entries = np.arange(columns.start, columns.stop)
+            if not (len(outputs) and len(entries)):
+                continue
+            pair = search.compare(outputs, search.weights(outputs, entries, v), entries, v)
+            block = subject.block(path, name)
+            pairs[block] = pair
+            if pair.fails:
+                named, remarks[block] = trace(search, pair)
+                suspects |= named
+    suspects |= {place for place in _sample(search) if _block_of(search, place) not in remarks}
+    entries_found = _one_by_one(subject, claim, suspects, rng)
+    blocks = [
+        _with_pair(leaf, pairs[leaf.path], remarks.get(leaf.path, ""), pairs)
+        if leaf.path in pairs
+        else leaf
+        for leaf in blocks_of(subject, entries_found)
+    ]
+    shares = [pair.tolerance / pair.size for pair in pairs.values() if pair.size > 0]
+    return Findings(
+        entries_found,
+        blocks,
+        [f"{block} {remark}" for block, remark in remarks.items() if remark],
+        float(np.median(shares)) if shares else 0.0,
+        worst(leaf.verdict for leaf in blocks),
+    )
+
+
+def _with_pair(leaf: Leaf, pair: Pair, remark: str, pairs: dict[str, Pair]) -> Leaf:
+    """Add what a pair says to the verdict of a block's entries.
+
+    A failing pair was traced to entries, which decide; if none of them is to blame, nothing can
+    be said. Where no pair failed, the pair says whether the block is resolved.
+    """
+    rest = pair.verdict
+    if rest == "agree" and not resolved(pair, pairs.values()):
+        rest = "inconclusive"
+    own = leaf.verdict
+    if pair.fails:
+        rest = "mismatch" if remark or own == "mismatch" else "inconclusive"
+    elif own == "inconclusive":
+        own = "agree"
+    return replace(leaf, verdict=worst([own, rest]), rest=rest)
+
+
+def resolved(pair: Pair, others: Collection[Pair]) -> bool:
+    """Tell whether a pair would have shown an error as large as the claim, or one that matters."""
+    if pair.measured.kind == "flat":
+        return True
+    size = max(pair.size, abs(pair.measured.value))
+    beside = max((p.size for p in others if len(p.outputs) == len(pair.outputs)), default=0.0)
+    return bool(pair.tolerance <= max(RESOLVED * size, NEGLIGIBLE * beside))
+
+
+def trace(search: Search, failed: Pair) -> tuple[set[tuple[int, int]], str]:
+    """Return the wrong entries (output, parameter) under a pair that failed, and what is left."""
+    rows, most_rows, all_rows = culprits(search, failed, "outputs", NAMED)
+    named: set[tuple[int, int]] = set()
+    complete = all_rows
+    most = False
+    for row in rows:
+        columns, most_columns, all_columns = culprits(search, row, "entries", ENTRIES)
+        named |= {(int(row.outputs[0]), int(column.entries[0])) for column in columns}
+        complete, most = complete and all_columns, most or most_columns
+    if most_rows and most:
+        return named, "is wrong as a whole: most of its random parts fail"
+    if most_rows:
+        return named, "is wrong in most outputs"
+    if most:
+        outputs = ", ".join(search.function.name(int(row.outputs[0])) for row in rows)
+        return named, f"is wrong in {outputs} by most parameters"
+    if complete:
+        return named, ""
+    return named, (
+        "is wrong in more entries than are named here"
+        if named
+        else "is wrong, in no entry so much that it could be named"
+    )
+
+
+def culprits(search: Search, failed: Pair, side: Side, most: int) -> tuple[list[Pair], bool, bool]:
+    """Find the single outputs, or the single parameters, under which a claim fails.
+
+    Returns
+    -------
+    pairs : list of Pair
+        Those of one output, or one parameter, that fail.
+    dense : bool
+        Whether most single ones fail, so that these are a sample.
+    complete : bool
+        Whether all failures were followed to their end.
+    """
+    size = len(getattr(failed, side))
+    if size > 2 * PARTS:
+        sample = search.rng.permutation(size)[:PARTS]
+        tried = [search.part(failed, side, np.array([k])) for k in sample]
+        failing = [pair for pair in tried if pair.fails]
+        if len(failing) >= DENSE:
+            return failing[: DENSE // 2], True, True
+    found: list[Pair] = []
+    lost, order = False, 1
+    queue = [(-failed.excess, 0, failed)]
+    limit = search.function.evaluations + SEARCH * (10 + int(np.log2(size)))
+    while queue and len(found) < most and search.function.evaluations < limit:
+        _, _, node = heapq.heappop(queue)
+        count = len(getattr(node, side))
+        if count == 1:
+            found.append(node)
+            continue
+        failing_part = False
+        for part in (np.arange(count // 2), np.arange(count // 2, count)):
+            step = search.part(node, side, part)
+            if step.fails:
+                failing_part = True
+                heapq.heappush(queue, (-step.excess, order, step))
+                order += 1
+        lost = lost or not failing_part
+    return found, False, not queue and not lost
+
+
+def _sample(search: Search) -> set[tuple[int, int]]:
+    """Draw entries to be checked one by one: few columns, at outputs that depend on them."""
+    found: set[tuple[int, int]] = set()
+    p, q = search.home.size, search.function.size
+    for j in map(int, search.rng.permutation(p)[:COLUMNS]):
+        changes = search.changes(np.array([j]), search.home.scales[[j]])
+        most = np.argsort(-changes, kind="stable")[: ROWS // 2]
+        found |= {(int(i), j) for i in [*most, *search.rng.integers(q, size=ROWS - ROWS // 2)]}
+    return found
+
+
+def _block_of(search: Search, place: tuple[int, int]) -> str:
+    i, j = place
+    output = search.function.paths[search.function.place(i)[0]]
+    return search.subject.block(output, search.home.place(j)[0])
+
+
+def _one_by_one(
+    subject: Subject, claim: Claim, suspects: set[tuple[int, int]], rng: np.random.Generator
+) -> list[DerivativeEntry]:
+    found: list[DerivativeEntry] = []
+    q, p = subject.function.size, sum(np.size(leaf) for leaf in subject.row(0).leaves)
+    for i in sorted({i for i, _ in suspects}):
+        which = sorted(j for k, j in suspects if k == i)
+        if claim.by_rows:
+            row = claim.row(spread(q, np.array([i]), np.ones(1)))
+            values, epsilon = row.values, row.epsilon
+        else:
+            values, epsilon = np.zeros(p), 0.0
+            for j in which:
+                column = claim.column(spread(p, np.array([j]), np.ones(1)))
+                values[j], epsilon = column.values[i], column.epsilon
+        found += check_row(subject, i, values, epsilon, which, rng)[0]
+    return found

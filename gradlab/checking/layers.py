@@ -1,0 +1,205 @@
+"""Layers as they are written in courses: ``forward(x, w, b)`` and ``backward(dout, cache)``.
+
+A backward pass is a VJP with another signature. Each call runs the forward pass first, whose
+cache, or the state that an object keeps, belongs to the backward pass that follows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gradlab import options
+from gradlab.arrays.read_only import read_only
+from gradlab.checking.derivatives import check_derivatives
+from gradlab.checking.report import DerivativeReport
+from gradlab.errors import OptionError, ParameterError
+
+PREFIXES = ("", "d", "d_", "grad_")
+"""What may stand before an argument's name in a dict of gradients."""
+
+
+def check_layer(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    *args: Any,
+    cache: bool = True,
+    mode: Literal["auto", "entries", "directional"] = "auto",
+    seed: int | np.random.Generator = 0,
+    dtype: DTypeLike | None = None,
+    allow: float = 0.0,
+) -> DerivativeReport:
+    """Check the backward pass of a layer against its forward pass.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*args) -> (out, cache)``. Several outputs come before the cache,
+        ``(h, c, cache)``. A forward pass that returns one array has no cache.
+    backward : callable
+        ``backward(dout, cache)`` returns the gradients of the arrays of floats among `args`: in
+        their order, or as a dict with the arguments' names, ``w`` or ``dw``. None stands for an
+        argument without a gradient. Without a cache it is called as ``backward(dout, *args)``, or
+        as ``backward(dout)`` if it takes one argument, such as a method of an object.
+    *args
+        Where to check: what `forward` takes. Arrays of floats are differentiated, all others
+        (labels, settings) are handed on.
+    cache : bool
+        Whether the last item of a tuple from `forward` is a cache.
+    mode, seed, dtype, allow
+        See `check_derivatives`.
+
+    Returns
+    -------
+    DerivativeReport
+        Its entries have the names of `forward`'s arguments: ``output[0, 1] by w[2, 1]``.
+
+    Raises
+    ------
+    OptionError
+        If no argument is an array of floats.
+    ParameterError
+        If a gradient is missing, or has another shape than its argument.
+
+    Examples
+    --------
+    >>> def affine_forward(x, w, b):
+    ...     return x @ w + b, (x, w)
+    >>> def affine_backward(dout, cache):
+    ...     x, w = cache
+    ...     return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+    >>> rng = np.random.default_rng(0)
+    >>> x, w, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), np.zeros(2)
+    >>> check_layer(affine_forward, affine_backward, x, w, b).verdict
+    'agree'
+    """
+    options.function("forward", forward)
+    options.function("backward", backward)
+    names = _names(forward, len(args))
+    params = {name: arg for name, arg in zip(names, args, strict=True) if _is_floats(arg)}
+    if not params:
+        raise OptionError("nothing to check: no argument of the layer is an array of floats")
+    layer = _Layer(forward, backward, names, args, cache)
+    checked = layer.differentiated(params)
+    fixed = {name: arg for name, arg in params.items() if name not in checked}
+    report = check_derivatives(
+        lambda p: layer.outputs({**fixed, **p}),
+        {name: params[name] for name in checked},
+        vjp=lambda p, u: layer.gradients({**fixed, **p}, u, [*checked]),
+        mode=mode,
+        seed=seed,
+        dtype=dtype,
+        allow=allow,
+    )
+    return report.renamed("backward pass", layer.notes(fixed))
+
+
+class _Layer:
+    """A forward and a backward pass, called the way that they are written."""
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        names: Sequence[str],
+        args: tuple[Any, ...],
+        cache: bool,
+    ) -> None:
+        self._forward, self._backward = forward, backward
+        self._names, self._args, self._cache = names, args, cache
+
+    def outputs(self, params: Mapping[str, Any]) -> Any:
+        """Return what the forward pass returns but for the cache."""
+        outputs, _ = self._run(params)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def gradients(self, params: Mapping[str, Any], cotangents: Any, wanted: list[str]) -> Any:
+        """Return the gradients of the arguments `wanted` by name."""
+        found = self._gradients(params, cotangents)
+        return {name: found[name] for name in wanted}
+
+    def differentiated(self, params: Mapping[str, Any]) -> list[str]:
+        """Return the names of the arguments for which the backward pass has gradients."""
+        outputs, _ = self._run(params)
+        ones = [np.ones(np.shape(out)) for out in outputs]
+        found = self._gradients(params, ones[0] if len(ones) == 1 else tuple(ones))
+        return [name for name in params if name in found]
+
+    def notes(self, fixed: Mapping[str, Any]) -> tuple[str, ...]:
+        """Say which arrays have no gradient."""
+        if not fixed:
+            return ()
+        return (f"backward returns no gradient of {', '.join(fixed)}, which was not checked",)
+
+    def _run(self, params: Mapping[str, Any]) -> tuple[list[Any], tuple[Any, ...]]:
+        args = [params.get(n, read_only(a)) for n, a in zip(self._names, self._args, strict=True)]
+        found = self._forward(*args)
+        if not isinstance(found, tuple):
+            return [found], () if _takes_one(self._backward) else tuple(args)
+        if not self._cache:
+            return [*found], ()
+        if len(found) < 2:
+            raise ParameterError("forward returns a tuple of one item; expected (out, cache)")
+        return [*found[:-1]], (found[-1],)
+
+    def _gradients(self, params: Mapping[str, Any], cotangents: Any) -> dict[str, Any]:
+        _, rest = self._run(params)
+        each = cotangents if isinstance(cotangents, tuple) else (cotangents,)
+        found = self._backward(*each, *rest)
+        names = [name for name in self._names if name in params]
+        if isinstance(found, Mapping):
+            named = _by_name(found, names)
+        else:
+            items = list(found) if isinstance(found, (tuple, list)) else [found]
+            if len(items) > len(names) and len(items) == len(self._names):
+                names = [*self._names]  # one for each argument, differentiated or not
+            if len(items) > len(names):
+                raise ParameterError(
+                    f"backward returns {len(items)} gradients for {len(names)} arrays of floats, "
+                    f"{', '.join(names)}"
+                )
+            named = dict(zip(names, items, strict=False))
+        return {n: g for n, g in named.items() if g is not None and n in params}
+
+
+def _by_name(found: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
+    named = {}
+    for name in names:
+        for prefix in PREFIXES:
+            if prefix + name in found:
+                named[name] = found[prefix + name]
+    if not named:
+        raise ParameterError(
+            f"backward returns a dict with {', '.join(map(str, found))}; expected the names of "
+            f"{', '.join(names)}"
+        )
+    return named
+
+
+def _names(forward: Callable[..., Any], count: int) -> list[str]:
+    try:
+        parameters = [*inspect.signature(forward).parameters.values()]
+    except (TypeError, ValueError):  # a function without a signature
+        parameters = []
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in places][:count]
+    return names + [f"argument {k}" for k in range(len(names), count)]
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return False
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return False
+    required = [p for p in parameters if p.default is inspect.Parameter.empty]
+    return len(required) == 1
+
+
+def _is_floats(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"

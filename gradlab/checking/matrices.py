@@ -1,0 +1,123 @@
+"""A Jacobian as it is returned: at each output's place, the derivatives by all parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import ParameterError
+from gradlab.params import Array, Structure, flatten
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the outputs, or the parameters, of a Jacobian hang together.
+
+    Attributes
+    ----------
+    structure : Structure
+        The containers.
+    names : sequence of str
+        What the leaves are called.
+    shapes : sequence of tuple
+        Their shapes.
+    """
+
+    structure: Structure
+    names: Sequence[str]
+    shapes: Sequence[tuple[int, ...]]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many entries each leaf has."""
+        return [int(np.prod(shape)) for shape in self.shapes]
+
+    @property
+    def cuts(self) -> list[slice]:
+        """Where each leaf lies in a vector of all entries."""
+        ends = np.cumsum([0, *self.sizes])
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
+
+
+Numbers = Callable[[Any, str], Array]
+"""``numbers(value, path)`` returns the array that a leaf is, or raises."""
+
+
+def matrix_blocks(
+    kind: str, found: Any, outputs: Layout, inputs: Layout, numbers: Numbers
+) -> list[list[Array]]:
+    """Return the blocks of a Jacobian as matrices: for each output leaf one a parameter leaf.
+
+    Raises
+    ------
+    ParameterError
+        If a block is missing or has another shape than the output's and the parameter's together.
+    """
+    if not isinstance(found, (dict, list, tuple)):
+        flat = numbers(found, kind)
+        if flat.shape == (sum(outputs.sizes), sum(inputs.sizes)):
+            return [[flat[rows, columns] for columns in inputs.cuts] for rows in outputs.cuts]
+    nodes: list[Any] = []
+    _descend(kind, outputs.structure.template, found, "", nodes)
+    places = zip(nodes, outputs.names, outputs.shapes, strict=True)
+    return [_row(kind, node, name, shape, inputs, numbers) for node, name, shape in places]
+
+
+def joined(blocks: Sequence[Sequence[Array]]) -> Array:
+    """Return blocks as one matrix of floats."""
+    rows = [np.concatenate(row, axis=1) for row in blocks if len(row)]
+    matrix = np.concatenate(rows) if rows else np.empty((0, 0))
+    return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float64)
+
+
+def _descend(kind: str, template: Any, node: Any, place: str, nodes: list[Any]) -> None:
+    """Collect what stands at each output's place."""
+    if isinstance(template, dict):
+        if not isinstance(node, dict) or set(node) != set(template):
+            raise ParameterError(
+                f"the {kind} has {_described(node)}{place}; expected a dict with the outputs "
+                f"{', '.join(map(str, template))}"
+            )
+        for key in template:
+            _descend(kind, template[key], node[key], f"{place} at {key!r}", nodes)
+    elif isinstance(template, (list, tuple)):
+        if not isinstance(node, (list, tuple)) or len(node) != len(template):
+            raise ParameterError(
+                f"the {kind} has {_described(node)}{place}; expected one item for each of "
+                f"{len(template)} outputs"
+            )
+        for k, (below, child) in enumerate(zip(template, node, strict=True)):
+            _descend(kind, below, child, f"{place} at [{k}]", nodes)
+    else:
+        nodes.append(node)
+
+
+def _described(node: Any) -> str:
+    if isinstance(node, dict):
+        return f"a dict with {', '.join(map(str, node))}"
+    if isinstance(node, (list, tuple)):
+        return f"{len(node)} items"
+    return f"an array of shape {np.shape(node)}"
+
+
+def _row(
+    kind: str, node: Any, name: str, shape: tuple[int, ...], inputs: Layout, numbers: Numbers
+) -> list[Array]:
+    """Return one output's derivative by each leaf of the parameters, as matrices."""
+    given, structure = flatten(node, numbers)
+    found = dict(zip(structure.paths, given, strict=True))
+    blocks = []
+    for path, own in zip(inputs.structure.paths, inputs.shapes, strict=True):
+        if path not in found:
+            raise ParameterError(f"the {kind} of {name} lacks {path}")
+        if found[path].shape != shape + own:
+            raise ParameterError(
+                f"the {kind} of {name} by {path} has shape {found[path].shape}; expected "
+                f"{shape + own}, the output's shape first"
+            )
+        blocks.append(found[path].reshape(int(np.prod(shape)), int(np.prod(own))))
+    return blocks

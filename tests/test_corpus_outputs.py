@@ -1,0 +1,210 @@
+"""The corpus of derivatives of functions with many outputs: truths, faults, verdicts."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradlab
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("the benchmarks are not here", allow_module_level=True)
+sys.path.insert(0, str(BENCHMARKS))
+
+from corpus.outputs import VectorCase, unique  # noqa: E402
+from corpus.vectors import CASES, KINDS  # noqa: E402
+
+RIGHT = [case for case in CASES if case.right]
+
+WEIGHTS_4 = np.array([1, -8, 8, -1]) / 12.0
+
+
+def titled(cases: list[VectorCase]) -> Any:
+    return pytest.mark.parametrize("case", cases, ids=[case.title for case in cases])
+
+
+# An independent Jacobian: of real and imaginary parts, by complex steps or differences
+
+
+def leaves_of(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for child in value.values() for leaf in leaves_of(child)]
+    return [np.asarray(value)]
+
+
+def like(value: Any, flat: Any, given: list[int] | None = None) -> Any:
+    """Hang a vector into the structure of a value; complex leaves take two numbers an entry."""
+    place = [0] if given is None else given
+
+    def take(n: int) -> Any:
+        place[0] += n
+        return flat[place[0] - n : place[0]]
+
+    if isinstance(value, dict):
+        return {key: like(child, flat, place) for key, child in value.items()}
+    leaf = np.asarray(value)
+    if leaf.dtype.kind == "c":
+        both = take(leaf.size).reshape(leaf.shape), take(leaf.size).reshape(leaf.shape)
+        return both[0] + 1j * both[1]
+    found = take(leaf.size).reshape(leaf.shape)
+    return found if leaf.shape else found[()]
+
+
+def parts(value: Any, sign: int = 1) -> Any:
+    """Return all numbers in one vector, imaginary parts behind the real ones of a leaf."""
+    flat = []
+    for leaf in leaves_of(value):
+        flat.append(np.ravel(leaf.real if leaf.dtype.kind == "c" else leaf))
+        if leaf.dtype.kind == "c":
+            flat.append(sign * np.ravel(leaf.imag))
+    return np.concatenate(flat)
+
+
+def differentiated(case: VectorCase) -> Any:
+    """Return the function whose Jacobian is claimed: of a second derivative, the gradient."""
+    return case.gradient or case.f
+
+
+def complex_steps(f: Any, params: Any) -> Any:
+    x = parts(params)
+    columns = []
+    for j in range(len(x)):
+        moved = x.astype(complex)
+        moved[j] += 1e-30j
+        out = np.concatenate([np.ravel(leaf) for leaf in leaves_of(f(like(params, moved)))])
+        columns.append(out.imag / 1e-30)
+    return np.array(columns).T
+
+
+def differences(f: Any, params: Any) -> Any:
+    x = parts(params)
+    columns = []
+    for j in range(len(x)):
+        h = 2.0**-10 * max(abs(x[j]), 0.5)
+        values = []
+        for k in (-2, -1, 1, 2):
+            moved = x.copy()
+            moved[j] += k * h
+            values.append(parts(f(like(params, moved))))
+        columns.append(WEIGHTS_4 @ np.array(values) / h)
+    return np.array(columns).T
+
+
+def reference(case: VectorCase) -> tuple[Any, float]:
+    """Return the Jacobian of the parts, and how exact it is."""
+    f = differentiated(case)
+
+    def of(params: Any) -> Any:
+        return f(params, *case.args)
+
+    if case.kind != "complex" and case.reference == "complex step":
+        return complex_steps(of, case.params), 1e-11
+    return differences(of, case.params), 2e-8  # h⁴ f⁽⁵⁾ / 30, and round-off / h
+
+
+def claimed_along(case: VectorCase, direction: Any, jacobian: Any) -> tuple[Any, Any]:
+    """Return what a case claims along a direction of its own side, and what the Jacobian says."""
+    claim, sign = case.claim or case.truth, -1 if case.convention == "jax" else 1
+    outputs = differentiated(case)(case.params, *case.args)
+    if case.form == "vjp":
+        u = like(outputs, direction)
+        u = u if sign > 0 or case.kind != "complex" else np.conj(u)
+        return parts(claim(case.params, *case.args, u), sign), jacobian.T @ direction
+    if case.form in ("jvp", "hvp"):
+        v = like(case.params, direction)
+        return parts(claim(case.params, *case.args, v)), jacobian @ direction
+    if case.form == "gradient":
+        return parts(claim(case.params, *case.args), sign), jacobian[0]
+    matrix = claim(case.params, *case.args)
+    if isinstance(matrix, dict):
+        p = len(parts(case.params))
+        blocks = [np.reshape(b, (-1, np.size(b))) for row in matrix.values() for b in row.values()]
+        n = blocks[-1].size
+        matrix = np.block([[blocks[0].reshape(p - n, -1), blocks[1].reshape(-1, n)],
+                           [blocks[2].reshape(n, -1), blocks[3].reshape(n, n)]])  # fmt: skip
+    if np.iscomplexobj(matrix):
+        matrix = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
+    return matrix.reshape(jacobian.shape) @ direction, jacobian @ direction
+
+
+def gap(case: VectorCase, jacobian: Any) -> float:
+    """Return how far a claim is off, relative to the derivative, over some directions."""
+    rng = np.random.default_rng(0)
+    side = jacobian.shape[0] if case.form == "vjp" else jacobian.shape[1]
+    worst = 0.0
+    for direction in [*rng.normal(size=(3, side)), *np.eye(side)]:
+        found, wanted = claimed_along(case, direction, jacobian)
+        worst = max(worst, float(np.abs(found - wanted).max()))
+    return worst / float(np.abs(jacobian).max())
+
+
+@titled(RIGHT)
+def test_a_truth_is_the_derivative(case: VectorCase) -> None:
+    jacobian, exact = reference(case)
+    assert gap(case, jacobian) <= 50 * exact
+
+
+@titled([case for case in RIGHT if case.gradient is not None])
+def test_the_gradient_of_a_second_derivative_is_that_of_its_loss(case: VectorCase) -> None:
+    first = replace(case, gradient=None)
+    jacobian, exact = reference(first)
+    assert case.gradient is not None
+    found = parts(case.gradient(case.params, *case.args))
+    assert np.abs(found - jacobian[0]).max() <= 50 * exact * np.abs(found).max()
+
+
+@titled([case for case in CASES if not case.right])
+def test_a_fault_changes_the_derivative(case: VectorCase) -> None:
+    assert gap(case, reference(case)[0]) > 1e-7
+
+
+# Verdicts
+
+
+def judged_wrongly(cases: list[VectorCase], **options: Any) -> list[str]:
+    told = []
+    for case in cases:
+        report = case.check(gradlab.check_derivatives, **options)
+        if report.verdict not in case.accepted:
+            told.append(f"{case.title}: {report.verdict}")
+    return told
+
+
+def test_no_false_alarm() -> None:
+    assert judged_wrongly(RIGHT[::3]) == []
+
+
+def test_no_miss() -> None:
+    assert judged_wrongly([case for case in CASES if not case.right][::12]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["entries", "directional"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_false_alarm_and_no_miss(kind: str, mode: str) -> None:
+    assert judged_wrongly([case for case in CASES if case.kind == kind], mode=mode) == []
+
+
+# What it covers
+
+
+def test_there_are_enough_of_every_kind() -> None:
+    assert set(KINDS) == {"layers", "linear algebra", "solvers", "hessians", "complex"}
+    assert len(CASES) >= 150
+    right, wrong = (Counter(c.kind for c in CASES if c.right is side) for side in (True, False))
+    assert all(right[kind] >= 7 and wrong[kind] >= 7 for kind in KINDS)
+    assert {case.form for case in CASES} == {
+        "vjp", "jvp", "jacobian", "hessian", "hvp", "gradient",
+    }  # fmt: skip
+
+
+def test_two_cases_of_one_title_are_refused() -> None:
+    with pytest.raises(ValueError, match="two cases are called layers: vjp of a dense layer"):
+        unique([CASES[0], CASES[0]])
