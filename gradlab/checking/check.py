@@ -34,6 +34,7 @@ from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.in_place import InPlace
+from gradlab.checking.native import Problem, as_numpy, is_native
 from gradlab.checking.report import GradientReport
 from gradlab.checking.result import worst
 from gradlab.errors import OptionError
@@ -131,6 +132,10 @@ def check_gradients(
     if mode not in ("auto", "entries", "directional"):
         raise OptionError(f"mode={mode!r}: choose auto, entries or directional")
     options.function("loss", loss)
+    if not in_place and is_native(params):
+        problem = as_numpy(loss, params, args, gradient, dtype)
+        if problem is not None:
+            return _check_native(problem, mode=mode, seed=seed, allow=allow)
     given = params
     if has_complex(params):
         real = Real(loss, params, 0.0, convention)
@@ -255,6 +260,14 @@ def _report(
         constant=constant,
         difference=difference(found.entries),
     )
+
+
+def _check_native(problem: Problem, **options: Any) -> GradientReport:
+    """Check a loss of PyTorch's or JAX's."""
+    report = check_gradients(
+        problem.loss, problem.params, gradient=problem.gradient, dtype=problem.dtype, **options
+    )
+    return replace(report, notes=(*report.notes, *problem.notes))
 
 
 class FirstOfPair:

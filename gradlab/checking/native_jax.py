@@ -1,0 +1,180 @@
+"""A loss of JAX's, evaluated and differentiated by JAX.
+
+Parameters are JAX's arrays in any pytree. In float64, a call is made with x64 switched on, in this
+thread and for the time of the call. The loss is compiled where it can be: else a ``scan`` in it may
+be compiled again at each evaluation.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from gradlab.checking.native_way import OWN, WIDE, Gradient, Way, in_dtype, matched
+from gradlab.errors import ParameterError
+from gradlab.params import BARE, Array
+
+LONGEST = 1000
+"""Largest number of operations of a loss that is compiled. Compiling a longer one, such as a loop
+that is written out, takes longer than the evaluations do."""
+
+CLOSE = 1e4
+"""Roundings by which the values of a loss, compiled and not, may differ."""
+
+
+def is_jax(params: Any) -> bool:
+    """Tell whether parameters are a pytree that holds an array of JAX's."""
+    jax = sys.modules.get("jax")
+    if jax is None or isinstance(params, (np.ndarray, np.generic, float, int)):
+        return False
+    return any(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(params))
+
+
+class JaxLoss:
+    """``loss(params, *args)`` of JAX's arrays; see `gradlab.checking.native.NativeLoss`."""
+
+    library = "JAX"
+    backend = "jax"
+    conjugates = True
+
+    def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
+        self.jax = sys.modules["jax"]
+        self.loss, self._args = loss, args
+        found = self._named(params)
+        self.names = list(found)
+        self._arrays = list(found.values())
+        self._compiled: dict[Way, Any] = {}
+        self._treedef = self.jax.tree_util.tree_structure(params)
+        self.leaves = [self._as_floats(*row) for row in zip(self._arrays, self.names, strict=True)]
+
+    def ways(self, dtype: np.dtype[Any] | None) -> list[Way]:
+        """Return float64, and the arrays' own dtypes under the user's setting of x64."""
+        if dtype is not None:
+            return [Way(dtype)]
+        return [WIDE, OWN]
+
+    def value(self, way: Way, leaves: Sequence[Array]) -> Any:
+        """Return the loss."""
+        with self._setting(way):
+            run = self._compiled.get(way) or partial(self._call, way)
+            return _number(run(self._native(way, leaves)))
+
+    def reverse_mode(self, way: Way, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
+        """Return the loss and what `jax.value_and_grad` gives."""
+
+        def scalar(leaves: list[Any]) -> Any:
+            value = self._call(way, leaves)
+            return value.reshape(()) if getattr(value, "shape", None) == (1,) else value
+
+        with self._setting(way):
+            roots = self._native(way, leaves)
+            value = _number(self._call(way, roots))
+            if value.size != 1:
+                return value, [None] * len(roots)
+            found = self.jax.value_and_grad(scalar)(roots)[1]
+            self._compile(way, roots, value)
+            return value, [np.asarray(gradient) for gradient in found]
+
+    def apply(self, way: Way, gradient: Callable[..., Any], leaves: Sequence[Array]) -> Gradient:
+        """Return what a function of the native parameters and arguments gives."""
+        with self._setting(way):
+            params = self._treedef.unflatten(self._native(way, leaves))
+            return self.read(gradient(params, *self._given(way)))
+
+    def read(self, gradient: Any) -> Gradient:
+        """Return a gradient in the structure of the parameters as arrays."""
+        found = self._named(gradient)
+        return [np.asarray(v) for v in matched(self.names, found, "the gradient")]
+
+    # Native arrays and calls
+
+    def _named(self, params: Any) -> dict[str, Any]:
+        pairs = self.jax.tree_util.tree_flatten_with_path(params)[0]
+        return {self._name(keys): leaf for keys, leaf in pairs}
+
+    def _name(self, keys: Sequence[Any]) -> str:
+        """Return the path of a leaf as gradlab writes it: ``layers[0].w``."""
+        name = ""
+        for key in keys:
+            word = getattr(key, "key", getattr(key, "name", None))
+            if isinstance(word, str) and word.isidentifier():
+                name += f".{word}" if name else word
+            else:
+                name += f"[{getattr(key, 'idx', word)!r}]"
+        return name or BARE
+
+    def _as_floats(self, value: Any, name: str) -> Array:
+        array = np.asarray(value)
+        if array.dtype.kind == "V" or self.jax.dtypes.issubdtype(array.dtype, np.floating):
+            return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+        if array.dtype.kind != "c":
+            raise ParameterError(
+                f"{name} has dtype {array.dtype}; expected floats or complex numbers"
+            )
+        return array
+
+    def _native(self, way: Way, leaves: Sequence[Array]) -> list[Any]:
+        """Return new arrays, on the devices of those that were given."""
+        made = []
+        for array, like in zip(leaves, self._arrays, strict=True):
+            dtype = getattr(like, "dtype", array.dtype)
+            fresh = array.astype(dtype) if way.dtype is None else in_dtype(array, way.dtype)
+            fresh = np.array(fresh)  # JAX may use the memory of the array that it is given
+            if isinstance(like, self.jax.Array):
+                made.append(self.jax.device_put(fresh, like.sharding))
+            else:
+                made.append(self.jax.numpy.asarray(fresh))
+        return made
+
+    def _call(self, way: Way, leaves: Sequence[Any]) -> Any:
+        return self.loss(self._treedef.unflatten(leaves), *self._given(way))
+
+    def _given(self, way: Way) -> Any:
+        """Return the arguments, with JAX's floats in the precision of a way."""
+        if way.dtype is None:
+            return self._args
+        return tuple(self.jax.tree_util.tree_map(lambda v: self._argument(v, way), self._args))
+
+    def _argument(self, value: Any, way: Way) -> Any:
+        if not isinstance(value, self.jax.Array) or value.dtype.kind not in "fcV":
+            return value
+        dtype = way.dtype if value.dtype.kind != "c" else np.result_type(way.dtype, np.complex64)
+        return value.astype(dtype)
+
+    def _compile(self, way: Way, roots: list[Any], value: Array) -> None:
+        """Keep a compiled loss, if it can be compiled and has the same value then."""
+        if way in self._compiled:
+            return
+        self._compiled[way] = None
+        call = partial(self._call, way)
+        try:
+            if len(self.jax.make_jaxpr(call)(roots).jaxpr.eqns) > LONGEST:
+                return
+            compiled = self.jax.jit(call)
+            apart = abs(float(_number(compiled(roots))) - float(value))
+        except Exception:  # what it does depends on its numbers, or it makes a number of NumPy's
+            return
+        if apart <= CLOSE * np.finfo(value.dtype).eps * abs(float(value)):
+            self._compiled[way] = compiled
+
+    def _setting(self, way: Way) -> AbstractContextManager[Any]:
+        if way.dtype != np.float64:
+            return nullcontext()
+        try:
+            enable_x64 = self.jax.enable_x64
+        except AttributeError:  # where it is in older versions
+            enable_x64 = import_module("jax.experimental").enable_x64
+        setting: AbstractContextManager[Any] = enable_x64(True)
+        return setting
+
+
+def _number(value: Any) -> Array:
+    """Return a value as a number of NumPy's; of dtypes that NumPy has not, as float32."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array

@@ -1,0 +1,245 @@
+"""A loss of PyTorch's, evaluated and differentiated by PyTorch.
+
+Parameters are tensors held by dicts, lists and tuples, or an ``nn.Module``. Of a module a copy is
+evaluated: its parameters are written before each call, and its buffers, such as running
+statistics, are set back to what they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradlab.checking.native_way import OWN, WIDE, Gradient, Way, in_dtype, matched
+from gradlab.errors import ParameterError, reason_of
+from gradlab.params import Array, flatten
+
+
+def is_torch(params: Any) -> bool:
+    """Tell whether parameters are a module, or a structure that holds a tensor."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    if isinstance(params, torch.nn.Module):
+        return True
+    leaves = flatten(params, lambda value, path: value)[0]
+    return any(isinstance(leaf, torch.Tensor) for leaf in leaves)
+
+
+class TorchLoss:
+    """``loss(params, *args)`` of tensors; see `gradlab.checking.native.NativeLoss`."""
+
+    library = "PyTorch"
+    backend = "torch"
+    conjugates = False
+
+    def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
+        self.torch = sys.modules["torch"]
+        self.loss, self._args = loss, args
+        self._module = params if isinstance(params, self.torch.nn.Module) else None
+        if self._module is not None:
+            found = {n: p for n, p in self._module.named_parameters() if p.requires_grad}
+            self.names, self._tensors = list(found), list(found.values())
+            if not found:
+                raise ParameterError("the module has no parameter that requires a gradient")
+        else:
+            given, self._structure = flatten(params, lambda value, path: value)
+            self.names = list(self._structure.paths)
+            self._tensors = [self._as_tensor(*row) for row in zip(given, self.names, strict=True)]
+        self.leaves = [
+            _checked(to_numpy(tensor), name)
+            for tensor, name in zip(self._tensors, self.names, strict=True)
+        ]
+        self._arguments: dict[Way, tuple[Any, ...]] = {}
+        self._copies: dict[Way, ModuleCopy] = {}
+
+    def ways(self, dtype: np.dtype[Any] | None) -> list[Way]:
+        """Return float64, with data of another precision as well, and the tensors' own dtypes."""
+        if dtype is not None:
+            return [Way(dtype)]
+        return [WIDE, Way(WIDE.dtype, widens=True), OWN]
+
+    def value(self, way: Way, leaves: Sequence[Array]) -> Any:
+        """Return the loss, evaluated as it is differentiated: with its operations recorded."""
+        value = self._call(way, self._native(way, leaves)[1])
+        return _number(value) if isinstance(value, self.torch.Tensor) else value
+
+    def reverse_mode(self, way: Way, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
+        """Return the loss and what `torch.autograd.grad` gives."""
+        roots, params = self._native(way, leaves)
+        value = self._call(way, params)
+        if not isinstance(value, self.torch.Tensor):
+            return value, [None] * len(roots)
+        if value.numel() != 1 or not value.requires_grad:
+            return _number(value), [None] * len(roots)
+        with self._mode(way):
+            found = self.torch.autograd.grad(value.sum(), roots, allow_unused=True)
+        return _number(value), [None if g is None else to_numpy(g) for g in found]
+
+    def apply(self, way: Way, gradient: Callable[..., Any], leaves: Sequence[Array]) -> Gradient:
+        """Return what a function of the native parameters and arguments gives."""
+        params = self._native(way, leaves)[1]
+        with self._mode(way), self.torch.enable_grad():
+            return self.read(gradient(params, *self._given(way)))
+
+    def read(self, gradient: Any) -> Gradient:
+        """Return a gradient as arrays; that of a module is a dict by name, or a sequence."""
+        if self._module is None:
+            given, structure = flatten(gradient, lambda value, path: value)
+            found = dict(zip(structure.paths, given, strict=True))
+        elif isinstance(gradient, Mapping):
+            found = dict(gradient)
+        else:
+            found = dict(zip(self.names, gradient, strict=False))
+        values = matched(self.names, found, "the gradient")
+        return [to_numpy(v) if isinstance(v, self.torch.Tensor) else v for v in values]
+
+    # Native arrays and calls
+
+    def _as_tensor(self, value: Any, path: str) -> Any:
+        try:
+            return value if isinstance(value, self.torch.Tensor) else self.torch.as_tensor(value)
+        except Exception as error:
+            raise ParameterError(f"{path} is {value!r:.60}; expected a tensor of floats") from error
+
+    def _native(self, way: Way, leaves: Sequence[Array]) -> tuple[list[Any], Any]:
+        """Return tensors to differentiate by, and the parameters that are made of them."""
+        if self._module is not None:
+            if way not in self._copies:
+                self._copies[way] = ModuleCopy(self._module, self.names, self._to(way))
+            return self._copies[way].holding(leaves)
+        roots = []
+        for array, like in zip(leaves, self._tensors, strict=True):
+            tensor = self.torch.tensor(in_dtype(array, way.dtype), device=like.device)
+            tensor = tensor.to(like.dtype) if way.dtype is None else tensor
+            roots.append(tensor.requires_grad_())
+        return roots, self._structure.unflatten(roots)
+
+    def _call(self, way: Way, params: Any) -> Any:
+        with self._mode(way), self.torch.enable_grad():
+            return self.loss(params, *self._given(way))
+
+    def _mode(self, way: Way) -> AbstractContextManager[Any]:
+        return widening() if way.widens else nullcontext()
+
+    def _given(self, way: Way) -> tuple[Any, ...]:
+        """Return the arguments, copied, with floats in the precision of a way."""
+        if way not in self._arguments:
+            values, structure = flatten(self._args, lambda value, path: value)
+            made = [self._argument(value, way) for value in values]
+            self._arguments[way] = replace(structure, scalars=frozenset()).unflatten(made)
+        return self._arguments[way]
+
+    def _argument(self, value: Any, way: Way) -> Any:
+        if isinstance(value, self.torch.nn.Module):
+            return self._to(way)(copy.deepcopy(value))
+        if not isinstance(value, self.torch.Tensor):
+            return value
+        twin = value.detach().clone()
+        if twin.is_floating_point() or twin.is_complex():
+            twin = self._to(way)(twin)
+        return twin.requires_grad_(value.requires_grad)
+
+    def _to(self, way: Way) -> Callable[[Any], Any]:
+        """Return what brings a tensor, or a module, to the precision of a way."""
+        if way.dtype is None:
+            return lambda value: value
+        real = getattr(self.torch, way.dtype.name)
+
+        def convert(value: Any) -> Any:
+            if isinstance(value, self.torch.Tensor) and value.is_complex():
+                return value.to(real.to_complex())
+            return value.to(real)
+
+        return convert
+
+
+class ModuleCopy:
+    """A copy of a module, into whose parameters other numbers are written."""
+
+    def __init__(self, module: Any, names: Sequence[str], convert: Callable[[Any], Any]) -> None:
+        try:
+            self._module = convert(copy.deepcopy(module))
+        except Exception as error:
+            raise ParameterError(
+                f"the module cannot be copied ({reason_of(error)}): give its parameters as a dict "
+                "of tensors, and call torch.func.functional_call in the loss"
+            ) from error
+        found = dict(self._module.named_parameters())
+        self._roots = [found[name] for name in names]
+        self._buffers = [(b, b.detach().clone()) for b in self._module.buffers()]
+
+    def holding(self, leaves: Sequence[Array]) -> tuple[list[Any], Any]:
+        """Return its parameters and the module, with these numbers in it."""
+        torch = sys.modules["torch"]
+        with torch.no_grad():
+            for root, leaf in zip(self._roots, leaves, strict=True):
+                root.copy_(torch.tensor(leaf))
+            for buffer, held in self._buffers:
+                buffer.copy_(held)
+        return self._roots, self._module
+
+
+def to_numpy(tensor: Any) -> Array:
+    """Return a tensor as NumPy's array; what NumPy has no dtype for becomes float32.
+
+    Sparse gradients, as of an embedding, become dense.
+    """
+    torch = sys.modules["torch"]
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    tensor = tensor.cpu().resolve_conj().resolve_neg()
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    array: Array = tensor.numpy()
+    return array
+
+
+def _number(value: Any) -> Array:
+    return to_numpy(value)
+
+
+def widening() -> AbstractContextManager[Any]:
+    """Have PyTorch compute in float64 where an operation takes numbers of float64 and others.
+
+    PyTorch refuses a product of matrices of two precisions. So a loss that closes over data of
+    float32 could not be evaluated at parameters of float64.
+    """
+    torch = sys.modules["torch"]
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_leaves, tree_map
+
+    wider = {torch.float16: torch.float64, torch.bfloat16: torch.float64}
+    wider |= {torch.float32: torch.float64, torch.complex64: torch.complex128}
+
+    class Widening(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+            kinds = {x.dtype for x in tensors}
+            if kinds & wider.keys() and kinds & {torch.float64, torch.complex128}:
+                args, kwargs = tree_map(widened, (args, kwargs))
+            return function(*args, **kwargs)
+
+    def widened(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dtype in wider:
+            return value.to(wider[value.dtype])
+        return value
+
+    mode: AbstractContextManager[Any] = Widening()
+    return mode
+
+
+def _checked(leaf: Array, name: str) -> Array:
+    if leaf.dtype.kind not in "fc":
+        raise ParameterError(f"{name} has dtype {leaf.dtype}; expected floats or complex numbers")
+    return leaf

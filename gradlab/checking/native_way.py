@@ -1,0 +1,58 @@
+"""How a native loss is evaluated: what `native` and the libraries' modules pass to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradlab.errors import ParameterError
+from gradlab.params import Array
+
+Gradient: TypeAlias = list[Array | None]
+"""A gradient leaf by leaf; None where the library says that the loss does not depend on a leaf."""
+
+
+@dataclass(frozen=True, eq=False)  # to NumPy, the dtype None is float64
+class Way:
+    """A way to evaluate a native loss.
+
+    Attributes
+    ----------
+    dtype : dtype or None
+        In which parameters and arguments are given to it; None for their own.
+    widens : bool
+        Whether operations on numbers of two precisions compute in the wider one, where the library
+        would refuse them.
+    """
+
+    dtype: np.dtype[Any] | None
+    widens: bool = False
+
+
+WIDE = Way(np.dtype(np.float64))
+OWN = Way(None)
+
+
+def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:
+    """Return an array of floats, or complex numbers, with the precision of a dtype.
+
+    Examples
+    --------
+    >>> in_dtype(np.ones(2, np.complex64), np.dtype(np.float64)).dtype
+    dtype('complex128')
+    """
+    if dtype is None:
+        return leaf
+    return leaf.astype(np.result_type(dtype, np.complex64) if leaf.dtype.kind == "c" else dtype)
+
+
+def matched(names: Sequence[str], found: dict[str, Any], what: str) -> list[Any]:
+    """Return the values of a dict in the order of names, or say which are missing."""
+    if missing := [name for name in names if name not in found]:
+        raise ParameterError(f"{what} lacks {', '.join(missing)}")
+    if extra := [name for name in found if name not in names]:
+        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters have not")
+    return [found[name] for name in names]
