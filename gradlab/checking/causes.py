@@ -23,7 +23,7 @@ SMALL = 1e-4
 """Error, relative to the largest entry, that a small number inside a log, single precision or a
 finite difference may make; log(p + 1e-7) makes 1e-7 / p of it."""
 
-NEARLY = "a small number inside a log(…), single precision, or a finite difference"
+NEARLY = "log(p + ε), single precision, or a finite difference"
 
 CLOSE = 0.5
 """Error, relative to the length of a leaf, below which its gradient counts as close to right."""
