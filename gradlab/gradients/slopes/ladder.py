@@ -17,6 +17,9 @@ QUICK = (-8, -10, -12, -22, -34)
 """Exponents log₂(h / scale) of the rungs that suffice for most functions: three coarse rungs to
 extrapolate from, two finer ones to confirm. For 52 bits; scaled to the precision of the values."""
 
+FAR = (-3, -5)
+"""Exponents of two far rungs that show whether a function goes on as it looks close by."""
+
 INNER = tuple(range(-8, -46, -2))
 """Exponents of the rungs up to scale/256: far steps may leave the domain of the function."""
 

@@ -41,7 +41,10 @@ class Slope:
     nearby : float
         How steep the function is on the way to the coarsest points, in size.
     rounding : float
-        The noise of numbers that are rounded inside, where that was proven by a jump; else 0.
+        The noise of numbers that are rounded inside, or of a solver that takes another number of
+        steps, where that was proven by a jump; else 0.
+    piece : Bar
+        The slope between the two jumps nearest to the point, where there are jumps.
     """
 
     value: float
@@ -53,6 +56,7 @@ class Slope:
     curvature: float = 0.0
     nearby: float = 0.0
     rounding: float = 0.0
+    piece: Bar = NOTHING
 
     @property
     def doubt(self) -> float:
