@@ -284,3 +284,93 @@ def test_the_noise_of_a_rounded_part_is_that_of_rounding(x: float, digits: int) 
     """At least its standard deviation, at most four of them."""
     found = at(lambda x: x * x + round(math.sin(x), digits), x)
     assert 1 / math.sqrt(12) <= found.rounding * 10**digits <= 4 / math.sqrt(12)
+
+
+# Jumps between the fine and the coarse scale
+
+
+@pytest.mark.parametrize("digits", [7, 8, 10])
+def test_a_part_that_is_rounded_is_not_left_out(digits: int) -> None:
+    """Close by, x² alone has a slope; the rounded part rises by its jumps."""
+    for x in np.linspace(0.3, 1.3, 21):
+        found = at(lambda x: x * x + round(math.sin(x), digits), float(x))
+        assert abs(found.value - (2 * x + math.cos(x))) <= found.error < 1e-2
+
+
+def bisected(e: float) -> float:
+    """Return cos E, where E − e sin E = 1, by halving an interval down to 1e-8."""
+    low, high = 0.0, 2 * math.pi
+    while high - low > 1e-8:
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle - e * math.sin(middle) < 1 else (low, middle)
+    return math.cos((low + high) / 2)
+
+
+@pytest.mark.parametrize("e", [0.1, 0.3, 0.5, 0.7])
+def test_a_bisection_inside(e: float) -> None:
+    angle = 1.0
+    for _ in range(60):
+        angle -= (angle - e * math.sin(angle) - 1) / (1 - e * math.cos(angle))
+    found = at(bisected, e)
+    wanted = -math.sin(angle) ** 2 / (1 - e * math.cos(angle))
+    assert abs(found.value - wanted) <= found.error < 1e-4
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-10])
+def test_an_iteration_that_stops_at_a_tolerance(tolerance: float) -> None:
+    """It is smooth until it takes another number of steps, which only far points show."""
+
+    def fixed_point(a: float) -> float:
+        x = 0.5
+        while abs(math.cos(a * x) - x) >= tolerance:
+            x = math.cos(a * x)
+        return math.cos(a * x)
+
+    x = 0.5
+    for _ in range(1000):
+        x = math.cos(0.9 * x)
+    wanted = -x * math.sin(0.9 * x) / (1 + 0.9 * math.sin(0.9 * x))
+    close, wide = at(fixed_point, 0.9), at(fixed_point, 0.9, effort="wide")
+    assert abs(close.value - wanted) > 10 * close.error
+    assert abs(wide.value - wanted) <= wide.error < 1e3 * tolerance
+    assert abs(wide.piece.value - close.value) <= wide.piece.error + close.error
+
+
+def test_a_wide_look_at_a_smooth_function_takes_six_points_more() -> None:
+    rng = np.random.default_rng(0)
+    calls = []
+    for make, _ in FAMILIES.values():
+        for _ in range(20):
+            line = Counted(make(float(rng.uniform(0.3, 3.0))), float(rng.standard_normal()))
+            slope(line, scale=2.0 ** math.floor(math.log2(abs(line.x))), effort="wide")
+            calls.append(line.calls)
+    assert np.median(calls) <= 20
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (lambda x: np.sin(x) + (x > 0.5 + 1e-6), math.cos(0.5)),
+        (lambda x: np.sin(x) + 1e-3 * (x > 0.5 + 1e-6), math.cos(0.5)),
+        (lambda x: 2 * x + 0.1 if x > 0.5 + 1e-3 else np.sin(x), math.cos(0.5)),
+        (lambda x: 3.7 * (x > 0.6), 0.0),
+    ],
+)
+def test_a_step_beside_the_point_leaves_its_slope_alone(function: Function, wanted: float) -> None:
+    found = at(function, 0.5)
+    assert abs(found.value - wanted) <= found.error < 1e-6
+
+
+@pytest.mark.parametrize("function", [np.floor, np.ceil, np.round])
+@pytest.mark.parametrize("x", [0.3, 3.3, 10.4, 300.4, 3000.3, 1e6 + 0.3])
+def test_whole_numbers_are_constant_in_between(function: Function, x: float) -> None:
+    found = at(function, x)
+    assert (found.value, found.kind) == (0.0, "flat")
+    assert found.error < 1e-14
+
+
+@pytest.mark.parametrize("frequency", [1e4, 1e6, 1e8])
+def test_a_continuous_ripple_stays_what_it_is(frequency: float) -> None:
+    found = at(lambda x: x * x + np.sin(frequency * x) / frequency, 1.0, effort="wide")
+    wanted = 2 + float(mpmath.cos(frequency))
+    assert abs(found.value - wanted) <= found.error < 1e-4

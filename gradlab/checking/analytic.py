@@ -14,6 +14,7 @@ leaf of mixed sizes does not hide its small entries.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from gradlab.errors import BackendError, LossError, ParameterError
 from gradlab.gradients import find_backend, is_estimator
 from gradlab.gradients.protocol import Loss, note_origin
 from gradlab.gradients.surface import Surface
-from gradlab.params import Array, leaves_like
+from gradlab.params import Array, flatten, leaves_like
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,14 @@ def analytic_side(
     ParameterError
         If its structure or a shape is not that of the parameters.
     LossError
-        If it gives another gradient when it is asked again.
+        If it gives another gradient when it is asked again, or adds to its last result.
     BackendError
         If it is a backend that estimates: of a single estimate no entry is right.
     """
     found = _compute(gradient, loss, params, args, surface)
     leaves = leaves_like(params, found, "the gradient", _numbers)
     if callable(gradient):
-        again = leaves_like(
-            params, _compute(gradient, loss, params, args, surface), to_leaf=_numbers
-        )
-        for path, a, b in zip(surface.structure.paths, leaves, again, strict=True):
-            epsilon = _epsilon(a)
-            if not np.allclose(a, b, rtol=1e4 * epsilon, atol=1e4 * epsilon, equal_nan=True):
-                raise LossError(
-                    f"the gradient of {path} is another one each time it is asked for: fix its seed"
-                )
+        _require_same_again(leaves, lambda: _compute(gradient, loss, params, args, surface), params)
     rows = [
         _row(found, np.asarray(leaf), surface.x[span])
         for found, leaf, span in zip(leaves, surface.leaves, surface.spans, strict=True)
@@ -85,6 +78,35 @@ def analytic_side(
     nothing = np.empty((3, 0))
     values, epsilon, floor = np.concatenate([nothing, *rows], axis=1)
     return Analytic(values, epsilon, floor)
+
+
+def _require_same_again(first: Sequence[Array], compute: Callable[[], Any], params: Any) -> None:
+    """Raise a LossError if the gradient under test is not the same when it is computed again."""
+
+    def again() -> list[Array]:
+        return [np.asarray(leaf) for leaf in leaves_like(params, compute(), to_leaf=_numbers)]
+
+    first = [np.array(leaf) for leaf in first]
+    second = [leaf.copy() for leaf in again()]
+    changed = [k for k, (a, b) in enumerate(zip(first, second, strict=True)) if not _same(a, b)]
+    if not changed:
+        return
+    path = flatten(params)[1].paths[changed[0]]
+    third = again()
+    if all(_same(third[k] - second[k], second[k] - first[k]) for k in changed):
+        raise LossError(
+            f"the gradient of {path} grows by the same amount at each call: the function adds to "
+            "its last result (as += does); set that to zero first"
+        )
+    raise LossError(
+        f"the gradient of {path} is another one each time it is asked for: fix its seed"
+    )
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Tell whether two gradients of a leaf are equal within what their dtype can tell."""
+    close = 1e4 * _epsilon(a)
+    return bool(np.allclose(a, b, rtol=close, atol=close, equal_nan=True))
 
 
 def _compute(

@@ -29,7 +29,7 @@ from gradlab.checking.allowance import (
     tightened,
 )
 from gradlab.checking.analytic import Analytic, analytic_side
-from gradlab.checking.causes import guess, lengths_of
+from gradlab.checking.causes import guess, lengths_of, repeated_in
 from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
@@ -243,7 +243,8 @@ def _report(
     causes: dict[str, str] = {}
     if not constant:
         with np.errstate(all="ignore"):  # a guess at numbers beside overflow may fail
-            causes = guess(found.entries, found.leaves, values, lengths_of(args))
+            lengths, repeated = lengths_of(args), repeated_in(args)
+            causes = guess(found.entries, found.leaves, values, lengths, repeated)
     ignored = constant and surface.ignores_parameters()
     constant = ignored or (constant and found.verdict != "inconclusive")
     unresolved = found.verdict == "agree" and (ignored or not surface.size)

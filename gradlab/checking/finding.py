@@ -43,3 +43,9 @@ class Finding:
         """Whether both lie further apart than they may, and the loss has one slope here."""
         one_slope = self.slope.kind in ("smooth", "flat", "edge")
         return one_slope and not abs(self.analytic - self.slope.value) <= self.tolerance
+
+    @property
+    def between_jumps(self) -> bool:
+        """Whether what is claimed is the slope between the jumps of a loss that jumps nearby."""
+        value, error = self.slope.piece
+        return bool(abs(self.analytic - value) <= error + self.roundoff)

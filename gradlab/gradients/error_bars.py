@@ -61,7 +61,7 @@ def derivative_with_error(
 
     Notes
     -----
-    About 14 evaluations an entry where the loss is smooth and its scale that of the entry, up to
+    About 20 evaluations an entry where the loss is smooth and its scale that of the entry, up to
     some 200 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
 
     Examples
@@ -77,10 +77,10 @@ def derivative_with_error(
     (True, True)
     """
     surface = Surface(loss, params, args, dtype)
-    slopes = [slope_of_entry(surface, i) for i in range(surface.size)]
+    slopes = [slope_of_entry(surface, i, "wide") for i in range(surface.size)]
     for i, found in enumerate(slopes):  # what was seen of the rounding later holds for all
         if found.noise < surface.rounding / 2 and found.kind != "kink":
-            slopes[i] = slope_of_entry(surface, i)
+            slopes[i] = slope_of_entry(surface, i, "wide")
     surface.restore()
     return Estimate(
         surface.hang(np.array([s.value for s in slopes], dtype=np.float64)),
@@ -88,12 +88,15 @@ def derivative_with_error(
     )
 
 
-def slope_of_entry(surface: Surface, i: int, effort: Effort = "usual") -> Slope:
-    """Return the slope of the loss along entry `i`."""
+def slope_of_entry(
+    surface: Surface, i: int, effort: Effort = "usual", claimed: float | None = None
+) -> Slope:
+    """Return the slope of the loss along entry `i`; see `gradlab.gradients.slopes.slope`."""
     return surface.slope(
         surface.along_entry(i),
         scale=float(surface.scales[i]),
         reach=surface.reach(i),
         finest=surface.finest(i),
         effort=effort,
+        claimed=claimed,
     )

@@ -101,13 +101,17 @@ class Surface:
         sizes = np.concatenate([np.empty(0), *(size_of(leaf).ravel() for leaf in self.leaves)])
         way = 2.0**-6 * sizes * rng.uniform(-1, 1, self.size)
         fits = {narrow: _fits(self.value, narrow) for narrow in (np.float16, np.float32)}
+        whole = self.value.is_integer()
         for sign in (1, -1):
             if any(fits.values()):
                 self._moved += sign * way
                 value = self._value_or_nan()
                 self._moved[:] = self.x
+                whole = whole and value.is_integer()
                 for narrow in fits:
                     fits[narrow] &= value not in (0.0, self.value) and _fits(value, narrow)
+        if whole:  # counts are whole numbers in any type
+            return BITS
         return next((int(np.finfo(narrow).nmant) for narrow in fits if fits[narrow]), BITS)
 
     def ignores_parameters(self) -> bool:
@@ -216,8 +220,11 @@ class Surface:
         return 8 * float(np.spacing(np.abs(self.x[i]))) if self.x[i] else 0.0
 
     def reach(self, i: int) -> float:
-        """Return how far entry `i` may go where smaller steps tell nothing: its leaf's size."""
-        return float(max(self._typical[self._leaf(i)], self.scales[i]))
+        """Return how far entry `i` may go where smaller steps tell nothing.
+
+        That is the size of its leaf, or 1 for a leaf that is tiny as a whole.
+        """
+        return float(max(self._typical[self._leaf(i)], self.scales[i], 1.0))
 
     def _leaf(self, i: int) -> int:
         return next(k for k, span in enumerate(self.spans) if i < span.stop)

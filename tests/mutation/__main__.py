@@ -35,7 +35,7 @@ MUTATED = (
     *(
         f"gradlab/gradients/{name}.py"
         for name in (
-            "finite_differences slopes surface richardson complex_step error_bars estimators "
+            "finite_differences slopes/* surface richardson complex_step error_bars estimators "
             "probing noise closed tape/* incremental/*"
         ).split()
     ),

@@ -1,0 +1,129 @@
+"""The entries of one leaf side by side, for the patterns that causes show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradlab.checking.result import Entry, Leaf
+from gradlab.params import Array
+
+CLEAR = 10
+"""Ratio of size to tolerance above which an entry, or a difference of two, is well known."""
+
+EXACT = 2.0**-53
+"""Relative error of any float64 value: half a unit in the last place."""
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What the arguments of a loss show of likely mistakes.
+
+    Attributes
+    ----------
+    lengths : collection of int
+        Sizes over which the loss may take a mean.
+    repeated : collection of int
+        Integers that occur more than once in one of its arrays, as a repeated index does.
+    """
+
+    lengths: Collection[int] = ()
+    repeated: Collection[int] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The entries of one leaf that were looked at and resolved, side by side.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the leaf.
+    index : ndarray, shape (m, axes)
+        Where each entry is.
+    analytic, numerical, tolerance, wrong : ndarray, shape (m,)
+        See `Entry`; whether it is a mismatch.
+    value : ndarray, shape (m,)
+        The parameter itself; NaN if it is not known.
+    clues : Clues
+        What the arguments of the loss show.
+    """
+
+    shape: tuple[int, ...]
+    index: Array
+    analytic: Array
+    numerical: Array
+    tolerance: Array
+    wrong: Array
+    value: Array
+    clues: Clues
+
+    @classmethod
+    def of(
+        cls, leaf: Leaf, entries: Sequence[Entry], values: Array | None, clues: Clues
+    ) -> Columns:
+        """Gather the entries of a leaf that were resolved; `values` are its parameters."""
+        own = [e for e in entries if e.path == leaf.path and _tells(e)]
+        index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
+        rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
+        analytic, numerical, tolerance = rows.reshape(-1, 3).T
+        size = np.fmax(np.abs(analytic), np.abs(numerical))
+        # An exact value is rounded, too.
+        floor = EXACT * size + EXACT**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
+        return cls(
+            leaf.shape,
+            index,
+            analytic,
+            numerical,
+            np.maximum(tolerance, floor),
+            np.array([e.verdict == "mismatch" for e in own], dtype=bool),
+            np.broadcast_to(np.nan if values is None else values[tuple(index.T)], len(own)),
+            clues,
+        )
+
+    def where(self, mask: Array) -> Columns:
+        """Return some of the entries."""
+        return replace(
+            self,
+            index=self.index[mask],
+            analytic=self.analytic[mask],
+            numerical=self.numerical[mask],
+            tolerance=self.tolerance[mask],
+            wrong=self.wrong[mask],
+            value=self.value[mask],
+        )
+
+    def within(self, error: float) -> Columns:
+        """Return the same entries, of which errors up to `error` are tolerated."""
+        tolerance = np.maximum(self.tolerance, error)
+        wrong = self.wrong & (np.abs(self.analytic - self.numerical) > tolerance)
+        return replace(self, tolerance=tolerance, wrong=wrong)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all entries of the leaf are here, so that they can be put in its shape."""
+        return self.analytic.size == int(np.prod(self.shape))
+
+    @property
+    def clear(self) -> Array:
+        """Which entries have a slope beyond doubt."""
+        return np.abs(self.numerical) > CLEAR * self.tolerance
+
+    def fit(self, wanted: Array, by: Array) -> float:
+        """Return c for which ``c * by`` is nearest to `wanted`, in units of the tolerances."""
+        by = by / self.tolerance
+        with np.errstate(all="ignore"):
+            return float(by @ (wanted / self.tolerance) / (by @ by))
+
+    def explained(self, claimed: Array) -> bool:
+        """Tell whether the measured values are those that `claimed` would have been right for."""
+        return bool(np.all(np.abs(claimed - self.numerical) <= 2 * self.tolerance))
+
+
+def _tells(entry: Entry) -> bool:
+    """Whether an entry was resolved: not so where it is barely wrong, as it is at a kink."""
+    gap = abs(entry.analytic - entry.numerical)
+    barely = entry.verdict == "mismatch" and gap <= CLEAR * entry.tolerance
+    return bool(np.isfinite(entry.numerical + entry.tolerance)) and not barely

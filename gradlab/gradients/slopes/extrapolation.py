@@ -1,0 +1,79 @@
+"""Difference quotients extrapolated to step 0, with the bar that truncation and noise leave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradlab.gradients.slopes.result import Bar
+from gradlab.params import Array
+
+TRUST = 3.0
+"""Error assumed of one evaluation, in standard deviations of the observed noise."""
+
+
+def widening(h: Array, q: Array, power: int, noise: Array) -> Bar | None:
+    """Extrapolate; where no value is confirmed, the noise must be larger than was seen."""
+    for factor in (1, 4, 16, 64):
+        bar = extrapolate(h, q, power, factor * noise, most=3, dissent=1)
+        if bar is not None:
+            return bar
+    return None
+
+
+def extrapolate(
+    h: Array, q: Array, power: int, noise: Array, *, most: int, dissent: int
+) -> Bar | None:
+    """Extrapolate difference quotients to h = 0, from the rungs that give the smallest error bar.
+
+    Parameters
+    ----------
+    h, q : ndarray
+        Steps, coarsest first, and quotients.
+    power : int
+        Of h in the error's expansion: 2 for central quotients, 1 for one-sided ones.
+    noise : ndarray
+        The error of an evaluation on each rung.
+    most : int
+        How many orders of the error to remove at most.
+    dissent : int
+        How many finer rungs may disagree, by accident.
+    """
+    z = h**power
+    # A central quotient divides the errors of two evaluations by 2 h, a one-sided one by h.
+    roundoff = TRUST * noise * (1 if power == 2 else 2) / h
+    table = [[float(value)] for value in q]  # Neville's: a row a rung, a column an order
+    carried = [[float(error)] for error in roundoff]  # what round-off makes of each member
+    best: Bar | None = None
+    for i in reversed(range(len(h))):
+        for order in range(1, most + 1):
+            j = i + order
+            if j >= len(h) or h[j - 1] / h[j] > 20:  # too far apart to belong together
+                break
+            coarse, fine = table[i][order - 1], table[i + 1][order - 1]
+            weight = float(z[j] / (z[i] - z[j]))
+            value = fine + weight * (fine - coarse)
+            noisy = (1 + weight) * carried[i + 1][order - 1] + weight * carried[i][order - 1]
+            table[i].append(value)
+            carried[i].append(noisy)
+            error = 2 * abs(value - fine) + noisy
+            if len(table[i + 1]) > order:
+                # Where derivatives are missing, columns converge at one slow pace: the step to the
+                # next row tells, as long as that is h^(1/4) or faster.
+                error = max(error, 4 * abs(value - table[i + 1][order]))
+            if best is not None and not error < best.error:
+                continue
+            own = abs(q[j] - value) * z[j + 1 :] / z[j]  # what finer rungs have of the error of q
+            apart = np.abs(q[j + 1 :] - value) > error + own + roundoff[j + 1 :]
+            if np.isfinite(error) and apart.sum() <= dissent:
+                best = Bar(float(value), float(error))
+    return best
+
+
+def neville(z: Array, q: Array, at: float) -> float:
+    """Evaluate the polynomial through the points (z, q)."""
+    row = [float(value) for value in q]
+    for order in range(1, len(row)):
+        for i in range(len(row) - order):
+            j = i + order
+            row[i] = ((at - z[j]) * row[i] - (at - z[i]) * row[i + 1]) / (z[i] - z[j])
+    return row[0]

@@ -1,0 +1,123 @@
+"""The ladder: pairs of points around 0, and the function that remembers what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from gradlab.params import Array
+
+Line: TypeAlias = Callable[[float], tuple[float, float]]
+"""``line(t) -> (how far it really went, the value there)``; NaN where there is no value."""
+
+QUICK = (-8, -10, -12, -22, -34)
+"""Exponents log₂(h / scale) of the rungs that suffice for most functions: three coarse rungs to
+extrapolate from, two finer ones to confirm. For 52 bits; scaled to the precision of the values."""
+
+FAR = (-3, -5)
+"""Exponents of two far rungs that show whether a function goes on as it looks close by."""
+
+INNER = tuple(range(-8, -46, -2))
+"""Exponents of the rungs up to scale/256: far steps may leave the domain of the function."""
+
+LADDER = (-2, -4, -6, *INNER)
+"""Exponents of the whole ladder."""
+
+FINE_LADDER = tuple(range(0, -46, -1))
+"""Exponents of the ladder with twice as many rungs."""
+
+OUTWARD = (2, 0)
+"""Exponents of rungs beyond the ladder, for a function that does not change on it at all."""
+
+BITS = 52
+"""Bits of the fraction of float64, for which the exponents above are meant."""
+
+LOPSIDED = 1.375
+"""Place of a rung's third point, in steps: rounding is often symmetric around the centre, and at
+this ratio no step of the ladder has its mirror image."""
+
+
+def steps_of(exponents: Sequence[int], scale: float, finest: float, bits: int) -> list[float]:
+    """Return the steps of the rungs, coarsest first."""
+    scaled = {round(e * bits / BITS) if e < 0 else e for e in exponents}
+    steps = (float(np.ldexp(scale, e)) for e in sorted(scaled, reverse=True))
+    return [h for h in steps if h >= finest]
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """What was seen at ±h, coarsest first; NaN where there is no value."""
+
+    centre: float
+    h: Array
+    above: Array  # how far the upper point really lies away
+    plus: Array  # the value there
+    below: Array
+    minus: Array
+    aside: Array  # where the lopsided point lies
+    beside: Array  # the value there
+
+    def __getitem__(self, which: Array) -> Rungs:
+        columns = (self.h, self.above, self.plus, self.below, self.minus, self.aside, self.beside)
+        return Rungs(self.centre, *(column[which] for column in columns))
+
+    @property
+    def even(self) -> Array:
+        """Sum of both sides less twice the centre: h² times the second derivative, if smooth."""
+        return self.plus + self.minus - 2 * self.centre
+
+    @property
+    def central(self) -> Array:
+        """Central difference quotients."""
+        return np.asarray((self.plus - self.minus) / (self.above + self.below))
+
+    @property
+    def right(self) -> Array:
+        """Forward difference quotients."""
+        return (self.plus - self.centre) / self.above
+
+    @property
+    def left(self) -> Array:
+        """Backward difference quotients."""
+        return (self.centre - self.minus) / self.below
+
+    @property
+    def rise(self) -> Array:
+        """The larger of both sides' distances from the value at the centre."""
+        return np.asarray(
+            np.fmax(np.abs(self.plus - self.centre), np.abs(self.minus - self.centre))
+        )
+
+
+@dataclass
+class Probe:
+    """The function, remembering what it was asked."""
+
+    line: Line
+    known: dict[float, tuple[float, float]] = field(default_factory=dict)
+
+    def __call__(self, t: float) -> tuple[float, float]:
+        """Return how far t really went, and the value there."""
+        if t not in self.known:
+            self.known[t] = self.line(t)
+        return self.known[t]
+
+    def rungs(self, steps: Sequence[float]) -> Rungs:
+        """Evaluate the function at ± each step, and beside most of them."""
+        sides = [1 if number % 2 else -1 for number in range(len(steps))]
+        # The two coarsest rungs have nothing to be compared with, and need no third point.
+        places = [np.nan if k < 2 else LOPSIDED * sides[k] * h for k, h in enumerate(steps)]
+        ups, downs, thirds = (
+            np.array([(t, t) if t != t else self(t) for t in points], float).reshape(-1, 2).T
+            for points in (steps, [-h for h in steps], places)
+        )
+        h = np.array(steps, float)
+        return Rungs(self(0.0)[1], h, ups[0], ups[1], -downs[0], downs[1], thirds[0], thirds[1])
+
+
+def unchanged(rungs: Rungs) -> Array:
+    """Tell at which rungs both values are that of the centre."""
+    return np.asarray((rungs.plus == rungs.centre) & (rungs.minus == rungs.centre))

@@ -1,0 +1,275 @@
+"""The slope of a function of one number: a glance first, and the ladder where it leaves doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, widening
+from gradlab.gradients.slopes.jumps import CLEARLY, FLAT, Jump, Model, first_jump, misses, stairs
+from gradlab.gradients.slopes.ladder import (
+    BITS,
+    FAR,
+    FINE_LADDER,
+    INNER,
+    LADDER,
+    OUTWARD,
+    QUICK,
+    Line,
+    Probe,
+    Rungs,
+    steps_of,
+    unchanged,
+)
+from gradlab.gradients.slopes.result import NOTHING, Bar, Kind, Slope
+from gradlab.gradients.slopes.roughness import credit, floor_of, noise_of, side_noise
+from gradlab.params import Array
+
+Effort: TypeAlias = Literal["usual", "wide", "thorough", "brief"]
+
+GOOD = 1e-6
+"""Relative error below which a slope is accepted without climbing the full ladder. It is relative
+to the slope, or to the slopes nearby where those are larger."""
+
+TINY = 8
+"""Exponent log₂(reach / scale) above which an entry is so small that larger steps are taken as well
+where those beside its size are lost in the rounding of the values."""
+
+ALONE = 3
+"""Number of jumps that a function may have and still count as smooth apart from them."""
+
+STEP = 16.0
+"""Ratio of a jump to the change of the function up to there, above which it is a step of the
+function; a solver's jumps make up for slopes that are off in between, and are lower."""
+
+POOR = 1e-3
+"""Relative error above which the ladder is climbed with twice as many rungs."""
+
+
+def slope(
+    line: Line,
+    *,
+    scale: float = 1.0,
+    reach: float = 0.0,
+    finest: float = 0.0,
+    bits: int = BITS,
+    noise: float = 0.0,
+    effort: Effort = "usual",
+    claimed: float | None = None,
+) -> Slope:
+    """Return the slope at 0 of a function of one number.
+
+    Parameters
+    ----------
+    line : callable
+        ``line(t) -> (moved, value)``: t as it was realised, and the value there; NaN for none.
+    scale : float
+        The size of t beside which a step is small; a power of two keeps steps exact.
+    reach : float
+        So far steps may go where those below `scale` tell little.
+    finest : float
+        Smaller steps than this drown in the rounding of t.
+    bits : int
+        The precision of the values: 52 for float64, 23 for float32.
+    noise : float
+        Noise that is known to be there, whatever is seen.
+    effort : {"usual", "wide", "thorough", "brief"}
+        A glance first, and more where it leaves doubt; also more where far points do not continue
+        what the glance shows; more at once; or the ladder once, and no more than that.
+    claimed : float, optional
+        What the slope is claimed to be: a wide look needs to go no farther than to refute that.
+
+    Examples
+    --------
+    >>> import math
+    >>> found = slope(lambda t: (t, math.exp(t)))
+    >>> abs(found.value - 1) <= found.error < 1e-10, found.kind
+    (True, 'smooth')
+    >>> found = slope(lambda t: (t, max(t, 0.0)))
+    >>> found.kind, found.left.value, found.right.value
+    ('kink', 0.0, 1.0)
+    """
+    probe = Probe(line)
+    with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
+        found = None
+        if effort in ("usual", "wide"):
+            rungs = probe.rungs(steps_of(QUICK, scale, finest, bits))
+            found = _glance(rungs, floor_of(rungs, bits, noise))
+            if found is not None and effort == "usual":
+                return found
+
+        if effort == "wide" and found is not None:
+            far = probe.rungs(steps_of((*FAR, *QUICK), scale, finest, bits))
+            if _continues(far, found, claimed):
+                return found
+
+        def climb(exponents: Sequence[int]) -> tuple[Rungs, Slope]:
+            rungs = probe.rungs(steps_of(exponents, scale, finest, bits))
+            return rungs, _study(rungs, floor_of(rungs, bits, noise), probe)
+
+        if effort == "brief":
+            return climb(LADDER)[1]
+        rungs, found = climb(LADDER if effort == "wide" else INNER)
+        if not found.doubt <= GOOD * max(abs(found.value), found.nearby):
+            rungs, found = climb(LADDER)
+        top = int(np.log2(max(reach / scale, 1.0))) - 2
+        if found.kind == "flat" or (
+            top > TINY and not found.doubt <= GOOD * max(abs(found.value), found.nearby)
+        ):
+            rungs, found = climb((*range(top, 2, -4), *OUTWARD, *LADDER))
+        if found.kind != "flat" and not found.doubt <= POOR * abs(found.value):
+            rungs, found = climb((*range(top, 0, -2), *FINE_LADDER))
+        floor, exact = floor_of(rungs, bits, noise), floor_of(rungs, bits, 0.0)
+        return _across_jumps(rungs, found, floor, exact, probe)
+
+
+def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
+    """Tell whether the two coarsest rungs continue smoothly what the others show.
+
+    Or whether they are too near to it for the claimed slope to be that of all of them.
+    """
+    model = Model.of(rungs, 2, found.value, found.noise)
+    far, nearer = (misses(rungs, k, model) for k in (0, 1))
+    if claimed is not None:
+        gap = abs(claimed - found.value) / 4
+        if all(
+            max(miss.values()) < gap * h for miss, h in zip((far, nearer), rungs.h, strict=False)
+        ):
+            return True
+    noise = CLEARLY * found.noise * float(rungs.h[1] / rungs.h[2]) ** 3
+    noise += 2 * found.error * float(rungs.h[1])
+    return all(
+        far[side] / 1100 - noise <= nearer[side] <= far[side] / 64 + noise for side in (1, -1)
+    )
+
+
+def _across_jumps(rungs: Rungs, found: Slope, floor: float, exact: float, probe: Probe) -> Slope:
+    """Look for jumps: their height is noise, unless one alone is to blame.
+
+    The noise `floor` is known to be there; `exact` is that of rounding to the values' precision.
+    """
+    if found.kind not in ("smooth", "flat", "edge", "unresolved") or len(rungs.h) < 3:
+        return found
+    piece = Bar(found.value, found.error)
+    if unchanged(rungs)[-1]:
+        piece = Bar(0.0, TRUST * exact / float(rungs.h[0]))
+        if not found.rounding and floor > exact and found.kind != "flat":
+            return replace(found, piece=piece)  # on a stretch that known noise explains
+    elif found.rounding:
+        return found
+    noise = floor if found.rounding else max(found.noise, floor)
+    jump = first_jump(rungs, probe, piece.value, piece.error, noise)
+    if jump is None:
+        return found
+    if _is_alone(jump, rungs, probe, piece, noise):
+        kind: Kind = "smooth" if piece.value else "flat"
+        return replace(found, value=piece.value, error=piece.error, kind=kind, rounding=0.0)
+    if found.rounding:
+        counts = _are_integers(rungs)
+        return Slope(0.0, piece.error, "flat") if counts else replace(found, piece=piece)
+    level = max(floor, abs(jump.height) / 2)
+    return replace(_study(rungs, level, probe), rounding=level, piece=piece)
+
+
+def _are_integers(rungs: Rungs) -> bool:
+    """Tell whether all values are whole numbers: a function that counts is constant in between."""
+    values = np.array([rungs.centre, *rungs.plus, *rungs.minus])
+    values = values[np.isfinite(values)]
+    return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2.0**BITS)
+
+
+def _is_alone(jump: Jump, rungs: Rungs, probe: Probe, piece: Bar, noise: float) -> bool:
+    """Tell whether the function is smooth apart from a few jumps, too high for a solver's."""
+    line: Line = probe
+    for _ in range(ALONE):
+        if abs(jump.height) < STEP * abs(piece.value * jump.place):
+            return False
+        rungs, line = jump.taken_out(rungs), jump.taken_off(line)
+        following = first_jump(rungs, line, *piece, noise)
+        if following is None:
+            return True
+        jump = following
+    return False
+
+
+def _glance(rungs: Rungs, floor: float) -> Slope | None:
+    """Take the coarse rungs' extrapolation if it is good and all finer rungs confirm it."""
+    if len(rungs.h) < len(QUICK) or not np.isfinite([rungs.plus, rungs.minus]).all():
+        return None
+    swallowed = unchanged(rungs)[1:] & (rungs.rise[:-1] > FLAT * floor)
+    if rungs.rise[0] == 0 or swallowed.any():
+        return None
+    noise = np.fmax(noise_of(rungs), floor)
+    noise = np.maximum.accumulate(noise[::-1])[::-1]
+    bar = extrapolate(rungs.h, rungs.central, 2, noise, most=2, dissent=0)
+    nearby = float(rungs.rise[0] / rungs.h[0])
+    if bar is None or bar.error > GOOD * max(abs(bar.value), nearby):
+        return None
+    curvature = abs(float(rungs.even[2] / rungs.h[2] ** 2))
+    return Slope(*bar, "smooth", noise=float(noise[-1]), curvature=curvature, nearby=nearby)
+
+
+def _study(rungs: Rungs, floor: float, probe: Probe) -> Slope:
+    """Look at everything: stairs, noise, both sides."""
+    if not len(rungs.h):
+        return Slope(*NOTHING, "unresolved", noise=floor)
+    if unchanged(rungs).all():
+        return Slope(0.0, TRUST * floor / rungs.h[0], "flat", noise=floor)
+    stair, tread = stairs(rungs, floor, probe)
+    floor = max(floor, stair)
+    width = float(rungs.h[~tread][-1]) if stair else 0.0
+    rungs = rungs[~tread]
+    has_plus, has_minus = np.isfinite(rungs.plus), np.isfinite(rungs.minus)
+    pairs = rungs[has_plus & has_minus]
+    noise = credit(noise_of(pairs), floor)
+    central = widening(pairs.h, pairs.central, 2, noise)
+    up, down = rungs[has_plus], rungs[has_minus]
+    right = widening(up.h, up.right, 1, credit(side_noise(up.h, up.right), floor))
+    left = widening(down.h, down.left, 1, credit(side_noise(down.h, down.left), floor))
+    curvature = float(np.median(np.abs(pairs.even / pairs.h**2)[:3])) if len(pairs.h) else 0.0
+    if central and width:
+        # What rounds this number may round others too, and so look at the slope somewhere beside.
+        central = Bar(central.value, central.error + width * curvature)
+    kind, bar = _decide(central, left, right)
+    if kind in ("smooth", "edge") and (
+        _diverges(up.h, up.right, floor) or _diverges(down.h, down.left, floor)
+    ):
+        kind, bar = "singular", NOTHING
+    return Slope(
+        *bar,
+        kind,
+        left or NOTHING,
+        right or NOTHING,
+        noise=float(noise[-1]) if len(noise) else floor,
+        curvature=curvature,
+        nearby=float(np.max((rungs.rise / rungs.h)[:3], initial=0.0, where=rungs.rise[:3] >= 0)),
+        rounding=stair,
+    )
+
+
+def _decide(central: Bar | None, left: Bar | None, right: Bar | None) -> tuple[Kind, Bar]:
+    if left and right and abs(left.value - right.value) > 2 * (left.error + right.error):
+        half = abs(left.value - right.value) / 2
+        middle = (left.value + right.value) / 2
+        return "kink", Bar(middle, half + max(left.error, right.error))
+    if central:
+        return "smooth", central
+    sides = [bar for bar in (left, right) if bar]
+    return ("edge", min(sides, key=lambda bar: bar.error)) if sides else ("unresolved", NOTHING)
+
+
+def _diverges(h: Array, q: Array, floor: float) -> bool:
+    """Tell whether a one-sided quotient grows without end, as a power of h or its logarithm."""
+    change, limit = np.diff(q), 100 * floor / h[1:]
+    seen = np.flatnonzero(limit < np.abs(change).max(initial=0.0))[-6:]
+    if len(seen) < 6 or not change[seen].all():
+        return False
+    growth = change[seen][1:] / change[seen][:-1]
+    if growth.min() <= 0:
+        return False
+    power = np.log(growth) / np.log(h[seen][:-1] / h[seen][1:])
+    # Steadily, and not as 1/h, which is what a single jump does.
+    return bool(power.min() > -0.01 and power.max() < 0.8 and np.ptp(power) < 0.1)
