@@ -384,7 +384,7 @@ SOLVERS: list[VectorCase] = [
     ),
     *family(
         SOLVER, "Heron's root", root, a(0.5, 2, 3), "jacobian", lambda x: np.diag(0.5 / np.sqrt(x)),
-        edited("twice", lambda j: 2 * j), 
+        edited("twice", lambda j: 2 * j),
         edited("the diagonal off by 1e-6", lambda j: j + 1e-6 * np.eye(3)),
     ),
     *family(
