@@ -48,11 +48,11 @@ from gradlab.errors import (
     reason_of,
 )
 from gradlab.gradients.calls import out_leaves, require_apart
-from gradlab.gradients.keys import Bindings, Surroundings, key_of_argument
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
-from gradlab.gradients.survey import HigherDerivativeError, UnkeyableError
 from gradlab.params import Array, Structure, as_array, flatten, floating
+from gradlab.program.cache_key import Bindings, Surroundings, key_of_argument
+from gradlab.program.closure import HigherDerivativeError, UnkeyableError
 
 KEPT = 32
 """Call signatures for which the compiled function is kept; the oldest is dropped first."""

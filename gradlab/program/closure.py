@@ -31,8 +31,7 @@ from autograd.tracer import isbox
 
 from gradlab.arrays.dispatch import held, is_buffer, is_traced
 from gradlab.errors import UntraceableError
-from gradlab.gradients.code_names import EVERY, names_of
-from gradlab.gradients.survey_rules import (
+from gradlab.program.closure_rules import (
     CONTAINERS,
     FIXED,
     ITEMS,
@@ -46,7 +45,8 @@ from gradlab.gradients.survey_rules import (
     reads_unnamed,
     slots_of,
 )
-from gradlab.gradients.survey_values import Values
+from gradlab.program.closure_values import Values
+from gradlab.program.code_names import EVERY, names_of
 
 LIMIT = 4000
 """Tokens of a survey, some 20 ns each at every call."""
