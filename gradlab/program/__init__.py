@@ -28,7 +28,6 @@ When a recording may be used again:
 ===============  ==================================================================================
 `cache_key`      the form of a call, and all that the function reads
 `closure`        what a function reads, followed through everything that its code names
-`code_names`     the names in a function's code
 `captured`       whether arrays still hold what they held
 `references`     whether anybody else holds an array
 ===============  ==================================================================================
