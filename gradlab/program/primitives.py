@@ -32,7 +32,7 @@ class Kind(Enum):
     """How a result is made of the operands."""
 
     ELEMENTWISE = auto()  # each entry from the operands' entries in its place, broadcast
-    REDUCTION = auto()  # the `reduce` of a ufunc, along axes of the first operand
+    REDUCTION = auto()  # of each set of entries along axes of the first operand alone
     PRODUCT = auto()  # sums of products of entries of two or more operands
     VIEW = auto()  # entries of the first operand rearranged, without a copy where possible
     GATHER = auto()  # entries of the first operand at arrays of indices
@@ -63,7 +63,8 @@ class Primitive:
         How it takes the array that the result is written to: last by position, as ``out=``, or
         not at all.
     ufunc : ufunc or None
-        Of a reduction, the ufunc whose `reduce` it is; of ``BITS``, what is done to the bits.
+        Of a reduction, the ufunc whose `reduce` it is, if it is one; of ``BITS``, what is done to
+        the bits.
     pure : bool
         Whether it does nothing but compute its result, and always the same.
     raises : bool or callable
@@ -223,6 +224,7 @@ for _function, _ufunc in (
     (np.any, np.logical_or),
 ):
     define(_function, kind=Kind.REDUCTION, ufunc=_ufunc, narrows=True)
+define(np.mean, np.var, np.std, kind=Kind.REDUCTION)
 
 define(np.matmul, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
 define(np.dot, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
@@ -277,5 +279,5 @@ define(np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compre
 VIEWS = frozenset(f for f, row in TABLE.items() if row.kind is Kind.VIEW)
 """They rearrange the entries of their first operand, where they can without copying them."""
 
-REDUCTIONS = {f: row.ufunc for f, row in TABLE.items() if row.kind is Kind.REDUCTION}
+REDUCTIONS = {f: row.ufunc for f, row in TABLE.items() if row.kind is Kind.REDUCTION and row.ufunc}
 """Functions that are the ``reduce`` of a ufunc, which it maps them to."""
