@@ -29,8 +29,8 @@ import gradlab
 from gradlab import Tape
 from gradlab.arrays.read_only import read_only
 from gradlab.errors import GradlabError, LossError, ReadOnlyError, UntraceableWarning
-from gradlab.gradients.captured import SAMPLE, Captured
 from gradlab.params import flatten, rebuilt
+from gradlab.program.captured import SAMPLE, Captured
 
 TRACED = ["autograd", "autograd-forward", "tape", "jax", "torch"]
 QUICK = {"autograd", "tape", "central", "torch"}
@@ -453,7 +453,7 @@ def test_every_entry_of_a_captured_array_is_compared(dtype: str, order: str) -> 
 
 
 def test_a_huge_captured_array_is_compared_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlab.gradients.captured.WHOLE", 1024)
+    monkeypatch.setattr("gradlab.program.captured.WHOLE", 1024)
     array = np.zeros(50 * SAMPLE)
     captured = Captured([array])
     assert captured.are_unchanged()

@@ -312,7 +312,7 @@ def test_a_bisection_inside(e: float) -> None:
     for _ in range(60):
         angle -= (angle - e * math.sin(angle) - 1) / (1 - e * math.cos(angle))
     found = at(bisected, e)
-    wanted = -math.sin(angle) ** 2 / (1 - e * math.cos(angle))
+    wanted = -(math.sin(angle) ** 2) / (1 - e * math.cos(angle))
     assert abs(found.value - wanted) <= found.error < 1e-4
 
 

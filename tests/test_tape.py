@@ -32,13 +32,14 @@ from gradlab.errors import (
     UntraceableWarning,
 )
 from gradlab.gradients.autograd import Autograd
-from gradlab.gradients.tape import passes
 from gradlab.gradients.tape.codegen import compile_program
 from gradlab.gradients.tape.invariance import MAXIMA, cancelling
-from gradlab.gradients.tape.operations import bitmask, keep, scatter, select, toggle
-from gradlab.gradients.tape.program import Node, Program, reachable
-from gradlab.gradients.tape.recorder import record, record_gradient
+from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.params import flatten, map_leaves
+from gradlab.program import passes
+from gradlab.program.ir import Node, Program, reachable
+from gradlab.program.record import record
+from gradlab.program.stand_ins import bitmask, keep, scatter, select, toggle
 from gradlab.testing import Problem, networks
 
 # Random programs, built from the functions that autograd differentiates

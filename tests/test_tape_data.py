@@ -23,13 +23,13 @@ from gradlab import Tape
 from gradlab.arrays.indexing import HERE, gather, gather_at
 from gradlab.errors import UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
-from gradlab.gradients.tape import record, runtime
-from gradlab.gradients.tape.numbers import MANY
-from gradlab.gradients.tape.operations import may_raise
-from gradlab.gradients.tape.passes import optimise, remove_dead
-from gradlab.gradients.tape.program import Node, Program, name_of
+from gradlab.gradients.tape import comparing, record
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.params import flatten
+from gradlab.program.ir import Node, Program, name_of
+from gradlab.program.numbers import MANY
+from gradlab.program.passes import optimise, remove_dead
+from gradlab.program.primitives import may_raise
 
 R = np.random.default_rng(0)
 W, X = R.normal(size=(5, 4)), R.normal(size=(6, 5))
@@ -514,8 +514,8 @@ def test_no_class_of_ours_is_in_a_reason() -> None:
 def test_equal_data_in_new_arrays(monkeypatch: Any) -> None:
     """They are not checked as a whole at each call, and other data are noticed all the same."""
     sums: list[Any] = []
-    checksum = runtime.checksum
-    monkeypatch.setattr(runtime, "checksum", lambda a: sums.append(a) or checksum(a))
+    checksum = comparing.checksum
+    monkeypatch.setattr(comparing, "checksum", lambda a: sums.append(a) or checksum(a))
 
     def loss(w: Any, x: Any) -> Any:
         return np.sum(w * x.sum())

@@ -26,6 +26,7 @@ def _folder_of(library: str) -> str | None:
 _NOT_THE_USERS = (
     _HERE + os.sep,
     os.path.join(os.path.dirname(_HERE), "gradients") + os.sep,
+    os.path.join(os.path.dirname(_HERE), "program") + os.sep,
     "<frozen",
     "<__array_function__",
     *filter(None, map(_folder_of, _LIBRARIES)),

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import ParameterError
-from gradlab.gradients.keys import key_of
 from gradlab.params import Array, Structure
+from gradlab.program.cache_key import key_of
 
 
 def out_leaves(out: Any, gradients: Sequence[Array], structure: Structure) -> list[Array]:

@@ -71,7 +71,7 @@ class Jax:
     What the loss reads beside its arguments is compiled into it, and it is compiled again where
     any of that is another, the numbers in arrays included: these are looked at in each call, so
     that large ones are better passed as arguments. A loss that reads what cannot be followed, or
-    changes what it reads, is not compiled; see `gradlab.gradients.keys`.
+    changes what it reads, is not compiled; see `gradlab.program.cache_key`.
 
     *Calls.* At the first call with each shape, the loss also runs on plain arrays, once, so that
     its value can be compared.

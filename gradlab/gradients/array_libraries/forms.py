@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gradlab.gradients.keys import Bindings, key_of_argument
 from gradlab.params import Structure
+from gradlab.program.cache_key import Bindings, key_of_argument
 
 KEPT = 32
 """Call signatures for which the compiled function is kept; the oldest is dropped first."""

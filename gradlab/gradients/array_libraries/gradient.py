@@ -30,11 +30,11 @@ from gradlab.gradients.array_libraries.forms import KEPT, Form, Prepared, Way
 from gradlab.gradients.array_libraries.library import LibraryLoss
 from gradlab.gradients.array_libraries.verifying import verify
 from gradlab.gradients.calls import out_leaves, require_apart
-from gradlab.gradients.keys import Bindings, Surroundings
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
-from gradlab.gradients.survey import HigherDerivativeError, UnkeyableError
 from gradlab.params import Structure, as_array, flatten, floating
+from gradlab.program.cache_key import Bindings, Surroundings
+from gradlab.program.closure import HigherDerivativeError, UnkeyableError
 
 FEW = 2
 """Calls in a row in which the loss changes what it reads, after which it is not compiled again."""

@@ -43,9 +43,9 @@ from gradlab.gradients.incremental.threads import (
     in_order,
 )
 from gradlab.gradients.incremental.whole import Whole
-from gradlab.gradients.tape.operations import VIEWS
-from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
+from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import VIEWS
 
 SIDE_BY_SIDE = 8
 """Fewer rows are computed one by one: they lie innermost in memory, where short loops are slow."""

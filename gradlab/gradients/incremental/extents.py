@@ -28,9 +28,9 @@ from gradlab.gradients.incremental.kinds import (
     is_change_of_entries,
 )
 from gradlab.gradients.incremental.powers import FEW, SERIES, is_linear
-from gradlab.gradients.tape.operations import VIEWS
-from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
+from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import VIEWS
 
 LANE = "L"
 """The letter of the lanes in a contraction."""

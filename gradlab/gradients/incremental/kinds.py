@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.incremental.changes import sigmoid
-from gradlab.gradients.tape.operations import VIEWS, is_elementwise
-from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
+from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import VIEWS, is_elementwise
 
 
 class Kind(Enum):

@@ -12,8 +12,8 @@ from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
 from gradlab.gradients.incremental.engine import Incremental
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.tape.recorder import record, replace_arrays
 from gradlab.params import flatten
+from gradlab.program.record import record, replace_arrays
 
 CLOSE = 1e-12
 """Relative difference between a recording and its loss above which the recording is not used.

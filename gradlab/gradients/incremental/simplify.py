@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.incremental.changes import sigmoid
-from gradlab.gradients.tape.program import Node, Program, reachable
+from gradlab.program.ir import Node, Program, reachable
 
 
 def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:

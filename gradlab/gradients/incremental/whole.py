@@ -30,9 +30,9 @@ from gradlab.gradients.incremental.kinds import REDUCTIONS, NoRule, axes_of, is_
 from gradlab.gradients.incremental.powers import FEW, Powers
 from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
 from gradlab.gradients.incremental.threads import BLOCK, WORTH_A_THREAD, in_order
-from gradlab.gradients.tape.operations import VIEWS
-from gradlab.gradients.tape.program import Node, Program
 from gradlab.params import Array
+from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import VIEWS
 
 OVERHEAD = 2000
 """Cost of calling one NumPy operation, in entries computed in the same time."""

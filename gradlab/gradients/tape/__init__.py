@@ -3,30 +3,22 @@
 autograd spends most of a small network's gradient in Python, on the bookkeeping of operations
 that are the same at every call. The tape lets it do that once, writes down which array operations
 came of it, and repeats those alone (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008,
-chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). From the loss to the replay:
+chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). What does not depend on gradients,
+the program and its passes among it, is in `gradlab.program`. From the loss to the replay:
 
 ==============  ===================================================================================
 `recorder`      runs value and gradient of a loss through autograd's tracer: a flat `Program`
-`program`       the intermediate representation: nodes of primitive, operands, shape and dtype
-`passes`        make a program shorter: one function each, program -> program
-`operations`    what is known about primitives, and a few of our own
-`codegen`       straight-line Python over buffers that are allocated once
 `invariance`    proves of maxima that they cancel, and their derivatives with them
+`codegen`       straight-line Python over buffers that are allocated once: `code` has its lines and
+                names, `memory` says where values live, `writing` how each operation is written
+`recorded`      a recording, compiled, and where its results go
 `runtime`       which recording fits which call; when eager autograd has to decide
-==============  ===================================================================================
-
-What a recording takes for data, where a tracer alone would make it a constant:
-
-==============  ===================================================================================
-`hooks`         values without a derivative; sums that autograd computes in place
-`constants`     arrays from elsewhere: the loss must not write into them while it is recorded
-`numbers`       Python numbers that differ at each call
-`reasons`       why a loss could not be recorded, in the user's terms
+`comparing`     replays beside eager autograd, and data beside those of the calls before
 ==============  ===================================================================================
 
 Labels in brackets, ``z[np.arange(n), y]`` and ``table[y]``, are seen to for all backends, by
 `arrays.indexing` and `arrays.rewriting`. What a recording depends on is stated in
-`gradients.keys`: other backends keep by it what they compile, too.
+`program.cache_key`: other backends keep by it what they compile, too.
 """
 
 from __future__ import annotations
@@ -36,9 +28,9 @@ from typing import Literal
 
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.tape.program import Node, Program
-from gradlab.gradients.tape.recorder import record
 from gradlab.gradients.tape.runtime import CacheInfo, TapedGradient
+from gradlab.program.ir import Node, Program
+from gradlab.program.record import record
 
 __all__ = ["CacheInfo", "Node", "Program", "Tape", "TapedGradient", "record"]
 
@@ -72,9 +64,9 @@ class Tape:
 
     *Closures.* A loss is recorded again where anything that it reads has changed, the numbers in
     arrays included, and runs on eager autograd where that cannot be told: see
-    `gradlab.gradients.keys`. An array that is written into before each call ends in eager autograd;
-    pass it as an argument. What that leaves out is noticed only when a replay is compared with
-    eager autograd, at the first replays, at the first with other parameters, at the first with
+    `gradlab.program.cache_key`. An array that is written into before each call ends in eager
+    autograd; pass it as an argument. What that leaves out is noticed only when a replay is compared
+    with eager autograd, at the first replays, at the first with other parameters, at the first with
     other data, and then every `verify` calls: random numbers of a generator that the loss makes,
     and values taken out of a box with ``autograd.tracer.getval``. Pass such things as arguments. A
     primitive of your own (``autograd.extend.primitive``) has to be pure.

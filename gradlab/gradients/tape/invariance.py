@@ -15,17 +15,19 @@ row) is added to m. The changes that it can follow are two: to v + k·c, and to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.operations import is_elementwise
-from gradlab.gradients.tape.program import Node
+from gradlab.program.ir import Node
+from gradlab.program.pieces import size
+from gradlab.program.primitives import REDUCTIONS, is_elementwise
 
-MAXIMA = (np.max, np.amax, np.min, np.amin)
+MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minimum)}
+"""Reductions that take one of the entries out, to which the same constant may be added."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
 
     Examples
     --------
-    >>> from gradlab.gradients.tape.recorder import record
+    >>> from gradlab.program.record import record
     >>> def loss(z):
     ...     m = np.max(z, axis=1, keepdims=True)
     ...     return np.sum(m + np.log(np.sum(np.exp(z - m), axis=1, keepdims=True)))
@@ -102,7 +104,7 @@ def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Ch
     if None in given or not _is_in_rows(node, maximum):
         return None
     operands = [change for change in given if change is not None]
-    if node.primitive in (np.sum, *MAXIMA):
+    if node.primitive in {np.sum, *MAXIMA}:
         return _change_of_reduction(node, operands[0])
     if node.primitive is np.broadcast_to:
         return operands[0]
@@ -112,25 +114,41 @@ def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Ch
 
 
 def _change_of_elementwise(node: Node, given: list[Change]) -> Change | None:
-    primitive, a, b = node.primitive, given[0], given[-1]
-    shifts = all(change.kind == "shift" for change in given)
-    if primitive is np.exp and a.kind == "shift":
-        return Change("scale", a.k)
-    if primitive is np.log and a.kind == "scale":
-        return Change("shift", a.k)
-    if primitive is np.negative:
-        return Change("shift", -a.k) if a.kind == "shift" else a
-    if primitive is np.add and shifts:
-        return _shift(a.k + b.k)
-    if primitive is np.subtract and shifts:
-        return _shift(a.k - b.k)
-    if primitive in (np.multiply, np.divide, np.true_divide):
-        exponents = [_exponent(change) for change in given]
-        if None in exponents:
-            return None
-        p, q = (exponent or 0.0 for exponent in exponents)
-        return _scale(p + q if primitive is np.multiply else p - q)
+    if rule := _RULES.get(node.primitive):
+        return rule(*given)
     return None
+
+
+def _exp(a: Change) -> Change | None:
+    return Change("scale", a.k) if a.kind == "shift" else None
+
+
+def _log(a: Change) -> Change | None:
+    return Change("shift", a.k) if a.kind == "scale" else None
+
+
+def _negative(a: Change) -> Change:
+    return Change("shift", -a.k) if a.kind == "shift" else a
+
+
+def _sum(a: Change, b: Change, sign: int = 1) -> Change | None:
+    return _shift(a.k + sign * b.k) if a.kind == b.kind == "shift" else None
+
+
+def _product(a: Change, b: Change, sign: int = 1) -> Change | None:
+    p, q = _exponent(a), _exponent(b)
+    return None if p is None or q is None else _scale(p + sign * q)
+
+
+_RULES: dict[Any, Callable[..., Change | None]] = {
+    np.exp: _exp,
+    np.log: _log,
+    np.negative: _negative,
+    np.add: _sum,
+    np.subtract: partial(_sum, sign=-1),
+    np.multiply: _product,
+    np.divide: partial(_product, sign=-1),
+}
 
 
 def _change_of_reduction(node: Node, given: Change) -> Change | None:
@@ -163,11 +181,6 @@ def _is_in_rows(node: Node, maximum: Node) -> bool:
 def _exponent(change: Change) -> float | None:
     """Return by which exp(k·c) a value is multiplied, if it is."""
     return change.k if change.kind == "scale" or change.k == 0 else None
-
-
-def size(node: Node) -> int:
-    """Return how many entries a node has."""
-    return prod(node.shape or ())
 
 
 def _shift(k: float) -> Change:

@@ -1,73 +1,52 @@
-"""Record what a loss does to arrays as a program, through autograd's own tracer.
+"""Record a loss together with its gradient in reverse mode.
 
-autograd runs a function on boxes; whatever is done to a box calls the constructor of a node. The
-recorder is such a node type: its nodes write down the operation instead of a derivative::
+`program.record` has autograd write down what a loss does to recorded boxes. Here autograd's own
+boxes for reverse mode are around these::
 
-    record(loss, params, args)            the loss alone:  parameters -> recorded boxes -> loss
-    record_gradient(loss, params, args)   reverse mode:    boxes of autograd around recorded ones
+    record_gradient(loss, params, args)   boxes of autograd around recorded ones
 
-In the second, autograd differentiates what it always does, only that the values inside its boxes
-are recorded boxes. Its vector-Jacobian products are written in the same primitives, so that the
-forward and the backward pass come out as one flat program, and autograd stays the only source of
-derivative rules. The values computed on the way are those of eager autograd, bit for bit.
-
-What cannot be recorded is noticed. A recorded box has no truth value, is no index, no number and
-no NumPy array; only a branch on the data alone, such as a check of labels, becomes a `Guard`.
+autograd differentiates what it always does, only that the values inside its boxes are recorded.
+Its vector-Jacobian products are written in the same primitives, so that the forward and the
+backward pass come out as one flat program, and autograd stays the only source of derivative rules.
+The values computed on the way are those of eager autograd, bit for bit.
 """
 
 from __future__ import annotations
 
-import inspect
-import operator
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import FrameType
 from typing import Any
 
-import autograd.numpy as anp
 import numpy as np
-from autograd.core import VJPNode, VSpace, sparse_add
-from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.numpy.numpy_vjps import untake
-from autograd.numpy.numpy_vspaces import ArrayVSpace
-from autograd.tracer import (
-    Box,
-    isbox,
-    notrace_primitives,
-    register_notrace,
-    toposort,
-)
-from autograd.tracer import Node as TracerNode
+from autograd.core import VJPNode
+from autograd.tracer import isbox, notrace_primitives, toposort
 
 from gradlab.arrays.boxes import NumpyBox, settled
-from gradlab.arrays.dispatch import held, refuse_plain
-from gradlab.arrays.indexing import ungather
-from gradlab.arrays.places import Place, describe_place, is_users
-from gradlab.arrays.refusals import refuse
+from gradlab.arrays.places import describe_place
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.errors import UntraceableError
 from gradlab.gradients.autograd import pull_back
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.survey import HIGHER, HigherDerivativeError
-from gradlab.gradients.tape.constants import Constants
-from gradlab.gradients.tape.hooks import autograd_as_recorded
 from gradlab.gradients.tape.invariance import cancelling
-from gradlab.gradients.tape.numbers import PythonFloat, PythonInt, Rules
-from gradlab.gradients.tape.operations import accumulate, add_sparse, cancelled, scatter
-from gradlab.gradients.tape.passes import inline_constants
-from gradlab.gradients.tape.program import Guard, Node, Program
-from gradlab.gradients.tape.reasons import reason_of_state, refusal_of
-from gradlab.params import Array, Structure, as_array, flatten, floating, rebuilt
+from gradlab.params import Array, Structure
+from gradlab.program.closure import HigherDerivativeError
+from gradlab.program.ir import Node, Program
+from gradlab.program.reasons import reason_of_state, refusal_of
+from gradlab.program.record import (
+    RECORDED,
+    RECORDING,
+    Record,
+    Recorder,
+    TracedBox,
+    plain,
+    recording,
+)
+from gradlab.program.stand_ins import cancelled
 
-# autograd numbers its traces from 0, with a counter that all threads share. The numbers here lie
-# below, so that no other thread can come between a recorded box and the box around it.
-RECORDED, REVERSE = -0.75, -0.5
+REVERSE = -0.5
+"""The number of the trace of reverse mode, whose boxes are around recorded ones; see `RECORDED`."""
 
 
 @dataclass(frozen=True)
@@ -98,52 +77,6 @@ class Recording:
     kept: str = ""
 
 
-def record(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Program:
-    """Record a loss, without derivatives.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *args) -> scalar``, pure, of what autograd can differentiate.
-    params : Any
-        Where to evaluate it: arrays in dicts, lists and tuples.
-    args : sequence
-        Its other arguments. Arrays among them, at any depth of dicts, lists and tuples, become
-        inputs of the program; everything else becomes part of it.
-
-    Returns
-    -------
-    Program
-        Its inputs are the leaves of `params` and the arrays of `args`, in their order; its output
-        is the loss.
-
-    Raises
-    ------
-    UntraceableError
-        If what the loss does depends on a value: a branch, a number taken out of an array.
-
-    Examples
-    --------
-    >>> print(record(lambda w, x: np.sum(np.exp(w * x)), np.ones(3), [np.arange(3)]))
-    def program(params, x):  # (3,) float64; (3,) int64
-        v0 = multiply(params, x)  # (3,) float64
-        v1 = exp(v0)  # (3,) float64
-        v2 = sum(v1)  # () float64
-        return v2
-    """
-    with RECORDING:
-        program, watch = following_rewrites(lambda: _record(loss, params, args))
-    if kept := watch.replace(loss, args):
-        raise UntraceableError(reason_of_state(kept))
-    return program
-
-
-def _record(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Program, Watch]:
-    with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
-        end = run_traced(loss, structure.unflatten(leaves), boxed_args)
-        return recorder.program([end]), Watch([recorder])
-
-
 def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Recording:
     """Record a loss and its gradient; see `record`.
 
@@ -154,14 +87,15 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     [np.float64(18.0), array([5., 6., 7.])]
     """
     with RECORDING:
-        recording, watch = following_rewrites(lambda: _record_gradient(loss, params, args))
+        found, watch = following_rewrites(lambda: _record_gradient(loss, params, args))
     if kept := watch.replace(loss, args):
-        return replace(recording, kept=reason_of_state(kept))
-    return recording
+        return replace(found, kept=reason_of_state(kept))
+    return found
 
 
 def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Recording, Watch]:
-    with _recording(loss, params, args) as (recorder, leaves, structure, boxed_args):
+    recorder = GradientRecorder(_record_gradient.__code__)
+    with recording(recorder, loss, params, args) as (leaves, structure, boxed_args):
         roots = [NumpyBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
         for root in roots:
             root._is_argument = True
@@ -169,63 +103,22 @@ def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Reco
         if isbox(end) and end._trace == REVERSE:
             value = end._value
             recorder.mark_what_cancels(end)
-            gradients = pull_back(end, roots, recorder.one(_plain(value)), recorder.pull_back)
+            gradients = pull_back(end, roots, recorder.one(plain(value)), recorder.pull_back)
         else:
             value, gradients = end, [0.0 * leaf._value for leaf in leaves]
         program = recorder.program([value, *gradients])
         found = Recording(
             program,
-            _plain(value),
-            [_plain(gradient) for gradient in gradients],
-            [_plain(leaf) for leaf in leaves],
+            plain(value),
+            [plain(gradient) for gradient in gradients],
+            [plain(leaf) for leaf in leaves],
             structure,
         )
         return found, Watch([recorder])
 
 
-@contextmanager
-def _recording(
-    loss: Loss, params: Any, args: Sequence[Any]
-) -> Iterator[tuple[Recorder, list[Box], Structure, list[Any]]]:
-    """Put boxes that are recorded into the place of all arrays."""
-    given, structure = flatten(params, _as_leaf)
-    recorder = Recorder()
-    leaves = [
-        recorder.input(leaf, path, is_param=True)
-        for path, leaf in zip(structure.paths, given, strict=True)
-    ]
-    names = argument_names(loss, len(args))
-    boxed = [
-        replace_arrays(arg, name, recorder.input) for name, arg in zip(names, args, strict=True)
-    ]
-    with _boxes_of_recorded_values(), autograd_as_recorded(TracedBox):
-        yield recorder, leaves, structure, boxed
-
-
-class Recorder:
-    """What has been done to the boxes so far."""
-
-    def __init__(self) -> None:
-        self.inputs: list[Node] = []
-        self.nodes: list[Node] = []
-        self.guards: list[Guard] = []
-        self._of_params: set[Node] = set()
-        self._constants = Constants()
-        self._rules = Rules()
-        self._differentiated: Node | None = None
-
-    def input(self, value: Any, name: str, *, is_param: bool = False) -> TracedBox:
-        """Return a box around an array that the program is given."""
-        node = Node(None, (), {}, np.shape(value), np.asarray(value).dtype, name)
-        self.inputs.append(node)
-        if isinstance(value, (PythonInt, PythonFloat)):
-            value = np.asarray(value)[()]
-            self._rules.input(node)
-        if is_param:
-            self._of_params.add(node)
-        box = TracedBox(value, RECORDED, Record.new_root(self, node))
-        box._is_argument = True
-        return box
+class GradientRecorder(Recorder):
+    """A recorder of the backward pass, too."""
 
     def one(self, like: Any) -> TracedBox:
         """Return a box around 1, with which the backward pass begins.
@@ -238,72 +131,23 @@ class Recorder:
         self.nodes.append(node)
         return TracedBox(value, RECORDED, Record.new_root(self, node))
 
-    def add(
-        self, value: Any, primitive: Any, operands: list[Any], keywords: Mapping[str, Any]
-    ) -> Node:
-        """Write down that `primitive` made `value`."""
-        if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
-            refuse(
-                UntraceableError(
-                    f"a traced value is in a tuple, a list or a keyword argument of "
-                    f"{primitive.__name__.strip('_')}, where it cannot be followed"
-                )
-            )
-        place = self._place()
-        primitive, operands = _as_pure(primitive, operands)
-        self._constants.see([*operands, *keywords.values()], place)
-        _require_fixed_shape(primitive, operands)
-        is_array = isinstance(value, (np.ndarray, np.generic, float, int, complex))
-        node = Node(
-            primitive,
-            tuple(operands),
-            dict(keywords),
-            np.shape(value) if is_array else None,
-            np.asarray(value).dtype if is_array else None,
-            place=place,
-        )
-        self.nodes.append(node)
-        if not self._of_params.isdisjoint(node.sources):
-            self._of_params.add(node)
-        if divisor := self._rules.keep(node):
-            differs = Node(np.not_equal, (divisor, 0), {}, (), np.dtype(bool))
-            self.nodes.append(differs)
-            self.branch(differs, taken=True)
-        return node
-
-    def branch(self, node: Node, taken: bool) -> bool:
-        """Note a branch on the data; refuse one that the parameters decide."""
-        if node in self._of_params:
-            refuse(UntraceableError("it branches on a value that depends on the parameters"))
-        self.guards.append(Guard(node, taken, describe_place(self._place()) or "the loss"))
-        return taken
-
     def pull_back(self, pullback: Pullback, cotangent: Any) -> tuple[Any, ...]:
         """Take the derivatives of an operation, and say of which one where that fails."""
-        self._differentiated = pullback.made
+        self.place = pullback.made.place if pullback.made else None
         try:
             return tuple(pullback.vjp(cotangent))
         except HigherDerivativeError:
             raise
         except Exception as error:
-            place = describe_place(self._place())
+            place = describe_place(self.current_place())
             where = f" (in the derivative of {place})" if place else ""
             raise UntraceableError(f"{refusal_of(error)}{where}") from error
         finally:
-            self._differentiated = None
-
-    def _place(self) -> Place | None:
-        """Return the line of the loss that is being run, or of which a derivative is taken."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code not in _ENTRIES:
-            if is_users(frame.f_code.co_filename):
-                return frame.f_code.co_filename, frame.f_lineno
-            frame = frame.f_back
-        return self._differentiated.place if self._differentiated else None
+            self.place = None
 
     def mark_what_cancels(self, end: Any) -> None:
         """Have the derivatives written down as zero that are so, before they are taken."""
-        maxima = cancelling(self.nodes, self._node(end._value))
+        maxima = cancelling(self.nodes, self.node_of(end._value))
         for pullback in toposort(end._node) if maxima else ():
             if pullback.made in maxima:
                 pullback.vjp = partial(self._pull_back_nothing, pullback.vjp)
@@ -317,29 +161,7 @@ class Recorder:
         )
 
     def _cancelled(self, share: TracedBox) -> Node:
-        return self.add(share._value, cancelled, [self._node(share)], {})
-
-    def program(self, ends: Sequence[Any]) -> Program:
-        """Return what has been recorded, with these boxes (or constants) for its outputs."""
-        self._constants.require_unchanged()
-        recorded = Program(
-            tuple(self.inputs),
-            tuple(self.nodes),
-            tuple(self._node(end) for end in ends),
-            tuple(dict.fromkeys(self.guards)),
-        )
-        return inline_constants(recorded)  # here, so that nobody else holds them
-
-    def _node(self, end: Any) -> Any:
-        if not isbox(end):
-            return end
-        if end._trace != RECORDED or end._node.recorder is not self:
-            raise HigherDerivativeError(HIGHER)
-        return end._node.node
-
-
-_ENTRIES = (_record.__code__, _record_gradient.__code__)
-"""Where the loss begins, from the inside."""
+        return self.add(share._value, cancelled, [self.node_of(share)], {})
 
 
 class Pullback(VJPNode):  # type: ignore[misc]
@@ -363,182 +185,3 @@ class Pullback(VJPNode):  # type: ignore[misc]
 
 
 notrace_primitives[Pullback] = notrace_primitives[VJPNode]  # the same set, not a copy
-
-
-class Record(TracerNode):  # type: ignore[misc]
-    """autograd's handle on a recorded value."""
-
-    __slots__ = ("node", "recorder")
-
-    recorder: Recorder
-    node: Node
-
-    def __init__(
-        self,
-        value: Any,
-        fun: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        parent_argnums: tuple[int, ...],
-        parents: tuple[Record, ...],
-    ) -> None:
-        self.recorder = parents[0].recorder
-        if any(parent.recorder is not self.recorder for parent in parents):
-            refuse(HigherDerivativeError(HIGHER))
-        operands = list(args)
-        for position, parent in zip(parent_argnums, parents, strict=True):
-            operands[position] = parent.node
-        self.node = self.recorder.add(value, fun.fun, operands, kwargs)
-
-    def initialize_root(self, recorder: Recorder, node: Node) -> None:
-        """Stand for an input, as ``Record.new_root(recorder, node)``."""
-        self.recorder = recorder
-        self.node = node
-
-
-for _static in (anp.size, anp.isscalar, anp.zeros_like, anp.ones_like, anp.empty_like):
-    register_notrace(Record, _static)  # they look at shapes and dtypes alone
-
-
-class TracedBox(NumpyBox):
-    """A recorded array. Its numbers must not leave the program, so that it does not show them."""
-
-    def __bool__(self) -> bool:
-        record: Record = self._node
-        return record.recorder.branch(record.node, bool(self._value))
-
-    def detached(self) -> Any:
-        """Refuse: what is kept of a call, a replay would not keep."""
-        refuse_plain("takes plain numbers out of a recording", "leave gradlab.detach out")
-
-
-Box.types.add(TracedBox)
-Box.type_mappings[TracedBox] = NumpyBox  # what autograd puts around it
-
-_SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
-RECORDING = threading.RLock()
-"""Held while something is recorded."""
-
-if hasattr(os, "register_at_fork"):
-    # A child has only the thread that forked, and would wait for ever for another one to finish.
-    os.register_at_fork(
-        before=RECORDING.acquire,
-        after_in_parent=RECORDING.release,
-        after_in_child=RECORDING.release,
-    )
-
-
-@contextmanager
-def _boxes_of_recorded_values() -> Iterator[None]:
-    """Have autograd box recorded values as `TracedBox`, all others as ever, in all threads.
-
-    It has one table from types to boxes, which here gets functions that look at the node first.
-    """
-    table = Box.type_mappings
-
-    def chooser(usual: Any) -> Callable[..., Box]:
-        def box(value: Any, trace: float, node: Any) -> Box:
-            if type(node) is Record:
-                return TracedBox(value, trace, node)
-            if usual is None:
-                raise KeyError(type(value))  # autograd's way to say that it is not differentiable
-            return usual(value, trace, node)
-
-        return box
-
-    kinds = {np.ndarray, *_SCALARS}
-    with RECORDING:
-        before = {kind: table.get(kind) for kind in kinds}
-        table.update({kind: chooser(usual) for kind, usual in before.items()})
-        try:
-            yield
-        finally:
-            for kind, usual in before.items():
-                if usual is None:
-                    del table[kind]
-                else:
-                    table[kind] = usual
-
-
-_GETITEM = ArrayBox.__getitem__.fun
-_ADD, _MUT_ADD, _SPARSE_ADD = VSpace.add.fun, VSpace.mut_add.fun, sparse_add.fun
-
-
-def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
-    """Refuse what has as many entries as there are values of some kind."""
-    if primitive is operator.getitem:
-        index = operands[1]
-        if isinstance(index, Node) and index.dtype == bool:
-            refuse(UntraceableError("it selects by a boolean mask that it computes: use where"))
-    if primitive in _COUNTING or (primitive is np.where and len(operands) == 1):
-        refuse(
-            UntraceableError(f"the shape of what {primitive.__name__} returns depends on values")
-        )
-
-
-_COUNTING = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress}
-
-
-def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
-    """Replace what works in place, or is a method of autograd's, by a plain function."""
-    if primitive is _GETITEM:
-        return operator.getitem, operands
-    if isinstance(operands[0], ArrayVSpace):
-        space, *rest = operands
-        if primitive is _ADD:
-            return np.add, rest
-        if primitive is _MUT_ADD:
-            total, term = rest
-            return accumulate, [space.zeros() if total is None else total, term]
-        if primitive is _SPARSE_ADD and not isinstance(rest[1], Node):
-            return add_sparse, [*rest, space.shape, space.dtype]
-        if primitive is _SPARSE_ADD and rest[1].primitive in (untake.fun, ungather.fun):
-            total, sparse = rest
-            term, index, _, *arrays = sparse.operands
-            return scatter, [term, index, total, space.shape, space.dtype, *arrays]
-    return primitive, operands
-
-
-def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) -> Any:
-    """Replace each array inside an argument, at any depth of dicts, lists and tuples."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return replace(value, path) if value.dtype.kind in "biufc" else value
-    if isinstance(value, Mapping):
-        children = [replace_arrays(v, f"{path}_{key}", replace) for key, v in value.items()]
-        return rebuilt(value, children)
-    if isinstance(value, (list, tuple)):
-        children = [replace_arrays(v, f"{path}_{i}", replace) for i, v in enumerate(value)]
-        return rebuilt(value, children)
-    return value
-
-
-def _as_leaf(value: Any, path: str) -> Array:
-    value = held(value)
-    if isbox(value):
-        raise HigherDerivativeError(HIGHER)
-    return floating(as_array(value, path))
-
-
-def _plain(value: Any) -> Any:
-    return value._value if isbox(value) else value
-
-
-def _has_box(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(map(_has_box, value))
-    if isinstance(value, slice):
-        return any(map(_has_box, (value.start, value.stop, value.step)))
-    if isinstance(value, dict):
-        return any(map(_has_box, value.values()))
-    return bool(isbox(value))
-
-
-def argument_names(loss: Loss, count: int) -> list[str]:
-    """Return the names that the loss gives its arguments after the first."""
-    try:
-        parameters = [*inspect.signature(loss).parameters.values()][1:]
-    except (TypeError, ValueError):
-        parameters = []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [parameter.name for parameter in parameters if parameter.kind in positional]
-    return (names + [f"arg{i}" for i in range(len(names), count)])[:count]

@@ -2,8 +2,8 @@
 
 What a loss does may depend on the structure of its parameters and arguments, on the shapes and
 dtypes of the arrays among them, on the values of everything else, and on what else it reads;
-together they are the *key* under which a recording is kept (`gradients.keys`). The numbers inside
-the arrays are what a recording leaves open.
+together they are the *key* under which a recording is kept (`program.cache_key`). The numbers
+inside the arrays are what a recording leaves open.
 
 Eager autograd decides wherever there is a doubt. A loss is first evaluated by it, on data that
 are plain arrays, and then recorded; a recording that comes to something else is not kept. The first
@@ -18,18 +18,12 @@ same bits; eager autograd's own answer is returned only where it takes over.
 
 from __future__ import annotations
 
-import inspect
 import math
-import operator
-import sys
 import warnings
-import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product, starmap
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -37,24 +31,20 @@ import numpy as np
 from gradlab.arrays.leaks import detachments
 from gradlab.errors import OptionError, UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd, evaluate
-from gradlab.gradients.calls import out_leaves, owners, require_apart
-from gradlab.gradients.keys import Surroundings, key_of, key_of_argument
+from gradlab.gradients.calls import out_leaves
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
-from gradlab.gradients.survey import HIGHER, HigherDerivativeError, UnkeyableError
-from gradlab.gradients.tape.codegen import (
-    Compiled,
-    Replay,
-    ReplayError,
-    compile_program,
-    nbytes_of,
-)
-from gradlab.gradients.tape.numbers import FEW, MANY, Numbers, kind_of
-from gradlab.gradients.tape.passes import Saving, optimise
-from gradlab.gradients.tape.program import Program
-from gradlab.gradients.tape.reasons import definition_of, reason_of_state, refusal_of
-from gradlab.gradients.tape.recorder import RECORDING, argument_names, record_gradient
-from gradlab.params import Array, Structure, checksum, flatten, floating
+from gradlab.gradients.tape.codegen import ReplayError
+from gradlab.gradients.tape.comparing import Seen, agree, are_finite, seen_params, squared_norm
+from gradlab.gradients.tape.recorded import Recorded
+from gradlab.gradients.tape.recorder import record_gradient
+from gradlab.params import Array, flatten, floating
+from gradlab.program.cache_key import Surroundings, key_of, key_of_argument
+from gradlab.program.closure import HIGHER, HigherDerivativeError, UnkeyableError
+from gradlab.program.ir import Program
+from gradlab.program.numbers import FEW, MANY, Numbers, kind_of
+from gradlab.program.reasons import definition_of, reason_of_state, refusal_of
+from gradlab.program.record import RECORDING, argument_names
 
 BUFFER = 2048
 """Entries of the buffer that NumPy allocates where it broadcasts large arrays; its own default is
@@ -62,11 +52,6 @@ BUFFER = 2048
 
 SMALL = 32 * 1024
 """Bytes up to which an array is small."""
-
-KEPT = 3
-"""How many gradients that callers have got are remembered: the one that is being computed, the
-one before, which its caller is about to replace, and one more."""
-
 
 Answer: TypeAlias = tuple[float, Any]
 """The loss and its gradient, in the structure of the parameters."""
@@ -447,130 +432,6 @@ class TapedGradient:
             )
 
 
-@dataclass(eq=False)
-class Recorded:
-    """A recording, compiled; and which parameters and data it has been compared at.
-
-    Attributes
-    ----------
-    recorded, program : Program
-        As it was recorded, and as it is replayed.
-    structure : Structure
-        Of the parameters.
-    exact : bool
-        Whether it leaves out the passes that round differently.
-    savings : tuple of Saving
-        What each pass did.
-    compiled : Compiled
-        The generated code.
-    replays : int
-        How often it has been replayed.
-    largest : int
-        The bytes of the largest value.
-    """
-
-    recorded: Program
-    structure: Structure
-    exact: bool
-    params_seen: list[float] | None
-    data_seen: Seen | None
-    replays: int = 0
-    largest: int = field(init=False)
-    program: Program = field(init=False)
-    savings: tuple[Saving, ...] = field(init=False)
-    compiled: Compiled = field(init=False)
-    _machines: list[Replay] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.compile(self.exact)
-
-    def compile(self, exact: bool) -> None:
-        """Optimise the recorded program and compile it."""
-        program, savings = optimise(self.recorded, exact=exact)
-        self.compiled = compile_program(program)
-        self.program, self.savings, self.exact = program, savings, exact
-        self.largest = max(map(nbytes_of, program.nodes), default=0)
-        self._machines = []
-        self._kept: list[list[Array]] = []
-        self._targets: list[Array] = []
-
-    def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
-        """Replay; a thread that finds all sets of buffers in use gets a new one."""
-        machines = self._machines
-        try:
-            machine = machines.pop()
-        except IndexError:
-            machine = self.compiled.build()
-        try:
-            return machine(*leaves, *arrays, *outs)
-        finally:
-            machines.append(machine)
-
-    def results(self) -> list[Array]:
-        """Return arrays for a gradient: those of one that was given to a caller who let it go.
-
-        Memory that is new to the process costs more than to compute what is written there.
-        """
-        for _ in range(len(self._kept)):
-            try:
-                arrays = self._kept.pop(0)  # one thread gets it
-            except IndexError:
-                break
-            if are_unheld(arrays):
-                return arrays
-            self._kept.append(arrays)
-        leaves = self.recorded.inputs[: len(self.structure.paths)]
-        return [np.empty(leaf.shape or (), leaf.dtype) for leaf in leaves]
-
-    def given(self, arrays: list[Array]) -> None:
-        """Remember arrays that a caller gets, to look later whether he still has them."""
-        self._kept.append(arrays)
-        del self._kept[:-KEPT]
-
-    def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
-        """Return the arrays of `out`, if they can take the gradient.
-
-        The same ones again, as in a training, are not looked at again.
-        """
-        targets: list[Any] = []
-        key_of(out, targets)
-        known = len(targets) == len(self._targets) and all(
-            map(operator.is_, targets, self._targets)
-        )
-        if not known:
-            self._targets = []
-            out_leaves(out, leaves, self.structure)
-            self._targets = targets
-        inputs = [*leaves, *arrays]
-        # What lies in other pieces of memory is apart; what does not may be so all the same.
-        if any(starmap(np.may_share_memory, product(owners(targets), owners(inputs)))):
-            require_apart(targets, inputs, self.structure)
-        return targets
-
-    def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
-        """Tell whether this is the second replay, or the first at other parameters or data."""
-        news = self.replays == 1
-        if self.params_seen is not None and self.params_seen != seen_params(norm, leaves):
-            self.params_seen, news = None, True
-        if self.data_seen is not None and not self.data_seen.is_of(arrays):
-            self.data_seen, news = None, True
-        return news
-
-    def explain(self) -> str:
-        """Say what each pass saved, and what a replay works with."""
-        saved: dict[str, int] = {}
-        for saving in self.savings:
-            name = saving.name.replace("_", " ") + ("" if saving.exact else " (rounds differently)")
-            saved[name] = saved.get(name, 0) + saving.before - saving.after
-        lines = [f"recorded: {len(self.recorded.nodes)} operations"]
-        lines += [f"  {-count:+4d}  {name}" for name, count in saved.items()]
-        lines.append(
-            f"replayed: {len(self.program.nodes)} operations in {self.compiled.buffers} buffers, "
-            f"{self.compiled.nbytes / 1024:,.0f} kB"
-        )
-        return "\n".join(lines)
-
-
 @contextmanager
 def draws_undone() -> Iterator[None]:
     """Leave NumPy's global random state as it is: the loss has drawn from it once already."""
@@ -579,102 +440,3 @@ def draws_undone() -> Iterator[None]:
         yield
     finally:
         np.random.set_state(state)  # noqa: NPY002
-
-
-# Arrays
-
-
-_VDOT: Any = inspect.unwrap(np.vdot)  # without the search for `__array_function__`
-
-
-def squared_norm(arrays: Sequence[Array]) -> float:
-    """Return the sum of the squares of all entries of arrays."""
-    return float(sum(map(_VDOT, arrays, arrays)))
-
-
-def are_finite(arrays: Sequence[Array], norm: float) -> bool:
-    """Tell whether all entries of arrays are finite, of which this is the squared norm.
-
-    A norm takes a fraction of the time of looking at each entry. It is not finite where an entry
-    is not; and where one is so large that its square overflows: then each is looked at.
-    """
-    return math.isfinite(norm) or all(bool(np.isfinite(array).all()) for array in arrays)
-
-
-def are_unheld(arrays: list[Array]) -> bool:
-    """Tell whether nobody else holds an array of a list, or a view of one: by CPython's count.
-
-    Examples
-    --------
-    >>> arrays = [np.zeros(2), np.zeros(3)]
-    >>> view = arrays[1][:1]
-    >>> are_unheld(arrays)
-    False
-    >>> del view
-    >>> are_unheld(arrays)
-    True
-    """
-    return max(map(sys.getrefcount, arrays), default=0) <= _HELD_BY_A_LIST
-
-
-_HELD_BY_A_LIST = 0
-_HELD_BY_A_LIST = max(map(sys.getrefcount, [np.zeros(1)]))
-"""References to an array that only a list holds, while they are counted: depends on Python."""
-
-
-def seen_params(norm: float, leaves: Sequence[Array]) -> list[float]:
-    """Return by what parameters are told from others: their norm, and an entry of each leaf."""
-    return [norm, *[leaf.item(0) for leaf in leaves if leaf.size]]
-
-
-class Seen:
-    """Which arrays the data were, and what was in them.
-
-    The same arrays are taken for the same data. Of others, a sample is compared at each call, and
-    everything at the first call, the second, the fourth, and so on: a checksum of all data would
-    take longer than a small gradient.
-    """
-
-    def __init__(self, arrays: Sequence[Any]) -> None:
-        self._arrays = [weakref.ref(array) for array in arrays if isinstance(array, np.ndarray)]
-        self._samples = [_sample(array) for array in arrays]
-        self._sums = [checksum(array) for array in arrays]
-        self._asked = 0
-
-    def is_of(self, arrays: Sequence[Any]) -> bool:
-        """Tell whether these are the same arrays, or seem to hold the same."""
-        held = [reference() for reference in self._arrays]
-        if len(held) == len(arrays) and all(map(operator.is_, held, arrays)):
-            return True
-        if self._samples != [_sample(array) for array in arrays]:
-            return False
-        self._asked += 1
-        is_power_of_two = self._asked & (self._asked - 1) == 0
-        return not is_power_of_two or self._sums == [checksum(array) for array in arrays]
-
-
-SAMPLE = 64
-"""Entries of a large array that are compared at each call: a microsecond."""
-
-WHOLE = 2048
-"""Bytes up to which all of an array is compared at each call: it takes no longer."""
-
-
-def _sample(array: Any) -> Any:
-    if array.nbytes <= WHOLE:
-        return checksum(array)
-    return array.flat[:: array.size // SAMPLE].tobytes()
-
-
-def agree(
-    value: float, gradients: Sequence[Array], wanted: float, expected: Sequence[Array]
-) -> bool:
-    """Tell whether two gradients have half of their digits in common, relative to each leaf."""
-
-    def is_close(a: Any, b: Any, dtype: np.dtype[Any]) -> bool:
-        difference = np.max(np.abs(np.asarray(a, np.float64) - b), initial=0.0)
-        return bool(difference <= np.sqrt(np.finfo(dtype).eps) * np.max(np.abs(b), initial=0.0))
-
-    dtypes = [leaf.dtype for leaf in expected]
-    coarsest = max(dtypes, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(float))
-    return is_close(value, wanted, coarsest) and all(map(is_close, gradients, expected, dtypes))

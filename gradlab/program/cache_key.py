@@ -32,9 +32,9 @@ import numpy as np
 from autograd.tracer import isbox
 
 from gradlab.arrays.dispatch import held, is_buffer
-from gradlab.gradients.captured import Captured
-from gradlab.gradients.survey import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 from gradlab.params import checksum
+from gradlab.program.captured import Captured
+from gradlab.program.closure import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 
 KEPT = 64
 """Surveys that are kept, of a loss together with what is among its arguments."""

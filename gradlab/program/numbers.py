@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.indexing import gather
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
-from gradlab.gradients.tape.program import Node, name_of
+from gradlab.program.ir import Node, name_of
+from gradlab.program.primitives import Kind, primitive_of
 
 FEW = 2
 """Recordings that may differ in numbers alone before these become inputs."""
@@ -123,10 +123,6 @@ def replaced(value: Any, change: Callable[[Path, Any], Any], path: Path = ()) ->
     return value
 
 
-_INDICES = (operator.getitem, gather.fun)
-_ON_INTEGERS = {np.add, np.subtract, np.negative, np.absolute, np.floor_divide, np.remainder}
-
-
 class Rules:
     """What may be done with a number that is data, so that it is what Python does with it."""
 
@@ -147,8 +143,10 @@ class Rules:
         UntraceableError
             If Python might do something else.
         """
+        row = primitive_of(node.primitive)
         numbers = [o for o in node.sources if o in self._numbers]
-        if not numbers or node.primitive in _INDICES:
+        is_index = row.kind is Kind.GATHER or node.primitive is operator.getitem
+        if not numbers or is_index:
             return None
         others = [o for o in node.operands if o not in numbers and not _is_literal(o)]
         for number in numbers if others else ():
@@ -160,7 +158,7 @@ class Rules:
         by_zero = node.primitive in (np.floor_divide, np.remainder) and (
             isinstance(by, Node) or by == 0
         )
-        if by_zero or (node.dtype.kind in "iu" and node.primitive not in _ON_INTEGERS):
+        if by_zero or (node.dtype.kind in "iu" and not row.like_python):
             refuse(
                 UntraceableError(
                     f"{name_of(node.primitive)} of Python numbers that differ at each call, which "

@@ -1,0 +1,140 @@
+"""The lines of the generated module, and the names in it."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from gradlab.program.ir import (
+    Node,
+    Program,
+    describe,
+    literal,
+    name_of,
+    name_of_dtype,
+    names_of,
+)
+from gradlab.program.pieces import is_number
+from gradlab.program.primitives import primitive_of
+
+_DISPATCHER = type(np.dot)
+"""What NumPy puts around a function to look for `__array_function__`, which plain arrays lack."""
+
+
+class Code:
+    """What is done once, what is done at each call, and what the names stand for.
+
+    Attributes
+    ----------
+    once, each : list of str
+        The lines.
+    scope : dict
+        The objects that the generated module finds under their names.
+    names : dict
+        What each node is called.
+    """
+
+    def __init__(self, program: Program, scope: dict[str, Any]) -> None:
+        self.once: list[str] = []
+        self.each: list[str] = []
+        self.scope = scope
+        self.names = names_of(program)
+        for node in program.inputs:
+            self.names[node] = f"in_{self.names[node]}"
+        self._numbers = count()
+
+    def do(self, line: str, node: Node | None = None) -> None:
+        """Do something at each call; a node is described in a comment."""
+        self.each.append(line if node is None else f"{line}  # {describe(node)}")
+
+    def do_once(self, line: str, node: Node | None = None) -> None:
+        """Do something once."""
+        self.once.append(line if node is None else f"{line}  # {describe(node)}")
+
+    def once_as(self, name: str, expression: str) -> str:
+        """Give the value of an expression a name, if it has none yet."""
+        line = f"{name} = {expression}"
+        if line not in self.once:
+            self.do_once(line)
+        return name
+
+    def operand(self, operand: Any) -> str:
+        """Write an operand: a name or a literal."""
+        if isinstance(operand, Node):
+            return self.names[operand]
+        if operand is None or type(operand) in (bool, int, str):
+            return repr(operand)
+        if isinstance(operand, tuple) and all(type(part) in (int, bool) for part in operand):
+            return repr(operand)
+        return self.constant(operand)
+
+    def operands(self, node: Node) -> str:
+        """Write all operands of a node."""
+        return ", ".join(map(self.operand, node.operands))
+
+    def number(self, operand: Any, node: Node) -> str:
+        """Write an operand; a number as an array, which NumPy need not convert at each call."""
+        if not is_number(operand) or node.primitive is np.power:
+            return self.operand(operand)
+        dtypes = {source.dtype for source in node.sources}
+        number = None
+        if isinstance(operand, np.generic):
+            number = np.asarray(operand)
+        elif len(dtypes) == 1:
+            (dtype,) = dtypes
+            if dtype is not None and dtype.kind == "f" and not isinstance(operand, complex):
+                with np.errstate(all="ignore"):
+                    number = np.asarray(operand, dtype)
+                number = number if np.isfinite(number) else None
+        if number is None:
+            return self.operand(operand)
+        if node.primitive in (np.maximum, np.minimum) and node.shape is not None:
+            number = np.full(node.shape, number)  # three times as fast as with one number
+        return self.constant(number)
+
+    def constant(self, value: Any, kind: str = "constant") -> str:
+        """Return the name under which the generated code finds an object."""
+        if isinstance(value, np.dtype):
+            name = f"{name_of_dtype(value)}_" if value.isnative else f"dtype{next(self._numbers)}"
+            self.scope[name] = value
+            return name
+        if isinstance(value, str):
+            return repr(value)
+        name = f"{kind}{next(self._numbers)}"
+        self.scope[f"_{name}"] = value
+        self.do_once(f"{name} = _{name}  # {literal(value)}")
+        return name
+
+    def function(self, function: Any, name: str = "") -> str:
+        """Return the name of a function in the generated code."""
+        if isinstance(function, _DISPATCHER):
+            function = inspect.unwrap(function)
+        name = name or name_of(function)
+        name = name if name.isidentifier() and not keyword.iskeyword(name) else "function"
+        # Generated names end in digits, or begin with in_: a function of the user's must not.
+        while name[-1].isdigit() or name.startswith("in_") or name in self.scope:
+            name = f"f_{name}_"
+        while not _is_same(self.scope.get(f"_{name}", function), function):
+            name += "_"
+        if f"_{name}" not in self.scope:
+            self.scope[f"_{name}"] = function
+            self.once.insert(0, f"{name} = _{name}")
+        return name
+
+    def viewed(self, name: str, dtype: np.dtype[Any]) -> str:
+        """Write an array whose bits are looked at as another dtype's."""
+        return f"{name}.view({self.constant(dtype, 'dtype')})"
+
+    def out(self, node: Node, name: str) -> str:
+        """Write the argument that says where a primitive puts its result."""
+        # By position where possible: a keyword costs as much as adding ten numbers.
+        return f"out={name}" if primitive_of(node.primitive).out == "keyword" else name
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Tell whether two functions are one; a bound method is a new object each time."""
+    return a is b or (type(a) is type(b) is type(np.add.reduce) and bool(a == b))

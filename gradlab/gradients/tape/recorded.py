@@ -1,0 +1,149 @@
+"""A recording, compiled: what replays, and where its results go."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product, starmap
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.calls import out_leaves, owners, require_apart
+from gradlab.gradients.tape.codegen import Compiled, Replay, compile_program
+from gradlab.gradients.tape.comparing import Seen, seen_params
+from gradlab.gradients.tape.memory import nbytes_of
+from gradlab.params import Array, Structure
+from gradlab.program.cache_key import key_of
+from gradlab.program.ir import Program
+from gradlab.program.passes import Saving, optimise
+from gradlab.program.references import are_unheld
+
+KEPT = 3
+"""How many gradients that callers have got are remembered: the one that is being computed, the
+one before, which its caller is about to replace, and one more."""
+
+
+@dataclass(eq=False)
+class Recorded:
+    """A recording, compiled; and which parameters and data it has been compared at.
+
+    Attributes
+    ----------
+    recorded, program : Program
+        As it was recorded, and as it is replayed.
+    structure : Structure
+        Of the parameters.
+    exact : bool
+        Whether it leaves out the passes that round differently.
+    savings : tuple of Saving
+        What each pass did.
+    compiled : Compiled
+        The generated code.
+    replays : int
+        How often it has been replayed.
+    largest : int
+        The bytes of the largest value.
+    """
+
+    recorded: Program
+    structure: Structure
+    exact: bool
+    params_seen: list[float] | None
+    data_seen: Seen | None
+    replays: int = 0
+    largest: int = field(init=False)
+    program: Program = field(init=False)
+    savings: tuple[Saving, ...] = field(init=False)
+    compiled: Compiled = field(init=False)
+    _machines: list[Replay] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.compile(self.exact)
+
+    def compile(self, exact: bool) -> None:
+        """Optimise the recorded program and compile it."""
+        program, savings = optimise(self.recorded, exact=exact)
+        self.compiled = compile_program(program)
+        self.program, self.savings, self.exact = program, savings, exact
+        self.largest = max(map(nbytes_of, program.nodes), default=0)
+        self._machines = []
+        self._kept: list[list[Array]] = []
+        self._targets: list[Array] = []
+
+    def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
+        """Replay; a thread that finds all sets of buffers in use gets a new one."""
+        machines = self._machines
+        try:
+            machine = machines.pop()
+        except IndexError:
+            machine = self.compiled.build()
+        try:
+            return machine(*leaves, *arrays, *outs)
+        finally:
+            machines.append(machine)
+
+    def results(self) -> list[Array]:
+        """Return arrays for a gradient: those of one that was given to a caller who let it go.
+
+        Memory that is new to the process costs more than to compute what is written there.
+        """
+        for _ in range(len(self._kept)):
+            try:
+                arrays = self._kept.pop(0)  # one thread gets it
+            except IndexError:
+                break
+            if are_unheld(arrays):
+                return arrays
+            self._kept.append(arrays)
+        leaves = self.recorded.inputs[: len(self.structure.paths)]
+        return [np.empty(leaf.shape or (), leaf.dtype) for leaf in leaves]
+
+    def given(self, arrays: list[Array]) -> None:
+        """Remember arrays that a caller gets, to look later whether he still has them."""
+        self._kept.append(arrays)
+        del self._kept[:-KEPT]
+
+    def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
+        """Return the arrays of `out`, if they can take the gradient.
+
+        The same ones again, as in a training, are not looked at again.
+        """
+        targets: list[Any] = []
+        key_of(out, targets)
+        known = len(targets) == len(self._targets) and all(
+            map(operator.is_, targets, self._targets)
+        )
+        if not known:
+            self._targets = []
+            out_leaves(out, leaves, self.structure)
+            self._targets = targets
+        inputs = [*leaves, *arrays]
+        # What lies in other pieces of memory is apart; what does not may be so all the same.
+        if any(starmap(np.may_share_memory, product(owners(targets), owners(inputs)))):
+            require_apart(targets, inputs, self.structure)
+        return targets
+
+    def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
+        """Tell whether this is the second replay, or the first at other parameters or data."""
+        news = self.replays == 1
+        if self.params_seen is not None and self.params_seen != seen_params(norm, leaves):
+            self.params_seen, news = None, True
+        if self.data_seen is not None and not self.data_seen.is_of(arrays):
+            self.data_seen, news = None, True
+        return news
+
+    def explain(self) -> str:
+        """Say what each pass saved, and what a replay works with."""
+        saved: dict[str, int] = {}
+        for saving in self.savings:
+            name = saving.name.replace("_", " ") + ("" if saving.exact else " (rounds differently)")
+            saved[name] = saved.get(name, 0) + saving.before - saving.after
+        lines = [f"recorded: {len(self.recorded.nodes)} operations"]
+        lines += [f"  {-count:+4d}  {name}" for name, count in saved.items()]
+        lines.append(
+            f"replayed: {len(self.program.nodes)} operations in {self.compiled.buffers} buffers, "
+            f"{self.compiled.nbytes / 1024:,.0f} kB"
+        )
+        return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Make a program shorter without changing what it computes: each pass takes one, and returns one.
+
+Most passes are *exact*: every bit of every output stays (a zero may change its sign). Some rewrite
+floating-point arithmetic, which moves a result by a few units in the last place of its leaf's
+largest entry: those in `INEXACT`. `optimise` applies them all, or the exact ones alone, and keeps
+account of what each of them saved.
+
+============  =====================================================================================
+`rewrite`     in `gradlab.program`: how a pass is made of a rule; duplicates, constants
+`lowering`    means, adjoints and the like in terms of simpler functions
+`algebra`     identities, signs, repeated values; `branches` has the rules of ``where``
+`float32`     keeps in float32 what only numbers made float64
+`arithmetic`  powers as products, sums as products with ones
+`selection`   ``where`` by the logic of bits
+============  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradlab.program.ir import Program
+from gradlab.program.passes.algebra import simplify
+from gradlab.program.passes.arithmetic import expand_powers, sum_by_products
+from gradlab.program.passes.float32 import keep_float32
+from gradlab.program.passes.lowering import (
+    convert_beforehand,
+    drop_what_cancels,
+    keep_what_cancels,
+    lower,
+)
+from gradlab.program.passes.selection import select_by_bits
+from gradlab.program.rewrite import Pass, merge_duplicates, own_constants, remove_dead
+
+INEXACT: tuple[Pass, ...] = (keep_float32, expand_powers, sum_by_products)
+"""Passes that round differently."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a pass did: how many operations there were before it, and after."""
+
+    name: str
+    before: int
+    after: int
+    exact: bool
+
+
+def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[Saving, ...]]:
+    """Apply the passes.
+
+    Parameters
+    ----------
+    program : Program
+        As it was recorded. The constants in it must be held by nobody else but those who have
+        them for other reasons: see `own_constants`.
+    exact : bool
+        Whether to leave out what rewrites floating-point arithmetic.
+
+    Returns
+    -------
+    Program
+    tuple of Saving
+        What each pass did, in order.
+    """
+    savings: list[Saving] = []
+
+    def apply(step: Pass) -> None:
+        nonlocal program
+        before = len(program.nodes)
+        program = step(program)
+        is_exact = step not in (*INEXACT, drop_what_cancels)
+        savings.append(Saving(step.__name__, before, len(program.nodes), is_exact))
+
+    def settle() -> None:
+        for _ in range(10):
+            apply(merge_duplicates)
+            before = program
+            apply(simplify)
+            if program is before:
+                break
+
+    cancel = keep_what_cancels if exact else drop_what_cancels
+    first: tuple[Pass, ...] = (own_constants, cancel, remove_dead, lower)
+    last: tuple[Pass, ...] = (lower, convert_beforehand, select_by_bits, merge_duplicates)
+    for step in (*first, *(() if exact else INEXACT)):
+        apply(step)
+    settle()
+    for step in last:
+        apply(step)
+    return program, tuple(savings)

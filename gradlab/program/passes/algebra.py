@@ -1,0 +1,183 @@
+"""Algebra that is exact: every bit of every output stays, but a zero may change its sign.
+
+The rules are those that hold in floating point, too: a sign can be taken through a product or a
+sum, x + 0 is x, a value that is only repeated need not be repeated before it meets a full array.
+Round-off breaks the others (associativity, distributivity). `branches` has the rules of ``where``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradlab.program.ir import Node, Program
+from gradlab.program.passes.branches import branches
+from gradlab.program.pieces import (
+    binary,
+    can_negate,
+    dtype_of,
+    full,
+    is_constant,
+    is_number,
+    is_plain_reduction,
+    is_repeated,
+    is_uniform,
+    negative,
+    number,
+    repeat,
+    shape_of,
+    size,
+    unsigned,
+)
+from gradlab.program.primitives import REDUCTIONS, VIEWS, is_elementwise, is_pure
+from gradlab.program.rewrite import rewrite
+
+
+def simplify(program: Program) -> Program:
+    """Drop identities, take signs outside, and repeat values as late as possible."""
+    return rewrite(program, _simplify)
+
+
+def _simplify(node: Node) -> Any:
+    if node.shape is None or node.dtype is None or not is_pure(node.primitive):
+        return node
+    for rule in (_fold, _identities, _signs, _repeats, branches):
+        result = rule(node)
+        if isinstance(result, Node) and result is not node and result.primitive is not None:
+            return _simplify(result)
+        if result is not node:
+            return result
+    return node
+
+
+def _fold(node: Node) -> Any:
+    """Compute at once what depends on numbers alone, or on uniform arrays."""
+    if is_uniform(node.operands[0]) and (
+        node.primitive is np.broadcast_to
+        or (node.primitive in VIEWS and not any(isinstance(o, Node) for o in node.operands[1:]))
+    ):
+        return full(number(node.operands[0]), node)
+    if not is_elementwise(node):
+        return node
+    if all(is_number(operand) for operand in node.operands):
+        return _evaluated(node, node.operands)
+    if all(is_number(operand) or is_uniform(operand) for operand in node.operands):
+        value = _evaluated(node, [number(operand) for operand in node.operands])
+        return node if value is node else full(value, node)
+    # A uniform array counts as a number where the others have the full shape.
+    others = [shape_of(operand) for operand in node.operands if not is_uniform(operand)]
+    if any(map(is_uniform, node.operands)) and np.broadcast_shapes(*others) == node.shape:
+        operands = tuple(number(o) if is_uniform(o) else o for o in node.operands)
+        return node.on(operands)
+    return node
+
+
+def _evaluated(node: Node, operands: Iterable[Any]) -> Any:
+    with np.errstate(all="ignore"):
+        value = np.asarray(node.evaluate(*operands))[()]
+    return value if value.dtype == node.dtype else node
+
+
+def _identities(node: Node) -> Any:
+    """Drop x + 0, x · 1, x / 1, a sum of one term, the same shape again."""
+    primitive, operands = node.primitive, node.operands
+    x = operands[0]
+    if primitive in (np.add, np.subtract, np.multiply, np.divide, np.true_divide):
+        neutral = 0 if primitive in (np.add, np.subtract) else 1
+        pairs = [(x, operands[1])]
+        if primitive in (np.add, np.multiply):
+            pairs.append((operands[1], x))
+        for kept, other in pairs:
+            if is_constant(other, neutral) and dtype_of(kept) == node.dtype:
+                return repeat(kept, node.shape)
+    if not isinstance(x, Node):
+        return node
+    is_same = node.shape == x.shape and node.dtype == x.dtype
+    if primitive in REDUCTIONS and is_plain_reduction(node) and node.dtype == x.dtype:
+        if is_same:
+            return x
+        if node.shape and size(node) == size(x):  # along axes of length 1
+            return replace(node, primitive=np.reshape, operands=(x, node.shape), keywords={})
+    if primitive in (np.reshape, np.swapaxes, np.transpose) and node.shape == x.shape:
+        if primitive is np.reshape and _is_c_order(node):
+            return x
+        if primitive is np.swapaxes and operands[1:] and len(set(operands[1:])) == 1:
+            return x
+    if primitive is x.primitive is np.swapaxes and not (node.keywords or x.keywords):
+        return x.operands[0] if set(operands[1:]) == set(x.operands[1:]) else node
+    if primitive is np.real and x.dtype is not None and x.dtype.kind == "f":
+        return x
+    if primitive is np.astype and node.dtype == x.dtype:
+        return x
+    if primitive is np.negative and x.primitive is np.negative:
+        return x.operands[0]
+    return node
+
+
+def _signs(node: Node) -> Any:
+    """Take a minus sign outside, unless it would be put on a larger array."""
+    primitive, operands = node.primitive, node.operands
+    inner = [unsigned(operand) for operand in operands]
+    if primitive is np.negative:
+        return _negated(node, operands[0])
+    if primitive in (np.add, np.subtract) and any(i is not None for i in inner):
+        (a, b), (p, q) = operands, inner
+        minus = np.subtract if primitive is np.add else np.add
+        if q is not None:
+            return binary(minus, a, q, node)  # a - (-q) = a + q
+        if primitive is np.add:
+            return binary(np.subtract, b, p, node)  # -p + b
+    if primitive in (np.multiply, np.divide, np.true_divide):
+        (a, b), (p, q) = operands, inner
+        if p is not None and is_number(b) and can_negate(b):
+            return binary(primitive, p, -b, node)
+        if q is not None and is_number(a) and can_negate(a):
+            return binary(primitive, -a, q, node)
+        if p is not None and q is not None:
+            return binary(primitive, p, q, node)
+        if p is not None and size(node) <= size(p):
+            return negative(binary(primitive, p, b, node))
+        if q is not None and size(node) <= size(q):
+            return negative(binary(primitive, a, q, node))
+    if primitive is np.sum and inner[0] is not None and is_plain_reduction(node):
+        return negative(replace(node, operands=(inner[0], *operands[1:])))
+    if primitive in VIEWS and inner[0] is not None and size(node) <= size(inner[0]):
+        return negative(replace(node, operands=(inner[0], *operands[1:])))
+    return node
+
+
+def _negated(node: Node, x: Any) -> Any:
+    if not isinstance(x, Node) or node.dtype is None or node.dtype.kind != "f":
+        return node
+    if x.primitive is np.subtract:
+        return binary(np.subtract, x.operands[1], x.operands[0], node)
+    if x.primitive in (np.multiply, np.divide, np.true_divide):
+        for position, operand in enumerate(x.operands):
+            if is_number(operand) and can_negate(operand):
+                operands = list(x.operands)
+                operands[position] = -operand
+                return replace(x, operands=tuple(operands))
+    return node
+
+
+def _repeats(node: Node) -> Any:
+    """Compute with a value before it is repeated, or without repeating it at all."""
+    if node.primitive is np.broadcast_to or not is_elementwise(node):
+        return node
+    repeated = [is_repeated(operand) for operand in node.operands]
+    if not any(repeated):
+        return node
+    small = tuple(
+        operand.operands[0] if again else operand
+        for operand, again in zip(node.operands, repeated, strict=True)
+    )
+    shape = np.broadcast_shapes(*map(shape_of, small))
+    smaller = replace(node, operands=small, shape=shape)
+    return smaller if shape == node.shape else repeat(smaller, node.shape)
+
+
+def _is_c_order(node: Node) -> bool:
+    return len(node.operands) == 2 and node.keywords.get("order") in (None, "C")

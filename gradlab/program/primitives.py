@@ -1,0 +1,283 @@
+"""The table of primitives: a row an operation, with all that is known of it.
+
+`TABLE` maps a function to its `Primitive`. Whoever interprets or rewrites a program looks here
+instead of comparing functions: the recorder, the passes, the code generator, the engine that
+evaluates a program under perturbations. Each NumPy ufunc has a row; of other functions, those for
+which something pays. `primitive_of` answers for all others with what their module tells, on the
+safe side.
+
+To add a primitive, add its row with `define`::
+
+    define(softplus, kind=Kind.ELEMENTWISE, out="keyword", pure=True, raises=False)
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any, Literal
+
+import numpy as np
+from autograd.core import VSpace, sparse_add
+from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
+from autograd.numpy.numpy_wrapper import concatenate_args
+
+from gradlab.arrays.indexing import gather, is_basic, ungather
+from gradlab.program import stand_ins
+
+
+class Kind(Enum):
+    """How a result is made of the operands."""
+
+    ELEMENTWISE = auto()  # each entry from the operands' entries in its place, broadcast
+    REDUCTION = auto()  # of each set of entries along axes of the first operand alone
+    PRODUCT = auto()  # sums of products of entries of two or more operands
+    VIEW = auto()  # entries of the first operand rearranged, without a copy where possible
+    GATHER = auto()  # entries of the first operand at arrays of indices
+    SCATTER = auto()  # the adjoint of an index
+    JOIN = auto()  # operands after the first, joined along an axis
+    BROADCAST = auto()  # the first operand, repeated to a shape
+    CAST = auto()  # the first operand in another dtype
+    MASK = auto()  # a condition as bits
+    BITS = auto()  # a ufunc on the bits of two operands
+    SELECT = auto()  # one of two operands, by bits
+    OTHER = auto()
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """What is known of one operation.
+
+    Attributes
+    ----------
+    kind : Kind
+        How the result is made of the operands.
+    arity : int or None
+        How many operands it takes where it is of this kind; None for any number.
+    values : tuple of int
+        The operands whose values are computed with, from the first of them to the one behind the
+        last. The others are axes, shapes, indices, conditions.
+    out : {"position", "keyword"} or None
+        How it takes the array that the result is written to: last by position, as ``out=``, or
+        not at all.
+    ufunc : ufunc or None
+        Of a reduction, the ufunc whose `reduce` it is, if it is one; of ``BITS``, what is done to
+        the bits.
+    pure : bool
+        Whether it does nothing but compute its result, and always the same.
+    raises : bool or callable
+        Whether it may raise an error that depends on values; a function of the node if that
+        depends on the node.
+    fresh : bool
+        Whether the result shares no memory with the operands, and has a shape that these decide.
+    narrows : bool
+        Whether it computes in float32 where its operands are float32.
+    converts : bool
+        Whether it converts its operands to the dtype of the result before it computes.
+    like_python : bool
+        Whether it computes with integers as Python does, as long as they fit into 64 bits.
+    varies : bool
+        Whether the shape of the result depends on values.
+    """
+
+    kind: Kind = Kind.OTHER
+    arity: int | None = None
+    values: tuple[int, int | None] = (0, 1)
+    out: Literal["position", "keyword"] | None = None
+    ufunc: np.ufunc | None = None
+    pure: bool = False
+    raises: bool | Callable[[Any], bool] = True
+    fresh: bool = False
+    narrows: bool = False
+    converts: bool = False
+    like_python: bool = False
+    varies: bool = False
+
+
+TABLE: dict[Any, Primitive] = {}
+"""The row of each function; see the module."""
+
+
+def define(*functions: Any, **facts: Any) -> None:
+    """Add rows to the table, or facts to rows.
+
+    Parameters
+    ----------
+    functions : callable
+        What programs have as primitives. Of a function that is wrapped by
+        ``autograd.extend.primitive``, that is its attribute ``fun``.
+    facts : Any
+        Fields of `Primitive`. What is not given stays as it is in the table, or as
+        `primitive_of` derives it.
+
+    Examples
+    --------
+    >>> def cube(x, out=None):
+    ...     return np.power(x, 3, out=out)
+    >>> define(cube, kind=Kind.ELEMENTWISE, out="keyword", pure=True, raises=False)
+    >>> primitive_of(cube).kind
+    <Kind.ELEMENTWISE: 1>
+    >>> del TABLE[cube]
+    """
+    for function in functions:
+        TABLE[function] = replace(primitive_of(function), **facts)
+
+
+def primitive_of(function: Any) -> Primitive:
+    """Return the row of a function; of one that has none, what its module tells.
+
+    A primitive of the user's own is not known to be pure, and may raise an error.
+
+    Examples
+    --------
+    >>> primitive_of(np.sum).ufunc
+    <ufunc 'add'>
+    >>> primitive_of(print).pure
+    False
+    """
+    row = TABLE.get(function)
+    return _derived(function) if row is None else row
+
+
+def _derived(function: Any) -> Primitive:
+    if isinstance(function, np.ufunc):
+        is_elementwise = function.signature is None and function.nout == 1
+        return Primitive(
+            Kind.ELEMENTWISE if is_elementwise else Kind.OTHER,
+            values=(0, None),
+            out="position" if is_elementwise else None,
+            pure=True,
+            raises=all("O" in types for types in function.types),  # made by np.frompyfunc
+            narrows=is_elementwise,
+        )
+    module = getattr(function, "__module__", None) or ""
+    package = module.split(".")[0]
+    return Primitive(
+        pure=package in ("numpy", "_operator", "autograd") and "random" not in module,
+        raises=module == "numpy.linalg" or package not in ("numpy", "autograd", "gradlab"),
+    )
+
+
+# What is asked of a node
+
+
+def kind_of(node: Any) -> Kind:
+    """Return the kind of the operation that made a node."""
+    return primitive_of(node.primitive).kind
+
+
+def is_elementwise(node: Any) -> bool:
+    """Tell whether each entry of a node is computed from the operands' entries in its place."""
+    row = primitive_of(node.primitive)
+    return (
+        row.kind is Kind.ELEMENTWISE
+        and not node.keywords
+        and row.arity in (None, len(node.operands))
+    )
+
+
+def may_raise(node: Any) -> bool:
+    """Tell whether a node may raise an error that depends on the values of its operands.
+
+    Such a node is evaluated even where its result is not needed: the loss raises, too. The
+    adjoint of an index raises no error that the index has not raised.
+
+    Examples
+    --------
+    >>> from gradlab.program.ir import Node
+    >>> may_raise(Node(np.exp, (1.0,))), may_raise(Node(np.linalg.inv, (np.eye(2),)))
+    (False, True)
+    """
+    raises = primitive_of(node.primitive).raises
+    return raises(node) if callable(raises) else raises
+
+
+def is_pure(primitive: Any) -> bool:
+    """Tell whether a primitive is known to do nothing but compute its result, always the same.
+
+    A primitive of the user's own is not known to, nor is one that draws random numbers.
+    """
+    return primitive_of(primitive).pure
+
+
+# The rows
+
+define(*{f for f in vars(np).values() if isinstance(f, np.ufunc)})
+define(np.where, kind=Kind.ELEMENTWISE, arity=3, values=(1, None), fresh=True, narrows=True)
+define(np.power, raises=lambda node: node.dtype is not None and node.dtype.kind in "iu")  # 2 ** -1
+define(np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, converts=True)
+define(np.maximum, np.minimum, out="keyword")  # by position, it is deprecated
+define(
+    np.add, np.subtract, np.negative, np.absolute, np.floor_divide, np.remainder, like_python=True
+)
+
+for _function, _ufunc in (
+    (np.sum, np.add),
+    (np.prod, np.multiply),
+    (np.max, np.maximum),
+    (np.amax, np.maximum),
+    (np.min, np.minimum),
+    (np.amin, np.minimum),
+    (np.all, np.logical_and),
+    (np.any, np.logical_or),
+):
+    define(_function, kind=Kind.REDUCTION, ufunc=_ufunc, narrows=True)
+define(np.mean, np.var, np.std, kind=Kind.REDUCTION)
+
+define(np.matmul, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
+define(np.dot, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
+define(np.tensordot, kind=Kind.PRODUCT, values=(0, 2), fresh=True, narrows=True)
+define(np.einsum, kind=Kind.PRODUCT, values=(1, None), fresh=True, narrows=True)
+
+define(np.reshape, np.ravel, np.transpose, np.swapaxes, kind=Kind.VIEW, narrows=True)
+define(np.moveaxis, np.rollaxis, np.expand_dims, np.squeeze, kind=Kind.VIEW, narrows=True)
+define(np.flipud, np.fliplr, np.real, operator.getitem, kind=Kind.VIEW, narrows=True)
+define(operator.getitem, raises=lambda node: not is_basic(node.operands[1]))
+
+define(gather.fun, kind=Kind.GATHER, pure=True, raises=True, fresh=True, narrows=True)
+define(
+    concatenate_args.fun,
+    kind=Kind.JOIN,
+    values=(1, None),
+    out="position",
+    fresh=True,
+    narrows=True,
+)
+define(np.broadcast_to, kind=Kind.BROADCAST, narrows=True)
+define(np.astype, kind=Kind.CAST)
+
+define(stand_ins.cancelled, ungather.fun, pure=True)
+define(stand_ins.accumulate, stand_ins.scatter, stand_ins.add_sparse, pure=True, fresh=True)
+define(stand_ins.scatter, kind=Kind.SCATTER)
+define(stand_ins.bitmask, kind=Kind.MASK, pure=True)
+define(stand_ins.keep, kind=Kind.BITS, ufunc=np.bitwise_and, pure=True)
+define(stand_ins.toggle, kind=Kind.BITS, ufunc=np.bitwise_xor, pure=True)
+define(stand_ins.select, kind=Kind.SELECT, pure=True)
+define(VSpace.mut_add.fun, sparse_add.fun, pure=False)  # they write into an operand
+define(dot_adjoint_0.fun, dot_adjoint_1.fun, fresh=True)
+
+define(np.inner, np.outer, np.kron, np.cumsum, np.sort, np.argsort, np.argmax, fresh=True)
+define(np.argmin, np.tile, np.repeat, np.roll, np.triu, np.tril, np.pad, np.diff, fresh=True)
+define(np.var, np.std, np.cross, np.count_nonzero, np.clip, np.nan_to_num, np.full, fresh=True)
+define(np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.cholesky, fresh=True)
+define(np.linalg.slogdet, np.linalg.eigh, np.linalg.svd, np.linalg.qr, fresh=True)
+define(np.linalg.pinv, np.linalg.norm, fresh=True)
+define(np.linalg.norm, np.linalg.det, np.linalg.slogdet, raises=False)
+
+define(np.take, np.take_along_axis, np.choose, np.bincount, np.repeat, np.digitize, raises=True)
+define(np.quantile, np.percentile, np.unravel_index, np.ravel_multi_index, raises=True)
+define(np.insert, np.delete, np.split, np.array_split, np.histogram, raises=True)
+define(np.put_along_axis, np.linspace, np.array, raises=True)
+
+define(np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, varies=True)
+
+
+# Sets that are read off the table
+
+VIEWS = frozenset(f for f, row in TABLE.items() if row.kind is Kind.VIEW)
+"""They rearrange the entries of their first operand, where they can without copying them."""
+
+REDUCTIONS = {f: row.ufunc for f, row in TABLE.items() if row.kind is Kind.REDUCTION and row.ufunc}
+"""Functions that are the ``reduce`` of a ufunc, which it maps them to."""
