@@ -4,7 +4,7 @@ A step h has two errors. Truncation falls with the step, as h^q for a method of 
 grows as ε/h, as two values of the loss that agree in most digits are subtracted. The sum has its
 least where both are equal, near ε^(1/(q+1)), which is where the backends' default steps are put.
 The complex step subtracts nothing, so that it has no round-off to speak of, and no V; extrapolation
-chooses steps of its own below the one that it is given. See `gradlab.gradients.finite_differences`,
+chooses steps of its own below the one that it is given. See `gradlab.gradients.differences`,
 `complex_step` and `richardson` for the formulas and their sources.
 
 The gradient is that of a small sigmoid network, all of its entries: its error is the length of the
@@ -44,7 +44,7 @@ from gradlab.gradients import (
     complex_step,
     richardson,
 )
-from gradlab.gradients.finite_differences import steps
+from gradlab.gradients.differences.steps import steps
 from gradlab.params import Array, flatten
 from gradlab.plotting.scales import logarithmic, superscript
 from gradlab.plotting.style import COLOURS, PHONE, styled, title

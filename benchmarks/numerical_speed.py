@@ -37,7 +37,7 @@ from gradlab import network
 from gradlab.datasets import load
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import CentralDifference
-from gradlab.gradients.finite_differences import Probe
+from gradlab.gradients.probing import Probe
 from gradlab.params import size
 from gradlab.plotting.labels import Row, rows
 from gradlab.plotting.scales import logarithmic

@@ -38,10 +38,13 @@ from gradlab.gradients import Estimate as Estimate
 from gradlab.gradients import ForwardDifference as ForwardDifference
 from gradlab.gradients import ForwardGradient as ForwardGradient
 from gradlab.gradients import Jax as Jax
+from gradlab.gradients import Loop as Loop
+from gradlab.gradients import Recorded as Recorded
 from gradlab.gradients import Richardson as Richardson
 from gradlab.gradients import SumOfTerms as SumOfTerms
 from gradlab.gradients import Tape as Tape
 from gradlab.gradients import Torch as Torch
+from gradlab.gradients import Workers as Workers
 from gradlab.gradients import derivative_with_error as derivative_with_error
 from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad

@@ -20,6 +20,7 @@ import numpy as np
 from gradlab import html, options
 from gradlab.errors import OptionError
 from gradlab.gradients import Backend, Loss, ValueAndGrad, find_backend, is_estimator
+from gradlab.gradients.protocol import equivalent_evaluations, name_of
 from gradlab.history import count, number
 from gradlab.params import flatten, leaves_like
 from gradlab.params import size as count_entries
@@ -337,7 +338,7 @@ class _Meter:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.name: str = getattr(backend, "name", type(backend).__name__)
+        self.name = name_of(backend)
         self.seconds: list[float] = []
         self.evaluations: list[int] = []
         self.equivalent = False
@@ -377,8 +378,7 @@ class _Meter:
 
     def _worth(self, params: Any, calls: int) -> int:
         """Return how many evaluations a gradient stands for that took `calls` calls."""
-        equivalent = getattr(self.backend, "equivalent_evaluations", None)
-        worth = calls if equivalent is None else int(equivalent(count_entries(params)))
+        worth = equivalent_evaluations(self.backend, count_entries(params)) or calls
         self.equivalent = self.equivalent or worth > calls
         return max(worth, calls)
 

@@ -18,8 +18,8 @@ import gradlab
 from gradlab import network
 from gradlab.arrays.stepped import Stepped
 from gradlab.errors import GradlabError, LossError, NonFiniteError
-from gradlab.gradients.complex_step import contradiction
-from gradlab.gradients.richardson import extrapolate_once
+from gradlab.gradients.differences.complex_step import contradiction
+from gradlab.gradients.differences.richardson import extrapolate_once
 from gradlab.params import map_leaves
 from gradlab.testing import Problem, networks
 from gradlab.testing.rays import ELEMENTARY

@@ -27,8 +27,9 @@ from gradlab.errors import (
     ParameterError,
 )
 from gradlab.gradients import Backend, is_estimator
+from gradlab.gradients.differences.steps import steps
 from gradlab.gradients.estimators import directions
-from gradlab.gradients.finite_differences import Probe, steps
+from gradlab.gradients.probing import Probe
 from gradlab.gradients.spsa import common_step
 from gradlab.params import flatten, floating, map_leaves, named_leaves, size
 from gradlab.testing import (

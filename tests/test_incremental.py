@@ -22,13 +22,13 @@ from threadpoolctl import threadpool_info
 import gradlab
 from gradlab import network
 from gradlab.errors import LossError, NonFiniteError, OptionError, UntraceableWarning
-from gradlab.gradients import finite_differences
 from gradlab.gradients.incremental import Incremental, engine, extents, powers, whole
 from gradlab.gradients.incremental.changes import RULES, Change, change_of, expm1, tanh_half
 from gradlab.gradients.incremental.kinds import NoRule, find_kinds
 from gradlab.gradients.incremental.powers import SERIES, Powers, elementwise
 from gradlab.gradients.incremental.threads import in_order
 from gradlab.gradients.incremental.whole import Whole
+from gradlab.gradients.probing import Probe
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.testing import Problem, networks
@@ -346,7 +346,7 @@ def test_what_is_not_made_of_rows(loss: Any, params: Any, x: Any, few: int) -> N
     x = normal(4, 4, 4, 3, 3) if x is None else x
     for block in (2**8, 2**19):
         with only(Whole, few=few, block=block), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(finite_differences.Probe, "at", lambda *_: pytest.fail("plain loop"))
+            patch.setattr(Probe, "at", lambda *_: pytest.fail("plain loop"))
             gradlab.grad(loss, Always())(params, x)
         with only(Whole, few=few, block=block):
             agrees(loss, params, x)

@@ -23,8 +23,8 @@ from gradlab.errors import (
     ZeroGradientWarning,
 )
 from gradlab.gradients.noise import relative_noise
-from gradlab.gradients.parallel import Problem
 from gradlab.gradients.probing import CoarseLoss
+from gradlab.gradients.workers.problem import Problem
 
 DIFFERENCES = ("central", "central4", "forward", "richardson")
 NUMERICAL = (*DIFFERENCES, "spsa", "complex-step")

@@ -34,11 +34,12 @@ from gradlab.errors import (
     OptionError,
     WorkerError,
 )
-from gradlab.gradients import parallel, processes, resuming
-from gradlab.gradients.finite_differences import Difference
-from gradlab.gradients.parallel import chunk_size, chunks
-from gradlab.gradients.processes import Worker
-from gradlab.gradients.resuming import Record
+from gradlab.gradients.differences.numerical import Numerical
+from gradlab.gradients.workers import gradient as sharing
+from gradlab.gradients.workers import processes, resuming
+from gradlab.gradients.workers.chunks import chunk_size, chunks
+from gradlab.gradients.workers.processes import Worker
+from gradlab.gradients.workers.resuming import PartialGradient
 
 METHODS = [
     gradlab.ForwardDifference,
@@ -79,7 +80,7 @@ def gradient(params: Any = PARAMS, *args: Any, of: Any = loss, **options: Any) -
 
 
 @every_method
-def test_processes_give_the_bits_of_the_plain_loop(method: type[Difference]) -> None:
+def test_processes_give_the_bits_of_the_plain_loop(method: type[Numerical]) -> None:
     value, wanted = gradlab.value_and_grad(loss, method())(PARAMS, X)
     for count in (1, 3):
         found = gradlab.value_and_grad(loss, method(workers=count))(PARAMS, X)
@@ -88,7 +89,7 @@ def test_processes_give_the_bits_of_the_plain_loop(method: type[Difference]) -> 
 
 
 @every_method
-def test_maps_of_executors_give_the_bits_of_the_plain_loop(method: type[Difference]) -> None:
+def test_maps_of_executors_give_the_bits_of_the_plain_loop(method: type[Numerical]) -> None:
     wanted = gradlab.grad(loss, method())(PARAMS, X)
     with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         for mapping in (map, threads.map, pool.map):
@@ -155,7 +156,7 @@ def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
 
 def share_out(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Have chunks of so many entries, however long an evaluation takes here and now."""
-    monkeypatch.setattr(parallel, "chunk_size", lambda *args: size)
+    monkeypatch.setattr(sharing, "chunk_size", lambda *args: size)
 
 
 def test_the_problem_is_sent_once_to_a_process(
@@ -348,14 +349,14 @@ def test_a_chunk_may_take_longer_than_one_evaluation(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("tidy")
 def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(range(2))
-    put = Record.put
+    put = PartialGradient.put
 
-    def pressed(self: Record, chunk: Any, found: Any) -> None:
+    def pressed(self: PartialGradient, chunk: Any, found: Any) -> None:
         put(self, chunk, found)
         if next(answers):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Record, "put", pressed)
+    monkeypatch.setattr(PartialGradient, "put", pressed)
     with pytest.raises(KeyboardInterrupt):
         gradlab.grad(slow_but_well, gradlab.CentralDifference(workers=2))(np.ones(9))
 
@@ -399,13 +400,15 @@ def test_workers_of_a_generator_that_nobody_closed_do_not_outlive_the_interprete
         """
         import numpy as np
         import gradlab
-        from gradlab.gradients import parallel, processes
+        from gradlab.gradients.workers import processes
+        from gradlab.gradients.workers.chunks import Chunk
+        from gradlab.gradients.workers.problem import Problem
         def loss(p):
             return (p ** 2).sum()
         if __name__ == "__main__":
             method = gradlab.CentralDifference()
-            problem = parallel.Problem(method, loss, np.ones(9), (), np.float64(9), 2.0**-52)
-            pieces = [parallel.Chunk(0, i, i + 1) for i in range(9)]
+            problem = Problem(method, loss, np.ones(9), (), np.float64(9), 2.0**-52)
+            pieces = [Chunk(0, i, i + 1) for i in range(9)]
             kept = processes.work(1, None, problem, pieces, problem.probe())
             next(kept)
             (worker,) = processes._alive
@@ -457,17 +460,17 @@ def test_only_processes_of_our_own_are_timed(workers: Any) -> None:
 def test_a_file_that_cannot_be_written_later_does_not_end_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = Record.put
+    put = PartialGradient.put
 
     def full(path: Path, parts: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def due(self: Record, chunk: Any, found: Any) -> None:
+    def due(self: PartialGradient, chunk: Any, found: Any) -> None:
         monkeypatch.setattr(files, "replace", full)
         self._next = 0.0
         put(self, chunk, found)
 
-    monkeypatch.setattr(Record, "put", due)
+    monkeypatch.setattr(PartialGradient, "put", due)
     with pytest.warns(CheckpointWarning, match=r"cannot be written \(No space left on device\)"):
         found = gradient(resume=tmp_path / "partial")
     assert same_bits(found, gradient())
@@ -721,7 +724,7 @@ def test_a_loss_that_changed_behind_its_value_is_refused(
     backend = gradlab.CentralDifference(resume=path)
     if complete:  # as if it was killed before it could remove the file
         with monkeypatch.context() as patched:
-            patched.setattr(Record, "__exit__", lambda self, *error: self._write())
+            patched.setattr(PartialGradient, "__exit__", lambda self, *error: self._write())
             gradlab.grad(Steep(), backend)(np.zeros(50))
     else:
         with pytest.raises(KeyboardInterrupt):
@@ -865,7 +868,7 @@ def client() -> Iterator[Any]:
 
 
 @every_method
-def test_dask_gives_the_bits_of_the_plain_loop(client: Any, method: type[Difference]) -> None:
+def test_dask_gives_the_bits_of_the_plain_loop(client: Any, method: type[Numerical]) -> None:
     found = gradlab.grad(loss, method(workers=client))(PARAMS, X)
     assert same_bits(found, gradlab.grad(loss, method())(PARAMS, X))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab.errors import NonFiniteError
-from gradlab.gradients.richardson import extrapolate, ladder, next_row
+from gradlab.gradients.differences.richardson import extrapolate, ladder, next_row
 from gradlab.testing import assert_within, error_bounds
 
 EPS = np.finfo(float).eps

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import gradlab
 from gradlab import network
 from gradlab.errors import GradientMismatchError, LossError, MissingDependencyError, OptionError
-from gradlab.gradients.finite_differences import Probe
-from gradlab.gradients.richardson import extrapolate_once, ladder
+from gradlab.gradients.differences.richardson import extrapolate_once, ladder
+from gradlab.gradients.probing import Probe
 from gradlab.params import flatten, map_leaves, named_leaves
 from gradlab.testing import (
     ClosedForm,

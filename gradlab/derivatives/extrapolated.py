@@ -1,6 +1,6 @@
 """Columns of the Jacobian by Richardson extrapolation: near round-off, some 20 evaluations each.
 
-The steps and their extrapolation are those of `gradlab.gradients.richardson`, output by output; all
+The steps and their extrapolation are those of `gradlab.gradients.differences.richardson`, output by output; all
 outputs share the evaluations. Next to a bound, where the steps have to be one-sided, the formula of
 fourth order is taken instead.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from gradlab.derivatives.differences import Differences
 from gradlab.derivatives.lines import Line
-from gradlab.gradients.richardson import FIRST, extrapolate
+from gradlab.gradients.differences.richardson import FIRST, extrapolate
 from gradlab.params import Array
 
 

@@ -12,22 +12,25 @@ from typing import Any
 from gradlab.errors import BackendError, LossError, unknown
 from gradlab.gradients.autograd import Autograd
 from gradlab.gradients.by_hand import ByHand
-from gradlab.gradients.complex_step import ComplexStep
-from gradlab.gradients.error_bars import Estimate, derivative_with_error
-from gradlab.gradients.finite_differences import (
+from gradlab.gradients.differences.complex_step import ComplexStep
+from gradlab.gradients.differences.formulas import (
     CentralDifference,
     CentralDifference4,
     ForwardDifference,
 )
+from gradlab.gradients.differences.numerical import Numerical
+from gradlab.gradients.differences.richardson import Richardson
+from gradlab.gradients.error_bars import Estimate, derivative_with_error
 from gradlab.gradients.forward_gradient import ForwardGradient
 from gradlab.gradients.forward_mode import AutogradForward
 from gradlab.gradients.jax import Jax
+from gradlab.gradients.probing import Evaluation, Loop, Recorded
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, is_estimator
-from gradlab.gradients.richardson import Richardson
 from gradlab.gradients.spsa import SPSA
 from gradlab.gradients.tape import Tape
 from gradlab.gradients.terms import SumOfTerms
 from gradlab.gradients.torch import Torch
+from gradlab.gradients.workers import Workers
 
 __all__ = [
     "BACKENDS",
@@ -40,15 +43,20 @@ __all__ = [
     "CentralDifference4",
     "ComplexStep",
     "Estimate",
+    "Evaluation",
     "ForwardDifference",
     "ForwardGradient",
     "Jax",
+    "Loop",
     "Loss",
+    "Numerical",
+    "Recorded",
     "Richardson",
     "SumOfTerms",
     "Tape",
     "Torch",
     "ValueAndGrad",
+    "Workers",
     "derivative_with_error",
     "find_backend",
     "grad",
@@ -83,8 +91,8 @@ def find_backend(backend: str | Backend) -> Backend:
     Examples
     --------
     >>> find_backend("central")
-    CentralDifference(step=None, dtype=None, workers=None, resume=None, incremental=True,
-                      threads=None)
+    CentralDifference(step=None, dtype=None, evaluation=None, workers=None, resume=None,
+                      incremental=True, threads=None)
     """
     if isinstance(backend, str):
         if backend in BACKENDS:

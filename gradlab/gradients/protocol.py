@@ -10,12 +10,9 @@ where `keywords.passing_keywords` hands keyword arguments on to the loss. It kee
 `params` (float64 where these are integers) and belongs to the caller. Neither `params` nor `args`
 is mutated, and only `params` is differentiated.
 
-A backend may do two things more. Where the function that it returns has a true attribute
-``writes_out``, it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient, and
-writes that there instead of into new ones. And where an answer may depend on the calls before it,
-if only in its rounding, an attribute `repeatable` is the backend whose answers do not: a training
-that is taken up again in another process asks for that. It may do less, too: one with a true
-attribute ``estimates`` gives a gradient that is right only on average.
+A backend may also offer what the protocols below name: `Repeatable`, `Estimates`,
+`CountsEvaluations`; and the function that it returns may be one that `WritesOut`. The trainer and
+the comparison ask for these by the functions of this module, and for nothing else.
 """
 
 from __future__ import annotations
@@ -51,15 +48,66 @@ class Backend(Protocol):
         """Return the function that evaluates `loss` and its gradient."""
 
 
+@runtime_checkable
+class Repeatable(Protocol):
+    """A backend whose answers may depend on the calls before, if only in their rounding."""
+
+    @property
+    def repeatable(self) -> Backend:
+        """The backend whose answers do not, to the last bit: a training that resumes needs it."""
+
+
+@runtime_checkable
+class Estimates(Protocol):
+    """A backend that says whether it only estimates."""
+
+    @property
+    def estimates(self) -> bool:
+        """Whether gradients are right only on average."""
+
+
+@runtime_checkable
+class CountsEvaluations(Protocol):
+    """A backend that may save evaluations of the loss, and says how many a gradient is made of."""
+
+    def equivalent_evaluations(self, p: int) -> int:
+        """Return how many evaluations a gradient of p entries is made of, done or saved."""
+
+
+@runtime_checkable
+class WritesOut(Protocol):
+    """A function of a backend that may write the gradient into arrays of the caller."""
+
+    @property
+    def writes_out(self) -> bool:
+        """Whether it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient."""
+
+
+def name_of(backend: Any) -> str:
+    """Return the name of a backend; of one without a name, that of its class."""
+    return str(backend.name) if isinstance(backend, Backend) else type(backend).__name__
+
+
 def repeatable(backend: Backend) -> Backend:
     """Return the backend whose answers do not depend on the calls before, to the last bit."""
-    found: Backend = getattr(backend, "repeatable", backend)
-    return found
+    return backend.repeatable if isinstance(backend, Repeatable) else backend
 
 
-def is_estimator(backend: Backend) -> bool:
+def is_estimator(backend: Any) -> bool:
     """Tell whether a backend's gradients are right only on average."""
-    return bool(getattr(backend, "estimates", False))
+    return isinstance(backend, Estimates) and bool(backend.estimates)
+
+
+def equivalent_evaluations(backend: Any, p: int) -> int | None:
+    """Return how many evaluations a gradient of p entries is made of; None if nothing says so."""
+    if not isinstance(backend, CountsEvaluations):
+        return None
+    return int(backend.equivalent_evaluations(p))
+
+
+def writes_out(function: ValueAndGrad) -> bool:
+    """Tell whether a function of a backend takes ``out=``."""
+    return isinstance(function, WritesOut) and bool(function.writes_out)
 
 
 def note_origin(error: Exception, origin: str) -> None:

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from gradlab import options
+from gradlab.gradients.differences.steps import steps
 from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
-from gradlab.gradients.finite_differences import steps
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import CoarseLoss, Probe
 from gradlab.gradients.protocol import Loss, ValueAndGrad

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab.errors import LossError, OptionError
-from gradlab.gradients.complex_step import STEP
-from gradlab.gradients.finite_differences import steps
+from gradlab.gradients.differences.complex_step import STEP
+from gradlab.gradients.differences.richardson import MARGIN, ladder
+from gradlab.gradients.differences.steps import steps
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.richardson import MARGIN, ladder
 from gradlab.params import Array, flatten, floating
 from gradlab.testing.formulas import FORMULAS
 from gradlab.testing.rays import Ray, RayContext, along, constant

@@ -35,18 +35,21 @@ MUTATED = (
     *(
         f"gradlab/gradients/{name}.py"
         for name in (
-            "finite_differences slopes/* surface richardson complex_step error_bars estimators "
-            "probing noise closed tape/* incremental/*"
+            "differences/* probing/* slopes/* surface error_bars estimators noise tape/* "
+            "incremental/*"
         ).split()
     ),
-    *(f"gradlab/{name}.py" for name in "checking/* training/* comparison checkpoints".split()),
+    *(
+        f"gradlab/{name}.py"
+        for name in "program/* checking/* training/* comparison checkpoints".split()
+    ),
 )
 """The numerical core and the checker."""
 
 TESTS = (
     "accuracy causes checker_power checking checkpoints comparison complex_step error_bars "
-    "estimators incremental noticing report richardson roundoff slopes state stateful tape "
-    "tape_data terms training"
+    "estimators evaluation incremental noticing report richardson roundoff slopes state stateful "
+    "tape tape_data terms training"
 )
 """The files of tests that run: those of the mutated modules."""
 

@@ -10,18 +10,18 @@ is evaluated again, and how noisy is it? A loss that computes in float32 inside 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab.arrays.read_only import read_only
-from gradlab.errors import LossError, NonFiniteError, OptionError
-from gradlab.gradients.incremental import Incremental, Recorder
+from gradlab.errors import OptionError
 from gradlab.gradients.noise import relative_noise
 from gradlab.gradients.protocol import (
     Loss,
@@ -30,7 +30,6 @@ from gradlab.gradients.protocol import (
     real_scalar,
     require_same_value,
 )
-from gradlab.gradients.terms import SumOfTerms
 from gradlab.params import Array, entry, first, flatten
 
 AGAIN = 3
@@ -59,17 +58,30 @@ class CoarseLoss(Exception):  # noqa: N818 - no error: the differences are taken
         self.precision, self.closely = precision, closely
 
 
-class Method(Protocol):
-    """What a probe asks of a difference: see `gradlab.gradients.finite_differences`."""
+class Quotient(Protocol):
+    """What a probe asks of a difference: see `gradlab.gradients.differences`."""
+
+    name: ClassVar[str]
 
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
         """Return the slope over a step, and half the difference of the slopes to both sides."""
 
     def of_entry(self, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
-        """Return the slope along one entry, looked at again where that is needed."""
+        """Return the slope along one entry, measured again where that is needed."""
 
     def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
-        """Return slopes of a leaf, of which some may be looked at again."""
+        """Return the slopes of a leaf, of which some may be measured again."""
+
+
+class Perturbed(Protocol):
+    """A recorded loss, evaluated under perturbations of its parameters."""
+
+    def rises(self, leaf: int, moves: Sequence[Array]) -> tuple[Array, Array] | None:
+        """Return by how much the loss rises over steps of each entry, and the steps as taken."""
+
+
+Record: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Perturbed | None]
+"""``record(params, args, probe)``: the loss recorded at its parameters, or None."""
 
 
 @dataclass(slots=True)  # not frozen: one is made for each entry
@@ -116,18 +128,24 @@ class Probe:
         Whether every entry is looked at again with smaller steps.
     looped : bool
         Whether the loss itself was evaluated for some entries, not a recording for all.
+    call : tuple
+        Loss, parameters and arguments, as the caller gave them.
+    seconds : float
+        How long the evaluation at the parameters took; 0 before it.
     """
 
     widest: ClassVar[type] = np.float64
 
-    incremental: Incremental | None = None
+    incremental: Perturbed | None = None
     given_steps: Sequence[Array] | None = None
     closely = False
     looped = False
+    seconds = 0.0
 
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
     ) -> None:
+        self.call = loss, params, args
         self._loss = loss
         self._args = read_only(args)
         self._given, self._structure = flatten(params)
@@ -145,7 +163,7 @@ class Probe:
         """How many entries there are."""
         return sum(leaf.size for leaf in self.leaves)
 
-    def record(self, recorder: Recorder) -> None:
+    def record(self, recorder: Record) -> None:
         """Have movements evaluated in a recording of the loss, as far as that is possible."""
         if all(leaf.dtype == np.float64 for leaf in self.leaves):
             self.incremental = recorder(self._params, self._args, self)
@@ -212,7 +230,10 @@ class Probe:
     @cached_property
     def value(self) -> Any:
         """The loss at the parameters themselves, evaluated once."""
-        return self._evaluate(lambda: "")
+        started = time.perf_counter()
+        value = self._evaluate(lambda: "")
+        self.seconds = time.perf_counter() - started
+        return value
 
     def at(self, leaf: int, i: int, x: Any) -> Any:
         """Evaluate the loss where entry `i` (in C order) of leaf number `leaf` is `x`."""
@@ -238,7 +259,7 @@ class Probe:
         """Return the loss as a function of one entry, in the wider of its dtype and the entry's."""
         return EntryLine(self, leaf, i, np.result_type(self.leaves[leaf], self.value).type)
 
-    def each(self, leaf: int, h: Array, method: Method) -> Array:
+    def each(self, leaf: int, h: Array, method: Quotient) -> Array:
         """Return the slope along each entry of a leaf, in the leaf's shape.
 
         Entry by entry, and not array by array, so that no arrays of points and values are needed.
@@ -320,70 +341,3 @@ def size_of(leaf: Array) -> Array:
     largest = np.abs(leaf).max(initial=0.0) or 1.0
     sizes: Array = np.where(leaf == 0, largest, np.abs(leaf))
     return sizes
-
-
-class ProbeOfTerms(Probe):
-    """The sum of terms as a function of one entry, evaluated for many that share no term."""
-
-    _loss: SumOfTerms
-
-    def __init__(
-        self, loss: SumOfTerms, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
-    ) -> None:
-        super().__init__(loss, params, args, dtype)
-        if loss.sparsity.shape[1] != self.size:
-            raise OptionError(
-                f"sparsity has {loss.sparsity.shape[1]} columns; the parameters have {self.size} "
-                "entries"
-            )
-
-    @cached_property
-    def value(self) -> Any:
-        """The loss at the parameters themselves."""
-        return real_scalar(self._terms.sum())
-
-    @cached_property
-    def _terms(self) -> Array:
-        return self._loss.evaluate(self._params, *self._args)
-
-    def each(self, leaf: int, h: Array, method: Method) -> Array:
-        """Return the slope along each entry of a leaf, all of them at once; see `Probe.each`."""
-        self.looped = True
-        return method.again(self, leaf, h, *self.quotients(leaf, h, method))
-
-    def quotients(self, leaf: int, h: Array, method: Method) -> tuple[Array, Array]:
-        """Return the slopes and bends of a leaf, by groups of entries."""
-        return method.quotient(partial(self._values, leaf), self.leaves[leaf], h, self.value)
-
-    def _values(self, leaf: int, x: Array) -> Array:
-        """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""
-        start = sum(other.size for other in self.leaves[:leaf])
-        rises = np.zeros(x.size, np.result_type(self._terms, x.dtype))
-        held = self._flat[leaf].copy()
-        for group in self._loss.groups(start, start + x.size):
-            moved = group - start
-            self._flat[leaf][moved] = x.reshape(-1)[moved]
-            try:
-                change = self._loss.evaluate(self._params, *self._args) - self._terms
-            finally:
-                self._flat[leaf][:] = held
-            self._check(leaf, moved, change, self._loss.sparsity[:, group])
-            rises[moved] = np.where(self._loss.sparsity[:, group], change[:, None], 0.0).sum(0)
-        values: Array = (self.value + rises).reshape(x.shape)
-        return values
-
-    def _check(self, leaf: int, moved: Array, change: Array, sparsity: Array) -> None:
-        """Refuse terms that are no numbers, and those that move though they should not."""
-        if not np.isfinite(change).all():
-            term = int(np.flatnonzero(~np.isfinite(change))[0])
-            of_it = moved[sparsity[term]] if sparsity[term].any() else moved
-            raise NonFiniteError(
-                f"term {term} of the loss is not finite where {self.name(leaf, int(of_it[0]))} "
-                "is moved"
-            )
-        strays = np.flatnonzero((change != 0) & ~sparsity.any(1))
-        if len(strays):
-            raise LossError(
-                f"term {strays[0]} changes where {self.name(leaf, int(moved[0]))} and others are "
-                "moved, of which sparsity says that it depends on none"
-            )

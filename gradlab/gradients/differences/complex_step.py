@@ -36,10 +36,10 @@ from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.stepped import INSTEAD, Notes, guarded
 from gradlab.arrays.tracing import run_traced
 from gradlab.errors import GradlabError, LossError, NonFiniteError
+from gradlab.gradients.differences.richardson import MARGIN, extrapolate_once
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import Probe, size_of
 from gradlab.gradients.protocol import Loss, ValueAndGrad, real_scalar
-from gradlab.gradients.richardson import MARGIN, extrapolate_once
 from gradlab.gradients.slopes import Bar, Slope
 from gradlab.gradients.slopes import slope as measure
 from gradlab.params import Array

@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.errors import NonFiniteError, ReadOnlyError
-from gradlab.gradients.finite_differences import FINER, Difference, finer_steps, steps
-from gradlab.gradients.probing import Probe
+from gradlab.errors import NonFiniteError, OptionError, ReadOnlyError
+from gradlab.gradients.differences.numerical import Numerical
+from gradlab.gradients.differences.steps import FINER, finer_steps, steps
+from gradlab.gradients.probing import Probe, Recorded
 from gradlab.gradients.slopes import Bar
 from gradlab.params import Array, floating
 
@@ -49,7 +50,7 @@ MARGIN = 4.0
 
 
 @dataclass(frozen=True)
-class Richardson(Difference):
+class Richardson(Numerical):
     """Extrapolated central differences: each entry at its own best steps and order.
 
     Sixteen to twenty evaluations an entry where the loss is smooth on the scale of its parameters,
@@ -66,8 +67,9 @@ class Richardson(Difference):
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
-    workers, timeout, resume : optional
-        Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
+    evaluation, workers, timeout, resume : optional
+        How the loss is evaluated: see `Numerical`. It is not recorded, since each entry takes
+        steps of its own.
 
     Examples
     --------
@@ -80,6 +82,14 @@ class Richardson(Difference):
     """
 
     name = "richardson"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.evaluation, Recorded):
+            raise OptionError(
+                "evaluation=Recorded(): richardson takes steps of its own for each entry, and "
+                "records no loss; give Loop() or Workers()"
+            )
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Extrapolate for each entry."""

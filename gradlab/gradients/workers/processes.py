@@ -1,28 +1,23 @@
 """Processes of our own that take the slopes of chunks, and can be told apart when one dies.
 
-The problem goes into a file once, pickled, its arrays apart from the rest; each worker maps that
-file into its memory, so that all of them share one copy of the data (a worker that writes into it
-gets its own of the page). Then chunks go out and slopes come back through a pipe a worker.
+The problem goes into a file once, pickled, its arrays apart from the rest, and each worker maps
+that file into its memory (`mapped`). Then chunks go out and slopes come back through a pipe for
+each worker.
 
 Before each evaluation a worker writes into another mapped file which entry it is about to move.
 When it dies - killed from outside, out of memory, by a fault in native code - this is where it
 died; and when it stays there for longer than it may, it is killed. A new worker takes its place and
 its chunk; a second death at the same chunk is an error.
 
-Nothing is left behind. The files have no names: the system frees them when the last process that
-has them open is gone, however it went. The caller is interrupted only while it waits for answers,
-so that it always ends its workers; and a worker whose caller is gone ends.
+The caller is interrupted only while it waits for answers, so that it always ends its workers; and
+a worker whose caller is gone ends.
 """
 
 from __future__ import annotations
 
 import atexit
-import errno
-import mmap
 import os
 import signal
-import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -30,28 +25,27 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process, reduction
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from pickle import PickleBuffer
-from typing import IO, TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from gradlab.errors import WorkerError
+from gradlab.gradients.probing import Probe
+from gradlab.gradients.workers.chunks import Chunk
+from gradlab.gradients.workers.mapped import (
+    ALIGNMENT,
+    LIMITS,
+    NamelessFile,
+    map_places,
+    restore,
+    store,
+    written,
+)
+from gradlab.gradients.workers.problem import Answer, Problem, answer
 from gradlab.interrupts import allowed
 from gradlab.params import Array
 
-if TYPE_CHECKING:
-    from gradlab.gradients.parallel import Answer, Chunk, Problem
-    from gradlab.gradients.probing import Probe
-
-ALIGNMENT = 64
-"""Bytes: where an array starts in the file, as it does in memory of its own."""
-
 READY = "ready"
-
-LIMITS = "give fewer workers, close files, or raise the limits of the system (ulimit -n, ulimit -u)"
-"""What helps where the system has no descriptor or process to give."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """What tells linear algebra how many threads to use: one each, since the workers are many."""
@@ -107,7 +101,7 @@ def work(
     count = min(count, len(queue))
     with ExitStack() as stack:
         stored = stack.enter_context(store(problem))
-        shared = stack.enter_context(_written([bytes(ALIGNMENT * count)]))
+        shared = stack.enter_context(written([bytes(ALIGNMENT * count)]))
         places = map_places(shared)
         workers: list[Worker] = []
         stack.callback(lambda: [worker.end() for worker in workers if worker in _alive])
@@ -235,8 +229,6 @@ def _end_all() -> None:
 
 def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, slot: int) -> None:
     """Answer chunks until there is nobody to answer: what a worker does."""
-    from gradlab.gradients.parallel import answer
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides, and has been told as well
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -301,95 +293,3 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# The files
-
-
-class NamelessFile:
-    """A file for several processes that is gone when the last of them has closed it or is gone.
-
-    On POSIX it never has a name, and processes inherit its descriptor. Windows gives it a name,
-    and removes the file when it is closed.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-
-    def __enter__(self) -> NamelessFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if os.name == "posix":
-            return _opened, (reduction.DupFd(self.file.fileno()),)
-        return _opened_by_name, (self.file.name,)
-
-
-def _opened(descriptor: Any) -> NamelessFile:
-    return NamelessFile(open(descriptor.detach(), "r+b"))
-
-
-def _opened_by_name(name: str) -> NamelessFile:
-    def opener(path: str, flags: int) -> int:
-        return os.open(path, flags | getattr(os, "O_TEMPORARY", 0))
-
-    return NamelessFile(open(name, "r+b", opener=opener))
-
-
-def _written(parts: Sequence[Any]) -> NamelessFile:
-    """Write bytes one after the other into a new file, each at a multiple of `ALIGNMENT`.
-
-    Raises
-    ------
-    WorkerError
-        If there is no room: memory that is mapped to a full disk would be a crash later.
-    """
-    try:
-        with ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile(prefix="gradlab-"))
-            for part in parts:
-                file.write(part)
-                file.write(bytes(-file.tell() % ALIGNMENT))
-            file.flush()
-            stack.pop_all()
-            return NamelessFile(file)
-    except OSError as error:
-        folder = tempfile.tempdir or "the temporary folder"
-        advice = "make room there, or name another folder in the environment variable TMPDIR"
-        raise WorkerError(
-            f"the data for the workers cannot be written to {folder} ({error.strerror or error}): "
-            f"{LIMITS if error.errno in (errno.EMFILE, errno.ENFILE) else advice}"
-        ) from error
-
-
-def store(problem: Problem) -> NamelessFile:
-    """Write a problem: lengths of the pickle and of each array; the pickle; the arrays."""
-    buffers: list[PickleBuffer] = []
-    stream = problem.pickle(buffers.append)
-    views = [buffer.raw() for buffer in buffers]
-    sizes = [len(stream), *(view.nbytes for view in views)]
-    return _written([np.array([len(sizes), *sizes], np.int64).tobytes(), stream, *views])
-
-
-def restore(stored: NamelessFile) -> Problem:
-    """Read a problem; its arrays are the file's pages, shared until they are written to."""
-    from gradlab.gradients.parallel import load
-
-    view = memoryview(mmap.mmap(stored.file.fileno(), 0, access=mmap.ACCESS_COPY))
-
-    count = int.from_bytes(view[:8], sys.byteorder)
-    sizes = np.frombuffer(view, np.int64, count, 8).tolist()
-    parts, start = [], 0
-    for size in (8 + 8 * count, *sizes):
-        parts.append(view[start : start + size])
-        start += size + -size % ALIGNMENT
-    return load(bytes(parts[1]), parts[2:])
-
-
-def map_places(shared: NamelessFile) -> Array:
-    """Map the file that says where each worker is: leaf, entry, and since when, on one clock."""
-    rows = np.frombuffer(mmap.mmap(shared.file.fileno(), 0), np.int64)
-    return rows.reshape(-1, ALIGNMENT // 8)[:, :3]

@@ -19,20 +19,17 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradlab import files, npz
 from gradlab.errors import CheckpointWarning, OptionError, reason_of
 from gradlab.gradients.probing import COARSEST, CoarseLoss, Probe
-from gradlab.gradients.protocol import Loss
+from gradlab.gradients.workers.chunks import Chunk
+from gradlab.gradients.workers.problem import Problem
 from gradlab.identity import described
 from gradlab.params import Array
-
-if TYPE_CHECKING:
-    from gradlab.gradients.finite_differences import Difference
-    from gradlab.gradients.parallel import Chunk
 
 IDENTITY = 2**20
 """Bytes that the text may take which says what a file is part of."""
@@ -50,7 +47,7 @@ There is no pause beyond that: workers that are killed again and again shall get
 """
 
 
-class Record:
+class PartialGradient:
     """Slopes that come in chunk by chunk; a context, which writes what it has when it is left.
 
     Attributes
@@ -74,7 +71,7 @@ class Record:
         self._is_ours = True
 
     @classmethod
-    def open(cls, path: Any, known: dict[str, str] | None, probe: Probe) -> Record:
+    def open(cls, path: Any, known: dict[str, str] | None, probe: Probe) -> PartialGradient:
         """Begin a record, or take up the one that the file has.
 
         Raises
@@ -97,8 +94,6 @@ class Record:
 
     def sample(self) -> Chunk | None:
         """Return the entry of the largest slope that came from the file, if any did."""
-        from gradlab.gradients.parallel import Chunk
-
         if self.pending == self.size:
             return None
         known = [
@@ -135,7 +130,7 @@ class Record:
         if self._is_ours and time.monotonic() >= self._next:
             self._save()
 
-    def __enter__(self) -> Record:
+    def __enter__(self) -> PartialGradient:
         return self
 
     def __exit__(self, kind: object, error: object, place: object) -> None:
@@ -223,7 +218,7 @@ def _same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
             )
 
 
-def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]) -> dict[str, str]:
+def identity(problem: Problem, probe: Probe) -> dict[str, str]:
     """Return what tells one gradient from all others, by what it is called in an error.
 
     Raises
@@ -235,14 +230,14 @@ def identity(method: Difference, probe: Probe, loss: Loss, args: tuple[Any, ...]
     leaves = [(x.dtype.str, x.shape, x.tobytes()) for x in probe.leaves]
     steps = [h.tobytes() for h in probe.given_steps or ()]
     try:
-        data = pickle.dumps(args, protocol=5)
+        data = pickle.dumps(problem.args, protocol=5)
     except Exception as error:
         raise OptionError(
             f"resume= needs arguments of the loss that can be pickled ({error})"
         ) from error
     return {
-        "the method is": described(method),
-        "the loss is": described(loss),
+        "the method is": described(problem.method),
+        "the loss is": described(problem.loss),
         "the parameters are": _digest(pickle.dumps((names, leaves, steps), protocol=5)),
         "the arguments are": _digest(data),
         "the value of the loss is": repr(float(probe.value)),

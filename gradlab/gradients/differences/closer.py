@@ -1,0 +1,97 @@
+"""An entry measured again, with smaller steps, where its first slope is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import LossError, NonFiniteError
+from gradlab.gradients.differences.steps import FINER, LEVELS, finer_steps
+from gradlab.gradients.probing import EntryLine, Probe, Quotient
+from gradlab.params import Array
+
+ROUNDINGS = 8.0
+"""Error of an evaluation that a difference is taken to have, in units of the loss's precision."""
+
+
+def roundoff(probe: Probe, h: Any, slope: Any) -> Any:
+    """Bound the round-off of a difference quotient over the step h."""
+    size = abs(float(probe.value))
+    return ROUNDINGS * probe.precision * (size / h + np.abs(slope))
+
+
+def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
+    """Return the loss at a point beside the parameters; None where it has no value there."""
+    with np.errstate(all="ignore"):
+        try:
+            return probe.along(direction, t)
+        except Exception:
+            return None
+
+
+def closer_to_home(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
+    """Return the slope along an entry beside which the loss has no value at the distance h.
+
+    Raises
+    ------
+    NonFiniteError
+        If it has none closer by on both sides.
+    """
+    finer = h
+    for _ in range(LEVELS):
+        finer = finer / FINER
+        if not x - finer < x < x + finer:
+            break
+        try:
+            slope, bend = method.quotient(f, x, finer, probe.value)
+        except NonFiniteError:
+            continue
+        return look_closer(method, probe, f, x, finer, slope, abs(bend))
+    return method.quotient(f, x, h, probe.value)[0]  # which raises what is to be said
+
+
+def look_closer(
+    method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any, bend: Any
+) -> Any:
+    """Return the slope along an entry from steps that get smaller until two of them agree.
+
+    Two slopes agree if they differ by no more than the round-off of both. The one is returned whose
+    round-off, and differences from all finer ones beyond theirs, are least together: a step that
+    was good already keeps its digits.
+
+    Raises
+    ------
+    LossError, CoarseLoss
+        See `Probe.look_into`: where the first smaller step does not agree.
+    """
+    slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
+    gaps: list[Any] = []
+    agreed = False
+    for finer in finer_steps(x, h):
+        slope, bend = method.quotient(f, x, finer, probe.value)
+        slopes.append(slope)
+        errors.append(roundoff(probe, finer, slope))
+        bends.append(abs(bend))
+        gaps.append(abs(slopes[-1] - slopes[-2]))
+        # A bend that grows is that of a spike or a jump at the entry, and no slope is near.
+        grows = bends[-1] > max(4 * bends[-2], errors[-1])
+        agreed = gaps[-1] <= errors[-2] + errors[-1] and not grows
+        if agreed:
+            break
+        if len(gaps) == 1:
+            probe.look_into()  # rounded values, too, agree where the steps are lost in them
+    best, least, beyond = slopes[0], np.inf, 0.0
+    for k in reversed(range(len(gaps))):
+        if gaps[k] + errors[k] + beyond < least:
+            best, least = slopes[k], gaps[k] + errors[k] + beyond
+        beyond = max(beyond, gaps[k] - errors[k] - errors[k + 1])
+    if gaps and not agreed and least > abs(best):
+        raise LossError(
+            f"{method.name}: the loss has no slope to be seen at {f.name}: with steps from {h:.0e} "
+            f"down, all slopes differ, such as {slopes[0]:.3g} and {slopes[-1]:.3g}; it jumps "
+            "there, or is too noisy or too steep: give step=, or see "
+            "gradlab.derivative_with_error"
+        )
+    return best

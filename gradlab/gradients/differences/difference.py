@@ -1,0 +1,202 @@
+"""Finite differences: a formula for each entry, and a second look where the first one is in doubt.
+
+The default step suits a loss that is exact to ε, and smooth on the scale of max(1, |x|). Where it
+is not so, the evaluations say it:
+
+- The ε of the step is that of the dtype which the loss returns.
+- Half the difference of the slopes to both sides, the *bend*, is small beside the slope. Where it
+  is not, as for log(x) at 1e-5, smaller steps are tried until two of them agree (`look_closer`).
+- If none agree, the loss is evaluated again: one that is not deterministic is refused. Then its
+  noise is measured (`gradlab.gradients.noise`). A loss that computes in float32 inside is noisy,
+  and its differences are taken again with the steps of that precision.
+
+A given ``step=`` is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradlab.errors import NonFiniteError, OptionError
+from gradlab.gradients.differences.closer import (
+    closer_to_home,
+    look_closer,
+    roundoff,
+    value_beside,
+)
+from gradlab.gradients.differences.numerical import Numerical
+from gradlab.gradients.differences.steps import FINER, steps
+from gradlab.gradients.probing import EntryLine, Probe, ProbeOfTerms
+from gradlab.params import Array
+
+FEWEST = 64
+"""Smallest number of entries for which the loss is recorded, which costs several evaluations."""
+
+TYPICAL = 2.0**-7
+"""Share of a leaf's typical slope below which, in a recording, a slope's own error is let pass."""
+
+SMALL = 256.0
+"""Steps below which an entry of a recorded leaf is small: 1/x is off by 1.5e-5 at that size."""
+
+FEW = 16
+"""Number of entries of a recorded leaf up to which each is measured again by itself; more are
+measured together."""
+
+AWAY = 2.0**-12
+"""How far away, beside the parameters' size, a gradient is compared with the loss."""
+
+
+@dataclass(frozen=True)
+class Difference(Numerical):
+    """What the finite differences share, with the parameters of `Numerical`.
+
+    Each of them defines its `quotient`, and how to take it from a recording of the loss.
+    """
+
+    incremental: bool = field(default=True, kw_only=True)
+    threads: int | None = field(default=None, kw_only=True)
+    points: ClassVar[int]  # evaluations an entry
+    beside: ClassVar[int] = 1  # evaluations besides
+    order: ClassVar[int] = 2  # of the truncation error: h to this power
+    bent: ClassVar[float] = 2.0**-9  # bend beside the slope above which an entry is doubted
+    fewest: ClassVar[int] = FEWEST
+
+    def _keywords(self) -> dict[str, Any]:
+        return super()._keywords() | {"incremental": self.incremental, "threads": self.threads}
+
+    def equivalent_evaluations(self, p: int) -> int:
+        """Return how many evaluations a gradient of p entries is made of, done or saved.
+
+        Examples
+        --------
+        >>> from gradlab import CentralDifference
+        >>> CentralDifference().equivalent_evaluations(45_360)
+        90721
+        """
+        return self.points * p + self.beside
+
+    def slopes(self, probe: Probe, leaf: int) -> Array:
+        """Return the derivative with respect to each entry of a leaf, in the leaf's shape."""
+        h = self.steps(probe, leaf)
+        x = probe.leaves[leaf]
+        probe.require_apart(leaf, x + h, x if self.order == 1 else x - h)
+        return self.measure(probe, leaf, h)
+
+    def measure(self, probe: Probe, leaf: int, h: Array) -> Array:
+        """Return the slopes of a leaf over these steps."""
+        found = None if probe.incremental is None else self.by_recording(probe, leaf, h)
+        return probe.each(leaf, h, self) if found is None else self.again(probe, leaf, h, *found)
+
+    def steps(self, probe: Probe, leaf: int) -> Array:
+        """Return the step of each entry of a leaf: the given one, or that of the precision."""
+        if probe.given_steps is None:
+            return steps(probe.leaves[leaf], None, self.order, probe.precision)
+        h = probe.given_steps[leaf]
+        scale = np.maximum(1, np.abs(probe.leaves[leaf]))
+        known = float(np.finfo(h.dtype).eps)
+        if probe.precision > known and (h < probe.precision * scale).any():
+            least = steps(np.ones(()), None, self.order, probe.precision)
+            raise OptionError(
+                f"step={self.step!r} is lost in a loss that returns {probe.value.dtype}: give "
+                f"{float(least):.1g} or so, or None for the default"
+            )
+        return h
+
+    def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
+        """Return the slope of f over a step from x, and its bend: see the module.
+
+        Parameters
+        ----------
+        f : callable
+            Of one number; or of an array, entry by entry.
+        x, h : number or ndarray
+            Where, and the step.
+        centre : number
+            f at x.
+        """
+        raise NotImplementedError
+
+    def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
+        """Return slopes and bends from a recording of the loss, None if it has no rule."""
+        return None
+
+    def of_entry(self, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
+        """Return the slope along one entry, looked at again where its bend is not small."""
+        try:
+            slope, bend = self.quotient(f, x, h, probe.value)
+        except NonFiniteError:
+            if probe.given_steps is not None or not 0 < abs(x) < 4 * h:
+                raise
+            return closer_to_home(self, probe, f, x, h)
+        if not (probe.closely or abs(bend) > self.bent * abs(slope)):
+            return slope
+        return self._look_again(probe, f, x, h, slope, bend)
+
+    def _look_again(self, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any, bend: Any) -> Any:
+        if not np.isfinite(abs(slope) + abs(bend)):
+            return slope
+        if not probe.closely and abs(bend) <= max(
+            self._limit(probe) * abs(slope), roundoff(probe, h, slope)
+        ):
+            return slope
+        if probe.given_steps is not None:
+            probe.require_steady()
+            return slope
+        return look_closer(self, probe, f, x, h, slope, abs(bend))
+
+    def _limit(self, probe: Probe) -> float:
+        """Return the bend beside the slope above which an entry is doubted, at any precision."""
+        return max(self.bent, min(64 * float(probe.precision ** (1 / 3)), 0.25))
+
+    def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
+        """Return the slopes of a leaf, those looked at again whose bends are not small.
+
+        In a recording, that is so of small entries, and of others where the bend is large beside
+        the leaf's typical slope: to evaluate the loss for each entry near a kink would take longer
+        than all the others.
+        """
+        if probe.given_steps is not None or not slopes.size:
+            return slopes
+        x, size, bent = probe.leaves[leaf], np.abs(slopes), np.abs(bends)
+        recorded = probe.incremental is not None
+        typical = float(np.sqrt(np.mean(np.square(size)))) if recorded else 0.0
+        doubtful = bent > self._limit(probe) * np.maximum(size, TYPICAL * typical)
+        doubtful &= bent > roundoff(probe, h, slopes)
+        if recorded:
+            doubtful &= (np.abs(x) < SMALL * h) | (bent > 0.25 * np.maximum(size, typical))
+        if np.count_nonzero(doubtful) > FEW:
+            finer = (
+                probe.quotients(leaf, h / FINER, self)
+                if isinstance(probe, ProbeOfTerms)
+                else self.by_recording(probe, leaf, h / FINER)
+            )
+            if finer is not None:
+                allowed = roundoff(probe, h, slopes) + roundoff(probe, h / FINER, slopes)
+                doubtful &= np.abs(finer[0] - slopes) > allowed
+        for i in np.flatnonzero(doubtful):
+            row = x.flat[i], h.flat[i], slopes.flat[i], bends.flat[i]
+            slopes.flat[i] = self._look_again(probe, probe.line(leaf, int(i)), *row)
+        return slopes
+
+    def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
+        """Move all entries together whose slopes came out as zero: the loss should not change.
+
+        It does where its values are rounded to so few bits that the steps were lost in them.
+        """
+        direction = (
+            [
+                np.where(gradient == 0, d, 0.0)
+                for gradient, d in zip(gradients, probe.direction, strict=True)
+            ]
+            if any((gradient == 0).any() for gradient in gradients)
+            else []
+        )
+        if not direction or probe.given_steps is not None or not probe.looped:
+            return
+        moved = value_beside(probe, direction, AWAY)
+        if moved is not None and moved != probe.value:
+            probe.look_into()

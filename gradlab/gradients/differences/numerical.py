@@ -1,0 +1,157 @@
+"""What all numerical backends share: steps, a dtype, and how the loss is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import Any, ClassVar, TypeVar
+
+from numpy.typing import DTypeLike
+
+from gradlab import options
+from gradlab.errors import OptionError
+from gradlab.gradients.differences.steps import check_step, given_steps
+from gradlab.gradients.keywords import passing_keywords
+from gradlab.gradients.probing import (
+    CoarseLoss,
+    Evaluation,
+    Loop,
+    Probe,
+    ProbeOfTerms,
+    Recorded,
+)
+from gradlab.gradients.protocol import Loss, ValueAndGrad
+from gradlab.gradients.terms import SumOfTerms
+from gradlab.gradients.workers import Workers
+from gradlab.params import Array
+
+Self = TypeVar("Self", bound="Numerical")
+
+
+@dataclass(frozen=True)
+class Numerical:
+    """A gradient from values of the loss alone; `slopes` is what each backend defines.
+
+    Parameters
+    ----------
+    step : float or structure, optional
+        The same absolute step for every entry; or a structure like that of the parameters, with a
+        number for each leaf or for each entry. By default one that is scaled to each entry.
+    dtype : dtype, optional
+        The floating-point type in which the loss is evaluated; by default float64, or the
+        parameters' own where that is wider.
+    evaluation : Evaluation, optional
+        How the loss is evaluated: `Loop`, `Recorded` or `Workers`, or an object of your own with
+        their method `of`. The keywords below are a short way to write the usual ones; give either
+        these or `evaluation`.
+    workers, timeout, resume : optional
+        Short for ``evaluation=Workers(workers, timeout, resume)``.
+    incremental, threads : optional
+        Of finite differences only, whose default is ``evaluation=Recorded(threads)``;
+        ``incremental=False`` is short for ``evaluation=Loop()``.
+    """
+
+    step: Any = None
+    dtype: DTypeLike | None = None
+    evaluation: Evaluation | None = field(default=None, kw_only=True)
+    workers: Any = field(default=None, kw_only=True)
+    timeout: float | None = field(default=None, kw_only=True, repr=False)
+    resume: str | PathLike[str] | None = field(default=None, kw_only=True)
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.step is not None:
+            check_step(self.step)
+        if self.dtype is not None:
+            options.floating("dtype", self.dtype, "a loss is evaluated in a floating-point type")
+        self.evaluated_by()
+
+    def evaluated_by(self) -> Evaluation:
+        """Return how the loss is evaluated: what was given, or what the keywords say.
+
+        Raises
+        ------
+        OptionError
+            If both were given, or one of them is no such value.
+        """
+        by_keywords = evaluation_of(**self._keywords())
+        if self.evaluation is None:
+            return by_keywords
+        for name, value in self._keywords().items():
+            if value is not None and value is not True:
+                raise OptionError(f"evaluation= and {name}= exclude each other: give one of them")
+        if isinstance(self.evaluation, type) or not isinstance(self.evaluation, Evaluation):
+            advice = "give Loop(), Recorded(), Workers(), or an object with a method of(loss)"
+            raise options.refusal("evaluation", self.evaluation, advice)
+        return self.evaluation
+
+    def _keywords(self) -> dict[str, Any]:
+        """Return the keywords that `evaluation_of` takes."""
+        return {"workers": self.workers, "timeout": self.timeout, "resume": self.resume}
+
+    def plain(self: Self) -> Self:
+        """Return the same backend, without what says who evaluates the loss."""
+        return replace(self, evaluation=None, workers=None, timeout=None, resume=None)
+
+    def probe(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Probe:
+        """Return the loss at its parameters, with the steps that this backend was given."""
+        if isinstance(loss, SumOfTerms):
+            probe: Probe = ProbeOfTerms(loss, params, args, self.dtype)
+        else:
+            probe = Probe(loss, params, args, self.dtype)
+        if self.step is not None:
+            probe.given_steps = given_steps(self.step, params, probe.leaves)
+        return probe
+
+    @passing_keywords
+    def value_and_grad(self, loss: Loss) -> ValueAndGrad:
+        """Return ``f(params, *args) -> (value, grads)``; see `Backend`."""
+        slopes = self.evaluated_by().of(loss)
+
+        def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
+            probe = self.probe(loss, params, args)
+            value = float(probe.value)
+
+            def gradients() -> list[Array]:
+                found = slopes(self, probe)
+                self.confirm(probe, found)
+                return found
+
+            with probe.restoring():
+                while True:  # twice, or three times: see `CoarseLoss`
+                    try:
+                        return value, probe.finish(gradients())
+                    except CoarseLoss as found:
+                        probe.precision, probe.closely = found.precision, found.closely
+
+        return value_and_grad
+
+    def slopes(self, probe: Probe, leaf: int) -> Array:
+        """Return the derivative with respect to each entry of a leaf, in the leaf's shape."""
+        raise NotImplementedError
+
+    def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
+        """Compare the gradient with further values of the loss, where that is needed."""
+
+
+def evaluation_of(
+    workers: Any = None,
+    timeout: float | None = None,
+    resume: Any = None,
+    incremental: bool = False,
+    threads: int | None = None,
+) -> Evaluation:
+    """Return the evaluation that the keywords of a backend stand for.
+
+    Examples
+    --------
+    >>> evaluation_of(incremental=True, threads=2), evaluation_of(workers=4, incremental=True)
+    (Recorded(threads=2), Workers(workers=4, timeout=None, resume=None))
+    """
+    if not isinstance(incremental, bool):
+        raise options.refusal("incremental", incremental, "give True or False")
+    recorded = Recorded(threads)
+    if workers is not None or timeout is not None or resume is not None:
+        return Workers(workers, timeout, resume)
+    return recorded if incremental else Loop()

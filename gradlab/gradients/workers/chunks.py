@@ -1,0 +1,80 @@
+"""A gradient in chunks: some entries of one leaf each, long enough to be worth their sending."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gradlab.gradients.probing import Probe
+from gradlab.params import Array
+
+SENDING = 0.05
+"""Largest share of a worker's time that goes into sending."""
+
+WHOLE = 0.1
+"""Seconds of work beyond which a chunk does not grow, but to be worth its sending."""
+
+SHARES = 4
+"""Smallest number of chunks for each worker, so that all of them end at about the same time."""
+
+
+class Chunk(NamedTuple):
+    """Entries `start` to `stop`, in C order, of one leaf."""
+
+    leaf: int
+    start: int
+    stop: int
+
+
+def chunk_size(entries: int, workers: int, evaluation: float, sending: float) -> int:
+    """Return how many entries a chunk should have.
+
+    Parameters
+    ----------
+    entries : int
+        All that there are.
+    workers : int
+        Who share them.
+    evaluation : float
+        Seconds of one evaluation of the loss; an entry takes at least one.
+    sending : float
+        Seconds that a chunk and its answer travel.
+
+    Examples
+    --------
+    >>> chunk_size(2000, 2, evaluation=20e-3, sending=1e-3)
+    5
+    >>> chunk_size(45_360, 2, evaluation=1e-4, sending=1e-3)  # a tenth of a second
+    1000
+    >>> chunk_size(12, 4, evaluation=1e-4, sending=1e-3)  # not worth being divided
+    200
+    """
+    evaluation = max(evaluation, 1e-7)
+    worth = math.ceil(sending / SENDING / evaluation)
+    return max(1, worth, min(math.ceil(WHOLE / evaluation), entries // (SHARES * workers)))
+
+
+def chunks(missing: Sequence[Array], size: int) -> list[Chunk]:
+    """Divide the entries that are missing into chunks of at most `size`.
+
+    Examples
+    --------
+    >>> chunks([np.array([True, True, True, False, True]), np.array([True])], size=2)
+    [Chunk(leaf=0, start=0, stop=2), Chunk(leaf=0, start=2, stop=3),
+     Chunk(leaf=0, start=4, stop=5), Chunk(leaf=1, start=0, stop=1)]
+    """
+    found = []
+    for leaf, mask in enumerate(missing):
+        edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            found += [Chunk(leaf, i, min(i + size, end)) for i in range(begin, end, size)]
+    return found
+
+
+def span(probe: Probe, chunk: Chunk) -> str:
+    """Name the entries of a chunk, for errors."""
+    first, last = (probe.name(chunk.leaf, i) for i in (chunk.start, chunk.stop - 1))
+    return first if first == last else f"{first} to {last}"

@@ -1,0 +1,73 @@
+"""Workers of a Dask cluster: the problem is scattered once, then chunks are submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from gradlab.errors import GradlabError, WorkerError, reason_of
+from gradlab.gradients.probing import Probe
+from gradlab.gradients.workers.chunks import Chunk, span
+from gradlab.gradients.workers.problem import Answer, Problem, answer
+from gradlab.gradients.workers.waiting import interruptible
+from gradlab.interrupts import allowed
+
+
+def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -> Generator[Answer]:
+    """Scatter the problem to all workers of a Dask cluster once, and then chunks alone.
+
+    Dask itself gives a dead worker's chunk to another one. If the problem, too, died with its
+    workers, or Dask has given up, all that is missing is tried once more.
+    """
+    # The client comes from there, so that it is installed.
+    from distributed import as_completed
+
+    left = dict.fromkeys(pieces)
+    for attempt in range(2):
+        failed: dict[Chunk, Exception] = {}
+        sent: list[Any] = []
+        try:
+            with allowed(), asking(client):
+                if not (attempt or client.nthreads()):  # for which a scatter waits in vain
+                    raise WorkerError(
+                        f"workers={client!r}: the cluster has no workers; start some, and "
+                        "client.wait_for_workers(1)"
+                    )
+                sent.append(client.scatter(problem, broadcast=True, hash=False))
+                futures = {client.submit(answer, *sent, piece, pure=False): piece for piece in left}
+                sent += futures
+            waiting = as_completed(list(futures))  # type: ignore[no-untyped-call,unused-ignore]
+            for future in interruptible(waiting):
+                try:
+                    found = future.result()
+                except Exception as error:
+                    failed[futures[future]] = error
+                    continue
+                del left[futures[future]]
+                yield found
+        finally:
+            with allowed(), suppress(Exception):  # it may be closed, or its scheduler gone
+                client.cancel(sent)
+        if not left:
+            return
+    chunk, reason = next(iter(failed.items()))
+    raise WorkerError(
+        f"Dask twice left {len(left)} of {len(pieces)} chunks unanswered, "
+        f"{span(probe, chunk)} among them, as when its workers die: "
+        f"{type(reason).__name__}: {reason}"
+    ) from reason
+
+
+@contextmanager
+def asking(client: Any) -> Iterator[None]:
+    """Say that a client does not work where it raises an error of its own."""
+    try:
+        yield
+    except GradlabError:
+        raise
+    except Exception as error:
+        raise WorkerError(
+            f"workers={client!r} does not answer ({type(error).__name__}: {reason_of(error)}): "
+            "give a client that is connected to a cluster"
+        ) from error

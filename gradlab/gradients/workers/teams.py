@@ -1,0 +1,136 @@
+"""Who works: processes of our own, the `map` of an executor, or a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import sys
+from collections.abc import Callable, Container, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gradlab import options
+from gradlab.errors import GradlabError, WorkerError, reason_of
+from gradlab.gradients.probing import Probe
+from gradlab.gradients.workers.chunks import Chunk, span
+from gradlab.gradients.workers.dask_cluster import asking, by_dask
+from gradlab.gradients.workers.problem import Answer, Failure, Problem, answer
+from gradlab.gradients.workers.waiting import interruptible
+from gradlab.interrupts import allowed
+
+ROUND_TRIP = 1e-3
+"""Seconds in which a chunk and its answer travel, at most, where the problem is there already."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """Workers and what is to be known of them.
+
+    Attributes
+    ----------
+    count : int
+        How many they are, as far as is known.
+    round_trip : float
+        Seconds in which a chunk and its answer travel.
+    carries : bool
+        Whether each chunk carries the problem with it.
+    work : callable
+        Yields the answers to chunks, in any order; the probe names entries in errors.
+    """
+
+    count: int
+    round_trip: float
+    carries: bool
+    work: Callable[[Problem, list[Chunk], Probe], Generator[Answer]]
+
+
+def find_team(workers: Any, timeout: float | None = None) -> Team:
+    """Return who works, from what a user gave as `workers`; and after which time they hang.
+
+    Raises
+    ------
+    OptionError
+        If it is neither an integer nor a function nor a Dask client; or others than processes of
+        our own are to be timed.
+
+    Examples
+    --------
+    >>> find_team(3).count
+    3
+    >>> find_team("all")
+    Traceback (most recent call last):
+    gradlab.errors.OptionError: workers='all': give a number of processes, a function like map
+    (an executor's, for example), or a Dask client
+    """
+    if timeout is not None:
+        options.number("timeout", timeout, "give a positive number of seconds")
+        if isinstance(workers, bool) or not isinstance(workers, int | np.integer):
+            raise options.refusal("timeout", timeout, "it takes workers= that are a number")
+    if workers is None or workers is map:
+        return Team(1, 0.0, False, partial(_by_map, map))
+    if hasattr(workers, "scatter") and hasattr(workers, "submit"):
+        with asking(workers):
+            count = max(1, sum(workers.nthreads().values()))
+        return Team(count, ROUND_TRIP, False, partial(by_dask, workers))
+    if callable(workers):
+        return Team(_cores(), ROUND_TRIP, True, partial(_by_map, workers))
+    advice = (
+        "give a number of processes, a function like map (an executor's, for example), "
+        "or a Dask client"
+    )
+    given = options.integer("workers", workers, advice, least=-1)
+    if given == 0:
+        raise options.refusal("workers", workers, advice)
+    count = _cores() if given == -1 else given
+    from gradlab.gradients.workers import processes  # multiprocessing, which takes its time
+
+    return Team(count, ROUND_TRIP, False, partial(processes.work, count, timeout))
+
+
+def _by_map(
+    mapping: Callable[..., Any], problem: Problem, pieces: list[Chunk], probe: Probe
+) -> Generator[Answer]:
+    """Have a function like `map` do the work; in which order it answers does not matter."""
+    left = dict.fromkeys(pieces)
+    answers: Any = ()
+    try:
+        with allowed():
+            answers = iter(mapping(partial(answer, problem), pieces))
+        for found in interruptible(answers):
+            if not _is_answer(found, left):
+                raise TypeError(f"it returned {reprlib.repr(found)}")
+            del left[found[0]]
+            yield found
+    except GradlabError:
+        raise
+    except Exception as error:
+        place = span(probe, next(iter(left))) if left else "the end"
+        raise WorkerError(
+            f"workers={mapping!r} failed before {place} was answered: "
+            f"{type(error).__name__}: {reason_of(error)}"
+        ) from error
+    finally:
+        if hasattr(answers, "close"):
+            answers.close()  # an executor forgets what it has not begun
+
+
+def _is_answer(found: Any, left: Container[Chunk]) -> bool:
+    """Tell whether something is what `answer` returns of a chunk that is left."""
+    if not (isinstance(found, tuple) and len(found) == 2 and found[0] in left):
+        return False
+    chunk, slopes = found
+    return isinstance(slopes, Failure) or (
+        isinstance(slopes, np.ndarray)
+        and slopes.shape == (chunk.stop - chunk.start,)
+        and np.issubdtype(slopes.dtype, np.floating)
+    )
+
+
+def _cores() -> int:
+    """Return how many processors this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,132 @@
+"""How a loss is evaluated is a value: each formula works with each evaluation."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from autograd.tracer import getval
+
+import gradlab
+from gradlab import Loop, Recorded, Workers
+from gradlab.errors import OptionError
+from gradlab.gradients import Numerical
+from gradlab.gradients.probing import Method, Probe, Slopes
+
+DIFFERENCES = [gradlab.ForwardDifference, gradlab.CentralDifference, gradlab.CentralDifference4]
+METHODS: list[Any] = [*DIFFERENCES, gradlab.Richardson]
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+every_difference = pytest.mark.parametrize("method", DIFFERENCES, ids=lambda method: method.name)
+X = np.random.default_rng(0).normal(size=(20, 80))
+W = np.random.default_rng(1).normal(size=80)  # so many that the loss is recorded
+
+
+class Counted:
+    """A smooth loss that counts its evaluations."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, w: Any, x: Any) -> Any:
+        self.calls += 1
+        return (np.sin(x @ w) ** 2).mean()
+
+
+def gradient(backend: Any) -> tuple[bytes, int]:
+    """Return the bits of a gradient, and how often the loss was called for it."""
+    loss = Counted()
+    return gradlab.grad(loss, backend)(W, X).tobytes(), loss.calls
+
+
+@pytest.mark.parametrize(
+    ("words", "evaluation"),
+    [
+        ({}, Recorded()),
+        ({"threads": 2}, Recorded(threads=2)),
+        ({"incremental": False}, Loop()),
+        ({"workers": 3, "timeout": 5.0, "resume": "part"}, Workers(3, 5.0, "part")),
+        ({"workers": map, "threads": 2}, Workers(map)),
+        ({"resume": Path("part")}, Workers(resume=Path("part"))),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_keywords_stand_for_an_evaluation(words: Any, evaluation: Any) -> None:
+    assert gradlab.CentralDifference(**words).evaluated_by() == evaluation
+    chosen = gradlab.CentralDifference(step=1e-3, evaluation=evaluation)
+    assert chosen.evaluated_by() == evaluation
+    assert replace(chosen, step=1e-4).evaluated_by() == evaluation
+
+
+@every_difference
+def test_a_difference_takes_the_bits_of_the_same_keywords(method: Any) -> None:
+    plain, calls = gradient(method(incremental=False))
+    assert gradient(method(evaluation=Loop())) == (plain, calls)
+    assert gradient(method(evaluation=Workers(map)))[0] == plain
+    recorded, few = gradient(method())
+    assert gradient(method(evaluation=Recorded(1))) == (recorded, few)
+    assert few < 10 < calls
+
+
+def test_richardson_records_no_loss() -> None:
+    """It takes steps of its own for each entry, and needs no recording."""
+
+    def untraceable(w: Any) -> Any:
+        return np.sum(w**2 + getval(w) ** 2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = gradlab.grad(untraceable, gradlab.Richardson())(W)
+    assert np.abs(found - 4 * W).max() < 1e-12
+    plain = gradient(gradlab.Richardson())
+    assert gradient(gradlab.Richardson(evaluation=Loop())) == plain
+    assert gradient(gradlab.Richardson(evaluation=Workers(map)))[0] == plain[0]
+    with pytest.raises(
+        OptionError, match=r"evaluation=Recorded\(\): richardson .* records no loss"
+    ):
+        gradlab.Richardson(evaluation=Recorded())
+
+
+@dataclass(frozen=True)
+class Backwards:
+    """An evaluation as a user may write it."""
+
+    def of(self, loss: Any) -> Slopes:
+        """Take the leaves in the other order."""
+
+        def slopes(method: Method, probe: Probe) -> list[Any]:
+            leaves = reversed(range(len(probe.leaves)))
+            return [method.slopes(probe, leaf) for leaf in leaves][::-1]
+
+        return slopes
+
+
+@every_method
+def test_an_evaluation_may_be_a_users_own(method: type[Numerical]) -> None:
+    found = gradient(method(evaluation=Backwards()))
+    assert found == gradient(method(evaluation=Loop()))
+
+
+@pytest.mark.parametrize("words", [{"workers": 2}, {"threads": 1}, {"incremental": False}])
+def test_an_evaluation_and_its_keywords_exclude_each_other(words: Any) -> None:
+    with pytest.raises(OptionError, match=f"evaluation= and {next(iter(words))}= exclude"):
+        gradlab.CentralDifference(evaluation=Loop(), **words)
+
+
+@pytest.mark.parametrize("given", ["loop", Loop, 3, map])
+def test_what_is_no_evaluation_is_refused(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"evaluation=.*: give Loop\(\), Recorded\(\), Workers"):
+        gradlab.CentralDifference(evaluation=given)
+
+
+def test_options_of_an_evaluation_are_checked() -> None:
+    for wrong in (lambda: Workers(0), lambda: Workers("two"), lambda: Recorded(0)):
+        with pytest.raises(OptionError, match=r"workers=|threads="):
+            wrong()
+    with pytest.raises(OptionError, match=r"timeout=1.0: it takes workers= that are a number"):
+        Workers(map, timeout=1.0)
+    with pytest.raises(OptionError, match="resume=3"):
+        Workers(resume=3)  # type: ignore[arg-type]
