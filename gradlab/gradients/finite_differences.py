@@ -32,7 +32,7 @@ The forward difference has no bend. It is compared with the loss at one more poi
 direction. A given ``step=`` is taken as it is.
 
 Where there are many parameters, the loss is recorded as a program, and of its evaluations only
-what each one changes is computed (`gradlab.gradients.incremental`): the same quotient to rounding,
+what each one changes is computed (`gradlab.gradients.perturb`): the same quotient to rounding,
 up to a few hundred times as fast. ``incremental=False`` evaluates the loss itself each time.
 """
 
@@ -49,8 +49,8 @@ from numpy.typing import DTypeLike
 
 from gradlab import options
 from gradlab.errors import LossError, NonFiniteError, OptionError, ParameterError
-from gradlab.gradients.incremental import Recorder
 from gradlab.gradients.keywords import passing_keywords
+from gradlab.gradients.perturb import Recorder
 from gradlab.gradients.probing import CoarseLoss, EntryLine, Probe, ProbeOfTerms
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.gradients.terms import SumOfTerms
@@ -111,7 +111,7 @@ class Difference:
         interruption. It is removed when the gradient is complete.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
-        of evaluating it for each; see `gradlab.gradients.incremental`.
+        of evaluating it for each; see `gradlab.gradients.perturb`.
     threads : int, optional
         How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
         the bit, for any number.
@@ -351,7 +351,7 @@ class ForwardDifference(Difference):
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
-        of evaluating it for each; see `gradlab.gradients.incremental`.
+        of evaluating it for each; see `gradlab.gradients.perturb`.
     threads : int, optional
         How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
         the bit, for any number.
@@ -431,7 +431,7 @@ class CentralDifference(Difference):
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
-        of evaluating it for each; see `gradlab.gradients.incremental`.
+        of evaluating it for each; see `gradlab.gradients.perturb`.
     threads : int, optional
         How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
         the bit, for any number.
@@ -475,7 +475,7 @@ class CentralDifference4(Difference):
         Who evaluates the loss, and where an interrupted gradient is kept: see `Difference`.
     incremental : bool
         Whether many entries may be moved together in a recording of the loss, in float64, instead
-        of evaluating it for each; see `gradlab.gradients.incremental`.
+        of evaluating it for each; see `gradlab.gradients.perturb`.
     threads : int, optional
         How many that may use; by default as many as NumPy's BLAS may. The slopes are the same, to
         the bit, for any number.

@@ -21,8 +21,8 @@ from numpy.typing import DTypeLike
 
 from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError, OptionError
-from gradlab.gradients.incremental import Incremental, Recorder
 from gradlab.gradients.noise import relative_noise
+from gradlab.gradients.perturb import Incremental, Recorder
 from gradlab.gradients.protocol import (
     Loss,
     finish_gradients,

@@ -36,7 +36,7 @@ MUTATED = (
         f"gradlab/gradients/{name}.py"
         for name in (
             "finite_differences slopes surface richardson complex_step error_bars estimators "
-            "probing noise closed tape/* incremental/*"
+            "probing noise closed tape/* perturb/*"
         ).split()
     ),
     *(f"gradlab/{name}.py" for name in "checking/* training comparison checkpoints".split()),
@@ -45,7 +45,7 @@ MUTATED = (
 
 TESTS = (
     "accuracy causes checker_power checking checkpoints comparison complex_step error_bars "
-    "estimators incremental noticing report richardson roundoff slopes state stateful tape "
+    "estimators perturb noticing report richardson roundoff slopes state stateful tape "
     "tape_data terms training"
 )
 """The files of tests that run: those of the mutated modules."""
