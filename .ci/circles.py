@@ -3,22 +3,13 @@
     python .ci/circles.py [FOLDER]
 
 import-linter cannot hold two files of one layer apart, and is told to leave out what only type
-checkers import. A circle means that neither file can be read, or moved, without the other one.
-Circles that are known stand in `ALLOWED`, until they have gone.
-"""
+checkers import. A circle means that neither file can be read, or moved, without the other one."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from pathlib import Path
-
-ALLOWED: set[frozenset[str]] = {
-    frozenset(
-        f"gradlab.gradients.{name}"
-        for name in ("finite_differences", "parallel", "processes", "resuming")
-    ),
-}
 
 
 def imports_of(folder: Path) -> dict[str, set[str]]:
@@ -68,7 +59,5 @@ def _reached(module: str, imports: dict[str, set[str]]) -> set[str]:
 
 if __name__ == "__main__":
     found = circles(imports_of(Path(sys.argv[1] if len(sys.argv) > 1 else "gradlab").resolve()))
-    for circle in ALLOWED - found:
-        print(f"no circle any more, delete it from ALLOWED: {', '.join(sorted(circle))}")
-    new = [f"a circle of imports: {', '.join(sorted(c))}" for c in found - ALLOWED]
+    new = [f"a circle of imports: {', '.join(sorted(c))}" for c in found]
     sys.exit("\n".join(sorted(new)) or None)

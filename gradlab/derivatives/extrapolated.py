@@ -1,7 +1,7 @@
 """Columns of the Jacobian by Richardson extrapolation: near round-off, some 20 evaluations each.
 
-The steps and their extrapolation are those of `gradlab.gradients.differences.richardson`, output by output; all
-outputs share the evaluations. Next to a bound, where the steps have to be one-sided, the formula of
+The steps and their extrapolation are those of `gradlab.gradients.differences.richardson`, output by
+output; all outputs share the evaluations. Next to a bound, where the steps have to be one-sided, the formula of
 fourth order is taken instead.
 """
 

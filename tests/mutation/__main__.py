@@ -35,8 +35,7 @@ MUTATED = (
     *(
         f"gradlab/gradients/{name}.py"
         for name in (
-            "differences/* probing/* slopes/* surface error_bars estimators noise tape/* "
-            "incremental/*"
+            "differences/* probing/* slopes/* surface error_bars estimators noise tape/* perturb/*"
         ).split()
     ),
     *(
@@ -48,7 +47,7 @@ MUTATED = (
 
 TESTS = (
     "accuracy causes checker_power checking checkpoints comparison complex_step error_bars "
-    "estimators evaluation incremental noticing report richardson roundoff slopes state stateful "
+    "estimators evaluation noticing perturb report richardson roundoff slopes state stateful "
     "tape tape_data terms training"
 )
 """The files of tests that run: those of the mutated modules."""

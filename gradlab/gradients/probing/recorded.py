@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from gradlab import options
-from gradlab.gradients.incremental import Recorder
+from gradlab.gradients.perturb import Recorder
 from gradlab.gradients.probing.evaluation import Method, Slopes, by_leaf
 from gradlab.gradients.probing.probe import Probe
 from gradlab.gradients.probing.sums import ProbeOfTerms
@@ -23,7 +23,7 @@ class Recordable(Method, Protocol):
 
 @dataclass(frozen=True)
 class Recorded:
-    """The loss recorded, and many entries perturbed at once: see `gradlab.gradients.incremental`.
+    """The loss recorded, and many entries perturbed at once: see `gradlab.gradients.perturb`.
 
     The slopes are those of the plain loop to rounding, up to a few hundred times as fast. A loss
     with few parameters, of another dtype than float64, or with operations that have no rule, is

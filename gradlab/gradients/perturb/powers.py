@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.incremental.changes import HALF_ULP, Change, change_of, sigmoid
-from gradlab.gradients.incremental.scratch import into
+from gradlab.gradients.perturb.changes import HALF_ULP, Change, change_of, sigmoid
+from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 
 MOST = 6

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.incremental.scratch import into
+from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 
 

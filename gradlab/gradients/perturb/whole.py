@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.incremental.changes import Change, change_of
-from gradlab.gradients.incremental.extents import (
+from gradlab.gradients.perturb.changes import Change, change_of
+from gradlab.gradients.perturb.extents import (
     LANE,
     All,
     Entry,
@@ -26,10 +26,10 @@ from gradlab.gradients.incremental.extents import (
     Slice,
     contraction,
 )
-from gradlab.gradients.incremental.kinds import REDUCTIONS, NoRule, axes_of, is_change_of_entries
-from gradlab.gradients.incremental.powers import FEW, Powers
-from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
-from gradlab.gradients.incremental.threads import BLOCK, WORTH_A_THREAD, in_order
+from gradlab.gradients.perturb.kinds import REDUCTIONS, NoRule, axes_of, is_change_of_entries
+from gradlab.gradients.perturb.powers import FEW, Powers
+from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
+from gradlab.gradients.perturb.threads import BLOCK, WORTH_A_THREAD, in_order
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
 from gradlab.program.primitives import VIEWS

@@ -20,14 +20,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradlab.gradients.incremental.kinds import (
+from gradlab.gradients.perturb.kinds import (
     LINEAR,
     REDUCTIONS,
     NoRule,
     axes_of,
     is_change_of_entries,
 )
-from gradlab.gradients.incremental.powers import FEW, SERIES, is_linear
+from gradlab.gradients.perturb.powers import FEW, SERIES, is_linear
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
 from gradlab.program.primitives import VIEWS

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
-from gradlab.gradients.incremental.engine import Incremental
+from gradlab.gradients.perturb.engine import Incremental
 from gradlab.gradients.protocol import Loss
 from gradlab.params import flatten
 from gradlab.program.record import record, replace_arrays

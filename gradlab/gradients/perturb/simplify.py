@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.incremental.changes import sigmoid
+from gradlab.gradients.perturb.changes import sigmoid
 from gradlab.program.ir import Node, Program, reachable
 
 

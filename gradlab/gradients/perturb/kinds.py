@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.incremental.changes import sigmoid
+from gradlab.gradients.perturb.changes import sigmoid
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
 from gradlab.program.primitives import VIEWS, is_elementwise

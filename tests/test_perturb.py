@@ -22,12 +22,12 @@ from threadpoolctl import threadpool_info
 import gradlab
 from gradlab import network
 from gradlab.errors import LossError, NonFiniteError, OptionError, UntraceableWarning
-from gradlab.gradients.incremental import Incremental, engine, extents, powers, whole
-from gradlab.gradients.incremental.changes import RULES, Change, change_of, expm1, tanh_half
-from gradlab.gradients.incremental.kinds import NoRule, find_kinds
-from gradlab.gradients.incremental.powers import SERIES, Powers, elementwise
-from gradlab.gradients.incremental.threads import in_order
-from gradlab.gradients.incremental.whole import Whole
+from gradlab.gradients.perturb import Incremental, engine, extents, powers, whole
+from gradlab.gradients.perturb.changes import RULES, Change, change_of, expm1, tanh_half
+from gradlab.gradients.perturb.kinds import NoRule, find_kinds
+from gradlab.gradients.perturb.powers import SERIES, Powers, elementwise
+from gradlab.gradients.perturb.threads import in_order
+from gradlab.gradients.perturb.whole import Whole
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
@@ -366,6 +366,18 @@ def test_a_wide_series_is_patched_where_a_weight_is_used_again() -> None:
         patch.setattr(powers, "into", noted)
         gradlab.grad(tied, gradlab.CentralDifference(1e-4))({"W": W}, x)
     assert 0 < max(widest) <= 20 * 2 * 60  # rows, signs, entries of a column
+
+
+def meeting(p: Any, x: Any) -> Any:
+    """Two series of one leaf meet: tanh(z) changes by one number in each lane, z by another."""
+    z = x @ p["W"]
+    h = (anp.tanh(z) @ p["A"] + z @ p["B"]) / 10
+    return anp.sum(anp.exp(h) @ np.ones(8))
+
+
+def test_series_of_different_products_are_not_added() -> None:
+    params = {"W": normal(40, 6) / 6, "A": normal(6, 8), "B": normal(6, 8)}
+    agrees(meeting, params, normal(20, 40))
 
 
 # Rules

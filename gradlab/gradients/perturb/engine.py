@@ -22,8 +22,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gradlab.blas import available, one_thread
-from gradlab.gradients.incremental.changes import Change, change_of
-from gradlab.gradients.incremental.kinds import (
+from gradlab.gradients.perturb.changes import Change, change_of
+from gradlab.gradients.perturb.kinds import (
     LINEAR,
     REDUCTIONS,
     Kind,
@@ -33,16 +33,16 @@ from gradlab.gradients.incremental.kinds import (
     find_kinds,
     is_change_of_entries,
 )
-from gradlab.gradients.incremental.powers import COMPARISONS, FEW, SERIES, Powers, is_linear
-from gradlab.gradients.incremental.powers import elementwise as elementwise_in_powers
-from gradlab.gradients.incremental.scratch import into, release
-from gradlab.gradients.incremental.simplify import simplify
-from gradlab.gradients.incremental.threads import (
+from gradlab.gradients.perturb.powers import COMPARISONS, FEW, SERIES, Powers, is_linear
+from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
+from gradlab.gradients.perturb.scratch import into, release
+from gradlab.gradients.perturb.simplify import simplify
+from gradlab.gradients.perturb.threads import (
     BLOCK,
     WORTH_A_THREAD,
     in_order,
 )
-from gradlab.gradients.incremental.whole import Whole
+from gradlab.gradients.perturb.whole import Whole
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
 from gradlab.program.primitives import VIEWS
@@ -239,25 +239,29 @@ class Plan:
         of, lift = self.kinds.of, self.kinds.lift
         if lift is None or lift.rows.shape[1] * self.signs < FEW:
             return set()
-        found: set[Node] = set()
+        origins: dict[Node, Node] = {}  # the product in which each series begins: it sets u
         linear: set[Node] = set()  # in u w
         for node in self.rows:
             changed = [isinstance(o, Node) and o in of for o in node.operands]
             sources = [o for o in node.sources if o in of]
-            through = all(o in found for o in sources)
+            beginnings = {origins.get(o) for o in sources}
+            through = None not in beginnings and len(beginnings) == 1
             keeps = through and all(o in linear for o in sources)
             if node.primitive in (np.matmul, np.dot):
                 if of.get(node.operands[0]) is Kind.COLUMN:
                     through = keeps = True
+                    beginnings = {node}
             elif node.primitive in SERIES:
                 through, keeps = keeps, False
             elif node.primitive not in (*COMPARISONS, np.maximum, np.sum, np.mean, *VIEWS):
                 through = through and is_linear(node.primitive, changed)
             if through and of[node] is Kind.ROWS:
-                found.add(node)
+                (beginning,) = beginnings
+                assert beginning is not None
+                origins[node] = beginning
                 if keeps:
                     linear.add(node)
-        return found
+        return set(origins)
 
     @cached_property
     def widest(self) -> int:

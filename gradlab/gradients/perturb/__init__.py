@@ -20,7 +20,7 @@ and the movements of all entries of a leaf are evaluated together, each where it
 What comes out is the difference quotient of the loss, for the same steps, to rounding.
 """
 
-from gradlab.gradients.incremental.engine import Incremental
-from gradlab.gradients.incremental.recording import Recorder
+from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.recording import Recorder
 
 __all__ = ["Incremental", "Recorder"]
