@@ -3,7 +3,8 @@
     python .ci/circles.py [FOLDER]
 
 import-linter cannot hold two files of one layer apart, and is told to leave out what only type
-checkers import. A circle means that neither file can be read, or moved, without the other one."""
+checkers import. A circle means that neither file can be read, or moved, without the other one.
+"""
 
 from __future__ import annotations
 
