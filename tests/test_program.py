@@ -41,7 +41,7 @@ defjvp(bend, lambda g, y, x: g / (1.0 + np.exp(-x)))
 
 
 def loss(w: Any, x: Any) -> Any:
-    bend(x @ w)  # nobody needs it
+    bend(w)  # nobody needs it
     return np.sum(bend(x @ w) * bend(x @ w))
 
 
@@ -83,10 +83,10 @@ def test_a_primitive_of_ones_own_is_replayed_into_a_buffer() -> None:
 @pytest.mark.usefixtures("row")
 def test_a_primitive_of_ones_own_in_float32_stays_there() -> None:
     w, x = W.astype(np.float32), X.astype(np.float32)
-    f = Tape(verify=None).value_and_grad(lambda w, x: np.sum(bend(x @ w) * (x @ w > 0)))
-    f(w, x)
+    f = Tape(verify=None).value_and_grad(lambda w, x: np.sum(bend(x @ w * np.mean(x > 0))))
+    f(w, x)  # NumPy makes float64 of the mean
     made = [node for node in f.program.nodes if node.primitive is not np.full and node.shape]
-    assert {node.dtype for node in made} <= {np.dtype(np.float32), np.dtype(bool)}
+    assert np.dtype(float) not in {node.dtype for node in made}
 
 
 @pytest.mark.usefixtures("row")
@@ -171,11 +171,12 @@ def test_elementwise_rows_write_where_they_are_told(function: Any) -> None:
     except TypeError:
         operands = [x.astype(np.int64) for x in operands]
         wanted = function(*operands)
-    out = np.empty_like(wanted)
-    if primitive_of(function).out == "position":
-        function(*operands, out)
-    else:
-        function(*operands, out=out)
+    out = np.full(wanted.shape, wanted.flat[0] == 0).astype(wanted.dtype)  # some other values
+    match primitive_of(function).out:
+        case "position":
+            function(*operands, out)
+        case "keyword":
+            function(*operands, out=out)
     np.testing.assert_array_equal(out, wanted)
     for entry in ((0, 0), (3, 2)):  # each entry from the entries in its place
         alone = function(*[x[entry] for x in operands])

@@ -37,10 +37,10 @@ from gradlab.program.captured import Captured
 from gradlab.program.closure import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 
 KEPT = 64
-"""Surveys that are kept, of a loss together with what is among its arguments."""
+"""Number of surveys that are kept, one for each set of objects among the arguments."""
 
 TRIES = 3
-"""Surveys before it is said that something changes all the time: other threads may be at work."""
+"""Attempts at a survey before it fails: another thread may be changing what is read."""
 
 _VALUES = (type(None), bool, int, str, bytes, range, type(...))
 _PLAIN_CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, Counter, UserDict, UserList)
@@ -75,7 +75,7 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
     try:
         leaf = np.asarray(params)
     except Exception as error:
-        raise UnkeyableError(f"{kind.__name__} is no parameter") from error
+        raise UnkeyableError(f"{kind.__name__} is not a parameter") from error
     leaves.append(leaf)
     return kind, leaf.shape, leaf.dtype
 
@@ -179,7 +179,7 @@ class Surroundings:
         Raises
         ------
         UnkeyableError
-            If something is read of which it cannot be told whether it is the same again.
+            If something is read whose changes cannot be noticed.
         HigherDerivativeError
             If something is read that is being differentiated.
         """

@@ -1,4 +1,4 @@
-"""Whether arrays still hold what they held, in one pass over their memory."""
+"""Tell whether the contents of arrays have changed, in one pass over their memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 WHOLE = 2**26
-"""Bytes up to which an array is compared as a whole. A copy of it is kept for that."""
+"""Largest size in bytes of an array that is compared in full, with a copy of it."""
 
 SAMPLE = 4096
-"""Entries of a larger array that are compared: some microseconds."""
+"""Number of entries of a larger array that are compared, which takes some microseconds."""
 
 
 class Captured:
@@ -39,7 +39,7 @@ class Captured:
         self._pairs = [_pair(array) for array in arrays if array.size]
 
     def are_unchanged(self) -> bool:
-        """Tell whether the arrays hold what they held."""
+        """Tell whether the contents are as they were."""
         return not self._pairs or all(map(_is_unchanged, self._pairs))
 
 

@@ -1,8 +1,8 @@
-"""The arrays that a recording has from elsewhere, and whether they stayed as they were.
+"""Arrays that a loss takes from outside its arguments must not change while it is recorded.
 
-A recording holds such an array itself, no copy: what its owner writes into it between two calls is
-seen at the next replay. What the loss itself writes into it, after it has computed with it, is
-another matter: the recording would have the last state at all places.
+A recording holds such an array itself, not a copy, so that the next replay sees what its owner
+writes into it between two calls. If the loss itself writes into the array after using it, the
+recording would have the last state everywhere; that is refused.
 """
 
 from __future__ import annotations

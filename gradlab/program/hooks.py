@@ -1,6 +1,6 @@
-"""What autograd does differently while something is recorded, without knowing of the recorder.
+"""What autograd does differently while something is recorded.
 
-Two of its habits would make a recording wrong, and no box is asked about them:
+Two things that autograd does would make a recording wrong, and no box can notice them:
 
 *It adds up derivatives in place.* The sum is then seen as an operand after it has been written
 into. While something is recorded, each sum is an array of its own.

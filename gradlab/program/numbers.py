@@ -1,12 +1,12 @@
-"""Python numbers that differ at each call, such as the count of iterations, as inputs of a program.
+"""Python numbers that change at each call, such as an iteration count, as inputs of a program.
 
-A number is part of the key of a recording, for a loss may do anything with it: count a loop, choose
-a branch. Where recordings differ in numbers alone, `Numbers` tells which these are, and the next
-recording has them as data, like arrays of no dimension. That stands for the loss only as long as
-NumPy computes with such an array as Python does with the number. `Rules` sees to that:
+A number is part of the key of a recording, because a loss may do anything with it: count a loop,
+choose a branch. Where recordings differ only in numbers, `Numbers` finds out which, and the next
+recording takes these as inputs, like arrays of shape (). Such a recording is valid only if NumPy
+computes with the array as Python does with the number. `Rules` refuses operations that differ:
 
-* a Python number takes on the dtype of the array that it meets; an array of float64 does not;
-* integers of Python do not overflow, and a division by 0 is an error.
+* a Python number takes the dtype of the array that it is combined with; a float64 array does not;
+* Python integers do not overflow, and dividing one by 0 is an error.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from gradlab.program.ir import Node, name_of
 from gradlab.program.primitives import Kind, primitive_of
 
 FEW = 2
-"""Recordings that may differ in numbers alone before these become inputs."""
+"""Recordings that may differ only in numbers before the numbers become inputs.
+
+One change may be an exception; the second shows a pattern."""
 
 MANY = 8
-"""Recordings that may differ in numbers, or in what a loss closes over, while few are replayed."""
+"""Recordings that differ in numbers, or in what the loss closes over, before it runs without them.
+
+It applies only to a loss that is recorded more often than it is replayed."""
 
 LARGEST = 2**31
-"""Integers from here on stay part of the key: `Rules` keeps the others within 64 bits."""
+"""Integers from here on stay part of the key: a product of two smaller ones fits into 64 bits."""
 
 Path = tuple[Any, ...]
 
@@ -85,12 +89,12 @@ class Numbers:
         """Say what differs in the recordings of a kind, and why it is no input."""
         differing = sorted(self.differing(kind), key=repr)
         if not differing:
-            return "a variable that the loss closes over is another one at each call"
+            return "a variable that the loss closes over changes at each call"
         which = ", ".join(
             names[path[0]] + "".join(f"[{step!r}]" for step in path[1:]) for path in differing
         )
         why = f" and cannot be an input: {self.refusal}" if self.refusal else ""
-        return f"a Python number is another one at each call, {which},{why}"
+        return f"a Python number changes at each call, {which},{why}"
 
 
 def kind_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -161,8 +165,8 @@ class Rules:
         if by_zero or (node.dtype.kind in "iu" and not row.like_python):
             refuse(
                 UntraceableError(
-                    f"{name_of(node.primitive)} of Python numbers that differ at each call, which "
-                    "arrays may do otherwise: make them arrays"
+                    f"{name_of(node.primitive)} of Python numbers that change at each call: "
+                    "Python and NumPy may compute it differently; make them arrays"
                 )
             )
         return by if node.primitive is np.divide and isinstance(by, Node) else None

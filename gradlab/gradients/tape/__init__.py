@@ -1,8 +1,8 @@
 """The tape: autograd's reverse mode, recorded once and replayed at the speed of NumPy by hand.
 
-autograd spends most of a small network's gradient in Python, on the bookkeeping of operations
-that are the same at every call. The tape lets it do that once, writes down which array operations
-came of it, and repeats those alone (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008,
+autograd spends most of the time of a small network's gradient in Python, on bookkeeping that is
+the same at every call. The tape lets autograd do that once, records the array operations, and
+repeats only these (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008,
 chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). What does not depend on gradients,
 the program and its passes among it, is in `gradlab.program`. From the loss to the replay:
 
@@ -42,18 +42,18 @@ class Tape:
     Parameters
     ----------
     on_untraceable : {"fallback", "error"}
-        What to do about a loss that cannot be recorded, because what it does depends on values:
-        leave it to eager autograd, with a warning, or raise `UntraceableError`.
+        What to do with a loss that cannot be recorded because what it does depends on values:
+        run it on eager autograd, with a warning, or raise `UntraceableError`.
     verify : int or None
-        Compare each so manieth replay with eager autograd; None for no more than the first ones.
+        Compare every `verify`-th replay with eager autograd; None compares only the first ones.
     exact : bool
-        Whether to forgo what rounds differently. By default a result may differ from eager
-        autograd's by a few units in the last place of its leaf's largest entry; in float32 it is
-        computed in float32, where autograd's own derivatives are promoted to float64.
-        Even so, a power of a single number may differ in its last place: NumPy has one function
+        Whether to leave out the passes that round differently. By default a result may differ from
+        eager autograd's by a few units in the last place of its leaf's largest entry, and float32
+        is computed in float32, where autograd's own derivatives are promoted to float64. Even with
+        `exact`, a power of a single number may differ in its last place: NumPy has one function
         for numbers, which eager autograd's derivatives use, and another for arrays.
     cache : int
-        How many recordings a function keeps, for different shapes and options.
+        Number of recordings that a function keeps, for different shapes and options.
 
     Notes
     -----

@@ -62,10 +62,10 @@ class Seen:
 
 
 SAMPLE = 64
-"""Entries of a large array that are compared at each call: a microsecond."""
+"""Number of entries of a large array that are compared at each call, in a microsecond."""
 
 WHOLE = 2048
-"""Bytes up to which all of an array is compared at each call: it takes no longer."""
+"""Largest size in bytes of an array that is compared in full, which takes no longer."""
 
 
 def _sample(array: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Find the maxima that a program takes out of its exponentials, and that cancel in the end.
+"""Find maxima that a program subtracts before it takes exponentials, and that cancel.
 
-Whoever computes a softmax or the logarithm of a sum of exponentials subtracts the largest entry
-first, so that nothing overflows; the result does not depend on what was subtracted::
+A softmax or the logarithm of a sum of exponentials subtracts the largest entry first, so that
+nothing overflows. The result does not depend on what is subtracted::
 
     m = max(z);    log Σ exp(z) = m + log Σ exp(z − m)     for every m
 
@@ -32,7 +32,7 @@ MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minim
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of a value v where c is added to the maximum.
+    """How a value v changes when c is added to the maximum.
 
     Attributes
     ----------

@@ -310,7 +310,7 @@ _TAKES_OUT: dict[Kind, Callable[[Node], bool]] = {
 
 
 def reduction(node: Node) -> Any:
-    """Return operand, axis and keepdims of a ufunc's reduce without other options, else None."""
+    """Return operand, axis and keepdims of a ufunc's `reduce`; None if it has other options."""
     if primitive_of(node.primitive).ufunc is None:
         return None
     options = {key: value for key, value in node.keywords.items() if value is not None}

@@ -21,7 +21,7 @@ from gradlab.program.passes import Saving, optimise
 from gradlab.program.references import are_unheld
 
 KEPT = 3
-"""How many gradients that callers have got are remembered: the one that is being computed, the
+"""Number of returned gradients whose arrays may be used again: the one that is being computed, the
 one before, which its caller is about to replace, and one more."""
 
 
@@ -85,9 +85,9 @@ class Recorded:
             machines.append(machine)
 
     def results(self) -> list[Array]:
-        """Return arrays for a gradient: those of one that was given to a caller who let it go.
+        """Return arrays for a gradient: those of one that its caller no longer holds.
 
-        Memory that is new to the process costs more than to compute what is written there.
+        Touching memory that is new to the process takes longer than the computation.
         """
         for _ in range(len(self._kept)):
             try:

@@ -1,19 +1,18 @@
-"""Record a loss when it is first met, and replay it from then on.
+"""Record a loss at its first call, and replay the recording at later calls.
 
 What a loss does may depend on the structure of its parameters and arguments, on the shapes and
 dtypes of the arrays among them, on the values of everything else, and on what else it reads;
 together they are the *key* under which a recording is kept (`program.cache_key`). The numbers
 inside the arrays are what a recording leaves open.
 
-Eager autograd decides wherever there is a doubt. A loss is first evaluated by it, on data that
-are plain arrays, and then recorded; a recording that comes to something else is not kept. The first
-two replays of a recording, the first one at other parameters, the first one at other data, and
-occasional ones later are compared with eager autograd. It also takes over where a replay fails, or
-ends in something that is not finite; and where it turns out that a loss cannot be recorded, for
-good.
+Eager autograd is the reference. It evaluates a loss first, on plain arrays; then the loss is
+recorded, and a recording that gives another result is dropped. The first two replays of a
+recording, the first replay at other parameters, the first at other data, and one in `verify`
+later are compared with eager autograd. It also takes over when a replay fails or gives a value that
+is not finite, and for good when a loss cannot be recorded.
 
-What is returned is always the replay, from the first call on, so that the same arguments give the
-same bits; eager autograd's own answer is returned only where it takes over.
+The replay's result is returned from the first call on, so that the same arguments give the same
+bits; eager autograd's own result is returned only where it takes over.
 """
 
 from __future__ import annotations
@@ -47,8 +46,9 @@ from gradlab.program.reasons import definition_of, reason_of_state, refusal_of
 from gradlab.program.record import RECORDING, argument_names
 
 BUFFER = 2048
-"""Entries of the buffer that NumPy allocates where it broadcasts large arrays; its own default is
-8192. Not set for small ones, which ask for less than that anyway."""
+"""Entries of the buffer that NumPy allocates to broadcast large arrays; its default is 8192.
+
+It is not set for small arrays, which need less."""
 
 SMALL = 32 * 1024
 """Bytes up to which an array is small."""
@@ -263,7 +263,7 @@ class TapedGradient:
     ) -> tuple[Recorded, list[Array], list[Any]] | None:
         """Record, and return the recording and its inputs, if it comes to the same as `answer`.
 
-        There is none of a loss that has changed what it reads.
+        Returns None if the loss changed what it reads.
         """
         data = self._numbers.as_data(args) if self._numbers.inputs else args
         arrays: list[Any] = []
@@ -281,7 +281,7 @@ class TapedGradient:
                 "arguments, such as random numbers, or on the types of its data, which are traced "
                 "while it is recorded"
                 if data is args
-                else "it does something else with Python numbers than with arrays"
+                else "it treats Python numbers differently from arrays"
             )
             raise UntraceableError(f"{what} ({definition_of(self._loss)})")
         program = recording.program
@@ -299,7 +299,7 @@ class TapedGradient:
         return tape, leaves, arrays
 
     def _note_change(self, place: str) -> None:
-        """Keep no recording of a loss that has changed what it reads; give it up if it goes on."""
+        """Count recordings during which the loss changed what it reads; give up after a few."""
         self._changes += 1
         if self._changes >= FEW:
             self._give_up(
@@ -308,15 +308,15 @@ class TapedGradient:
             )
 
     def _forget(self) -> None:
-        """Drop the oldest recording; if that is all that ever happens, stop recording."""
+        """Drop the oldest recording; stop recording if recordings are rarely replayed."""
         self._recorded.popitem(last=False)
         self._counts["evictions"] += 1
         replays, recordings = self._counts["replays"], self._counts["recordings"]
         if recordings > 3 * self._cache and replays < recordings:
             self._give_up(
                 f"it was recorded {recordings} times and replayed {replays} times: "
-                "a shape, an argument that is no array, or a variable that the loss closes over "
-                f"is another one at each call ({definition_of(self._loss)})"
+                "a shape, an argument that is not an array, or a variable that the loss closes "
+                f"over changes at each call ({definition_of(self._loss)})"
             )
 
     def _replay(

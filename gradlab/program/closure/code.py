@@ -109,7 +109,7 @@ class CodeSurvey(Tokens):
     def _note_use(self, function: Any, place: str) -> None:
         """Refuse functions that ask the outside world; see which read attributes unnamed."""
         if id(function) in OUTSIDE_IDS:
-            raise UnkeyableError(f"{place} may give something else at each call")
+            raise UnkeyableError(f"{place} may return something different at each call")
         if id(function) in REFLECTIVE_IDS:
             self.seen.add(EVERY)
 
@@ -119,7 +119,7 @@ class CodeSurvey(Tokens):
         owner = getattr(function, "__self__", None)
         if owner is None or isinstance(owner, types.ModuleType):
             if not is_trusted(getattr(function, "__module__", None) or "builtins"):
-                raise UnkeyableError(f"{place} may give something else at each call")
+                raise UnkeyableError(f"{place} may return something different at each call")
             self._token(Same(function), place)
         elif isinstance(owner, type):
             self._token(Same(function), place)

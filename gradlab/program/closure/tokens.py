@@ -9,10 +9,10 @@ from gradlab.program.closure.names import EVERY
 from gradlab.program.closure.values import Values
 
 LIMIT = 4000
-"""Tokens of a survey, some 20 ns each at every call."""
+"""Largest number of tokens in a survey: each costs some 20 ns at every call."""
 
 DEEP = 60
-"""Levels of attributes and items, far from Python's own limit of recursion."""
+"""Largest depth of attributes and items, far below Python's recursion limit."""
 
 ABSENT = object()
 """The token of a variable that is not bound."""
@@ -29,11 +29,11 @@ class HigherDerivativeError(UntraceableError):
 
 
 class UnkeyableError(UntraceableError):
-    """Something of which it cannot be told whether it is the same again."""
+    """A value is read whose changes cannot be noticed."""
 
 
 class Same:
-    """A token that is equal to that of the same thing alone."""
+    """A token that compares by identity."""
 
     __slots__ = ("thing",)
 
@@ -86,7 +86,7 @@ class Tokens(Values):
         self.tokens.append(token)
         self.places.append(place)
         if len(self.tokens) > LIMIT:
-            raise UnkeyableError(f"it reads more than {LIMIT} values, of {place} among others")
+            raise UnkeyableError(f"it reads more than {LIMIT} values, {place} among them")
 
     def _refuse(self, value: Any, place: str, why: str = "whose state cannot be seen") -> None:
         kind = type(value).__name__
