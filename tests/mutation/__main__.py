@@ -40,15 +40,17 @@ MUTATED = (
     ),
     *(
         f"gradlab/{name}.py"
-        for name in "program/* checking/* training/* comparison checkpoints".split()
+        for name in (
+            "program/* program/passes/* checking/* training/* comparison checkpoints"
+        ).split()
     ),
 )
 """The numerical core and the checker."""
 
 TESTS = (
     "accuracy causes checker_power checking checkpoints comparison complex_step error_bars "
-    "estimators evaluation noticing perturb report richardson roundoff slopes state stateful "
-    "tape tape_data terms training"
+    "estimators evaluation noticing perturb program report richardson roundoff slopes state "
+    "stateful tape tape_data terms training"
 )
 """The files of tests that run: those of the mutated modules."""
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.program.ir import Node
-from gradlab.program.pieces import size
+from gradlab.program.pieces import is_plain_reduction, size
 from gradlab.program.primitives import REDUCTIONS, is_elementwise
 
 MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minimum)}
@@ -153,10 +153,9 @@ _RULES: dict[Any, Callable[..., Change | None]] = {
 
 def _change_of_reduction(node: Node, given: Change) -> Change | None:
     """Tell how a sum or a maximum changes, over entries that get the same constant."""
-    x, *axis = node.operands
-    options = {key for key, value in node.keywords.items() if value is not None}
-    if not options <= {"axis", "keepdims"} or len(axis) > 1:
+    if not is_plain_reduction(node):
         return None
+    x = node.operands[0]
     if node.primitive is np.sum and given.kind == "shift":
         return _shift(given.k * (size(x) // size(node) if size(node) else 1))
     return given

@@ -21,7 +21,7 @@ import numpy as np
 from gradlab.arrays.indexing import is_basic
 from gradlab.gradients.tape.code import Code
 from gradlab.program.ir import Node, Program
-from gradlab.program.pieces import is_number
+from gradlab.program.pieces import is_number, is_plain_reduction
 from gradlab.program.primitives import Kind, is_elementwise, is_pure, kind_of, primitive_of
 
 ALIGNMENT = 64
@@ -311,15 +311,11 @@ _TAKES_OUT: dict[Kind, Callable[[Node], bool]] = {
 
 def reduction(node: Node) -> Any:
     """Return operand, axis and keepdims of a ufunc's `reduce`; None if it has other options."""
-    if primitive_of(node.primitive).ufunc is None:
+    x, *axes = node.operands
+    axis, keepdims = node.keywords.get("axis"), node.keywords.get("keepdims")
+    if primitive_of(node.primitive).ufunc is None or not is_plain_reduction(node):
         return None
-    options = {key: value for key, value in node.keywords.items() if value is not None}
-    x, *axis = node.operands
-    if len(axis) > 1 or not set(options) <= {"axis", "keepdims"} or (axis and "axis" in options):
+    if not isinstance(x, Node) or not isinstance(keepdims, bool | None):
         return None
-    if not isinstance(x, Node) or not isinstance(options.get("keepdims", False), bool):
-        return None
-    where = axis[0] if axis else options.get("axis")
-    if isinstance(where, list):
-        where = tuple(where)
-    return x, where, options.get("keepdims", False)
+    axis = axes[0] if axes else axis
+    return x, tuple(axis) if isinstance(axis, list) else axis, bool(keepdims)
