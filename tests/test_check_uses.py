@@ -335,8 +335,8 @@ def test_a_gradient_by_hand_trains_as_it_is_checked() -> None:
     assert gradlab.check_gradients(squared, np.zeros(3), x, y, gradient=squared_by_hand).ok
     steps = {"learning_rate": 0.1, "iterations": 30, "batch_size": 5}
     both = [
-        gradlab.fit(squared, np.zeros(3), (x, y), backend=backend, **steps)  # type: ignore[arg-type]
-        for backend in (gradlab.ByHand(squared_by_hand), "autograd")
+        gradlab.fit(squared, np.zeros(3), (x, y), **how, **steps)  # type: ignore[arg-type]
+        for how in ({"gradient": squared_by_hand}, {"backend": "autograd"})
     ]
     np.testing.assert_allclose(both[0].params, both[1].params, rtol=1e-12)
 
@@ -345,6 +345,14 @@ def test_a_gradient_by_hand_trains_as_it_is_checked() -> None:
 
     again = gradlab.fit(returning, np.zeros(3), (x, y), backend=gradlab.ByHand(), **steps)  # type: ignore[arg-type]
     np.testing.assert_array_equal(again.params, both[0].params)
+
+
+def test_a_training_takes_a_backend_or_a_gradient() -> None:
+    data = X, T[:, 0]
+    with pytest.raises(OptionError, match="a backend or a gradient, not both"):
+        gradlab.fit(squared, np.zeros(3), data, backend="tape", gradient=squared_by_hand)
+    with pytest.raises(OptionError, match="gradient"):
+        gradlab.fit(squared, np.zeros(3), data, gradient=3)  # type: ignore[arg-type]
 
 
 def test_what_a_gradient_by_hand_may_be() -> None:

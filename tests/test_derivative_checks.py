@@ -391,6 +391,17 @@ def test_a_function_that_ignores_its_parameters_is_inconclusive() -> None:
     assert looked.verdict == "agree", str(looked)
 
 
+def test_what_a_backend_gives() -> None:
+    x = X[:1]
+    report = gradlab.check_derivatives(
+        layer, PARAMS, x, vjp="autograd", jvp="autograd-forward", jacobian=gradlab.ComplexStep()
+    )
+    assert report.verdict == "agree", str(report)
+    assert gradlab.check_derivatives(quartic, W[:2], A[:, :2], hvp="autograd").ok
+    assert not gradlab.check_derivatives(layer, PARAMS, x, jacobian="forward").ok
+    assert gradlab.check_derivatives(layer, PARAMS, x, jacobian="forward", allow=1e-6).ok
+
+
 # Complex numbers
 
 
