@@ -234,6 +234,20 @@ def test_numbers_in_a_dict_are_moved_in_place() -> None:
     assert params == {"a": 2.0, "b": [3.0]}
 
 
+def test_parameters_are_put_back_after_an_interruption() -> None:
+    params = {"a": 2.0, "w": np.ones(3)}
+
+    def loss() -> Any:
+        if params["a"] != 2.0:
+            raise KeyboardInterrupt
+        return params["a"] * np.sum(params["w"])
+
+    with pytest.raises(KeyboardInterrupt):
+        gradlab.check_gradients(loss, params, gradient=lambda: params, in_place=True)
+    assert params["a"] == 2.0
+    np.testing.assert_array_equal(params["w"], np.ones(3))
+
+
 # A loss that returns its gradient
 
 
