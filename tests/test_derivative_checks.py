@@ -178,6 +178,7 @@ def test_a_small_output_is_not_drowned() -> None:
     report = gradlab.check_derivatives(lambda x: m @ x, x, jacobian=wrong)
     assert report.mode == "directional"
     assert {e.output for e in report.mismatches} == {"output[7]"}, str(report)
+    assert report.leaves[0].rest == "mismatch"  # the directions saw it, not the sample
     assert gradlab.check_derivatives(lambda x: m @ x, x, jacobian=m).ok
 
 
