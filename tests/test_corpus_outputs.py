@@ -178,11 +178,11 @@ def judged_wrongly(cases: list[VectorCase], **options: Any) -> list[str]:
 
 
 def test_no_false_alarm() -> None:
-    assert judged_wrongly(RIGHT[::3]) == []
+    assert judged_wrongly(RIGHT[::6]) == []
 
 
 def test_no_miss() -> None:
-    assert judged_wrongly([case for case in CASES if not case.right][::12]) == []
+    assert judged_wrongly([case for case in CASES if not case.right][::40]) == []
 
 
 @pytest.mark.slow

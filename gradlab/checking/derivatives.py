@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab import options
+from gradlab import derivatives, options
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.allowance import checked, difference
 from gradlab.checking.claims import Claim, Rounded, claim_of, require_same_claim
@@ -45,11 +45,11 @@ def check_derivatives(
     f: Callable[..., Any],
     params: Any,
     *args: Any,
-    vjp: Callable[..., Any] | None = None,
-    jvp: Callable[..., Any] | None = None,
+    vjp: str | Backend | Callable[..., Any] | None = None,
+    jvp: str | Backend | Callable[..., Any] | None = None,
     jacobian: Any = None,
     hessian: Any = None,
-    hvp: Callable[..., Any] | None = None,
+    hvp: str | Backend | Callable[..., Any] | None = None,
     gradient: str | Backend | Callable[..., Any] = "autograd",
     mode: Literal["auto", "entries", "directional"] = "auto",
     seed: int | np.random.Generator = 0,
@@ -66,10 +66,11 @@ def check_derivatives(
         `hvp` a loss, ``f(params, *args) -> scalar``. Deterministic.
     params, *args
         Where to check; see `gradlab.value_and_grad`.
-    vjp : callable, optional
+    vjp : callable, str or Backend, optional
         ``vjp(params, *args, cotangent)`` returns Jᵀu in the structure of `params`; the cotangent u
-        has the structure and shapes of the outputs.
-    jvp : callable, optional
+        has the structure and shapes of the outputs. In place of any of these functions, the name
+        of a backend checks what `gradlab.vjp` and its like get from it.
+    jvp : callable, str or Backend, optional
         ``jvp(params, *args, tangent)`` returns Jv in the structure of the outputs; the tangent v
         has the structure and shapes of `params`.
     jacobian : callable or structure, optional
@@ -141,6 +142,7 @@ def check_derivatives(
     options.function("f", f)
     given = _given(vjp=vjp, jvp=jvp, jacobian=jacobian, hessian=hessian, hvp=hvp)
     real = _in_parts(f, params, args, convention)
+    given = {kind: _by_backend(kind, value, f) for kind, value in given.items()}
     if real:
         f, params = real.function, real.params
         given = {kind: real.claim(kind, value) for kind, value in given.items()}
@@ -219,6 +221,14 @@ def _given(**claims: Any) -> dict[str, Any]:
             f"{second[0]} is of a loss, {first} of a function with outputs: check them one by one"
         )
     return given
+
+
+def _by_backend(kind: str, value: Any, f: Callable[..., Any]) -> Any:
+    """Return the derivative that a backend gives, where one is named instead of a function."""
+    if not isinstance(value, (str, Backend)):
+        return value
+    found: Callable[..., Any] = getattr(derivatives, kind)(f, value)
+    return found
 
 
 def _gradient_of(loss: Callable[..., Any], gradient: Any) -> Callable[..., Any]:

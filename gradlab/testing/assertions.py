@@ -23,6 +23,9 @@ def assert_gradients_agree(
     mode: Literal["auto", "entries", "directional"] = "auto",
     seed: int | np.random.Generator = 0,
     dtype: DTypeLike | None = None,
+    in_place: bool = False,
+    allow: float = 0.0,
+    convention: Literal["jax", "torch"] | None = None,
     allow_inconclusive: bool = False,
 ) -> None:
     """Assert that a gradient is that of its loss, as `gradlab.check_gradients` finds it.
@@ -31,7 +34,7 @@ def assert_gradients_agree(
 
     Parameters
     ----------
-    loss, params, *args, mode, seed, dtype
+    loss, params, *args, mode, seed, dtype, in_place, allow, convention
         See `gradlab.check_gradients`.
     gradient : str, Backend, callable or structure of arrays
         What is checked: a function ``gradient(params, *args)``, a backend, or the numbers.
@@ -77,7 +80,16 @@ def assert_gradients_agree(
     """
     __tracebackhide__ = True  # pytest shows the test's own line
     report = check_gradients(
-        loss, params, *args, gradient=gradient, mode=mode, seed=seed, dtype=dtype
+        loss,
+        params,
+        *args,
+        gradient=gradient,
+        mode=mode,
+        seed=seed,
+        dtype=dtype,
+        in_place=in_place,
+        allow=allow,
+        convention=convention,
     )
     report.raise_for_mismatch()
     if report.verdict == "inconclusive" and not allow_inconclusive:

@@ -12,8 +12,8 @@ import numpy as np
 
 from gradlab import blas, checkpoints, interrupts, options
 from gradlab.checkpoints import State
-from gradlab.errors import NonFiniteError
-from gradlab.gradients import Backend, Loss, find_backend
+from gradlab.errors import NonFiniteError, OptionError
+from gradlab.gradients import Backend, ByHand, Loss, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.history import Epoch
 from gradlab.params import Structure, map_leaves
@@ -43,6 +43,12 @@ def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
     return trained
 
 
+def _by_hand(gradient: Callable[..., Any], backend: str | Backend) -> Backend:
+    if backend != "autograd":
+        raise OptionError("give a backend or a gradient, not both")
+    return ByHand(options.function("gradient", gradient))
+
+
 @_in_order
 def fit(
     loss: Loss,
@@ -50,6 +56,7 @@ def fit(
     data: Data,
     *,
     backend: str | Backend = "autograd",
+    gradient: Callable[..., Any] | None = None,
     learning_rate: float = 0.1,
     momentum: float = 0.0,
     batch_size: int | None = None,
@@ -76,6 +83,9 @@ def fit(
         Arrays with one row a sample, such as ``(x, y)``.
     backend : str or Backend
         Who computes the gradient.
+    gradient : callable, optional
+        Instead of a backend, ``gradient(params, *batch)``: a function that you derived, the one
+        that `check_gradients` checks. It is the backend ``ByHand(gradient)``.
     learning_rate : float
         η > 0. A step computes v ← μ v + g, then params ← params − η v, where g is the gradient of
         the minibatch, and v begins with zeros.
@@ -141,6 +151,8 @@ def fit(
     >>> {name: round(float(value), 3) for name, value in result.params.items()}
     {'slope': 3.0, 'offset': 1.0}
     """
+    if gradient is not None:
+        backend = _by_hand(gradient, backend)
     optimiser = SGD.of(learning_rate, momentum)
     if accuracy is not None:
         options.function("accuracy", accuracy, "give a function of (params, *data)")
@@ -176,12 +188,12 @@ def fit(
         ):
             for rows, epoch_sizes, epoch_start in schedule.minibatches(rng, state.steps):
                 batch = batches.take(rows)
-                value, gradient = loop.step(batch)
+                value, slopes = loop.step(batch)
                 record = loop.end_epoch(epoch_sizes, watch) if epoch_sizes else None
                 show(loop.history)
                 answers = []
                 if callbacks:
-                    grads = structure.unflatten(gradient.leaves)
+                    grads = structure.unflatten(slopes.leaves)
                     iteration, before = len(loop.history.losses) - 1, loop.last_good
                     step = Step(iteration, value, before, grads, batch, record, loop.params)
                     answers = [callback(step) for callback in callbacks]
