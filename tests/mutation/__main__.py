@@ -40,7 +40,7 @@ MUTATED = (
     ),
     *(
         f"gradlab/{name}.py"
-        for name in "program/* checking/* training/* comparison checkpoints".split()
+        for name in "program/* checking/* training/* comparison/* checkpoints".split()
     ),
 )
 """The numerical core and the checker."""
