@@ -8,13 +8,14 @@ saves little on idle ones.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+from gradlab.forking import ForkLock
 
 SMALL = 10**8
 """Work up to which a training step uses one thread, in parameter entries times samples per batch.
@@ -34,7 +35,7 @@ def available() -> int:
 
     gradlab's own threads follow the same setting.
     """
-    with _state.lock:
+    with _state.lock.held:
         counts = _state.granted if _state.depth else [lib.num_threads for lib in _libraries()]
     return max(counts, default=0) or os.cpu_count() or 1
 
@@ -61,7 +62,7 @@ def one_thread() -> Iterator[None]:
 
     The setting is global to the process and shared by all its threads.
     """
-    with _state.lock:
+    with _state.lock.held:
         if not _state.depth:
             _state.granted = [library.num_threads for library in _libraries()]
             _set([1] * len(_state.granted))
@@ -69,7 +70,7 @@ def one_thread() -> Iterator[None]:
     try:
         yield
     finally:
-        with _state.lock:
+        with _state.lock.held:
             _state.depth -= 1
             if not _state.depth:
                 _set(_state.granted)
@@ -77,20 +78,12 @@ def one_thread() -> Iterator[None]:
 
 class _State:
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = ForkLock()
         self.depth = 0
         self.granted: list[int] = []
 
 
 _state = _State()
-
-
-def _renew_lock() -> None:
-    _state.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread may have held it
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _set(counts: list[int]) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gradlab import files
 from gradlab.errors import OptionError
+from gradlab.forking import ForkLock
 
 try:
     import fcntl
@@ -35,17 +35,7 @@ else:
 _here: set[Path] = set()
 """Files that this process has locked; to the system, all its threads are one owner."""
 
-_guard = threading.Lock()
-
-
-def _renew() -> None:
-    """Have a lock that another thread may have held when the process was forked."""
-    global _guard
-    _guard = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+_guard = ForkLock()
 
 
 @contextmanager
@@ -78,7 +68,7 @@ def locked(option: str, path: Path) -> Iterator[None]:
     has ended, or name another file
     """
     place = files.beside(path, "lock")
-    with _guard:
+    with _guard.held:
         free = place not in _here
         _here.add(place)
     if not free:
@@ -97,7 +87,7 @@ def locked(option: str, path: Path) -> Iterator[None]:
             with suppress(OSError):
                 os.unlink(place)  # while it is still locked, so that no one else can have locked it
             os.close(file)
-        with _guard:
+        with _guard.held:
             _here.discard(place)
 
 

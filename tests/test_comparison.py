@@ -121,7 +121,9 @@ def test_a_plain_loop_takes_as_long_as_its_evaluations(problem, monkeypatch):
         now += 1.0
         return network.loss(*args)
 
-    monkeypatch.setattr("gradlab.comparison.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(
+        "gradlab.comparison.metering.time", SimpleNamespace(perf_counter=lambda: now)
+    )
     start = network.init([4, 10, 3], seed=1)  # enough parameters for the engine
     central, autograd = run(problem | {"loss": loss, "params": start}).runs
     assert central.seconds_per_gradient == 3.0
@@ -171,7 +173,7 @@ def test_ctrl_c_keeps_what_was_reached(problem, when):
 
 @pytest.mark.parametrize("kept", [2**27, 5 * 384, 0])
 def test_an_interrupted_run_is_compared_after_as_many_steps_as_it_took(problem, monkeypatch, kept):
-    monkeypatch.setattr("gradlab.comparison.KEPT", kept)
+    monkeypatch.setattr("gradlab.comparison.comparing.KEPT", kept)
     done, common = 11, {2**27: 11, 5 * 384: 9, 0: 9}[kept]
 
     class Interrupted(CentralDifference):

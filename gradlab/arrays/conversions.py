@@ -9,16 +9,13 @@ conversion is refused, even if the loss caught an exception in between.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from gradlab.arrays.collecting import Collector
 from gradlab.arrays.dispatch import Traced, refuse_plain
 from gradlab.arrays.places import place_of
-
-_here = threading.local()
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,9 @@ class Conversion:
     number: float
     traced: Traced
     place: str
+
+
+_noted = Collector[Conversion]()
 
 
 def number_of(traced: Traced, value: Any) -> float:
@@ -40,28 +40,21 @@ def number_of(traced: Traced, value: Any) -> float:
     value : Any
         Its number; NaN where it is not known.
     """
-    noted: Any = getattr(_here, "noted", None)
-    if noted is None:
+    if not is_tracing():
         _refuse(place_of())
     number = float(value)
-    noted.append(Conversion(number, traced, place_of()))
+    _noted.note(Conversion(number, traced, place_of()))
     return number
 
 
 def is_tracing() -> bool:
     """Tell whether gradlab traces a loss in this thread."""
-    return getattr(_here, "noted", None) is not None
+    return _noted.found is not None
 
 
-@contextmanager
-def conversions() -> Iterator[list[Conversion]]:
+def conversions() -> AbstractContextManager[list[Conversion]]:
     """Collect the conversions of a loss in this thread."""
-    before = getattr(_here, "noted", None)
-    _here.noted = []
-    try:
-        yield _here.noted
-    finally:
-        _here.noted = before
+    return _noted.collecting()
 
 
 def returned(value: Any, noted: list[Conversion]) -> Any:

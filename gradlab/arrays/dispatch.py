@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
+from gradlab.arrays.accumulating import accumulate
 from gradlab.arrays.places import place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
@@ -73,7 +74,7 @@ class Traced:
 
 
 class Holder:
-    """The base of arrays that may hold a traced one; see `gradlab.arrays.creation`."""
+    """The base of arrays that may hold a traced one; see `gradlab.arrays.buffers`."""
 
     traced: Any = None
     """The traced array that it holds, or None."""
@@ -319,28 +320,6 @@ def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) ->
             target, index, value = inputs
             return add_at(target, index, value if ufunc is np.add else -value)
     refuse_function("gradlab", getattr(ufunc, method))
-
-
-def accumulate(ufunc: Any, x: Any, axis: int) -> Any:
-    """Return the running results of an associative ufunc, in about log₂ n calls of it.
-
-    Each step combines what reaches s entries back with what reaches on from there: Hillis &
-    Steele, *Data parallel algorithms*, Communications of the ACM 29 (1986). So there is no
-    division, and zeros need no care.
-
-    Examples
-    --------
-    >>> accumulate(np.multiply, np.array([2.0, 0.0, 3.0]), 0)
-    array([2., 0., 0.])
-    """
-    if ufunc is np.add:
-        return np.cumsum(x, axis=axis)
-    y = np.moveaxis(x, axis, 0)
-    reach, n = 1, np.shape(y)[0]
-    while reach < n:
-        y = np.concatenate([y[:reach], ufunc(y[:-reach], y[reach:])])
-        reach *= 2
-    return np.moveaxis(y, 0, axis)
 
 
 def add_at(target: Any, index: Any, value: Any) -> None:

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import functools
 import gc
-import threading
 import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from gradlab.arrays.collecting import Collector
 from gradlab.arrays.dispatch import Holder, Traced, held
 from gradlab.arrays.places import place_of
 from gradlab.errors import LossError, StatefulLossWarning
 
-_here = threading.local()
+_detached = Collector[str]()
 
 DEEP = 6
 """Levels of attributes and items below the loss that are searched."""
@@ -62,8 +62,8 @@ def detach(x: Any) -> Any:
     """
     x = held(x)
     if _is_live(x):
-        if (places := getattr(_here, "detached", None)) is not None:
-            places.append(place_of())
+        if _detached.found is not None:
+            _detached.note(place_of())
         return detach(x.detached())
     if isinstance(x, dict):
         return {key: detach(value) for key, value in x.items()}
@@ -73,16 +73,9 @@ def detach(x: Any) -> Any:
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-@contextmanager
-def detachments() -> Iterator[list[str]]:
+def detachments() -> AbstractContextManager[list[str]]:
     """Collect the lines in which a loss calls `detach` for a traced value in this thread."""
-    before = getattr(_here, "detached", None)
-    places: list[str] = []
-    _here.detached = places
-    try:
-        yield places
-    finally:
-        _here.detached = before
+    return _detached.collecting()
 
 
 class Watch:

@@ -8,16 +8,16 @@ the loss has returned (`gradlab.arrays.tracing.run_traced`).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn
 
-_here = threading.local()
+from gradlab.arrays.collecting import Collector
+
+_refused = Collector[Exception]()
 
 
-@contextmanager
-def refusals() -> Iterator[list[Exception]]:
+def refusals() -> AbstractContextManager[list[Exception]]:
     """Collect the refusals of a loss in this thread.
 
     Examples
@@ -30,19 +30,13 @@ def refusals() -> Iterator[list[Exception]]:
     >>> found
     [TypeError('no number')]
     """
-    before = getattr(_here, "found", None)
-    found: list[Exception] = []
-    _here.found = found
-    try:
-        yield found
-    finally:
-        _here.found = before
+    return _refused.collecting()
 
 
 @contextmanager
 def forgiving() -> Iterator[None]:
     """Forget the refusals of a block that does without the numbers, such as a check of them."""
-    found = getattr(_here, "found", None)
+    found = _refused.found
     before = None if found is None else len(found)
     try:
         yield
@@ -53,9 +47,7 @@ def forgiving() -> Iterator[None]:
 
 def record(error: Exception) -> None:
     """Record a refusal, if a loss is being traced in this thread."""
-    found = getattr(_here, "found", None)
-    if found is not None:
-        found.append(error)
+    _refused.note(error)
 
 
 def refuse(error: Exception) -> NoReturn:

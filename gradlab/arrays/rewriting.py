@@ -23,8 +23,6 @@ import gc
 import inspect
 import linecache
 import math
-import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache, reduce
@@ -39,6 +37,7 @@ from gradlab.arrays.dispatch import NUMERICAL, first_traced, has_traced, held, i
 from gradlab.arrays.places import is_librarys, is_users, place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
+from gradlab.forking import ForkLock
 
 T = TypeVar("T")
 Span: TypeAlias = tuple[int | None, int | None, int | None, int | None]
@@ -215,17 +214,7 @@ def following_rewrites(run: Callable[[], T]) -> T:
             seen.add((error.code, error.span))
 
 
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """Give a forked process a lock of its own: the thread that held this one is not in it."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_lock = ForkLock()
 
 _spans: dict[tuple[str, str, int], frozenset[Span]] = {}
 """The expressions of each file, its source and its compiler flags that have been replaced."""
@@ -235,7 +224,7 @@ def _rewrite(error: RewriteError) -> bool:
     """Replace an expression in all functions that contain it; tell whether any changed."""
     file = error.code.co_filename
     key = file, error.source, error.code.co_flags & _FEATURES
-    with _lock:
+    with _lock.held:
         before = _spans.get(key, frozenset())
         after = _spans[key] = before | {error.span}
         new = _compiled(*key, after)

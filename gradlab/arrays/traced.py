@@ -14,33 +14,32 @@ repeated on the base, and a write that another living view would have to see is 
 
 from __future__ import annotations
 
-import operator
 import sys
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.conversions import is_tracing, number_of
-from gradlab.arrays.dispatch import Traced, call, call_ufunc, held, operand, refuse_plain
+from gradlab.arrays.dispatch import call, call_ufunc, held, refuse_plain
 from gradlab.arrays.indexing import is_basic
+from gradlab.arrays.operators import Operators
 from gradlab.arrays.places import place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
+from gradlab.arrays.views import VIEWS, Viewed, as_view, mark_view, overlap, same_index
 from gradlab.errors import LossError
+
+_OBJECT = np.dtype(object)
 
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
 _RESHAPE, _TRANSPOSE, _PUT = np.reshape, np.transpose, np.put
 
 
-class TracedArray(Traced):
+class TracedArray(Operators, Viewed):
     """An array of a loss that is being traced; it behaves as a `numpy.ndarray`."""
 
     __array_priority__ = 1000.0
-
-    _base: Any = None  # of a view: (the array it belongs to, the index or None)
-    _views: list[Any] | None = None  # weak references to views, and their indices
 
     # What a library's class defines
 
@@ -225,7 +224,7 @@ class TracedArray(Traced):
     def __setitem__(self, index: Any, value: Any) -> None:
         index, value = held(index), held(value)
         base = getattr(value, "_base", None)
-        if base is not None and base[0] is self and _same_index(base[1], index):
+        if base is not None and base[0] is self and same_index(base[1], index):
             return  # Python assigns the result of x[i] += v, which the view has already written
         self.write(self._put(index, value), index)
 
@@ -274,7 +273,7 @@ class TracedArray(Traced):
         for view, place in self._views or ():
             if (seen := view()) is None or seen is by:
                 continue
-            if place is None or _overlap(self.shape, place, index):
+            if place is None or overlap(self.shape, place, index):
                 refuse(
                     LossError(
                         f"the loss writes into a traced array of which it holds a view "
@@ -371,174 +370,3 @@ class Flat:
 
     def _places(self, index: Any) -> Any:
         return np.unravel_index(np.arange(self.base.size)[index], self.base.shape)
-
-
-# Methods that are functions of NumPy
-
-
-def _method(function: Any) -> Callable[..., Any]:
-    def method(self: TracedArray, *args: Any, **kwargs: Any) -> Any:
-        return self._call(function, *args, **kwargs)
-
-    method.__name__ = function.__name__
-    method.__doc__ = f"Return ``np.{function.__name__}`` of the array."
-    return method
-
-
-METHODS = """
-    all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum
-    diagonal dot max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum
-    swapaxes take trace var
-""".split()
-
-for _name in METHODS:
-    setattr(TracedArray, _name, _method(getattr(np, _name)))
-
-
-# Operators
-
-
-def _in_place(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def operator(self: TracedArray, other: Any) -> Any:
-        new = operation(self, other)
-        if not self.shape:
-            return new
-        self.write(new)
-        return self
-
-    return operator
-
-
-def _divmod(self: Any, other: Any) -> Any:
-    return self // other, self % other
-
-
-_BINARY = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.true_divide,
-    "floordiv": np.floor_divide,
-    "mod": np.remainder,
-    "pow": np.power,
-    "matmul": np.matmul,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-    "lshift": np.left_shift,
-    "rshift": np.right_shift,
-}
-_COMPARE = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}
-_UNARY = {"neg": np.negative, "abs": np.absolute, "invert": np.invert}
-
-
-_OBJECT = np.dtype(object)
-_NUMBERS = {int, float, bool, complex, np.float64, np.float32}
-
-
-def _binary(ufunc: Any, reflected: bool) -> Callable[[Any, Any], Any]:
-    def operator(self: TracedArray, other: Any) -> Any:
-        kind = type(other)
-        if kind is np.ndarray:
-            if other.dtype is _OBJECT:
-                other = operand(other)
-        elif kind is not type(self) and kind not in _NUMBERS:
-            other = operand(other)
-        implementation = self.library.found.get(ufunc) or self.library.find(ufunc)
-        return implementation(other, self) if reflected else implementation(self, other)
-
-    return operator
-
-
-def _unary(ufunc: Any) -> Callable[[Any], Any]:
-    return lambda self: self.library.find(ufunc)(self)
-
-
-for _name, _ufunc in _BINARY.items():
-    setattr(TracedArray, f"__{_name}__", _binary(_ufunc, reflected=False))
-    setattr(TracedArray, f"__r{_name}__", _binary(_ufunc, reflected=True))
-    setattr(TracedArray, f"__i{_name}__", _in_place(getattr(operator, f"__{_name}__")))
-for _name, _ufunc in _COMPARE.items():
-    setattr(TracedArray, f"__{_name}__", _binary(_ufunc, reflected=False))
-for _name, _ufunc in _UNARY.items():
-    setattr(TracedArray, f"__{_name}__", _unary(_ufunc))
-setattr(TracedArray, "__divmod__", _divmod)  # noqa: B010  unknown to mypy
-TracedArray.__hash__ = object.__hash__  # type: ignore[method-assign]
-TracedArray.__round__ = lambda self, digits=0: np.round(self, digits)  # type: ignore[attr-defined]
-
-
-# Views
-
-VIEWS = {
-    np.reshape,
-    np.ravel,
-    np.transpose,
-    np.permute_dims,
-    np.matrix_transpose,
-    np.linalg.matrix_transpose,
-    np.swapaxes,
-    np.moveaxis,
-    np.rollaxis,
-    np.expand_dims,
-    np.squeeze,
-    np.diagonal,
-    np.linalg.diagonal,
-    np.real,
-    np.imag,
-    np.flip,
-    np.fliplr,
-    np.flipud,
-    np.rot90,
-    np.broadcast_to,
-    np.broadcast_arrays,
-    np.atleast_1d,
-    np.atleast_2d,
-    np.atleast_3d,
-    np.split,
-    np.array_split,
-    np.hsplit,
-    np.vsplit,
-    np.dsplit,
-}
-"""Functions whose result shares memory with their argument in NumPy, where it can."""
-
-
-def as_view(found: Any, function: Any, args: tuple[Any, ...]) -> Any:
-    """Record which array a result is a view of, if the function makes views."""
-    if function in VIEWS and args and isinstance(base := held(args[0]), TracedArray):
-        for view in found if isinstance(found, (list, tuple)) else (found,):
-            mark_view(view, base, None)
-    return found
-
-
-def mark_view(view: Any, base: TracedArray, index: Any) -> None:
-    """Record that one traced array is a view of another; None stands for an unknown index."""
-    if view is base or not isinstance(view, TracedArray) or not view.shape:
-        return
-    view._base = (base, index)
-    living = [pair for pair in base._views or () if pair[0]() is not None]
-    base._views = [*living, (weakref.ref(view), index)]
-
-
-def _same_index(a: Any, b: Any) -> bool:
-    try:
-        return bool(a == b)
-    except ValueError:  # of arrays
-        return False
-
-
-def _overlap(shape: tuple[int, ...], a: Any, b: Any) -> bool:
-    """Tell whether two indices into an array have an entry in common."""
-    try:
-        mask = np.zeros(shape, bool)
-        mask[b] = True
-        return bool(mask[a].any())
-    except Exception:  # an index that is traced itself
-        return True

@@ -41,7 +41,7 @@ MUTATED = (
     *(
         f"gradlab/{name}.py"
         for name in (
-            "program/* program/passes/* checking/* training/* comparison checkpoints"
+            "program/* program/passes/* checking/* training/* comparison/* checkpoints"
         ).split()
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.arrays.accumulating import accumulate
 from gradlab.arrays.composites.shared import (
     as_array,
     axes_of,
@@ -14,7 +15,7 @@ from gradlab.arrays.composites.shared import (
     flattened,
     safe_sqrt,
 )
-from gradlab.arrays.dispatch import accumulate, composite
+from gradlab.arrays.dispatch import composite
 
 
 @composite(np.prod)

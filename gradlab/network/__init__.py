@@ -8,12 +8,14 @@ is ``(inputs, outputs)`` and ``b`` is ``(outputs,)``; its depth and widths are r
 Everything is plain NumPy, and none of it knows who differentiates it: the same functions run on
 NumPy arrays (real or complex) and on the traced arrays of autograd, JAX and PyTorch, which answer
 NumPy's protocols (`gradlab.arrays`). In shapes, n is samples, d inputs, k classes.
+
+The network itself is in this file. `activations.py` and `losses.py` are what it is made of, and
+`numbers.py` is what both take.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -21,23 +23,64 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
-from gradlab.arrays.refusals import forgiving
-from gradlab.errors import (
-    DataError,
-    GradlabError,
-    OptionError,
-    ParameterError,
-    UntraceableError,
-    unknown,
+from gradlab.errors import DataError, OptionError, ParameterError
+from gradlab.network.activations import (
+    ACTIVATIONS,
+    RELU_FAMILY,
+    Activation,
+    elu,
+    find_activation,
+    identity,
+    leaky_relu,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
 )
-from gradlab.params import Array, numbers
+from gradlab.network.losses import (
+    cross_entropy,
+    cross_entropy_from_probabilities,
+    one_hot,
+    squared_error,
+    targets_of,
+)
+from gradlab.network.numbers import as_numbers
+from gradlab.params import Array
 from gradlab.seeding import generator
 
+__all__ = [
+    "ACTIVATIONS",
+    "RELU_FAMILY",
+    "Activation",
+    "Params",
+    "accuracy",
+    "cross_entropy",
+    "cross_entropy_from_probabilities",
+    "elu",
+    "find_activation",
+    "identity",
+    "init",
+    "layers",
+    "leaky_relu",
+    "log_softmax",
+    "logits",
+    "loss",
+    "one_hot",
+    "predict",
+    "probabilities",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "squared_error",
+    "tanh",
+]
+
 Params: TypeAlias = Mapping[str, Any]
-Activation: TypeAlias = str | Callable[[Any], Any]
-
-
-# The network
 
 
 def init(
@@ -156,7 +199,7 @@ def _leaf(params: Params, name: str) -> Any:
     leaf = params[name]
     if isinstance(leaf, (list, tuple)):
         raise ParameterError(f"{name} is a {type(leaf).__name__}; expected an array")
-    return _array(leaf, name, ParameterError)
+    return as_numbers(leaf, name, ParameterError)
 
 
 def logits(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any:
@@ -187,7 +230,7 @@ def logits(params: Params, x: Any, *, activation: Activation = "sigmoid") -> Any
     """
     activate = find_activation(activation)
     *hidden, (W_last, b_last) = layers(params)
-    x = _array(x, "x")
+    x = as_numbers(x, "x")
     d = (hidden[0][0] if hidden else W_last).shape[0]
     if len(x.shape) not in (1, 2) or x.shape[-1] != d:
         raise DataError(f"x has shape {tuple(x.shape)}; the network expects (samples, {d})")
@@ -223,7 +266,7 @@ def accuracy(params: Params, x: Any, labels: Any, *, activation: Activation = "s
     0.5
     """
     z = logits(params, x, activation=activation)
-    return float(np.mean(np.argmax(z, axis=-1) == np.argmax(_targets(z, labels), axis=-1)))
+    return float(np.mean(np.argmax(z, axis=-1) == np.argmax(targets_of(z, labels), axis=-1)))
 
 
 def loss(
@@ -258,253 +301,3 @@ def loss(
     if kind == "squared_error":
         return squared_error(softmax(z), labels)
     raise OptionError(f"kind={kind!r}: choose cross_entropy or squared_error")
-
-
-# Losses
-
-
-def cross_entropy(logits: Any, labels: Any) -> Any:
-    """Return the mean of −log p(label) over the batch, from logits.
-
-    The logarithm of the softmax is taken as z − max z − log Σ exp(z − max z), which neither
-    overflows nor takes the logarithm of zero (Blanchard, Higham & Higham, *Accurately computing
-    the log-sum-exp and softmax functions*, 2021).
-
-    Parameters
-    ----------
-    logits : array, shape (n, k) or (k,)
-        A network's last sums, of any size.
-    labels : array, shape (n,) or (n, k)
-        Classes from 0 to k − 1, or their one-hot encoding (or any distribution over classes).
-
-    Raises
-    ------
-    DataError
-        If the labels do not fit the logits, or one is out of range.
-
-    Examples
-    --------
-    >>> float(cross_entropy(np.array([[0.0, 1e4]]), np.array([0])))
-    10000.0
-    """
-    return -_mean_over_batch(_pick(log_softmax(logits), labels))
-
-
-def cross_entropy_from_probabilities(probabilities: Any, labels: Any, guard: float = 1e-7) -> Any:
-    """Return the mean of −log(p(label) + guard): the notebook's 교차엔트로피오차.
-
-    Prefer `cross_entropy`, which needs no guard against the logarithm of zero.
-
-    Examples
-    --------
-    >>> p = np.array([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
-    >>> float(cross_entropy_from_probabilities(p, 2).round(12))
-    0.510825457099
-    """
-    return -_mean_over_batch(_pick(np.log(_floats(probabilities) + guard), labels))
-
-
-def squared_error(predictions: Any, targets: Any) -> Any:
-    """Return half the summed squared error, mean over the batch: the notebook's 평균제곱오차.
-
-    Parameters
-    ----------
-    predictions : array, shape (n, k) or (k,)
-        Probabilities, or any outputs.
-    targets : array
-        Of the shape of the predictions; or classes of shape (n,), which stand for one-hot.
-
-    Examples
-    --------
-    >>> float(squared_error(np.array([0.6, 0.4]), np.array([1.0, 0.0])).round(12))
-    0.16
-    """
-    y = _floats(predictions)
-    t = _targets(y, targets)
-    # One-hot targets take the precision of the predictions: float32 stays float32.
-    t = t.astype(y.dtype) if t.dtype == bool else _floats(t)
-    return _mean_over_batch(0.5 * (y - t) ** 2)
-
-
-def one_hot(labels: Any, classes: int) -> Array:
-    """Encode classes of shape (n,) as rows of zeros and a one, float64 of shape (n, k).
-
-    Examples
-    --------
-    >>> one_hot([1, 0], 3)
-    array([[0., 1., 0.],
-           [1., 0., 0.]])
-    """
-    labels = numbers(labels, "the array of labels")
-    classes = options.integer("classes", classes)
-    encoded: Array = _targets(np.zeros((*labels.shape, classes)), labels)
-    return encoded.astype(np.float64)
-
-
-def _mean_over_batch(terms: Any) -> Any:
-    """Sum over classes, mean over samples, for terms of shape (n, k) or (k,)."""
-    n = terms.shape[0] if len(terms.shape) == 2 else 1
-    return np.sum(terms) / n
-
-
-def _pick(terms: Any, labels: Any) -> Any:
-    """Weight terms of shape (n, k) with the one-hot encoding of the labels."""
-    targets = _targets(terms, labels)
-    if targets.dtype == bool:  # not a product: a term that is not wanted may be infinite
-        return np.where(targets, terms, 0.0)
-    return targets * terms
-
-
-def _targets(outputs: Any, labels: Any) -> Any:
-    """Return labels as one-hot booleans beside outputs (n, k); those that are so already, as is."""
-    shape = tuple(outputs.shape)
-    k = shape[-1]
-    labels = _array(labels, "the array of labels")
-    if 0 in shape:
-        raise DataError(f"the batch is empty: outputs of shape {shape}")
-    if labels.shape == shape:
-        return labels
-    if labels.shape != shape[:-1]:
-        raise DataError(
-            f"labels have shape {tuple(labels.shape)}; for outputs of shape {shape} "
-            f"they have {shape[:-1]} (classes) or {shape} (one-hot)"
-        )
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"labels have dtype {labels.dtype}; classes are integers")
-    targets = labels[..., None] == np.arange(k)
-    _require_in_range(targets, labels)
-    return targets
-
-
-def _require_in_range(targets: Any, labels: Any) -> None:
-    """Raise an error that names a label which is no class."""
-    try:
-        with forgiving():
-            all_found = bool(np.count_nonzero(targets) == labels.size)
-    except UntraceableError:  # while the loss is compiled, there are no numbers to look at
-        return
-    if not all_found:
-        k = targets.shape[-1]
-        wrong = labels[(labels < 0) | (labels >= k)].reshape(-1)[0]
-        raise DataError(f"label {wrong} is out of range: the classes are 0 to {k - 1}")
-
-
-# Activations
-
-
-def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(−x)), to full relative precision, as long as that is 1 / √max or more.
-
-    Below, it stays there: 1 / √max is 7e-155 in float64, 5e-20 in float32, 4e-3 in float16.
-    So neither it nor its derivative, exp(−x) / (1 + exp(−x))², overflows for any x.
-
-    Examples
-    --------
-    >>> sigmoid(np.array([-100.0, 0.0, 1e4]))
-    array([3.72007598e-44, 5.00000000e-01, 1.00000000e+00])
-    """
-    x = _floats(x)
-    lowest = -0.5 * math.log(np.finfo(x.dtype).max)
-    x = np.where(np.real(x) > lowest, x, lowest)
-    return 1.0 / (1.0 + np.exp(-x))
-
-
-def relu(x: Any) -> Any:
-    """Return max(x, 0); its derivative at 0 is taken as 0."""
-    x = _floats(x)
-    return np.where(np.real(x) > 0, x, 0.0)
-
-
-def leaky_relu(x: Any, slope: float = 0.01) -> Any:
-    """Return x where it is positive, else ``slope * x``."""
-    x = _floats(x)
-    return np.where(np.real(x) > 0, x, slope * x)
-
-
-def elu(x: Any) -> Any:
-    """Return x where it is positive, else exp(x) − 1 (Clevert et al. 2016)."""
-    x = _floats(x)
-    positive = np.real(x) > 0
-    return np.where(positive, x, np.expm1(np.where(positive, 0.0, x)))
-
-
-def softplus(x: Any) -> Any:
-    """Return log(1 + exp(x)), without overflow."""
-    x = _floats(x)
-    positive = np.real(x) > 0
-    return np.where(positive, x, 0.0) + np.log1p(np.exp(np.where(positive, -x, x)))
-
-
-def silu(x: Any) -> Any:
-    """Return x · sigmoid(x) (Elfwing et al. 2018)."""
-    return x * sigmoid(x)
-
-
-def tanh(x: Any) -> Any:
-    """Return the hyperbolic tangent."""
-    return np.tanh(_floats(x))
-
-
-def identity(x: Any) -> Any:
-    """Return x: with it, a network is linear."""
-    return x
-
-
-def softmax(x: Any) -> Any:
-    """Return exp(x) / Σ exp(x) over the last axis: each sample's probabilities add up to 1.
-
-    Examples
-    --------
-    >>> softmax(np.array([[0.0, 0.0], [1e4, -1e4]]))
-    array([[0.5, 0.5],
-           [1. , 0. ]])
-    """
-    x = _floats(x)
-    z = np.exp(x - np.max(np.real(x), axis=-1, keepdims=True))
-    return z / np.sum(z, axis=-1, keepdims=True)
-
-
-def log_softmax(x: Any) -> Any:
-    """Return the logarithm of `softmax`, without taking the logarithm of zero."""
-    x = _floats(x)
-    shifted = x - np.max(np.real(x), axis=-1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
-
-
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "sigmoid": sigmoid,
-    "relu": relu,
-    "tanh": tanh,
-    "softmax": softmax,
-    "identity": identity,
-    "leaky_relu": leaky_relu,
-    "elu": elu,
-    "softplus": softplus,
-    "silu": silu,
-}
-
-RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "silu")
-
-
-def find_activation(activation: Activation) -> Callable[[Any], Any]:
-    """Return the activation of that name, or the callable itself."""
-    if callable(activation):
-        return activation
-    if isinstance(activation, str) and activation in ACTIVATIONS:
-        return ACTIVATIONS[activation]
-    raise OptionError(unknown("activation", activation, ACTIVATIONS))
-
-
-# Arrays
-
-
-def _array(value: Any, what: str, error: type[GradlabError] = DataError) -> Any:
-    """Return an array as it is, anything else as NumPy's array of numbers."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "O")
-    return value if kind in "biufc" else numbers(value, what, error)
-
-
-def _floats(x: Any) -> Any:
-    """Return x in floating point: −x of an unsigned integer wraps."""
-    x = _array(x, "the input")
-    return x if x.dtype.kind in "fc" else x.astype(np.float64)

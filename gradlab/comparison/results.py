@@ -1,0 +1,205 @@
+"""What a comparison came to, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradlab import html
+from gradlab.history import count, number
+from gradlab.training import Fit
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one backend made of the training.
+
+    Attributes
+    ----------
+    backend : str
+        Its name.
+    fit : Fit
+        The trained parameters and the history.
+    loss, accuracy : float
+        Of the trained network, on the test data.
+    seconds_per_gradient : float
+        The median over the training steps.
+    evaluations_per_gradient : float
+        How often the loss function was called for a gradient, the mean over the training steps;
+        or what the gradient is equivalent to.
+    equivalent : bool
+        Whether the loss was not really evaluated so often, as by finite differences over a
+        recording of it.
+    seconds_by_plain_loop : float or None
+        What a gradient would take if it were: the number of evaluations times the quickest one.
+    differences : dict of str to list of float
+        For each leaf and step, the largest difference from the reference's gradient at the same
+        parameters, relative to the leaf's largest entry there. Empty for the reference itself.
+    distances : list of float
+        At the end of each epoch, and of the training, the distance of its parameters from the
+        reference's, relative to their norm; none where Ctrl-C came before the first such end.
+    together : bool
+        Whether its loss curve stayed within `TOGETHER` of the reference's.
+    steps : int
+        After how many steps all this was measured; the same for all runs. `fit` has more where
+        Ctrl-C ended another run earlier.
+    estimate : bool
+        Whether its gradients are right only on average, so that they cannot stay together.
+    """
+
+    backend: str
+    fit: Fit = field(repr=False)
+    loss: float
+    accuracy: float
+    seconds_per_gradient: float
+    evaluations_per_gradient: float
+    equivalent: bool = False
+    seconds_by_plain_loop: float | None = None
+    differences: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    distances: list[float] = field(default_factory=list, repr=False)
+    together: bool = True
+    estimate: bool = False
+    steps: int = 0
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest relative difference from the reference's gradient, over steps and leaves."""
+        return max((max(steps) for steps in self.differences.values() if steps), default=0.0)
+
+    @property
+    def largest_distance(self) -> float | None:
+        """The largest relative distance from the reference's parameters; None without any."""
+        return max(self.distances, default=None)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """The runs of all backends, in the order in which they were asked for.
+
+    Attributes
+    ----------
+    runs : tuple of Run
+        One a backend; where Ctrl-C ended it early, those that got anywhere, all of them compared
+        after as many steps as the last of them took.
+    reference : str
+        The backend whose gradient the others are held against.
+    parameters : int
+        How many entries a gradient has.
+    interrupted : bool
+        Whether Ctrl-C ended it early.
+    """
+
+    runs: tuple[Run, ...]
+    reference: str
+    parameters: int
+    interrupted: bool = False
+
+    @property
+    def steps(self) -> int:
+        """After how many steps the runs are compared; 0 without any."""
+        return self.runs[0].steps if self.runs else 0
+
+    def speedup(self, run: Run) -> float:
+        """Return how many times faster a run's gradients are than the slowest backend's."""
+        return max(r.seconds_per_gradient for r in self.runs) / run.seconds_per_gradient
+
+    def sections(self) -> list[list[list[str]]]:
+        """Return the comparison in words: sections of rows, each a name and a cell a run."""
+
+        def row(name: str, show: Callable[[Run], str]) -> list[str]:
+            return [name, *map(show, self.runs)]
+
+        def apart(name: str, show: Callable[[Run], str]) -> list[str]:
+            return row(
+                name, lambda run: "reference" if run.backend == self.reference else show(run)
+            )
+
+        def plain(run: Run) -> str:
+            loop = run.seconds_by_plain_loop
+            return "–" if loop is None else f"~{loop:.3g}"
+
+        cost = [
+            row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}"),
+            row("times faster", lambda run: times(self.speedup(run))),
+            row("evaluations a gradient", _evaluations),
+        ]
+        if any(run.equivalent for run in self.runs):
+            cost.append(row("seconds by the plain loop", plain))
+        return [
+            [
+                row("test loss", lambda run: number(run.loss)),
+                row("test accuracy", lambda run: f"{run.accuracy:.2%}"),
+            ],
+            cost,
+            [
+                apart("largest gradient difference", lambda run: f"{run.largest_difference:.1e}"),
+                apart(
+                    "largest parameter distance",
+                    lambda run: "–" if (far := run.largest_distance) is None else f"{far:.1e}",
+                ),
+                apart(
+                    "trainings stayed together",
+                    lambda run: "estimate" if run.estimate else "yes" if run.together else "no",
+                ),
+            ],
+        ]
+
+    def __repr__(self) -> str:
+        names = " and ".join(run.backend for run in self.runs)
+        return f"<Comparison of {names}: {count(self.parameters, 'parameter')}>"
+
+    def _repr_html_(self) -> str:
+        """Return the comparison as notebooks show it."""
+        header = ["", *(run.backend for run in self.runs)]
+        caption = f"{count(self.parameters, 'parameter')}, the same start and minibatches"
+        if self.interrupted:
+            caption += f", interrupted: all after {count(self.steps, 'step')}"
+        return html.table(caption, header, [row for rows in self.sections() for row in rows])
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers of the comparison, ready for JSON."""
+        return {
+            "reference": self.reference,
+            "parameters": self.parameters,
+            "interrupted": self.interrupted,
+            "compared_after_steps": self.steps,
+            "runs": [
+                {
+                    "backend": run.backend,
+                    "iterations": len(run.fit.history.losses),
+                    "loss": run.loss,
+                    "accuracy": run.accuracy,
+                    "seconds_per_gradient": run.seconds_per_gradient,
+                    "speedup": self.speedup(run),
+                    "evaluations_per_gradient": run.evaluations_per_gradient,
+                    "evaluations_are_equivalent": run.equivalent,
+                    "seconds_by_plain_loop": run.seconds_by_plain_loop,
+                    "largest_gradient_difference": run.largest_difference,
+                    "largest_parameter_distance": run.largest_distance,
+                    "together": run.together,
+                    "is_estimate": run.estimate,
+                    "losses": run.fit.history.losses,
+                    "gradient_differences": run.differences,
+                    "parameter_distances": run.distances,
+                }
+                for run in self.runs
+            ],
+        }
+
+
+def times(factor: float) -> str:
+    """Write a factor with two digits or more.
+
+    Examples
+    --------
+    >>> times(2.52), times(1234.5)
+    ('2.5', '1,234')
+    """
+    return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
+
+
+def _evaluations(run: Run) -> str:
+    """Write how often the loss was evaluated; or to how many evaluations that is equivalent."""
+    calls = run.evaluations_per_gradient
+    return f"{'equiv. ' * run.equivalent}{f'{calls:,.0f}' if calls >= 1 else f'{calls:.2g}'}"
