@@ -202,16 +202,17 @@ def test_any_arguments_are_differentiated(row):
 @ROWS
 def test_what_is_auxiliary_is_handed_over(row):
     def f(x):
-        return x**2, {"seen": x + 1}
+        return [x**2, float(np.sum(0 * x))], {"seen": x + 1, "n": float(np.max(x))}
 
     for derivative, direction in (
         (gradlab.jacobian, ()),
         (gradlab.jvp, (np.ones(2),)),
-        (gradlab.vjp, (np.ones(2),)),
+        (gradlab.vjp, ([np.ones(2), 1.0],)),
     ):
         found, aux = derivative(f, row.backend, has_aux=True)(np.array([1.0, 2.0]), *direction)
         assert np.abs(vector(found)).sum() == pytest.approx(6, rel=row.error * 10)
         assert type(aux["seen"]) is np.ndarray
+        assert aux["n"] == 2.0
         np.testing.assert_array_equal(aux["seen"], [2.0, 3.0])
 
 
@@ -247,7 +248,7 @@ def test_dtypes_are_those_of_the_parameters():
         (
             lambda: gradlab.jacobian(np.sin, "autograd", bounds=(0, 1)),
             errors.OptionError,
-            "bounds= is for the backends forward, central and central4",
+            "bounds= is for the backends forward, central, central4 and richardson",
         ),
         (
             lambda: gradlab.jacobian(np.sin, gradlab.CentralDifference(workers=2)),

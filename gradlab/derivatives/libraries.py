@@ -74,6 +74,12 @@ class Library(Rows):
             lambda found: (weights @ found, joined(self.vjp(at, weights)) @ joined(directions)),
         )
 
+    def nth(self, at: Point, order: int) -> Array:
+        """Return the n-th derivative of all outputs by the one number that the parameters are."""
+        return self._on_library(
+            at, lambda vector, leaves: self.nested(vector, leaves, order), lambda found: (0.0, 0.0)
+        )
+
     # What a library defines
 
     def over(self, array: Array) -> Any:
@@ -98,6 +104,10 @@ class Library(Rows):
 
     def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its slope along a direction."""
+        raise NotImplementedError
+
+    def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
+        """Return the vector, and its n-th derivative by one number."""
         raise NotImplementedError
 
     def gradient(self, vector: Vector) -> Vector:
@@ -276,12 +286,27 @@ class OfJax(Library):
         value, slope = jax.jvp(vector, (leaves,), (tangent,))
         return value, self.back(slope)
 
+    def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
+        """Return the vector, and its n-th derivative: forward mode, n times."""
+        import jax
+
+        slope, ones = vector, [jax.numpy.ones_like(leaf) for leaf in leaves]
+        for _ in range(order):
+            slope = partial(_slope_along, slope, ones)
+        return vector(leaves), self.back(slope(leaves))
+
     def gradient(self, vector: Vector) -> Vector:
         """Return the gradient, laid end to end."""
         import jax
 
         slopes = jax.grad(lambda leaves: vector(leaves)[0])
         return lambda leaves: self.join([leaf.reshape(-1) for leaf in slopes(leaves)])
+
+
+def _slope_along(vector: Vector, tangent: list[Any], leaves: list[Any]) -> Any:
+    import jax
+
+    return jax.jvp(vector, (leaves,), (tangent,))[1]
 
 
 class OfTorch(Library):
@@ -337,6 +362,20 @@ class OfTorch(Library):
         if not slope.requires_grad:
             return value, np.zeros(len(value))
         return value, self.back(self._pulled(slope, [weights], None)[0])
+
+    def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
+        """Return the vector, and its n-th derivative: reverse mode, n times for each output."""
+        value = vector(leaves)
+        found = np.zeros(len(value))
+        for k in range(len(value)):
+            slope = value[k]
+            for _ in range(order):
+                if not slope.requires_grad:
+                    break
+                slope = self._pulled(slope, leaves, None, create_graph=True)[0].sum()
+            else:
+                found[k] = slope.item()
+        return value, found
 
     def gradient(self, vector: Vector) -> Vector:
         """Return the gradient, laid end to end."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gradlab import options as checks
 from gradlab.derivatives.differences import Differences, Options
@@ -152,11 +153,18 @@ def blocks(matrix: Array, at: Point) -> Any:
     of the parameter (float64 for integers).
     """
     require_finite(matrix, at)
+    return hung_blocks(matrix, at)
+
+
+def hung_blocks(matrix: Array, at: Point, dtype: DTypeLike | None = None) -> Any:
+    """Return a matrix (m, p) in blocks; see `blocks`."""
     spans = at.spans()
     rows = []
     for span, shape in zip(at.outputs.spans(), at.outputs.shapes, strict=True):
         row = [
-            matrix[span, columns].reshape(shape + leaf.shape).astype(floating(leaf).dtype)
+            matrix[span, columns]
+            .reshape(shape + leaf.shape)
+            .astype(floating(leaf).dtype if dtype is None else dtype)
             for columns, leaf in zip(spans, at.leaves, strict=True)
         ]
         rows.append(at.structure.unflatten(row))
