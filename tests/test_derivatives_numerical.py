@@ -139,7 +139,7 @@ def pattern(n):
 
 @pytest.mark.parametrize(("backend", "points"), [("forward", 1), ("central", 2), ("central4", 4)])
 def test_columns_that_share_no_row_are_perturbed_together(backend, points):
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="SciPy is not installed")
     x = np.linspace(-1.0, 1.5, 40)
     wanted = gradlab.jacobian(band)(x)
     groups = len(list(groups_of(pattern(40), 40)))
@@ -154,14 +154,14 @@ def test_columns_that_share_no_row_are_perturbed_together(backend, points):
 
 
 def test_a_sparse_matrix_of_scipy_will_do():
-    sparse = pytest.importorskip("scipy.sparse")
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
     x = np.linspace(-1.0, 1.5, 12)
     found = gradlab.jacobian(band, "central", sparsity=sparse.csr_matrix(pattern(12)))(x)
     assert_close(found, gradlab.jacobian(band)(x), ERRORS["central"])
 
 
 def test_an_output_outside_of_the_sparsity_is_noticed():
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="SciPy is not installed")
     stray = r"output\[1\] changes where params\[0\](, params\[1\])? moved"
     first = np.array([[1, 0], [0, 0]], bool)
     with pytest.raises(errors.LossError, match=stray):
