@@ -17,7 +17,6 @@ from gradlab.derivatives.functions import (
     Point,
     adapted,
     check_argnums,
-    evaluated,
     outputs_of,
     pair_of,
     split,
@@ -139,7 +138,10 @@ class Differentiated:
         others = (*others, dict(keywords)) if named else others
         way = self.way(named)
         leaves, structure = flatten(params)
-        value, aux = evaluated(with_aux(self._function, self.argnums, named), params, others), None
+        value, aux = (
+            way.evaluate(with_aux(self._function, self.argnums, named), params, others),
+            None,
+        )
         if self.has_aux:
             value, aux = pair_of(value)
         point = Point(way.function, params, others, leaves, structure, outputs_of(value))
