@@ -202,16 +202,17 @@ def test_any_arguments_are_differentiated(row):
 @ROWS
 def test_what_is_auxiliary_is_handed_over(row):
     def f(x):
-        return x**2, {"seen": x + 1}
+        return [x**2, float(np.sum(0 * x))], {"seen": x + 1, "n": float(np.max(x))}
 
     for derivative, direction in (
         (gradlab.jacobian, ()),
         (gradlab.jvp, (np.ones(2),)),
-        (gradlab.vjp, (np.ones(2),)),
+        (gradlab.vjp, ([np.ones(2), 1.0],)),
     ):
         found, aux = derivative(f, row.backend, has_aux=True)(np.array([1.0, 2.0]), *direction)
         assert np.abs(vector(found)).sum() == pytest.approx(6, rel=row.error * 10)
         assert type(aux["seen"]) is np.ndarray
+        assert aux["n"] == 2.0
         np.testing.assert_array_equal(aux["seen"], [2.0, 3.0])
 
 
@@ -247,7 +248,7 @@ def test_dtypes_are_those_of_the_parameters():
         (
             lambda: gradlab.jacobian(np.sin, "autograd", bounds=(0, 1)),
             errors.OptionError,
-            "bounds= is for the backends forward, central and central4",
+            "bounds= is for the backends forward, central, central4 and richardson",
         ),
         (
             lambda: gradlab.jacobian(np.sin, gradlab.CentralDifference(workers=2)),
@@ -350,3 +351,37 @@ def test_structures_of_any_nesting_come_back(data):
     for block, expected in zip(blocks, wanted, strict=True):
         np.testing.assert_allclose(block, expected, rtol=64 * EPS)
     assert_close(gradlab.jacobian(function, "central")(params), found, ERRORS["central"])
+
+
+# Functions that are written for a library
+
+
+def test_a_function_of_jax_has_a_jacobian():
+    jnp = pytest.importorskip("jax.numpy", reason="JAX is not installed")
+
+    def f(x):
+        return {"a": jnp.sin(x), "b": jnp.sum(x) * x[0]}
+
+    found = gradlab.jacobian(f, "jax")(HERE)
+    assert_close(found["a"], np.diag(np.cos(HERE)), 64 * EPS)
+    assert_close(found["b"], HERE[0] + np.sum(HERE) * np.eye(3)[0], 64 * EPS)
+    slope = gradlab.jvp(f, "jax")(HERE, np.eye(3)[1])
+    assert_close(slope["b"], np.array(HERE[0]), 64 * EPS)
+
+
+def test_a_function_of_torch_has_a_jacobian_unless_a_slope_is_lost():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    def f(x):
+        return {"a": torch.sin(x), "b": torch.sum(x) * x[0]}
+
+    found = gradlab.jacobian(f, "torch")(HERE)
+    assert_close(found["a"], np.diag(np.cos(HERE)), 64 * EPS)
+    assert_close(found["b"], HERE[0] + np.sum(HERE) * np.eye(3)[0], 64 * EPS)
+
+    def loses(x):
+        return torch.sin(x) * x[0].item()
+
+    for derivative, direction in ((gradlab.jacobian, ()), (gradlab.jvp, (np.ones(3),))):
+        with pytest.raises(errors.LossError, match="slope is lost"):
+            derivative(loses, "torch")(HERE, *direction)

@@ -13,7 +13,7 @@ from test_derivatives import COLUMNS, EPS, ERRORS, assert_close
 
 import gradlab
 from gradlab import errors
-from gradlab.derivatives import stencils
+from gradlab.derivatives import jvp_with_error, stencils
 from gradlab.derivatives.sparsity import groups_of
 
 NUMERICAL = (*COLUMNS, "richardson")
@@ -139,7 +139,7 @@ def pattern(n):
 
 @pytest.mark.parametrize(("backend", "points"), [("forward", 1), ("central", 2), ("central4", 4)])
 def test_columns_that_share_no_row_are_perturbed_together(backend, points):
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="SciPy is not installed")
     x = np.linspace(-1.0, 1.5, 40)
     wanted = gradlab.jacobian(band)(x)
     groups = len(list(groups_of(pattern(40), 40)))
@@ -154,14 +154,14 @@ def test_columns_that_share_no_row_are_perturbed_together(backend, points):
 
 
 def test_a_sparse_matrix_of_scipy_will_do():
-    sparse = pytest.importorskip("scipy.sparse")
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
     x = np.linspace(-1.0, 1.5, 12)
     found = gradlab.jacobian(band, "central", sparsity=sparse.csr_matrix(pattern(12)))(x)
     assert_close(found, gradlab.jacobian(band)(x), ERRORS["central"])
 
 
 def test_an_output_outside_of_the_sparsity_is_noticed():
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="SciPy is not installed")
     stray = r"output\[1\] changes where params\[0\](, params\[1\])? moved"
     first = np.array([[1, 0], [0, 0]], bool)
     with pytest.raises(errors.LossError, match=stray):
@@ -252,3 +252,46 @@ def test_the_parameters_are_put_back():
 def test_a_function_that_changes_its_shape_is_refused():
     with pytest.raises(errors.LossError, match="the outputs have the shapes"):
         gradlab.jacobian(lambda x: np.ones(2 if x[0] > 1 else 3), "central")(np.ones(1))
+
+
+# Error bars
+
+
+def test_error_bars_of_many_outputs_hold():
+    def f(params):
+        return {
+            "smooth": np.exp(params["x"]),
+            "steep": np.log(params["c"]),
+            "single": np.sin(params["x"].astype(np.float32)),
+            "kink": np.abs(params["x"] - 0.5),
+        }
+
+    params = {"x": np.array([0.5, -1.0]), "c": 1e-6}
+    value, error = gradlab.derivative_with_error(f, params)
+    diagonals = {
+        "smooth": np.exp(params["x"]), "single": np.cos(params["x"]), "kink": np.array([0.0, -1.0])
+    }  # fmt: skip
+    for name, diagonal in diagonals.items():
+        off = np.abs(value[name]["x"] - np.diag(diagonal))
+        assert np.all(off <= error[name]["x"])
+    assert abs(value["steep"]["c"] - 1e6) <= error["steep"]["c"] <= 1e-3
+    assert error["smooth"]["x"].max() < 1e-9
+    assert 1e-9 < error["single"]["x"][0, 0] < 1e-2
+    assert error["kink"]["x"][0, 0] >= 1.0  # from one side's slope to the other's
+
+
+def test_error_bars_of_a_loss_are_those_of_one_entry_by_entry():
+    x = np.array([0.5, 1.5])
+    whole = gradlab.derivative_with_error(lambda x: np.sum(np.exp(x)), x)
+    assert whole.value.shape == (2,)
+    assert np.all(np.abs(whole.value - np.exp(x)) <= whole.error)
+
+
+def test_a_slope_along_a_direction_has_error_bars():
+    x, v = {"a": np.array([0.5, 1.5]), "b": 2.0}, {"a": np.array([1.0, -1.0]), "b": 0.5}
+    value, error = jvp_with_error(lambda p, s: {"y": s * p["a"] * p["b"]}, x, (3.0,), v)
+    off = np.abs(value["y"] - 3 * (v["a"] * 2.0 + x["a"] * 0.5))
+    assert np.all(off <= error["y"])
+    assert np.all(error["y"] < 1e-8)
+    value, error = jvp_with_error(np.sin, np.ones(2), (), np.zeros(2))
+    np.testing.assert_array_equal([value, error], 0.0)

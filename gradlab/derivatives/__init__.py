@@ -18,10 +18,24 @@ order in which the files are read:
 `maps`          which way each backend goes; blocks of the result
 `first`         `jacobian`, `jvp`, `vjp`
 `second`        `hessian`, `hvp`: the same of a gradient
+`table`         an n-th derivative from values, extrapolated
+`nth`           `derivative`: of any order, of a function of one number
+`error_bars`    `derivative_with_error`, `jvp_with_error`: measured, with error bars
 ==============  ===================================================================================
 """
 
+from gradlab.derivatives.error_bars import derivative_with_error, jvp_with_error
 from gradlab.derivatives.first import jacobian, jvp, vjp
+from gradlab.derivatives.nth import derivative
 from gradlab.derivatives.second import hessian, hvp
 
-__all__ = ["hessian", "hvp", "jacobian", "jvp", "vjp"]
+__all__ = [
+    "derivative",
+    "derivative_with_error",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "jvp_with_error",
+    "vjp",
+]

@@ -103,8 +103,8 @@ class Differences(Rows):
 
         A given step is that of the entry that moves farthest, beside its step.
         """
-        where = self._field(at)
-        units = self._units(where, at)
+        where = self.field(at)
+        units = self.given_step(where, at)
         line, unit = where.along(joined(tangent), where.scales if units is None else units)
         every = np.arange(len(where.centre))
         if not np.any(line.step):
@@ -119,8 +119,8 @@ class Differences(Rows):
 
     def matrix(self, at: Point) -> Array:
         """Return J, of shape (m, p)."""
-        where = self._field(at)
-        units = self._units(where, at)
+        where = self.field(at)
+        units = self.given_step(where, at)
         pattern = pattern_of(self.options.sparsity, len(where.centre), at.size)
         with where.restoring():
             if units is not None:
@@ -144,7 +144,8 @@ class Differences(Rows):
 
     # Steps
 
-    def _field(self, at: Point) -> Field:
+    def field(self, at: Point) -> Field:
+        """Return the function around a point."""
         dtype = getattr(self.backend, "dtype", None)
         where = Field(self.function, at, dtype, bounds_of(self.options.bounds, at))
         where.epsilon = np.maximum(where.epsilon, self.precision)
@@ -154,7 +155,7 @@ class Differences(Rows):
         """Return the step that balances truncation and round-off, beside the entries' scales."""
         return float(np.exp2(np.round(np.log2(where.precision) / (self.order + 1))))
 
-    def _units(self, where: Field, at: Point) -> Array | None:
+    def given_step(self, where: Field, at: Point) -> Array | None:
         """Return the given step of each entry, None for the default ones."""
         step, relative = getattr(self.backend, "step", None), self.options.relative_step
         if step is not None and relative is not None:

@@ -106,8 +106,16 @@ def with_aux(function: Function, argnums: int | tuple[int, ...], named: bool) ->
 def _outputs(
     function: Function, argnums: Any, has_aux: bool, named: bool, params: Any, *others: Any
 ) -> Any:
-    value = _call(function, argnums, named, params, *others)
-    return pair_of(value)[0] if has_aux else value
+    if not has_aux:
+        return _call(function, argnums, named, params, *others)
+    if not is_tracing():
+        return pair_of(_call(function, argnums, named, params, *others))[0]
+    with conversions() as noted:
+        outputs, aux = pair_of(held(_call(function, argnums, named, params, *others)))
+    spare = flatten(aux, lambda value, path: value)[0]  # numbers that need no derivative
+    noted = [c for c in noted if not any(c.number is value for value in spare)]
+    leaves, structure = _settled(outputs, noted)
+    return structure.unflatten(leaves)
 
 
 def _call(function: Function, argnums: Any, named: bool, params: Any, *others: Any) -> Any:
@@ -172,6 +180,11 @@ def leaves_of(function: Function, params: Any, args: Sequence[Any]) -> list[Any]
         return flatten(function(params, *args), lambda value, path: held(value))[0]
     with conversions() as noted:
         outputs = held(function(params, *args))
+    return _settled(outputs, noted)[0]
+
+
+def _settled(outputs: Any, noted: Sequence[Conversion]) -> tuple[list[Any], Structure]:
+    """Flatten outputs, with the traced value in place of each number that was made of one."""
     used: list[Conversion] = []
 
     def leaf(value: Any, path: str) -> Any:
@@ -181,10 +194,10 @@ def leaves_of(function: Function, params: Any, args: Sequence[Any]) -> list[Any]
                 return conversion.traced
         return held(value)
 
-    leaves = flatten(outputs, leaf)[0]
+    flattened = flatten(outputs, leaf)
     # A number that is no output was made for another purpose, and is refused.
     returned(None, [conversion for conversion in noted if conversion not in used])
-    return leaves
+    return flattened
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ import numpy as np
 
 from gradlab.arrays.dispatch import is_traced
 from gradlab.arrays.ducks import Trace, within
-from gradlab.arrays.leaks import Watch
+from gradlab.arrays.leaks import Watch, release
 from gradlab.arrays.places import place_of
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import run_traced
-from gradlab.derivatives.functions import Function, Point, flat, leaves_of
+from gradlab.derivatives.functions import Function, Point, evaluated, flat, leaves_of
 from gradlab.derivatives.reverse import Rows, joined
 from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.gradients.protocol import Backend
-from gradlab.params import Array, floating
+from gradlab.params import Array, flatten, floating
 
 Vector = Callable[[list[Any]], Any]
 """From leaves of the library to a vector of the library."""
@@ -53,6 +53,25 @@ class Library(Rows):
         self._loss = loss
         self._is_plain = True  # until it turns out to be written for the library
 
+    def evaluate(self, function: Function, params: Any, args: Sequence[Any]) -> Any:
+        """Return what a function returns, in NumPy's arrays, also if it takes native ones alone."""
+        with self.setting():
+            try:
+                value = evaluated(function, params, args)
+            except (TypeError, AttributeError) as error:
+                leaves, structure = flatten(params)
+                native = structure.unflatten([self.over(floating(leaf)) for leaf in leaves])
+                try:
+                    value = function(native, *args)
+                except Exception:
+                    raise error from None
+            leaves, structure = flatten(value, lambda leaf, path: leaf)
+            if not any(map(self.library.is_native, leaves)):
+                return value
+            return structure.unflatten(
+                [self.plain(leaf) if self.library.is_native(leaf) else leaf for leaf in leaves]
+            )
+
     def matrix(self, at: Point) -> Array:
         """Return J, of shape (m, p)."""
         weights = _some_weights(at)
@@ -74,15 +93,25 @@ class Library(Rows):
             lambda found: (weights @ found, joined(self.vjp(at, weights)) @ joined(directions)),
         )
 
+    def nth(self, at: Point, order: int) -> Array:
+        """Return the n-th derivative of all outputs by the one number that the parameters are."""
+        return self._on_library(
+            at, lambda vector, leaves: self.nested(vector, leaves, order), lambda found: (0.0, 0.0)
+        )
+
     # What a library defines
 
     def over(self, array: Array) -> Any:
         """Return NumPy's array as the library's."""
         raise NotImplementedError
 
-    def back(self, array: Any) -> Array:
+    def plain(self, array: Any) -> Array:
         """Return an array of the library's as NumPy's."""
         raise NotImplementedError
+
+    def back(self, array: Any) -> Array:
+        """Return an array of the library's as NumPy's, in float64."""
+        return np.asarray(self.plain(array), float)
 
     def setting(self) -> AbstractContextManager[Any]:
         """Return the context of a call."""
@@ -98,6 +127,10 @@ class Library(Rows):
 
     def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its slope along a direction."""
+        raise NotImplementedError
+
+    def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
+        """Return the vector, and its n-th derivative by one number."""
         raise NotImplementedError
 
     def gradient(self, vector: Vector) -> Vector:
@@ -135,6 +168,8 @@ class Library(Rows):
                     value, found = run(vector, leaves)
                 except Exception as error:
                     failures.append(error)
+                    traces.clear()
+                    list(release(function, at.args))
                     continue
                 self._is_plain = number == 0
                 is_own = number == 1 or any(trace.mixed for trace in traces)
@@ -236,9 +271,9 @@ class OfJax(Library):
 
         return jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
-    def back(self, array: Any) -> Array:
+    def plain(self, array: Any) -> Array:
         """Return JAX's array as NumPy's."""
-        return np.asarray(array, float)
+        return np.asarray(array)
 
     def setting(self) -> AbstractContextManager[Any]:
         """Switch x64 on."""
@@ -276,12 +311,27 @@ class OfJax(Library):
         value, slope = jax.jvp(vector, (leaves,), (tangent,))
         return value, self.back(slope)
 
+    def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
+        """Return the vector, and its n-th derivative: forward mode, n times."""
+        import jax
+
+        slope, ones = vector, [jax.numpy.ones_like(leaf) for leaf in leaves]
+        for _ in range(order):
+            slope = partial(_slope_along, slope, ones)
+        return vector(leaves), self.back(slope(leaves))
+
     def gradient(self, vector: Vector) -> Vector:
         """Return the gradient, laid end to end."""
         import jax
 
         slopes = jax.grad(lambda leaves: vector(leaves)[0])
         return lambda leaves: self.join([leaf.reshape(-1) for leaf in slopes(leaves)])
+
+
+def _slope_along(vector: Vector, tangent: list[Any], leaves: list[Any]) -> Any:
+    import jax
+
+    return jax.jvp(vector, (leaves,), (tangent,))[1]
 
 
 class OfTorch(Library):
@@ -298,9 +348,9 @@ class OfTorch(Library):
         """Return NumPy's array as a tensor, whose derivatives are recorded."""
         return self.library.from_numpy(np.array(array)).requires_grad_()
 
-    def back(self, array: Any) -> Array:
+    def plain(self, array: Any) -> Array:
         """Return a tensor as NumPy's array."""
-        return np.asarray(array.detach().cpu(), float)
+        return np.asarray(array.detach().cpu())
 
     def join(self, arrays: list[Any]) -> Any:
         """Lay tensors end to end."""
@@ -337,6 +387,20 @@ class OfTorch(Library):
         if not slope.requires_grad:
             return value, np.zeros(len(value))
         return value, self.back(self._pulled(slope, [weights], None)[0])
+
+    def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
+        """Return the vector, and its n-th derivative: reverse mode, n times for each output."""
+        value = vector(leaves)
+        found = np.zeros(len(value))
+        for k in range(len(value)):
+            slope = value[k]
+            for _ in range(order):
+                if not slope.requires_grad:
+                    break
+                slope = self._pulled(slope, leaves, None, create_graph=True)[0].sum()
+            else:
+                found[k] = slope.item()
+        return value, found
 
     def gradient(self, vector: Vector) -> Vector:
         """Return the gradient, laid end to end."""

@@ -98,6 +98,11 @@ class Field:
         """The relative error of the coarsest output."""
         return float(max(self.epsilon.max(initial=0.0), np.finfo(self.dtype).eps))
 
+    @cached_property
+    def sizes(self) -> Array:
+        """A power of two near each entry; of an entry that is 0, near its leaf's median, or 1."""
+        return np.concatenate([np.zeros(0), *(_sizes(self.x[span]) for span in self.spans)])
+
     def name(self, j: int) -> str:
         """Name entry j of the parameters."""
         return self._at.name(j)
@@ -286,6 +291,14 @@ class Line:
             return 0.0
         gaps = np.where(x > 0, np.spacing(x), 0.0)[moving] / np.abs(self.step[moving])
         return 8 * float(np.max(gaps, initial=0.0))
+
+
+def _sizes(x: Array) -> Array:
+    size = np.abs(x.astype(float))
+    has_size = size >= np.finfo(float).tiny  # beside a denormal number, there are no small steps
+    typical = float(np.median(size[has_size])) if has_size.any() else 1.0
+    found: Array = np.exp2(np.floor(np.log2(np.where(has_size, size, typical))))
+    return found
 
 
 def _kinds(outputs: Outputs) -> tuple[list[int], list[Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gradlab import options as checks
 from gradlab.derivatives.differences import Differences, Options
@@ -16,7 +17,6 @@ from gradlab.derivatives.functions import (
     Point,
     adapted,
     check_argnums,
-    evaluated,
     outputs_of,
     pair_of,
     split,
@@ -138,7 +138,10 @@ class Differentiated:
         others = (*others, dict(keywords)) if named else others
         way = self.way(named)
         leaves, structure = flatten(params)
-        value, aux = evaluated(with_aux(self._function, self.argnums, named), params, others), None
+        value, aux = (
+            way.evaluate(with_aux(self._function, self.argnums, named), params, others),
+            None,
+        )
         if self.has_aux:
             value, aux = pair_of(value)
         point = Point(way.function, params, others, leaves, structure, outputs_of(value))
@@ -152,11 +155,18 @@ def blocks(matrix: Array, at: Point) -> Any:
     of the parameter (float64 for integers).
     """
     require_finite(matrix, at)
+    return hung_blocks(matrix, at)
+
+
+def hung_blocks(matrix: Array, at: Point, dtype: DTypeLike | None = None) -> Any:
+    """Return a matrix (m, p) in blocks; see `blocks`."""
     spans = at.spans()
     rows = []
     for span, shape in zip(at.outputs.spans(), at.outputs.shapes, strict=True):
         row = [
-            matrix[span, columns].reshape(shape + leaf.shape).astype(floating(leaf).dtype)
+            matrix[span, columns]
+            .reshape(shape + leaf.shape)
+            .astype(floating(leaf).dtype if dtype is None else dtype)
             for columns, leaf in zip(spans, at.leaves, strict=True)
         ]
         rows.append(at.structure.unflatten(row))

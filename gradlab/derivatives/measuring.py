@@ -79,14 +79,20 @@ def doubtful(where: Field, rows: Array, slopes: Array, bends: Array, h: float, o
     return ~(fine & np.isfinite(slopes))
 
 
-def ladder(line: Line, k: int, i: int = 0) -> Slope:
+def ladder(line: Line, k: int, i: int = 0, noise: float = 0.0) -> Slope:
     """Return the slope of output k along a line, with its error bar, with respect to t.
 
     It depends on entry number i of the moved ones alone, unless the line is a direction.
     """
     where = line.where
-    bits = round(-np.log2(where.epsilon[k]))
-    return slope(line.output(k, i), finest=line.finest, bits=min(bits, 52))
+    bits = min(round(-np.log2(where.epsilon[k])), 52)
+    scale = reach = 1.0
+    if not line.is_direction:
+        scale = float(where.sizes[line.entries[i]] / line.step[i])
+        reach = max(scale, 1.0)
+    return slope(
+        line.output(k, i), scale=scale, reach=reach, finest=line.finest, bits=bits, noise=noise
+    )
 
 
 def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 from autograd.tracer import isbox, new_box, trace_stack
 
 from gradlab.arrays.tracing import Watch, trace_loss
-from gradlab.derivatives.functions import Function, Point, flat, weighted
+from gradlab.derivatives.functions import Function, Point, evaluated, flat, weighted
 from gradlab.gradients.autograd import Autograd, Root, pull_back
 from gradlab.gradients.protocol import Backend, Loss
 from gradlab.params import Array, flatten, floating
@@ -39,6 +39,10 @@ class Rows:
     def __init__(self, backend: Backend, function: Function) -> None:
         self.backend, self.function = backend, function
         self._gradient = backend.value_and_grad(partial(weighted, function))
+
+    def evaluate(self, function: Function, params: Any, args: Sequence[Any]) -> Any:
+        """Return what a function returns at the parameters, in plain NumPy."""
+        return evaluated(function, params, args)
 
     def vjp(self, at: Point, weights: Array) -> list[Array]:
         """Return uᵀJ for weights u of shape (m,), in the leaves of the parameters."""

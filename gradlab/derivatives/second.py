@@ -19,7 +19,6 @@ from gradlab.derivatives.functions import (
     Function,
     Point,
     adapted,
-    evaluated,
     outputs_of,
     pair_of,
     split,
@@ -193,7 +192,10 @@ class Gradient(Differentiated):
         others = (*others, dict(keywords)) if named else others
         way = self.way(named)
         leaves, structure = flatten(params)
-        value, aux = evaluated(with_aux(self._function, self.argnums, named), params, others), None
+        value, aux = (
+            way.evaluate(with_aux(self._function, self.argnums, named), params, others),
+            None,
+        )
         if self.has_aux:
             value, aux = pair_of(value)
         if isinstance(way, Differences):

@@ -32,7 +32,7 @@ import numpy as np
 from autograd.tracer import isbox
 
 from gradlab.arrays.dispatch import held, is_buffer
-from gradlab.params import checksum
+from gradlab.params import checksum, opened
 from gradlab.program.captured import Captured
 from gradlab.program.closure import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 
@@ -72,6 +72,9 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
         raise HigherDerivativeError(HIGHER)
     if isinstance(params, Mapping):
         return kind, *names_of(params), *[key_of(params[name], leaves) for name in params]
+    if (inside := opened(params)) is not None:
+        fixed = survey([("what is fixed in the parameters", inside[1])]).tokens
+        return kind, tuple(fixed), key_of(inside.children, leaves)
     try:
         leaf = np.asarray(params)
     except Exception as error:

@@ -301,13 +301,14 @@ def _closed_form(where: Any, seed: int) -> tuple[Loss, Callable[[Any], Any]]:
     return loss, gradient
 
 
-@dataclass(frozen=True)
 class _Leaf:
-    """What kind of leaf to draw."""
+    """What kind of leaf to draw. No dataclass, which would be a container of parameters."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    layout: str
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], layout: str) -> None:
+        self.shape, self.dtype, self.layout = shape, dtype, layout
+
+    def __repr__(self) -> str:
+        return f"_Leaf({self.shape}, {self.dtype}, {self.layout!r})"
 
     def draw(self, rng: np.random.Generator) -> Any:
         shape = () if self.layout == "number" else self.shape
