@@ -1,7 +1,7 @@
 """autograd's `check_grads` by measured slopes.
 
 Complex numbers are pairs of real ones. autograd's VJP takes and gives conjugates of gradients by
-real and imaginary parts.
+real and imaginary parts. `check_equivalent` and `scalar_close` compare values, and are autograd's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from autograd.core import make_jvp, make_vjp
+from autograd.test_util import check_equivalent as check_equivalent
+from autograd.test_util import scalar_close as scalar_close
 from autograd.wrap_util import unary_to_nary
 
 from gradlab.checking.derivatives import check_derivatives
