@@ -13,7 +13,7 @@ import gradlab
 from gradlab.errors import GradientMismatchError, OptionError, ParameterError
 from gradlab.interop.autograd import check_grads, combo_check
 from gradlab.interop.scipy import check_grad
-from gradlab.interop.shared import InconclusiveError
+from gradlab.interop.shared import InconclusiveError, settle
 
 X = np.array([0.5, 2.0])
 
@@ -75,6 +75,13 @@ def test_a_wrong_second_derivative_of_autograd_is_found():
     check_grads(square, modes=["rev"], order=1)(X)
     with pytest.raises(GradientMismatchError):
         check_grads(square, modes=["rev"], order=2)(X)
+
+
+@pytest.mark.filterwarnings("ignore:Output seems independent of input")
+def test_a_constant_function_passes_where_its_derivative_is_zero():
+    check_grads(anp.sign)(1.1)
+    with pytest.raises(GradientMismatchError):
+        settle(gradlab.check_derivatives(np.sign, 1.1, vjp=lambda x, u: u))
 
 
 def test_what_cannot_be_told_does_not_pass():

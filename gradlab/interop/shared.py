@@ -88,7 +88,7 @@ def settle(report: DerivativeReport, note: str = "") -> None:
 def _is_good_enough(report: DerivativeReport) -> bool:
     open_entries = [entry for entry in report.entries if entry.verdict == "inconclusive"]
     return (
-        bool(open_entries or not report.size)
+        bool(report.entries or not report.size)  # a constant function agrees in all of them
         and not any(leaf.rest == "inconclusive" for leaf in report.leaves)
         and all(
             np.isfinite(entry.numerical)
