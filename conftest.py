@@ -17,7 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # Modules that import a library at once have no doctests where it is missing.
 collect_ignore = [
-    f"gradlab/arrays/{place}"
-    for library, place in (("jax", "jax_arrays.py"), ("torch", "torch_arrays"))
+    path
+    for library, traced in (("jax", "jax_arrays.py"), ("torch", "torch_arrays"))
+    for path in (f"gradlab/arrays/{traced}", f"gradlab/interop/{library}.py")
     if find_spec(library) is None
 ]

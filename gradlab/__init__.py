@@ -60,7 +60,7 @@ from gradlab.training import fit as fit
 
 __version__ = "0.1.0"
 
-_MODULES = ("datasets", "errors", "extend", "network", "plotting", "testing", "weights")
+_MODULES = ("datasets", "errors", "extend", "interop", "network", "plotting", "testing", "weights")
 """The public modules. Others serve gradlab itself."""
 
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import optional  # noqa: F401 - it imports JAX, which pages may use, before a test begins
+import optional  # it imports JAX, which pages may use, before a test begins
 import pytest
 from processes import PATIENCE
 
@@ -28,6 +28,10 @@ from gradlab.datasets.mnist import ARCHIVES
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "api" not in page.parts)
+
+
+NEEDED = {"how-to/pytorch-jax.md": ("torch", "jax")}
+"""Packages that a page needs."""
 
 
 class Block(NamedTuple):
@@ -92,6 +96,9 @@ def test_there_are_pages_with_code():
 def test_the_code_of_a_page_runs_and_prints_what_is_shown(page, monkeypatch):
     if any("from scipy" in block.text for block in blocks(page)):
         pytest.importorskip("scipy", reason="SciPy is not installed")
+    for backend in NEEDED.get(named(page), ()):
+        if not optional.is_installed(backend):
+            pytest.skip(f"{optional.LIBRARIES[backend]} is not installed")
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # a dataclass looks up its module
     printed = ""

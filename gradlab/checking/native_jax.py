@@ -63,7 +63,7 @@ class JaxLoss:
         """Return the loss."""
         with self._setting(way):
             run = self._compiled.get(way) or partial(self._call, way)
-            return _number(run(self._native(way, leaves)))
+            return as_numpy(run(self._native(way, leaves)))
 
     def reverse_mode(self, way: Way, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
         """Return the loss and what `jax.value_and_grad` gives."""
@@ -74,7 +74,7 @@ class JaxLoss:
 
         with self._setting(way):
             roots = self._native(way, leaves)
-            value = _number(self._call(way, roots))
+            value = as_numpy(self._call(way, roots))
             if value.size != 1:
                 return value, [None] * len(roots)
             found = self.jax.value_and_grad(scalar)(roots)[1]
@@ -157,7 +157,7 @@ class JaxLoss:
             if len(self.jax.make_jaxpr(call)(roots).jaxpr.eqns) > LONGEST:
                 return
             compiled = self.jax.jit(call)
-            apart = abs(float(_number(compiled(roots))) - float(value))
+            apart = abs(float(as_numpy(compiled(roots))) - float(value))
         except Exception:  # what it does depends on its numbers, or it makes a number of NumPy's
             return
         if apart <= CLOSE * np.finfo(value.dtype).eps * abs(float(value)):
@@ -174,7 +174,7 @@ class JaxLoss:
         return setting
 
 
-def _number(value: Any) -> Array:
-    """Return a value as a number of NumPy's; of dtypes that NumPy has not, as float32."""
+def as_numpy(value: Any) -> Array:
+    """Return a value as an array of NumPy's; of dtypes that NumPy has not, as float32."""
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype.kind == "V" else array

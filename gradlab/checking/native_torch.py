@@ -116,9 +116,10 @@ class TorchLoss:
             return self._copies[way].holding(leaves)
         roots = []
         for array, like in zip(leaves, self._tensors, strict=True):
-            tensor = self.torch.tensor(in_dtype(array, way.dtype), device=like.device)
-            tensor = tensor.to(like.dtype) if way.dtype is None else tensor
-            roots.append(tensor.requires_grad_())
+            made = self.torch.tensor(in_dtype(array, way.dtype))
+            kind = like.dtype if way.dtype is None else made.dtype
+            root = self.torch.empty_like(like.detach(), dtype=kind)  # of the same strides
+            roots.append(root.copy_(made).requires_grad_())
         return roots, self._structure.unflatten(roots)
 
     def _call(self, way: Way, params: Any) -> Any:
@@ -195,10 +196,9 @@ def to_numpy(tensor: Any) -> Array:
     tensor = tensor.detach()
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
-    tensor = tensor.cpu().resolve_conj().resolve_neg()
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
-    array: Array = tensor.numpy()
+    array: Array = tensor.numpy(force=True)
     return array
 
 

@@ -1,0 +1,234 @@
+"""JAX's `check_grads` by measured slopes.
+
+Complex numbers are pairs of real ones. JAX's VJP maps the cotangent of Re(u·y) to that of Re(g·x),
+so that both are conjugates of the gradients by real and imaginary parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradlab.checking.derivatives import check_derivatives
+from gradlab.checking.native import Name
+from gradlab.checking.native_jax import JaxLoss, as_numpy
+from gradlab.checking.native_way import Way
+from gradlab.errors import OptionError
+from gradlab.interop.shared import from_real_parts, note_on, real_parts, settle
+from gradlab.params import Array
+
+NAMES = {"fwd": "JVP", "rev": "VJP", "lin": "linearized function"}
+"""What the modes give."""
+
+
+def check_grads(
+    f: Callable[..., Any],
+    args: Any,
+    order: int,
+    modes: Sequence[str] = ("fwd", "rev"),
+    atol: float | None = None,
+    rtol: float | None = None,
+    eps: float | None = None,
+) -> None:
+    """Check the derivatives that JAX gives for a function of arrays.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(*args)`` returns a pytree of arrays.
+    args : sequence
+        Pytrees; their leaves of floats or complex numbers are checked, in float64 where `f` allows.
+    order : int
+        The highest order of derivatives that is checked.
+    modes : sequence of {"fwd", "rev", "lin"}
+        Forward mode, reverse mode, and what `jax.linearize` gives.
+    rtol : float, optional
+        An accepted relative error. Without it, error bars alone decide.
+    atol, eps
+        Accepted, and without effect: steps and noise are measured.
+
+    Raises
+    ------
+    GradientMismatchError
+        An AssertionError: a derivative is wrong; the message is the report.
+    InconclusiveError
+        An AssertionError: the function cannot resolve its slopes.
+
+    Examples
+    --------
+    >>> check_grads(jax.numpy.sin, (jax.numpy.array([0.5, 2.0]),), order=2)
+    """
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    if unknown := [mode for mode in modes if mode not in NAMES]:
+        raise OptionError(f"mode {unknown[0]!r} is not known: choose among {', '.join(NAMES)}")
+    tree: Any = jax.tree_util
+    leaves, treedef = tree.tree_flatten(tuple(args))
+    keys = [k for k, _ in tree.tree_flatten_with_path(tuple(args))[0]]
+    where = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
+    if not where:
+        raise OptionError("no argument holds floats or complex numbers: nothing to check")
+
+    def call(given: list[Any]) -> list[Any]:
+        merged = list(leaves)
+        for i, leaf in zip(where, given, strict=True):
+            merged[i] = leaf
+        found = tree.tree_leaves(f(*treedef.unflatten(merged)))
+        return [jax.numpy.asarray(leaf) for leaf in found if _is_float(leaf)]
+
+    names = [f"args{tree.keystr(keys[i])}" for i in where]
+    function = JaxFunction(call, [leaves[i] for i in where], names)
+    _check(function, function.way(modes), order, modes, rtol, "")
+
+
+def _check(
+    function: JaxFunction, way: Way, order: int, modes: Sequence[str], rtol: float | None, what: str
+) -> None:
+    """Check one order of derivatives, and then those of what gave them."""
+    params = real_parts(function.names, function.leaves)
+    params = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()}
+    for claims in function.claims(way, modes):
+        report = check_derivatives(
+            lambda given: function.outputs(way, given),
+            params,
+            dtype=way.dtype or np.result_type(np.float32, *params.values()),
+            allow=rtol or 0.0,
+            **claims,
+        )
+        settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
+    if order > 1:
+        for mode in modes:
+            here = f"of the {NAMES[mode]}{' ' + what if what else ''}"
+            _check(function.differentiated(way, mode), way, order - 1, modes, rtol, here)
+
+
+class JaxFunction(JaxLoss):
+    """A function from a list of arrays to a list of arrays.
+
+    Parameters
+    ----------
+    call : callable
+        The function, which JAX can trace.
+    given : list
+        Where it is checked.
+    names : list of str
+        What the arrays are called.
+    """
+
+    def __init__(self, call: Callable[[list[Any]], list[Any]], given: list[Any], names: list[str]):
+        super().__init__(call, given, ())
+        self.names = names
+        self._like: list[Array] = []
+        self._kept: dict[str, Callable[..., Any]] = {}
+
+    def way(self, modes: Sequence[str]) -> Way:
+        """Return the first way in which the function can be differentiated."""
+        ways = self.ways(None)
+        for way in ways:
+            try:
+                self.prepare(way)
+                for mode in modes:
+                    self.differentiated(way, mode)
+                return way
+            except Exception:
+                if way is ways[-1]:
+                    raise
+        raise AssertionError("a function can be evaluated in one way at least")
+
+    def prepare(self, way: Way) -> None:
+        """Note what the outputs are."""
+        with self._setting(way):
+            self._like = [np.asarray(x) for x in self.loss(self._native(way, self.leaves))]
+
+    @property
+    def _output_names(self) -> list[str]:
+        count = len(self._like)
+        return ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
+
+    def outputs(self, way: Way, params: dict[Name, Array]) -> dict[Name, Array]:
+        """Return the outputs by name."""
+        found = self._run(way, "value", self.loss, self._native_of(way, params))
+        return real_parts(self._output_names, [as_numpy(x) for x in found])
+
+    def claims(self, way: Way, modes: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what JAX claims in each mode, as options of `check_derivatives`."""
+        found: list[dict[str, Any]] = [{}]
+        for mode in modes:
+            kind, apply = ("vjp", self.vjp) if mode == "rev" else ("jvp", self.jvp)
+            if kind in found[-1]:  # forward mode and linearize are both JVPs
+                found.append({})
+            found[-1][kind] = partial(apply, way, mode)
+        return found
+
+    def vjp(self, way: Way, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
+        """Return what reverse mode gives for a cotangent."""
+        given = [np.conj(u) for u in from_real_parts(cotangent, self._like)]
+        found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
+        return real_parts(self.names, [np.conj(as_numpy(x)) for x in found])
+
+    def jvp(self, way: Way, mode: str, params: Any, tangent: Any) -> dict[Name, Array]:
+        """Return what forward mode, or `jax.linearize`, gives for a tangent."""
+        given = self._native_of(way, tangent)
+        found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
+        return real_parts(self._output_names, [as_numpy(x) for x in found])
+
+    def _of(self, mode: str) -> Callable[[list[Any], list[Any]], list[Any]]:
+        """Return a derivative as a function of the arrays and a direction."""
+
+        def reverse(arrays: list[Any], direction: list[Any]) -> list[Any]:
+            out, pull = jax.vjp(self.loss, arrays)
+            cotangent = [jax.numpy.asarray(u, x.dtype) for u, x in zip(direction, out, strict=True)]
+            found: list[Any] = pull(cotangent)[0]
+            return found
+
+        def forward(arrays: list[Any], direction: list[Any]) -> list[Any]:
+            found: list[Any] = jax.jvp(self.loss, (arrays,), (direction,))[1]
+            return found
+
+        def linear(arrays: list[Any], direction: list[Any]) -> list[Any]:
+            found: list[Any] = jax.linearize(self.loss, arrays)[1](direction)
+            return found
+
+        return {"rev": reverse, "fwd": forward, "lin": linear}[mode]
+
+    def differentiated(self, way: Way, mode: str) -> JaxFunction:
+        """Return a derivative as a function of the arrays and of a random direction."""
+        apply, count = self._of(mode), len(self.leaves)
+        rng = np.random.default_rng(0)
+        like = self._like if mode == "rev" else self.leaves
+        drawn = [_random_like(array, rng) for array in like]
+        names = [*self.names, *(f"direction[{i}]" for i in range(len(drawn)))]
+        derived = JaxFunction(
+            lambda arrays: apply(arrays[:count], arrays[count:]), [*self._arrays, *drawn], names
+        )
+        derived.prepare(way)
+        return derived
+
+    def _run(self, way: Way, name: str, function: Callable[..., Any], *given: Any) -> Any:
+        """Call a function, compiled where it can be."""
+        with self._setting(way):
+            if name not in self._kept:
+                self._kept[name] = jax.jit(function)
+                try:
+                    return self._kept[name](*given)
+                except Exception:  # what it does depends on its numbers, or it is wrong as well
+                    self._kept[name] = function
+            return self._kept[name](*given)
+
+    def _native_of(self, way: Way, params: dict[Name, Array]) -> list[Any]:
+        with self._setting(way):
+            return self._native(way, from_real_parts(params, self.leaves))
+
+
+def _is_float(leaf: Any) -> bool:
+    return bool(jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.numpy.inexact))
+
+
+def _random_like(array: Array, rng: np.random.Generator) -> Array:
+    drawn = rng.standard_normal(array.shape)
+    if array.dtype.kind == "c":
+        drawn = drawn + 1j * rng.standard_normal(array.shape)
+    return np.asarray(drawn, array.dtype)

@@ -1,0 +1,117 @@
+"""SciPy's `check_grad` by measured slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradlab.checking.check import check_gradients
+from gradlab.checking.derivatives import check_derivatives
+from gradlab.checking.report import GradientReport
+from gradlab.errors import OptionError, ParameterError
+from gradlab.params import Array
+from gradlab.seeding import generator
+
+
+def check_grad(
+    func: Callable[..., Any],
+    grad: Callable[..., Any],
+    x0: Any,
+    *args: Any,
+    epsilon: float | None = None,
+    direction: str = "all",
+    rng: int | np.random.Generator | None = None,
+    seed: int | np.random.Generator | None = None,
+) -> float:
+    """Return how far a gradient is from the slopes of its function.
+
+    Parameters
+    ----------
+    func : callable
+        ``func(x0, *args)`` returns a number, or a vector of shape (m,).
+    grad : callable
+        ``grad(x0, *args)`` returns the gradient, shape (n,), or the Jacobian, shape (m, n).
+    x0 : array_like, shape (n,)
+        Where to check.
+    *args
+        Further arguments of both.
+    epsilon : float, optional
+        Accepted, and without effect: steps are chosen by what the function's values show.
+    direction : {"all", "random"}
+        Every entry; or, of a function that returns a number, the slope along a random direction.
+    rng, seed : int or Generator, optional
+        Draws the direction; by default the same one each time.
+
+    Returns
+    -------
+    float
+        The norm of the difference. An entry counts as 0 where the gradient is a valid choice at a
+        kink, and as infinite where the function cannot resolve its slope.
+
+    Raises
+    ------
+    OptionError, ParameterError, LossError, NonFiniteError
+        If an option, the point, the function or the gradient cannot be used.
+
+    Examples
+    --------
+    >>> def func(x):
+    ...     return x[0] ** 2 - 0.5 * x[1] ** 3
+    >>> def grad(x):
+    ...     return [2 * x[0], -1.5 * x[1] ** 2]
+    >>> check_grad(func, grad, [1.5, -1.5]) < 1e-10
+    True
+    >>> round(check_grad(func, lambda x: [2 * x[0], 1.5 * x[1] ** 2], [1.5, -1.5]), 6)
+    6.75
+    """
+    x = np.asarray(x0, float)
+    if direction == "random":
+        given = seed if rng is None else rng
+        return _along(func, grad, x, args, generator(0 if given is None else given))
+    if direction != "all":
+        raise OptionError(f"direction={direction!r}: choose all or random")
+    if np.size(func(x.copy(), *args)) == 1:
+
+        def gradient(x: Array, *args: Any) -> Array:
+            return np.reshape(grad(x, *args), x.shape)
+
+        def loss(x: Array, *args: Any) -> Any:
+            return np.reshape(func(x, *args), ())
+
+        return _norm(check_gradients(loss, x, *args, gradient=gradient, mode="entries"))
+
+    def jacobian(x: Array, *args: Any) -> Array:
+        return np.asarray(grad(x, *args))
+
+    return _norm(check_derivatives(func, x, *args, jacobian=jacobian, mode="entries"))
+
+
+def _along(
+    func: Callable[..., Any],
+    grad: Callable[..., Any],
+    x: Array,
+    args: tuple[Any, ...],
+    rng: np.random.Generator,
+) -> float:
+    """Return the error of the slope along a random direction."""
+    found = np.asarray(grad(x.copy(), *args))
+    if found.shape != x.shape:
+        raise ParameterError(
+            f"the gradient has shape {found.shape}; direction='random' expects {x.shape}"
+        )
+    v = rng.standard_normal(x.shape)
+
+    def loss(t: Array) -> Any:
+        return np.reshape(func(x + t * v, *args), ())
+
+    return _norm(check_gradients(loss, 0.0, gradient=float(np.sum(found * v))))
+
+
+def _norm(report: GradientReport) -> float:
+    """Return the norm of what separates the claimed entries from the measured ones."""
+    known = {"kink": 0.0, "inconclusive": np.inf}
+    gaps = [known.get(e.verdict, abs(e.analytic - e.numerical)) for e in report.entries]
+    norm = float(np.linalg.norm(gaps))
+    return np.inf if np.isnan(norm) else norm

@@ -1,0 +1,99 @@
+"""What the drop-ins share: complex numbers as pairs of real ones, and what follows a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.checking.native import Name
+from gradlab.checking.report import DerivativeReport
+from gradlab.errors import GradientMismatchError, GradlabError
+from gradlab.params import Array
+
+ATOL = 1e-5
+RTOL = 1e-3
+"""PyTorch's tolerances. An entry whose bars are too wide for a verdict passes where the claimed
+value lies within them and they are narrower than these."""
+
+
+class InconclusiveError(GradlabError, AssertionError):
+    """A derivative that could not be checked, as the function does not resolve its slopes.
+
+    Attributes
+    ----------
+    report : gradlab.checking.DerivativeReport
+        What was found.
+    """
+
+    def __init__(self, message: str, *, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def real_parts(names: Sequence[str], arrays: Sequence[Array]) -> dict[Name, Array]:
+    """Return arrays by name; a complex one as its real and its imaginary part.
+
+    Examples
+    --------
+    >>> real_parts(["z", "x"], [np.array([1 + 2j]), np.array([3.0])])
+    {'z.real': array([1.]), 'z.imag': array([2.]), 'x': array([3.])}
+    """
+    found: dict[Name, Array] = {}
+    for name, array in zip(names, arrays, strict=True):
+        if array.dtype.kind == "c":
+            found[Name(f"{name}.real")] = np.array(array.real)
+            found[Name(f"{name}.imag")] = np.array(array.imag)
+        else:
+            found[Name(name)] = np.array(array)
+    return found
+
+
+def from_real_parts(given: dict[Any, Array], like: Sequence[Array]) -> list[Array]:
+    """Return the arrays of such a dict, complex where those of `like` are.
+
+    Examples
+    --------
+    >>> from_real_parts({"z.real": np.ones(1), "z.imag": np.ones(1)}, [np.array([0j])])
+    [array([1.+1.j])]
+    """
+    parts = iter(given.values())
+    return [
+        next(parts) + 1j * next(parts) if array.dtype.kind == "c" else next(parts) for array in like
+    ]
+
+
+def note_on(allow: float | None) -> str:
+    """Say what has become of a relative tolerance that the caller passed."""
+    return f"a relative error of {allow:g} is accepted, as the caller asks" if allow else ""
+
+
+def settle(report: DerivativeReport, note: str = "") -> None:
+    """Raise unless a report says that the derivative is right, or right within wide bars.
+
+    Raises
+    ------
+    GradientMismatchError
+        If the derivative is wrong.
+    InconclusiveError
+        If nothing can be said.
+    """
+    if report.verdict == "mismatch":
+        raise GradientMismatchError(f"{report}\n{note}".rstrip(), report=report)
+    if report.verdict == "inconclusive" and not _is_good_enough(report):
+        raise InconclusiveError(f"{report}\n{note}".rstrip(), report=report)
+
+
+def _is_good_enough(report: DerivativeReport) -> bool:
+    open_entries = [entry for entry in report.entries if entry.verdict == "inconclusive"]
+    return (
+        bool(report.entries or not report.size)  # a constant function agrees in all of them
+        and not any(leaf.rest == "inconclusive" for leaf in report.leaves)
+        and all(
+            np.isfinite(entry.numerical)
+            and max(entry.tolerance, abs(entry.analytic - entry.numerical))
+            <= ATOL + RTOL * abs(entry.numerical)
+            for entry in open_entries
+        )
+    )

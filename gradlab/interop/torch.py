@@ -1,0 +1,413 @@
+"""PyTorch's `gradcheck` and `gradgradcheck` by measured slopes.
+
+The inputs that require a gradient are the parameters of the check, and the outputs of the function
+that require one are its outputs. The claims are what `torch.autograd.grad` gives for a cotangent,
+and with ``check_forward_ad`` what forward mode gives for a tangent. Complex numbers are pairs of
+real ones: the derivative by z that is checked is ∂L/∂re + i ∂L/∂im, PyTorch's convention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradlab.checking.derivatives import check_derivatives
+from gradlab.checking.native import Name
+from gradlab.checking.native_torch import TorchLoss, to_numpy
+from gradlab.checking.native_way import Way
+from gradlab.checking.report import DerivativeReport
+from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
+from gradlab.interop.shared import InconclusiveError, from_real_parts, note_on, real_parts, settle
+from gradlab.params import Array, flatten
+
+ORIGINAL: Any = import_module("torch.autograd.gradcheck")
+"""PyTorch's own check: a module, which a function of the same name hides in ``torch.autograd``."""
+
+FORWARD: Any = import_module("torch.autograd.forward_ad")
+
+
+class GradcheckError(GradlabError, ORIGINAL.GradcheckError):  # type: ignore[misc]
+    """A derivative that is wrong, or could not be checked; also PyTorch's error of this name.
+
+    Attributes
+    ----------
+    report : DerivativeReport or None
+        What was found.
+    """
+
+    def __init__(self, message: str, report: DerivativeReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
+    fast_mode: bool = False,
+    masked: bool | None = None,
+) -> bool:
+    """Check the derivatives that PyTorch gives for a function of tensors.
+
+    Parameters
+    ----------
+    func : callable
+        ``func(*inputs)`` returns a tensor or a tuple of tensors.
+    inputs : tensor or tuple
+        Those tensors that require a gradient are checked, in float64 where `func` allows it.
+    rtol : float, optional
+        An accepted relative error. Without it, error bars alone decide.
+    fast_mode : bool
+        Measure along random directions, also where there are few entries.
+    check_forward_ad, check_backward_ad : bool
+        Which modes are checked.
+    raise_exception : bool
+        Whether to raise an error, not to return False.
+    check_undefined_grad, check_batched_grad, check_batched_forward_grad, check_grad_dtypes : bool
+        PyTorch's own checks of these run afterwards.
+    eps, atol, nondet_tol
+        Accepted, and without effect: steps and noise are measured.
+    masked
+        Sparse inputs, and those that require a gradient and have entries that are not finite, are
+        handed to PyTorch's own check, with all options.
+
+    Returns
+    -------
+    bool
+        True if the derivatives are right.
+
+    Raises
+    ------
+    GradcheckError
+        If they are wrong, or cannot be told; the message is the report.
+    ParameterError
+        If no input requires a gradient.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.5, 2.0], requires_grad=True)
+    >>> gradcheck(torch.sin, x), gradcheck(lambda x: x.detach() * x, x, raise_exception=False)
+    (True, False)
+    """
+    given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    options = {
+        "nondet_tol": nondet_tol,
+        "check_undefined_grad": check_undefined_grad,
+        "check_grad_dtypes": check_grad_dtypes,
+        "check_batched_grad": check_batched_grad,
+        "check_batched_forward_grad": check_batched_forward_grad,
+        "check_forward_ad": check_forward_ad,
+        "check_backward_ad": check_backward_ad,
+        "fast_mode": fast_mode,
+    }
+    try:
+        if any(isinstance(x, torch.Tensor) and not _is_usual(x) for x in given):
+            tolerances = {"eps": eps, "atol": atol, "rtol": rtol, "masked": masked}
+            options |= {name: value for name, value in tolerances.items() if value is not None}
+            return bool(ORIGINAL.gradcheck(func, inputs, **options))
+        _check(func, given, rtol, options)
+        _check_batches(func, given, options)
+    except (GradientMismatchError, InconclusiveError, LossError) as error:
+        if raise_exception:
+            raise GradcheckError(str(error), getattr(error, "report", None)) from error
+        return False
+    except ORIGINAL.GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    eps: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    gen_non_contig_grad_outputs: bool = False,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,
+) -> bool:
+    """Check the second derivatives that PyTorch gives for a function of tensors.
+
+    What is checked are the derivatives of the function's VJP, by the inputs and the cotangents.
+
+    Parameters
+    ----------
+    func, inputs, eps, atol, rtol, raise_exception, nondet_tol, fast_mode, masked
+        See `gradcheck`.
+    grad_outputs : tensor or tuple, optional
+        The cotangents, one for each output that requires a gradient; by default random ones.
+    gen_non_contig_grad_outputs : bool
+        Whether random cotangents are not contiguous.
+    check_rev_over_rev, check_fwd_over_rev : bool
+        Which modes are checked, over reverse mode.
+    check_undefined_grad, check_grad_dtypes, check_batched_grad : bool
+        See `gradcheck`.
+
+    Returns
+    -------
+    bool
+        True if the second derivatives are right.
+
+    Raises
+    ------
+    GradcheckError, ParameterError
+        See `gradcheck`.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    >>> gradgradcheck(lambda x: x**3, x)
+    True
+    """
+    given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    if grad_outputs is None:
+        drawn = _random_like(_differentiable(func(*given)), gen_non_contig_grad_outputs)
+    else:
+        drawn = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
+    count = len(given)
+    wanted = [i for i, x in enumerate(given) if isinstance(x, torch.Tensor) and x.requires_grad]
+
+    def pulled_back(*args: Any) -> tuple[Any, ...]:
+        own = [x.requires_grad_() if i in wanted else x for i, x in enumerate(args[:count])]
+        found = torch.autograd.grad(
+            _differentiable(func(*own)),
+            [own[i] for i in wanted],
+            args[count:],
+            create_graph=True,
+            allow_unused=True,
+        )
+        return tuple(gradient for gradient in found if gradient is not None)
+
+    return gradcheck(
+        pulled_back,
+        (*given, *drawn),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad,
+        check_grad_dtypes=check_grad_dtypes,
+        check_batched_grad=check_batched_grad,
+        check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev,
+        fast_mode=fast_mode,
+        masked=masked,
+    )
+
+
+def _check(
+    func: Callable[..., Any], given: Sequence[Any], rtol: float | None, options: dict[str, Any]
+) -> None:
+    """Check both modes, as far as they are asked for."""
+    function = TorchFunction(func, given, leaves_out=options["check_undefined_grad"])
+    way = function.way()
+    claims: dict[str, Any] = {}
+    if options["check_backward_ad"]:
+        claims["vjp"] = lambda params, cotangent: function.vjp(way, params, cotangent)
+    if options["check_forward_ad"]:
+        claims["jvp"] = lambda params, tangent: function.jvp(way, params, tangent)
+    if not claims:
+        raise ParameterError("check_forward_ad and check_backward_ad are both False: nothing to do")
+    params = real_parts(function.names, function.leaves)
+    report = check_derivatives(
+        lambda params: function.outputs(way, params),
+        {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()},
+        mode="directional" if options["fast_mode"] else "auto",
+        dtype=way.dtype or np.result_type(np.float32, *params.values()),
+        allow=rtol or 0.0,
+        **claims,
+    )
+    settle(report, note_on(rtol))
+
+
+def _check_batches(func: Callable[..., Any], given: Sequence[Any], options: dict[str, Any]) -> None:
+    """Run PyTorch's own checks of batched gradients, and of the gradients' dtypes."""
+    if options["check_batched_forward_grad"]:
+        ORIGINAL._test_batched_grad_forward_ad(func, tuple(given))
+    outputs = _differentiable(func(*given)) if options["check_backward_ad"] else ()
+    for number, output in enumerate(outputs):
+        if options["check_batched_grad"]:
+            ORIGINAL._test_batched_grad(tuple(given), output, number)
+        if options["check_grad_dtypes"]:
+            inputs = [x for x in given if isinstance(x, torch.Tensor) and x.requires_grad]
+            found = torch.autograd.grad(
+                output, inputs, torch.ones_like(output), retain_graph=True, allow_unused=True
+            )
+            for gradient, x in zip(found, inputs, strict=True):
+                if gradient is not None and gradient.dtype != x.dtype:
+                    raise GradcheckError(f"a gradient has {gradient.dtype}; expected {x.dtype}")
+
+
+class TorchFunction(TorchLoss):
+    """A function of tensors, of which those that require a gradient are its parameters.
+
+    Parameters
+    ----------
+    func, given
+        The function and its inputs.
+    leaves_out : bool
+        Whether outputs whose cotangent is zero are left out of a VJP, so that the function's
+        backward pass gets no cotangent for them.
+    """
+
+    def __init__(self, func: Callable[..., Any], given: Sequence[Any], leaves_out: bool) -> None:
+        values, structure = flatten(tuple(given), lambda value, path: value)
+        where = [
+            i
+            for i, value in enumerate(values)
+            if isinstance(value, torch.Tensor) and value.requires_grad
+        ]
+        if not where:
+            raise ParameterError("no input requires a gradient: give one requires_grad=True")
+
+        def call(params: list[Any], rest: list[Any]) -> Any:
+            merged = list(rest)
+            for i, tensor in zip(where, params, strict=True):
+                merged[i] = tensor
+            return func(*structure.unflatten(merged))
+
+        rest = [None if i in where else value for i, value in enumerate(values)]
+        super().__init__(call, [values[i] for i in where], (rest,))
+        self.names = [f"inputs{structure.paths[i]}" for i in where]
+        self._leaves_out = leaves_out
+        self._which: list[int] = []
+        self._like: list[Array] = []
+
+    def way(self) -> Way:
+        """Return the first way in which the function runs, and note which outputs count."""
+        ways = self.ways(None)
+        for way in ways:
+            try:
+                roots, params = self._native(way, self.leaves)
+                found = _tensors(self._call(way, params))
+                counted = [i for i, x in enumerate(found) if x.requires_grad]
+                self._which = counted or [i for i, x in enumerate(found) if _is_float(x)]
+                self._like = [to_numpy(found[i]) for i in self._which]
+                self._pulled_back(way, roots, [found[i] for i in counted], [None] * len(counted))
+                return way
+            except Exception:
+                if way is ways[-1]:
+                    raise
+        raise AssertionError("a function can be evaluated in one way at least")
+
+    @property
+    def _output_names(self) -> list[str]:
+        count = len(self._which)
+        return ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
+
+    def outputs(self, way: Way, params: dict[Name, Array]) -> dict[Name, Array]:
+        """Return the outputs that count, by name."""
+        found = self._counted(way, self._native(way, self._leaves_of(params))[1])
+        return real_parts(self._output_names, [to_numpy(x) for x in found])
+
+    def vjp(self, way: Way, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
+        """Return what `torch.autograd.grad` gives for a cotangent."""
+        roots, native = self._native(way, self._leaves_of(params))
+        found = self._counted(way, native)
+        gradients = self._pulled_back(way, roots, found, from_real_parts(cotangent, self._like))
+        return real_parts(self.names, gradients)
+
+    def _pulled_back(
+        self, way: Way, roots: list[Any], found: list[Any], cotangents: Sequence[Array | None]
+    ) -> list[Array]:
+        pairs = [
+            (x, torch.ones_like(x) if u is None else torch.tensor(u).to(x))
+            for x, u in zip(found, cotangents, strict=True)
+            if x.requires_grad and not (self._leaves_out and u is not None and not u.any())
+        ]
+        if not pairs:
+            return [np.zeros_like(leaf) for leaf in self.leaves]
+        with self._mode(way):
+            gradients = torch.autograd.grad(
+                [x for x, _ in pairs], roots, [u for _, u in pairs], allow_unused=True
+            )
+        return [
+            np.zeros_like(leaf) if g is None else to_numpy(g)
+            for g, leaf in zip(gradients, self.leaves, strict=True)
+        ]
+
+    def jvp(self, way: Way, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
+        """Return what forward mode gives for a tangent."""
+        roots, _ = self._native(way, self._leaves_of(params))
+        with FORWARD.dual_level(), self._mode(way):
+            duals = [
+                FORWARD.make_dual(root.detach(), torch.tensor(v).to(root))
+                for root, v in zip(roots, self._leaves_of(tangent), strict=True)
+            ]
+            found = self._counted(way, duals)
+            tangents = [FORWARD.unpack_dual(x).tangent for x in found]
+        return real_parts(
+            self._output_names,
+            [
+                np.zeros_like(like) if t is None else to_numpy(t)
+                for t, like in zip(tangents, self._like, strict=True)
+            ],
+        )
+
+    def _leaves_of(self, params: dict[Name, Array]) -> list[Array]:
+        return from_real_parts(params, self.leaves)
+
+    def _counted(self, way: Way, params: list[Any]) -> list[Any]:
+        found = _tensors(self._call(way, params))
+        return [found[i] for i in self._which]
+
+
+def _is_usual(tensor: Any) -> bool:
+    """Tell whether slopes can be measured at a tensor: it is dense and finite."""
+    if tensor.layout is not torch.strided:
+        return False
+    return not tensor.requires_grad or bool(torch.isfinite(tensor.detach()).all())
+
+
+def _tensors(outputs: Any) -> list[Any]:
+    found = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    return [x for x in found if isinstance(x, torch.Tensor)]
+
+
+def _differentiable(outputs: Any) -> tuple[Any, ...]:
+    return tuple(x for x in _tensors(outputs) if x.requires_grad)
+
+
+def _is_float(tensor: Any) -> bool:
+    return bool(tensor.is_floating_point() or tensor.is_complex())
+
+
+def _random_like(outputs: Sequence[Any], is_spread: bool) -> tuple[Any, ...]:
+    """Return random tensors, which require gradients, in [-1, 1]."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = []
+    for x in outputs:
+        shape = (*x.shape, 2) if is_spread else tuple(x.shape)
+        numbers = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+        if x.is_complex():
+            numbers = numbers + 1j * (torch.rand(shape, generator=generator).double() * 2 - 1)
+        numbers = numbers.to(device=x.device, dtype=x.dtype)
+        drawn.append((numbers[..., 0] if is_spread else numbers).detach().requires_grad_())
+    return tuple(drawn)
