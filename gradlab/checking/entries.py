@@ -54,16 +54,31 @@ def check_entries(
     apart = [f for f in findings if f.apart and np.isfinite(f.analytic)]
     remarks = invalid_choices(surface, analytic, kinks, rng)
     remarks |= limits_nearby(surface, apart, rng)
-    jumping = [f for f in findings if np.isfinite(f.slope.piece.error)]
-    if all(f.between_jumps for f in jumping):
-        remarks |= {
-            f.number: f"{f.slope.piece.value:.6g} between jumps of the loss, "
-            f"{f.slope.value:.6g} ± {f.slope.error:.1g} across them"
-            for f in jumping
-        }
+    remarks |= _between_jumps(surface, findings)
     largest = _largest(surface, [(f.number, f.slope.value) for f in findings])
     claimed = _largest(surface, [(f.number, f.analytic) for f in findings])
     return [_judge(surface, f, remarks.get(f.number, ""), largest, claimed) for f in findings]
+
+
+def _between_jumps(surface: Surface, findings: Sequence[Finding]) -> dict[int, str]:
+    """Return the entries whose claimed slope is that between jumps, if that is so for all.
+
+    It is then the gradient of the loss as it is. If some claim the slope across the jumps, it is
+    the function that is meant by rounded numbers that is differentiated.
+    """
+    jumping = [f for f in findings if np.isfinite(f.slope.piece.error)]
+    across = (
+        f.noise > surface.rounding / 8 > 0 and abs(f.analytic) > f.tolerance
+        for f in findings
+        if f not in jumping
+    )
+    if not all(f.between_jumps for f in jumping) or any(across):
+        return {}
+    return {
+        f.number: f"{f.slope.piece.value:.6g} between jumps of the loss, "
+        f"{f.slope.value:.6g} ± {f.slope.error:.1g} across them"
+        for f in jumping
+    }
 
 
 def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:
