@@ -111,6 +111,8 @@ def slope(
     with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
         if effort == "brief":
             return look.climb(LADDER)[1]
+        if rounding > noise and not look.shows_rounding():
+            look = replace(look, rounding=noise)
         if effort != "thorough":
             found = look.glance(wide=effort == "wide", claimed=claimed)
             if found is None and (effort == "usual" or claimed is None):
@@ -139,21 +141,21 @@ class _Look:
         return floor_of(rungs, self.bits, self.rounding)
 
     def glance(self, wide: bool, claimed: float | None) -> Slope | None:
-        """Look at few rungs, which suffice for most functions.
-
-        If another line of the same loss showed rounded numbers, far points must show none of it.
-        """
-        if self.bits < NARROW:
+        """Look at few rungs, which suffice for most functions."""
+        if self.bits < NARROW or self.rounding > self.noise:
             return None
         rungs = self.rungs(QUICK)
         found = _glance(rungs, floor_of(rungs, self.bits, self.noise))
-        elsewhere = found is not None and self.rounding > 2 * found.noise
-        if found is None or not (wide or elsewhere):
+        if found is None or not wide:
             return found
         far = self.rungs((*FAR, *QUICK))
-        if elsewhere and _largest_miss(far, found) > self.rounding / CLEARLY:
-            return None
-        return found if not wide or _continues(far, found, claimed) else None
+        return found if _continues(far, found, claimed) else None
+
+    def shows_rounding(self) -> bool:
+        """Tell whether the noise that another line of the same loss showed is here as well."""
+        exponents = (*FAR, *QUICK) if self.bits >= NARROW else COARSE
+        noise = noise_of(self.rungs(exponents))
+        return not np.nan_to_num(noise, posinf=np.inf).max() < self.rounding / CLEARLY
 
     def coarse_glance(self) -> Slope | None:
         """Look at few coarse rungs of a function that is known to be rounded to few digits."""
@@ -187,12 +189,6 @@ def _doubtful(found: Slope) -> bool:
 def _steepness(rungs: Rungs) -> float:
     """How steep the function is on the way to the coarsest points."""
     return float(rungs.rise[0] / rungs.h[0]) or np.inf
-
-
-def _largest_miss(rungs: Rungs, found: Slope) -> float:
-    """By how much what a glance shows misses the two coarsest rungs."""
-    model = Model.of(rungs, 2, found.value, found.noise)
-    return max(miss for k in (0, 1) for miss in misses(rungs, k, model).values())
 
 
 def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
