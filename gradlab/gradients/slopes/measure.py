@@ -248,7 +248,8 @@ def _above(rungs: Rungs, found: Slope, probe: Probe) -> Slope:
     for _ in range(LEVELS):
         if not np.isfinite(found.error):
             break
-        jump = first_jump(rungs, probe, found.value, found.error, max(found.noise, found.rounding))
+        noise = max(found.noise, found.rounding)
+        jump = first_jump(rungs, probe, found.value, found.error, noise, known=True)
         if jump is None:
             break
         level = abs(jump.height) / 2
