@@ -8,7 +8,7 @@ import numpy as np
 
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.finding import Finding
-from gradlab.checking.kinks import invalid_choices, limits_nearby
+from gradlab.checking.kinks import allows, invalid_choices, is_gradient_nearby, limits_nearby
 from gradlab.checking.result import Entry, Leaf, Verdict, worst
 from gradlab.gradients.error_bars import slope_of_entry
 from gradlab.gradients.slopes import Effort
@@ -41,6 +41,9 @@ EXACT = 1e-12
 """Relative error of the values below which a loss of order one or larger counts as exact."""
 
 
+CHOSEN = "slope {:.6g}, and the gradient is that of points nearby"
+
+
 def check_entries(
     surface: Surface, analytic: Analytic, which: Iterable[int], rng: np.random.Generator
 ) -> list[Entry]:
@@ -52,18 +55,52 @@ def check_entries(
             findings[k] = look(surface, analytic, found.number)
     kinks = [f for f in findings if f.slope.kind == "kink"]
     apart = [f for f in findings if f.apart and np.isfinite(f.analytic)]
-    remarks = invalid_choices(surface, analytic, kinks, rng)
-    remarks |= limits_nearby(surface, apart, rng)
-    jumping = [f for f in findings if np.isfinite(f.slope.piece.error)]
-    if all(f.between_jumps for f in jumping):
-        remarks |= {
-            f.number: f"{f.slope.piece.value:.6g} between jumps of the loss, "
-            f"{f.slope.value:.6g} ± {f.slope.error:.1g} across them"
-            for f in jumping
-        }
+    remarks = _choices(surface, analytic, kinks, apart, rng)
+    remarks |= _between_jumps(surface, findings)
     largest = _largest(surface, [(f.number, f.slope.value) for f in findings])
     claimed = _largest(surface, [(f.number, f.analytic) for f in findings])
     return [_judge(surface, f, remarks.get(f.number, ""), largest, claimed) for f in findings]
+
+
+def _choices(
+    surface: Surface,
+    analytic: Analytic,
+    kinks: Sequence[Finding],
+    apart: Sequence[Finding],
+    rng: np.random.Generator,
+) -> dict[int, str]:
+    """Return what is to be said of invalid choices at kinks, and of valid ones elsewhere."""
+    chosen = {f.number: CHOSEN.format(f.slope.value) for f in apart}
+    suspects = {f.number for f in (*kinks, *apart)}
+    outside = [f for f in kinks if not allows(f.slope, f.analytic, f.roundoff)]
+    if kinks and (apart or outside) and is_gradient_nearby(surface, analytic, suspects, rng):
+        return chosen
+    remarks = invalid_choices(surface, analytic, kinks, rng)
+    alone = apart or outside
+    if remarks and not alone and is_gradient_nearby(surface, analytic, suspects, rng):
+        return chosen
+    return remarks | limits_nearby(surface, apart, rng)
+
+
+def _between_jumps(surface: Surface, findings: Sequence[Finding]) -> dict[int, str]:
+    """Return the entries whose claimed slope is that between jumps, if that is so for all.
+
+    It is then the gradient of the loss as it is. If some claim the slope across the jumps, it is
+    the function that is meant by rounded numbers that is differentiated.
+    """
+    jumping = [f for f in findings if np.isfinite(f.slope.piece.error)]
+    across = (
+        f.noise > surface.rounding / 8 > 0 and abs(f.analytic) > f.tolerance
+        for f in findings
+        if f not in jumping
+    )
+    if not all(f.between_jumps for f in jumping) or any(across):
+        return {}
+    return {
+        f.number: f"{f.slope.piece.value:.6g} between jumps of the loss, "
+        f"{f.slope.value:.6g} ± {f.slope.error:.1g} across them"
+        for f in jumping
+    }
 
 
 def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:

@@ -15,7 +15,7 @@ nearby are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -42,6 +42,10 @@ CLEARLY = 100
 
 TRIED = 3
 """Number of wrong entries measured at nearby points before the loss is taken to be smooth."""
+
+GENERIC = 3
+"""Number of random directions along which a claimed gradient must be that of a nearby point. One
+that is not passes each with a probability of about its bar, relative to the gradient."""
 
 OUTSIDE = "it is neither, nor between them"
 TOGETHER = "no subgradient with the others"
@@ -79,6 +83,34 @@ def invalid_choices(
         ):
             return dict.fromkeys(map(int, entries), TOGETHER)
     return {}
+
+
+def is_gradient_nearby(
+    surface: Surface, analytic: Analytic, entries: Collection[int], rng: np.random.Generator
+) -> bool:
+    """Tell whether what is claimed is the gradient at points near the parameters.
+
+    Where many entries tie, as those of max pooling do at the zeros of a relu, code that takes the
+    first (or the last) of equal ones computes the gradient of points at which earlier entries are
+    larger (or smaller) by a trifle. Random directions through all entries in question tell a
+    gradient from any other vector with the same entries out of order.
+    """
+    which = np.array(sorted(entries))
+    ramp = np.arange(surface.size, 0, -1) / surface.size
+    for sign in (1, -1):
+        start = surface.x + sign * NEAR * ramp * surface.widths
+        for done in range(GENERIC):
+            v = surface.widths[which] * rng.choice(EIGHTHS, len(which))
+            line = surface.along(which, v, start)
+            found = surface.slope(line, scale=NEAR / surface.size, effort="brief")
+            size = np.abs(analytic.values[which] * v).sum()
+            bar = found.error + analytic.floor[which] @ np.abs(v) + 8 * NEAR * size
+            apart = abs(float(analytic.values[which] @ v) - found.value)
+            if found.kind not in ("smooth", "flat") or not apart <= bar or bar > size / CLEARLY:
+                break
+            if done == GENERIC - 1:
+                return True
+    return False
 
 
 def limits_nearby(

@@ -210,8 +210,8 @@ class Surface:
 
     def slope(self, line: Line, *, noise: float = 0.0, **options: Any) -> Slope:
         """Return the slope along a line, with what is known of the loss's precision."""
-        noise = max(noise, self.unsteadiness, self.rounding)
-        found = slope(line, bits=self.bits, noise=noise, **options)
+        noise = max(noise, self.unsteadiness)
+        found = slope(line, bits=self.bits, noise=noise, rounding=self.rounding, **options)
         self.rounding = max(self.rounding, found.rounding)
         return found
 

@@ -12,15 +12,16 @@ in h where it is rounding, growing with h at a kink.
 it, each within its own noise. That defeats a kink at a distance of 1e-9, ripples that coarse steps
 average away, and steps that converge to the wrong number.
 
-*A flat stretch is looked into.* Where small steps change nothing, the function is either constant
-there, or a staircase of rounded numbers: then it leaves the stretch with a jump, and the jump is
-its noise. The same is true where only a part of it is rounded, so that it is smooth close by: the
-noise is then the same over many coarser rungs.
+*Jumps are noise.* Where the function leaves what fine rungs show by a jump, as a staircase of
+rounded numbers does, or a solver that takes another number of steps, the height of the jump is
+noise, and the slope is that of coarser rungs. A continuous ripple stays what it is, and a few steps
+that stand alone leave the slope beside them as it is.
 
 *Both sides are looked at apart.* Where their slopes differ beyond doubt there is a kink; where one
 side has no values, the other one gives the slope.
 
-Most functions are done after 14 points. The whole ladder is climbed only where these leave doubt.
+Most functions are done after 14 points, and 6 more for a look farther away. The whole ladder is
+climbed only where these leave doubt.
 """
 
 from gradlab.gradients.slopes.ladder import BITS as BITS

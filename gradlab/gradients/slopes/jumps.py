@@ -102,13 +102,16 @@ def misses(rungs: Rungs, k: int, model: Model) -> dict[int, float]:
     return {side: abs(model.off(float(t), float(value))) for side, t, value in sides}
 
 
-def first_jump(rungs: Rungs, line: Line, slope: float, doubt: float, noise: float) -> Jump | None:
+def first_jump(
+    rungs: Rungs, line: Line, slope: float, doubt: float, noise: float, known: bool = False
+) -> Jump | None:
     """Return the jump nearest to 0, if there is one on the ladder.
 
     From the finest rung outward, each rung is predicted by a cubic through the next finer one. The
     error of that grows as h⁴ where the function is smooth; where it grows faster, the interval
     between the two rungs is halved towards its largest change. If it does not jump there, the
-    cubics tell no more, and all intervals farther out are looked into.
+    cubics tell no more, and all intervals farther out are looked into. What lower jumps make of the
+    error, whose noise is `known`, does not grow.
     """
     before: dict[int, float] = {1: np.inf, -1: np.inf}
     looked_into, searches = {1: False, -1: False}, 0
@@ -116,7 +119,7 @@ def first_jump(rungs: Rungs, line: Line, slope: float, doubt: float, noise: floa
         ratio = float(rungs.h[k] / rungs.h[k + 1])
         model = Model.of(rungs, k + 1, slope, noise)
         missed = misses(rungs, k, model)
-        allowed = CLEARLY * noise * ratio**3 + 2 * doubt * rungs.h[k]
+        allowed = CLEARLY * noise * ratio + 2 * doubt * rungs.h[k]
         for side, miss in missed.items():
             if not miss > allowed + SUDDEN * ratio**4 * before[side]:
                 continue
@@ -128,7 +131,8 @@ def first_jump(rungs: Rungs, line: Line, slope: float, doubt: float, noise: floa
         if searches >= SEARCHES:
             return None
         before = {
-            side: 0.0 if looked_into[side] else max(miss, noise) for side, miss in missed.items()
+            side: 0.0 if looked_into[side] else max(miss - known * allowed, (1 - known) * noise)
+            for side, miss in missed.items()
         }
     return None
 

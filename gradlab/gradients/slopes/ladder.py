@@ -17,6 +17,9 @@ QUICK = (-8, -10, -12, -22, -34)
 """Exponents log₂(h / scale) of the rungs that suffice for most functions: three coarse rungs to
 extrapolate from, two finer ones to confirm. For 52 bits; scaled to the precision of the values."""
 
+COARSE = (-2, -3, -4, -6, -9, -13)
+"""Exponents of the rungs that suffice for most functions whose values have some 23 bits."""
+
 FAR = (-3, -5)
 """Exponents of two far rungs that show whether a function goes on as it looks close by."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, widening
 from gradlab.gradients.slopes.jumps import CLEARLY, FLAT, Jump, Model, first_jump, misses, stairs
 from gradlab.gradients.slopes.ladder import (
     BITS,
+    COARSE,
     FAR,
     FINE_LADDER,
     INNER,
@@ -34,12 +35,23 @@ GOOD = 1e-6
 """Relative error below which a slope is accepted without climbing the full ladder. It is relative
 to the slope, or to the slopes nearby where those are larger."""
 
+NOISY = 256.0
+"""Largest error of a slope that noise explains, in units of the noise over the scale. Steps of a
+quarter of the scale, the largest that are taken, leave from 24 to 200, as the noise happens to be;
+climbing the ladder makes little of that."""
+
+NARROW = 40
+"""Bits of the values below which the exponents of a glance are those of coarse rungs."""
+
 TINY = 8
 """Exponent log₂(reach / scale) above which an entry is so small that larger steps are taken as well
 where those beside its size are lost in the rounding of the values."""
 
 ALONE = 3
 """Number of jumps that a function may have and still count as smooth apart from them."""
+
+LEVELS = 2
+"""Number of times that higher jumps are looked for beyond those that are known."""
 
 STEP = 16.0
 """Ratio of a jump to the change of the function up to there, above which it is a step of the
@@ -57,6 +69,7 @@ def slope(
     finest: float = 0.0,
     bits: int = BITS,
     noise: float = 0.0,
+    rounding: float = 0.0,
     effort: Effort = "usual",
     claimed: float | None = None,
 ) -> Slope:
@@ -76,6 +89,8 @@ def slope(
         The precision of the values: 52 for float64, 23 for float32.
     noise : float
         Noise that is known to be there, whatever is seen.
+    rounding : float
+        Noise that may be there: another line of the same loss showed it.
     effort : {"usual", "wide", "thorough", "brief"}
         A glance first, and more where it leaves doubt; also more where far points do not continue
         what the glance shows; more at once; or the ladder once, and no more than that.
@@ -92,38 +107,88 @@ def slope(
     >>> found.kind, found.left.value, found.right.value
     ('kink', 0.0, 1.0)
     """
-    probe = Probe(line)
+    look = _Look(Probe(line), scale, reach, finest, bits, noise, max(noise, rounding))
     with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
-        found = None
-        if effort in ("usual", "wide"):
-            rungs = probe.rungs(steps_of(QUICK, scale, finest, bits))
-            found = _glance(rungs, floor_of(rungs, bits, noise))
-            if found is not None and effort == "usual":
-                return found
-
-        if effort == "wide" and found is not None:
-            far = probe.rungs(steps_of((*FAR, *QUICK), scale, finest, bits))
-            if _continues(far, found, claimed):
-                return found
-
-        def climb(exponents: Sequence[int]) -> tuple[Rungs, Slope]:
-            rungs = probe.rungs(steps_of(exponents, scale, finest, bits))
-            return rungs, _study(rungs, floor_of(rungs, bits, noise), probe)
-
         if effort == "brief":
-            return climb(LADDER)[1]
-        rungs, found = climb(LADDER if effort == "wide" else INNER)
-        if not found.doubt <= GOOD * max(abs(found.value), found.nearby):
-            rungs, found = climb(LADDER)
-        top = int(np.log2(max(reach / scale, 1.0))) - 2
-        if found.kind == "flat" or (
-            top > TINY and not found.doubt <= GOOD * max(abs(found.value), found.nearby)
-        ):
-            rungs, found = climb((*range(top, 2, -4), *OUTWARD, *LADDER))
+            return look.climb(LADDER)[1]
+        if rounding > noise and not look.shows_rounding():
+            look = replace(look, rounding=noise)
+        if effort != "thorough":
+            found = look.glance(wide=effort == "wide", claimed=claimed)
+            if found is None and (effort == "usual" or claimed is None):
+                found = look.coarse_glance()
+            if found is not None:
+                return found
+        return look.study(LADDER if effort == "wide" else INNER)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A function that is looked at, and what is known of it; see `slope`."""
+
+    probe: Probe
+    scale: float
+    reach: float
+    finest: float
+    bits: int
+    noise: float
+    rounding: float
+
+    def rungs(self, exponents: Sequence[int]) -> Rungs:
+        return self.probe.rungs(steps_of(exponents, self.scale, self.finest, self.bits))
+
+    def floor(self, rungs: Rungs) -> float:
+        return floor_of(rungs, self.bits, self.rounding)
+
+    def glance(self, wide: bool, claimed: float | None) -> Slope | None:
+        """Look at few rungs, which suffice for most functions."""
+        if self.bits < NARROW or self.rounding > self.noise:
+            return None
+        rungs = self.rungs(QUICK)
+        found = _glance(rungs, floor_of(rungs, self.bits, self.noise))
+        if found is None or not wide:
+            return found
+        far = self.rungs((*FAR, *QUICK))
+        return found if _continues(far, found, claimed) else None
+
+    def shows_rounding(self) -> bool:
+        """Tell whether the noise that another line of the same loss showed is here as well."""
+        exponents = (*FAR, *QUICK) if self.bits >= NARROW else COARSE
+        noise = noise_of(self.rungs(exponents))
+        return not np.nan_to_num(noise, posinf=np.inf).max() < self.rounding / CLEARLY
+
+    def coarse_glance(self) -> Slope | None:
+        """Look at few coarse rungs of a function that is known to be rounded to few digits."""
+        if self.bits >= NARROW and not self.rounding > self.noise:
+            return None
+        rungs = self.rungs([round(e * BITS / self.bits) for e in COARSE])
+        return _glance(rungs, self.floor(rungs), self.scale)
+
+    def climb(self, exponents: Sequence[int]) -> tuple[Rungs, Slope]:
+        rungs = self.rungs(exponents)
+        return rungs, _study(rungs, self.floor(rungs), self.probe)
+
+    def study(self, start: Sequence[int]) -> Slope:
+        """Climb the ladder, farther and more finely where it leaves doubt."""
+        rungs, found = self.climb(start)
+        if _doubtful(found):
+            rungs, found = self.climb(LADDER)
+        top = int(np.log2(max(self.reach / self.scale, 1.0))) - 2
+        if found.kind == "flat" or (top > TINY and _doubtful(found)):
+            rungs, found = self.climb((*range(top, 2, -4), *OUTWARD, *LADDER))
         if found.kind != "flat" and not found.doubt <= POOR * abs(found.value):
-            rungs, found = climb((*range(top, 0, -2), *FINE_LADDER))
-        floor, exact = floor_of(rungs, bits, noise), floor_of(rungs, bits, 0.0)
-        return _across_jumps(rungs, found, floor, exact, probe)
+            rungs, found = self.climb((*range(top, 0, -2), *FINE_LADDER))
+        exact = floor_of(rungs, self.bits, 0.0)
+        return _across_jumps(rungs, found, self.floor(rungs), exact, self.probe)
+
+
+def _doubtful(found: Slope) -> bool:
+    return not found.doubt <= GOOD * max(abs(found.value), found.nearby)
+
+
+def _steepness(rungs: Rungs) -> float:
+    """How steep the function is on the way to the coarsest points."""
+    return float(rungs.rise[0] / rungs.h[0]) or np.inf
 
 
 def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
@@ -169,9 +234,27 @@ def _across_jumps(rungs: Rungs, found: Slope, floor: float, exact: float, probe:
         return replace(found, value=piece.value, error=piece.error, kind=kind, rounding=0.0)
     if found.rounding:
         counts = _are_integers(rungs)
-        return Slope(0.0, piece.error, "flat") if counts else replace(found, piece=piece)
+        if counts:
+            return Slope(0.0, piece.error, "flat")
+        found = _above(rungs, found, probe)
+        return replace(found, piece=piece)
     level = max(floor, abs(jump.height) / 2)
-    return replace(_study(rungs, level, probe), rounding=level, piece=piece)
+    found = replace(_study(rungs, level, probe), rounding=level)
+    return replace(_above(rungs, found, probe), piece=piece)
+
+
+def _above(rungs: Rungs, found: Slope, probe: Probe) -> Slope:
+    """Look for higher jumps than those that are known: stairs may have stairs as treads."""
+    for _ in range(LEVELS):
+        if not np.isfinite(found.error):
+            break
+        noise = max(found.noise, found.rounding)
+        jump = first_jump(rungs, probe, found.value, found.error, noise, known=True)
+        if jump is None:
+            break
+        level = abs(jump.height) / 2
+        found = replace(_study(rungs, level, probe), rounding=level)
+    return found
 
 
 def _are_integers(rungs: Rungs) -> bool:
@@ -195,8 +278,11 @@ def _is_alone(jump: Jump, rungs: Rungs, probe: Probe, piece: Bar, noise: float) 
     return False
 
 
-def _glance(rungs: Rungs, floor: float) -> Slope | None:
-    """Take the coarse rungs' extrapolation if it is good and all finer rungs confirm it."""
+def _glance(rungs: Rungs, floor: float, scale: float = np.inf) -> Slope | None:
+    """Take the coarse rungs' extrapolation if it is good and all finer rungs confirm it.
+
+    Good is an error of `GOOD`, or one that noise leaves with steps of about the `scale`.
+    """
     if len(rungs.h) < len(QUICK) or not np.isfinite([rungs.plus, rungs.minus]).all():
         return None
     swallowed = unchanged(rungs)[1:] & (rungs.rise[:-1] > FLAT * floor)
@@ -205,8 +291,11 @@ def _glance(rungs: Rungs, floor: float) -> Slope | None:
     noise = np.fmax(noise_of(rungs), floor)
     noise = np.maximum.accumulate(noise[::-1])[::-1]
     bar = extrapolate(rungs.h, rungs.central, 2, noise, most=2, dissent=0)
-    nearby = float(rungs.rise[0] / rungs.h[0])
-    if bar is None or bar.error > GOOD * max(abs(bar.value), nearby):
+    nearby = _steepness(rungs)
+    if bar is None:
+        return None
+    good = max(GOOD, NOISY * float(noise[-3]) / (scale * nearby))
+    if not bar.error <= max(min(good, POOR) * nearby, min(good, 10 * POOR) * abs(bar.value)):
         return None
     curvature = abs(float(rungs.even[2] / rungs.h[2] ** 2))
     return Slope(*bar, "smooth", noise=float(noise[-1]), curvature=curvature, nearby=nearby)
