@@ -43,7 +43,7 @@ from gradlab.gradients import (
     find_backend,
     value_and_grad,
 )
-from gradlab.gradients.forward_mode import Line
+from gradlab.gradients.forward_mode import LossJVP
 from gradlab.params import Array, flatten, size
 from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
@@ -349,7 +349,7 @@ def _forward_mode(
 ) -> Contender:
     """Set forward mode on these entries: its slopes along them, one by one."""
     leaves, structure = flatten(problem.params)
-    line = Line(network.loss, leaves, structure, problem.point[1:])
+    line = LossJVP(network.loss, leaves, structure, problem.point[1:])
     direction = [np.zeros_like(leaf) for leaf in leaves]
     starts = np.cumsum([0, *(leaf.size for leaf in leaves)])
     numbers = np.searchsorted(starts, entries, side="right") - 1

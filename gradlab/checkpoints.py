@@ -4,15 +4,9 @@ A training is a function of its options, its parameters, its velocity, and of wh
 draws next. A `State` is all that changes in it between two steps, so that a training taken up from
 one ends where the undisturbed one ends, to the last bit.
 
-The file is a line with the format's version, the SHA-256 of all that follows, and that: the length
-of a header, the header in JSON, and the arrays as they lie in memory::
-
-    gradlab checkpoint 1 | sha256 | length, 8 bytes | header | params, velocity, losses, epochs
-
-Nothing in it can be run. The header says of which training it is, and the sizes of the arrays are
-those of the training that reads it, never what the file promises; it is read no further than such
-a file can be long. Each file is written anew and moved into its place; the one before it is kept
-beside it, as ``PATH.previous``, for the day on which the disk damages the newer one.
+The format is that of `gradlab.stores`. Each file is written anew and moved into its place; the one
+before it is kept beside it, as ``PATH.previous``, for the day on which the disk damages the newer
+one.
 """
 
 from __future__ import annotations
@@ -21,27 +15,31 @@ import hashlib
 import json
 import math
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from gradlab import files
-from gradlab.errors import CheckpointError, CheckpointWarning, OptionError, reason_of
+from gradlab import files, stores
+from gradlab.errors import CheckpointError, CheckpointWarning, OptionError
 from gradlab.history import Epoch, History
 from gradlab.locks import locked
 from gradlab.params import Array
+from gradlab.stores import Kind
+from gradlab.stores import fingerprint as fingerprint
 
-MAGIC = b"gradlab checkpoint "
-VERSION = 1
-
-HEADER = 2**16
-"""Bytes that a header may have beside the options and the layout of the parameters."""
+CHECKPOINT = Kind(
+    "checkpoint",
+    "checkpoint",
+    1,
+    "training",
+    lambda file, why: CheckpointError(f"{file}: {why}; name another one"),
+    "give the same options, or name another file",
+)
 
 EPOCH = 4
 """Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds."""
@@ -194,7 +192,7 @@ def _latest(
     for file in found:
         try:
             state = decode(file, options, start, most)
-        except _DamagedError as damage:
+        except stores.DamagedError as damage:
             damages.append(f"{file}: {damage}")
             continue
         if damages:
@@ -212,99 +210,35 @@ def _latest(
 # The format
 
 
-class _DamagedError(Exception):
-    """What a file says of itself does not hold."""
-
-
 def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
-    """Yield the bytes of a checkpoint, part by part: it may be large beside the memory."""
-    header = {
-        "options": dict(options),
-        "arrays": _layout(state.params),
+    """Yield the bytes of a checkpoint, part by part."""
+    facts = {
+        "arrays": stores.layout(state.params),
         "generator": state.generator,
         "steps": state.steps,
         "epochs": state.epochs,
         "seconds": state.seconds,
     }
-    text = json.dumps(header, default=_json_of_array).encode()
     losses = np.array(state.history.losses[: state.steps])
     rows = [
         (epoch.loss, epoch.validation_loss, epoch.accuracy, epoch.seconds)
         for epoch in state.history.epochs[: state.epochs]
     ]
     arrays = [*state.params, *state.velocity, losses, np.array(rows, np.float64)]
-
-    def body() -> Iterator[bytes]:
-        yield len(text).to_bytes(8, "little") + text
-        yield from (array.tobytes() for array in arrays)
-
-    digest = hashlib.sha256()
-    for part in body():
-        digest.update(part)
-    yield MAGIC + b"%d\n" % VERSION + digest.digest()
-    yield from body()
+    return stores.encode(CHECKPOINT, options, facts, arrays)
 
 
 def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
-    """Return the state in a checkpoint of the training that is to go on.
-
-    Raises
-    ------
-    OptionError
-        If it is one of another training.
-    CheckpointError
-        If it cannot be read, or is one of another version.
-    _DamagedError
-        If it is not what was written.
-    """
-    room = _room(options, start, most)
-    data = _read(file, room + 1)
-    line, _, rest = data.partition(b"\n")
-    if line != MAGIC + b"%d" % VERSION:
-        _refuse_version(line, file)
-    digest, body = rest[:32], memoryview(rest)[32:]
-    # Of a file that is too long, only the header is looked at: of which training may it be?
-    whole = len(data) <= room
-    if whole and hashlib.sha256(body).digest() != digest:
-        raise _DamagedError("damaged, or cut short (its checksum is another)")
-    try:
-        length = int.from_bytes(body[:8], "little")
-        header = json.loads(bytes(body[8 : 8 + length]), object_hook=_array_of_json)
-        _require_same(file, header["options"], options)
-        if not whole:
-            raise ValueError(f"longer than one of this training can be, {room} bytes")
-        return _state(header, body[8 + length :], start, most)
-    except OptionError:
-        raise
-    except Exception as error:  # its checksum is right, so that somebody meant it
-        raise _DamagedError(f"not a checkpoint that gradlab wrote ({reason_of(error)})") from error
-
-
-def _refuse_version(line: bytes, file: Path) -> NoReturn:
-    if version := re.fullmatch(MAGIC + rb"(\d{1,9})", line):
-        raise CheckpointError(
-            f"{file}: has the format {version[1].decode()}, of another version of gradlab; this "
-            f"one reads {VERSION}"
-        )
-    raise _DamagedError("not a checkpoint, or damaged in its first line")
-
-
-def _require_same(file: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Name the options in which a checkpoint's training is another one, if there are any."""
-    others = [
-        f"{name} was {there.get(name)} and is {text}"
-        for name, text in here.items()
-        if there.get(name) != text
-    ]
-    if others:
-        raise OptionError(
-            f"checkpoint={str(file)!r} belongs to another training ({'; '.join(others)}): give "
-            "the same options, or name another file"
-        )
+    """Return the state in a checkpoint of the training that is to go on; see `stores.decode`."""
+    room = stores.room_for(options, [*start.params, *start.velocity])
+    room += 8 * most[0] + 8 * EPOCH * most[1]
+    return stores.decode(
+        CHECKPOINT, file, options, room, lambda header, body: _state(header, body, start, most)
+    )
 
 
 def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -> State:
-    if header["arrays"] != _layout(start.params):
+    if header["arrays"] != stores.layout(start.params):
         raise ValueError("its arrays are not those of the parameters")
     counts = header["steps"], header["epochs"]
     if not all(
@@ -312,16 +246,7 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
     ):
         raise ValueError(f"{counts} steps and epochs, of {most}")
     like = [*start.params, *start.velocity, np.empty(counts[0]), np.empty((counts[1], EPOCH))]
-    if len(body) != sum(array.nbytes for array in like):
-        raise ValueError(f"{len(body)} bytes of arrays")
-    arrays = []
-    for array in like:
-        part, body = body[: array.nbytes], body[array.nbytes :]
-        # In the layout of the array, on which the rounding of linear algebra may depend.
-        read = np.empty_like(array)
-        read[...] = np.frombuffer(part, array.dtype).reshape(array.shape)
-        arrays.append(read)
-    *leaves, losses, rows = arrays
+    *leaves, losses, rows = stores.arrays_like(like, body)
     # Only what an epoch was not asked for may be missing.
     if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
         raise ValueError("an array is not finite")
@@ -356,61 +281,7 @@ def _generator(state: Any, like: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(state)
 
 
-def _layout(arrays: Sequence[Array]) -> list[Any]:
-    return [[array.dtype.str, list(array.shape)] for array in arrays]
-
-
-def _json_of_array(value: Any) -> Any:
-    """Return what JSON has for the arrays and integers in the state of a generator."""
-    return {"dtype": value.dtype.name, "array": value.tolist()}
-
-
-def _array_of_json(found: dict[str, Any]) -> Any:
-    if found.keys() != {"dtype", "array"}:
-        return found
-    if found["dtype"] not in ("uint32", "uint64"):
-        raise ValueError(f"a generator of {found['dtype']}")
-    return np.array(found["array"], found["dtype"])
-
-
-def _room(options: Mapping[str, str], start: State, most: tuple[int, int]) -> int:
-    """Return how long a checkpoint of this training can be at most, in bytes."""
-    arrays = sum(array.nbytes for array in [*start.params, *start.velocity])
-    texts = len(json.dumps(dict(options))) + len(json.dumps(_layout(start.params)))
-    return arrays + texts + HEADER + 8 * most[0] + 8 * EPOCH * most[1]
-
-
-def _read(file: Path, most: int) -> bytes:
-    """Return the first bytes of a file; of one that is too long, the header is still of use."""
-
-    def refusal(why: str) -> CheckpointError:
-        return CheckpointError(f"{file}: {why}; name another one")
-
-    with files.opened(file, None, refusal) as stream, files.reading(refusal):
-        return bytes(files.up_to(stream, most))
-
-
-# What tells one training from another
-
-
-def fingerprint(arrays: Mapping[Any, Array]) -> str:
-    """Say what tells arrays from others: shapes, and a digest of names, dtypes and numbers.
-
-    Examples
-    --------
-    >>> fingerprint({"x": np.zeros((3, 2)), "y": np.zeros(3)})
-    '(3, 2), (3,) of digest ada32a94ca67bf10'
-    """
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    shapes = [str(array.shape) for array in arrays.values()]
-    shown = shapes if len(shapes) < 7 else [*shapes[:3], "...", *shapes[-3:]]
-    return f"{', '.join(shown)} of digest {digest.hexdigest()[:16]}"
-
-
 def digest_of(state: Mapping[str, Any]) -> str:
     """Return what tells the state of a generator from others."""
-    text = json.dumps(state, default=_json_of_array, sort_keys=True)
+    text = json.dumps(state, default=stores.json_of_array, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,7 +11,6 @@ import threading
 import tracemalloc
 from contextlib import suppress
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,9 +19,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from processes import PATIENCE, running
+from stored import forged
 
 import gradlab
-from gradlab import checkpoints, files, fit, network
+from gradlab import checkpoints, files, fit, network, stores
 from gradlab.errors import CheckpointError, CheckpointWarning, GradlabError, OptionError
 
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -266,7 +266,7 @@ def test_other_options_are_named(path, undisturbed, message):
 
 def test_a_shorter_training_is_told_from_a_damaged_one(path, monkeypatch):
     train(path, epochs=100, checkpoint_every=1000)
-    monkeypatch.setattr(checkpoints, "HEADER", 1000)  # so that the file is longer than it may be
+    monkeypatch.setattr(stores, "HEADER", 1000)  # so that the file is longer than it may be
     with pytest.raises(OptionError, match="epochs was 100 and is 3"):
         train(path, resume=True)
     path.write_bytes(path.read_bytes() + bytes(10_000))
@@ -397,17 +397,6 @@ def test_another_file_is_no_checkpoint(path):
     assert path.read_bytes() == b"x,y\n1,2\n"
 
 
-def forged(data, change):
-    """Return a checkpoint with another header (or another body) and the right checksum."""
-    line, _, rest = data.partition(b"\n")
-    body = rest[32:]
-    length = int.from_bytes(body[:8], "little")
-    header, arrays = change(json.loads(body[8 : 8 + length]), body[8 + length :])
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    body = len(text).to_bytes(8, "little") + text + arrays
-    return line + b"\n" + sha256(body).digest() + body
-
-
 FORGERIES = {
     "steps beyond the end": lambda h, a: (h | {"steps": 19}, a + bytes(56)),
     "negative steps": lambda h, a: (h | {"steps": -1}, a),
@@ -455,7 +444,8 @@ def test_a_forgery_that_changes_nothing_is_taken(path, sound, undisturbed):
 
 
 @given(st.binary(max_size=200))
-@example(checkpoints.MAGIC)
+@example(checkpoints.CHECKPOINT.line)
+@example(b"gradlab checkpoint ")
 @example(b"")
 def test_anything_else_ends_in_an_error_of_ours(data):
     with TemporaryDirectory() as folder:

@@ -122,6 +122,12 @@ def test_what_is_no_evaluation_is_refused(given: Any) -> None:
         gradlab.CentralDifference(evaluation=given)
 
 
+def test_a_jacobian_does_not_pass_over_an_evaluation() -> None:
+    backend = gradlab.CentralDifference(evaluation=Workers(2))
+    with pytest.raises(OptionError, match="evaluation= is for the gradient of a loss"):
+        gradlab.jacobian(np.sin, backend)(np.ones(2))
+
+
 def test_options_of_an_evaluation_are_checked() -> None:
     for wrong in (lambda: Workers(0), lambda: Workers("two"), lambda: Recorded(0)):
         with pytest.raises(OptionError, match=r"workers=|threads="):

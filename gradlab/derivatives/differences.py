@@ -2,7 +2,7 @@
 
 One perturbation of an entry moves all outputs, so that a column costs what one entry of a gradient
 does: 1, 2 or 4 evaluations for `forward`, `central` and `central4`. The formulas and their default
-steps are those of `gradlab.gradients.finite_differences`. Bounds turn a central formula into a
+steps are those of `gradlab.gradients.differences`. Bounds turn a central formula into a
 one-sided one of the same order (`stencils.fitting`). With a sparsity, entries that share no output
 are moved together (`sparsity`).
 
@@ -86,7 +86,7 @@ class Differences(Rows):
     def __init__(self, backend: Backend, function: Function, options: Options) -> None:
         super().__init__(backend, function)
         self.options = options
-        for name in ("workers", "resume"):
+        for name in ("workers", "resume", "evaluation"):
             if getattr(backend, name, None) is not None:
                 raise OptionError(
                     f"{name}= is for the gradient of a loss: leave it out for other derivatives"

@@ -19,7 +19,7 @@ import numpy as np
 
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients.estimators import Estimator, add_scaled, averages, directions
-from gradlab.gradients.forward_mode import Line
+from gradlab.gradients.forward_mode import LossJVP
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients
 from gradlab.params import flatten, floating
@@ -62,10 +62,10 @@ class ForwardGradient(Estimator):
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             leaves, structure = flatten(params)
-            line = Line(loss, [floating(leaf) for leaf in leaves], structure, args)
+            jvp = LossJVP(loss, [floating(leaf) for leaf in leaves], structure, args)
             totals = [np.zeros(leaf.shape) for leaf in leaves]
-            for v in directions(line.leaves, self.draws, entropy, self.directions):
-                value, slope = line.slope(v)
+            for v in directions(jvp.leaves, self.draws, entropy, self.directions):
+                value, slope = jvp.slope(v)
                 if not np.isfinite(slope):
                     raise NonFiniteError(f"the slope along a random direction is {slope}")
                 with np.errstate(over="ignore"):  # an infinite gradient is reported

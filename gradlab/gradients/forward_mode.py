@@ -47,17 +47,17 @@ class AutogradForward:
 
         def value_and_grad(params: Any, *args: Any) -> tuple[float, Any]:
             leaves, structure = flatten(params)
-            line = Line(loss, [floating(leaf) for leaf in leaves], structure, args)
-            direction = [np.zeros_like(leaf) for leaf in line.leaves]
+            jvp = LossJVP(loss, [floating(leaf) for leaf in leaves], structure, args)
+            direction = [np.zeros_like(leaf) for leaf in jvp.leaves]
             gradients = [np.empty(leaf.shape) for leaf in leaves]
             value = None
             for v, slopes in zip(direction, gradients, strict=True):
                 for i in range(v.size):
                     v.flat[i] = 1.0
-                    value, slopes.flat[i] = line.slope(direction)
+                    value, slopes.flat[i] = jvp.slope(direction)
                     v.flat[i] = 0.0
             if value is None:  # there are no entries
-                value, _ = line.slope(direction)
+                value, _ = jvp.slope(direction)
             done = finish_gradients(structure.paths, gradients, leaves)
             return value, structure.unflatten(done)
 
@@ -65,8 +65,8 @@ class AutogradForward:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A loss at its parameters, of which the slope is taken along any direction.
+class LossJVP:
+    """A loss at its parameters, and its slope along any direction: a Jacobian-vector product.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Line:
         Examples
         --------
         >>> leaves, structure = flatten(np.array([3.0, 4.0]))
-        >>> Line(lambda x: (x * x).sum(), leaves, structure, ()).slope([np.array([1.0, 0.5])])
+        >>> LossJVP(lambda x: (x * x).sum(), leaves, structure, ()).slope([np.array([1.0, 0.5])])
         (25.0, np.float64(10.0))
         """
         value, slope, watch = self._trace(direction)

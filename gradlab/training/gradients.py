@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from gradlab.errors import BackendError, ZeroGradientWarning
-from gradlab.gradients import Backend, Loss, value_and_grad
-from gradlab.gradients.protocol import real_scalar, writes_out
+from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
+from gradlab.gradients.protocol import name_of, real_scalar, writes_out
 from gradlab.params import Structure, leaves_like, named_leaves
 from gradlab.training.vectors import Vector
 
@@ -45,7 +45,7 @@ def gradients(
     def gradient_at(params: Any, *args: Any) -> tuple[float, Vector]:
         outcome = run(params, *args)
         if not (isinstance(outcome, tuple) and len(outcome) == 2):
-            name = getattr(backend, "name", backend)
+            name = name_of(find_backend(backend))
             raise BackendError(f"the backend {name} did not return a pair (value, gradient)")
         value, grads = outcome
         leaves = [

@@ -45,6 +45,7 @@ with instrumented():
     from gradlab.datasets import idx
     from gradlab.errors import GradlabError
     from gradlab.gradients import CentralDifference
+    from gradlab.gradients.workers.resuming import PARTIAL
     from gradlab.pickles import machine
 
 # In memory, where the system has such a folder: each attempt writes a file. A search ends without
@@ -132,14 +133,19 @@ TRAINING = {
 }
 
 
+def with_checksum(line: bytes, data: bytes) -> bytes:
+    """Put the true checksum below the first line of a file that begins with this one."""
+    if not data.startswith(line):
+        return data
+    body = data[len(line) + 32 :]
+    return line + sha256(body).digest() + body
+
+
 def checkpoint(data: bytes) -> None:
     """Go on from a checkpoint: these bytes as they are, or what they say under a true checksum."""
     path = FOLDER / "checkpoint"
     checkpoints.previous(path).unlink(missing_ok=True)
-    line, _, rest = data.partition(b"\n")
-    if line == checkpoints.MAGIC + b"%d" % checkpoints.VERSION:
-        data = line + b"\n" + sha256(rest[32:]).digest() + rest[32:]
-    path.write_bytes(data)
+    path.write_bytes(with_checksum(checkpoints.CHECKPOINT.line, data))
     with contextlib.suppress(GradlabError), warnings.catch_warnings():
         warnings.simplefilter("error")
         result = training.fit(**TRAINING, checkpoint=path, resume=True)
@@ -149,8 +155,8 @@ def checkpoint(data: bytes) -> None:
 
 def slopes(data: bytes) -> None:
     """Go on from the file of a numerical gradient."""
-    path = FOLDER / "partial.npz"
-    path.write_bytes(data)
+    path = FOLDER / "partial"
+    path.write_bytes(with_checksum(PARTIAL.line, data))
     backend = CentralDifference(resume=path, incremental=False)
     with contextlib.suppress(GradlabError):
         training.descend(lambda w: (w**2).sum(), np.ones(2), backend=backend, iterations=1)

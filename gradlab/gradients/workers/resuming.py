@@ -1,19 +1,17 @@
 """The slopes that are known so far, in memory and, if wanted, in a file that outlives the process.
 
-The file is rewritten every now and then by a move, which is atomic: whenever the process ends,
-a whole file is there. It says what it is part of: the method, the parameters, the loss (its name,
-its value, the content of what it is bound to), the arguments. A gradient is taken up again only
-where all of these are the same, to the bit; and because a loss may have changed where its value at
-one place does not show it, the largest slope is taken once more and has to come out as it was.
-Until it has, nothing is written into the file. It is removed when the gradient is complete, and
-only by the gradient that it is part of.
+The file (`gradlab.stores`) is rewritten from time to time by a move, which is atomic: whenever the
+process ends, a whole file is there. It says to which gradient it belongs: the method, the
+parameters, the loss (its name, its value, the content of what it is bound to), the arguments. A
+gradient is taken up again only where all of these are the same, to the bit. A loss may have changed
+where its value at one place does not show it. So the largest slope is taken once more, and has to
+come out as it was. Until it has, nothing is written into the file. The file is removed when the
+gradient is complete, and only by the gradient that it belongs to.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import pickle
 import time
 import warnings
@@ -23,28 +21,28 @@ from typing import Any
 
 import numpy as np
 
-from gradlab import files, npz
-from gradlab.errors import CheckpointWarning, OptionError, reason_of
+from gradlab import files, stores
+from gradlab.errors import CheckpointWarning, OptionError
 from gradlab.gradients.probing import COARSEST, CoarseLoss, Probe
 from gradlab.gradients.workers.chunks import Chunk
 from gradlab.gradients.workers.problem import Problem
 from gradlab.identity import described
 from gradlab.params import Array
 
-IDENTITY = 2**20
-"""Bytes that the text may take which says what a file is part of."""
+ADVICE = "give another path, or remove the file"
 
-HEADER = 2**12
-"""Bytes that the description of an array may take beside it."""
-
-STEPS = "the precision and whether all entries are looked at closely are"
-"""What the steps depend on that is found out on the way: see `CoarseLoss`."""
+PARTIAL = stores.Kind(
+    "partial gradient",
+    "resume",
+    1,
+    "gradient",
+    lambda file, why: OptionError(f"resume={str(file)!r}: {why}; {ADVICE}"),
+    ADVICE,
+)
 
 SHARE = 0.05
-"""The most of the time that goes into writing.
-
-There is no pause beyond that: workers that are killed again and again shall get further each time.
-"""
+"""Largest share of the time that goes into writing. There is no pause beyond that: workers that are
+killed again and again shall get further each time."""
 
 
 class PartialGradient:
@@ -61,7 +59,8 @@ class PartialGradient:
     """
 
     def __init__(self, path: Path | None, known: dict[str, str] | None, probe: Probe) -> None:
-        self._path, self._identity, self._name = path, known, probe.name
+        self._path, self._identity, self._name = path, known or {}, probe.name
+        self._steps = [float(probe.precision), probe.closely]
         self.slopes: list[Array] = [
             np.zeros(leaf.shape, np.result_type(leaf, np.float64)) for leaf in probe.leaves
         ]
@@ -160,62 +159,38 @@ class PartialGradient:
         if self._path is None:
             return
         started = time.monotonic()
-        data = io.BytesIO()
-        arrays = {f"slopes {i}": leaf for i, leaf in enumerate(self.slopes)}
-        arrays |= {f"missing {i}": mask for i, mask in enumerate(self.missing)}
-        np.savez(data, identity=np.array(json.dumps(self._identity)), **arrays)  # type: ignore[arg-type]
-        files.replace(self._path, [data.getvalue()])
+        arrays = [*self.slopes, *self.missing]
+        facts = {"arrays": stores.layout(arrays), "steps": self._steps}
+        files.replace(self._path, stores.encode(PARTIAL, self._identity, facts, arrays))
         self._next = time.monotonic() + (time.monotonic() - started) / SHARE
 
     def _read(self, path: Path) -> None:
-        def refusal(why: str) -> OptionError:
-            return OptionError(f"resume={str(path)!r}: {why}")
+        like = [*self.slopes, *self.missing]
 
+        def build(header: Any, body: memoryview) -> tuple[list[Array], float, bool]:
+            if header["arrays"] != stores.layout(like):
+                raise ValueError("its arrays are not those of the gradient")
+            precision, closely = header["steps"]
+            return stores.arrays_like(like, body), float(precision), bool(closely)
+
+        room = stores.room_for(self._identity, like)
         try:
-            # The arrays have a limit of their own, and of the file only they are read.
-            with files.opened(path, None, refusal) as file:
-                known = json.loads(str(npz.read(file, IDENTITY, ["identity"])["identity"]))
-                _require_steps(known, self._identity or {})
-                _same(path, known, self._identity or {})
-                most = sum(array.nbytes + HEADER for array in (*self.slopes, *self.missing))
-                held = npz.read(file, most + IDENTITY)
-            slopes = [_like(leaf, held[f"slopes {i}"]) for i, leaf in enumerate(self.slopes)]
-            missing = [_like(mask, held[f"missing {i}"]) for i, mask in enumerate(self.missing)]
-        except (OptionError, CoarseLoss):
-            raise
-        except Exception as error:
-            raise OptionError(
-                f"resume={str(path)!r}: not a file of slopes ({reason_of(error)}); give the path "
-                "of one that this wrote, or of none"
-            ) from error
-        self.slopes, self.missing = slopes, missing
-        self.pending = int(sum(mask.sum() for mask in missing))
+            arrays, precision, closely = stores.decode(PARTIAL, path, self._identity, room, build)
+        except stores.DamagedError as damage:
+            raise PARTIAL.refusal(path, str(damage)) from damage
+        self._require_steps(path, precision, closely)
+        n = len(self.slopes)
+        self.slopes, masks = arrays[:n], arrays[n:]
+        self.missing = [mask.view(np.uint8) != 0 for mask in masks]  # whatever its bytes are
+        self.pending = int(sum(mask.sum() for mask in self.missing))
 
-
-def _require_steps(known: dict[str, str], wanted: dict[str, str]) -> None:
-    """Have the gradient begun with the steps of the file, where these were found to be needed."""
-    precision, closely = json.loads(known[STEPS])
-    before, closely_before = json.loads(wanted[STEPS])
-    if before < float(precision) <= COARSEST or (closely and not closely_before):
-        raise CoarseLoss(max(before, float(precision)), bool(closely))
-
-
-def _like(wanted: Array, found: Array) -> Array:
-    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-        raise ValueError(f"{found.dtype} of shape {found.shape} among its arrays")
-    return found
-
-
-def _same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
-    """Say what it is in which the gradient of a file is another one, if it is."""
-    for what, here in wanted.items():
-        there = found.get(what)
-        if there != here:
-            shown = "" if len(here) > 60 else f" (there {there}, here {here})"
-            raise OptionError(
-                f"resume={str(path)!r} belongs to another gradient: {what} not the same{shown}; "
-                "give another path, or remove the file"
-            )
+    def _require_steps(self, path: Path, precision: float, closely: bool) -> None:
+        """Take the gradient with the steps of the file, where it found out that they are needed."""
+        known, closely_known = self._steps
+        if known < precision <= COARSEST or (closely and not closely_known):
+            raise CoarseLoss(max(known, precision), closely)
+        steps = {"steps": f"{self._steps}"}
+        stores.require_same(PARTIAL, path, {"steps": f"{[precision, closely]}"}, steps)
 
 
 def identity(problem: Problem, probe: Probe) -> dict[str, str]:
@@ -226,9 +201,10 @@ def identity(problem: Problem, probe: Probe) -> dict[str, str]:
     OptionError
         If the arguments cannot be pickled, and so not be told from others.
     """
-    names = [probe.name(leaf, 0) for leaf, x in enumerate(probe.leaves) if x.size]
-    leaves = [(x.dtype.str, x.shape, x.tobytes()) for x in probe.leaves]
-    steps = [h.tobytes() for h in probe.given_steps or ()]
+    numbers: dict[Any, Array] = {
+        probe.name(leaf, 0) if x.size else leaf: x for leaf, x in enumerate(probe.leaves)
+    }
+    numbers |= {f"step {leaf}": h for leaf, h in enumerate(probe.given_steps or ())}
     try:
         data = pickle.dumps(problem.args, protocol=5)
     except Exception as error:
@@ -236,14 +212,9 @@ def identity(problem: Problem, probe: Probe) -> dict[str, str]:
             f"resume= needs arguments of the loss that can be pickled ({error})"
         ) from error
     return {
-        "the method is": described(problem.method),
-        "the loss is": described(problem.loss),
-        "the parameters are": _digest(pickle.dumps((names, leaves, steps), protocol=5)),
-        "the arguments are": _digest(data),
-        "the value of the loss is": repr(float(probe.value)),
-        STEPS: json.dumps([probe.precision, probe.closely]),
+        "method": described(problem.method),
+        "loss": described(problem.loss),
+        "params": stores.fingerprint(numbers),
+        "arguments": f"digest {hashlib.sha256(data).hexdigest()[:16]}",
+        "value of the loss": repr(float(probe.value)),
     }
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
