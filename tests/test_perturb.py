@@ -456,6 +456,15 @@ def test_a_kink_ends_a_power_series() -> None:
     assert kept.change().delta.tolist() == [[[[0.0]] * 3], u.tolist()]
 
 
+def test_a_number_that_scales_a_matrix_of_its_leaf_has_no_separable_rows() -> None:
+    def loss(p: Any, x: Any) -> Any:
+        return anp.sum(anp.tanh(x @ (p["s"] * anp.ones((3, 2)))))
+
+    assert covered(loss, {"s": np.array(0.5)}, normal(4, 3)) == [False]
+    with only():
+        agrees(loss, {"s": np.array(0.5)}, normal(4, 3))
+
+
 # What is left to the plain loop
 
 

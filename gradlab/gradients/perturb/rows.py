@@ -89,7 +89,8 @@ class RowExtents(Extents):
             self.of[self.lift.node] = self._column(self.lift.node, extent)
 
     def _column(self, node: Node, entries: Entry) -> Slice:
-        assert node.shape is not None
+        if not node.shape:
+            raise NoRule("a number meets an array")
         return Slice(-1, entries.somewhere % node.shape[-1])
 
     @property
