@@ -22,13 +22,14 @@ from threadpoolctl import threadpool_info
 import gradlab
 from gradlab import network
 from gradlab.errors import LossError, NonFiniteError, OptionError, UntraceableWarning
-from gradlab.gradients.perturb import Incremental, engine, extents, powers, whole
+from gradlab.gradients.perturb import Incremental, Recorder, powers
 from gradlab.gradients.perturb.changes import RULES, Change, change_of, expm1, tanh_half
-from gradlab.gradients.perturb.kinds import NoRule, find_kinds
+from gradlab.gradients.perturb.limits import DEFAULT, Limits
+from gradlab.gradients.perturb.plan import Plan
 from gradlab.gradients.perturb.powers import SERIES, Powers, elementwise
+from gradlab.gradients.perturb.rows import RowExtents
 from gradlab.gradients.perturb.threads import in_order
-from gradlab.gradients.perturb.whole import Whole
-from gradlab.gradients.probing import Probe
+from gradlab.gradients.probing import Probe, recorded
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.testing import Problem, networks
@@ -61,33 +62,24 @@ def agrees(loss: Any, params: Any, *args: Any, step: float = 2.0**-13) -> None:
 
 
 @contextmanager
-def only(*ways: Any, few: int = 1, block: int = 2**19) -> Iterator[None]:
-    """Evaluate by these engines alone, where they are slower, too, in series and blocks as told."""
+def only(rows: bool = True, few: int = 1, block: int = 2**19, **limits: Any) -> Iterator[None]:
+    """Use the engine even where it is slower, with these limits."""
+    side_by_side = min(16, block)
+    taken = Limits(
+        block=block, few=few, lanes_side_by_side=side_by_side, rows=rows, always=True, **limits
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "WAYS", ways)
-        for way in ways:
-            patch.setattr(way, "is_faster", True)
-        for module in (engine, extents, whole):
-            patch.setattr(module, "FEW", few)
-        for module in (engine, whole):
-            patch.setattr(module, "BLOCK", block)
-        patch.setattr(whole, "SIDE_BY_SIDE", min(16, block))
+        patch.setattr(recorded, "Recorder", partial(Recorder, limits=taken))
         yield
 
 
 def covered(loss: Any, params: Any, *args: Any) -> list[bool]:
-    """Whether there are rules of rows for each leaf."""
+    """Whether the rows are separable for each leaf."""
     inputs = [np.asarray(leaf) for leaf in flatten(params)[0]]
-    incremental = Incremental(record(loss, params, args), [*inputs, *args])
-
-    def has_rules(leaf: Any) -> bool:
-        try:
-            find_kinds(incremental.program, leaf, incremental._values)
-        except NoRule:
-            return False
-        return True
-
-    return [has_rules(leaf) for leaf in incremental.program.inputs[: len(inputs)]]
+    limits = Limits(always=True)
+    incremental = Incremental(record(loss, params, args), [*inputs, *args], limits=limits)
+    plans = [incremental.plan(leaf, 2) for leaf in range(len(inputs))]
+    return [plan is not None and isinstance(plan.extents, RowExtents) for plan in plans]
 
 
 # Losses
@@ -188,26 +180,26 @@ def chains(draw: st.DrawFn) -> tuple[Any, Any, Any, Any]:
 @settings(max_examples=80)
 @given(
     case=chains(),
-    ways=st.sampled_from([(engine.Plan, Whole), (Whole,)]),
+    rows=st.booleans(),
     block=st.sampled_from([1, 64, 2**19]),
-    few=st.sampled_from([1, engine.FEW]),
+    few=st.sampled_from([1, DEFAULT.few]),
     step=st.sampled_from([2.0**-17, 1e-4, 1e-2]),
 )
 def test_agrees_with_the_plain_loop(
-    case: Any, ways: Any, block: int, few: int, step: float
+    case: Any, rows: bool, block: int, few: int, step: float
 ) -> None:
-    with only(*ways, few=few, block=block):
+    with only(rows, few=few, block=block):
         agrees(*case, step=step)
 
 
 @settings(max_examples=40)
 @given(
     problem=networks(),
-    few=st.sampled_from([1, engine.FEW]),
-    ways=st.sampled_from([(engine.Plan, Whole), (Whole,)]),
+    few=st.sampled_from([1, DEFAULT.few]),
+    rows=st.booleans(),
 )
-def test_agrees_on_networks(problem: Problem, few: int, ways: Any) -> None:
-    with only(*ways, few=few):
+def test_agrees_on_networks(problem: Problem, few: int, rows: bool) -> None:
+    with only(rows, few=few):
         wide = map_leaves(lambda leaf: leaf.astype(float), problem.params)
         agrees(problem.loss, wide, *problem.args)
 
@@ -222,7 +214,7 @@ def test_networks_are_covered(activation: Any, kind: Any) -> None:
     loss = partial(network.loss, activation=activation, kind=kind)
     assert covered(loss, params, *args) == [True] * 4
     for block in (1, 2**10, 2**18):
-        with only(engine.Plan, few=engine.FEW, block=block):
+        with only(few=DEFAULT.few, block=block):
             agrees(loss, params, *args)
 
 
@@ -231,7 +223,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
     """Default steps grow with the weights: movements of different sizes are not one lane."""
     params = {"W": scale * rng().normal(size=(12, 5)), "b": np.zeros(5)}
     x = np.maximum(np.round(rng(1).normal(size=(30, 12))), 0)
-    with only(engine.Plan, few=engine.FEW, block=1):
+    with only(few=DEFAULT.few, block=1):
         found, plain = (
             gradlab.grad(lambda p, x: anp.sum(anp.tanh(x @ p["W"] / scale + p["b"])), backend)
             for backend in (Always(), gradlab.CentralDifference(incremental=False))
@@ -269,8 +261,8 @@ def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
     """Square, so that axes that are mistaken for one another do not show in the shapes."""
     p, x = rng().normal(size=(4, 4)), rng(1).normal(size=(4, 4))
     assert covered(loss, p, x) == [rules]
-    for ways in ((engine.Plan, Whole), (Whole,)):
-        with only(*ways):
+    for with_rows in (True, False):
+        with only(with_rows):
             agrees(loss, p, x)
 
 
@@ -345,10 +337,10 @@ def test_what_is_not_made_of_rows(loss: Any, params: Any, x: Any, few: int) -> N
     """Each leaf by rules, in one block and in blocks of few lanes."""
     x = normal(4, 4, 4, 3, 3) if x is None else x
     for block in (2**8, 2**19):
-        with only(Whole, few=few, block=block), pytest.MonkeyPatch.context() as patch:
+        with only(rows=False, few=few, block=block), pytest.MonkeyPatch.context() as patch:
             patch.setattr(Probe, "at", lambda *_: pytest.fail("plain loop"))
             gradlab.grad(loss, Always())(params, x)
-        with only(Whole, few=few, block=block):
+        with only(rows=False, few=few, block=block):
             agrees(loss, params, x)
 
 
@@ -464,6 +456,15 @@ def test_a_kink_ends_a_power_series() -> None:
     assert kept.change().delta.tolist() == [[[[0.0]] * 3], u.tolist()]
 
 
+def test_a_number_that_scales_a_matrix_of_its_leaf_has_no_separable_rows() -> None:
+    def loss(p: Any, x: Any) -> Any:
+        return anp.sum(anp.tanh(x @ (p["s"] * anp.ones((3, 2)))))
+
+    assert covered(loss, {"s": np.array(0.5)}, normal(4, 3)) == [False]
+    with only():
+        agrees(loss, {"s": np.array(0.5)}, normal(4, 3))
+
+
 # What is left to the plain loop
 
 
@@ -529,18 +530,18 @@ def test_the_number_of_threads_changes_no_bit(activation: Any) -> None:
     x, y = rng().normal(size=(40, 30)), np.arange(40) % 7
     loss = partial(network.loss, activation=activation)
     names: set[str] = set()
-    run = engine.Plan._run_block
+    run = Plan._run_block
 
-    def noted(plan: Any, block: Any) -> Any:
+    def noted(*args: Any) -> Any:
         names.add(threading.current_thread().name)
         pools = [pool for pool in threadpool_info() if "numpy" in pool["filepath"]]
         assert {pool["num_threads"] for pool in pools} == {1}
-        return run(plan, block)
+        return run(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK", 2**12)
-        patch.setattr(engine, "WORTH_A_THREAD", 0)
-        patch.setattr(engine.Plan, "_run_block", noted)
+        limits = Limits(block=2**12, worth_a_thread=0)
+        patch.setattr(recorded, "Recorder", partial(Recorder, limits=limits))
+        patch.setattr(Plan, "_run_block", noted)
         found = [
             flatten(gradlab.grad(loss, gradlab.CentralDifference(threads=threads))(params, x, y))[0]
             for threads in (1, 2, 5)

@@ -2,22 +2,33 @@
 
 Two evaluations for each of p parameters are two passes through a whole batch and all layers, of
 which a single weight changes little: one column of one layer, and only in the rows of the batch
-where its input is not zero. Here the loss is recorded once as a program (`gradlab.gradients.tape`),
-and the movements of all entries of a leaf are evaluated together, each where it changes something:
+where its input is not zero. Here the loss is recorded once as a program (`gradlab.program`),
+and the perturbations of all entries of a leaf are evaluated together, each where it changes
+something. The result is the difference quotient of the loss, for the same steps, to rounding.
+
+The files, in reading order:
 
 ==============  ===================================================================================
-`kinds`         what a movement of one entry changes in each value; refuses what it cannot prove
-`changes`       the change of a result from the changes of its operands, one rule an operation
-`simplify`      a sigmoid that is spelled out, recognised
+`engine`        a recorded loss at a point; the entry to all of this
+`primitives`    the table: which family of operations each NumPy call belongs to
+`changes`       the change of an elementwise result from the changes of its operands
 `powers`        changes of a layer as power series, where lanes share their coefficients
-`engine`        lanes: skips zeros, computes equal ones once, works in blocks that fit the cache
-`extents`       the kinds of what is not made of rows: statistics of a batch, tied weights, ...
-`whole`         lanes of whole values, for these
+`contraction`   products as letters of `numpy.einsum`
+`extents`       what a perturbation of one entry changes in each value; refuses what has no rule
+`rows`          the proof that the batch axis is separable, so that each row is a lane of its own
+`blocks`        lanes: skips zeros, merges equal ones, makes blocks that fit the cache
+`evaluate`      the changes of all values in a block of lanes, and the index tricks
+`products`      the same for products
+`plan`          the stages: entries, blocks of lanes, totals; and whether all this is faster
+`simplify`      recognises a sigmoid that is spelled out
+`limits`        the thresholds
 `threads`       several blocks at once
+`scratch`       memory that is used again
 `recording`     the loss as a program, or a note why it has to be evaluated for each entry
 ==============  ===================================================================================
 
-What comes out is the difference quotient of the loss, for the same steps, to rounding.
+To add an elementwise call of NumPy, write the change of its result in `changes.RULES`, and, if it
+has one, the power series in `powers.SERIES`. A ufunc works without either.
 """
 
 from gradlab.gradients.perturb.engine import Incremental

@@ -1,44 +1,45 @@
-"""What a movement of one entry of a leaf changes in each value, whether or not there are rows.
-
-Where `kinds` asks that what happens in a row is decided in this row, here each value stands alone,
-and any movement of entries, statistics over any axes, and products of any two axes are allowed:
+"""What the perturbation of one entry of a leaf changes in each value of a program.
 
 ==============  ===================================================================================
-`Entry`         it consists of entries of the leaf, in some order: one of them changes
+`Entry`         the value consists of entries of the leaf, in some order: one of them changes
 `Slice`         of one axis, one index changes: a column, where weights meet rows
 `All`           anything may change
+`Total`         one number, the sum over all rows (`rows` alone)
 ==============  ===================================================================================
+
+A value that the leaf does not reach is constant. Extents are found once for each leaf, operation
+by operation. Axes are counted from the last (-1), so that a leading axis that is left out, as
+`rows` does, changes none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from string import ascii_letters
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradlab.gradients.perturb.kinds import (
-    LINEAR,
-    REDUCTIONS,
+from gradlab.gradients.perturb.contraction import contraction, shape_of
+from gradlab.gradients.perturb.limits import Limits
+from gradlab.gradients.perturb.powers import COMPARISONS, SERIES, keeps_linear
+from gradlab.gradients.perturb.primitives import (
+    Family,
     NoRule,
     axes_of,
-    is_change_of_entries,
+    family,
+    is_linear,
+    is_sum,
 )
-from gradlab.gradients.perturb.powers import FEW, SERIES, is_linear
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
-from gradlab.program.primitives import VIEWS
-
-LANE = "L"
-"""The letter of the lanes in a contraction."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """It consists of entries of the leaf.
+    """The value consists of entries of the leaf.
 
     Attributes
     ----------
@@ -58,6 +59,11 @@ class Entry:
         place[index.reshape(-1)] = np.arange(index.size)
         return cls(index, place)
 
+    @cached_property
+    def somewhere(self) -> Array:
+        """The places; 0 for an entry that stands nowhere, whose change is 0."""
+        return np.maximum(self.place, 0)
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -72,23 +78,47 @@ class All:
     """All of it may change."""
 
 
-Extent: TypeAlias = Entry | Slice | All
+@dataclass(frozen=True)
+class Total:
+    """It is one number, the sum over all rows."""
+
+
+Extent: TypeAlias = Entry | Slice | All | Total
+
+
+@dataclass(frozen=True)
+class Series:
+    """How the change of a value is a power series in a number u.
+
+    Attributes
+    ----------
+    origin : Node
+        The product in which the series begins. It sets u: series of one origin can be added.
+    varying : frozenset of int
+        The axes along which u varies, counted from the last.
+    is_first_order : bool
+        Whether the series has one power alone, as long as no step is too large.
+    """
+
+    origin: Node
+    varying: frozenset[int]
+    is_first_order: bool
 
 
 class Extents:
-    """The extents of the values that a leaf reaches.
+    """The extents of the values that a leaf reaches, with no separable batch axis.
 
     Attributes
     ----------
     nodes : list of Node
         The values, in order.
     of : dict
-        From node to extent; static nodes are not in it.
-    picks : dict
-        For each movement, which entry of its operand (of a slice of it) each of its own is.
+        From node to extent; constant nodes are not in it.
+    gathers : dict
+        For each `Family.GATHER` node, which entry of its operand's features (of a slice of them)
+        each of its own is: shape (1, ...), or (n, ...) where it differs from row to row.
     series : dict
-        The values whose changes are power series in a number u, unless a step is too large; and
-        along which axes u varies.
+        The values whose changes are power series, unless a step is too large.
 
     Raises
     ------
@@ -96,73 +126,99 @@ class Extents:
         If there is an operation that none of the rules covers.
     """
 
+    lead = 0
+    """Axes of each value that are no features: 1 if there are rows."""
+
     def __init__(
-        self, program: Program, leaf: Node, values: Mapping[Node, Any], signs: int
+        self,
+        program: Program,
+        leaf: Node,
+        values: Mapping[Node, Any],
+        signs: int,
+        limits: Limits,
     ) -> None:
         assert leaf.shape is not None
-        self.values, self.signs, self.leaf = values, signs, leaf
+        self.program, self.values, self.signs, self.leaf = program, values, signs, leaf
+        self.limits = limits
         self.p = prod(leaf.shape)
         start = Entry.of(np.arange(self.p).reshape(leaf.shape), self.p)
         self.of: dict[Node, Extent] = {leaf: start}
-        self.picks: dict[Node, Array] = {}
-        self.series: dict[Node, frozenset[int]] = {}
-        self._rank_one: set[Node] = set()
+        self.gathers: dict[Node, Array] = {}
+        self.series: dict[Node, Series] = {}
+        self.families: dict[Node, Family] = {}
         self.nodes: list[Node] = []
+        rules: dict[Family, Callable[[Node], Extent]] = {
+            Family.ELEMENTWISE: self.of_elementwise,
+            Family.REDUCTION: self.of_reduction,
+            Family.GATHER: self.of_gather,
+            Family.PRODUCT: self.of_product,
+        }
         for node in program.nodes:
             if any(source in self.of for source in node.sources):
                 if node.dtype is None or not (node.dtype == np.float64 or node.dtype.kind in "biu"):
                     raise NoRule(f"{node} is not of float64")
-                self.of[node] = self._extent(node)
+                self.families[node] = family(node)
+                self.of[node] = rules[self.families[node]](node)
                 self._find_series(node)
                 self.nodes.append(node)
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the movements of entries alone are looked at, never the entries."""
-        return all(
-            node.primitive in LINEAR or node.primitive is np.einsum
+        self.is_linear = all(
+            is_linear(node)
             for node in self.nodes
             if any(isinstance(self.of.get(source), Entry) for source in node.sources)
         )
 
-    def static(self, operand: Any) -> Any:
+    def constant(self, operand: Any) -> Any:
         """Return the value of an operand without any change."""
         return self.values[operand] if isinstance(operand, Node) else operand
 
+    def features(self, operand: Any) -> tuple[int, ...]:
+        """Return the shape of a value, without the axis of the rows."""
+        return shape_of(operand)[self.lead :]
+
+    def ndim(self, node: Node) -> int:
+        """Return how many axes a value has, that of the rows included."""
+        return self.lead + len(self.features(node))
+
     def shape(self, node: Node) -> tuple[int, ...]:
         """Return the shape of what changes of a value in a lane."""
-        extent, shape = self.of[node], list(node.shape or ())
+        extent, shape = self.of[node], list(self.features(node))
         if isinstance(extent, Slice):
             del shape[extent.axis]
         return () if isinstance(extent, Entry) else tuple(shape)
 
-    def sizes(self) -> Iterator[int]:
-        """How many entries of each value that changes there are in a lane."""
-        for node in self.nodes:
+    def letters(self, node: Node) -> tuple[str, str, str]:
+        """Return the letters of a product's features, see `contraction`."""
+        a, b, out = contraction(node)
+        return a[self.lead :], b, out[self.lead :]
+
+    def sizes(self, nodes: list[Node]) -> Iterator[int]:
+        """How many entries of each of these values there are in a lane."""
+        for node in nodes:
             size = prod(self.shape(node))
             if node in self.series:
-                varying = prod((node.shape or ())[axis] for axis in self.series[node])
-                size = max(varying, 4 * size // FEW)
+                varying = prod(self.features(node)[axis] for axis in self.series[node].varying)
+                size = max(varying, 4 * size // self.limits.few)
             yield size
-            is_filled = isinstance(self.of[node], All) and node not in self.series
-            if is_filled and not self.is_total(node):
-                filled = [o for o in node.sources if isinstance(self.of.get(o), Entry | Slice)]
-                yield from (prod(o.shape or ()) for o in filled)
+            if isinstance(self.of[node], All) and node not in self.series:
+                yield from (prod(self.features(o)) for o in node.sources if self._fills(node, o))
+
+    def _fills(self, node: Node, operand: Node) -> bool:
+        """Tell whether all features of an operand are filled in, though few of them change."""
+        extent = self.of.get(operand)
+        if isinstance(extent, Entry):
+            return not self.is_total(node)
+        alone = sum(o in self.of for o in node.sources) == 1
+        passes = is_sum(node) or (alone and self.families[node] is Family.PRODUCT)
+        return isinstance(extent, Slice) and not passes
 
     def is_total(self, node: Node) -> bool:
         """Tell whether a value is the sum of all entries of another."""
-        return node.primitive in (np.sum, np.mean) and node.shape == ()
+        return is_sum(node) and node.shape == ()
 
-    def _extent(self, node: Node) -> Extent:
-        if is_change_of_entries(node):
-            return self._of_entries(node)
-        if node.primitive in REDUCTIONS:
-            return self._of_reduction(node)
-        if node.primitive in VIEWS:
-            return self._of_movement(node)
-        return self._of_product(node, contraction(node))
+    # Rules, one a family
 
-    def _of_entries(self, node: Node) -> Extent:
+    def of_elementwise(self, node: Node) -> Extent:
+        """Keep the extent that all operands share."""
         changed = [operand for operand in node.sources if operand in self.of]
         extents = [self.of[operand] for operand in changed]
         first = extents[0]
@@ -171,7 +227,7 @@ class Extents:
             for e, o in zip(extents, changed, strict=True)
         ):
             return first
-        slices = [self._as_slice(e, o, node) for e, o in zip(extents, changed, strict=True)]
+        slices = [self.as_slice(o, node) for o in changed]
         first_slice = slices[0]
         if first_slice is not None and all(
             s is not None and s.axis == first_slice.axis and np.array_equal(s.hit, first_slice.hit)
@@ -180,8 +236,9 @@ class Extents:
             return first_slice
         return All()
 
-    def _as_slice(self, extent: Extent, operand: Node, node: Node) -> Slice | None:
+    def as_slice(self, operand: Node, node: Node) -> Slice | None:
         """Return which slice of a node an operand that is broadcast changes, if it is one."""
+        extent = self.of[operand]
         assert operand.shape is not None
         assert node.shape is not None
         if isinstance(extent, Slice):
@@ -193,130 +250,141 @@ class Extents:
                 return Slice(long[0], extent.place)
         return None
 
-    def _of_reduction(self, node: Node) -> Extent:
+    def of_reduction(self, node: Node) -> Extent:
+        """Keep a slice whose axis is not reduced."""
         (operand, *_), (axes, keepdims) = node.operands, axes_of(node)
         extent = self.of[operand]
         if isinstance(extent, Slice):
-            ndim = len(operand.shape)
-            axis = ndim + extent.axis
+            axis = len(operand.shape) + extent.axis
             if axis not in axes:
                 behind = 0 if keepdims else sum(a > axis for a in axes)
                 return Slice(extent.axis + behind, extent.hit)
         return All()
 
-    def _of_movement(self, node: Node) -> Extent:
+    def gathered(self, node: Node) -> Array:
         """Find out by a probe of numbered entries where each of them goes."""
         operand, *rest = node.operands
         if operand not in self.of or any(o in self.of for o in rest if isinstance(o, Node)):
-            raise NoRule("a movement that changes")
-        extent, shape = self.of[operand], operand.shape
-        numbers = np.arange(prod(shape)).reshape(shape)
-        moved = np.asarray(node.evaluate(numbers, *map(self.static, rest)))
-        self.picks[node] = moved
+            raise NoRule("an index that changes")
+        numbers = np.arange(prod(operand.shape)).reshape(operand.shape)
+        return np.asarray(node.evaluate(numbers, *map(self.constant, rest)))
+
+    def of_gather(self, node: Node) -> Extent:
+        """Follow the entries; keep a slice that stays one."""
+        operand, gathered = node.operands[0], self.gathered(node)
+        extent = self.of[operand]
+        self.gathers[node] = gathered[None]
         if isinstance(extent, Entry):
-            index = extent.index.reshape(-1)[moved]
-            return Entry.of(index, self.p) if len(np.unique(moved)) == moved.size else All()
-        if isinstance(extent, Slice):
-            inner = prod(shape[len(shape) + extent.axis + 1 :])
-            k = shape[extent.axis]
-            hit = moved // inner % k
-            others = moved // (inner * k) * inner + moved % inner
-            for axis in range(-moved.ndim, 0):
-                first = others.take([0], axis) if moved.shape[axis] == k else others
-                along = np.arange(k).reshape(-1, *[1] * (-axis - 1))
-                if moved.shape[axis] == k and (hit == along).all() and (others == first).all():
-                    self.picks[node] = first.squeeze(axis)
-                    return Slice(axis, extent.hit)
+            is_unique = len(np.unique(gathered)) == gathered.size
+            return Entry.of(extent.index.reshape(-1)[gathered], self.p) if is_unique else All()
+        return self.gathered_slice(node, gathered)
+
+    def gathered_slice(self, node: Node, gathered: Array) -> Extent:
+        """Return the slice that a rearrangement of features keeps, if it keeps one."""
+        operand = node.operands[0]
+        extent, features = self.of[operand], self.features(operand)
+        if not isinstance(extent, Slice):
+            return All()
+        # An entry of the operand has the number (before * k + hit) * inner + behind, and in a
+        # slice, where the axis of length k is left out, before * inner + behind.
+        inner = prod(features[len(features) + extent.axis + 1 :])
+        k = features[extent.axis]
+        hit = gathered // inner % k
+        others = gathered // (inner * k) * inner + gathered % inner
+        for axis in range(-gathered.ndim, 0):
+            if gathered.shape[axis] != k:
+                continue
+            first = others.take([0], axis)
+            along = np.arange(k).reshape(-1, *[1] * (-axis - 1))
+            if (hit == along).all() and (others == first).all():
+                self.gathers[node] = first.squeeze(axis)[None]
+                return Slice(axis, extent.hit)
         return All()
 
-    def _of_product(self, node: Node, letters: tuple[str, str, str]) -> Extent:
+    def of_product(self, node: Node) -> Extent:
+        """Make a slice of entries, and keep one whose axis is not summed."""
+        *letters, out = self.letters(node)
         changed = [
-            (self.of[o], own, other)
-            for o, own, other in zip(node.operands[-2:], letters, letters[1::-1], strict=False)
+            (self.of[o], own)
+            for o, own in zip(node.operands[-2:], letters, strict=True)
             if isinstance(o, Node) and o in self.of
         ]
         if len(changed) > 1:
             return All()
-        ((extent, own, _),) = changed
-        out = letters[2]
+        ((extent, own),) = changed
         if isinstance(extent, Entry):
             kept = [letter for letter in own if letter in out]
             if len(kept) == 1:
                 (k,) = kept
-                place = np.unravel_index(np.maximum(extent.place, 0), extent.index.shape)
+                place = np.unravel_index(extent.somewhere, extent.index.shape)
                 return Slice(out.index(k) - len(out), place[own.index(k)])
         elif isinstance(extent, Slice) and own[extent.axis] in out:
             return Slice(out.index(own[extent.axis]) - len(out), extent.hit)
         return All()
 
+    # Power series
+
     def _find_series(self, node: Node) -> None:
-        """Note along which axes u varies, if the change of a value is a power series in u."""
+        """Note whether the change of a value is a power series."""
         if not isinstance(self.of[node], All):
             return
-        changed = [o for o in node.operands if isinstance(o, Node) and o in self.of]
-        first = changed[0]
-        if is_change_of_entries(node):
-            if len(changed) > 1 or first not in self.series or first.shape != node.shape:
-                return
-            linear = is_linear(node.primitive, [o is first for o in node.operands])
-            keeps = linear or node.primitive is np.maximum
-            if keeps or node.primitive is np.square or first in self._rank_one:
-                if not keeps and node.primitive not in SERIES:
-                    return
-                self.series[node] = self.series[first]
-                if keeps and first in self._rank_one:
-                    self._rank_one.add(node)
-        elif node.primitive not in REDUCTIONS and node.primitive not in VIEWS:
-            a, b, out = contraction(node)
-            for operand, own, other in zip(node.operands[-2:], (a, b), (b, a), strict=True):
-                if len(changed) == 1 and operand is first and operand in self.series:
-                    varying = {own[axis] for axis in self.series[operand]}
-                    if varying <= set(out) and not varying & set(other):
-                        self.series[node] = frozenset(out.index(k) for k in varying)
-                        if operand in self._rank_one:
-                            self._rank_one.add(node)
-                elif self._is_outer(operand, own, other, out):
-                    rest = [self.of[o] for o in changed if o is not operand]
-                    if all(isinstance(extent, Entry) for extent in rest):
-                        varying = set(own) - set(other)
-                        self.series[node] = frozenset(out.index(k) for k in varying)
-                        self._rank_one.add(node)
+        kind = self.families[node]
+        if kind is Family.PRODUCT:
+            found = self._series_of_product(node)
+        elif kind is Family.ELEMENTWISE:
+            found = self._series_of_elementwise(node)
+        else:  # a sum or a gather takes coefficients as it takes values, unless u varies inside
+            found = self.series.get(node.operands[0])
+            if found is not None and (found.varying or not (is_sum(node) or kind is Family.GATHER)):
+                found = None
+        if found is not None:
+            self.series[node] = found
+
+    def _series_of_elementwise(self, node: Node) -> Series | None:
+        changed = [o for o in node.sources if o in self.of]
+        first = self.series.get(changed[0])
+        if first is None:
+            return None
+        for operand in changed:
+            other = self.series.get(operand)
+            if other is None or (other.origin, other.varying) != (first.origin, first.varying):
+                return None
+            if first.varying and operand.shape != node.shape:
+                return None
+        is_first_order = all(self.series[o].is_first_order for o in changed)
+        if node.primitive in SERIES:
+            can = is_first_order or node.primitive is np.square
+            return Series(first.origin, first.varying, False) if can else None
+        flags = [isinstance(o, Node) and o in self.of for o in node.operands]
+        if keeps_linear(node.primitive, flags) or node.primitive in (np.maximum, *COMPARISONS):
+            return Series(first.origin, first.varying, is_first_order)
+        return None
+
+    def _series_of_product(self, node: Node) -> Series | None:
+        """Begin a series in an outer product; take its coefficients through another one."""
+        *letters, out = self.letters(node)
+        operands = node.operands[-2:]
+        changed = [o for o in operands if isinstance(o, Node) and o in self.of]
+        found = None
+        for operand, own, other in zip(operands, letters, letters[::-1], strict=True):
+            known = self.series.get(operand) if isinstance(operand, Node) else None
+            if known is not None and len(changed) == 1:
+                varying = {own[axis] for axis in known.varying}
+                if varying <= set(out) and not varying & set(other):
+                    axes = frozenset(out.index(k) - len(out) for k in varying)
+                    found = Series(known.origin, axes, known.is_first_order)
+            elif self._is_outer(operand, own, other, out):
+                rest = [self.of[o] for o in changed if o is not operand]
+                if all(isinstance(extent, Entry) for extent in rest):
+                    axes = frozenset(out.index(k) - len(out) for k in set(own) - set(other))
+                    found = Series(node, axes, True)
+        return found
 
     def _is_outer(self, operand: Any, own: str, other: str, out: str) -> bool:
-        """Tell whether a slice is multiplied with a static one, which many lanes share."""
+        """Tell whether a slice is multiplied with a constant one, which many lanes share."""
         extent = self.of.get(operand) if isinstance(operand, Node) else None
         if not isinstance(extent, Slice):
             return False
         k = own[extent.axis]
         is_outer = set(own) & set(other) == {k} and set(own + other) - {k} == set(out)
-        return is_outer and self.signs * self.p >= FEW * len(np.unique(extent.hit))
-
-
-def contraction(node: Node) -> tuple[str, str, str]:
-    """Return a product of two arrays as the letters of `numpy.einsum`: of a, b, and the result.
-
-    Examples
-    --------
-    >>> a, b = (Node(None, shape=shape) for shape in ((5, 2, 3), (3, 4)))
-    >>> contraction(Node(np.matmul, (a, b)))
-    ('abc', 'cd', 'abd')
-    """
-    if node.primitive is np.einsum:
-        spec, *operands = node.operands
-        if not isinstance(spec, str) or len(operands) != 2 or set(node.keywords) - {"optimize"}:
-            raise NoRule("a product of another kind")
-        inputs, arrow, out = spec.replace(" ", "").partition("->")
-        a, comma, b = inputs.partition(",")
-        if not arrow or not comma or not (a + b).isalpha() or LANE in spec:
-            raise NoRule("letters that are implied")
-        if any(len(set(letters)) < len(letters) for letters in (a, b, out)):
-            raise NoRule("a diagonal")
-        return a, b, out
-    if node.primitive not in (np.matmul, np.dot) or node.keywords:
-        raise NoRule(f"{node.primitive}")
-    ndims = [np.ndim(o) if not isinstance(o, Node) else len(o.shape or ()) for o in node.operands]
-    if not (ndims[0] >= 1 and 1 <= ndims[1] <= 2):
-        raise NoRule("a product of another kind")
-    a = ascii_letters[: ndims[0]]
-    b = a[-1] + ascii_letters[ndims[0] : ndims[0] + ndims[1] - 1]
-    return a, b, a[:-1] + b[1:]
+        return is_outer and self.signs * self.p >= self.limits.few * len(np.unique(extent.hit))

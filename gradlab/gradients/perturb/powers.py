@@ -33,9 +33,6 @@ from gradlab.params import Array
 MOST = 6
 """Powers in a series: of more, each costs about what computing the lanes one by one does."""
 
-FEW = 32
-"""Lanes that share a coefficient, below which a series is not worth its coefficients."""
-
 
 @dataclass(frozen=True)
 class Powers:
@@ -118,12 +115,12 @@ def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | 
         is_too_long = len(a.coefficients) > 1 and primitive is not np.square
         terms = None if is_too_long else SERIES[primitive](a, base)
         return None if terms is None else Powers(base, terms, a.u, a.reach)
-    if is_linear(primitive, [isinstance(o, Powers) for o in operands]):
+    if keeps_linear(primitive, [isinstance(o, Powers) for o in operands]):
         return _linear(primitive, operands, series, base)
     return None
 
 
-def is_linear(primitive: Any, changed: Sequence[bool]) -> bool:
+def keeps_linear(primitive: Any, changed: Sequence[bool]) -> bool:
     """Tell whether an operation on entries is linear in those operands that change."""
     if primitive in (np.add, np.subtract, np.negative):
         return True

@@ -11,6 +11,7 @@ import numpy as np
 from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
 from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.limits import DEFAULT, Limits
 from gradlab.gradients.protocol import Loss
 from gradlab.params import flatten
 from gradlab.program.record import record, replace_arrays
@@ -58,6 +59,8 @@ class Recorder:
         The loss.
     threads : int, optional
         How many a gradient may use; by default as many as NumPy's BLAS may.
+    limits : Limits, optional
+        The thresholds of the engine.
 
     Attributes
     ----------
@@ -65,8 +68,8 @@ class Recorder:
         Why the loss is left to the plain loop, if it is.
     """
 
-    def __init__(self, loss: Loss, threads: int | None = None) -> None:
-        self._loss, self._threads = loss, threads
+    def __init__(self, loss: Loss, threads: int | None = None, limits: Limits = DEFAULT) -> None:
+        self._loss, self._threads, self._limits = loss, threads, limits
         self.untraceable: str | None = None
 
     def __call__(self, params: Any, args: tuple[Any, ...], probe: Around) -> Incremental | None:
@@ -92,7 +95,9 @@ class Recorder:
         for arg in args:
             replace_arrays(arg, "", collect)
         try:
-            incremental = Incremental(record(self._loss, params, args), inputs, self._threads)
+            incremental = Incremental(
+                record(self._loss, params, args), inputs, self._threads, self._limits
+            )
             recorded = float(incremental.value)
         except Exception as error:  # of a loss that has a value
             self._give_up(f"{error} ({place_of(error.__traceback__)})")

@@ -14,12 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 
-BLOCK = 2**19
-"""Entries of the widest value of a block of lanes: what is computed next is still in the cache."""
-
-WORTH_A_THREAD = 2**18
-"""Entries of a block from which on threads do not wait for each other more than they compute."""
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

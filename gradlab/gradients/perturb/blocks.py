@@ -1,0 +1,256 @@
+"""Lanes, made block by block: which perturbations are computed together.
+
+A *lane* is one perturbation, in one row of the batch if that is separable. Lanes are the last three
+axes of every array, after the features of a value (of a slice, without its axis)::
+
+    (*features, J, M, R)     J columns that change, M perturbations of each, R rows
+
+`row_blocks` makes them where entries meet the rows (`Lift`): a perturbation that a zero takes away
+has no lane, and equal ones of a column share one, because an image has few grey values.
+`entry_blocks` makes one lane for each perturbation, (1, M, 1), if there are no separable rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from gradlab.gradients.perturb.extents import Extents, Slice
+from gradlab.gradients.perturb.limits import Limits
+from gradlab.gradients.perturb.rows import Lift
+from gradlab.params import Array
+
+
+class Block(Protocol):
+    """Lanes that are computed together."""
+
+    @property
+    def lanes(self) -> tuple[int, int, int]:
+        """How many there are: (J, M, R)."""
+
+    @property
+    def rows(self) -> slice:
+        """Which rows of the batch."""
+
+    def hit(self, extent: Slice) -> Array:
+        """Return the index of a slice that changes in each lane: (J, M), or (J, 1)."""
+
+    def each(self, of_entries: Array) -> Array:
+        """Return for each lane what is known of each entry of the leaf: (1, M), or (1, 1)."""
+
+    def give_back(self, total: Array, kept: Array, found: Array) -> None:
+        """Add what was found in the lanes to the change of a total, for each perturbation.
+
+        Parameters
+        ----------
+        total : ndarray, shape (p, S)
+            The change for each entry of the leaf and each sign; with rows, for each entry of the
+            factor of the `Lift`, shape (d, k, S).
+        kept : ndarray
+            Which of the J columns are left.
+        found : ndarray, shape (J, M, R)
+            What was found in them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EntryBlock:
+    """Perturbations of some entries of the leaf, one lane each.
+
+    Attributes
+    ----------
+    entries : ndarray, shape (i,)
+        Which entries of the leaf.
+    signs : int
+        How many perturbations of each; M is i times as many.
+    """
+
+    entries: Array
+    signs: int
+
+    rows = slice(0, 1)
+
+    @property
+    def lanes(self) -> tuple[int, int, int]:
+        """All in one axis: (1, M, 1)."""
+        return 1, len(self.entries) * self.signs, 1
+
+    def hit(self, extent: Slice) -> Array:
+        """Return the index of each lane's entry."""
+        return self.each(extent.hit)
+
+    def each(self, of_entries: Array) -> Array:
+        """Return for each lane what is known of each entry: (1, M), or (1, 1) if it is one."""
+        found = of_entries[self.entries]
+        if (found == found[0]).all():
+            return found[None, :1]
+        return np.repeat(found, self.signs)[None]
+
+    def give_back(self, total: Array, kept: Array, found: Array) -> None:
+        """Give each lane to its entry."""
+        total[self.entries] += np.broadcast_to(found, self.lanes).reshape(-1, self.signs)
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Perturbations of some columns, in some rows.
+
+    Attributes
+    ----------
+    lift : Lift
+        Where the perturbations come from.
+    rows, columns : slice
+        Where the lanes are.
+    change : ndarray, shape (J, m, S, R)
+        By how much each column changes: m different perturbations of it, for each of S signs.
+    moved, lane : ndarray, shape (i,)
+        The rows of the factor that are perturbed, and which of the m lanes is each one's.
+    mask : ndarray, shape (i, k), or None
+        Which entries of them; by default all.
+    """
+
+    lift: Lift
+    rows: slice
+    columns: slice
+    change: Array
+    moved: Array
+    lane: Array
+    mask: Array | None = None
+
+    @property
+    def lanes(self) -> tuple[int, int, int]:
+        """Perturbations and signs in one axis: (J, m S, R)."""
+        j, m, signs, r = self.change.shape
+        return j, m * signs, r
+
+    def hit(self, extent: Slice) -> Array:
+        """Return the columns: the lift makes the only slices there are."""
+        return np.arange(self.columns.start, self.columns.stop)[:, None]
+
+    def each(self, of_entries: Array) -> Array:
+        """Lanes that are shared have no entry of their own."""
+        raise NotImplementedError("a lane of rows is shared by entries")
+
+    def give_back(self, total: Array, kept: Array, found: Array) -> None:
+        """Give each lane to all perturbations that share it."""
+        _, m, signs, _ = self.change.shape
+        # (J, m S, R) -> (J, m, S) -> (m, J, S), and then the lane of each perturbed row: (i, J, S)
+        each = found.sum(-1).reshape(-1, m, signs).transpose(1, 0, 2)[self.lane]
+        columns: slice | Array = self.columns
+        if len(kept) < len(self.change):
+            columns = np.arange(self.columns.start, self.columns.stop)[kept]
+        if self.mask is not None:
+            each = np.where(self.mask[:, columns, None], each, 0.0)
+        if isinstance(columns, slice):
+            total[self.moved, columns] += each
+        else:
+            total[self.moved[:, None], columns] += each
+
+
+# Making them
+
+
+def entry_blocks(extents: Extents, widest: int) -> Iterator[EntryBlock]:
+    """Yield the entries of the leaf, those together first that change one slice."""
+    limits, p, signs = extents.limits, extents.p, extents.signs
+    hits = [extent.hit for extent in extents.of.values() if isinstance(extent, Slice)]
+    order = np.argsort(hits[0], kind="stable") if hits else np.arange(p)
+    each = max(1, max(limits.block // widest, limits.lanes_side_by_side) // signs)
+    cuts = [0, p]
+    if hits and np.bincount(hits[0]).max() * signs >= 64:  # lanes of one slice share more
+        cuts = [0, *(np.flatnonzero(np.diff(hits[0][order])) + 1), p]
+    for start, stop in pairwise(cuts):
+        for part in parts(stop - start, each):
+            yield EntryBlock(order[start:stop][part], signs)
+
+
+def rows_at_once(lift: Lift, lanes: int, widest: int, limits: Limits) -> int:
+    """Return how many rows of the batch there are in a block."""
+    at_once = min(len(lift.rows), limits.block // (widest * max(lanes, 1)))
+    return at_once if at_once >= limits.rows_side_by_side else 1
+
+
+def row_blocks(lift: Lift, delta: Array, widest: int, limits: Limits) -> Iterator[RowBlock]:
+    """Yield blocks of rows for perturbations of the factor, shape (d, k, S)."""
+    d, k, signs = delta.shape
+    at_once = rows_at_once(lift, delta.size, widest, limits)
+    if at_once == 1 and lift.is_product:
+        yield from _merged_blocks(lift, delta, max(1, limits.block // (widest * signs)), limits)
+        return
+    every = np.arange(d)
+    for start in range(0, len(lift.rows), at_once):
+        rows = slice(start, start + at_once)
+        for columns in parts(k, max(1, limits.block // (widest * d * signs))):
+            # (J, d, S, 1) times (1, d, 1, R)
+            spread = delta[:, columns].transpose(1, 0, 2)[..., None]
+            change = spread * lift.rows[rows].T[None, :, None, :]
+            yield RowBlock(lift, rows, columns, change, every, every)
+
+
+def _merged_blocks(lift: Lift, delta: Array, most: int, limits: Limits) -> Iterator[RowBlock]:
+    """Yield blocks of one row each, without zeros, equal perturbations of a column once."""
+    k = delta.shape[1]
+    groups = _groups(delta, limits.sizes)
+    for r, row in enumerate(lift.rows):
+        for size, mask in groups:
+            usable = row != 0 if mask is None else (row != 0) & mask.any(1)
+            every = np.flatnonzero(usable)
+            if not len(every):
+                continue
+            factors, lane = row[every], np.arange(len(every))
+            if size is not None:
+                factors, lane = np.unique(factors, return_inverse=True)
+            for part in parts(len(factors), most):
+                in_part = (lane >= part.start) & (lane < part.stop)
+                moved = every[in_part]
+                for columns in parts(k, max(1, most // (part.stop - part.start))):
+                    if size is None:  # (m, J, S) -> (J, m, S)
+                        spread = delta[moved, columns].transpose(1, 0, 2)
+                        change = spread * factors[part][:, None]
+                    else:  # (m, S), the same for all columns
+                        once = factors[part][:, None] * size
+                        change = np.broadcast_to(once, (columns.stop - columns.start, *once.shape))
+                    yield RowBlock(
+                        lift,
+                        slice(r, r + 1),
+                        columns,
+                        change[..., None],
+                        moved,
+                        lane[in_part] - part.start,
+                        None if mask is None else mask[moved],
+                    )
+
+
+def parts(length: int, each: int) -> Iterator[slice]:
+    """Cut a length into slices.
+
+    Examples
+    --------
+    >>> list(parts(5, 3))
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    for start in range(0, length, each):
+        yield slice(start, min(start + each, length))
+
+
+def _groups(delta: Array, most: int) -> list[tuple[Array | None, Array | None]]:
+    """Sort perturbations, shape (d, k, S), by size: the size, (S,), and which entries have it.
+
+    One group without a size where there are too many, one without a mask where there is one size.
+    """
+    first = delta[..., 0]
+    sizes = np.unique(first)
+    if len(sizes) > most:
+        return [(None, None)]
+    groups: list[tuple[Array | None, Array | None]] = []
+    for size in sizes:
+        mask = first == size
+        members = delta[mask]
+        if (members != members[0]).any():
+            return [(None, None)]
+        groups.append((members[0], None if mask.all() else mask))
+    return groups

@@ -1,0 +1,124 @@
+"""Products as letters of `numpy.einsum`, with the three axes of the lanes as J, M and R."""
+
+from __future__ import annotations
+
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.perturb.primitives import NoRule
+from gradlab.gradients.perturb.scratch import into
+from gradlab.params import Array
+from gradlab.program.ir import Node
+
+LANES = "JMR"
+"""The letters of the lanes; the axes of values have small letters."""
+
+
+def contraction(node: Node) -> tuple[str, str, str]:
+    """Return a product of two arrays as the letters of `numpy.einsum`: of a, b, and the result.
+
+    Examples
+    --------
+    >>> a, b = (Node(None, shape=shape) for shape in ((5, 2, 3), (3, 4)))
+    >>> contraction(Node(np.matmul, (a, b)))
+    ('abc', 'cd', 'abd')
+    """
+    if node.primitive is np.einsum:
+        return _of_einsum(node)
+    if node.primitive not in (np.matmul, np.dot) or node.keywords:
+        raise NoRule(f"{node.primitive}")
+    ndims = [np.ndim(o) if not isinstance(o, Node) else len(o.shape or ()) for o in node.operands]
+    if not (ndims[0] >= 1 and 1 <= ndims[1] <= 2):
+        raise NoRule("a product of another kind")
+    a = ascii_lowercase[: ndims[0]]
+    b = a[-1] + ascii_lowercase[ndims[0] : ndims[0] + ndims[1] - 1]
+    return a, b, a[:-1] + b[1:]
+
+
+def _of_einsum(node: Node) -> tuple[str, str, str]:
+    spec, *operands = node.operands
+    if not isinstance(spec, str) or len(operands) != 2 or set(node.keywords) - {"optimize"}:
+        raise NoRule("a product of another kind")
+    inputs, arrow, out = spec.replace(" ", "").partition("->")
+    a, comma, b = inputs.partition(",")
+    if not arrow or not comma or not (a + b).isalpha() or len({*a, *b}) > len(ascii_lowercase):
+        raise NoRule("letters that are implied")
+    if any(len(set(letters)) < len(letters) for letters in (a, b, out)):
+        raise NoRule("a diagonal")
+    small = str.maketrans(dict(zip(dict.fromkeys(a + b), ascii_lowercase, strict=False)))
+    return a.translate(small), b.translate(small), out.translate(small)
+
+
+def multiply(a: Array, of_a: str, b: Array, of_b: str, out: str) -> Array:
+    """Contract two arrays; a has lanes, and b may have.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        The arrays.
+    of_a, of_b, out : str
+        The letters of their axes, and of the result's; lanes come last.
+
+    Examples
+    --------
+    >>> multiply(np.ones((3, 1, 2, 1)), "aJMR", np.ones((3, 4)), "ab", "bJMR").shape
+    (4, 1, 2, 1)
+    """
+    if set(of_a) | set(of_b) == set(out):  # nothing is summed
+        return np.asarray(into(np.multiply, align(a, of_a, out), align(b, of_b, out)))
+    k, c = of_a[0], out.removesuffix(LANES)
+    if of_a == k + LANES and of_b == k + c and len(c) <= 1:
+        # (c, k) @ (k, J M R): the lanes stay last, so that nothing is transposed.
+        return np.asarray(np.matmul(b.T, a.reshape(len(a), -1)).reshape(b.shape[1:] + a.shape[1:]))
+    if of_b.endswith(LANES):
+        b, of_b = drop_unit_lanes(b, of_b)
+    thin = a.shape[-3] == a.shape[-1] == 1 and not {"J", "R"} & set(of_b)
+    if thin:  # einsum is slower with axes of length 1
+        drop = str.maketrans("", "", "JR")
+        a, of_a, out = a[..., 0, :, 0], of_a.translate(drop), out.translate(drop)
+    found = np.asarray(np.einsum(f"{of_a},{of_b}->{out}", a, b, optimize=True))
+    return found[..., None, :, None] if thin else found
+
+
+def drop_unit_lanes(array: Array, letters: str) -> tuple[Array, str]:
+    """Leave out the axes of lanes that have length 1.
+
+    Examples
+    --------
+    >>> drop_unit_lanes(np.ones((3, 1, 2, 1)), "aJMR")[1]
+    'aM'
+    """
+    unit = [i for i, k in enumerate(letters) if k in LANES and array.shape[i] == 1]
+    return array.squeeze(tuple(unit)), "".join(k for i, k in enumerate(letters) if i not in unit)
+
+
+def align(array: Array, letters: str, out: str) -> Array:
+    """Let an array broadcast against one with other letters.
+
+    Examples
+    --------
+    >>> align(np.ones((2, 3)), "ca", "abc").shape
+    (3, 1, 2)
+    """
+    array = array.transpose([letters.index(k) for k in out if k in letters])
+    return array[tuple(slice(None) if k in letters else None for k in out)]
+
+
+def flops(node: Node) -> float:
+    """Return how many entries of other operations a product takes as long as, about."""
+    try:
+        letters = contraction(node)
+    except NoRule:
+        return 0.0
+    sizes: dict[str, int] = {}
+    for operand, of in zip(node.operands[-2:], letters, strict=False):
+        shape = operand.shape if isinstance(operand, Node) else np.shape(operand)
+        sizes.update(zip(of, shape or (), strict=True))
+    return float(np.prod(list(sizes.values()), dtype=float)) / 8
+
+
+def shape_of(operand: Any) -> tuple[int, ...]:
+    """Return the shape of an operand, a node or not."""
+    return (operand.shape or ()) if isinstance(operand, Node) else np.shape(operand)

@@ -1,0 +1,479 @@
+"""The changes of all values of a program in one block of lanes: one rule for each `Family`.
+
+Arrays of changes have the features of a value, of a slice without its axis, and then the lanes::
+
+    (*features, J, M, R)
+
+A value without a change, its base, has 1 in place of M, and 1 in place of J unless it is taken at
+the slice of each column. `powers` has coefficients like a base, and u with all of the lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.perturb.blocks import Block
+from gradlab.gradients.perturb.changes import Change, change_of
+from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice
+from gradlab.gradients.perturb.powers import Powers
+from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
+from gradlab.gradients.perturb.primitives import axes_of, is_sum
+from gradlab.params import Array
+from gradlab.program.ir import Node
+
+
+@dataclass(frozen=True)
+class At:
+    """The slice of each lane: along one axis, counted from the last, the index ``hit``.
+
+    Attributes
+    ----------
+    axis : int
+        The axis.
+    hit : ndarray, shape (J, M) or (J, 1)
+        The index.
+    run : slice or None
+        The same index of all lanes, (J, 1), if it is a run of numbers: views are faster.
+    """
+
+    axis: int
+    hit: Array
+    run: slice | None = None
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A change that is a power series, but in a slice of each lane, where it is the patch."""
+
+    powers: Powers
+    at: At | None = None
+    patch: Any = None
+
+
+class Layout:
+    """Values without a change, arranged to be broadcast against lanes; kept for all blocks."""
+
+    def __init__(self, extents: Extents) -> None:
+        self._extents = extents
+        self._laid: dict[tuple[int, int, int | None], tuple[Any, Array]] = {}
+        nodes = extents.nodes
+        self.features = {n: extents.features(n) for n in [*extents.of, *nodes]}
+        self.shape = {n: extents.shape(n) for n in extents.of}
+        self.ndim = {n: extents.ndim(n) for n in extents.of}
+
+    def __call__(self, operand: Any, ndim: int, axis: int | None, rows: slice) -> Array:
+        """Return a value beside one of `ndim` axes: its features, then its rows, or 1.
+
+        The given axis is the last of the features.
+        """
+        key = id(operand), ndim, axis
+        known = self._laid.get(key)
+        if known is None:  # the operand is kept with its number, so that no other has it
+            known = self._laid[key] = operand, self._arranged(operand, ndim, axis)
+        laid = known[1]
+        return laid[..., rows] if laid.shape[-1] > 1 else laid
+
+    def _arranged(self, operand: Any, ndim: int, axis: int | None) -> Array:
+        value = np.asarray(self._extents.constant(operand))
+        value = value.reshape((1,) * (ndim - value.ndim) + value.shape)
+        if self._extents.lead:  # (n or 1, *features) -> (*features, n or 1)
+            value = np.ascontiguousarray(np.moveaxis(value, 0, -1))
+        else:
+            value = value[..., None]
+        return value if axis is None else np.moveaxis(value, axis - 1, -2)
+
+
+class Changes:
+    """The changes of the values of one block.
+
+    Parameters
+    ----------
+    extents : Extents
+        What can change.
+    layout : Layout
+        The values without a change.
+    block : Block
+        The lanes.
+    start : dict
+        The changes with which the block starts.
+    """
+
+    def __init__(
+        self, extents: Extents, layout: Layout, block: Block, start: dict[Node, Array]
+    ) -> None:
+        self.extents, self._layout, self._block = extents, layout, block
+        self.of = extents.of
+        self.features, self.ndim = layout.features, layout.ndim
+        self.series: dict[Node, Patched] = {}
+        self._wide: dict[Node, Change] = {}
+        self._same: set[Node] = set()
+        self._ats: dict[int, At] = {}
+        self.lanes = block.lanes
+        self.kept = np.arange(self.lanes[0])
+        self.changes: dict[Node, Change] = {}
+        for node, delta in start.items():
+            base = self.base(node, self.at(self.of[node]), self.ndim[node])
+            self.changes[node] = Change(base, delta)
+
+    def forget(self, node: Node) -> None:
+        """Let go of a value that is not needed any more."""
+        for of in (self.changes, self.series, self._wide):
+            of.pop(node, None)
+
+    def is_changed(self, operand: Any) -> bool:
+        """Tell whether an operand changes in any lane."""
+        return isinstance(operand, Node) and operand in self.of and operand not in self._same
+
+    def set(self, node: Node, base: Any, delta: Any = None, new: Any = None) -> None:
+        """Keep the change of a value."""
+        self.changes[node] = Change(base, delta, new)
+
+    def keep_same(self, node: Node) -> None:
+        """Note that a value does not change in any lane."""
+        self._same.add(node)
+
+    # Elementwise operations
+
+    def elementwise(self, node: Node) -> None:
+        """Redo an operation on entries."""
+        if node in self.extents.series and self._in_series(node):
+            return
+        extent, ndim = self.of[node], self.ndim[node]
+        operands = [self._operand(o, node) for o in node.operands]
+        if not any(isinstance(o, Change) for o in operands):
+            self.keep_same(node)
+            return
+        base = self.base(node, self.at(extent), ndim)
+        change = change_of(node.primitive, operands, base)
+        if node.dtype != np.float64 and np.array_equal(
+            change.new, np.broadcast_to(base, np.shape(change.new))
+        ):
+            self.keep_same(node)  # a comparison that comes out as ever
+            return
+        shape = (*self._layout.shape[node], *self.lanes)
+        if change.shape != shape:
+            change = Change(base, np.broadcast_to(change.delta, shape))
+        self.changes[node] = change
+
+    def _operand(self, operand: Any, node: Node) -> Any:
+        """Return an operand that is broadcast to a value, as far as this changes."""
+        extent, ndim = self.of[node], self.ndim[node]
+        if not self.is_changed(operand):
+            return self.base(operand, self.at(extent), ndim)
+        own = self.of[operand]
+        is_spread = isinstance(extent, Slice) and isinstance(own, Entry)  # along other axes
+        if self.ndim[operand] == ndim and not is_spread:
+            return self.change(operand) if type(own) is type(extent) else self.wide(operand)
+        delta = self.change(operand).delta if is_spread else self.delta(operand, extent)
+        missing = ndim - self.extents.lead - isinstance(extent, Slice) + 3 - np.ndim(delta)
+        base = self.base(operand, self.at(extent), ndim)
+        return Change(base, delta.reshape((1,) * missing + delta.shape))
+
+    def _in_series(self, node: Node) -> bool:
+        """Take an operation on entries in power series, and tell whether it has been."""
+        changed = [o for o in node.sources if self.is_changed(o)]
+        if not changed or not all(o in self.series for o in changed):
+            return False
+        patches = [self.series[o] for o in changed if self.series[o].at is not None]
+        if patches and len(changed) > 1:
+            return False
+        ndim, is_changed = self.ndim[node], self.is_changed
+        base = self.base(node, None, ndim)
+        operands = [
+            self.series[o].powers if is_changed(o) else self.base(o, None, ndim)
+            for o in node.operands
+        ]
+        found = elementwise_in_powers(node.primitive, operands, base)
+        if not isinstance(found, Powers):
+            if found is not None and not patches:
+                self.keep_same(node)
+            return found is not None and not patches
+        if not patches:
+            if not self.extents.series[node].varying:
+                features = self.features[node]
+                found = found.mapped(base, lambda c: _full(c, features))
+            self.series[node] = Patched(found)
+            return True
+        at, patch = patches[0].at, patches[0].patch
+        operands = [
+            Change(self.base(o, at, ndim), patch) if is_changed(o) else self.base(o, at, ndim)
+            for o in node.operands
+        ]
+        delta = change_of(node.primitive, operands, self.base(node, at, ndim)).delta
+        self.series[node] = Patched(found, at, delta)
+        return True
+
+    # Reductions
+
+    def reduction(self, node: Node) -> None:
+        """Reduce features, by the same function along the same axes."""
+        operand = node.operands[0]
+        own, extent, lead = self.of[operand], self.of[node], self.extents.lead
+        axes, keepdims = axes_of(node)
+        base = self.base(node, self.at(extent), self.ndim[node])
+        if not self.is_changed(operand):
+            self.keep_same(node)
+        elif is_sum(node):
+            axes = tuple(axis - lead for axis in axes)
+            if operand in self.series and node in self.extents.series and not self._patch(operand):
+                share = self.share(node)
+                powers = self.series[operand].powers
+                features = self.features[operand]
+                self.series[node] = Patched(
+                    powers.mapped(
+                        base,
+                        lambda c: _full(c, features).sum(axis=axes, keepdims=keepdims) / share,
+                    )
+                )
+                return
+            delta = self.total(operand, axes, keepdims, self.features[node], extent)
+            share = self.share(node)
+            self.set(node, base, delta if share == 1 else delta / share)
+        else:
+            if isinstance(own, Slice) and isinstance(extent, Slice):
+                axis = self.ndim[operand] + own.axis
+                axes = tuple(a - (a > axis) for a in axes)
+                change = self.change(operand)
+                delta = self.base(operand, self.at(own), self.ndim[operand]) + change.delta
+            else:
+                delta = self.wide(operand).new
+            assert node.primitive is not None
+            axes = tuple(axis - lead for axis in axes)
+            self.set(node, base, new=node.primitive(delta, axis=axes, keepdims=keepdims))
+
+    def share(self, node: Node) -> int:
+        """Return what a sum is divided by: 1, of a mean the number of terms."""
+        if node.primitive is not np.mean:
+            return 1
+        return int(prod(node.operands[0].shape) // max(prod(node.shape or ()), 1))
+
+    def total(
+        self,
+        operand: Node,
+        axes: tuple[int, ...],
+        keepdims: bool,
+        features: tuple[int, ...],
+        extent: Extent,
+    ) -> Any:
+        """Return the change of a sum along axes of features, which leaves `features`."""
+        if not self.is_changed(operand):
+            return np.zeros((*features, *self.lanes))
+        own = self.of[operand]
+        if operand in self.series and operand not in self.changes:
+            return self._total_of_series(operand, axes, features)
+        if isinstance(own, Entry) and features == ():
+            return self.changes[operand].delta
+        if isinstance(own, Slice):
+            axis = len(self.features[operand]) + own.axis
+            within = tuple(a - (a > axis) for a in axes if a != axis)
+            if isinstance(extent, Slice):
+                return np.sum(self.change(operand).delta, axis=within, keepdims=keepdims)
+            if axis in axes:
+                delta = np.sum(self.change(operand).delta, axis=within)
+                return delta.reshape(*features, *self.lanes)
+        return np.sum(self.wide(operand).delta, axis=axes, keepdims=keepdims)
+
+    def _total_of_series(
+        self, operand: Node, axes: tuple[int, ...], features: tuple[int, ...]
+    ) -> Array:
+        """Sum a power series, and what the patch differs from it."""
+        series, shape = self.series[operand], self.features[operand]
+        powers = series.powers
+        # Along the axes where u does not vary, coefficients can be summed in place of lanes.
+        u = powers.u.reshape((1,) * (len(shape) + 3 - powers.u.ndim) + powers.u.shape)
+        shared = tuple(a for a in axes if u.shape[a] == 1)
+        full = [s if a in shared else 1 for a, s in enumerate(shape)]
+
+        def summed(c: Array) -> Array:
+            c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
+            return np.asarray(c.sum(axis=shared, keepdims=True))
+
+        delta = powers.mapped(0.0, summed).change().delta
+        delta = delta.sum(axis=tuple(a for a in axes if a not in shared), keepdims=True)
+        kept = [1 if a in axes else s for a, s in enumerate(shape)]
+        if delta.shape != (*kept, *self.lanes):
+            delta = np.broadcast_to(delta, (*kept, *self.lanes)).copy()
+        if series.at is not None:
+            differs = series.patch - self.at_slice(powers, series.at)
+            axis = len(shape) + series.at.axis
+            within = tuple(a - (a > axis) for a in axes if a != axis)
+            differs = differs.sum(axis=within, keepdims=True)
+            if axis in axes:
+                delta += np.expand_dims(differs, axis)
+            else:
+                self.put(delta, series.at, differs)
+        return np.asarray(delta.reshape(*features, *self.lanes))
+
+    # Gathers
+
+    def gather(self, node: Node) -> None:
+        """Rearrange features as the probe has shown."""
+        operand, extent = node.operands[0], self.of[node]
+        base = self.base(node, self.at(extent), self.ndim[node])
+        gathered = self.extents.gathers[node]
+        if not self.is_changed(operand):
+            self.keep_same(node)
+            return
+        if len(gathered) > 1:
+            gathered = gathered[self._block.rows]
+        is_same_for_all = len(gathered) == 1 or bool((gathered == gathered[:1]).all())
+        in_series = node in self.extents.series and operand in self.series
+        if in_series and is_same_for_all and not self._patch(operand):
+            features, powers = self.features[operand], self.series[operand].powers
+            taken = powers.mapped(base, lambda c: _flat(_full(c, features))[gathered[0]])
+            self.series[node] = Patched(taken)
+            return
+        delta = _flat(self.delta(operand, extent))
+        if is_same_for_all:
+            first = gathered[0]
+            is_in_order = first.size == len(delta) and _is_range(first.reshape(-1))
+            found = delta.reshape(*first.shape, *self.lanes) if is_in_order else delta[first]
+        else:  # (R, *features, J, M) -> (*features, J, M, R)
+            rows = np.arange(len(gathered)).reshape(-1, *[1] * (gathered.ndim - 1))
+            found = np.moveaxis(delta[gathered, :, :, rows], 0, -1)
+        self.set(node, base, found)
+
+    # Changes of values
+
+    def change(self, node: Node) -> Change:
+        """Return the change of a value as far as its extent reaches, its lanes filled in."""
+        if node not in self.changes:
+            series = self.series[node]
+            delta = series.powers.change().delta
+            shape = (*self.features[node], *self.lanes)
+            if series.at is not None or delta.shape != shape:
+                delta = np.broadcast_to(delta, shape).copy()
+            if series.at is not None:
+                differs = series.patch - self.at_slice(series.powers, series.at)
+                self.put(delta, series.at, differs)
+            self.changes[node] = Change(series.powers.base, delta)
+        return self.changes[node]
+
+    def wide(self, node: Node) -> Change:
+        """Return the change of all features."""
+        own = self.of[node]
+        if isinstance(own, All):
+            return self.change(node)
+        if node not in self._wide:
+            delta = self.change(node).delta
+            full = np.zeros((*self.features[node], *self.lanes))
+            if isinstance(own, Slice):
+                self.put(full, self.at(own), delta)
+            else:  # an entry: (1, M, 1) -> its place in the features of each lane
+                assert isinstance(own, Entry)
+                place = np.broadcast_to(self.each(own.place), self.lanes[:2])[0]
+                m = np.flatnonzero(place >= 0)
+                _flat(full)[place[m], 0, m, 0] = np.broadcast_to(delta, self.lanes)[0, m, 0]
+            self._wide[node] = Change(self.base(node, None, self.ndim[node]), full)
+        return self._wide[node]
+
+    def delta(self, node: Node, extent: Extent) -> Array:
+        """Return the change of a value, as far as an extent that is as wide, or wider, reaches."""
+        is_own = isinstance(extent, type(self.of[node]))
+        return np.asarray((self.change(node) if is_own else self.wide(node)).delta)
+
+    def each(self, of_entries: Array) -> Array:
+        """Return for each lane what is known of each entry of the leaf: (1, M), or (1, 1)."""
+        return self._block.each(of_entries)
+
+    def drop_idle(self, node: Node) -> bool:
+        """Leave out the columns of a slice that do not change, and tell whether any does."""
+        if not self.is_changed(node):
+            return False
+        change = self.changes[node]
+        alive = change.delta.any(axis=(1, 2))
+        if not alive.all():
+            self.kept = self.kept[alive]
+            self.lanes = (len(self.kept), *self.lanes[1:])
+            base = change.base if len(change.base) == 1 else change.base[alive]
+            self.changes = {node: Change(base, change.delta[alive])}
+            self._wide.clear()
+            self._ats.clear()
+        return bool(alive.any())
+
+    # Index tricks
+
+    def at(self, extent: Extent | None) -> At | None:
+        """Return the slice of each lane, None for all features."""
+        if not isinstance(extent, Slice):
+            return None
+        known = self._ats.get(id(extent))
+        if known is None:
+            hit = self._block.hit(extent)
+            hit = hit if len(hit) == len(self.kept) else hit[self.kept]
+            known = self._ats[id(extent)] = At(extent.axis, hit, _run(hit))
+        return known
+
+    def base(self, operand: Any, at: At | None, ndim: int) -> Any:
+        """Return a value without any change, broadcast beside lanes of a value of `ndim` axes."""
+        if not isinstance(operand, Node) or operand not in self.of:
+            value = self.extents.constant(operand)
+            if np.ndim(value) == 0:
+                return value
+        if at is None:  # (*features, R)
+            return self._layout(operand, ndim, None, self._block.rows)[..., None, None, :]
+        laid = self._layout(operand, ndim, at.axis, self._block.rows)  # (..., k, R)
+        if laid.shape[-2] == 1:
+            return laid[..., None, :]
+        # at the indices (J, M) -> (..., J, M, R)
+        return laid[..., at.hit, :] if at.run is None else laid[..., at.run, None, :]
+
+    def put(self, full: Array, at: At | None, delta: Array) -> None:
+        """Add to the slice of each lane; `full` has all features, `delta` those of the slice."""
+        if at is None:
+            full += delta
+            return
+        # (..., k, J, M, R): the slice's axis beside the lanes
+        moved = np.moveaxis(full, at.axis - 3, -4)
+        j = np.arange(self.lanes[0])
+        if at.hit.shape == (1, 1):
+            moved[..., at.hit[0, 0], :, :, :] += delta
+        elif at.hit.shape[1] == 1:  # indices (J,) and (J,) of (k, J) -> (J,)
+            moved[..., at.hit[:, 0], j, :, :] += delta
+        else:  # indices (J, M), (J, 1), (M,) of (k, J, M) -> (J, M)
+            moved[..., at.hit, j[:, None], np.arange(self.lanes[1]), :] += delta
+
+    def at_slice(self, powers: Powers, at: At) -> Array:
+        """Return a series in the slice of each lane."""
+        j, m = np.arange(self.lanes[0])[:, None], np.arange(self.lanes[1])
+
+        def take(array: Array) -> Array:
+            # (..., k, J or 1, M or 1, R) -> (..., J, M, R)
+            if array.ndim < 3 - at.axis:
+                return array
+            moved = np.moveaxis(array, at.axis - 3, -4)
+            k, js, ms = moved.shape[-4:-1]
+            if k == 1:
+                return moved[..., 0, :, :, :]
+            index = at.hit, j if js > 1 else 0, m if ms > 1 else 0
+            return np.asarray(moved[(..., *index, slice(None))])
+
+        u = take(powers.u)
+        return np.asarray(Powers(0.0, [take(c) for c in powers.coefficients], u, u).change().delta)
+
+    def _patch(self, node: Node) -> bool:
+        return self.series[node].at is not None
+
+
+def _run(hit: Array) -> slice | None:
+    first = int(hit[0, 0]) if hit.size else 0
+    is_run = hit.shape[1] == 1 and _is_range(hit[:, 0] - first)
+    return slice(first, first + len(hit)) if is_run else None
+
+
+def _full(c: Array, features: tuple[int, ...]) -> Array:
+    if c.shape[:-3] == features:
+        return c
+    return np.broadcast_to(c, (*features, *c.shape[-3:]))
+
+
+def _flat(array: Array) -> Array:
+    return array.reshape(-1, *array.shape[-3:])
+
+
+def _is_range(numbers: Array) -> bool:
+    return bool((numbers == np.arange(len(numbers))).all())

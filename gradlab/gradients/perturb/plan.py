@@ -1,0 +1,269 @@
+"""Evaluate a program under the perturbations of one leaf, in three stages.
+
+First what still consists of entries, for all of the leaf at once; then the lanes, block by block;
+last what follows from the sums over all rows, again at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import chain, islice
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.perturb.blocks import (
+    Block,
+    EntryBlock,
+    RowBlock,
+    entry_blocks,
+    row_blocks,
+    rows_at_once,
+)
+from gradlab.gradients.perturb.changes import Change, change_of
+from gradlab.gradients.perturb.contraction import flops
+from gradlab.gradients.perturb.evaluate import Changes, Layout
+from gradlab.gradients.perturb.extents import All, Entry, Extents, Slice, Total
+from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum
+from gradlab.gradients.perturb.products import product
+from gradlab.gradients.perturb.rows import Lift, RowExtents
+from gradlab.gradients.perturb.threads import in_order
+from gradlab.params import Array
+from gradlab.program.ir import Node
+
+RULES = {
+    Family.ELEMENTWISE: Changes.elementwise,
+    Family.REDUCTION: Changes.reduction,
+    Family.GATHER: Changes.gather,
+    Family.PRODUCT: product,
+}
+"""Family -> how the change of a value follows from those of its operands."""
+
+
+class Plan:
+    """How to evaluate a program under the perturbations of one leaf.
+
+    Raises
+    ------
+    NoRule
+        If the loss does not depend on the leaf by a way that has rules.
+    """
+
+    def __init__(self, extents: Extents) -> None:
+        self.extents, self.limits = extents, extents.limits
+        self.is_linear = extents.is_linear
+        (self._output,) = extents.program.outputs
+        of = extents.of
+        self._entries = {n: e for n, e in of.items() if isinstance(e, Entry)}
+        totals = [n for n in extents.nodes if isinstance(of[n], Total)]
+        self._sums = [n for n in totals if is_sum(n)]
+        self._totals = [n for n in totals if n not in self._sums]
+        first = set(self._entries) | set(totals)
+        self._nodes = [n for n in extents.nodes if n not in first and n is not self._start]
+        if isinstance(extents, RowExtents):
+            extents.start_rows()
+        elif self._output not in of:
+            raise NoRule("the loss does not depend on the leaf")
+        self._layout = Layout(extents)
+
+    @property
+    def _lift(self) -> Lift | None:
+        return self.extents.lift if isinstance(self.extents, RowExtents) else None
+
+    @property
+    def _start(self) -> Node | None:
+        return None if self._lift is None else self._lift.node
+
+    # Whether it pays
+
+    @cached_property
+    def widest(self) -> int:
+        """How many entries the largest value has in a lane."""
+        return max([1, *self.extents.sizes(self._nodes)])
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether the plan takes less time than the plain loop."""
+        if self.limits.always:
+            return True
+        if isinstance(self.extents, RowExtents):
+            return self._lift is None or self._has_few_blocks(self._lift)
+        if self.widest * self.limits.lanes_side_by_side > 4 * self.limits.block:
+            return False
+        products = sum(flops(n) for n in self.extents.nodes if self._is_wide_product(n))
+        sizes = sum(self.extents.sizes(self.extents.nodes))
+        plain = sum(
+            prod(node.shape or ()) + flops(node) + self.limits.call
+            for node in self.extents.program.nodes
+        )
+        return 2 * (sizes + products) < plain
+
+    def _has_few_blocks(self, lift: Lift) -> bool:
+        """Tell whether there are fewer blocks than evaluations: each makes as many calls."""
+        n, signs = len(lift.rows), self.extents.signs
+        lanes = lift.index.size * signs
+        passes = n * lanes * self.widest / self.limits.block
+        blocks = max(n / rows_at_once(lift, lanes, self.widest, self.limits), passes)
+        return bool(blocks <= self.extents.p * signs)
+
+    def _is_wide_product(self, node: Node) -> bool:
+        of, series = self.extents.of, self.extents.series
+        return any(isinstance(of.get(o), All) and o not in series for o in node.sources)
+
+    # The stages
+
+    def run(self, perturbations: Array, threads: int) -> Array:
+        """Return the change of the loss for each perturbation, both of shape (*leaf, S)."""
+        extents = self.extents
+        flat = perturbations.reshape(extents.p, extents.signs)
+        changes = self._of_entries(flat)
+        sums = self._sums if isinstance(extents, RowExtents) else [self._output]
+        found = {node: np.zeros(flat.shape) for node in sums if node not in changes}
+        inside = []
+        for node in found:
+            operand = node.operands[0]
+            if isinstance(extents, RowExtents) and operand in self._entries:
+                found[node] += changes[operand].delta / _share(node)
+            else:
+                inside.append(node)
+        if inside:
+            self._of_lanes(changes, {node: found[node] for node in inside}, threads)
+        for node, delta in found.items():
+            changes[node] = Change(extents.values[node], delta)
+        for node in self._totals:
+            operands = [
+                changes[o] if isinstance(o, Node) and o in changes else extents.constant(o)
+                for o in node.operands
+            ]
+            changes[node] = change_of(node.primitive, operands, extents.values[node])
+        output = self._output
+        if not isinstance(output, Node) or output not in changes:  # it does not reach the loss
+            return np.zeros(perturbations.shape)
+        delta = np.asarray(changes[output].delta, dtype=np.float64)
+        return np.broadcast_to(delta, flat.shape).reshape(perturbations.shape)
+
+    def _of_entries(self, flat: Array) -> dict[Node, Change]:
+        """Return the changes of all values that consist of entries: shape (p, S)."""
+        extents = self.extents
+
+        def placed(operand: Any, entry: Entry) -> Any:
+            value = np.asarray(extents.constant(operand))
+            if value.ndim == 0:
+                return extents.constant(operand)
+            full = np.broadcast_to(value, entry.index.shape)
+            return full.reshape(-1)[entry.somewhere][:, None]
+
+        start = self._entries[extents.leaf]
+        leaf = np.asarray(extents.values[extents.leaf]).reshape(-1)[:, None]
+        changes = {extents.leaf: Change(leaf, flat)}
+        for node, entry in self._entries.items():
+            if entry is start and node is extents.leaf:
+                continue
+            if extents.families[node] is Family.GATHER:
+                there = (entry.place >= 0)[:, None]
+                delta = np.where(there, changes[node.operands[0]].delta, 0.0)
+                changes[node] = Change(placed(node, entry), delta)
+                continue
+            operands = [
+                changes[o] if isinstance(o, Node) and o in changes else placed(o, entry)
+                for o in node.operands
+            ]
+            changes[node] = change_of(node.primitive, operands, placed(node, entry))
+        return changes
+
+    def _of_lanes(
+        self, changes: dict[Node, Change], found: dict[Node, Array], threads: int
+    ) -> None:
+        """Add up the changes of values, found in lanes, for each perturbation."""
+        blocks = self._blocks(changes)
+        first = list(islice(blocks, 4))
+        size = sum(prod(block.lanes) for block in first) / max(len(first), 1) * self.widest
+        if len(first) < 2 or size < self.limits.worth_a_thread:
+            threads = 1
+
+        def work(block: EntryBlock | RowBlock) -> tuple[Block, Array, dict[Node, Array]]:
+            start = self._start_of(block, changes)
+            return block, *self._run_block(block, start, list(found))
+
+        lift = self._lift
+        shape = (*lift.index.shape, self.extents.signs) if lift else None
+        totals = {node: np.zeros(shape) if shape else found[node] for node in found}
+        for block, kept, parts in in_order(work, chain(first, blocks), threads):
+            for node, part in parts.items():
+                block.give_back(totals[node], kept, part)
+        if lift is not None:
+            for node, total in totals.items():
+                found[node][lift.index] += total
+
+    def _blocks(self, changes: dict[Node, Change]) -> Iterator[EntryBlock | RowBlock]:
+        lift = self._lift
+        if lift is None:
+            return iter(entry_blocks(self.extents, self.widest))
+        delta = changes[lift.entries].delta[lift.index]  # (p, S) -> (d, k, S)
+        return row_blocks(lift, delta, self.widest, self.limits)
+
+    def _start_of(
+        self, block: EntryBlock | RowBlock, changes: dict[Node, Change]
+    ) -> dict[Node, Any]:
+        """Return the changes with which a block starts."""
+        if isinstance(block, RowBlock):
+            return {block.lift.node: block.change.reshape(block.lanes)}
+        return {  # (p, S) -> (1, i S, 1)
+            node: change.delta[block.entries].reshape(block.lanes)
+            for node, change in changes.items()
+        }
+
+    def _run_block(
+        self, block: Block, start: dict[Node, Any], outputs: list[Node]
+    ) -> tuple[Array, dict[Node, Array]]:
+        """Return which columns are left, and the changes of values in them, (J, M, R)."""
+        of = Changes(self.extents, self._layout, block, start)
+        for node in self._nodes:
+            if node is self.narrow and not of.drop_idle(self._product_operand(node)):
+                return of.kept[:0], {}
+            RULES[self.extents.families[node]](of, node)
+            for operand in self.last_used[node]:
+                of.forget(operand)
+        return of.kept, {node: self._in_lanes(of, node) for node in outputs}
+
+    def _in_lanes(self, of: Changes, node: Node) -> Array:
+        """Return the change of an output, or of a sum over all features."""
+        if not isinstance(self.extents, RowExtents):
+            return np.broadcast_to(of.wide(node).delta if of.is_changed(node) else 0.0, of.lanes)
+        operand = node.operands[0]
+        axes = tuple(range(len(self.extents.features(operand))))
+        return np.asarray(of.total(operand, axes, False, (), All()) / _share(node))
+
+    @cached_property
+    def last_used(self) -> dict[Node, list[Node]]:
+        """For each operation in lanes, the operands that none after it needs."""
+        last: dict[Node, Node] = {}
+        for node in [*self._nodes, *self._sums]:
+            last.update(dict.fromkeys(node.sources, node))
+        return {n: [s for s in set(n.sources) if last[s] is n] for n in self._nodes}
+
+    def _product_operand(self, node: Node) -> Node:
+        operand = node.operands[0]
+        assert isinstance(operand, Node)
+        return operand
+
+    @cached_property
+    def narrow(self) -> Node | None:
+        """The product through which all columns go: lanes that have come to nothing end there."""
+        lift, of = self._lift, self.extents.of
+        if lift is None:
+            return None
+        for position, node in enumerate(self._nodes):
+            if self.extents.families[node] is Family.PRODUCT:
+                before = {lift.node, *self._nodes[:position]}
+                later = [*self._nodes[position + 1 :], *self._sums]
+                is_only = not any(s in before for user in later for s in user.sources)
+                return node if is_only and isinstance(of.get(node.operands[0]), Slice) else None
+        return None
+
+
+def _share(node: Node) -> int:
+    """Return what a total is divided by: 1, of a mean the number of terms."""
+    return prod(node.operands[0].shape) if node.primitive is np.mean else 1

@@ -1,0 +1,174 @@
+"""The change of a product: (a + da) (b + db) - a b = da b + a db + da db.
+
+Each of the terms is a change times a value, `_times`. It reaches all of the result, or a slice of
+it in each lane. A slice of a column times a constant row is a power series of first order, u w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradlab.gradients.perturb.contraction import LANES, align, multiply
+from gradlab.gradients.perturb.evaluate import At, Changes, Patched
+from gradlab.gradients.perturb.extents import Entry, Slice
+from gradlab.gradients.perturb.powers import Powers
+from gradlab.params import Array
+from gradlab.program.ir import Node
+
+Term: TypeAlias = tuple["Array | Powers", "At | None"]
+"""What a term of a product comes to, and where; None: everywhere."""
+
+
+def product(of: Changes, node: Node) -> None:
+    """Find the change of a product from those of its operands."""
+    *letters, out = of.extents.letters(node)
+    operands = node.operands[-2:]
+    changed = [i for i, o in enumerate(operands) if of.is_changed(o)]
+    if not changed:
+        of.keep_same(node)
+        return
+    terms = [
+        (operands[i], letters[i], np.asarray(of.extents.constant(operands[1 - i])), letters[1 - i])
+        for i in changed
+    ]
+    if len(terms) == 2:
+        wide = of.wide(operands[0]).delta
+        terms.append((operands[1], letters[1], wide, letters[0] + LANES))
+    in_series = node in of.extents.series
+    found = [_times(of, *term, out, in_series) for term in terms]
+    _add_up(of, node, found)
+
+
+def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
+    """Keep the sum of the terms: a series with a patch, if there is one series, or an array."""
+    base = of.base(node, of.at(of.of[node]), of.ndim[node])
+    series = [found for found, _ in terms if isinstance(found, Powers)]
+    rest = [(found, at) for found, at in terms if not isinstance(found, Powers)]
+    slices = [at for _, at in rest if at is not None]
+    is_patched = len(series) == 1 and len(slices) == len(rest)
+    if is_patched and all(at.axis == slices[0].axis for at in slices):
+        powers = replace(series[0], base=base)
+        patch = sum(found for found, _ in rest) if rest else None
+        if patch is not None:
+            patch = patch + of.at_slice(powers, slices[0])
+        of.series[node] = Patched(powers, slices[0] if slices else None, patch)
+    elif len(terms) == 1:
+        ((found, _),) = terms
+        of.set(node, base, found)
+    else:
+        delta = np.zeros((*of.features[node], *of.lanes))
+        for found, at in terms:
+            of.put(delta, at, found.change().delta if isinstance(found, Powers) else found)
+        of.set(node, base, delta)
+
+
+def _times(
+    of: Changes, node: Node, own: str, other: Array, of_other: str, out: str, in_series: bool
+) -> Term:
+    """Multiply a change with another value, which may have lanes."""
+    if in_series and node in of.series and of.series[node].at is None:
+        return _series_times(of, node, own, other, of_other, out), None
+    extent = of.of[node]
+    if isinstance(extent, Entry):
+        # Letters of the other value alone are summed first: an entry has no axis to sum them over.
+        alone = [i for i, k in enumerate(of_other) if k not in {*own, *out, *LANES}]
+        other = other.sum(axis=tuple(alone))
+        of_other = "".join(k for i, k in enumerate(of_other) if i not in alone)
+        if sum(k in out for k in own) <= 1:
+            return _entry_times(of, node, own, other, of_other, out)
+        return multiply(of.wide(node).delta, own + LANES, other, of_other, out + LANES), None
+    delta = of.change(node).delta
+    if not isinstance(extent, Slice):
+        return multiply(delta, own + LANES, other, of_other, out + LANES), None
+    return _slice_times(of, extent, delta, own, other, of_other, out, in_series)
+
+
+def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str, out: str) -> Term:
+    """Multiply one entry in each lane, (1, M, 1), with what stands in its place in the other."""
+    extent = of.of[node]
+    assert isinstance(extent, Entry)
+    places = np.unravel_index(extent.somewhere, extent.index.shape)
+    where = {k: of.each(place) for k, place in zip(own, places, strict=True)}
+    kept = [k for k in own if k in out]
+    at = At(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None
+    if of_other.endswith(LANES):  # (..., 1, M, 1) -> (..., M)
+        other, of_other = other[..., 0, :, 0], of_other[:-3] + "M"
+        where["M"] = np.arange(of.lanes[1])[None]
+    # One index for all lanes is a view.
+    once = {k: index[0, 0] for k, index in where.items() if index.size == 1}
+    other = other[tuple(once.get(k, slice(None)) for k in of_other)]
+    of_other = "".join(k for k in of_other if k not in once)
+    # Advanced indices come first: (M,) for all of them, and then the axes that are left.
+    taken = [k for k in of_other if k in where]
+    free = [k for k in out if k in of_other and k not in where]
+    picked = other.transpose([of_other.index(k) for k in taken + free])
+    if not taken:
+        picked = picked[None]
+    elif taken != ["M"]:
+        picked = picked[tuple(where[k][0] for k in taken)]
+    found = np.moveaxis(picked, 0, -1) * of.changes[node].delta[0, :, 0]  # (*free, M)
+    return found[..., None, :, None], at
+
+
+def _slice_times(
+    of: Changes,
+    extent: Slice,
+    delta: Array,
+    own: str,
+    other: Array,
+    of_other: str,
+    out: str,
+    in_series: bool,
+) -> Term:
+    """Multiply a slice of each lane with that slice of the other value, or with all of it."""
+    at = of.at(extent)
+    assert at is not None
+    k = own[extent.axis]
+    own = own.replace(k, "")
+    if k in of_other:
+        other, of_other = _slice_of(of, other, of_other, k, at)
+    if k in out:
+        rest = out.replace(k, "")
+        found = multiply(delta, own + LANES, other, of_other, rest + LANES)
+        return found, At(out.index(k) - len(out), at.hit)
+    if in_series and of.lanes[1] >= of.extents.limits.few and other.shape[-2:] == (1, 1):
+        # u: (..., J, M, R), 1 along the axes of w; w: (..., J, 1, 1), 1 along the axes of u
+        u = align(delta, own + LANES, out + LANES) if own else delta
+        w = align(other, of_other, out + LANES)
+        return Powers.rank_one(None, w, u, axis=-2), None
+    return multiply(delta, own + LANES, other, of_other, out + LANES), None
+
+
+def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
+    """Take the slice of each lane out of the other value, along the axis of letter k."""
+    moved = np.moveaxis(other, of_other.index(k), -1)
+    if not of_other.endswith(LANES):  # (..., k) at the indices (J, M or 1)
+        return moved[..., at.hit, None], of_other.replace(k, "") + LANES
+    # (..., J, M, R, k) at one index for each lane
+    j, m = np.arange(of.lanes[0])[:, None], np.arange(of.lanes[1])
+    return np.moveaxis(moved, -1, -4)[..., at.hit, j, m, :], of_other.replace(k, "")
+
+
+def _series_times(
+    of: Changes, node: Node, own: str, other: Array, of_other: str, out: str
+) -> Powers:
+    """Multiply the coefficients of a power series in their place."""
+    powers, shape = of.series[node].powers, of.features[node]
+    varying = {own[axis] for axis in of.extents.series[node].varying}
+    full = [s if k not in varying else 1 for k, s in zip(own, shape, strict=True)]
+
+    def times(c: Array) -> Array:
+        c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
+        return multiply(c, own + LANES, other, of_other, out + LANES)
+
+    # u has length 1 along all axes of the value but those along which it varies.
+    inside = [s for k, s in zip(own, shape, strict=True) if k in varying]
+    letters = "".join(k for k in own if k in varying) + LANES
+    u = align(powers.u.reshape(*inside, *powers.u.shape[-3:]), letters, out + LANES)
+    u = u if varying else u[(0,) * len(out)]
+    reach: Any = np.abs(u).max(-2, keepdims=True) if varying else powers.reach
+    return Powers(None, [times(c) for c in powers.coefficients], u, reach)
