@@ -31,6 +31,7 @@ from gradlab.derivatives.sparsity import (
 )
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
+from gradlab.gradients import Workers
 from gradlab.gradients.protocol import Backend
 from gradlab.params import Array
 
@@ -91,6 +92,11 @@ class Differences(Rows):
                 raise OptionError(
                     f"{name}= is for the gradient of a loss: leave it out for other derivatives"
                 )
+        if isinstance(getattr(backend, "evaluation", None), Workers):
+            raise OptionError(
+                "evaluation=Workers(...) is for the gradient of a loss: leave it out for other "
+                "derivatives"
+            )
 
     def vjp(self, at: Point, weights: Array) -> list[Array]:
         """Return uᵀJ: the gradient of the weighted outputs; with options, from J itself."""
