@@ -38,6 +38,8 @@ def cases(reports: list[str]) -> Iterator[tuple[str, str | None]]:
         for case in ElementTree.parse(Path(report)).iter("testcase"):
             skip = case.find("skipped")
             reason = None if skip is None else skip.get("message", "")
+            if skip is not None and reason == "collection skipped":  # a module as a whole
+                reason = (skip.text or "").rpartition("Skipped: ")[2].rstrip("')")
             yield f"{case.get('classname')}.{case.get('name')}", reason
 
 
@@ -45,6 +47,8 @@ def main(reports: list[str]) -> None:
     """Print the tests that were skipped, and exit with an error if one should not have been."""
     outcomes = list(cases(reports))
     ran = {test for test, reason in outcomes if reason is None}
+    # A module that is skipped as a whole has an empty class name.
+    ran |= {f".{test.rpartition('.')[0]}" for test in ran}
     skipped = {(test, reason) for test, reason in outcomes if reason is not None}
     wrong = sorted(
         f"{test}: {reason}"
