@@ -57,6 +57,10 @@ STEP = 16.0
 """Ratio of a jump to the change of the function up to there, above which it is a step of the
 function; a solver's jumps make up for slopes that are off in between, and are lower."""
 
+SINGLE = 0.5
+"""The same ratio for the only jump on the ladder. A solver with a single jump there would have to be
+off by some 10 % in its slopes."""
+
 POOR = 1e-3
 """Relative error above which the ladder is climbed with twice as many rungs."""
 
@@ -267,14 +271,15 @@ def _are_integers(rungs: Rungs) -> bool:
 def _is_alone(jump: Jump, rungs: Rungs, probe: Probe, piece: Bar, noise: float) -> bool:
     """Tell whether the function is smooth apart from a few jumps, too high for a solver's."""
     line: Line = probe
-    for _ in range(ALONE):
-        if abs(jump.height) < STEP * abs(piece.value * jump.place):
-            return False
+    jumps = [jump]
+    while len(jumps) <= ALONE:
         rungs, line = jump.taken_out(rungs), jump.taken_off(line)
         following = first_jump(rungs, line, *piece, noise)
         if following is None:
-            return True
+            least = SINGLE if len(jumps) == 1 else STEP
+            return all(abs(j.height) >= least * abs(piece.value * j.place) for j in jumps)
         jump = following
+        jumps.append(jump)
     return False
 
 
