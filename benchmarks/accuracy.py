@@ -41,9 +41,8 @@ from gradlab.gradients import (
     ComplexStep,
     ForwardDifference,
     Richardson,
-    complex_step,
-    richardson,
 )
+from gradlab.gradients.differences import complex_step, richardson
 from gradlab.gradients.differences.steps import steps
 from gradlab.params import Array, flatten
 from gradlab.plotting.scales import logarithmic, superscript

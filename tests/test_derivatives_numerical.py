@@ -32,7 +32,7 @@ NUMERICAL = (*COLUMNS, "richardson")
 def test_formulas_stay_within_bounds_and_are_exact_for_their_degree(order, low, high, h):
     offsets = stencils.fitting(order, h, low, high)
     if not offsets:
-        assert low == high == 0
+        assert max(-low, high) < 8 * np.finfo(float).smallest_normal
         return
     assert low <= min(offsets)
     assert max(offsets) <= high

@@ -18,7 +18,7 @@ EPS = np.finfo(float).eps
 EVALUATES_ONCE = ["autograd", "tape", "torch", "forward-gradient"]
 """Backends that call a loss once for a gradient."""
 OF_NUMPY = [name for name in EXACT if name not in ("complex-step", "jax")]
-RECORDS = ["tape", "central", "central4", "forward", "richardson"]
+RECORDS = ["tape", "central", "central4", "forward"]
 DECAY = 0.9
 WIDTH = 8
 """With it, there are so many parameters that finite differences try to record the loss."""

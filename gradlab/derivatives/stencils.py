@@ -66,7 +66,7 @@ def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
     Returns
     -------
     tuple of float
-        The offsets, nearest first; none if there is no room at all.
+        The offsets, nearest first; none if there is no room for normal numbers.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
     if room < farthest * h:
         h = float(np.exp2(np.floor(np.log2(room / farthest)))) if room > 0 else 0.0
         h = room / farthest if h * farthest > room else h
-    if not h > 0:
+    if not h >= np.finfo(float).smallest_normal:
         return ()
     return tuple(side * k * h for k in ONE_SIDED[order])
 

@@ -58,8 +58,8 @@ STEP = 16.0
 function; a solver's jumps make up for slopes that are off in between, and are lower."""
 
 SINGLE = 0.5
-"""The same ratio for the only jump on the ladder. A solver with a single jump there would have to be
-off by some 10 % in its slopes."""
+"""The same ratio for the only jump on the ladder. A solver with a single jump there would have to
+be off by some 10 % in its slopes."""
 
 POOR = 1e-3
 """Relative error above which the ladder is climbed with twice as many rungs."""
