@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from gradlab import interrupts
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -30,6 +33,15 @@ def global_random_state_is_left_alone() -> Iterator[None]:
     yield
     after = np.random.get_state()[1]  # noqa: NPY002
     assert np.array_equal(before, after), "the test drew from NumPy's global random state"
+
+
+@pytest.fixture(autouse=True)
+def signals_are_not_held_back() -> Iterator[None]:
+    """No test leaves a Ctrl-C waiting for ever, and none ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    assert interrupts._state.depth == 0
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.fixture(scope="session")
