@@ -219,7 +219,7 @@ def widening() -> AbstractContextManager[Any]:
     wider = {torch.float16: torch.float64, torch.bfloat16: torch.float64}
     wider |= {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
-    class Widening(TorchFunctionMode):
+    class Widening(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
