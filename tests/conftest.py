@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from gradlab import interrupts
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A shell may start jobs in the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long it takes to draw examples says something of the machine, and nothing of the code.
 TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -53,9 +53,10 @@ ALONE = 3
 LEVELS = 2
 """Number of times that higher jumps are looked for beyond those that are known."""
 
-STEP = 16.0
-"""Ratio of a jump to the change of the function up to there, above which it is a step of the
-function; a solver's jumps make up for slopes that are off in between, and are lower."""
+STEP = 2.0
+"""Ratio of each of a few jumps to the change of the function up to there, above which they are
+steps of the function. A solver's jumps make up for slopes that are off in between: beyond the first
+one the ratio is at most the relative error of these slopes."""
 
 SINGLE = 0.5
 """The same ratio for the only jump on the ladder. A solver with a single jump there would have to
