@@ -64,6 +64,11 @@ class Entry:
         """The places; 0 for an entry that stands nowhere, whose change is 0."""
         return np.maximum(self.place, 0)
 
+    @cached_property
+    def axes(self) -> tuple[Array, ...]:
+        """For each axis of the value, the index at which each entry of the leaf stands."""
+        return np.unravel_index(self.somewhere, self.index.shape)
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -316,8 +321,7 @@ class Extents:
             kept = [letter for letter in own if letter in out]
             if len(kept) == 1:
                 (k,) = kept
-                place = np.unravel_index(extent.somewhere, extent.index.shape)
-                return Slice(out.index(k) - len(out), place[own.index(k)])
+                return Slice(out.index(k) - len(out), extent.axes[own.index(k)])
         elif isinstance(extent, Slice) and own[extent.axis] in out:
             return Slice(out.index(own[extent.axis]) - len(out), extent.hit)
         return All()

@@ -24,8 +24,9 @@ from gradlab.gradients.perturb.blocks import (
 )
 from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.contraction import flops
-from gradlab.gradients.perturb.evaluate import Changes, Layout
+from gradlab.gradients.perturb.evaluate import Changes
 from gradlab.gradients.perturb.extents import All, Entry, Extents, Slice, Total
+from gradlab.gradients.perturb.layout import Layout
 from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gradlab.gradients.perturb.contraction import LANES, align, multiply
-from gradlab.gradients.perturb.evaluate import At, Changes, Patched
+from gradlab.gradients.perturb.evaluate import Changes, Patched
 from gradlab.gradients.perturb.extents import Entry, Slice
+from gradlab.gradients.perturb.layout import At, at_slice, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.params import Array
 from gradlab.program.ir import Node
@@ -54,7 +55,7 @@ def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
         powers = replace(series[0], base=base)
         patch = sum(found for found, _ in rest) if rest else None
         if patch is not None:
-            patch = patch + of.at_slice(powers, slices[0])
+            patch = patch + at_slice(powers, slices[0])
         of.series[node] = Patched(powers, slices[0] if slices else None, patch)
     elif len(terms) == 1:
         ((found, _),) = terms
@@ -62,7 +63,7 @@ def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
     else:
         delta = np.zeros((*of.features[node], *of.lanes))
         for found, at in terms:
-            of.put(delta, at, found.change().delta if isinstance(found, Powers) else found)
+            put(delta, at, found.change().delta if isinstance(found, Powers) else found)
         of.set(node, base, delta)
 
 
@@ -91,8 +92,7 @@ def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str,
     """Multiply one entry in each lane, (1, M, 1), with what stands in its place in the other."""
     extent = of.of[node]
     assert isinstance(extent, Entry)
-    places = np.unravel_index(extent.somewhere, extent.index.shape)
-    where = {k: of.each(place) for k, place in zip(own, places, strict=True)}
+    where = {k: of.each(index) for k, index in zip(own, extent.axes, strict=True)}
     kept = [k for k in own if k in out]
     at = At(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None
     if of_other.endswith(LANES):  # (..., 1, M, 1) -> (..., M)
