@@ -10,7 +10,9 @@ the slice of each column. `powers` has coefficients like a base, and u with all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -22,7 +24,7 @@ from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice
 from gradlab.gradients.perturb.layout import At, Layout, at_slice, filled, flat, is_range, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
-from gradlab.gradients.perturb.primitives import axes_of, is_sum
+from gradlab.gradients.perturb.primitives import is_sum
 from gradlab.params import Array
 from gradlab.program.ir import Node
 
@@ -54,7 +56,8 @@ class Changes:
     def __init__(
         self, extents: Extents, layout: Layout, block: Block, start: dict[Node, Array]
     ) -> None:
-        self.extents, self._layout, self._block = extents, layout, block
+        self.extents, self.layout, self._block = extents, layout, block
+        self.base = partial(layout.base, block.rows)
         self.of = extents.of
         self.features, self.ndim = layout.features, layout.ndim
         self.series: dict[Node, Patched] = {}
@@ -68,10 +71,12 @@ class Changes:
             base = self.base(node, self.at(self.of[node]), self.ndim[node])
             self.changes[node] = Change(base, delta)
 
-    def forget(self, node: Node) -> None:
-        """Let go of a value that is not needed any more."""
+    def forget(self, nodes: Sequence[Node]) -> None:
+        """Let go of values that are not needed any more."""
         for of in (self.changes, self.series, self._wide):
-            of.pop(node, None)
+            if of:
+                for node in nodes:
+                    of.pop(node, None)
 
     def is_changed(self, operand: Any) -> bool:
         """Tell whether an operand changes in any lane."""
@@ -91,29 +96,29 @@ class Changes:
         """Redo an operation on entries."""
         if node in self.extents.series and self._in_series(node):
             return
-        extent, ndim = self.of[node], self.ndim[node]
-        operands = [self._operand(o, node) for o in node.operands]
-        if not any(isinstance(o, Change) for o in operands):
+        at, ndim = self.at(self.of[node]), self.ndim[node]
+        operands = [
+            self._operand(o, node) if self.is_changed(o) else self.base(o, at, ndim)
+            for o in node.operands
+        ]
+        if not any(type(o) is Change for o in operands):
             self.keep_same(node)
             return
-        base = self.base(node, self.at(extent), ndim)
+        base = self.base(node, at, ndim)
         change = change_of(node.primitive, operands, base)
         if node.dtype != np.float64 and np.array_equal(
             change.new, np.broadcast_to(base, np.shape(change.new))
         ):
             self.keep_same(node)  # a comparison that comes out as ever
             return
-        shape = (*self._layout.shape[node], *self.lanes)
+        shape = (*self.layout.shape[node], *self.lanes)
         if change.shape != shape:
             change = Change(base, np.broadcast_to(change.delta, shape))
         self.changes[node] = change
 
-    def _operand(self, operand: Any, node: Node) -> Any:
-        """Return an operand that is broadcast to a value, as far as this changes."""
-        extent, ndim = self.of[node], self.ndim[node]
-        if not self.is_changed(operand):
-            return self.base(operand, self.at(extent), ndim)
-        own = self.of[operand]
+    def _operand(self, operand: Node, node: Node) -> Change:
+        """Return an operand that changes and is broadcast to a value, as far as this changes."""
+        own, extent, ndim = self.of[operand], self.of[node], self.ndim[node]
         is_spread = isinstance(extent, Slice) and isinstance(own, Entry)  # along other axes
         if self.ndim[operand] == ndim and not is_spread:
             return self.change(operand) if type(own) is type(extent) else self.wide(operand)
@@ -162,7 +167,7 @@ class Changes:
         """Reduce features, by the same function along the same axes."""
         operand = node.operands[0]
         own, extent, lead = self.of[operand], self.of[node], self.extents.lead
-        axes, keepdims = axes_of(node)
+        axes, keepdims = self.layout.axes[node]
         base = self.base(node, self.at(extent), self.ndim[node])
         if not self.is_changed(operand):
             self.keep_same(node)
@@ -356,10 +361,6 @@ class Changes:
             hit = hit if len(hit) == len(self.kept) else hit[self.kept]
             known = self._ats[id(extent)] = At.of(extent.axis, hit)
         return known
-
-    def base(self, operand: Any, at: At | None, ndim: int) -> Any:
-        """Return a value without any change, broadcast beside lanes of a value of `ndim` axes."""
-        return self._layout.base(operand, at, ndim, self._block.rows)
 
     def _patch(self, node: Node) -> bool:
         return self.series[node].at is not None

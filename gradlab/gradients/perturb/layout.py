@@ -18,6 +18,7 @@ import numpy as np
 
 from gradlab.gradients.perturb.extents import Extents
 from gradlab.gradients.perturb.powers import Powers
+from gradlab.gradients.perturb.primitives import Family, axes_of
 from gradlab.params import Array
 from gradlab.program.ir import Node
 
@@ -56,18 +57,23 @@ class At:
 
 
 class Layout:
-    """Values without a change, arranged to be broadcast against lanes; kept for all blocks."""
+    """What is the same in all blocks: shapes, letters, and values arranged beside lanes."""
 
     def __init__(self, extents: Extents) -> None:
         self._extents = extents
         self._laid: dict[tuple[int, int, int | None], tuple[Any, Any, bool, bool]] = {}
-        nodes = extents.nodes
-        self.features = {n: extents.features(n) for n in [*extents.of, *nodes]}
-        self.shape = {n: extents.shape(n) for n in extents.of}
-        self.ndim = {n: extents.ndim(n) for n in extents.of}
+        of, families = extents.of, extents.families
+        self.features = {n: extents.features(n) for n in of}
+        self.shape = {n: extents.shape(n) for n in of}
+        self.ndim = {n: extents.ndim(n) for n in of}
+        self.axes = {n: axes_of(n) for n in families if families[n] is Family.REDUCTION}
+        self.letters = {n: extents.letters(n) for n in families if families[n] is Family.PRODUCT}
 
-    def base(self, operand: Any, at: At | None, ndim: int, rows: slice) -> Any:
-        """Return a value beside lanes of a value of `ndim` axes, in the slice of each lane."""
+    def base(self, rows: slice, operand: Any, at: At | None, ndim: int) -> Any:
+        """Return rows of a value, to be broadcast beside lanes of a value of `ndim` axes.
+
+        It is in the slice of each lane, or has all features without one.
+        """
         axis = None if at is None else at.axis
         known = self._laid.get((id(operand), ndim, axis))
         if known is None:  # the operand is kept with its number, so that no other has it

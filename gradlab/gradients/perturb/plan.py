@@ -6,7 +6,7 @@ last what follows from the sums over all rows, again at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain, islice
 from math import prod
@@ -221,12 +221,11 @@ class Plan:
     ) -> tuple[Array, dict[Node, Array]]:
         """Return which columns are left, and the changes of values in them, (J, M, R)."""
         of = Changes(self.extents, self._layout, block, start)
-        for node in self._nodes:
-            if node is self.narrow and not of.drop_idle(self._product_operand(node)):
+        for node, rule, used in self._steps:
+            if node is self.narrow and not of.drop_idle(node.operands[0]):
                 return of.kept[:0], {}
-            RULES[self.extents.families[node]](of, node)
-            for operand in self.last_used[node]:
-                of.forget(operand)
+            rule(of, node)
+            of.forget(used)
         return of.kept, {node: self._in_lanes(of, node) for node in outputs}
 
     def _in_lanes(self, of: Changes, node: Node) -> Array:
@@ -238,17 +237,15 @@ class Plan:
         return np.asarray(of.total(operand, axes, False, (), All()) / _share(node))
 
     @cached_property
-    def last_used(self) -> dict[Node, list[Node]]:
-        """For each operation in lanes, the operands that none after it needs."""
+    def _steps(self) -> list[tuple[Node, Callable[[Changes, Node], None], list[Node]]]:
+        """Each operation in lanes, its rule, and the operands that none after it needs."""
         last: dict[Node, Node] = {}
         for node in [*self._nodes, *self._sums]:
             last.update(dict.fromkeys(node.sources, node))
-        return {n: [s for s in set(n.sources) if last[s] is n] for n in self._nodes}
-
-    def _product_operand(self, node: Node) -> Node:
-        operand = node.operands[0]
-        assert isinstance(operand, Node)
-        return operand
+        return [
+            (n, RULES[self.extents.families[n]], [s for s in set(n.sources) if last[s] is n])
+            for n in self._nodes
+        ]
 
     @cached_property
     def narrow(self) -> Node | None:

@@ -26,7 +26,7 @@ Term: TypeAlias = tuple["Array | Powers", "At | None"]
 
 def product(of: Changes, node: Node) -> None:
     """Find the change of a product from those of its operands."""
-    *letters, out = of.extents.letters(node)
+    *letters, out = of.layout.letters[node]
     operands = node.operands[-2:]
     changed = [i for i, o in enumerate(operands) if of.is_changed(o)]
     if not changed:
@@ -145,9 +145,11 @@ def _slice_times(
 
 def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
     """Take the slice of each lane out of the other value, along the axis of letter k."""
-    moved = np.moveaxis(other, of_other.index(k), -1)
+    order = sorted(range(other.ndim), key=lambda axis: of_other[axis] == k)  # k last
+    moved = other.transpose(order)
     if not of_other.endswith(LANES):  # (..., k) at the indices (J, M or 1)
-        return moved[..., at.hit, None], of_other.replace(k, "") + LANES
+        picked = moved[..., at.hit, None] if at.run is None else moved[..., at.run, None, None]
+        return picked, of_other.replace(k, "") + LANES
     # (..., J, M, R, k) at one index for each lane
     j, m = np.arange(of.lanes[0])[:, None], np.arange(of.lanes[1])
     return np.moveaxis(moved, -1, -4)[..., at.hit, j, m, :], of_other.replace(k, "")
@@ -162,7 +164,8 @@ def _series_times(
     full = [s if k not in varying else 1 for k, s in zip(own, shape, strict=True)]
 
     def times(c: Array) -> Array:
-        c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
+        if c.shape[:-3] != shape:
+            c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
         return multiply(c, own + LANES, other, of_other, out + LANES)
 
     # u has length 1 along all axes of the value but those along which it varies.
