@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice
 from gradlab.gradients.perturb.layout import At, Layout, at_slice, filled, flat, is_range, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
-from gradlab.gradients.perturb.primitives import is_sum
+from gradlab.gradients.perturb.primitives import is_sum, terms_of_mean
 from gradlab.params import Array
 from gradlab.program.ir import Node
 
@@ -81,10 +80,6 @@ class Changes:
     def is_changed(self, operand: Any) -> bool:
         """Tell whether an operand changes in any lane."""
         return isinstance(operand, Node) and operand in self.of and operand not in self._same
-
-    def set(self, node: Node, base: Any, delta: Any = None, new: Any = None) -> None:
-        """Keep the change of a value."""
-        self.changes[node] = Change(base, delta, new)
 
     def keep_same(self, node: Node) -> None:
         """Note that a value does not change in any lane."""
@@ -172,21 +167,18 @@ class Changes:
         if not self.is_changed(operand):
             self.keep_same(node)
         elif is_sum(node):
-            axes = tuple(axis - lead for axis in axes)
+            axes, terms = tuple(axis - lead for axis in axes), terms_of_mean(node)
             if operand in self.series and node in self.extents.series and not self._patch(operand):
-                share = self.share(node)
-                powers = self.series[operand].powers
                 features = self.features[operand]
-                self.series[node] = Patched(
-                    powers.mapped(
-                        base,
-                        lambda c: filled(c, features).sum(axis=axes, keepdims=keepdims) / share,
-                    )
-                )
+
+                def summed(c: Array) -> Array:
+                    total = filled(c, features).sum(axis=axes, keepdims=keepdims)
+                    return np.asarray(total / terms)
+
+                self.series[node] = Patched(self.series[operand].powers.mapped(base, summed))
                 return
             delta = self.total(operand, axes, keepdims, self.features[node], extent)
-            share = self.share(node)
-            self.set(node, base, delta if share == 1 else delta / share)
+            self.changes[node] = Change(base, delta if terms == 1 else delta / terms)
         else:
             if isinstance(own, Slice) and isinstance(extent, Slice):
                 axis = self.ndim[operand] + own.axis
@@ -197,13 +189,8 @@ class Changes:
                 delta = self.wide(operand).new
             assert node.primitive is not None
             axes = tuple(axis - lead for axis in axes)
-            self.set(node, base, new=node.primitive(delta, axis=axes, keepdims=keepdims))
-
-    def share(self, node: Node) -> int:
-        """Return what a sum is divided by: 1, of a mean the number of terms."""
-        if node.primitive is not np.mean:
-            return 1
-        return int(prod(node.operands[0].shape) // max(prod(node.shape or ()), 1))
+            new = node.primitive(delta, axis=axes, keepdims=keepdims)
+            self.changes[node] = Change(base, new=new)
 
     def total(
         self,
@@ -289,7 +276,7 @@ class Changes:
         else:  # (R, *features, J, M) -> (*features, J, M, R)
             rows = np.arange(len(gathered)).reshape(-1, *[1] * (gathered.ndim - 1))
             found = np.moveaxis(delta[gathered, :, :, rows], 0, -1)
-        self.set(node, base, found)
+        self.changes[node] = Change(base, found)
 
     # Changes of values
 

@@ -211,14 +211,10 @@ class Extents:
         """Tell whether all features of an operand are filled in, though few of them change."""
         extent = self.of.get(operand)
         if isinstance(extent, Entry):
-            return not self.is_total(node)
+            return not (is_sum(node) and node.shape == ())
         alone = sum(o in self.of for o in node.sources) == 1
         passes = is_sum(node) or (alone and self.families[node] is Family.PRODUCT)
         return isinstance(extent, Slice) and not passes
-
-    def is_total(self, node: Node) -> bool:
-        """Tell whether a value is the sum of all entries of another."""
-        return is_sum(node) and node.shape == ()
 
     # Rules, one a family
 

@@ -27,7 +27,7 @@ from gradlab.gradients.perturb.contraction import flops
 from gradlab.gradients.perturb.evaluate import Changes
 from gradlab.gradients.perturb.extents import All, Entry, Extents, Slice, Total
 from gradlab.gradients.perturb.layout import Layout
-from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum
+from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum, terms_of_mean
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents
 from gradlab.gradients.perturb.threads import in_order
@@ -126,7 +126,7 @@ class Plan:
         for node in found:
             operand = node.operands[0]
             if isinstance(extents, RowExtents) and operand in self._entries:
-                found[node] += changes[operand].delta / _share(node)
+                found[node] += changes[operand].delta / terms_of_mean(node)
             else:
                 inside.append(node)
         if inside:
@@ -234,7 +234,7 @@ class Plan:
             return np.broadcast_to(of.wide(node).delta if of.is_changed(node) else 0.0, of.lanes)
         operand = node.operands[0]
         axes = tuple(range(len(self.extents.features(operand))))
-        return np.asarray(of.total(operand, axes, False, (), All()) / _share(node))
+        return np.asarray(of.total(operand, axes, False, (), All()) / terms_of_mean(node))
 
     @cached_property
     def _steps(self) -> list[tuple[Node, Callable[[Changes, Node], None], list[Node]]]:
@@ -260,8 +260,3 @@ class Plan:
                 is_only = not any(s in before for user in later for s in user.sources)
                 return node if is_only and isinstance(of.get(node.operands[0]), Slice) else None
         return None
-
-
-def _share(node: Node) -> int:
-    """Return what a total is divided by: 1, of a mean the number of terms."""
-    return prod(node.operands[0].shape) if node.primitive is np.mean else 1

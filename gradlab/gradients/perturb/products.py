@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradlab.gradients.perturb.changes import Change
 from gradlab.gradients.perturb.contraction import LANES, align, multiply
 from gradlab.gradients.perturb.evaluate import Changes, Patched
 from gradlab.gradients.perturb.extents import Entry, Slice
@@ -59,12 +60,12 @@ def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
         of.series[node] = Patched(powers, slices[0] if slices else None, patch)
     elif len(terms) == 1:
         ((found, _),) = terms
-        of.set(node, base, found)
+        of.changes[node] = Change(base, found)
     else:
         delta = np.zeros((*of.features[node], *of.lanes))
         for found, at in terms:
             put(delta, at, found.change().delta if isinstance(found, Powers) else found)
-        of.set(node, base, delta)
+        of.changes[node] = Change(base, delta)
 
 
 def _times(
