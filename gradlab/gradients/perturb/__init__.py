@@ -17,7 +17,8 @@ The files, in reading order:
 `extents`       what a perturbation of one entry changes in each value; refuses what has no rule
 `rows`          the proof that the batch axis is separable, so that each row is a lane of its own
 `blocks`        lanes: skips zeros, merges equal ones, makes blocks that fit the cache
-`evaluate`      the changes of all values in a block of lanes, and the index tricks
+`layout`        values without a change beside lanes, and the index tricks
+`evaluate`      the changes of all values in a block of lanes
 `products`      the same for products
 `plan`          the stages: entries, blocks of lanes, totals; and whether all this is faster
 `simplify`      recognises a sigmoid that is spelled out

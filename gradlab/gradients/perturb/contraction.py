@@ -29,7 +29,7 @@ def contraction(node: Node) -> tuple[str, str, str]:
         return _of_einsum(node)
     if node.primitive not in (np.matmul, np.dot) or node.keywords:
         raise NoRule(f"{node.primitive}")
-    ndims = [np.ndim(o) if not isinstance(o, Node) else len(o.shape or ()) for o in node.operands]
+    ndims = [len(shape_of(operand)) for operand in node.operands]
     if not (ndims[0] >= 1 and 1 <= ndims[1] <= 2):
         raise NoRule("a product of another kind")
     a = ascii_lowercase[: ndims[0]]
@@ -114,8 +114,7 @@ def flops(node: Node) -> float:
         return 0.0
     sizes: dict[str, int] = {}
     for operand, of in zip(node.operands[-2:], letters, strict=False):
-        shape = operand.shape if isinstance(operand, Node) else np.shape(operand)
-        sizes.update(zip(of, shape or (), strict=True))
+        sizes.update(zip(of, shape_of(operand), strict=True))
     return float(np.prod(list(sizes.values()), dtype=float)) / 8
 
 

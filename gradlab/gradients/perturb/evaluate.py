@@ -10,8 +10,9 @@ the slice of each column. `powers` has coefficients like a base, and u with all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,30 +20,12 @@ import numpy as np
 from gradlab.gradients.perturb.blocks import Block
 from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice
+from gradlab.gradients.perturb.layout import At, Layout, at_slice, filled, flat, is_range, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
-from gradlab.gradients.perturb.primitives import axes_of, is_sum
+from gradlab.gradients.perturb.primitives import is_sum, terms_of_mean
 from gradlab.params import Array
 from gradlab.program.ir import Node
-
-
-@dataclass(frozen=True)
-class At:
-    """The slice of each lane: along one axis, counted from the last, the index ``hit``.
-
-    Attributes
-    ----------
-    axis : int
-        The axis.
-    hit : ndarray, shape (J, M) or (J, 1)
-        The index.
-    run : slice or None
-        The same index of all lanes, (J, 1), if it is a run of numbers: views are faster.
-    """
-
-    axis: int
-    hit: Array
-    run: slice | None = None
 
 
 @dataclass(frozen=True)
@@ -52,39 +35,6 @@ class Patched:
     powers: Powers
     at: At | None = None
     patch: Any = None
-
-
-class Layout:
-    """Values without a change, arranged to be broadcast against lanes; kept for all blocks."""
-
-    def __init__(self, extents: Extents) -> None:
-        self._extents = extents
-        self._laid: dict[tuple[int, int, int | None], tuple[Any, Array]] = {}
-        nodes = extents.nodes
-        self.features = {n: extents.features(n) for n in [*extents.of, *nodes]}
-        self.shape = {n: extents.shape(n) for n in extents.of}
-        self.ndim = {n: extents.ndim(n) for n in extents.of}
-
-    def __call__(self, operand: Any, ndim: int, axis: int | None, rows: slice) -> Array:
-        """Return a value beside one of `ndim` axes: its features, then its rows, or 1.
-
-        The given axis is the last of the features.
-        """
-        key = id(operand), ndim, axis
-        known = self._laid.get(key)
-        if known is None:  # the operand is kept with its number, so that no other has it
-            known = self._laid[key] = operand, self._arranged(operand, ndim, axis)
-        laid = known[1]
-        return laid[..., rows] if laid.shape[-1] > 1 else laid
-
-    def _arranged(self, operand: Any, ndim: int, axis: int | None) -> Array:
-        value = np.asarray(self._extents.constant(operand))
-        value = value.reshape((1,) * (ndim - value.ndim) + value.shape)
-        if self._extents.lead:  # (n or 1, *features) -> (*features, n or 1)
-            value = np.ascontiguousarray(np.moveaxis(value, 0, -1))
-        else:
-            value = value[..., None]
-        return value if axis is None else np.moveaxis(value, axis - 1, -2)
 
 
 class Changes:
@@ -105,7 +55,8 @@ class Changes:
     def __init__(
         self, extents: Extents, layout: Layout, block: Block, start: dict[Node, Array]
     ) -> None:
-        self.extents, self._layout, self._block = extents, layout, block
+        self.extents, self.layout, self._block = extents, layout, block
+        self.base = partial(layout.base, block.rows)
         self.of = extents.of
         self.features, self.ndim = layout.features, layout.ndim
         self.series: dict[Node, Patched] = {}
@@ -119,18 +70,16 @@ class Changes:
             base = self.base(node, self.at(self.of[node]), self.ndim[node])
             self.changes[node] = Change(base, delta)
 
-    def forget(self, node: Node) -> None:
-        """Let go of a value that is not needed any more."""
+    def forget(self, nodes: Sequence[Node]) -> None:
+        """Let go of values that are not needed any more."""
         for of in (self.changes, self.series, self._wide):
-            of.pop(node, None)
+            if of:
+                for node in nodes:
+                    of.pop(node, None)
 
     def is_changed(self, operand: Any) -> bool:
         """Tell whether an operand changes in any lane."""
         return isinstance(operand, Node) and operand in self.of and operand not in self._same
-
-    def set(self, node: Node, base: Any, delta: Any = None, new: Any = None) -> None:
-        """Keep the change of a value."""
-        self.changes[node] = Change(base, delta, new)
 
     def keep_same(self, node: Node) -> None:
         """Note that a value does not change in any lane."""
@@ -142,29 +91,29 @@ class Changes:
         """Redo an operation on entries."""
         if node in self.extents.series and self._in_series(node):
             return
-        extent, ndim = self.of[node], self.ndim[node]
-        operands = [self._operand(o, node) for o in node.operands]
-        if not any(isinstance(o, Change) for o in operands):
+        at, ndim = self.at(self.of[node]), self.ndim[node]
+        operands = [
+            self._operand(o, node) if self.is_changed(o) else self.base(o, at, ndim)
+            for o in node.operands
+        ]
+        if not any(type(o) is Change for o in operands):
             self.keep_same(node)
             return
-        base = self.base(node, self.at(extent), ndim)
+        base = self.base(node, at, ndim)
         change = change_of(node.primitive, operands, base)
         if node.dtype != np.float64 and np.array_equal(
             change.new, np.broadcast_to(base, np.shape(change.new))
         ):
             self.keep_same(node)  # a comparison that comes out as ever
             return
-        shape = (*self._layout.shape[node], *self.lanes)
+        shape = (*self.layout.shape[node], *self.lanes)
         if change.shape != shape:
             change = Change(base, np.broadcast_to(change.delta, shape))
         self.changes[node] = change
 
-    def _operand(self, operand: Any, node: Node) -> Any:
-        """Return an operand that is broadcast to a value, as far as this changes."""
-        extent, ndim = self.of[node], self.ndim[node]
-        if not self.is_changed(operand):
-            return self.base(operand, self.at(extent), ndim)
-        own = self.of[operand]
+    def _operand(self, operand: Node, node: Node) -> Change:
+        """Return an operand that changes and is broadcast to a value, as far as this changes."""
+        own, extent, ndim = self.of[operand], self.of[node], self.ndim[node]
         is_spread = isinstance(extent, Slice) and isinstance(own, Entry)  # along other axes
         if self.ndim[operand] == ndim and not is_spread:
             return self.change(operand) if type(own) is type(extent) else self.wide(operand)
@@ -195,7 +144,7 @@ class Changes:
         if not patches:
             if not self.extents.series[node].varying:
                 features = self.features[node]
-                found = found.mapped(base, lambda c: _full(c, features))
+                found = found.mapped(base, lambda c: filled(c, features))
             self.series[node] = Patched(found)
             return True
         at, patch = patches[0].at, patches[0].patch
@@ -213,26 +162,23 @@ class Changes:
         """Reduce features, by the same function along the same axes."""
         operand = node.operands[0]
         own, extent, lead = self.of[operand], self.of[node], self.extents.lead
-        axes, keepdims = axes_of(node)
+        axes, keepdims = self.layout.axes[node]
         base = self.base(node, self.at(extent), self.ndim[node])
         if not self.is_changed(operand):
             self.keep_same(node)
         elif is_sum(node):
-            axes = tuple(axis - lead for axis in axes)
+            axes, terms = tuple(axis - lead for axis in axes), terms_of_mean(node)
             if operand in self.series and node in self.extents.series and not self._patch(operand):
-                share = self.share(node)
-                powers = self.series[operand].powers
                 features = self.features[operand]
-                self.series[node] = Patched(
-                    powers.mapped(
-                        base,
-                        lambda c: _full(c, features).sum(axis=axes, keepdims=keepdims) / share,
-                    )
-                )
+
+                def summed(c: Array) -> Array:
+                    total = filled(c, features).sum(axis=axes, keepdims=keepdims)
+                    return np.asarray(total / terms)
+
+                self.series[node] = Patched(self.series[operand].powers.mapped(base, summed))
                 return
             delta = self.total(operand, axes, keepdims, self.features[node], extent)
-            share = self.share(node)
-            self.set(node, base, delta if share == 1 else delta / share)
+            self.changes[node] = Change(base, delta if terms == 1 else delta / terms)
         else:
             if isinstance(own, Slice) and isinstance(extent, Slice):
                 axis = self.ndim[operand] + own.axis
@@ -243,13 +189,8 @@ class Changes:
                 delta = self.wide(operand).new
             assert node.primitive is not None
             axes = tuple(axis - lead for axis in axes)
-            self.set(node, base, new=node.primitive(delta, axis=axes, keepdims=keepdims))
-
-    def share(self, node: Node) -> int:
-        """Return what a sum is divided by: 1, of a mean the number of terms."""
-        if node.primitive is not np.mean:
-            return 1
-        return int(prod(node.operands[0].shape) // max(prod(node.shape or ()), 1))
+            new = node.primitive(delta, axis=axes, keepdims=keepdims)
+            self.changes[node] = Change(base, new=new)
 
     def total(
         self,
@@ -298,14 +239,14 @@ class Changes:
         if delta.shape != (*kept, *self.lanes):
             delta = np.broadcast_to(delta, (*kept, *self.lanes)).copy()
         if series.at is not None:
-            differs = series.patch - self.at_slice(powers, series.at)
+            differs = series.patch - at_slice(powers, series.at)
             axis = len(shape) + series.at.axis
             within = tuple(a - (a > axis) for a in axes if a != axis)
             differs = differs.sum(axis=within, keepdims=True)
             if axis in axes:
                 delta += np.expand_dims(differs, axis)
             else:
-                self.put(delta, series.at, differs)
+                put(delta, series.at, differs)
         return np.asarray(delta.reshape(*features, *self.lanes))
 
     # Gathers
@@ -324,18 +265,18 @@ class Changes:
         in_series = node in self.extents.series and operand in self.series
         if in_series and is_same_for_all and not self._patch(operand):
             features, powers = self.features[operand], self.series[operand].powers
-            taken = powers.mapped(base, lambda c: _flat(_full(c, features))[gathered[0]])
+            taken = powers.mapped(base, lambda c: flat(filled(c, features))[gathered[0]])
             self.series[node] = Patched(taken)
             return
-        delta = _flat(self.delta(operand, extent))
+        delta = flat(self.delta(operand, extent))
         if is_same_for_all:
             first = gathered[0]
-            is_in_order = first.size == len(delta) and _is_range(first.reshape(-1))
+            is_in_order = first.size == len(delta) and is_range(first.reshape(-1))
             found = delta.reshape(*first.shape, *self.lanes) if is_in_order else delta[first]
         else:  # (R, *features, J, M) -> (*features, J, M, R)
             rows = np.arange(len(gathered)).reshape(-1, *[1] * (gathered.ndim - 1))
             found = np.moveaxis(delta[gathered, :, :, rows], 0, -1)
-        self.set(node, base, found)
+        self.changes[node] = Change(base, found)
 
     # Changes of values
 
@@ -348,8 +289,8 @@ class Changes:
             if series.at is not None or delta.shape != shape:
                 delta = np.broadcast_to(delta, shape).copy()
             if series.at is not None:
-                differs = series.patch - self.at_slice(series.powers, series.at)
-                self.put(delta, series.at, differs)
+                differs = series.patch - at_slice(series.powers, series.at)
+                put(delta, series.at, differs)
             self.changes[node] = Change(series.powers.base, delta)
         return self.changes[node]
 
@@ -362,12 +303,12 @@ class Changes:
             delta = self.change(node).delta
             full = np.zeros((*self.features[node], *self.lanes))
             if isinstance(own, Slice):
-                self.put(full, self.at(own), delta)
+                put(full, self.at(own), delta)
             else:  # an entry: (1, M, 1) -> its place in the features of each lane
                 assert isinstance(own, Entry)
                 place = np.broadcast_to(self.each(own.place), self.lanes[:2])[0]
                 m = np.flatnonzero(place >= 0)
-                _flat(full)[place[m], 0, m, 0] = np.broadcast_to(delta, self.lanes)[0, m, 0]
+                flat(full)[place[m], 0, m, 0] = np.broadcast_to(delta, self.lanes)[0, m, 0]
             self._wide[node] = Change(self.base(node, None, self.ndim[node]), full)
         return self._wide[node]
 
@@ -395,7 +336,7 @@ class Changes:
             self._ats.clear()
         return bool(alive.any())
 
-    # Index tricks
+    # Values without a change
 
     def at(self, extent: Extent | None) -> At | None:
         """Return the slice of each lane, None for all features."""
@@ -405,75 +346,8 @@ class Changes:
         if known is None:
             hit = self._block.hit(extent)
             hit = hit if len(hit) == len(self.kept) else hit[self.kept]
-            known = self._ats[id(extent)] = At(extent.axis, hit, _run(hit))
+            known = self._ats[id(extent)] = At.of(extent.axis, hit)
         return known
-
-    def base(self, operand: Any, at: At | None, ndim: int) -> Any:
-        """Return a value without any change, broadcast beside lanes of a value of `ndim` axes."""
-        if not isinstance(operand, Node) or operand not in self.of:
-            value = self.extents.constant(operand)
-            if np.ndim(value) == 0:
-                return value
-        if at is None:  # (*features, R)
-            return self._layout(operand, ndim, None, self._block.rows)[..., None, None, :]
-        laid = self._layout(operand, ndim, at.axis, self._block.rows)  # (..., k, R)
-        if laid.shape[-2] == 1:
-            return laid[..., None, :]
-        # at the indices (J, M) -> (..., J, M, R)
-        return laid[..., at.hit, :] if at.run is None else laid[..., at.run, None, :]
-
-    def put(self, full: Array, at: At | None, delta: Array) -> None:
-        """Add to the slice of each lane; `full` has all features, `delta` those of the slice."""
-        if at is None:
-            full += delta
-            return
-        # (..., k, J, M, R): the slice's axis beside the lanes
-        moved = np.moveaxis(full, at.axis - 3, -4)
-        j = np.arange(self.lanes[0])
-        if at.hit.shape == (1, 1):
-            moved[..., at.hit[0, 0], :, :, :] += delta
-        elif at.hit.shape[1] == 1:  # indices (J,) and (J,) of (k, J) -> (J,)
-            moved[..., at.hit[:, 0], j, :, :] += delta
-        else:  # indices (J, M), (J, 1), (M,) of (k, J, M) -> (J, M)
-            moved[..., at.hit, j[:, None], np.arange(self.lanes[1]), :] += delta
-
-    def at_slice(self, powers: Powers, at: At) -> Array:
-        """Return a series in the slice of each lane."""
-        j, m = np.arange(self.lanes[0])[:, None], np.arange(self.lanes[1])
-
-        def take(array: Array) -> Array:
-            # (..., k, J or 1, M or 1, R) -> (..., J, M, R)
-            if array.ndim < 3 - at.axis:
-                return array
-            moved = np.moveaxis(array, at.axis - 3, -4)
-            k, js, ms = moved.shape[-4:-1]
-            if k == 1:
-                return moved[..., 0, :, :, :]
-            index = at.hit, j if js > 1 else 0, m if ms > 1 else 0
-            return np.asarray(moved[(..., *index, slice(None))])
-
-        u = take(powers.u)
-        return np.asarray(Powers(0.0, [take(c) for c in powers.coefficients], u, u).change().delta)
 
     def _patch(self, node: Node) -> bool:
         return self.series[node].at is not None
-
-
-def _run(hit: Array) -> slice | None:
-    first = int(hit[0, 0]) if hit.size else 0
-    is_run = hit.shape[1] == 1 and _is_range(hit[:, 0] - first)
-    return slice(first, first + len(hit)) if is_run else None
-
-
-def _full(c: Array, features: tuple[int, ...]) -> Array:
-    if c.shape[:-3] == features:
-        return c
-    return np.broadcast_to(c, (*features, *c.shape[-3:]))
-
-
-def _flat(array: Array) -> Array:
-    return array.reshape(-1, *array.shape[-3:])
-
-
-def _is_range(numbers: Array) -> bool:
-    return bool((numbers == np.arange(len(numbers))).all())

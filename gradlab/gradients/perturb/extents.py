@@ -64,6 +64,11 @@ class Entry:
         """The places; 0 for an entry that stands nowhere, whose change is 0."""
         return np.maximum(self.place, 0)
 
+    @cached_property
+    def axes(self) -> tuple[Array, ...]:
+        """For each axis of the value, the index at which each entry of the leaf stands."""
+        return np.unravel_index(self.somewhere, self.index.shape)
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -206,14 +211,10 @@ class Extents:
         """Tell whether all features of an operand are filled in, though few of them change."""
         extent = self.of.get(operand)
         if isinstance(extent, Entry):
-            return not self.is_total(node)
+            return not (is_sum(node) and node.shape == ())
         alone = sum(o in self.of for o in node.sources) == 1
         passes = is_sum(node) or (alone and self.families[node] is Family.PRODUCT)
         return isinstance(extent, Slice) and not passes
-
-    def is_total(self, node: Node) -> bool:
-        """Tell whether a value is the sum of all entries of another."""
-        return is_sum(node) and node.shape == ()
 
     # Rules, one a family
 
@@ -316,8 +317,7 @@ class Extents:
             kept = [letter for letter in own if letter in out]
             if len(kept) == 1:
                 (k,) = kept
-                place = np.unravel_index(extent.somewhere, extent.index.shape)
-                return Slice(out.index(k) - len(out), place[own.index(k)])
+                return Slice(out.index(k) - len(out), extent.axes[own.index(k)])
         elif isinstance(extent, Slice) and own[extent.axis] in out:
             return Slice(out.index(own[extent.axis]) - len(out), extent.hit)
         return All()

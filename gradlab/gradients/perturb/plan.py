@@ -6,7 +6,7 @@ last what follows from the sums over all rows, again at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain, islice
 from math import prod
@@ -24,9 +24,10 @@ from gradlab.gradients.perturb.blocks import (
 )
 from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.contraction import flops
-from gradlab.gradients.perturb.evaluate import Changes, Layout
+from gradlab.gradients.perturb.evaluate import Changes
 from gradlab.gradients.perturb.extents import All, Entry, Extents, Slice, Total
-from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum
+from gradlab.gradients.perturb.layout import Layout
+from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum, terms_of_mean
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents
 from gradlab.gradients.perturb.threads import in_order
@@ -125,7 +126,7 @@ class Plan:
         for node in found:
             operand = node.operands[0]
             if isinstance(extents, RowExtents) and operand in self._entries:
-                found[node] += changes[operand].delta / _share(node)
+                found[node] += changes[operand].delta / terms_of_mean(node)
             else:
                 inside.append(node)
         if inside:
@@ -220,12 +221,11 @@ class Plan:
     ) -> tuple[Array, dict[Node, Array]]:
         """Return which columns are left, and the changes of values in them, (J, M, R)."""
         of = Changes(self.extents, self._layout, block, start)
-        for node in self._nodes:
-            if node is self.narrow and not of.drop_idle(self._product_operand(node)):
+        for node, rule, used in self._steps:
+            if node is self.narrow and not of.drop_idle(node.operands[0]):
                 return of.kept[:0], {}
-            RULES[self.extents.families[node]](of, node)
-            for operand in self.last_used[node]:
-                of.forget(operand)
+            rule(of, node)
+            of.forget(used)
         return of.kept, {node: self._in_lanes(of, node) for node in outputs}
 
     def _in_lanes(self, of: Changes, node: Node) -> Array:
@@ -234,20 +234,18 @@ class Plan:
             return np.broadcast_to(of.wide(node).delta if of.is_changed(node) else 0.0, of.lanes)
         operand = node.operands[0]
         axes = tuple(range(len(self.extents.features(operand))))
-        return np.asarray(of.total(operand, axes, False, (), All()) / _share(node))
+        return np.asarray(of.total(operand, axes, False, (), All()) / terms_of_mean(node))
 
     @cached_property
-    def last_used(self) -> dict[Node, list[Node]]:
-        """For each operation in lanes, the operands that none after it needs."""
+    def _steps(self) -> list[tuple[Node, Callable[[Changes, Node], None], list[Node]]]:
+        """Each operation in lanes, its rule, and the operands that none after it needs."""
         last: dict[Node, Node] = {}
         for node in [*self._nodes, *self._sums]:
             last.update(dict.fromkeys(node.sources, node))
-        return {n: [s for s in set(n.sources) if last[s] is n] for n in self._nodes}
-
-    def _product_operand(self, node: Node) -> Node:
-        operand = node.operands[0]
-        assert isinstance(operand, Node)
-        return operand
+        return [
+            (n, RULES[self.extents.families[n]], [s for s in set(n.sources) if last[s] is n])
+            for n in self._nodes
+        ]
 
     @cached_property
     def narrow(self) -> Node | None:
@@ -262,8 +260,3 @@ class Plan:
                 is_only = not any(s in before for user in later for s in user.sources)
                 return node if is_only and isinstance(of.get(node.operands[0]), Slice) else None
         return None
-
-
-def _share(node: Node) -> int:
-    """Return what a total is divided by: 1, of a mean the number of terms."""
-    return prod(node.operands[0].shape) if node.primitive is np.mean else 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,19 @@ def is_linear(node: Node) -> bool:
 def is_sum(node: Node) -> bool:
     """Tell whether an operation adds up entries, and divides at most by their number."""
     return node.primitive in (np.sum, np.mean)
+
+
+def terms_of_mean(node: Node) -> int:
+    """Return the number by which a sum of entries is divided: 1 unless it is a mean.
+
+    Examples
+    --------
+    >>> terms_of_mean(Node(np.mean, (Node(None, shape=(2, 3)),), shape=(2,)))
+    3
+    """
+    if node.primitive is not np.mean:
+        return 1
+    return int(prod(node.operands[0].shape) // max(prod(node.shape or ()), 1))
 
 
 def axes_of(node: Node) -> tuple[tuple[int, ...], bool]:

@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradlab.gradients.perturb.changes import Change
 from gradlab.gradients.perturb.contraction import LANES, align, multiply
-from gradlab.gradients.perturb.evaluate import At, Changes, Patched
+from gradlab.gradients.perturb.evaluate import Changes, Patched
 from gradlab.gradients.perturb.extents import Entry, Slice
+from gradlab.gradients.perturb.layout import At, at_slice, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.params import Array
 from gradlab.program.ir import Node
@@ -25,7 +27,7 @@ Term: TypeAlias = tuple["Array | Powers", "At | None"]
 
 def product(of: Changes, node: Node) -> None:
     """Find the change of a product from those of its operands."""
-    *letters, out = of.extents.letters(node)
+    *letters, out = of.layout.letters[node]
     operands = node.operands[-2:]
     changed = [i for i, o in enumerate(operands) if of.is_changed(o)]
     if not changed:
@@ -54,16 +56,16 @@ def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
         powers = replace(series[0], base=base)
         patch = sum(found for found, _ in rest) if rest else None
         if patch is not None:
-            patch = patch + of.at_slice(powers, slices[0])
+            patch = patch + at_slice(powers, slices[0])
         of.series[node] = Patched(powers, slices[0] if slices else None, patch)
     elif len(terms) == 1:
         ((found, _),) = terms
-        of.set(node, base, found)
+        of.changes[node] = Change(base, found)
     else:
         delta = np.zeros((*of.features[node], *of.lanes))
         for found, at in terms:
-            of.put(delta, at, found.change().delta if isinstance(found, Powers) else found)
-        of.set(node, base, delta)
+            put(delta, at, found.change().delta if isinstance(found, Powers) else found)
+        of.changes[node] = Change(base, delta)
 
 
 def _times(
@@ -91,8 +93,7 @@ def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str,
     """Multiply one entry in each lane, (1, M, 1), with what stands in its place in the other."""
     extent = of.of[node]
     assert isinstance(extent, Entry)
-    places = np.unravel_index(extent.somewhere, extent.index.shape)
-    where = {k: of.each(place) for k, place in zip(own, places, strict=True)}
+    where = {k: of.each(index) for k, index in zip(own, extent.axes, strict=True)}
     kept = [k for k in own if k in out]
     at = At(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None
     if of_other.endswith(LANES):  # (..., 1, M, 1) -> (..., M)
@@ -145,9 +146,11 @@ def _slice_times(
 
 def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
     """Take the slice of each lane out of the other value, along the axis of letter k."""
-    moved = np.moveaxis(other, of_other.index(k), -1)
+    order = sorted(range(other.ndim), key=lambda axis: of_other[axis] == k)  # k last
+    moved = other.transpose(order)
     if not of_other.endswith(LANES):  # (..., k) at the indices (J, M or 1)
-        return moved[..., at.hit, None], of_other.replace(k, "") + LANES
+        picked = moved[..., at.hit, None] if at.run is None else moved[..., at.run, None, None]
+        return picked, of_other.replace(k, "") + LANES
     # (..., J, M, R, k) at one index for each lane
     j, m = np.arange(of.lanes[0])[:, None], np.arange(of.lanes[1])
     return np.moveaxis(moved, -1, -4)[..., at.hit, j, m, :], of_other.replace(k, "")
@@ -162,7 +165,8 @@ def _series_times(
     full = [s if k not in varying else 1 for k, s in zip(own, shape, strict=True)]
 
     def times(c: Array) -> Array:
-        c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
+        if c.shape[:-3] != shape:
+            c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
         return multiply(c, own + LANES, other, of_other, out + LANES)
 
     # u has length 1 along all axes of the value but those along which it varies.

@@ -1,0 +1,165 @@
+"""Arrays beside lanes: values without a change, and the slice that changes in each lane.
+
+Arrays of changes have the features of a value, of a slice without its axis, and then the lanes::
+
+    (*features, J, M, R)
+
+An axis of features is counted from the last feature, -1; in an array with lanes it has the number
+``axis - 3``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.perturb.extents import Extents
+from gradlab.gradients.perturb.powers import Powers
+from gradlab.gradients.perturb.primitives import Family, axes_of
+from gradlab.params import Array
+from gradlab.program.ir import Node
+
+
+@dataclass(frozen=True)
+class At:
+    """The slice of each lane: along one axis, counted from the last, the index ``hit``.
+
+    Attributes
+    ----------
+    axis : int
+        The axis.
+    hit : ndarray, shape (J, M), (J, 1) or (1, 1)
+        The index.
+    run : slice or None
+        The same index of all lanes, (J, 1), if it is a run of numbers: views are faster.
+    """
+
+    axis: int
+    hit: Array
+    run: slice | None = None
+
+    @classmethod
+    def of(cls, axis: int, hit: Array) -> At:
+        """Find out whether the index is a run."""
+        first = int(hit[0, 0]) if hit.size else 0
+        is_run = hit.shape[1] == 1 and is_range(hit[:, 0] - first)
+        return cls(axis, hit, slice(first, first + len(hit)) if is_run else None)
+
+    @cached_property
+    def once(self) -> tuple[Any, ...] | None:
+        """The index of an array with lanes, if it is one number for all of them."""
+        if self.hit.size != 1:
+            return None
+        return (..., self.hit.item(), *[slice(None)] * (2 - self.axis))
+
+
+class Layout:
+    """What is the same in all blocks: shapes, letters, and values arranged beside lanes."""
+
+    def __init__(self, extents: Extents) -> None:
+        self._extents = extents
+        self._laid: dict[tuple[int, int, int | None], tuple[Any, Any, bool, bool]] = {}
+        of, families = extents.of, extents.families
+        self.features = {n: extents.features(n) for n in of}
+        self.shape = {n: extents.shape(n) for n in of}
+        self.ndim = {n: extents.ndim(n) for n in of}
+        self.axes = {n: axes_of(n) for n in families if families[n] is Family.REDUCTION}
+        self.letters = {n: extents.letters(n) for n in families if families[n] is Family.PRODUCT}
+
+    def base(self, rows: slice, operand: Any, at: At | None, ndim: int) -> Any:
+        """Return rows of a value, to be broadcast beside lanes of a value of `ndim` axes.
+
+        It is in the slice of each lane, or has all features without one.
+        """
+        axis = None if at is None else at.axis
+        known = self._laid.get((id(operand), ndim, axis))
+        if known is None:  # the operand is kept with its number, so that no other has it
+            known = operand, *self._arranged(operand, ndim, axis)
+            self._laid[id(operand), ndim, axis] = known
+        _, laid, has_rows, has_slices = known
+        if not has_slices:
+            return laid[..., rows] if has_rows else laid
+        # (..., k, 1, R) -> (..., J, M or 1, R)
+        assert at is not None
+        rows = rows if has_rows else slice(None)
+        if at.run is not None:
+            return laid[..., at.run, :, rows]
+        return laid[..., 0, rows][..., at.hit, :]
+
+    def _arranged(self, operand: Any, ndim: int, axis: int | None) -> tuple[Any, bool, bool]:
+        """Return it with axes for the lanes; whether it differs by row, and along the axis.
+
+        The given axis comes in place of J.
+        """
+        constant = self._extents.constant(operand)
+        is_constant = not (isinstance(operand, Node) and operand in self._extents.of)
+        if is_constant and np.ndim(constant) == 0:
+            return constant, False, False
+        value = np.asarray(constant)
+        value = value.reshape((1,) * (ndim - value.ndim) + value.shape)
+        if self._extents.lead:  # (n or 1, *features) -> (*features, n or 1)
+            value = np.ascontiguousarray(np.moveaxis(value, 0, -1))
+        else:
+            value = value[..., None]
+        if axis is None:  # (*features, 1, 1, R)
+            laid = value[..., None, None, :]
+            return laid, laid.shape[-1] > 1, False
+        laid = np.moveaxis(value, axis - 1, -2)[..., None, :]  # (..., k, 1, R)
+        return laid, laid.shape[-1] > 1, laid.shape[-3] > 1
+
+
+def put(full: Array, at: At | None, delta: Array) -> None:
+    """Add to the slice of each lane; `full` has all features, `delta` those of the slice."""
+    if at is None:
+        full += delta
+        return
+    if at.once is not None:
+        full[at.once] += delta
+        return
+    moved = np.moveaxis(full, at.axis - 3, -4)  # (..., k, J, M, R)
+    j, m = np.arange(full.shape[-3]), np.arange(full.shape[-2])
+    if at.hit.shape[1] == 1:  # indices (J,) and (J,) of (k, J) -> (J,)
+        moved[..., at.hit[:, 0], j, :, :] += delta
+    else:  # indices (J, M), (J, 1), (M,) of (k, J, M) -> (J, M)
+        moved[..., at.hit, j[:, None], m, :] += delta
+
+
+def at_slice(powers: Powers, at: At) -> Array:
+    """Return a series in the slice of each lane."""
+
+    def take(array: Array) -> Array:
+        if array.ndim < 3 - at.axis:
+            return array
+        k = array.shape[at.axis - 3]
+        if k > 1 and at.once is not None:
+            return np.asarray(array[at.once])
+        # (..., k, J or 1, M or 1, R) -> (..., J, M, R)
+        moved = np.moveaxis(array, at.axis - 3, -4)
+        if k == 1:
+            return moved[..., 0, :, :, :]
+        js, ms = moved.shape[-3:-1]
+        j, m = np.arange(js)[:, None], np.arange(ms)
+        return np.asarray(moved[..., at.hit, j, m, :])
+
+    u = take(powers.u)
+    return np.asarray(Powers(0.0, [take(c) for c in powers.coefficients], u, u).change().delta)
+
+
+def is_range(numbers: Array) -> bool:
+    """Tell whether these are 0, 1, 2, ..."""
+    return bool((numbers == np.arange(len(numbers))).all())
+
+
+def filled(array: Array, features: tuple[int, ...]) -> Array:
+    """Broadcast an array with lanes to all features."""
+    if array.shape[:-3] == features:
+        return array
+    return np.broadcast_to(array, (*features, *array.shape[-3:]))
+
+
+def flat(array: Array) -> Array:
+    """Lay the features along one axis."""
+    return array.reshape(-1, *array.shape[-3:])
