@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab.errors import (
-    GradlabError,
     LossError,
     OptionError,
     ParameterError,
@@ -136,6 +135,57 @@ def test_a_loss_that_jumps_is_refused() -> None:
         gradlab.grad(lambda x: np.sum(np.where(x > 0.5, 1.0, 0.0)) + x[0], "central")(
             np.array([0.2, 0.5])
         )
+
+
+@pytest.mark.parametrize("backend", ["forward", "central", "central4", "richardson"])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("size", [5, 80])
+def test_a_gradient_that_is_zero_within_its_error_is_no_error(
+    backend: str, scale: float, size: int
+) -> None:
+    """At a fit without residuals: these round, and their squares are 1e-30 of the data's.
+
+    The bound is the error of one residual, from sums of `size` products, times its slope. That of a
+    difference of squares is as large; 64 covers the finer steps. The forward difference adds its
+    truncation: h f''/2, with h up to twice the root of epsilon.
+    """
+    rng = np.random.default_rng(0)
+    a, x = rng.normal(size=(2 * size, size)), scale * rng.normal(size=size)
+    y = a @ x
+    found = gradlab.grad(lambda x: np.sum((a @ x - y) ** 2), backend)(x)
+    error = np.finfo(float).eps * size * (np.abs(a) @ np.abs(x))
+    bound = 64 * np.abs(a).T @ error
+    if backend == "forward":
+        h = 2 * np.sqrt(np.finfo(float).eps) * np.maximum(1, np.abs(x))
+        bound += 2 * h * np.sum(a**2, axis=0)
+    assert np.all(np.abs(found) <= bound)
+
+
+@pytest.mark.parametrize("backend", ["forward", "central", "central4"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: np.sin(1e20 * np.sum(x)) ** 2,
+        lambda x: np.maximum(x[0] - 0.3, 0.0) ** 0.3 + (x[1] - 0.7) ** 2,
+        lambda x: np.sum((x - 0.3) ** 2) + np.where(x[0] > 0.3, 1e-9, 0.0),
+    ],
+    ids=["as noise", "cusp", "jump"],
+)
+def test_a_minimum_with_jumps_is_refused(backend: str, loss: Any) -> None:
+    with pytest.raises(LossError):
+        gradlab.grad(loss, backend)(np.array([0.3, 0.7]))
+
+
+def test_an_optimiser_gets_a_gradient_where_the_fit_is_exact() -> None:
+    optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")
+    t = np.linspace(0, 3, 20)
+
+    def loss(p: Any) -> Any:
+        return np.sum((p[0] * np.exp(-p[1] * t) - 2.0 * np.exp(-0.5 * t)) ** 2)
+
+    both = gradlab.value_and_grad(loss, "central")
+    found = optimize.minimize(both, [2.0, 0.5], jac=True, tol=0.0)
+    np.testing.assert_allclose(found.x, [2.0, 0.5], rtol=1e-12)
 
 
 # Steps for each leaf or entry
@@ -290,15 +340,13 @@ DROPPED: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("how", DROPPED)
-def test_a_dropped_imaginary_part_is_kept_or_refused(how: str) -> None:
-    """A real part is the array itself, unless the loss computes in single precision."""
-    gradient = gradlab.grad(DROPPED[how], "complex-step")
-    if how == "real, in float32":
-        with pytest.raises(GradlabError, match="complex-step"):
-            gradient(W)
-    else:
-        wanted = gradlab.grad(DROPPED[how])(W)
-        np.testing.assert_allclose(gradient(W), wanted, atol=1e-13 * np.abs(wanted).max())
+def test_a_dropped_imaginary_part_is_kept(how: str) -> None:
+    """A real part is the array itself, in single precision as well."""
+    found, wanted = (
+        gradlab.grad(DROPPED[how], backend)(W) for backend in ("complex-step", "autograd")
+    )
+    digits = 1e-6 if "float32" in how else 1e-13
+    np.testing.assert_allclose(found, wanted, atol=digits * np.abs(wanted).max())
 
 
 def test_complex_step_of_a_loss_in_complex64() -> None:

@@ -39,8 +39,20 @@ LARGEST = 2.0**-166
 """Imaginary part, beside the real one or 1, above which it is no step: the step's square root."""
 
 
+LARGEST_SINGLE = 2.0**-30
+"""The same where the loss computes in complex64, and takes a larger step."""
+
+
 class Notes(set[str]):
-    """What was taken of a loss's numbers; alive as long as some of them are."""
+    """What was taken of a loss's numbers; alive as long as some of them are.
+
+    Attributes
+    ----------
+    single : bool
+        Whether the loss has computed in complex64, in which the usual step is 0.
+    """
+
+    single = False
 
 
 class Stepped(Traced, np.ndarray):
@@ -93,7 +105,7 @@ class Stepped(Traced, np.ndarray):
         """Cast to another precision, or to integers, which have no derivative."""
         if np.dtype(dtype).kind in "biu":
             return plain(self).real.astype(dtype)
-        return super().astype(complex_of(dtype), *args, **kwargs)
+        return guarded(super().astype(complex_of(dtype), *args, **kwargs), self.notes)
 
     @property  # type: ignore[misc]
     def real(self) -> Any:
@@ -160,6 +172,8 @@ def guarded(value: Any, notes: Notes) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(guarded(item, notes) for item in value)
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "c":
+        if value.dtype == np.complex64:
+            notes.single = True
         view = np.asarray(value).view(Stepped)
         view.notes = notes
         return view
@@ -180,7 +194,9 @@ def complex_of(dtype: Any) -> np.dtype[Any]:
 def is_step(value: Any) -> bool:
     """Tell whether the imaginary part is a step times a derivative, beside which it vanishes."""
     x = plain(value)
-    largest = LARGEST if x.dtype != np.complex64 else 2.0**-30
+    notes = getattr(value, "notes", None)
+    single = x.dtype == np.complex64 or (notes is not None and notes.single)
+    largest = LARGEST_SINGLE if single else LARGEST
     return not np.any(np.abs(x.imag) > largest * np.maximum(1.0, np.abs(x.real)))
 
 

@@ -52,6 +52,28 @@ def closer_to_home(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any)
     return method.quotient(f, x, h, probe.value)[0]  # which raises what is to be said
 
 
+def is_level(f: EntryLine, x: Any, h: Any, centre: Any, error: Any) -> bool:
+    """Tell whether a slope of this error is zero within what it changes by over the step h.
+
+    This is the case at the minimum of a sum of squares: the residuals cancel, their round-off is
+    larger than the loss, and the slopes differ by more than `roundoff` allows. But the loss rises
+    less steeply over smaller steps. A jump, a cusp or noise gets steeper over smaller steps.
+
+    Parameters
+    ----------
+    f : EntryLine
+        The loss along an entry.
+    x, h : number
+        The entry, and the first step.
+    centre : number
+        f at x.
+    error : number
+        That of the slope.
+    """
+    first, *finer = (abs(f(x + step) - centre) / step for step in (h, *finer_steps(x, h)))
+    return bool(error <= first and max(finer) < first)
+
+
 def look_closer(
     method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any, slope: Any, bend: Any
 ) -> Any:
@@ -64,7 +86,8 @@ def look_closer(
     Raises
     ------
     LossError, CoarseLoss
-        See `Probe.look_into`: where the first smaller step does not agree.
+        See `Probe.look_into`: where the first smaller step does not agree. A LossError also where
+        no steps agree, unless the slope is zero within its error: see `is_level`.
     """
     slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
     gaps: list[Any] = []
@@ -87,7 +110,8 @@ def look_closer(
         if gaps[k] + errors[k] + beyond < least:
             best, least = slopes[k], gaps[k] + errors[k] + beyond
         beyond = max(beyond, gaps[k] - errors[k] - errors[k + 1])
-    if gaps and not agreed and least > abs(best):
+    is_lost = bool(gaps) and not agreed and least > abs(best)
+    if is_lost and not is_level(f, x, h, probe.value, least):
         raise LossError(
             f"{method.name}: the loss has no slope to be seen at {f.name}: with steps from {h:.0e} "
             f"down, all slopes differ, such as {slopes[0]:.3g} and {slopes[-1]:.3g}; it jumps "
