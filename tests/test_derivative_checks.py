@@ -241,6 +241,24 @@ def test_a_vjp_that_is_not_linear() -> None:
     assert "not linear" in report.notes[0]
 
 
+def test_rounding_of_terms_that_cancel_is_no_contradiction() -> None:
+    # Both derivatives of the constant x/|x| are 0, but for the terms 1/|x| that cancel in them.
+    def jvp(x: Any, v: Any) -> Any:
+        return v / x * (1 + 2e-16) - v / x
+
+    def vjp(x: Any, u: Any) -> Any:
+        return 0 * u
+
+    x = np.array([2.1, -0.3])
+    report = gradlab.check_derivatives(lambda x: x / np.abs(x), x, jvp=jvp, vjp=vjp)
+    assert not report.notes
+    assert not report.mismatches
+    report = gradlab.check_derivatives(
+        lambda x: x / np.abs(x), x, jvp=lambda x, v: 1e-9 * v, vjp=vjp
+    )
+    assert "contradict each other" in report.notes[0]
+
+
 def test_forward_and_reverse_contradict_each_other() -> None:
     def jvp(p: Any, x: Any, v: Any) -> Any:
         return {"y": layer_jvp(p, x, v)["y"] * 1.001}

@@ -172,7 +172,7 @@ def _check(
     if p and q:
         for claim in claims:
             require_same_claim(claim, rng, p, q)
-        notes = contradictions(claims, rng, p, q)
+        notes = contradictions(claims, rng, p, q, subject)
         for claim in claims:
             one = replace(subject, kind=claim.kind if len(claims) > 1 else "")
             findings.append((check_large if directional else _check_small)(one, claim, rng))
