@@ -106,6 +106,34 @@ def test_a_layer_that_is_an_object() -> None:
     assert not gradlab.check_layer(layer.forward, layer.backward, X).ok
 
 
+class Affine:
+    """A layer as textbooks have it, with a mistake in one gradient if so asked."""
+
+    def __init__(self, wrong: str = "") -> None:
+        self.W, self.b, self.wrong = W.copy(), B.copy(), wrong
+
+    def forward(self, x: Any) -> Any:
+        self.x, self.out = x, x @ self.W + self.b
+        return self.out
+
+    def backward(self, dout: Any) -> Any:
+        self.dout = dout  # kept beside self.out, which is no parameter
+        self.dW = self.x.T @ dout * (2 if self.wrong == "W" else 1)
+        self.db = dout.sum(axis=0) * (2 if self.wrong == "b" else 1)
+        return dout @ self.W.T * (2 if self.wrong == "x" else 1)
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "W", "b"])
+def test_a_layer_with_its_own_parameters(wrong: str) -> None:
+    layer = Affine(wrong)
+    layer.backward(np.ones_like(layer.forward(X)))  # as after a step of a training
+    kept = layer.W, layer.x, layer.dW
+    report = gradlab.check_layer(layer, X)
+    assert {leaf.path for leaf in report.leaves} == {f"output by {n}" for n in ("x", "W", "b")}
+    assert {e.path for e in report.mismatches} == ({f"output by {wrong}"} if wrong else set())
+    assert all(a is b for a, b in zip((layer.W, layer.x, layer.dW), kept, strict=True))
+
+
 def test_arguments_without_a_gradient_are_named() -> None:
     def backward(dout: Any, cache: Any) -> Any:
         return affine_backward(dout, cache)[:2]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab.errors import GradlabError, LossError, NonFiniteError, OptionError, ParameterError
+from gradlab.gradients.surface import Surface
 
 X = np.random.default_rng(0).normal(size=(4, 2))
 PARAMS = {
@@ -168,6 +169,19 @@ def test_one_wrong_entry_of_400_000(kind: str) -> None:
     assert report.evaluations + len(calls) < 1000
 
 
+@pytest.mark.parametrize(
+    ("f", "slope"), [(np.floor, 0.0), (np.ceil, 0.0), (lambda x: x - np.floor(x), 1.0)]
+)
+def test_pieces_between_many_jumps(f: Any, slope: float) -> None:
+    """Some of 400 entries jump at any step along a direction."""
+    x = 3 * np.random.default_rng(0).normal(size=400)
+    report = gradlab.check_derivatives(f, x, jvp=lambda x, v: slope * v)
+    assert report.mode == "directional"
+    assert report.verdict == "agree"
+    wrong = gradlab.check_derivatives(f, x, jvp=lambda x, v: (1 - slope) * v)
+    assert wrong.verdict in ("mismatch", "inconclusive")
+
+
 def test_a_small_output_is_not_drowned() -> None:
     """A wrong row a billionth of the others' size is found."""
     rng = np.random.default_rng(0)
@@ -239,6 +253,40 @@ def test_a_vjp_that_is_not_linear() -> None:
     report = gradlab.check_derivatives(layer, PARAMS, X, vjp=masked)
     assert report.verdict == "mismatch"
     assert "not linear" in report.notes[0]
+
+
+def test_rounding_of_terms_that_cancel_is_no_contradiction() -> None:
+    # Both derivatives of the constant x/|x| are 0, but for the terms 1/|x| that cancel in them.
+    def jvp(x: Any, v: Any) -> Any:
+        return v / x * (1 + 2e-16) - v / x
+
+    def vjp(x: Any, u: Any) -> Any:
+        return 0 * u
+
+    x = np.array([2.1, -0.3])
+    report = gradlab.check_derivatives(lambda x: x / np.abs(x), x, jvp=jvp, vjp=vjp)
+    assert not report.notes
+    assert not report.mismatches
+    report = gradlab.check_derivatives(
+        lambda x: x / np.abs(x), x, jvp=lambda x, v: 1e-9 * v, vjp=vjp
+    )
+    assert "contradict each other" in report.notes[0]
+
+
+def test_two_claims_measure_each_slope_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    slope = Surface.slope
+
+    def counted(self: Surface, *args: Any, **options: Any) -> Any:
+        measured.append(self)
+        return slope(self, *args, **options)
+
+    monkeypatch.setattr(Surface, "slope", counted)
+    assert gradlab.check_derivatives(layer, PARAMS, X, vjp=layer_vjp).ok
+    alone = len(measured)
+    measured.clear()
+    assert gradlab.check_derivatives(layer, PARAMS, X, vjp=layer_vjp, jvp=layer_jvp).ok
+    assert len(measured) == alone > 0
 
 
 def test_forward_and_reverse_contradict_each_other() -> None:

@@ -3,6 +3,7 @@
 import inspect
 from importlib.util import find_spec
 
+import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -43,6 +44,10 @@ def test_the_public_module_is_there():
 )
 def test_right_derivatives_pass_in_autograd(f, argnum, args):
     check_grads(f, argnum)(*args)
+
+
+def test_a_second_derivative_that_is_rounding_alone_passes_in_autograd():
+    check_grads(autograd.grad(abs))(2.1)
 
 
 def test_several_outputs_and_combinations_in_autograd():

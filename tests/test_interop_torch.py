@@ -66,25 +66,32 @@ def test_signatures_are_those_of_torch(name):
 
 
 def test_right_derivatives_pass_in_torch():
-    x, w = numbers(3, 4), numbers(4, 2)
+    x, w = numbers(1, 2), numbers(2, 1)
     everything = {"check_batched_forward_grad": True, "check_grad_dtypes": True}
     assert gradcheck(torch.mm, (x, w), **MODES, **everything)
     assert gradcheck(lambda x, n: (x**n, torch.argmax(x), x.detach()), (x, 3), **MODES)
-    assert gradcheck(torch.nn.Linear(4, 2), numbers(3, 4, dtype=torch.float32))
+    assert gradcheck(torch.nn.Linear(2, 1), numbers(1, 2, dtype=torch.float32))
     assert gradcheck(torch.relu, torch.zeros(2, requires_grad=True))
     assert gradcheck(torch.mm, (x, w), fast_mode=True)
 
 
 def test_right_second_derivatives_pass_in_torch():
-    x, w = numbers(2, 3), numbers(3, 2)
+    x, w = numbers(1, 2), numbers(2, 1)
     assert gradgradcheck(torch.mm, (x, w), check_fwd_over_rev=True)
-    weights = torch.ones(2, 2, dtype=torch.float64)
-    assert gradgradcheck(torch.mm, (x, w), weights)
+    assert gradgradcheck(torch.mm, (x, w), torch.ones(1, 1, dtype=torch.float64))
     assert gradgradcheck(lambda x: (x**3, x.sin()), x, gen_non_contig_grad_outputs=True)
 
 
+@pytest.mark.slow
+def test_right_derivatives_of_matrices_pass_in_torch():
+    x, w = numbers(3, 4), numbers(4, 2)
+    assert gradcheck(torch.mm, (x, w), **MODES, check_batched_forward_grad=True)
+    assert gradcheck(torch.nn.Linear(4, 2), numbers(3, 4, dtype=torch.float32))
+    assert gradgradcheck(torch.mm, (x, w), check_fwd_over_rev=True)
+
+
 def test_complex_functions_of_torch():
-    z = numbers(4, dtype=torch.complex128)
+    z = numbers(2, dtype=torch.complex128)
     assert gradcheck(torch.fft.fft, z, **MODES)
     assert gradcheck(lambda z: (z.abs(), z * z.conj() * z), z, **MODES)
     assert gradgradcheck(lambda z: z * z.conj() * z, z)
@@ -104,7 +111,7 @@ def test_complex_functions_of_torch():
 
 @pytest.mark.parametrize("fast_mode", [False, True])
 def test_a_wrong_derivative_of_torch_is_found(fast_mode):
-    x = numbers(3)
+    x = numbers(1)
     assert gradcheck(TwoOutputs.apply, (x, 1.0), fast_mode=fast_mode)
     with pytest.raises(GradcheckError, match=r"output\[0\]") as caught:
         gradcheck(TwoOutputs.apply, (x, 1.0 + 1e-6), fast_mode=fast_mode)
@@ -117,7 +124,7 @@ def test_a_wrong_derivative_of_torch_is_found(fast_mode):
 
 
 def test_a_relative_tolerance_of_torch_is_an_allowance():
-    x = numbers(3)
+    x = numbers(1)
     assert gradcheck(TwoOutputs.apply, (x, 1.0001), rtol=1e-3)
     with pytest.raises(GradcheckError, match=r"relative error of 0\.001 is accepted"):
         gradcheck(TwoOutputs.apply, (x, 1.01), rtol=1e-3)
@@ -136,12 +143,12 @@ def test_a_wrong_second_derivative_of_torch_is_found():
         def backward(ctx, cotangent):
             return cotangent * ctx.saved_tensors[0].detach().cos()
 
-    assert gradcheck(Sine.apply, numbers(3))
-    assert not gradgradcheck(Sine.apply, numbers(3), raise_exception=False)
+    assert gradcheck(Sine.apply, numbers(1))
+    assert not gradgradcheck(Sine.apply, numbers(1), raise_exception=False)
 
 
 def test_missing_cotangents_are_tried_with_torch():
-    x = numbers(3)
+    x = numbers(1)
     assert gradcheck(Careless.apply, (x, 1.0), check_undefined_grad=False)
     with pytest.raises(TypeError, match="NoneType"):
         gradcheck(Careless.apply, (x, 1.0))

@@ -172,10 +172,12 @@ def _check(
     if p and q:
         for claim in claims:
             require_same_claim(claim, rng, p, q)
-        notes = contradictions(claims, rng, p, q)
+        notes = contradictions(claims, rng, p, q, subject)
+        check, seed = check_large if directional else _check_small, int(rng.integers(2**63))
         for claim in claims:
             one = replace(subject, kind=claim.kind if len(claims) > 1 else "")
-            findings.append((check_large if directional else _check_small)(one, claim, rng))
+            # The same draws for each: the function has been evaluated there for the first.
+            findings.append(check(one, claim, np.random.default_rng(seed)))
     entries = [e for found in findings for e in found.entries]
     verdict = worst(["mismatch"] if notes else [found.verdict for found in findings])
     ignored = verdict == "agree" and function.constant and function.ignores(subject.params)

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
-from gradlab.checking.entries import BLATANT, check_entries, leaves_of, look
-from gradlab.checking.kinks import EIGHTHS, allows, is_limit
+from gradlab.checking.entries import BLATANT, RESOLVED, check_entries, leaves_of, look
+from gradlab.checking.kinks import EIGHTHS, allows, between_jumps, is_limit
 from gradlab.checking.result import Entry, Leaf, Verdict, worst
 from gradlab.gradients.slopes import Effort, Slope
 from gradlab.gradients.surface import Surface
@@ -202,7 +202,13 @@ def walk(
         return found
 
     found = compare("usual")
-    return compare("thorough") if found.fails and found.excess < BLATANT else found
+    if found.fails and found.excess < BLATANT:
+        found = compare("thorough")
+    if not found.tolerance <= RESOLVED * max(found.size, abs(found.measured.value)):
+        precision = surface.bits, surface.unsteadiness
+        piece = between_jumps(line, found.measured, found.claimed, found.roundoff, *precision)
+        return replace(found, measured=piece) if piece else found
+    return found
 
 
 def _trace(

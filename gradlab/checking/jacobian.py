@@ -8,7 +8,7 @@ outputs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ class Subject:
         Which of several claims is under test; "" if there is one.
     allow : float
         The relative error that is accepted.
+    rows : dict
+        The surfaces of single outputs that have been looked at, for the next claim.
     """
 
     function: Function
@@ -70,14 +72,20 @@ class Subject:
     dtype: DTypeLike | None = None
     kind: str = ""
     allow: float = 0.0
+    rows: dict[int, Surface] = field(default_factory=dict, compare=False)
 
     def surface(self, outputs: Array, weights: Array) -> Surface:
         """Return the surface of ``weights · f[outputs]``."""
         return Surface(self.function.weighted(outputs, weights), self.params, (), self.dtype)
 
     def row(self, i: int) -> Surface:
-        """Return the surface of output `i`."""
-        return self.surface(np.array([i]), np.ones(1))
+        """Return the surface of output `i`, which keeps its slopes if there are more claims."""
+        if not self.kind:
+            return self.surface(np.array([i]), np.ones(1))
+        if i not in self.rows:
+            self.rows[i] = self.surface(np.array([i]), np.ones(1))
+            self.rows[i].known = {}
+        return self.rows[i]
 
     def analytic(
         self, surface: Surface, values: Array, epsilon: float, factor: float = 1.0

@@ -21,7 +21,7 @@ import numpy as np
 
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.finding import Finding
-from gradlab.gradients.slopes import Bar, Slope
+from gradlab.gradients.slopes import Bar, Line, Slope, slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
@@ -55,6 +55,25 @@ def allows(found: Slope, claimed: float, roundoff: float) -> bool:
     """Tell whether a claimed slope is one that the loss has at the point, or lies between two."""
     low, high = found.range
     return bool(low - roundoff <= claimed <= high + roundoff)
+
+
+def between_jumps(
+    line: Line, found: Slope, claimed: float, roundoff: float, bits: int, noise: float
+) -> Slope | None:
+    """Return the slope along a line between the jumps of a loss, if that is what is claimed.
+
+    Many jumps lie under a direction through many entries, which leave the slope `found` with wide
+    bars. A small neighbourhood without a jump shows the slope at the point; the noise that jumps
+    farther away make is not there. It counts only where its bars are much narrower than those of
+    `found`: a smooth loss shows the same slope there, less exactly.
+
+    Values have `bits` of precision and that `noise`.
+    """
+    near = slope(line, scale=NEAR, bits=bits, noise=noise, effort="brief")
+    if near.kind not in ("smooth", "flat") or near.rounding:
+        return None
+    wide = found.error > CLEARLY * near.error
+    return near if wide and abs(claimed - near.value) <= near.error + roundoff else None
 
 
 def invalid_choices(

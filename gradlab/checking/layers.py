@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 from gradlab import options
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.derivatives import check_derivatives
+from gradlab.checking.layer_objects import functions_of, is_layer
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import OptionError, ParameterError
 
@@ -24,8 +25,8 @@ PREFIXES = ("", "d", "d_", "grad_")
 
 
 def check_layer(
-    forward: Callable[..., Any],
-    backward: Callable[..., Any],
+    forward: Any,
+    backward: Any,
     *args: Any,
     cache: bool = True,
     mode: Literal["auto", "entries", "directional"] = "auto",
@@ -39,7 +40,10 @@ def check_layer(
     ----------
     forward : callable
         ``forward(*args) -> (out, cache)``. Several outputs come before the cache,
-        ``(h, c, cache)``. A forward pass that returns one array has no cache.
+        ``(h, c, cache)``. A forward pass that returns one array has no cache. Or a layer that
+        is an object with methods ``forward(*args)`` and ``backward(dout)``, and attributes for
+        parameters (``W``) and their gradients (``dW``, ``d_W`` or ``grad_W``): then `args` follow
+        at once, ``check_layer(layer, x)``, and inputs and parameters are checked together.
     backward : callable
         ``backward(dout, cache)`` returns the gradients of the arrays of floats among `args`: in
         their order, or as a dict with the arguments' names, ``w`` or ``dw``. None stands for an
@@ -76,7 +80,21 @@ def check_layer(
     >>> x, w, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), np.zeros(2)
     >>> check_layer(affine_forward, affine_backward, x, w, b).verdict
     'agree'
+    >>> class Affine:
+    ...     def __init__(self, w):
+    ...         self.W = w
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x @ self.W
+    ...     def backward(self, dout):
+    ...         self.dW = self.x.T @ dout
+    ...         return dout @ self.W.T
+    >>> check_layer(Affine(w), x).verdict
+    'agree'
     """
+    if is_layer(forward) and not callable(backward):
+        forward, backward, args = functions_of(forward, (backward, *args))
+        cache = True
     options.function("forward", forward)
     options.function("backward", backward)
     names = _names(forward, len(args))

@@ -52,6 +52,9 @@ class Surface:
         Whether the loss has had the same value at all points so far.
     evaluations : int
         How often the loss has been called.
+    known : dict or None
+        The slopes along entries that have been measured, where they are asked for again: several
+        claims about one loss need them only once.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class Surface:
             for span, leaf in zip(self.spans, self.leaves, strict=True)
         ]
         self.evaluations = 0
+        self.known: dict[tuple[Any, ...], Slope] | None = None
         first = self._evaluate()
         self.value = float(first)
         self.bits = int(np.finfo(first.dtype).nmant) if first.dtype.kind == "f" else 52
