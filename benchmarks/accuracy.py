@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -423,11 +423,9 @@ def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
     axes.plot(at, result.default_error, color=colour, mec="black", mew=0.8, zorder=4, **mark)
 
 
-def main(
-    quick: common.Quick = False, json_file: common.Json = None, plot_file: common.Plot = None
-) -> None:
+@common.main("accuracy")
+def main(quick: common.Quick = False) -> common.Findings:
     """Measure the error of every numerical method over step sizes from 1e-1 to 1e-16."""
-    common.check_outputs(json_file, plot_file)
     common.limit_threads(1)
     common.say("computing the truth ...")
     reference = truth(Problem.draw("float64"))
@@ -437,7 +435,6 @@ def main(
         for name in METHODS:
             common.say(f"{name}, {dtype} ...")
             results.append(measure(name, dtype, grid, reference))
-    described = common.describe()
     widths = "-".join(map(str, WIDTHS))
     caption = "\n".join(
         [
@@ -449,23 +446,17 @@ def main(
             "brackets, theory's. –: theory has none.",
             "complex-step is the backend with its default step, in complex128 always; with "
             "others, the formula in the precision's own complex type.",
-            f"{len(grid)} steps from 1e-1 to 1e-16; {common.environment_line(described)}",
+            f"{len(grid)} steps from 1e-1 to 1e-16; ",
         ]
     )
-    shown = table(results, caption)
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "accuracy",
-        "environment": described,
-        "options": {"network": widths, "batch": BATCH, "digits": DIGITS, "quick": quick},
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "headline": told,
-    }
     title = f"The error of a numerical gradient over the step, network {widths}"
-    common.write_outputs(numbers, lambda: figure(results, title), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"network": widths, "batch": BATCH, "digits": DIGITS, "quick": quick},
+        table=lambda environment: table(results, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results, title),
+    )
 
 
 if __name__ == "__main__":

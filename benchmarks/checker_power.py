@@ -521,6 +521,20 @@ def _wrong(answers: Sequence[Answer], kind: str) -> tuple[str, float | None]:
     return (str(score.wrong or ""), score.share) if score.run else ("–", None)
 
 
+def wrong_answers(answers: Mapping[str, Sequence[Answer]]) -> list[Text]:
+    """Write a line for each case that was judged wrongly."""
+    return [
+        Text(
+            f"{name}: {answer.outcome}: {answer.case}"
+            + f" at place {answer.place}" * bool(answer.place)
+        )
+        for name, each in answers.items()
+        for answer in each
+        if answer.outcome in ("false alarm", "miss")
+    ]
+
+
+@common.main("checker_power")
 def main(
     kind: Annotated[
         list[str] | None,
@@ -540,15 +554,12 @@ def main(
         int, typer.Option(min=0, help="Also ask at so many places, moved at random by 3 %.")
     ] = 0,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Put gradient checkers to gradients whose truth is known; count false alarms and misses."""
     for option, names, known in (("kind", kind, KINDS), ("checker", checker, ENTRANTS)):
         for name in names or ():
             if name not in known:
                 raise OptionError(f"--{option} {name}: {unknown(option, name, known)}")
-    common.check_outputs(json_file, plot_file)
     common.limit_threads(1)
     names = [name for name in ENTRANTS if not checker or name in checker]
     missing = {name: ENTRANTS[name].remedy for name in names if not is_ready(name)}
@@ -564,37 +575,29 @@ def main(
             for case in cases
         ]
     scores = [Score.of(name, each) for name, each in answers.items()]
-    described = common.describe()
-    caption = f"{footnotes(cases, places, missing)}\n{common.environment_line(described)}"
-    shown = table(scores, missing, caption)
-    common.show_table(shown)
-    if by_kind:
-        common.show_table(table_by_kind(answers))
-    if mistakes:
-        for name, each in answers.items():
-            for answer in each:
-                if answer.outcome in ("false alarm", "miss"):
-                    where = f" at place {answer.place}" if answer.place else ""
-                    common.out.print(Text(f"{name}: {answer.outcome}: {answer.case}{where}"))
-    told = headline(scores)
-    numbers = {
-        "benchmark": "checker_power",
-        "environment": described,
-        "options": {
+    return common.Findings(
+        options={
             "kinds": list(kind or KINDS), "checkers": names, "places": places, "quick": quick,
         },
-        "cases": len(cases),
-        "right": sum(case.right for case in cases),
-        "table": common.record(shown),
-        "results": [{**asdict(score), "share": score.share} for score in scores],
-        "answers": {name: [asdict(answer) for answer in each] for name, each in answers.items()},
-        "missing": missing,
-        "headline": told,
-    }  # fmt: skip
-    common.write_outputs(
-        numbers, lambda: figure(answers, "Wrong verdicts by kind"), json_file, plot_file
-    )
-    common.out.print(told, soft_wrap=True)
+        table=lambda environment: table(
+            scores, missing, f"{footnotes(cases, places, missing)}\n{environment}"
+        ),
+        results=[{**asdict(score), "share": score.share} for score in scores],
+        headline=headline(scores),
+        figure=lambda: figure(answers, "Wrong verdicts by kind"),
+        more={
+            "cases": len(cases),
+            "right": sum(case.right for case in cases),
+            "answers": {
+                name: [asdict(answer) for answer in each] for name, each in answers.items()
+            },
+            "missing": missing,
+        },
+        below=[
+            *([table_by_kind(answers)] if by_kind else []),
+            *(wrong_answers(answers) if mistakes else []),
+        ],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ evaluation of the loss costs in its hands.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import wraps
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -328,6 +330,19 @@ def limit_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+def clock_for(count: int) -> tuple[Callable[[], float], str]:
+    """Return the clock for libraries with so many threads, and what it measures.
+
+    CPU time leaves out what other processes do; with several threads it would add up all of them.
+
+    Examples
+    --------
+    >>> clock_for(1)[1], clock_for(2)[1]
+    ('CPU time', 'wall time')
+    """
+    return (time.process_time, "CPU time") if count == 1 else (time.perf_counter, "wall time")
+
+
 def threads() -> dict[str, int]:
     """Return how many threads each numerical library may use, as far as can be known.
 
@@ -477,6 +492,122 @@ def parse_widths(text: str) -> tuple[int, ...]:
     if len(widths) < 2 or not all(width.isdecimal() and int(width) for width in widths):
         raise OptionError(f"--network {text}: give the widths, such as 784-50-10")
     return tuple(map(int, widths))
+
+
+def require_known(option: str, given: Sequence[str] | None, known: Collection[str]) -> None:
+    """Refuse a value of an option that is not among the known ones.
+
+    Examples
+    --------
+    >>> require_known("--loss", ["waits", "sleeps"], ["waits", "computes"])
+    Traceback (most recent call last):
+    gradlab.errors.OptionError: --loss sleeps: choose from waits, computes
+    """
+    if unknown := [value for value in given or () if value not in known]:
+        raise OptionError(f"{option} {unknown[0]}: choose from {', '.join(known)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a benchmark measured, and how to show it.
+
+    Attributes
+    ----------
+    options : mapping of str to Any
+        What the figures depend on.
+    table : callable
+        ``table(environment) -> Table``: the main table; `environment` is the line about versions,
+        machine and threads that belongs into its caption.
+    results : sequence of dataclass instances or mappings
+        The numbers behind the table, for the JSON file.
+    headline : str
+        The answer in one line.
+    figure : callable
+        Draws the figure; called only if somebody asks for it.
+    more : mapping of str to Any
+        Further entries of the JSON file.
+    below : sequence of Table or Text
+        What is shown between the table and the headline.
+    """
+
+    options: Mapping[str, Any]
+    table: Callable[[str], Table]
+    results: Sequence[Any]
+    headline: str
+    figure: Callable[[], Figure]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    below: Sequence[Table | Text] = ()
+
+
+def main(name: str) -> Callable[[Callable[..., Findings]], Callable[..., None]]:
+    """Make the command of a benchmark from the function that measures.
+
+    The command takes the function's options, and ``--json`` and ``--plot`` besides. It checks
+    before the work that these files can be written; then it measures, shows the table and the
+    headline, and writes the files.
+
+    Parameters
+    ----------
+    name : str
+        The script's name without suffix, for the JSON file.
+
+    Examples
+    --------
+    >>> @main("counting")
+    ... def command(quick: Quick = False) -> Findings:
+    ...     return Findings(options={"quick": quick}, table=lambda environment: Table("n"),
+    ...                     results=[], headline="One is less than two.", figure=lambda: None)
+    >>> list(inspect.signature(command).parameters)
+    ['quick', 'json_file', 'plot_file']
+    """
+
+    def decorate(measured: Callable[..., Findings]) -> Callable[..., None]:
+        signature = _with_files(inspect.signature(measured, eval_str=True))
+
+        @wraps(measured)
+        def command(*args: Any, **keywords: Any) -> None:
+            given = signature.bind(*args, **keywords).arguments
+            json_file, plot_files = given.pop("json_file", None), given.pop("plot_file", None)
+            check_outputs(json_file, plot_files)
+            _finish(name, measured(**given), json_file, plot_files)
+
+        # typer reads both.
+        command.__signature__ = signature  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return command
+
+    return decorate
+
+
+def _with_files(signature: inspect.Signature) -> inspect.Signature:
+    """Add the options of the files that every benchmark writes."""
+    files = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=a)
+        for name, a in (("json_file", Json), ("plot_file", Plot))
+    ]
+    return signature.replace(parameters=[*signature.parameters.values(), *files])
+
+
+def _finish(
+    name: str, found: Findings, json_file: Path | None, plot_files: Sequence[Path] | None
+) -> None:
+    """Show what was found, and write the files that were asked for."""
+    described = describe()
+    table = found.table(environment_line(described))
+    show_table(table)
+    for each in found.below:
+        show_table(each) if isinstance(each, Table) else out.print(each)
+    numbers = {
+        "benchmark": name,
+        "environment": described,
+        "options": dict(found.options),
+        "table": record(table),
+        "results": [asdict(one) if is_dataclass(one) else one for one in found.results],
+        **found.more,
+        "headline": found.headline,
+    }
+    write_outputs(numbers, found.figure, json_file, plot_files)
+    out.print(found.headline, soft_wrap=True)
 
 
 def check_outputs(json_file: Path | None, plot_files: Sequence[Path] | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import autograd.numpy as anp
@@ -298,36 +298,27 @@ def figure(results: Sequence[Result]) -> Figure:
     return drawn
 
 
-def main(
-    quick: common.Quick = False, json_file: common.Json = None, plot_file: common.Plot = None
-) -> None:
+@common.main("functions")
+def main(quick: common.Quick = False) -> common.Findings:
     """Time the tape against eager autograd on functions that are no networks. CPU time."""
-    common.check_outputs(json_file, plot_file)
     common.limit_threads(1)
     rounds = 3 if quick else 9
     results = []
     for name in PROBLEMS:
         common.say(f"timing {name} ...")
         results.append(measure(name, rounds))
-    described = common.describe()
     caption = (
         "first call: recording, compiling and one gradient, in eager gradients.\n"
-        f"CPU time, {rounds} rounds; {common.environment_line(described)}"
+        f"CPU time, {rounds} rounds; "
     )
-    shown = table(results, caption)
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "functions",
-        "environment": described,
-        "options": {"rounds": rounds, "quick": quick},
-        "reference": "autograd",
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "headline": told,
-    }
-    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"rounds": rounds, "quick": quick},
+        table=lambda environment: table(results, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results),
+        more={"reference": "autograd"},
+    )
 
 
 if __name__ == "__main__":

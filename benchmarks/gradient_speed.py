@@ -616,6 +616,7 @@ def _draw(axes: Axes, results: Sequence[Result], named: bool) -> None:
         at_ends(axes, ends)
 
 
+@common.main("gradient_speed")
 def main(
     networks: Annotated[
         list[str] | None,
@@ -634,9 +635,7 @@ def main(
     threads: common.Threads = 1,
     seed: common.Seed = 0,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Time one gradient of sigmoid networks: by all backends, PyTorch and JAX.
 
     Seconds depend on the machine and its neighbours; the ratios to autograd are the result. A quick
@@ -645,7 +644,6 @@ def main(
     kinds = dict.fromkeys(map(common.parse_dtype, dtypes or DTYPES[: 1 if quick else None]))
     widths = dict.fromkeys(common.parse_widths(text) for text in networks or NETWORKS)
     sizes = dict.fromkeys(batches or ((100,) if quick else BATCHES))
-    common.check_outputs(json_file, plot_file)
     common.limit_threads(threads)
     missing = common.missing(MODULES)
     installed = [name for name in MODULES if name not in missing]
@@ -657,18 +655,10 @@ def main(
                 problem = Problem.draw(each, batch, kind, seed)
                 common.say(f"timing {problem.name}, batch {batch}, {kind} ...")
                 results += measure(problem, installed, effort, seed)
-    described = common.describe()
-    caption = (
-        f"{footnotes(results, missing)}\n{effort.rounds} rounds; "
-        f"{common.environment_line(described)}"
-    )
-    shown = table(results, missing, caption)
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "gradient_speed",
-        "environment": described,
-        "options": {
+    caption = f"{footnotes(results, missing)}\n{effort.rounds} rounds; "
+    title = f"The cost of one gradient: sigmoid networks, {threads} thread{'s' * (threads > 1)}"
+    return common.Findings(
+        options={
             "networks": ["-".join(map(str, each)) for each in widths],
             "batches": list(sizes),
             "dtypes": list(map(str, kinds)),
@@ -677,15 +667,12 @@ def main(
             "quick": quick,
             **asdict(effort),
         },
-        "reference": REFERENCE,
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "missing": missing,
-        "headline": told,
-    }
-    title = f"The cost of one gradient: sigmoid networks, {threads} thread{'s' * (threads > 1)}"
-    common.write_outputs(numbers, lambda: figure(results, title), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+        table=lambda environment: table(results, missing, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results, title),
+        more={"reference": REFERENCE, "missing": missing},
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import common
@@ -129,15 +129,13 @@ def headline(results: list[Result]) -> str:
     )
 
 
+@common.main("memory")
 def main(
     entries: Annotated[int, typer.Option(min=1000, help="For those of few evaluations.")] = 10**6,
     few: Annotated[int, typer.Option(min=1000, help="For those of one an entry.")] = 10**4,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Measure how much memory a gradient takes by each backend."""
-    common.check_outputs(json_file, plot_file)
     if quick:
         entries, few = min(entries, 10**5), min(few, 4000)
     results = []
@@ -146,20 +144,13 @@ def main(
             for name, backend in backends.items():
                 common.say(f"measuring {name} in {dtype} ...")
                 results.append(measure(name, backend, count, dtype))
-    described = common.describe()
-    shown = table(results, common.environment_line(described))
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "memory",
-        "environment": described,
-        "options": {"entries": entries, "few": few, "quick": quick},
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "headline": told,
-    }
-    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"entries": entries, "few": few, "quick": quick},
+        table=lambda environment: table(results, environment),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results),
+    )
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ engine allocates, without the data and the parameters, in a run of its own.
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +34,7 @@ from rich.table import Table
 
 from gradlab import network
 from gradlab.datasets import load
-from gradlab.errors import GradlabError, OptionError
+from gradlab.errors import GradlabError
 from gradlab.gradients import CentralDifference
 from gradlab.gradients.probing import Probe
 from gradlab.params import size
@@ -544,6 +543,7 @@ def figure(results: Sequence[Result]) -> Figure:
     return drawn
 
 
+@common.main("numerical_speed")
 def main(
     data: Annotated[
         Path | None, typer.Option(help="The folder with MNIST; by default, noise like it.")
@@ -556,15 +556,11 @@ def main(
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help=f"Beside {WITH_PEERS}.")] = True,
     threads: common.Threads = 1,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Time a whole central difference by the incremental engine, the plain loop, and peers."""
-    if wrong := [name for name in problem or () if name not in PROBLEMS]:
-        raise OptionError(f"--problem {wrong[0]}: choose from {', '.join(PROBLEMS)}")
-    common.check_outputs(json_file, plot_file)
+    common.require_known("--problem", problem, PROBLEMS)
     common.limit_threads(threads)
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock, clocked = common.clock_for(threads)
     rounds, sample = (1, 40) if quick else (7, 200)
 
     def mnist(n: int) -> tuple[Any, Any]:
@@ -588,27 +584,19 @@ def main(
                 for who, (package, _) in PEERS.items()
                 if who not in there
             ]
-    described = common.describe()
-    clocked = "CPU time" if threads == 1 else "wall time"
     images = "MNIST" if data is not None else "noise in place of MNIST"
     caption = (
         f"{clocked}, {images}, float64, batch {batch}, step {step:g}, {rounds} rounds, "
-        f"~ extrapolated from {sample} entries; {common.environment_line(described)}"
+        f"~ extrapolated from {sample} entries; "
     )
-    shown = table(results, caption)
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "numerical_speed",
-        "environment": described,
-        "options": {"rounds": rounds, "threads": threads, "quick": quick, "batch": batch},
-        "images": images,
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "headline": told,
-    }
-    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"rounds": rounds, "threads": threads, "quick": quick, "batch": batch},
+        table=lambda environment: table(results, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results),
+        more={"images": images},
+    )
 
 
 if __name__ == "__main__":

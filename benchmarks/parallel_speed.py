@@ -17,7 +17,7 @@ import os
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gradlab import CentralDifference, grad
-from gradlab.errors import GradlabError, OptionError
+from gradlab.errors import GradlabError
 from gradlab.params import Array
 from gradlab.plotting.labels import Row, rows
 from gradlab.plotting.style import PHONE, note, styled, title
@@ -180,6 +180,7 @@ def headline(results: list[Result], entries: int, seconds: float, workers: int) 
     )
 
 
+@common.main("parallel_speed")
 def main(
     loss: Annotated[
         list[str] | None, typer.Option(help="computes or waits [default: both].")
@@ -189,13 +190,9 @@ def main(
     workers: Annotated[int, typer.Option(min=2, help="Processes beside one.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Gradients by each.")] = 3,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Time a numerical gradient of a slow loss by one process and by several."""
-    if wrong := [name for name in loss or () if name not in LOSSES]:
-        raise OptionError(f"--loss {wrong[0]}: choose from {', '.join(LOSSES)}")
-    common.check_outputs(json_file, plot_file)
+    common.require_known("--loss", loss, LOSSES)
     if quick:
         entries, rounds = min(entries, 40), 1
     seconds = milliseconds / 1e3
@@ -204,28 +201,20 @@ def main(
     for kind in loss or LOSSES:
         common.say(f"timing a loss that {kind} ...")
         results += measure(kind, entries, seconds, workers, rounds)
-    described = common.describe()
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     title = f"{entries:,} parameters, {common.duration(seconds, 2)} an evaluation"
     caption = (
         f"wall time, {rounds} rounds{load}; {workers} processes start and end in "
-        f"{common.duration(started, 2)}; {common.environment_line(described)}"
+        f"{common.duration(started, 2)}; "
     )
-    shown = table(results, title, caption)
-    common.show_table(shown)
-    told = headline(results, entries, seconds, workers)
-    numbers = {
-        "benchmark": "parallel_speed",
-        "environment": described,
-        "options": {"entries": entries, "seconds": seconds, "rounds": rounds, "quick": quick},
-        "reference": REFERENCE,
-        "starting": started,
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "headline": told,
-    }
-    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"entries": entries, "seconds": seconds, "rounds": rounds, "quick": quick},
+        table=lambda environment: table(results, title, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results, entries, seconds, workers),
+        figure=lambda: figure(results),
+        more={"reference": REFERENCE, "starting": started},
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ whole: see `common.restrict`. All else is timed as a whole.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -352,6 +351,7 @@ def _cost(result: Result, kind: str) -> float:
     return result.seconds if kind == "seconds" else result.cost.median
 
 
+@common.main("scaling")
 def main(
     sizes: Annotated[
         list[int] | None,
@@ -365,28 +365,23 @@ def main(
     dtype: common.Dtype = "float64",
     threads: common.Threads = 1,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Time one gradient against the number of parameters, and fit how it grows."""
     kind = common.parse_dtype(dtype)
     decades = np.arange(2, 6.1, 1 if quick else 0.5)
     widths = list(dict.fromkeys(map(widths_of, sizes or [10.0**decade for decade in decades])))
     if len(widths) < 2:
         raise OptionError("--parameters: give at least two sizes that are apart")
-    common.check_outputs(json_file, plot_file)
     common.limit_threads(threads)
     missing = common.missing({name: module for name, (module, _) in PEERS.items()})
     rounds, sample = (3, 16) if quick else (9, 32)
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock, clocked = common.clock_for(threads)
     results: list[Result] = []
     for each in widths:
         problem = Problem.draw(each, batch, kind, 0)
         common.say(f"timing {problem.name}, {size(problem.params):,} parameters ...")
         results += measure(problem, [n for n in PEERS if n not in missing], rounds, sample, clock)
     slopes = fits(results)
-    described = common.describe()
-    clocked = "CPU time" if threads == 1 else "wall time"
     caption = "\n".join(
         [
             "in evaluations: the seconds, over those of one evaluation of the loss by NumPy; the "
@@ -398,17 +393,12 @@ def main(
             "difference: the worst from autograd's gradient, relative to the largest entry of its "
             "leaf.",
             *(f"{name} is not installed: {remedy}" for name, remedy in missing.items()),
-            f"batch {batch}, {dtype}, {clocked}, {rounds} rounds; "
-            f"{common.environment_line(described)}",
+            f"batch {batch}, {dtype}, {clocked}, {rounds} rounds; ",
         ]
     )
-    shown = table(results, slopes, missing, caption)
-    common.show_table(shown)
-    told = headline(results, slopes)
-    numbers = {
-        "benchmark": "scaling",
-        "environment": described,
-        "options": {
+    title = f"Sigmoid networks 4h-h-10, batch {batch}, {dtype}"
+    return common.Findings(
+        options={
             "batch": batch,
             "dtype": dtype,
             "threads": threads,
@@ -416,15 +406,12 @@ def main(
             "rounds": rounds,
             "sample": sample,
         },
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "slopes": [asdict(slope) for slope in slopes],
-        "missing": missing,
-        "headline": told,
-    }
-    title = f"Sigmoid networks 4h-h-10, batch {batch}, {dtype}"
-    common.write_outputs(numbers, lambda: figure(results, slopes, title), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+        table=lambda environment: table(results, slopes, missing, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results, slopes),
+        figure=lambda: figure(results, slopes, title),
+        more={"slopes": [asdict(slope) for slope in slopes], "missing": missing},
+    )
 
 
 if __name__ == "__main__":

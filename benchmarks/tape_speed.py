@@ -12,9 +12,8 @@ helper threads do. With more, it is the wall clock.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import autograd.numpy as anp
@@ -28,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import network
-from gradlab.errors import GradlabError, OptionError
+from gradlab.errors import GradlabError
 from gradlab.gradients import value_and_grad
 from gradlab.params import Array, flatten, map_leaves
 from gradlab.plotting.scales import logarithmic
@@ -392,6 +391,7 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
     return drawn
 
 
+@common.main("tape_speed")
 def main(
     activation: Annotated[
         list[str] | None, typer.Option("--network", help="sigmoid or relu [default: both].")
@@ -410,18 +410,11 @@ def main(
     ] = None,
     threads: common.Threads = 1,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Time one gradient by the tape, eager autograd, NumPy by hand, PyTorch and JAX."""
-    for option, given, known in (
-        ("--network", activation, NETWORKS),
-        ("--loss", form, ("plain", "lse")),
-        ("--without", without, CONTENDERS),
-    ):
-        if wrong := [value for value in given or () if value not in known]:
-            raise OptionError(f"{option} {wrong[0]}: choose from {', '.join(known)}")
-    common.check_outputs(json_file, plot_file)
+    common.require_known("--network", activation, NETWORKS)
+    common.require_known("--loss", form, ("plain", "lse"))
+    common.require_known("--without", without, CONTENDERS)
     common.limit_threads(threads)
     left_out = {*(without or ()), *(["torch.compile"] if quick else [])}
     names = [
@@ -431,7 +424,7 @@ def main(
         or (name not in left_out and common.is_installed(MODULES.get(name, "numpy")))
     ]
     rounds = 3 if quick else 9
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock, clocked = common.clock_for(threads)
     results: list[Result] = []
     for kind in dict.fromkeys(map(common.parse_dtype, dtype or ("float32", "float64"))):
         for net in activation or NETWORKS:
@@ -440,30 +433,20 @@ def main(
                     problem = Problem.draw(net, written, n, kind)
                     common.say(f"timing {problem.name} ...")
                     results += measure(problem, names, rounds, clock)
-    described = common.describe()
-    clocked = "CPU time" if threads == 1 else "wall time"
     missing = common.missing(MODULES)
     caption = (
         "lse: the loss by log-sum-exp; plain: by the logarithm of a softmax. products: the matrix "
         "products of the gradient alone, which all contenders need.\n"
         f"{common.missing_notes(missing)}{clocked}, {rounds} rounds; "
-        f"{common.environment_line(described)}"
     )
-    shown = table(results, names, caption)
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "tape_speed",
-        "environment": described,
-        "options": {"rounds": rounds, "threads": threads, "quick": quick},
-        "reference": REFERENCE,
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "missing": missing,
-        "headline": told,
-    }
-    common.write_outputs(numbers, lambda: figure(results, names), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"rounds": rounds, "threads": threads, "quick": quick},
+        table=lambda environment: table(results, names, f"{caption}{environment}"),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results, names),
+        more={"reference": REFERENCE, "missing": missing},
+    )
 
 
 if __name__ == "__main__":

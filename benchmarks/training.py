@@ -8,10 +8,9 @@ compiled function, its compilation left out, as is the tape's where it does not 
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import common
@@ -325,45 +324,33 @@ def figure(results: Sequence[Result]) -> Figure:
     return drawn
 
 
+@common.main("training")
 def main(
     samples: Annotated[int, typer.Option(min=BATCH, help="Images an epoch.")] = 10_000,
     dtype: common.Dtype = "float32",
     threads: common.Threads = 1,
     quick: common.Quick = False,
-    json_file: common.Json = None,
-    plot_file: common.Plot = None,
-) -> None:
+) -> common.Findings:
     """Time one epoch of training by gradlab, PyTorch, JAX and scikit-learn."""
     kind = common.parse_dtype(dtype)
-    common.check_outputs(json_file, plot_file)
     common.limit_threads(threads)
     samples = (min(samples, 2_000) if quick else samples) // BATCH * BATCH
     rounds = 3 if quick else 9
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock, clocked = common.clock_for(threads)
     results = measure(Task.draw(samples, kind), rounds, clock)
     missing = common.missing({name: module for name, (module, _) in CONTENDERS.items()})
-    described = common.describe()
-    clocked = "CPU time" if threads == 1 else "wall time"
     caption = (
         f"{common.missing_notes(missing)}"
         f"{samples:,} images, batch {BATCH}, {dtype}, {clocked}, {rounds} rounds;\n"
-        f"{common.environment_line(described)}"
     )
-    shown = table(results, caption, missing)
-    common.show_table(shown)
-    told = headline(results)
-    numbers = {
-        "benchmark": "training",
-        "environment": described,
-        "options": {"samples": samples, "dtype": dtype, "threads": threads, "rounds": rounds},
-        "reference": REFERENCE,
-        "table": common.record(shown),
-        "results": [asdict(result) for result in results],
-        "missing": missing,
-        "headline": told,
-    }
-    common.write_outputs(numbers, lambda: figure(results), json_file, plot_file)
-    common.out.print(told, soft_wrap=True)
+    return common.Findings(
+        options={"samples": samples, "dtype": dtype, "threads": threads, "rounds": rounds},
+        table=lambda environment: table(results, f"{caption}{environment}", missing),
+        results=results,
+        headline=headline(results),
+        figure=lambda: figure(results),
+        more={"reference": REFERENCE, "missing": missing},
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import doctest
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_the_table_and_the_figure_show_every_method(results):
     shown = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert shown[: len(accuracy.METHODS)] == list(accuracy.METHODS)
     assert "complex-step" in accuracy.headline(results)
-    json.dumps([accuracy.asdict(result) for result in results], allow_nan=False)
+    json.dumps([asdict(result) for result in results], allow_nan=False)
 
 
 def test_without_mpmath_it_says_what_to_install(monkeypatch):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from optional import LIBRARIES
 from processes import PATIENCE
 from rich.table import Table
+from rich.text import Text
 
 from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
 from gradlab.bench import scripts
@@ -575,25 +577,63 @@ def test_numerical_speed_refuses_other_work(monkeypatch):
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
 def test_each_benchmark_keeps_to_the_protocol(path):
-    """Its numbers have all parts, without running it: that takes minutes."""
+    """It is a command made of findings, without running it: that takes minutes."""
     if path.name == scripts.SHARED:
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (main,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "main"]
-    dicts = [
-        {key.value: value for key, value in zip(node.keys, node.values, strict=True) if key}
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Dict)
-        and all(key is None or isinstance(key, ast.Constant) for key in node.keys)
-    ]
-    (numbers,) = [found for found in dicts if "benchmark" in found]
-    assert numbers["benchmark"].value == path.stem
-    assert set(scripts.PROTOCOL) <= set(numbers)
-    assert ast.unparse(numbers["table"]).startswith("common.record(")
-    options = {argument.arg for argument in main.args.args}
-    assert {"quick", "json_file", "plot_file"} <= options
+    (decorator,) = main.decorator_list
+    assert ast.unparse(decorator) == f"common.main({path.stem!r})"
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    assert {"common.write_outputs", "common.run", "common.show_table"} <= called
+    assert {"common.Findings", "common.run"} <= called
+    assert "quick" in {argument.arg for argument in main.args.args}
+
+
+def findings(**changes):
+    parts = {"options": {"n": 1}, "table": lambda environment: Table("x", caption=environment)}
+    parts |= {"results": [{"n": 1}], "headline": "One is one.", "figure": plot_of_nothing}
+    return common.Findings(**(parts | changes))
+
+
+@pytest.fixture
+def no_pools(monkeypatch):
+    monkeypatch.setattr(common, "threads", dict)
+
+
+def plot_of_nothing():
+    figure = Figure()
+    figure.subplots()
+    return figure
+
+
+def test_a_benchmark_shows_and_writes_what_it_found(tmp_path, capsys, no_pools):
+    @common.main("counting")
+    def command(count: int = 2, quick: common.Quick = False) -> common.Findings:
+        rows = [common.Ratio(count, quick, 3.0), {"n": count}]
+        return findings(results=rows, more={"missing": {}}, below=[Table("below"), Text("aside")])
+
+    files = (tmp_path / "numbers.json", [tmp_path / "a.png", tmp_path / "a.svg"])
+    command(5, True, *files)
+    printed = capsys.readouterr().out
+    numbers = json.loads(files[0].read_text("utf-8"))
+    assert set(scripts.PROTOCOL) | {"options", "missing"} == set(numbers)
+    assert numbers["benchmark"] == "counting"
+    assert numbers["results"] == [{"median": 5, "low": True, "high": 3.0}, {"n": 5}]
+    assert numbers["table"]["notes"] == common.environment_line(numbers["environment"])
+    assert printed.index(" x ") < printed.index("below") < printed.index("aside")
+    assert printed.splitlines()[-1] == numbers["headline"] == "One is one."
+    assert all(path.stat().st_size for path in files[1])
+
+
+def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path):
+    @common.main("counting")
+    def command() -> common.Findings:
+        raise AssertionError("it was measured")
+
+    with pytest.raises(OptionError, match=r"--json .*: there is no folder"):
+        command(json_file=tmp_path / "nowhere" / "numbers.json")
+    with pytest.raises(OptionError, match=r"--plot .*: name a file that ends in"):
+        command(plot_file=[tmp_path / "figure.doc"])
 
 
 @pytest.mark.parametrize("part", scripts.PROTOCOL)

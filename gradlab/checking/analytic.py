@@ -23,7 +23,7 @@ import numpy as np
 from gradlab.arrays.read_only import read_only
 from gradlab.errors import BackendError, LossError, ParameterError
 from gradlab.gradients import find_backend, is_estimator
-from gradlab.gradients.protocol import Loss, note_origin
+from gradlab.gradients.protocol import Loss, differentiates, note_origin
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, flatten, leaves_like
 
@@ -112,7 +112,7 @@ def _same(a: Array, b: Array) -> bool:
 def _compute(
     gradient: Any, loss: Loss, params: Any, args: tuple[Any, ...], surface: Surface
 ) -> Any:
-    if isinstance(gradient, str) or callable(getattr(gradient, "value_and_grad", None)):
+    if isinstance(gradient, str) or differentiates(gradient):
         backend = find_backend(gradient)
         if is_estimator(backend):
             raise BackendError(

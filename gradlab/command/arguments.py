@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gradlab import datasets, network
+from gradlab.gradients import BACKENDS
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
@@ -28,6 +29,9 @@ DataDir = Annotated[
     typer.Option(help="Folder with the MNIST archives [default: $GRADLAB_DATA, else downloaded]."),
 ]
 Subset = Annotated[int | None, typer.Option(help="Train on the first N samples only.")]
+Backend = Annotated[
+    str, typer.Option(help=f"One of {', '.join(BACKENDS)}.", autocompletion=one_of(BACKENDS))
+]
 Layers = Annotated[str, typer.Option(help="Widths of the hidden layers, such as 50,100.")]
 Activation = Annotated[
     str,

@@ -12,19 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import datasets, environment, network
-from gradlab.command.arguments import (
-    Activation,
-    DataDir,
-    Dataset,
-    Json,
-    Layers,
-    LearningRate,
-    Momentum,
-    Output,
-    Seed,
-    Subset,
-    one_of,
-)
+from gradlab.command import arguments
 from gradlab.command.console import NARROW, fail, out, show, width_of
 from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
 from gradlab.command.results import Folder
@@ -41,23 +29,23 @@ def compare(
         typer.Option(
             help=f"One of {', '.join(BACKENDS)}; give it twice or more, or several with commas "
             "[default: central,autograd].",
-            autocompletion=one_of(BACKENDS),
+            autocompletion=arguments.one_of(BACKENDS),
         ),
     ] = None,
-    dataset: Dataset = "digits",
-    data_dir: DataDir = None,
-    subset: Subset = None,
-    layers: Layers = "20",
-    activation: Activation = "sigmoid",
+    dataset: arguments.Dataset = "digits",
+    data_dir: arguments.DataDir = None,
+    subset: arguments.Subset = None,
+    layers: arguments.Layers = "20",
+    activation: arguments.Activation = "sigmoid",
     iterations: Annotated[int, typer.Option(help="Training steps per backend.")] = 50,
-    learning_rate: LearningRate = 0.5,
-    momentum: Momentum = 0.9,
+    learning_rate: arguments.LearningRate = 0.5,
+    momentum: arguments.Momentum = 0.9,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step [default: 50, or all if fewer].")
     ] = None,
-    seed: Seed = 0,
-    output: Output = None,
-    json_file: Json = None,
+    seed: arguments.Seed = 0,
+    output: arguments.Output = None,
+    json_file: arguments.Json = None,
 ) -> None:
     """Train one network with several gradient backends, side by side.
 

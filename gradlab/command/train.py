@@ -12,24 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import checkpoints, datasets, environment, files, network, weights
-from gradlab.command.arguments import (
-    Activation,
-    DataDir,
-    Dataset,
-    Json,
-    Layers,
-    LearningRate,
-    Momentum,
-    Output,
-    Seed,
-    Subset,
-    one_of,
-)
+from gradlab.command import arguments
 from gradlab.command.console import fail, out, show
 from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
 from gradlab.command.results import Folder
 from gradlab.errors import OptionError
-from gradlab.gradients import BACKENDS, find_backend
+from gradlab.gradients import find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
 
@@ -40,24 +28,21 @@ EXAMPLE = "Example: `gradlab train --dataset mnist --layers 50,100`"
 
 
 def train(
-    dataset: Dataset = "digits",
-    data_dir: DataDir = None,
-    subset: Subset = None,
-    layers: Layers = "50",
-    activation: Activation = "sigmoid",
-    backend: Annotated[
-        str,
-        typer.Option(help=f"One of {', '.join(BACKENDS)}.", autocompletion=one_of(BACKENDS)),
-    ] = "tape",
+    dataset: arguments.Dataset = "digits",
+    data_dir: arguments.DataDir = None,
+    subset: arguments.Subset = None,
+    layers: arguments.Layers = "50",
+    activation: arguments.Activation = "sigmoid",
+    backend: arguments.Backend = "tape",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
-    learning_rate: LearningRate = 0.1,
-    momentum: Momentum = 0.9,
+    learning_rate: arguments.LearningRate = 0.1,
+    momentum: arguments.Momentum = 0.9,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
     ] = None,
-    seed: Seed = 0,
-    output: Output = None,
-    json_file: Json = None,
+    seed: arguments.Seed = 0,
+    output: arguments.Output = None,
+    json_file: arguments.Json = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Save the state of the training to this file.")
     ] = None,

@@ -31,8 +31,7 @@ from gradlab.derivatives.sparsity import (
 )
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
-from gradlab.gradients import Workers
-from gradlab.gradients.protocol import Backend
+from gradlab.gradients import Numerical
 from gradlab.params import Array
 
 
@@ -64,7 +63,7 @@ class Differences(Rows):
 
     Parameters
     ----------
-    backend : Backend
+    backend : Numerical
         With its step, dtype, and the order of its error.
     function : callable
         ``function(params, *args) -> outputs``.
@@ -77,6 +76,7 @@ class Differences(Rows):
         The relative error of an evaluation, where that is larger than its dtype's.
     """
 
+    backend: Numerical
     precision = 0.0
 
     @property
@@ -84,19 +84,17 @@ class Differences(Rows):
         """The order of the truncation error."""
         return int(self.backend.order)  # type: ignore[attr-defined]
 
-    def __init__(self, backend: Backend, function: Function, options: Options) -> None:
+    def __init__(self, backend: Numerical, function: Function, options: Options) -> None:
         super().__init__(backend, function)
         self.options = options
-        for name in ("workers", "resume", "evaluation"):
-            if getattr(backend, name, None) is not None:
+        given = {
+            "workers": backend.workers, "resume": backend.resume, "evaluation": backend.evaluation,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
                 raise OptionError(
                     f"{name}= is for the gradient of a loss: leave it out for other derivatives"
                 )
-        if isinstance(getattr(backend, "evaluation", None), Workers):
-            raise OptionError(
-                "evaluation=Workers(...) is for the gradient of a loss: leave it out for other "
-                "derivatives"
-            )
 
     def vjp(self, at: Point, weights: Array) -> list[Array]:
         """Return uᵀJ: the gradient of the weighted outputs; with options, from J itself."""
@@ -152,8 +150,7 @@ class Differences(Rows):
 
     def field(self, at: Point) -> Field:
         """Return the function around a point."""
-        dtype = getattr(self.backend, "dtype", None)
-        where = Field(self.function, at, dtype, bounds_of(self.options.bounds, at))
+        where = Field(self.function, at, self.backend.dtype, bounds_of(self.options.bounds, at))
         where.epsilon = np.maximum(where.epsilon, self.precision)
         return where
 
@@ -163,7 +160,7 @@ class Differences(Rows):
 
     def given_step(self, where: Field, at: Point) -> Array | None:
         """Return the given step of each entry, None for the default ones."""
-        step, relative = getattr(self.backend, "step", None), self.options.relative_step
+        step, relative = self.backend.step, self.options.relative_step
         if step is not None and relative is not None:
             raise OptionError("step and relative_step exclude each other: give one of them")
         if step is None and relative is None:

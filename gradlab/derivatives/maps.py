@@ -33,6 +33,7 @@ from gradlab.gradients import (
     CentralDifference4,
     ForwardDifference,
     Jax,
+    Numerical,
     Richardson,
     Tape,
     Torch,
@@ -50,7 +51,7 @@ WAYS: dict[type, type[Rows]] = {
 }
 """The way of each backend that takes no options; `Rows` suits every other one."""
 
-NUMERICAL: dict[type, type[Differences]] = {
+NUMERICAL: dict[type[Numerical], type[Differences]] = {
     ForwardDifference: Differences,
     CentralDifference: Differences,
     CentralDifference4: Differences,

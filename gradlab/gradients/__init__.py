@@ -25,7 +25,7 @@ from gradlab.gradients.forward_gradient import ForwardGradient
 from gradlab.gradients.forward_mode import AutogradForward
 from gradlab.gradients.jax import Jax
 from gradlab.gradients.probing import Evaluation, Loop, Recorded
-from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, is_estimator
+from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, differentiates, is_estimator
 from gradlab.gradients.spsa import SPSA
 from gradlab.gradients.tape import Tape
 from gradlab.gradients.terms import SumOfTerms
@@ -98,7 +98,7 @@ def find_backend(backend: str | Backend) -> Backend:
         if backend in BACKENDS:
             return BACKENDS[backend]()
         raise BackendError(unknown("backend", backend, BACKENDS))
-    if isinstance(backend, type) or not callable(getattr(backend, "value_and_grad", None)):
+    if isinstance(backend, type) or not differentiates(backend):
         raise BackendError(
             f"{backend!r} is not a backend: give one of {', '.join(BACKENDS)}, "
             "or an object with a method value_and_grad(loss)"

@@ -88,6 +88,11 @@ def name_of(backend: Any) -> str:
     return str(backend.name) if isinstance(backend, Backend) else type(backend).__name__
 
 
+def differentiates(thing: Any) -> bool:
+    """Tell whether a thing has the method of a backend, whatever else it lacks."""
+    return callable(getattr(thing, "value_and_grad", None))
+
+
 def repeatable(backend: Backend) -> Backend:
     """Return the backend whose answers do not depend on the calls before, to the last bit."""
     return backend.repeatable if isinstance(backend, Repeatable) else backend
