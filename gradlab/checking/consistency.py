@@ -1,7 +1,7 @@
-"""What a derivative must be before any number is measured: linear, and one map for both modes.
+"""Checks of claims without measurements: a derivative is linear, and the same map in both modes.
 
 A VJP and a JVP of one function are two halves of one linear map, u·(Jv) = v·(Jᵀu), and a Hessian
-is its own transpose, u·(Hv) = v·(Hu). Both are identities between claimed numbers, which hold to
+is its own transpose, u·(Hv) = v·(Hu). Both are identities between claimed numbers, and hold to
 round-off.
 """
 
@@ -19,7 +19,7 @@ DRAWS = 3
 
 
 def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int) -> str:
-    """Say so if a VJP or JVP is not linear in its direction; return "" if it is."""
+    """Return a message if a VJP or JVP is not linear in its direction, else ""."""
     ask, size = (claim.row, q) if claim.by_rows else (claim.column, p)
     for _ in range(DRAWS):
         a, b = rng.uniform(-1, 1, size), rng.uniform(-1, 1, size)
@@ -36,7 +36,7 @@ def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int) -> str:
 
 
 def contradiction(forward: Claim, reverse: Claim, rng: np.random.Generator, p: int, q: int) -> str:
-    """Say so if u·(Jv) is not v·(Jᵀu); return "" if it is."""
+    """Return a message if u·(Jv) is not v·(Jᵀu), else ""."""
     for _ in range(DRAWS):
         u, v = rng.uniform(-1, 1, q), rng.uniform(-1, 1, p)
         column, row = forward.column(v), reverse.row(u)
@@ -52,7 +52,7 @@ def contradiction(forward: Claim, reverse: Claim, rng: np.random.Generator, p: i
 
 
 def not_symmetric(claim: Claim, rng: np.random.Generator, p: int) -> str:
-    """Say so if u·(Hv) is not v·(Hu); return "" if it is."""
+    """Return a message if u·(Hv) is not v·(Hu), else ""."""
 
     def ask(direction: Array) -> Array:
         return (claim.row if claim.by_rows else claim.column)(direction).values
@@ -71,7 +71,7 @@ def not_symmetric(claim: Claim, rng: np.random.Generator, p: int) -> str:
 
 
 def contradictions(claims: Sequence[Claim], rng: np.random.Generator, p: int, q: int) -> list[str]:
-    """Return what the claims say against each other, or against themselves."""
+    """Return the contradictions between claims, or within one."""
     reverse = [claim for claim in claims if claim.by_rows]
     forward = [claim for claim in claims if not claim.by_rows]
     found = [
