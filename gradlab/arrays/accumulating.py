@@ -10,9 +10,9 @@ import numpy as np
 def accumulate(ufunc: Any, x: Any, axis: int) -> Any:
     """Return the running results of an associative ufunc, in about log₂ n calls of it.
 
-    Each step combines what reaches s entries back with what reaches on from there: Hillis &
-    Steele, *Data parallel algorithms*, Communications of the ACM 29 (1986). So there is no
-    division, and zeros need no care.
+    Each step combines every entry with the one s places before it and doubles s: Hillis & Steele,
+    *Data parallel algorithms*, Communications of the ACM 29 (1986). The method does not divide, so
+    zeros need no special case.
 
     Examples
     --------

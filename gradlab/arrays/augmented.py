@@ -1,8 +1,8 @@
 """``z += w`` where z is a plain array and w is traced.
 
-A plain array cannot hold a traced value. Python assigns what the operator returns to z, though, so
-a traced array in its place is right if nothing else refers to the plain one. The number of its
-references tells: it is compared with that of an array to which a local variable alone refers.
+A plain array cannot hold a traced value. But Python assigns the operator's result to z, so a traced
+array may replace the plain one if nothing else refers to it. The reference count decides: it is
+compared with the count of an array that only a local variable refers to.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _OPERATOR = dis.opmap["BINARY_OP"]
 
 
 def is_unshared(inputs: tuple[Any, ...], out: tuple[Any, ...], references: int) -> bool:
-    """Tell whether an operator such as ``+=`` writes into an array that its target alone refers to.
+    """Tell whether ``+=`` or its like writes into an array that only its target refers to.
 
     Parameters
     ----------
     inputs, out : tuple
-        Of the ufunc that is called.
+        The inputs and the ``out`` of the ufunc that is called.
     references : int
-        How many references to what is written into there are in `call_ufunc`.
+        The reference count, in `call_ufunc`, of the array that is written into.
     """
     if isinstance(inputs[-1], _Probe):
         inputs[-1].references = references
@@ -46,7 +46,7 @@ UNSHARED.append(is_unshared)
 
 
 def _is_by_operator() -> bool:
-    """Tell whether the user's code is at an operator, which assigns its result, and no call."""
+    """Tell whether the user's code runs an operator, which assigns its result, and not a call."""
     frame = sys._getframe(1)
     while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
         frame = frame.f_back
@@ -54,7 +54,7 @@ def _is_by_operator() -> bool:
 
 
 class _Probe(Traced):
-    """What takes down the references to an array to which it is added."""
+    """Records the reference count of an array when it is added to it."""
 
     references = 0
 
@@ -67,7 +67,7 @@ _Probe.library = Library("probe", lambda function: lambda array, probe: array)
 
 @cache
 def _fewest() -> int:
-    """Return the references to an array to which a local variable alone refers."""
+    """Return the reference count of an array that only a local variable refers to."""
     probe = _Probe()
     z: Any = np.zeros(1)
     with forgiving(), suppress(UntraceableError):  # a plain array, to which the probe is added

@@ -88,9 +88,9 @@ def _own(function: Any) -> Implementation | None:
 
 
 def _fallback(function: Any) -> Implementation | None:
-    """Return autograd's wrapper of a function that has a rule in reverse mode alone, or none.
+    """Return autograd's wrapper of a function that has only a reverse-mode rule, or none.
 
-    Of what does not depend on the parameters (a recording traces that, too) no rule is asked.
+    Values that do not depend on the parameters are traced by a recording, too; they need no rule.
     """
     if "scipy" in sys.modules and function not in trace_primitives_map:
         _import_rules_of_scipy()
@@ -101,7 +101,7 @@ def _fallback(function: Any) -> Implementation | None:
 
 @cache
 def _import_rules_of_scipy() -> None:
-    """Have autograd register its rules of SciPy's special functions and distributions."""
+    """Import autograd's rules of SciPy's special functions and distributions."""
     for name in ("special", "stats", "linalg"):
         with suppress(ImportError):
             import_module(f"autograd.scipy.{name}")
@@ -215,8 +215,8 @@ _SUMS = (VSpace.mut_add, sparse_add)
 def settled(fun: Any, args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the arguments of a primitive as a node keeps them until it is differentiated.
 
-    A box of an outer trace among them is an object that the loss may write into later: a second
-    object is kept. So may a plain array be: it is read-only from now on, until the loss returns.
+    The loss may write later into a box of an outer trace, so the node keeps a second object for it.
+    The loss may write into a plain array, too, so the array is read-only until the loss returns.
     """
     kept = args
     for place, arg in enumerate(args):

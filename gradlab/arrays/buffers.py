@@ -1,6 +1,6 @@
-"""NumPy arrays that a loss makes, and that become traced when a traced value is written into them.
+"""NumPy arrays that a loss makes and that become traced when it writes a traced value into them.
 
-A `Buffer` is an array like any other until then. `gradlab.arrays.creation` makes them while a loss
+Until then, a `Buffer` is an ordinary array. `gradlab.arrays.creation` makes them while a loss
 is traced.
 """
 
@@ -30,13 +30,13 @@ from gradlab.arrays.views import as_view, mark_view
 class Buffer(Holder, np.ndarray):
     """A NumPy array that becomes a traced one when a traced value is written into it.
 
-    From then on its own memory is filled with NaN, so that whatever gets at it past NumPy's
-    protocols ends in an error, not in a number.
+    Its own memory is then filled with NaN, so that code which bypasses NumPy's protocols ends in an
+    error and not in a wrong number.
     """
 
     _traced: TracedArray | None = None  # of an array that owns its memory
-    _root: Buffer | None = None  # of a view: the buffer whose memory it looks at
-    _place: Any = None  # of a view: its index in that buffer, if it was made by one
+    _root: Buffer | None = None  # for a view: the buffer whose memory it shares
+    _place: Any = None  # for a view: its index in that buffer, if an index made it
     _snapshot: np.ndarray[Any, Any] | None = None
 
     def __array_finalize__(self, other: Any) -> None:
@@ -46,7 +46,7 @@ class Buffer(Holder, np.ndarray):
 
     @property
     def traced(self) -> Any:
-        """The traced array that it holds, or None; of a view, the part of it."""
+        """The traced array that it holds, or its part for a view; None if there is none."""
         if self._root is None:
             return self._traced
         whole = self._root._traced
@@ -75,8 +75,9 @@ class Buffer(Holder, np.ndarray):
     def content(self) -> Any:
         """Return the traced array, or a copy of the plain one.
 
-        What is computed with it may keep it for its derivative, while the loss writes on. The copy
-        stays the same object until then, by which a recording knows the same constant again.
+        An operation may keep its argument for the derivative while the loss goes on writing, hence
+        the copy. The copy stays the same object until the next write, so that a recording
+        recognises the constant.
         """
         if self.traced is not None:
             return self.traced
@@ -86,7 +87,7 @@ class Buffer(Holder, np.ndarray):
         return self._snapshot
 
     def write(self, new: Any, index: Any = ...) -> None:
-        """Hold a traced array, which differs from the content at an index alone."""
+        """Hold a traced array, which differs from the content only at an index."""
         if np.shape(new) != self.shape:
             raise ValueError(
                 f"could not broadcast input array from shape {np.shape(new)} "
@@ -152,7 +153,7 @@ class Buffer(Holder, np.ndarray):
         return (self[i] for i in range(len(self)))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """Evaluate a ufunc on what buffers hold."""
+        """Evaluate a ufunc on the contents of buffers."""
         out = kwargs.get("out", ())
         traced = first_traced((*inputs, *out))
         if traced is not None:
@@ -164,7 +165,7 @@ class Buffer(Holder, np.ndarray):
         return (out[0] if len(out) == 1 else out) if out else result
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Evaluate one of NumPy's functions on what buffers hold."""
+        """Evaluate one of NumPy's functions on the contents of buffers."""
         traced = first_traced((args, kwargs))
         if traced is not None:
             return as_view(call(traced.library, function, args, kwargs), function, args)
@@ -198,7 +199,7 @@ def as_views(found: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return buffers as the arrays that they are, also inside of lists and tuples."""
+    """Return buffers as plain arrays, also inside lists and tuples."""
     if isinstance(value, Buffer):
         return value.view(np.ndarray)
     if type(value) in (list, tuple):
@@ -211,7 +212,7 @@ def constant_like(traced: TracedArray, value: Any) -> Any:
     return traced.library.constant(traced, value)
 
 
-# An array that holds a traced one answers as that does.
+# A buffer that holds a traced array delegates these to it.
 
 
 def _forwarding(name: str) -> Any:

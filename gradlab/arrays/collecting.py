@@ -1,4 +1,4 @@
-"""Lists of what a loss does while it is traced, one for each thread."""
+"""Records of what a loss does while it is traced, one list per thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Collector(threading.local, Generic[T]):
 
     @contextmanager
     def collecting(self) -> Iterator[list[T]]:
-        """Collect the items of a block, and leave those of outer blocks alone."""
+        """Collect the items of a block; the lists of outer blocks do not change."""
         found: list[T] = []
         before, self.found = self.found, found
         try:

@@ -1,10 +1,10 @@
-"""Python numbers that a loss makes of traced values.
+"""Python numbers that a loss makes from traced values.
 
-``float(x)`` has to return a Python float, which cannot carry a derivative. Many losses end in
-``return float(value)``, though, where nothing is lost: the very object that ``__float__`` made is
-what the loss returns. Each conversion is therefore recorded with its object, and checked when the
-loss has returned: if the loss returned that object, the traced value replaces it. Any other
-conversion is refused, even if the loss caught an exception in between.
+``float(x)`` must return a Python float, which cannot carry a derivative. But many losses end in
+``return float(value)``, where no derivative is lost: the loss returns the very object that
+``__float__`` made. Each conversion is therefore recorded with its object and checked after the loss
+has returned. If the loss returned that object, the traced value replaces it. Any other conversion
+is refused, even if the loss caught an exception in between.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gradlab.arrays.places import place_of
 
 @dataclass(frozen=True)
 class Conversion:
-    """A number that a loss made of a traced value, and the line in which it did."""
+    """A number that a loss made from a traced value, and the line of the conversion."""
 
     number: float
     traced: Traced
@@ -38,7 +38,7 @@ def number_of(traced: Traced, value: Any) -> float:
     traced : Traced
         The traced value.
     value : Any
-        Its number; NaN where it is not known.
+        Its number; NaN if it is not known.
     """
     if not is_tracing():
         _refuse(place_of())
@@ -63,7 +63,7 @@ def returned(value: Any, noted: list[Conversion]) -> Any:
     Raises
     ------
     UntraceableError
-        If the loss made a number of a traced value for another purpose.
+        If the loss converted a traced value to a number for another purpose.
     """
     for conversion in noted:
         if conversion.number is value:

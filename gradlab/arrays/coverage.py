@@ -1,7 +1,7 @@
 """Which functions of NumPy are differentiable: the table of ``docs/numpy.md``.
 
-Print it with ``python -m gradlab.arrays.coverage``. A test compares the page to it, and fails when
-NumPy has a function that this module does not know.
+Print it with ``python -m gradlab.arrays.coverage``. A test compares the page with it, and fails if
+NumPy has a function that this module does not list.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FLAT = """
     histogram histogram2d histogramdd linalg.matrix_rank nanargmax nanargmin
     ravel_multi_index unravel_index heaviside
 """.split()
-"""Functions whose derivative is 0 wherever they have one, beyond those that autograd knows."""
+"""Functions whose derivative is 0 wherever it exists, in addition to those listed by autograd."""
 
 INTEGERS = """
     bitwise_and bitwise_count bitwise_invert bitwise_left_shift bitwise_not bitwise_or
@@ -85,7 +85,7 @@ GROUPS = {
     "linalg": "Linear algebra",
     "fft": "Fourier transforms",
 }
-"""Subjects by the file of `gradlab.arrays.composites` that is on them."""
+"""Subject of each file of `gradlab.arrays.composites`."""
 
 _SUBJECTS = {
     "reductions": "sum max min amax amin cumsum apply_over_axes",
@@ -112,7 +112,7 @@ def functions() -> Iterator[tuple[str, Any]]:
 
 
 def kind_of(name: str, function: Any) -> str:
-    """Return what becomes of a function on traced arrays.
+    """Classify a function by how it is evaluated on traced arrays.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def subject_of(name: str, function: Any) -> str:
 
 
 def methods() -> tuple[list[str], list[str]]:
-    """Return the methods and attributes of arrays that traced arrays have, and those refused."""
+    """Return the array methods and attributes that traced arrays support, and those they refuse."""
     public = [name for name in dir(np.ndarray) if not name.startswith("_")]
     own = {"shape", "dtype"}.union(dir(TracedArray)) - {"tolist", "tobytes"}
     has = [name for name in public if name in own]

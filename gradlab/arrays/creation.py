@@ -1,11 +1,11 @@
-"""Arrays that a loss makes for itself while it is traced.
+"""Arrays that a loss creates while it is traced.
 
-``np.zeros(n)`` has no argument that could be traced, and yet a loss may write traced values into
-what it returns; ``np.array([a, b])`` and ``np.asarray(x)`` take traced values and are not offered
-to their protocols. So `tracing` puts functions of the same names into NumPy's namespace, for as
-long as some loss is being traced. Given traced values, they return a traced array. Otherwise they
-do what they always do, and in the thread that traces, a floating-point array that user code makes
-is a `Buffer`: an array like any other, until a traced value is written into it.
+``np.zeros(n)`` has no argument that could be traced, yet a loss may write traced values into its
+result. ``np.array([a, b])`` and ``np.asarray(x)`` take traced values, but NumPy does not dispatch
+them by its protocols. `tracing` therefore replaces these functions in NumPy's namespace while any
+loss is being traced. For traced values, the replacements return a traced array. Otherwise they
+behave as before, except that in the tracing thread a floating-point array that user code makes is a
+`Buffer`: an ordinary array until a traced value is written into it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _OF_LISTS = """
     sum prod mean median std var max min amax amin ptp sort cumsum diff dot reshape ravel transpose
     percentile quantile
 """.split()
-"""Functions that take lists of arrays, whose entries NumPy does not offer its protocols."""
+"""Functions that take lists of arrays; NumPy does not apply its protocols to the entries."""
 _LIBRARIES = {"numpy", "autograd", "jax", "jaxlib", "torch", "scipy", "array_api_compat", "gradlab"}
 
 WRITABLE: dict[str, Callable[..., Any]] = {}
-"""What NumPy's own Python finds under these names while it runs on traced arrays."""
+"""What NumPy's own Python code finds under these names while it runs on traced arrays."""
 
 
 def _making(name: str) -> Callable[..., Any]:
@@ -129,7 +129,7 @@ class _Rows:
 
 
 def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function of `numpy.vectorize` for each entry, where some entry is traced."""
+    """Call a function of `numpy.vectorize` for each entry, if some entry is traced."""
     if not (getattr(_here, "depth", 0) and has_traced((args, kwargs))) or self.signature:
         return _VECTORIZED(self, *args, **kwargs)
     arrays = np.broadcast_arrays(*map(as_traced, args))
@@ -146,7 +146,7 @@ def _is_scalar(element: Any) -> bool:
 
 
 def _from_iterator(iterator: Any, dtype: Any, count: int = -1, **options: Any) -> Any:
-    """Return `numpy.fromiter`, of traced numbers, too."""
+    """Return `numpy.fromiter`, which also takes traced numbers."""
     if not getattr(_here, "depth", 0):
         return _FROM_ITERATOR(iterator, dtype, count, **options)
     items = list(iterator if count < 0 else islice(iterator, count))
@@ -167,11 +167,11 @@ _PLACES: list[tuple[Any, str, Any, Any]] = [
     (np, "isscalar", _ISSCALAR, _is_scalar),
     (np, "fromiter", _FROM_ITERATOR, _from_iterator),
 ]
-"""Owner, name, what is there, and what is there while a loss is traced."""
+"""Owner, name, the original object, and its replacement while a loss is traced."""
 
 
 def protect(array: Any) -> None:
-    """Make a plain array, and the one that it is a view of, read-only until the trace ends."""
+    """Make a plain array and its base read-only until the trace ends."""
     protected = getattr(_here, "protected", None)
     while protected is not None and isinstance(array, np.ndarray):
         if array.flags.writeable and (array.base is None or isinstance(array.base, np.ndarray)):
@@ -187,7 +187,7 @@ def _release(protected: list[Any]) -> None:
 
 
 def _allow_writing(array: Any) -> None:
-    """Make an array writeable; NumPy refuses that of a view whose base is not writeable."""
+    """Make an array writeable; NumPy refuses this for a view whose base is not writeable."""
     base = array.base
     must_wait = isinstance(base, np.ndarray) and not base.flags.writeable
     if must_wait:

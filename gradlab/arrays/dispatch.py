@@ -4,11 +4,11 @@ NumPy passes a call of its functions on to an argument that has `__array_functio
 `__array_ufunc__` (NumPy enhancement proposals 18 and 13). A `Library` then looks for
 an implementation in this order:
 
-1. what the library itself has: a derivative rule of autograd, a function of JAX or PyTorch;
+1. the library's own: a derivative rule of autograd, a function of JAX or PyTorch;
 2. a *composite*: the function written in terms of simpler ones (`gradlab.arrays.composites`);
-3. NumPy's own implementation, where that is Python (`gradlab.arrays.numpy_source`).
+3. NumPy's own implementation, if that is Python (`gradlab.arrays.numpy_source`).
 
-A function that none of them has is refused; the error names it and the line of the user's code.
+A function without any of these is refused; the error names it and the line of the user's code.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ COMPOSITES: dict[Any, Implementation] = {}
 """NumPy's functions in terms of others; see `gradlab.arrays.composites`."""
 
 SOURCES: list[Callable[[Any], Implementation | None]] = []
-"""Where NumPy's own implementations come from; `gradlab.arrays.numpy_source` registers itself."""
+"""Source of NumPy's own implementations; `gradlab.arrays.numpy_source` registers itself."""
 
 UNSHARED: list[Callable[[Any, Any, int], bool]] = []
-"""What tells plain arrays that nobody else sees; `gradlab.arrays.augmented` registers itself."""
+"""Test for plain arrays without other references; `gradlab.arrays.augmented` registers itself."""
 
 WRITERS: dict[Any, Implementation] = {}
 """NumPy's functions that write into their first argument; see `gradlab.arrays.writing`."""
@@ -90,13 +90,13 @@ class Library:
     Parameters
     ----------
     name : str
-        What errors call it.
+        Its name in error messages.
     own : callable
         ``own(function)`` is the library's implementation of a NumPy function, or None.
     fallback : callable, optional
-        The same, asked where there is no composite either.
+        The same, used if there is no composite either.
     contract : callable, optional
-        ``einsum`` of subscripts of which no operand repeats one.
+        ``einsum`` for subscripts that no operand repeats.
     """
 
     def __init__(
@@ -112,12 +112,12 @@ class Library:
         self.found: dict[Any, Implementation] = {}
 
     def find(self, function: Any) -> Implementation:
-        """Return what evaluates a NumPy function on traced arrays.
+        """Return the implementation of a NumPy function on traced arrays.
 
         Raises
         ------
         UntraceableError
-            If nothing does.
+            If there is none.
         """
         found = self.found.get(function) or self._search(function)
         if found is None:
@@ -178,7 +178,7 @@ def name_of(function: Any) -> str:
     """
     name = getattr(function, "__name__", str(function))
     if isinstance(function, np.ufunc) and getattr(np, name, None) is not function:
-        return name  # another package's, whose module it does not tell
+        return name  # another package's, without a `__module__`
     module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
     is_public = module.split(".")[-1] in ("linalg", "fft", "random", "np")
     return f"{module if is_public else 'np'}.{name}"
@@ -196,7 +196,7 @@ _REDUCTIONS = {
     np.all: True,
     np.any: False,
 }
-"""What `where` leaves out of a reduction counts as this."""
+"""Value that stands for the entries that `where` leaves out of a reduction."""
 
 
 def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -226,7 +226,7 @@ _KEEP_DTYPE = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.asty
 
 
 def _is_given(key: str, value: Any) -> bool:
-    """Tell whether an option is at another value than NumPy's default for it."""
+    """Tell whether an option differs from NumPy's default."""
     if value is np._NoValue:
         return False
     return not (key in _DEFAULTS and value is _DEFAULTS[key])
@@ -260,9 +260,9 @@ def call_ufunc(
         return library.find(ufunc)(*inputs)
     out, where = kwargs.get("out"), kwargs.get("where", True)
     if where is not True:
-        # Outside of the mask the ufunc is not evaluated; 1 is in the domain of every one.
+        # The ufunc must not be evaluated outside of the mask; 1 is in the domain of every ufunc.
         inputs = tuple(np.where(where, x, 1) for x in inputs)
-    # Asked before the operands are kept for the derivative.
+    # Test this before the operands are kept for the derivative.
     is_unshared = out is not None and any(f(inputs, out, sys.getrefcount(out[0])) for f in UNSHARED)
     result = library.find(ufunc)(*inputs)
     if where is not True:
@@ -323,7 +323,7 @@ def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) ->
 
 
 def add_at(target: Any, index: Any, value: Any) -> None:
-    """Add to a traced array in place, as often as the index names an entry: ``np.add.at``."""
+    """Add to a traced array in place; a repeated index adds repeatedly: ``np.add.at``."""
     if not hasattr(target, "write"):
         refuse_plain("adds a traced value to a plain array with np.add.at", "make it by np.zeros")
     size = int(np.prod(np.shape(target)))
@@ -365,13 +365,13 @@ def is_boxed(value: Any) -> bool:
 
 def is_buffer(value: Any) -> bool:
     """Tell whether a value is an array that was created while tracing."""
-    return issubclass(type(value), Holder)  # isinstance would ask a traced array for its class
+    return issubclass(type(value), Holder)  # isinstance would read a traced array's __class__
 
 
 def held(value: Any) -> Any:
     """Return the traced array that a buffer holds, also inside of lists and tuples.
 
-    An array of traced numbers, which NumPy makes of a list of them, becomes one traced array.
+    An object array of traced numbers, which NumPy makes from a list, becomes one traced array.
     """
     if is_buffer(value):
         return value.content()
@@ -387,7 +387,7 @@ def held(value: Any) -> Any:
 
 
 def operand(value: Any) -> Any:
-    """Return what is held; a list or a tuple as an array."""
+    """Return the held array; a list or tuple becomes an array."""
     value = held(value)
     if not issubclass(type(value), (list, tuple)):
         return value
@@ -395,7 +395,7 @@ def operand(value: Any) -> Any:
 
 
 def values_of(x: Any) -> Any:
-    """Return the plain numbers of an array, to decide by them what has no derivative.
+    """Return the plain numbers of an array, for functions that have no derivative.
 
     Raises
     ------
@@ -408,7 +408,7 @@ def values_of(x: Any) -> Any:
 
 
 def has_traced(value: Any) -> bool:
-    """Tell whether a traced array is in a value, at any depth of lists, tuples and dicts."""
+    """Tell whether a value contains a traced array, at any depth of lists, tuples and dicts."""
     if is_traced(held(value)):
         return True
     if isinstance(value, (list, tuple)):

@@ -1,8 +1,8 @@
 """Indices that are themselves traced: ``z[np.arange(n), y]`` with labels y that are an argument.
 
-autograd's own ``x[index]`` follows x alone; what is inside the index is a constant to it. Whoever
-records a function wants other labels to be seen when the recording is replayed. `gather` is
-``x[index]`` as a function of x and of the integer arrays in the index::
+autograd's own ``x[index]`` traces only x; it treats the index as a constant. But a recording must
+use the labels of each replay. `gather` is ``x[index]`` as a function of x and of the integer arrays
+in the index::
 
     z[np.arange(n), y]   =   gather(z, (np.arange(n), HERE), y)
 
@@ -44,9 +44,9 @@ def gather_at(x: Any, index: Any) -> Any:
     Parameters
     ----------
     x : array or box
-        What is indexed.
+        The array to index.
     index : Any
-        What stands between the brackets: integers, slices, ``None``, ``...``, lists and integer
+        The index: integers, slices, ``None``, ``...``, lists and integer
         arrays, traced or not, or a tuple of these.
 
     Raises
@@ -68,7 +68,7 @@ def gather_at(x: Any, index: Any) -> Any:
 
 
 def _part(part: Any, arrays: list[Any]) -> Any:
-    """Return what stands for a part of an index in a template; traced parts go to `arrays`."""
+    """Return the template for a part of an index; traced parts go to `arrays`."""
     if not is_traced(part):
         return part
     if isinstance(part, slice):
@@ -92,7 +92,7 @@ def _part(part: Any, arrays: list[Any]) -> Any:
 
 
 def is_basic(index: Any) -> bool:
-    """Tell whether an index is made of integers and slices alone: it selects a view.
+    """Tell whether an index consists of integers and slices only, so that it selects a view.
 
     Examples
     --------

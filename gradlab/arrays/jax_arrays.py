@@ -1,8 +1,8 @@
 """JAX's arrays as traced arrays: `jax.numpy` by name, in NumPy's dtypes.
 
-`jax.numpy` takes NumPy's arguments. Three things differ, and are seen to here: an index out of
-range is clamped in JAX, and gives NaN here, which ends in an error; ``argsort`` is stable always;
-what has a shape that depends on numbers is left out.
+`jax.numpy` takes NumPy's arguments. This module handles three differences. JAX clamps an index out
+of range; here it gives NaN, which ends in an error. ``argsort`` is always stable. Functions whose
+result has a shape that depends on numbers are left out.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class JaxLibrary(DuckLibrary):
     takes_numbers = None
 
     def is_native(self, value: Any) -> bool:
-        """Tell whether a value is JAX's array, or stands for one."""
+        """Tell whether a value is a JAX array or tracer."""
         return isinstance(value, jax.Array)
 
     def from_numpy(self, array: Any) -> Any:
@@ -75,7 +75,7 @@ class JaxLibrary(DuckLibrary):
         return jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
     def to_numpy(self, native: Any) -> Any:
-        """Return the numbers of an array, which is not being compiled."""
+        """Return the numbers of an array that is not being compiled."""
         try:
             return np.array(jax.lax.stop_gradient(native))
         except jax.errors.UnexpectedTracerError:  # the loss has kept it; its trace is over
@@ -105,7 +105,7 @@ class JaxLibrary(DuckLibrary):
         return native.at[_checked(native.shape, index)].set(value)
 
     def depends(self, native: Any) -> bool:
-        """Tell whether an array may depend on the parameters: all that is traced does."""
+        """Tell whether an array may depend on the parameters: any traced array may."""
         return isinstance(native, jax.core.Tracer)
 
     def special(self, ufunc: Any) -> Any:
@@ -128,7 +128,7 @@ class JaxArray(DuckArray):
 
 
 def _rebuilt(_: None, children: Any) -> JaxArray:
-    # What JAX puts in the place of the array inside may be no array at all.
+    # JAX may replace the array inside by an object that is not an array.
     return JaxArray(children[0])
 
 

@@ -2,9 +2,9 @@
 
 A traced value is valid for one trace. If an attribute or a list of the user's keeps it longer,
 later calls fail, or the graph of each call silently grows by that of the call before. After each
-trace, a `Watch` therefore checks whether anything of it is still alive, at almost no cost. If so,
-it finds who holds the value, puts the plain number there, and warns. With `detach`, a loss keeps a
-number on purpose.
+trace, a `Watch` therefore checks, at almost no cost, whether any of its values is still alive. If
+so, it finds the place that holds the value, puts the plain number there, and warns. `detach` is the
+way to keep a number on purpose.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gradlab.errors import LossError, StatefulLossWarning
 _detached = Collector[str]()
 
 DEEP = 6
-"""Levels of attributes and items below the loss that are searched."""
+"""Largest depth of attributes and items below the loss that is searched."""
 
 
 def detach(x: Any) -> Any:
@@ -50,8 +50,8 @@ def detach(x: Any) -> Any:
     Raises
     ------
     UntraceableError
-        Where the loss is recorded or compiled: its numbers are not known then, and a loss that
-        keeps some has an effect that a replay would not have. The tape then evaluates it anew.
+        If the loss is recorded or compiled. Its numbers are not known then, and a loss that keeps
+        state has an effect that a replay would not repeat. The tape then evaluates the loss anew.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Watch:
     Parameters
     ----------
     roots : sequence
-        What every traced value of the trace holds alive, in one way or another.
+        Objects that every traced value of the trace keeps alive, directly or indirectly.
     """
 
     def __init__(self, roots: Sequence[Any]) -> None:
@@ -105,7 +105,7 @@ class Watch:
     def replace(self, loss: Any, args: Sequence[Any] = ()) -> list[str]:
         """Replace what the loss keeps by plain numbers, and return where.
 
-        To be called when nobody else holds anything of the trace.
+        Call this when only the loss can still hold values of the trace.
 
         Raises
         ------
@@ -146,7 +146,7 @@ def release(loss: Any, args: Sequence[Any] = ()) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the plain numbers of a kept value; of a recording, the numbers recorded."""
+    """Return the plain numbers of a kept value; in a recording, the recorded numbers."""
     value = held(value)
     while _is_live(value):
         value = value.kept_value()
@@ -172,7 +172,7 @@ def _holds_traced(value: Any) -> bool:
 
 
 def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
-    """Yield each place below an object: its name, what is there, and how to put something else."""
+    """Yield each place below an object: its name, its value, and a function that replaces it."""
     if isinstance(owner, functools.partial):
         yield from ((name, part, _nowhere) for part in (owner.func, *owner.args))
     elif isinstance(owner, types.MethodType):

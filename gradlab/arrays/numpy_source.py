@@ -1,9 +1,10 @@
 """NumPy's own Python, run on traced arrays.
 
 Many functions of NumPy are written in Python on top of others. They begin with ``asarray``, which
-would take a traced array apart. `traced_source` makes a copy of such a function that sees a
-`Namespace` in the place of NumPy's modules: there, ``asarray`` lets traced arrays pass, and what
-``empty`` and its kind make can be written into (`gradlab.arrays.creation`).
+would turn a traced array into an array of objects. `traced_source` makes a copy of such a function
+that uses a `Namespace` in place of NumPy's modules. There, ``asarray`` returns traced arrays
+unchanged, and traced values can be written into the results of ``empty`` and its like
+(`gradlab.arrays.creation`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gradlab.arrays.dispatch import SOURCES
 
 
 def traced_source(function: Any) -> Callable[..., Any] | None:
-    """Return NumPy's implementation of a function, fit for traced arrays; None if it is in C.
+    """Return NumPy's implementation of a function, adapted to traced arrays; None if it is in C.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
 
 
 def _seen(name: str, value: Any) -> Any:
-    """Return what the copy of a function finds under a name of its module."""
+    """Return the object that the copy of a function uses for a name of its module."""
     if isinstance(value, types.ModuleType) and value.__name__.startswith("numpy"):
         return Namespace(value)
     if name in WRITABLE and ORIGINAL[name] is value:

@@ -12,7 +12,7 @@ from gradlab.arrays.dispatch import Traced, operand
 
 
 class Operators(Traced):
-    """What `TracedArray` has of NumPy's operators and methods, which are added below."""
+    """The operators and methods of NumPy's that `TracedArray` has; they are added below."""
 
     shape: tuple[int, ...]
 
@@ -21,7 +21,7 @@ class Operators(Traced):
         raise NotImplementedError
 
     def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return what one of NumPy's functions makes of the array."""
+        """Return the result of one of NumPy's functions on the array."""
         raise NotImplementedError
 
 

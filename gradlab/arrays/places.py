@@ -18,7 +18,7 @@ _LIBRARIES = ("numpy", "autograd", "array_api_compat", "jax", "jaxlib", "torch",
 def _folder_of(library: str) -> str | None:
     try:
         spec = find_spec(library)
-    except (ImportError, ValueError):  # a library that somebody has put aside
+    except (ImportError, ValueError):  # a library removed from sys.modules
         return None
     return os.path.dirname(spec.origin) + os.sep if spec and spec.origin else None
 
@@ -34,7 +34,7 @@ _NOT_THE_USERS = (
 
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
-"""Python's own library; what is installed may lie in a folder of it."""
+"""Folder of Python's own library; installed packages may lie below it."""
 
 Place: TypeAlias = tuple[str, int]
 """A file and a line."""
@@ -42,7 +42,7 @@ Place: TypeAlias = tuple[str, int]
 
 @cache
 def is_users(file: str) -> bool:
-    """Tell whether a file is of the user's code."""
+    """Tell whether a file is the user's code."""
     is_pythons = file.startswith(_STANDARD) and "site-packages" not in file
     return not is_pythons and not file.startswith(_NOT_THE_USERS)
 
@@ -68,7 +68,7 @@ def place_of(origin: FrameType | TracebackType | None = None) -> str:
     Returns
     -------
     str
-        ``'file.py, line 3: y = float(x)'``; ``'the loss'`` where no line is the user's.
+        ``'file.py, line 3: y = float(x)'``; ``'the loss'`` if no line is the user's.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def innermost(origin: FrameType | TracebackType | None) -> Place | None:
 
 
 def describe_place(place: Place | None) -> str:
-    """Write a place: file, line and what stands there; nothing of no place."""
+    """Format a place as file, line and source text; return "" for no place."""
     if place is None:
         return ""
     file, line = place

@@ -1,4 +1,4 @@
-"""Arguments as a loss sees them: read-only, whoever calls it."""
+"""Arguments as a loss sees them: read-only on every backend."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gradlab.params import rebuilt
 def read_only(value: Any) -> Any:
     """Return an argument with read-only views in place of its arrays, at any depth.
 
-    Looked into are dicts, other mappings, lists, tuples, arrays of objects, dataclasses and
-    `types.SimpleNamespace`. Objects of other types are returned as they are.
+    The search covers dicts, other mappings, lists, tuples, arrays of objects, dataclasses and
+    `types.SimpleNamespace`. Objects of other types are returned unchanged.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def read_only(value: Any) -> Any:
     >>> view.flags.writeable, x.flags.writeable, label
     (False, True, 'a')
     """
-    kind = type(value)  # a traced array only says that it is an array
+    kind = type(value)  # a traced array only pretends to be an ndarray
     if issubclass(kind, np.ndarray):
         return value if is_buffer(value) else _view(value)
     if issubclass(kind, Mapping):
@@ -72,7 +72,7 @@ def is_write(error: BaseException) -> bool:
 
 
 def write_refused(place: str) -> ReadOnlyError:
-    """Return the error for a loss that writes into what it is given, in the line `place`."""
+    """Return the error for a loss that writes into its arguments at the line `place`."""
     return ReadOnlyError(
         f"the loss writes into its parameters or arguments, which are read-only ({place}): "
         "write into a copy (x = x.copy())"

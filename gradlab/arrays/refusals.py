@@ -1,8 +1,8 @@
-"""What a loss was refused while it was traced.
+"""Operations that were refused while a loss was traced.
 
-An error that says that a derivative would be lost is raised in the middle of the user's code, which
-may catch it and go another way: ``try: s = int(x)``, ``except Exception: s = 1``. On plain arrays,
-the same code goes on behind the ``try``. Each refusal is therefore recorded, and raised again when
+gradlab raises an error in the middle of the user's code if a derivative would be lost. The code may
+catch it and take another branch: ``try: s = int(x)``, ``except Exception: s = 1``. On plain arrays,
+the same code would not take that branch. Each refusal is therefore recorded, and raised again after
 the loss has returned (`gradlab.arrays.tracing.run_traced`).
 """
 
@@ -35,7 +35,7 @@ def refusals() -> AbstractContextManager[list[Exception]]:
 
 @contextmanager
 def forgiving() -> Iterator[None]:
-    """Forget the refusals of a block that does without the numbers, such as a check of them."""
+    """Forget the refusals of a block that works without the numbers, such as a check of them."""
     found = _refused.found
     before = None if found is None else len(found)
     try:

@@ -1,8 +1,8 @@
-"""``table[y]`` and ``X.dot(w)``, where the array is plain and what it is given is traced.
+"""``table[y]`` and ``X.dot(w)``, where the array is plain and the argument is traced.
 
-Python asks the array alone, ``table.__getitem__(y)``, and NumPy then asks y for its numbers. These
-carry no derivative, so y refuses. The frame that asks tells which expression of the user's source
-this is, and the loss runs again with a function call in its place::
+Python calls a method of the plain array, ``table.__getitem__(y)``, and NumPy then requests the
+numbers of y. Numbers carry no derivative, so y raises an error. The frame of the request identifies
+the expression in the user's source, and the loss runs again with a function call in its place::
 
     table[y]      ->   subscript(table, y)
     X.dot(w)      ->   method(X, "dot", w)
@@ -45,8 +45,8 @@ Span: TypeAlias = tuple[int | None, int | None, int | None, int | None]
 
 _FLAGS = [getattr(features, name).compiler_flag for name in features.all_feature_names]
 _FEATURES = reduce(int.__or__, _FLAGS) & ~inspect.CO_NESTED
-"""The compiler flags of ``from __future__ import``. Nested scopes have been the rule for long; the
-flag of that name says of a code object that it stands inside of another."""
+"""The compiler flags of ``from __future__ import``. CO_NESTED is left out: nested scopes are always
+on, and the flag marks a code object inside another."""
 
 
 class RewriteError(UntraceableError):
@@ -110,7 +110,7 @@ def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def function(called: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return ``called(*args, **kwargs)``, of traced numbers and of lists of them.
+    """Return ``called(*args, **kwargs)``, also for traced numbers and lists of them.
 
     NumPy's functions take a list where they take an array. For a function of `math`, NumPy's is
     called, and a type of NumPy's numbers is a cast.
@@ -168,7 +168,7 @@ _OF_SPECIAL = {
     math.gamma: "gamma",
     math.lgamma: "gammaln",
 }
-"""Functions of Python's `math`, and what NumPy or scipy.special have for them."""
+"""Functions of Python's `math`, and their counterparts in NumPy or scipy.special."""
 
 
 _OF_ARRAYS = ("numpy", "scipy")
@@ -197,12 +197,12 @@ def _is_plain(array: Any) -> bool:
 
 
 def following_rewrites(run: Callable[[], T]) -> T:
-    """Run something that traces a loss; where the loss has to be rewritten, run it again.
+    """Run a function that traces a loss; run it again whenever the loss has to be rewritten.
 
     Raises
     ------
     RewriteError
-        If the source of an expression is not that of the code that is running.
+        If the source of an expression does not match the code that is running.
     """
     seen: set[Any] = set()
     while True:
@@ -217,7 +217,7 @@ def following_rewrites(run: Callable[[], T]) -> T:
 _lock = ForkLock()
 
 _spans: dict[tuple[str, str, int], frozenset[Span]] = {}
-"""The expressions of each file, its source and its compiler flags that have been replaced."""
+"""The replaced expressions of each file, with its source and its compiler flags."""
 
 
 def _rewrite(error: RewriteError) -> bool:
@@ -261,7 +261,7 @@ def _places(source: str) -> frozenset[Span]:
 def _parsed(source: str) -> ast.Module:
     try:
         return ast.parse(source)
-    except SyntaxError:  # not what is running
+    except SyntaxError:  # does not match the running code
         return ast.Module([], [])
 
 
@@ -280,7 +280,7 @@ def _is_call(node: ast.AST) -> bool:
 
 _FUNCTIONS = {f"<gradlab: {f.__name__}>": f for f in (subscript, method, function, slice)}
 _SUBSCRIPT, _METHOD, _FUNCTION, _SLICE = _FUNCTIONS
-"""Constants that stand for functions, which a syntax tree cannot hold."""
+"""Constants that stand for functions, because a syntax tree cannot hold functions."""
 
 
 class _Calls(ast.NodeTransformer):
@@ -290,14 +290,14 @@ class _Calls(ast.NodeTransformer):
         self._spans = spans
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace brackets at a span that was asked for, and what is inside of them."""
+        """Replace brackets at a requested span, and the expressions inside them."""
         self.generic_visit(node)
         if not (_is_read(node) and _span(node) in self._spans):
             return node
         return self._call(_SUBSCRIPT, node, [node.value, self._value(node.slice)], [])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Replace a call at a span that was asked for, and what is in its arguments."""
+        """Replace a call at a requested span, and the expressions in its arguments."""
         self.generic_visit(node)
         called = node.func
         if not (_is_call(node) and _span(node) in self._spans):
@@ -314,7 +314,7 @@ class _Calls(ast.NodeTransformer):
         return ast.fix_missing_locations(ast.copy_location(call, node))
 
     def _value(self, index: ast.expr) -> ast.expr:
-        """Return what is between brackets as an expression."""
+        """Return the content of brackets as an expression."""
         if isinstance(index, ast.Tuple):
             index.elts = [self._value(part) for part in index.elts]
         if not isinstance(index, ast.Slice):

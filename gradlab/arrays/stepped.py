@@ -2,10 +2,10 @@
 
 A loss of real numbers x is evaluated at x + i h t, with h so small that h² vanishes. An analytic
 function of it is NumPy's own function of complex numbers. A function that is analytic piece by
-piece, as ``max``, ``abs`` and comparisons are, is decided by the real parts, which are the numbers
-that the loss means (`gradlab.arrays.stepped_rules`). NumPy itself compares complex numbers by the
-imaginary part where the real parts are equal, and takes the modulus for the absolute value: both
-would be silently wrong here.
+piece, such as ``max``, ``abs`` and comparisons, is decided by the real parts, which are the loss's
+real numbers (`gradlab.arrays.stepped_rules`). NumPy itself compares complex numbers by the
+imaginary part if the real parts are equal, and its absolute value is the modulus: both would be
+silently wrong here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from gradlab.errors import LossError
 INSTEAD = "use autograd, or richardson, which takes any loss"
 
 LARGEST = 2.0**-166
-"""Imaginary part, beside the real one or 1, above which it is no step: the step's square root."""
+"""Imaginary part, relative to the real one or 1, above which a number is not a step: √h."""
 
 
 LARGEST_SINGLE = 2.0**-30
@@ -44,7 +44,7 @@ LARGEST_SINGLE = 2.0**-30
 
 
 class Notes(set[str]):
-    """What was taken of a loss's numbers; alive as long as some of them are.
+    """Parts that a loss took of its numbers; alive as long as some of the numbers are.
 
     Attributes
     ----------
@@ -56,12 +56,12 @@ class Notes(set[str]):
 
 
 class Stepped(Traced, np.ndarray):
-    """A complex array that computes as the real array that it stands for.
+    """A complex array that computes like the real array that it represents.
 
     Attributes
     ----------
     notes : Notes
-        What was taken of it that may or may not lose the derivative.
+        Parts taken of it, such as the real one, that may lose the derivative.
     """
 
     notes: Notes
@@ -75,7 +75,7 @@ class Stepped(Traced, np.ndarray):
         return plain(self).real.copy()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """Evaluate on plain arrays what is analytic; every number on the way stays guarded."""
+        """Evaluate an analytic function on plain arrays; all intermediate numbers stay guarded."""
         found: Any = LIBRARY.find(ufunc)
         if found is not ufunc:
             _require_real(ufunc, inputs)
@@ -87,7 +87,7 @@ class Stepped(Traced, np.ndarray):
         return guarded(getattr(ufunc, method)(*map(plain, inputs), **options), self.notes)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Evaluate what is analytic by NumPy, all else by rules."""
+        """Evaluate analytic functions by NumPy, all others by rules."""
         if kwargs.get("dtype") is not None:
             kwargs = {**kwargs, "dtype": complex_of(kwargs["dtype"])}
         if LIBRARY.find(function) is function:
@@ -109,7 +109,7 @@ class Stepped(Traced, np.ndarray):
 
     @property  # type: ignore[misc]
     def real(self) -> Any:
-        """The array itself; of complex numbers of the loss's own, their real part."""
+        """The array itself; for complex numbers that the loss made itself, their real part."""
         if is_step(self):
             return self
         self.notes.add("the real part")
@@ -146,14 +146,14 @@ class Stepped(Traced, np.ndarray):
 
     @property
     def real_dtype(self) -> np.dtype[Any]:
-        """The dtype that the array stands for."""
+        """The real dtype that the array represents."""
         dtype: np.dtype[Any] = plain(self).real.dtype
         return dtype
 
-    # What arrays of a loss's own ask of a traced one that is written into them
+    # Used by a loss's own arrays when a traced array is written into them
 
     def write(self, new: Any, index: Any = ...) -> None:
-        """Become another array, which differs at an index alone."""
+        """Become another array, which differs only at an index."""
         self[index] = new[index]
 
     def _at(self, index: Any) -> Any:
@@ -166,7 +166,7 @@ class Stepped(Traced, np.ndarray):
 
 
 def guarded(value: Any, notes: Notes) -> Any:
-    """Make complex results `Stepped` again, numbers, too, and those inside of tuples and lists."""
+    """Make complex results `Stepped` again, including numbers and items of tuples and lists."""
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return value._make(guarded(item, notes) for item in value)
     if isinstance(value, (tuple, list)):
@@ -186,13 +186,13 @@ def plain(value: Any) -> Any:
 
 
 def complex_of(dtype: Any) -> np.dtype[Any]:
-    """Return the complex dtype that stands for a real one."""
+    """Return the complex dtype that represents a real one."""
     given = np.dtype(dtype)
     return np.result_type(given, np.complex64) if given.kind == "f" else given
 
 
 def is_step(value: Any) -> bool:
-    """Tell whether the imaginary part is a step times a derivative, beside which it vanishes."""
+    """Tell whether the imaginary part is small enough to be a step times a derivative."""
     x = plain(value)
     notes = getattr(value, "notes", None)
     single = x.dtype == np.complex64 or (notes is not None and notes.single)
@@ -201,7 +201,7 @@ def is_step(value: Any) -> bool:
 
 
 def _require_real(function: Any, args: Any) -> None:
-    """Refuse what real parts decide of complex numbers that the loss makes for itself."""
+    """Refuse functions decided by real parts on complex numbers that the loss made itself."""
     for arg in args:
         if isinstance(arg, (list, tuple)):
             _require_real(function, arg)
@@ -224,11 +224,11 @@ NOT_ANALYTIC = {
     *"nanpercentile nanquantile norm vector_norm matrix_norm var std vdot vecdot vecmat".split(),
     *"cov corrcoef correlate eigvalsh svdvals lstsq cond bincount histogram".split(),
 }
-"""Composites to take for functions that NumPy has for complex numbers with another meaning."""
+"""Functions evaluated by composites, since NumPy's complex versions have another meaning."""
 
 
 def _own(function: Any) -> Any:
-    """Return the rule of a function, or leave it to NumPy where it is analytic."""
+    """Return the rule of a function, or NumPy's implementation if it is analytic."""
     if function in RULES:
         return RULES[function]
     if getattr(function, "__name__", "") in NOT_ANALYTIC and function in COMPOSITES:
@@ -275,7 +275,7 @@ for _name in "dot trace take mean sum prod choose".split():
 
 
 def values(value: Any) -> Any:
-    """Return the real numbers that arrays stand for, also inside of lists and tuples."""
+    """Return the real numbers that arrays represent, also inside lists and tuples."""
     if isinstance(value, Stepped):
         return plain(value).real
     if isinstance(value, (list, tuple)):

@@ -1,8 +1,8 @@
-"""Functions of `gradlab.arrays.stepped` arrays that the real parts decide.
+"""Functions of `gradlab.arrays.stepped` arrays that are decided by the real parts.
 
-Each is f(x + i h t) = f(x) + i h f'(x) t of the real function f, where h² vanishes. Where several
-entries are equal, f has no derivative: the mean of theirs is taken, as the other backends do, and
-the derivative of the absolute value at 0 is 0.
+Each is f(x + i h t) = f(x) + i h f'(x) t for the real function f, where h² vanishes. Where several
+entries tie, f has no derivative; the rule takes the mean of their derivatives, like the other
+backends. The derivative of the absolute value at 0 is 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _rule(*functions: Any) -> Callable[[Any], Any]:
 
 
 def _joined(real: Any, imaginary: Any) -> Any:
-    """Return a complex array of two parts; arithmetic would spread an infinity to both."""
+    """Make a complex array from two parts; with arithmetic, an infinity would spread to both."""
     real, imaginary = np.broadcast_arrays(np.asarray(real), np.asarray(imaginary))
     whole = np.empty(real.shape, np.result_type(real, imaginary, np.complex64))
     whole.real, whole.imag = real, imaginary
@@ -34,7 +34,7 @@ def _joined(real: Any, imaginary: Any) -> Any:
 
 
 def _step(x: Any) -> Any:
-    """Return the imaginary part; 0 of real numbers."""
+    """Return the imaginary part; 0 for real numbers."""
     return np.imag(plain(x)) if np.iscomplexobj(x) else np.zeros(())
 
 
@@ -148,7 +148,7 @@ for _function, _domain in _DOMAINS.items():
     _rule(_function)(_within(_function, _domain))
 
 
-# Functions that NumPy has for real numbers alone
+# Functions that NumPy has only for real numbers
 
 
 @_rule(np.cbrt)
@@ -199,7 +199,7 @@ def _slogdet(a: Any) -> Any:
 def _cholesky(a: Any, *, upper: bool = False) -> Any:
     """S. F. Walter, *Structured higher-order algorithmic differentiation* (2012), section 4.2.
 
-    NumPy reads one triangle alone.
+    NumPy reads only one triangle.
     """
     a = np.swapaxes(plain(a), -1, -2) if upper else plain(a)
     factor = np.linalg.cholesky(a.real)
@@ -229,7 +229,7 @@ def _eigh(a: Any, UPLO: Any = "L") -> Any:
 def _svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    """Giles, section 3.2: the singular values alone."""
+    """Giles, section 3.2: the singular values without vectors."""
     if compute_uv:
         refuse_function("complex-step", np.linalg.svd)
     u, s, vt = np.linalg.svd(values(a), full_matrices=False)

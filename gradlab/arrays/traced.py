@@ -63,15 +63,15 @@ class TracedArray(Operators, Viewed):
         raise NotImplementedError
 
     def _number(self) -> Any:
-        """Return the value of a traced number; NaN where it is not known."""
+        """Return the value of a traced number; NaN if it is not known."""
         raise NotImplementedError
 
     # NumPy's protocols
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        # Losses ask isinstance(x, np.ndarray) to see whether x is an array, isinstance(x, float)
-        # to see whether it is a number. NumPy and gradlab look at type(x).
+        # Losses call isinstance(x, np.ndarray) to test for arrays, and isinstance(x, float) to test
+        # for numbers. NumPy and gradlab use type(x).
         is_number = not self.shape and self.dtype.kind == "f"
         return self.dtype.type if is_number else np.ndarray
 
@@ -86,7 +86,7 @@ class TracedArray(Operators, Viewed):
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         # NumPy calls this where it does not use its protocols: for lists, and in C. An array of
         # objects is correct and slow for numbers, and useless for large arrays. Outside of
-        # gradlab's traces, autograd gets the array of objects that it always got.
+        # gradlab's traces, autograd gets the usual array of objects.
         for_objects = dtype is not None and np.dtype(dtype) == _OBJECT
         if is_tracing() and not for_objects:
             raise_if_rewritable(sys._getframe(1))
@@ -299,7 +299,7 @@ class TracedArray(Operators, Viewed):
 
     __pos__ = copy
 
-    # Methods whose arguments differ from the function's
+    # Methods whose arguments differ from those of the function
 
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         """Return the entries in another shape."""
@@ -320,7 +320,7 @@ class TracedArray(Operators, Viewed):
         return self._call(np.astype, np.dtype(dtype))
 
     def view(self, *args: Any) -> Any:
-        """Return the array, if no other dtype is asked for."""
+        """Return the array itself; refuse another dtype."""
         if args and args != (np.ndarray,):
             refuse_plain("looks at the bytes of a traced array", "use astype")
         return self
@@ -342,7 +342,7 @@ class Flat:
     @property
     def coords(self) -> tuple[int, ...]:
         """The index of the next entry."""
-        if self.index >= self.base.size:  # `numpy.ndenumerate` asks before it finds the end
+        if self.index >= self.base.size:  # `numpy.ndenumerate` reads this before it reaches the end
             return tuple(self.base.shape)
         return tuple(map(int, np.unravel_index(self.index, self.base.shape)))
 
@@ -364,7 +364,7 @@ class Flat:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         places = self._places(index)
-        if np.ndim(value):  # NumPy flattens it, and repeats it
+        if np.ndim(value):  # NumPy flattens and repeats it
             value = _RESHAPE(value, (-1,))[np.arange(np.size(places[0])) % np.size(value)]
         self.base[places] = value
 

@@ -40,18 +40,18 @@ def trace_loss(
     leaves, traced : sequence of array
         The parameters, and the traced arrays around them.
     structure : Structure
-        What hangs them together.
+        The structure of the parameters.
     args : sequence
         The other arguments.
     backend : str
-        Who traces, for errors.
+        Name of the backend, for error messages.
 
     Raises
     ------
     UntraceableError
         If the loss fails on traced parameters and not on plain ones.
     Exception
-        What the loss raises on plain parameters, too, with a note.
+        An exception that the loss also raises on plain parameters, with a note.
     """
     for array in traced:
         if isinstance(array, Traced):
@@ -63,7 +63,7 @@ def trace_loss(
         raise
     except Exception as error:
         list(release(loss, args))
-        # A primitive of the user's own lacks a rule: autograd says which.
+        # A primitive of the user's own lacks a rule; autograd's error names it.
         is_own = isinstance(error, NotImplementedError)
         on_plain = error if is_own else _error_on_plain(loss, leaves, structure, args)
         if on_plain is not None and is_write(error) and is_write(on_plain):
@@ -86,10 +86,10 @@ def trace_loss(
 
 
 def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> Any:
-    """Return what a loss returns for traced parameters, with NumPy's functions fit for them."""
+    """Return what a loss returns for traced parameters, with NumPy's functions adapted to them."""
     with tracing(), refusals() as refused, conversions() as noted:
         value = returned(held(loss(params, *map(read_only, args))), noted)
-        if refused:  # the loss caught the error, and did something else than on plain arrays
+        if refused:  # the loss caught the error and took another branch than on plain arrays
             raise refused[0]
         return value
 
@@ -97,7 +97,7 @@ def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> An
 def _error_on_plain(
     loss: Callable[..., Any], leaves: Sequence[Any], structure: Structure, args: Sequence[Any]
 ) -> Exception | None:
-    """Return what the loss raises at the parameters themselves, None if it has a value there."""
+    """Return the exception that the loss raises on plain parameters, or None."""
     plain = [getval(leaf) for leaf in leaves]
     copies = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in plain]
     try:

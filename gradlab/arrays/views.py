@@ -1,4 +1,4 @@
-"""Which traced arrays are views of which: in NumPy, they would share memory."""
+"""Which traced arrays are views of others: in NumPy, they would share memory."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ VIEWS = {
     np.vsplit,
     np.dsplit,
 }
-"""Functions whose result shares memory with their argument in NumPy, where it can."""
+"""Functions whose result shares memory with their argument in NumPy if possible."""
 
 
 class Viewed(Traced):
-    """A traced array that knows of which array it is a view, and its views."""
+    """A traced array with references to its base and to its views."""
 
     shape: tuple[int, ...]
-    _base: Any = None  # of a view: (the array it belongs to, the index or None)
+    _base: Any = None  # for a view: (its base, the index or None)
     _views: list[Any] | None = None  # weak references to views, and their indices
 
 

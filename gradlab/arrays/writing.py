@@ -1,7 +1,7 @@
 """NumPy's functions that write into their first argument, where traced arrays take part.
 
-Each is written with ``a[index] = value``, which traced arrays and buffers know how to do. A plain
-array cannot hold a traced value, and is refused.
+Each is written with ``a[index] = value``, which traced arrays and buffers support. A plain array
+cannot hold a traced value, and is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _writer(function: Any) -> Callable[[Implementation], Implementation]:
 
 
 def _write_flat(a: Any, places: Any, values: Any) -> None:
-    """Write values, repeated as often as it takes, to places counted in the flattened array."""
+    """Write values, repeated as often as necessary, to places of the flattened array."""
     values = np.ravel(as_array(values))
     if np.size(places):
         a[np.unravel_index(places, np.shape(a))] = values[np.arange(places.size) % np.size(values)]
@@ -58,13 +58,13 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 
 @_writer(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
-    """Write values one after the other to where a mask holds."""
+    """Write values one after the other to the places where a mask holds."""
     _write_flat(arr, np.flatnonzero(values_of(mask)), vals)
 
 
 @_writer(np.putmask)
 def putmask(a: Any, mask: Any, values: Any) -> None:
-    """Write to where a mask holds the values that are in the same place."""
+    """Write values to the places where a mask holds; each value has the place of its target."""
     values = np.ravel(as_array(values))
     size = int(np.prod(np.shape(a)))
     repeated = np.reshape(values[np.arange(size) % np.size(values)], np.shape(a))
@@ -81,7 +81,7 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 
 @_writer(np.put_along_axis)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: Any) -> None:
-    """Write one value a place of the indices, along an axis."""
+    """Write one value per index, along an axis."""
     if axis is None:
         _write_flat(arr, np.ravel(values_of(indices)), values)
         return

@@ -24,8 +24,8 @@ MOST = 0.1
 """Largest relative error that may be allowed: beyond it, nothing is tested."""
 
 ALONG = 2.5
-"""Factor by which the allowance is larger along a direction: allowed errors of one sign are more
-than a random walk."""
+"""Factor by which the allowance is larger along a direction: allowed errors of one sign add up to
+more than a random walk."""
 
 E = TypeVar("E", bound=Entry)
 
@@ -66,14 +66,14 @@ def allowing(analytic: Analytic, spans: Iterable[slice], allow: float) -> Analyt
 
 
 def tightened(e: E, by: float) -> E:
-    """Return an entry that was judged with a tolerance too large by so much."""
+    """Return an entry with its tolerance reduced by an amount."""
     tolerance = e.tolerance - by
     wrong = e.verdict == "agree" and e.gap > tolerance
     return replace(e, tolerance=tolerance, verdict="mismatch" if wrong else e.verdict)
 
 
 def accepted(entries: Sequence[E], allow: float) -> list[E]:
-    """Return entries with the verdict *agree* where only the allowance made them inconclusive."""
+    """Return entries, with *agree* for those inconclusive only because of the allowance."""
     return [
         replace(e, verdict="agree", note="")
         if allow
@@ -86,7 +86,7 @@ def accepted(entries: Sequence[E], allow: float) -> list[E]:
 
 
 def difference(entries: Sequence[Entry]) -> Difference | None:
-    """Return the largest relative error among entries that have one slope, beside their sizes."""
+    """Return the largest error, relative to an entry's size, among entries that have one slope."""
     known = [
         e
         for e in entries

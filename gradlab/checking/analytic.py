@@ -1,6 +1,6 @@
-"""The gradient under test: where it comes from, and how exact its numbers can be.
+"""The gradient under test: its source, and the round-off of its numbers.
 
-A gradient of n-bit numbers is not exact, however right its formula. With the unit round-off ε of
+A gradient of n-bit numbers is not exact, even if its formula is right. With the unit round-off ε of
 its dtype, an entry a of a leaf A at the parameter x is taken to be off by at most::
 
     4 ε |a|                      the rounding of the last operations
@@ -35,7 +35,7 @@ class Analytic:
     Attributes
     ----------
     values : ndarray, shape (p,)
-        In the order of `Surface.x`; NaN where it has none.
+        The gradient in the order of `Surface.x`; NaN where it has no entry.
     epsilon : ndarray, shape (p,)
         The unit round-off of each entry's dtype.
     floor : ndarray, shape (p,)
@@ -63,9 +63,9 @@ def analytic_side(
     ParameterError
         If its structure or a shape is not that of the parameters.
     LossError
-        If it gives another gradient when it is asked again, or adds to its last result.
+        If it is not deterministic, or adds to its last result.
     BackendError
-        If it is a backend that estimates: of a single estimate no entry is right.
+        If it is a backend that estimates, because a single estimate has no right entry.
     """
     found = _compute(gradient, loss, params, args, surface)
     leaves = leaves_like(params, found, "the gradient", _numbers)
@@ -81,7 +81,7 @@ def analytic_side(
 
 
 def _require_same_again(first: Sequence[Array], compute: Callable[[], Any], params: Any) -> None:
-    """Raise a LossError if the gradient under test is not the same when it is computed again."""
+    """Raise a LossError if the gradient under test is not deterministic."""
 
     def again() -> list[Array]:
         return [np.asarray(leaf) for leaf in leaves_like(params, compute(), to_leaf=_numbers)]
@@ -104,7 +104,7 @@ def _require_same_again(first: Sequence[Array], compute: Callable[[], Any], para
 
 
 def _same(a: Array, b: Array) -> bool:
-    """Tell whether two gradients of a leaf are equal within what their dtype can tell."""
+    """Tell whether two gradients of a leaf are equal within the round-off of their dtype."""
     close = 1e4 * _epsilon(a)
     return bool(np.allclose(a, b, rtol=close, atol=close, equal_nan=True))
 
@@ -132,14 +132,14 @@ def _compute(
 
 
 def _own(leaf: Array) -> Array:
-    """Return a copy that cannot be written into, so that the parameters stay what they are."""
+    """Return a read-only copy, so that the parameters cannot change."""
     copy = leaf.copy()
     copy.flags.writeable = False
     return copy
 
 
 def _numbers(value: Any, path: str) -> Array:
-    """Any real numbers, NaN included: a gradient that is not finite is a finding, not an error."""
+    """Return an array of real numbers; NaN is allowed, since the check reports it."""
     try:
         array = np.asarray(value)
     except Exception as error:

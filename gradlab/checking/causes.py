@@ -1,10 +1,10 @@
 """A guess at what went wrong, where the pattern of a leaf's errors shows it.
 
-A pattern (`patterns`) is said only if it explains every entry of the leaf that was looked at,
-within the entries' own tolerances; so it may be missing, but seldom misleads. A pattern that holds
-for the wrong entries alone is said with the place where they lie. Where all of a leaf is nearly
-right, that is the cause; where nothing is explained, small errors are tolerated and the patterns
-tried again, since one mistake may hide behind another.
+The report names a pattern (`patterns`) only if it explains every checked entry of the leaf within
+the entries' tolerances. A cause may therefore be missing, but it seldom misleads. A pattern that
+holds only for the wrong entries is named with their place. If the whole leaf is nearly right, that
+is the cause. If no pattern fits, the patterns are tried again with small errors tolerated, since
+one mistake may hide another.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array, flatten
 
 SMALL = 1e-4
-"""Error, relative to the largest entry, that a small number inside a log, single precision or a
-finite difference may make; log(p + 1e-7) makes 1e-7 / p of it."""
+"""Largest error, relative to the largest entry, that is attributed to a small number inside a log,
+to single precision or to a finite difference. The slope of log(p + 1e-7) is off by 1e-7 / p."""
 
 NEARLY = "log(p + ε), single precision, or a finite difference"
 
@@ -41,13 +41,13 @@ def guess(
     Parameters
     ----------
     entries : sequence of Entry
-        What was looked at.
+        The entries that were checked one by one.
     leaves : sequence of Leaf
         The leaves, in the order of the parameters.
     values : mapping of str to ndarray, optional
         The parameters, by the leaves' paths.
     lengths : collection of int, optional
-        Over how many terms the loss may take a mean, such as the samples of a batch.
+        Numbers of terms over which the loss may take a mean, such as the samples of a batch.
     repeated : collection of int, optional
         Integers that occur more than once in an argument of the loss, as a repeated index does.
 
@@ -91,7 +91,7 @@ def _exact(path: str, columns: Mapping[str, Columns]) -> Iterator[Iterator[str]]
 
 
 def _roughly(c: Columns) -> Columns:
-    """Return the entries with errors tolerated that a small number inside a log makes."""
+    """Return the entries with tolerances widened for the error of a small number inside a log."""
     return c.within(SMALL * float(np.abs(c.numerical).max(initial=0.0)))
 
 
@@ -133,7 +133,7 @@ def _swapped(path: str, columns: Mapping[str, Columns]) -> Iterator[str]:
 
 
 def _step_back(path: str, columns: Mapping[str, Columns], right: Sequence[Leaf]) -> Iterator[str]:
-    """Backpropagation that goes wrong on its way: before a layer all leaves are, after it none."""
+    """Recognise an error at a layer: all leaves before it are wrong, none after it."""
     if not right or len(right[0].shape) < 2:  # a layer begins with its weights
         return
     paths = list(columns)
@@ -161,7 +161,7 @@ def _small(c: Columns) -> Iterator[str]:
 
 
 def _loose(c: Columns) -> Iterator[str]:
-    """Near the right one, and yet no multiple: the gradient of something much alike."""
+    """Recognise a gradient close to the right one that is not a multiple of it."""
     size = float(np.linalg.norm(c.numerical))
     share = float(np.linalg.norm(c.analytic - c.numerical)) / (size or 1.0)
     if c.analytic.size > 2 and c.wrong.mean() > 0.8 and 0 < share < CLOSE:

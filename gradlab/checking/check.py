@@ -1,8 +1,8 @@
-"""Do a loss and a gradient agree? The verdict follows from error bars, and nothing is tuned.
+"""Do a loss and a gradient agree? The verdict follows from error bars, without a tolerance.
 
 The numerical side is the slope of the loss with its error bar (`gradlab.gradients.slopes`), the
 analytic side has the round-off of its dtype (`analytic`). An entry whose two values lie further
-apart than both allow is a mismatch. Small sets of parameters are looked at entry by entry
+apart than both allow is a mismatch. Small sets of parameters are checked entry by entry
 (`entries`), large ones along random directions, which are traced to the entries where they fail
 (`directions`). Where the loss is not smooth, the gradient may be any that Clarke's definition
 admits (`kinks`).
@@ -44,7 +44,7 @@ from gradlab.gradients.surface import Surface
 from gradlab.seeding import generator
 
 LARGE = 1000
-"""With more entries than that, "auto" walks directions instead of every entry."""
+"""Number of entries above which "auto" measures along directions instead of every entry."""
 
 
 def check_gradients(
@@ -72,12 +72,12 @@ def check_gradients(
         What is checked: a backend (by name or as an object), a function
         ``gradient(params, *args)``, or an already computed gradient in the structure of `params`.
     mode : {"auto", "entries", "directional"}
-        Look at every entry; or walk random directions, find the entries at fault by bisection,
-        and look at a sample. "auto" looks at every entry of up to 1,000.
+        Check every entry; or measure along random directions, find the wrong entries by bisection,
+        and check a sample. "auto" checks every entry if there are at most 1,000.
     seed : int or Generator
         Draws the directions and the sample.
     dtype : dtype, optional
-        In which the parameters are given to the loss; by default float64.
+        Dtype of the parameters that the loss gets; by default float64.
     in_place : bool
         Whether loss and gradient read the arrays `params` instead of taking them, as the methods
         of a network do: ``loss(*args)``, ``gradient(*args)``. Steps are written into the arrays,
@@ -85,7 +85,7 @@ def check_gradients(
     allow : float
         A relative error that is accepted, for a gradient that is meant to be an approximation. An
         entry may be off by this share of its size, or of its leaf's root mean square, in addition
-        to the error bars. By default nothing is.
+        to the error bars. The default is 0.
     convention : {"jax", "torch"}, optional
         What the gradient by a complex parameter z = x + iy is: ∂L/∂x − i ∂L/∂y as in JAX, or
         ∂L/∂x + i ∂L/∂y as in PyTorch.
@@ -93,28 +93,28 @@ def check_gradients(
     Returns
     -------
     GradientReport
-        It has ``ok``, and for every entry that was looked at a verdict:
+        It has ``ok``, and a verdict for every entry that was checked:
 
         - *agree*: both values lie within the error bars of each other;
         - *mismatch*: they do not;
         - *kink*: the loss is not smooth here, and the value is a valid choice (else a mismatch);
-        - *inconclusive*: the loss cannot resolve the slope. This is never taken for agreement.
+        - *inconclusive*: the loss cannot resolve the slope. This never counts as agreement.
 
         Where the loss had one value at all points, it does not depend on its parameters, and the
         report says so. A gradient other than zero is then a mismatch. Zero is right, but
-        inconclusive where the loss never looks at the parameters that it is given.
+        inconclusive if the loss never reads the parameters that it is given.
 
     Raises
     ------
     ParameterError, LossError, NonFiniteError, BackendError, OptionError
         If the parameters, the loss or the gradient cannot be used: a missing or misshapen leaf, a
-        loss that is NaN, no scalar, writes into its parameters, or is another one each time.
+        loss that is NaN, not a scalar, not deterministic, or writes into its parameters.
 
     Notes
     -----
-    About 14 evaluations an entry where the loss is smooth, up to some 200 where it is not, and some
-    hundreds for one that is wrong; along directions about 1,000 for a network of 30,000 entries,
-    and as many again to find one that is wrong.
+    The check takes about 14 evaluations per entry where the loss is smooth, up to about 200 where
+    it is not, and some hundreds for a wrong entry. Along directions, it takes about 1,000 for a
+    network of 30,000 entries, and as many again to find a wrong entry.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def check_gradients(
 
 @dataclass(frozen=True)
 class _Asked:
-    """The options of `check_gradients`, checked."""
+    """The validated options of `check_gradients`."""
 
     gradient: Any
     mode: str
@@ -196,7 +196,7 @@ def _check(
 
 
 def _returned(first: FirstOfPair, gradient: str, in_place: bool) -> Any:
-    """Return what to check of a loss that returns its gradient, or reads its parameters."""
+    """Return loss and gradient for a loss that returns its gradient, or reads its parameters."""
     if first.pair and gradient == "autograd":
         return first.second
     if in_place:
@@ -221,7 +221,7 @@ def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Ask
 
 
 def _strictly(surface: Surface, analytic: Analytic, found: Outcome, allow: float) -> Outcome:
-    """Judge single entries by the allowance itself, not by that of directions."""
+    """Judge single entries by the plain allowance, not by the larger one of directions."""
     share = sizes(analytic.values, surface.spans)
     widths = {surface.name(i): (ALONG - 1) * allow * share[i] for i in range(surface.size)}
     entries = accepted([tightened(e, float(widths[e.name])) for e in found.entries], allow)
@@ -272,7 +272,7 @@ def _check_native(problem: Problem, **options: Any) -> GradientReport:
 
 
 class FirstOfPair:
-    """A loss that may return ``(scalar, gradient)``: its scalar, and apart from it its gradient."""
+    """Split a loss that may return ``(scalar, gradient)`` into a loss and a gradient."""
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss

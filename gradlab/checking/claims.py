@@ -1,8 +1,8 @@
-"""What is claimed of a function's derivative: rows, columns, or all of a Jacobian.
+"""Claims about a function's derivative: rows, columns, or all of a Jacobian.
 
 The derivative at a point is a linear map J, from p parameters to q outputs. A VJP gives
 combinations of its rows, Jᵀu; a JVP combinations of its columns, Jv; a Jacobian or a Hessian is
-the matrix itself. Each becomes a `Claim`, which a check asks for the vectors that it needs.
+the matrix itself. Each becomes a `Claim`, from which a check gets the vectors that it needs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from gradlab.gradients.protocol import note_origin
 from gradlab.params import Array, flatten, leaves_like, read
 
 LINEAR = 2.0**-26
-"""Relative error above which a claim is not linear: half of the digits are left to round-off."""
+"""Relative error above which a claim is not linear: half of the digits are left for round-off."""
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """A vector that was claimed, and how exactly its dtype holds it.
+    """A claimed vector, with the round-off of its dtype.
 
     Attributes
     ----------
     values : ndarray
         In float64.
     leaves : list of ndarray
-        The same as they were returned, leaf by leaf.
+        The leaves as they were returned.
     epsilon : float
         The unit round-off of the coarsest leaf.
     """
@@ -51,9 +51,9 @@ class Claim:
     kind : str
         The option by which it was given: ``"vjp"``, ``"jvp"``, ``"jacobian"``, ...
     function : Function
-        What it is claimed for.
+        The function whose derivative it is.
     params : Any
-        Where.
+        The point.
     rows, columns : callable or None
         ``rows(u)`` returns Jᵀu in the structure of the parameters, ``columns(v)`` Jv in that of
         the outputs; one of them may be missing.
@@ -73,7 +73,7 @@ class Claim:
 
     @property
     def by_rows(self) -> bool:
-        """Whether combinations of rows can be had."""
+        """Whether the claim gives combinations of rows."""
         return self._rows is not None
 
     def row(self, u: Array) -> Rounded:
@@ -116,7 +116,7 @@ class Claim:
         return _rounded([found[path] for path in wanted])
 
     def matrix(self) -> Rounded:
-        """Return all of J, shape (q, p), asked for row by row or column by column."""
+        """Return all of J, shape (q, p), computed row by row or column by column."""
         if self.by_rows:
             parts = [self.row(unit) for unit in np.eye(self._function.size)]
         else:
@@ -139,7 +139,7 @@ def _epsilon(array: Array) -> float:
 
 
 def _numbers(value: Any, path: str) -> Array:
-    """Any real numbers, NaN included: a derivative that is not finite is a finding."""
+    """Return an array of real numbers; NaN is allowed, since the check reports it."""
     array = read(value, path, ParameterError)
     if array.dtype.kind not in "fiu":
         raise ParameterError(
@@ -163,7 +163,7 @@ def claim_of(
     Raises
     ------
     OptionError
-        If a ``vjp``, ``jvp`` or ``hvp`` is no function.
+        If a ``vjp``, ``jvp`` or ``hvp`` is not a function.
     ParameterError
         If a matrix has another structure or shape than the derivative.
     """
@@ -240,7 +240,7 @@ def _is_unit(u: Array) -> bool:
 
 
 def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -> None:
-    """Raise a LossError if a claim differs when it is asked again."""
+    """Raise a LossError if a claim is not deterministic."""
     ask = claim.row if claim.by_rows else claim.column
     direction = rng.uniform(-1, 1, q if claim.by_rows else p)
     first = ask(direction)

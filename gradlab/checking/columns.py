@@ -19,7 +19,7 @@ EXACT = 2.0**-53
 
 @dataclass(frozen=True)
 class Clues:
-    """What the arguments of a loss show of likely mistakes.
+    """Properties of a loss's arguments that point to likely mistakes.
 
     Attributes
     ----------
@@ -35,12 +35,12 @@ class Clues:
 
 @dataclass(frozen=True)
 class Columns:
-    """The entries of one leaf that were looked at and resolved, side by side.
+    """The entries of one leaf that were checked and resolved, side by side.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the leaf.
+        The leaf's shape.
     index : ndarray, shape (m, axes)
         Where each entry is.
     analytic, numerical, tolerance, wrong : ndarray, shape (m,)
@@ -48,7 +48,7 @@ class Columns:
     value : ndarray, shape (m,)
         The parameter itself; NaN if it is not known.
     clues : Clues
-        What the arguments of the loss show.
+        See `Clues`.
     """
 
     shape: tuple[int, ...]
@@ -96,7 +96,7 @@ class Columns:
         )
 
     def within(self, error: float) -> Columns:
-        """Return the same entries, of which errors up to `error` are tolerated."""
+        """Return the same entries with errors up to `error` tolerated."""
         tolerance = np.maximum(self.tolerance, error)
         wrong = self.wrong & (np.abs(self.analytic - self.numerical) > tolerance)
         return replace(self, tolerance=tolerance, wrong=wrong)
@@ -108,7 +108,7 @@ class Columns:
 
     @property
     def clear(self) -> Array:
-        """Which entries have a slope beyond doubt."""
+        """Which entries have a slope known well above its tolerance."""
         return np.abs(self.numerical) > CLEAR * self.tolerance
 
     def fit(self, wanted: Array, by: Array) -> float:
@@ -123,7 +123,7 @@ class Columns:
 
 
 def _tells(entry: Entry) -> bool:
-    """Whether an entry was resolved: not so where it is barely wrong, as it is at a kink."""
+    """Whether an entry was resolved; an entry that is barely wrong, as at a kink, was not."""
     gap = abs(entry.analytic - entry.numerical)
     barely = entry.verdict == "mismatch" and gap <= CLEAR * entry.tolerance
     return bool(np.isfinite(entry.numerical + entry.tolerance)) and not barely

@@ -1,15 +1,15 @@
 """Complex parameters and outputs: derivatives by real and imaginary parts.
 
-A function of z = x + iy is a real function of x and y, and is measured as one. What is claimed of
-it is translated first, for which libraries have two conventions. With a real loss L, or a real
-part of the outputs, the claimed gradient g means::
+A function of z = x + iy is a real function of x and y, and is measured as such. Its claimed
+derivative is first translated to real parts; libraries have two conventions for it. For a real loss
+L, or a real part of the outputs, the claimed gradient g means::
 
     jax     g = ∂L/∂x − i ∂L/∂y      dL = Re(g dz)        cotangents: Re(u df)
     torch   g = ∂L/∂x + i ∂L/∂y      dL = Re(conj(g) dz)  cotangents: Re(conj(u) df)
 
 (JAX, *The Autodiff Cookbook*, "Complex numbers and differentiation"; PyTorch, *Autograd mechanics*,
 "Autograd for Complex Numbers"). A JVP, and the Jacobian of a complex output by a complex parameter,
-need none: df = J dz, which holds for holomorphic functions alone.
+need no convention: df = J dz, which holds only for holomorphic functions.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ OTHER = {
     "jax": "PyTorch's convention, ∂L/∂x + i ∂L/∂y",
     "torch": "JAX's convention, ∂L/∂x − i ∂L/∂y",
 }
-"""What a gradient is whose imaginary parts have the wrong sign, by the convention asked for."""
+"""Name of the convention that a gradient with conjugated values follows, by the requested one."""
 
 
 class Split:
-    """Arrays of which the complex ones are laid out as their real and imaginary parts.
+    """A structure whose complex arrays are split into real and imaginary parts.
 
     Parameters
     ----------
     value : Any
         A structure of real and complex arrays.
     bare : str
-        Name of a bare one.
+        Name of a bare array.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def has_complex(value: Any) -> bool:
 
 
 class Real:
-    """A function of complex arrays as one of their parts, and claims in the same terms.
+    """A function of complex arrays as a function of their parts, and claims in the same form.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class Real:
     params, outputs : Any
         A point, and the outputs there.
     convention : {"jax", "torch"} or None
-        What a claimed gradient means.
+        The convention of a claimed gradient.
     """
 
     def __init__(
@@ -151,12 +151,12 @@ class Real:
         return self._f(self._inputs.whole(parts), *args)
 
     def claim(self, kind: str, given: Any) -> Any:
-        """Return what is claimed of `function`.
+        """Return the claim about `function`.
 
         Raises
         ------
         OptionError
-            If the claim depends on a convention, and none was named.
+            If the claim depends on a convention, and none was given.
         """
         if kind in ("hessian", "hvp"):
             raise OptionError(f"{kind} of complex parameters: give their parts as real parameters")
@@ -220,7 +220,7 @@ class Real:
 
 
 def conjugated(leaves: Sequence[Leaf], convention: str | None) -> str:
-    """Say so if all that is wrong is the sign of the imaginary parts."""
+    """Return a cause if only the sign of the imaginary parts is wrong."""
     wrong = [leaf for leaf in leaves if leaf.verdict == "mismatch"]
     if not wrong or convention not in OTHER:
         return ""

@@ -1,8 +1,8 @@
-"""Is a derivative that of its function? VJPs, JVPs, Jacobians, Hessians, by measured slopes.
+"""Check VJPs, JVPs, Jacobians and Hessians of a function against measured slopes.
 
-Every claim is first held against itself and the other claims (`consistency`), which needs no
-measurement. Then the function's slopes decide: entry by entry where there are few
-(`jacobian`), along random directions where there are many (`jacobian_directions`).
+Every claim is first tested for consistency with itself and the other claims (`consistency`), which
+needs no measurement. Then the function's slopes decide: entry by entry if there are few entries
+(`jacobian`), along random directions if there are many (`jacobian_directions`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gradlab.params import BARE, flatten
 from gradlab.seeding import generator
 
 LARGE = 1000
-"""With more entries of the Jacobian than that, "auto" measures along directions."""
+"""Number of entries of the Jacobian above which "auto" measures along directions."""
 
 SECOND = ("hessian", "hvp")
 """Claims about second derivatives of a loss, which are first derivatives of its gradient."""
@@ -86,19 +86,20 @@ def check_derivatives(
         ``gradient(params, *args)``. It should be exact to round-off; check it on its own by
         `check_gradients`.
     mode : {"auto", "entries", "directional"}
-        Look at every entry of the Jacobian; or measure along random directions, find the entries
-        at fault by bisection, and look at a sample. "auto" looks at every entry of up to 1,000.
+        Check every entry of the Jacobian; or measure along random directions, find the wrong
+        entries by bisection, and check a sample. "auto" checks every entry if there are at most
+        1,000.
     seed : int or Generator
         Draws cotangents, directions and the sample.
     dtype : dtype, optional
-        In which the parameters are given to the function; by default float64.
+        Dtype of the parameters that the function gets; by default float64.
     allow : float
         A relative error that is accepted; see `check_gradients`.
     convention : {"jax", "torch"}, optional
         What complex numbers mean in a `vjp`, and in the `jacobian` of a real output by a complex
         parameter z = x + iy: ∂L/∂x − i ∂L/∂y as in JAX, with cotangents likewise, or
         ∂L/∂x + i ∂L/∂y as in PyTorch. A `jvp`, or the `jacobian` of a complex output, needs none;
-        that of a complex output by a complex parameter is right for holomorphic functions alone.
+        the one by a complex parameter is right only for holomorphic functions.
 
     Returns
     -------
@@ -116,10 +117,10 @@ def check_derivatives(
 
     Notes
     -----
-    About 14 evaluations a parameter where the function is smooth, for any number of outputs, and
-    as many calls of a `vjp` as there are outputs, or of a `jvp` as there are parameters. Along
-    directions about 200 evaluations for two leaves of any size; one wrong entry of 1,000 outputs
-    by 10,000 parameters takes about 700 more.
+    The check takes about 14 evaluations per parameter where the function is smooth, for any number
+    of outputs, and as many calls of a `vjp` as there are outputs, or of a `jvp` as there are
+    parameters. Along directions, it takes about 200 evaluations for two leaves of any size; one
+    wrong entry of 1,000 outputs by 10,000 parameters takes about 700 more.
 
     Examples
     --------
@@ -201,7 +202,7 @@ def _check(
 def _in_parts(
     f: Callable[..., Any], params: Any, args: tuple[Any, ...], convention: Any
 ) -> Real | None:
-    """Return a function of complex parameters or outputs in terms of their parts."""
+    """Return a function of complex parameters or outputs as a function of their parts."""
     try:
         outputs = f(params, *read_only(args))
     except Exception as error:
@@ -226,7 +227,7 @@ def _given(**claims: Any) -> dict[str, Any]:
 
 
 def _by_backend(kind: str, value: Any, f: Callable[..., Any]) -> Any:
-    """Return the derivative that a backend gives, where one is named instead of a function."""
+    """Return the backend's derivative if a backend is given instead of a function."""
     if not isinstance(value, (str, Backend)):
         return value
     found: Callable[..., Any] = getattr(derivatives, kind)(f, value)

@@ -49,20 +49,20 @@ SEARCH = 100
 
 @dataclass(frozen=True)
 class Walk:
-    """A direction that has been walked.
+    """A direction along which the loss was measured.
 
     Attributes
     ----------
     entries, direction : ndarray
-        Which entries were moved, and how far for t = 1.
+        Which entries are perturbed, and by how much at t = 1.
     claimed : float
-        What the gradient under test makes of the direction.
+        The slope along the direction by the gradient under test.
     measured : Slope
-        What the loss makes of it.
+        The slope of the loss along it.
     roundoff : float
-        How far off the claimed value may be for its dtype alone.
+        The round-off of the claimed value, from its dtype.
     size : float
-        What one would expect of a gradient like the claimed one along a random direction.
+        The expected size of the slope of a gradient like the claimed one along a random direction.
     valid : bool
         Whether the claimed slope is neither side's, but one of those nearby.
     """
@@ -77,12 +77,12 @@ class Walk:
 
     @property
     def tolerance(self) -> float:
-        """How far apart both may lie."""
+        """Largest difference of both values that is no mismatch."""
         return self.measured.error + self.roundoff
 
     @property
     def verdict(self) -> Verdict:
-        """What the direction says of the entries under it."""
+        """The verdict on the entries under the direction."""
         if not np.isfinite(self.claimed):
             return "mismatch"
         if self.measured.kind in ("singular", "unresolved"):
@@ -104,7 +104,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the directions and a sample of entries found."""
+    """The results of the directions and of a sample of entries."""
 
     verdict: Verdict
     entries: list[Entry]
@@ -147,9 +147,9 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
 def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
     """Add to the verdict of a leaf's entries that of its directions.
 
-    A direction that failed was traced to entries, which have been looked at one by one; if none of
-    them is to blame after all, nothing can be said. Where no direction failed, whether the leaf is
-    resolved is for the directions to say: single entries of it may be too small.
+    A failed direction was traced to entries, which were checked one by one. If none of them is
+    wrong after all, the verdict is inconclusive. If no direction failed, the directions decide
+    whether the leaf is resolved, because its single entries may be too small.
     """
     failed = any(w.fails for w in walks)
     rest = worst(w.verdict for w in walks if remark or not w.fails)
@@ -179,8 +179,8 @@ def walk(
 ) -> Walk:
     """Compare the gradient under test with the loss along one direction.
 
-    Without a direction, each entry goes by about its own size, and no two alike, so that the
-    errors of several cannot cancel.
+    Without a given direction, each entry is perturbed by about its own size, and no two entries by
+    the same factor, so that the errors of several cannot cancel.
     """
     if direction is None:
         direction = surface.widths[entries] * rng.choice(EIGHTHS, len(entries))
@@ -214,7 +214,7 @@ def walk(
 def _trace(
     surface: Surface, analytic: Analytic, failed: Sequence[Walk], rng: np.random.Generator
 ) -> tuple[set[int], str]:
-    """Return the entries of one leaf to which failed directions lead, and what is left to say."""
+    """Return the entries of one leaf to which failed directions lead, and notes for the report."""
     named: set[int] = set()
     remark = ""
     for w in sorted(failed, key=lambda w: len(w.entries)):
@@ -263,9 +263,9 @@ def search(
     Returns
     -------
     entries : list of int
-        Those that are alone under a direction that fails.
+        Each is the only entry under a direction that fails.
     complete : bool
-        Whether all that failed was followed to its end, and led to an entry.
+        Whether every failed direction was followed to its end, and led to an entry.
     """
     found: list[int] = []
     queue = [(-failed.excess, 0, failed)]
@@ -284,5 +284,5 @@ def search(
                 failing = True
                 heapq.heappush(queue, (-step.excess, order, step))
                 order += 1
-        lost = lost or not failing  # too small in either half to be told from the bars
+        lost = lost or not failing  # too small in either half to exceed the error bars
     return found, not queue and not lost

@@ -21,8 +21,8 @@ RESOLVED = 0.5
 """Tolerance relative to the entry itself below which the entry counts as resolved."""
 
 JUMPING = 0.1
-"""The same where the loss jumps, as with a solver inside: one bar of noise is less certain there
-than one of rounding."""
+"""The same distance for a loss that jumps, as with a solver inside: an error bar from noise is less
+certain than one from rounding."""
 
 NEGLIGIBLE = 1e-3
 """Tolerance relative to the slopes nearby, or to the largest entry's part in the loss, below which
@@ -49,7 +49,7 @@ def check_entries(
 ) -> list[Entry]:
     """Judge the entries `which`, one after the other."""
     findings = [look(surface, analytic, i) for i in which]
-    for k, found in enumerate(findings):  # what was seen of the rounding later holds for all
+    for k, found in enumerate(findings):  # the rounding seen at later entries holds for all
         unaware = found.noise < surface.rounding / 2 and found.slope.kind != "kink"
         if unaware and (found.apart or found.slope.kind == "flat"):
             findings[k] = look(surface, analytic, found.number)
@@ -69,7 +69,7 @@ def _choices(
     apart: Sequence[Finding],
     rng: np.random.Generator,
 ) -> dict[int, str]:
-    """Return what is to be said of invalid choices at kinks, and of valid ones elsewhere."""
+    """Return the notes on invalid choices at kinks, and on valid ones elsewhere."""
     chosen = {f.number: CHOSEN.format(f.slope.value) for f in apart}
     suspects = {f.number for f in (*kinks, *apart)}
     outside = [f for f in kinks if not allows(f.slope, f.analytic, f.roundoff)]
@@ -85,8 +85,8 @@ def _choices(
 def _between_jumps(surface: Surface, findings: Sequence[Finding]) -> dict[int, str]:
     """Return the entries whose claimed slope is that between jumps, if that is so for all.
 
-    It is then the gradient of the loss as it is. If some claim the slope across the jumps, it is
-    the function that is meant by rounded numbers that is differentiated.
+    The claim is then the gradient of the loss itself. If some entries claim the slope across the
+    jumps, the claim differentiates the smooth function that the rounded values approximate.
     """
     jumping = [f for f in findings if np.isfinite(f.slope.piece.error)]
     across = (
@@ -104,16 +104,16 @@ def _between_jumps(surface: Surface, findings: Sequence[Finding]) -> dict[int, s
 
 
 def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:
-    """Return by how much the loss changes at most where an entry changes by its own size."""
+    """Return the largest change of the loss when one entry changes by its own size."""
     with np.errstate(over="ignore"):
         parts = [abs(slope * surface.scales[i]) for i, slope in slopes]
     return max((float(part) for part in parts if part < np.inf), default=0.0)
 
 
 def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
-    """Measure the slope along entry `i`; where it does not fit, look again, more thoroughly.
+    """Measure the slope along entry `i`; measure again more thoroughly if it does not fit.
 
-    And farther away at last: a solver inside of the loss jumps there, which its slope here hides.
+    The last measurement uses larger distances, where jumps of a solver inside the loss show.
     """
 
     def measure(effort: Effort) -> Finding:
@@ -160,7 +160,7 @@ def _verdict(
 
 
 def _enough(surface: Surface, f: Finding, largest: float) -> float:
-    """Return the tolerance that resolves an entry: a share of it, or little beside the rest."""
+    """Return the tolerance that resolves an entry, relative to the entry or to the others."""
     size = max(abs(f.analytic), abs(f.slope.value))
     beside = max(f.slope.nearby, largest / float(surface.scales[f.number]))
     share = JUMPING if np.isfinite(f.slope.piece.error) else RESOLVED
@@ -174,7 +174,7 @@ def _rounded_zero(surface: Surface, f: Finding) -> bool:
 
 
 def _nothing(surface: Surface, f: Finding, claimed: float) -> bool:
-    """Whether no slope is claimed and none is seen, as far as the values of the loss can tell."""
+    """Whether claimed and measured slope are zero within the precision of the loss's values."""
     scale = float(surface.scales[f.number])
     if abs(f.analytic) * scale > NOTHING * claimed:
         return False
@@ -185,10 +185,10 @@ def _nothing(surface: Surface, f: Finding, claimed: float) -> bool:
 
 
 def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:
-    """Return the verdict of a gradient of which all entries were looked at.
+    """Return the verdict on a gradient whose entries were all checked.
 
-    Each entry weighs as much as the loss changes where the entry changes by its own size. The
-    gradient is inconclusive where the tolerances of the inconclusive entries make more than the
+    The weight of an entry is the change of the loss when the entry changes by its own size. The
+    gradient is inconclusive if the tolerances of the inconclusive entries make up more than the
     share `HIDDEN` of the rest.
     """
     found = worst(entry.verdict for entry in entries)
@@ -212,7 +212,7 @@ def leaves_of(surface: Surface, entries: Sequence[Entry]) -> list[Leaf]:
 
 
 def resolution_of(entries: Sequence[Entry]) -> float:
-    """Return the median of tolerance beside size, over the entries that have a size."""
+    """Return the median of tolerance over size, for the entries that are not zero."""
     shares = [
         entry.tolerance / size
         for entry in entries

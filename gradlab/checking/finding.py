@@ -1,4 +1,4 @@
-"""What is known of one entry before the verdict: the claimed slope and the measured one."""
+"""The data on one entry before the verdict: the claimed slope and the measured one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Finding:
     Attributes
     ----------
     number : int
-        Which entry, in the order of `Surface.x`.
+        The position of the entry in `Surface.x`.
     slope : Slope
-        What was measured.
+        The measured slope.
     analytic : float
-        What is claimed.
+        The claimed slope.
     roundoff : float
-        How far off the claimed value may be for its dtype alone.
+        The round-off of the claimed value, from its dtype.
     """
 
     number: int
@@ -30,7 +30,7 @@ class Finding:
 
     @property
     def tolerance(self) -> float:
-        """How far apart both may lie."""
+        """Largest difference of both values that is no mismatch."""
         return self.slope.error + self.roundoff
 
     @property
@@ -40,12 +40,12 @@ class Finding:
 
     @property
     def apart(self) -> bool:
-        """Whether both lie further apart than they may, and the loss has one slope here."""
+        """Whether both differ by more than the tolerance, and the loss has one slope here."""
         one_slope = self.slope.kind in ("smooth", "flat", "edge")
         return one_slope and not abs(self.analytic - self.slope.value) <= self.tolerance
 
     @property
     def between_jumps(self) -> bool:
-        """Whether what is claimed is the slope between the jumps of a loss that jumps nearby."""
+        """Whether the claim is the slope between the jumps of a loss that jumps nearby."""
         value, error = self.slope.piece
         return bool(abs(self.analytic - value) <= error + self.roundoff)

@@ -1,6 +1,6 @@
-"""A function with many outputs, looked at through scalar losses that share its evaluations.
+"""A function with many outputs, measured through scalar losses that share its evaluations.
 
-For any weights u, u·f(x) is a scalar loss, to which all that measures slopes applies. One
+For any weights u, u·f(x) is a scalar loss whose slopes can be measured as usual. One
 evaluation of f serves every u, so `Function` keeps the outputs at the points that it has seen:
 the slopes of a thousand outputs along one direction cost as many evaluations as that of one.
 """
@@ -25,11 +25,11 @@ OUTPUT = "output"
 """Name of a bare output."""
 
 KEPT = 2**26
-"""Size of the outputs that are kept, in bytes: some hundred points of 10⁵ outputs."""
+"""Largest size of the kept outputs, in bytes: about a hundred points of 10⁵ outputs."""
 
 
 class Function:
-    """``f(params, *args)`` as a vector of its outputs, evaluated once a point.
+    """``f(params, *args)`` as a vector of its outputs, evaluated once per point.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Function:
     Attributes
     ----------
     structure : Structure
-        How the outputs hang together.
+        The structure of the outputs.
     leaves : list of ndarray
         The outputs at the parameters.
     paths : tuple of str
@@ -58,7 +58,7 @@ class Function:
     Raises
     ------
     LossError, NonFiniteError
-        If an output is no array of finite real numbers, or differs when it is evaluated again.
+        If an output is not an array of finite real numbers, or is not deterministic.
 
     Examples
     --------
@@ -146,7 +146,7 @@ class Function:
         return self._kept[key]
 
     def ignores(self, params: Any) -> bool:
-        """Tell whether the function, evaluated once more, never looks at its parameters."""
+        """Evaluate the function once more; tell whether it never reads its parameters."""
         seen: list[bool] = []
         leaves, structure = flatten(params)
         try:

@@ -1,7 +1,7 @@
 """Networks that keep their parameters: losses that read arrays instead of taking them.
 
-A class with ``self.params`` has a method ``loss(x, t)``; its parameters are no argument. They are
-moved by writing into the arrays that the object holds, which are put back at the end.
+A class with ``self.params`` has a method ``loss(x, t)`` that does not take its parameters as an
+argument. The check perturbs them by writing into the object's arrays, and restores them at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gradlab.params import Array, entry, flatten
 
 
 class InPlace:
-    """Parameters that a function reads where they are.
+    """Parameters that a function reads from arrays of its own.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ class InPlace:
         self.dtype = min(dtypes, key=lambda dtype: np.finfo(dtype).nmant, default=None)
 
     def write(self, values: Any) -> None:
-        """Put other values where the parameters are."""
+        """Write other values into the parameters."""
         leaves = flatten(values, lambda value, path: np.asarray(value))[0]
         for target, leaf in zip(self._targets, leaves, strict=True):
             target(leaf)
 
     def restore(self) -> None:
-        """Put the first values back."""
+        """Restore the first values."""
         for target, leaf in zip(self._targets, self._start, strict=True):
             target(leaf)
 

@@ -1,15 +1,15 @@
-"""One network, one start, the same minibatches, and what each backend makes of them.
+"""Several backends train one network from the same start on the same minibatches.
 
-Every backend trains on its own; one of them, autograd where it takes part, is the *reference*.
-An estimator, whose gradients are right only on average, goes a way of its own and is told apart.
-At every point that another backend comes through, the reference's gradient is taken there too
-(not timed, not counted), so that the difference of two gradients is seen at the same parameters.
+Every backend trains separately. One of them is the *reference*: autograd, if it takes part. The
+gradients of an estimator are right only on average, so its training differs and is marked as such.
+The reference's gradient is also computed (not timed, not counted) at all points of the other
+backends, so that two gradients are compared at the same parameters.
 
 The files, in reading order:
 
 - `comparing.py`: `compare` itself;
 - `metering.py`: a backend that is timed, and whose evaluations are counted;
-- `following.py`: the parameters that a training reached, and how far they lie apart;
+- `following.py`: the parameters of a training, and the distances between trainings;
 - `results.py`: `Run` and `Comparison`, in numbers and in words.
 """
 

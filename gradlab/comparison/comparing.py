@@ -18,8 +18,8 @@ from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, check_data, evaluate, fit
 
 KEPT = 2**27
-"""Bytes of parameters that are kept on the way: an interrupted run is compared with what the others
-had reached after as many steps."""
+"""Largest size, in bytes, of the parameters kept during a run: an interrupted run is compared with
+the parameters that the others had reached after as many steps."""
 
 
 def compare(
@@ -39,7 +39,7 @@ def compare(
     loss, params, data
         See `gradlab.fit`.
     backends : sequence of str or Backend
-        Whom to compare, each by name or with its settings.
+        The backends to compare, each by name or as an object with settings.
     test : sequence of array
         The data on which the trained parameters are judged.
     accuracy : callable
@@ -85,7 +85,7 @@ def compare(
     reference = meters[names.index("autograd")] if "autograd" in names else exact[0]
     room = KEPT // (len(meters) * max(1, sum(leaf.nbytes for leaf in flatten(params)[0])))
     followed: dict[str, Followed] = {}
-    # The reference goes first: should Ctrl-C come, the others have something to be held against.
+    # The reference goes first, so that the others can be compared with it even after Ctrl-C.
     for meter in sorted(meters, key=lambda meter: meter is not reference):
         watch = Watch(None if meter is reference else reference.backend.value_and_grad(loss), room)
         result = fit(loss, params, data, backend=meter, callbacks=[watch], **training)
@@ -109,7 +109,7 @@ def compare(
 def _common_steps(followed: dict[str, Followed]) -> int:
     """Return the most steps of which all runs know the parameters; drop a run without any.
 
-    All runs but one that Ctrl-C ended took the same number.
+    All runs took the same number, except one that Ctrl-C ended.
     """
     if not followed:
         return 0
@@ -122,7 +122,7 @@ def _common_steps(followed: dict[str, Followed]) -> int:
 def _judge(
     loss: Loss, accuracy: Accuracy, test: Data, run: Followed, reference: Followed, steps: int
 ) -> Run:
-    """Say what a run made of so many steps."""
+    """Return the results of a run after a number of steps."""
     meter, watch = run.meter, run.watch
     params = watch.points[steps]
     ends = sorted({*(end for end in watch.ends if end < steps), steps})

@@ -1,4 +1,4 @@
-"""What a training came through, and how far two trainings lie apart."""
+"""The points of a training, and the distance between two trainings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.params import flatten, leaves_like
 from gradlab.training import Fit, Step
 
 TOGETHER = 1e-3
-"""Loss curves closer than this share of their range cannot be told apart on a plot."""
+"""Distance, relative to their range, below which two loss curves look the same on a plot."""
 
 
 class Watch:
@@ -22,12 +22,12 @@ class Watch:
     Attributes
     ----------
     points : dict of int to Any
-        The parameters after so many steps: the last ones, those at the end of each epoch, and up to
+        The parameters by number of steps: the last ones, those at the end of each epoch, and up to
         `room` others at equal intervals.
     ends : set of int
-        After how many steps an epoch ended.
+        The numbers of steps after which an epoch ended.
     done : int
-        How many steps it has followed.
+        The number of steps so far.
     """
 
     def __init__(self, reference: ValueAndGrad | None, room: int) -> None:
@@ -40,7 +40,7 @@ class Watch:
         self._every = 1
 
     def __call__(self, step: Step) -> None:
-        """Take note of a step."""
+        """Record a step."""
         if self._reference is not None:
             _, wanted = self._reference(step.params, *step.batch)
             for path, difference in relative_differences(step.grads, wanted).items():
@@ -72,7 +72,7 @@ class Followed:
 def relative_differences(grads: Any, reference: Any) -> dict[str, float]:
     """Return each leaf's largest difference, relative to its largest entry in the reference.
 
-    Where that is zero, the difference itself.
+    Where that entry is zero, return the difference itself.
 
     Examples
     --------

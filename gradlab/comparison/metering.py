@@ -53,13 +53,13 @@ class Meter:
 
     @property
     def seconds_by_plain_loop(self) -> float | None:
-        """What a gradient would take, at least, if all evaluations that it is worth were made."""
+        """Least time of a gradient by a plain loop over its equivalent number of evaluations."""
         if not self.equivalent:
             return None
         return float(min(self._of_first) * np.mean(self.evaluations))
 
     def _worth(self, params: Any, calls: int) -> int:
-        """Return how many evaluations a gradient stands for that took `calls` calls."""
+        """Return the number of evaluations that a gradient with `calls` calls is equivalent to."""
         worth = equivalent_evaluations(self.backend, count_entries(params)) or calls
         self.equivalent = self.equivalent or worth > calls
         return max(worth, calls)

@@ -1,4 +1,4 @@
-"""What a comparison came to, in numbers and in words."""
+"""The results of a comparison, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.training import Fit
 
 @dataclass(frozen=True)
 class Run:
-    """What one backend made of the training.
+    """The training by one backend.
 
     Attributes
     ----------
@@ -26,13 +26,13 @@ class Run:
     seconds_per_gradient : float
         The median over the training steps.
     evaluations_per_gradient : float
-        How often the loss function was called for a gradient, the mean over the training steps;
-        or what the gradient is equivalent to.
+        Number of calls of the loss per gradient, the mean over the training steps; or the number
+        of evaluations that the gradient is equivalent to.
     equivalent : bool
-        Whether the loss was not really evaluated so often, as by finite differences over a
-        recording of it.
+        Whether that number is an equivalent, as for finite differences over a recording, and not
+        a number of calls.
     seconds_by_plain_loop : float or None
-        What a gradient would take if it were: the number of evaluations times the quickest one.
+        Time of a gradient by plain evaluations: their number times the time of the quickest one.
     differences : dict of str to list of float
         For each leaf and step, the largest difference from the reference's gradient at the same
         parameters, relative to the leaf's largest entry there. Empty for the reference itself.
@@ -42,8 +42,8 @@ class Run:
     together : bool
         Whether its loss curve stayed within `TOGETHER` of the reference's.
     steps : int
-        After how many steps all this was measured; the same for all runs. `fit` has more where
-        Ctrl-C ended another run earlier.
+        The number of steps after which all this was measured, the same for all runs. `fit` has more
+        steps if Ctrl-C ended another run earlier.
     estimate : bool
         Whether its gradients are right only on average, so that they cannot stay together.
     """
@@ -75,15 +75,15 @@ class Run:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """The runs of all backends, in the order in which they were asked for.
+    """The runs of all backends, in the given order.
 
     Attributes
     ----------
     runs : tuple of Run
-        One a backend; where Ctrl-C ended it early, those that got anywhere, all of them compared
-        after as many steps as the last of them took.
+        One per backend. If Ctrl-C ended the comparison early: those with at least one step, all
+        compared after the number of steps of the last one.
     reference : str
-        The backend whose gradient the others are held against.
+        The backend whose gradient the others are compared with.
     parameters : int
         How many entries a gradient has.
     interrupted : bool
@@ -97,7 +97,7 @@ class Comparison:
 
     @property
     def steps(self) -> int:
-        """After how many steps the runs are compared; 0 without any."""
+        """The number of steps after which the runs are compared; 0 without runs."""
         return self.runs[0].steps if self.runs else 0
 
     def speedup(self, run: Run) -> float:
@@ -105,7 +105,7 @@ class Comparison:
         return max(r.seconds_per_gradient for r in self.runs) / run.seconds_per_gradient
 
     def sections(self) -> list[list[list[str]]]:
-        """Return the comparison in words: sections of rows, each a name and a cell a run."""
+        """Return the comparison in words: sections of rows, with a name and one cell per run."""
 
         def row(name: str, show: Callable[[Run], str]) -> list[str]:
             return [name, *map(show, self.runs)]

@@ -1,17 +1,18 @@
 """The trainer: stochastic gradient descent with any backend.
 
-Nothing here knows the backend, the loss or the network. Only the minibatches are drawn at random,
-so two backends with the same seed see the same data in the same order. The files, in reading order:
+Nothing here depends on the backend, the loss or the network. Only the minibatches are drawn at
+random, so two backends with the same seed see the same data in the same order. The files, in
+reading order:
 
 - `fitting.py`: `fit` itself, which names each part below;
 - `results.py`: `Step`, which callbacks get, and `Fit`, which `fit` returns;
-- `data.py`: data as arrays with one row a sample, and the functions that are evaluated on them;
+- `data.py`: data as arrays with one row per sample, and the functions that are evaluated on them;
 - `schedule.py`: how many minibatches of which sizes, and the rows of each;
 - `vectors.py`: the leaves of the parameters as a few contiguous blocks;
 - `optimisers.py`: the update step, as an object with `init` and `update`;
 - `gradients.py`: a backend's gradient as a function of the parameters, checked;
 - `loop.py`: one step after the other, and the record of each epoch;
-- `identity.py`: how a checkpoint tells one training from another;
+- `identity.py`: what distinguishes the checkpoints of two trainings;
 - `progress.py`: the progress bar;
 - `descent.py`: `descend`, plain gradient descent without data.
 """

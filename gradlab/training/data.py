@@ -12,7 +12,7 @@ from gradlab.gradients.protocol import real_scalar
 from gradlab.params import Array, entry, first, numbers
 
 Data: TypeAlias = Sequence[Any]
-"""Arrays with one row a sample, such as ``(x, y)``; the loss is ``loss(params, *data)``."""
+"""Arrays with one row per sample, such as ``(x, y)``; the loss is ``loss(params, *data)``."""
 
 Accuracy: TypeAlias = Callable[..., float]
 """``accuracy(params, *data)``, a share from 0 to 1."""

@@ -80,9 +80,9 @@ def fit(
     params : Any
         Where to start. They are not mutated; integers are trained as float64.
     data : sequence of array
-        Arrays with one row a sample, such as ``(x, y)``.
+        Arrays with one row per sample, such as ``(x, y)``.
     backend : str or Backend
-        Who computes the gradient.
+        The backend that computes the gradient.
     gradient : callable, optional
         Instead of a backend, ``gradient(params, *batch)``: a function that you derived, the one
         that `check_gradients` checks. It is the backend ``ByHand(gradient)``.
@@ -92,15 +92,15 @@ def fit(
     momentum : float
         μ in the same formula, from 0 to below 1.
     batch_size : int, optional
-        Samples a step, at most as many as there are; by default 100, or all if they are fewer.
+        Samples per step, at most the number of samples; by default 100, or all if there are fewer.
     epochs : int, optional
-        How often to pass over the data, each time in a new order, every sample once: the last
+        Number of passes over the data. Each pass takes every sample once, in a new order; the last
         batch of a pass may be smaller. The default is 10.
     iterations : int, optional
-        Instead of `epochs`: how many minibatches to draw at random, with replacement. An epoch is
-        then as many of them as would pass over the data once.
+        Instead of `epochs`: number of minibatches, drawn at random with replacement. An epoch is
+        then the number of minibatches that would pass over the data once.
     seed : int or Generator
-        Decides the minibatches; the same seed gives the same bits.
+        Seed of the minibatches; the same seed gives the same bits.
     validation : sequence of array, optional
         Data to evaluate the loss (and the accuracy) on after each epoch.
     accuracy : callable, optional
@@ -108,27 +108,26 @@ def fit(
     callbacks : sequence of callable
         Each is called with the `Step` after every step; a true return value ends the training.
     progress : bool, optional
-        Whether to show a progress bar; by default where the standard error is a terminal.
+        Whether to show a progress bar; by default, if the standard error is a terminal.
     checkpoint : str or path, optional
-        A file that keeps where the training stands, and is replaced in one move; the one before
-        it stays as ``PATH.previous``. The last one is written when the training ends, whatever
-        ends it: Ctrl-C, SIGTERM (the process then ends with code 143), an error. The backend is
-        then its `repeatable` self, if it has one, as the tape has: ``Tape(exact=True)``.
+        A file for the state of the training. It is replaced atomically; the previous checkpoint
+        stays as ``PATH.previous``. The last one is written when the training ends for any reason:
+        Ctrl-C, SIGTERM (the process then ends with code 143), an error. A backend with a
+        `repeatable` form is replaced by it, as the tape is by ``Tape(exact=True)``.
     checkpoint_every : int, optional
         Steps from one checkpoint to the next; by default they are written after each epoch.
     resume : bool or "another backend"
-        Go on from the checkpoint, if there is one already: the training ends where it would have
-        ended undisturbed, to the last bit. All else has to be given as it was, and the errors
-        name what was not; ``"another backend"`` lets the backend differ. The loss is known by its
-        name and by the content of what it is bound to (arguments of a `functools.partial`, the
-        object of a method, the variables of a closure), and callbacks not at all: a training that
-        a callback ended goes on, too.
+        Continue from the checkpoint, if it exists. The training then ends with the same bits as an
+        undisturbed one. All other arguments must be the same; the error names those that differ.
+        ``"another backend"`` lets the backend differ. The loss is compared by its name and by the
+        content of what it is bound to (arguments of a `functools.partial`, the object of a method,
+        the variables of a closure). Callbacks are not compared, so a training that a callback
+        ended continues, too.
 
     Returns
     -------
     Fit
-        The parameters and the history. Ctrl-C ends the training early and returns what was
-        reached.
+        The parameters and the history. After Ctrl-C, these are the last ones reached.
 
     Raises
     ------
@@ -139,8 +138,8 @@ def fit(
         If an option is out of range, or the data, parameters, loss or backend cannot be used; or
         the checkpoint is of a training with other options, or another training is writing it.
     CheckpointError
-        If the checkpoint is damaged, and the one before it as well; or cannot be read or written
-        before the first step. Where it cannot be written later, that is a `CheckpointWarning`.
+        If both the checkpoint and the previous one are damaged, or the checkpoint cannot be read
+        or written before the first step. A later failure to write is a `CheckpointWarning`.
 
     Examples
     --------
@@ -221,7 +220,7 @@ def _identity(
     start: State,
     structure: Structure,
 ) -> dict[str, str]:
-    """Return what tells a training from others, by the names of the options of `fit`."""
+    """Return what distinguishes a training from others, by the names of the options of `fit`."""
     return told_apart(
         {
             "learning_rate": optimiser.learning_rate,

@@ -27,7 +27,7 @@ def gradients(
     loss : callable
         ``loss(params, *batch) -> scalar``.
     backend : str or Backend
-        What computes the gradient.
+        The backend that computes the gradient.
     like : tuple of Vector and Structure, optional
         Parameters. With them, a backend that can writes each gradient into the same arrays.
 
@@ -60,7 +60,7 @@ def gradients(
 
 
 def warn_of_zeros(gradient: Vector, structure: Structure, stacklevel: int) -> None:
-    """Warn where all entries of the first gradient are zero, so that no step changes anything."""
+    """Warn if all entries of the first gradient are zero, so that no step changes anything."""
     if gradient.leaves and not any(leaf.any() for leaf in gradient.leaves):
         warnings.warn(
             f"the whole gradient ({', '.join(structure.paths[:4])}"

@@ -1,4 +1,4 @@
-"""How a checkpoint tells one training from another, and the options that name a checkpoint."""
+"""The identity of a training in its checkpoints, and the options that name a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradlab.params import Array
 
 
 def check_options(checkpoint: Any, every: Any, resume: Any) -> None:
-    """Refuse options of `fit` that do not say which checkpoint to write, and when.
+    """Refuse options of `fit` that do not determine which checkpoint to write, and when.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def told_apart(
     functions: Mapping[str, Any],
     arrays: Mapping[str, Mapping[Any, Array]],
 ) -> dict[str, str]:
-    """Return a text for each option, which differs where the option differs.
+    """Return a text for each option; it differs if the option differs.
 
     Examples
     --------

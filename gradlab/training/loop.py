@@ -1,4 +1,4 @@
-"""One step after the other: where a training stands, and how a step changes it."""
+"""The steps of a training: its state, and how a step changes it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def own(params: Any) -> tuple[list[Array], Structure]:
 def start_of(
     params: Any, optimiser: Optimiser, rng: np.random.Generator
 ) -> tuple[State, Structure]:
-    """Return where a training of these parameters starts, and their structure."""
+    """Return the first state of a training of these parameters, and their structure."""
     leaves, structure = own(params)
     rest = _leaves(optimiser.init(Vector.of(leaves)))
     return State(leaves, rest, rng.bit_generator.state, History()), structure
@@ -37,7 +37,7 @@ def start_of(
 
 @dataclass(frozen=True)
 class Watch:
-    """What is evaluated at the end of each epoch.
+    """The functions evaluated at the end of each epoch.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Watch:
 
 
 class Loop:
-    """Where a training stands between two steps.
+    """The state of a training between two steps.
 
     The parameters and the optimiser's state have two sets of arrays each. A step reads one set and
     writes the other one, so that the parameters before the step stay whole until the next step: a
@@ -77,14 +77,14 @@ class Loop:
     Parameters
     ----------
     loss, backend, optimiser
-        What is minimised, what computes the gradient, and what makes a step of it.
+        The function to minimise, the source of its gradient, and the update step.
     state : State
-        Where the training stands.
+        The state to start from.
     structure : Structure
-        How the leaves of the parameters hang together.
+        The structure of the parameters.
     reuse : bool
-        Whether the same arrays serve all steps. A callback may keep what it is shown, and then
-        each step needs new ones.
+        Whether the same arrays serve all steps. A callback may keep the arrays that it gets; each
+        step then needs new ones.
     keep_state : bool
         Whether the optimiser's state before a step has to stay whole, too.
 
@@ -162,7 +162,7 @@ class Loop:
         return record
 
     def state(self, epoch_start: Mapping[str, Any]) -> State:
-        """Return where the training stands, in an epoch that began with this generator's state."""
+        """Return the state of the training, in an epoch that began with this generator's state."""
         counts = len(self.history.losses), len(self.history.epochs)
         carried = _leaves(self._carried)
         return State(self.point.leaves, carried, epoch_start, self.history, *counts, self._seconds)

@@ -1,4 +1,4 @@
-"""The update step: what an optimiser makes of a gradient.
+"""The update step: how an optimiser changes the parameters by a gradient.
 
 An optimiser is an object with two methods. ``init`` returns the state that it carries from step to
 step, and ``update`` writes the parameters and the state after a step. Both work on `Vector`s: a few
@@ -17,7 +17,7 @@ from gradlab import options
 from gradlab.training.vectors import Vector, paired
 
 OptimiserState: TypeAlias = Sequence[Vector]
-"""What an optimiser carries from step to step. Checkpoints store the leaves of each vector."""
+"""The state of an optimiser between steps. Checkpoints store the leaves of each vector."""
 
 
 class Optimiser(Protocol):

@@ -12,7 +12,7 @@ from gradlab.training.schedule import Schedule
 
 @contextmanager
 def progress_bar(schedule: Schedule, wanted: bool | None) -> Iterator[Callable[[History], None]]:
-    """Show epoch, loss, accuracy and the time left; by default, where stderr is a terminal."""
+    """Show epoch, loss, accuracy and the time left; by default, if stderr is a terminal."""
     if not (sys.stderr.isatty() if wanted is None else wanted):
         yield lambda history: None
         return
@@ -26,7 +26,7 @@ def progress_bar(schedule: Schedule, wanted: bool | None) -> Iterator[Callable[[
         TimeRemainingColumn(compact=True),
     )
     console = Console(stderr=True)
-    # Where stderr is no terminal, rich shows the bar once, at its end, if it is not transient.
+    # If stderr is not a terminal, rich shows the bar once, at its end, if it is not transient.
     with Progress(*columns, console=console, transient=console.is_interactive) as bar:
         epochs = schedule.epochs
         task = bar.add_task(

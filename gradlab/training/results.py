@@ -1,4 +1,4 @@
-"""What a training hands out: a `Step` to callbacks, a `Fit` at the end."""
+"""The results of a training: a `Step` for callbacks, a `Fit` at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.params import Array
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback is shown after each step.
+    """The argument of a callback after each step.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Step:
 
 
 Callback: TypeAlias = Callable[[Step], object]
-"""Called after each step; training stops where it returns a true value."""
+"""Called after each step; training stops if it returns a true value."""
 
 
 @dataclass(frozen=True, repr=False)

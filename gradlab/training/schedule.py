@@ -1,4 +1,4 @@
-"""Which minibatches a training takes: how many, of which sizes, and the rows of each."""
+"""The minibatches of a training: their number, their sizes, and the rows of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradlab.errors import OptionError
 from gradlab.params import Array
 
 MOST = 10**7
-"""The most epochs, and the most iterations, of one training."""
+"""Largest number of epochs, and of iterations, of one training: lists have this length."""
 
 
 class Minibatch(NamedTuple):
@@ -43,7 +43,7 @@ class Schedule:
     Attributes
     ----------
     samples : int
-        How many samples there are.
+        The number of samples.
     sizes : list of list of int
         The sizes of the minibatches of each epoch.
     replace : bool
@@ -56,7 +56,7 @@ class Schedule:
 
     @classmethod
     def of(cls, samples: int, batch_size: Any, epochs: Any, iterations: Any) -> Schedule:
-        """Return the schedule that these options of `fit` ask for.
+        """Return the schedule for these options of `fit`.
 
         Raises
         ------
@@ -94,12 +94,12 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """How many minibatches there are."""
+        """The number of minibatches."""
         return sum(map(len, self.sizes))
 
     @property
     def epochs(self) -> int:
-        """How many epochs there are."""
+        """The number of epochs."""
         return len(self.sizes)
 
     def place(self, steps: int) -> tuple[int, int]:

@@ -59,7 +59,7 @@ class Vector:
 
     def is_finite(self) -> bool:
         """Tell whether all entries are finite."""
-        # A norm costs a fraction of np.isfinite. Entries are looked at only where it overflows.
+        # A norm costs a fraction of np.isfinite. Entries are tested only if it overflows.
         with np.errstate(all="ignore"):
             norm = sum(map(np.vdot, self.blocks, self.blocks))
         return bool(np.isfinite(norm)) or all(np.isfinite(block).all() for block in self.blocks)

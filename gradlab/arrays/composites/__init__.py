@@ -1,10 +1,10 @@
 """NumPy's functions in terms of simpler ones, for traced arrays of every library.
 
-Each function here is plain NumPy and takes what its namesake takes; a test on plain arrays holds it
-to that. A library itself provides a small core: ufuncs, sums and extrema, products, reshaping,
-indexing, `concatenate`, `where`, a few decompositions.
+Each function here is plain NumPy and takes the arguments of its namesake; a test on plain arrays
+compares the two. A library itself provides a small core: ufuncs, sums and extrema, products,
+reshaping, indexing, `concatenate`, `where`, a few decompositions.
 
-Where several entries tie, the first in the order of the sort has the derivative. At 0, a norm and a
+Where several entries tie, the first in sorted order gets the derivative. At 0, a norm and a
 standard deviation have derivative 0, which is among their subgradients.
 
 Importing this package registers all of them. In reading order: `shared`, `joining`, `rearranging`,

@@ -1,4 +1,4 @@
-"""Reductions of what is not NaN."""
+"""Reductions of the entries that are not NaN."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def _kept(a: Any, value: float) -> Any:
 
 @composite(np.nansum)
 def nansum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Sum what is not NaN."""
+    """Sum the entries that are not NaN."""
     return np.sum(_kept(a, 0.0), axis=axis, keepdims=keepdims)
 
 
 @composite(np.nanprod)
 def nanprod(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Multiply what is not NaN."""
+    """Multiply the entries that are not NaN."""
     return prod(_kept(a, 1.0), axis=axis, keepdims=keepdims)
 
 
 @composite(np.nancumsum)
 def nancumsum(a: Any, axis: Any = None) -> Any:
-    """Return running sums of what is not NaN."""
+    """Return running sums; NaN counts as 0."""
     return np.cumsum(_kept(a, 0.0), axis=axis)
 
 
 @composite(np.nancumprod)
 def nancumprod(a: Any, axis: Any = None) -> Any:
-    """Return running products of what is not NaN."""
+    """Return running products; NaN counts as 1."""
     return cumprod(_kept(a, 1.0), axis=axis)
 
 
@@ -54,14 +54,14 @@ def nanmin(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 @composite(np.nanmean)
 def nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the mean of what is not NaN."""
+    """Return the mean of the entries that are not NaN."""
     count = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
     return nansum(a, axis, keepdims) / count
 
 
 @composite(np.nanvar)
 def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """Return the variance of what is not NaN."""
+    """Return the variance of the entries that are not NaN."""
     count = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
     centred = a - nanmean(a, axis, keepdims=True)
     return nansum(centred * centred, axis, keepdims) / (count - ddof)
@@ -69,25 +69,25 @@ def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) ->
 
 @composite(np.nanstd)
 def nanstd(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """Return the standard deviation of what is not NaN."""
+    """Return the standard deviation of the entries that are not NaN."""
     return safe_sqrt(nanvar(a, axis, ddof, keepdims))
 
 
 @composite(np.nanmedian)
 def nanmedian(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the median of what is not NaN."""
+    """Return the median of the entries that are not NaN."""
     return nanquantile(a, 0.5, axis, keepdims=keepdims)
 
 
 @composite(np.nanpercentile)
 def nanpercentile(a: Any, q: Any, axis: Any = None, **options: Any) -> Any:
-    """Return the percentile of what is not NaN."""
+    """Return the percentile of the entries that are not NaN."""
     return nanquantile(a, np.true_divide(q, 100), axis, **options)
 
 
 @composite(np.nanquantile)
 def nanquantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
-    """Return the quantile of what is not NaN, row by row."""
+    """Return the quantile of the entries that are not NaN, row by row."""
     rows, shape = flattened(a, axis)
     flat = np.reshape(rows, (-1, np.shape(rows)[-1]))
     found = [quantile(row[np.flatnonzero(~np.isnan(row))], q, **options) for row in flat]
@@ -99,7 +99,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, **opti
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
-    """Replace what is not finite."""
+    """Replace NaN and infinities."""
     limits = np.finfo(x.dtype)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.isposinf(x), limits.max if posinf is None else posinf, x)

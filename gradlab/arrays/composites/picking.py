@@ -1,4 +1,4 @@
-"""Picking entries, and pieces of matrices."""
+"""Selecting entries; parts of matrices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def take(a: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
 
 @composite(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    """Take one entry a place of the indices, along an axis."""
+    """Take one entry per index, along an axis."""
     if axis is None:
         arr, axis = np.ravel(arr), 0
     axis = axis_of(arr, axis)

@@ -84,10 +84,10 @@ def cross(
 
 @composite(np.einsum)
 def einsum(*operands: Any, **options: Any) -> Any:
-    """Sum products as subscripts say.
+    """Sum products over the axes that subscripts name.
 
-    Each operand first gets every subscript once: a repeated one means its diagonal, and one along
-    which it is repeated to match another operand is left out. What remains is a plain contraction.
+    Each operand is first reduced to distinct subscripts of full length: a repeated subscript
+    selects the diagonal, and an axis that is broadcast is dropped. The rest is a plain contraction.
     """
     from numpy._core.einsumfunc import _parse_einsum_input  # type: ignore[attr-defined]
 
@@ -111,12 +111,12 @@ def einsum(*operands: Any, **options: Any) -> Any:
 
 
 def _stand_in(x: Any) -> Any:
-    """Return an array of the shape, which takes no memory."""
+    """Return a placeholder array of the shape; it takes no memory."""
     return np.broadcast_to(np.float64(0), np.shape(x))
 
 
 def _distinct(names: str, x: Any, sizes: dict[str, int]) -> tuple[str, Any]:
-    """Return an operand in which each subscript stands for one axis, of full length."""
+    """Return an operand in which each subscript names one axis of full length."""
     for axis in reversed(range(len(names))):
         if np.shape(x)[axis] == 1 and sizes[names[axis]] > 1:
             x = np.squeeze(x, axis)

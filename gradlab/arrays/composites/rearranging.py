@@ -54,7 +54,7 @@ def flipud(m: Any) -> Any:
 
 @composite(np.rot90)
 def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
-    """Turn by right angles in the plane of two axes."""
+    """Rotate by multiples of 90° in the plane of two axes."""
     a, b = axes
     match k % 4:
         case 0:

@@ -36,12 +36,12 @@ def axes_of(x: Any, axis: Any) -> tuple[int, ...]:
 
 
 def along(axis: int, index: Any) -> tuple[Any, ...]:
-    """Return an index into one axis of an array, all else kept."""
+    """Return an index into one axis of an array; the other axes are kept."""
     return (slice(None),) * axis + (index,)
 
 
 def count_of(x: Any, axis: Any) -> int:
-    """Return how many entries a reduction over the axes has."""
+    """Return the number of entries that a reduction over the axes combines."""
     shape = np.shape(x)
     return int(np.prod([shape[i] for i in axes_of(x, axis)], dtype=np.int64))
 

@@ -23,7 +23,7 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, stable: An
 def partition(
     a: Any, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
-    """Sort so far that some entries are in their place."""
+    """Sort partially, so that the entries at `kth` are in their sorted places."""
     return take_along_axis(a, np.argpartition(a, kth, axis=axis), axis)
 
 
@@ -87,7 +87,7 @@ _NEIGHBOURS: dict[str, Any] = {
     "midpoint": lambda part: 0.5 * np.ceil(part),
     "nearest": np.round,
 }
-"""What becomes of the way from one entry to the next, where they are not interpolated."""
+"""How the position between two entries is rounded by the methods that do not interpolate."""
 
 
 @composite(np.percentile)

@@ -59,7 +59,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 @composite(np.histogram)
 def histogram(a: Any, *args: Any, **options: Any) -> Any:
-    """Count entries by bins; the counts and the edges of the bins have no derivative."""
+    """Count entries per bin; the counts and the bin edges have no derivative."""
     if has_traced(options) or options.get("weights") is not None:
         refuse_function("gradlab", np.histogram)
     return np.histogram(values_of(as_array(a)), *args, **options)

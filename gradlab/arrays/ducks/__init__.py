@@ -1,15 +1,15 @@
-"""Traced arrays around the arrays of another library: what JAX's and PyTorch's share.
+"""Traced arrays around the arrays of another library: the common part for JAX and PyTorch.
 
-A `DuckArray` holds one *native* array and behaves as a `numpy.ndarray`. NumPy's functions find
-their way on it by a `DuckLibrary`, which asks the other library for a small core of functions by
-NumPy's names, and adds what the two do differently: NumPy's dtypes. The dtypes in which a ufunc
-computes are NumPy's own answer (`numpy.ufunc.resolve_dtypes`), those of sums and joins likewise;
-operands are cast before the native function sees them. All else is written in terms of this core
+A `DuckArray` holds one *native* array and behaves like a `numpy.ndarray`. A `DuckLibrary` evaluates
+NumPy's functions on it: it takes a small core of functions from the other library by NumPy's names,
+and computes in NumPy's dtypes. NumPy itself gives the dtypes in which a ufunc computes
+(`numpy.ufunc.resolve_dtypes`), and those of sums and joins; operands are cast before the native
+function gets them. All other functions are written in terms of this core
 (`gradlab.arrays.composites`).
 
-A trace may know the numbers in its arrays (PyTorch, JAX without compiling) or not (while something
-is being compiled). Where they are known, functions that have no derivative, such as ``argsort``,
-are NumPy's own on the plain numbers. Where they are not, what depends on them is refused.
+The numbers in the arrays of a trace are known (PyTorch, JAX without compiling) or unknown (during
+compilation). If they are known, functions without a derivative, such as ``argsort``, are NumPy's
+own on the plain numbers. If they are unknown, whatever depends on them is refused.
 
 The files, in reading order:
 

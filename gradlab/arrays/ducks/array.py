@@ -59,7 +59,7 @@ class DuckArray(TracedArray):
         native = library.native(value, dtype)
         places = None if has_native(index) else repeated(self.shape, index)
         if places is not None:
-            # NumPy writes one after the other: the last one counts.
+            # NumPy writes one value after the other: the last one stays.
             flat, last = places
             native = library.at(
                 library.natives["broadcast_to"](native, flat.shape).reshape(-1), (last,)
@@ -99,14 +99,14 @@ class DuckArray(TracedArray):
         self.native = other.native
 
     def detached(self) -> Any:
-        """Return the numbers; while compiling there are none."""
+        """Return the numbers; refuse while compiling, when they are unknown."""
         if not self.origin.known:
             refuse_data("asks for numbers, as gradlab.detach does", "compute with the array itself")
         self.origin.detached = True
         return self.plain()
 
     def kept_value(self) -> Any:
-        """Return the numbers; NaN where there are none."""
+        """Return the numbers; NaN if they are unknown."""
         return self.plain() if self.origin.known else np.full(self.shape, np.nan)
 
     def __bool__(self) -> bool:
@@ -161,7 +161,7 @@ class DuckArray(TracedArray):
         return make(self.plain())
 
     def __format__(self, spec: str) -> str:
-        # For people to read: a text from which a number is read has lost the derivative.
+        # For display only: a number parsed from the text would have lost its derivative.
         return f"{format(self.plain()[()], spec)}~" if self.origin.known else repr(self)
 
     def __repr__(self) -> str:
@@ -171,20 +171,20 @@ class DuckArray(TracedArray):
     __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> Any:
-        # Attributes of the library's own arrays end here as well: the loss is tried on those then.
+        # Attributes of the native arrays also end here: the loss is then tried on native arrays.
         if not name.startswith("_") and hasattr(np.ndarray, name):
             record(UntraceableError(f"the loss asks a traced array for its {name} ({place_of()})"))
         raise AttributeError(f"traced arrays have no attribute {name!r}")
 
     def view(self, *args: Any) -> Any:
-        """Return the array, if no other dtype is asked for."""
+        """Return the array itself; refuse another dtype."""
         if args and isinstance(args[0], int):
             raise TypeError("numpy.ndarray.view takes a dtype, not a shape")
         return TracedArray.view(self, *args)
 
     @property
     def device(self) -> str:
-        """Where NumPy's arrays lie."""
+        """The device of NumPy's arrays."""
         return "cpu"
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
@@ -208,7 +208,7 @@ def index_shape(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[int, ..
 
 
 def repeated(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[Any, Any] | None:
-    """Return an index as flat places, and which of them are written last, if some are repeated."""
+    """Return an index as flat places, and which of them are the last writes if some repeat."""
     if not any(isinstance(part, np.ndarray) and part.dtype != bool for part in index):
         return None
     places = np.arange(int(np.prod(shape))).reshape(shape)[index]

@@ -1,4 +1,4 @@
-"""The core of NumPy's functions, each as a maker of its implementation for a library."""
+"""The core of NumPy's functions: for each, a factory of its implementation for a library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradlab.arrays.traced import TracedArray
 
 
 def _shaping(library: DuckLibrary, function: Any) -> Implementation:
-    """Evaluate a function of one array that leaves its entries alone."""
+    """Evaluate a function of one array that does not change its entries."""
     native = library.natives[function.__name__]
     return lambda a, *args, **options: library.wrap(
         native(library.native(as_array(a)), *args, **options)
@@ -23,7 +23,7 @@ def _shaping(library: DuckLibrary, function: Any) -> Implementation:
 
 
 def _reducing(library: DuckLibrary, function: Any) -> Implementation:
-    """Evaluate a sum or an extremum, in the dtype in which NumPy has it."""
+    """Evaluate a sum or an extremum, in NumPy's dtype."""
     native = library.natives[function.__name__]
     dtypes: dict[Any, Any] = {}
 
@@ -133,7 +133,7 @@ def _concatenate(library: DuckLibrary, function: Any) -> Implementation:
 
 
 def _flat(library: DuckLibrary, function: Any) -> Implementation:
-    """Evaluate a function without a derivative: by NumPy's own where the numbers are known."""
+    """Evaluate a function without a derivative: by NumPy's own if the numbers are known."""
     native = library.natives.get(function.__name__)
 
     def evaluate(*args: Any, **options: Any) -> Any:
@@ -142,7 +142,7 @@ def _flat(library: DuckLibrary, function: Any) -> Implementation:
         if native is None:
             refuse_data(f"calls np.{function.__name__}", "write it without")
         found = native(*map(over, args), **{k: over(v) for k, v in options.items()})
-        # NumPy's integers are those of indices.
+        # NumPy's default integers are those of indices.
         is_number = library.is_native(found) and library.dtype_of(found).kind == "i"
         return library.wrap(library.cast(found, np.dtype(np.intp)) if is_number else found)
 

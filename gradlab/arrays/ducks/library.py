@@ -19,12 +19,12 @@ from gradlab.arrays.traced import TracedArray
 class DuckLibrary(Library):
     """How NumPy's functions are evaluated on one library's arrays.
 
-    A library defines what is left open below.
+    A library overrides the methods without an implementation.
 
     Parameters
     ----------
     name : str
-        What errors call it.
+        Its name in error messages.
     duck : type
         Its kind of `DuckArray`.
     natives : mapping
@@ -36,7 +36,7 @@ class DuckLibrary(Library):
         self.duck = duck
         self.natives = natives
 
-    # What a library defines
+    # Overridden by each library
 
     def is_native(self, value: Any) -> bool:
         """Tell whether a value is an array of the library."""
@@ -63,7 +63,7 @@ class DuckLibrary(Library):
         raise NotImplementedError
 
     def put(self, native: Any, index: tuple[Any, ...], value: Any) -> Any:
-        """Return an array with other entries at an index, in which no place is named twice."""
+        """Return an array with other entries at an index without repeated places."""
         raise NotImplementedError
 
     def depends(self, native: Any) -> bool:
@@ -77,7 +77,7 @@ class DuckLibrary(Library):
     takes_numbers: frozenset[str] | None = frozenset()
     """Ufuncs whose native function takes a Python number beside an array; None: all."""
 
-    # What all do
+    # Common to all libraries
 
     def constant(self, like: Any, value: Any) -> Any:
         """Return a plain array as a duck array, of which it is a copy."""
@@ -111,7 +111,7 @@ class DuckLibrary(Library):
         return value
 
     def dtype(self, *values: Any) -> np.dtype[Any]:
-        """Return the dtype that NumPy gives what several values are joined to."""
+        """Return the dtype that NumPy gives to several values that are joined."""
         kinds = [
             value if issubclass(type(value), (int, float, complex)) else self._kind(value)
             for value in values
@@ -191,4 +191,4 @@ Maker: TypeAlias = Callable[[DuckLibrary, Any], Implementation]
 """Makes the implementation of a function for a library."""
 
 CORE: dict[Any, Maker] = {}
-"""What `core.py` registers, by NumPy's functions."""
+"""The factories that `core.py` registers, by NumPy function."""

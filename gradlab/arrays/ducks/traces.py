@@ -13,16 +13,16 @@ from gradlab.errors import UntraceableError
 
 
 class Trace:
-    """One evaluation of a loss on duck arrays. Every duck array of it holds it alive.
+    """One evaluation of a loss on duck arrays. Each of its duck arrays keeps it alive.
 
     Attributes
     ----------
     known : bool
-        Whether there are numbers in the arrays.
+        Whether the numbers in the arrays are known.
     device : Any
-        Where arrays that are made for it have to lie; None: where the library makes them.
+        Device of the arrays that are made for it; None for the library's default.
     detached : bool
-        Whether the loss has asked for some by `gradlab.detach`: it keeps state.
+        Whether the loss has called `gradlab.detach`, which shows that it keeps state.
     mixed : bool
         Whether the loss calls functions of the library itself, which return native arrays.
     """
@@ -51,12 +51,12 @@ def within(trace: Trace) -> Iterator[None]:
 
 
 def are_known() -> bool:
-    """Tell whether there are numbers in the arrays of the current trace."""
+    """Tell whether the numbers in the arrays of the current trace are known."""
     return bool(getattr(_here.trace, "known", True))
 
 
 def note_native_call() -> None:
-    """Remember that the loss called a function of the library itself."""
+    """Record that the loss called a function of the library itself."""
     if _here.trace is not None:
         _here.trace.mixed = True
 
@@ -67,12 +67,12 @@ def current_trace() -> Any:
 
 
 def device_here() -> Any:
-    """Return where arrays of the current trace have to lie."""
+    """Return the device of the current trace's arrays."""
     return getattr(_here.trace, "device", None)
 
 
 def refuse_data(what: str, instead: str) -> NoReturn:
-    """Raise the error for what depends on numbers that are not known while compiling."""
+    """Raise the error for an operation that depends on numbers unknown during compilation."""
     refuse(
         UntraceableError(
             f"the loss {what} ({place_of()}): what it does depends on the numbers in its arrays, "

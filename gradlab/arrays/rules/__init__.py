@@ -1,7 +1,7 @@
-"""Derivative rules that autograd lacks or has wrong, registered the way its users register theirs.
+"""Derivative rules that autograd lacks or has wrong, registered by autograd's public functions.
 
-A test holds each formula to complex steps, exact differences or high precision. In the rules, g is
-the cotangent of the result (in forward mode: the tangent of the argument).
+A test compares each formula with complex steps, exact differences or high precision. In the rules,
+g is the cotangent of the result (in forward mode: the tangent of the argument).
 
 Importing this package registers all rules. In reading order: `shared`, `elementwise`, `flat`,
 `writing`, `composed`, `linalg`, `decompositions`, `fourier`.

@@ -23,7 +23,7 @@ from gradlab.arrays.composites.sorting import sort as sort_composite
 
 
 def _rule_of(composite: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the rule that traces a composite where the derivative is asked for."""
+    """Return the rule that traces a composite when its derivative is computed."""
 
     def vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
         def pull_back(argnum: int) -> Any:
@@ -62,7 +62,7 @@ def _contract_vjp(argnum: int, ans: Any, args: Any, kwargs: Any) -> Any:
     names = inputs.split(",")
     own, rest = names.pop(argnum - 1), operands[: argnum - 1] + operands[argnum:]
     seen = set(output).union(*names)
-    # What the operand alone has was summed: it comes back by repeating.
+    # Axes that only this operand has were summed: the adjoint repeats along them.
     alone = [name for name in own if name not in seen]
     kept = "".join(name for name in own if name in seen)
     shape, is_complex = anp.shape(operands[argnum - 1]), anp.iscomplexobj(operands[argnum - 1])

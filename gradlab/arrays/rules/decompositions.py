@@ -48,14 +48,14 @@ def _complement(q: Any) -> Any:
 
 def _complement_vjp(ans: Any, q: Any) -> Any:
     def vjp(g: Any) -> Any:
-        # 0 where the loss does not use them, else NaN: who uses them is told that it is not finite.
+        # 0 if the loss does not use them; else NaN, which ends in an error.
         return anp.sum(quotient(g, 0.0)) + vspace(q).zeros()
 
     return vjp
 
 
 defvjp(_complement, _complement_vjp)
-# Not a number: who uses it is told that the derivative is not finite.
+# NaN: a loss that uses it ends in an error about a gradient that is not finite.
 defjvp(_complement, lambda g, ans, q: np.full(np.shape(ans), np.nan, ans.dtype))
 
 
@@ -65,9 +65,9 @@ def svdvals(a: Any) -> Any:
 
 
 def quotient(x: Any, d: Any) -> Any:
-    """Return x / d; of d = 0, 0 where x is 0, and else NaN, which ends in an error.
+    """Return x / d; for d = 0, return 0 if x is 0, and else NaN, which ends in an error.
 
-    So the vectors of equal eigenvalues, which have no derivative, harm only a loss that uses them.
+    The vectors of equal eigenvalues have no derivative; only a loss that uses them gets NaN.
     """
     is_zero = d == 0
     return x / where_primitive(is_zero, anp.where(x == 0, 1.0, np.nan), d)
@@ -111,7 +111,7 @@ def eig(a: Any) -> Any:
     w, v = result
     if not anp.iscomplexobj(v):
         return result
-    # So LAPACK chooses the phases. Repeated here, the choice has its derivative.
+    # LAPACK chooses the phases this way. Repeating the choice here gives it its derivative.
     largest = anp.argmax(anp.abs(v), axis=-2)[..., None, :]
     entry = take_along_axis_composite(v, largest, -2)
     return type(result)(w, v * (anp.conj(entry) / anp.abs(entry)))
@@ -158,9 +158,9 @@ def _svd_jvp(g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: b
     ps, sp = p * s[..., None, :], s[..., :, None] * p
     du = anp.matmul(u, turn(ps + mh(ps), s**2))
     dv = anp.matmul(v, turn(sp + mh(sp), s**2))
-    # What leaves the spaces of u and of v.
+    # The parts outside the spaces of u and of v.
     gv, gu = anp.matmul(g, v), anp.matmul(mh(g), u)
-    if anp.iscomplexobj(p):  # phases, which u and v share: all of the change goes to u
+    if anp.iscomplexobj(p):  # u and v share their phases: the whole change goes to u
         phase = quotient(anp.imag(diagonal_composite(p, 0, -2, -1)), s)
         du = du + u * (1j * phase)[..., None, :]
     m, n = anp.shape(a)[-2:]
@@ -242,7 +242,7 @@ defjvp(alinalg.qr, _qr_jvp)
 
 
 def cholesky(a: Any, *, upper: bool = False) -> Any:
-    """Return a triangular factor; like NumPy, read one triangle of the matrix alone."""
+    """Return a triangular factor; like NumPy, read only one triangle of the matrix."""
     factor = alinalg.cholesky(from_triangle(a, "U" if upper else "L"))
     return mh(factor) if upper else factor
 

@@ -36,7 +36,7 @@ defjvp(
 
 
 def where(condition: Any, *choices: Any) -> Any:
-    """Return `numpy.where` of traced arrays; of a condition alone, where it holds."""
+    """Return `numpy.where` of traced arrays; for a condition only, the places where it holds."""
     if not choices:
         return anp.nonzero(condition)
     return where_primitive(condition, *choices)
@@ -54,7 +54,7 @@ defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y /
 
 def _astype_vjp(ans: Any, x: Any, dtype: Any, **options: Any) -> Any:
     kind = anp.result_type(x)
-    is_real = kind.kind != "c"  # then only the real part of g belongs to x
+    is_real = kind.kind != "c"  # only the real part of g belongs to x
     return lambda g: anp.astype(anp.real(g) if is_real and anp.iscomplexobj(g) else g, kind)
 
 

@@ -11,4 +11,4 @@ for _flat in (anp.digitize, anp.isin, anp.lexsort, anp.heaviside, anp.signbit):
     register_notrace(VJPNode, _flat)
     register_notrace(JVPNode, _flat)
 DATA = {np.unravel_index, np.ravel_multi_index, np.digitize, np.isin, np.lexsort}
-"""Functions of integers and truth values, which a recording follows and nobody differentiates."""
+"""Functions of integers and truth values: recorded, but not differentiated."""

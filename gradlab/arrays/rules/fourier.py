@@ -1,4 +1,4 @@
-"""Fourier transforms: linear, and of odd lengths as well."""
+"""Fourier transforms, which are linear, for even and odd lengths."""
 
 from __future__ import annotations
 

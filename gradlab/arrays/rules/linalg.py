@@ -47,7 +47,7 @@ defvjp(alinalg.solve, _solve_vjp_of_a, _solve_vjp_of_b)
 
 
 def named(decompose: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a decomposition whose result has NumPy's names, also of traced arrays."""
+    """Return a decomposition whose result has NumPy's field names, also for traced arrays."""
 
     def decomposition(*args: Any, **kwargs: Any) -> Any:
         result = decompose(*args, **kwargs)
@@ -57,7 +57,7 @@ def named(decompose: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _cofactor(x: Any, ans: Any) -> Any:
-    """Return det(x) x⁻ᵀ; of a singular matrix by its singular values, det(u vᵀ) u adj(s) vᵀ."""
+    """Return det(x) x⁻ᵀ; for a singular matrix, from its singular values, det(u vᵀ) u adj(s) vᵀ."""
     if not np.any(getval(ans) == 0):
         return ans[..., None, None] * mt(alinalg.inv(x))
     u, s, v = alinalg.svd(x, full_matrices=False)

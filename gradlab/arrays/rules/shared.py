@@ -1,4 +1,4 @@
-"""What the rules share: broadcasting, transposes, operands of one kind; joining and transposing."""
+"""Functions that several rules use: broadcasting, transposing, joining, operands of one kind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def of_one_kind(*arrays: Any) -> Any:
 
 
 def _is_complex(a: Any) -> bool:
-    # Faster on boxes than np.iscomplexobj; every dot product asks.
+    # Faster on boxes than np.iscomplexobj; every dot product calls this.
     dtype = getattr(a, "dtype", None)
     return isinstance(a, complex) if dtype is None else bool(dtype.kind == "c")
 

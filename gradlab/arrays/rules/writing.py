@@ -18,7 +18,7 @@ from gradlab.arrays.rules.shared import unbroadcast_to
 
 @primitive  # type: ignore[untyped-decorator]
 def constant_primitive(like: Any, value: Any) -> Any:
-    """Return a copy of an array, traced as another is."""
+    """Return a copy of an array in the trace of another."""
     return np.array(value)
 
 
@@ -29,7 +29,7 @@ defjvp(
 
 
 def constant(like: Any, value: Any) -> Any:
-    """Return an array as one that is traced as another is, on which it does not depend."""
+    """Return an array in the trace of another on which it does not depend."""
     return constant_primitive(like, value)
 
 

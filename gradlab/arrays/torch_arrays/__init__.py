@@ -1,8 +1,8 @@
 """PyTorch's tensors as traced arrays: a core of NumPy's functions, with NumPy's arguments.
 
-PyTorch has other names for arguments (``dim``, ``keepdim``), no negative steps, and rules of its
-own for an index that mixes integers and arrays. NumPy's dtypes are seen to before a tensor gets
-here (`gradlab.arrays.ducks`).
+PyTorch has other names for arguments (``dim``, ``keepdim``), no negative steps, and its own rules
+for an index that mixes integers and arrays. `gradlab.arrays.ducks` casts tensors to NumPy's dtypes
+before they reach this package.
 
 The files, in reading order:
 

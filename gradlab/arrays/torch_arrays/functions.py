@@ -173,8 +173,8 @@ _Function: Any = torch.autograd.Function  # without types where PyTorch is missi
 class _Det(_Function):  # type: ignore[misc]
     """A determinant whose derivative is right for singular matrices, too.
 
-    It is the matrix of cofactors: det(u vᵀ) u adj(s) vᵀ for the singular values s, of which adj has
-    the products of all others.
+    The derivative is the matrix of cofactors, det(u vᵀ) u adj(s) vᵀ, where adj(s) has, for each of
+    the singular values s, the product of all others.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""An index of NumPy's as PyTorch takes it: forwards, and made of tensors."""
+"""NumPy's indices in the form that PyTorch takes: forwards, and made of tensors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def turned_axes(native: Any, index: tuple[Any, ...]) -> list[int]:
 
 
 def forward(native: Any, index: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """Return a tensor and an index into it, which goes forwards, as PyTorch takes it."""
+    """Return a tensor and an equivalent index into it that goes forwards, as PyTorch requires."""
     if turned := turned_axes(native, index):
         parts = []
         for part, axis in _spread(native, index):
@@ -66,7 +66,7 @@ def forward(native: Any, index: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _joined(index: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return an index whose integers are arrays, as they are to NumPy beside arrays."""
+    """Return an index whose integers are arrays, as NumPy treats them beside arrays."""
     if any(getattr(part, "dtype", None) in (bool, torch.bool) for part in index):
         parts: list[Any] = []
         for part in index:
