@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from optional import unless_missing
 from processes import PATIENCE
 
 from gradlab import BACKENDS, Tape, fit, network, value_and_grad
+from gradlab.arrays.creation import tracing
 
 THREADS = 8
 SIZES = (5, 6, 3)
@@ -69,6 +72,46 @@ def test_two_trainings_at_once_are_those_of_one_after_the_other(backend):
     wanted = [train(seed) for seed in range(2)]
     with ThreadPoolExecutor(2) as executor:
         assert list(executor.map(train, range(2))) == wanted
+
+
+@contextmanager
+def another_thread_traces():
+    started, ended = threading.Event(), threading.Event()
+
+    def trace():
+        with tracing():
+            started.set()
+            ended.wait()
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(trace)
+        started.wait()
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_recording_is_the_same_while_another_thread_traces(exact):
+    """NumPy's namespace has other functions then, with which nothing recorded may be compared."""
+
+    def source():
+        f = value_and_grad(network.loss, Tape(exact=exact))
+        f(params(0), *batch(0))
+        return f.source
+
+    alone = source()
+    with another_thread_traces():
+        assert source() == alone
+
+
+def test_incremental_differences_are_the_same_while_another_thread_traces():
+    problem = network.init((5, 20, 3), 0), *batch(0)
+    alone = value_and_grad(network.loss, "central")(*problem)
+    with another_thread_traces():
+        value, grads = value_and_grad(network.loss, "central")(*problem)
+    assert (value, bits(grads)) == (alone[0], bits(alone[1]))
 
 
 AFTER_THE_IMPORT = """

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.program.ir import Node
-from gradlab.program.primitives import is_elementwise
+from gradlab.program.primitives import FULL, is_elementwise
 
 BOOL = np.dtype(bool)
 
@@ -25,7 +25,7 @@ def binary(primitive: Any, a: Any, b: Any, like: Node) -> Node:
 
 def full(value: Any, like: Node) -> Node:
     """Return an array of one number, with the shape and dtype of a node that it stands for."""
-    return Node(np.full, (like.shape, value), {}, like.shape, like.dtype)
+    return Node(FULL, (like.shape, value), {}, like.shape, like.dtype)
 
 
 def negative(x: Node) -> Node:
@@ -77,7 +77,7 @@ def is_number(operand: Any) -> bool:
 
 def is_uniform(operand: Any) -> bool:
     """Tell whether an operand is an array of one number, which cannot change."""
-    return isinstance(operand, Node) and operand.primitive is np.full
+    return isinstance(operand, Node) and operand.primitive is FULL
 
 
 def number(operand: Any) -> Any:

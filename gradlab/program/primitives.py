@@ -202,6 +202,14 @@ def is_pure(primitive: Any) -> bool:
     return primitive_of(primitive).pure
 
 
+DOT, FULL, MEAN = np.dot, np.full, np.mean
+RESHAPE, SUM, TRANSPOSE = np.reshape, np.sum, np.transpose
+"""Functions that programs are compared with, as NumPy has them.
+
+While a loss is being traced, in any thread, `gradlab.arrays.creation` puts others in their place:
+``node.primitive is np.sum`` is then false of a sum."""
+
+
 # The rows
 
 define(*{f for f in vars(np).values() if isinstance(f, np.ufunc)})

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradlab.arrays import rules
 from gradlab.program.ir import Node, Program, reachable
-from gradlab.program.primitives import is_elementwise, is_pure, may_raise
+from gradlab.program.primitives import FULL, is_elementwise, is_pure, may_raise
 from gradlab.program.references import holders
 
 Pass: TypeAlias = Callable[[Program], Program]
@@ -109,7 +109,7 @@ def own_constants(program: Program) -> Program:
         if box[0].size and _is_uniform(box[0]):
             value, shape, dtype = box[0].flat[0], box[0].shape, box[0].dtype
             if holders(box) <= count:
-                uniform[key] = Node(np.full, (shape, value), {}, shape, dtype)
+                uniform[key] = Node(FULL, (shape, value), {}, shape, dtype)
 
     def rule(node: Node) -> Node:
         operands = tuple(uniform.get(id(operand), operand) for operand in node.operands)

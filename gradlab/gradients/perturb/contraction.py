@@ -11,6 +11,7 @@ from gradlab.gradients.perturb.primitives import NoRule
 from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 from gradlab.program.ir import Node
+from gradlab.program.primitives import DOT
 
 LANES = "JMR"
 """The letters of the lanes; the axes of values have small letters."""
@@ -27,7 +28,7 @@ def contraction(node: Node) -> tuple[str, str, str]:
     """
     if node.primitive is np.einsum:
         return _of_einsum(node)
-    if node.primitive not in (np.matmul, np.dot) or node.keywords:
+    if node.primitive not in (np.matmul, DOT) or node.keywords:
         raise NoRule(f"{node.primitive}")
     ndims = [len(shape_of(operand)) for operand in node.operands]
     if not (ndims[0] >= 1 and 1 <= ndims[1] <= 2):

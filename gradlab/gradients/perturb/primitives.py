@@ -17,7 +17,7 @@ import numpy as np
 
 from gradlab.gradients.perturb.changes import RULES
 from gradlab.program.ir import Node
-from gradlab.program.primitives import VIEWS, is_elementwise
+from gradlab.program.primitives import MEAN, SUM, VIEWS, is_elementwise
 
 
 class NoRule(Exception):  # noqa: N818 - no error: the plain loop takes over
@@ -94,7 +94,7 @@ def is_linear(node: Node) -> bool:
 
 def is_sum(node: Node) -> bool:
     """Tell whether an operation adds up entries, and divides at most by their number."""
-    return node.primitive in (np.sum, np.mean)
+    return node.primitive in (SUM, MEAN)
 
 
 def terms_of_mean(node: Node) -> int:
@@ -105,7 +105,7 @@ def terms_of_mean(node: Node) -> int:
     >>> terms_of_mean(Node(np.mean, (Node(None, shape=(2, 3)),), shape=(2,)))
     3
     """
-    if node.primitive is not np.mean:
+    if node.primitive is not MEAN:
         return 1
     return int(prod(node.operands[0].shape) // max(prod(node.shape or ()), 1))
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from gradlab.program.ir import Node
 from gradlab.program.pieces import is_plain_reduction, size
-from gradlab.program.primitives import REDUCTIONS, is_elementwise
+from gradlab.program.primitives import REDUCTIONS, SUM, is_elementwise
 
 MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minimum)}
 """Reductions that take one of the entries out, to which the same constant may be added."""
@@ -104,7 +104,7 @@ def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Ch
     if None in given or not _is_in_rows(node, maximum):
         return None
     operands = [change for change in given if change is not None]
-    if node.primitive in {np.sum, *MAXIMA}:
+    if node.primitive in {SUM, *MAXIMA}:
         return _change_of_reduction(node, operands[0])
     if node.primitive is np.broadcast_to:
         return operands[0]
@@ -156,7 +156,7 @@ def _change_of_reduction(node: Node, given: Change) -> Change | None:
     if not is_plain_reduction(node):
         return None
     x = node.operands[0]
-    if node.primitive is np.sum and given.kind == "shift":
+    if node.primitive is SUM and given.kind == "shift":
         return _shift(given.k * (size(x) // size(node) if size(node) else 1))
     return given
 

@@ -22,7 +22,7 @@ from gradlab.arrays.indexing import is_basic
 from gradlab.gradients.tape.code import Code
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import is_number, is_plain_reduction
-from gradlab.program.primitives import Kind, is_elementwise, is_pure, kind_of, primitive_of
+from gradlab.program.primitives import DOT, Kind, is_elementwise, is_pure, kind_of, primitive_of
 
 ALIGNMENT = 64
 """Bytes to which memory is aligned, for vector instructions."""
@@ -292,7 +292,7 @@ def _elementwise_takes_out(node: Node) -> bool:
 def _product_takes_out(node: Node) -> bool:
     if node.keywords or primitive_of(node.primitive).out is None:
         return False
-    if node.primitive is not np.dot:
+    if node.primitive is not DOT:
         return True
     parts = [part for part in node.operands if isinstance(part, Node)]
     fit = [part.shape and part.dtype == node.dtype for part in parts]

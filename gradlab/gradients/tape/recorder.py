@@ -33,6 +33,7 @@ from gradlab.gradients.tape.invariance import cancelling
 from gradlab.params import Array, Structure
 from gradlab.program.closure import HigherDerivativeError
 from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import FULL
 from gradlab.program.reasons import reason_of_state, refusal_of
 from gradlab.program.record import (
     RECORDED,
@@ -127,7 +128,7 @@ class GradientRecorder(Recorder):
         constant of the program: a captured array, say, which may be written into later.
         """
         value = np.ones(np.shape(like), np.result_type(like))
-        node = Node(np.full, (value.shape, value.flat[0]), {}, value.shape, value.dtype)
+        node = Node(FULL, (value.shape, value.flat[0]), {}, value.shape, value.dtype)
         self.nodes.append(node)
         return TracedBox(value, RECORDED, Record.new_root(self, node))
 

@@ -32,7 +32,15 @@ from gradlab.program.pieces import (
     size,
     unsigned,
 )
-from gradlab.program.primitives import REDUCTIONS, VIEWS, is_elementwise, is_pure
+from gradlab.program.primitives import (
+    REDUCTIONS,
+    RESHAPE,
+    SUM,
+    TRANSPOSE,
+    VIEWS,
+    is_elementwise,
+    is_pure,
+)
 from gradlab.program.rewrite import rewrite
 
 
@@ -100,9 +108,9 @@ def _identities(node: Node) -> Any:
         if is_same:
             return x
         if node.shape and size(node) == size(x):  # along axes of length 1
-            return replace(node, primitive=np.reshape, operands=(x, node.shape), keywords={})
-    if primitive in (np.reshape, np.swapaxes, np.transpose) and node.shape == x.shape:
-        if primitive is np.reshape and _is_c_order(node):
+            return replace(node, primitive=RESHAPE, operands=(x, node.shape), keywords={})
+    if primitive in (RESHAPE, np.swapaxes, TRANSPOSE) and node.shape == x.shape:
+        if primitive is RESHAPE and _is_c_order(node):
             return x
         if primitive is np.swapaxes and operands[1:] and len(set(operands[1:])) == 1:
             return x
@@ -142,7 +150,7 @@ def _signs(node: Node) -> Any:
             return negative(binary(primitive, p, b, node))
         if q is not None and size(node) <= size(q):
             return negative(binary(primitive, a, q, node))
-    if primitive is np.sum and inner[0] is not None and is_plain_reduction(node):
+    if primitive is SUM and inner[0] is not None and is_plain_reduction(node):
         return negative(replace(node, operands=(inner[0], *operands[1:])))
     if primitive in VIEWS and inner[0] is not None and size(node) <= size(inner[0]):
         return negative(replace(node, operands=(inner[0], *operands[1:])))

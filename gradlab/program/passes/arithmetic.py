@@ -13,7 +13,7 @@ import numpy as np
 
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import binary, is_number, is_plain_reduction
-from gradlab.program.primitives import is_elementwise
+from gradlab.program.primitives import DOT, FULL, SUM, is_elementwise
 from gradlab.program.rewrite import rewrite
 
 
@@ -71,7 +71,7 @@ LONGEST_SUM = 4096
 
 
 def _sum_by_product(node: Node) -> Any:
-    if node.primitive is not np.sum or not is_plain_reduction(node):
+    if node.primitive is not SUM or not is_plain_reduction(node):
         return node
     x, *axes = node.operands
     axis = axes[0] if axes else node.keywords.get("axis")
@@ -87,6 +87,6 @@ def _sum_by_product(node: Node) -> Any:
     shape: tuple[int, ...] = (length,)
     if keepdims:
         shape = (length, 1) if axis in (1, -1) else (1, length)
-    ones = Node(np.full, (shape, x.dtype.type(1)), {}, shape, x.dtype)
+    ones = Node(FULL, (shape, x.dtype.type(1)), {}, shape, x.dtype)
     factors = (x, ones) if axis in (1, -1) else (ones, x)
-    return Node(np.dot, factors, {}, node.shape, node.dtype)
+    return Node(DOT, factors, {}, node.shape, node.dtype)

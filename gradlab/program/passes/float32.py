@@ -15,7 +15,7 @@ import numpy as np
 
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import BOOL, cast, is_number
-from gradlab.program.primitives import Kind, is_elementwise, primitive_of
+from gradlab.program.primitives import FULL, Kind, is_elementwise, primitive_of
 from gradlab.program.rewrite import rebuild
 
 FLOAT32 = np.dtype(np.float32)
@@ -59,7 +59,7 @@ class _Narrowing:
         self._is_narrow[node] = self._precision_of_node(node)
 
     def _precision_of_node(self, node: Node) -> bool | None:
-        if node.dtype is None or node.dtype.kind not in "fc" or node.primitive is np.full:
+        if node.dtype is None or node.dtype.kind not in "fc" or node.primitive is FULL:
             return None
         if node.primitive is None or not _is_narrowable(node):
             return node.dtype == np.float32
@@ -114,7 +114,7 @@ class _Narrowing:
     def _computed_in_float32(self, node: Node) -> Node:
         """Compute in float32 what has no precision of its own."""
         if node not in self._in_float32:
-            if node.primitive is np.full:
+            if node.primitive is FULL:
                 shape, value = node.operands
                 operands: tuple[Any, ...] = shape, np.float32(value)
             else:

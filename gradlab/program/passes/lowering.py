@@ -19,7 +19,7 @@ from gradlab.program.pieces import (
     size,
     transposed,
 )
-from gradlab.program.primitives import is_elementwise, primitive_of
+from gradlab.program.primitives import DOT, MEAN, RESHAPE, SUM, is_elementwise, primitive_of
 from gradlab.program.rewrite import rewrite
 from gradlab.program.stand_ins import accumulate, cancelled
 
@@ -51,7 +51,7 @@ def _accumulate(node: Node) -> Node:
 def _matmul(node: Node) -> Node:
     # The same call of BLAS, with less about it; several times as fast for an outer product.
     if not node.keywords and is_product_of_matrices(node):
-        return replace(node, primitive=np.dot)
+        return replace(node, primitive=DOT)
     return node
 
 
@@ -70,7 +70,7 @@ def _mean(node: Node) -> Node:
     if not (isinstance(x, Node) and x.dtype in (np.float32, np.float64) and node.dtype == x.dtype):
         return node
     count = size(x) // max(size(node), 1)
-    total = replace(node, primitive=np.sum, operands=(x,), keywords=keywords)
+    total = replace(node, primitive=SUM, operands=(x,), keywords=keywords)
     return binary(np.divide, total, count, node)
 
 
@@ -81,21 +81,21 @@ def _adjoint_of_dot(node: Node) -> Node:
         return node
     dtype = np.result_type(*(dtype_of(operand) for operand in (other, g)))
     if node.primitive is dot_adjoint_0.fun:
-        product = Node(np.dot, (g, transposed(other)), {}, node.shape, dtype)
+        product = Node(DOT, (g, transposed(other)), {}, node.shape, dtype)
     else:
         assert node.shape is not None
-        flipped = Node(np.dot, (transposed(g), other), {}, node.shape[::-1], dtype)
+        flipped = Node(DOT, (transposed(g), other), {}, node.shape[::-1], dtype)
         product = transposed(flipped)
     return product if dtype == node.dtype else cast(product, node.dtype)
 
 
 _RULES: dict[Any, Callable[[Node], Node]] = {
-    np.mean: _mean,
+    MEAN: _mean,
     accumulate: _accumulate,
     dot_adjoint_0.fun: _adjoint_of_dot,
     dot_adjoint_1.fun: _adjoint_of_dot,
     np.matmul: _matmul,
-    np.reshape: _reshape,
+    RESHAPE: _reshape,
 }
 
 
@@ -109,7 +109,7 @@ def convert_beforehand(program: Program) -> Program:
 
 
 def _convert_beforehand(node: Node) -> Node:
-    counts = node.primitive is np.sum and node.dtype is not None and node.dtype.kind in "iu"
+    counts = node.primitive is SUM and node.dtype is not None and node.dtype.kind in "iu"
     if not counts and not (primitive_of(node.primitive).converts and is_elementwise(node)):
         return node
     operands = tuple(
