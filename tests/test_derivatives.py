@@ -41,8 +41,9 @@ ERRORS = {
     "central4": 1000 * EPS ** (4 / 5),
     "richardson": 2000 * EPS,
 }
-ALL = [unless_missing(name, Row(name, error), name) for name, error in ERRORS.items()]
-ROWS = pytest.mark.parametrize("row", ALL)
+ROWS = pytest.mark.parametrize(
+    "row", [unless_missing(name, Row(name, error), name) for name, error in ERRORS.items()]
+)
 COLUMNS = ("forward", "central", "central4")
 
 
@@ -211,7 +212,7 @@ def test_any_arguments_are_differentiated(row):
 @pytest.mark.parametrize(
     ("row", "name", "direction"),
     [
-        *[pytest.param(*row.values, "jacobian", (), marks=row.marks, id=row.id) for row in ALL],
+        *slow_except({"autograd", "jax", "complex-step"}, "jacobian", ()),
         *slow_except({"autograd-forward", "central"}, "jvp", (np.ones(2),)),
         *slow_except({"tape"}, "vjp", ([np.ones(2), 1.0],)),
     ],
