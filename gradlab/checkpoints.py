@@ -29,10 +29,10 @@ from gradlab.errors import CheckpointError, CheckpointWarning, OptionError
 from gradlab.history import Epoch, History
 from gradlab.locks import locked
 from gradlab.params import Array
-from gradlab.stores import Kind
+from gradlab.stores import Format
 from gradlab.stores import fingerprint as fingerprint
 
-CHECKPOINT = Kind(
+CHECKPOINT = Format(
     "checkpoint",
     "checkpoint",
     1,

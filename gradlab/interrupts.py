@@ -39,7 +39,7 @@ It bounds how long code that swallows KeyboardInterrupt can keep a user from end
 """
 
 
-class _State:
+class _HeldBack:
     """What the main thread holds back; changed by that thread alone."""
 
     def __init__(self) -> None:
@@ -87,13 +87,13 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-_state = _State()
+_state = _HeldBack()
 
 
 def _start_afresh() -> None:
     """Give a forked process the handlers that it would have had, with nothing held."""
     global _state
-    before, _state = _state, _State()
+    before, _state = _state, _HeldBack()
     if before.depth:
         before.restore()
 

@@ -38,7 +38,7 @@ class DamagedError(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
+class Format:
     """A kind of file.
 
     Attributes
@@ -71,13 +71,13 @@ class Kind:
 
 
 def encode(
-    kind: Kind, identity: Mapping[str, str], facts: Mapping[str, Any], arrays: Sequence[Array]
+    kind: Format, identity: Mapping[str, str], facts: Mapping[str, Any], arrays: Sequence[Array]
 ) -> Iterator[bytes]:
     """Yield the bytes of a file part by part, since it may be large beside the memory.
 
     Parameters
     ----------
-    kind : Kind
+    kind : Format
         What the file is.
     identity : mapping of str to str
         What tells this work from other work, by what an error calls it.
@@ -100,7 +100,7 @@ def encode(
 
 
 def decode(
-    kind: Kind,
+    kind: Format,
     file: Path,
     identity: Mapping[str, str],
     room: int,
@@ -110,7 +110,7 @@ def decode(
 
     Parameters
     ----------
-    kind : Kind
+    kind : Format
         What the file has to be.
     file : Path
         The file.
@@ -163,7 +163,9 @@ def decode(
         raise DamagedError(f"not a {kind.name} that gradlab wrote ({reason_of(error)})") from error
 
 
-def require_same(kind: Kind, file: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
+def require_same(
+    kind: Format, file: Path, there: Mapping[str, str], here: Mapping[str, str]
+) -> None:
     """Raise an OptionError that names in what the work of a file differs, if it does."""
     others = [
         f"{name} was {there.get(name)} and is {text}"

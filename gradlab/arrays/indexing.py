@@ -25,7 +25,7 @@ from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 
 
-class _Here:
+class _NextIndex:
     """The mark in a template where the next index array belongs."""
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class _Here:
         return "HERE"
 
 
-HERE = _Here()
+HERE = _NextIndex()
 
 
 def gather_at(x: Any, index: Any) -> Any:

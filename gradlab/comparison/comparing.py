@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradlab import options
-from gradlab.comparison.following import Followed, Watch, distance, stayed_together
+from gradlab.comparison.following import Followed, Follower, distance, stayed_together
 from gradlab.comparison.metering import Meter
 from gradlab.comparison.results import Comparison, Run
 from gradlab.errors import OptionError
@@ -87,7 +87,9 @@ def compare(
     followed: dict[str, Followed] = {}
     # The reference goes first, so that the others can be compared with it even after Ctrl-C.
     for meter in sorted(meters, key=lambda meter: meter is not reference):
-        watch = Watch(None if meter is reference else reference.backend.value_and_grad(loss), room)
+        watch = Follower(
+            None if meter is reference else reference.backend.value_and_grad(loss), room
+        )
         result = fit(loss, params, data, backend=meter, callbacks=[watch], **training)
         if watch.done:
             followed[meter.name] = Followed(meter, watch, result)

@@ -16,7 +16,7 @@ TOGETHER = 1e-3
 """Distance, relative to their range, below which two loss curves look the same on a plot."""
 
 
-class Watch:
+class Follower:
     """A callback that follows a training: the parameters it reached, the gradients' differences.
 
     Attributes
@@ -65,7 +65,7 @@ class Followed:
     """A training that was followed to its end, or to Ctrl-C."""
 
     meter: Meter
-    watch: Watch
+    watch: Follower
     fit: Fit
 
 

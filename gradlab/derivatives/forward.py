@@ -20,7 +20,7 @@ from gradlab.gradients.forward_mode import Tangent, Token
 from gradlab.params import Array, floating
 
 
-class Columns(Rows):
+class ForwardColumns(Rows):
     """The derivative of a function, column by column: `autograd-forward`."""
 
     def jvp(self, at: Point, tangent: Sequence[Array]) -> Array:

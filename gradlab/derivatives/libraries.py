@@ -35,7 +35,7 @@ Vector = Callable[[list[Any]], Any]
 """From leaves of the library to a vector of the library."""
 
 
-class Library(Rows):
+class OfLibrary(Rows):
     """The derivative of a function, by another library.
 
     Parameters
@@ -255,7 +255,7 @@ def _some_weights(at: Point) -> Array:
     return found
 
 
-class OfJax(Library):
+class OfJax(OfLibrary):
     """JAX's derivatives of a function."""
 
     @property
@@ -334,7 +334,7 @@ def _slope_along(vector: Vector, tangent: list[Any], leaves: list[Any]) -> Any:
     return jax.jvp(vector, (leaves,), (tangent,))[1]
 
 
-class OfTorch(Library):
+class OfTorch(OfLibrary):
     """PyTorch's derivatives of a function."""
 
     @property

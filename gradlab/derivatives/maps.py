@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from gradlab import options as checks
 from gradlab.derivatives.differences import Differences, Options
 from gradlab.derivatives.extrapolated import Extrapolated
-from gradlab.derivatives.forward import Columns
+from gradlab.derivatives.forward import ForwardColumns
 from gradlab.derivatives.functions import (
     Function,
     Point,
@@ -45,7 +45,7 @@ from gradlab.params import Array, flatten, floating
 WAYS: dict[type, type[Rows]] = {
     Autograd: TracedOnce,
     Tape: TwicePulled,
-    AutogradForward: Columns,
+    AutogradForward: ForwardColumns,
     Jax: OfJax,
     Torch: OfTorch,
 }

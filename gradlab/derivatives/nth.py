@@ -12,12 +12,12 @@ from gradlab import options as checks
 from gradlab.derivatives.differences import Differences
 from gradlab.derivatives.extrapolated import Extrapolated
 from gradlab.derivatives.functions import Function, Point, weighted
-from gradlab.derivatives.libraries import Library
+from gradlab.derivatives.libraries import OfLibrary
 from gradlab.derivatives.lines import Field
 from gradlab.derivatives.maps import Differentiated
 from gradlab.derivatives.measuring import doubtful
 from gradlab.derivatives.reverse import Rows
-from gradlab.derivatives.table import Estimates, difference, extrapolated, offsets_of
+from gradlab.derivatives.table import Estimated, difference, extrapolated, offsets_of
 from gradlab.errors import LossError, NonFiniteError, OptionError, ParameterError
 from gradlab.gradients import Autograd, AutogradForward, Backend, Tape
 from gradlab.gradients.protocol import Loss
@@ -118,8 +118,8 @@ def _ways(backend: Backend, way: Rows) -> Nth | None:
     """Return what a backend has for higher derivatives."""
     if isinstance(way, Differences):
         return _by_table if isinstance(way, Extrapolated) else _by_formula
-    if isinstance(way, Library):
-        return Library.nth
+    if isinstance(way, OfLibrary):
+        return OfLibrary.nth
     return _nested if isinstance(backend, Autograd | AutogradForward | Tape) else None
 
 
@@ -185,7 +185,7 @@ def _by_formula(way: Differences, at: Point, order: int) -> Array:
         return result
 
 
-def _seen(found: Estimates, where: Field) -> Array:
+def _seen(found: Estimated, where: Field) -> Array:
     """Return a derivative whose error is small beside it, or beside the function."""
     allowed = np.maximum(CLEAR * np.abs(found.value), NOTHING * np.abs(where.centre))
     lost = ~(found.error <= allowed)

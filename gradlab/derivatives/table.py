@@ -31,7 +31,7 @@ AGREED = 4.0
 
 
 @dataclass(frozen=True)
-class Estimates:
+class Estimated:
     """A derivative of each output, and how far it may be off; shape (m,).
 
     Attributes
@@ -60,7 +60,7 @@ def offsets_of(order: int, accuracy: int, *, one_sided: bool = False) -> Sequenc
     return [sign * k for k in range(1, pairs + 1) for sign in (1, -1)]
 
 
-def difference(line: Line, order: int, offsets: Sequence[int], h: float) -> Estimates:
+def difference(line: Line, order: int, offsets: Sequence[int], h: float) -> Estimated:
     """Return the n-th derivative by one formula, and its round-off; NaN where there is no value."""
     where = line.where
     points = [line(k * h) for k in offsets]
@@ -69,15 +69,15 @@ def difference(line: Line, order: int, offsets: Sequence[int], h: float) -> Esti
     factors = weights(gone, order)
     size = np.maximum(np.abs(where.centre), np.abs(values).max(axis=0))
     noise = ROUNDINGS / 2 * where.epsilon * size * np.abs(factors).sum()
-    return Estimates(factors @ (values - where.centre), noise)
+    return Estimated(factors @ (values - where.centre), noise)
 
 
-def extrapolated(line: Line, order: int) -> Estimates:
+def extrapolated(line: Line, order: int) -> Estimated:
     """Return the n-th derivative of all outputs along a line, with respect to t."""
     offsets = offsets_of(order, 2)
     row: list[Array] = []  # the members of the latest row
-    members: list[Estimates] = []
-    firsts: list[Estimates] = []  # what each step says alone, with its error
+    members: list[Estimated] = []
+    firsts: list[Estimated] = []  # what each step says alone, with its error
     for k in range(FIRST, FIRST + ROWS):
         h = 2.0**-k
         if h * max(offsets) <= line.finest:
@@ -91,13 +91,13 @@ def extrapolated(line: Line, order: int) -> Estimates:
         for j, coarser in enumerate(before, start=1):
             row.append(row[-1] + (row[-1] - coarser) / (4**j - 1))
             apart = np.maximum(np.abs(row[j] - row[j - 1]), np.abs(row[j] - before[j - 1]))
-            members.append(Estimates(row[j], apart + found.error, k))
+            members.append(Estimated(row[j], apart + found.error, k))
         if before:
-            firsts.append(Estimates(row[0], np.abs(row[0] - before[0]) + found.error, k))
+            firsts.append(Estimated(row[0], np.abs(row[0] - before[0]) + found.error, k))
     return _best(members, firsts, len(line.where.centre))
 
 
-def _best(members: Sequence[Estimates], firsts: Sequence[Estimates], count: int) -> Estimates:
+def _best(members: Sequence[Estimated], firsts: Sequence[Estimated], count: int) -> Estimated:
     """Return the member of least error that no finer step contradicts, for each output."""
     value, error = np.full(count, np.nan), np.full(count, np.inf)
     for member in members:
@@ -108,4 +108,4 @@ def _best(members: Sequence[Estimates], firsts: Sequence[Estimates], count: int)
                 agrees &= ~(apart > AGREED * (member.error + first.error))
         better = agrees & (member.error < error)
         value, error = np.where(better, member.value, value), np.where(better, member.error, error)
-    return Estimates(value, error)
+    return Estimated(value, error)

@@ -336,7 +336,7 @@ class TorchGradient(LibraryGradient):
         mode: Any = self._torch.overrides.TorchFunctionMode
         taken = ("__float__", "__int__", "__index__", "item", "tolist")
 
-        class Watch(mode):  # type: ignore[misc]
+        class Observer(mode):  # type: ignore[misc]
             def __torch_function__(
                 self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
             ) -> Any:
@@ -357,7 +357,7 @@ class TorchGradient(LibraryGradient):
 
         def run(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
             refused.error = None
-            with Watch():
+            with Observer():
                 result = plain(leaves, arrays)
             if refused.error is not None:  # the loss caught it
                 raise refused.error

@@ -2,8 +2,8 @@
 
 A pickle is a program for a stack machine, and Python's own machine calls any function that the
 program names. The machine in `machine.py` knows only the opcodes for arrays in dicts, lists and
-tuples. It calls nothing: it records each requested call (`Call`), and arrays are rebuilt from these
-records. Everything else is refused.
+tuples. It calls nothing: it records each requested call (`RequestedCall`), and arrays are rebuilt
+from these records. Everything else is refused.
 
 A pickle may refer to one object many times, at a few bytes each. So opcodes, values and bytes are
 counted before anything is allocated, and an array counts once per reference. Keys must be text,
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gradlab.errors import reason_of
 from gradlab.pickles.machine import NAME as NAME
-from gradlab.pickles.machine import OPCODES, Call, run
+from gradlab.pickles.machine import OPCODES, RequestedCall, run
 from gradlab.pickles.machine import PickleError as PickleError
 
 Array: TypeAlias = NDArray[Any]
@@ -75,7 +75,7 @@ def read(data: bytes, most: int) -> dict[str, Any]:
     """
     record = run(data)
     if not isinstance(record, _CONTAINERS):
-        kind = "NumPy array" if isinstance(record, Call) else type(record).__name__
+        kind = "NumPy array" if isinstance(record, RequestedCall) else type(record).__name__
         raise PickleError(f"it holds a {kind}, not a dict, list or tuple of arrays")
     budget, rebuilt, found = _Budget(most), _Arrays(), dict[str, Any]()
     for name, value in _leaves(record, "", 0, budget):
@@ -157,7 +157,7 @@ class _Arrays:
         self._made: dict[int, Array] = {}
 
     def array(self, name: str, value: Any, budget: _Budget) -> Any:
-        if not isinstance(value, Call):
+        if not isinstance(value, RequestedCall):
             return value
         try:
             order, entries, shape, data = _parts(value)
@@ -181,7 +181,7 @@ def _no_array(name: str, error: Exception) -> PickleError:
     return PickleError(f"{name} is not an array as NumPy pickles them ({reason_of(error)})")
 
 
-def _parts(call: Call) -> tuple[Any, np.dtype[Any], tuple[int, ...], Any]:
+def _parts(call: RequestedCall) -> tuple[Any, np.dtype[Any], tuple[int, ...], Any]:
     """Return order, dtype, shape and data for a call of one of NumPy's three constructors."""
     order = "C"
     if call.name == "_reconstruct":
@@ -216,7 +216,11 @@ def _order(order: Any) -> Any:
 
 
 def _dtype(call: Any) -> np.dtype[Any]:
-    parts = (call.state[1], call.args[0]) if type(call) is Call and call.name == "dtype" else ()
+    parts = (
+        (call.state[1], call.args[0])
+        if type(call) is RequestedCall and call.name == "dtype"
+        else ()
+    )
     name = "".join(parts) if all(type(part) is str for part in parts) else ""
     if not re.fullmatch(r"[<>|][bcfiu]\d{1,2}", name):
         raise ValueError(f"dtype {name[:20]!r}, which is none of integers or floats")
@@ -224,12 +228,12 @@ def _dtype(call: Any) -> np.dtype[Any]:
 
 
 def _bytes(data: Any) -> bytes | bytearray:
-    if type(data) is Call and data.name == "encode":
+    if type(data) is RequestedCall and data.name == "encode":
         data, codec = data.args
         if codec not in ("latin1", "latin-1"):
             shown = repr(codec[:20]) if type(codec) is str else f"a {type(codec).__name__}"
             raise ValueError(f"bytes encoded as {shown}")
-    if type(data) is Call and data.name == "bytes" and not data.args:
+    if type(data) is RequestedCall and data.name == "bytes" and not data.args:
         return b""
     if type(data) is str:  # stands for the bytes of the same code points: Python 2 had one type
         return data.encode("latin1")

@@ -25,7 +25,7 @@ class PickleError(ValueError):
 
 
 def run(data: bytes) -> Any:
-    """Return the value of a pickle: dicts, lists, tuples, text, bytes, numbers, `Call` and `Name`.
+    """Return the value of a pickle: dicts, lists, tuples, text, bytes, numbers, requested calls.
 
     Raises
     ------
@@ -55,7 +55,7 @@ NAMES = {
 """Functions that a pickle of arrays may name, with our names for them."""
 
 
-class Name:
+class GlobalName:
     """A function that a pickle names."""
 
     __slots__ = ("name",)
@@ -64,7 +64,7 @@ class Name:
         self.name = name
 
 
-class Call:
+class RequestedCall:
     """A call that a pickle requests, and the state that it then sets."""
 
     __slots__ = ("args", "name", "state")
@@ -75,13 +75,13 @@ class Call:
         self.state: Any = ()
 
 
-def _name(dotted: str) -> Name:
+def _name(dotted: str) -> GlobalName:
     if dotted not in NAMES:
         raise PickleError(
             f"refused, as it names {dotted[:100]}; a pickle of arrays names NumPy alone, and "
             f"others can run any code"
         )
-    return Name(NAMES[dotted])
+    return GlobalName(NAMES[dotted])
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
@@ -223,10 +223,10 @@ class _Machine:
 
     def reduce(self, _: None) -> None:
         args, function = self._pop(), self._pop()
-        if type(function) is not Name or type(args) is not tuple:
+        if type(function) is not GlobalName or type(args) is not tuple:
             raise ValueError("it calls a value that is not a function, or without arguments")
         if function.name != "OrderedDict":
-            self._stack.append(Call(function.name, args))
+            self._stack.append(RequestedCall(function.name, args))
             return
         self._stack.append({})
         for pair in args[0] if args else ():  # Python 2 hands its pairs to the call
@@ -234,7 +234,7 @@ class _Machine:
 
     def build(self, _: None) -> None:
         state, target = self._pop(), self._top()
-        if type(target) is not Call:
+        if type(target) is not RequestedCall:
             raise ValueError(f"it changes {getattr(target, 'name', type(target).__name__)}")
         target.state = state
 

@@ -20,7 +20,7 @@ from gradlab.params import Structure, map_leaves
 from gradlab.seeding import generator
 from gradlab.training.data import Accuracy, Data, check_data
 from gradlab.training.identity import check_options, told_apart
-from gradlab.training.loop import Loop, Watch, start_of
+from gradlab.training.loop import Descent, Validation, start_of
 from gradlab.training.optimisers import SGD
 from gradlab.training.progress import progress_bar
 from gradlab.training.results import Callback, Fit, Step
@@ -164,7 +164,7 @@ def fit(
     schedule = Schedule.of(len(data[0]), batch_size, epochs, iterations)
     rng = generator(seed)
     start, structure = start_of(params, optimiser, rng)
-    watch = Watch(loss, accuracy, data, validation)
+    watch = Validation(loss, accuracy, data, validation)
     kept, state = None, start
     if checkpoint is not None:
         backend = repeatable(find_backend(backend))
@@ -176,7 +176,7 @@ def fit(
     # A callback may keep what it is shown; without one, the same arrays serve all steps.
     reuse, keep_state = not callbacks, kept is not None
     batches = Batches(data, schedule.batch_size, reuse=reuse)
-    loop = Loop(loss, backend, optimiser, state, structure, reuse=reuse, keep_state=keep_state)
+    loop = Descent(loss, backend, optimiser, state, structure, reuse=reuse, keep_state=keep_state)
     interrupted = False
     try:
         with (
@@ -215,7 +215,7 @@ def _identity(
     optimiser: SGD,
     schedule: Schedule,
     seed: Any,
-    watch: Watch,
+    watch: Validation,
     backend: Backend,
     start: State,
     structure: Structure,

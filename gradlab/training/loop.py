@@ -36,7 +36,7 @@ def start_of(
 
 
 @dataclass(frozen=True)
-class Watch:
+class Validation:
     """The functions evaluated at the end of each epoch.
 
     Attributes
@@ -67,7 +67,7 @@ class Watch:
         return evaluate(self.accuracy, params, self.validation or self.data, "the accuracy")
 
 
-class Loop:
+class Descent:
     """The state of a training between two steps.
 
     The parameters and the optimiser's state have two sets of arrays each. A step reads one set and
@@ -148,7 +148,7 @@ class Loop:
         self._carried, self._other = self._other, self._carried
         self.params = self._structure.unflatten(self.point.leaves)
 
-    def end_epoch(self, sizes: list[int], watch: Watch) -> Epoch:
+    def end_epoch(self, sizes: list[int], watch: Validation) -> Epoch:
         """Record an epoch that had minibatches of these sizes, and return the record."""
         record = Epoch(
             epoch=len(self.history.epochs) + 1,

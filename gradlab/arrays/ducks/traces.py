@@ -33,11 +33,11 @@ class Trace:
         self.known, self.device, self.detached, self.mixed = known, device, False, False
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     trace: Any = None
 
 
-_here = _Here()
+_here = _ThreadState()
 
 
 @contextmanager

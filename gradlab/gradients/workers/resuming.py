@@ -31,7 +31,7 @@ from gradlab.params import Array
 
 ADVICE = "give another path, or remove the file"
 
-PARTIAL = stores.Kind(
+PARTIAL = stores.Format(
     "partial gradient",
     "resume",
     1,
