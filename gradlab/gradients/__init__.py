@@ -1,7 +1,7 @@
-"""How to differentiate: one backend a file, looked up by name.
+"""The backends: one file per backend, found by name.
 
-To add one, write its file beside the others, give it the method that `Backend` asks for, and put
-it into `BACKENDS`.
+To add one, write its file beside the others, give it the method of `Backend`, and put it into
+`BACKENDS`.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ from gradlab.params import Array, Structure, as_array, flatten, floating
 class Autograd:
     """autograd's reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is plain NumPy, or written with ``autograd.numpy`` or the Array API. It can be
-    differentiated again, as often as one likes. Parameters may be complex here: of an entry x + iy,
-    the derivative is ∂f/∂x − i ∂f/∂y, as autograd and JAX have it.
+    The loss is plain NumPy, or written with ``autograd.numpy`` or the Array API. The
+    gradient can be differentiated again, any number of times. Parameters may be complex: the
+    derivative by an entry x + iy is ∂f/∂x − i ∂f/∂y, as in autograd and JAX.
 
     Examples
     --------
@@ -60,8 +60,8 @@ class Autograd:
 def evaluate(loss: Loss, params: Any, args: tuple[Any, ...]) -> tuple[Any, Any, Watch | None]:
     """Return the loss, its gradient, and the watch over what was traced.
 
-    The watch is None where an outer gradient is being taken, of the parameters or of what the loss
-    closes over: then the gradient is traced itself.
+    The watch is None if an outer gradient is being computed, by the parameters or by variables that
+    the loss closes over: the gradient is then traced itself.
     """
     leaves, structure = flatten(params, _as_leaf)
     value, gradients, watch = _differentiate(loss, leaves, structure, args)
@@ -72,7 +72,7 @@ def evaluate(loss: Loss, params: Any, args: tuple[Any, ...]) -> tuple[Any, Any, 
 
 
 class Root(VJPNode):  # type: ignore[misc]
-    """autograd's node of a parameter, and of all that follows from it; it can be watched."""
+    """autograd's node of a parameter or of a value computed from it, with support for `Watch`."""
 
     __slots__ = ("__weakref__",)
 
@@ -90,7 +90,7 @@ def _differentiate(
 ) -> tuple[Any, list[Any], Watch]:
     """Return the loss, the gradient's leaves, and the watch over what was traced.
 
-    On its return, all that was traced is gone, unless the loss keeps something of it.
+    After the return, all traced values are gone, unless the loss keeps some.
     """
     roots = [Root.new_root() for _ in leaves]
     with trace_stack.new_trace() as trace:
@@ -120,7 +120,7 @@ def pull_back(
     seed : array or box, optional
         The derivative of `end` by itself, 1.
     vjp : callable, optional
-        What takes a node and its cotangent to those of the node's parents.
+        Function from a node and its cotangent to the cotangents of the node's parents.
     """
     cotangents = {end._node: (vspace(end._value).ones() if seed is None else seed, False)}
     waiting = {root._node for root in roots}

@@ -1,4 +1,4 @@
-"""A gradient that somebody derived, as a backend: what the checker checks, the trainer takes."""
+"""A gradient derived by hand as a backend: the checker checks it, the trainer uses it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ByHand:
     name = "by hand"
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
-        """Return the function that evaluates `loss` and the gradient that was derived for it."""
+        """Return the function that evaluates `loss` and its given gradient."""
 
         def value_and_grad(params: Any, *args: Any, **keywords: Any) -> tuple[float, Any]:
             leaves, structure = flatten(params)

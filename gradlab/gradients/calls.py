@@ -1,4 +1,4 @@
-"""Where a gradient goes: with ``out``, a call says which arrays take it."""
+"""The arrays that receive a gradient: the ``out`` argument of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.program.cache_key import key_of
 
 
 def out_leaves(out: Any, gradients: Sequence[Array], structure: Structure) -> list[Array]:
-    """Return the arrays of the caller's that take a gradient, or say why they cannot."""
+    """Return the caller's arrays for a gradient; raise an error if they do not fit."""
     targets: list[Any] = []
     key_of(out, targets)
     if len(targets) != len(gradients):
@@ -33,13 +33,13 @@ def out_leaves(out: Any, gradients: Sequence[Array], structure: Structure) -> li
 
 
 def owners(arrays: Sequence[Any]) -> list[Array]:
-    """Return the arrays to which the memory of these belongs, each once."""
+    """Return the arrays that own the memory of these, each once."""
     found = [array.base if isinstance(array.base, np.ndarray) else array for array in arrays]
     return [*{id(array): array for array in found}.values()]
 
 
 def require_apart(targets: Sequence[Array], inputs: Sequence[Any], structure: Structure) -> None:
-    """Raise an error where a derivative would be written over what it is computed from."""
+    """Raise an error if a derivative would overwrite the data from which it is computed."""
     for path, target in zip(structure.paths, targets, strict=True):
         if any(np.may_share_memory(target, array) for array in inputs):
             raise ParameterError(f"out: {path} shares memory with a parameter or an argument")

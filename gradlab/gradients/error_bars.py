@@ -1,8 +1,8 @@
 """Numerical derivatives that carry their own error bars.
 
-Each entry of the parameters is moved along a ladder of steps (`gradlab.gradients.slopes`), so that
-truncation is read off the extrapolation, round-off off the noise that the loss itself shows, and
-no step and no tolerance has to be chosen.
+Each entry of the parameters is perturbed by a ladder of steps (`gradlab.gradients.slopes`). The
+truncation error is estimated from the extrapolation, and the round-off error from the noise of the
+loss, so that no step and no tolerance has to be chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gradlab.gradients.surface import Surface
 
 
 class Estimate(NamedTuple):
-    """A derivative and how far it may be off.
+    """A derivative with error bars.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
         a kink it is the mean of the slopes of both sides; NaN where there is no slope at all.
     error : Any
         The error bars, likewise: the derivative lies within ``value ± error``. At a kink the bar
-        reaches to both sides' slopes; it is infinite where nothing can be said.
+        reaches to both sides' slopes; it is infinite if the loss does not show a slope.
     """
 
     value: Any
@@ -46,7 +46,7 @@ def derivative_with_error(
     params, *args
         Where to differentiate; see `gradlab.value_and_grad`.
     dtype : dtype, optional
-        In which the parameters are given to the loss; by default float64.
+        Dtype of the parameters that the loss gets; by default float64.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def derivative_with_error(
 
     Notes
     -----
-    About 20 evaluations an entry where the loss is smooth and its scale that of the entry, up to
-    some 200 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
+    An entry takes about 20 evaluations where the loss is smooth on the scale of the entry, and up
+    to about 200 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def derivative_with_error(
     """
     surface = Surface(loss, params, args, dtype)
     slopes = [slope_of_entry(surface, i, "wide") for i in range(surface.size)]
-    for i, found in enumerate(slopes):  # what was seen of the rounding later holds for all
+    for i, found in enumerate(slopes):  # the rounding seen at later entries holds for all
         if found.noise < surface.rounding / 2 and found.kind != "kink":
             slopes[i] = slope_of_entry(surface, i, "wide")
     surface.restore()

@@ -1,6 +1,6 @@
-"""What estimates a gradient shares: random directions, and the promise that goes with them.
+"""The common part of all estimators of gradients: random directions.
 
-An *estimator* looks at the loss along a few random directions v only, whatever the number of
+An *estimator* evaluates the loss along only a few random directions v, for any number of
 parameters. With independent entries of mean 0 and variance 1, E[v vᵀ] is the identity, and so
 
     E[(∇f · v) v]  =  ∇f
@@ -8,9 +8,9 @@ parameters. With independent entries of mean 0 and variance 1, E[v vᵀ] is the 
 A single estimate is mostly noise, of the size √p times that of the gradient; averaged over many
 steps of a training, or over `draws`, it points the right way.
 
-The directions follow from the seed and the parameters, so that an estimator is a function like any
-other backend: the same arguments give the same bits, also where a training is taken up again, and
-every step of a training has directions of its own.
+The seed and the parameters determine the directions, so that an estimator is deterministic like any
+other backend: the same arguments give the same bits, also after a training is resumed, and every
+step of a training has other directions.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Estimator:
     Parameters
     ----------
     draws : int
-        Over how many random directions a gradient is averaged: its noise falls as 1/√draws.
+        Number of random directions over which a gradient is averaged: its noise falls as 1/√draws.
     seed : int or Generator
-        Decides the directions, together with the parameters.
+        Determines the directions, together with the parameters.
     """
 
     draws: int = 1
@@ -61,14 +61,14 @@ class Estimator:
 def directions(
     leaves: Sequence[Array], draws: int, entropy: int, kind: Literal["signs", "normal"]
 ) -> Iterator[list[Array]]:
-    """Yield random directions in the shapes of the leaves, which their own bits decide.
+    """Yield random directions in the shapes of the leaves, determined by the bits of the leaves.
 
     Parameters
     ----------
     leaves : sequence of ndarray
-        The parameters at which the loss is looked at.
+        The parameters at which the loss is evaluated.
     draws : int
-        How many directions.
+        The number of directions.
     entropy : int
         Other directions for another number.
     kind : {"signs", "normal"}
@@ -99,13 +99,13 @@ def _signs(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def add_scaled(totals: Sequence[Array], scale: Any, direction: Sequence[Array]) -> None:
-    """Add a multiple of a direction to what has been added up."""
+    """Add a multiple of a direction to the sums."""
     for total, v in zip(totals, direction, strict=True):
         total += scale * v
 
 
 def averages(totals: Sequence[Array], draws: int) -> Sequence[Array]:
-    """Make averages of what has been added up."""
+    """Divide the sums to averages."""
     for total in totals:
         total /= draws
     return totals

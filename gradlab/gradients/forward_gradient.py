@@ -1,7 +1,7 @@
-"""The forward gradient: one pass forwards along a random direction, and nothing backwards.
+"""The forward gradient: one forward pass along a random direction, without a backward pass.
 
-Forward mode has the slope along one direction v for the price of a few evaluations, exactly. Along
-a random one, it is an estimate of the gradient::
+Forward mode computes the exact slope along one direction v for the cost of a few evaluations. Along
+a random direction, it gives an estimate of the gradient::
 
     g  =  (∇f · v) v,        v ~ N(0, I),        E[g] = ∇f
 
@@ -32,11 +32,11 @@ class ForwardGradient(Estimator):
     Parameters
     ----------
     draws : int
-        Over how many random directions a gradient is averaged: its noise falls as 1/√draws.
+        Number of random directions over which a gradient is averaged: its noise falls as 1/√draws.
     seed : int or Generator
-        Decides the directions, together with the parameters.
+        Determines the directions, together with the parameters.
     directions : {"normal", "signs"}
-        From which distribution their entries are drawn: the paper's, or ±1.
+        The distribution of their entries: the paper's normal one, or ±1.
 
     Examples
     --------

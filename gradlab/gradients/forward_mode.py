@@ -28,8 +28,8 @@ from gradlab.params import Array, Structure, flatten, floating
 class AutogradForward:
     """Forward mode along every entry in turn: exact to round-off, at p evaluations.
 
-    It is here to be compared: with one parameter it is the cheapest exact derivative, with many it
-    costs as much as finite differences do, and is exact.
+    It serves for comparison: with one parameter it is the cheapest exact derivative. With many, it
+    costs as much as finite differences, but is exact.
 
     Examples
     --------
@@ -74,9 +74,9 @@ class LossJVP:
     leaves : list of ndarray
         The parameters, in floating point.
     structure : Structure
-        How they hang together.
+        The structure of the parameters.
     args : tuple
-        What else the loss takes.
+        The other arguments of the loss.
     """
 
     loss: Loss
@@ -100,7 +100,7 @@ class LossJVP:
         return value, slope
 
     def _trace(self, direction: Sequence[Array]) -> tuple[float, Any, Watch]:
-        """Return value and slope; then all that was traced is gone, unless the loss keeps it."""
+        """Return value and slope; then all traced values are gone, unless the loss keeps some."""
         token = Token()
         with trace_stack.new_trace() as trace:
             boxes = [
@@ -108,7 +108,7 @@ class LossJVP:
                 for leaf, v in zip(self.leaves, direction, strict=True)
             ]
             try:
-                # 0 · ∞ along an entry, and an overflow, end in what is reported as not finite.
+                # 0 · ∞ along an entry, and an overflow, are reported as not finite.
                 with np.errstate(over="ignore", invalid="ignore"):
                     end = trace_loss(
                         self.loss, self.leaves, boxes, self.structure, self.args, "autograd-forward"
@@ -125,11 +125,11 @@ class LossJVP:
 
 
 class Token:
-    """What every traced value of one trace holds."""
+    """Mark of one trace that each of its values refers to."""
 
 
 class Tangent(JVPNode):  # type: ignore[misc]
-    """autograd's node for forward mode, which knows of what trace it is."""
+    """autograd's node for forward mode, with a reference to its trace."""
 
     __slots__ = ("token",)
 
@@ -140,7 +140,7 @@ class Tangent(JVPNode):  # type: ignore[misc]
         self.token = parents[0].token
 
     def initialize_root(self, g: Any, token: Token) -> None:
-        """Stand for a parameter that moves along g."""
+        """Represent a parameter with the tangent g."""
         super().initialize_root(g)
         self.token = token
 

@@ -7,7 +7,7 @@ the whole for each new shape or dtype, on the processor or an accelerator.
 
 JAX computes in float32 unless told otherwise, for the whole process. Here, parameters of NumPy are
 differentiated in their own dtype: x64 is switched on for the time of a call, in this thread, and
-the setting of the user is left alone.
+the user's setting does not change.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from gradlab.params import Array
 class Jax:
     """JAX's compiled reverse mode: exact to round-off, in the dtype of the parameters.
 
-    The loss is plain NumPy, or written with ``jax.numpy`` or the Array API. It is traced once for
-    each structure, shape and dtype of its arguments, and each value of those that are no arrays,
-    and compiled; after that, what was compiled is run. Compiling takes some tenths of a second:
-    give numbers that change from call to call as arrays.
+    The loss is plain NumPy, or written with ``jax.numpy`` or the Array API. It is traced and
+    compiled once for each structure, shape and dtype of its arguments, and for each value of those
+    that are not arrays. Later calls run the compiled code. Compiling takes some tenths of a second:
+    pass numbers that change from call to call as arrays.
 
-    A loss that looks at the numbers in its arrays (``if``, a mask as an index), draws random ones,
+    A loss that reads the numbers in its arrays (``if``, a mask as an index), draws random ones,
     or calls `gradlab.detach` cannot be compiled. JAX then runs it operation by operation, which is
-    slow, and an `UntraceableWarning` says why.
+    slow, and an `UntraceableWarning` gives the reason.
 
     Parameters that are JAX's own arrays stay on their device, and so does their gradient, which is
     made of JAX's arrays then.
@@ -68,10 +68,10 @@ class Jax:
     own setting: there, a constant of the loss does not widen what its device is fast at. A device
     that has no float64 at all cannot take parameters of float64.
 
-    What the loss reads beside its arguments is compiled into it, and it is compiled again where
-    any of that is another, the numbers in arrays included: these are looked at in each call, so
-    that large ones are better passed as arguments. A loss that reads what cannot be followed, or
-    changes what it reads, is not compiled; see `gradlab.program.cache_key`.
+    Values that the loss reads beside its arguments are compiled in. It is compiled again if any of
+    them changes, including the numbers in arrays. These are compared at each call, so pass large
+    arrays as arguments. A loss that reads values which cannot be tracked, or changes values that it
+    reads, is not compiled; see `gradlab.program.cache_key`.
 
     *Calls.* At the first call with each shape, the loss also runs on plain arrays, once, so that
     its value can be compared.
@@ -95,7 +95,7 @@ class Jax:
 
 
 class JaxGradient(LibraryGradient):
-    """What the backend `Jax` returns."""
+    """The function that the backend `Jax` returns."""
 
     name = "jax"
     arrays = "JAX's arrays"
@@ -142,7 +142,7 @@ class JaxGradient(LibraryGradient):
         return setting
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
-        """Compile, if there will be another call, and if the loss can be compiled."""
+        """Compile if another call will follow and the loss can be compiled."""
         plain, native = Way(True, is_kept), Way(False, is_kept)
         ways = [native, plain] if is_native else [plain, native]
         return [*ways, Way(True, False, data=False), Way(True, False)]
@@ -166,7 +166,7 @@ class JaxGradient(LibraryGradient):
         return self._jax.jit(run) if way.compiled else run
 
     def reason(self, error: Exception) -> str | None:
-        """Say why the loss cannot be traced, if that is what an error means."""
+        """Return the reason why the loss cannot be traced, if the error shows one."""
         errors = self._jax.errors
         if isinstance(error, errors.TracerArrayConversionError):
             return f"it uses {self.arrays} as NumPy's: {ADVICE}"
