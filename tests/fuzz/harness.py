@@ -113,7 +113,7 @@ def contains_calls(value: object) -> bool:
     while waiting and seen < 1000:
         seen += 1
         part = waiting.pop()
-        if isinstance(part, machine.Name | machine.Call):
+        if isinstance(part, machine.GlobalName | machine.RequestedCall):
             return True
         if isinstance(part, dict):
             waiting += [*part.values()]
