@@ -158,3 +158,9 @@ def test_a_jax_loss_that_looks_at_its_numbers_is_not_compiled():
 
 def test_plain_numpy_on_jax_arrays_is_checked_by_its_backend():
     assert gradlab.check_gradients(lambda w: np.sum(np.tanh(w)), array(3)).ok
+
+
+def test_a_dict_that_is_no_pytree_is_plain_numpy():
+    params = {1: np.ones(2), "a": np.ones(2)}
+    report = gradlab.check_gradients(lambda p: np.sum(p[1] ** 2 + p["a"]), params)
+    assert report.verdict == "agree"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes import Slope, slope
+from gradlab.gradients.slopes.result import NOTHING
 
 Function = Callable[[Any], Any]
 
@@ -333,7 +334,10 @@ def test_an_iteration_that_stops_at_a_tolerance(tolerance: float) -> None:
     close, wide = at(fixed_point, 0.9), at(fixed_point, 0.9, effort="wide")
     assert abs(close.value - wanted) > 10 * close.error
     assert abs(wide.value - wanted) <= wide.error < 1e3 * tolerance
-    assert abs(wide.piece.value - close.value) <= wide.piece.error + close.error
+    if tolerance == 1e-6:  # its jumps are as high as those of numbers in float32
+        assert wide.piece == NOTHING
+    else:
+        assert abs(wide.piece.value - close.value) <= wide.piece.error + close.error
 
 
 def test_a_wide_look_at_a_smooth_function_takes_six_points_more() -> None:

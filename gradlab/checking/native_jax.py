@@ -33,7 +33,11 @@ def is_jax(params: Any) -> bool:
     jax = sys.modules.get("jax")
     if jax is None or isinstance(params, (np.ndarray, np.generic, float, int)):
         return False
-    return any(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(params))
+    try:
+        leaves = jax.tree_util.tree_leaves(params)
+    except ValueError:  # keys that cannot be sorted: to JAX, this is no pytree
+        return False
+    return any(isinstance(leaf, jax.Array) for leaf in leaves)
 
 
 class JaxLoss:

@@ -88,6 +88,12 @@ class Rungs:
         return (self.centre - self.minus) / self.below
 
     @property
+    def largest(self) -> float:
+        """The largest value, in size."""
+        values = np.abs([self.plus, self.minus])
+        return float(np.max(values, initial=abs(self.centre), where=np.isfinite(values)))
+
+    @property
     def rise(self) -> Array:
         """The larger of both sides' distances from the value at the centre."""
         return np.asarray(

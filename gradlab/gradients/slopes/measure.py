@@ -58,6 +58,11 @@ STEP = 2.0
 steps of the function. A solver's jumps make up for slopes that are off in between: beyond the first
 one the ratio is at most the relative error of these slopes."""
 
+SINGLE_PRECISION = (2.0**-31, 2.0**-21)
+"""Ratios of the jumps' noise to the largest value between which they are taken for those of numbers
+rounded to float32: 2^-26 to 2^-24, less where other terms are larger, more where terms cancel. The
+slope between such jumps is the derivative of no function that anybody means."""
+
 SINGLE = 0.5
 """The same ratio for the only jump on the ladder. A solver with a single jump there would have to
 be off by some 10 % in its slopes."""
@@ -184,7 +189,10 @@ class _Look:
         if found.kind != "flat" and not found.doubt <= POOR * abs(found.value):
             rungs, found = self.climb((*range(top, 0, -2), *FINE_LADDER))
         exact = floor_of(rungs, self.bits, 0.0)
-        return _across_jumps(rungs, found, self.floor(rungs), exact, self.probe)
+        found = _across_jumps(rungs, found, self.floor(rungs), exact, self.probe)
+        low, high = (share * rungs.largest for share in SINGLE_PRECISION)
+        is_single = low <= max(found.rounding, self.floor(rungs)) <= high
+        return replace(found, piece=NOTHING) if is_single else found
 
 
 def _doubtful(found: Slope) -> bool:
