@@ -378,7 +378,7 @@ STATED = {
     "central": (5, 5),
     "central4": (6, 6),
     "forward": (5, 5),
-    "richardson": (9, 9),
+    "richardson": (7, 7),
     "complex-step": (9, 9),
     "autograd-forward": (8, 8),
 }

@@ -47,9 +47,11 @@ class Numerical:
         these or `evaluation`.
     workers, timeout, resume : optional
         Short for ``evaluation=Workers(workers, timeout, resume)``.
-    incremental, threads : optional
-        Of finite differences only, whose default is ``evaluation=Recorded(threads)``;
-        ``incremental=False`` is short for ``evaluation=Loop()``.
+
+    Notes
+    -----
+    Finite differences take ``incremental=`` and ``threads=`` as well. Their default is
+    ``evaluation=Recorded(threads)``; ``incremental=False`` is short for ``evaluation=Loop()``.
     """
 
     step: Any = None
