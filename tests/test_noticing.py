@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gradlab
+from gradlab import network
 from gradlab.errors import (
     LossError,
     OptionError,
@@ -481,3 +482,21 @@ def test_what_is_sent_knows_the_precision() -> None:
     probe = problem.probe()
     assert (probe.precision, probe.closely) == (2.0**-20, True)
     assert CoarseLoss(0.5, True).args == (0.5, True)
+
+
+def test_noise_of_finer_steps_does_not_spoil_a_good_one():
+    """Terms cancel in float32: below steps of 1e-3, the slopes differ by their noise."""
+    params = {
+        "W1": np.array([[1.4638793], [0.7341882], [0.36014166]], np.float32),
+        "b1": np.array([-0.10691471], np.float32),
+        "W2": np.array([[0.0703612, 4.4495363]], np.float32),
+        "b2": np.array([-0.50941396, -0.58714736], np.float32),
+    }
+    x = np.array([[-0.8453463, 0.07336707, -1.2070984]], np.float32)
+
+    def loss(params):
+        return network.loss(params, x, np.array([0]), activation="identity", kind="squared_error")
+
+    exact = gradlab.grad(loss)({name: leaf.astype(float) for name, leaf in params.items()})
+    found = gradlab.grad(loss, gradlab.CentralDifference4(dtype=np.float32))(params)
+    assert np.allclose(found["W2"], exact["W2"], rtol=1e-2)

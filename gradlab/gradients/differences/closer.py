@@ -79,9 +79,12 @@ def look_closer(
 ) -> Any:
     """Return the slope along an entry from steps that get smaller until two of them agree.
 
-    Two slopes agree if they differ by no more than the round-off of both. The one is returned whose
-    round-off, and differences from all finer ones beyond theirs, are least together: a step that
-    was good already keeps its digits.
+    Two slopes agree if they differ by no more than the round-off of both. The slope with the
+    smallest error is returned: its difference from the next finer slope, its round-off, and the
+    differences between finer slopes beyond their round-off. So a step that was good already keeps
+    its digits. If no two slopes agree, the differences between finer slopes are taken for noise in
+    the values, as where residuals cancel. Its share of a slope is inversely proportional to the
+    step.
 
     Raises
     ------
@@ -90,11 +93,12 @@ def look_closer(
         no steps agree, unless the slope is zero within its error: see `is_level`.
     """
     slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
-    gaps: list[Any] = []
+    steps, gaps = [h], list[Any]()
     agreed = False
     for finer in finer_steps(x, h):
         slope, bend = method.quotient(f, x, finer, probe.value)
         slopes.append(slope)
+        steps.append(finer)
         errors.append(roundoff(probe, finer, slope))
         bends.append(abs(bend))
         gaps.append(abs(slopes[-1] - slopes[-2]))
@@ -107,9 +111,11 @@ def look_closer(
             probe.look_into()  # rounded values, too, agree where the steps are lost in them
     best, least, beyond = slopes[0], np.inf, 0.0
     for k in reversed(range(len(gaps))):
-        if gaps[k] + errors[k] + beyond < least:
-            best, least = slopes[k], gaps[k] + errors[k] + beyond
-        beyond = max(beyond, gaps[k] - errors[k] - errors[k + 1])
+        error = gaps[k] + errors[k] + (beyond if agreed else beyond / steps[k])
+        if error < least:
+            best, least = slopes[k], error
+        excess = gaps[k] - errors[k] - errors[k + 1]
+        beyond = max(beyond, excess if agreed else excess * steps[k + 1])
     is_lost = bool(gaps) and not agreed and least > abs(best)
     if is_lost and not is_level(f, x, h, probe.value, least):
         raise LossError(
