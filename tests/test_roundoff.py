@@ -92,7 +92,7 @@ def test_a_fault_too_thin_for_any_half_is_still_a_fault() -> None:
         lambda x: np.float32(np.sum(np.sin(x))), x, gradient=np.cos(x) * 1.0006
     )
     assert report.verdict == "mismatch"
-    assert report.notes == ("params is wrong, in no entry so much that it could be named",)
+    assert report.notes == ("params is wrong, by too little in each entry to name one",)
 
 
 # At kinks

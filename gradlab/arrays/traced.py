@@ -142,7 +142,7 @@ class TracedArray(Operators, Viewed):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and hasattr(np.ndarray, name):
-            refuse_plain(f"asks a traced array for its {name}", "compute with the array itself")
+            refuse_plain(f"uses {name} of a traced array", "compute with the array itself")
         raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
 
     # Attributes

@@ -98,9 +98,7 @@ def _require_same_again(first: Sequence[Array], compute: Callable[[], Any], para
             f"the gradient of {path} grows by the same amount at each call: the function adds to "
             "its last result (as += does); set that to zero first"
         )
-    raise LossError(
-        f"the gradient of {path} is another one each time it is asked for: fix its seed"
-    )
+    raise LossError(f"the gradient of {path} is not deterministic: fix its seed")
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -231,7 +231,7 @@ def _trace(
             remark = (
                 "is wrong in more entries than are named here"
                 if named
-                else "is wrong, in no entry so much that it could be named"
+                else "is wrong, by too little in each entry to name one"
             )
     return named, remark
 

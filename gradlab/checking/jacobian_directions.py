@@ -328,7 +328,7 @@ def trace(search: Search, failed: Pair) -> tuple[set[tuple[int, int]], str]:
     return named, (
         "is wrong in more entries than are named here"
         if named
-        else "is wrong, in no entry so much that it could be named"
+        else "is wrong, by too little in each entry to name one"
     )
 
 

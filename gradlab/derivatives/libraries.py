@@ -228,8 +228,8 @@ class OfLibrary(Rows):
             allowed = np.sqrt(epsilon) * np.abs(wanted).max(initial=0.0)
             if not (np.abs(value[span] - wanted) <= allowed).all():
                 raise LossError(
-                    f"{path} is another one on arrays of {self.backend.name} than on NumPy's: a "
-                    "function that it calls differs there, or is random; use "
+                    f"{path} differs between arrays of {self.backend.name} and NumPy's: a function "
+                    "that it calls behaves differently there, or is random; use "
                     'backend="autograd" or backend="central"'
                 )
 

@@ -201,8 +201,8 @@ def parameters(
     layouts : sequence of str
         How leaves lie in memory, from `LAYOUTS`.
     max_leaves, max_side : int
-        At most about so many leaves, and so many entries along each of up to three axes. An axis
-        may have no entries.
+        About the largest number of leaves, and the largest length of an axis. A leaf has up to
+        three axes, which may have length 0.
 
     Examples
     --------

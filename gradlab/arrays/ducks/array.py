@@ -173,7 +173,7 @@ class DuckArray(TracedArray):
     def __getattr__(self, name: str) -> Any:
         # Attributes of the native arrays also end here: the loss is then tried on native arrays.
         if not name.startswith("_") and hasattr(np.ndarray, name):
-            record(UntraceableError(f"the loss asks a traced array for its {name} ({place_of()})"))
+            record(UntraceableError(f"the loss uses {name} of a traced array ({place_of()})"))
         raise AttributeError(f"traced arrays have no attribute {name!r}")
 
     def view(self, *args: Any) -> Any:
