@@ -2,18 +2,23 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+import gradlab_command
 from gradlab import checkpoints, files, network, plotting, story, weights
 from gradlab.command import check, console, results
 from gradlab.command.main import main
 
+ROOT = Path(gradlab_command.__file__).parent
 TRAIN = ("train", "--layers", "4", "--subset", "40", "--epochs", "3")
 EIGHT = "central,autograd,tape,forward,central4,complex-step,spsa,forward-gradient"
 
@@ -169,6 +174,19 @@ def test_ctrl_c_while_the_folder_is_made_leaves_none(command, monkeypatch, tmp_p
     code, _, err = command("demo", "--output", "D")
     assert (code, err) == (130, "gradlab: interrupted\n")
     assert not (tmp_path / "D").exists()
+
+
+def test_ctrl_c_while_the_package_loads_is_one_line(tmp_path):
+    (tmp_path / "typer.py").write_text("import signal\n\nsignal.raise_signal(signal.SIGINT)\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", "import gradlab_command; gradlab_command.main()"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "gradlab: interrupted\n"
 
 
 def test_ctrl_c_while_drawing_keeps_what_was_trained(command, monkeypatch, tmp_path):
