@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM, held back while work must not be interrupted.
+"""SIGINT and SIGTERM, deferred while work must not be interrupted.
 
-A Ctrl-C raises KeyboardInterrupt at any point, also in a ``finally`` block. Code that has something
-to put in order (processes, files) would have to be prepared for that at each line. So it turns the
-question around: within `held`, signals wait, except where `allowed` says that they may be raised::
+Ctrl-C raises KeyboardInterrupt at any point, even in a ``finally`` block. Code that cleans up
+(processes, files) would have to expect it at each line. Within `held`, signals wait instead, except
+where `allowed` lets them through::
 
     with held():
         ...                 # start processes
@@ -10,13 +10,13 @@ question around: within `held`, signals wait, except where `allowed` says that t
             ...             # wait for them: Ctrl-C raises here
         ...                 # end them: no Ctrl-C, however often it is pressed
 
-The first signal that is raised closes `allowed` in the same moment, so that a second one cannot
-interrupt what the first one set going. A signal that is still waiting when the outermost `held`
-ends is raised there, unless an exception for the first one is on its way.
+The first signal that is raised closes `allowed` at the same moment, so that a second one cannot
+interrupt the cleanup. A signal that still waits when the outermost `held` ends is raised there,
+unless the exception of the first one is already propagating.
 
-Only the main thread of a process is interrupted by signals; elsewhere both do nothing. A program's
-own handlers are called as they would have been. SIGTERM without a handler raises SystemExit, which
-puts things in order as Ctrl-C does.
+Signals interrupt only the main thread of a process; in other threads, both contexts do nothing. The
+program's own handlers are called as usual. SIGTERM without a handler raises SystemExit, so that
+cleanup runs as it does after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from typing import Any, NoReturn
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 PATIENCE = 5.0
-"""Seconds after a signal was raised in `allowed` until the next one is raised there as well.
+"""Seconds after a signal was raised in `allowed` until the next one may be raised there as well.
 
-It bounds how long code that swallows KeyboardInterrupt can keep a user from ending it.
+This bounds how long code that swallows KeyboardInterrupt can resist Ctrl-C.
 """
 
 
 class _HeldBack:
-    """What the main thread holds back; changed by that thread alone."""
+    """The signals that the main thread defers; only that thread changes it."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -50,7 +50,7 @@ class _HeldBack:
         self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Call the program's handler, now or later; this is the handler while anything is held."""
+        """Call the program's handler now, or note the signal; installed while signals are held."""
         now = time.monotonic()
         if self.depth and not (self.open and now - self.raised > PATIENCE):
             self.waiting.add(number)
@@ -60,14 +60,14 @@ class _HeldBack:
         self.raised = -math.inf  # the handler did not raise
 
     def deliver(self) -> None:
-        """Handle what has been waiting."""
+        """Handle the signals that were deferred."""
         numbers = sorted(self.waiting)
         self.waiting.clear()
         for number in numbers:
             self.handle(number, None)
 
     def install(self) -> None:
-        """Take the place of the program's handlers."""
+        """Replace the program's handlers."""
         for number in SIGNALS:
             handler = signal.getsignal(number)
             if number == signal.SIGTERM and handler is signal.SIG_DFL:
@@ -77,7 +77,7 @@ class _HeldBack:
                 signal.signal(number, self.handle)
 
     def restore(self) -> None:
-        """Put the program's handlers back."""
+        """Restore the program's handlers."""
         for number, handler in self.handlers.items():
             if signal.getsignal(number) == self.handle:
                 signal.signal(number, signal.SIG_DFL if handler is _terminate else handler)
@@ -91,7 +91,7 @@ _state = _HeldBack()
 
 
 def _start_afresh() -> None:
-    """Give a forked process the handlers that it would have had, with nothing held."""
+    """Restore a forked process's handlers, with nothing held."""
     global _state
     before, _state = _state, _HeldBack()
     if before.depth:
@@ -143,7 +143,7 @@ class held:  # noqa: N801
             return
         ending = kind is not None and not issubclass(kind, Exception)
         if ending and state.depth == 1:
-            state.waiting.clear()  # the exception on its way does what they ask for
+            state.waiting.clear()  # the propagating exception already ends the program
         state.depth -= 1
         state.open = self._open
         if not state.depth:
@@ -153,7 +153,7 @@ class held:  # noqa: N801
 
 
 class allowed:  # noqa: N801
-    """A context within `held` in which signals are raised; elsewhere it changes nothing."""
+    """A context within `held` in which signals are raised; outside of `held` it has no effect."""
 
     def __enter__(self) -> allowed:
         self._state = _state if _state.depth and _is_main_thread() else None
@@ -174,7 +174,7 @@ class allowed:  # noqa: N801
 
 
 def forget() -> bool:
-    """Drop a Ctrl-C that is waiting, and tell whether there was one."""
+    """Drop a deferred Ctrl-C, and tell whether there was one."""
     there = _is_main_thread() and signal.SIGINT in _state.waiting
     if there:
         _state.waiting.discard(signal.SIGINT)

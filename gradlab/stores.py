@@ -1,14 +1,13 @@
-"""Arrays that belong to one piece of work, in a file: a checkpoint, or a part of a gradient.
+"""Files of arrays that belong to one task: a checkpoint of a training, or part of a gradient.
 
-The file is a line with the kind of work and the version of the format, the SHA-256 of all that
-follows, and that: the length of a header, the header in JSON, and the arrays as they lie in
-memory::
+A file starts with a line that names its kind and the version of the format. The SHA-256 of the rest
+follows, then the length of a header, the header in JSON, and the arrays as they lie in memory::
 
     gradlab checkpoint 1 | sha256 | length, 8 bytes | header | arrays
 
-Nothing in it can be run. The header says to which work the file belongs. The sizes of the arrays
-are those of the work that reads it, never what the file promises; no more of it is read than such a
-file can be long.
+Nothing in a file is ever executed. The header says to which task the file belongs. The sizes of the
+arrays come from the task that reads the file, never from the file itself, and no more bytes are
+read than a file of this task can have.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from gradlab.params import Array
 Built = TypeVar("Built")
 
 HEADER = 2**16
-"""Bytes that a header may have beside the identity and the layout of the arrays."""
+"""Bytes that a header may have besides the identity and the layout of the arrays."""
 
 
 class DamagedError(Exception):
-    """A file does not hold what was written."""
+    """The content of a file is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,17 @@ class Format:
     Attributes
     ----------
     name : str
-        What a file is, and what its first line says.
+        What a file is called, also in its first line.
     option : str
         The option that names the file.
     version : int
-        Of its format.
+        The version of the format.
     work : str
-        To what a file belongs.
+        The kind of task that a file belongs to.
     refusal : callable
         Returns the exception to raise for a file and a reason.
     advice : str
-        What to do with a file of other work.
+        What to do with a file of another task.
     """
 
     name: str
@@ -73,18 +72,18 @@ class Format:
 def encode(
     kind: Format, identity: Mapping[str, str], facts: Mapping[str, Any], arrays: Sequence[Array]
 ) -> Iterator[bytes]:
-    """Yield the bytes of a file part by part, since it may be large beside the memory.
+    """Yield the bytes of a file part by part, since it may be large compared with the memory.
 
     Parameters
     ----------
     kind : Format
         What the file is.
     identity : mapping of str to str
-        What tells this work from other work, by what an error calls it.
+        Properties that distinguish this task from others, by the names used in errors.
     facts : mapping
-        What else the header says, of values that JSON has, and integer arrays.
+        Further entries of the header: values that JSON has, and integer arrays.
     arrays : sequence of ndarray
-        What the file holds.
+        The content of the file.
     """
     text = json.dumps({"options": dict(identity), **facts}, default=json_of_array).encode()
 
@@ -106,30 +105,30 @@ def decode(
     room: int,
     build: Callable[[Any, memoryview], Built],
 ) -> Built:
-    """Read a file of work that goes on.
+    """Read the file of a task that is resumed.
 
     Parameters
     ----------
     kind : Format
-        What the file has to be.
+        The expected kind of file.
     file : Path
         The file.
     identity : mapping of str to str
-        What tells this work from other work.
+        Properties that distinguish this task from others.
     room : int
-        How long a file of this work can be, in bytes: see `room_for`.
+        Largest length of a file of this task, in bytes: see `room_for`.
     build : callable
-        Returns what the header and the bytes of the arrays stand for. What it raises means that
-        gradlab did not write them.
+        Returns the content from the header and the bytes of the arrays. If it raises, gradlab did
+        not write the file.
 
     Raises
     ------
     OptionError
-        If the file belongs to other work.
+        If the file belongs to another task.
     Exception
-        What `kind.refusal` returns, if the file cannot be read, or is of another version.
+        As returned by `kind.refusal`, if the file cannot be read or is of another version.
     DamagedError
-        If the file does not hold what was written.
+        If the content of the file is not what was written.
     """
 
     def refusal(why: str) -> Exception:
@@ -146,7 +145,7 @@ def decode(
             )
         raise DamagedError(f"not a {kind.name}, or damaged in its first line")
     digest, body = rest[:32], memoryview(rest)[32:]
-    # Of a file that is too long, only the header is looked at: to which work may it belong?
+    # Of a file that is too long, only the header is read: it tells the task it belongs to.
     whole = len(data) <= room
     if whole and hashlib.sha256(body).digest() != digest:
         raise DamagedError("damaged, or cut short (checksum mismatch)")
@@ -159,14 +158,14 @@ def decode(
         return build(header, body[8 + length :])
     except OptionError:
         raise
-    except Exception as error:  # its checksum is right, so that somebody meant it
+    except Exception as error:  # its checksum is right, so it was made on purpose
         raise DamagedError(f"not a {kind.name} that gradlab wrote ({reason_of(error)})") from error
 
 
 def require_same(
     kind: Format, file: Path, there: Mapping[str, str], here: Mapping[str, str]
 ) -> None:
-    """Raise an OptionError that names in what the work of a file differs, if it does."""
+    """Raise an OptionError that names the differences if a file belongs to another task."""
     others = [
         f"{name} was {there.get(name)} and is {text}"
         for name, text in here.items()
@@ -180,7 +179,7 @@ def require_same(
 
 
 def room_for(identity: Mapping[str, str], arrays: Sequence[Array]) -> int:
-    """Return how long a file of this identity can be at most, in bytes."""
+    """Return the largest length of a file with this identity, in bytes."""
     texts = len(json.dumps(dict(identity))) + len(json.dumps(layout(arrays)))
     return sum(array.nbytes for array in arrays) + texts + HEADER
 
@@ -198,7 +197,7 @@ def arrays_like(like: Sequence[Array], body: memoryview) -> list[Array]:
     Raises
     ------
     ValueError
-        If the bytes are not as many.
+        If the number of bytes does not fit.
     """
     if len(body) != sum(array.nbytes for array in like):
         raise ValueError(f"{len(body)} bytes of arrays")
@@ -212,7 +211,7 @@ def arrays_like(like: Sequence[Array], body: memoryview) -> list[Array]:
 
 
 def fingerprint(arrays: Mapping[Any, Array]) -> str:
-    """Say what tells arrays from others: shapes, and a digest of names, dtypes and numbers.
+    """Describe arrays by their shapes and a digest of names, dtypes and numbers.
 
     Examples
     --------
@@ -229,7 +228,7 @@ def fingerprint(arrays: Mapping[Any, Array]) -> str:
 
 
 def json_of_array(value: Any) -> Any:
-    """Return what JSON has for an array of integers, as in the state of a generator."""
+    """Return an array of integers, as in the state of a generator, as JSON values."""
     return {"dtype": value.dtype.name, "array": value.tolist()}
 
 

@@ -1,7 +1,7 @@
-"""Keyword arguments of a loss: for a backend, one more argument, a dict, which comes last.
+"""Keyword arguments of a loss, passed to a backend as one more argument: a dict, which comes last.
 
-So no backend needs to know of them: it differentiates a loss whose arguments are all positional,
-and sees to the arrays in a dict as it does to all others.
+A backend then needs no code for them. It differentiates a loss with positional arguments only, and
+treats the arrays in the dict like those of any other argument.
 """
 
 from __future__ import annotations

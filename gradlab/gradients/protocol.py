@@ -5,14 +5,14 @@ A backend is a small frozen object with a `name` and one method::
     backend.value_and_grad(loss)  ->  f
     f(params, *args, **keywords)  ->  (value, grads)
 
-where `keywords.passing_keywords` hands keyword arguments on to the loss. It keeps three laws.
-``value == loss(params, *args)``, as a Python float. `grads` has the structure, shapes and dtypes of
-`params` (float64 where these are integers) and belongs to the caller. Neither `params` nor `args`
-is mutated, and only `params` is differentiated.
+where `keywords.passing_keywords` passes keyword arguments on to the loss. A backend keeps three
+laws. ``value == loss(params, *args)``, as a Python float. `grads` has the structure, shapes and
+dtypes of `params` (float64 where these are integers) and belongs to the caller. The backend mutates
+neither `params` nor `args`, and differentiates with respect to `params` only.
 
-A backend may also offer what the protocols below name: `Repeatable`, `Estimates`,
-`CountsEvaluations`; and the function that it returns may be one that `WritesOut`. The trainer and
-the comparison ask for these by the functions of this module, and for nothing else.
+A backend may also implement the optional protocols `Repeatable`, `Estimates` and
+`CountsEvaluations`, and the function that it returns may implement `WritesOut`. The trainer and the
+comparison use these protocols through the functions of this module, and nothing else of a backend.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Backend(Protocol):
     # ClassVar will not.
     @property
     def name(self) -> str:
-        """The word by which users ask for the backend."""
+        """The name by which users select the backend."""
 
     def value_and_grad(self, loss: Loss) -> ValueAndGrad:
         """Return the function that evaluates `loss` and its gradient."""
@@ -50,16 +50,16 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Repeatable(Protocol):
-    """A backend whose answers may depend on the calls before, if only in their rounding."""
+    """A backend whose results may depend on earlier calls, if only in their rounding."""
 
     @property
     def repeatable(self) -> Backend:
-        """The backend whose answers do not, to the last bit: a training that resumes needs it."""
+        """The same backend with results that do not, to the last bit; resumed trainings need it."""
 
 
 @runtime_checkable
 class Estimates(Protocol):
-    """A backend that says whether it only estimates."""
+    """A backend that tells whether its gradients are estimates."""
 
     @property
     def estimates(self) -> bool:
@@ -68,10 +68,10 @@ class Estimates(Protocol):
 
 @runtime_checkable
 class CountsEvaluations(Protocol):
-    """A backend that may save evaluations of the loss, and says how many a gradient is made of."""
+    """A backend that may save evaluations of the loss, and tells how many a gradient stands for."""
 
     def equivalent_evaluations(self, p: int) -> int:
-        """Return how many evaluations a gradient of p entries is made of, done or saved."""
+        """Return how many evaluations a gradient of p entries stands for, done or saved."""
 
 
 @runtime_checkable
@@ -84,17 +84,17 @@ class WritesOut(Protocol):
 
 
 def name_of(backend: Any) -> str:
-    """Return the name of a backend; of one without a name, that of its class."""
+    """Return the name of a backend, or that of its class if it has none."""
     return str(backend.name) if isinstance(backend, Backend) else type(backend).__name__
 
 
 def differentiates(thing: Any) -> bool:
-    """Tell whether a thing has the method of a backend, whatever else it lacks."""
+    """Tell whether an object has the method of a backend."""
     return callable(getattr(thing, "value_and_grad", None))
 
 
 def repeatable(backend: Backend) -> Backend:
-    """Return the backend whose answers do not depend on the calls before, to the last bit."""
+    """Return the backend with results that do not depend on earlier calls, to the last bit."""
     return backend.repeatable if isinstance(backend, Repeatable) else backend
 
 
@@ -104,7 +104,7 @@ def is_estimator(backend: Any) -> bool:
 
 
 def equivalent_evaluations(backend: Any, p: int) -> int | None:
-    """Return how many evaluations a gradient of p entries is made of; None if nothing says so."""
+    """Return how many evaluations a gradient of p entries stands for; None if unknown."""
     if not isinstance(backend, CountsEvaluations):
         return None
     return int(backend.equivalent_evaluations(p))
@@ -116,7 +116,7 @@ def writes_out(function: ValueAndGrad) -> bool:
 
 
 def note_origin(error: Exception, origin: str) -> None:
-    """Add to a user's exception where it came from, and why if it wrote into its parameters."""
+    """Add a note to a user's exception: its origin, and the reason if it wrote into parameters."""
     wrote = "read-only" in str(error)
     error.add_note(f"raised by {origin}" + (", which must not write into them" if wrote else ""))
 
@@ -160,15 +160,15 @@ STEADY = 1e-9
 
 
 def require_same_value(value: Any, again: Any, precision: float = 0.0) -> None:
-    """Raise a LossError if a loss has another value when it is evaluated again.
+    """Raise a LossError if a second evaluation of a loss gave another value.
 
     Parameters
     ----------
     value, again : float
-        Of two evaluations at the same parameters.
+        The values of two evaluations at the same parameters.
     precision : float
-        The relative error of an evaluation; a few of them are no difference, since sums may be
-        taken in another order each time.
+        The relative error of an evaluation. A difference of a few times that is allowed, since
+        sums may be taken in another order each time.
     """
     apart = abs(float(again) - float(value))
     if not apart <= max(STEADY, 16 * precision) * abs(float(value)):

@@ -1,17 +1,16 @@
-"""Simultaneous perturbation: all parameters moved at once, two evaluations for a whole gradient.
+"""Simultaneous perturbation: a whole gradient from two evaluations that perturb all parameters.
 
-Every entry takes a step of ±c, with random signs Δ. What the loss does then is shared out among the
-entries as if each had done it alone, for entry i::
+Every entry moves by ±c, with random signs Δ. The estimate for entry i is::
 
     g_i  =  (f(x + c Δ) - f(x - c Δ)) / (2 c Δ_i)
 
-and the shares of the others cancel on average: E[g_i] is ∂f/∂x_i, up to c² times third derivatives.
-J. C. Spall, *Multivariate stochastic approximation using a simultaneous perturbation gradient
-approximation*, IEEE Transactions on Automatic Control 37 (1992), equation 2.2 and lemma 1; averaged
-over several Δ, section III.B there. The variance of an entry is |∇f|² minus its own square.
+The contributions of the other entries cancel on average: E[g_i] is ∂f/∂x_i, up to c² times third
+derivatives. J. C. Spall, *Multivariate stochastic approximation using a simultaneous perturbation
+gradient approximation*, IEEE Transactions on Automatic Control 37 (1992), equation 2.2 and lemma 1;
+section III.B averages over several Δ. The variance of an entry is |∇f|² minus its own square.
 
-Spall's step c falls as the training goes on; here it is fixed, so small that truncation does not
-matter, and a power of two, so that most steps are exact. The value that is returned beside the
+Spall decreases the step c during training. Here it is fixed: small enough for the truncation error
+not to matter, and a power of two, so that most steps are exact. The value returned beside the
 gradient is a third evaluation, at x.
 """
 
@@ -32,10 +31,10 @@ from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.params import Array
 
 BENT = 2.0**-9
-"""Second difference beside the first one above which the loss may be looked into."""
+"""Ratio of the second to the first difference above which a smaller step may be tried."""
 
 UNLIKELY = 2.0**-28
-"""Second difference beside the loss that its curvature is not likely to make over the step."""
+"""Ratio of the second difference to the loss that curvature alone is unlikely to cause."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,11 @@ class SPSA(Estimator):
     Parameters
     ----------
     draws : int
-        Over how many random directions a gradient is averaged: its noise falls as 1/√draws.
+        Number of random directions over which a gradient is averaged: its noise falls as 1/√draws.
     seed : int or Generator
-        Decides the directions, together with the parameters.
+        Determines the directions, together with the parameters.
     step : float, optional
-        How far every entry is moved. By default ∛ε max(1, median |x|), or the power of two nearest
-        to it.
+        The step of every entry. By default the power of two nearest to ∛ε max(1, median |x|).
 
     Examples
     --------
@@ -109,7 +107,7 @@ class SPSA(Estimator):
 
 
 def common_step(leaves: Sequence[Array], step: float | None, precision: float = 0.0) -> float:
-    """Return one step for all entries, scaled to most of them.
+    """Return one step for all entries, scaled to their median size.
 
     Examples
     --------

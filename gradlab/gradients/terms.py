@@ -1,13 +1,12 @@
-"""A loss that is a sum of terms, each of a few entries: many entries are moved at once.
+"""A loss that is a sum of terms, each depending on a few entries: many are perturbed at once.
 
-Where no term depends on both of two entries, one evaluation tells what a movement of either does:
-each term's change belongs to the one that it depends on. So the columns of the matrix that says
-which term depends on which entry are put into groups without a common row, and a difference takes
-evaluations for each group instead of each entry: for a chain of neighbours three times as many as
-one entry would take, however long it is.
+If no term depends on both of two entries, one evaluation shows the effect of perturbing both: the
+change of each term is due to the entry that it depends on. The sparsity matrix says which term
+depends on which entry. Its columns are put into groups without a common row, and a difference takes
+evaluations per group instead of per entry. A chain of neighbours of any length needs three groups.
 
-The groups are found one column after the other, those with most terms first (Curtis, Powell & Reid,
-*On the estimation of sparse Jacobian matrices*, 1974; Coleman & Moré, 1983).
+A greedy search finds the groups, columns with the most terms first (Curtis, Powell & Reid, *On the
+estimation of sparse Jacobian matrices*, 1974; Coleman & Moré, 1983).
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from gradlab.params import Array, read
 
 @dataclass(frozen=True)
 class SumOfTerms:
-    """A loss that is the sum of what a function returns, with the entries that each term needs.
+    """A loss that is the sum of the terms that a function returns, with a known sparsity.
 
-    It is a loss like any other, for any backend; `central`, `central4` and `forward` move entries
-    that share no term at the same time. What does not fit the matrix is noticed where a term moves
-    that none of the moved entries should; not where two of them move one term.
+    Any backend takes it. `central`, `central4` and `forward` perturb entries that share no term at
+    the same time. They notice a wrong matrix if a term changes that depends on no perturbed entry.
+    They cannot notice it if two perturbed entries change the same term.
 
     Parameters
     ----------
     terms : callable
         ``terms(params, *args)``, an array of shape (t,).
     sparsity : array or SciPy sparse matrix of bool, shape (t, p)
-        Whether a term may depend on an entry of the parameters; these in all leaves laid end to
-        end, each in C order.
+        Whether a term may depend on an entry of the parameters. The entries are those of all
+        leaves one after the other, each in C order.
 
     Raises
     ------
     OptionError
-        If one is not such a function or matrix.
+        If `terms` is not a function, or `sparsity` not a matrix of truth values.
 
     Examples
     --------
@@ -94,7 +93,7 @@ class SumOfTerms:
         return values
 
     def groups(self, start: int, stop: int) -> list[Array]:
-        """Put the entries from `start` to before `stop` into groups that share no term.
+        """Put the entries from `start` up to `stop` into groups that share no term.
 
         Examples
         --------

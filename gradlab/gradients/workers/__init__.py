@@ -3,16 +3,16 @@
 In reading order:
 
 ==============  ===================================================================================
-`evaluation`    `Workers`, which a backend holds; all else is imported when a gradient needs it
-`gradient`      a gradient in chunks, each answered by one worker
+`evaluation`    `Workers`, which a backend holds; a gradient imports the rest when it needs it
+`gradient`      a gradient in chunks, each computed by one worker
 `chunks`        how a gradient is divided
-`problem`       what a worker is told, and what it answers
-`teams`         who works: our own processes, a function like `map`, or a Dask cluster
-`processes`     processes of our own, replaced where one dies or hangs
-`mapped`        the files that these share
+`problem`       what a worker receives and returns
+`teams`         kinds of workers: our own processes, a function like `map`, or a Dask cluster
+`processes`     our own processes, replaced if one dies or hangs
+`mapped`        the files that our own processes share
 `dask_cluster`  workers of a Dask cluster
-`waiting`       a wait for answers that Ctrl-C may interrupt
-`resuming`      the part of a gradient that is done, in a file that outlives the process
+`waiting`       waiting for answers so that Ctrl-C can interrupt
+`resuming`      the finished part of a gradient, in a file that outlives the process
 ==============  ===================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""A gradient in chunks: some entries of one leaf each, long enough to be worth their sending."""
+"""A gradient in chunks: entries of one leaf each, enough of them to make sending worthwhile."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gradlab.gradients.probing import Probe
 from gradlab.params import Array
 
 SENDING = 0.05
-"""Largest share of a worker's time that goes into sending."""
+"""Largest share of a worker's time to spend on sending."""
 
 WHOLE = 0.1
-"""Seconds of work beyond which a chunk does not grow, but to be worth its sending."""
+"""Seconds of work beyond which a chunk grows only to make sending worthwhile."""
 
 SHARES = 4
-"""Smallest number of chunks for each worker, so that all of them end at about the same time."""
+"""Smallest number of chunks per worker, so that all workers end at about the same time."""
 
 
 class Chunk(NamedTuple):
@@ -35,13 +35,13 @@ def chunk_size(entries: int, workers: int, evaluation: float, sending: float) ->
     Parameters
     ----------
     entries : int
-        All that there are.
+        Number of entries.
     workers : int
-        Who share them.
+        Number of workers.
     evaluation : float
         Seconds of one evaluation of the loss; an entry takes at least one.
     sending : float
-        Seconds that a chunk and its answer travel.
+        Seconds to send a chunk and its answer.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def chunk_size(entries: int, workers: int, evaluation: float, sending: float) ->
     5
     >>> chunk_size(45_360, 2, evaluation=1e-4, sending=1e-3)  # a tenth of a second
     1000
-    >>> chunk_size(12, 4, evaluation=1e-4, sending=1e-3)  # not worth being divided
+    >>> chunk_size(12, 4, evaluation=1e-4, sending=1e-3)  # not worth dividing
     200
     """
     evaluation = max(evaluation, 1e-7)
@@ -58,7 +58,7 @@ def chunk_size(entries: int, workers: int, evaluation: float, sending: float) ->
 
 
 def chunks(missing: Sequence[Array], size: int) -> list[Chunk]:
-    """Divide the entries that are missing into chunks of at most `size`.
+    """Divide the missing entries into chunks of at most `size`.
 
     Examples
     --------

@@ -15,12 +15,12 @@ from gradlab.interrupts import allowed
 
 
 def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -> Generator[Answer]:
-    """Scatter the problem to all workers of a Dask cluster once, and then chunks alone.
+    """Scatter the problem to all workers of a Dask cluster once, then submit only chunks.
 
-    Dask itself gives a dead worker's chunk to another one. If the problem, too, died with its
-    workers, or Dask has given up, all that is missing is tried once more.
+    Dask itself gives a dead worker's chunk to another one. If the problem was lost with its
+    workers, or Dask has given up, all missing chunks are tried once more.
     """
-    # The client comes from there, so that it is installed.
+    # The client is Dask's, so Dask is installed.
     from distributed import as_completed
 
     left = dict.fromkeys(pieces)
@@ -29,7 +29,7 @@ def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) ->
         sent: list[Any] = []
         try:
             with allowed(), asking(client):
-                if not (attempt or client.nthreads()):  # for which a scatter waits in vain
+                if not (attempt or client.nthreads()):  # a scatter would wait for them in vain
                     raise WorkerError(
                         f"workers={client!r}: the cluster has no workers; start some, and "
                         "client.wait_for_workers(1)"
@@ -47,7 +47,7 @@ def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) ->
                 del left[futures[future]]
                 yield found
         finally:
-            with allowed(), suppress(Exception):  # it may be closed, or its scheduler gone
+            with allowed(), suppress(Exception):  # the client may be closed, or its scheduler gone
                 client.cancel(sent)
         if not left:
             return
@@ -61,7 +61,7 @@ def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) ->
 
 @contextmanager
 def asking(client: Any) -> Iterator[None]:
-    """Say that a client does not work where it raises an error of its own."""
+    """Turn an error of Dask's own into one that says that the client does not work."""
     try:
         yield
     except GradlabError:

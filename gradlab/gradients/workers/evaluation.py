@@ -1,16 +1,16 @@
-"""A numerical gradient taken by several workers, and taken up again after an interruption.
+"""A numerical gradient computed by several workers, and resumed after an interruption.
 
-The slopes of two entries have nothing to do with each other, so that a gradient falls into chunks:
-some entries of one leaf. A worker holds the loss, the parameters and the data, is told a chunk,
-and answers with its slopes::
+The slopes of different entries are independent, so a gradient divides into chunks of entries of one
+leaf. A worker holds the loss, the parameters and the data, receives a chunk, and returns its
+slopes::
 
     problem  ──►  worker, worker, ...          once, or with each chunk
     chunks   ──►  slopes(problem, chunk)  ──►  the gradient, chunk by chunk
 
-The same code computes each slope from the same numbers, whoever does it. So neither the number of
-workers nor the chunks change a bit of it. A chunk lasts long enough that sending takes a small
-share of the time, and is short enough that all workers end together. An evaluation of the loss that
-raises is repeated once; the second exception counts.
+Every worker runs the same code on the same numbers, so neither the number of workers nor the chunks
+change a bit of the result. A chunk is long enough for sending to take a small share of the time,
+and short enough for all workers to end together. An evaluation of the loss that raises is repeated
+once; a second exception is the result.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from gradlab.gradients.protocol import Loss
 
 @dataclass(frozen=True)
 class Workers:
-    """The loss evaluated by several workers, and what is done kept in a file.
+    """The loss evaluated by several workers, with finished slopes kept in a file.
 
-    The slopes are those of the plain loop, to the bit, for any number of workers. It pays for a
-    loss of some milliseconds.
+    The slopes are those of the plain loop, to the bit, for any number of workers. Workers pay off
+    for a loss that takes some milliseconds.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ class Workers:
         the call. Or a function like `map`: ``executor.map`` of `concurrent.futures` or
         `mpi4py.futures`, whose processes stay. Or a Dask client. By default this process.
     timeout : float, optional
-        Seconds after which a worker process that still evaluates the loss at one place is taken to
-        hang, and killed; it is replaced once, and then an error names the place.
+        Seconds after which a worker process that still evaluates the loss at one place counts as
+        hung and is killed. It is replaced once; a second time is an error that names the place.
     resume : str or path, optional
-        A file for what is done of a gradient, from which the same one is taken up again after an
+        A file for the finished part of a gradient, from which the same gradient resumes after an
         interruption. It is removed when the gradient is complete.
 
     Raises
@@ -76,7 +76,7 @@ class Workers:
             raise options.refusal("resume", self.resume, "give the path of a file")
 
     def of(self, loss: Loss) -> Slopes:
-        """Return the function that takes the slopes of a loss; see `Evaluation`."""
+        """Return the function that computes the slopes of a loss; see `Evaluation`."""
         from gradlab.gradients.workers.gradient import slopes
 
         return partial(slopes, workers=self.workers, timeout=self.timeout, resume=self.resume)

@@ -1,4 +1,4 @@
-"""A gradient in chunks: who takes which, and what is kept of those that are done."""
+"""A gradient in chunks: distributes them among workers, and keeps those that are done."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gradlab.locks import locked
 from gradlab.params import Array
 
 BANDWIDTH = 200e6
-"""Bytes of a problem that are pickled, sent and unpickled in a second, where it is sent along."""
+"""Bytes per second at which a problem that travels with its chunks is pickled and sent."""
 
 
 def slopes(
     method: Method, probe: Probe, *, workers: Any, timeout: float | None, resume: Any
 ) -> list[Array]:
-    """Return the slopes of all leaves, as `method` takes them, by these workers."""
+    """Return the slopes of all leaves, computed with `method` by these workers."""
     if isinstance(probe, ProbeOfTerms):
         raise OptionError(
             "workers and resume move one entry at a time: a SumOfTerms, which moves "
@@ -63,7 +63,7 @@ def slopes(
 
 @contextmanager
 def _alone(resume: Any) -> Iterator[None]:
-    """Be the only one who writes the file of `resume`, if there is one."""
+    """Lock the file of `resume`, if there is one, against other writers."""
     if resume is None:
         yield
         return
@@ -73,7 +73,7 @@ def _alone(resume: Any) -> Iterator[None]:
 
 
 def _successes(answers: Generator[Answer]) -> Iterator[tuple[Chunk, Array]]:
-    """Yield answers until one is a failure, which is raised; then nobody works any more."""
+    """Yield answers until one is a failure; stop all workers, then raise it."""
     with closing(answers):
         for chunk, found in answers:
             if isinstance(found, Failure):
@@ -83,7 +83,7 @@ def _successes(answers: Generator[Answer]) -> Iterator[tuple[Chunk, Array]]:
 
 @contextmanager
 def _progress(done: PartialGradient) -> Iterator[Callable[[], None]]:
-    """Show how many entries are done and the time left, where somebody is there to look."""
+    """Show how many entries are done and the time left, on a terminal."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

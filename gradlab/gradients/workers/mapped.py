@@ -1,8 +1,8 @@
-"""Files without a name that processes share: the problem, and where each worker is.
+"""Unnamed files that processes share: the problem, and the position of each worker.
 
 Each worker maps the file of the problem into its memory, so that all of them share one copy of the
 data (a worker that writes into it gets its own copy of the page). The system frees a file when the
-last process that has it open is gone, however it went.
+last process that has it open ends, for whatever reason.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gradlab.gradients.workers.problem import Problem, load
 from gradlab.params import Array
 
 ALIGNMENT = 64
-"""Bytes: where an array starts in the file, as it does in memory of its own."""
+"""Bytes to a multiple of which an array starts in the file, as it does in its own memory."""
 
 LIMITS = "give fewer workers, close files, or raise the limits of the system (ulimit -n, ulimit -u)"
-"""What helps where the system has no descriptor or process to give."""
+"""Advice for when the system has no descriptor or process left."""
 
 
 class NamelessFile:
-    """A file for several processes that is gone when the last of them has closed it or is gone.
+    """A file for several processes that disappears when the last of them closes it or ends.
 
     On POSIX it never has a name, and processes inherit its descriptor. Windows gives it a name,
     and removes the file when it is closed.
@@ -70,7 +70,7 @@ def written(parts: Sequence[Any]) -> NamelessFile:
     Raises
     ------
     WorkerError
-        If there is no room: memory that is mapped to a full disk would be a crash later.
+        If the disk is full: using memory mapped to it would crash later.
     """
     try:
         with ExitStack() as stack:
@@ -113,6 +113,6 @@ def restore(stored: NamelessFile) -> Problem:
 
 
 def map_places(shared: NamelessFile) -> Array:
-    """Map the file that says where each worker is: leaf, entry, and since when, on one clock."""
+    """Map the file with the position of each worker: leaf, entry, and since when, on one clock."""
     rows = np.frombuffer(mmap.mmap(shared.file.fileno(), 0), np.int64)
     return rows.reshape(-1, ALIGNMENT // 8)[:, :3]

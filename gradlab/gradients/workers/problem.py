@@ -1,4 +1,4 @@
-"""What a worker is told, and what it answers: a problem once, then chunks; slopes, or an error."""
+"""What a worker receives (a problem once, then chunks) and returns (slopes, or an error)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gradlab.params import Array
 
 @dataclass(frozen=True)
 class Failure:
-    """What a worker answers instead of slopes: an error that can be sent."""
+    """An error that can be sent, which a worker returns instead of slopes."""
 
     error: Exception
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """Take an error along with its traceback, or its text if it cannot be sent itself."""
+        """Wrap an error with its traceback, or its text if the error itself cannot be sent."""
         told = "".join(traceback.format_exception(error))
         try:
             pickle.loads(pickle.dumps(error))
@@ -45,16 +45,16 @@ Answer: TypeAlias = tuple[Chunk, Array | Failure]
 
 @dataclass(frozen=True)
 class Problem:
-    """All that a worker has to know: whose derivative is asked for, where, and by which method.
+    """All that a worker needs: the function to differentiate, the point, and the method.
 
     Attributes
     ----------
     value : float
         The loss at the parameters.
     precision : float
-        The relative error of an evaluation, as far as is known.
+        The relative error of an evaluation, as far as it is known.
     closely : bool
-        Whether every entry is looked at again with smaller steps.
+        Whether every entry is measured again with smaller steps.
     """
 
     method: Method
@@ -67,7 +67,7 @@ class Problem:
 
     @classmethod
     def of(cls, method: Method, probe: Probe) -> Problem:
-        """Return the problem of a probe, with what has been found out about its loss."""
+        """Return the problem of a probe, with what is known of its loss."""
         known = probe.value, probe.precision, probe.closely
         return cls(method.plain(), *probe.call, *known)
 
@@ -110,12 +110,12 @@ class Problem:
         return self.pickle()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be pickled once, however often it is sent."""
+        """Pickle the problem once, however often it is sent."""
         return load, (self._pickled,)
 
     @cached_property
     def bytes(self) -> int:
-        """How much it is to send, without copying it; 0 where it cannot be sent."""
+        """The number of bytes to send, found without copying; 0 if the problem cannot be sent."""
         sizes: list[int] = []
         try:
             stream = self.pickle(lambda buffer: sizes.append(buffer.raw().nbytes))
@@ -130,7 +130,7 @@ def load(pickled: bytes, buffers: Sequence[Any] = ()) -> Problem:
 
 
 class Part(Probe):
-    """Some entries of one leaf, as the only leaf of a probe: it is all that `slopes` looks at."""
+    """Some entries of one leaf, as the only leaf of a probe, for `slopes`."""
 
     def __init__(self, whole: Probe, chunk: Chunk, mark: Callable[[int, int], object]) -> None:
         self._whole, self._chunk, self._mark = whole, chunk, mark
@@ -141,7 +141,7 @@ class Part(Probe):
         self.value, self.precision, self.closely = whole.value, whole.precision, whole.closely
 
     def at(self, leaf: int, i: int, x: Any) -> Any:
-        """Evaluate the loss where entry `i` of the part is `x`, once more if that fails."""
+        """Evaluate the loss with entry `i` of the part set to `x`; if that fails, once more."""
         place = (self._chunk.leaf, self._chunk.start + i)
         self._mark(*place)
         try:
@@ -155,7 +155,7 @@ class Part(Probe):
             raise
 
     def look_into(self) -> None:
-        """Look into the loss as the whole does, whatever the part: so all parts find the same."""
+        """Examine the loss as a whole, whatever the part, so that all parts find the same."""
         self._whole.look_into()
 
     def require_steady(self) -> None:
@@ -163,7 +163,7 @@ class Part(Probe):
         self._whole.require_steady()
 
     def name(self, leaf: int, i: int) -> str:
-        """Name an entry as the whole does."""
+        """Name an entry by its place in the whole gradient."""
         return self._whole.name(self._chunk.leaf, self._chunk.start + i)
 
 
@@ -173,18 +173,18 @@ def answer(
     probe: Probe | None = None,
     mark: Callable[[int, int], object] = lambda leaf, i: None,
 ) -> Answer:
-    """Return a chunk with the slopes of its entries, or with what went wrong.
+    """Return a chunk with the slopes of its entries, or with a failure.
 
     Parameters
     ----------
     problem : Problem
         What to differentiate.
     chunk : Chunk
-        By which entries.
+        The entries to differentiate by.
     probe : Probe, optional
-        A probe of the problem that nobody else uses, to be spared making one.
+        A probe of the problem that is not in use elsewhere; by default a new one.
     mark : callable
-        Told the leaf and the entry before each evaluation, which may be the last.
+        Called with the leaf and the entry before each evaluation, in case the process dies in it.
     """
     try:
         part = Part(probe or problem.probe(), chunk, mark)
@@ -203,5 +203,5 @@ def _cloudpickle() -> ModuleType | None:
 
 
 def _pickler() -> Any:
-    """Return the module that pickles: one that takes functions of a notebook along, if it can."""
+    """Return the pickling module: cloudpickle, which sends a notebook's functions, if installed."""
     return _cloudpickle() or pickle

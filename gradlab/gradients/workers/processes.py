@@ -1,16 +1,16 @@
-"""Processes of our own that take the slopes of chunks, and can be told apart when one dies.
+"""Our own processes, which compute the slopes of chunks and are replaced if they die.
 
-The problem goes into a file once, pickled, its arrays apart from the rest, and each worker maps
-that file into its memory (`mapped`). Then chunks go out and slopes come back through a pipe for
-each worker.
+The problem is written to a file once: the pickle, and its arrays apart from it. Each worker maps
+that file into its memory (`mapped`). Each worker has a pipe, through which it receives chunks and
+returns slopes.
 
-Before each evaluation a worker writes into another mapped file which entry it is about to move.
-When it dies - killed from outside, out of memory, by a fault in native code - this is where it
-died; and when it stays there for longer than it may, it is killed. A new worker takes its place and
-its chunk; a second death at the same chunk is an error.
+Before each evaluation, a worker writes into another mapped file which entry it perturbs. If it
+dies (killed from outside, out of memory, by a fault in native code), this tells where. If it stays
+there for longer than the timeout, it is killed. A new worker takes over its chunk; a second death
+at the same chunk is an error.
 
-The caller is interrupted only while it waits for answers, so that it always ends its workers; and
-a worker whose caller is gone ends.
+The caller can be interrupted only while it waits for answers, so it always ends its workers. A
+worker whose caller is gone ends by itself.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from gradlab.params import Array
 READY = "ready"
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""What tells linear algebra how many threads to use: one each, since the workers are many."""
+"""Environment variables for the number of threads of linear algebra: one per worker."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """A process, our end of its pipe, and the chunk that it is busy with."""
+    """A process, our end of its pipe, and the chunk that it works on."""
 
     slot: int
     process: Any
@@ -64,14 +64,14 @@ class Worker:
     hung: bool = False
 
     def give(self, chunk: Chunk, places: Array) -> None:
-        """Send a chunk; a worker that died meanwhile is found out when it is listened to."""
+        """Send a chunk; the death of the worker shows only when its answer is read."""
         self.chunk = chunk
         places[self.slot, 2] = time.monotonic_ns()
         with suppress(OSError):
             self.connection.send(chunk)
 
     def end(self) -> int:
-        """End the process, if it has not ended, and return its exit code."""
+        """End the process if it still runs, and return its exit code."""
         _alive.discard(self)
         self.connection.close()
         self.process.kill()
@@ -87,13 +87,13 @@ def work(
     """Yield the answers of a number of processes to all chunks, in any order.
 
     A process that evaluates the loss at one place for longer than the timeout is killed. The
-    caller has signals held: see `gradlab.interrupts`.
+    caller must hold signals: see `gradlab.interrupts`.
 
     Raises
     ------
     WorkerError
-        If a worker could not start, or one died or hung twice at the same chunk; or there is no
-        room for the problem in the temporary folder.
+        If a worker could not start, a worker died or hung twice at the same chunk, or the
+        temporary folder has no room for the problem.
     """
     if not pieces:
         return
@@ -134,12 +134,12 @@ def work(
 def _lost(
     worker: Worker, deaths: Counter[Any], places: Array, probe: Probe, timeout: float | None
 ) -> Chunk | None:
-    """Bury a worker that died, and return the chunk that it leaves, if it had one.
+    """Clean up after a worker that died, and return its unfinished chunk, if any.
 
     Raises
     ------
     WorkerError
-        If it never began, or is the second one that died at its chunk.
+        If it never began, or is the second worker to die at this chunk.
     """
     code = worker.end()
     ending = f"it hung, for {timeout:g} s" if worker.hung else _ending(code)
@@ -157,9 +157,9 @@ def _lost(
 
 
 def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> list[Worker]:
-    """Wait until at least one worker has said something, or died, and return those that have.
+    """Wait until at least one worker has answered or died, and return those that have.
 
-    Those that hang are killed meanwhile, and are then heard of as well.
+    Workers that hang are killed meanwhile, and returned too.
     """
     heard: list[Any] = []
     while not heard:
@@ -176,7 +176,7 @@ def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> l
 
 
 def _ending(code: int) -> str:
-    """Say how a process ended.
+    """Describe how a process ended.
 
     Examples
     --------
@@ -196,12 +196,12 @@ def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
     Raises
     ------
     WorkerError
-        If the system has no room for one more process, or no descriptors.
+        If the system has no process or descriptor left.
     """
     context = get_context("spawn")
     try:
         ours, theirs = context.Pipe()
-        with theirs:  # so that its end is heard when the process, the last to hold it, is gone
+        with theirs:  # so that the pipe closes when the process, the last holder of this end, ends
             process = context.Process(
                 target=serve, args=(theirs, stored, shared, slot), name=f"gradlab-{slot}"
             )
@@ -219,17 +219,17 @@ def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
 _alive: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-@atexit.register  # after that of multiprocessing, and so called before it, which waits for them
+@atexit.register  # registered after multiprocessing's handler, so called before it; that one waits for workers
 def _end_all() -> None:
-    """End workers that are still there, as those of a generator that nobody closed."""
+    """End workers that still run, such as those of a generator that was never closed."""
     for worker in [*_alive]:
-        if worker.owner == os.getpid():  # in a forked process, they are those of its parent
+        if worker.owner == os.getpid():  # in a forked process, these are the parent's workers
             worker.end()
 
 
 def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, slot: int) -> None:
-    """Answer chunks until there is nobody to answer: what a worker does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides, and has been told as well
+    """Run a worker: answer chunks until the caller is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller received the signal too, and decides
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_outlive_nobody, daemon=True).start()
@@ -254,7 +254,7 @@ def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, sl
 
 
 def _outlive_nobody() -> None:
-    """Wait until the caller is gone, and end."""
+    """Wait until the caller is gone, then end the process."""
     caller = parent_process()
     assert caller is not None
     wait([caller.sentinel])
@@ -263,9 +263,9 @@ def _outlive_nobody() -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Tell processes that start in here to use one thread, where the user has not said otherwise.
+    """Make processes started in this context use one thread, unless the user chose a number.
 
-    They read it from the environment that they inherit, before anything else of theirs runs.
+    They read it from the environment that they inherit, before any of their code runs.
     """
     told = [name for name in THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(told, "1"))

@@ -1,12 +1,12 @@
-"""The slopes that are known so far, in memory and, if wanted, in a file that outlives the process.
+"""The slopes known so far, in memory and optionally in a file that outlives the process.
 
-The file (`gradlab.stores`) is rewritten from time to time by a move, which is atomic: whenever the
-process ends, a whole file is there. It says to which gradient it belongs: the method, the
-parameters, the loss (its name, its value, the content of what it is bound to), the arguments. A
-gradient is taken up again only where all of these are the same, to the bit. A loss may have changed
-where its value at one place does not show it. So the largest slope is taken once more, and has to
-come out as it was. Until it has, nothing is written into the file. The file is removed when the
-gradient is complete, and only by the gradient that it belongs to.
+The file (`gradlab.stores`) is replaced from time to time by an atomic move, so that a complete file
+exists whenever the process ends. It identifies its gradient: the method, the parameters, the loss
+(its name, its value, the content of what it is bound to) and the arguments. A gradient resumes only
+if all of these are the same, to the bit. A changed loss may still have the same value at these
+parameters, so the largest slope is computed again and must come out the same. Until then, nothing
+is written into the file. The file is removed when the gradient is complete, and only by the
+gradient that it belongs to.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ PARTIAL = stores.Format(
 )
 
 SHARE = 0.05
-"""Largest share of the time that goes into writing. There is no pause beyond that: workers that are
-killed again and again shall get further each time."""
+"""Largest share of the time to spend on writing. There is no other pause between two writings, so
+that runs that are killed again and again still make progress."""
 
 
 class PartialGradient:
-    """Slopes that come in chunk by chunk; a context, which writes what it has when it is left.
+    """Slopes that arrive chunk by chunk; a context that writes them to the file on exit.
 
     Attributes
     ----------
     slopes : list of ndarray
-        Of each leaf, in its shape; 0 where they are missing.
+        For each leaf, in its shape; 0 where they are missing.
     missing : list of ndarray of bool
-        Of each leaf, flat, in C order.
+        For each leaf, flat, in C order.
     pending, size : int
-        How many are missing, and how many there are to be.
+        The numbers of missing slopes and of all slopes.
     """
 
     def __init__(self, path: Path | None, known: dict[str, str] | None, probe: Probe) -> None:
@@ -71,7 +71,7 @@ class PartialGradient:
 
     @classmethod
     def open(cls, path: Any, known: dict[str, str] | None, probe: Probe) -> PartialGradient:
-        """Begin a record, or take up the one that the file has.
+        """Begin a record, or resume the one in the file.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class PartialGradient:
         return Chunk(leaf, i, i + 1)
 
     def confirm(self, chunk: Chunk, found: Array) -> None:
-        """Compare slopes of the file with the same ones, taken again; it is ours if they agree.
+        """Compare slopes of the file with the same ones computed again.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class PartialGradient:
         self._is_ours = True
 
     def put(self, chunk: Chunk, found: Array) -> None:
-        """Enter the slopes of a chunk."""
+        """Store the slopes of a chunk."""
         part = slice(chunk.start, chunk.stop)
         self.slopes[chunk.leaf].reshape(-1)[part] = found
         self.missing[chunk.leaf][part] = False
@@ -135,7 +135,7 @@ class PartialGradient:
     def __exit__(self, kind: object, error: object, place: object) -> None:
         if self._path is None or not self._is_ours:
             return
-        coarse = isinstance(error, CoarseLoss)  # its slopes have steps that are too small
+        coarse = isinstance(error, CoarseLoss)  # the steps of its slopes are too small
         if (self.pending or error is not None) and not coarse:
             self._save()
         else:
@@ -143,7 +143,7 @@ class PartialGradient:
                 self._path.unlink()
 
     def _save(self) -> None:
-        """Write what there is; the work is worth more than the file of it."""
+        """Write the slopes so far; an error is only a warning, since the work can go on."""
         try:
             self._write()
         except OSError as error:
@@ -181,11 +181,11 @@ class PartialGradient:
         self._require_steps(path, precision, closely)
         n = len(self.slopes)
         self.slopes, masks = arrays[:n], arrays[n:]
-        self.missing = [mask.view(np.uint8) != 0 for mask in masks]  # whatever its bytes are
+        self.missing = [mask.view(np.uint8) != 0 for mask in masks]  # whatever bytes represent it
         self.pending = int(sum(mask.sum() for mask in self.missing))
 
     def _require_steps(self, path: Path, precision: float, closely: bool) -> None:
-        """Take the gradient with the steps of the file, where it found out that they are needed."""
+        """Use the steps of the file if it has found that smaller ones are needed."""
         known, closely_known = self._steps
         if known < precision <= COARSEST or (closely and not closely_known):
             raise CoarseLoss(max(known, precision), closely)
@@ -194,12 +194,12 @@ class PartialGradient:
 
 
 def identity(problem: Problem, probe: Probe) -> dict[str, str]:
-    """Return what tells one gradient from all others, by what it is called in an error.
+    """Return the properties that identify a gradient, by the names used in errors.
 
     Raises
     ------
     OptionError
-        If the arguments cannot be pickled, and so not be told from others.
+        If the arguments cannot be pickled, and so cannot be identified.
     """
     numbers: dict[Any, Array] = {
         probe.name(leaf, 0) if x.size else leaf: x for leaf, x in enumerate(probe.leaves)

@@ -1,4 +1,4 @@
-"""Who works: processes of our own, the `map` of an executor, or a Dask cluster."""
+"""Kinds of workers: our own processes, the `map` of an executor, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from gradlab.gradients.workers.waiting import interruptible
 from gradlab.interrupts import allowed
 
 ROUND_TRIP = 1e-3
-"""Seconds in which a chunk and its answer travel, at most, where the problem is there already."""
+"""Upper bound, in seconds, for sending a chunk and its answer to a worker with the problem."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """Workers and what is to be known of them.
+    """Workers and their properties.
 
     Attributes
     ----------
     count : int
-        How many they are, as far as is known.
+        The number of workers, as far as it is known.
     round_trip : float
-        Seconds in which a chunk and its answer travel.
+        Seconds to send a chunk and its answer.
     carries : bool
         Whether each chunk carries the problem with it.
     work : callable
@@ -48,13 +48,13 @@ class Team:
 
 
 def find_team(workers: Any, timeout: float | None = None) -> Team:
-    """Return who works, from what a user gave as `workers`; and after which time they hang.
+    """Return the team for a user's `workers` and `timeout`.
 
     Raises
     ------
     OptionError
-        If it is neither an integer nor a function nor a Dask client; or others than processes of
-        our own are to be timed.
+        If `workers` is neither an integer nor a function nor a Dask client, or `timeout` is given
+        for workers other than our own processes.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
     if given == 0:
         raise options.refusal("workers", workers, advice)
     count = _cores() if given == -1 else given
-    from gradlab.gradients.workers import processes  # multiprocessing, which takes its time
+    from gradlab.gradients.workers import processes  # imports multiprocessing, which is slow
 
     return Team(count, ROUND_TRIP, False, partial(processes.work, count, timeout))
 
@@ -93,7 +93,7 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
 def _by_map(
     mapping: Callable[..., Any], problem: Problem, pieces: list[Chunk], probe: Probe
 ) -> Generator[Answer]:
-    """Have a function like `map` do the work; in which order it answers does not matter."""
+    """Compute chunks by a function like `map`; the order of its answers does not matter."""
     left = dict.fromkeys(pieces)
     answers: Any = ()
     try:
@@ -114,11 +114,11 @@ def _by_map(
         ) from error
     finally:
         if hasattr(answers, "close"):
-            answers.close()  # an executor forgets what it has not begun
+            answers.close()  # an executor drops the chunks that it has not begun
 
 
 def _is_answer(found: Any, left: Container[Chunk]) -> bool:
-    """Tell whether something is what `answer` returns of a chunk that is left."""
+    """Tell whether an object is an answer to one of the pending chunks."""
     if not (isinstance(found, tuple) and len(found) == 2 and found[0] in left):
         return False
     chunk, slopes = found

@@ -1,4 +1,4 @@
-"""A wait for answers, which Ctrl-C may interrupt."""
+"""Waiting for answers so that Ctrl-C can interrupt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gradlab.interrupts import allowed
 
 
 def interruptible(answers: Iterator[Any]) -> Iterator[Any]:
-    """Yield what there is, interrupted while it is computed or waited for."""
+    """Yield the items; a signal may interrupt while the next one is computed or awaited."""
     end = object()
     while True:
         with allowed():
