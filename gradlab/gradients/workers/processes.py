@@ -219,7 +219,7 @@ def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
 _alive: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-@atexit.register  # registered after multiprocessing's handler, so called before it; that one waits for workers
+@atexit.register  # called before the handler of multiprocessing, which waits for workers
 def _end_all() -> None:
     """End workers that still run, such as those of a generator that was never closed."""
     for worker in [*_alive]:
