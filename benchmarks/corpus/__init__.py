@@ -2,7 +2,7 @@
 
 `CASES` has them all; each is a `Case`: a loss, parameters, a gradient that is claimed for it, and
 whether the claim is right. They come in kinds, by what they are hard by. Every truth is a closed
-form that was derived by hand; ``tests/test_corpus.py`` proves each by other means.
+form that was derived by hand; ``tests/benchmarks/test_corpus.py`` proves each by other means.
 
 >>> case = CASES[0]
 >>> case.title, case.right, bool(case.gradient(*case.point).shape == case.params.shape)

@@ -2,7 +2,7 @@
 
 `CASES` has them all; each is a `VectorCase`: a function, a point, a VJP, JVP, Jacobian or Hessian
 that is claimed for it, and whether the claim is right. Every truth was derived by hand;
-``tests/test_corpus_outputs.py`` holds it to complex steps or extrapolated differences.
+``tests/benchmarks/test_corpus_outputs.py`` holds it to complex steps or extrapolated differences.
 """
 
 from __future__ import annotations

@@ -329,7 +329,7 @@ def main() -> int:
     os.chdir(ROOT)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     run = Run(arguments())
-    files = [f"tests/test_{name}.py" for name in TESTS.split()]
+    files = [str(file) for name in TESTS.split() for file in Path("tests").rglob(f"test_{name}.py")]
     doctests = [file for file, source in run.sources.items() if ">>>" in source]
     code = pytest.main([*OPTIONS, *files, *doctests], plugins=[run])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -14,7 +14,7 @@ import gradlab
 from gradlab.arrays import coverage
 from gradlab.gradients import derivative_with_error
 
-PAGE = Path(__file__).parent.parent / "docs" / "numpy.md"
+PAGE = Path(__file__).parents[2] / "docs" / "numpy.md"
 KINDS = {name: coverage.kind_of(name, function) for name, function in coverage.functions()}
 IN_TABLE = {call.function for call in TABLE if call.smooth}
 

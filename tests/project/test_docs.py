@@ -25,7 +25,7 @@ from gradlab import BACKENDS
 from gradlab.command.main import main
 from gradlab.datasets.mnist import ARCHIVES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "api" not in page.parts)
 

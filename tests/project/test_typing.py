@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-CLIENT = Path(__file__).parent / "typed_client.py"
+CLIENT = Path(__file__).parents[1] / "typed_client.py"
 
 
 def errors_in(folder: Path, source: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from processes import PATIENCE
 
-TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial.ipynb"
+TUTORIAL = Path(__file__).parents[2] / "examples" / "tutorial.ipynb"
 STORED = json.loads(TUTORIAL.read_text(encoding="utf-8"))
 
 

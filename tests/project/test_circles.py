@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / ".ci" / "circles.py"
+SCRIPT = Path(__file__).parents[2] / ".ci" / "circles.py"
 
 
 def circles_of(folder: Path, **modules: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import figures
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import accuracy
 import checker_power

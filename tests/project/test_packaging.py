@@ -33,5 +33,5 @@ def test_import_is_not_slow_for_what_it_brings_in() -> None:
 
 
 def test_version_is_the_projects() -> None:
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert metadata.version("gradlab") == project["project"]["version"]

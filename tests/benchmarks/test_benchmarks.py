@@ -23,7 +23,7 @@ from gradlab.bench import scripts
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import flatten, size
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))

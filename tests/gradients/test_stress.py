@@ -369,7 +369,7 @@ def test_threads_of_blas_change_no_more_than_rounding(backend: Any) -> None:
 
 # Memory
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 STATED = {
     "autograd": (4, 4),
     "tape": (8, 1),

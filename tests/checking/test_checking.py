@@ -28,7 +28,7 @@ from gradlab.gradients.slopes import Slope
 from gradlab.params import map_leaves
 from gradlab.testing import ClosedForm, Problem, losses, networks, parameters
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
