@@ -47,7 +47,7 @@ class Jax:
     slow, and an `UntraceableWarning` gives the reason.
 
     Parameters that are JAX's own arrays stay on their device, and so does their gradient, which is
-    made of JAX's arrays then.
+    then made of JAX's arrays.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class JaxGradient(LibraryGradient):
             self._enable_x64 = import_module("jax.experimental").enable_x64
 
     def to_native(self, array: Array, like: Any) -> Any:
-        """Return NumPy's array in the byte order of the machine; JAX takes it over itself."""
+        """Return NumPy's array in the machine's byte order; JAX converts it itself."""
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def to_numpy(self, array: Any) -> Array:

@@ -1,12 +1,12 @@
 """PyTorch: the loss on tensors, operation by operation, replayed, or compiled.
 
-PyTorch records the loss operation by operation and walks back through the record, as autograd does,
-in compiled kernels and on its devices (Paszke et al., *PyTorch: an imperative style,
-high-performance deep learning library*, 2019). Of a loss in plain NumPy that reads nothing but its
-arguments, the operations of value and gradient are kept as a graph after some calls, and replayed:
-`torch.func.grad_and_value` makes one function of them (Horace He & Richard Zou, *functorch*, 2021).
-With ``compile=True``, `torch.compile` makes kernels for the whole of it once for each shape (Ansel
-et al., *PyTorch 2*, ASPLOS 2024).
+PyTorch records the loss operation by operation and differentiates the record in reverse mode, as
+autograd does, with compiled kernels and on its devices (Paszke et al., *PyTorch: an imperative
+style, high-performance deep learning library*, 2019). If a loss in plain NumPy reads nothing but
+its arguments, the operations of value and gradient are recorded as a graph after some calls, and
+then replayed: `torch.func.grad_and_value` makes one function of them (Horace He & Richard Zou,
+*functorch*, 2021). With ``compile=True``, `torch.compile` compiles the whole once for each shape
+(Ansel et al., *PyTorch 2*, ASPLOS 2024).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
 UNKNOWN = (
-    "what it does depends on the numbers in its tensors, which are not known while it is compiled; "
+    "what it does depends on the numbers in its tensors, which are unknown while it is compiled; "
     "write where, or give the backend compile=False"
 )
 
 EAGER = 16
-"""Calls with one shape before operations are recorded, which takes as long as some dozen calls."""
+"""Calls with one shape before operations are recorded: recording costs about a dozen calls."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Torch:
     """PyTorch's reverse mode: exact to round-off, in the dtype of the parameters.
 
     The loss is plain NumPy, or written with ``torch`` or the Array API. Parameters that are tensors
-    themselves stay on their device, and so does their gradient, which is made of tensors then.
+    stay on their device, and their gradient is made of tensors on the same device.
 
     Parameters
     ----------
     compile : bool
-        Whether `torch.compile` makes kernels for the loss and its gradient: it takes some seconds
-        for each structure, shape and dtype, a C++ compiler, and pays for large arrays. What the
-        loss closes over is compiled into it, as with `Jax`.
+        Whether `torch.compile` compiles the loss and its gradient. It needs a C++ compiler and
+        some seconds for each structure, shape and dtype, and pays off for large arrays. Values
+        that the loss closes over are compiled in, as with `Jax`.
 
     Raises
     ------
@@ -71,18 +71,18 @@ class Torch:
         its arrays; the message names the line.
     LossError
         By the returned function: if the loss has another value on tensors than on NumPy's arrays,
-        or a native one takes a number out of a tensor, whose slope would be lost.
+        or a native loss converts a tensor to a number, which would lose its derivative.
 
     Notes
     -----
-    In plain NumPy, dtypes are NumPy's. In code of PyTorch's own, matrices of different dtypes are
-    not multiplied, and an array of no dimensions does not widen one that has some.
+    In plain NumPy, dtypes follow NumPy's rules. In native PyTorch code, matrices of different
+    dtypes cannot be multiplied, and a 0-d tensor does not widen one with dimensions.
 
-    At the first call with each shape, the loss also runs on plain arrays, once, so that its value
-    can be compared.
+    At the first call with each shape, the loss also runs once on plain arrays, to compare its
+    value.
 
-    PyTorch's threads wait busily: beside other work on the same cores,
-    ``torch.set_num_threads(1)`` may be many times as fast.
+    PyTorch's threads wait in a busy loop. If other work shares the cores,
+    ``torch.set_num_threads(1)`` may be many times faster.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class Torch:
 
 
 class TorchGradient(LibraryGradient):
-    """What the backend `Torch` returns."""
+    """The function that the backend `Torch` returns."""
 
     name = "torch"
     arrays = "PyTorch's tensors"
@@ -148,26 +148,26 @@ class TorchGradient(LibraryGradient):
         return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
 
     def setting(self, native: Any) -> AbstractContextManager[Any]:
-        """Have the tensors that the loss makes lie on the device of its parameters."""
+        """Create the loss's own tensors on the device of its parameters."""
         if native is None or native.device.type == "cpu":
             return nullcontext()
         device: AbstractContextManager[Any] = native.device
         return device
 
     def device_of(self, leaves: Sequence[Any]) -> Any:
-        """Return the device on which the parameters lie, None for the processor."""
+        """Return the device of the parameters, None for the processor."""
         kinds = {leaf.device for leaf in leaves if leaf.device.type != "cpu"}
         return next(iter(kinds), None)
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
-        """Compile where that was asked for, and there will be another call."""
+        """Compile if `compile` is set and another call will follow."""
         compiled = self._compiles and is_kept
         plain, native = Way(True, compiled, data=compiled), Way(False, compiled)
         ways = [native, plain] if is_native else [plain, native]
         return ways if compiled else [*ways, Way(True, False)]
 
     def prepare(self, form: Form, way: Way) -> Run:
-        """Return value and gradient; in native code, no slope may get lost."""
+        """Return value and gradient; in native code, check that no derivative is lost."""
         if way.compiled:
             plain = self._functional(form, way)
             return self._compiled(plain if way.plain else self._watched(plain), form, way)
@@ -191,7 +191,7 @@ class TorchGradient(LibraryGradient):
                 before = [tensor._version for tensor in given]
                 value = self._scalar(form, way, roots, arrays)
                 if before != [tensor._version for tensor in given]:
-                    raise write_refused("in a native function of PyTorch's")
+                    raise write_refused("in a native PyTorch function")
                 if not value.requires_grad:
                     return value, [torch.zeros_like(root) for root in roots]
                 found = torch.autograd.grad(value, roots, allow_unused=True)
@@ -204,11 +204,11 @@ class TorchGradient(LibraryGradient):
         return run
 
     def _replayed(self, form: Form, eager: Run) -> Run:
-        """Return the same; after some calls with a shape, its operations are replayed.
+        """Return the same; after some calls with a shape, replay its recorded operations.
 
-        That takes a loss that reads no arrays but its arguments, and does the same whatever the
-        numbers in them are. The operations are those of the loss itself, one by one: what is saved
-        is the way of each through NumPy's protocols.
+        The loss must read no arrays but its arguments, and its operations must not depend on the
+        numbers in them. The replay runs the same operations one by one, and saves the dispatch of
+        each through NumPy's protocols.
         """
         calls: dict[Any, int] = {}
         graphs: dict[Any, Any] = {}
@@ -236,13 +236,13 @@ class TorchGradient(LibraryGradient):
     def _graph(
         self, form: Form, leaves: list[Any], arrays: list[Any], wanted: tuple[Any, list[Any]]
     ) -> Any:
-        """Return the operations of a loss, None if they are not always the same."""
+        """Return the operations of a loss, or None if they are not always the same."""
         given = [self.over(a, None) for a in arrays]
         function = self._functional(form, Way(True, compiled=True))
         try:
             graph = straightened(self._traced(function, leaves, given))
             found = graph(*leaves, *given)
-        except Exception:  # it looks at numbers
+        except Exception:  # it reads numbers
             return None
         pairs = zip(found, (wanted[0], *wanted[1]), strict=True)
         close = all(self._torch.allclose(a, b, rtol=1e-5, equal_nan=True) for a, b in pairs)
@@ -261,7 +261,7 @@ class TorchGradient(LibraryGradient):
         return run
 
     def reason(self, error: Exception) -> str | None:
-        """Say why the loss does not run on tensors, if that is what an error means."""
+        """Return the reason why the loss does not run on tensors, if the error shows one."""
         message = str(error)
         if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException"):
             return UNKNOWN
@@ -301,20 +301,20 @@ class TorchGradient(LibraryGradient):
     def _traced(self, plain: Run, leaves: list[Any], arrays: list[Any]) -> Any:
         """Return the operations of value and gradient as a graph, recorded without numbers.
 
-        Dynamo, which `torch.compile` has for that, reads the source of the loss, and gives up
-        where it is not PyTorch's; a graph of operations is all that it has to read here.
+        Dynamo, which `torch.compile` uses for this, reads the source of the loss and gives up where
+        it is not PyTorch code. Here it only has to read a graph of operations.
         """
         from torch.fx.experimental.proxy_tensor import make_fx
 
         return make_fx(plain, tracing_mode="fake")(leaves, arrays)
 
     def kernels(self, graph: Any) -> Run:
-        """Return what a graph is compiled to."""
+        """Compile a graph."""
         compiled: Run = self._torch.compile(graph, dynamic=False)
         return compiled
 
     def _watched_where_mixed(self, plain: Run) -> Run:
-        """Return the same; a loss that calls PyTorch, too, is watched from then on."""
+        """Return the same; if the loss also calls PyTorch, watch it from then on."""
         watched = self._watched(plain)
         is_mixed = False
 
@@ -328,9 +328,9 @@ class TorchGradient(LibraryGradient):
         return run
 
     def _watched(self, plain: Run) -> Run:
-        """Return the same, with an error where a number is taken out of a tensor with a slope.
+        """Return the same, with an error if a tensor with a derivative is converted to a number.
 
-        To be compiled, the loss runs on tensors without numbers: there, of any.
+        While it is compiled, the loss runs on tensors without numbers; no tensor may be converted.
         """
         compiles, refused = self._compiles, threading.local()
         mode: Any = self._torch.overrides.TorchFunctionMode
@@ -343,7 +343,7 @@ class TorchGradient(LibraryGradient):
                 name = getattr(function, "__name__", "")
                 if name in taken and args[0].requires_grad:
                     refused.error = LossError(
-                        f"torch: the loss takes a number out of a tensor ({name.strip('_')}; "
+                        f"torch: the loss converts a tensor to a number ({name.strip('_')}; "
                         f"{place_of()}), whose slope is lost: compute with the tensor, or use the "
                         "backend autograd"
                     )
@@ -351,7 +351,7 @@ class TorchGradient(LibraryGradient):
                 if name in taken and compiles:
                     refused.error = LossError(f"torch cannot run the loss: {UNKNOWN}")
                     raise refused.error
-                if name == "__format__":  # a text from which a number is read has no slope
+                if name == "__format__":  # a number read from a text has no derivative
                     return f"{function(*args)}~"
                 return function(*args, **(kwargs or {}))
 
@@ -369,8 +369,8 @@ class TorchGradient(LibraryGradient):
 def straightened(recorded: Any) -> Any:
     """Return a recorded graph as a function of its arrays, without operations that do nothing.
 
-    These are products with 1, and copies of constants, which no operation writes into. What is left
-    is called by its name in ``torch``, where it has one: that is the shorter way to it.
+    These are products with 1, and copies of constants that no operation writes into. The remaining
+    operations are called through their functions in ``torch``, if they have one, which is faster.
     """
     import torch
     from torch.fx.graph import CodeGen
@@ -395,5 +395,5 @@ def straightened(recorded: Any) -> Any:
 
 
 def has_gaps(args: tuple[Any, ...]) -> bool:
-    """Tell whether a list among arguments has None in it, as an index has for a whole axis."""
+    """Tell whether a list among the arguments contains None, as an index does for a whole axis."""
     return any(isinstance(arg, (list, tuple)) and None in list(arg) for arg in args)

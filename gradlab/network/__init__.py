@@ -1,16 +1,16 @@
 """The network, written once: pure functions over a dict of parameters.
 
 A network of L layers is the dict ``{"W1": ..., "b1": ..., ..., "WL": ..., "bL": ...}``, where ``W``
-is ``(inputs, outputs)`` and ``b`` is ``(outputs,)``; its depth and widths are read off it::
+is ``(inputs, outputs)`` and ``b`` is ``(outputs,)``. The dict determines depth and widths::
 
     x  (n, d)  ->  activation(x @ W1 + b1)  ->  ...  ->  logits (n, k)  ->  softmax  ->  (n, k)
 
-Everything is plain NumPy, and none of it knows who differentiates it: the same functions run on
-NumPy arrays (real or complex) and on the traced arrays of autograd, JAX and PyTorch, which answer
-NumPy's protocols (`gradlab.arrays`). In shapes, n is samples, d inputs, k classes.
+Everything is plain NumPy and independent of the backend: the same functions run on NumPy arrays
+(real or complex) and on the traced arrays of autograd, JAX and PyTorch, which implement NumPy's
+protocols (`gradlab.arrays`). In shapes, n is samples, d inputs, k classes.
 
-The network itself is in this file. `activations.py` and `losses.py` are what it is made of, and
-`numbers.py` is what both take.
+The network itself is in this file, its parts in `activations.py` and `losses.py`. `numbers.py`
+converts their inputs.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def init(
     seed : int or Generator
         The same seed gives the same bits.
     activation : str or callable
-        The hidden layers' activation; it decides the default `scale`.
+        The hidden layers' activation; it determines the default `scale`.
     scale : {"xavier", "he", "normal"} or float, optional
         The standard deviation of the weights. ``"xavier"``: √(2 / (inputs + outputs)), Glorot &
         Bengio 2010; ``"he"``: √(2 / inputs), He et al. 2015; both with biases of zero.
@@ -154,7 +154,7 @@ def _deviation(scale: str | float | None, activation: Activation, d: int, k: int
 
 
 def layers(params: Params) -> list[tuple[Any, Any]]:
-    """Return ``[(W1, b1), (W2, b2), ...]``, or say why the dict is not a network.
+    """Return ``[(W1, b1), (W2, b2), ...]``, or raise an error if the dict is not a network.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def predict(params: Params, x: Any, *, activation: Activation = "sigmoid") -> An
 
 
 def accuracy(params: Params, x: Any, labels: Any, *, activation: Activation = "sigmoid") -> float:
-    """Return the share of samples that are classified right.
+    """Return the share of samples that are classified correctly.
 
     Parameters
     ----------

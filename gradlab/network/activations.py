@@ -15,10 +15,10 @@ Activation: TypeAlias = str | Callable[[Any], Any]
 
 
 def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(−x)), to full relative precision, as long as that is 1 / √max or more.
+    """Return 1 / (1 + exp(−x)), to full relative precision, but at least 1 / √max.
 
-    Below, it stays there: 1 / √max is 7e-155 in float64, 5e-20 in float32, 4e-3 in float16.
-    So neither it nor its derivative, exp(−x) / (1 + exp(−x))², overflows for any x.
+    1 / √max is 7e-155 in float64, 5e-20 in float32 and 4e-3 in float16. With this lower bound,
+    neither the value nor its derivative, exp(−x) / (1 + exp(−x))², overflows for any x.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def tanh(x: Any) -> Any:
 
 
 def identity(x: Any) -> Any:
-    """Return x: with it, a network is linear."""
+    """Return x; a network with this activation is linear."""
     return x
 
 

@@ -101,13 +101,13 @@ def _mean_over_batch(terms: Any) -> Any:
 def _pick(terms: Any, labels: Any) -> Any:
     """Weight terms of shape (n, k) with the one-hot encoding of the labels."""
     targets = targets_of(terms, labels)
-    if targets.dtype == bool:  # not a product: a term that is not wanted may be infinite
+    if targets.dtype == bool:  # not a product: the other terms may be infinite
         return np.where(targets, terms, 0.0)
     return targets * terms
 
 
 def targets_of(outputs: Any, labels: Any) -> Any:
-    """Return labels as one-hot booleans beside outputs (n, k); those that are so already, as is."""
+    """Return labels as one-hot booleans for outputs (n, k); one-hot labels as they are."""
     shape = tuple(outputs.shape)
     k = shape[-1]
     labels = as_numbers(labels, "the array of labels")
@@ -128,11 +128,11 @@ def targets_of(outputs: Any, labels: Any) -> Any:
 
 
 def _require_in_range(targets: Any, labels: Any) -> None:
-    """Raise an error that names a label which is no class."""
+    """Raise an error that names a label that is not a class."""
     try:
         with forgiving():
             all_found = bool(np.count_nonzero(targets) == labels.size)
-    except UntraceableError:  # while the loss is compiled, there are no numbers to look at
+    except UntraceableError:  # while the loss is compiled, there are no numbers to check
         return
     if not all_found:
         k = targets.shape[-1]

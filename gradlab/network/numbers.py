@@ -11,7 +11,7 @@ from gradlab.params import numbers
 
 
 def as_numbers(value: Any, what: str, error: type[GradlabError] = DataError) -> Any:
-    """Return an array as it is, anything else as NumPy's array of numbers."""
+    """Return an array unchanged, anything else as a NumPy array of numbers."""
     kind = getattr(getattr(value, "dtype", None), "kind", "O")
     return value if kind in "biufc" else numbers(value, what, error)
 
