@@ -51,13 +51,14 @@ on, and the flag marks a code object inside another."""
 class RewriteError(UntraceableError):
     """An expression of the user's code gives a traced array to a plain one."""
 
-    def __init__(self, frame: FrameType, span: Span, source: str) -> None:
+    def __init__(self, frame: FrameType, span: Span, others: set[Span], source: str) -> None:
         super().__init__(
             f"a traced value is given to a plain array, or to a function that takes numbers alone "
             f"({place_of(frame)}): write np.take(array, index, axis=0), np.dot(array, x) or "
             f"np.sin(x), or use {NUMERICAL}"
         )
         self.code, self.span, self.source = frame.f_code, span, source
+        self.spans = frozenset({span, *others})
 
 
 def raise_if_rewritable(frame: FrameType) -> None:
@@ -71,16 +72,29 @@ def raise_if_rewritable(frame: FrameType) -> None:
     if is_users(code.co_filename):
         span = list(code.co_positions())[frame.f_lasti // 2]
         source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-        local = _places(source).get(span)
-        if local is not None and (not local or _is_local(local, code)):
-            refuse(RewriteError(frame, span, source))
+        places = _places(source)
+        if span not in places:
+            return
+        # One write is seldom alone, and each rewriting takes time.
+        writes = set() if places[span] is None else _writes(places, code)
+        if places[span] is None or span in writes:
+            refuse(RewriteError(frame, span, writes, source))
 
 
-def _is_local(name: str, code: CodeType) -> bool:
-    """Tell whether a name is a function's own, so that an assignment keeps its scope."""
-    return bool(code.co_flags & inspect.CO_OPTIMIZED) and (
-        name in code.co_varnames or name in code.co_cellvars
-    )
+def _writes(places: dict[Span, ast.Subscript | None], code: CodeType) -> set[Span]:
+    """Return the writes of a function that can be replaced.
+
+    If a name is given a new value, it has to be the function's own, or else its scope changes.
+    """
+    own = (*code.co_varnames, *code.co_cellvars) if code.co_flags & inspect.CO_OPTIMIZED else ()
+    found = set()
+    for span in code.co_positions():
+        target = places.get(span)
+        if target is not None and (
+            not isinstance(target.value, ast.Name) or target.value.id in own
+        ):
+            found.add(span)
+    return found
 
 
 # Replacing them
@@ -116,7 +130,7 @@ def _rewrite(error: RewriteError) -> bool:
     key = file, error.source, error.code.co_flags & _FEATURES
     with _lock.held:
         before = _spans.get(key, frozenset())
-        after = _spans[key] = before | {error.span}
+        after = _spans[key] = before | error.spans
         new = _compiled(*key, after)
         changed = {}
         for spans in (frozenset(), before):
@@ -141,17 +155,14 @@ def _compiled(file: str, source: str, flags: int, spans: frozenset[Span]) -> lis
 
 
 @lru_cache(maxsize=16)
-def _places(source: str) -> dict[Span, str]:
-    """Return the expressions of a file that can be replaced.
-
-    For one that is written into, also the name that gets a new value, if it has one.
-    """
-    found = {}
+def _places(source: str) -> dict[Span, ast.Subscript | None]:
+    """Return the expressions of a file that can be replaced; for a write, also its target."""
+    found: dict[Span, ast.Subscript | None] = {}
     for node in ast.walk(_parsed(source)):
         if _is_read(node) or _is_call(node):
-            found[_span(node)] = ""
+            found[_span(node)] = None
         elif (target := _target(node)) is not None:
-            found[_span(target)] = target.value.id if isinstance(target.value, ast.Name) else ""
+            found[_span(target)] = target
     return found
 
 
