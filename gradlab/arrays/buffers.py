@@ -13,6 +13,7 @@ import numpy as np
 
 from gradlab.arrays.dispatch import (
     Holder,
+    as_traced,
     call,
     call_ufunc,
     first_traced,
@@ -22,7 +23,6 @@ from gradlab.arrays.dispatch import (
 )
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import METHODS
-from gradlab.arrays.rewriting import as_traced
 from gradlab.arrays.traced import Flat, TracedArray
 from gradlab.arrays.views import as_view, mark_view
 

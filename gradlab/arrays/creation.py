@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.buffers import Buffer, as_views
-from gradlab.arrays.dispatch import has_traced, held, refuse_plain
-from gradlab.arrays.rewriting import as_traced
+from gradlab.arrays.dispatch import as_traced, has_traced, held, refuse_plain
 from gradlab.forking import ForkLock
 
 ORIGINAL: dict[str, Callable[..., Any]] = {}

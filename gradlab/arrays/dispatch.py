@@ -386,12 +386,24 @@ def held(value: Any) -> Any:
     return value
 
 
+def as_traced(value: Any) -> Any:
+    """Return a value with nested lists of traced values as one traced array.
+
+    Examples
+    --------
+    >>> as_traced([1.0, 2.0])
+    [1.0, 2.0]
+    """
+    value = held(value)
+    if isinstance(value, (list, tuple)) and has_traced(value):
+        return np.stack([as_traced(item) for item in value])
+    return value
+
+
 def operand(value: Any) -> Any:
     """Return the held array; a list or tuple becomes an array."""
-    value = held(value)
-    if not issubclass(type(value), (list, tuple)):
-        return value
-    return np.stack([operand(v) for v in value]) if has_traced(value) else np.asarray(value)
+    value = as_traced(value)
+    return np.asarray(value) if issubclass(type(value), (list, tuple)) else value
 
 
 def values_of(x: Any) -> Any:

@@ -1,12 +1,15 @@
-"""``table[y]`` and ``X.dot(w)``, where the array is plain and the argument is traced.
+"""``table[y]``, ``X.dot(w)`` and ``z[i] = w``, where the array is plain and the rest is traced.
 
 Python calls a method of the plain array, ``table.__getitem__(y)``, and NumPy then requests the
 numbers of y. Numbers carry no derivative, so y raises an error. The frame of the request identifies
-the expression in the user's source, and the loss runs again with a function call in its place::
+the expression in the user's source, and the loss runs again with a function call in its place
+(`gradlab.arrays.replacements`)::
 
     table[y]      ->   subscript(table, y)
     X.dot(w)      ->   method(X, "dot", w)
     sin(w[0])     ->   function(sin, w[0])
+    z[i] = w      ->   written(w, z, i)                     and z = the result, unless it is None
+    z[i] += w     ->   augmented(z, i, z[i], "iadd", w)     likewise
 
 The user's functions keep their identity, closures, globals and line numbers. Those that contain the
 expression get another code object, compiled from their changed source. It differs only where a
@@ -19,21 +22,17 @@ from __future__ import annotations
 import __future__ as features
 
 import ast
+import copy
 import gc
 import inspect
 import linecache
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache, reduce
-from importlib import import_module
-from importlib.util import find_spec
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
-
-from gradlab.arrays.dispatch import NUMERICAL, first_traced, has_traced, held, is_buffer
+from gradlab.arrays.dispatch import NUMERICAL
 from gradlab.arrays.places import is_librarys, is_users, place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
@@ -52,17 +51,18 @@ on, and the flag marks a code object inside another."""
 class RewriteError(UntraceableError):
     """An expression of the user's code gives a traced array to a plain one."""
 
-    def __init__(self, frame: FrameType, span: Span, source: str) -> None:
+    def __init__(self, frame: FrameType, span: Span, others: set[Span], source: str) -> None:
         super().__init__(
             f"a traced value is given to a plain array, or to a function that takes numbers alone "
             f"({place_of(frame)}): write np.take(array, index, axis=0), np.dot(array, x) or "
             f"np.sin(x), or use {NUMERICAL}"
         )
         self.code, self.span, self.source = frame.f_code, span, source
+        self.spans = frozenset({span, *others})
 
 
 def raise_if_rewritable(frame: FrameType) -> None:
-    """Raise `RewriteError` if a frame of the user's code reads brackets or calls a method.
+    """Raise `RewriteError` if a frame of the user's code stands at an expression to replace.
 
     It may be the frame that called the function of NumPy's or SciPy's whose frame this is.
     """
@@ -72,125 +72,29 @@ def raise_if_rewritable(frame: FrameType) -> None:
     if is_users(code.co_filename):
         span = list(code.co_positions())[frame.f_lasti // 2]
         source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-        if span in _places(source):
-            refuse(RewriteError(frame, span, source))
+        places = _places(source)
+        if span not in places:
+            return
+        # One write is seldom alone, and each rewriting takes time.
+        writes = set() if places[span] is None else _writes(places, code)
+        if places[span] is None or span in writes:
+            refuse(RewriteError(frame, span, writes, source))
 
 
-# What replaces the expressions
+def _writes(places: dict[Span, ast.Subscript | None], code: CodeType) -> set[Span]:
+    """Return the writes of a function that can be replaced.
 
-
-def subscript(container: Any, index: Any) -> Any:
-    """Return ``container[index]``; a plain array may be indexed by a traced one.
-
-    Examples
-    --------
-    >>> subscript(np.arange(3), 1)
-    np.int64(1)
+    If a name is given a new value, it has to be the function's own, or else its scope changes.
     """
-    traced = first_traced(index) if isinstance(container, np.ndarray) else None
-    if traced is None or not _is_plain(container):
-        return container[index]
-    return traced.library.entries(traced, held(container), index)
-
-
-def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-    """Return ``owner.name(*args, **kwargs)``; a plain array may be given a traced one.
-
-    Examples
-    --------
-    >>> method(np.ones(2), "dot", np.ones(2))
-    np.float64(2.0)
-    """
-    if isinstance(owner, ModuleType):
-        return function(getattr(owner, name), *args, **kwargs)
-    traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
-    if traced is None or not _is_plain(owner):
-        return getattr(owner, name)(*args, **kwargs)
-    return getattr(traced.library.constant(traced, held(owner)), name)(*args, **kwargs)
-
-
-def function(called: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return ``called(*args, **kwargs)``, also for traced numbers and lists of them.
-
-    NumPy's functions take a list where they take an array. For a function of `math`, NumPy's is
-    called, and a type of NumPy's numbers is a cast.
-
-    Examples
-    --------
-    >>> function(math.hypot, 3.0, 4.0)
-    5.0
-    """
-    if not has_traced((args, kwargs)):
-        return called(*args, **kwargs)
-    if isinstance(called, type) and issubclass(called, (np.inexact, float)):
-        number = as_traced(args[0]).astype(called)
-        return np.reshape(number, ()) if called is float else number
-    instead = _of_math(called)
-    package = (getattr(called, "__module__", None) or "numpy").partition(".")[0]
-    if instead is called and package not in _OF_ARRAYS:
-        return called(*args, **kwargs)
-    named = {key: as_traced(value) for key, value in kwargs.items()}
-    return instead(*map(as_traced, args), **named)
-
-
-def _of_math(called: Any) -> Any:
-    """Return NumPy's or SciPy's function of arrays for one of single numbers."""
-    if (name := _OF_SPECIAL.get(called)) is not None and find_spec("scipy") is not None:
-        return getattr(import_module("scipy.special"), name)
-    return _OF_MATH.get(called, called)
-
-
-def _log(x: Any, base: Any = None) -> Any:
-    return np.log(x) if base is None else np.log(x) / np.log(base)
-
-
-_OF_MATH: dict[Any, Callable[..., Any]] = {
-    **{
-        getattr(math, name): getattr(np, name)
-        for name in """
-            exp expm1 exp2 log2 log10 log1p sqrt cbrt sin cos tan sinh cosh tanh degrees radians
-            copysign fmod hypot fabs isnan isinf isfinite
-        """.split()
-        if hasattr(math, name)
-    },
-    **{getattr(math, f"a{name}"): getattr(np, f"arc{name}") for name in ("sin", "cos", "tan")},
-    **{getattr(math, f"a{name}h"): getattr(np, f"arc{name}h") for name in ("sin", "cos", "tan")},
-    math.atan2: np.arctan2,
-    math.pow: np.power,
-    math.log: _log,
-    math.fsum: lambda items: np.sum(as_traced(list(items))),
-    math.prod: lambda items, start=1: np.prod(as_traced(list(items))) * start,
-    math.dist: lambda a, b: np.linalg.norm(as_traced(a) - as_traced(b)),
-}
-_OF_SPECIAL = {
-    math.erf: "erf",
-    math.erfc: "erfc",
-    math.gamma: "gamma",
-    math.lgamma: "gammaln",
-}
-"""Functions of Python's `math`, and their counterparts in NumPy or scipy.special."""
-
-
-_OF_ARRAYS = ("numpy", "scipy")
-"""Packages whose functions take an array where they take a list of numbers."""
-
-
-def as_traced(value: Any) -> Any:
-    """Return a value with nested lists of traced values as one traced array.
-
-    Examples
-    --------
-    >>> as_traced([1.0, 2.0])
-    [1.0, 2.0]
-    """
-    value = held(value)
-    if isinstance(value, (list, tuple)) and has_traced(value):
-        return np.stack([as_traced(item) for item in value])
-    return value
-
-
-def _is_plain(array: Any) -> bool:
-    return type(array) is np.ndarray or is_buffer(array)
+    own = (*code.co_varnames, *code.co_cellvars) if code.co_flags & inspect.CO_OPTIMIZED else ()
+    found = set()
+    for span in code.co_positions():
+        target = places.get(span)
+        if target is not None and (
+            not isinstance(target.value, ast.Name) or target.value.id in own
+        ):
+            found.add(span)
+    return found
 
 
 # Replacing them
@@ -226,7 +130,7 @@ def _rewrite(error: RewriteError) -> bool:
     key = file, error.source, error.code.co_flags & _FEATURES
     with _lock.held:
         before = _spans.get(key, frozenset())
-        after = _spans[key] = before | {error.span}
+        after = _spans[key] = before | error.spans
         new = _compiled(*key, after)
         changed = {}
         for spans in (frozenset(), before):
@@ -251,11 +155,33 @@ def _compiled(file: str, source: str, flags: int, spans: frozenset[Span]) -> lis
 
 
 @lru_cache(maxsize=16)
-def _places(source: str) -> frozenset[Span]:
-    """Return the expressions of a file that read brackets or call a method."""
-    return frozenset(
-        _span(node) for node in ast.walk(_parsed(source)) if _is_read(node) or _is_call(node)
+def _places(source: str) -> dict[Span, ast.Subscript | None]:
+    """Return the expressions of a file that can be replaced; for a write, also its target."""
+    found: dict[Span, ast.Subscript | None] = {}
+    for node in ast.walk(_parsed(source)):
+        if _is_read(node) or _is_call(node):
+            found[_span(node)] = None
+        elif (target := _target(node)) is not None:
+            found[_span(target)] = target
+    return found
+
+
+def _target(node: ast.AST) -> ast.Subscript | None:
+    """Return the brackets that a statement writes into, if it can be replaced."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+    elif isinstance(node, ast.AugAssign):
+        target = node.target
+    else:
+        return None
+    is_simple = isinstance(target, ast.Subscript) and all(
+        isinstance(part, _SIMPLE) for part in ast.walk(target.value)
     )
+    return target if is_simple else None  # type: ignore[return-value]
+
+
+_SIMPLE = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
+"""Parts of an expression that may be evaluated twice."""
 
 
 def _parsed(source: str) -> ast.Module:
@@ -278,9 +204,11 @@ def _is_call(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name))
 
 
-_FUNCTIONS = {f"<gradlab: {f.__name__}>": f for f in (subscript, method, function, slice)}
-_SUBSCRIPT, _METHOD, _FUNCTION, _SLICE = _FUNCTIONS
-"""Constants that stand for functions, because a syntax tree cannot hold functions."""
+REPLACEMENTS: dict[str, Callable[..., Any]] = {"slice": slice}
+"""The functions that replace expressions; `gradlab.arrays.replacements` adds its own."""
+
+_MARK = "<gradlab: {}>"
+"""A constant that stands for a function, because a syntax tree cannot hold functions."""
 
 
 class _Calls(ast.NodeTransformer):
@@ -294,7 +222,7 @@ class _Calls(ast.NodeTransformer):
         self.generic_visit(node)
         if not (_is_read(node) and _span(node) in self._spans):
             return node
-        return self._call(_SUBSCRIPT, node, [node.value, self._value(node.slice)], [])
+        return self._call("subscript", node, [node.value, self._value(node.slice)], [])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Replace a call at a requested span, and the expressions in its arguments."""
@@ -304,13 +232,48 @@ class _Calls(ast.NodeTransformer):
             return node
         if isinstance(called, ast.Attribute):
             given = [called.value, ast.Constant(called.attr), *node.args]
-            return self._call(_METHOD, node, given, node.keywords)
-        return self._call(_FUNCTION, node, [called, *node.args], node.keywords)
+            return self._call("method", node, given, node.keywords)
+        return self._call("function", node, [called, *node.args], node.keywords)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        """Replace a write at a requested span."""
+        self.generic_visit(node)
+        target = _target(node)
+        if target is None or _span(target) not in self._spans:
+            return node
+        given = [node.value, _loaded(target.value), self._value(target.slice)]
+        return self._rebinding(node, target, self._call("written", node, given, []))
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        """Replace a write by an operator at a requested span."""
+        self.generic_visit(node)
+        target = _target(node)
+        if target is None or _span(target) not in self._spans:
+            return node
+        array, index = _loaded(target.value), self._value(target.slice)
+        name = ast.Name("_gradlab_index", ast.Load())
+        kept = ast.NamedExpr(ast.Name(name.id, ast.Store()), index)
+        current = self._call("subscript", node, [_loaded(target.value), name], [])
+        operation = ast.Constant(_IN_PLACE[type(node.op)])
+        given = [array, kept, current, operation, node.value]
+        return self._rebinding(node, target, self._call("augmented", node, given, []))
+
+    def _rebinding(self, node: ast.stmt, target: ast.Subscript, call: ast.expr) -> ast.AST:
+        """Return the statement that gives the array's name the result, unless that is None."""
+        name = "_gradlab_array"
+        kept = ast.NamedExpr(ast.Name(name, ast.Store()), call)
+        test = ast.Compare(kept, [ast.IsNot()], [ast.Constant(None)])
+        new = copy.deepcopy(target.value)
+        new.ctx = ast.Store()  # type: ignore[attr-defined]
+        rebind = ast.Assign([new], ast.Name(name, ast.Load()))
+        forget = ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None))
+        statement = ast.If(test, [rebind, forget], [])
+        return ast.fix_missing_locations(ast.copy_location(statement, node))
 
     def _call(
         self, function: str, node: ast.AST, args: list[ast.expr], keywords: list[ast.keyword]
-    ) -> ast.AST:
-        call = ast.Call(ast.Constant(function), args, keywords)
+    ) -> Any:
+        call = ast.Call(ast.Constant(_MARK.format(function)), args, keywords)
         return ast.fix_missing_locations(ast.copy_location(call, node))
 
     def _value(self, index: ast.expr) -> ast.expr:
@@ -320,15 +283,41 @@ class _Calls(ast.NodeTransformer):
         if not isinstance(index, ast.Slice):
             return index
         ends = [end or ast.Constant(None) for end in (index.lower, index.upper, index.step)]
-        return ast.copy_location(ast.Call(ast.Constant(_SLICE), ends, []), index)
+        return ast.copy_location(ast.Call(ast.Constant(_MARK.format("slice")), ends, []), index)
+
+
+_IN_PLACE = {
+    ast.Add: "iadd",
+    ast.Sub: "isub",
+    ast.Mult: "imul",
+    ast.Div: "itruediv",
+    ast.FloorDiv: "ifloordiv",
+    ast.Mod: "imod",
+    ast.Pow: "ipow",
+    ast.MatMult: "imatmul",
+    ast.BitAnd: "iand",
+    ast.BitOr: "ior",
+    ast.BitXor: "ixor",
+    ast.LShift: "ilshift",
+    ast.RShift: "irshift",
+}
+"""The names of operators that write, in the module `operator`."""
+
+
+def _loaded(container: ast.expr) -> ast.expr:
+    """Return a copy of an expression, as one that is read."""
+    loaded = copy.deepcopy(container)
+    loaded.ctx = ast.Load()  # type: ignore[attr-defined]
+    return loaded
 
 
 def _with_functions(code: CodeType) -> CodeType:
     """Replace the constants by the functions that they stand for."""
+    functions = {_MARK.format(name): function for name, function in REPLACEMENTS.items()}
     consts = [
         _with_functions(c)
         if isinstance(c, CodeType)
-        else _FUNCTIONS.get(c, c)
+        else functions.get(c, c)
         if type(c) is str
         else c
         for c in code.co_consts

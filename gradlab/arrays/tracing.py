@@ -10,6 +10,7 @@ import numpy as np
 from autograd.tracer import getval
 
 from gradlab.arrays import boxes as boxes  # autograd's boxes answer NumPy from here on
+from gradlab.arrays import replacements as replacements  # registers itself
 from gradlab.arrays.conversions import conversions, returned
 from gradlab.arrays.creation import tracing
 from gradlab.arrays.dispatch import NUMERICAL, Traced, held
@@ -18,7 +19,7 @@ from gradlab.arrays.leaks import release
 from gradlab.arrays.places import place_of
 from gradlab.arrays.read_only import is_write, read_only, write_refused
 from gradlab.arrays.refusals import refusals
-from gradlab.arrays.rewriting import following_rewrites
+from gradlab.arrays.rewriting import RewriteError, following_rewrites
 from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.params import Structure
 
@@ -88,7 +89,12 @@ def trace_loss(
 def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> Any:
     """Return what a loss returns for traced parameters, with NumPy's functions adapted to them."""
     with tracing(), refusals() as refused, conversions() as noted:
-        value = returned(held(loss(params, *map(read_only, args))), noted)
+        try:
+            value = returned(held(loss(params, *map(read_only, args))), noted)
+        except Exception as error:
+            if refused and isinstance(refused[-1], RewriteError):  # NumPy raises its own instead
+                raise refused[-1] from error
+            raise
         if refused:  # the loss caught the error and took another branch than on plain arrays
             raise refused[0]
         return value
