@@ -7,6 +7,7 @@ that is never applied passes those tests, and makes programs slow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from operator import getitem
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
+from expressions import given, of, program_of, text
 
-from gradlab.program.ir import Guard, Node, Program, literal, name_of, reachable
+from gradlab.program.ir import Guard, Node, Program
 from gradlab.program.passes import INEXACT, optimise
 from gradlab.program.passes.algebra import simplify
 from gradlab.program.passes.arithmetic import LONGEST_SUM, expand_powers, sum_by_products
@@ -25,23 +27,10 @@ from gradlab.program.passes.selection import select_by_bits
 from gradlab.program.rewrite import Pass, merge_duplicates, remove_dead
 from gradlab.program.stand_ins import accumulate
 
-
-def of(primitive: Any, *operands: Any, **keywords: Any) -> Node:
-    """Return the node of a call, of the shape and dtype that NumPy gives it."""
-    values = [np.ones(o.shape, o.dtype) if isinstance(o, Node) else o for o in operands]
-    value = np.asarray(primitive(*values, **keywords))
-    return Node(primitive, operands, keywords, value.shape, value.dtype)
-
-
-def given(name: str, shape: tuple[int, ...], dtype: Any = float) -> Node:
-    return Node(None, shape=shape, dtype=np.dtype(dtype), name=name)
-
-
 X, Y, ROW = given("x", (2, 3)), given("y", (2, 3)), given("row", (3,))
 C, ONE_BY_ONE, COLUMN = given("c", (2, 3), bool), given("u", (1, 1)), given("column", (2, 1))
 F, G, K = given("f", (2, 3), np.float32), given("g", (2, 3), np.float32), given("k", (2, 3), int)
 Z, CUBE = given("z", (2, 3), complex), given("cube", (2, 3, 1))
-INPUTS = (X, Y, ROW, C, ONE_BY_ONE, COLUMN, F, G, K, Z, CUBE)
 
 
 def neg(x: Any) -> Node:
@@ -63,21 +52,6 @@ def spread(x: Any, shape: tuple[int, ...] = (2, 3)) -> Node:
 def meta(x: Node) -> tuple[Any, ...]:
     """Return what autograd hands to the adjoint of a product of an operand."""
     return x.shape, len(x.shape or ()), x.dtype, False
-
-
-def text(operand: Any) -> str:
-    """Return an expression as a call of calls."""
-    if not isinstance(operand, Node):
-        return literal(operand.item() if isinstance(operand, np.generic) else operand)
-    if operand.primitive is None:
-        return operand.name
-    given = [text(o) for o in operand.operands]
-    given += [f"{key}={literal(value)}" for key, value in operand.keywords.items()]
-    return f"{name_of(operand.primitive)}({', '.join(given)})"
-
-
-def left(step: Pass, *outputs: Node) -> Program:
-    return step(Program(INPUTS, reachable(INPUTS, outputs), outputs))
 
 
 class Case(NamedTuple):
@@ -424,7 +398,7 @@ CASES = {
 def test_what_a_rule_leaves(name: str) -> None:
     step, make, expected = CASES[name]
     made = make()
-    [found] = left(step, made).outputs
+    [found] = step(program_of(made)).outputs
     assert text(found) == (text(made) if expected is None else expected)
     if isinstance(found, Node):
         assert (found.shape, found.dtype) == (made.shape, made.dtype)
@@ -492,7 +466,7 @@ NARROWED = {
 @pytest.mark.parametrize("name", NARROWED)
 def test_what_only_numbers_made_float64_is_float32(name: str) -> None:
     make, expected, dtype = NARROWED[name]
-    [found] = left(keep_float32, make()).outputs
+    [found] = keep_float32(program_of(make())).outputs
     assert text(found) == expected
     assert found.dtype == dtype
 
@@ -506,7 +480,7 @@ def test_dead_code_goes_unless_it_raises() -> None:
     kept, dead = Node(np.linalg.inv, (X,), {}, (2, 3), np.dtype(float)), of(np.exp, X)
     entry, slices = of(getitem, X, np.array([0])), of(getitem, X, (slice(None), 0))
     nodes = (dead, kept, entry, slices, used := of(np.sin, X))
-    program = Program(INPUTS, nodes, (used,))
+    program = Program((X,), nodes, (used,))
     assert set(remove_dead(program).nodes) == {kept, entry, used}
 
 
@@ -514,8 +488,7 @@ def test_a_guard_on_a_number_goes() -> None:
     """A branch that depends on no data any more is the one that was taken."""
     number, data = of(np.greater, 2.0, 1.0), of(np.greater, of(np.max, X), 1.0)
     guards = (Guard(number, True, "here"), Guard(data, True, "there"))
-    nodes = reachable(INPUTS, (number, data))
-    found = simplify(Program(INPUTS, nodes, (), guards))
+    found = simplify(replace(program_of(number, data), outputs=(), guards=guards))
     assert [guard.place for guard in found.guards] == ["there"]
     assert number not in found.nodes
 
@@ -535,13 +508,13 @@ def test_equal_calls_are_made_once() -> None:
         ((np.add, (X, 1.0), {}), (np.subtract, (X, 1.0), {}), 2),
     ]
     for (f, a, options), (g, b, others), expected in pairs:
-        found = left(merge_duplicates, of(f, *a, **options), of(g, *b, **others))
+        found = merge_duplicates(program_of(of(f, *a, **options), of(g, *b, **others)))
         assert len(found.nodes) == expected
 
 
 def test_savings_tell_what_was_done_and_whether_it_was_exact() -> None:
     made = of(np.sum, of(np.power, of(np.add, X, 0.0), 2), 1)
-    program = Program(INPUTS, reachable(INPUTS, [made]), (made,))
+    program = program_of(made)
     found, savings = optimise(program)
     assert text(found.outputs[0]) == "dot(multiply(x, x), full((3,), 1.0))"
     assert [s.name for s in savings if not s.exact] == [
