@@ -1,7 +1,9 @@
 """What a mutant is: one small fault in one expression or statement of a module.
 
 A mutant is found in the syntax tree and spliced into the text, so that the code before it keeps
-its lines. Annotations, assertions, messages and type aliases are left alone: they compute nothing.
+its lines. What computes nothing is left alone: annotations, assertions, messages, what an object
+prints as, a `return` or `continue` at the end of its block. So is what changes no result that a
+test could name: the boundary between two measured numbers, guards against division by zero.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
     ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+
+BOUNDARY: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
 }  # fmt: skip
 
 ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
@@ -28,8 +34,18 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 NAMES = {"min": "max", "any": "all", "minimum": "maximum", "fmin": "fmax", "argmin": "argmax"}
 NAMES |= {after: before for before, after in NAMES.items()}
 
-UNCOUNTED = ("stacklevel", "maxsize", "repr", "indent", "strict")
+COUNTS = ("len", "prod", "count_nonzero", "size", "ndim", "nbytes")
+"""Functions and attributes whose values are counts. Their boundaries are tested; that of a
+measured number is not, as in ``error < 1e-3``: no test meets it but by chance."""
+
+UNCOUNTED = ("stacklevel", "maxsize", "repr", "indent", "strict", "kw_only", "compare", "optimize")
 """Keyword arguments that change no number."""
+
+PRINTED = ("__repr__", "__str__", "_repr_html_")
+"""Methods that only print."""
+
+GUARD = 1e-100
+"""Size below which a number only keeps a division from failing."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,7 @@ class _Finder(ast.NodeVisitor):
         self._scope: list[ast.AST] = []
         self._statement = 1
         self._seen: dict[tuple[str, str], int] = {}
+        self._leave: set[ast.AST] = set()
 
     @cached_property
     def _lines(self) -> list[str]:
@@ -173,6 +190,9 @@ class _Finder(ast.NodeVisitor):
         self._scope.pop()
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if node.name in PRINTED:
+            return
+        self._leave.update(_ends(node.body, ast.Return))
         for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
             self.visit(default)
         self._scope.append(node)
@@ -183,7 +203,8 @@ class _Finder(ast.NodeVisitor):
     # Statements
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        if not isinstance(node.value, ast.Constant | ast.Yield | ast.YieldFrom):
+        silent = isinstance(node.value, ast.Constant | ast.Yield | ast.YieldFrom)
+        if not silent and not _is_message(node.value):
             self.note(node, "pass")
         self.generic_visit(node)
 
@@ -207,7 +228,7 @@ class _Finder(ast.NodeVisitor):
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is not None and not _is_none(node.value):
             self.note(node.value, "None")
-        elif self._scope:
+        elif node not in self._leave:
             self.note(node, "pass")
         self.generic_visit(node)
 
@@ -219,7 +240,12 @@ class _Finder(ast.NodeVisitor):
         self.note(node, "pass")
 
     def visit_Continue(self, node: ast.Continue) -> None:
-        self.note(node, "pass")
+        if node not in self._leave:
+            self.note(node, "pass")
+
+    def visit_For(self, node: ast.For) -> None:
+        self._leave.update(_ends(node.body, ast.Continue))
+        self.generic_visit(node)
 
     def visit_Assert(self, node: ast.Assert) -> None:
         """Leave it: it is for the type checker."""
@@ -230,6 +256,7 @@ class _Finder(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_While(self, node: ast.While) -> None:
+        self._leave.update(_ends(node.body, ast.Continue))
         self._negate(node.test)
         self.generic_visit(node)
 
@@ -251,11 +278,17 @@ class _Finder(ast.NodeVisitor):
     def _negate(self, test: ast.expr) -> None:
         if not isinstance(test, ast.UnaryOp | ast.Constant):  # a `not` is dropped below
             self.note(test, ast.UnaryOp(ast.Not(), test))
+            if isinstance(test, ast.Compare) and len(test.ops) == 1:
+                self._leave.add(test)
 
     def visit_Compare(self, node: ast.Compare) -> None:
+        sides = [node.left, *node.comparators]
         for k, op in enumerate(node.ops):
-            self.note(node, ast.Compare(node.left, _put(node.ops, k, COMPARISONS[type(op)]()),
-                                        node.comparators))  # fmt: skip
+            counts = type(op) in BOUNDARY and any(map(_counts, sides[k : k + 2]))
+            other = (BOUNDARY if counts else NEGATED)[type(op)]
+            if counts or node not in self._leave:  # else it is negated already
+                self.note(node, ast.Compare(node.left, _put(node.ops, k, other()),
+                                            node.comparators))  # fmt: skip
         self.generic_visit(node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
@@ -286,6 +319,8 @@ class _Finder(ast.NodeVisitor):
 
     def _scale(self, node: ast.expr) -> None:
         value = _number(node)
+        if value and abs(value) < GUARD:
+            return
         if not value:
             self.note(node, "1" if isinstance(value, int) else "1.0")
         else:
@@ -303,8 +338,45 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
-        if node.arg not in UNCOUNTED:
+        if node.arg not in UNCOUNTED and ast.unparse(node) != "copy=False":
             self.generic_visit(node)
+
+
+def _ends(body: list[ast.stmt], kind: type[ast.stmt]) -> list[ast.stmt]:
+    """Return the statements of a kind after which a block ends anyway."""
+    match body[-1:]:
+        case [ast.Match(cases=cases)]:
+            return [end for case in cases for end in _ends(case.body, kind)]
+        case [ast.If(body=yes, orelse=no)]:
+            return _ends(yes, kind) + _ends(no, kind)
+        case [ast.With(body=inner)]:
+            return _ends(inner, kind)
+        case [last] if isinstance(last, kind):
+            return [last]
+    return []
+
+
+def _is_message(node: ast.expr) -> bool:
+    """Tell whether a call only adds a line to a message."""
+    return isinstance(node, ast.Call) and any(isinstance(a, ast.JoinedStr) for a in node.args)
+
+
+def _counts(node: ast.expr) -> bool:
+    """Tell whether an expression is a count: 3, len(x), x.size, x.shape[0]."""
+    match node:
+        case ast.Constant(value=value):
+            return isinstance(value, int)
+        case ast.UnaryOp(operand=operand):
+            return _counts(operand)
+        case ast.BinOp(left=left, right=right):
+            return _counts(left) and _counts(right)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return name in COUNTS
+        case ast.Attribute(attr=name):
+            return name in COUNTS
+        case ast.Subscript(value=ast.Attribute(attr=name)):
+            return name == "shape"
+    return False
 
 
 def _is_none(node: ast.expr) -> bool:

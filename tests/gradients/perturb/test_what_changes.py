@@ -1,0 +1,271 @@
+"""What a perturbation of one entry changes in each value of a loss, and in which shape.
+
+The gradients are compared with the plain loop's elsewhere. An engine that follows more than what
+changes, or gives up, passes those tests, and is slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.extents import Entry, Extents, Slice
+from gradlab.gradients.perturb.limits import Limits
+from gradlab.gradients.perturb.plan import Plan
+from gradlab.gradients.perturb.primitives import NoRule
+from gradlab.gradients.perturb.rows import RowExtents
+from gradlab.params import flatten
+from gradlab.program.ir import name_of
+from gradlab.program.record import record
+
+W, V, X = np.arange(6.0).reshape(2, 3), np.ones((3, 2)), np.arange(8.0).reshape(4, 2)
+B, MANY = np.ones(3), np.ones((2, 40))
+
+
+class Case(NamedTuple):
+    """A loss, its parameters, and which leaf of them is perturbed."""
+
+    loss: Callable[..., Any]
+    params: Any
+    args: tuple[Any, ...] = ()
+    leaf: int = 0
+
+
+def softmax(w: Any, x: Any) -> Any:
+    scores = x @ w
+    scores = scores - np.max(scores, axis=1, keepdims=True)
+    return np.mean(np.log(np.sum(np.exp(scores), axis=1)))
+
+
+def network(p: Any, x: Any) -> Any:
+    return np.sum(np.tanh(np.tanh(x @ p[0] + p[1]) @ p[2]) ** 2)
+
+
+CASES: dict[str, Case] = {
+    "a layer": Case(lambda w, x: np.sum((x @ w) ** 2), W, (X,)),
+    "a bias": Case(lambda b, x: np.sum(np.tanh(x @ W + b)), B, (X,)),
+    "the first of two layers": Case(network, [W, B, V], (X,)),
+    "the bias between two layers": Case(network, [W, B, V], (X,), 1),
+    "the second of two layers": Case(network, [W, B, V], (X,), 2),
+    "a wide layer": Case(network, [MANY, np.ones(40), np.ones((40, 2))], (X,)),
+    "a relu": Case(lambda w, x: np.sum(np.maximum(0, x @ w) @ V), W, (X,)),
+    "a wide relu": Case(lambda w, x: np.sum(np.maximum(0, x @ w) @ np.ones((40, 2))), MANY, (X,)),
+    "a softmax": Case(softmax, W, (X,)),
+    "the largest of each row": Case(lambda w, x: np.sum(np.max(x @ w, axis=1)), W, (X,)),
+    "the mean of each column": Case(lambda w, x: np.sum(np.mean(x @ w, axis=0) ** 2), W, (X,)),
+    "entry by entry": Case(lambda w: np.sum(np.exp(w) * w), B),
+    "a number": Case(lambda w, x: np.sum(w * x), np.array(2.0), (X,)),
+    "single entries": Case(lambda w: np.exp(w[1]) + w[0] ** 2, B),
+    "in another order": Case(lambda w: np.sum(w * w[::-1]), B),
+    "columns": Case(lambda w: np.sum(w[:, 0] * w[:, 1]), W),
+    "a product with itself": Case(lambda w: np.sum((w @ w.T) ** 2), W),
+    "transposed": Case(lambda w, x: np.sum((w.T @ x.T) ** 2), W, (X,)),
+    "entries of rows": Case(lambda w, x: np.sum((x @ w)[np.arange(4), [0, 1, 2, 0]]), W, (X,)),
+    "joined columns": Case(lambda w, x: np.sum(np.exp((x @ w)[:, ::-1])), W, (X,)),
+    "a table of words": Case(lambda w, i: np.sum(np.tanh(w[i] @ V)), B * W, (np.array([1, 0, 1]),)),
+    "an inverse": Case(lambda w: np.sum(np.linalg.inv(w)), np.eye(2)),
+    "a factor of each row": Case(lambda w, x: np.sum(np.exp(w[:, None] * x)), np.ones(4), (X,)),
+    "a factor of each column": Case(lambda w, x: np.sum(np.exp(w * x)), np.ones(2), (X,)),
+}
+
+
+def seen(case: Case, kind: type[Extents]) -> str:
+    """Return each operation with what changes of it, how large that is in a lane, and its series.
+
+    And at the end, how many entries the widest value has in a lane; whether the leaf enters
+    linearly, so that x + h need not be rounded; and the product behind which columns may be idle.
+    """
+    inputs = [np.asarray(leaf) for leaf in flatten(case.params)[0]]
+    engine = Incremental(record(case.loss, case.params, case.args), [*inputs, *case.args])
+    leaf = engine.program.inputs[case.leaf]
+    try:
+        extents = kind(engine.program, leaf, engine._values, 2, Limits(few=1))
+        plan = Plan(extents)
+    except NoRule as error:
+        return f"no rule: {str(error).split(' at ')[0]}"
+    said = []
+    for node in extents.nodes:
+        extent = extents.of[node]
+        what = type(extent).__name__.lower()
+        if isinstance(extent, Slice):
+            what += f" {extent.axis}" + (f" {extent.hit.tolist()}" if extent.hit.size < 9 else "")
+        if isinstance(extent, Entry):
+            what += f" {extent.place.tolist()}"
+        if series := extents.series.get(node):
+            what += f", series along {sorted(series.varying)}"
+            what += ", of first order" if series.is_first_order else ""
+        said.append(f"{name_of(node.primitive)} {extents.shape(node)} {what}")
+    end = f"{plan.widest} wide{', linear' if plan.is_linear else ''}"
+    return "; ".join([*said, end + (f", narrow {plan.narrow.shape}" if plan.narrow else "")])
+
+
+WITHOUT_ROWS = {
+    "a layer": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; square (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "sum () all; 4 wide, linear"
+    ),
+    "a bias": (
+        "add (4,) slice -1 [0, 1, 2]; tanh (4,) slice -1 [0, 1, 2]; sum () all; 4 wide, linear"
+    ),
+    "the first of two layers": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; add (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "tanh (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (4, 2) all, series along [-2], of first order; "
+        "tanh (4, 2) all, series along [-2]; square (4, 2) all, series along [-2]; "
+        "sum () all; 32 wide, linear"
+    ),
+    "the bias between two layers": (
+        "add (4,) slice -1 [0, 1, 2]; tanh (4,) slice -1 [0, 1, 2]; "
+        "matmul (4, 2) all, series along [-2], of first order; "
+        "tanh (4, 2) all, series along [-2]; square (4, 2) all, series along [-2]; "
+        "sum () all; 32 wide, linear"
+    ),
+    "the second of two layers": (
+        "matmul (4,) slice -1 [0, 1, 0, 1, 0, 1]; tanh (4,) slice -1 [0, 1, 0, 1, 0, 1]; "
+        "square (4,) slice -1 [0, 1, 0, 1, 0, 1]; sum () all; 4 wide, linear"
+    ),
+    "a wide layer": (
+        "matmul (4,) slice -1; add (4,) slice -1; tanh (4,) slice -1; "
+        "matmul (4, 2) all, series along [-2], of first order; "
+        "tanh (4, 2) all, series along [-2]; square (4, 2) all, series along [-2]; "
+        "sum () all; 32 wide, linear"
+    ),
+    "a relu": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; maximum (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (4, 2) all, series along [-2], of first order; sum () all; 32 wide, linear"
+    ),
+    "a wide relu": (
+        "matmul (4,) slice -1; maximum (4,) slice -1; "
+        "matmul (4, 2) all, series along [-2], of first order; sum () all; 32 wide, linear"
+    ),
+    "a softmax": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; max (4, 1) all; subtract (4, 3) all; "
+        "exp (4, 3) all; sum (4,) all; log (4,) all; sum () all; divide () all; "
+        "12 wide, linear"
+    ),
+    "the largest of each row": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; max (4,) all; sum () all; 12 wide, linear"
+    ),
+    "the mean of each column": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; sum () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "divide () slice -1 [0, 1, 2, 0, 1, 2]; square () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "sum () all; 4 wide, linear"
+    ),
+    "entry by entry": ("exp () entry [0, 1, 2]; multiply () entry [0, 1, 2]; sum () all; 1 wide"),
+    "a number": "multiply (4, 2) all; sum () all; 8 wide",
+    "single entries": (
+        "getitem () entry [-1, 0, -1]; exp () entry [-1, 0, -1]; "
+        "getitem () entry [0, -1, -1]; square () entry [0, -1, -1]; add () all; 1 wide"
+    ),
+    "in another order": ("getitem () entry [2, 1, 0]; multiply (3,) all; sum () all; 3 wide"),
+    "columns": (
+        "getitem () entry [0, -1, -1, 1, -1, -1]; getitem () entry [-1, 0, -1, -1, 1, -1]; "
+        "multiply (2,) all; sum () all; 2 wide"
+    ),
+    "a product with itself": (
+        "transpose () entry [0, 2, 4, 1, 3, 5]; matmul (2, 2) all; square (2, 2) all; "
+        "sum () all; 6 wide, linear"
+    ),
+    "transposed": (
+        "transpose () entry [0, 2, 4, 1, 3, 5]; matmul (4,) slice -2 [0, 1, 2, 0, 1, 2]; "
+        "square (4,) slice -2 [0, 1, 2, 0, 1, 2]; sum () all; 4 wide, linear"
+    ),
+    "entries of rows": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; getitem (4,) all; sum () all; 12 wide, linear"
+    ),
+    "joined columns": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; getitem (4, 3) all; exp (4, 3) all; "
+        "sum () all; 12 wide, linear"
+    ),
+    "a table of words": "no rule: <function gather",
+    "an inverse": "no rule: <function inv",
+    "a factor of each row": (
+        "getitem () entry [0, 1, 2, 3]; multiply (2,) slice -2 [0, 1, 2, 3]; "
+        "exp (2,) slice -2 [0, 1, 2, 3]; sum () all; 2 wide"
+    ),
+    "a factor of each column": (
+        "multiply (4,) slice -1 [0, 1]; exp (4,) slice -1 [0, 1]; sum () all; 4 wide"
+    ),
+}
+
+WITH_ROWS = {
+    "a layer": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; square () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "sum () total; 1 wide, linear"
+    ),
+    "a bias": (
+        "add () slice -1 [0, 1, 2]; tanh () slice -1 [0, 1, 2]; sum () total; 1 wide, linear"
+    ),
+    "the first of two layers": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; add () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "tanh () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (2,) all, series along [], of first order; tanh (2,) all, series along []; "
+        "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
+    ),
+    "the bias between two layers": (
+        "add () slice -1 [0, 1, 2]; tanh () slice -1 [0, 1, 2]; "
+        "matmul (2,) all, series along [], of first order; tanh (2,) all, series along []; "
+        "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
+    ),
+    "the second of two layers": (
+        "matmul () slice -1 [0, 1, 0, 1, 0, 1]; tanh () slice -1 [0, 1, 0, 1, 0, 1]; "
+        "square () slice -1 [0, 1, 0, 1, 0, 1]; sum () total; 1 wide, linear"
+    ),
+    "a wide layer": (
+        "matmul () slice -1; add () slice -1; tanh () slice -1; "
+        "matmul (2,) all, series along [], of first order; tanh (2,) all, series along []; "
+        "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
+    ),
+    "a relu": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; maximum () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (2,) all, series along [], of first order; sum () total; "
+        "8 wide, linear, narrow (4, 2)"
+    ),
+    "a wide relu": (
+        "matmul () slice -1; maximum () slice -1; "
+        "matmul (2,) all, series along [], of first order; sum () total; "
+        "8 wide, linear, narrow (4, 2)"
+    ),
+    "a softmax": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; max (1,) all; subtract (3,) all; "
+        "exp (3,) all; sum () all; log () all; sum () total; divide () total; 3 wide, linear"
+    ),
+    "the largest of each row": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; max () all; sum () total; 3 wide, linear"
+    ),
+    "the mean of each column": "no rule: a reduction across rows",
+    "entry by entry": ("exp () entry [0, 1, 2]; multiply () entry [0, 1, 2]; sum () total; 1 wide"),
+    "a number": "no rule: a number meets an array",
+    "single entries": "no rule: a number meets an array",
+    "in another order": ("no rule: entries are broadcast in another way than along rows"),
+    "columns": ("no rule: entries are broadcast in another way than along rows"),
+    "a product with itself": "no rule: a product of another kind",
+    "transposed": "no rule: a product of another kind",
+    "entries of rows": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; getitem () all; sum () total; 3 wide, linear"
+    ),
+    "joined columns": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; getitem (3,) all; exp (3,) all; "
+        "sum () total; 3 wide, linear"
+    ),
+    "a table of words": "no rule: <function gather",
+    "an inverse": "no rule: <function inv",
+    "a factor of each row": ("no rule: entries are broadcast in another way than along rows"),
+    "a factor of each column": (
+        "multiply () slice -1 [0, 1]; exp () slice -1 [0, 1]; sum () total; 1 wide"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_changes(name: str) -> None:
+    assert seen(CASES[name], Extents) == WITHOUT_ROWS[name]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_changes_in_a_row_of_the_batch(name: str) -> None:
+    assert seen(CASES[name], RowExtents) == WITH_ROWS[name]
