@@ -19,6 +19,7 @@ from gradlab.checking import check_gradients as check_gradients
 from gradlab.checking import check_layer as check_layer
 from gradlab.comparison import Comparison as Comparison
 from gradlab.comparison import compare as compare
+from gradlab.containers import register_container as register_container
 from gradlab.derivatives import derivative as derivative
 from gradlab.derivatives import derivative_with_error as derivative_with_error
 from gradlab.derivatives import hessian as hessian
@@ -51,8 +52,7 @@ from gradlab.gradients import find_backend as find_backend
 from gradlab.gradients import grad as grad
 from gradlab.gradients import value_and_grad as value_and_grad
 from gradlab.history import History as History
-from gradlab.params import ravel as ravel
-from gradlab.params import register_container as register_container
+from gradlab.layout import ravel as ravel
 from gradlab.training import Fit as Fit
 from gradlab.training import Step as Step
 from gradlab.training import descend as descend

@@ -5,7 +5,7 @@ lays them out as a list of leaves and remembers the `Structure` that puts such a
 
     params  --flatten-->  (leaves, structure)  --structure.unflatten-->  params
 
-Dataclasses hold parameters, too, and so do classes that `register_container` makes known.
+Dataclasses hold parameters, too, and so do classes that `gradlab.register_container` makes known.
 
 Each leaf has a *path*, the words in which errors and reports speak of it: ``W1``,
 ``encoder.W1``, ``layers[0].W``; a bare array is called ``params``.
@@ -13,17 +13,16 @@ Each leaf has a *path*, the words in which errors and reports speak of it: ``W1`
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property, partial
-from types import MappingProxyType
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.containers import Opened, opened, rebuilt
 from gradlab.errors import DataError, GradlabError, NonFiniteError, ParameterError
 
 Array: TypeAlias = NDArray[Any]
@@ -85,142 +84,6 @@ def _hang(node: Any, leaves: Sequence[Any], scalars: frozenset[int]) -> Any:
     # A number came in, so a number goes out, not an array of no dimensions. A traced array, which
     # says that it is an array, stays as it is.
     return leaf[()] if node in scalars and issubclass(type(leaf), np.ndarray) else leaf
-
-
-class Opened(tuple[Any, Any, Any]):
-    """A container of a user's type, taken apart: its type, what is fixed in it, its children.
-
-    It is a plain tuple to all that looks at a template, so that equal ones make equal keys.
-    """
-
-    __slots__ = ()
-
-    @property
-    def children(self) -> Any:
-        """The children, in a dict, list or tuple."""
-        return self[2]
-
-    def close(self, children: Any) -> Any:
-        """Return a container of the same type with other children."""
-        kind, fixed, _ = self
-        if kind in _REGISTERED:
-            return _REGISTERED[kind][1](fixed, children)
-        result = object.__new__(kind)
-        for name, value in (*fixed.items(), *children.items()):
-            object.__setattr__(result, name, value)  # of a frozen dataclass, too
-        return result
-
-
-_REGISTERED: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {}
-
-
-def register_container(
-    kind: type,
-    flatten: Callable[[Any], tuple[Any, Any]],
-    unflatten: Callable[[Any, Any], Any],
-) -> None:
-    """Make a class known as a container of parameters.
-
-    Dicts, lists, tuples, their subclasses and dataclasses are known already. The functions are
-    those of ``jax.tree_util.register_pytree_node``. In a dataclass, a field is fixed if it is
-    declared with ``dataclasses.field(metadata={"static": True})``.
-
-    Parameters
-    ----------
-    kind : type
-        The class; subclasses are registered on their own.
-    flatten : callable
-        ``flatten(container) -> (children, fixed)``: what holds parameters, in a dict, list or
-        tuple; and what else `unflatten` needs.
-    unflatten : callable
-        ``unflatten(fixed, children) -> container``. The children may be traced arrays.
-
-    Raises
-    ------
-    ParameterError
-        If `kind` is no class, or is one that is known already.
-
-    Examples
-    --------
-    >>> class Line:
-    ...     def __init__(self, slope, offset):
-    ...         self.slope, self.offset = slope, offset
-    >>> register_container(
-    ...     Line,
-    ...     lambda line: ({"slope": line.slope, "offset": line.offset}, None),
-    ...     lambda fixed, children: Line(**children),
-    ... )
-    >>> moved = map_leaves(lambda leaf: leaf + 1.0, Line(2.0, 3.0))
-    >>> float(moved.slope), float(moved.offset)
-    (3.0, 4.0)
-    """
-    if not isinstance(kind, type) or issubclass(kind, (dict, list, tuple, np.ndarray)):
-        raise ParameterError(f"{kind!r} cannot be registered: give a class of your own")
-    _REGISTERED[kind] = flatten, unflatten
-
-
-def opened(value: Any) -> Opened | None:
-    """Take a dataclass or a registered container apart; None for anything else."""
-    kind = type(value)
-    if kind in _REGISTERED:
-        children, fixed = _REGISTERED[kind][0](value)
-        if not isinstance(children, (Mapping, list, tuple)):
-            raise ParameterError(
-                f"the registered flatten of {kind.__name__} returned {type(children).__name__} as "
-                "children: return a dict, a list or a tuple"
-            )
-        return Opened((kind, fixed, children))
-    if not is_dataclass(kind) or hasattr(kind, "__array__"):
-        return None
-    names = [f.name for f in fields(kind) if not f.metadata.get("static")]
-    children = {name: getattr(value, name) for name in names}
-    # Fields that are fixed, and what __post_init__ has added.
-    names = [*(f.name for f in fields(kind)), *getattr(value, "__dict__", {})]
-    fixed = {name: getattr(value, name) for name in names if name not in children}
-    return Opened((kind, fixed, children))
-
-
-def rebuilt(container: Any, children: Sequence[Any]) -> Any:
-    """Return a container of the same type, with other children.
-
-    Of a type that cannot be copied, a dict, list or tuple is returned.
-
-    Examples
-    --------
-    >>> from collections import OrderedDict
-    >>> rebuilt(OrderedDict(a=1, b=2), [3, 4])["b"], rebuilt((1, 2), [3, 4])
-    (4, (3, 4))
-    """
-    kind = type(container)
-    if kind is dict:
-        return dict(zip(container, children, strict=True))
-    if kind in (list, tuple):
-        return kind(children)
-    try:
-        return _rebuilt(container, children)
-    except Exception:  # a class of the user's own that cannot be copied, or refuses the children
-        if isinstance(container, Mapping):
-            return dict(zip(container, children, strict=True))
-        return list(children) if isinstance(container, list) else tuple(children)
-
-
-def _rebuilt(container: Any, children: Sequence[Any]) -> Any:
-    kind: Any = type(container)
-    if isinstance(container, tuple):
-        result = tuple.__new__(kind, children)  # the class's own may take something else
-        if hasattr(container, "__dict__"):
-            result.__dict__.update(container.__dict__)
-        return result
-    if kind is MappingProxyType:
-        return MappingProxyType(dict(zip(container, children, strict=True)))
-    result = copy.copy(container)
-    if isinstance(container, list):
-        list.__setitem__(result, slice(None), children)
-        return result
-    write = dict.__setitem__ if isinstance(container, dict) else kind.__setitem__
-    for key, child in zip(container, children, strict=True):
-        write(result, key, child)
-    return result
 
 
 def flatten(
@@ -400,54 +263,6 @@ def named_leaves(params: Any) -> Iterator[tuple[str, Array]]:
     """
     leaves, structure = flatten(params)
     yield from zip(structure.paths, leaves, strict=True)
-
-
-def ravel(params: Any) -> tuple[Array, Callable[[Any], Any]]:
-    """Lay all entries of parameters end to end, as optimisers take them.
-
-    Parameters
-    ----------
-    params : Any
-        See `flatten`.
-
-    Returns
-    -------
-    vector : ndarray, shape (p,)
-        A copy of all entries, leaf by leaf, each in C order; float64, or wider where a leaf is.
-    unravel : callable
-        ``unravel(vector) -> params`` is the way back, to the structure, shapes and dtypes of the
-        parameters (float64 for integers). It takes traced vectors, too, so that a function of the
-        vector can be differentiated.
-
-    Raises
-    ------
-    ParameterError
-        By `unravel`, for a vector of another length.
-
-    Examples
-    --------
-    >>> x, unravel = ravel({"w": np.array([[1.0, 2.0]]), "b": 3.0})
-    >>> x
-    array([1., 2., 3.])
-    >>> unravel(2 * x)
-    {'w': array([[2., 4.]]), 'b': np.float64(6.0)}
-    """
-    leaves, structure = flatten(params)
-    vector = np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in leaves)])
-    form = tuple((leaf.shape, floating(leaf).dtype.str) for leaf in leaves)
-    return vector, partial(_unravelled, structure, form)
-
-
-def _unravelled(structure: Structure, form: tuple[tuple[Any, str], ...], vector: Any) -> Any:
-    ends = np.cumsum([0, *(int(np.prod(shape)) for shape, _ in form)]).tolist()
-    if vector.shape != (ends[-1],):
-        raise ParameterError(f"the vector has shape {vector.shape}; expected ({ends[-1]},)")
-    leaves = []
-    for start, end, (shape, dtype) in zip(ends[:-1], ends[1:], form, strict=True):
-        leaf = vector[start:end].reshape(shape)
-        # A traced vector is differentiated in its own dtype.
-        leaves.append(leaf.astype(dtype) if type(leaf) is np.ndarray else leaf)
-    return structure.unflatten(leaves)
 
 
 def size(params: Any) -> int:

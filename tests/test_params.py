@@ -318,7 +318,7 @@ class Registered:
         self.label, self.slope = label, slope
 
 
-params.register_container(
+gradlab.register_container(
     Registered,
     lambda line: ({"slope": line.slope}, line.label),
     lambda label, children: Registered(label, **children),
@@ -361,9 +361,9 @@ def test_they_are_differentiated_as_dicts_are(backend: str) -> None:
 
 def test_what_is_no_class_is_not_registered() -> None:
     with pytest.raises(ParameterError, match="cannot be registered"):
-        params.register_container(dict, lambda d: (d, None), lambda _, children: children)
+        gradlab.register_container(dict, lambda d: (d, None), lambda _, children: children)
     Bad = type("Bad", (), {})
-    params.register_container(Bad, lambda bad: (3.0, None), lambda _, children: Bad())
+    gradlab.register_container(Bad, lambda bad: (3.0, None), lambda _, children: Bad())
     with pytest.raises(ParameterError, match="returned float as children"):
         params.flatten(Bad())
 
@@ -373,7 +373,7 @@ def test_what_is_no_class_is_not_registered() -> None:
 
 def test_a_vector_and_the_way_back() -> None:
     given = {"W": np.arange(6.0, dtype=np.float32).reshape(2, 3), "n": 3, "rest": [0.5]}
-    vector, unravel = params.ravel(given)
+    vector, unravel = gradlab.ravel(given)
     assert (vector.dtype, vector.tolist()) == (np.float64, [0, 1, 2, 3, 4, 5, 3, 0.5])
     back = unravel(vector)
     assert (back["W"].dtype, back["W"].tolist()) == (np.float32, given["W"].tolist())
@@ -387,7 +387,7 @@ def test_a_vector_and_the_way_back() -> None:
 @each_backend(EXACT)
 def test_functions_of_the_vector_are_differentiated(backend: str) -> None:
     given = {"w": np.array([1.0, 2.0]), "b": 0.5}
-    vector, unravel = params.ravel(given)
+    vector, unravel = gradlab.ravel(given)
 
     def loss(x: Any) -> Any:
         p = unravel(x)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.dispatch import is_buffer
+from gradlab.containers import rebuilt
 from gradlab.errors import GradlabError, ReadOnlyError
-from gradlab.params import rebuilt
 
 
 def read_only(value: Any) -> Any:

@@ -15,9 +15,10 @@ import numpy as np
 
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.functions import Function
-from gradlab.checking.matrices import Layout, joined, matrix_blocks
+from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.errors import LossError, OptionError, ParameterError
 from gradlab.gradients.protocol import note_origin
+from gradlab.layout import Layout
 from gradlab.params import Array, flatten, leaves_like, read
 
 LINEAR = 2.0**-26
@@ -215,22 +216,12 @@ def _called(given: Callable[..., Any], kind: str, params: Any, args: tuple[Any, 
 def _of_matrix(
     kind: str, found: Any, function: Function, params: Any, leaves: list[Array]
 ) -> Claim:
-    structure = flatten(params)[1]
-    shapes = [leaf.shape for leaf in leaves]
-    blocks = matrix_blocks(
-        kind,
-        found,
-        Layout(function.structure, function.paths, [leaf.shape for leaf in function.leaves]),
-        Layout(structure, structure.paths, shapes),
-        _numbers,
-    )
-    matrix = joined(blocks)
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    inputs = Layout.of(leaves, flatten(params)[1])
+    matrix = joined(matrix_blocks(kind, found, function.layout, inputs, _numbers))
 
     def rows_of(u: Array) -> Any:
         row = matrix[int(np.argmax(u))] if _is_unit(u) else (u @ matrix).astype(matrix.dtype)
-        parts = np.split(row, ends)
-        return structure.unflatten([a.reshape(s) for a, s in zip(parts, shapes, strict=True)])
+        return inputs.hang(row)
 
     return Claim(kind, function, params, rows=rows_of)
 

@@ -19,9 +19,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gradlab.checking.matrices import Layout, joined, matrix_blocks
+from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.checking.result import Leaf
 from gradlab.errors import OptionError, ParameterError
+from gradlab.layout import Layout
 from gradlab.params import BARE, Array, Structure, entry, first, flatten, read
 
 Convention: TypeAlias = Literal["jax", "torch"]
@@ -57,7 +58,7 @@ class Split:
     def __init__(self, value: Any, bare: str = BARE) -> None:
         leaves, self.structure = flatten(value, _numbers)
         self.complex = [leaf.dtype.kind == "c" for leaf in leaves]
-        self.layout = Layout(self.structure, self.structure.paths, [x.shape for x in leaves])
+        self.layout = Layout.of(leaves, self.structure)
         self._bare = bare if any(self.complex) and self.structure.template == 0 else ""
 
     @property

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError
 from gradlab.gradients.protocol import note_origin, require_same_value
 from gradlab.gradients.surface import watch
-from gradlab.params import BARE, Array, entry, first, flatten, read
+from gradlab.layout import Layout
+from gradlab.params import BARE, Array, entry, first, flatten, floating, read
 
 OUTPUT = "output"
 """Name of a bare output."""
@@ -50,6 +50,8 @@ class Function:
         Their names: ``output`` for a bare one, ``output[0]`` in a tuple, or the key of a dict.
     value : ndarray, shape (q,)
         All of them in one vector.
+    layout : Layout
+        Where they lie in it.
     evaluations : int
         Number of calls of `f`.
     constant : bool
@@ -83,8 +85,8 @@ class Function:
                 index = first(~np.isfinite(leaf))
                 raise NonFiniteError(f"{entry(path, index)} is {leaf[index]} at the parameters")
         self.value = self._vector(self.leaves)
-        ends = np.cumsum([0, *(leaf.size for leaf in self.leaves)])
-        self.spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        self.layout = Layout.of(self.leaves, self.structure, self.paths)
+        self.spans, self.place, self.name = self.layout.spans, self.layout.place, self.layout.name
         self._require_steady(own)
 
     @property
@@ -92,27 +94,11 @@ class Function:
         """Number of outputs, q."""
         return int(self.value.size)
 
-    def place(self, i: int) -> tuple[int, tuple[int, ...]]:
-        """Return the number of the leaf of output `i`, and its index there."""
-        number = next(k for k, span in enumerate(self.spans) if i < span.stop)
-        shape = self.leaves[number].shape
-        index = np.unravel_index(i - self.spans[number].start, shape)
-        return number, tuple(map(int, index))
-
-    def name(self, i: int) -> str:
-        """Name output `i`."""
-        number, index = self.place(i)
-        return entry(self.paths[number], index)
-
     def hang(self, values: Array) -> Any:
         """Return a vector (q,) in the structure, shapes and dtypes of the outputs."""
-        return self.structure.unflatten(
-            [
-                # An array of its own: backward passes write into what they are given.
-                np.array(values[span].reshape(leaf.shape), dtype=_floating(leaf))
-                for span, leaf in zip(self.spans, self.leaves, strict=True)
-            ]
-        )
+        parts = zip(self.layout.parts(values), self.leaves, strict=True)
+        # An array of its own for each: backward passes write into what they are given.
+        return self.structure.unflatten([np.array(a, dtype=floating(b).dtype) for a, b in parts])
 
     def weighted(self, outputs: Array, weights: Array) -> Callable[[Any], Any]:
         """Return the scalar loss ``weights · f(params)[outputs]``."""
@@ -192,10 +178,6 @@ class Function:
 
 def _as_it_is(value: Any, path: str) -> Any:
     return value
-
-
-def _floating(leaf: Array) -> Any:
-    return leaf.dtype if leaf.dtype.kind == "f" else np.float64
 
 
 def _shapes(leaves: list[Array]) -> str:

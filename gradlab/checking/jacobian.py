@@ -95,11 +95,7 @@ class Subject:
         It may be off by `factor` times the allowance.
         """
         narrow = values.astype(NARROW.get(epsilon, np.float64))
-        parts = [
-            narrow[span].reshape(leaf.shape)
-            for span, leaf in zip(surface.spans, surface.leaves, strict=True)
-        ]
-        claimed = surface.structure.unflatten(parts)
+        claimed = surface.hang(narrow)
         loss = self.function.weighted(np.zeros(1, int), np.ones(1))
         analytic = analytic_side(claimed, loss, self.params, (), surface)
         return allowing(analytic, surface.spans, factor * self.allow)

@@ -3,45 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from gradlab.errors import ParameterError
-from gradlab.params import Array, Structure, flatten
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the outputs, or the parameters, of a Jacobian hang together.
-
-    Attributes
-    ----------
-    structure : Structure
-        The containers.
-    names : sequence of str
-        What the leaves are called.
-    shapes : sequence of tuple
-        Their shapes.
-    """
-
-    structure: Structure
-    names: Sequence[str]
-    shapes: Sequence[tuple[int, ...]]
-
-    @property
-    def sizes(self) -> list[int]:
-        """How many entries each leaf has."""
-        return [int(np.prod(shape)) for shape in self.shapes]
-
-    @property
-    def cuts(self) -> list[slice]:
-        """Where each leaf lies in a vector of all entries."""
-        ends = np.cumsum([0, *self.sizes])
-        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
-
+from gradlab.layout import Layout
+from gradlab.params import Array, flatten
 
 Numbers = Callable[[Any, str], Array]
 """``numbers(value, path)`` returns the array that a leaf is, or raises."""
@@ -59,8 +27,8 @@ def matrix_blocks(
     """
     if not isinstance(found, (dict, list, tuple)):
         flat = numbers(found, kind)
-        if flat.shape == (sum(outputs.sizes), sum(inputs.sizes)):
-            return [[flat[rows, columns] for columns in inputs.cuts] for rows in outputs.cuts]
+        if flat.shape == (outputs.size, inputs.size):
+            return [[flat[rows, columns] for columns in inputs.spans] for rows in outputs.spans]
     nodes: list[Any] = []
     _descend(kind, outputs.structure.template, found, "", nodes)
     places = zip(nodes, outputs.names, outputs.shapes, strict=True)

@@ -100,7 +100,7 @@ class Differences(Rows):
         """Return uᵀJ: the gradient of the weighted outputs; with options, from J itself."""
         if not self.options.given():
             return super().vjp(at, weights)
-        return at.hang(weights @ self.matrix(at))
+        return at.layout.parts(weights @ self.matrix(at))
 
     def jvp(self, at: Point, tangent: Sequence[Array]) -> Array:
         """Return J v from one perturbation of all entries.

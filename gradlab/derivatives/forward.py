@@ -35,7 +35,7 @@ class ForwardColumns(Rows):
         direction = np.zeros(at.size)
         for j in range(at.size):
             direction[j] = 1.0
-            found[:, j] = self.jvp(at, at.hang(direction.copy()))
+            found[:, j] = self.jvp(at, at.layout.parts(direction.copy()))
             direction[j] = 0.0
         return found
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +22,7 @@ from gradlab.arrays.dispatch import held
 from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients.protocol import raised_by_the_loss
+from gradlab.layout import Layout
 from gradlab.params import Array, Structure, entry, first, flatten, floating, read
 
 Function: TypeAlias = Callable[..., Any]
@@ -201,54 +201,19 @@ def _settled(outputs: Any, noted: Sequence[Conversion]) -> tuple[list[Any], Stru
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What a function returned at a point.
+class Outputs(Layout):
+    """What a function returned at a point, and how it hangs together.
 
     Attributes
     ----------
     vector : ndarray, shape (m,)
         All entries, leaf by leaf, in C order.
-    structure : Structure
-        How the leaves hang together.
-    shapes : tuple
-        The shape of each leaf.
     dtypes : tuple of dtype
         The dtype of each leaf.
     """
 
     vector: Array
-    structure: Structure
-    shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[np.dtype[Any], ...]
-
-    def spans(self) -> list[slice]:
-        """Return where each leaf lies in the vector."""
-        return spans_of(self.shapes)
-
-    def name(self, k: int) -> str:
-        """Name entry k of the vector."""
-        for path, shape, span in zip(self.structure.paths, self.shapes, self.spans(), strict=True):
-            if k < span.stop:
-                index = np.unravel_index(k - span.start, shape)
-                return entry(path, tuple(map(int, index)))
-        raise IndexError(k)
-
-    def hang(self, vector: Array) -> Any:
-        """Return a vector (m,) in the structure of the outputs."""
-        parts = zip(self.spans(), self.shapes, strict=True)
-        return self.structure.unflatten([vector[span].reshape(shape) for span, shape in parts])
-
-
-def spans_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:
-    """Return where arrays of these shapes lie, if they are laid end to end.
-
-    Examples
-    --------
-    >>> spans_of([(2, 3), ()])
-    [slice(0, 6, None), slice(6, 7, None)]
-    """
-    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
-    return [slice(a, b) for a, b in pairwise(ends)]
 
 
 def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
@@ -264,12 +229,8 @@ def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
     parts = [floating(leaf).ravel() if leaf.dtype.kind != "b" else leaf.ravel() for leaf in leaves]
     vector = np.concatenate([np.zeros(0), *parts])
     structure = Structure(structure.template, paths, structure.scalars)
-    return Outputs(
-        vector,
-        structure,
-        tuple(leaf.shape for leaf in leaves),
-        tuple(leaf.dtype for leaf in leaves),
-    )
+    shapes = tuple(leaf.shape for leaf in leaves)
+    return Outputs(structure, shapes, paths, vector, tuple(leaf.dtype for leaf in leaves))
 
 
 def _output(place: str, finite: bool, value: Any, path: str) -> Array:
@@ -318,27 +279,15 @@ class Point:
     structure: Structure
     outputs: Outputs
 
+    @cached_property
+    def layout(self) -> Layout:
+        """The parameters, laid end to end."""
+        return Layout.of(self.leaves, self.structure)
+
     @property
     def size(self) -> int:
         """The number of entries of the parameters, p."""
-        return sum(leaf.size for leaf in self.leaves)
-
-    def spans(self) -> list[slice]:
-        """Return where each leaf lies among all entries."""
-        return spans_of([leaf.shape for leaf in self.leaves])
-
-    def hang(self, vector: Array) -> list[Array]:
-        """Return a vector (p,) in the shapes of the leaves."""
-        pairs = zip(self.spans(), self.leaves, strict=True)
-        return [vector[span].reshape(leaf.shape) for span, leaf in pairs]
-
-    def name(self, j: int) -> str:
-        """Name entry j of the parameters, all leaves laid end to end."""
-        for path, leaf in zip(self.structure.paths, self.leaves, strict=True):
-            if j < leaf.size:
-                return entry(path, tuple(map(int, np.unravel_index(j, leaf.shape))))
-            j -= leaf.size
-        raise IndexError(j)
+        return self.layout.size
 
 
 def evaluated(function: Function, params: Any, args: Sequence[Any]) -> Any:

@@ -221,7 +221,7 @@ class OfLibrary(Rows):
     def _verify(self, value: Array, at: Point) -> None:
         """Raise a LossError where the library's outputs are not NumPy's, to half of the digits."""
         for span, path, dtype in zip(
-            at.outputs.spans(), at.outputs.structure.paths, at.outputs.dtypes, strict=True
+            at.outputs.spans, at.outputs.structure.paths, at.outputs.dtypes, strict=True
         ):
             wanted = at.outputs.vector[span]
             epsilon = float(np.finfo(dtype if dtype.kind == "f" else float).eps)

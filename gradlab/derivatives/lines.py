@@ -10,22 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab.arrays.read_only import read_only
 from gradlab.derivatives.functions import Function, Outputs, Point, outputs_of
 from gradlab.errors import LossError, OptionError, ReadOnlyError
-from gradlab.gradients.protocol import STEADY, raised_by_the_loss
+from gradlab.gradients.perturbable import Perturbable, scales_of
+from gradlab.gradients.protocol import STEADY
 from gradlab.params import Array, flatten
 
 
-class Field:
+class Field(Perturbable):
     """A function of parameters that can be moved, evaluated in one floating-point type.
 
     Parameters
@@ -41,16 +40,12 @@ class Field:
 
     Attributes
     ----------
-    x : ndarray, shape (p,)
-        All entries, leaf by leaf.
     centre : ndarray, shape (m,)
         The outputs there.
     epsilon : ndarray, shape (m,)
         The relative error with which each output is returned, by its dtype.
     scales : ndarray, shape (p,)
         A power of two near max(1, |x|), for each entry.
-    evaluations : int
-        How often the function was called.
     """
 
     def __init__(
@@ -60,20 +55,7 @@ class Field:
         dtype: DTypeLike | None = None,
         bounds: tuple[Array, Array] | None = None,
     ) -> None:
-        self._function, self._args, self._at = function, read_only(at.args), at
-        self.dtype = np.dtype(dtype or np.result_type(np.float64, *at.leaves))
-        self._bare = replace(at.structure, scalars=frozenset())
-        ends = np.cumsum([0, *(leaf.size for leaf in at.leaves)]).tolist()
-        self.spans = [slice(a, b) for a, b in pairwise(ends)]
-        parts = [np.ravel(leaf) for leaf in at.leaves]
-        self.x = np.concatenate([np.zeros(0, self.dtype), *parts]).astype(self.dtype)
-        self._given = [leaf.copy() for leaf in at.leaves]
-        self._moved = self.x.copy()
-        self._views = [
-            _read_only(self._moved[span].reshape(leaf.shape))
-            for span, leaf in zip(self.spans, at.leaves, strict=True)
-        ]
-        self.evaluations = 0
+        super().__init__(function, at.leaves, at.structure, at.args, dtype)
         is_known = all(leaf.dtype == self.dtype for leaf in at.leaves)
         self.outputs = at.outputs if is_known else self.evaluate()
         self.centre = self.outputs.vector
@@ -101,35 +83,23 @@ class Field:
     @cached_property
     def sizes(self) -> Array:
         """A power of two near each entry; of an entry that is 0, near its leaf's median, or 1."""
-        return np.concatenate([np.zeros(0), *(_sizes(self.x[span]) for span in self.spans)])
-
-    def name(self, j: int) -> str:
-        """Name entry j of the parameters."""
-        return self._at.name(j)
+        return np.concatenate([np.zeros(0), *(scales_of(self.x[span]) for span in self.spans)])
 
     def evaluate(self, place: str = "the given parameters", *, finite: bool = True) -> Outputs:
         """Evaluate the function where the parameters are now; see `outputs_of`."""
-        self.evaluations += 1
-        try:
-            value = self._function(self._bare.unflatten(self._views), *self._args)
-        except Exception as error:
-            told = raised_by_the_loss(error, place)
-            if told is error:
-                raise
-            raise told from error
-        return outputs_of(value, place, finite=finite)
+        return outputs_of(self._call(place), place, finite=finite)
 
     def moved(self, entries: Any, there: Array, place: str) -> Array:
         """Return the outputs, as a vector (m,), where some entries have other values.
 
         Those that are not finite there, at the edge of a domain, are NaN.
         """
-        self._moved[entries] = there
+        self._perturbed[entries] = there
         try:
             with np.errstate(all="ignore"):
                 found = self.evaluate(place, finite=False)
         finally:
-            self._moved[:] = self.x
+            self._perturbed[:] = self.x
         if found.shapes != self.outputs.shapes:
             raise LossError(
                 f"the outputs have the shapes {list(found.shapes)} at {place}, and "
@@ -153,21 +123,16 @@ class Field:
 
     def raise_epsilon(self, k: int, epsilon: float) -> None:
         """Note that the leaf of output k is evaluated with a larger relative error."""
-        span = next(span for span in self.outputs.spans() if k < span.stop)
+        span = next(span for span in self.outputs.spans if k < span.stop)
         self.epsilon[span] = np.maximum(self.epsilon[span], epsilon)
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Leave the caller's arrays as they were, also where the function writes into them.
-
-        A network that keeps its parameters, and copies what it is given into them, does that.
-        """
+        """Leave the caller's arrays as they were: see `restore`."""
         try:
             yield
         finally:
-            for leaf, held in zip(self._at.leaves, self._given, strict=True):
-                if leaf.flags.writeable and not np.array_equal(leaf, held):
-                    leaf[...] = held
+            self.restore()
 
     # Lines
 
@@ -293,14 +258,6 @@ class Line:
         return 8 * float(np.max(gaps, initial=0.0))
 
 
-def _sizes(x: Array) -> Array:
-    size = np.abs(x.astype(float))
-    has_size = size >= np.finfo(float).tiny  # beside a denormal number, there are no small steps
-    typical = float(np.median(size[has_size])) if has_size.any() else 1.0
-    found: Array = np.exp2(np.floor(np.log2(np.where(has_size, size, typical))))
-    return found
-
-
 def _kinds(outputs: Outputs) -> tuple[list[int], list[Any]]:
     return [int(np.prod(shape)) for shape in outputs.shapes], list(outputs.dtypes)
 
@@ -308,11 +265,6 @@ def _kinds(outputs: Outputs) -> tuple[list[int], list[Any]]:
 def _epsilons(size: int, dtype: np.dtype[Any]) -> Array:
     kind: Any = dtype if dtype.kind == "f" else np.dtype(float)
     return np.full(size, float(np.finfo(kind).eps))
-
-
-def _read_only(view: Array) -> Array:
-    view.flags.writeable = False
-    return view
 
 
 # Bounds

@@ -161,9 +161,9 @@ def blocks(matrix: Array, at: Point) -> Any:
 
 def hung_blocks(matrix: Array, at: Point, dtype: DTypeLike | None = None) -> Any:
     """Return a matrix (m, p) in blocks; see `blocks`."""
-    spans = at.spans()
+    spans = at.layout.spans
     rows = []
-    for span, shape in zip(at.outputs.spans(), at.outputs.shapes, strict=True):
+    for span, shape in zip(at.outputs.spans, at.outputs.shapes, strict=True):
         row = [
             matrix[span, columns]
             .reshape(shape + leaf.shape)
@@ -180,14 +180,13 @@ def require_finite(matrix: Array, at: Point) -> None:
     wrong = wrong if wrong.any() else np.isnan(matrix)
     if wrong.any():
         k, j = np.unravel_index(int(np.argmax(wrong)), matrix.shape)
-        raise NonFiniteError(
-            f"the derivative of {at.outputs.name(int(k))} by {at.name(int(j))} is {matrix[k, j]}"
-        )
+        of, by = at.outputs.name(int(k)), at.layout.name(int(j))
+        raise NonFiniteError(f"the derivative of {of} by {by} is {matrix[k, j]}")
 
 
 def hung(vector: Array, at: Point) -> Any:
     """Return a vector (p,) in the structure, shapes and dtypes of the parameters."""
-    rows = at.hang(vector)
+    rows = at.layout.parts(vector)
     return at.structure.unflatten(finish_gradients(at.structure.paths, rows, at.leaves))
 
 

@@ -7,23 +7,21 @@ domain that is nothing unusual. Only at the parameters themselves it is an error
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab.arrays.read_only import read_only
 from gradlab.errors import ReadOnlyError
-from gradlab.gradients.probing import restore, size_of
-from gradlab.gradients.protocol import Loss, raised_by_the_loss, real_scalar
+from gradlab.gradients.perturbable import Perturbable, scales_of
+from gradlab.gradients.probing import size_of
+from gradlab.gradients.protocol import Loss, real_scalar
 from gradlab.gradients.slopes import BITS, Line, Slope, slope
-from gradlab.params import Array, entry, flatten
+from gradlab.params import Array, flatten
 
 
-class Surface:
-    """The loss of parameters that can be moved.
+class Surface(Perturbable):
+    """The loss of parameters that can be perturbed, with what is known of its precision.
 
     Parameters
     ----------
@@ -36,10 +34,6 @@ class Surface:
 
     Attributes
     ----------
-    x : ndarray, shape (p,)
-        All entries, leaf by leaf, in C order.
-    spans : list of slice
-        Where each leaf lies in it.
     value : float
         The loss at the parameters.
     bits : int
@@ -50,8 +44,6 @@ class Surface:
         The noise of numbers that are rounded inside of the loss, as far as it has been seen.
     constant : bool
         Whether the loss has had the same value at all points so far.
-    evaluations : int
-        How often the loss has been called.
     known : dict or None
         The slopes along entries that have been measured, where they are asked for again: several
         claims about one loss need them only once.
@@ -65,21 +57,7 @@ class Surface:
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...] = (), dtype: DTypeLike | None = None
     ) -> None:
-        self._loss, self._args = loss, read_only(args)
-        self._given, self.structure = flatten(params)
-        self.leaves = [np.array(leaf) for leaf in self._given]
-        self._bare = replace(self.structure, scalars=frozenset())
-        self.dtype: np.dtype[Any] = np.dtype(dtype or np.result_type(np.float64, *self.leaves))
-        ends = np.cumsum([0, *(leaf.size for leaf in self.leaves)])
-        self.spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
-        self.x = np.concatenate([np.empty(0), *map(np.ravel, self.leaves)]).astype(self.dtype)
-        self._moved = self.x.copy()
-        self.x.flags.writeable = False
-        self._views = [
-            self._read_only(self._moved[span].reshape(leaf.shape))
-            for span, leaf in zip(self.spans, self.leaves, strict=True)
-        ]
-        self.evaluations = 0
+        super().__init__(loss, *flatten(params), args, dtype)
         self.known: dict[tuple[Any, ...], Slope] | None = None
         first = self._evaluate()
         self.value = float(first)
@@ -89,7 +67,7 @@ class Surface:
         self.bits = min(self.bits, self._bits_of_values())
         self.unsteadiness = 0.0
         self.look_again()
-        self.scales = np.concatenate([np.empty(0), *map(_scales, self.leaves)])
+        self.scales = np.concatenate([np.empty(0), *map(scales_of, self.leaves)])
         self._typical = [
             float(np.median(self.scales[s])) if s.stop > s.start else 1.0 for s in self.spans
         ]
@@ -108,9 +86,9 @@ class Surface:
         whole = self.value.is_integer()
         for sign in (1, -1):
             if any(fits.values()):
-                self._moved += sign * way
+                self._perturbed += sign * way
                 value = self._value_or_nan()
-                self._moved[:] = self.x
+                self._perturbed[:] = self.x
                 whole = whole and value.is_integer()
                 for narrow in fits:
                     fits[narrow] &= value not in (0.0, self.value) and _fits(value, narrow)
@@ -124,51 +102,24 @@ class Surface:
         watched = [watch(view, seen) for view in self._views]
         self.evaluations += 1
         try:
-            self._loss(self._bare.unflatten(watched), *self._args)
+            self._function(self._bare.unflatten(watched), *self._args)
         except Exception:
             return False
         return not seen
-
-    def restore(self) -> None:
-        """Leave the caller's arrays as they were, also where the loss holds and writes into them.
-
-        A network that keeps its parameters, and copies what it is given into them, is such a loss.
-        """
-        restore(self._given, self.leaves)
 
     def look_again(self) -> None:
         """Evaluate the loss at the parameters once more, and keep by how much it differs."""
         apart = abs(float(self._evaluate()) - self.value)
         self.unsteadiness = max(self.unsteadiness, apart)
 
-    @staticmethod
-    def _read_only(view: Array) -> Array:
-        view.flags.writeable = False
-        return view
-
-    @property
-    def size(self) -> int:
-        """How many entries there are, p."""
-        return int(self.x.size)
-
     def place(self, i: int) -> tuple[str, tuple[int, ...]]:
         """Return the path of the leaf of entry `i`, and its index there."""
-        number = self._leaf(i)
-        index = np.unravel_index(i - self.spans[number].start, self.leaves[number].shape)
-        return self.structure.paths[number], tuple(map(int, index))
-
-    def name(self, i: int) -> str:
-        """Name entry `i`, for errors and reports."""
-        return entry(*self.place(i))
+        number, index = self.layout.place(i)
+        return self.structure.paths[number], index
 
     def hang(self, values: Array) -> Any:
         """Return a vector (p,) in the structure of the parameters."""
-        return self.structure.unflatten(
-            [
-                values[span].reshape(leaf.shape)
-                for span, leaf in zip(self.spans, self.leaves, strict=True)
-            ]
-        )
+        return self.layout.hang(values)
 
     def along_entry(self, i: int) -> Line:
         """Return the loss as a function of how far entry `i` is moved."""
@@ -176,11 +127,11 @@ class Surface:
 
         def line(t: float) -> tuple[float, float]:
             there = held + np.asarray(t, self.dtype)
-            self._moved[i] = there
+            self._perturbed[i] = there
             try:
                 return float(there - held), self._value_or_nan()
             finally:
-                self._moved[i] = held
+                self._perturbed[i] = held
 
         return line
 
@@ -200,15 +151,15 @@ class Surface:
 
         def line(t: float) -> tuple[float, float]:
             if start is not None:
-                self._moved[:] = start
-            self._moved[entries] = held + np.asarray(t, self.dtype) * direction
+                self._perturbed[:] = start
+            self._perturbed[entries] = held + np.asarray(t, self.dtype) * direction
             try:
                 return t, self._value_or_nan()
             finally:
                 if start is None:
-                    self._moved[entries] = home
+                    self._perturbed[entries] = home
                 else:
-                    self._moved[:] = self.x
+                    self._perturbed[:] = self.x
 
         return line
 
@@ -228,10 +179,7 @@ class Surface:
 
         That is the size of its leaf, or 1 for a leaf that is tiny as a whole.
         """
-        return float(max(self._typical[self._leaf(i)], self.scales[i], 1.0))
-
-    def _leaf(self, i: int) -> int:
-        return next(k for k, span in enumerate(self.spans) if i < span.stop)
+        return float(max(self._typical[self.layout.place(i)[0]], self.scales[i], 1.0))
 
     def _value_or_nan(self) -> float:
         try:
@@ -244,15 +192,7 @@ class Surface:
         return value if np.isfinite(value) else np.nan
 
     def _evaluate(self) -> Any:
-        self.evaluations += 1
-        try:
-            value = self._loss(self._bare.unflatten(self._views), *self._args)
-        except Exception as error:
-            told = raised_by_the_loss(error, "the parameters")
-            if told is error:
-                raise
-            raise told from error
-        return np.asarray(real_scalar(value))
+        return np.asarray(real_scalar(self._call("the parameters")))
 
 
 def _fits(value: float, narrow: type[np.floating[Any]]) -> bool:
@@ -291,22 +231,10 @@ def watch(array: Array, seen: list[bool]) -> Array:
     return watched
 
 
-def _scales(leaf: Array) -> Array:
-    """Return the size of each entry, as a power of two; of an entry that is 0, the leaf's.
-
-    A denormal number, beside which there are no small steps, counts as 0.
-    """
-    sizes = np.abs(leaf.astype(np.float64)).ravel()
-    has_size = sizes >= np.finfo(np.float64).tiny
-    typical = float(np.median(sizes[has_size])) if has_size.any() else 1.0
-    scales: Array = np.exp2(np.floor(np.log2(np.where(has_size, sizes, typical))))
-    return scales
-
-
 def _widths(leaf: Array) -> Array:
     """Return how far each entry may go along a direction: its own size, if not too small a one.
 
     An entry that happens to lie near 0 would hide its slope if it were moved by its own size.
     """
-    scales = _scales(leaf)
+    scales = scales_of(leaf)
     return np.maximum(scales, np.median(scales) / 32) if scales.size else scales

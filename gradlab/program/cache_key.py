@@ -32,7 +32,8 @@ import numpy as np
 from autograd.tracer import isbox
 
 from gradlab.arrays.dispatch import held, is_buffer
-from gradlab.params import checksum, opened
+from gradlab.containers import opened
+from gradlab.params import checksum
 from gradlab.program.captured import Captured
 from gradlab.program.closure import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 

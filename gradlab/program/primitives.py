@@ -9,12 +9,14 @@ safe side.
 To add a primitive, add its row with `define`::
 
     define(softplus, kind=Kind.ELEMENTWISE, out="keyword", pure=True, raises=False)
+
+The engine that perturbs programs adds its formulas to the rows, beside their derivations.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Literal
@@ -80,6 +82,16 @@ class Primitive:
         Whether it computes with integers as Python does, as long as they fit into 64 bits.
     varies : bool
         Whether the shape of the result depends on values.
+    linear : bool or callable
+        Whether the change of the result follows from the changes of the operands alone, not from
+        their values; a function of which operands change (a sequence of bool) if it depends on it.
+    sides : bool
+        Whether the result follows from which of two operands is the larger: a comparison, a
+        maximum.
+    change : callable or None
+        The change of the result from those of the operands: `gradlab.gradients.perturb.changes`.
+    series : callable or None
+        The same as a power series: `gradlab.gradients.perturb.powers`.
     """
 
     kind: Kind = Kind.OTHER
@@ -94,6 +106,10 @@ class Primitive:
     converts: bool = False
     like_python: bool = False
     varies: bool = False
+    linear: bool | Callable[[Sequence[bool]], bool] = False
+    sides: bool = False
+    change: Callable[[Sequence[Any], Any], Any] | None = None
+    series: Callable[[Any, Any], Any] | None = None
 
 
 TABLE: dict[Any, Primitive] = {}
@@ -217,6 +233,11 @@ define(np.where, kind=Kind.ELEMENTWISE, arity=3, values=(1, None), fresh=True, n
 define(np.power, raises=lambda node: node.dtype is not None and node.dtype.kind in "iu")  # 2 ** -1
 define(np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, converts=True)
 define(np.maximum, np.minimum, out="keyword")  # by position, it is deprecated
+define(np.add, np.subtract, np.negative, linear=True)
+define(np.multiply, linear=lambda changed: sum(changed) == 1)
+define(np.divide, linear=lambda changed: not changed[1])
+define(np.where, linear=lambda changed: not changed[0])
+define(np.maximum, np.greater, np.greater_equal, np.less, np.less_equal, sides=True)
 define(
     np.add, np.subtract, np.negative, np.absolute, np.floor_divide, np.remainder, like_python=True
 )
@@ -233,15 +254,18 @@ for _function, _ufunc in (
 ):
     define(_function, kind=Kind.REDUCTION, ufunc=_ufunc, narrows=True)
 define(np.mean, np.var, np.std, kind=Kind.REDUCTION)
+define(np.sum, np.mean, linear=True)
 
 define(np.matmul, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
 define(np.dot, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
 define(np.tensordot, kind=Kind.PRODUCT, values=(0, 2), fresh=True, narrows=True)
 define(np.einsum, kind=Kind.PRODUCT, values=(1, None), fresh=True, narrows=True)
+define(np.matmul, np.dot, np.einsum, linear=True)
 
 define(np.reshape, np.ravel, np.transpose, np.swapaxes, kind=Kind.VIEW, narrows=True)
 define(np.moveaxis, np.rollaxis, np.expand_dims, np.squeeze, kind=Kind.VIEW, narrows=True)
 define(np.flipud, np.fliplr, np.real, operator.getitem, kind=Kind.VIEW, narrows=True)
+define(*(f for f, row in TABLE.items() if row.kind is Kind.VIEW), linear=True)
 define(operator.getitem, raises=lambda node: not is_basic(node.operands[1]))
 
 define(gather.fun, kind=Kind.GATHER, pure=True, raises=True, fresh=True, narrows=True)

@@ -40,8 +40,9 @@ from gradlab.arrays.places import Place, describe_place, is_users
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import Watch, run_traced
+from gradlab.containers import rebuilt
 from gradlab.errors import UntraceableError
-from gradlab.params import Array, Structure, as_array, flatten, floating, rebuilt
+from gradlab.params import Array, Structure, as_array, flatten, floating
 from gradlab.program.closure import HIGHER, HigherDerivativeError
 from gradlab.program.constants import Constants
 from gradlab.program.hooks import autograd_as_recorded

@@ -28,8 +28,9 @@ from optional import EXACT, each_backend, unless_missing
 import gradlab
 from gradlab import Tape
 from gradlab.arrays.read_only import read_only
+from gradlab.containers import rebuilt
 from gradlab.errors import GradlabError, LossError, ReadOnlyError, UntraceableWarning
-from gradlab.params import flatten, rebuilt
+from gradlab.params import flatten
 from gradlab.program.captured import SAMPLE, Captured
 
 TRACED = ["autograd", "autograd-forward", "tape", "jax", "torch"]

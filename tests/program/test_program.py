@@ -105,6 +105,31 @@ def test_a_primitive_of_ones_own_is_perturbed() -> None:
     assert len(calls) < w.size
 
 
+def test_a_row_holds_the_change_of_a_primitive_of_ones_own() -> None:
+    """The engine takes it from there: it never calls the primitive on perturbed values."""
+    shapes = []
+
+    def watched(x: Any) -> Any:
+        shapes.append(np.shape(x))
+        return np.logaddexp(x, 0.0)
+
+    def change(operands: Any, base: Any) -> Any:  # log(1 + exp(a + d)) - log(1 + exp(a))
+        (a,) = operands
+        return np.log1p(np.expm1(a.delta) / (1.0 + np.exp(-a.base)))
+
+    own = primitive(watched)
+    defvjp(own, lambda y, x: lambda g: g / (1.0 + np.exp(-x)))
+    w, x = np.resize(W, (30, 20)) / 30, np.resize(X, (8, 30))
+    define(watched, kind=Kind.ELEMENTWISE, pure=True, raises=False, change=change)
+    try:
+        found = gradlab.grad(lambda w, x: np.sum(own(x @ w)), "central")(w, x)
+    finally:
+        del TABLE[watched]
+    wanted = gradlab.grad(lambda w, x: np.sum(own(x @ w)))(w, x)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8 * np.abs(wanted).max())
+    assert set(shapes) == {(8, 20)}
+
+
 def test_without_a_row_it_is_left_alone() -> None:
     """It may do anything: it is not merged, not dropped, and not given a buffer."""
     assert not is_pure(bend.fun)

@@ -10,7 +10,7 @@ The files, in reading order:
 
 ==============  ===================================================================================
 `engine`        a recorded loss at a point; the entry to all of this
-`primitives`    the table: which family of operations each NumPy call belongs to
+`operations`    what is asked about an operation, beside its row in the table of primitives
 `changes`       the change of an elementwise result from the changes of its operands
 `powers`        changes of a layer as power series, where lanes share their coefficients
 `contraction`   products as letters of `numpy.einsum`
@@ -28,8 +28,9 @@ The files, in reading order:
 `recording`     the loss as a program, or a note why it has to be evaluated for each entry
 ==============  ===================================================================================
 
-To add an elementwise call of NumPy, write the change of its result in `changes.RULES`, and, if it
-has one, the power series in `powers.SERIES`. A ufunc works without either.
+The table of primitives (`gradlab.program.primitives`) has a row for each operation. `changes` adds
+to the row the change of a result, `powers` its power series. Elementwise operations work without
+either, as do reductions: they are evaluated again at the perturbed values.
 """
 
 from gradlab.gradients.perturb.engine import Incremental

@@ -18,13 +18,14 @@ is never the difference of two large numbers. All of these rules are identities,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
+from gradlab.program.primitives import Kind, define, primitive_of
 
 
 class Change:
@@ -92,7 +93,7 @@ def change_of(primitive: Any, operands: Sequence[Any], base: Any) -> Change:
     >>> change_of(np.exp, [a], np.exp(2.0)).delta / np.exp(2.0)  # exp(2 + 1e-20) - exp(2) is 0
     array([1.e-20])
     """
-    rule = RULES.get(primitive)
+    rule = primitive_of(primitive).change
     if rule is not None and np.asarray(base).dtype.kind == "f":
         delta = rule(operands, base)
         if delta is not None:
@@ -161,7 +162,8 @@ def _largest(d: Array) -> Any:
     return np.float64(max(d.max(initial=0.0), -d.min(initial=0.0)))
 
 
-Rule = Callable[[Sequence[Any], Any], Any]
+# The rules, one an operation. Each takes the operands and the result's base, and returns the change
+# of the result; None where it does not apply to these operands.
 
 
 def _add(operands: Sequence[Any], base: Any) -> Any:
@@ -270,20 +272,19 @@ def _where(operands: Sequence[Any], base: Any) -> Any:
     return np.where(condition, *[o.delta if isinstance(o, Change) else 0.0 for o in (a, b)])
 
 
-RULES: dict[Any, Rule] = {
-    np.add: _add,
-    np.subtract: _subtract,
-    np.negative: _negative,
-    np.multiply: _multiply,
-    np.divide: _divide,
-    np.square: _square,
-    np.power: _power,
-    np.exp: _exp,
-    np.tanh: _tanh,
-    np.maximum: _maximum,
-    np.log: _log,
-    np.where: _where,
-    sigmoid: _sigmoid,
-}
-"""Operation -> the change of its result, given its operands' and the result's base; None where the
-rule does not apply to these operands."""
+for _function, _rule in (
+    (np.add, _add),
+    (np.subtract, _subtract),
+    (np.negative, _negative),
+    (np.multiply, _multiply),
+    (np.divide, _divide),
+    (np.square, _square),
+    (np.power, _power),
+    (np.exp, _exp),
+    (np.log, _log),
+    (np.tanh, _tanh),
+    (np.maximum, _maximum),
+    (np.where, _where),
+):
+    define(_function, change=_rule)
+define(sigmoid, kind=Kind.ELEMENTWISE, arity=1, pure=True, raises=False, change=_sigmoid)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.perturb.primitives import NoRule
+from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 from gradlab.program.ir import Node

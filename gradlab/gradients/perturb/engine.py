@@ -10,8 +10,8 @@ import numpy as np
 from gradlab.blas import available, one_thread
 from gradlab.gradients.perturb.extents import Extents
 from gradlab.gradients.perturb.limits import DEFAULT, Limits
+from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.plan import Plan
-from gradlab.gradients.perturb.primitives import NoRule
 from gradlab.gradients.perturb.rows import RowExtents
 from gradlab.gradients.perturb.scratch import release
 from gradlab.gradients.perturb.simplify import simplify

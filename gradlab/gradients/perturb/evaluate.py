@@ -1,4 +1,4 @@
-"""The changes of all values of a program in one block of lanes: one rule for each `Family`.
+"""The changes of all values of a program in one block of lanes: one rule a kind of operation.
 
 Arrays of changes have the features of a value, of a slice without its axis, and then the lanes::
 
@@ -21,9 +21,9 @@ from gradlab.gradients.perturb.blocks import Block
 from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice
 from gradlab.gradients.perturb.layout import At, Layout, at_slice, filled, flat, is_range, put
+from gradlab.gradients.perturb.operations import is_sum, terms_of_mean
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
-from gradlab.gradients.perturb.primitives import is_sum, terms_of_mean
 from gradlab.params import Array
 from gradlab.program.ir import Node
 

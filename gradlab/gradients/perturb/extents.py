@@ -24,17 +24,11 @@ import numpy as np
 
 from gradlab.gradients.perturb.contraction import contraction, shape_of
 from gradlab.gradients.perturb.limits import Limits
-from gradlab.gradients.perturb.powers import COMPARISONS, SERIES, keeps_linear
-from gradlab.gradients.perturb.primitives import (
-    Family,
-    NoRule,
-    axes_of,
-    family,
-    is_linear,
-    is_sum,
-)
+from gradlab.gradients.perturb.operations import NoRule, axes_of, is_sum, kind_of
+from gradlab.gradients.perturb.powers import is_first_order
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import Kind, primitive_of
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ class Extents:
     of : dict
         From node to extent; constant nodes are not in it.
     gathers : dict
-        For each `Family.GATHER` node, which entry of its operand's features (of a slice of them)
+        For each `Kind.VIEW` node, which entry of its operand's features (of a slice of them)
         each of its own is: shape (1, ...), or (n, ...) where it differs from row to row.
     series : dict
         The values whose changes are power series, unless a step is too large.
@@ -150,24 +144,24 @@ class Extents:
         self.of: dict[Node, Extent] = {leaf: start}
         self.gathers: dict[Node, Array] = {}
         self.series: dict[Node, Series] = {}
-        self.families: dict[Node, Family] = {}
+        self.kinds: dict[Node, Kind] = {}
         self.nodes: list[Node] = []
-        rules: dict[Family, Callable[[Node], Extent]] = {
-            Family.ELEMENTWISE: self.of_elementwise,
-            Family.REDUCTION: self.of_reduction,
-            Family.GATHER: self.of_gather,
-            Family.PRODUCT: self.of_product,
+        rules: dict[Kind, Callable[[Node], Extent]] = {
+            Kind.ELEMENTWISE: self.of_elementwise,
+            Kind.REDUCTION: self.of_reduction,
+            Kind.VIEW: self.of_gather,
+            Kind.PRODUCT: self.of_product,
         }
         for node in program.nodes:
             if any(source in self.of for source in node.sources):
                 if node.dtype is None or not (node.dtype == np.float64 or node.dtype.kind in "biu"):
                     raise NoRule(f"{node} is not of float64")
-                self.families[node] = family(node)
-                self.of[node] = rules[self.families[node]](node)
+                self.kinds[node] = kind_of(node)
+                self.of[node] = rules[self.kinds[node]](node)
                 self._find_series(node)
                 self.nodes.append(node)
         self.is_linear = all(
-            is_linear(node)
+            primitive_of(node.primitive).linear is True
             for node in self.nodes
             if any(isinstance(self.of.get(source), Entry) for source in node.sources)
         )
@@ -213,10 +207,10 @@ class Extents:
         if isinstance(extent, Entry):
             return not (is_sum(node) and node.shape == ())
         alone = sum(o in self.of for o in node.sources) == 1
-        passes = is_sum(node) or (alone and self.families[node] is Family.PRODUCT)
+        passes = is_sum(node) or (alone and self.kinds[node] is Kind.PRODUCT)
         return isinstance(extent, Slice) and not passes
 
-    # Rules, one a family
+    # Rules, one a kind
 
     def of_elementwise(self, node: Node) -> Extent:
         """Keep the extent that all operands share."""
@@ -328,14 +322,14 @@ class Extents:
         """Note whether the change of a value is a power series."""
         if not isinstance(self.of[node], All):
             return
-        kind = self.families[node]
-        if kind is Family.PRODUCT:
+        kind = self.kinds[node]
+        if kind is Kind.PRODUCT:
             found = self._series_of_product(node)
-        elif kind is Family.ELEMENTWISE:
+        elif kind is Kind.ELEMENTWISE:
             found = self._series_of_elementwise(node)
         else:  # a sum or a gather takes coefficients as it takes values, unless u varies inside
             found = self.series.get(node.operands[0])
-            if found is not None and (found.varying or not (is_sum(node) or kind is Family.GATHER)):
+            if found is not None and (found.varying or not (is_sum(node) or kind is Kind.VIEW)):
                 found = None
         if found is not None:
             self.series[node] = found
@@ -351,14 +345,10 @@ class Extents:
                 return None
             if first.varying and operand.shape != node.shape:
                 return None
-        is_first_order = all(self.series[o].is_first_order for o in changed)
-        if node.primitive in SERIES:
-            can = is_first_order or node.primitive is np.square
-            return Series(first.origin, first.varying, False) if can else None
+        given = all(self.series[o].is_first_order for o in changed)
         flags = [isinstance(o, Node) and o in self.of for o in node.operands]
-        if keeps_linear(node.primitive, flags) or node.primitive in (np.maximum, *COMPARISONS):
-            return Series(first.origin, first.varying, is_first_order)
-        return None
+        found = is_first_order(node.primitive, flags, given)
+        return None if found is None else Series(first.origin, first.varying, found)
 
     def _series_of_product(self, node: Node) -> Series | None:
         """Begin a series in an outer product; take its coefficients through another one."""

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.perturb.extents import Extents
+from gradlab.gradients.perturb.operations import axes_of
 from gradlab.gradients.perturb.powers import Powers
-from gradlab.gradients.perturb.primitives import Family, axes_of
 from gradlab.params import Array
 from gradlab.program.ir import Node
+from gradlab.program.primitives import Kind
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ class Layout:
     def __init__(self, extents: Extents) -> None:
         self._extents = extents
         self._laid: dict[tuple[int, int, int | None], tuple[Any, Any, bool, bool]] = {}
-        of, families = extents.of, extents.families
+        of, kinds = extents.of, extents.kinds
         self.features = {n: extents.features(n) for n in of}
         self.shape = {n: extents.shape(n) for n in of}
         self.ndim = {n: extents.ndim(n) for n in of}
-        self.axes = {n: axes_of(n) for n in families if families[n] is Family.REDUCTION}
-        self.letters = {n: extents.letters(n) for n in families if families[n] is Family.PRODUCT}
+        self.axes = {n: axes_of(n) for n in kinds if kinds[n] is Kind.REDUCTION}
+        self.letters = {n: extents.letters(n) for n in kinds if kinds[n] is Kind.PRODUCT}
 
     def base(self, rows: slice, operand: Any, at: At | None, ndim: int) -> Any:
         """Return rows of a value, to be broadcast beside lanes of a value of `ndim` axes.

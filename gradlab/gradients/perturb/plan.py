@@ -27,20 +27,21 @@ from gradlab.gradients.perturb.contraction import flops
 from gradlab.gradients.perturb.evaluate import Changes
 from gradlab.gradients.perturb.extents import All, Entry, Extents, Slice, Total
 from gradlab.gradients.perturb.layout import Layout
-from gradlab.gradients.perturb.primitives import Family, NoRule, is_sum, terms_of_mean
+from gradlab.gradients.perturb.operations import NoRule, is_sum, terms_of_mean
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents
 from gradlab.gradients.perturb.threads import in_order
 from gradlab.params import Array
 from gradlab.program.ir import Node
+from gradlab.program.primitives import Kind
 
 RULES = {
-    Family.ELEMENTWISE: Changes.elementwise,
-    Family.REDUCTION: Changes.reduction,
-    Family.GATHER: Changes.gather,
-    Family.PRODUCT: product,
+    Kind.ELEMENTWISE: Changes.elementwise,
+    Kind.REDUCTION: Changes.reduction,
+    Kind.VIEW: Changes.gather,
+    Kind.PRODUCT: product,
 }
-"""Family -> how the change of a value follows from those of its operands."""
+"""Kind of operation -> how the change of a value follows from those of its operands."""
 
 
 class Plan:
@@ -162,7 +163,7 @@ class Plan:
         for node, entry in self._entries.items():
             if entry is start and node is extents.leaf:
                 continue
-            if extents.families[node] is Family.GATHER:
+            if extents.kinds[node] is Kind.VIEW:
                 there = (entry.place >= 0)[:, None]
                 delta = np.where(there, changes[node.operands[0]].delta, 0.0)
                 changes[node] = Change(placed(node, entry), delta)
@@ -243,7 +244,7 @@ class Plan:
         for node in [*self._nodes, *self._sums]:
             last.update(dict.fromkeys(node.sources, node))
         return [
-            (n, RULES[self.extents.families[n]], [s for s in set(n.sources) if last[s] is n])
+            (n, RULES[self.extents.kinds[n]], [s for s in set(n.sources) if last[s] is n])
             for n in self._nodes
         ]
 
@@ -254,7 +255,7 @@ class Plan:
         if lift is None:
             return None
         for position, node in enumerate(self._nodes):
-            if self.extents.families[node] is Family.PRODUCT:
+            if self.extents.kinds[node] is Kind.PRODUCT:
                 before = {lift.node, *self._nodes[:position]}
                 later = [*self._nodes[position + 1 :], *self._sums]
                 is_only = not any(s in before for user in later for s in user.sources)

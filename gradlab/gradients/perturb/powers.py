@@ -29,6 +29,7 @@ import numpy as np
 from gradlab.gradients.perturb.changes import HALF_ULP, Change, change_of, sigmoid
 from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
+from gradlab.program.primitives import define, primitive_of
 
 MOST = 6
 """Powers in a series: of more, each costs about what computing the lanes one by one does."""
@@ -105,15 +106,16 @@ def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | 
     None
         If there is no series.
     """
+    row = primitive_of(primitive)
     series = [o for o in operands if isinstance(o, Powers)]
-    if primitive in COMPARISONS:
-        return base if _keeps_side(operands) else None
-    if primitive is np.maximum:
-        return _maximum(operands, base)
-    if primitive in SERIES:
+    if row.sides:
+        if not _keeps_side(operands):
+            return None
+        return _maximum(operands, base) if primitive is np.maximum else base
+    if row.series is not None:
         (a,) = operands
         is_too_long = len(a.coefficients) > 1 and primitive is not np.square
-        terms = None if is_too_long else SERIES[primitive](a, base)
+        terms = None if is_too_long else row.series(a, base)
         return None if terms is None else Powers(base, terms, a.u, a.reach)
     if keeps_linear(primitive, [isinstance(o, Powers) for o in operands]):
         return _linear(primitive, operands, series, base)
@@ -122,13 +124,26 @@ def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | 
 
 def keeps_linear(primitive: Any, changed: Sequence[bool]) -> bool:
     """Tell whether an operation on entries is linear in those operands that change."""
-    if primitive in (np.add, np.subtract, np.negative):
-        return True
-    if primitive is np.multiply:
-        return sum(changed) == 1
-    if primitive is np.divide:
-        return not changed[1]
-    return primitive is np.where and not changed[0]
+    linear = primitive_of(primitive).linear
+    return linear(changed) if callable(linear) else linear
+
+
+def is_first_order(primitive: Any, changed: Sequence[bool], given: bool) -> bool | None:
+    """Tell whether the series of a result has one power alone; None if there is no series.
+
+    Parameters
+    ----------
+    primitive : callable
+        The operation.
+    changed : sequence of bool
+        Which of its operands change.
+    given : bool
+        Whether their series have one power alone.
+    """
+    row = primitive_of(primitive)
+    if row.series is not None:
+        return False if given or primitive is np.square else None
+    return given if row.sides or keeps_linear(primitive, changed) else None
 
 
 def _linear(primitive: Any, operands: Sequence[Any], series: list[Powers], base: Any) -> Powers:
@@ -158,15 +173,12 @@ def _keeps_side(operands: Sequence[Any]) -> bool:
 
 def _maximum(operands: Sequence[Any], base: Any) -> Powers | None:
     a, b = operands
-    if not isinstance(a, Powers) or isinstance(b, Powers) or not _keeps_side(operands):
+    if not isinstance(a, Powers) or isinstance(b, Powers):
         return None
     above = a.base > b
     if above.all():
         return replace(a, base=base)
     return a.mapped(base, lambda c: c * above)
-
-
-COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal)
 
 
 def _orders(d: float, tail: Callable[[int], float]) -> int | None:
@@ -234,10 +246,7 @@ def _logistic(w: Array, slope: Any, b: Any, orders: int) -> list[Array]:
     return terms
 
 
-SERIES: dict[Any, Callable[[Powers, Any], list[Array] | None]] = {
-    np.exp: _exp,
-    np.tanh: _tanh,
-    np.square: _square,
-    sigmoid: _sigmoid,
-}
-"""Operation -> the coefficients of its result, for an operand that is changed by u w."""
+define(np.exp, series=_exp)
+define(np.tanh, series=_tanh)
+define(np.square, series=_square)
+define(sigmoid, series=_sigmoid)

@@ -17,9 +17,10 @@ import numpy as np
 
 from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice, Total
 from gradlab.gradients.perturb.limits import Limits
-from gradlab.gradients.perturb.primitives import NoRule, axes_of, is_sum
+from gradlab.gradients.perturb.operations import NoRule, axes_of, is_sum
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
+from gradlab.program.primitives import DOT
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class RowExtents(Extents):
 
     def of_product(self, node: Node) -> Extent:
         """Multiply rows by a constant matrix, or a constant matrix by entries."""
-        if node.primitive is np.einsum or node.keywords:
+        if node.primitive not in (np.matmul, DOT) or node.keywords:
             raise NoRule("a product of another kind")
         a, b = node.operands
         a_extent, b_extent = (self.of.get(o) if isinstance(o, Node) else None for o in (a, b))

@@ -1,0 +1,65 @@
+"""What the engine asks about an operation, beside its row in `gradlab.program.primitives`."""
+
+from __future__ import annotations
+
+from math import prod
+
+from gradlab.program.ir import Node
+from gradlab.program.primitives import MEAN, SUM, Kind, is_elementwise, primitive_of
+
+
+class NoRule(Exception):  # noqa: N818 - no error: the plain loop takes over
+    """The engine does not know how a perturbation passes through an operation."""
+
+
+RULED = (Kind.ELEMENTWISE, Kind.REDUCTION, Kind.VIEW, Kind.PRODUCT)
+"""The kinds of operations through which a perturbation can be followed."""
+
+
+def kind_of(node: Node) -> Kind:
+    """Return the kind of an operation, one of `RULED`.
+
+    Raises
+    ------
+    NoRule
+        If it is of another kind, or elementwise with options.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kind_of(Node(np.sum, (Node(None, shape=(2,)),))).name
+    'REDUCTION'
+    """
+    kind = primitive_of(node.primitive).kind
+    if kind not in RULED or (kind is Kind.ELEMENTWISE and not is_elementwise(node)):
+        raise NoRule(f"{node.primitive}")
+    return kind
+
+
+def is_sum(node: Node) -> bool:
+    """Tell whether an operation adds up entries, and divides at most by their number."""
+    return node.primitive in (SUM, MEAN)
+
+
+def terms_of_mean(node: Node) -> int:
+    """Return the number by which a sum of entries is divided: 1 unless it is a mean.
+
+    Examples
+    --------
+    >>> terms_of_mean(Node(MEAN, (Node(None, shape=(2, 3)),), shape=(2,)))
+    3
+    """
+    if node.primitive is not MEAN:
+        return 1
+    return int(prod(node.operands[0].shape) // max(prod(node.shape or ()), 1))
+
+
+def axes_of(node: Node) -> tuple[tuple[int, ...], bool]:
+    """Return the axes of a reduction, counted from 0, and whether they are kept."""
+    options = dict(zip(("axis",), node.operands[1:], strict=False), **node.keywords)
+    if len(node.operands) > 2 or not set(options) <= {"axis", "keepdims"}:
+        raise NoRule("a reduction with options")
+    ndim = len(node.operands[0].shape)
+    axis = options.get("axis")
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple(sorted(a % ndim for a in axes)), bool(options.get("keepdims", False))
