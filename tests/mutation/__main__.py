@@ -50,7 +50,7 @@ MUTATED = (
 TESTS = (
     "accuracy causes checker_power checking checkpoints comparison complex_step error_bars "
     "estimators evaluation noticing perturb program report richardson roundoff slopes state "
-    "stateful tape tape_data terms training"
+    "stateful tape_* terms training"
 )
 """The files of tests that run: those of the mutated modules."""
 
