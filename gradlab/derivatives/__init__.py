@@ -14,6 +14,7 @@ order in which the files are read:
 `measuring`     outputs that a formula does not suit, and how they are measured instead
 `differences`   columns: the finite differences
 `extrapolated`  columns: Richardson extrapolation
+`complex_step`  columns: the complex step
 `libraries`     JAX's and PyTorch's own derivatives
 `maps`          which way each backend goes; blocks of the result
 `first`         `jacobian`, `jvp`, `vjp`

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options as checks
+from gradlab.derivatives.complex_step import ComplexColumns
 from gradlab.derivatives.differences import Differences, Options
 from gradlab.derivatives.extrapolated import Extrapolated
 from gradlab.derivatives.forward import ForwardColumns
@@ -31,6 +32,7 @@ from gradlab.gradients import (
     Backend,
     CentralDifference,
     CentralDifference4,
+    ComplexStep,
     ForwardDifference,
     Jax,
     Numerical,
@@ -46,6 +48,7 @@ WAYS: dict[type, type[Rows]] = {
     Autograd: TracedOnce,
     Tape: TwicePulled,
     AutogradForward: ForwardColumns,
+    ComplexStep: ComplexColumns,
     Jax: OfJax,
     Torch: OfTorch,
 }

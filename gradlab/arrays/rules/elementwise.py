@@ -52,6 +52,31 @@ defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
 defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
 
 
+# Second derivatives of tanh, whose first derivative is g / cosh². The rule divides twice, because
+# the derivative of a quotient has the square of the divisor, and cosh⁴ overflows from |x| = 177.
+# From |x| = 710, cosh itself is inf and gets the cotangent 0. Its slope stays finite there, because
+# 0 · inf is NaN.
+
+
+def _finite_sinh(x: Any) -> Any:
+    kind = anp.result_type(x)
+    if kind.kind != "f":
+        return anp.sinh(x)
+    largest = kind.type(np.log(np.finfo(kind).max) - 1)
+    return anp.sinh(anp.clip(x, -largest, largest))
+
+
+def _over_cosh_twice(g: Any, x: Any) -> Any:
+    cosh = anp.cosh(x)
+    return g / cosh / cosh
+
+
+defvjp(anp.cosh, lambda ans, x: lambda g: g * _finite_sinh(x))
+defjvp(anp.cosh, lambda g, ans, x: g * _finite_sinh(x))
+defvjp(anp.tanh, lambda ans, x: lambda g: _over_cosh_twice(g, x))
+defjvp(anp.tanh, lambda g, ans, x: _over_cosh_twice(g, x))
+
+
 def _astype_vjp(ans: Any, x: Any, dtype: Any, **options: Any) -> Any:
     kind = anp.result_type(x)
     is_real = kind.kind != "c"  # only the real part of g belongs to x

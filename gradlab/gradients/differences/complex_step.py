@@ -143,8 +143,15 @@ class SteppedProbe(Probe):
         return guarded(super()._show(leaf), self.notes)  # type: ignore[no-any-return]
 
     def _evaluate(self, place: Callable[[], str], params: Any = None) -> Any:
+        value = self.complex_value(place, self._params if params is None else params)
+        for part in (value.real, value.imag):
+            real_scalar(part, place())
+        return value.reshape(())[()]
+
+    def complex_value(self, place: Callable[[], str], params: Any) -> Array:
+        """Return what the loss makes of complex parameters, whatever its shape."""
         try:
-            value = following_rewrites(lambda: run_traced(self._loss, self._params, self._args))
+            value = following_rewrites(lambda: run_traced(self._loss, params, self._args))
         except GradlabError:
             raise
         except np.exceptions.ComplexWarning as error:
@@ -158,10 +165,7 @@ class SteppedProbe(Probe):
                 f"complex-step: the loss fails on complex numbers ({type(error).__name__}: "
                 f"{error}; {place_of(error.__traceback__)}); {INSTEAD}"
             ) from error
-        value = np.asarray(value)
-        for part in (value.real, value.imag):
-            real_scalar(part, place())
-        return value.reshape(())[()]
+        return np.asarray(value)
 
 
 # What is confirmed
@@ -214,13 +218,13 @@ def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> 
         wrong = LossError(
             f"complex-step: its slope along a random direction is {claimed:.12g}, but real "
             f"differences have {against.value:.12g} ± {against.error:.1g}: "
-            f"{_reason(stepped)}; {INSTEAD}"
+            f"{reason(stepped)}; {INSTEAD}"
         )
         probe.require_steady()
     raise wrong
 
 
-def _reason(stepped: SteppedProbe) -> str:
+def reason(stepped: SteppedProbe) -> str:
     """Say what is likely to be wrong with a loss."""
     suspects = f" (it takes {', '.join(sorted(stepped.notes))})" if stepped.notes else ""
     if stepped.is_real:

@@ -1,0 +1,38 @@
+"""Second derivatives where tanh saturates, and its cosh overflows."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+
+import gradlab
+
+BACKENDS = pytest.mark.parametrize("backend", ["autograd", "tape", "autograd-forward"])
+
+
+@BACKENDS
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_hessian_of_a_saturated_tanh_is_zero(backend, dtype):
+    x = np.array([800.0, -1000.0, 360.0, 0.5], dtype)
+    found = gradlab.hessian(lambda x: np.sum(np.tanh(x)), backend)(x)
+    t = np.tanh(0.5)
+    wanted = np.diag([0.0, 0.0, 0.0, -2 * t * (1 - t * t)])
+    np.testing.assert_allclose(found, wanted, rtol=8 * float(np.finfo(dtype).eps), atol=0)
+
+
+@BACKENDS
+@pytest.mark.parametrize("x", [0.0, 1e-8, 5.0, 30.0, 176.0, 178.0, 230.0])
+def test_second_derivatives_of_tanh_keep_their_digits(backend, x):
+    """Up to x = 236, beyond which cosh³ overflows. The rounding of x is x times that of cosh."""
+    found = gradlab.hessian(np.tanh, backend)(x)
+    with mpmath.workdps(60):
+        wanted = float(-2 * mpmath.tanh(x) * mpmath.sech(x) ** 2)
+    np.testing.assert_allclose(found, wanted, rtol=1e-14 * max(x, 1.0), atol=0)
+
+
+@BACKENDS
+def test_a_cosh_that_overflows_behind_a_zero_has_no_slope(backend):
+    with np.errstate(over="ignore"):
+        found = gradlab.grad(lambda x: np.sum(1 / np.cosh(x)), backend)(np.array([800.0, 1.0]))
+    np.testing.assert_allclose(found, [0.0, -np.tanh(1.0) / np.cosh(1.0)], rtol=1e-15)
