@@ -15,8 +15,8 @@ import pytest
 from gradlab.gradients.perturb.engine import Incremental
 from gradlab.gradients.perturb.extents import Entry, Extents, Slice
 from gradlab.gradients.perturb.limits import Limits
+from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.plan import Plan
-from gradlab.gradients.perturb.primitives import NoRule
 from gradlab.gradients.perturb.rows import RowExtents
 from gradlab.params import flatten
 from gradlab.program.ir import name_of
