@@ -194,7 +194,8 @@ def _buffer_of(array: Any, references: int) -> Buffer:
             f"writes a traced value into an array of {array.dtype}",
             "make the array of floating-point numbers",
         )
-    return array.copy().view(Buffer)
+    buffer: Buffer = array.copy().view(Buffer)
+    return buffer
 
 
 @cache

@@ -217,14 +217,14 @@ class _Calls(ast.NodeTransformer):
     def __init__(self, spans: frozenset[Span]) -> None:
         self._spans = spans
 
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+    def visit_Subscript(self, node: ast.Subscript) -> Any:
         """Replace brackets at a requested span, and the expressions inside them."""
         self.generic_visit(node)
         if not (_is_read(node) and _span(node) in self._spans):
             return node
         return self._call("subscript", node, [node.value, self._value(node.slice)], [])
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
+    def visit_Call(self, node: ast.Call) -> Any:
         """Replace a call at a requested span, and the expressions in its arguments."""
         self.generic_visit(node)
         called = node.func
@@ -235,7 +235,7 @@ class _Calls(ast.NodeTransformer):
             return self._call("method", node, given, node.keywords)
         return self._call("function", node, [called, *node.args], node.keywords)
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+    def visit_Assign(self, node: ast.Assign) -> Any:
         """Replace a write at a requested span."""
         self.generic_visit(node)
         target = _target(node)
@@ -244,7 +244,7 @@ class _Calls(ast.NodeTransformer):
         given = [node.value, _loaded(target.value), self._value(target.slice)]
         return self._rebinding(node, target, self._call("written", node, given, []))
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
         """Replace a write by an operator at a requested span."""
         self.generic_visit(node)
         target = _target(node)
