@@ -125,7 +125,7 @@ def subject(value: Any, at: Callable[[Any], Any], x: Any, scales: Any) -> Any:
 
 
 def test_points_nearby_are_a_quarter_of_the_scale_or_some_roundings_away() -> None:
-    x, scales = np.arange(1.0, 101.0), np.exp2(np.arange(100) % 5)
+    x, scales = np.zeros(100), np.exp2(np.arange(100) % 5)
     far: list[float] = []
 
     def at(there: Any) -> Any:
@@ -135,7 +135,7 @@ def test_points_nearby_are_a_quarter_of_the_scale_or_some_roundings_away() -> No
     Residue(subject(np.ones(2), at, x, scales), rng()).of(EPSILON)
     assert len(far) == 6
     assert all(0.2 < distance <= 0.25 for distance in far[:2])
-    assert all(32 < distance / EPSILON <= 96 for distance in far[2:])
+    assert all(48 < distance / EPSILON <= 64 for distance in far[2:])
 
 
 def test_the_bound_follows_from_the_sizes_of_outputs_and_parameters() -> None:
