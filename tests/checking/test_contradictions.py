@@ -1,0 +1,195 @@
+"""What claimed derivatives say against each other, and which gaps are round-off alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradlab.checking.consistency import (
+    DRAWS,
+    ROUNDINGS,
+    Residue,
+    contradiction,
+    contradictions,
+    not_linear,
+    not_symmetric,
+)
+
+EPSILON = 2.0**-52
+P, Q = 4, 3
+
+
+class Claimed:
+    """A claim that is a function of a direction, or of a cotangent."""
+
+    def __init__(
+        self, kind: str, product: Callable[[Any], Any], by_rows: bool, epsilon: float = EPSILON
+    ) -> None:
+        self.kind, self.by_rows, self.asked = kind, by_rows, 0
+        self._product, self._epsilon = product, epsilon
+
+    def row(self, u: Any) -> Any:
+        assert self.by_rows
+        self.asked += 1
+        return SimpleNamespace(values=self._product(u), epsilon=self._epsilon)
+
+    def column(self, v: Any) -> Any:
+        assert not self.by_rows
+        self.asked += 1
+        return SimpleNamespace(values=self._product(v), epsilon=self._epsilon)
+
+
+def residue(bound: float = 0.0) -> Any:
+    """Return a bound on what may be the rounding of terms that cancel."""
+    return SimpleNamespace(of=lambda epsilon, u=None, v=None: bound)
+
+
+def matrix(rows: int, columns: int) -> Any:
+    return np.random.default_rng(0).normal(size=(rows, columns))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_a_product_must_be_linear(by_rows: bool) -> None:
+    jacobian = matrix(P, Q) if by_rows else matrix(Q, P)
+    kind = "vjp" if by_rows else "jvp"
+    linear = Claimed(kind, lambda d: jacobian @ d, by_rows)
+    assert not_linear(linear, rng(), P, Q, residue()) == ""  # type: ignore[arg-type]
+    assert linear.asked == 4 * DRAWS
+    bent = Claimed(kind, lambda d: jacobian @ d + 1e-3 * abs(d[0]), by_rows)
+    said = not_linear(bent, rng(), P, Q, residue())  # type: ignore[arg-type]
+    assert said.startswith(f"the {kind} is not linear in its {'cotangent' if by_rows else 'dir'}")
+    assert not_linear(bent, rng(), P, Q, residue(1.0)) == ""  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("times", "told"), [(0.3, False), (3.0, True)])
+def test_a_gap_of_ten_thousand_roundings_is_none(times: float, told: bool) -> None:
+    """Numbers of float32, of which each carries this many roundings, all of one sign."""
+    epsilon = 2.0**-23
+    off = times * ROUNDINGS * epsilon
+
+    def product(v: Any) -> Any:
+        return v + off * np.linalg.norm(v)  # not linear, by about `off` of its norm
+
+    for kind, by_rows in (("jvp", False), ("vjp", True)):
+        claim = Claimed(kind, product, by_rows, epsilon)
+        assert bool(not_linear(claim, rng(), 1, 1, residue())) is told  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("times", "told"), [(0.1, False), (30.0, True)])
+def test_both_modes_are_one_map(times: float, told: bool) -> None:
+    jacobian, epsilon = matrix(Q, P), 2.0**-23
+    forward = Claimed("jvp", lambda v: jacobian @ v, False, epsilon)
+    off = 1 + times * ROUNDINGS * epsilon
+    reverse = Claimed("vjp", lambda u: jacobian.T @ u * off, True, EPSILON)
+    said = contradiction(forward, reverse, rng(), P, Q, residue())  # type: ignore[arg-type]
+    assert bool(said) is told
+    assert contradiction(forward, reverse, rng(), P, Q, residue(1e3)) == ""  # type: ignore[arg-type]
+
+
+def test_a_contradiction_names_both_numbers() -> None:
+    forward = Claimed("jvp", lambda v: np.full(Q, 2.0), False)
+    reverse = Claimed("vjp", lambda u: np.full(P, 3.0), True)
+    said = contradiction(forward, reverse, rng(), P, Q, residue())  # type: ignore[arg-type]
+    draw = rng()
+    u, v = draw.uniform(-1, 1, Q), draw.uniform(-1, 1, P)
+    assert said == (
+        f"jvp and vjp contradict each other: u·Jv is {2 * u.sum():.8g}, v·Jᵀu is {3 * v.sum():.8g}"
+    )
+
+
+def test_a_hessian_is_its_own_transpose() -> None:
+    hessian = matrix(P, P)
+    for by_rows in (True, False):
+        claim = Claimed("hvp", lambda v: hessian @ v, by_rows)
+        said = not_symmetric(claim, rng(), P, residue())  # type: ignore[arg-type]
+        assert said.startswith("the hvp is not symmetric: u·Hv is ")
+        even = Claimed("hvp", lambda v: (hessian + hessian.T) @ v, by_rows)
+        assert not_symmetric(even, rng(), P, residue()) == ""  # type: ignore[arg-type]
+        assert even.asked == 3 * DRAWS
+        assert not_symmetric(claim, rng(), P, residue(1e3)) == ""  # type: ignore[arg-type]
+
+
+def subject(value: Any, at: Callable[[Any], Any], x: Any, scales: Any) -> Any:
+    """Return a function with this value at x, evaluated nearby by `at`."""
+    home = SimpleNamespace(x=x, scales=scales, size=len(x), hang=lambda there: there)
+    function = SimpleNamespace(value=np.asarray(value), at=at)
+    return SimpleNamespace(function=function, row=lambda i: home)
+
+
+def test_points_nearby_are_a_quarter_of_the_scale_or_some_roundings_away() -> None:
+    x, scales = np.zeros(100), np.exp2(np.arange(100) % 5)
+    far: list[float] = []
+
+    def at(there: Any) -> Any:
+        far.append(float(np.abs((there - x) / scales).max()))
+        return np.ones(2)
+
+    Residue(subject(np.ones(2), at, x, scales), rng()).of(EPSILON)
+    assert len(far) == 6
+    assert all(0.2 < distance <= 0.25 for distance in far[:2])
+    assert all(48 < distance / EPSILON <= 64 for distance in far[2:])
+
+
+def test_the_bound_follows_from_the_sizes_of_outputs_and_parameters() -> None:
+    """n ε ‖u F‖ ‖v / s‖, where F is 3 and 4, and each v / s is 1/2."""
+    scales = np.full(P, 2.0)
+    of = Residue(
+        subject([3.0, -4.0], lambda there: np.array([3.0, -4.0]), np.ones(P), scales), rng()
+    ).of
+    assert of(EPSILON) == pytest.approx(ROUNDINGS * EPSILON * 5.0 * 1.0)
+    u, v = np.array([2.0, 0.0]), np.ones(P)
+    assert of(EPSILON, u=u) == pytest.approx(ROUNDINGS * EPSILON * 6.0 * 1.0)
+    assert of(EPSILON, u, v) == pytest.approx(ROUNDINGS * EPSILON * 6.0 * 1.0)
+    assert of(1e-7, u, 3 * v) == pytest.approx(ROUNDINGS * 1e-7 * 6.0 * 3.0)
+    assert of(0.0, u, v) == of(EPSILON, u, v)  # no claim is more exact than the function
+
+
+def test_an_output_is_as_large_as_its_terms() -> None:
+    """A zero counts as 1; noise over a step of some roundings shows the terms that cancel."""
+    one = np.ones(1)
+
+    def size(value: float, at: Callable[[Any], Any]) -> float:
+        found = Residue(subject([value], at, one, one), rng()).of(EPSILON)
+        return found / (ROUNDINGS * EPSILON)
+
+    assert size(0.0, lambda there: np.zeros(1)) == pytest.approx(1.0)
+    assert size(0.5, lambda there: np.full(1, 0.5)) == pytest.approx(0.5)
+    assert size(0.5, lambda there: np.full(1, np.nan)) == pytest.approx(0.5)
+    noisy = size(0.5, lambda there: np.full(1, 0.5 + 1e-10))
+    assert noisy == pytest.approx(1e-10 / EPSILON)
+    large = size(0.5, lambda there: np.where(np.abs(there - 1) > 1e-3, 7.0, 0.5))
+    assert large == pytest.approx(7.0)
+
+    def edge(there: Any) -> Any:
+        raise ValueError("beyond the domain")
+
+    assert size(0.5, edge) == pytest.approx(0.5)
+
+
+def test_every_claim_is_held_against_every_other() -> None:
+    jacobian, square = matrix(Q, P), matrix(P, P)
+    here = subject(np.ones(Q), lambda there: np.ones(Q), np.ones(P), np.ones(P))
+    gradient = subject(np.ones(P), lambda there: np.ones(P), np.ones(P), np.ones(P))
+    forward = Claimed("jvp", lambda v: jacobian @ v, False)
+    wrong = Claimed("vjp", lambda u: jacobian.T @ u * 2, True)
+    bent = Claimed("jvp", lambda v: jacobian @ np.abs(v), False)
+    twisted = Claimed("hvp", lambda v: square @ v, False)
+
+    def said(*claims: Any) -> list[str]:
+        of = gradient if twisted in claims else here
+        found = contradictions(claims, rng(), P, of.function.value.size, of)
+        return [" ".join(note.split()[:4]) for note in found]
+
+    assert said(forward, wrong) == ["jvp and vjp contradict"]
+    assert said(bent) == ["the jvp is not"]
+    assert said(twisted) == ["the hvp is not"]
+    assert said(forward) == []
+    assert len(said(bent, wrong)) == 2
