@@ -34,7 +34,7 @@ from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.in_place import InPlace
-from gradlab.checking.native import Problem, as_numpy, is_native
+from gradlab.checking.native import NativeProblem, as_numpy, is_native
 from gradlab.checking.report import GradientReport
 from gradlab.checking.result import worst
 from gradlab.errors import OptionError
@@ -263,7 +263,7 @@ def _report(
     )
 
 
-def _check_native(problem: Problem, **options: Any) -> GradientReport:
+def _check_native(problem: NativeProblem, **options: Any) -> GradientReport:
     """Check a loss of PyTorch's or JAX's."""
     report = check_gradients(
         problem.loss, problem.params, gradient=problem.gradient, dtype=problem.dtype, **options

@@ -36,7 +36,7 @@ OTHER = {
 """Name of the convention that a gradient with conjugated values follows, by the requested one."""
 
 
-class Split:
+class ComplexParts:
     """A structure whose complex arrays are split into real and imaginary parts.
 
     Parameters
@@ -48,7 +48,7 @@ class Split:
 
     Examples
     --------
-    >>> split = Split({"z": np.array([1 + 2j]), "x": np.array([3.0])})
+    >>> split = ComplexParts({"z": np.array([1 + 2j]), "x": np.array([3.0])})
     >>> split.parts({"z": np.array([1 + 2j]), "x": np.array([3.0])})
     {'z': {'real': array([1.]), 'imag': array([2.])}, 'x': array([3.])}
     >>> split.whole({"z": {"real": np.zeros(1), "imag": np.ones(1)}, "x": np.zeros(1)})
@@ -139,7 +139,7 @@ class Real:
         self, f: Callable[..., Any], params: Any, outputs: Any, convention: Convention | None
     ) -> None:
         self._f = f
-        self._inputs, self._outputs = Split(params), Split(outputs, "output")
+        self._inputs, self._outputs = ComplexParts(params), ComplexParts(outputs, "output")
         self._given = convention
         self.params = self._inputs.parts(params)
 

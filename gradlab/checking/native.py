@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike
 
 from gradlab.checking.native_jax import JaxLoss, is_jax
 from gradlab.checking.native_torch import TorchLoss, is_torch
-from gradlab.checking.native_way import OWN, Gradient, Way
+from gradlab.checking.native_way import OWN, Gradient, NativeWay
 from gradlab.errors import GradlabError, LossError, reason_of
 from gradlab.gradients import find_backend
 from gradlab.gradients.probing import size_of
@@ -46,16 +46,18 @@ class NativeLoss(Protocol):
     conjugates: bool
     """Whether the derivative by a complex leaf is ∂L/∂re − i ∂L/∂im, not ∂L/∂re + i ∂L/∂im."""
 
-    def ways(self, dtype: np.dtype[Any] | None) -> list[Way]:
+    def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
         """Return the ways to evaluate the loss, in the order of preference."""
 
-    def value(self, way: Way, leaves: Sequence[Array]) -> Any:
+    def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
         """Return the loss at leaves of NumPy's."""
 
-    def reverse_mode(self, way: Way, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
+    def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
         """Return the loss and the library's own gradient, with None for a leaf that has none."""
 
-    def apply(self, way: Way, gradient: Callable[..., Any], leaves: Sequence[Array]) -> Gradient:
+    def apply(
+        self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
+    ) -> Gradient:
         """Return what a native function gives as the gradient."""
 
     def read(self, gradient: Any) -> Gradient:
@@ -73,7 +75,7 @@ class Name(str):
 
 
 @dataclass(frozen=True)
-class Problem:
+class NativeProblem:
     """A native loss and its gradient as functions of NumPy's arrays.
 
     Attributes
@@ -112,7 +114,7 @@ def as_numpy(
     args: tuple[Any, ...],
     gradient: Any,
     dtype: DTypeLike | None,
-) -> Problem | None:
+) -> NativeProblem | None:
     """Return a native loss as a function of NumPy's arrays; None if it is plain NumPy after all.
 
     Raises
@@ -138,7 +140,7 @@ def as_numpy(
         notes += _missing_notes(native, way, value, found)
     leaves = _as_dict(native, native.leaves)
     given = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in leaves.items()}
-    return Problem(
+    return NativeProblem(
         loss=lambda given: native.value(way, _as_leaves(native, given)),
         params=given,
         gradient=_claim(native, way, "own" if is_own else gradient, np.asarray(value).dtype),
@@ -149,7 +151,7 @@ def as_numpy(
 
 def _first_that_runs(
     native: NativeLoss, dtype: np.dtype[Any] | None
-) -> tuple[Way, Any, Gradient, list[Exception]]:
+) -> tuple[NativeWay, Any, Gradient, list[Exception]]:
     """Return the first way in which the loss and its gradient can be had, and what they are."""
     refusals: list[Exception] = []
     ways = native.ways(dtype)
@@ -180,7 +182,7 @@ def _is_plain(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> b
 # The gradient under test
 
 
-def _claim(native: NativeLoss, way: Way, gradient: Any, value: np.dtype[Any]) -> Any:
+def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[Any]) -> Any:
     """Return the gradient under test as `check_gradients` takes it.
 
     Parameters
@@ -248,7 +250,7 @@ def _as_leaves(native: NativeLoss, given: dict[Name, Array]) -> list[Array]:
 
 
 def _precision_notes(
-    native: NativeLoss, way: Way, value: Any, refusals: list[Exception]
+    native: NativeLoss, way: NativeWay, value: Any, refusals: list[Exception]
 ) -> list[str]:
     """Say where the loss is not evaluated in float64."""
     dtype = np.asarray(value).dtype
@@ -261,7 +263,7 @@ def _precision_notes(
     return []
 
 
-def _missing_notes(native: NativeLoss, way: Way, value: Any, found: Gradient) -> list[str]:
+def _missing_notes(native: NativeLoss, way: NativeWay, value: Any, found: Gradient) -> list[str]:
     """Say which parameters have no gradient; raise if the loss depends on none at all."""
     missing = [name for name, array in zip(native.names, found, strict=True) if array is None]
     if not missing:

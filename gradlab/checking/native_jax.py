@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.checking.native_way import OWN, WIDE, Gradient, Way, in_dtype, matched
+from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError
 from gradlab.params import BARE, Array
 
@@ -53,23 +53,23 @@ class JaxLoss:
         found = self._named(params)
         self.names = list(found)
         self._arrays = list(found.values())
-        self._compiled: dict[Way, Any] = {}
+        self._compiled: dict[NativeWay, Any] = {}
         self._treedef = self.jax.tree_util.tree_structure(params)
         self.leaves = [self._as_floats(*row) for row in zip(self._arrays, self.names, strict=True)]
 
-    def ways(self, dtype: np.dtype[Any] | None) -> list[Way]:
+    def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
         """Return float64, and the arrays' own dtypes under the user's setting of x64."""
         if dtype is not None:
-            return [Way(dtype)]
+            return [NativeWay(dtype)]
         return [WIDE, OWN]
 
-    def value(self, way: Way, leaves: Sequence[Array]) -> Any:
+    def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
         """Return the loss."""
         with self._setting(way):
             run = self._compiled.get(way) or partial(self._call, way)
             return as_numpy(run(self._native(way, leaves)))
 
-    def reverse_mode(self, way: Way, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
+    def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
         """Return the loss and what `jax.value_and_grad` gives."""
 
         def scalar(leaves: list[Any]) -> Any:
@@ -85,7 +85,9 @@ class JaxLoss:
             self._compile(way, roots, value)
             return value, [np.asarray(gradient) for gradient in found]
 
-    def apply(self, way: Way, gradient: Callable[..., Any], leaves: Sequence[Array]) -> Gradient:
+    def apply(
+        self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
+    ) -> Gradient:
         """Return what a function of the native parameters and arguments gives."""
         with self._setting(way):
             params = self._treedef.unflatten(self._native(way, leaves))
@@ -123,7 +125,7 @@ class JaxLoss:
             )
         return array
 
-    def _native(self, way: Way, leaves: Sequence[Array]) -> list[Any]:
+    def _native(self, way: NativeWay, leaves: Sequence[Array]) -> list[Any]:
         """Return new arrays, on the devices of those that were given."""
         made = []
         for array, like in zip(leaves, self._arrays, strict=True):
@@ -136,22 +138,22 @@ class JaxLoss:
                 made.append(self.jax.numpy.asarray(fresh))
         return made
 
-    def _call(self, way: Way, leaves: Sequence[Any]) -> Any:
+    def _call(self, way: NativeWay, leaves: Sequence[Any]) -> Any:
         return self.loss(self._treedef.unflatten(leaves), *self._given(way))
 
-    def _given(self, way: Way) -> Any:
+    def _given(self, way: NativeWay) -> Any:
         """Return the arguments, with JAX's floats in the precision of a way."""
         if way.dtype is None:
             return self._args
         return tuple(self.jax.tree_util.tree_map(lambda v: self._argument(v, way), self._args))
 
-    def _argument(self, value: Any, way: Way) -> Any:
+    def _argument(self, value: Any, way: NativeWay) -> Any:
         if not isinstance(value, self.jax.Array) or value.dtype.kind not in "fcV":
             return value
         dtype = way.dtype if value.dtype.kind != "c" else np.result_type(way.dtype, np.complex64)
         return value.astype(dtype)
 
-    def _compile(self, way: Way, roots: list[Any], value: Array) -> None:
+    def _compile(self, way: NativeWay, roots: list[Any], value: Array) -> None:
         """Keep a compiled loss, if it can be compiled and has the same value then."""
         if way in self._compiled:
             return
@@ -167,7 +169,7 @@ class JaxLoss:
         if apart <= CLOSE * np.finfo(value.dtype).eps * abs(float(value)):
             self._compiled[way] = compiled
 
-    def _setting(self, way: Way) -> AbstractContextManager[Any]:
+    def _setting(self, way: NativeWay) -> AbstractContextManager[Any]:
         if way.dtype != np.float64:
             return nullcontext()
         try:

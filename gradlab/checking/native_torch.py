@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.checking.native_way import OWN, WIDE, Gradient, Way, in_dtype, matched
+from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError, reason_of
 from gradlab.params import Array, flatten
 
@@ -56,21 +56,21 @@ class TorchLoss:
             _checked(to_numpy(tensor), name)
             for tensor, name in zip(self._tensors, self.names, strict=True)
         ]
-        self._arguments: dict[Way, tuple[Any, ...]] = {}
-        self._copies: dict[Way, ModuleCopy] = {}
+        self._arguments: dict[NativeWay, tuple[Any, ...]] = {}
+        self._copies: dict[NativeWay, ModuleCopy] = {}
 
-    def ways(self, dtype: np.dtype[Any] | None) -> list[Way]:
+    def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
         """Return float64, with data of another precision as well, and the tensors' own dtypes."""
         if dtype is not None:
-            return [Way(dtype)]
-        return [WIDE, Way(WIDE.dtype, widens=True), OWN]
+            return [NativeWay(dtype)]
+        return [WIDE, NativeWay(WIDE.dtype, widens=True), OWN]
 
-    def value(self, way: Way, leaves: Sequence[Array]) -> Any:
+    def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
         """Return the loss, evaluated as it is differentiated: with its operations recorded."""
         value = self._call(way, self._native(way, leaves)[1])
         return _number(value) if isinstance(value, self.torch.Tensor) else value
 
-    def reverse_mode(self, way: Way, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
+    def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
         """Return the loss and what `torch.autograd.grad` gives."""
         roots, params = self._native(way, leaves)
         value = self._call(way, params)
@@ -82,7 +82,9 @@ class TorchLoss:
             found = self.torch.autograd.grad(value.sum(), roots, allow_unused=True)
         return _number(value), [None if g is None else to_numpy(g) for g in found]
 
-    def apply(self, way: Way, gradient: Callable[..., Any], leaves: Sequence[Array]) -> Gradient:
+    def apply(
+        self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
+    ) -> Gradient:
         """Return what a function of the native parameters and arguments gives."""
         params = self._native(way, leaves)[1]
         with self._mode(way), self.torch.enable_grad():
@@ -108,7 +110,7 @@ class TorchLoss:
         except Exception as error:
             raise ParameterError(f"{path} is {value!r:.60}; expected a tensor of floats") from error
 
-    def _native(self, way: Way, leaves: Sequence[Array]) -> tuple[list[Any], Any]:
+    def _native(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[list[Any], Any]:
         """Return tensors to differentiate by, and the parameters that are made of them."""
         if self._module is not None:
             if way not in self._copies:
@@ -122,14 +124,14 @@ class TorchLoss:
             roots.append(root.copy_(made).requires_grad_())
         return roots, self._structure.unflatten(roots)
 
-    def _call(self, way: Way, params: Any) -> Any:
+    def _call(self, way: NativeWay, params: Any) -> Any:
         with self._mode(way), self.torch.enable_grad():
             return self.loss(params, *self._given(way))
 
-    def _mode(self, way: Way) -> AbstractContextManager[Any]:
+    def _mode(self, way: NativeWay) -> AbstractContextManager[Any]:
         return widening() if way.widens else nullcontext()
 
-    def _given(self, way: Way) -> tuple[Any, ...]:
+    def _given(self, way: NativeWay) -> tuple[Any, ...]:
         """Return the arguments, copied, with floats in the precision of a way."""
         if way not in self._arguments:
             values, structure = flatten(self._args, lambda value, path: value)
@@ -137,7 +139,7 @@ class TorchLoss:
             self._arguments[way] = replace(structure, scalars=frozenset()).unflatten(made)
         return self._arguments[way]
 
-    def _argument(self, value: Any, way: Way) -> Any:
+    def _argument(self, value: Any, way: NativeWay) -> Any:
         if isinstance(value, self.torch.nn.Module):
             return self._to(way)(copy.deepcopy(value))
         if not isinstance(value, self.torch.Tensor):
@@ -147,7 +149,7 @@ class TorchLoss:
             twin = self._to(way)(twin)
         return twin.requires_grad_(value.requires_grad)
 
-    def _to(self, way: Way) -> Callable[[Any], Any]:
+    def _to(self, way: NativeWay) -> Callable[[Any], Any]:
         """Return what brings a tensor, or a module, to the precision of a way."""
         if way.dtype is None:
             return lambda value: value

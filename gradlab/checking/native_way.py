@@ -16,7 +16,7 @@ Gradient: TypeAlias = list[Array | None]
 
 
 @dataclass(frozen=True, eq=False)  # to NumPy, the dtype None is float64
-class Way:
+class NativeWay:
     """A way to evaluate a native loss.
 
     Attributes
@@ -32,8 +32,8 @@ class Way:
     widens: bool = False
 
 
-WIDE = Way(np.dtype(np.float64))
-OWN = Way(None)
+WIDE = NativeWay(np.dtype(np.float64))
+OWN = NativeWay(None)
 
 
 def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:

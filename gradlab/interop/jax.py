@@ -16,7 +16,7 @@ import numpy as np
 from gradlab.checking.derivatives import check_derivatives
 from gradlab.checking.native import Name
 from gradlab.checking.native_jax import JaxLoss, as_numpy
-from gradlab.checking.native_way import Way
+from gradlab.checking.native_way import NativeWay
 from gradlab.errors import OptionError
 from gradlab.interop.shared import from_real_parts, note_on, real_parts, settle
 from gradlab.params import Array
@@ -85,7 +85,12 @@ def check_grads(
 
 
 def _check(
-    function: JaxFunction, way: Way, order: int, modes: Sequence[str], rtol: float | None, what: str
+    function: JaxFunction,
+    way: NativeWay,
+    order: int,
+    modes: Sequence[str],
+    rtol: float | None,
+    what: str,
 ) -> None:
     """Check one order of derivatives, and then those of what gave them."""
     params = real_parts(function.names, function.leaves)
@@ -124,7 +129,7 @@ class JaxFunction(JaxLoss):
         self._like: list[Array] = []
         self._kept: dict[str, Callable[..., Any]] = {}
 
-    def way(self, modes: Sequence[str]) -> Way:
+    def way(self, modes: Sequence[str]) -> NativeWay:
         """Return the first way in which the function can be differentiated."""
         ways = self.ways(None)
         for way in ways:
@@ -138,7 +143,7 @@ class JaxFunction(JaxLoss):
                     raise
         raise AssertionError("a function can be evaluated in one way at least")
 
-    def prepare(self, way: Way) -> None:
+    def prepare(self, way: NativeWay) -> None:
         """Note what the outputs are."""
         with self._setting(way):
             self._like = [np.asarray(x) for x in self.loss(self._native(way, self.leaves))]
@@ -148,12 +153,12 @@ class JaxFunction(JaxLoss):
         count = len(self._like)
         return ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
 
-    def outputs(self, way: Way, params: dict[Name, Array]) -> dict[Name, Array]:
+    def outputs(self, way: NativeWay, params: dict[Name, Array]) -> dict[Name, Array]:
         """Return the outputs by name."""
         found = self._run(way, "value", self.loss, self._native_of(way, params))
         return real_parts(self._output_names, [as_numpy(x) for x in found])
 
-    def claims(self, way: Way, modes: Sequence[str]) -> list[dict[str, Any]]:
+    def claims(self, way: NativeWay, modes: Sequence[str]) -> list[dict[str, Any]]:
         """Return what JAX claims in each mode, as options of `check_derivatives`."""
         found: list[dict[str, Any]] = [{}]
         for mode in modes:
@@ -163,13 +168,13 @@ class JaxFunction(JaxLoss):
             found[-1][kind] = partial(apply, way, mode)
         return found
 
-    def vjp(self, way: Way, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
+    def vjp(self, way: NativeWay, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
         """Return what reverse mode gives for a cotangent."""
         given = [np.conj(u) for u in from_real_parts(cotangent, self._like)]
         found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
         return real_parts(self.names, [np.conj(as_numpy(x)) for x in found])
 
-    def jvp(self, way: Way, mode: str, params: Any, tangent: Any) -> dict[Name, Array]:
+    def jvp(self, way: NativeWay, mode: str, params: Any, tangent: Any) -> dict[Name, Array]:
         """Return what forward mode, or `jax.linearize`, gives for a tangent."""
         given = self._native_of(way, tangent)
         found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
@@ -194,7 +199,7 @@ class JaxFunction(JaxLoss):
 
         return {"rev": reverse, "fwd": forward, "lin": linear}[mode]
 
-    def differentiated(self, way: Way, mode: str) -> JaxFunction:
+    def differentiated(self, way: NativeWay, mode: str) -> JaxFunction:
         """Return a derivative as a function of the arrays and of a random direction."""
         apply, count = self._of(mode), len(self.leaves)
         rng = np.random.default_rng(0)
@@ -207,7 +212,7 @@ class JaxFunction(JaxLoss):
         derived.prepare(way)
         return derived
 
-    def _run(self, way: Way, name: str, function: Callable[..., Any], *given: Any) -> Any:
+    def _run(self, way: NativeWay, name: str, function: Callable[..., Any], *given: Any) -> Any:
         """Call a function, compiled where it can be."""
         with self._setting(way):
             if name not in self._kept:
@@ -218,7 +223,7 @@ class JaxFunction(JaxLoss):
                     self._kept[name] = function
             return self._kept[name](*given)
 
-    def _native_of(self, way: Way, params: dict[Name, Array]) -> list[Any]:
+    def _native_of(self, way: NativeWay, params: dict[Name, Array]) -> list[Any]:
         with self._setting(way):
             return self._native(way, from_real_parts(params, self.leaves))
 

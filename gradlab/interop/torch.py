@@ -18,7 +18,7 @@ import torch
 from gradlab.checking.derivatives import check_derivatives
 from gradlab.checking.native import Name
 from gradlab.checking.native_torch import TorchLoss, to_numpy
-from gradlab.checking.native_way import Way
+from gradlab.checking.native_way import NativeWay
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
 from gradlab.interop.shared import InconclusiveError, from_real_parts, note_on, real_parts, settle
@@ -300,7 +300,7 @@ class TorchFunction(TorchLoss):
         self._which: list[int] = []
         self._like: list[Array] = []
 
-    def way(self) -> Way:
+    def way(self) -> NativeWay:
         """Return the first way in which the function runs, and note which outputs count."""
         ways = self.ways(None)
         for way in ways:
@@ -322,12 +322,12 @@ class TorchFunction(TorchLoss):
         count = len(self._which)
         return ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
 
-    def outputs(self, way: Way, params: dict[Name, Array]) -> dict[Name, Array]:
+    def outputs(self, way: NativeWay, params: dict[Name, Array]) -> dict[Name, Array]:
         """Return the outputs that count, by name."""
         found = self._counted(way, self._native(way, self._leaves_of(params))[1])
         return real_parts(self._output_names, [to_numpy(x) for x in found])
 
-    def vjp(self, way: Way, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
+    def vjp(self, way: NativeWay, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
         """Return what `torch.autograd.grad` gives for a cotangent."""
         roots, native = self._native(way, self._leaves_of(params))
         found = self._counted(way, native)
@@ -335,7 +335,7 @@ class TorchFunction(TorchLoss):
         return real_parts(self.names, gradients)
 
     def _pulled_back(
-        self, way: Way, roots: list[Any], found: list[Any], cotangents: Sequence[Array | None]
+        self, way: NativeWay, roots: list[Any], found: list[Any], cotangents: Sequence[Array | None]
     ) -> list[Array]:
         pairs = [
             (x, torch.ones_like(x) if u is None else torch.tensor(u).to(x))
@@ -353,7 +353,7 @@ class TorchFunction(TorchLoss):
             for g, leaf in zip(gradients, self.leaves, strict=True)
         ]
 
-    def jvp(self, way: Way, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
+    def jvp(self, way: NativeWay, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
         """Return what forward mode gives for a tangent."""
         roots, _ = self._native(way, self._leaves_of(params))
         with FORWARD.dual_level(), self._mode(way):
@@ -374,7 +374,7 @@ class TorchFunction(TorchLoss):
     def _leaves_of(self, params: dict[Name, Array]) -> list[Array]:
         return from_real_parts(params, self.leaves)
 
-    def _counted(self, way: Way, params: list[Any]) -> list[Any]:
+    def _counted(self, way: NativeWay, params: list[Any]) -> list[Any]:
         found = _tensors(self._call(way, params))
         return [found[i] for i in self._which]
 

@@ -51,7 +51,7 @@ AWAY = 2.0**-12
 
 
 @dataclass(frozen=True)
-class Difference(Numerical):
+class FiniteDifference(Numerical):
     """What the finite differences share, with the parameters of `Numerical`.
 
     Each of them defines its `quotient`, and how to take it from a recording of the loss.

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gradlab.gradients.differences.closer import roundoff, value_beside
-from gradlab.gradients.differences.difference import AWAY, Difference
+from gradlab.gradients.differences.difference import AWAY, FiniteDifference
 from gradlab.gradients.probing import CoarseLoss, Probe
 from gradlab.params import Array
 
@@ -40,7 +40,7 @@ PREDICTED = 2.0**-6
 
 
 @dataclass(frozen=True)
-class ForwardDifference(Difference):
+class ForwardDifference(FiniteDifference):
     """The one-sided difference quotient: error ~ h, one evaluation an entry.
 
     Parameters
@@ -113,7 +113,7 @@ class ForwardDifference(Difference):
 
 
 @dataclass(frozen=True)
-class CentralDifference(Difference):
+class CentralDifference(FiniteDifference):
     """The symmetric difference quotient: error ~ h², two evaluations an entry.
 
     Parameters
@@ -151,7 +151,7 @@ class CentralDifference(Difference):
 
 
 @dataclass(frozen=True)
-class CentralDifference4(Difference):
+class CentralDifference4(FiniteDifference):
     """The symmetric difference of fourth order: error ~ h⁴, four evaluations an entry.
 
     Parameters

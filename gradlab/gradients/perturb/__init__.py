@@ -34,6 +34,6 @@ either, as do reductions: they are evaluated again at the perturbed values.
 """
 
 from gradlab.gradients.perturb.engine import Incremental
-from gradlab.gradients.perturb.recording import Recorder
+from gradlab.gradients.perturb.recording import PointRecorder
 
-__all__ = ["Incremental", "Recorder"]
+__all__ = ["Incremental", "PointRecorder"]

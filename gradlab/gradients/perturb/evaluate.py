@@ -19,8 +19,8 @@ import numpy as np
 
 from gradlab.gradients.perturb.blocks import Block
 from gradlab.gradients.perturb.changes import Change, change_of
-from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice
-from gradlab.gradients.perturb.layout import At, Layout, at_slice, filled, flat, is_range, put
+from gradlab.gradients.perturb.extents import All, Entries, Extent, Extents, Slice
+from gradlab.gradients.perturb.layout import Arrangement, At, at_slice, filled, flat, is_range, put
 from gradlab.gradients.perturb.operations import is_sum, terms_of_mean
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
@@ -44,7 +44,7 @@ class Changes:
     ----------
     extents : Extents
         What can change.
-    layout : Layout
+    layout : Arrangement
         The values without a change.
     block : Block
         The lanes.
@@ -53,7 +53,7 @@ class Changes:
     """
 
     def __init__(
-        self, extents: Extents, layout: Layout, block: Block, start: dict[Node, Array]
+        self, extents: Extents, layout: Arrangement, block: Block, start: dict[Node, Array]
     ) -> None:
         self.extents, self.layout, self._block = extents, layout, block
         self.base = partial(layout.base, block.rows)
@@ -114,7 +114,7 @@ class Changes:
     def _operand(self, operand: Node, node: Node) -> Change:
         """Return an operand that changes and is broadcast to a value, as far as this changes."""
         own, extent, ndim = self.of[operand], self.of[node], self.ndim[node]
-        is_spread = isinstance(extent, Slice) and isinstance(own, Entry)  # along other axes
+        is_spread = isinstance(extent, Slice) and isinstance(own, Entries)  # along other axes
         if self.ndim[operand] == ndim and not is_spread:
             return self.change(operand) if type(own) is type(extent) else self.wide(operand)
         delta = self.change(operand).delta if is_spread else self.delta(operand, extent)
@@ -206,7 +206,7 @@ class Changes:
         own = self.of[operand]
         if operand in self.series and operand not in self.changes:
             return self._total_of_series(operand, axes, features)
-        if isinstance(own, Entry) and features == ():
+        if isinstance(own, Entries) and features == ():
             return self.changes[operand].delta
         if isinstance(own, Slice):
             axis = len(self.features[operand]) + own.axis
@@ -305,7 +305,7 @@ class Changes:
             if isinstance(own, Slice):
                 put(full, self.at(own), delta)
             else:  # an entry: (1, M, 1) -> its place in the features of each lane
-                assert isinstance(own, Entry)
+                assert isinstance(own, Entries)
                 place = np.broadcast_to(self.each(own.place), self.lanes[:2])[0]
                 m = np.flatnonzero(place >= 0)
                 flat(full)[place[m], 0, m, 0] = np.broadcast_to(delta, self.lanes)[0, m, 0]

@@ -1,7 +1,7 @@
 """What the perturbation of one entry of a leaf changes in each value of a program.
 
 ==============  ===================================================================================
-`Entry`         the value consists of entries of the leaf, in some order: one of them changes
+`Entries`         the value consists of entries of the leaf, in some order: one of them changes
 `Slice`         of one axis, one index changes: a column, where weights meet rows
 `All`           anything may change
 `Total`         one number, the sum over all rows (`rows` alone)
@@ -32,7 +32,7 @@ from gradlab.program.primitives import Kind, primitive_of
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entries:
     """The value consists of entries of the leaf.
 
     Attributes
@@ -47,7 +47,7 @@ class Entry:
     place: Array
 
     @classmethod
-    def of(cls, index: Array, p: int) -> Entry:
+    def of(cls, index: Array, p: int) -> Entries:
         """Find the places."""
         place = np.full(p, -1)
         place[index.reshape(-1)] = np.arange(index.size)
@@ -82,7 +82,7 @@ class Total:
     """It is one number, the sum over all rows."""
 
 
-Extent: TypeAlias = Entry | Slice | All | Total
+Extent: TypeAlias = Entries | Slice | All | Total
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Extents:
         self.program, self.values, self.signs, self.leaf = program, values, signs, leaf
         self.limits = limits
         self.p = prod(leaf.shape)
-        start = Entry.of(np.arange(self.p).reshape(leaf.shape), self.p)
+        start = Entries.of(np.arange(self.p).reshape(leaf.shape), self.p)
         self.of: dict[Node, Extent] = {leaf: start}
         self.gathers: dict[Node, Array] = {}
         self.series: dict[Node, Series] = {}
@@ -163,7 +163,7 @@ class Extents:
         self.is_linear = all(
             primitive_of(node.primitive).linear is True
             for node in self.nodes
-            if any(isinstance(self.of.get(source), Entry) for source in node.sources)
+            if any(isinstance(self.of.get(source), Entries) for source in node.sources)
         )
 
     def constant(self, operand: Any) -> Any:
@@ -183,7 +183,7 @@ class Extents:
         extent, shape = self.of[node], list(self.features(node))
         if isinstance(extent, Slice):
             del shape[extent.axis]
-        return () if isinstance(extent, Entry) else tuple(shape)
+        return () if isinstance(extent, Entries) else tuple(shape)
 
     def letters(self, node: Node) -> tuple[str, str, str]:
         """Return the letters of a product's features, see `contraction`."""
@@ -204,7 +204,7 @@ class Extents:
     def _fills(self, node: Node, operand: Node) -> bool:
         """Tell whether all features of an operand are filled in, though few of them change."""
         extent = self.of.get(operand)
-        if isinstance(extent, Entry):
+        if isinstance(extent, Entries):
             return not (is_sum(node) and node.shape == ())
         alone = sum(o in self.of for o in node.sources) == 1
         passes = is_sum(node) or (alone and self.kinds[node] is Kind.PRODUCT)
@@ -217,8 +217,10 @@ class Extents:
         changed = [operand for operand in node.sources if operand in self.of]
         extents = [self.of[operand] for operand in changed]
         first = extents[0]
-        if isinstance(first, Entry) and all(
-            isinstance(e, Entry) and o.shape == node.shape and np.array_equal(e.index, first.index)
+        if isinstance(first, Entries) and all(
+            isinstance(e, Entries)
+            and o.shape == node.shape
+            and np.array_equal(e.index, first.index)
             for e, o in zip(extents, changed, strict=True)
         ):
             return first
@@ -239,7 +241,7 @@ class Extents:
         if isinstance(extent, Slice):
             same = operand.shape[extent.axis] == node.shape[extent.axis]
             return extent if same else None
-        if isinstance(extent, Entry) and (extent.place >= 0).all():
+        if isinstance(extent, Entries) and (extent.place >= 0).all():
             long = [axis for axis in range(-len(operand.shape), 0) if operand.shape[axis] > 1]
             if len(long) == 1:
                 return Slice(long[0], extent.place)
@@ -269,9 +271,9 @@ class Extents:
         operand, gathered = node.operands[0], self.gathered(node)
         extent = self.of[operand]
         self.gathers[node] = gathered[None]
-        if isinstance(extent, Entry):
+        if isinstance(extent, Entries):
             is_unique = len(np.unique(gathered)) == gathered.size
-            return Entry.of(extent.index.reshape(-1)[gathered], self.p) if is_unique else All()
+            return Entries.of(extent.index.reshape(-1)[gathered], self.p) if is_unique else All()
         return self.gathered_slice(node, gathered)
 
     def gathered_slice(self, node: Node, gathered: Array) -> Extent:
@@ -307,7 +309,7 @@ class Extents:
         if len(changed) > 1:
             return All()
         ((extent, own),) = changed
-        if isinstance(extent, Entry):
+        if isinstance(extent, Entries):
             kept = [letter for letter in own if letter in out]
             if len(kept) == 1:
                 (k,) = kept
@@ -365,7 +367,7 @@ class Extents:
                     found = Series(known.origin, axes, known.is_first_order)
             elif self._is_outer(operand, own, other, out):
                 rest = [self.of[o] for o in changed if o is not operand]
-                if all(isinstance(extent, Entry) for extent in rest):
+                if all(isinstance(extent, Entries) for extent in rest):
                     axes = frozenset(out.index(k) - len(out) for k in set(own) - set(other))
                     found = Series(node, axes, True)
         return found

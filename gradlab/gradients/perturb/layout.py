@@ -57,7 +57,7 @@ class At:
         return (..., self.hit.item(), *[slice(None)] * (2 - self.axis))
 
 
-class Layout:
+class Arrangement:
     """What is the same in all blocks: shapes, letters, and values arranged beside lanes."""
 
     def __init__(self, extents: Extents) -> None:

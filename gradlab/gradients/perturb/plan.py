@@ -25,8 +25,8 @@ from gradlab.gradients.perturb.blocks import (
 from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.contraction import flops
 from gradlab.gradients.perturb.evaluate import Changes
-from gradlab.gradients.perturb.extents import All, Entry, Extents, Slice, Total
-from gradlab.gradients.perturb.layout import Layout
+from gradlab.gradients.perturb.extents import All, Entries, Extents, Slice, Total
+from gradlab.gradients.perturb.layout import Arrangement
 from gradlab.gradients.perturb.operations import NoRule, is_sum, terms_of_mean
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents
@@ -58,7 +58,7 @@ class Plan:
         self.is_linear = extents.is_linear
         (self._output,) = extents.program.outputs
         of = extents.of
-        self._entries = {n: e for n, e in of.items() if isinstance(e, Entry)}
+        self._entries = {n: e for n, e in of.items() if isinstance(e, Entries)}
         totals = [n for n in extents.nodes if isinstance(of[n], Total)]
         self._sums = [n for n in totals if is_sum(n)]
         self._totals = [n for n in totals if n not in self._sums]
@@ -68,7 +68,7 @@ class Plan:
             extents.start_rows()
         elif self._output not in of:
             raise NoRule("the loss does not depend on the leaf")
-        self._layout = Layout(extents)
+        self._layout = Arrangement(extents)
 
     @property
     def _lift(self) -> Lift | None:
@@ -150,7 +150,7 @@ class Plan:
         """Return the changes of all values that consist of entries: shape (p, S)."""
         extents = self.extents
 
-        def placed(operand: Any, entry: Entry) -> Any:
+        def placed(operand: Any, entry: Entries) -> Any:
             value = np.asarray(extents.constant(operand))
             if value.ndim == 0:
                 return extents.constant(operand)

@@ -15,7 +15,7 @@ import numpy as np
 from gradlab.gradients.perturb.changes import Change
 from gradlab.gradients.perturb.contraction import LANES, align, multiply
 from gradlab.gradients.perturb.evaluate import Changes, Patched
-from gradlab.gradients.perturb.extents import Entry, Slice
+from gradlab.gradients.perturb.extents import Entries, Slice
 from gradlab.gradients.perturb.layout import At, at_slice, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.params import Array
@@ -75,7 +75,7 @@ def _times(
     if in_series and node in of.series and of.series[node].at is None:
         return _series_times(of, node, own, other, of_other, out), None
     extent = of.of[node]
-    if isinstance(extent, Entry):
+    if isinstance(extent, Entries):
         # Letters of the other value alone are summed first: an entry has no axis to sum them over.
         alone = [i for i, k in enumerate(of_other) if k not in {*own, *out, *LANES}]
         other = other.sum(axis=tuple(alone))
@@ -92,7 +92,7 @@ def _times(
 def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str, out: str) -> Term:
     """Multiply one entry in each lane, (1, M, 1), with what stands in its place in the other."""
     extent = of.of[node]
-    assert isinstance(extent, Entry)
+    assert isinstance(extent, Entries)
     where = {k: of.each(index) for k, index in zip(own, extent.axes, strict=True)}
     kept = [k for k in own if k in out]
     at = At(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None

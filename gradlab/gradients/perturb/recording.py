@@ -50,7 +50,7 @@ def agree(recorded: float, value: float) -> bool:
     return abs(recorded - value) <= CLOSE * abs(value)
 
 
-class Recorder:
+class PointRecorder:
     """A loss that is recorded at each point anew, so that nothing of it can be out of date.
 
     Parameters

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.perturb.extents import All, Entry, Extent, Extents, Slice, Total
+from gradlab.gradients.perturb.extents import All, Entries, Extent, Extents, Slice, Total
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.operations import NoRule, axes_of, is_sum
 from gradlab.params import Array
@@ -86,10 +86,10 @@ class RowExtents(Extents):
     def start_rows(self) -> None:
         """From now on, take entries that are added to each row for a column."""
         extent = None if self.lift is None else self.of[self.lift.node]
-        if self.lift is not None and isinstance(extent, Entry):
+        if self.lift is not None and isinstance(extent, Entries):
             self.of[self.lift.node] = self._column(self.lift.node, extent)
 
-    def _column(self, node: Node, entries: Entry) -> Slice:
+    def _column(self, node: Node, entries: Entries) -> Slice:
         if not node.shape:
             raise NoRule("a number meets an array")
         return Slice(-1, entries.somewhere % node.shape[-1])
@@ -109,10 +109,10 @@ class RowExtents(Extents):
                 raise NoRule("a total meets an array")
             return Total()
         shape = node.shape or ()
-        entries = [operand for operand in changed if isinstance(self.of[operand], Entry)]
+        entries = [operand for operand in changed if isinstance(self.of[operand], Entries)]
         if len(entries) == len(changed):
             extent = super().of_elementwise(node)
-            if isinstance(extent, Entry):
+            if isinstance(extent, Entries):
                 return extent
         for operand in entries:
             self._lift_entries(operand, shape)
@@ -127,7 +127,7 @@ class RowExtents(Extents):
     def as_slice(self, operand: Node, node: Node) -> Slice | None:
         """Take entries that are added to each row for a column."""
         extent = self.of[operand]
-        if isinstance(extent, Entry):
+        if isinstance(extent, Entries):
             return self._column(operand, extent)
         return super().as_slice(operand, node)
 
@@ -139,7 +139,7 @@ class RowExtents(Extents):
 
     def _set_lift(self, node: Node, entries: Node, rows: Array) -> None:
         extent = self.of[entries]
-        assert isinstance(extent, Entry)
+        assert isinstance(extent, Entries)
         if self.lift is None:
             index = extent.index.reshape(-1, extent.index.shape[-1])
             self.lift = Lift(node, index, rows, entries)
@@ -152,7 +152,7 @@ class RowExtents(Extents):
             raise NoRule("a product of another kind")
         a, b = node.operands
         a_extent, b_extent = (self.of.get(o) if isinstance(o, Node) else None for o in (a, b))
-        if a_extent is None and isinstance(b_extent, Entry):
+        if a_extent is None and isinstance(b_extent, Entries):
             rows = np.asarray(self.constant(a))
             if rows.ndim == 2 and len(b.shape) == 2 and rows.dtype.kind in "biuf":
                 self._set_lift(node, b, rows)
@@ -173,16 +173,16 @@ class RowExtents(Extents):
             if is_sum(node) and node.shape == ():
                 return Total()
             raise NoRule("a total that is no sum")
-        if isinstance(extent, Entry) or 0 in axes:
+        if isinstance(extent, Entries) or 0 in axes:
             raise NoRule("a reduction across rows")
         return super().of_reduction(node)
 
     def of_gather(self, node: Node) -> Extent:
         """Rearrange the features of each row, in the same way in all of them or not."""
         operand = node.operands[0]
-        if isinstance(self.of.get(operand), Entry | None):
+        if isinstance(self.of.get(operand), Entries | None):
             extent = super().of_gather(node)
-            if not isinstance(extent, Entry):
+            if not isinstance(extent, Entries):
                 raise NoRule("an entry stands in two places")
             return extent
         gathered = self.gathered(node)

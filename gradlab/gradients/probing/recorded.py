@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from gradlab import options
-from gradlab.gradients.perturb import Recorder
+from gradlab.gradients.perturb import PointRecorder
 from gradlab.gradients.probing.evaluation import Method, Slopes, by_leaf
 from gradlab.gradients.probing.probe import Probe
 from gradlab.gradients.probing.sums import ProbeOfTerms
@@ -52,7 +52,7 @@ class Recorded:
 
     def of(self, loss: Loss) -> Slopes:
         """Return the function that takes the slopes of a loss, recorded at each point anew."""
-        recorder = Recorder(loss, self.threads)
+        recorder = PointRecorder(loss, self.threads)
 
         def slopes(method: Recordable, probe: Probe) -> list[Array]:
             if probe.size >= method.fewest and not isinstance(probe, ProbeOfTerms):

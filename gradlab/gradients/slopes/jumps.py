@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.slopes.ladder import Line, Probe, Rungs, unchanged
+from gradlab.gradients.slopes.ladder import Line, Rungs, SampledLine, unchanged
 from gradlab.params import Array
 
 HALVINGS = 25
@@ -26,7 +26,7 @@ FLAT = 64
 """Largest ratio of a value's change to its least noise that may be noise alone."""
 
 
-def stairs(rungs: Rungs, floor: float, probe: Probe) -> tuple[float, Array]:
+def stairs(rungs: Rungs, floor: float, probe: SampledLine) -> tuple[float, Array]:
     """Tell a staircase from flat ground: return its noise, and which rungs lie on one tread."""
     tread = np.logical_and.accumulate(unchanged(rungs)[::-1])[::-1]
     nothing = 0.0, np.zeros(len(tread), bool)
@@ -153,7 +153,7 @@ def _search(line: Line, model: Model, near: float, far: float) -> Jump:
     return Jump(far, at_far - at_near)
 
 
-def _jump(probe: Probe, near: float, far: float) -> float:
+def _jump(probe: SampledLine, near: float, far: float) -> float:
     """By how much the function rises where it leaves a tread between `near` and `far`."""
     _, level = probe(0.0)
     _, beyond = probe(far)

@@ -102,8 +102,8 @@ class Rungs:
 
 
 @dataclass
-class Probe:
-    """The function, remembering what it was asked."""
+class SampledLine:
+    """A function along a line, which keeps the values that were asked for."""
 
     line: Line
     known: dict[float, tuple[float, float]] = field(default_factory=dict)

@@ -20,8 +20,8 @@ from gradlab.gradients.slopes.ladder import (
     OUTWARD,
     QUICK,
     Line,
-    Probe,
     Rungs,
+    SampledLine,
     steps_of,
     unchanged,
 )
@@ -117,7 +117,7 @@ def slope(
     >>> found.kind, found.left.value, found.right.value
     ('kink', 0.0, 1.0)
     """
-    look = _Look(Probe(line), scale, reach, finest, bits, noise, max(noise, rounding))
+    look = _Look(SampledLine(line), scale, reach, finest, bits, noise, max(noise, rounding))
     with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
         if effort == "brief":
             return look.climb(LADDER)[1]
@@ -136,7 +136,7 @@ def slope(
 class _Look:
     """A function that is looked at, and what is known of it; see `slope`."""
 
-    probe: Probe
+    probe: SampledLine
     scale: float
     reach: float
     finest: float
@@ -224,7 +224,9 @@ def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
     )
 
 
-def _across_jumps(rungs: Rungs, found: Slope, floor: float, exact: float, probe: Probe) -> Slope:
+def _across_jumps(
+    rungs: Rungs, found: Slope, floor: float, exact: float, probe: SampledLine
+) -> Slope:
     """Look for jumps: their height is noise, unless one alone is to blame.
 
     The noise `floor` is known to be there; `exact` is that of rounding to the values' precision.
@@ -256,7 +258,7 @@ def _across_jumps(rungs: Rungs, found: Slope, floor: float, exact: float, probe:
     return replace(_above(rungs, found, probe), piece=piece)
 
 
-def _above(rungs: Rungs, found: Slope, probe: Probe) -> Slope:
+def _above(rungs: Rungs, found: Slope, probe: SampledLine) -> Slope:
     """Look for higher jumps than those that are known: stairs may have stairs as treads."""
     for _ in range(LEVELS):
         if not np.isfinite(found.error):
@@ -277,7 +279,7 @@ def _are_integers(rungs: Rungs) -> bool:
     return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2.0**BITS)
 
 
-def _is_alone(jump: Jump, rungs: Rungs, probe: Probe, piece: Bar, noise: float) -> bool:
+def _is_alone(jump: Jump, rungs: Rungs, probe: SampledLine, piece: Bar, noise: float) -> bool:
     """Tell whether the function is smooth apart from a few jumps, too high for a solver's."""
     line: Line = probe
     jumps = [jump]
@@ -315,7 +317,7 @@ def _glance(rungs: Rungs, floor: float, scale: float = np.inf) -> Slope | None:
     return Slope(*bar, "smooth", noise=float(noise[-1]), curvature=curvature, nearby=nearby)
 
 
-def _study(rungs: Rungs, floor: float, probe: Probe) -> Slope:
+def _study(rungs: Rungs, floor: float, probe: SampledLine) -> Slope:
     """Look at everything: stairs, noise, both sides."""
     if not len(rungs.h):
         return Slope(*NOTHING, "unresolved", noise=floor)

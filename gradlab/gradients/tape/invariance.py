@@ -31,7 +31,7 @@ MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minim
 
 
 @dataclass(frozen=True)
-class Change:
+class Response:
     """How a value v changes when c is added to the maximum.
 
     Attributes
@@ -46,7 +46,7 @@ class Change:
     k: float
 
 
-SAME = Change("shift", 0.0)
+SAME = Response("shift", 0.0)
 
 
 def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
@@ -86,7 +86,7 @@ def _what_is_computed(node: Node) -> tuple[Any, ...]:
 
 def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
     """Tell whether the outcome stays the same, whatever is added to a maximum, found repeatedly."""
-    changes: dict[Node, Change | None] = dict.fromkeys(maxima, Change("shift", 1.0))
+    changes: dict[Node, Response | None] = dict.fromkeys(maxima, Response("shift", 1.0))
     for node in nodes:
         if node not in changes and any(source in changes for source in node.sources):
             change = _change(node, changes, maxima[0])
@@ -95,7 +95,7 @@ def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
     return end not in changes
 
 
-def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Change | None:
+def _change(node: Node, changes: dict[Node, Response | None], maximum: Node) -> Response | None:
     """Tell how a node changes, of which an operand does."""
     given = [
         changes.get(operand, SAME) if isinstance(operand, Node) else SAME
@@ -113,34 +113,34 @@ def _change(node: Node, changes: dict[Node, Change | None], maximum: Node) -> Ch
     return _change_of_elementwise(node, operands)
 
 
-def _change_of_elementwise(node: Node, given: list[Change]) -> Change | None:
+def _change_of_elementwise(node: Node, given: list[Response]) -> Response | None:
     if rule := _RULES.get(node.primitive):
         return rule(*given)
     return None
 
 
-def _exp(a: Change) -> Change | None:
-    return Change("scale", a.k) if a.kind == "shift" else None
+def _exp(a: Response) -> Response | None:
+    return Response("scale", a.k) if a.kind == "shift" else None
 
 
-def _log(a: Change) -> Change | None:
-    return Change("shift", a.k) if a.kind == "scale" else None
+def _log(a: Response) -> Response | None:
+    return Response("shift", a.k) if a.kind == "scale" else None
 
 
-def _negative(a: Change) -> Change:
-    return Change("shift", -a.k) if a.kind == "shift" else a
+def _negative(a: Response) -> Response:
+    return Response("shift", -a.k) if a.kind == "shift" else a
 
 
-def _sum(a: Change, b: Change, sign: int = 1) -> Change | None:
+def _sum(a: Response, b: Response, sign: int = 1) -> Response | None:
     return _shift(a.k + sign * b.k) if a.kind == b.kind == "shift" else None
 
 
-def _product(a: Change, b: Change, sign: int = 1) -> Change | None:
+def _product(a: Response, b: Response, sign: int = 1) -> Response | None:
     p, q = _exponent(a), _exponent(b)
     return None if p is None or q is None else _scale(p + sign * q)
 
 
-_RULES: dict[Any, Callable[..., Change | None]] = {
+_RULES: dict[Any, Callable[..., Response | None]] = {
     np.exp: _exp,
     np.log: _log,
     np.negative: _negative,
@@ -151,7 +151,7 @@ _RULES: dict[Any, Callable[..., Change | None]] = {
 }
 
 
-def _change_of_reduction(node: Node, given: Change) -> Change | None:
+def _change_of_reduction(node: Node, given: Response) -> Response | None:
     """Tell how a sum or a maximum changes, over entries that get the same constant."""
     if not is_plain_reduction(node):
         return None
@@ -177,14 +177,14 @@ def _is_in_rows(node: Node, maximum: Node) -> bool:
     )
 
 
-def _exponent(change: Change) -> float | None:
+def _exponent(change: Response) -> float | None:
     """Return by which exp(k·c) a value is multiplied, if it is."""
     return change.k if change.kind == "scale" or change.k == 0 else None
 
 
-def _shift(k: float) -> Change:
-    return Change("shift", k)
+def _shift(k: float) -> Response:
+    return Response("shift", k)
 
 
-def _scale(k: float) -> Change:
-    return Change("scale", k) if k else SAME
+def _scale(k: float) -> Response:
+    return Response("scale", k) if k else SAME

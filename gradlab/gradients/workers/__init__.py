@@ -6,7 +6,7 @@ In reading order:
 `evaluation`    `Workers`, which a backend holds; a gradient imports the rest when it needs it
 `gradient`      a gradient in chunks, each computed by one worker
 `chunks`        how a gradient is divided
-`problem`       what a worker receives and returns
+`task`          what a worker receives and returns
 `teams`         kinds of workers: our own processes, a function like `map`, or a Dask cluster
 `processes`     our own processes, replaced if one dies or hangs
 `mapped`        the files that our own processes share

@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster: the problem is scattered once, then chunks are submitted."""
+"""Workers of a Dask cluster: the task is scattered once, then chunks are submitted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from gradlab.errors import GradlabError, WorkerError, reason_of
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.workers.chunks import Chunk, span
-from gradlab.gradients.workers.problem import Answer, Problem, answer
+from gradlab.gradients.workers.task import Answer, Task, answer
 from gradlab.gradients.workers.waiting import interruptible
 from gradlab.interrupts import allowed
 
 
-def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) -> Generator[Answer]:
-    """Scatter the problem to all workers of a Dask cluster once, then submit only chunks.
+def by_dask(client: Any, task: Task, pieces: list[Chunk], probe: Probe) -> Generator[Answer]:
+    """Scatter the task to all workers of a Dask cluster once, then submit only chunks.
 
-    Dask itself gives a dead worker's chunk to another one. If the problem was lost with its
+    Dask itself gives a dead worker's chunk to another one. If the task was lost with its
     workers, or Dask has given up, all missing chunks are tried once more.
     """
     # The client is Dask's, so Dask is installed.
@@ -34,7 +34,7 @@ def by_dask(client: Any, problem: Problem, pieces: list[Chunk], probe: Probe) ->
                         f"workers={client!r}: the cluster has no workers; start some, and "
                         "client.wait_for_workers(1)"
                     )
-                sent.append(client.scatter(problem, broadcast=True, hash=False))
+                sent.append(client.scatter(task, broadcast=True, hash=False))
                 futures = {client.submit(answer, *sent, piece, pure=False): piece for piece in left}
                 sent += futures
             waiting = as_completed(list(futures))  # type: ignore[no-untyped-call,unused-ignore]

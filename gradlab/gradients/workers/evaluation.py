@@ -4,8 +4,8 @@ The slopes of different entries are independent, so a gradient divides into chun
 leaf. A worker holds the loss, the parameters and the data, receives a chunk, and returns its
 slopes::
 
-    problem  ──►  worker, worker, ...          once, or with each chunk
-    chunks   ──►  slopes(problem, chunk)  ──►  the gradient, chunk by chunk
+    task     ──►  worker, worker, ...          once, or with each chunk
+    chunks   ──►  slopes(task, chunk)  ──►  the gradient, chunk by chunk
 
 Every worker runs the same code on the same numbers, so neither the number of workers nor the chunks
 change a bit of the result. A chunk is long enough for sending to take a small share of the time,

@@ -12,15 +12,15 @@ from gradlab import files
 from gradlab.errors import OptionError, WorkerError
 from gradlab.gradients.probing import Method, Probe, ProbeOfTerms
 from gradlab.gradients.workers.chunks import Chunk, chunk_size, chunks
-from gradlab.gradients.workers.problem import Answer, Failure, Problem
 from gradlab.gradients.workers.resuming import PartialGradient, identity
+from gradlab.gradients.workers.task import Answer, Failure, Task
 from gradlab.gradients.workers.teams import find_team
 from gradlab.interrupts import held
 from gradlab.locks import locked
 from gradlab.params import Array
 
 BANDWIDTH = 200e6
-"""Bytes per second at which a problem that travels with its chunks is pickled and sent."""
+"""Bytes per second at which a task that travels with its chunks is pickled and sent."""
 
 
 def slopes(
@@ -33,21 +33,21 @@ def slopes(
             "many, is differentiated without them"
         )
     probe.looped = True
-    problem = Problem.of(method, probe)
+    task = Task.of(method, probe)
     team = find_team(workers, timeout)
-    known = None if resume is None else identity(problem, probe)
+    known = None if resume is None else identity(task, probe)
     with (
         held(),
         _alone(resume),
         PartialGradient.open(resume, known, probe) as done,
         _progress(done) as show,
     ):
-        sending = team.round_trip + (problem.bytes / BANDWIDTH if team.carries else 0)
+        sending = team.round_trip + (task.bytes / BANDWIDTH if team.carries else 0)
         size = chunk_size(done.pending, team.count, probe.seconds, sending)
         pieces = chunks(done.missing, size)
         if sample := done.sample():
             pieces.insert(0, sample)
-        for chunk, found in _successes(team.work(problem, pieces, probe)):
+        for chunk, found in _successes(team.work(task, pieces, probe)):
             if chunk == sample:
                 done.confirm(sample, found)
             else:

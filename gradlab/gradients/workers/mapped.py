@@ -1,6 +1,6 @@
-"""Unnamed files that processes share: the problem, and the position of each worker.
+"""Unnamed files that processes share: the task, and the position of each worker.
 
-Each worker maps the file of the problem into its memory, so that all of them share one copy of the
+Each worker maps the file of the task into its memory, so that all of them share one copy of the
 data (a worker that writes into it gets its own copy of the page). The system frees a file when the
 last process that has it open ends, for whatever reason.
 """
@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from gradlab.errors import WorkerError
-from gradlab.gradients.workers.problem import Problem, load
+from gradlab.gradients.workers.task import Task, load
 from gradlab.params import Array
 
 ALIGNMENT = 64
@@ -90,17 +90,17 @@ def written(parts: Sequence[Any]) -> NamelessFile:
         ) from error
 
 
-def store(problem: Problem) -> NamelessFile:
-    """Write a problem: lengths of the pickle and of each array; the pickle; the arrays."""
+def store(task: Task) -> NamelessFile:
+    """Write a task: lengths of the pickle and of each array; the pickle; the arrays."""
     buffers: list[PickleBuffer] = []
-    stream = problem.pickle(buffers.append)
+    stream = task.pickle(buffers.append)
     views = [buffer.raw() for buffer in buffers]
     sizes = [len(stream), *(view.nbytes for view in views)]
     return written([np.array([len(sizes), *sizes], np.int64).tobytes(), stream, *views])
 
 
-def restore(stored: NamelessFile) -> Problem:
-    """Read a problem; its arrays are the file's pages, shared until they are written to."""
+def restore(stored: NamelessFile) -> Task:
+    """Read a task; its arrays are the file's pages, shared until they are written to."""
     view = memoryview(mmap.mmap(stored.file.fileno(), 0, access=mmap.ACCESS_COPY))
 
     count = int.from_bytes(view[:8], sys.byteorder)

@@ -1,6 +1,6 @@
 """Our own processes, which compute the slopes of chunks and are replaced if they die.
 
-The problem is written to a file once: the pickle, and its arrays apart from it. Each worker maps
+The task is written to a file once: the pickle, and its arrays apart from it. Each worker maps
 that file into its memory (`mapped`). Each worker has a pipe, through which it receives chunks and
 returns slopes.
 
@@ -41,7 +41,7 @@ from gradlab.gradients.workers.mapped import (
     store,
     written,
 )
-from gradlab.gradients.workers.problem import Answer, Problem, answer
+from gradlab.gradients.workers.task import Answer, Task, answer
 from gradlab.interrupts import allowed
 from gradlab.params import Array
 
@@ -82,7 +82,7 @@ class Worker:
 
 
 def work(
-    count: int, timeout: float | None, problem: Problem, pieces: Sequence[Chunk], probe: Probe
+    count: int, timeout: float | None, task: Task, pieces: Sequence[Chunk], probe: Probe
 ) -> Generator[Answer]:
     """Yield the answers of a number of processes to all chunks, in any order.
 
@@ -93,14 +93,14 @@ def work(
     ------
     WorkerError
         If a worker could not start, a worker died or hung twice at the same chunk, or the
-        temporary folder has no room for the problem.
+        temporary folder has no room for the task.
     """
     if not pieces:
         return
     queue, deaths = deque(pieces), Counter[Any]()
     count = min(count, len(queue))
     with ExitStack() as stack:
-        stored = stack.enter_context(store(problem))
+        stored = stack.enter_context(store(task))
         shared = stack.enter_context(written([bytes(ALIGNMENT * count)]))
         places = map_places(shared)
         workers: list[Worker] = []
@@ -191,7 +191,7 @@ def _ending(code: int) -> str:
 
 
 def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
-    """Start a worker on a problem that was stored.
+    """Start a worker on a task that was stored.
 
     Raises
     ------
@@ -234,8 +234,8 @@ def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, sl
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_outlive_nobody, daemon=True).start()
     try:
-        problem = restore(stored)
-        probe = problem.probe()
+        task = restore(stored)
+        probe = task.probe()
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
@@ -250,7 +250,7 @@ def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, sl
             chunk = connection.recv()
         except EOFError:
             return
-        connection.send(answer(problem, chunk, probe, mark))
+        connection.send(answer(task, chunk, probe, mark))
 
 
 def _outlive_nobody() -> None:

@@ -25,7 +25,7 @@ from gradlab import files, stores
 from gradlab.errors import CheckpointWarning, OptionError
 from gradlab.gradients.probing import COARSEST, CoarseLoss, Probe
 from gradlab.gradients.workers.chunks import Chunk
-from gradlab.gradients.workers.problem import Problem
+from gradlab.gradients.workers.task import Task
 from gradlab.identity import described
 from gradlab.params import Array
 
@@ -193,7 +193,7 @@ class PartialGradient:
         stores.require_same(PARTIAL, path, {"steps": f"{[precision, closely]}"}, steps)
 
 
-def identity(problem: Problem, probe: Probe) -> dict[str, str]:
+def identity(task: Task, probe: Probe) -> dict[str, str]:
     """Return the properties that identify a gradient, by the names used in errors.
 
     Raises
@@ -206,14 +206,14 @@ def identity(problem: Problem, probe: Probe) -> dict[str, str]:
     }
     numbers |= {f"step {leaf}": h for leaf, h in enumerate(probe.given_steps or ())}
     try:
-        data = pickle.dumps(problem.args, protocol=5)
+        data = pickle.dumps(task.args, protocol=5)
     except Exception as error:
         raise OptionError(
             f"resume= needs arguments of the loss that can be pickled ({error})"
         ) from error
     return {
-        "method": described(problem.method),
-        "loss": described(problem.loss),
+        "method": described(task.method),
+        "loss": described(task.loss),
         "params": stores.fingerprint(numbers),
         "arguments": f"digest {hashlib.sha256(data).hexdigest()[:16]}",
         "value of the loss": repr(float(probe.value)),

@@ -17,12 +17,12 @@ from gradlab.errors import GradlabError, WorkerError, reason_of
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.workers.chunks import Chunk, span
 from gradlab.gradients.workers.dask_cluster import asking, by_dask
-from gradlab.gradients.workers.problem import Answer, Failure, Problem, answer
+from gradlab.gradients.workers.task import Answer, Failure, Task, answer
 from gradlab.gradients.workers.waiting import interruptible
 from gradlab.interrupts import allowed
 
 ROUND_TRIP = 1e-3
-"""Upper bound, in seconds, for sending a chunk and its answer to a worker with the problem."""
+"""Upper bound, in seconds, for sending a chunk and its answer to a worker with the task."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Team:
     round_trip : float
         Seconds to send a chunk and its answer.
     carries : bool
-        Whether each chunk carries the problem with it.
+        Whether each chunk carries the task with it.
     work : callable
         Yields the answers to chunks, in any order; the probe names entries in errors.
     """
@@ -44,7 +44,7 @@ class Team:
     count: int
     round_trip: float
     carries: bool
-    work: Callable[[Problem, list[Chunk], Probe], Generator[Answer]]
+    work: Callable[[Task, list[Chunk], Probe], Generator[Answer]]
 
 
 def find_team(workers: Any, timeout: float | None = None) -> Team:
@@ -91,14 +91,14 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
 
 
 def _by_map(
-    mapping: Callable[..., Any], problem: Problem, pieces: list[Chunk], probe: Probe
+    mapping: Callable[..., Any], task: Task, pieces: list[Chunk], probe: Probe
 ) -> Generator[Answer]:
     """Compute chunks by a function like `map`; the order of its answers does not matter."""
     left = dict.fromkeys(pieces)
     answers: Any = ()
     try:
         with allowed():
-            answers = iter(mapping(partial(answer, problem), pieces))
+            answers = iter(mapping(partial(answer, task), pieces))
         for found in interruptible(answers):
             if not _is_answer(found, left):
                 raise TypeError(f"it returned {reprlib.repr(found)}")

@@ -24,7 +24,7 @@ from gradlab.errors import (
 )
 from gradlab.gradients.noise import relative_noise
 from gradlab.gradients.probing import CoarseLoss
-from gradlab.gradients.workers.problem import Problem
+from gradlab.gradients.workers.task import Task
 
 DIFFERENCES = ("central", "central4", "forward", "richardson")
 NUMERICAL = (*DIFFERENCES, "spsa", "complex-step")
@@ -478,8 +478,8 @@ def test_a_resumed_gradient_takes_the_steps_of_its_file(tmp_path: Any) -> None:
 
 
 def test_what_is_sent_knows_the_precision() -> None:
-    problem = Problem(gradlab.CentralDifference(), squares, W, (), squares(W), 2.0**-20, True)
-    probe = problem.probe()
+    task = Task(gradlab.CentralDifference(), squares, W, (), squares(W), 2.0**-20, True)
+    probe = task.probe()
     assert (probe.precision, probe.closely) == (2.0**-20, True)
     assert CoarseLoss(0.5, True).args == (0.5, True)
 

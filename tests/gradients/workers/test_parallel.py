@@ -403,14 +403,14 @@ def test_workers_of_a_generator_that_nobody_closed_do_not_outlive_the_interprete
         import gradlab
         from gradlab.gradients.workers import processes
         from gradlab.gradients.workers.chunks import Chunk
-        from gradlab.gradients.workers.problem import Problem
+        from gradlab.gradients.workers.task import Task
         def loss(p):
             return (p ** 2).sum()
         if __name__ == "__main__":
             method = gradlab.CentralDifference()
-            problem = Problem(method, loss, np.ones(9), (), np.float64(9), 2.0**-52)
+            task = Task(method, loss, np.ones(9), (), np.float64(9), 2.0**-52)
             pieces = [Chunk(0, i, i + 1) for i in range(9)]
-            kept = processes.work(1, None, problem, pieces, problem.probe())
+            kept = processes.work(1, None, task, pieces, task.probe())
             next(kept)
             (worker,) = processes._alive
             print(worker.process.pid)

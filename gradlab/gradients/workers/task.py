@@ -1,4 +1,4 @@
-"""What a worker receives (a problem once, then chunks) and returns (slopes, or an error)."""
+"""What a worker receives (a task once, then chunks) and returns (slopes, or an error)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Answer: TypeAlias = tuple[Chunk, Array | Failure]
 
 
 @dataclass(frozen=True)
-class Problem:
+class Task:
     """All that a worker needs: the function to differentiate, the point, and the method.
 
     Attributes
@@ -66,8 +66,8 @@ class Problem:
     closely: bool = False
 
     @classmethod
-    def of(cls, method: Method, probe: Probe) -> Problem:
-        """Return the problem of a probe, with what is known of its loss."""
+    def of(cls, method: Method, probe: Probe) -> Task:
+        """Return the task of a probe, with what is known of its loss."""
         known = probe.value, probe.precision, probe.closely
         return cls(method.plain(), *probe.call, *known)
 
@@ -78,7 +78,7 @@ class Problem:
         return probe
 
     def pickle(self, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
-        """Return the problem as bytes, its arrays apart if `buffers` takes them.
+        """Return the task as bytes, its arrays apart if `buffers` takes them.
 
         Raises
         ------
@@ -110,12 +110,12 @@ class Problem:
         return self.pickle()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the problem once, however often it is sent."""
+        """Pickle the task once, however often it is sent."""
         return load, (self._pickled,)
 
     @cached_property
     def bytes(self) -> int:
-        """The number of bytes to send, found without copying; 0 if the problem cannot be sent."""
+        """The number of bytes to send, found without copying; 0 if the task cannot be sent."""
         sizes: list[int] = []
         try:
             stream = self.pickle(lambda buffer: sizes.append(buffer.raw().nbytes))
@@ -124,9 +124,9 @@ class Problem:
         return len(stream) + sum(sizes)
 
 
-def load(pickled: bytes, buffers: Sequence[Any] = ()) -> Problem:
-    """Return the problem that was pickled."""
-    return Problem(*pickle.loads(pickled, buffers=buffers))
+def load(pickled: bytes, buffers: Sequence[Any] = ()) -> Task:
+    """Return the task that was pickled."""
+    return Task(*pickle.loads(pickled, buffers=buffers))
 
 
 class Part(Probe):
@@ -168,7 +168,7 @@ class Part(Probe):
 
 
 def answer(
-    problem: Problem,
+    task: Task,
     chunk: Chunk,
     probe: Probe | None = None,
     mark: Callable[[int, int], object] = lambda leaf, i: None,
@@ -177,18 +177,18 @@ def answer(
 
     Parameters
     ----------
-    problem : Problem
+    task : Task
         What to differentiate.
     chunk : Chunk
         The entries to differentiate by.
     probe : Probe, optional
-        A probe of the problem that is not in use elsewhere; by default a new one.
+        A probe of the task that is not in use elsewhere; by default a new one.
     mark : callable
         Called with the leaf and the entry before each evaluation, in case the process dies in it.
     """
     try:
-        part = Part(probe or problem.probe(), chunk, mark)
-        return chunk, problem.method.slopes(part, 0)
+        part = Part(probe or task.probe(), chunk, mark)
+        return chunk, task.method.slopes(part, 0)
     except Exception as error:
         return chunk, Failure.of(error)
 
