@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import AUTOGRAD, CENTRAL, INCREMENTAL, ROWS, Row, elementary, every_row
 from optional import unless_missing
-from test_gradients import AUTOGRAD, CENTRAL, INCREMENTAL, ROWS, Row, elementary, every_row
 
 import gradlab
 from gradlab import network

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_gradients as laws
+import test_laws as laws
+import test_laws_errors as errors_of
+from conformance import NOTEBOOK, STRUCTURES
 
 import gradlab
 from gradlab import extend
@@ -52,7 +54,7 @@ class Plain:
         return evaluate
 
 
-ROW = replace(laws.NOTEBOOK, backend=Plain())
+ROW = replace(NOTEBOOK, backend=Plain())
 
 
 def test_the_backend_needs_nothing_else() -> None:
@@ -80,7 +82,7 @@ OF_STRUCTURES = (
     laws.test_nothing_is_mutated,
     laws.test_result_belongs_to_the_caller,
     laws.test_evaluations_are_counted,
-    laws.test_loss_that_writes_into_its_parameters_fails,
+    errors_of.test_loss_that_writes_into_its_parameters_fails,
 )
 OTHERS = (
     laws.test_result_is_no_alias_of_the_data,
@@ -89,16 +91,16 @@ OTHERS = (
     laws.test_agrees_with_closed_forms_on_any_structure,
     laws.test_unused_leaves_have_gradient_zero,
     laws.test_calls_are_independent,
-    laws.test_vector_that_depends_on_the_parameters_is_an_error,
-    laws.test_complex_loss_that_depends_on_the_parameters_is_an_error,
-    laws.test_infinite_gradient_is_an_error,
-    laws.test_exception_of_the_loss_carries_a_note,
-    laws.test_exception_beside_the_point_names_the_entry,
-    laws.test_loss_that_adds_in_place_fails,
+    errors_of.test_vector_that_depends_on_the_parameters_is_an_error,
+    errors_of.test_complex_loss_that_depends_on_the_parameters_is_an_error,
+    errors_of.test_infinite_gradient_is_an_error,
+    errors_of.test_exception_of_the_loss_carries_a_note,
+    errors_of.test_exception_beside_the_point_names_the_entry,
+    errors_of.test_loss_that_adds_in_place_fails,
 )
 
 
-@pytest.mark.parametrize("params", laws.STRUCTURES.values(), ids=laws.STRUCTURES)
+@pytest.mark.parametrize("params", STRUCTURES.values(), ids=STRUCTURES)
 @pytest.mark.parametrize("law", OF_STRUCTURES, ids=lambda law: law.__name__[5:])
 def test_it_keeps_the_law_on_any_structure(law: Any, params: Any) -> None:
     law(ROW, params)
