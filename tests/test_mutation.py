@@ -120,9 +120,10 @@ def test_tests_are_chosen_by_the_lines_they_run(tmp_path: Path) -> None:
     assert told["-total → None"] == []
 
 
-def test_each_test_has_its_turn_before_its_parameters() -> None:
-    tests = [Covered(f"a[{k}]", 0.1) for k in range(3)] + [Covered("b", 0.5), Covered("c", 9.0)]
-    assert choose(tests, budget=1.0)[0] == ["a[0]", "b", "a[1]", "a[2]"]
+def test_fast_tests_come_first_and_parameters_wait_for_each_other() -> None:
+    tests = [Covered(f"a[{k}]", 0.2) for k in range(4)] + [Covered("b", 0.5), Covered("c", 9.0)]
+    assert choose(tests, budget=1.2)[0] == ["a[0]", "a[1]", "b", "a[2]"]
+    assert choose(tests, budget=9.0, most=2)[0] == ["a[0]", "a[1]"]
     assert choose(tests[-1:], budget=1.0)[0] == ["c"]
 
 
