@@ -173,6 +173,7 @@ class Ordered:
 
     def pytest_sessionstart(self) -> None:
         """Find the changed module before pytest's own finder does, which rewrites assertions."""
+        sys.meta_path.remove(self._changed)
         sys.meta_path.insert(0, self._changed)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -184,5 +185,7 @@ class Ordered:
 def run_anew(file: Path, source: str, tests: list[str], options: list[str]) -> int:
     """Import everything anew, with one source changed, and run tests until one fails."""
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-    pytest.main([*options, *files], plugins=[Ordered(tests, Changed(file, source))])
+    changed = Changed(file, source)
+    sys.meta_path.insert(0, changed)  # the first conftest.py imports most of the package already
+    pytest.main([*options, *files], plugins=[Ordered(tests, changed)])
     return KILLED  # they could not even be collected

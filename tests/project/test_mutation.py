@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 pytest.importorskip("resource")  # Windows has no processes that fork
 
 from mutation import running
-from mutation.__main__ import MUTATED, ROOT, Covering, accepted
+from mutation.__main__ import MUTATED, OPTIONS, ROOT, Covering, accepted
 from mutation.coverage import Covered, choose, traced
 from mutation.operators import mutants_of, sources
 
@@ -120,9 +124,10 @@ def test_tests_are_chosen_by_the_lines_they_run(tmp_path: Path) -> None:
     assert told["-total → None"] == []
 
 
-def test_each_test_has_its_turn_before_its_parameters() -> None:
-    tests = [Covered(f"a[{k}]", 0.1) for k in range(3)] + [Covered("b", 0.5), Covered("c", 9.0)]
-    assert choose(tests, budget=1.0)[0] == ["a[0]", "b", "a[1]", "a[2]"]
+def test_fast_tests_come_first_and_parameters_wait_for_each_other() -> None:
+    tests = [Covered(f"a[{k}]", 0.2) for k in range(4)] + [Covered("b", 0.5), Covered("c", 9.0)]
+    assert choose(tests, budget=1.2)[0] == ["a[0]", "a[1]", "b", "a[2]"]
+    assert choose(tests, budget=9.0, most=2)[0] == ["a[0]", "a[1]"]
     assert choose(tests[-1:], budget=1.0)[0] == ["c"]
 
 
@@ -153,3 +158,24 @@ def test_how_a_trial_ends(code: int, outcome: str) -> None:
         ended = list(running.finished(trials))
     assert [(trial.mutant, told) for trial, told in ended] == [(mutant, outcome)]
     assert not Path(ended[0][0].folder).exists()
+
+
+@pytest.mark.parametrize(("added", "outcome"), [("", "survived"), ("NOTE = 2", "killed")])
+def test_a_module_is_changed_before_anything_imports_it(
+    tmp_path: Path, added: str, outcome: str
+) -> None:
+    """Also one that the tests' conftest.py imports."""
+    file, work = ROOT / "gradlab/seeding.py", tmp_path / "mutant.json"
+    test = tmp_path / "test_seen.py"
+    test.write_text("def test_seen():\n    from gradlab import seeding\n"
+                    "    assert not hasattr(seeding, 'NOTE')\n")  # fmt: skip
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
+    options = [*OPTIONS, "--rootdir", str(tmp_path), "-c", os.devnull]
+    names = [f"{test}::test_seen", "test_seen.py::test_seen"]
+    work.write_text(json.dumps([str(file), f"{file.read_text()}\n{added}\n", names, options]))
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    ended = subprocess.run(
+        [sys.executable, "-m", "mutation", "--one", str(work)],
+        env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert ended.returncode == {"survived": running.SURVIVED, "killed": running.KILLED}[outcome]

@@ -1,0 +1,266 @@
+"""Which entries are measured again, and which of several slopes is taken for the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradlab import CentralDifference, CentralDifference4, ForwardDifference
+from gradlab.errors import LossError, NonFiniteError
+from gradlab.gradients.differences.closer import closer_to_home, is_level, look_closer, roundoff
+from gradlab.gradients.differences.difference import FEW, SMALL, TYPICAL
+from gradlab.gradients.differences.steps import FINER
+
+EPSILON = 2.0**-52
+H = 2.0**-17
+
+
+class Scripted:
+    """A formula whose slopes and bends are a list, one for each smaller step."""
+
+    name = "scripted"
+
+    def __init__(self, slopes: Sequence[float], bends: Sequence[float] = ()) -> None:
+        self.first, *self._slopes = slopes
+        self._bends = [*bends, *[0.0] * (len(slopes) - len(bends))][1:]
+        self.steps: list[float] = []
+
+    def quotient(self, f: Any, x: Any, h: Any, centre: Any) -> tuple[float, float]:
+        self.steps.append(h)
+        k = min(len(self.steps), len(self._slopes)) - 1
+        if np.isnan(self._slopes[k]):
+            raise NonFiniteError("no value there")
+        return self._slopes[k], self._bends[k]
+
+
+def probe(precision: float = EPSILON) -> Any:
+    looks: list[int] = []
+    return SimpleNamespace(
+        value=1.0, precision=precision, looks=looks, look_into=lambda: looks.append(1)
+    )
+
+
+class Line:
+    """An entry with a name, and the loss along it."""
+
+    name = "w[0]"
+
+    def __init__(self, function: Any = lambda x: 1.0) -> None:
+        self._function = function
+
+    def __call__(self, x: Any) -> Any:
+        return self._function(x)
+
+
+def best(slopes: Sequence[float], bends: Sequence[float] = (0.0,), **options: Any) -> Any:
+    """Return the slope that is taken, the steps that were, and whether the loss was doubted."""
+    method, around = Scripted(slopes, bends), probe(**options)
+    f: Any = Line()
+    found = look_closer(method, around, f, 1.0, H, method.first, bends[0])  # type: ignore[arg-type]
+    return found, method.steps, len(around.looks)
+
+
+def test_round_off_is_eight_units_of_the_value_over_the_step_and_of_the_slope() -> None:
+    around = SimpleNamespace(value=-3.0, precision=EPSILON)
+    assert roundoff(around, 0.5, -2.0) == 8 * EPSILON * (3.0 / 0.5 + 2.0)  # type: ignore[arg-type]
+
+
+def test_a_good_step_keeps_its_digits() -> None:
+    """The finer slope agrees within its own round-off, which is larger."""
+    assert best([1.0, 1.0 + 1e-9]) == (1.0, [H / FINER], 0)
+
+
+def test_steps_get_smaller_until_two_agree() -> None:
+    """The loss is doubted once, where the first smaller step does not agree."""
+    found, steps, doubted = best([1.5, 1.1, 1.0, 1.0 + 1e-9])
+    assert found == 1.0
+    assert steps == [H / FINER, H / FINER**2, H / FINER**3]
+    assert doubted == 1
+
+
+def test_round_off_of_finer_steps_does_not_count_against_a_coarser_one() -> None:
+    """Here 1e-7 is the round-off of the finest step, 1e-4 the truncation of the first."""
+    assert best([1.0001, 1.0, 1.0 + 2e-8, 1.0 + 1e-7])[0] == 1.0
+
+
+@pytest.mark.parametrize(("growth", "steps"), [(3.0, 1), (5.0, 2)])
+def test_slopes_agree_by_chance_where_the_bend_grows_fourfold(growth: float, steps: int) -> None:
+    """At a spike, one step cancels; the bends tell."""
+    bends = [1e-3, growth * 1e-3, 0.0, 0.0]
+    assert len(best([1.0, 1.0, 1.0, 1.0], bends)[1]) == steps
+
+
+def test_bends_within_their_round_off_do_not_grow() -> None:
+    tiny = roundoff(probe(), H / FINER, 1.0)
+    assert len(best([1.0, 1.0, 1.0], [0.0, 0.9 * tiny, 0.0])[1]) == 1
+    assert len(best([1.0, 1.0, 1.0], [0.0, 1.1 * tiny, 0.0])[1]) == 2
+
+
+def test_noise_is_felt_least_by_the_largest_step() -> None:
+    """Values off by 1e-12 in turn: 17 of them lie between two slopes, and 2 over the first step."""
+    noise = 1e-12
+    steps = [H / FINER**k for k in range(12)]
+    slopes = [1 + (-1) ** k * noise / h for k, h in enumerate(steps)]
+    found, taken, doubted = best(slopes)
+    assert found == slopes[0]
+    assert len(taken) == 8  # 2^-53 is lost beside the entry, which is 1
+    assert doubted == 1
+
+
+def test_slopes_that_all_differ_are_an_error() -> None:
+    """Unless the slope is zero within what it changes by: see `is_level`."""
+    jump = [1 / (H / FINER**k) for k in range(12)]
+    with pytest.raises(LossError, match=r"scripted: the loss has no slope to be seen at w\[0\]"):
+        best(jump)
+
+
+@pytest.mark.parametrize(
+    ("function", "level"),
+    [
+        (lambda x: (x - 1) ** 2, True),  # less steep over smaller steps
+        (lambda x: float(x > 1), False),  # steeper
+        (lambda x: abs(x - 1), False),  # as steep
+        (lambda x: 1e-9 * (x - 1) ** 2, False),  # its slope is below the error
+    ],
+)
+def test_a_minimum_is_level_and_a_jump_is_not(function: Any, level: bool) -> None:
+    line: Any = Line(function)
+    assert is_level(line, 1.0, H, 0.0, H / 2) is level
+
+
+def test_closer_to_home_takes_the_first_step_that_has_values() -> None:
+    line: Any = Line()
+    method: Any = Scripted([0.0, np.nan, np.nan, 2.0, 2.0])
+    assert closer_to_home(method, probe(), line, 1.0, H) == 2.0
+    assert method.steps == [H / FINER, H / FINER**2, H / FINER**3, H / FINER**4]
+    nowhere: Any = Scripted([0.0, np.nan])
+    with pytest.raises(NonFiniteError):
+        closer_to_home(nowhere, probe(), line, 1.0, H)
+    assert nowhere.steps[-1] == H  # which says why
+
+
+# Which entries of a leaf are looked at again
+
+AGAIN: list[float] = []
+
+
+@dataclass(frozen=True)
+class Noted(CentralDifference):
+    """Central differences that note what they look at again, where finer slopes are 1 + 1e-3."""
+
+    agree: bool = False
+
+    def _look_again(self, probe: Any, f: Any, x: Any, h: Any, slope: Any, bend: Any) -> Any:
+        AGAIN.append(f)
+        return 99.0
+
+    def by_recording(self, probe: Any, leaf: int, h: Any) -> Any:
+        AGAIN.append(-1)
+        assert h[0] == H / FINER
+        return np.ones(h.shape) + (0.0 if self.agree else 1e-3), np.zeros(h.shape)
+
+
+def looked_at(
+    x: Sequence[float], slopes: Sequence[float], bends: Sequence[float], recorded: bool = True,
+    agree: bool = False, **known: Any,
+) -> list[float]:  # fmt: skip
+    """Return the numbers of the entries that are looked at again; -1 for all of them together."""
+    AGAIN.clear()
+    around: Any = SimpleNamespace(
+        given_steps=None, leaves=[np.array(x)], incremental=object() if recorded else None,
+        precision=EPSILON, value=1.0, line=lambda leaf, i: i,
+    )  # fmt: skip
+    vars(around).update(known)
+    found = np.array(slopes, float)
+    result = Noted(agree=agree).again(around, 0, np.full(len(x), H), found, np.array(bends))
+    assert [i for i in range(len(x)) if result[i] == 99.0] == [i for i in AGAIN if i >= 0]
+    return list(AGAIN)
+
+
+BENT = 2.0**-9
+TINY, LARGE = SMALL * H / 2, 1.0
+
+
+def test_bends_above_a_512th_of_the_slope_are_looked_at() -> None:
+    bends = [0.9 * BENT, 1.1 * BENT, -1.1 * BENT, 0.0]
+    assert looked_at([LARGE] * 4, [1.0] * 4, bends, recorded=False) == [1, 2]
+    assert looked_at([TINY] * 4, [1.0] * 4, bends) == [1, 2]
+
+
+def test_in_a_recording_entries_that_are_not_small_are_let_pass() -> None:
+    """Unless they bend by a quarter of their slope, or of the leaf's typical one."""
+    assert looked_at([LARGE, TINY], [1.0, 1.0], [2 * BENT] * 2) == [1]
+    assert looked_at([0.9 * SMALL * H, 1.1 * SMALL * H], [1.0, 1.0], [2 * BENT] * 2) == [0]
+    assert looked_at([LARGE] * 2, [1.0, -1.0], [0.23, 0.27]) == [1]
+    typical = np.sqrt((0.01**2 + 1) / 2)
+    assert looked_at([LARGE] * 2, [0.01, 1.0], [0.2 * typical, 0.0]) == []
+    assert looked_at([LARGE] * 2, [0.01, 1.0], [0.3 * typical, 0.0]) == [0]
+
+
+def test_a_small_slope_is_held_to_the_leafs_typical_one() -> None:
+    """In a recording, where an entry's own error does not matter beside the leaf's."""
+    bend = BENT * TYPICAL / np.sqrt(2)
+    assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0]) == []
+    assert looked_at([TINY] * 2, [0.0, 1.0], [1.1 * bend, 0.0]) == [0]
+    assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0], recorded=False) == [0]
+
+
+def test_bends_within_round_off_are_let_pass() -> None:
+    noise = float(roundoff(SimpleNamespace(value=1e9, precision=EPSILON), H, 1.0))  # type: ignore[arg-type]
+    assert looked_at([TINY] * 2, [1.0] * 2, [0.9 * noise, 1.1 * noise], value=1e9) == [1]
+
+
+def test_many_entries_are_looked_at_together_first() -> None:
+    """Those whose finer slopes agree are let pass; few are looked at one by one."""
+    few, many = [TINY] * FEW, [TINY] * (FEW + 1)
+    assert looked_at(few, [1.0] * FEW, [2 * BENT] * FEW) == list(range(FEW))
+    count = FEW + 1
+    assert looked_at(many, [1.0] * count, [2 * BENT] * count) == [-1, *range(count)]
+    assert looked_at(many, [1.0] * count, [2 * BENT] * count, agree=True) == [-1]
+    plain = looked_at(many, [1.0] * count, [2 * BENT] * count, recorded=False, agree=True)
+    assert plain == [-1]
+
+
+def test_given_steps_are_taken_as_they_are() -> None:
+    assert looked_at([TINY], [1.0], [1.0], given_steps=[np.ones(1)]) == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "limit"),
+    [
+        (CentralDifference(), EPSILON, 2.0**-9),
+        (CentralDifference(), 2.0**-23, 0.25),
+        (CentralDifference(), 2.0**-36, 64 * 2.0**-12),
+        (CentralDifference4(), EPSILON, 2.0**-15),
+        (CentralDifference4(), 2.0**-30, (8 * 2.0**-6) ** 3),
+        (CentralDifference4(), 2.0**-11, 0.25),
+        (ForwardDifference(), EPSILON, 2.0**-9),
+    ],
+)
+def test_the_bend_that_is_doubted_grows_with_the_step(
+    backend: Any, precision: float, limit: float
+) -> None:
+    """It is in proportion to the default step, a quarter at most: 64 steps of `central`."""
+    assert backend._limit(SimpleNamespace(precision=precision)) == pytest.approx(limit)
+
+
+def test_evaluations_a_gradient_is_made_of() -> None:
+    for backend, expected in (
+        (ForwardDifference(), 10 + 2),
+        (CentralDifference(), 20 + 1),
+        (CentralDifference4(), 40 + 1),
+    ):
+        calls = []
+
+        def loss(w: Any, calls: list[int] = calls) -> Any:
+            calls.append(1)
+            return np.sum(np.exp(w))
+
+        plain = type(backend)(incremental=False)
+        plain.value_and_grad(loss)(np.linspace(0.5, 1.5, 10))
+        assert backend.equivalent_evaluations(10) == expected == len(calls)

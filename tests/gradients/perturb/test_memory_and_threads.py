@@ -1,0 +1,109 @@
+"""Memory that the perturbation engine uses again, and the order of what its threads compute."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import count, islice
+
+import numpy as np
+import pytest
+
+from gradlab.gradients.perturb.scratch import LARGE, into, release, take
+from gradlab.gradients.perturb.threads import in_order
+
+
+@pytest.fixture(autouse=True)
+def no_memory_is_left() -> Iterator[None]:
+    release()
+    yield
+    release()
+
+
+def address(array: np.ndarray) -> int:
+    return int(array.ctypes.data)
+
+
+def test_memory_of_what_was_let_go_is_used_again() -> None:
+    first = take((LARGE,))
+    where = address(first)
+    other = take((LARGE,))
+    assert address(other) != where
+    del first
+    again = take((2, LARGE // 2))
+    assert address(again) == where
+    assert again.shape == (2, LARGE // 2)
+    assert again.dtype == np.float64
+
+
+def test_memory_that_a_view_refers_to_is_not_used_again() -> None:
+    view = take((LARGE,))[1:]
+    assert not np.shares_memory(view, take((LARGE,)))
+
+
+def test_larger_memory_serves_a_smaller_array_and_not_the_other_way_round() -> None:
+    large = take((2 * LARGE,))
+    where = address(large)
+    del large
+    small = take((LARGE,))
+    assert address(small) == where
+    assert small.size == LARGE
+    del small
+    release()
+    small = take((LARGE,))
+    where = address(small)
+    del small
+    assert address(take((LARGE + 1,))) != where
+
+
+def test_small_arrays_have_memory_of_their_own() -> None:
+    assert take((LARGE - 1,)).base is None
+    assert take((LARGE,)).base is not None
+
+
+def test_a_thread_has_memory_of_its_own() -> None:
+    first = take((LARGE,))
+    where = address(first)
+    del first
+    found: list[np.ndarray] = []
+    thread = threading.Thread(target=lambda: found.append(take((LARGE,))))
+    thread.start()
+    thread.join()
+    assert address(found[0]) != where
+
+
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_a_ufunc_into_memory_from_here(size: int) -> None:
+    x = np.arange(float(size))
+    np.testing.assert_array_equal(into(np.multiply, x, 2.0), 2 * x)
+    assert (into(np.multiply, x, 2.0).base is None) == (size < LARGE)
+    assert into(np.add, x[:, None], np.ones((1, 2))).shape == (size, 2)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_results_come_in_order_with_a_few_items_taken_ahead(threads: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in count():
+            taken.append(item)
+            yield item
+
+    results = in_order(lambda item: item**2, items(), threads)
+    assert list(islice(results, 3)) == [0, 1, 4]
+    # Two for each thread wait, and one more is at work.
+    assert len(taken) == (3 if threads == 1 else 3 + 2 * threads)
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_one_thread_is_the_callers_own() -> None:
+    own = threading.current_thread()
+    assert list(in_order(lambda _: threading.current_thread(), range(2), 1)) == [own, own]
+    assert own not in in_order(lambda _: threading.current_thread(), range(4), 2)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_floating_point_errors_are_ignored_in_each_thread(threads: int) -> None:
+    with np.errstate(all="raise"):
+        found = list(in_order(lambda x: np.float64(x) / 0.0, [1.0, 2.0], threads))
+    assert found == [np.inf, np.inf]
