@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.perturb.engine import Incremental
-from gradlab.gradients.perturb.extents import Entry, Extents, Slice
+from gradlab.gradients.perturb.extents import Entries, Extents, Slice
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.plan import Plan
@@ -93,7 +93,7 @@ def seen(case: Case, kind: type[Extents]) -> str:
         what = type(extent).__name__.lower()
         if isinstance(extent, Slice):
             what += f" {extent.axis}" + (f" {extent.hit.tolist()}" if extent.hit.size < 9 else "")
-        if isinstance(extent, Entry):
+        if isinstance(extent, Entries):
             what += f" {extent.place.tolist()}"
         if series := extents.series.get(node):
             what += f", series along {sorted(series.varying)}"
