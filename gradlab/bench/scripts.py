@@ -16,13 +16,13 @@ PROTOCOL = ("benchmark", "environment", "table", "results", "headline")
 """Required keys of each benchmark's JSON file, from which `gradlab bench` makes its report."""
 
 TABLE = ("title", "columns", "right", "rows", "notes")
-"""Required keys of its table; see ``common.record``."""
+"""Required keys of its table; see ``common.files.record``."""
 
 NOT_INSTALLED = 3
 """The exit code of a benchmark that needs a missing package."""
 
-SHARED = "common.py"
-"""Modules that scripts import and that are not benchmarks."""
+SHARED = "common"
+"""The package that all scripts import."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def find(names: Sequence[str] = ()) -> list[Script]:
     >>> [script.name for script in find(["training", "accuracy"])]
     ['accuracy', 'training']
     """
-    folder = next((path for path in FOLDERS if (path / SHARED).is_file()), None)
+    folder = next((path for path in FOLDERS if (path / SHARED).is_dir()), None)
     if folder is None:
         raise OptionError("the benchmarks are not here: install gradlab from its wheel or folder")
-    known = {path.stem: path for path in sorted(folder.glob("*.py")) if path.name != SHARED}
+    known = {path.stem: path for path in sorted(folder.glob("*.py"))}
     for name in names:
         if name not in known:
             raise OptionError(unknown("benchmark", name, known))

@@ -417,7 +417,8 @@ def test_bad_options_in_python_raise():
 
 
 def test_docstrings_run():
-    for module in (common, gradient_speed):
+    shared = (common.entries, common.files, common.machine, common.running, common.texts)
+    for module in (*shared, common.timing, gradient_speed):
         outcome = doctest.testmod(module)
         assert outcome.attempted > 0
         assert outcome.failed == 0
@@ -578,8 +579,6 @@ def test_numerical_speed_refuses_other_work(monkeypatch):
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
 def test_each_benchmark_keeps_to_the_protocol(path):
     """It is a command made of findings, without running it: that takes minutes."""
-    if path.name == scripts.SHARED:
-        return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (main,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "main"]
     (decorator,) = main.decorator_list
@@ -597,7 +596,7 @@ def findings(**changes):
 
 @pytest.fixture
 def no_pools(monkeypatch):
-    monkeypatch.setattr(common, "threads", dict)
+    monkeypatch.setattr(common.machine, "threads", dict)
 
 
 def plot_of_nothing():

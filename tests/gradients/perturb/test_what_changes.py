@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.perturb.engine import Incremental
-from gradlab.gradients.perturb.extents import Entry, Extents, Slice
+from gradlab.gradients.perturb.extents import Entries, Extents, Slice
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.plan import Plan
@@ -93,7 +93,7 @@ def seen(case: Case, kind: type[Extents]) -> str:
         what = type(extent).__name__.lower()
         if isinstance(extent, Slice):
             what += f" {extent.axis}" + (f" {extent.hit.tolist()}" if extent.hit.size < 9 else "")
-        if isinstance(extent, Entry):
+        if isinstance(extent, Entries):
             what += f" {extent.place.tolist()}"
         if series := extents.series.get(node):
             what += f", series along {sorted(series.varying)}"
@@ -155,23 +155,25 @@ WITHOUT_ROWS = {
         "divide () slice -1 [0, 1, 2, 0, 1, 2]; square () slice -1 [0, 1, 2, 0, 1, 2]; "
         "sum () all; 4 wide, linear"
     ),
-    "entry by entry": ("exp () entry [0, 1, 2]; multiply () entry [0, 1, 2]; sum () all; 1 wide"),
+    "entry by entry": (
+        "exp () entries [0, 1, 2]; multiply () entries [0, 1, 2]; sum () all; 1 wide"
+    ),
     "a number": "multiply (4, 2) all; sum () all; 8 wide",
     "single entries": (
-        "getitem () entry [-1, 0, -1]; exp () entry [-1, 0, -1]; "
-        "getitem () entry [0, -1, -1]; square () entry [0, -1, -1]; add () all; 1 wide"
+        "getitem () entries [-1, 0, -1]; exp () entries [-1, 0, -1]; "
+        "getitem () entries [0, -1, -1]; square () entries [0, -1, -1]; add () all; 1 wide"
     ),
-    "in another order": ("getitem () entry [2, 1, 0]; multiply (3,) all; sum () all; 3 wide"),
+    "in another order": ("getitem () entries [2, 1, 0]; multiply (3,) all; sum () all; 3 wide"),
     "columns": (
-        "getitem () entry [0, -1, -1, 1, -1, -1]; getitem () entry [-1, 0, -1, -1, 1, -1]; "
+        "getitem () entries [0, -1, -1, 1, -1, -1]; getitem () entries [-1, 0, -1, -1, 1, -1]; "
         "multiply (2,) all; sum () all; 2 wide"
     ),
     "a product with itself": (
-        "transpose () entry [0, 2, 4, 1, 3, 5]; matmul (2, 2) all; square (2, 2) all; "
+        "transpose () entries [0, 2, 4, 1, 3, 5]; matmul (2, 2) all; square (2, 2) all; "
         "sum () all; 6 wide, linear"
     ),
     "transposed": (
-        "transpose () entry [0, 2, 4, 1, 3, 5]; matmul (4,) slice -2 [0, 1, 2, 0, 1, 2]; "
+        "transpose () entries [0, 2, 4, 1, 3, 5]; matmul (4,) slice -2 [0, 1, 2, 0, 1, 2]; "
         "square (4,) slice -2 [0, 1, 2, 0, 1, 2]; sum () all; 4 wide, linear"
     ),
     "entries of rows": (
@@ -184,7 +186,7 @@ WITHOUT_ROWS = {
     "a table of words": "no rule: <function gather",
     "an inverse": "no rule: <function inv",
     "a factor of each row": (
-        "getitem () entry [0, 1, 2, 3]; multiply (2,) slice -2 [0, 1, 2, 3]; "
+        "getitem () entries [0, 1, 2, 3]; multiply (2,) slice -2 [0, 1, 2, 3]; "
         "exp (2,) slice -2 [0, 1, 2, 3]; sum () all; 2 wide"
     ),
     "a factor of each column": (
@@ -238,7 +240,9 @@ WITH_ROWS = {
         "matmul () slice -1 [0, 1, 2, 0, 1, 2]; max () all; sum () total; 3 wide, linear"
     ),
     "the mean of each column": "no rule: a reduction across rows",
-    "entry by entry": ("exp () entry [0, 1, 2]; multiply () entry [0, 1, 2]; sum () total; 1 wide"),
+    "entry by entry": (
+        "exp () entries [0, 1, 2]; multiply () entries [0, 1, 2]; sum () total; 1 wide"
+    ),
     "a number": "no rule: a number meets an array",
     "single entries": "no rule: a number meets an array",
     "in another order": ("no rule: entries are broadcast in another way than along rows"),

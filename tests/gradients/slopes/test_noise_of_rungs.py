@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes.jumps import Jump, Model, _search, first_jump, misses, stairs
-from gradlab.gradients.slopes.ladder import BITS, LOPSIDED, Probe, Rungs, steps_of, unchanged
+from gradlab.gradients.slopes.ladder import BITS, LOPSIDED, Rungs, SampledLine, steps_of, unchanged
 from gradlab.gradients.slopes.roughness import credit, floor_of, noise_of, side_noise
 
 STEPS = [2.0**-e for e in (2, 4, 6, 8, 10, 12)]
 
 
 def rungs(function: Callable[[float], float], steps: list[float] = STEPS) -> Rungs:
-    return Probe(lambda t: (t, function(t))).rungs(steps)
+    return SampledLine(lambda t: (t, function(t))).rungs(steps)
 
 
 def root_mean_square(values: Any) -> float:
@@ -42,7 +42,7 @@ def test_a_rung_has_two_points_and_one_beside_them() -> None:
         asked.append(t)
         return t, 3 * t + t * t
 
-    found = Probe(line).rungs([1.0, 0.5, 0.25, 0.125])
+    found = SampledLine(line).rungs([1.0, 0.5, 0.25, 0.125])
     assert np.isnan(found.aside[:2]).all()
     assert found.aside[2:].tolist() == [-LOPSIDED * 0.25, LOPSIDED * 0.125]
     assert len(asked) == 1 + 8 + 2
@@ -57,7 +57,7 @@ def test_a_rung_has_two_points_and_one_beside_them() -> None:
 
 def test_a_point_is_evaluated_once() -> None:
     asked: list[float] = []
-    probe = Probe(lambda t: (asked.append(t), (t, t))[1])
+    probe = SampledLine(lambda t: (asked.append(t), (t, t))[1])
     probe.rungs([1.0, 0.5])
     probe.rungs([0.5, 0.25])
     assert sorted(asked) == sorted(set(asked))
@@ -219,13 +219,13 @@ def test_a_smooth_function_has_no_jump(function: Callable[[float], float]) -> No
 
 def test_a_staircase_has_the_noise_of_its_rounding() -> None:
     """On treads of a tenth: up to half a step off, 0.3 of it as a standard deviation."""
-    probe = Probe(lambda t: (t, float(np.round(10 * (t + 0.02)) / 10)))
+    probe = SampledLine(lambda t: (t, float(np.round(10 * (t + 0.02)) / 10)))
     found = probe.rungs(STEPS)
     noise, tread = stairs(found, 1e-16, probe)
     assert noise == pytest.approx(0.3 * 0.1)
     assert tread.tolist() == [False, False, True, True, True, True]
     for function in (lambda t: 0.0, lambda t: t, lambda t: max(t - 0.1, 0.0)):
-        smooth = Probe(lambda t, function=function: (t, function(t)))  # type: ignore[misc]
+        smooth = SampledLine(lambda t, function=function: (t, function(t)))  # type: ignore[misc]
         noise, tread = stairs(smooth.rungs(STEPS), 1e-16, smooth)
         assert noise == 0.0
         assert not tread.any()

@@ -1,0 +1,74 @@
+"""Numbers as text, and the values of options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import OptionError
+
+
+def duration(seconds: float, significant: int = 3) -> str:
+    """Write seconds to so many digits, with a unit that suits them.
+
+    Examples
+    --------
+    >>> duration(42.51), duration(0.0123), duration(4.2e-5), duration(1e-3, 1)
+    ('42.5 s', '12.3 ms', '42.0 µs', '1 ms')
+    """
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 0.9995:  # what rounds to 1000 of the next unit
+            return f"{digits(seconds * factor, significant)} {unit}"
+    return f"{digits(seconds * 1e6, significant)} µs"
+
+
+def digits(number: float, significant: int = 3) -> str:
+    """Write a positive number to so many significant digits, without an exponent.
+
+    Examples
+    --------
+    >>> digits(18432.7), digits(4.0), digits(0.4321, 2), digits(0.9996)
+    ('18,400', '4.00', '0.43', '1.00')
+    """
+    if number <= 0:
+        return f"{number:g}"
+    rounded = float(f"{number:.{significant - 1}e}")
+    decimals = significant - 1 - math.floor(math.log10(rounded))
+    return f"{rounded:,.{max(decimals, 0)}f}"
+
+
+def parse_dtype(dtype: str) -> np.dtype[Any]:
+    """Return the dtype of that name, or say which there are."""
+    if dtype not in ("float64", "float32"):
+        raise OptionError(f"--dtype {dtype}: choose float64 or float32")
+    return np.dtype(dtype)
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Return a network's widths.
+
+    Examples
+    --------
+    >>> parse_widths("784-50-10")
+    (784, 50, 10)
+    """
+    widths = text.split("-")
+    if len(widths) < 2 or not all(width.isdecimal() and int(width) for width in widths):
+        raise OptionError(f"--network {text}: give the widths, such as 784-50-10")
+    return tuple(map(int, widths))
+
+
+def require_known(option: str, given: Sequence[str] | None, known: Collection[str]) -> None:
+    """Refuse a value of an option that is not among the known ones.
+
+    Examples
+    --------
+    >>> require_known("--loss", ["waits", "sleeps"], ["waits", "computes"])
+    Traceback (most recent call last):
+    gradlab.errors.OptionError: --loss sleeps: choose from waits, computes
+    """
+    if unknown := [value for value in given or () if value not in known]:
+        raise OptionError(f"{option} {unknown[0]}: choose from {', '.join(known)}")
