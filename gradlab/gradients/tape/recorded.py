@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 from gradlab.gradients.calls import out_leaves, owners, require_apart
 from gradlab.gradients.tape.codegen import Compiled, Replay, compile_program
 from gradlab.gradients.tape.comparing import Seen, seen_params
+from gradlab.gradients.tape.compiled import Native, NativeReplay, UnsupportedError, compile_native
 from gradlab.gradients.tape.memory import nbytes_of
 from gradlab.params import Array, Structure
 from gradlab.program.cache_key import key_of
@@ -41,6 +43,12 @@ class Recorded:
         What each pass did.
     compiled : Compiled
         The generated code.
+    compile_natively : bool
+        Whether machine code replays it, where the planner knows all of the program.
+    native : Native or None
+        The machine code, if there is any.
+    declined : str
+        Why there is none.
     replays : int
         How often it has been replayed.
     largest : int
@@ -52,7 +60,10 @@ class Recorded:
     exact: bool
     params_seen: list[float] | None
     data_seen: Seen | None
+    compile_natively: bool = False
     replays: int = 0
+    native: Native | None = field(init=False, default=None)
+    declined: str = field(init=False, default="")
     largest: int = field(init=False)
     program: Program = field(init=False)
     savings: tuple[Saving, ...] = field(init=False)
@@ -69,11 +80,28 @@ class Recorded:
         self.program, self.savings, self.exact = program, savings, exact
         self.largest = max(map(nbytes_of, program.nodes), default=0)
         self._machines = []
+        self._native_machines: list[NativeReplay] = []
+        self.native = None
+        if self.compile_natively:
+            self._compile_natively()
         self._kept: list[list[Array]] = []
         self._targets: list[Array] = []
 
+    def _compile_natively(self) -> None:
+        if self.exact:
+            self.declined = "the program is replayed exactly, with NumPy's roundings"
+            return
+        try:
+            self.native = compile_native(self.program)
+        except UnsupportedError as reason:
+            self.declined = str(reason)
+
     def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
         """Replay; a thread that finds all sets of buffers in use gets a new one."""
+        if self.native is not None:
+            value = self._run_natively(self.native, leaves, arrays, outs)
+            if math.isfinite(value):
+                return value
         machines = self._machines
         try:
             machine = machines.pop()
@@ -81,6 +109,20 @@ class Recorded:
             machine = self.compiled.build()
         try:
             return machine(*leaves, *arrays, *outs)
+        finally:
+            machines.append(machine)
+
+    def _run_natively(
+        self, native: Native, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]
+    ) -> float:
+        """Run the machine code; the result is not finite where it declines the arrays."""
+        machines = self._native_machines
+        try:
+            machine = machines.pop()
+        except IndexError:
+            machine = native.build()
+        try:
+            return machine((*leaves, *arrays, *outs))
         finally:
             machines.append(machine)
 
@@ -146,4 +188,8 @@ class Recorded:
             f"replayed: {len(self.program.nodes)} operations in {self.compiled.buffers} buffers, "
             f"{self.compiled.nbytes / 1024:,.0f} kB"
         )
+        if self.native is not None:
+            lines.append(f"compiled: {self.native.describe()}")
+        elif self.declined:
+            lines.append(f"not compiled: {self.declined}")
         return "\n".join(lines)

@@ -89,8 +89,10 @@ class TapedGradient:
         verify: int | None,
         exact: bool,
         cache: int,
+        compile: bool = False,
     ) -> None:
         self._loss = loss
+        self._compile = compile
         self._on_untraceable = on_untraceable
         self._verify_every = verify
         self._exact = exact
@@ -143,6 +145,7 @@ class TapedGradient:
             verify=self._verify_every,
             exact=self._exact,
             cache=self._cache,
+            compile=self._compile,
         )
 
     # What a user may look at
@@ -290,7 +293,7 @@ class TapedGradient:
             self._note_change(change)
             return None
         seen = seen_params(squared_norm(leaves), leaves)
-        tape = Recorded(program, structure, self._exact, seen, Seen(arrays))
+        tape = Recorded(program, structure, self._exact, seen, Seen(arrays), self._compile)
         self._latest = self._recorded[key] = tape
         self._changes = 0
         self._counts["recordings"] += 1

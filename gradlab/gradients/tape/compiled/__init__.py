@@ -1,0 +1,52 @@
+"""A recorded gradient as one function of machine code, by way of LLVM's assembly.
+
+The replay in NumPy spends its time on calls, on memory that each call reads and writes again, and,
+at a few rows, in the library's products. Here the whole program becomes one function: elementwise
+operations are fused into loops, and products are computed in tiles of registers. In reading order:
+
+===============  ==================================================================================
+`forms`          rewrites a program into few forms of operation
+`values`         where the entries of an operand lie: NumPy itself says what a view is
+`facts`          what is asked about a node, in a loop over a rectangle
+`plan`           cuts a program into products and fused loops
+`text`           LLVM's assembly: names, loops, vectors; `kinds` has its types
+`operations`     elementwise operations as instructions; `exponential` is our own ``exp``
+`storage`        which memory each value has
+`loops`          writes a fused loop: rows, phases, lanes
+`products`       writes a product of matrices by a tile of registers
+`entry`          the function that Python calls: it looks at the arrays before it runs
+`module`         puts these together
+`native`         machine code in this process, by llvmlite
+===============  ==================================================================================
+
+A program with anything that the planner does not know is declined as a whole, and NumPy replays it.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from gradlab.gradients.tape.compiled.entry import layout_is_known, loops_are_known
+from gradlab.gradients.tape.compiled.forms import UnsupportedError
+from gradlab.gradients.tape.compiled.module import write_module
+from gradlab.gradients.tape.compiled.native import Native, NativeReplay, load, machine_code, tile
+from gradlab.program.ir import Program
+
+__all__ = ["Native", "NativeReplay", "UnsupportedError", "compile_native"]
+
+
+def compile_native(program: Program) -> Native:
+    """Compile a program whose outputs are a loss and its derivative by each leaf.
+
+    Raises
+    ------
+    UnsupportedError
+        If llvmlite is not installed, if this Python lays out arrays in another way, or if the
+        planner does not know something in the program.
+    """
+    if find_spec("llvmlite") is None:
+        raise UnsupportedError("llvmlite is not installed: pip install 'gradlab[compiled]'")
+    if not (layout_is_known() and loops_are_known()):
+        raise UnsupportedError("this Python lays out arrays in another way than CPython")
+    module = write_module(program, tile())
+    return load(module, machine_code(module))

@@ -1,0 +1,160 @@
+"""The function that Python calls: it looks at the arrays, runs the program, looks for NaN.
+
+It reads type, dtype, shape and layout of each array from the array's own struct, in nanoseconds,
+and declines a call that the code was not made for. `layout_is_known` tries the positions of the
+fields on an array whose fields are known, so that an interpreter that lays them out differently
+gets no compiled code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.kinds import dtype_of
+from gradlab.gradients.tape.compiled.text import Text
+from gradlab.program.ir import Node
+
+DECLINED = -np.inf
+"""What the function returns for arrays that the code was not made for."""
+
+TABLE = tuple(np.dtype(name) for name in ("float32", "float64", "int32", "int64", "bool"))
+"""The dtypes whose addresses are in the table, after the address of ``ndarray``."""
+
+ITEMS = object.__basicsize__ + 8  # of a tuple
+DATA, NDIM, DIMENSIONS, DTYPE, FLAGS = 16, 24, 32, 56, 64  # of an array
+
+READABLE = 0x0001 | 0x0100  # in C order and aligned
+WRITABLE = READABLE | 0x0400
+
+
+def layout_is_known() -> bool:
+    """Tell whether arrays and tuples lie in memory as the code expects."""
+    if struct.calcsize("P") != 8 or ITEMS != 24:
+        return False
+    array = np.arange(6.0).reshape(2, 3)
+    given = (array,)
+
+    def read(address: int, kind: Any) -> Any:
+        return kind.from_address(address).value
+
+    at = id(array)
+    if read(id(given) + ITEMS, ctypes.c_void_p) != at or read(id(given) + 16, ctypes.c_long) != 1:
+        return False
+    shape = read(at + DIMENSIONS, ctypes.c_void_p)
+    fields = [
+        read(at + 8, ctypes.c_void_p) == id(np.ndarray),
+        read(at + DATA, ctypes.c_void_p) == array.ctypes.data,
+        read(at + NDIM, ctypes.c_int) == 2,
+        read(at + DTYPE, ctypes.c_void_p) == id(array.dtype) == id(np.dtype(float)),
+        read(at + FLAGS, ctypes.c_int) & WRITABLE == WRITABLE,
+    ]
+    if not all(fields) or not shape:
+        return False
+    array.flags.writeable = False
+    lengths = [read(shape + 8 * axis, ctypes.c_int64) for axis in (0, 1)]
+    return lengths == [2, 3] and read(at + FLAGS, ctypes.c_int) & WRITABLE == READABLE
+
+
+def addresses(calls: Sequence[tuple[np.ufunc, int]]) -> Any:
+    """Return the table of addresses: of types, and of NumPy's inner loops and their data."""
+    found = [id(np.ndarray), *map(id, TABLE)]
+    for ufunc, position in calls:
+        loops = ctypes.c_void_p.from_address(id(ufunc) + 32).value
+        data = ctypes.c_void_p.from_address(id(ufunc) + 40).value
+        assert loops is not None
+        found.append(ctypes.c_void_p.from_address(loops + 8 * position).value or 0)
+        found.append(ctypes.c_void_p.from_address(data + 8 * position).value or 0 if data else 0)
+    return np.array(found, np.int64)
+
+
+def loops_are_known() -> bool:
+    """Tell whether a ufunc lies in memory as the code expects, by one that has known fields."""
+    ufunc = np.logaddexp
+    at = id(ufunc)
+    counts = [ctypes.c_int.from_address(at + 16 + 4 * field).value for field in range(3)]
+    number = ctypes.c_int.from_address(at + 48).value
+    types = ctypes.c_void_p.from_address(at + 64).value
+    if counts != [2, 1, 3] or number != ufunc.ntypes or not types:
+        return False
+    wanted = [np.dtype(kind).num for kinds in ufunc.types for kind in kinds.replace("->", "")]
+    return list(ctypes.string_at(types, len(wanted))) == wanted
+
+
+def check_arrays(
+    text: Text, inputs: Sequence[Node], outs: Sequence[Node], constants: Sequence[Node]
+) -> None:
+    """Write the checks of the arrays in a tuple, and the table ``%p`` of their entries."""
+    arrays = [*inputs, *outs, *constants]
+    text.first.append(f"%p = alloca ptr, i64 {len(arrays)}")
+
+    def field(base: str, offset: int, kind: str) -> str:
+        return text.do(f"load {kind}, ptr {text.at(base, offset, 'i8')}")
+
+    def require(conditions: list[str]) -> None:
+        while len(conditions) > 1:
+            both = text.do(f"and i1 {conditions[0]}, {conditions[1]}")
+            conditions = [*conditions[2:], both]
+        label = text.name("go")[1:]
+        text.put(f"br i1 {conditions[0]}, label %{label}, label %declined")
+        text.put(f"{label}:")
+
+    def same(kind: str, value: str, wanted: Any) -> str:
+        return text.do(f"icmp eq {kind} {value}, {wanted}")
+
+    require([same("i64", field("%tuple", 16, "i64"), len(arrays))])
+    items = [field("%tuple", ITEMS + 8 * i, "ptr") for i in range(len(arrays))]
+    array_type = field("%table", 0, "i64")
+    require([same("i64", field(item, 8, "i64"), array_type) for item in items])
+    conditions = []
+    for position, (node, item) in enumerate(zip(arrays, items, strict=True)):
+        is_out = len(inputs) <= position < len(inputs) + len(outs)
+        flags = WRITABLE if is_out else READABLE
+        dtype = field("%table", 8 + 8 * TABLE.index(dtype_of(node)), "i64")
+        found = text.do(f"and i32 {field(item, FLAGS, 'i32')}, {flags}")
+        conditions += [
+            same("i64", field(item, DTYPE, "i64"), dtype),
+            same("i32", field(item, NDIM, "i32"), len(node.shape or ())),
+            same("i32", found, flags),
+        ]
+    require(conditions)
+    conditions = []
+    pointers = []
+    for node, item in zip(arrays, items, strict=True):
+        shape = field(item, DIMENSIONS, "ptr")
+        for axis, extent in enumerate(node.shape or ()):
+            conditions.append(same("i64", field(shape, 8 * axis, "i64"), extent))
+        pointers.append(field(item, DATA, "ptr"))
+    if conditions:
+        require(conditions)
+    _require_apart(text, require, arrays, pointers, range(len(inputs), len(inputs) + len(outs)))
+    for position, pointer in enumerate(pointers):
+        text.put(f"store ptr {pointer}, ptr {text.at('%p', position, 'ptr')}")
+
+
+def _require_apart(
+    text: Text, require: Any, arrays: Sequence[Node], pointers: Sequence[str], outs: range
+) -> None:
+    """Write the check that no array shares memory with one that is written."""
+    starts = [text.do(f"ptrtoint ptr {pointer} to i64") for pointer in pointers]
+    sizes = [_nbytes(node) for node in arrays]
+    ends = [text.do(f"add i64 {at}, {size}") for at, size in zip(starts, sizes, strict=True)]
+    conditions = []
+    for out in outs:
+        for other in range(len(arrays)):
+            if other == out or (other in outs and other < out):
+                continue
+            before = text.do(f"icmp ule i64 {ends[out]}, {starts[other]}")
+            after = text.do(f"icmp ule i64 {ends[other]}, {starts[out]}")
+            conditions.append(text.do(f"or i1 {before}, {after}"))
+    if conditions:
+        require(conditions)
+
+
+def _nbytes(node: Node) -> int:
+    return prod(node.shape or (1,)) * dtype_of(node).itemsize

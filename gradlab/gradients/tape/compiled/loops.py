@@ -1,0 +1,435 @@
+"""Write a fused loop: rows, phases within a row, lanes.
+
+A row is computed in *phases*. A reduction of a row ends a phase, as its result is needed as a
+whole; a call of NumPy's inner loop begins one, as its operands are. Within a phase, all members go
+through the lanes together, and values stay in registers. A value that a later phase needs waits in
+a buffer for one row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.facts import STRIP, Facts, Use
+from gradlab.gradients.tape.compiled.forms import put, take
+from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
+from gradlab.gradients.tape.compiled.operations import inner_loop, operand_dtypes, write
+from gradlab.gradients.tape.compiled.plan import Loop
+from gradlab.gradients.tape.compiled.reductions import combine, folded, neutral, start_totals
+from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.text import Text
+from gradlab.program.ir import Node
+
+UNROLLED = 4
+"""Vectors that are written one after the other; a sum has as many parts, which are independent."""
+
+LONGEST = 24
+"""Number of operations of a phase up to which its vectors are written one after the other."""
+
+
+@dataclass
+class _Member:
+    """A node in a loop: what it reads and writes, and when."""
+
+    node: Node
+    uses: list[Use]
+    place: Use
+    phase: int
+    is_column: bool
+    is_call: bool
+    reduces: bool
+    row_reduces: bool
+    is_stored: bool
+    row_buffer: str = ""
+    parts: list[str] = field(default_factory=list)
+
+
+class LoopWriter:
+    """Writes one loop; see the module."""
+
+    def __init__(self, text: Text, loop: Loop, facts: Facts, storage: Storage) -> None:
+        self._text, self._facts, self._storage = text, facts, storage
+        self._extents = loop.extents
+        self._members: dict[Node, _Member] = {}
+        for node in loop.members:
+            self._members[node] = self._member(node, loop)
+        self._collapse()
+        floats = [n.dtype.itemsize for n in self._members if n.dtype and n.dtype.kind == "f"]
+        widest = max(floats, default=8)
+        self._lanes = min(storage.vector // widest, power_of_two(self._extents[-1]))
+        self._values: dict[Node, str] = {}  # in registers, in this phase
+        self._columns: dict[Node, str] = {}  # vectors of one
+        self._base: dict[Any, str] = {}  # pointers to the row
+        self._strip: Any = 0
+
+    def _member(self, node: Node, loop: Loop) -> _Member:
+        facts, extents = self._facts, loop.extents
+        uses = facts.uses_in(node, extents)
+        assert uses is not None
+        is_call = inner_loop(node) is not None and not facts.is_reduction(node)
+        is_column = facts.is_column(node, extents)
+        phase = 0
+        for use in uses:
+            member = self._members.get(use.base) if use.base else None
+            if member is not None:
+                waits = member.row_reduces or (is_call and not is_column and not member.is_column)
+                phase = max(phase, member.phase + waits)
+        is_stored = self._storage.is_stored_by(node, loop)
+        place = facts.place(node, extents)
+        reduces, rows = facts.is_reduction(node), facts.row_reduces(node, extents)
+        return _Member(node, uses, place, phase, is_column, is_call, reduces, rows, is_stored)
+
+    def _collapse(self) -> None:
+        """Make one axis of two, where every operand allows it."""
+        axis = len(self._extents) - 2
+        while axis >= 0:
+            extent = self._extents[axis + 1]
+            every = [u for m in self._members.values() for u in (*m.uses, m.place)]
+            fits = all(u.strides[axis] == u.strides[axis + 1] * extent for u in every)
+            if fits and not any(m.row_reduces or m.is_column for m in self._members.values()):
+                merged = (self._extents[axis] * extent,)
+                self._extents = self._extents[:axis] + merged + self._extents[axis + 2 :]
+                for member in self._members.values():
+                    member.uses = [_merged(use, axis) for use in member.uses]
+                    member.place = _merged(member.place, axis)
+            axis -= 1
+
+    # The loop around rows
+
+    def write(self) -> None:
+        """Write the loop."""
+        for member in self._members.values():
+            if member.reduces and not member.row_reduces:
+                start_totals(self._text, self._storage, member.node)
+        self._rows(0, [])
+
+    def _rows(self, axis: int, indices: list[Any]) -> None:
+        lanes = self._extents[-1]
+        if axis < len(self._extents) - 1:
+            self._text.loop(self._extents[axis], lambda i: self._rows(axis + 1, [*indices, i]))
+        elif lanes <= STRIP:
+            self._row(indices, 0, lanes)
+        else:
+            full, rest = divmod(lanes, STRIP)
+            self._text.loop(full, lambda s: self._row(indices, self._text.mul(s, STRIP), STRIP))
+            if rest:
+                self._row(indices, full * STRIP, rest)
+
+    def _row(self, indices: list[Any], strip: Any, count: int) -> None:
+        self._base, self._values, self._columns = {}, {}, {}
+        self._indices, self._strip = indices, strip
+        self._once: dict[Use, str] = {}  # operands with one entry in this row
+        for member in self._members.values():
+            for use in (*member.uses, member.place):
+                if use.base is not None and self._is_in_memory(use, member):
+                    self._pointer(use)
+        for use in {u for m in self._members.values() for u in m.uses}:
+            if use.base is not None and use.base not in self._members and not use.strides[-1]:
+                self._once[use] = self._text.load(self._pointer(use), dtype_of(use.base), 1, 1)
+        last = max(member.phase for member in self._members.values())
+        for phase in range(last + 1):
+            here = [member for member in self._members.values() if member.phase == phase]
+            for member in here:
+                if member.is_column:
+                    self._column(member)
+            for member in here:
+                if member.is_call and not member.is_column:
+                    self._call(member, count)
+            full = [m for m in here if not m.is_column and not m.is_call]
+            if full:
+                self._phase(full, count)
+
+    def _is_in_memory(self, use: Use, member: _Member) -> bool:
+        if use is not member.place:
+            return use.base not in self._members
+        is_total = member.reduces and not member.row_reduces
+        return member.is_stored or is_total or member.node.primitive is put
+
+    def _pointer(self, use: Use) -> str:
+        """Return a pointer to an operand's first entry in this row."""
+        key = use.base, use.offset, use.strides
+        if key not in self._base:
+            text, index = self._text, use.offset
+            pairs = [*zip(use.strides, self._indices, strict=False)]
+            pairs.append((use.strides[-1], self._strip))
+            for stride, position in pairs:
+                index = text.add(index, text.mul(stride, position))
+            kind = memory_type(dtype_of(use.base))
+            self._base[key] = text.at(self._storage.pointer(use.base), index, kind)
+        return self._base[key]
+
+    # Columns: an entry a row, as vectors of one
+
+    def _column(self, member: _Member) -> None:
+        node = member.node
+        wanted = self._dtypes(node)
+        operands = [
+            self._column_operand(use, dtype) for use, dtype in zip(member.uses, wanted, strict=True)
+        ]
+        if member.reduces:
+            value = self._text.convert(operands[0], wanted[0], dtype_of(node), 1)
+            self._add_to_total(member, value)
+            return
+        if node.primitive is put:
+            self._put(member, operands[0], 1, 1, self._pointer(member.place), 1)
+            return
+        if member.is_call:
+            slots = [self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>") for _ in operands]
+            for slot, operand in zip(slots, operands, strict=True):
+                self._text.store(operand, slot, dtype_of(node), 1, 1)
+            result = self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>")
+            self._storage.call_numpy(self._text, node, [(s, 0) for s in slots], result, 1)
+            value = self._text.load(result, dtype_of(node), 1, 1)
+        elif node.primitive is take:
+            value = self._take(member, operands, 1, 1)
+        else:
+            value = write(self._text, node, 1, operands)
+        self._columns[node] = value
+        if member.is_stored:
+            self._text.store(value, self._pointer(member.place), dtype_of(node), 1, 1)
+
+    def _column_operand(self, use: Use, dtype: np.dtype[Any]) -> str:
+        if use.base is None:
+            return self._text.splat(use.number, dtype, 1)
+        value = self._columns.get(use.base)
+        if value is None:
+            value = self._text.load(self._pointer(use), dtype_of(use.base), 1, 1)
+        return self._text.convert(value, dtype_of(use.base), dtype, 1)
+
+    def _dtypes(self, node: Node) -> tuple[np.dtype[Any], ...]:
+        if node.primitive is put:
+            return (dtype_of(node),)
+        if node.primitive is take:
+            return np.dtype(np.int64), np.dtype(bool)
+        if self._facts.is_reduction(node):
+            x = self._facts.accesses(node)[0]
+            return (dtype_of(x.base) if x.base else dtype_of(node),)
+        return operand_dtypes(node)
+
+    # Calls of NumPy's inner loops
+
+    def _call(self, member: _Member, count: int) -> None:
+        node = member.node
+        size = dtype_of(node).itemsize
+        operands: list[tuple[str, int]] = []
+        for use in member.uses:
+            inside = self._members.get(use.base) if use.base else None
+            if use.base is None:
+                slot = self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>")
+                self._text.store(
+                    self._text.splat(use.number, dtype_of(node), 1), slot, dtype_of(node), 1, 1
+                )
+                operands.append((slot, 0))
+            elif dtype_of(use.base) != dtype_of(node):
+                operands.append((self._converted_row(use, dtype_of(node), count), size))
+            elif use.base in self._columns:
+                slot = self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>")
+                self._text.store(self._columns[use.base], slot, dtype_of(node), 1, 1)
+                operands.append((slot, 0))
+            elif inside is not None:
+                operands.append((self._row_buffer(inside), size))
+            else:
+                operands.append((self._pointer(use), use.strides[-1] * size))
+        self._storage.call_numpy(self._text, node, operands, self._row_buffer(member), count)
+        if member.is_stored:
+            self._copy_row(member, count)
+
+    def _converted_row(self, use: Use, dtype: np.dtype[Any], count: int) -> str:
+        buffer = self._storage.row(dtype, min(self._extents[-1], STRIP))
+
+        def body(j: Any, lanes_here: int, part: int) -> None:
+            value = self._operand(use, dtype, j, lanes_here)
+            to = self._text.at(buffer, j, memory_type(dtype))
+            self._text.store(value, to, dtype, self._lanes, lanes_here)
+
+        self._values = {}
+        self._over_lanes(count, body, 1)
+        return buffer
+
+    def _copy_row(self, member: _Member, count: int) -> None:
+        node = member.node
+        source = self._row_buffer(member)
+
+        def body(j: Any, lanes_here: int, part: int) -> None:
+            at = self._text.at(source, j, memory_type(dtype_of(node)))
+            value = self._text.load(at, dtype_of(node), self._lanes, lanes_here)
+            self._store(member, value, j, lanes_here)
+
+        self._over_lanes(count, body, 1)
+
+    def _row_buffer(self, member: _Member) -> str:
+        if not member.row_buffer:
+            count = min(self._extents[-1], STRIP)
+            member.row_buffer = self._storage.row(dtype_of(member.node), count)
+        return member.row_buffer
+
+    # Lanes
+
+    def _phase(self, full: list[_Member], count: int) -> None:
+        for member in full:
+            if member.reduces and member.place.strides[-1] == 0:
+                self._start_parts(member)
+
+        def body(j: Any, lanes_here: int, part: int) -> None:
+            self._values = {}
+            for member in full:
+                self._point(member, j, lanes_here, part)
+
+        self._over_lanes(count, body, len(full))
+        for member in full:
+            if member.reduces and member.place.strides[-1] == 0:
+                value = folded(self._text, member.node, self._lanes, member.parts)
+                if member.row_reduces:
+                    self._columns[member.node] = value
+                    if member.is_stored:
+                        to = self._pointer(member.place)
+                        self._text.store(value, to, dtype_of(member.node), 1, 1)
+                else:
+                    self._add_to_total(member, value)
+
+    def _over_lanes(self, count: int, body: Any, operations: int) -> None:
+        lanes, text = self._lanes, self._text
+        vectors, rest = divmod(count, lanes)
+        unrolled = UNROLLED if operations <= LONGEST else 1
+        looped = vectors // unrolled if vectors > unrolled else 0
+
+        def several(i: Any) -> None:
+            for part in range(unrolled):
+                body(text.add(text.mul(i, unrolled * lanes), part * lanes), lanes, part)
+
+        text.loop(looped, several)
+        for vector in range(looped * unrolled, vectors):
+            body(vector * lanes, lanes, vector % UNROLLED)
+        if rest:
+            body(vectors * lanes, rest, vectors % UNROLLED)
+
+    def _point(self, member: _Member, j: Any, lanes_here: int, part: int) -> None:
+        """Write one member for one vector."""
+        node, lanes = member.node, self._lanes
+        if member.reduces:
+            self._reduce(member, j, lanes_here, part)
+            return
+        wanted = self._dtypes(node)
+        operands = [
+            self._operand(use, dtype, j, lanes_here)
+            for use, dtype in zip(member.uses, wanted, strict=True)
+        ]
+        if node.primitive is put:
+            pointer = self._at_lane(member.place, j)
+            self._put(member, operands[0], lanes, lanes_here, pointer, member.place.strides[-1])
+            return
+        if node.primitive is take:
+            value = self._take(member, operands, lanes, lanes_here)
+        else:
+            value = write(self._text, node, lanes, operands)
+        self._values[node] = value
+        if self._is_read_later(member):
+            to = self._text.at(self._row_buffer(member), j, memory_type(dtype_of(node)))
+            self._text.store(value, to, dtype_of(node), lanes, lanes_here)
+        if member.is_stored:
+            self._store(member, value, j, lanes_here)
+
+    def _is_read_later(self, member: _Member) -> bool:
+        return any(
+            other.phase > member.phase and any(use.base is member.node for use in other.uses)
+            for other in self._members.values()
+        )
+
+    def _store(self, member: _Member, value: str, j: Any, lanes_here: int) -> None:
+        node = member.node
+        to = self._at_lane(member.place, j)
+        stride = member.place.strides[-1]
+        self._text.store(value, to, dtype_of(node), self._lanes, lanes_here, stride or 1)
+
+    def _at_lane(self, use: Use, j: Any) -> str:
+        index = self._text.mul(use.strides[-1], j)
+        return self._text.at(self._pointer(use), index, memory_type(dtype_of(use.base)))
+
+    def _operand(self, use: Use, dtype: np.dtype[Any], j: Any, lanes_here: int) -> str:
+        lanes, text = self._lanes, self._text
+        if use.base is None:
+            return text.splat(use.number, dtype, lanes)
+        old = dtype_of(use.base)
+        if use.base in self._values:
+            value = self._values[use.base]
+        elif use.base in self._columns:
+            value = text.spread(self._columns[use.base], old, lanes)
+        elif use.base in self._members:
+            from_ = text.at(self._row_buffer(self._members[use.base]), j, memory_type(old))
+            value = text.load(from_, old, lanes, lanes_here)
+        elif use in self._once:
+            value = text.spread(self._once[use], old, lanes)
+        else:
+            value = text.load(self._at_lane(use, j), old, lanes, lanes_here, use.strides[-1])
+        return text.convert(value, old, dtype, lanes)
+
+    def _take(self, member: _Member, operands: list[str], lanes: int, lanes_here: int) -> str:
+        """Load entries at positions, where these are in range."""
+        text, node = self._text, member.node
+        position, in_range = operands
+        mask = text.mask(lanes_here, lanes)
+        wrong = text.do(f"xor <{lanes} x i1> {in_range}, {text.mask(lanes, lanes)}")
+        wrong = text.do(f"and <{lanes} x i1> {wrong}, {mask}")
+        self._storage.note_if_any(text, wrong, lanes)
+        allowed = text.do(f"and <{lanes} x i1> {in_range}, {mask}")
+        x = self._facts.total(node)
+        at = text.do(
+            f"getelementptr {memory_type(dtype_of(x))}, ptr {self._storage.pointer(x)}, "
+            f"<{lanes} x i64> {position}"
+        )
+        return text.from_memory(text.gather(at, dtype_of(x), lanes, allowed), dtype_of(x), lanes)
+
+    def _put(
+        self, member: _Member, value: str, lanes: int, lanes_here: int, pointer: str, stride: int
+    ) -> None:
+        dtype = dtype_of(member.node)
+        if member.node.operands[3]:
+            before = self._text.load(pointer, dtype, lanes, lanes_here, stride or 1)
+            op = "fadd" if dtype.kind == "f" else "add"
+            value = self._text.do(f"{op} <{lanes} x {type_of(dtype)}> {before}, {value}")
+        self._text.store(value, pointer, dtype, lanes, lanes_here, stride or 1)
+
+    # Reductions
+
+    def _reduce(self, member: _Member, j: Any, lanes_here: int, part: int) -> None:
+        node, lanes, text = member.node, self._lanes, self._text
+        dtype = dtype_of(node)
+        vector = f"<{lanes} x {type_of(dtype)}>"
+        if member.place.strides[-1]:  # each lane has a total of its own
+            value = self._operand(member.uses[0], dtype, j, lanes_here)
+            to = self._at_lane(member.place, j)
+            stride = member.place.strides[-1]
+            before = text.load(to, dtype, lanes, lanes_here, stride)
+            found = combine(text, node, lanes, before, value)
+            text.store(found, to, dtype, lanes, lanes_here, stride)
+            return
+        accumulator = member.parts[part]
+        before = text.do(f"load {vector}, ptr {accumulator}")
+        value = self._operand(member.uses[0], self._dtypes(node)[0], j, lanes_here)
+        value = text.convert(value, self._dtypes(node)[0], dtype, lanes)
+        if lanes_here < lanes:
+            neutral = text.splat(neutral(node), dtype, lanes)
+            mask = text.mask(lanes_here, lanes)
+            value = text.do(f"select <{lanes} x i1> {mask}, {vector} {value}, {vector} {neutral}")
+        text.put(f"store {vector} {combine(text, node, lanes, before, value)}, ptr {accumulator}")
+
+    def _start_parts(self, member: _Member) -> None:
+        vector = f"<{self._lanes} x {type_of(dtype_of(member.node))}>"
+        if not member.parts:
+            member.parts = [self._text.on_stack(vector) for _ in range(UNROLLED)]
+        neutral = self._text.splat(neutral(member.node), dtype_of(member.node), self._lanes)
+        for part in member.parts:
+            self._text.put(f"store {vector} {neutral}, ptr {part}")
+
+    def _add_to_total(self, member: _Member, value: str) -> None:
+        node = member.node
+        to = self._pointer(member.place)
+        before = self._text.load(to, dtype_of(node), 1, 1)
+        self._text.store(combine(self._text, node, 1, before, value), to, dtype_of(node), 1, 1)
+
+
+def _merged(use: Use, axis: int) -> Use:
+    return Use(use.base, use.number, use.offset, use.strides[:axis] + use.strides[axis + 1 :])

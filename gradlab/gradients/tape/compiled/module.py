@@ -1,0 +1,197 @@
+"""A program as a module of LLVM's assembly: the plan, written step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.entry import TABLE, check_arrays
+from gradlab.gradients.tape.compiled.facts import Facts
+from gradlab.gradients.tape.compiled.forms import (
+    UnsupportedError,
+    in_known_forms,
+    own_totals,
+    reshaped,
+)
+from gradlab.gradients.tape.compiled.kinds import dtype_of as entries
+from gradlab.gradients.tape.compiled.loops import LoopWriter
+from gradlab.gradients.tape.compiled.plan import Loop, Product, Step, plan
+from gradlab.gradients.tape.compiled.products import ProductWriter, Tile
+from gradlab.gradients.tape.compiled.reductions import write_add_at
+from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.text import Text
+from gradlab.gradients.tape.compiled.values import Values, with_copies
+from gradlab.program.ir import Node, Program, reachable
+from gradlab.program.pieces import dtype_of, is_number, shape_of, size
+from gradlab.program.primitives import FULL, SUM
+
+MOST = 2000
+"""Number of operations above which LLVM would take more than a few seconds."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A program as assembly.
+
+    Attributes
+    ----------
+    source : str
+        The module; its function ``call(tuple, memory, table)`` returns the loss.
+    nbytes : int
+        Of the memory that it works on.
+    constants : tuple of ndarray
+        The arrays that follow inputs and results in the tuple.
+    calls : tuple
+        The inner loops of NumPy that the table has.
+    steps : tuple of Step
+        The plan.
+    """
+
+    source: str
+    nbytes: int
+    constants: tuple[Any, ...]
+    calls: tuple[tuple[np.ufunc, int], ...]
+    steps: tuple[Step, ...]
+
+
+def write_module(program: Program, tile: Tile) -> Module:
+    """Write a program whose outputs are the loss and its derivative by each leaf.
+
+    Raises
+    ------
+    UnsupportedError
+        If the program has something that the planner does not know.
+    """
+    if len(program.nodes) > MOST:
+        raise UnsupportedError(f"it has {len(program.nodes)} operations, more than {MOST}")
+    count = len(program.outputs) - 1
+    program, leaf_norms, out_norms = _with_norms(
+        _with_outs(with_copies(in_known_forms(program))), count
+    )
+    facts = Facts(program)
+    steps, stored = plan(program, facts)
+    text = Text({})
+    constants = [node for node, _ in facts.constants]
+    outs = [access.base for access in facts.roots[1 : 1 + count]]
+    leaves = program.inputs[:count]
+    check_arrays(text, program.inputs, leaves, constants)
+    head, text = text, Text(text.functions)
+    positions = {o: len(program.inputs) + i for i, o in enumerate(outs) if o is not None}
+    arrays = [*program.inputs, *leaves, *constants]
+    readable = {node: i for i, node in enumerate(arrays) if i < len(program.inputs)}
+    readable |= {node: len(program.inputs) + count + i for i, node in enumerate(constants)}
+    text.first.append(f"%calls = getelementptr i8, ptr %table, i64 {8 * (1 + len(TABLE))}")
+    storage = Storage(text, facts, steps, stored, readable, positions, tile.vector)
+    for step in steps:
+        if isinstance(step, Loop):
+            LoopWriter(text, step, facts, storage).write()
+        elif isinstance(step, Product):
+            ProductWriter(text, step.node, facts, storage, tile).write()
+        else:
+            write_add_at(text, step.node, facts, storage)
+    result = _result(text, storage, facts, program, len(leaf_norms) + len(out_norms))
+    run = text.function("define internal double @run(ptr %p, ptr %m, ptr %table) noinline", result)
+    found = head.do("call double @run(ptr %p, ptr %m, ptr %table)")
+    head.lines += [f"ret double {found}", "declined:"]
+    call = head.function(
+        "define double @call(ptr %tuple, ptr %m, ptr %table)", "ret double 0xFFF0000000000000"
+    )
+    source = "\n".join([*text.functions.values(), run, call])
+    values = tuple(array for _, array in facts.constants)
+    return Module(source, storage.nbytes, values, tuple(storage.calls), tuple(steps))
+
+
+def _with_outs(program: Program) -> Program:
+    """Make of each output a value that can be written straight into its array."""
+    values = Values(program)
+    value, *derivatives = program.outputs
+    taken: set[Node] = set()
+    outputs = [value]
+    if not isinstance(value, Node) or value in program.inputs or value.shape != ():
+        outputs = [_copy(value, (), getattr(value, "dtype", None) or np.dtype(float))]
+    for leaf, output in zip(program.inputs, derivatives, strict=False):
+        made = output
+        if not _is_direct(values, program, output, leaf, taken):
+            made = _copy(output, leaf.shape or (), entries(leaf))
+        taken.add(values.access(output).base if made is output else made)  # type: ignore[arg-type]
+        outputs.append(made)
+    roots = [*(guard.node for guard in program.guards), *outputs]
+    return own_totals(
+        replace(program, nodes=reachable(program.inputs, roots), outputs=tuple(outputs))
+    )
+
+
+def _is_direct(values: Values, program: Program, output: Any, leaf: Node, taken: set[Node]) -> bool:
+    if not isinstance(output, Node) or output.shape != leaf.shape or output.dtype != leaf.dtype:
+        return False
+    access = values.access(output)
+    base = access.base
+    if base is None or base in taken or base.primitive is None or base.shape is None:
+        return False
+    is_whole = prod(base.shape) == prod(access.shape) and access.offset == 0
+    looked_at = [program.outputs[0], *(guard.node for guard in program.guards)]
+    in_order = access.strides == values.own(Node(None, shape=access.shape)).strides
+    return is_whole and in_order and all(base is not node for node in looked_at)
+
+
+def _copy(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Node:
+    """Return an output, which may be a number or have another dtype, as an array of its own."""
+    if is_number(value):
+        value = Node(FULL, (shape, dtype.type(value)), {}, shape, dtype)
+    elif shape_of(value) != shape and size(value) == 1:
+        value = np.reshape(value, shape) if not isinstance(value, Node) else reshaped(value, shape)
+    elif shape_of(value) != shape:
+        value = Node(np.broadcast_to, (value, shape), {}, shape, dtype_of(value))
+    if dtype_of(value) != dtype:
+        return Node(np.astype, (value, dtype), {}, shape, dtype)
+    return Node(np.positive, (value,), {}, shape, dtype)
+
+
+def _with_norms(program: Program, count: int) -> tuple[Program, list[Node], list[Node]]:
+    """Add the sums of the squares of leaves and derivatives, to see that all are finite."""
+
+    def norm(x: Node) -> Node:
+        square = Node(np.multiply, (x, x), {}, x.shape, x.dtype)
+        return Node(SUM, (square,), {"axis": None}, (), x.dtype)
+
+    leaves = [norm(leaf) for leaf in program.inputs[:count]]
+    outs = [norm(out) for out in program.outputs[1:]]
+    outputs = (*program.outputs, *leaves, *outs)
+    roots = [*(guard.node for guard in program.guards), *outputs]
+    nodes = reachable(program.inputs, roots)
+    return replace(program, nodes=nodes, outputs=outputs), leaves, outs
+
+
+def _result(text: Text, storage: Storage, facts: Facts, program: Program, norms: int) -> str:
+    """Write what the function returns: the loss, or NaN where something is not finite."""
+    guards = program.guards
+    for guard, access in zip(guards, facts.roots[len(program.outputs) :], strict=True):
+        found = text.load(storage.pointer(access.base), entries(access.base), 1, 1)
+        truth = text.convert(found, entries(access.base), np.dtype(bool), 1)
+        holds = text.do(f"extractelement <1 x i1> {truth}, i64 0")
+        wrong = text.do(f"icmp ne i1 {holds}, {'true' if guard.taken else 'false'}")
+        _return_if(text, wrong)
+    if storage.flag:
+        _return_if(text, text.do(f"load i1, ptr {storage.flag}"))
+    total = _number(text, storage, facts.roots[0].base)
+    squares: Sequence[Any] = facts.roots[len(program.outputs) - norms : len(program.outputs)]
+    for access in squares:
+        square = _number(text, storage, access.base)
+        total = text.do(f"fadd double {total}, {text.do(f'fsub double {square}, {square}')}")
+    return f"ret double {total}"
+
+
+def _return_if(text: Text, condition: str) -> None:
+    n = text.name("n")[1:]
+    text.lines += [f"br i1 {condition}, label %stop_{n}, label %on_{n}", f"stop_{n}:"]
+    text.lines += ["ret double 0xFFF0000000000000", f"on_{n}:"]
+
+
+def _number(text: Text, storage: Storage, base: Node | None) -> str:
+    loaded = text.load(storage.pointer(base), entries(base), 1, 1)
+    double = text.convert(loaded, entries(base), np.dtype(float), 1)
+    return text.do(f"extractelement <1 x double> {double}, i64 0")

@@ -1,0 +1,117 @@
+"""Machine code for a module, by llvmlite."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from gradlab.gradients.tape.compiled.entry import addresses
+from gradlab.gradients.tape.compiled.module import Module
+from gradlab.gradients.tape.compiled.plan import Product
+from gradlab.gradients.tape.compiled.products import Tile
+from gradlab.gradients.tape.memory import reserve
+
+
+@cache
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@cache
+def features() -> str:
+    """Return the features of this processor, as LLVM writes them."""
+    return str(_llvm().get_host_cpu_features().flatten())
+
+
+@cache
+def tile() -> Tile:
+    """Return the tile for this processor."""
+    known = features().split(",")
+    if "+avx512f" in known:
+        return Tile(64, 24, 4)
+    if "+avx2" in known:
+        return Tile(32, 12, 2)
+    return Tile(16, 24, 4) if "+neon" in known else Tile(16, 8, 2)
+
+
+def _target(llvm: Any) -> Any:
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features(), opt=2, jit=True
+    )
+
+
+def machine_code(module: Module) -> bytes:
+    """Compile a module."""
+    llvm = _llvm()
+    machine = _target(llvm)
+    parsed = llvm.parse_assembly(module.source)
+    parsed.triple = llvm.get_process_triple()
+    parsed.data_layout = str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    return bytes(machine.emit_object(parsed))
+
+
+NativeReplay = Callable[[tuple[Any, ...]], float]
+"""``replay((*inputs, *outs)) -> loss``; the derivatives are written into `outs`."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A program as machine code in this process.
+
+    Attributes
+    ----------
+    module : Module
+        What was compiled.
+    """
+
+    module: Module
+    _call: Any = field(repr=False)
+    _table: Any = field(repr=False)
+    _engine: Any = field(repr=False)  # holds the code
+
+    def build(self) -> NativeReplay:
+        """Return a function of inputs and results, which works in one thread at a time.
+
+        It returns the loss; minus infinity if the arrays are not those that the code was made
+        for; NaN if a leaf or a derivative is not finite.
+        """
+        memory = reserve(self.module.nbytes)
+        call, at, table = self._call, memory.ctypes.data, self._table.ctypes.data
+        constants = self.module.constants
+
+        def replay(arrays: tuple[Any, ...], _held: Any = (self, memory)) -> float:
+            value: float = call(arrays + constants, at, table)
+            return value
+
+        return replay
+
+    def describe(self) -> str:
+        """Say what the code consists of."""
+        products = sum(isinstance(step, Product) for step in self.module.steps)
+        loops = len(self.module.steps) - products
+        return f"{products} products and {loops} fused loops, {self.module.nbytes / 1024:,.0f} kB"
+
+
+def load(module: Module, code: bytes) -> Native:
+    """Link machine code into this process."""
+    llvm = _llvm()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(llvm))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    prototype = ctypes.CFUNCTYPE(
+        ctypes.c_double, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
+    )
+    call = prototype(engine.get_function_address("call"))
+    return Native(module, call, addresses(module.calls), engine)

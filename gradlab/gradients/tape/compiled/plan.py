@@ -1,0 +1,247 @@
+"""Cut a program into steps: products of matrices, and fused loops between them.
+
+A `Loop` visits the points of a rectangle, row by row; its last axis, the *lanes*, is what vector
+instructions work on. Each of its members computes an entry a point, or an entry a row (a
+*column*), or reduces what the others compute. Within a loop, a value goes from one member to the
+next in a register, if both are at the same point; only what later steps read goes to memory. What
+is cheap is computed again rather than stored.
+
+Products come in the order of the program. Before each, what it needs is computed, together with
+what nothing later but these values need, such as the sums of a bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.facts import Facts
+from gradlab.gradients.tape.compiled.forms import add_at, put, take
+from gradlab.program.ir import Node, Program
+
+CHAIN = 8
+"""Number of operations up to which a value is computed again rather than stored."""
+
+CHEAP = frozenset(
+    {np.add, np.subtract, np.multiply, np.negative, np.positive, np.maximum, np.minimum}
+    | {np.equal, np.not_equal, np.greater, np.greater_equal, np.less, np.less_equal, np.astype}
+)
+
+
+@dataclass(eq=False)
+class Product:
+    """A product of two matrices."""
+
+    node: Node
+
+
+@dataclass(eq=False)
+class Indexed:
+    """An array added at indices, entry by entry."""
+
+    node: Node
+
+
+@dataclass(eq=False)
+class Loop:
+    """A fused loop.
+
+    Attributes
+    ----------
+    extents : tuple of int
+        Of the axes that it visits; the last are the lanes.
+    members : list of Node
+        In order.
+    """
+
+    extents: tuple[int, ...]
+    members: list[Node] = field(default_factory=list)
+
+
+Step = Product | Indexed | Loop
+
+
+def plan(program: Program, facts: Facts) -> tuple[list[Step], set[Node]]:
+    """Return the steps of a program, and the values that are read from memory."""
+    planner = _Planner(program, facts)
+    return planner.run(), planner.stored
+
+
+class _Planner:
+    def __init__(self, program: Program, facts: Facts) -> None:
+        self._facts = facts
+        self._nodes = [node for node in program.nodes if facts.is_computed(node)]
+        self._order = {node: position for position, node in enumerate(self._nodes)}
+        self._readers: dict[Node, list[Node]] = {}
+        for node in self._nodes:
+            for base in facts.bases(node):
+                self._readers.setdefault(base, []).append(node)
+        self._done: set[Node] = {*program.inputs, *(node for node, _ in facts.constants)}
+        self.stored: set[Node] = {root.base for root in facts.roots if root.base is not None}
+        self._steps: list[Step] = []
+
+    def run(self) -> list[Step]:
+        facts = self._facts
+        for node in self._nodes:
+            if facts.is_product(node):
+                bases = facts.bases(node)
+                self._close(self._with_sinks(self._needed(bases)))
+                self.stored.update(bases)
+                self._steps.append(Product(node))
+                self._done.add(node)
+        self._close(self._needed(self._nodes))
+        for step in self._steps:
+            if isinstance(step, Loop):
+                self._drop_unused(step)
+        return [step for step in self._steps if not isinstance(step, Loop) or step.members]
+
+    def _needed(self, roots: Iterable[Node]) -> set[Node]:
+        found: set[Node] = set()
+        stack = [root for root in roots if root not in self._done]
+        while stack:
+            node = stack.pop()
+            if node not in found and not self._facts.is_product(node):
+                found.add(node)
+                stack += [b for b in self._facts.bases(node) if b not in self._done]
+        return found
+
+    def _with_sinks(self, found: set[Node]) -> set[Node]:
+        """Add what can be computed now, and is read by nothing that comes later."""
+        facts = self._facts
+        read = {base for node in found for base in facts.bases(node)} | found
+        have, can = self._done | found, set[Node]()
+        for node in self._nodes:
+            bases = facts.bases(node)
+            if node in have or facts.is_product(node) or not bases:
+                continue
+            if all(base in have or base in can for base in bases) and any(
+                base in read or base in can for base in bases
+            ):
+                can.add(node)
+        while True:
+            inside = can | found
+            left = {n for n in can if all(r in inside for r in self._readers.get(n, ()))}
+            if left == can:
+                return found | can
+            can = left
+
+    # Loops
+
+    def _close(self, found: set[Node]) -> None:
+        """Compute all that was found, in loops."""
+        remaining = sorted(found, key=self._order.__getitem__)
+        while remaining:
+            first = next(n for n in remaining if not self._waits(n, remaining))
+            if first.primitive is add_at:
+                self._steps.append(Indexed(first))
+                self.stored.update(self._facts.bases(first))
+                members = [first]
+            else:
+                extents, members = self._largest_loop(first, remaining)
+                self._steps.append(self._loop(extents, members))
+            self._done.update(members)
+            taken = set(members)
+            remaining = [node for node in remaining if node not in taken]
+
+    def _waits(self, node: Node, remaining: Sequence[Node]) -> bool:
+        return any(base in remaining for base in self._facts.bases(node))
+
+    def _largest_loop(
+        self, first: Node, remaining: Sequence[Node]
+    ) -> tuple[tuple[int, ...], list[Node]]:
+        """Choose the rectangle: the first node's own, or one whose rows it has an entry of."""
+        own = self._facts.extents(first)
+        wider = [self._facts.extents(node) for node in remaining if node.primitive is not add_at]
+        choices = dict.fromkeys([own, *[e for e in wider if e[:-1] == own or own == (1,)]])
+        found = [(extents, self._extract(extents, remaining)) for extents in choices]
+        return max((c for c in found if first in c[1]), key=lambda choice: len(choice[1]))
+
+    def _extract(self, extents: tuple[int, ...], remaining: Sequence[Node]) -> list[Node]:
+        """Return what a loop over this rectangle can compute of the remaining nodes."""
+        members: dict[Node, None] = {}
+        outside = set(remaining)
+        for node in remaining:
+            if self._fits(node, extents, members, outside):
+                members[node] = None
+        return [*members]
+
+    def _fits(
+        self,
+        node: Node,
+        extents: tuple[int, ...],
+        members: Collection[Node],
+        missing: set[Node],
+    ) -> bool:
+        """Tell whether a loop can compute a node where its members are in registers."""
+        uses = self._facts.uses_in(node, extents)
+        if uses is None:
+            return False
+        for use in uses:
+            if use.base is None:
+                continue
+            if use.base in members:
+                if not self._facts.is_in_register(use, extents):
+                    return False
+            elif use.base in missing:
+                return False
+        if node.primitive not in (put, take):
+            return True
+        total = self._facts.total(node)
+        return total not in members and total not in missing
+
+    def _loop(self, extents: tuple[int, ...], members: Sequence[Node]) -> Loop:
+        again: dict[Node, None] = {}
+        inside = set(members)
+        for node in members:
+            for base in self._facts.bases(node):
+                if base not in inside:
+                    self._provide(node, base, extents, again, inside)
+        return Loop(extents, sorted([*again, *members], key=self._order.__getitem__))
+
+    def _provide(
+        self,
+        node: Node,
+        base: Node,
+        extents: tuple[int, ...],
+        again: dict[Node, None],
+        inside: set[Node],
+    ) -> None:
+        """Have an earlier value at hand: from memory, or computed again."""
+        if base not in self._order or base in self.stored:
+            return
+        uses = [u for u in self._facts.uses_in(node, extents) or () if u.base is base]
+        chain = self._chain(base, extents, {*again, *inside})
+        is_memory = node.primitive in (put, take) and base is self._facts.total(node)
+        if is_memory or not all(self._facts.is_in_register(use, extents) for use in uses):
+            chain = None
+        if chain is None or len(again) + len(chain) > CHAIN:
+            self.stored.add(base)
+        else:
+            again.update(dict.fromkeys(chain))
+
+    def _chain(self, base: Node, extents: tuple[int, ...], members: set[Node]) -> list[Node] | None:
+        """Return the nodes to compute for a value again, or None if that is not cheap."""
+        if base.primitive not in CHEAP or self._facts.is_product(base):
+            return None
+        chain: list[Node] = []
+        for operand in self._facts.bases(base):
+            if operand in self._order and operand not in self.stored and operand not in members:
+                inner = self._chain(operand, extents, members)
+                if inner is None:
+                    return None
+                chain += inner
+        if not self._fits(base, extents, [*members, *chain], set()) or len(chain) > CHAIN:
+            return None
+        return [*chain, base]
+
+    def _drop_unused(self, loop: Loop) -> None:
+        """Leave out what only other loops need, which compute it again."""
+        kept: list[Node] = []
+        read: set[Node] = set()
+        for node in reversed(loop.members):
+            if node in read or node in self.stored or node.primitive is put:
+                kept.append(node)
+                read.update(self._facts.bases(node))
+        loop.members = kept[::-1]

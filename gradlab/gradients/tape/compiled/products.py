@@ -1,0 +1,315 @@
+"""Products of matrices by a tile of registers.
+
+A tile of C, some rows by some vectors, stays in registers while the sum runs. Each step loads a few
+vectors of B and one entry of A for each row, and does a multiplication and an addition for each of
+the tile's vectors: with 24 accumulators, 4 loads of B and 6 of A serve 24 operations. B is taken in
+blocks that stay in the L1 cache and A in blocks that stay in L2 (Goto & van de Geijn, *Anatomy of
+high-performance matrix multiplication*, 2008). Nothing is copied, unless B is transposed: at a few
+rows, copying is what a library's product spends its time on.
+
+A, transposed or not, is read entry by entry, so that AB and A'B are the same kernel with other
+strides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.facts import Facts
+from gradlab.gradients.tape.compiled.forms import FEW_ROWS, UnsupportedError
+from gradlab.gradients.tape.compiled.kinds import dtype_of, short, type_of
+from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.text import Text
+from gradlab.program.ir import Node
+
+PANEL_BYTES = 32 * 1024
+"""Bytes of a block of B: it stays in the L1 cache."""
+
+BLOCK_BYTES = 192 * 1024
+"""Bytes of a block of A: it stays in the L2 cache."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The size of a tile in registers.
+
+    Attributes
+    ----------
+    vector : int
+        Bytes of a vector register.
+    accumulators : int
+        Vectors of C in registers: three quarters of the register file, or less.
+    widest : int
+        Vectors of a row of the tile, where there are rows enough.
+    """
+
+    vector: int
+    accumulators: int
+    widest: int
+
+
+class ProductWriter:
+    """Writes one product, and the kernels that it needs."""
+
+    def __init__(self, text: Text, node: Node, facts: Facts, storage: Storage, tile: Tile) -> None:
+        self._text, self._tile = text, tile
+        a, b = facts.accesses(node)
+        self._dtype = dtype_of(node)
+        self._kind = type_of(self._dtype)
+        self._lanes = tile.vector // self._dtype.itemsize
+        (self._m, self._k), self._n = a.shape, b.shape[1]
+        self._a_strides, self._b_strides = a.strides, b.strides
+        self._a = text.at(storage.pointer(a.base), a.offset, self._kind)
+        self._b = text.at(storage.pointer(b.base), b.offset, self._kind)
+        self._c = storage.pointer(node)
+        self._storage = storage
+
+    def write(self) -> None:
+        """Write the product."""
+        if self._b_strides[1] != 1:
+            self._transpose_b()
+        lanes, m, k = self._lanes, self._m, self._k
+        vectors, tile = -(-self._n // lanes), self._tile
+        few = m < FEW_ROWS
+        widest = max(tile.widest, tile.accumulators // m) if few else tile.widest
+        panels = split(vectors, widest)
+        size = max(16, PANEL_BYTES // (max(panels) * tile.vector))
+        start = 0
+        for depth, count in runs(split(k, k if few else size)):
+            rows = split(m, max(24, BLOCK_BYTES // (depth * self._dtype.itemsize)))
+
+            def block(i: Any, depth: int = depth, start: int = start, rows: Any = rows) -> None:
+                self._block(self._text.add(self._text.mul(i, depth), start), depth, rows, panels)
+
+            self._text.loop(count, block)
+            start += depth * count
+
+    def _block(self, at: Any, depth: int, rows: list[int], panels: list[int]) -> None:
+        """Add what a block of B contributes to C."""
+        text, kind = self._text, self._kind
+        (row_a, column_a), (row_b, _) = self._a_strides, self._b_strides
+        more = text.do(f"icmp sgt i64 {at}, 0")
+        a = text.at(self._a, text.mul(at, column_a), kind)
+        b = text.at(self._b, text.mul(at, row_b), kind)
+        top = 0
+        for height, count in runs(rows):
+
+            def stripe(i: Any, height: int = height, top: int = top) -> None:
+                row = text.add(text.mul(i, height), top)
+                a_here = text.at(a, text.mul(row, row_a), kind)
+                c_here = text.at(self._c, text.mul(row, self._n), kind)
+                self._panels(depth, height, panels, (a_here, b, c_here), more)
+
+            text.loop(count, stripe)
+            top += height * count
+
+    def _panels(
+        self, depth: int, height: int, panels: list[int], at: tuple[str, str, str], more: str
+    ) -> None:
+        text, kind, lanes = self._text, self._kind, self._lanes
+        a, b, c = at
+        rest = self._n % lanes
+        kinds = [(width, 0) for width in panels[:-1]] + [(panels[-1], rest)]
+        left = 0
+        for (width, tail), count in runs(kinds):
+
+            def panel(i: Any, width: int = width, tail: int = tail, left: int = left) -> None:
+                column = text.add(text.mul(i, width * lanes), left)
+                here = (a, text.at(b, column, kind), text.at(c, column, kind))
+                self._tiles(depth, height, width, tail, here, more)
+
+            text.loop(count, panel)
+            left += width * lanes * count
+
+    def _tiles(
+        self, depth: int, height: int, width: int, tail: int, at: tuple[str, str, str], more: str
+    ) -> None:
+        text, kind = self._text, self._kind
+        a, b, c = at
+        (row_a, column_a), row_b = self._a_strides, self._b_strides[0]
+        top = 0
+        for rows, count in runs(split(height, max(1, self._tile.accumulators // width))):
+            name = self._kernel(rows, width, tail)
+
+            def tile(i: Any, rows: int = rows, top: int = top, name: str = name) -> None:
+                row = text.add(text.mul(i, rows), top)
+                x = text.at(a, text.mul(row, row_a), kind)
+                z = text.at(c, text.mul(row, self._n), kind)
+                text.put(
+                    f"call void @{name}(i64 {depth}, ptr {x}, i64 {row_a}, i64 {column_a}, "
+                    f"ptr {b}, i64 {row_b}, ptr {z}, i64 {self._n}, i1 {more})"
+                )
+
+            text.loop(count, tile)
+            top += rows * count
+
+    def _kernel(self, rows: int, width: int, tail: int) -> str:
+        """Return the name of the kernel for a tile; the last vector of a row may be cut short."""
+        name = f"tile_{self._kind}_{rows}_{width}_{tail}"
+        if name not in self._text.functions:
+            self._text.functions[name] = ""
+            self._text.functions[name] = _kernel(
+                name, self._text.functions, self._dtype, self._lanes, (rows, width, tail)
+            )
+        return name
+
+    def _transpose_b(self) -> None:
+        """Copy a transposed B, in squares of lanes that are turned in registers."""
+        row, column = self._b_strides
+        if row != 1 or column < self._k:
+            raise UnsupportedError("a product with every second column of a matrix")
+        text, lanes, kind = self._text, self._lanes, self._kind
+        across = -(-self._n // lanes) * lanes
+        to = self._storage.block((self._k + lanes) * across * self._dtype.itemsize)
+        source = self._b
+
+        def square(j: Any, i: Any, rows: int, columns: int) -> None:
+            vectors = []
+            for r in range(lanes):
+                start = text.add(text.mul(text.add(j, r), column), i)
+                vectors.append(
+                    text.load(text.at(source, start, kind), self._dtype, lanes, columns)
+                    if r < rows
+                    else "zeroinitializer"
+                )
+            for c, vector in enumerate(_turned(text, vectors, lanes, kind)[:columns]):
+                place = text.add(text.mul(text.add(i, c), across), j)
+                text.store(vector, text.at(to, place, kind), self._dtype, lanes, lanes)
+
+        for rows, j_count, j_start in _pieces(self._n, lanes):
+            for columns, i_count, i_start in _pieces(self._k, lanes):
+
+                def stripe(
+                    j: Any,
+                    rows: int = rows,
+                    columns: int = columns,
+                    starts: tuple[int, int] = (j_start, i_start),
+                    count: int = i_count,
+                ) -> None:
+                    at = text.add(text.mul(j, lanes), starts[0])
+                    text.loop(
+                        count,
+                        lambda i: square(
+                            at, text.add(text.mul(i, lanes), starts[1]), rows, columns
+                        ),
+                    )
+
+                text.loop(j_count, stripe)
+        self._b, self._b_strides = to, (across, 1)
+
+
+def _pieces(extent: int, lanes: int) -> list[tuple[int, int, int]]:
+    """Cut an extent into whole vectors and a rest: the size, how many, and where they start."""
+    full, rest = divmod(extent, lanes)
+    pieces = [(lanes, full, 0), (rest, 1, full * lanes)]
+    return [piece for piece in pieces if piece[0] and piece[1]]
+
+
+def _turned(text: Text, vectors: list[str], lanes: int, kind: str) -> list[str]:
+    """Transpose a square of vectors: swap its off-diagonal blocks, of half the size each time."""
+    vector, half = f"<{lanes} x {kind}>", lanes // 2
+    while half:
+        turned = list(vectors)
+        for r in range(lanes):
+            if r & half:
+                continue
+            low = [q if not q & half else lanes + q - half for q in range(lanes)]
+            high = [q + half if not q & half else lanes + q for q in range(lanes)]
+            for to, order in ((r, low), (r + half, high)):
+                turned[to] = text.do(
+                    f"shufflevector {vector} {vectors[r]}, {vector} {vectors[r + half]}, "
+                    f"<{lanes} x i32> <{', '.join(f'i32 {q}' for q in order)}>"
+                )
+        vectors, half = turned, half // 2
+    return vectors
+
+
+def _kernel(
+    name: str,
+    functions: dict[str, str],
+    dtype: np.dtype[Any],
+    lanes: int,
+    size: tuple[int, int, int],
+) -> str:
+    """Write the kernel: ``c[i, :] (+)= sum over l of a[i row_a + l column_a] b[l row_b : ]``."""
+    rows, width, tail = size
+    text, kind = Text(functions), type_of(dtype)
+    vector = f"<{lanes} x {kind}>"
+    counts = [lanes] * (width - 1) + [tail or lanes]
+    places = []
+    for i in range(rows):
+        start = text.at("%c", text.mul("%row_c", i), kind)
+        places.append([text.at(start, j * lanes, kind) for j in range(width)])
+    sums = [[text.on_stack(vector) for _ in range(width)] for _ in range(rows)]
+    for i in range(rows):
+        for j in range(width):
+            text.put(f"store {vector} zeroinitializer, ptr {sums[i][j]}")
+
+    def begin() -> None:
+        for i in range(rows):
+            for j in range(width):
+                before = text.load(places[i][j], dtype, lanes, counts[j])
+                text.put(f"store {vector} {before}, ptr {sums[i][j]}")
+
+    text.when("%more", begin)
+    starts = [text.mul("%row_a", i) for i in range(rows)]
+
+    def step(index: Any) -> None:
+        a = text.at("%a", text.mul(index, "%column_a"), kind)
+        b = text.at("%b", text.mul(index, "%row_b"), kind)
+        loaded = [
+            text.load(text.at(b, j * lanes, kind), dtype, lanes, counts[j]) for j in range(width)
+        ]
+        for i in range(rows):
+            entry = text.load(text.at(a, starts[i], kind), dtype, lanes, lanes, 0)
+            for j in range(width):
+                before = text.do(f"load {vector}, ptr {sums[i][j]}")
+                after = text.do(
+                    f"call {vector} @llvm.fma.{short(dtype, lanes)}({vector} {entry}, "
+                    f"{vector} {loaded[j]}, {vector} {before})"
+                )
+                text.put(f"store {vector} {after}, ptr {sums[i][j]}")
+
+    text.loop("%depth", step)
+    for i in range(rows):
+        for j in range(width):
+            found = text.do(f"load {vector}, ptr {sums[i][j]}")
+            text.store(found, places[i][j], dtype, lanes, counts[j])
+    head = (
+        f"define internal void @{name}(i64 %depth, ptr %a, i64 %row_a, i64 %column_a, ptr %b, "
+        "i64 %row_b, ptr %c, i64 %row_c, i1 %more) noinline"
+    )
+    return text.function(head, "ret void")
+
+
+def split(total: int, most: int) -> list[int]:
+    """Cut a number into parts as equal as they can be, none above `most`.
+
+    Examples
+    --------
+    >>> split(10, 4)
+    [4, 3, 3]
+    """
+    parts = -(-total // most)
+    small, extra = divmod(total, parts)
+    return [small + 1] * extra + [small] * (parts - extra)
+
+
+def runs(values: list[Any]) -> list[tuple[Any, int]]:
+    """Return equal neighbours as a value and how often it comes.
+
+    Examples
+    --------
+    >>> runs([4, 3, 3])
+    [(4, 1), (3, 2)]
+    """
+    found: list[tuple[Any, int]] = []
+    for value in values:
+        if found and found[-1][0] == value:
+            found[-1] = value, found[-1][1] + 1
+        else:
+            found.append((value, 1))
+    return found

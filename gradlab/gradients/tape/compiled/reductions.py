@@ -1,0 +1,126 @@
+"""Reductions, and additions at indices: what several points of a loop write into one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.facts import Facts
+from gradlab.gradients.tape.compiled.kinds import (
+    dtype_of,
+    memory_type,
+    power_of_two,
+    short,
+    type_of,
+)
+from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.text import Text
+from gradlab.program.ir import Node
+from gradlab.program.primitives import REDUCTIONS
+
+
+def ufunc_of(node: Node) -> Any:
+    """Return the ufunc of which a node is a reduction."""
+    return REDUCTIONS[node.primitive]
+
+
+def neutral(node: Node) -> Any:
+    """Return the number with which a reduction begins."""
+    ufunc = ufunc_of(node)
+    if ufunc in (np.maximum, np.minimum):
+        sign = -1 if ufunc is np.maximum else 1
+        if dtype_of(node).kind == "f":
+            return sign * np.inf
+        info = np.iinfo(dtype_of(node))
+        return info.min if sign < 0 else info.max
+    return {np.add: 0, np.multiply: 1, np.logical_and: True, np.logical_or: False}[ufunc]
+
+
+def combine(text: Text, node: Node, lanes: int, a: str, b: str) -> str:
+    """Write the operation of a reduction on two vectors."""
+    ufunc, dtype = ufunc_of(node), dtype_of(node)
+    vector = f"<{lanes} x {type_of(dtype)}>"
+    if ufunc in (np.maximum, np.minimum):
+        which = "max" if ufunc is np.maximum else "min"
+        name = f"{which}imum" if dtype.kind == "f" else f"s{which}"
+        return text.intrinsic(name, dtype, lanes, (a, b))
+    names = {np.add: ("fadd", "add"), np.multiply: ("fmul", "mul")}
+    if ufunc in names:
+        return text.do(f"{names[ufunc][dtype.kind != 'f']} {vector} {a}, {b}")
+    return text.do(f"{'and' if ufunc is np.logical_and else 'or'} {vector} {a}, {b}")
+
+
+def folded(text: Text, node: Node, lanes: int, accumulators: Sequence[str]) -> str:
+    """Return what the accumulators of a reduction come to, as a vector of one."""
+    kind = type_of(dtype_of(node))
+    parts = [text.do(f"load <{lanes} x {kind}>, ptr {part}") for part in accumulators]
+    while len(parts) > 1:
+        parts = [*parts[2:], combine(text, node, lanes, parts[0], parts[1])]
+    value = parts[0]
+    while lanes > 1:  # the halves of a vector, until one entry is left
+        before, lanes = f"<{lanes} x {kind}>", lanes // 2
+        halves = [
+            text.do(
+                f"shufflevector {before} {value}, {before} poison, <{lanes} x i32> "
+                f"<{', '.join(f'i32 {start + lane}' for lane in range(lanes))}>"
+            )
+            for start in (0, lanes)
+        ]
+        value = combine(text, node, lanes, *halves)
+    return value
+
+
+def start_totals(text: Text, storage: Storage, node: Node) -> None:
+    """Write the neutral number to all entries of a reduction."""
+    dtype, count = dtype_of(node), prod(node.shape or (1,))
+    pointer, kind = storage.pointer(node), memory_type(dtype)
+    lanes = min(storage.vector // dtype.itemsize, power_of_two(count))
+    start = text.splat(neutral(node), dtype, lanes)
+
+    def clear(i: Any) -> None:
+        text.store(start, text.at(pointer, text.mul(i, lanes), kind), dtype, lanes, lanes)
+
+    text.loop(count // lanes, clear)
+    if rest := count % lanes:
+        text.store(start, text.at(pointer, count - rest, kind), dtype, lanes, rest)
+
+
+def write_add_at(text: Text, node: Node, facts: Facts, storage: Storage) -> None:
+    """Write an addition at indices, entry by entry: two of them may be the same."""
+    term, position, in_range, _ = facts.accesses(node)
+    dtype = dtype_of(node)
+
+    def operand(access: Any, indices: list[Any], wanted: np.dtype[Any]) -> str:
+        if access.base is None:
+            return text.splat(access.number, wanted, 1)
+        index = access.offset
+        for stride, i in zip(access.strides, indices, strict=True):
+            index = text.add(index, text.mul(stride, i))
+        at = text.at(storage.pointer(access.base), index, memory_type(dtype_of(access.base)))
+        return text.convert(
+            text.load(at, dtype_of(access.base), 1, 1), dtype_of(access.base), wanted, 1
+        )
+
+    def visit(indices: list[Any]) -> None:
+        if len(indices) < len(term.shape):
+            text.loop(term.shape[len(indices)], lambda i: visit([*indices, i]))
+            return
+        inside = operand(in_range, indices, np.dtype(bool))
+        storage.note_if_any(text, text.do(f"xor <1 x i1> {inside}, <i1 true>"), 1)
+        where = operand(position, indices, np.dtype(np.int64))
+        offset = text.do(f"extractelement <1 x i64> {where}, i64 0")
+        value = operand(term, indices, dtype)
+
+        def add() -> None:
+            to = text.at(storage.pointer(node), offset, memory_type(dtype))
+            before = text.load(to, dtype, 1, 1)
+            op = "fadd" if dtype.kind == "f" else "add"
+            found = text.do(f"{op} <1 x {type_of(dtype)}> {before}, {value}")
+            text.store(found, to, dtype, 1, 1)
+
+        text.when(text.do(f"extractelement <1 x i1> {inside}, i64 0"), add)
+
+    visit([])

@@ -1,0 +1,232 @@
+"""LLVM's assembly as text: names, constants, loops, vectors in registers and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.exponential import exp_function
+from gradlab.gradients.tape.compiled.kinds import constant, memory_type, short, suffix, type_of
+
+
+class Text:
+    """The instructions of one function.
+
+    Attributes
+    ----------
+    lines : list of str
+        What has been written.
+    first : list of str
+        What is done before that, once: memory on the stack.
+    functions : dict
+        Other functions that the module needs, by their names; shared by all functions of it.
+    """
+
+    def __init__(self, functions: dict[str, str]) -> None:
+        self.lines: list[str] = []
+        self.first: list[str] = []
+        self.functions = functions
+        self._count = 0
+
+    def name(self, hint: str = "t") -> str:
+        """Return a name that is not in use."""
+        self._count += 1
+        return f"%{hint}{self._count}"
+
+    def do(self, instruction: str) -> str:
+        """Write an instruction, and return the name of its result."""
+        name = self.name()
+        self.lines.append(f"{name} = {instruction}")
+        return name
+
+    def put(self, instruction: str) -> None:
+        """Write an instruction without a result."""
+        self.lines.append(instruction)
+
+    def on_stack(self, kind: str) -> str:
+        """Reserve memory on the stack, which LLVM makes registers of where it can."""
+        name = self.name("s")
+        self.first.append(f"{name} = alloca {kind}")
+        return name
+
+    # Integers
+
+    def add(self, a: Any, b: Any) -> Any:
+        """Add two integers, of which those that are known are Python's."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        if a == 0 or b == 0:
+            return b if a == 0 else a
+        return self.do(f"add i64 {a}, {b}")
+
+    def mul(self, a: Any, b: Any) -> Any:
+        """Multiply two integers."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a * b
+        if 0 in (a, b):
+            return 0
+        if 1 in (a, b):
+            return b if a == 1 else a
+        return self.do(f"mul i64 {a}, {b}")
+
+    def at(self, pointer: str, index: Any, kind: str) -> str:
+        """Return a pointer to an entry."""
+        return (
+            pointer if index == 0 else self.do(f"getelementptr {kind}, ptr {pointer}, i64 {index}")
+        )
+
+    def loop(self, count: int | str, body: Callable[[Any], None]) -> None:
+        """Repeat `body(index)` below a count, which is at least 1 if it is a name."""
+        if isinstance(count, int) and count <= 1:
+            if count:
+                body(0)
+            return
+        n = self.name("n")[1:]
+        self.lines += [f"br label %before_{n}", f"before_{n}:", f"br label %head_{n}", f"head_{n}:"]
+        self.put(f"%i_{n} = phi i64 [0, %before_{n}], [%j_{n}, %end_{n}]")
+        body(f"%i_{n}")
+        self.lines += [f"br label %end_{n}", f"end_{n}:", f"%j_{n} = add i64 %i_{n}, 1"]
+        self.put(f"%more_{n} = icmp slt i64 %j_{n}, {count}")
+        self.lines += [f"br i1 %more_{n}, label %head_{n}, label %after_{n}", f"after_{n}:"]
+
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        """Do something if a condition holds."""
+        n = self.name("n")[1:]
+        self.lines += [f"br i1 {condition}, label %then_{n}, label %after_{n}", f"then_{n}:"]
+        body()
+        self.lines += [f"br label %after_{n}", f"after_{n}:"]
+
+    # Vectors
+
+    def splat(self, value: Any, dtype: np.dtype[Any], lanes: int) -> str:
+        """Write a vector of one number."""
+        kind = type_of(dtype)
+        return f"<{', '.join([f'{kind} {constant(value, dtype)}'] * lanes)}>"
+
+    def spread(self, vector: str, dtype: np.dtype[Any], lanes: int) -> str:
+        """Repeat the entry of a vector of one."""
+        if lanes == 1:
+            return vector
+        one = f"<1 x {type_of(dtype)}>"
+        return self.do(
+            f"shufflevector {one} {vector}, {one} poison, <{lanes} x i32> zeroinitializer"
+        )
+
+    def mask(self, count: int, lanes: int) -> str:
+        """Write the mask of the first entries of a vector."""
+        return f"<{', '.join(f'i1 {str(lane < count).lower()}' for lane in range(lanes))}>"
+
+    def load(
+        self, pointer: str, dtype: np.dtype[Any], lanes: int, count: int, stride: int = 1
+    ) -> str:
+        """Load entries into a vector, the first `count` of them, with a stride; 0 repeats one."""
+        kind, size = memory_type(dtype), dtype.itemsize
+        vector = f"<{lanes} x {kind}>"
+        if stride == 0:
+            loaded = self.do(f"load <1 x {kind}>, ptr {pointer}, align {size}")
+            loaded = self.do(
+                f"shufflevector <1 x {kind}> {loaded}, <1 x {kind}> poison, "
+                f"<{lanes} x i32> zeroinitializer"
+            )
+        elif stride == 1 and count == lanes:
+            loaded = self.do(f"load {vector}, ptr {pointer}, align {size}")
+        elif stride == 1:
+            loaded = self.do(
+                f"call {vector} @llvm.masked.load.v{lanes}{suffix(kind)}.p0(ptr {pointer}, "
+                f"i32 {size}, <{lanes} x i1> {self.mask(count, lanes)}, {vector} zeroinitializer)"
+            )
+        else:
+            steps = ", ".join(f"i64 {lane * stride}" for lane in range(lanes))
+            pointers = self.do(f"getelementptr {kind}, ptr {pointer}, <{lanes} x i64> <{steps}>")
+            loaded = self.gather(pointers, dtype, lanes, self.mask(count, lanes))
+        return self.from_memory(loaded, dtype, lanes)
+
+    def gather(self, pointers: str, dtype: np.dtype[Any], lanes: int, mask: str) -> str:
+        """Load entries from a vector of pointers."""
+        kind = memory_type(dtype)
+        vector = f"<{lanes} x {kind}>"
+        return self.do(
+            f"call {vector} @llvm.masked.gather.v{lanes}{suffix(kind)}.v{lanes}p0(<{lanes} x ptr> "
+            f"{pointers}, i32 {dtype.itemsize}, <{lanes} x i1> {mask}, {vector} zeroinitializer)"
+        )
+
+    def store(
+        self,
+        value: str,
+        pointer: str,
+        dtype: np.dtype[Any],
+        lanes: int,
+        count: int,
+        stride: int = 1,
+    ) -> None:
+        """Store the first `count` entries of a vector, with a stride."""
+        kind, size = memory_type(dtype), dtype.itemsize
+        vector = f"<{lanes} x {kind}>"
+        if dtype == np.bool_:
+            value = self.do(f"zext <{lanes} x i1> {value} to {vector}")
+        mask = f"<{lanes} x i1> {self.mask(count, lanes)}"
+        if count == 1:
+            entry = self.do(f"extractelement {vector} {value}, i64 0")
+            self.put(f"store {kind} {entry}, ptr {pointer}, align {size}")
+        elif stride == 1 and count == lanes:
+            self.put(f"store {vector} {value}, ptr {pointer}, align {size}")
+        elif stride == 1:
+            self.put(
+                f"call void @llvm.masked.store.v{lanes}{suffix(kind)}.p0({vector} {value}, "
+                f"ptr {pointer}, i32 {size}, {mask})"
+            )
+        else:
+            steps = ", ".join(f"i64 {lane * stride}" for lane in range(lanes))
+            to = self.do(f"getelementptr {kind}, ptr {pointer}, <{lanes} x i64> <{steps}>")
+            self.put(
+                f"call void @llvm.masked.scatter.v{lanes}{suffix(kind)}.v{lanes}p0({vector} "
+                f"{value}, <{lanes} x ptr> {to}, i32 {size}, {mask})"
+            )
+
+    def from_memory(self, loaded: str, dtype: np.dtype[Any], lanes: int) -> str:
+        """Return what has been loaded as it is in a register: a boolean is a bit there."""
+        if dtype != np.bool_:
+            return loaded
+        return self.do(f"icmp ne <{lanes} x i8> {loaded}, zeroinitializer")
+
+    def convert(self, value: str, old: np.dtype[Any], new: np.dtype[Any], lanes: int) -> str:
+        """Convert a vector to another dtype, as ``astype`` does."""
+        if old == new:
+            return value
+        before, after = f"<{lanes} x {type_of(old)}>", f"<{lanes} x {type_of(new)}>"
+        if new == np.bool_:
+            how = "fcmp une" if old.kind == "f" else "icmp ne"
+            return self.do(f"{how} {before} {value}, zeroinitializer")
+        if new.kind == "f":
+            if old.kind == "f":
+                how = "fpext" if new.itemsize > old.itemsize else "fptrunc"
+            else:
+                how = "uitofp" if old == np.bool_ else "sitofp"
+        else:
+            wider = new.itemsize > old.itemsize
+            how = "zext" if old == np.bool_ else "sext" if wider else "trunc"
+        return self.do(f"{how} {before} {value} to {after}")
+
+    def intrinsic(
+        self, name: str, dtype: np.dtype[Any] | None, lanes: int, operands: Sequence[str]
+    ) -> str:
+        """Call a function of LLVM's on vectors."""
+        assert dtype is not None
+        vector = f"<{lanes} x {type_of(dtype)}>"
+        given = ", ".join(f"{vector} {operand}" for operand in operands)
+        return self.do(f"call {vector} @llvm.{name}.{short(dtype, lanes)}({given})")
+
+    def call_exp(self, dtype: np.dtype[Any], lanes: int, operand: str) -> str:
+        """Call our exponential function."""
+        name = f"exp_{lanes}_{type_of(dtype)}"
+        if name not in self.functions:
+            self.functions[name] = exp_function(name, dtype, lanes)
+        vector = f"<{lanes} x {type_of(dtype)}>"
+        return self.do(f"call {vector} @{name}({vector} {operand})")
+
+    def function(self, head: str, last: str) -> str:
+        """Return the whole function."""
+        body = "\n  ".join([*self.first, *self.lines, last])
+        return f"{head} {{\nentry:\n  {body}\n}}"
