@@ -20,6 +20,7 @@ MADE_GOOD = {
     "neither PyTorch nor JAX is installed",
     "atheris is not installed",
     "numdifftools is not installed",
+    "optax is not installed",
 }
 # Nobody has data that are not there, nor what only an administrator may have.
 EXCUSED = {"only root may mount"}

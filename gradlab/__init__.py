@@ -10,6 +10,7 @@ from types import ModuleType as _ModuleType
 
 from gradlab import datasets as datasets
 from gradlab import network as network
+from gradlab import optim as optim
 from gradlab import weights as weights
 from gradlab.arrays.leaks import detach as detach
 from gradlab.checking import DerivativeReport as DerivativeReport
@@ -60,7 +61,7 @@ from gradlab.training import fit as fit
 
 __version__ = "0.1.0"
 
-_MODULES = ("datasets", "errors", "extend", "interop", "network", "plotting", "testing", "weights")
+_MODULES = tuple("datasets errors extend interop network optim plotting testing weights".split())
 """The public modules. Others serve gradlab itself."""
 
 

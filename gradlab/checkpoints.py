@@ -1,8 +1,8 @@
 """Where a training stands, in a file that no crash can spoil.
 
-A training is a function of its options, its parameters, its velocity, and of what its generator
-draws next. A `State` is all that changes in it between two steps, so that a training taken up from
-one ends where the undisturbed one ends, to the last bit.
+A training is a function of its options, its parameters, what its optimiser carries, and of what its
+generator draws next. A `State` is all that changes in it between two steps, so that a training
+taken up from one ends where the undisturbed one ends, to the last bit.
 
 The format is that of `gradlab.stores`. Each file is written anew and moved into its place; the one
 before it is kept beside it, as ``PATH.previous``, for the day on which the disk damages the newer
@@ -51,8 +51,10 @@ class State:
 
     Attributes
     ----------
-    params, velocity : list of ndarray
-        The leaves, and the velocity of each.
+    params : list of ndarray
+        The leaves.
+    carried : list of ndarray
+        What the optimiser carries from step to step, such as a velocity for each leaf.
     generator : dict
         The state of the generator at the start of the epoch of the last step: what the epoch has
         drawn since then is drawn again.
@@ -65,7 +67,7 @@ class State:
     """
 
     params: list[Array]
-    velocity: list[Array]
+    carried: list[Array]
     generator: Mapping[str, Any]
     history: History
     steps: int = 0
@@ -224,13 +226,13 @@ def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
         (epoch.loss, epoch.validation_loss, epoch.accuracy, epoch.seconds)
         for epoch in state.history.epochs[: state.epochs]
     ]
-    arrays = [*state.params, *state.velocity, losses, np.array(rows, np.float64)]
+    arrays = [*state.params, *state.carried, losses, np.array(rows, np.float64)]
     return stores.encode(CHECKPOINT, options, facts, arrays)
 
 
 def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
     """Return the state in a checkpoint of the training that is to go on; see `stores.decode`."""
-    room = stores.room_for(options, [*start.params, *start.velocity])
+    room = stores.room_for(options, [*start.params, *start.carried])
     room += 8 * most[0] + 8 * EPOCH * most[1]
     return stores.decode(
         CHECKPOINT, file, options, room, lambda header, body: _state(header, body, start, most)
@@ -245,7 +247,7 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
         type(count) is int and 0 <= count <= end for count, end in zip(counts, most, strict=True)
     ):
         raise ValueError(f"{counts} steps and epochs, of {most}")
-    like = [*start.params, *start.velocity, np.empty(counts[0]), np.empty((counts[1], EPOCH))]
+    like = [*start.params, *start.carried, np.empty(counts[0]), np.empty((counts[1], EPOCH))]
     *leaves, losses, rows = stores.arrays_like(like, body)
     # Only what an epoch was not asked for may be missing.
     if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
@@ -256,7 +258,7 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
     n = len(start.params)
     return State(
         params=leaves[:n],
-        velocity=leaves[n:],
+        carried=leaves[n:],
         generator=_generator(header["generator"], start.generator),
         history=History(losses.tolist(), [_epoch(i, row) for i, row in enumerate(rows.tolist())]),
         steps=counts[0],

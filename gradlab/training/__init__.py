@@ -1,4 +1,4 @@
-"""The trainer: stochastic gradient descent with any backend.
+"""The trainer: any optimiser with any backend.
 
 Nothing here depends on the backend, the loss or the network. Only the minibatches are drawn at
 random, so two backends with the same seed see the same data in the same order. The files, in
@@ -9,7 +9,8 @@ reading order:
 - `data.py`: data as arrays with one row per sample, and the functions that are evaluated on them;
 - `schedule.py`: how many minibatches of which sizes, and the rows of each;
 - `vectors.py`: the leaves of the parameters as a few contiguous blocks;
-- `optimisers.py`: the update step, as an object with `init` and `update`;
+- `optimisers.py`: the update step of an optimiser of `gradlab.optim`, on these blocks;
+- `foreign.py`: the update step of any other object with optax's protocol;
 - `gradients.py`: a backend's gradient as a function of the parameters, checked;
 - `loop.py`: one step after the other, and the record of each epoch;
 - `identity.py`: what distinguishes the checkpoints of two trainings;

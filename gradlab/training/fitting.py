@@ -10,18 +10,20 @@ from typing import Any, Literal, ParamSpec
 
 import numpy as np
 
-from gradlab import blas, checkpoints, interrupts, options
+from gradlab import blas, checkpoints, interrupts, optim, options
 from gradlab.checkpoints import State
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients import Backend, ByHand, Loss, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.history import Epoch
+from gradlab.optim.schedules import Rate
 from gradlab.params import Structure, map_leaves
 from gradlab.seeding import generator
 from gradlab.training.data import Accuracy, Data, check_data
-from gradlab.training.identity import check_options, told_apart
-from gradlab.training.loop import Descent, Validation, start_of
-from gradlab.training.optimisers import SGD
+from gradlab.training.foreign import ForeignUpdate
+from gradlab.training.identity import check_options, identity_of
+from gradlab.training.loop import Descent, Validation, own, start_of
+from gradlab.training.optimisers import BlockUpdate, UpdateStep
 from gradlab.training.progress import progress_bar
 from gradlab.training.results import Callback, Fit, Step
 from gradlab.training.schedule import Batches, Schedule
@@ -57,8 +59,9 @@ def fit(
     *,
     backend: str | Backend = "autograd",
     gradient: Callable[..., Any] | None = None,
-    learning_rate: float = 0.1,
-    momentum: float = 0.0,
+    optimizer: Any = None,
+    learning_rate: Rate | None = None,
+    momentum: float | None = None,
     batch_size: int | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
@@ -86,13 +89,18 @@ def fit(
     gradient : callable, optional
         Instead of a backend, ``gradient(params, *batch)``: a function that you derived, the one
         that `check_gradients` checks. It is the backend ``ByHand(gradient)``.
-    learning_rate : float
-        η > 0. A step computes v ← μ v + g, then params ← params − η v, where g is the gradient of
-        the minibatch, and v begins with zeros.
-    momentum : float
-        μ in the same formula, from 0 to below 1.
+    optimizer : Optimiser, optional
+        How a gradient changes the parameters: one of `gradlab.optim`, such as
+        ``gradlab.optim.adam(0.001)``, or any object with the methods of a transformation of optax.
+    learning_rate : float or callable, optional
+        Instead of an optimizer: ``gradlab.optim.sgd(learning_rate, momentum)``, where the default
+        of the learning rate η is 0.1. A step computes v ← μ v + g, then params ← params − η v,
+        where g is the gradient of the minibatch, and v begins with zeros.
+    momentum : float, optional
+        μ in the same formula, from 0, its default, to below 1.
     batch_size : int, optional
         Samples per step, at most the number of samples; by default 100, or all if there are fewer.
+        L-BFGS takes all in each step.
     epochs : int, optional
         Number of passes over the data. Each pass takes every sample once, in a new order; the last
         batch of a pass may be smaller. The default is 10.
@@ -152,7 +160,8 @@ def fit(
     """
     if gradient is not None:
         backend = _by_hand(gradient, backend)
-    optimiser = SGD.of(learning_rate, momentum)
+    leaves, structure = own(params)
+    update = _update_step(optimizer, learning_rate, momentum, structure)
     if accuracy is not None:
         options.function("accuracy", accuracy, "give a function of (params, *data)")
     callbacks = options.each(
@@ -161,22 +170,22 @@ def fit(
     check_options(checkpoint, checkpoint_every, resume)
     data = check_data(data)
     validation = None if validation is None else check_data(validation, "validation data")
-    schedule = Schedule.of(len(data[0]), batch_size, epochs, iterations)
+    schedule = Schedule.of(len(data[0]), batch_size, epochs, iterations, whole=update.whole_data)
     rng = generator(seed)
-    start, structure = start_of(params, optimiser, rng)
+    start = start_of(leaves, update, rng)
     watch = Validation(loss, accuracy, data, validation)
     kept, state = None, start
     if checkpoint is not None:
         backend = repeatable(find_backend(backend))
         drawn = checkpoints.digest_of(start.generator) if seed is rng else seed
-        given = _identity(optimiser, schedule, drawn, watch, backend, start, structure)
+        given = identity_of(update.optimiser, schedule, drawn, watch, backend, start, structure)
         most = schedule.steps, schedule.epochs
         kept, state = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
     rng.bit_generator.state = state.generator
     # A callback may keep what it is shown; without one, the same arrays serve all steps.
     reuse, keep_state = not callbacks, kept is not None
     batches = Batches(data, schedule.batch_size, reuse=reuse)
-    loop = Descent(loss, backend, optimiser, state, structure, reuse=reuse, keep_state=keep_state)
+    loop = Descent(loss, backend, update, state, structure, reuse=reuse, keep_state=keep_state)
     interrupted = False
     try:
         with (
@@ -202,7 +211,7 @@ def fit(
                 if any(answers):
                     break
     except NonFiniteError as error:
-        raise loop.diverged(error, optimiser.learning_rate) from error
+        raise loop.diverged(error) from error
     except KeyboardInterrupt:
         interrupted = True
     # Ctrl-C may also have come while the last checkpoint was written.
@@ -211,32 +220,18 @@ def fit(
     return Fit(map_leaves(np.copy, loop.params), loop.history, interrupted)
 
 
-def _identity(
-    optimiser: SGD,
-    schedule: Schedule,
-    seed: Any,
-    watch: Validation,
-    backend: Backend,
-    start: State,
-    structure: Structure,
-) -> dict[str, str]:
-    """Return what distinguishes a training from others, by the names of the options of `fit`."""
-    return told_apart(
-        {
-            "learning_rate": optimiser.learning_rate,
-            "momentum": optimiser.momentum,
-            "batch_size": schedule.batch_size,
-            "epochs": None if schedule.replace else schedule.epochs,
-            "iterations": schedule.steps if schedule.replace else None,
-            "seed": seed,
-        },
-        {"loss": watch.loss, "accuracy": watch.accuracy, "backend": backend},
-        {
-            "params": dict(zip(structure.paths, start.params, strict=True)),
-            "data": dict(enumerate(watch.data)),
-            "validation": dict(enumerate(watch.validation or ())),
-        },
-    )
+def _update_step(
+    optimizer: Any, learning_rate: Any, momentum: Any, structure: Structure
+) -> UpdateStep:
+    if optimizer is None:
+        rate = 0.1 if learning_rate is None else learning_rate
+        return BlockUpdate(optim.sgd(rate, 0.0 if momentum is None else momentum))
+    if learning_rate is not None or momentum is not None:
+        given = "momentum" if learning_rate is None else "learning_rate"
+        raise OptionError(f"give an optimizer or a {given}, not both: an optimizer has its own")
+    if isinstance(optimizer, optim.Optimiser):
+        return BlockUpdate(optimizer)
+    return ForeignUpdate(optimizer, structure)
 
 
 def _is_due(state: State, record: Epoch | None, every: int | None) -> bool:

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradlab import checkpoints, identity, options
-from gradlab.params import Array
+from gradlab.checkpoints import State
+from gradlab.gradients import Backend
+from gradlab.optim.rules import SGD
+from gradlab.params import Array, Structure
+from gradlab.training.loop import Validation
+from gradlab.training.schedule import Schedule
 
 
 def check_options(checkpoint: Any, every: Any, resume: Any) -> None:
@@ -46,3 +51,39 @@ def told_apart(
         | {name: identity.described(function) for name, function in functions.items()}
         | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
     )
+
+
+def identity_of(
+    optimiser: Any,
+    schedule: Schedule,
+    seed: Any,
+    watch: Validation,
+    backend: Backend,
+    start: State,
+    structure: Structure,
+) -> dict[str, str]:
+    """Return what distinguishes a training from others, by the names of the options of `fit`."""
+    return told_apart(
+        {
+            **_described(optimiser),
+            "batch_size": schedule.batch_size,
+            "epochs": None if schedule.replace else schedule.epochs,
+            "iterations": schedule.steps if schedule.replace else None,
+            "seed": seed,
+        },
+        {"loss": watch.loss, "accuracy": watch.accuracy, "backend": backend},
+        {
+            "params": dict(zip(structure.paths, start.params, strict=True)),
+            "data": dict(enumerate(watch.data)),
+            "validation": dict(enumerate(watch.validation or ())),
+        },
+    )
+
+
+def _described(optimiser: Any) -> dict[str, str]:
+    """Describe an optimiser; SGD as simple as the short way has it, by the options of that."""
+    if isinstance(optimiser, SGD):
+        rate, momentum = optimiser.learning_rate, optimiser.momentum
+        if optimiser == SGD(learning_rate=rate, momentum=momentum):
+            return {"learning_rate": identity.shown(rate), "momentum": identity.shown(momentum)}
+    return {"optimizer": identity.described(optimiser)}

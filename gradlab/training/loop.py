@@ -16,7 +16,7 @@ from gradlab.history import Epoch, History
 from gradlab.params import Array, Structure, flatten, floating
 from gradlab.training.data import Accuracy, Data, evaluate, quiet
 from gradlab.training.gradients import gradients, warn_of_zeros
-from gradlab.training.optimisers import Optimiser, lower
+from gradlab.training.optimisers import UpdateStep, lower
 from gradlab.training.vectors import Vector
 
 
@@ -26,13 +26,10 @@ def own(params: Any) -> tuple[list[Array], Structure]:
     return [np.array(floating(leaf)) for leaf in leaves], structure
 
 
-def start_of(
-    params: Any, optimiser: Optimiser, rng: np.random.Generator
-) -> tuple[State, Structure]:
-    """Return the first state of a training of these parameters, and their structure."""
-    leaves, structure = own(params)
-    rest = _leaves(optimiser.init(Vector.of(leaves)))
-    return State(leaves, rest, rng.bit_generator.state, History()), structure
+def start_of(leaves: list[Array], update: UpdateStep, rng: np.random.Generator) -> State:
+    """Return the first state of a training of these parameters."""
+    carried = _leaves(update.init(Vector.of(leaves)))
+    return State(leaves, carried, rng.bit_generator.state, History())
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Descent:
 
     Parameters
     ----------
-    loss, backend, optimiser
+    loss, backend, update
         The function to minimise, the source of its gradient, and the update step.
     state : State
         The state to start from.
@@ -102,19 +99,19 @@ class Descent:
         self,
         loss: Loss,
         backend: str | Backend,
-        optimiser: Optimiser,
+        update: UpdateStep,
         state: State,
         structure: Structure,
         *,
         reuse: bool,
         keep_state: bool,
     ) -> None:
-        self._optimiser, self._structure = optimiser, structure
+        self._update, self._structure = update, structure
         self.history, self._seconds = state.history, state.seconds
         self.point = Vector.of(state.params)
         self._spare = self.point.another() if reuse else None
-        self._carried = optimiser.init(self.point)
-        for mine, leaf in zip(_leaves(self._carried), state.velocity, strict=True):
+        self._carried = update.init(self.point)
+        for mine, leaf in zip(_leaves(self._carried), state.carried, strict=True):
             mine[...] = leaf
         self._other = [v.another() for v in self._carried] if keep_state else self._carried
         self._gradient_at = gradients(loss, backend, (self.point, structure) if reuse else None)
@@ -143,7 +140,8 @@ class Descent:
 
     def _advance(self, gradient: Vector) -> None:
         fresh = self._spare or self.point.another()
-        self._optimiser.update(self.point, self._carried, gradient, fresh, self._other)
+        count = len(self.history.losses) - 1
+        self._update.update(count, self.point, self._carried, gradient, fresh, self._other)
         self.point, self._spare = fresh, self._spare and self.point
         self._carried, self._other = self._other, self._carried
         self.params = self._structure.unflatten(self.point.leaves)
@@ -167,11 +165,12 @@ class Descent:
         carried = _leaves(self._carried)
         return State(self.point.leaves, carried, epoch_start, self.history, *counts, self._seconds)
 
-    def diverged(self, error: NonFiniteError, learning_rate: float) -> DivergenceError:
+    def diverged(self, error: NonFiniteError) -> DivergenceError:
         """Return the error of a training whose loss, gradient or parameters are not finite."""
         iteration = len(self.history.losses)
+        rate = self._update.rate(max(0, iteration - 1))
         advice = (
-            f"lower the learning rate, {learning_rate:g}, to {lower(learning_rate)}"
+            f"lower the learning rate{'' if rate is None else f', {rate:g}, to {lower(rate)}'}"
             if iteration
             else "it is so before the first step: scale the data or the starting parameters, "
             "or write the loss so that it does not overflow"

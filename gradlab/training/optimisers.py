@@ -1,33 +1,46 @@
 """The update step: how an optimiser changes the parameters by a gradient.
 
-An optimiser is an object with two methods. ``init`` returns the state that it carries from step to
-step, and ``update`` writes the parameters and the state after a step. Both work on `Vector`s: a few
-contiguous blocks instead of many leaves. The loop owns the arrays, so that a step allocates none.
+The trainer keeps parameters and the optimiser's state as `Vector`s: a few contiguous blocks instead
+of many leaves. `UpdateStep` is what it needs of an optimiser. `BlockUpdate` makes one from an
+optimiser of `gradlab.optim`, whose step it takes on whole blocks. The loop owns the arrays, so that
+a step allocates none. `foreign.py` makes one from any other object with optax's protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from gradlab import options
-from gradlab.training.vectors import Vector, paired
+from gradlab.optim import Optimiser
+from gradlab.params import Array
+from gradlab.training.vectors import Vector
 
 OptimiserState: TypeAlias = Sequence[Vector]
 """The state of an optimiser between steps. Checkpoints store the leaves of each vector."""
 
 
-class Optimiser(Protocol):
+class UpdateStep(Protocol):
     """The update step of a training."""
+
+    @property
+    def optimiser(self) -> Any:
+        """What the user chose; checkpoints are told apart by it."""
+
+    @property
+    def whole_data(self) -> bool:
+        """Whether each gradient has to be that of all data."""
+
+    def rate(self, count: int) -> float | None:
+        """Return the learning rate after `count` steps, or None if it is not known."""
 
     def init(self, point: Vector) -> list[Vector]:
         """Return the state before the first step at these parameters."""
 
     def update(
         self,
+        count: int,
         point: Vector,
         state: OptimiserState,
         gradient: Vector,
@@ -36,78 +49,77 @@ class Optimiser(Protocol):
     ) -> None:
         """Write the parameters and the state after a step into `new_point` and `new_state`.
 
-        `new_state` may be `state` itself. `new_point` is never `point`. The values of `new_point`
-        and `new_state` on entry mean nothing.
+        `count` steps were taken before. `new_state` may be `state` itself. `new_point` is never
+        `point`. The values of `new_point` and `new_state` on entry mean nothing.
         """
 
 
-@dataclass(frozen=True)
-class SGD:
-    """Stochastic gradient descent with momentum.
-
-    With parameters p, gradient g, velocity v, momentum μ and learning rate η::
-
-        v  <-  μ v + g
-        p  <-  p - η v
-
-    (Sutskever et al., *On the importance of initialization and momentum*, 2013, in the form in
-    which η scales the whole step.)
-
-    Attributes
-    ----------
-    learning_rate : float
-        η > 0.
-    momentum : float
-        μ, from 0 to below 1.
+class BlockUpdate:
+    """The update step of an optimiser of `gradlab.optim`.
 
     Examples
     --------
+    >>> from gradlab import optim
     >>> point = Vector.of([np.array([1.0, 2.0])])
-    >>> sgd, after = SGD(0.5, 0.0), point.another()
-    >>> velocity = sgd.init(point)
-    >>> sgd.update(point, velocity, Vector.of([np.array([1.0, -1.0])]), after, velocity)
+    >>> step, after = BlockUpdate(optim.sgd(0.5)), point.another()
+    >>> state = step.init(point)
+    >>> step.update(0, point, state, Vector.of([np.array([1.0, -1.0])]), after, state)
     >>> after.leaves
     [array([0.5, 2.5])]
     """
 
-    learning_rate: float
-    momentum: float = 0.0
+    def __init__(self, optimiser: Optimiser) -> None:
+        self.optimiser = optimiser
+        self.whole_data = optimiser.whole_data
+        self._gradient: Vector | None = None
+        self._spare: Sequence[Array | None] = ()
 
-    @classmethod
-    def of(cls, learning_rate: Any, momentum: Any) -> SGD:
-        """Return the optimiser with these options.
-
-        Raises
-        ------
-        OptionError
-            If an option is out of range.
-        """
-        return cls(
-            options.number("learning_rate", learning_rate),
-            options.number(
-                "momentum", momentum, "give a number from 0 to below 1", fits=lambda m: 0 <= m < 1
-            ),
-        )
+    def rate(self, count: int) -> float:
+        """Return the learning rate after `count` steps."""
+        return self.optimiser.rate(count)
 
     def init(self, point: Vector) -> list[Vector]:
-        """Return the velocity before the first step: zeros."""
-        return [point.another()]
+        """Return the state before the first step at these parameters."""
+        self._gradient = None
+        needed = self.optimiser.needs_spare
+        self._spare = point.another().blocks if needed else [None] * len(point.blocks)
+        slots = [point.another() for _ in self.optimiser.slots]
+        for slot, vector in enumerate(slots):
+            for block in vector.blocks:
+                block.fill(self.optimiser.fill(slot))
+        return slots
 
     def update(
         self,
+        count: int,
         point: Vector,
         state: OptimiserState,
         gradient: Vector,
         new_point: Vector,
         new_state: OptimiserState,
     ) -> None:
-        """Write the parameters and the velocity after a step."""
-        for p, v, g, new, new_v in paired(point, state[0], gradient, new_point, new_state[0]):
-            if self.momentum:
-                np.multiply(v, self.momentum, out=new_v)
-                np.add(new_v, g, out=new_v)
-            np.multiply(new_v if self.momentum else g, self.learning_rate, out=new)
-            np.subtract(p, new, out=new)
+        """Write the parameters and the state after a step into `new_point` and `new_state`."""
+        self.optimiser.write(
+            count,
+            point.blocks,
+            self._in_blocks(gradient).blocks,
+            [slot.blocks for slot in state],
+            [slot.blocks for slot in new_state],
+            new_point.blocks,
+            self._spare,
+        )
+        for before, after in zip(point.blocks, new_point.blocks, strict=True):
+            np.add(before, after, out=after)
+
+    def _in_blocks(self, gradient: Vector) -> Vector:
+        """Return a gradient whose leaves lie in blocks, as most backends do not write them."""
+        if gradient.blocks is not gradient.leaves:
+            return gradient
+        if self._gradient is None:
+            self._gradient = gradient.another()
+        for mine, leaf in zip(self._gradient.leaves, gradient.leaves, strict=True):
+            mine[...] = leaf
+        return self._gradient
 
 
 def lower(learning_rate: float) -> str:

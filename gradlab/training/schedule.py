@@ -55,8 +55,12 @@ class Schedule:
     replace: bool
 
     @classmethod
-    def of(cls, samples: int, batch_size: Any, epochs: Any, iterations: Any) -> Schedule:
+    def of(
+        cls, samples: int, batch_size: Any, epochs: Any, iterations: Any, *, whole: bool = False
+    ) -> Schedule:
         """Return the schedule for these options of `fit`.
+
+        If `whole` is true, each step has to take all samples.
 
         Raises
         ------
@@ -70,10 +74,18 @@ class Schedule:
         >>> Schedule.of(5, 2, epochs=None, iterations=4).sizes
         [[2, 2, 2], [2]]
         """
-        batch_size = min(100, samples) if batch_size is None else batch_size
+        if batch_size is None:
+            batch_size = samples if whole else min(100, samples)
         batch_size = options.integer("batch_size", batch_size)
         if batch_size > samples:
             raise options.refusal("batch_size", batch_size, f"there are only {samples} samples")
+        if whole and (batch_size < samples or iterations is not None):
+            name, value = (
+                ("batch_size", batch_size) if iterations is None else ("iterations", iterations)
+            )
+            raise options.refusal(
+                name, value, "this optimizer takes all samples in each step: give epochs alone"
+            )
         if iterations is None:
             epochs = _count("epochs", 10 if epochs is None else epochs)
             full, rest = divmod(samples, batch_size)

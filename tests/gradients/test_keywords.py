@@ -100,7 +100,8 @@ def test_tab_completion_offers_what_is_public():
     names = [name for name in dir(gradlab) if not name.startswith("__")]
     modules = {name for name in names if inspect.ismodule(getattr(gradlab, name))}
     assert modules == {
-        "datasets", "errors", "extend", "interop", "network", "plotting", "testing", "weights"
+        "datasets", "errors", "extend", "interop", "network", "optim",
+        "plotting", "testing", "weights",
     }  # fmt: skip
     assert {"grad", "fit", "check_gradients", "BACKENDS"} <= set(names)
     assert not [name for name in names if name.startswith("_")]

@@ -381,12 +381,12 @@ def test_replays_allocate_nothing_of_their_size() -> None:
 
 def test_training_allocates_nothing_but_its_batches() -> None:
     """Once it runs: under 50 kB a step beyond the batch, and what the history remembers."""
-    from gradlab.training.optimisers import SGD
+    from gradlab.training.optimisers import BlockUpdate
 
     params = network.init((200, 50, 10), seed=0)  # 80 kB, as are its gradient and velocity
     x, labels = np.random.default_rng(0).random((2000, 200)), np.arange(2000) % 10
     levels: list[tuple[int, int]] = []
-    step = SGD.update
+    step = BlockUpdate.update
 
     def watched(*args: Any) -> None:
         step(*args)
@@ -394,7 +394,7 @@ def test_training_allocates_nothing_but_its_batches() -> None:
         tracemalloc.reset_peak()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SGD, "update", watched)
+        patch.setattr(BlockUpdate, "update", watched)
         tracemalloc.start()
         try:
             gradlab.fit(network.loss, params, (x, labels), backend="tape", epochs=4, momentum=0.5)
