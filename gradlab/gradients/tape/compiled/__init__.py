@@ -32,7 +32,15 @@ from gradlab.gradients.tape.compiled.module import write_module
 from gradlab.gradients.tape.compiled.native import Native, NativeReplay, load, machine_code, tile
 from gradlab.program.ir import Program
 
-__all__ = ["Native", "NativeReplay", "UnsupportedError", "compile_native"]
+__all__ = ["Native", "NativeReplay", "UnsupportedError", "compile_native", "is_missing"]
+
+
+def is_missing() -> bool:
+    """Tell whether llvmlite cannot be imported."""
+    try:
+        return find_spec("llvmlite") is None
+    except ValueError:  # it has been hidden in `sys.modules`
+        return True
 
 
 def compile_native(program: Program) -> Native:
@@ -44,9 +52,14 @@ def compile_native(program: Program) -> Native:
         If llvmlite is not installed, if this Python lays out arrays in another way, or if the
         planner does not know something in the program.
     """
-    if find_spec("llvmlite") is None:
+    if is_missing():
         raise UnsupportedError("llvmlite is not installed: pip install 'gradlab[compiled]'")
     if not (layout_is_known() and loops_are_known()):
         raise UnsupportedError("this Python lays out arrays in another way than CPython")
-    module = write_module(program, tile())
-    return load(module, machine_code(module))
+    try:
+        module = write_module(program, tile())
+        return load(module, machine_code(module))
+    except UnsupportedError:
+        raise
+    except Exception as error:  # NumPy's replay serves, whatever is wrong here
+        raise UnsupportedError(f"the compiler failed: {type(error).__name__}: {error}") from error

@@ -411,18 +411,18 @@ class LoopWriter:
         value = self._operand(member.uses[0], self._dtypes(node)[0], j, lanes_here)
         value = text.convert(value, self._dtypes(node)[0], dtype, lanes)
         if lanes_here < lanes:
-            neutral = text.splat(neutral(node), dtype, lanes)
+            rest = text.splat(neutral(node), dtype, lanes)
             mask = text.mask(lanes_here, lanes)
-            value = text.do(f"select <{lanes} x i1> {mask}, {vector} {value}, {vector} {neutral}")
+            value = text.do(f"select <{lanes} x i1> {mask}, {vector} {value}, {vector} {rest}")
         text.put(f"store {vector} {combine(text, node, lanes, before, value)}, ptr {accumulator}")
 
     def _start_parts(self, member: _Member) -> None:
         vector = f"<{self._lanes} x {type_of(dtype_of(member.node))}>"
         if not member.parts:
             member.parts = [self._text.on_stack(vector) for _ in range(UNROLLED)]
-        neutral = self._text.splat(neutral(member.node), dtype_of(member.node), self._lanes)
+        start = self._text.splat(neutral(member.node), dtype_of(member.node), self._lanes)
         for part in member.parts:
-            self._text.put(f"store {vector} {neutral}, ptr {part}")
+            self._text.put(f"store {vector} {start}, ptr {part}")
 
     def _add_to_total(self, member: _Member, value: str) -> None:
         node = member.node

@@ -13,7 +13,6 @@ from gradlab.gradients.tape.compiled.kinds import (
     dtype_of,
     memory_type,
     power_of_two,
-    short,
     type_of,
 )
 from gradlab.gradients.tape.compiled.storage import Storage

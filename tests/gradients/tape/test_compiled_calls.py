@@ -1,0 +1,219 @@
+"""Which calls machine code answers, and which it leaves to NumPy or to eager autograd."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import gradlab
+from gradlab import Tape, network
+from gradlab.errors import GradlabError, OptionError
+from gradlab.gradients.autograd import Autograd
+from gradlab.params import flatten
+
+RNG = np.random.default_rng(0)
+PARAMS = network.init([20, 9, 3], 0)
+X, LABELS = RNG.random((5, 20)), np.array([0, 2, 1, 1, 0])
+
+
+def test_compile_is_a_choice() -> None:
+    with pytest.raises(OptionError, match="compile='yes'"):
+        Tape(compile="yes")  # type: ignore[arg-type]
+
+
+def test_without_llvmlite_numpy_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    f = Tape(compile=True).value_and_grad(lambda w: (w**2).sum())
+    assert f(np.arange(3.0))[0] == 5
+    assert "llvmlite is not installed: pip install 'gradlab[compiled]'" in f.explain()
+
+
+needs_llvmlite = pytest.mark.skipif(
+    gradlab.gradients.tape.compiled.is_missing(), reason="llvmlite is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Any:
+    """The gradient of a network, compiled and compared with eager autograd."""
+    f = Tape(compile=True, verify=None).value_and_grad(network.loss)
+    for scale in (1.0, 1.1, 1.2):
+        f({name: scale * leaf for name, leaf in PARAMS.items()}, X * scale, LABELS)
+    return f
+
+
+class Counted:
+    """How many calls of a gradient machine code has answered."""
+
+    def __init__(self, f: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers = 0
+        tape = f._latest
+        run = tape._run_natively
+
+        def counted(*given: Any) -> float:
+            value = run(*given)
+            self.answers += np.isfinite(value)
+            return value
+
+        monkeypatch.setattr(tape, "_run_natively", counted)
+
+
+def outcome(f: Any, args: Any) -> Any:
+    try:
+        value, grads = f(*args)
+    except GradlabError as error:
+        return type(error), str(error)
+    return value, flatten(grads)[0]
+
+
+def changed(name: str, value: float) -> Any:
+    params = {key: leaf.copy() for key, leaf in PARAMS.items()}
+    params[name].flat[2] = value
+    return params, X, LABELS
+
+
+ANSWERED = {
+    "as it was recorded": (PARAMS, X, LABELS),
+    "large entries": (PARAMS, 1e4 * X, LABELS),
+    "denormal numbers": (PARAMS, 1e-310 * X, LABELS),
+    "ties and zeros": ({name: 0 * leaf for name, leaf in PARAMS.items()}, X, LABELS),
+    "negative zeros": ({name: -0.0 * leaf for name, leaf in PARAMS.items()}, X, LABELS),
+    "read only": (PARAMS, np.frombuffer(X.tobytes()).reshape(X.shape), LABELS),
+    "another label": (PARAMS, X, np.array([2, 2, 2, 0, 1])),
+}
+DECLINED = {
+    "strided": (PARAMS, np.repeat(X, 2, 0)[::2], LABELS),
+    "in the order of columns": (
+        {name: np.asfortranarray(leaf) for name, leaf in PARAMS.items()},
+        X,
+        LABELS,
+    ),
+    "unaligned": (
+        PARAMS,
+        np.frombuffer(b"0" + X.tobytes(), offset=1).reshape(X.shape),
+        LABELS,
+    ),
+    "a label out of range": (PARAMS, X, np.array([0, 3, 0, 0, 0])),
+    "NaN in a weight": changed("W1", np.nan),
+    "infinite weight": changed("W2", np.inf),
+    "infinite bias": changed("b1", -np.inf),
+    "a weight whose square overflows": changed("W2", 1e200),
+}
+
+
+@needs_llvmlite
+@pytest.mark.parametrize("case", [*ANSWERED, *DECLINED])
+def test_calls(case: str, compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outcome is eager autograd's, an error included, whoever answers."""
+    counted = Counted(compiled, monkeypatch)
+    args = {**ANSWERED, **DECLINED}[case]
+    found, wanted = outcome(compiled, args), outcome(Autograd().value_and_grad(network.loss), args)
+    assert counted.answers == (case in ANSWERED)
+    assert type(found[0]) is type(wanted[0])
+    if isinstance(wanted[0], float):
+        assert found[0] == pytest.approx(wanted[0], rel=1e-12)
+        for a, b in zip(found[1], wanted[1], strict=True):
+            assert np.max(np.abs(a - b)) <= 1e-12 * np.max(np.abs(b))
+    else:
+        assert found == wanted
+
+
+@needs_llvmlite
+def test_arrays_that_the_loss_closes_over_are_read_at_each_call() -> None:
+    held = np.array([1.0, 2.0, 3.0])
+    f = Tape(compile=True, verify=None).value_and_grad(lambda w: (anp.sin(w) * held).sum())
+    w = np.array([0.5, 0.25, 0.125])
+    for scale in (1.0, 1.0, 3.0, 0.5):
+        held *= scale
+        value, grads = f(w)
+        assert value == pytest.approx((np.sin(w) * held).sum(), rel=1e-14)
+        np.testing.assert_allclose(grads, np.cos(w) * held, rtol=1e-14)
+
+
+@needs_llvmlite
+def test_results_are_apart(compiled: Any) -> None:
+    first, second = (compiled(PARAMS, X, LABELS)[1] for _ in range(2))
+    for a, b in zip(first.values(), second.values(), strict=True):
+        assert not np.shares_memory(a, b)
+        assert np.array_equal(a, b)
+
+
+@needs_llvmlite
+def test_out_is_written_into(compiled: Any) -> None:
+    out = {name: np.empty_like(leaf) for name, leaf in PARAMS.items()}
+    value, found = compiled(PARAMS, X, LABELS, out=out)
+    assert found is out
+    wanted = compiled(PARAMS, X, LABELS)
+    assert value == wanted[0]
+    for name, leaf in out.items():
+        assert np.array_equal(leaf, wanted[1][name])
+
+
+@needs_llvmlite
+def test_arrays_that_share_memory_are_declined(compiled: Any) -> None:
+    """The machine code looks at the addresses, whoever calls it."""
+    native = compiled._latest.native.build()
+    leaves, outs = [*PARAMS.values()], [np.empty_like(leaf) for leaf in PARAMS.values()]
+    assert np.isfinite(native((*leaves, X, LABELS, *outs)))
+    buffer = np.zeros(leaves[1].size + 2)
+    overlapping = buffer[: leaves[1].size], buffer[2:]
+    overlapping[0][...] = leaves[1]
+    inputs = [leaves[0], overlapping[0], *leaves[2:]]
+    assert native((*inputs, X, LABELS, outs[0], overlapping[1], *outs[2:])) == -np.inf
+    assert native((*leaves, X, LABELS, outs[0], outs[1], outs[2], outs[1][:3])) == -np.inf
+
+
+@needs_llvmlite
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda array: array.astype(np.float32),
+        lambda array: array[:-1].copy(),
+        lambda array: array.ravel()[None],
+        lambda array: array.tolist(),
+        lambda array: array.view(type("Own", (np.ndarray,), {})),
+        lambda array: array.byteswap().view(array.dtype.newbyteorder()),
+        lambda array: np.ma.masked_array(array),
+    ],
+)
+def test_other_arrays_are_declined(wrong: Any, compiled: Any) -> None:
+    native = compiled._latest.native.build()
+    outs = [np.empty_like(leaf) for leaf in PARAMS.values()]
+    given = [*PARAMS.values(), X, LABELS, *outs]
+    for position in (0, 4, 6):
+        other = [*given]
+        other[position] = wrong(given[position])
+        assert native(tuple(other)) == -np.inf
+    assert native(tuple(given[:-1])) == -np.inf
+
+
+@needs_llvmlite
+def test_relu_at_zero_and_largest_entries_that_tie() -> None:
+    """Half the slope at the kink, and a share for each of the largest, as the tape documents."""
+
+    def loss(w: Any) -> Any:
+        return anp.sum(anp.maximum(w, 0.0)) + anp.max(w) * 2.0
+
+    w = np.array([0.0, -1.0, 2.0, 2.0])
+    f = Tape(compile=True).value_and_grad(loss)
+    assert f(w)[0] == 8
+    np.testing.assert_array_equal(f(w)[1], [0.5, 0, 2, 2])
+    assert "\ncompiled: " in f.explain()
+
+
+@needs_llvmlite
+def test_a_program_that_is_not_known_says_so() -> None:
+    f = Tape(compile=True).value_and_grad(lambda w: anp.linalg.det(w))
+    assert f(np.eye(2))[0] == 1
+    assert "\nnot compiled: det" in f.explain()
+
+
+@needs_llvmlite
+def test_exact_stays_numpy() -> None:
+    f = Tape(compile=True, exact=True).value_and_grad(lambda w: (w**2).sum())
+    f(np.ones(2))
+    assert "\nnot compiled: the program is replayed exactly" in f.explain()

@@ -1,0 +1,144 @@
+"""Random programs and networks as machine code: eager autograd's gradient, or none.
+
+Compiling takes about half a second, so that the quick tests have few examples, with many steps.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_programs import (
+    ALL,
+    BINARY,
+    UNARY,
+    assume_differentiable,
+    eager,
+    evaluate,
+    inputs_of,
+    point,
+)
+
+from gradlab import Tape, network
+from gradlab.gradients.tape.comparing import agree
+from gradlab.params import flatten
+from gradlab.testing import Problem, networks
+
+pytest.importorskip("llvmlite", reason="llvmlite is not installed")
+
+DECLINED = ("solve", "slogdet", "cholesky", "einsum", "tensordot", "cumsum", "roll", "repeat")
+"""Steps that the planner does not know: programs with them say nothing of the others."""
+
+OTHERS = ("tile", "clip", "std", "var", "outer")
+KNOWN = {name: step for name, step in ALL.items() if name not in DECLINED + OTHERS}
+
+
+def steps_of(names: Any, seed: int, count: int) -> list[tuple[str, int, int]]:
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(sorted(names), count)
+    return [(str(name), *map(int, rng.integers(0, 31, 2))) for name in drawn]
+
+
+def check(steps: Any, dtype: Any, seed: int) -> bool:
+    """Hold a compiled gradient to eager autograd's at two points; tell whether it was compiled."""
+    loss = partial(evaluate, steps)
+    here, there = point(dtype, seed), point(dtype, seed + 100)
+    assume_differentiable(loss, here)
+    f = Tape(compile=True, verify=None).value_and_grad(loss)
+    for args in (here, there, here, there):
+        before = [np.asarray(array).tobytes() for array in inputs_of(args)]
+        value, grads = f(*args)
+        wanted, expected = eager(loss, args)
+        assert agree(value, list(grads.values()), wanted, expected)
+        assert [np.asarray(array).tobytes() for array in inputs_of(args)] == before
+    assert f.untraceable is None
+    said = f.explain().splitlines()[-1]
+    assert "compiler failed" not in said
+    return said.startswith("compiled: ")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_random_programs(seed: int) -> None:
+    assert check(steps_of(KNOWN, seed, 14), (np.float32, np.float64)[seed % 2], seed)
+
+
+@pytest.mark.slow
+@given(seed=st.integers(0, 10_000), dtype=st.sampled_from([np.float32, np.float64]))
+@settings(max_examples=150)
+@np.errstate(over="ignore")
+def test_random_programs_in_great_number(seed: int, dtype: Any) -> None:
+    check(steps_of(ALL if seed % 3 == 0 else KNOWN, seed, seed % 12), dtype, seed)
+
+
+@pytest.mark.slow
+@given(seed=st.integers(0, 10_000), dtype=st.sampled_from([np.float32, np.float64]))
+@settings(max_examples=40)
+@np.errstate(over="ignore")
+def test_compiled_gradient_rounds_as_eager_autograd_does(seed: int, dtype: Any) -> None:
+    """Within what a perturbation of the data by a unit in the last place does to the gradient.
+
+    See the test of the same name of the replay in NumPy.
+    """
+    known = {name: step for name, step in {**UNARY, **BINARY}.items() if name in KNOWN}
+    loss = partial(evaluate, steps_of(known, seed, seed % 10))
+    here, there = point(dtype, seed), point(dtype, seed + 100)
+    assume_differentiable(loss, here)
+    f = Tape(compile=True, verify=None).value_and_grad(loss)
+    f(*here), f(*there), f(*here)
+    found = list(f(*there)[1].values())
+    assert f.untraceable is None
+    _, wanted = eager(loss, there)
+    eps = np.finfo(dtype).eps
+    rng = np.random.default_rng(0)
+    spread = [np.zeros(leaf.shape) for leaf in wanted]
+    for _ in range(4):
+        moved = [
+            (array * (1 + eps * rng.standard_normal(array.shape))).astype(dtype)
+            for array in inputs_of(there)[:5]
+        ]
+        near = dict(zip(there[0], moved[:4], strict=True)), moved[4], *there[2:]
+        for total, leaf, other in zip(spread, eager(loss, near)[1], wanted, strict=True):
+            total += np.abs(np.subtract(leaf, other, dtype=float))
+    for a, b, sensitivity in zip(found, wanted, spread, strict=True):
+        allowed = 200 * (np.max(sensitivity) + eps * np.max(np.abs(b)))
+        assert np.max(np.abs(a.astype(float) - b)) <= allowed
+
+
+@pytest.mark.slow
+@given(problem=networks())
+@settings(max_examples=40)
+def test_networks(problem: Problem) -> None:
+    """Any depth, activation and loss."""
+    f = Tape(compile=True, verify=None).value_and_grad(problem.loss)
+    for _ in range(3):
+        value, grads = f(problem.params, *problem.args)
+    wanted, expected = eager(problem.loss, (problem.params, *problem.args))
+    assert agree(value, flatten(grads)[0], wanted, expected)
+    assert "compiler failed" not in f.explain()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, pytest.param(7, marks=pytest.mark.slow), 130])
+def test_network_of_sizes_that_fill_no_vector(rows: int, dtype: Any) -> None:
+    """Tiles with a rest in each direction, blocks of B and of A, B transposed: to round-off.
+
+    The products of this network add up at most 530 terms, each rounded once: the error of a sum is
+    at most as many units in the last place of what its terms add up to in size (Higham, *Accuracy
+    and Stability of Numerical Algorithms*, 2nd ed., section 3.1).
+    """
+    rng = np.random.default_rng(0)
+    params = network.init([530, 37, 70, 3], rng, dtype=dtype)
+    x, labels = rng.standard_normal((rows, 530)).astype(dtype), rng.integers(0, 3, rows)
+    f = Tape(compile=True).value_and_grad(network.loss)
+    value, grads = f(params, x, labels)
+    assert "\ncompiled: " in f.explain()
+    wide = {name: leaf.astype(float) for name, leaf in params.items()}
+    wanted, expected = eager(network.loss, (wide, x.astype(float), labels))
+    eps = float(np.finfo(dtype).eps)
+    assert abs(value - wanted) <= 530 * eps * abs(wanted)
+    for a, b in zip(flatten(grads)[0], expected, strict=True):
+        assert np.max(np.abs(a - b)) <= 530 * eps * np.max(np.abs(b))
