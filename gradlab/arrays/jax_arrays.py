@@ -110,7 +110,8 @@ class JaxLibrary(DuckLibrary):
 
     def special(self, ufunc: Any) -> Any:
         """Return the function of jax.scipy.special of the name."""
-        return getattr(special, ufunc.__name__, None)
+        name = {"psi": "digamma", "_zeta": "zeta"}.get(ufunc.__name__, ufunc.__name__)
+        return getattr(special, name, None)
 
 
 def _checked(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[Any, ...]:
