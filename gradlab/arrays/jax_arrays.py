@@ -31,7 +31,13 @@ def _cholesky(a: Any, *, upper: bool = False) -> Any:
     return jnp.linalg.cholesky(a, upper=upper)
 
 
-OWN = {"argsort": _argsort, "fix": _fix, "linalg.cholesky": _cholesky}
+def _hypot(x: Any, y: Any) -> Any:
+    """`numpy.hypot`, whose derivative at 0 is 0."""
+    is_zero = (x == 0) & (y == 0)
+    return jnp.where(is_zero, 0.0, jnp.hypot(jnp.where(is_zero, 1.0, x), y))
+
+
+OWN = {"argsort": _argsort, "fix": _fix, "hypot": _hypot, "linalg.cholesky": _cholesky}
 WITHOUT = {"nonzero", "flatnonzero", "argwhere", "unravel_index", "ravel_multi_index"}
 """Functions of `jax.numpy` that do not work while compiling."""
 
