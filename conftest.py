@@ -22,3 +22,5 @@ collect_ignore = [
     for path in (f"gradlab/arrays/{traced}", f"gradlab/interop/{library}.py")
     if find_spec(library) is None
 ]
+if find_spec("scipy") is None:
+    collect_ignore.append("gradlab/arrays/rules/special.py")

@@ -66,7 +66,7 @@ class UntraceableError(GradlabError, TypeError):
 
 
 class UntraceableWarning(UserWarning):
-    """A loss that cannot be recorded is evaluated in a slower way; the message says why."""
+    """A loss that cannot be recorded or reversed is evaluated in a slower way, for this reason."""
 
 
 class StatefulLossWarning(UserWarning):

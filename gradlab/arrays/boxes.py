@@ -105,6 +105,8 @@ def _import_rules_of_scipy() -> None:
     for name in ("special", "stats", "linalg"):
         with suppress(ImportError):
             import_module(f"autograd.scipy.{name}")
+    with suppress(ImportError):
+        import_module("gradlab.arrays.rules.special")
 
 
 def _guarded(function: Any, wrapper: Any) -> Implementation:
@@ -124,10 +126,9 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
                 raise
             refuse_function("autograd", function)
 
-    # Operators call a ufunc's primitive very often, and never with lists.
-    return (
-        wrapper if isinstance(function, np.ufunc) and wrapper in primitive_jvps else implementation
-    )
+    # Operators call the primitive of NumPy's ufunc very often, and never with lists.
+    is_numpys = isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is function
+    return wrapper if is_numpys and wrapper in primitive_jvps else implementation
 
 
 def _by_position(

@@ -31,7 +31,13 @@ def _cholesky(a: Any, *, upper: bool = False) -> Any:
     return jnp.linalg.cholesky(a, upper=upper)
 
 
-OWN = {"argsort": _argsort, "fix": _fix, "linalg.cholesky": _cholesky}
+def _hypot(x: Any, y: Any) -> Any:
+    """`numpy.hypot`, whose derivative at 0 is 0."""
+    is_zero = (x == 0) & (y == 0)
+    return jnp.where(is_zero, 0.0, jnp.hypot(jnp.where(is_zero, 1.0, x), y))
+
+
+OWN = {"argsort": _argsort, "fix": _fix, "hypot": _hypot, "linalg.cholesky": _cholesky}
 WITHOUT = {"nonzero", "flatnonzero", "argwhere", "unravel_index", "ravel_multi_index"}
 """Functions of `jax.numpy` that do not work while compiling."""
 
@@ -110,7 +116,8 @@ class JaxLibrary(DuckLibrary):
 
     def special(self, ufunc: Any) -> Any:
         """Return the function of jax.scipy.special of the name."""
-        return getattr(special, ufunc.__name__, None)
+        name = {"psi": "digamma", "_zeta": "zeta"}.get(ufunc.__name__, ufunc.__name__)
+        return getattr(special, name, None)
 
 
 def _checked(shape: tuple[int, ...], index: tuple[Any, ...]) -> tuple[Any, ...]:

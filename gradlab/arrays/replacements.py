@@ -27,6 +27,7 @@ from gradlab.arrays.dispatch import (
     is_buffer,
     refuse_plain,
 )
+from gradlab.arrays.of_scipy import counterpart, given_before
 from gradlab.arrays.rewriting import REPLACEMENTS
 
 
@@ -52,7 +53,7 @@ def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     >>> method(np.ones(2), "dot", np.ones(2))
     np.float64(2.0)
     """
-    if isinstance(owner, ModuleType):
+    if isinstance(owner, ModuleType) or type(owner).__module__.startswith("scipy."):
         return function(getattr(owner, name), *args, **kwargs)
     traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
     if traced is None or not _is_plain(owner):
@@ -64,18 +65,22 @@ def function(called: Any, *args: Any, **kwargs: Any) -> Any:
     """Return ``called(*args, **kwargs)``, also for traced numbers and lists of them.
 
     NumPy's functions take a list where they take an array. For a function of `math`, NumPy's is
-    called, and a type of NumPy's numbers is a cast.
+    called; for one of SciPy's, that of `gradlab.arrays.of_scipy`. A type of NumPy's numbers is a
+    cast.
 
     Examples
     --------
     >>> function(math.hypot, 3.0, 4.0)
     5.0
     """
-    if not has_traced((args, kwargs)):
+    if not has_traced((args, kwargs, given_before(called))):
         return called(*args, **kwargs)
     if isinstance(called, type) and issubclass(called, (np.inexact, float)):
         number = as_traced(args[0]).astype(called)
         return np.reshape(number, ()) if called is float else number
+    of_scipy = counterpart(called)
+    if of_scipy is not None:
+        return of_scipy(*map(held, args), **{key: held(value) for key, value in kwargs.items()})
     instead = _of_math(called)
     package = (getattr(called, "__module__", None) or "numpy").partition(".")[0]
     if instead is called and package not in _OF_ARRAYS:

@@ -26,10 +26,11 @@ import copy
 import gc
 import inspect
 import linecache
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache, reduce
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from gradlab.arrays.dispatch import NUMERICAL
@@ -49,7 +50,15 @@ on, and the flag marks a code object inside another."""
 
 
 class RewriteError(UntraceableError):
-    """An expression of the user's code gives a traced array to a plain one."""
+    """An expression of the user's code gives a traced array to a plain one.
+
+    Attributes
+    ----------
+    original : Exception or None
+        The error of a function of SciPy's, which counts if the function cannot be replaced.
+    """
+
+    original: Exception | None = None
 
     def __init__(self, frame: FrameType, span: Span, others: set[Span], source: str) -> None:
         super().__init__(
@@ -68,17 +77,47 @@ def raise_if_rewritable(frame: FrameType) -> None:
     """
     while is_librarys(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
+    error = _rewrite_at(frame, frame.f_lasti)
+    if error is not None:
+        refuse(error)
+
+
+def raise_for_scipy(error: Exception) -> None:
+    """Raise `RewriteError` if an error comes out of a call of SciPy's in the user's code."""
+    step, call = error.__traceback__, None
+    while step is not None:
+        if is_users(step.tb_frame.f_code.co_filename) and not _is_compiled(step):
+            call = step
+        step = step.tb_next
+    if call is None or "scipy" not in sys.modules:
+        return
+    inner = call.tb_next
+    if inner is None or _is_compiled(inner) or is_librarys(inner.tb_frame.f_code.co_filename):
+        found = _rewrite_at(call.tb_frame, call.tb_lasti)
+        if found is not None:
+            found.original = error
+            raise found from error
+
+
+def _is_compiled(step: TracebackType) -> bool:
+    """Tell whether a step of a traceback is in code that Cython compiled."""
+    return step.tb_frame.f_code.co_filename.endswith(".pyx")
+
+
+def _rewrite_at(frame: FrameType, instruction: int) -> RewriteError | None:
+    """Return the error for the expression at an instruction, if it can be replaced."""
     code = frame.f_code
-    if is_users(code.co_filename):
-        span = list(code.co_positions())[frame.f_lasti // 2]
-        source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-        places = _places(source)
-        if span not in places:
-            return
-        # One write is seldom alone, and each rewriting takes time.
-        writes = set() if places[span] is None else _writes(places, code)
-        if places[span] is None or span in writes:
-            refuse(RewriteError(frame, span, writes, source))
+    if not is_users(code.co_filename):
+        return None
+    span = list(code.co_positions())[instruction // 2]
+    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
+    places = _places(source)
+    if span not in places:
+        return None
+    if places[span] is None:
+        return RewriteError(frame, span, set(), source)
+    writes = _writes(places, code)  # one write is seldom alone, and each rewriting takes time
+    return RewriteError(frame, span, writes, source) if span in writes else None
 
 
 def _writes(places: dict[Span, ast.Subscript | None], code: CodeType) -> set[Span]:
@@ -114,7 +153,7 @@ def following_rewrites(run: Callable[[], T]) -> T:
             return run()
         except RewriteError as error:
             if (error.code, error.span) in seen or not _rewrite(error):
-                raise
+                raise error.original or error from None
             seen.add((error.code, error.span))
 
 

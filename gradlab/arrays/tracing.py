@@ -19,7 +19,7 @@ from gradlab.arrays.leaks import release
 from gradlab.arrays.places import place_of
 from gradlab.arrays.read_only import is_write, read_only, write_refused
 from gradlab.arrays.refusals import refusals
-from gradlab.arrays.rewriting import RewriteError, following_rewrites
+from gradlab.arrays.rewriting import RewriteError, following_rewrites, raise_for_scipy
 from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.params import Structure
 
@@ -94,6 +94,7 @@ def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> An
         except Exception as error:
             if refused and isinstance(refused[-1], RewriteError):  # NumPy raises its own instead
                 raise refused[-1] from error
+            raise_for_scipy(error)
             raise
         if refused:  # the loss caught the error and took another branch than on plain arrays
             raise refused[0]

@@ -21,8 +21,10 @@ from autograd.tracer import Box, getval, isbox, new_box, notrace_primitives, top
 from gradlab.arrays.boxes import settled
 from gradlab.arrays.dispatch import held
 from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.errors import NonFiniteError
 from gradlab.gradients.keywords import passing_keywords
-from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradient, real_scalar
+from gradlab.gradients.left_out import finish_with_forward_mode
+from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 
@@ -67,8 +69,12 @@ def evaluate(loss: Loss, params: Any, args: tuple[Any, ...]) -> tuple[Any, Any, 
     value, gradients, watch = _differentiate(loss, leaves, structure, args)
     if isbox(value) or any(map(isbox, (*leaves, *gradients))):
         return value, structure.unflatten(gradients), None
-    done = map(finish_gradient, structure.paths, gradients, leaves)
-    return float(value), structure.unflatten(list(done)), watch
+    try:
+        done = finish_gradients(structure.paths, gradients, leaves)
+    except NonFiniteError:
+        watch.clean_up(loss, args)
+        done = finish_with_forward_mode(loss, leaves, structure, args, gradients)
+    return float(value), structure.unflatten(done), watch
 
 
 class Root(VJPNode):  # type: ignore[misc]

@@ -4,7 +4,8 @@ A test compares each formula with complex steps, exact differences or high preci
 g is the cotangent of the result (in forward mode: the tangent of the argument).
 
 Importing this package registers all rules. In reading order: `shared`, `elementwise`, `flat`,
-`writing`, `composed`, `linalg`, `decompositions`, `fourier`.
+`writing`, `composed`, `linalg`, `decompositions`, `fourier`. The last, `special`, is imported when
+a loss calls one of SciPy's special functions.
 """
 
 from gradlab.arrays import writing as _writing  # noqa: F401  registers functions that write

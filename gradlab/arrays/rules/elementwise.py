@@ -49,7 +49,30 @@ def of_complex(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
 defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
-defjvp(anp.hypot, lambda g, ans, x, y: g * x / ans, lambda g, ans, x, y: g * y / ans)
+
+
+# Like a norm, hypot has the derivative 0 at 0.
+
+
+def _share(x: Any, length: Any) -> Any:
+    return x / anp.where(length == 0, 1.0, length)
+
+
+def _hypot_vjp(ans: Any, of: Any) -> Callable[[Any], Any]:
+    sum_up = unbroadcast_to(of)
+    return lambda g: sum_up(g * _share(of, ans))
+
+
+defvjp(
+    anp.hypot,
+    lambda ans, x, y: _hypot_vjp(ans, x),
+    lambda ans, x, y: _hypot_vjp(ans, y),
+)
+defjvp(
+    anp.hypot,
+    lambda g, ans, x, y: g * _share(x, ans),
+    lambda g, ans, x, y: g * _share(y, ans),
+)
 
 
 # Second derivatives of tanh, whose first derivative is g / cosh². The rule divides twice, because

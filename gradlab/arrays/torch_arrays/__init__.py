@@ -8,6 +8,7 @@ The files, in reading order:
 
 - `library.py`: `TorchArray` and its library, which names the others;
 - `functions.py`: PyTorch's functions, by NumPy's names and with NumPy's arguments;
+- `special.py`: SciPy's special functions;
 - `indices.py`: an index of NumPy's as PyTorch takes it.
 """
 

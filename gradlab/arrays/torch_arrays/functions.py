@@ -260,11 +260,22 @@ def power(x: Any, y: Any) -> Any:
     return x**y
 
 
+def hypot(x: Any, y: Any) -> Any:
+    """`numpy.hypot`, whose derivative at 0 is 0."""
+    is_zero = (x == 0) & (y == 0)
+    return torch.where(is_zero, 0.0, torch.hypot(torch.where(is_zero, 1.0, x), y))
+
+
+def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose derivative is 0: numbers that do not depend on the parameters."""
+    return lambda x: function(x.detach())
+
+
 _SAME = """
     exp exp2 expm1 log log2 log10 log1p sqrt square sin cos tan arcsin arccos arctan sinh cosh tanh
-    arcsinh arccosh arctanh absolute negative positive sign ceil floor trunc reciprocal
+    arcsinh arccosh arctanh absolute negative positive reciprocal
     deg2rad rad2deg isnan isinf isfinite signbit logical_not bitwise_not remainder fmod maximum
-    minimum fmax fmin arctan2 hypot logaddexp logaddexp2 logical_and logical_or logical_xor
+    minimum fmax fmin arctan2 logaddexp logaddexp2 logical_and logical_or logical_xor
     bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift matmul gcd lcm
     nextafter where einsum
 """.split()
@@ -283,7 +294,12 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "greater_equal": operator.ge,
     "floor_divide": lambda x, y: torch.floor_divide(x.detach(), y.detach()),
     "fabs": torch.abs,
-    "rint": torch.round,
+    "sign": _flat(torch.sign),
+    "ceil": _flat(torch.ceil),
+    "floor": _flat(torch.floor),
+    "trunc": _flat(torch.trunc),
+    "rint": _flat(torch.round),
+    "hypot": hypot,
     "degrees": torch.rad2deg,
     "radians": torch.deg2rad,
     "invert": torch.bitwise_not,
@@ -311,7 +327,7 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "cumsum": cumsum,
     "round": round_,
     "around": round_,
-    "fix": torch.trunc,
+    "fix": _flat(torch.trunc),
     "argmax": _arg(torch.argmax),
     "argmin": _arg(torch.argmin),
     "argsort": argsort,

@@ -17,6 +17,7 @@ from gradlab.arrays.ducks import (
 )
 from gradlab.arrays.torch_arrays.functions import NATIVES
 from gradlab.arrays.torch_arrays.indices import forward, turned_axes
+from gradlab.arrays.torch_arrays.special import special
 
 DTYPES = {
     getattr(torch, name): np.dtype(name)
@@ -86,7 +87,7 @@ class TorchLibrary(DuckLibrary):
 
     def special(self, ufunc: Any) -> Any:
         """Return the function of torch.special of the name."""
-        return getattr(torch.special, ufunc.__name__, None)
+        return special(ufunc)
 
 
 class TorchArray(DuckArray):

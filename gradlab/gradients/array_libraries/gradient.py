@@ -19,6 +19,7 @@ from gradlab.arrays.read_only import is_write, write_refused
 from gradlab.errors import (
     GradlabError,
     LossError,
+    NonFiniteError,
     OptionError,
     StatefulLossWarning,
     UntraceableError,
@@ -31,6 +32,7 @@ from gradlab.gradients.array_libraries.library import LibraryLoss
 from gradlab.gradients.array_libraries.verifying import verify
 from gradlab.gradients.calls import out_leaves, require_apart
 from gradlab.gradients.keywords import positional
+from gradlab.gradients.left_out import finish_with_forward_mode
 from gradlab.gradients.protocol import Loss, finish_gradient, note_origin, real_scalar
 from gradlab.params import Structure, as_array, flatten, floating
 from gradlab.program.cache_key import Bindings, Surroundings
@@ -87,8 +89,7 @@ class LibraryGradient(LibraryLoss):
             value, gradients = self._run(call)
             self._require_finite(structure.paths, given, value, gradients)
             if out is None:
-                done = map(self._finish, structure.paths, gradients, given)
-                return float(value), structure.unflatten(list(done))
+                return float(value), structure.unflatten(self._finished(call, gradients))
             return float(value), self._write(out, gradients, given, structure, arrays)
 
     def _run(self, call: Call) -> tuple[Any, list[Any]]:
@@ -277,6 +278,17 @@ class LibraryGradient(LibraryLoss):
         if not fine:
             for path, leaf, gradient in natives:
                 finish_gradient(path, self.to_numpy(gradient), self.to_numpy(leaf))
+
+    def _finished(self, call: Call, gradients: Sequence[Any]) -> list[Any]:
+        """Return the gradient's leaves where those of the parameters are, and in their dtypes."""
+        structure, leaves = call.params, call.leaves
+        try:
+            return list(map(self._finish, structure.paths, gradients, leaves))
+        except NonFiniteError:
+            if call.native is not None:
+                raise
+            found = list(map(self.to_numpy, gradients))
+            return finish_with_forward_mode(self._loss, leaves, structure, call.args, found)
 
     def _finish(self, path: str, gradient: Any, leaf: Any) -> Any:
         """Return one leaf's gradient where the leaf is, and in its dtype."""

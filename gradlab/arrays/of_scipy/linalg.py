@@ -1,0 +1,219 @@
+"""Functions of `scipy.linalg`, in terms of `numpy.linalg`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradlab.arrays.composites.shared import as_array
+from gradlab.arrays.dispatch import refuse_function, values_of
+
+FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {}
+"""The functions, by package and name."""
+
+_CHECKS = ("overwrite_a", "overwrite_b", "overwrite_ab", "check_finite", "lapack_driver")
+"""Options that do not change the result."""
+
+
+def _linalg(function: Callable[..., Any]) -> Callable[..., Any]:
+    def implementation(*args: Any, **kwargs: Any) -> Any:
+        rest = {key: value for key, value in kwargs.items() if key not in _CHECKS}
+        return function(*args, **rest)
+
+    FUNCTIONS["linalg", function.__name__] = implementation
+    return function
+
+
+def _symmetric(a: Any, lower: bool) -> Any:
+    """Return the symmetric matrix of which one triangle is given."""
+    a = as_array(a)
+    half = np.tril(a, -1) if lower else np.triu(a, 1)
+    return half + np.swapaxes(half, -1, -2).conj() + np.eye(np.shape(a)[-1]) * a
+
+
+@_linalg
+def cholesky(a: Any, lower: bool = False) -> Any:
+    """Return the Cholesky factor, of which the upper one is the default."""
+    root = np.linalg.cholesky(_symmetric(a, lower))
+    return root if lower else np.swapaxes(root, -1, -2).conj()
+
+
+@_linalg
+def cho_factor(a: Any, lower: bool = False) -> tuple[Any, bool]:
+    """Return the Cholesky factor for `cho_solve`."""
+    return cholesky(a, lower), lower
+
+
+@_linalg
+def cho_solve(c_and_lower: tuple[Any, bool], b: Any) -> Any:
+    """Solve linear equations by a Cholesky factor."""
+    c, lower = c_and_lower
+    first = solve_triangular(c, b, trans=0 if lower else 2, lower=lower)
+    return solve_triangular(c, first, trans=2 if lower else 0, lower=lower)
+
+
+@_linalg
+def solve_triangular(
+    a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False
+) -> Any:
+    """Solve linear equations of a triangular matrix, of which the other half is ignored."""
+    a = np.tril(a) if lower else np.triu(a)
+    if unit_diagonal:
+        eye = np.eye(np.shape(a)[-1])
+        a = a * (1 - eye) + eye
+    if trans in (1, "T", 2, "C"):
+        a = np.swapaxes(a, -1, -2)
+    return np.linalg.solve(a.conj() if trans in (2, "C") else a, as_array(b))
+
+
+_GENERAL = (None, "gen", "general")
+_SYMMETRIC = ("sym", "symmetric", "her", "hermitian", "pos", "positive definite")
+
+
+@_linalg
+def solve(
+    a: Any, b: Any, lower: bool = False, assume_a: str | None = None, transposed: bool = False
+) -> Any:
+    """Solve linear equations."""
+    if assume_a in _SYMMETRIC:
+        a = _symmetric(a, lower)
+    elif assume_a not in _GENERAL:
+        refuse_function("gradlab", solve)
+    return np.linalg.solve(np.swapaxes(a, -1, -2) if transposed else as_array(a), as_array(b))
+
+
+@_linalg
+def inv(a: Any) -> Any:
+    """Return the inverse."""
+    return np.linalg.inv(as_array(a))
+
+
+@_linalg
+def det(a: Any) -> Any:
+    """Return the determinant."""
+    return np.linalg.det(as_array(a))
+
+
+@_linalg
+def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return a norm."""
+    return np.linalg.norm(as_array(a), ord, axis, keepdims)
+
+
+@_linalg
+def pinv(a: Any) -> Any:
+    """Return the pseudo-inverse."""
+    return np.linalg.pinv(as_array(a))
+
+
+@_linalg
+def eigh(a: Any, *, lower: bool = True, eigvals_only: bool = False) -> Any:
+    """Return eigenvalues and eigenvectors of a symmetric matrix."""
+    found = np.linalg.eigh(as_array(a), UPLO="L" if lower else "U")
+    return found[0] if eigvals_only else tuple(found)
+
+
+@_linalg
+def eigvalsh(a: Any, *, lower: bool = True) -> Any:
+    """Return the eigenvalues of a symmetric matrix."""
+    return np.linalg.eigvalsh(as_array(a), UPLO="L" if lower else "U")
+
+
+@_linalg
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """Return the singular value decomposition."""
+    if not compute_uv:
+        return svdvals(a)
+    return tuple(np.linalg.svd(as_array(a), full_matrices))
+
+
+@_linalg
+def svdvals(a: Any) -> Any:
+    """Return the singular values."""
+    return np.linalg.svdvals(as_array(a))
+
+
+@_linalg
+def lstsq(a: Any, b: Any) -> Any:
+    """Solve least squares."""
+    return np.linalg.lstsq(as_array(a), as_array(b), rcond=None)
+
+
+@_linalg
+def block_diag(*arrays: Any) -> Any:
+    """Return a matrix with the given ones on its diagonal."""
+    blocks = [np.atleast_2d(as_array(a)) for a in arrays]
+    columns = [np.shape(block)[1] for block in blocks]
+    rows = []
+    for i, block in enumerate(blocks):
+        before, after = sum(columns[:i]), sum(columns[i + 1 :])
+        rows.append(np.pad(block, ((0, 0), (before, after))))
+    return np.concatenate(rows, axis=0)
+
+
+@_linalg
+def toeplitz(c: Any, r: Any = None) -> Any:
+    """Return the matrix whose diagonals are constant."""
+    c = as_array(c)
+    r = c.conj() if r is None else as_array(r)
+    if np.ndim(c) != 1 or np.ndim(r) != 1:
+        refuse_function("gradlab", toeplitz)
+    values = np.concatenate([c[::-1], r[1:]])
+    m, n = np.size(c), np.size(r)
+    return values[np.arange(m - 1, -1, -1)[:, None] + np.arange(n)]
+
+
+@_linalg
+def circulant(c: Any) -> Any:
+    """Return the matrix whose columns are rotations of a vector."""
+    c = as_array(c)
+    if np.ndim(c) != 1:
+        refuse_function("gradlab", circulant)
+    places = np.arange(np.size(c))
+    return c[(places[:, None] - places) % np.size(c)]
+
+
+_PADE: tuple[float, ...] = (
+    64764752532480000.0,
+    32382376266240000.0,
+    7771770303897600.0,
+    1187353796428800.0,
+    129060195264000.0,
+    10559470521600.0,
+    670442572800.0,
+    33522128640.0,
+    1323241920.0,
+    40840800.0,
+    960960.0,
+    16380.0,
+    182.0,
+    1.0,
+)
+"""Coefficients of the Padé approximant of order 13."""
+
+
+@_linalg
+def expm(a: Any) -> Any:
+    """Return the exponential of a matrix.
+
+    Scaling and squaring: N. J. Higham, SIAM J. Matrix Anal. Appl. 26 (2005), algorithm 2.3, with
+    the order 13 for every matrix.
+    """
+    a = as_array(a)
+    largest = float(np.max(np.sum(np.abs(values_of(a)), axis=-2), initial=0.0))
+    squarings = max(0, int(np.ceil(np.log2(largest / 5.371920351148152)))) if largest else 0
+    a = a / 2.0**squarings
+    b, eye = _PADE, np.eye(np.shape(a)[-1])
+    a2 = a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    high = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2)
+    u = a @ (high + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * eye)
+    high = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2)
+    v = high + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * eye
+    result = np.linalg.solve(v - u, v + u)
+    for _ in range(squarings):
+        result = result @ result
+    return result
