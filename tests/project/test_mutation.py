@@ -160,6 +160,7 @@ def test_how_a_trial_ends(code: int, outcome: str) -> None:
     assert not Path(ended[0][0].folder).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("added", "outcome"), [("", "survived"), ("NOTE = 2", "killed")])
 def test_a_module_is_changed_before_anything_imports_it(
     tmp_path: Path, added: str, outcome: str
