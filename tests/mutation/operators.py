@@ -227,7 +227,8 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is not None and not _is_none(node.value):
-            self.note(node.value, "None")
+            if ast.unparse(node.value) != "False":  # None is as false
+                self.note(node.value, "None")
         elif node not in self._leave:
             self.note(node, "pass")
         self.generic_visit(node)

@@ -74,6 +74,7 @@ def test_what_is_changed() -> None:
         ("if len(x) < n:\n    f(x)", {"len(x) < n → not len(x) < n", "len(x) < n → len(x) <= n"}),
         ("if x == y:\n    f(x)", {"x == y → not x == y"}),
         ("if x < y:\n    f(x)", {"x < y → not x < y"}),
+        ("def f():\n    return False", {"False → True"}),
         ("lines.append(f'{x + 1}')", set()),
         ("z = x.astype(y, copy=False) if x else {}", {"x → not x"}),
         ("z = x / max(y, 1e-300)", {"x / max(y, 1e-300) → x * max(y, 1e-300)", "max → min"}),
@@ -160,6 +161,7 @@ def test_how_a_trial_ends(code: int, outcome: str) -> None:
     assert not Path(ended[0][0].folder).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("added", "outcome"), [("", "survived"), ("NOTE = 2", "killed")])
 def test_a_module_is_changed_before_anything_imports_it(
     tmp_path: Path, added: str, outcome: str
