@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from gradlab.errors import LossError
 from gradlab.params import Array
@@ -85,7 +86,7 @@ class RayContext:
             self.kinked |= doubt
 
 
-class Ray:
+class Ray(NDArrayOperatorsMixin):
     """An array as a function of one coordinate of the parameters, for q coordinates and points.
 
     ``taylor`` (terms, q, ...) holds its Taylor coefficients, ``error`` (q, ...) bounds the error
@@ -155,7 +156,8 @@ class Ray:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         function = getattr(NAMESPACE, ufunc.__name__, None)
-        if method != "__call__" or options or function is None:
+        out = options.pop("out", inputs[:1])  # x += y makes a new array, and calls it x
+        if method != "__call__" or options or out[0] is not inputs[0] or function is None:
             raise LossError(f"the error of {ufunc.__name__} is not known: bound it by hand")
         return function(*inputs)
 
@@ -168,58 +170,6 @@ class Ray:
     def astype(self, dtype: Any) -> Ray:
         """Return itself: a ray is computed in double precision, whatever it stands for."""
         return self
-
-    def __neg__(self) -> Ray:
-        return Ray(
-            self.run, -self.taylor, self.error, self.paths, self.slack, self.roundings + FAN_OUT
-        )
-
-    def __add__(self, other: Any) -> Ray:
-        return _sum_of(self, other)
-
-    def __sub__(self, other: Any) -> Ray:
-        return _sum_of(self, -_ray(self.run, other))
-
-    def __rsub__(self, other: Any) -> Ray:
-        return _sum_of(-self, other)
-
-    def __mul__(self, other: Any) -> Ray:
-        return _product(self, other, np.multiply)
-
-    def __truediv__(self, other: Any) -> Ray:
-        return _quotient(self, other)
-
-    def __rtruediv__(self, other: Any) -> Ray:
-        return _quotient(_ray(self.run, other), self)
-
-    def __matmul__(self, other: Any) -> Ray:
-        return _matrix_product(self, other)
-
-    def __rmatmul__(self, other: Any) -> Ray:
-        return _matrix_product(other, self)
-
-    def __pow__(self, exponent: float) -> Ray:
-        if not isinstance(exponent, (int, float)):
-            raise LossError(f"the error of x ** {type(exponent).__name__} is not known: use exp")
-        exact = exponent in (1, 2)
-        extra = 0 if exact or not self.run.forward else complex_power(self.value, exponent)
-        roundings = (1 if exact else ELEMENTARY) + extra
-        return _elementary(self, partial(power, p=exponent), roundings, extra)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __ge__(self, other: Any) -> Mask:
-        return _compare(self, other, np.greater_equal)
-
-    def __gt__(self, other: Any) -> Mask:
-        return _compare(self, other, np.greater)
-
-    def __le__(self, other: Any) -> Mask:
-        return _compare(self, other, np.less_equal)
-
-    def __lt__(self, other: Any) -> Mask:
-        return _compare(self, other, np.less)
 
     def __getitem__(self, key: Any) -> Ray:
         key = key if isinstance(key, tuple) else (key,)
@@ -320,6 +270,19 @@ def _shared(z: Array, *inputs: Ray) -> int:
     return max((entries // x.size if x.size else 0) for x in inputs) + FAN_OUT
 
 
+def _negative(x: Ray) -> Ray:
+    return Ray(x.run, -x.taylor, x.error, x.paths, x.slack, x.roundings + FAN_OUT)
+
+
+def _power(x: Ray, exponent: Any) -> Ray:
+    if not isinstance(exponent, (int, float)):
+        raise LossError(f"the error of x ** {type(exponent).__name__} is not known: use exp")
+    exact = exponent in (1, 2)
+    extra = 0 if exact or not x.run.forward else complex_power(x.value, exponent)
+    roundings = (1 if exact else ELEMENTARY) + extra
+    return _elementary(x, partial(power, p=exponent), roundings, extra)
+
+
 def _sum_of(x: Any, y: Any) -> Ray:
     x, y = _pair(x, y)
     taylor = x.taylor + y.taylor
@@ -405,8 +368,8 @@ def _elementary(
     return Ray(run, np.stack(compose(local, x.taylor)), error, c1 * x.paths, slack, m)
 
 
-def _compare(x: Ray, other: Any, relation: Any) -> Mask:
-    x, y = _pair(x, other)
+def _compare(x: Any, y: Any, relation: Any) -> Mask:
+    x, y = _pair(x, y)
     outcome = relation(x.value, y.value)
     x.run.observe(outcome, np.abs(x.value - y.value) < x.error + y.error)
     return Mask(outcome)
@@ -458,13 +421,13 @@ vars(NAMESPACE).update(
     multiply=partial(_product, product=np.multiply),
     matmul=_matrix_product,
     divide=_quotient,
-    negative=lambda x: -x,
-    square=lambda x: x**2,
-    power=lambda x, p: x**p,
-    greater=lambda x, y: y < x if not isinstance(x, Ray) else x > y,
-    greater_equal=lambda x, y: y <= x if not isinstance(x, Ray) else x >= y,
-    less=lambda x, y: y > x if not isinstance(x, Ray) else x < y,
-    less_equal=lambda x, y: y >= x if not isinstance(x, Ray) else x <= y,
+    negative=_negative,
+    square=partial(_power, exponent=2),
+    power=_power,
+    greater=partial(_compare, relation=np.greater),
+    greater_equal=partial(_compare, relation=np.greater_equal),
+    less=partial(_compare, relation=np.less),
+    less_equal=partial(_compare, relation=np.less_equal),
     exp=_function(exp),
     expm1=_function(expm1),
     log=_function(log),

@@ -455,11 +455,29 @@ def test_unknown_options_are_errors() -> None:
         error_bounds(np.sum, np.ones(2), method="sideways")  # type: ignore[arg-type]
 
 
+def test_sums_in_place_are_sums() -> None:
+    def in_place(x: Any) -> Any:
+        total = np.sin(x)
+        total += x * x
+        total -= 1.0
+        return np.sum(total)
+
+    x = np.array([0.5, 2.0])
+    found, wanted = (
+        error_bounds(loss, x).total for loss in (in_place, lambda x: np.sum(np.sin(x) + x * x - 1))
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_losses_whose_error_is_unknown_are_refused() -> None:
     with pytest.raises(LossError, match="arctan"):
         error_bounds(lambda w: np.sum(np.arctan(w)), np.ones(2))
     with pytest.raises(LossError, match=r"x \*\* ndarray"):
         error_bounds(lambda w: np.sum(w ** np.ones(2)), np.ones(2))
+    with pytest.raises(LossError, match="the error of equal"):
+        error_bounds(lambda x: np.sum(np.where(x == 1.0, x, 2 * x)), np.ones(2))
+    with pytest.raises(LossError, match="the error of add"):
+        error_bounds(lambda x: np.sum(np.add(x, x, out=2 * x)), np.ones(2))
     with pytest.raises(LossError, match=r"shape \(2,\)"):
         error_bounds(lambda w: 2 * w, np.ones(2))
 

@@ -28,7 +28,7 @@ one before, which its caller is about to replace, and one more."""
 
 
 @dataclass(eq=False)
-class Recorded:
+class Replayable:
     """A recording, compiled; and which parameters and data it has been compared at.
 
     Attributes

@@ -35,7 +35,7 @@ from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
 from gradlab.gradients.tape.codegen import ReplayError
 from gradlab.gradients.tape.comparing import Seen, agree, are_finite, seen_params, squared_norm
-from gradlab.gradients.tape.recorded import Recorded
+from gradlab.gradients.tape.recorded import Replayable
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.params import Array, flatten, floating
 from gradlab.program.cache_key import Surroundings, key_of, key_of_argument
@@ -98,8 +98,8 @@ class TapedGradient:
         self._exact = exact
         self._cache = cache
         self._eager = Autograd().value_and_grad(loss)
-        self._recorded: OrderedDict[Any, Recorded] = OrderedDict()
-        self._latest: Recorded | None = None
+        self._recorded: OrderedDict[Any, Replayable] = OrderedDict()
+        self._latest: Replayable | None = None
         self._surroundings = Surroundings(loss, contents=True)
         self._numbers = Numbers()
         self._changes = 0  # recordings in a row in which the loss changed what it reads
@@ -175,7 +175,7 @@ class TapedGradient:
         name = getattr(self._loss, "__name__", repr(self._loss))
         return f"<value and gradient of {name} by tape: {self.cache_info}>"
 
-    def _newest(self) -> Recorded:
+    def _newest(self) -> Replayable:
         if self._latest is None:
             if "named" in vars(self):
                 return self.named._newest()
@@ -263,7 +263,7 @@ class TapedGradient:
 
     def _run_recorder(
         self, params: Any, args: tuple[Any, ...], answer: Answer
-    ) -> tuple[Recorded, list[Array], list[Any]] | None:
+    ) -> tuple[Replayable, list[Array], list[Any]] | None:
         """Record, and return the recording and its inputs, if it comes to the same as `answer`.
 
         Returns None if the loss changed what it reads.
@@ -293,7 +293,7 @@ class TapedGradient:
             self._note_change(change)
             return None
         seen = seen_params(squared_norm(leaves), leaves)
-        tape = Recorded(program, structure, self._exact, seen, Seen(arrays), self._compile)
+        tape = Replayable(program, structure, self._exact, seen, Seen(arrays), self._compile)
         self._latest = self._recorded[key] = tape
         self._changes = 0
         self._counts["recordings"] += 1
@@ -324,7 +324,7 @@ class TapedGradient:
 
     def _replay(
         self,
-        tape: Recorded,
+        tape: Replayable,
         leaves: list[Array],
         arrays: list[Any],
         params: Any,
@@ -374,7 +374,7 @@ class TapedGradient:
 
     def _verified(
         self,
-        tape: Recorded,
+        tape: Replayable,
         value: float,
         gradients: list[Array],
         leaves: list[Array],

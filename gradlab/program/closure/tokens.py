@@ -6,7 +6,7 @@ from typing import Any
 
 from gradlab.errors import UntraceableError
 from gradlab.program.closure.names import EVERY
-from gradlab.program.closure.values import Values
+from gradlab.program.closure.values import ReadValues
 
 LIMIT = 4000
 """Largest number of tokens in a survey: each costs some 20 ns at every call."""
@@ -47,7 +47,7 @@ class Same:
         return isinstance(other, Same) and self.thing is other.thing
 
 
-class Tokens(Values):
+class Tokens(ReadValues):
     """The tokens of a survey: what was found, and where.
 
     Parameters

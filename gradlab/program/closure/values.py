@@ -11,7 +11,7 @@ _LAYOUT = operator.attrgetter("shape", "strides", "dtype")
 _END = object()
 
 
-class Values:
+class ReadValues:
     """Values, each with how it is fetched from its owner.
 
     All readers are functions written in C, and so is the loop over them: a value takes some 20 ns.
@@ -24,7 +24,7 @@ class Values:
     Examples
     --------
     >>> options = [1.0, 2.0]
-    >>> values = Values()
+    >>> values = ReadValues()
     >>> values._read(list.__iter__, options)
     [1.0, 2.0]
     >>> values.finish([options])
