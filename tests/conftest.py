@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 
 from gradlab import interrupts
 
+# They have no doctests, and all of them one name.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A shell may start jobs in the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

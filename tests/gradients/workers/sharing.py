@@ -1,0 +1,107 @@
+"""A loss whose gradient workers share, and gradients by one process and by several."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from processes import wait_until
+
+import gradlab
+from gradlab.gradients.workers import gradient as sharing
+
+METHODS = [
+    gradlab.ForwardDifference,
+    gradlab.CentralDifference,
+    gradlab.CentralDifference4,
+    gradlab.Richardson,
+]
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+RNG = np.random.default_rng(0)
+PARAMS = {"w": RNG.normal(size=(4, 3)), "b": 0.3, "none": np.zeros((0, 2)), "i": np.array([2])}
+X = RNG.normal(size=(20, 4))
+
+
+def loss(params: Any, x: Any, *rest: Any) -> Any:
+    """Smooth, and no two entries of the parameters are alike."""
+    return (np.sin(x @ params["w"]) ** 2).mean() * (1 + params["i"][0]) + np.exp(params["b"])
+
+
+def moved(params: Any, name: str, index: int) -> bool:
+    """Tell whether an entry is not where it started."""
+    return bool(np.ravel(params[name])[index] != np.ravel(PARAMS[name])[index])
+
+
+def same_bits(found: Any, wanted: Any) -> bool:
+    return all(
+        np.asarray(found[name]).tobytes() == np.asarray(wanted[name]).tobytes()
+        and type(found[name]) is type(wanted[name])
+        for name in wanted
+    )
+
+
+def gradient(params: Any = PARAMS, *args: Any, of: Any = loss, **options: Any) -> Any:
+    return gradlab.grad(of, gradlab.CentralDifference(**options))(params, *(args or (X,)))
+
+
+class Counted:
+    """Data that leave a mark wherever they arrive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return arrive, (self.folder,)
+
+
+def arrive(folder: Path) -> Counted:
+    (folder / f"{os.getpid()} {time.monotonic_ns()}").touch()
+    return Counted(folder)
+
+
+def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
+    """Evaluate the loss, in a worker only when both have arrived."""
+    if parent_process() is not None:
+        wait_until(lambda: len(list(counted.folder.iterdir())) >= 2)
+    return loss(params, x)
+
+
+def share_out(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Have chunks of so many entries, however long an evaluation takes here and now."""
+    monkeypatch.setattr(sharing, "chunk_size", lambda *args: size)
+
+
+def bad(params: Any, x: Any, how: str, log: Path) -> Any:
+    """Fail where entry 7 of w is moved: always, or the first time alone."""
+    if moved(params, "w", 7):
+        first = not log.exists()
+        with log.open("a") as file:
+            file.write("x")
+        if first or not how.endswith("once"):
+            match how.split()[0]:
+                case "raises":
+                    raise Unpicklable("the simulator stopped", 3)
+                case "nan":
+                    return float("nan")
+                case "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exits":
+                    sys.exit(3)
+                case "hangs":
+                    time.sleep(600)
+    return loss(params, x)
+
+
+class Unpicklable(Exception):  # noqa: N818
+    """Made from two arguments, of which only one is handed on."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
