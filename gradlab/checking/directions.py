@@ -13,17 +13,16 @@ and sampled instead of searched.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
-from gradlab.checking.entries import BLATANT, RESOLVED, check_entries, leaves_of, look
-from gradlab.checking.kinks import EIGHTHS, allows, between_jumps, is_limit
+from gradlab.checking.entries import check_entries, leaves_of, look
+from gradlab.checking.kinks import EIGHTHS
 from gradlab.checking.result import Entry, Leaf, Verdict, worst
-from gradlab.gradients.slopes import Effort, Slope
+from gradlab.checking.walks import Along, Walk, bisect, walk_along
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
@@ -42,64 +41,6 @@ SAMPLE = 24
 
 NAMED = 20
 """Largest number of wrong entries of a stratum that the report names."""
-
-SEARCH = 100
-"""Evaluations that a search may spend, per halving of all entries; ten halvings are added."""
-
-
-@dataclass(frozen=True)
-class Walk:
-    """A direction along which the loss was measured.
-
-    Attributes
-    ----------
-    entries, direction : ndarray
-        Which entries are perturbed, and by how much at t = 1.
-    claimed : float
-        The slope along the direction by the gradient under test.
-    measured : Slope
-        The slope of the loss along it.
-    roundoff : float
-        The round-off of the claimed value, from its dtype.
-    size : float
-        The expected size of the slope of a gradient like the claimed one along a random direction.
-    valid : bool
-        Whether the claimed slope is neither side's, but one of those nearby.
-    """
-
-    entries: Array
-    direction: Array
-    claimed: float
-    measured: Slope
-    roundoff: float
-    size: float
-    valid: bool = False
-
-    @property
-    def tolerance(self) -> float:
-        """Largest difference of both values that is no mismatch."""
-        return self.measured.error + self.roundoff
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict on the entries under the direction."""
-        if not np.isfinite(self.claimed):
-            return "mismatch"
-        if self.measured.kind in ("singular", "unresolved"):
-            return "inconclusive"
-        if not (self.valid or allows(self.measured, self.claimed, self.roundoff)):
-            return "mismatch"
-        return "kink" if self.measured.kind == "kink" else "agree"
-
-    @property
-    def fails(self) -> bool:
-        """Whether the gradient under test cannot be right along the direction."""
-        return self.verdict == "mismatch"
-
-    @property
-    def excess(self) -> float:
-        """The difference in units of the tolerance."""
-        return abs(self.claimed - self.measured.value) / self.tolerance
 
 
 @dataclass(frozen=True)
@@ -184,31 +125,16 @@ def walk(
     """
     if direction is None:
         direction = surface.widths[entries] * rng.choice(EIGHTHS, len(entries))
-    line = surface.along(entries, direction)
     terms = analytic.values[entries] * direction
+    # Roundings are independent: along a random direction they add up like a random walk.
+    floor = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
+    epsilon = float(analytic.epsilon[entries].max(initial=0.0))
 
-    def compare(effort: Effort) -> Walk:
-        measured = surface.slope(line, effort=effort)
-        # Roundings are independent: along a random direction they add up like a random walk.
-        roundoff = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
-        epsilon = float(analytic.epsilon[entries].max(initial=0.0))
-        roundoff += 8 * epsilon * measured.curvature
+    def claim(curvature: float) -> Along:
         size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
-        found = Walk(entries, np.asarray(direction), claimed, measured, roundoff, size)
-        if found.fails and measured.kind == "kink":
-            pull = np.ones(len(entries))
-            if is_limit(surface, entries, pull, entries, found.direction, claimed, roundoff, rng):
-                return replace(found, valid=True)
-        return found
+        return Along(claimed, size, floor + 8 * epsilon * curvature)
 
-    found = compare("usual")
-    if found.fails and found.excess < BLATANT:
-        found = compare("thorough")
-    if not found.tolerance <= RESOLVED * max(found.size, abs(found.measured.value)):
-        precision = surface.bits, surface.unsteadiness
-        piece = between_jumps(line, found.measured, found.claimed, found.roundoff, *precision)
-        return replace(found, measured=piece) if piece else found
-    return found
+    return walk_along(surface, entries, np.asarray(direction), claim, rng, surface.bits)
 
 
 def _trace(
@@ -267,22 +193,13 @@ def search(
     complete : bool
         Whether every failed direction was followed to its end, and led to an entry.
     """
-    found: list[int] = []
-    queue = [(-failed.excess, 0, failed)]
-    limit = surface.evaluations + SEARCH * (10 + int(np.log2(surface.size)))
-    lost, order = False, 1
-    while queue and len(found) < NAMED and surface.evaluations < limit:
-        _, _, node = heapq.heappop(queue)
-        if len(node.entries) == 1:
-            found.append(int(node.entries[0]))
-            continue
+
+    def halves(node: Walk) -> tuple[Walk, ...]:
         half = len(node.entries) // 2
-        failing = False
-        for part in (slice(None, half), slice(half, None)):
-            step = walk(surface, analytic, node.entries[part], rng, node.direction[part])
-            if step.fails:
-                failing = True
-                heapq.heappush(queue, (-step.excess, order, step))
-                order += 1
-        lost = lost or not failing  # too small in either half to exceed the error bars
-    return found, not queue and not lost
+        parts = (slice(None, half), slice(half, None)) if half else ()
+        return tuple(
+            walk(surface, analytic, node.entries[part], rng, node.direction[part]) for part in parts
+        )
+
+    found, complete = bisect(failed, halves, lambda: surface.evaluations, surface.size, NAMED)
+    return [int(node.entries[0]) for node in found], complete

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.finding import Finding
-from gradlab.checking.kinks import allows, invalid_choices, is_gradient_nearby, limits_nearby
+from gradlab.checking.kinks import (
+    CLEARLY,
+    allows,
+    between_jumps,
+    invalid_choices,
+    is_gradient_nearby,
+    limits_nearby,
+)
 from gradlab.checking.result import Entry, Leaf, Verdict, worst
 from gradlab.gradients.error_bars import slope_of_entry
 from gradlab.gradients.slopes import Effort
@@ -127,7 +135,23 @@ def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
     )
     if doubtful:
         finding = measure("thorough")
-    return measure("wide") if finding.apart and np.isfinite(finding.analytic) else finding
+    if finding.apart and np.isfinite(finding.analytic):
+        finding = measure("wide")
+    return _beside_jumps(surface, finding)
+
+
+def _beside_jumps(surface: Surface, f: Finding) -> Finding:
+    """Take the slope between jumps where the bars across them resolve nothing."""
+    size = max(abs(f.analytic), abs(f.slope.value))
+    if f.slope.kind != "smooth" or not surface.rounding or f.tolerance <= RESOLVED * size:
+        return f
+    width = surface.scales[[f.number]]
+    enough = min(NEGLIGIBLE * abs(f.analytic), f.slope.error / CLEARLY) * float(width[0])
+    piece = between_jumps(surface, np.array([f.number]), width, surface.bits, enough)
+    if piece is None:
+        return f
+    value, error = piece.value / float(width[0]), piece.error / float(width[0])
+    return replace(f, slope=replace(piece, value=value, error=error))
 
 
 def _judge(surface: Surface, f: Finding, remark: str, largest: float, claimed: float) -> Entry:

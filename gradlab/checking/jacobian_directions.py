@@ -12,7 +12,6 @@ weigh as much as they change along v, so that no small one is drowned by large o
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -21,11 +20,11 @@ import numpy as np
 
 from gradlab.checking.allowance import ALONG
 from gradlab.checking.claims import Claim
-from gradlab.checking.entries import BLATANT, NEGLIGIBLE, RESOLVED
+from gradlab.checking.entries import NEGLIGIBLE, RESOLVED
 from gradlab.checking.jacobian import DerivativeEntry, Subject, blocks_of, check_row
-from gradlab.checking.kinks import EIGHTHS, allows, between_jumps, is_limit
+from gradlab.checking.kinks import EIGHTHS
 from gradlab.checking.result import Leaf, Verdict, worst
-from gradlab.gradients.slopes import Effort, Slope
+from gradlab.checking.walks import Along, Walk, bisect, walk_along
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
@@ -43,9 +42,6 @@ NAMED = 4
 ENTRIES = 8
 """Largest number of wrong entries that are named in one output."""
 
-SEARCH = 100
-"""Evaluations that a search may spend, per halving of all entries; ten halvings are added."""
-
 COLUMNS = 6
 """Number of parameters whose derivatives are checked one by one, at a few outputs each."""
 
@@ -57,63 +53,17 @@ PROBE = 2.0**-8
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Outputs u and parameters v, with what was claimed and what was measured of u·Jv.
+class Pair(Walk):
+    """Outputs u and parameters v, with what was claimed and what was measured of u·Jv; see `Walk`.
 
     Attributes
     ----------
     outputs, weights : ndarray
         Which outputs, and by which numbers they are multiplied.
-    entries, direction : ndarray
-        Which parameters, and how far they are moved.
-    claimed : float
-        The claimed u·Jv.
-    measured : Slope
-        The slope of u·f along v.
-    roundoff : float
-        How far off the claimed value may be for its dtype alone.
-    size : float
-        The size of u·Jv that is expected for random signs.
-    valid : bool
-        Whether the claimed value is a limit of slopes nearby.
     """
 
-    outputs: Array
-    weights: Array
-    entries: Array
-    direction: Array
-    claimed: float
-    measured: Slope
-    roundoff: float
-    size: float
-    valid: bool = False
-
-    @property
-    def tolerance(self) -> float:
-        """How far apart both may lie."""
-        return self.measured.error + self.roundoff
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the pair says of the entries under it."""
-        if not np.isfinite(self.claimed):
-            return "mismatch"
-        if self.measured.kind in ("singular", "unresolved"):
-            return "inconclusive"
-        if not (self.valid or allows(self.measured, self.claimed, self.roundoff)):
-            return "mismatch"
-        return "kink" if self.measured.kind == "kink" else "agree"
-
-    @property
-    def fails(self) -> bool:
-        """Whether the claim cannot be right under u and v."""
-        return self.verdict == "mismatch"
-
-    @property
-    def excess(self) -> float:
-        """The difference in units of the tolerance."""
-        gap = abs(self.claimed - self.measured.value)
-        return float(gap / self.tolerance) if self.tolerance else float("inf")
+    outputs: Array = field(kw_only=True)
+    weights: Array = field(kw_only=True)
 
 
 class Search:
@@ -137,32 +87,14 @@ class Search:
     def compare(self, outputs: Array, weights: Array, entries: Array, direction: Array) -> Pair:
         """Measure u·Jv, and hold the claim against it."""
         surface = self.surface(outputs, weights)
-        line = surface.along(entries, direction)
+        # Sums of whole numbers have few digits, whatever the precision of the outputs.
+        bits = int(np.finfo(self.function.value.dtype).nmant)
 
-        def look(effort: Effort) -> Pair:
-            measured = surface.slope(line, effort=effort)
-            claimed, size, roundoff = self._claimed(
-                surface, outputs, weights, entries, direction, measured.curvature
-            )
-            pair = Pair(outputs, weights, entries, direction, claimed, measured, roundoff, size)
-            if pair.fails and measured.kind == "kink":
-                pull = np.ones(len(entries))
-                if is_limit(
-                    surface, entries, pull, entries, direction, claimed, roundoff, self.rng
-                ):
-                    return replace(pair, valid=True)
-            return pair
+        def claim(curvature: float) -> Along:
+            return self._claimed(surface, outputs, weights, entries, direction, curvature)
 
-        pair = look("usual")
-        if pair.fails and pair.excess < BLATANT:
-            pair = look("thorough")
-        if not pair.tolerance <= RESOLVED * max(pair.size, abs(pair.measured.value)):
-            # Sums of whole numbers have few digits, whatever the precision of the outputs.
-            bits = int(np.finfo(self.function.value.dtype).nmant)
-            noise = surface.unsteadiness
-            piece = between_jumps(line, pair.measured, pair.claimed, pair.roundoff, bits, noise)
-            return replace(pair, measured=piece) if piece else pair
-        return pair
+        found = walk_along(surface, entries, direction, claim, self.rng, bits)
+        return Pair(**vars(found), outputs=outputs, weights=weights)
 
     def part(self, pair: Pair, side: Side, part: Array) -> Pair:
         """Compare some of the outputs of a pair, or some of its parameters."""
@@ -180,7 +112,7 @@ class Search:
         entries: Array,
         direction: Array,
         curvature: float,
-    ) -> tuple[float, float, float]:
+    ) -> Along:
         """Return the claimed u·Jv, the size that it is expected to have, and its round-off."""
         if self.claim.by_rows:
             row = self.claim.row(spread(self.function.size, outputs, weights))
@@ -192,7 +124,7 @@ class Search:
             terms, epsilon = column.values[outputs] * weights, column.epsilon
             floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
         with np.errstate(all="ignore"):
-            return (
+            return Along(
                 float(terms.sum()),
                 float(np.linalg.norm(terms)),
                 2 * floor + 8 * epsilon * curvature,
@@ -351,25 +283,14 @@ def culprits(search: Search, failed: Pair, side: Side, most: int) -> tuple[list[
         failing = [pair for pair in tried if pair.fails]
         if len(failing) >= DENSE:
             return failing[: DENSE // 2], True, True
-    found: list[Pair] = []
-    lost, order = False, 1
-    queue = [(-failed.excess, 0, failed)]
-    limit = search.function.evaluations + SEARCH * (10 + int(np.log2(size)))
-    while queue and len(found) < most and search.function.evaluations < limit:
-        _, _, node = heapq.heappop(queue)
+
+    def halves(node: Pair) -> tuple[Pair, ...]:
         count = len(getattr(node, side))
-        if count == 1:
-            found.append(node)
-            continue
-        failing_part = False
-        for part in (np.arange(count // 2), np.arange(count // 2, count)):
-            step = search.part(node, side, part)
-            if step.fails:
-                failing_part = True
-                heapq.heappush(queue, (-step.excess, order, step))
-                order += 1
-        lost = lost or not failing_part
-    return found, False, not queue and not lost
+        parts = (np.arange(count // 2), np.arange(count // 2, count)) if count > 1 else ()
+        return tuple(search.part(node, side, part) for part in parts)
+
+    found, complete = bisect(failed, halves, lambda: search.function.evaluations, size, most)
+    return found, False, complete
 
 
 def _sample(search: Search) -> set[tuple[int, int]]:

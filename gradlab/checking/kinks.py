@@ -21,7 +21,7 @@ import numpy as np
 
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.finding import Finding
-from gradlab.gradients.slopes import Bar, Line, Slope, slope
+from gradlab.gradients.slopes import Bar, Slope, slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
@@ -33,6 +33,10 @@ DIRECTIONS = 8
 
 NEAR = 2.0**-18
 """Distance of a point near a kink, relative to the scale."""
+
+BETWEEN = (2.0**-18, 2.0**-23, 2.0**-28)
+"""Scales of neighbourhoods without a jump. Of the jumps of thousands of entries, some lie within
+2^-18."""
 
 NEARER = 2.0**-34
 """The same distance where no kink was seen: smaller than to a kink that is merely close."""
@@ -58,22 +62,37 @@ def allows(found: Slope, claimed: float, roundoff: float) -> bool:
 
 
 def between_jumps(
-    line: Line, found: Slope, claimed: float, roundoff: float, bits: int, noise: float
+    surface: Surface, entries: Array, direction: Array, bits: int, enough: float
 ) -> Slope | None:
-    """Return the slope along a line between the jumps of a loss, if that is what is claimed.
+    """Return the slope along a direction between the jumps of a loss, if there is a clear one.
 
-    Many jumps lie under a direction through many entries, which leave the slope `found` with wide
-    bars. A small neighbourhood without a jump shows the slope at the point; the noise that jumps
-    farther away make is not there. It counts only where its bars are much narrower than those of
-    `found`: a smooth loss shows the same slope there, less exactly.
+    Many jumps lie under a direction through many entries, and their noise leaves wide bars. A
+    neighbourhood small enough to be without a jump shows the slope at the point. It counts if its
+    error bar is at most `enough`.
 
-    Values have `bits` of precision and that `noise`.
+    Values have `bits` of precision.
     """
-    near = slope(line, scale=NEAR, bits=bits, noise=noise, effort="brief")
-    if near.kind not in ("smooth", "flat") or near.rounding:
-        return None
-    wide = found.error > CLEARLY * near.error
-    return near if wide and abs(claimed - near.value) <= near.error + roundoff else None
+    line = surface.along(entries, direction)
+    finest = finest_step(surface.x[entries], direction)
+    for scale in BETWEEN:
+        near = slope(
+            line,
+            scale=scale,
+            finest=finest,
+            bits=bits,
+            noise=surface.unsteadiness,
+            effort="brief",
+        )
+        if near.kind in ("smooth", "flat") and not near.rounding and near.error <= enough:
+            return near
+    return None
+
+
+def finest_step(x: Array, direction: Array) -> float:
+    """Return the smallest step along a direction that is not lost in the rounding of entries."""
+    moved = direction != 0
+    steps = np.spacing(np.abs(x[moved])) / np.abs(direction[moved])
+    return 8 * float(np.max(steps, initial=0.0))
 
 
 def invalid_choices(
@@ -184,8 +203,7 @@ def is_limit(
         claimed, roundoff = claimed * float(v[0]), roundoff * float(v[0])
     weights = np.zeros(surface.size)
     weights[entries] = v
-    step = np.abs(v[v != 0])
-    finest = 8 * float(np.max(np.spacing(np.abs(surface.x[entries][v != 0])) / step, initial=0.0))
+    finest = finest_step(surface.x[entries], v)
     seen: list[Bar] = []
     for offset in _offsets(surface.scales[moved], np.sign(pull) * weights[moved], rng):
         start = surface.x.copy()

@@ -23,6 +23,9 @@ COARSE = (-2, -3, -4, -6, -9, -13)
 FAR = (-3, -5)
 """Exponents of two far rungs that show whether a function goes on as it looks close by."""
 
+HORIZON = (-2, -3, -4, -5, -6)
+"""Exponents of the farthest rungs, on which jumps of a solver inside are looked for."""
+
 INNER = tuple(range(-8, -46, -2))
 """Exponents of the rungs up to scale/256: far steps may leave the domain of the function."""
 
@@ -114,11 +117,13 @@ class SampledLine:
             self.known[t] = self.line(t)
         return self.known[t]
 
-    def rungs(self, steps: Sequence[float]) -> Rungs:
-        """Evaluate the function at ± each step, and beside most of them."""
+    def rungs(self, steps: Sequence[float], bare: int = 2) -> Rungs:
+        """Evaluate the function at ± each step, and beside all but the `bare` coarsest ones.
+
+        The two coarsest rungs have nothing to be compared with, and need no third point.
+        """
         sides = [1 if number % 2 else -1 for number in range(len(steps))]
-        # The two coarsest rungs have nothing to be compared with, and need no third point.
-        places = [np.nan if k < 2 else LOPSIDED * sides[k] * h for k, h in enumerate(steps)]
+        places = [np.nan if k < bare else LOPSIDED * sides[k] * h for k, h in enumerate(steps)]
         ups, downs, thirds = (
             np.array([(t, t) if t != t else self(t) for t in points], float).reshape(-1, 2).T
             for points in (steps, [-h for h in steps], places)

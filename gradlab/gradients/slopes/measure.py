@@ -9,12 +9,15 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, widening
+from gradlab.gradients.slopes.far import far_jump
+from gradlab.gradients.slopes.far import misses as misses_of
 from gradlab.gradients.slopes.jumps import CLEARLY, FLAT, Jump, Model, first_jump, misses, stairs
 from gradlab.gradients.slopes.ladder import (
     BITS,
     COARSE,
     FAR,
     FINE_LADDER,
+    HORIZON,
     INNER,
     LADDER,
     OUTWARD,
@@ -103,7 +106,7 @@ def slope(
         Noise that may be there: another line of the same loss showed it.
     effort : {"usual", "wide", "thorough", "brief"}
         A glance first, and more where it leaves doubt; also more where far points do not continue
-        what the glance shows; more at once; or the ladder once, and no more than that.
+        what the glance shows; more at once; or at most the ladder, climbed once.
     claimed : float, optional
         What the slope is claimed to be: a wide look needs to go no farther than to refute that.
 
@@ -120,7 +123,7 @@ def slope(
     look = _Look(SampledLine(line), scale, reach, finest, bits, noise, max(noise, rounding))
     with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
         if effort == "brief":
-            return look.climb(LADDER)[1]
+            return look.glance(wide=False, claimed=None) or look.climb(LADDER)[1]
         if rounding > noise and not look.shows_rounding():
             look = replace(look, rounding=noise)
         if effort != "thorough":
@@ -128,8 +131,9 @@ def slope(
             if found is None and (effort == "usual" or claimed is None):
                 found = look.coarse_glance()
             if found is not None:
-                return found
-        return look.study(LADDER if effort == "wide" else INNER)
+                return look.among_far_jumps(found, claimed) if effort == "wide" else found
+        found = look.study(LADDER if effort == "wide" else INNER)
+        return look.among_far_jumps(found, claimed) if effort == "wide" else found
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,8 @@ class _Look:
     noise: float
     rounding: float
 
-    def rungs(self, exponents: Sequence[int]) -> Rungs:
-        return self.probe.rungs(steps_of(exponents, self.scale, self.finest, self.bits))
+    def rungs(self, exponents: Sequence[int], bare: int = 2) -> Rungs:
+        return self.probe.rungs(steps_of(exponents, self.scale, self.finest, self.bits), bare)
 
     def floor(self, rungs: Rungs) -> float:
         return floor_of(rungs, self.bits, self.rounding)
@@ -158,7 +162,7 @@ class _Look:
         found = _glance(rungs, floor_of(rungs, self.bits, self.noise))
         if found is None or not wide:
             return found
-        far = self.rungs((*FAR, *QUICK))
+        far = self.rungs((*FAR, *QUICK), bare=len(FAR) + 2)
         return found if _continues(far, found, claimed) else None
 
     def shows_rounding(self) -> bool:
@@ -194,6 +198,28 @@ class _Look:
         is_single = low <= max(found.rounding, self.floor(rungs)) <= high
         return replace(found, piece=NOTHING) if is_single else found
 
+    def among_far_jumps(self, found: Slope, claimed: float | None) -> Slope:
+        """Look for jumps far off, whose height is noise; the slope that was found is a piece's.
+
+        There is no need where the far values are too near to it for the claimed slope.
+        """
+        if found.kind != "smooth" or found.rounding or self.bits < NARROW:
+            return found
+        exponents = (*HORIZON, *QUICK[:3])
+        rungs = self.rungs(exponents, bare=len(exponents))
+        noise = max(found.noise, floor_of(rungs, self.bits, self.noise))
+        if claimed is not None and _is_beyond(rungs, abs(claimed - found.value)):
+            return found
+        jump = far_jump(rungs, self.probe, noise, len(HORIZON))
+        if jump is None or abs(jump.height) >= SINGLE * abs(found.value * jump.place):
+            return found
+        rungs = self.rungs((*HORIZON, *INNER))
+        level = abs(jump.height) / 2
+        across = replace(_study(rungs, level, self.probe), rounding=level)
+        if across.kind != "smooth":
+            return found
+        return replace(_above(rungs, across, self.probe), piece=Bar(found.value, found.error))
+
 
 def _doubtful(found: Slope) -> bool:
     return not found.doubt <= GOOD * max(abs(found.value), found.nearby)
@@ -222,6 +248,12 @@ def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
     return all(
         far[side] / 1100 - noise <= nearer[side] <= far[side] / 64 + noise for side in (1, -1)
     )
+
+
+def _is_beyond(rungs: Rungs, gap: float) -> bool:
+    """Tell whether all far values are too near to the finer ones' prediction for another slope."""
+    far = [(k, side) for k in range(len(HORIZON)) for side in (1, -1)]
+    return all(min(misses_of(rungs, k, side).values()) < gap * rungs.h[k] / 4 for k, side in far)
 
 
 def _across_jumps(
@@ -299,7 +331,7 @@ def _glance(rungs: Rungs, floor: float, scale: float = np.inf) -> Slope | None:
 
     Good is an error of `GOOD`, or one that noise leaves with steps of about the `scale`.
     """
-    if len(rungs.h) < len(QUICK) or not np.isfinite([rungs.plus, rungs.minus]).all():
+    if len(rungs.h) < len(QUICK) - 1 or not np.isfinite([rungs.plus, rungs.minus]).all():
         return None
     swallowed = unchanged(rungs)[1:] & (rungs.rise[:-1] > FLAT * floor)
     if rungs.rise[0] == 0 or swallowed.any():

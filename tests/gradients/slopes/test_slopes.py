@@ -340,7 +340,7 @@ def test_an_iteration_that_stops_at_a_tolerance(tolerance: float) -> None:
         assert abs(wide.piece.value - close.value) <= wide.piece.error + close.error
 
 
-def test_a_wide_look_at_a_smooth_function_takes_six_points_more() -> None:
+def test_a_wide_look_at_a_smooth_function_takes_ten_points_more() -> None:
     rng = np.random.default_rng(0)
     calls = []
     for make, _ in FAMILIES.values():
@@ -348,7 +348,7 @@ def test_a_wide_look_at_a_smooth_function_takes_six_points_more() -> None:
             line = Counted(make(float(rng.uniform(0.3, 3.0))), float(rng.standard_normal()))
             slope(line, scale=2.0 ** math.floor(math.log2(abs(line.x))), effort="wide")
             calls.append(line.calls)
-    assert np.median(calls) <= 20
+    assert np.median(calls) <= 24
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,197 @@
+"""One direction through many entries: what is claimed along it, and what is measured.
+
+A claim that differs from the measured slope by more than the error bars fails; `bisect` traces it
+to the entries that are wrong. The gradients of losses (`directions`) and large Jacobians
+(`jacobian_directions`) are searched in this way.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from gradlab.checking.entries import BLATANT, NEGLIGIBLE, RESOLVED
+from gradlab.checking.kinks import CLEARLY, allows, between_jumps, is_limit
+from gradlab.checking.result import Verdict
+from gradlab.gradients.slopes import Slope
+from gradlab.gradients.surface import Surface
+from gradlab.params import Array
+
+SEARCH = 100
+"""Evaluations that a search may spend, per halving of all entries; ten halvings are added."""
+
+
+class Along(NamedTuple):
+    """A claimed slope along a direction, the size expected of it, and its round-off."""
+
+    claimed: float
+    size: float
+    roundoff: float
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A direction along which a function was measured.
+
+    Attributes
+    ----------
+    entries, direction : ndarray
+        Which entries are perturbed, and by how much at t = 1.
+    claimed : float
+        The slope along the direction by the derivative under test.
+    measured : Slope
+        The measured slope.
+    roundoff : float
+        The round-off of the claimed value, from its dtype.
+    size : float
+        The slope that is expected along a random direction for entries like the claimed ones.
+    valid : bool
+        Whether the claimed slope is neither side's, but one of those nearby.
+    """
+
+    entries: Array
+    direction: Array
+    claimed: float
+    measured: Slope
+    roundoff: float
+    size: float
+    valid: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of both values that is no mismatch."""
+        return self.measured.error + self.roundoff
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the entries under the direction."""
+        if not np.isfinite(self.claimed):
+            return "mismatch"
+        if self.measured.kind in ("singular", "unresolved"):
+            return "inconclusive"
+        if not (self.valid or allows(self.measured, self.claimed, self.roundoff)):
+            return "mismatch"
+        return "kink" if self.measured.kind == "kink" else "agree"
+
+    @property
+    def fails(self) -> bool:
+        """Whether the derivative under test cannot be right along the direction."""
+        return self.verdict == "mismatch"
+
+    @property
+    def resolves(self) -> bool:
+        """Whether an error as large as the slope itself would be seen."""
+        return self.tolerance <= RESOLVED * max(self.size, abs(self.measured.value))
+
+    @property
+    def excess(self) -> float:
+        """The difference in units of the tolerance."""
+        gap = abs(self.claimed - self.measured.value)
+        return float(gap / self.tolerance) if self.tolerance else float("inf")
+
+
+def walk_along(
+    surface: Surface,
+    entries: Array,
+    direction: Array,
+    claim: Callable[[float], Along],
+    rng: np.random.Generator,
+    bits: int,
+) -> Walk:
+    """Compare a claim with the slope of a surface along one direction.
+
+    Parameters
+    ----------
+    surface : Surface
+        The function.
+    entries, direction : ndarray
+        The direction.
+    claim : callable
+        What is claimed, where the second derivative along the direction has this size.
+    rng : Generator
+        Draws points near a kink.
+    bits : int
+        The precision of the function's values.
+    """
+    line = surface.along(entries, direction)
+
+    def compared(measured: Slope) -> Walk:
+        claimed, size, roundoff = claim(measured.curvature)
+        found = Walk(entries, direction, claimed, measured, roundoff, size)
+        if found.fails and measured.kind == "kink":
+            pull = np.ones(len(entries))
+            if is_limit(surface, entries, pull, entries, direction, claimed, roundoff, rng):
+                return replace(found, valid=True)
+        return found
+
+    def beside(enough: float) -> Walk | None:
+        piece = between_jumps(surface, entries, direction, bits, enough)
+        return compared(piece) if piece else None
+
+    if surface.rounding:
+        found = beside(NEGLIGIBLE * claim(0.0).size)
+        if found and not found.fails:
+            return found
+    found = compared(surface.slope(line))
+    if found.fails and found.excess < BLATANT:
+        found = compared(surface.slope(line, effort="thorough"))
+    if found.resolves and not (found.fails and surface.rounding):
+        return found
+    size = max(found.size, abs(found.measured.value))
+    between = beside(min(NEGLIGIBLE * size, found.measured.error / CLEARLY))
+    # Where the bars across the jumps resolve nothing, the slope between them decides.
+    return found if between is None or (between.fails and found.resolves) else between
+
+
+W = TypeVar("W", bound=Walk)
+
+
+def bisect(
+    failed: W,
+    halves: Callable[[W], tuple[W, ...]],
+    evaluations: Callable[[], int],
+    size: int,
+    most: int,
+) -> tuple[list[W], bool]:
+    """Trace a failed walk to walks that cannot be divided.
+
+    Parameters
+    ----------
+    failed : Walk
+        The walk.
+    halves : callable
+        Measures both halves of a walk; returns none for one that is indivisible.
+    evaluations : callable
+        How often the function has been evaluated so far.
+    size : int
+        The number of entries, from which the limit of evaluations follows.
+    most : int
+        The largest number of walks to find.
+
+    Returns
+    -------
+    found : list of Walk
+        Indivisible walks that fail.
+    complete : bool
+        Whether every failed walk was followed to its end, and led to such a walk.
+    """
+    found: list[W] = []
+    queue: list[tuple[float, int, W]] = [(-failed.excess, 0, failed)]
+    limit = evaluations() + SEARCH * (10 + int(np.log2(size)))
+    lost, order = False, 1
+    while queue and len(found) < most and evaluations() < limit:
+        node = heapq.heappop(queue)[2]
+        parts = halves(node)
+        if not parts:
+            found.append(node)
+            continue
+        failing = [part for part in parts if part.fails]
+        for part in failing:
+            heapq.heappush(queue, (-part.excess, order, part))
+            order += 1
+        lost = lost or not failing  # too small in either half to exceed the error bars
+    return found, not queue and not lost

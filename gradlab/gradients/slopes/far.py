@@ -1,0 +1,122 @@
+"""Jumps far from the point, which only high polynomials show: those of a solver inside.
+
+A solver that takes the same number of steps at all points nearby is smooth there, and yet its slope
+is off. It jumps where it takes another number of steps, by little: some 10⁻⁴ of its tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradlab.gradients.slopes.jumps import CLEARLY, SUDDEN, Jump
+from gradlab.gradients.slopes.ladder import Line, Rungs
+from gradlab.params import Array
+
+ORDERS = 3
+"""Largest number of finer rungs from which the value on a rung is predicted."""
+
+HALVINGS = 25
+"""Largest number of halvings that confine a jump."""
+
+STAYS = 6
+"""Number of halvings over which a jump keeps half of its height; a kink keeps 2^-6 of its change."""
+
+
+@dataclass(frozen=True, eq=False)
+class Polynomial:
+    """The polynomial through the centre and both sides of some rungs: of degree 2 `order`."""
+
+    order: int
+    nodes: Array
+    values: Array
+
+    @classmethod
+    def through(cls, rungs: Rungs, k: int, order: int) -> Polynomial:
+        """Take `order` rungs, from rung `k` inward."""
+        part = slice(k, k + order)
+        nodes = np.concatenate([[0.0], rungs.above[part], -rungs.below[part]])
+        values = np.concatenate([[rungs.centre], rungs.plus[part], rungs.minus[part]])
+        return cls(order, nodes, values)
+
+    def weights(self, t: float) -> Array:
+        """Return by what each value is multiplied in the value at t (Lagrange's form)."""
+        own = np.eye(len(self.nodes), dtype=bool)
+        beyond = np.where(own, 1.0, t - self.nodes)
+        apart = np.where(own, 1.0, self.nodes[:, None] - self.nodes)
+        weights: Array = (beyond / apart).prod(axis=1)
+        return weights
+
+    def off(self, t: float, value: float) -> float:
+        """Return by how much a value at t lies off the polynomial."""
+        return value - float(self.weights(t) @ self.values)
+
+    def amplified(self, t: float) -> float:
+        """Return by what the noise of one value is multiplied in `off`, at most."""
+        return 1.0 + float(np.abs(self.weights(t)).sum())
+
+
+def misses(rungs: Rungs, k: int, side: int) -> dict[Polynomial, float]:
+    """Return the polynomials through finer rungs, and by how much each misses a value of a rung."""
+    t, value = (rungs.above[k], rungs.plus[k]) if side > 0 else (-rungs.below[k], rungs.minus[k])
+    orders = range(1, min(ORDERS, len(rungs.h) - k - 1) + 1)
+    finer = (Polynomial.through(rungs, k + 1, order) for order in orders)
+    return {p: abs(p.off(float(t), float(value))) for p in finer}
+
+
+def sudden(rungs: Rungs, k: int, side: int, noise: float) -> bool:
+    """Tell whether a value is farther off than a smooth function and the noise allow.
+
+    A polynomial of degree 2n through finer rungs misses a smooth function by an error that grows as
+    h^(2n + 1) from rung to rung.
+    """
+    ratio, t = float(rungs.h[k] / rungs.h[k + 1]), side * float(rungs.h[k])
+    before = {p.order: miss for p, miss in misses(rungs, k + 1, side).items()}
+    return any(
+        miss
+        > CLEARLY * noise * p.amplified(t) + SUDDEN * ratio ** (2 * p.order + 1) * before[p.order]
+        for p, miss in misses(rungs, k, side).items()
+        if p.order in before
+    )
+
+
+def suspects(rungs: Rungs, noise: float, farthest: int) -> Iterator[tuple[int, int]]:
+    """Yield the rungs, from the finest of the `farthest` ones outward, and sides of such values."""
+    for k in reversed(range(farthest)):
+        yield from ((k, side) for side in (1, -1) if sudden(rungs, k, side, noise))
+
+
+def far_jump(rungs: Rungs, line: Line, noise: float, farthest: int) -> Jump | None:
+    """Return the jump nearest to 0 that the farthest rungs show, if there is one."""
+    for k, side in suspects(rungs, noise, farthest):
+        model = min(misses(rungs, k, side).items(), key=lambda found: found[1])[0]
+        near, far = side * float(rungs.h[k + 1]), side * float(rungs.h[k])
+        jump = search(line, model, near, far, noise * model.amplified(far))
+        if jump:
+            return jump
+    return None
+
+
+def search(line: Line, model: Polynomial, near: float, far: float, noise: float) -> Jump | None:
+    """Halve an interval towards the half that changes most beyond its neighbour's trend.
+
+    The change of a continuous function shrinks from halving to halving; that at a jump stays.
+    """
+    at_near, at_far = (model.off(*line(t)) for t in (near, far))
+    trend, changes = 0.0, [abs(at_far - at_near)]
+    for _ in range(HALVINGS):
+        middle = (near + far) / 2
+        at_middle = model.off(*line(middle))
+        nearer, farther = at_middle - at_near, at_far - at_middle
+        if abs(nearer - trend) >= abs(farther - trend):
+            far, at_far, trend = middle, at_middle, farther / 2
+        else:
+            near, at_near, trend = middle, at_middle, nearer / 2
+        changes.append(abs(at_far - at_near))
+        if not changes[-1] > CLEARLY * noise:
+            return None
+        if len(changes) > STAYS and changes[-1] > changes[-1 - STAYS] / 2:
+            return Jump(far, at_far - at_near)
+    return None
