@@ -41,6 +41,9 @@ CHECKPOINT = Format(
     "give the same options, or name another file",
 )
 
+GROWING = frozenset({"epochs"})
+"""Options that may be larger in a training that goes on: its first epochs stay the same."""
+
 EPOCH = 4
 """Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds."""
 
@@ -54,7 +57,8 @@ class State:
     params : list of ndarray
         The leaves.
     carried : list of ndarray
-        What the optimiser carries from step to step, such as a velocity for each leaf.
+        What else changes: what the optimiser carries from step to step, such as a velocity for
+        each leaf; the state of the loss; the parameters of the best epoch.
     generator : dict
         The state of the generator at the start of the epoch of the last step: what the epoch has
         drawn since then is drawn again.
@@ -235,7 +239,12 @@ def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int
     room = stores.room_for(options, [*start.params, *start.carried])
     room += 8 * most[0] + 8 * EPOCH * most[1]
     return stores.decode(
-        CHECKPOINT, file, options, room, lambda header, body: _state(header, body, start, most)
+        CHECKPOINT,
+        file,
+        options,
+        room,
+        lambda header, body: _state(header, body, start, most),
+        GROWING,
     )
 
 

@@ -104,6 +104,7 @@ def decode(
     identity: Mapping[str, str],
     room: int,
     build: Callable[[Any, memoryview], Built],
+    growing: frozenset[str] = frozenset(),
 ) -> Built:
     """Read the file of a task that is resumed.
 
@@ -120,6 +121,8 @@ def decode(
     build : callable
         Returns the content from the header and the bytes of the arrays. If it raises, gradlab did
         not write the file.
+    growing : set of str
+        Names of counts in the identity that may be larger than in the file.
 
     Raises
     ------
@@ -152,7 +155,7 @@ def decode(
     try:
         length = int.from_bytes(body[:8], "little")
         header = json.loads(bytes(body[8 : 8 + length]), object_hook=_array_of_json)
-        require_same(kind, file, header["options"], identity)
+        require_same(kind, file, header["options"], identity, growing)
         if not whole:
             raise ValueError(f"longer than one of this {kind.work} can be, {room} bytes")
         return build(header, body[8 + length :])
@@ -163,19 +166,31 @@ def decode(
 
 
 def require_same(
-    kind: Format, file: Path, there: Mapping[str, str], here: Mapping[str, str]
+    kind: Format,
+    file: Path,
+    there: Mapping[str, str],
+    here: Mapping[str, str],
+    growing: frozenset[str] = frozenset(),
 ) -> None:
-    """Raise an OptionError that names the differences if a file belongs to another task."""
+    """Raise an OptionError that names the differences if a file belongs to another task.
+
+    The counts with a name in `growing` may be larger here than there.
+    """
     others = [
         f"{name} was {there.get(name)} and is {text}"
         for name, text in here.items()
-        if there.get(name) != text
+        if there.get(name) != text and not (name in growing and _grew(there.get(name), text))
     ]
     if others:
         raise OptionError(
             f"{kind.option}={str(file)!r} belongs to another {kind.work} ({'; '.join(others)}): "
             f"{kind.advice}"
         )
+
+
+def _grew(there: str | None, here: str) -> bool:
+    counts = (there or "", here)
+    return all(text.isdecimal() for text in counts) and int(counts[0]) < int(counts[1])
 
 
 def room_for(identity: Mapping[str, str], arrays: Sequence[Array]) -> int:

@@ -236,7 +236,7 @@ DIFFERENT = {
     "learning_rate was 0.1 and is 0.2": {"learning_rate": 0.2},
     "momentum was 0.5 and is 0.0": {"momentum": 0.0},
     "batch_size was 7 and is 8": {"batch_size": 8},
-    "epochs was 3 and is 4": {"epochs": 4},
+    "epochs was 3 and is 2": {"epochs": 2},
     "iterations was None and is 5": {"iterations": 5, "epochs": None},
     "seed was 0 and is 1": {"seed": 1},
     "seed was 0 and is ": {"seed": np.random.default_rng(0)},

@@ -11,6 +11,8 @@ reading order:
 - `vectors.py`: the leaves of the parameters as a few contiguous blocks;
 - `optimisers.py`: the update step of an optimiser of `gradlab.optim`, on these blocks;
 - `foreign.py`: the update step of any other object with optax's protocol;
+- `stateful.py`: losses with a state and with randomness;
+- `stopping.py`: when a training ends early, and which parameters it returns;
 - `gradients.py`: a backend's gradient as a function of the parameters, checked;
 - `loop.py`: one step after the other, and the record of each epoch;
 - `identity.py`: what distinguishes the checkpoints of two trainings;

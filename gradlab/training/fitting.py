@@ -17,16 +17,18 @@ from gradlab.gradients import Backend, ByHand, Loss, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.history import Epoch
 from gradlab.optim.schedules import Rate
-from gradlab.params import Structure, map_leaves
+from gradlab.params import Structure
 from gradlab.seeding import generator
-from gradlab.training.data import Accuracy, Data, check_data
+from gradlab.training.data import Accuracy, Data
 from gradlab.training.foreign import ForeignUpdate
-from gradlab.training.identity import check_options, identity_of
+from gradlab.training.identity import check_options, identity_of, identity_of_state
 from gradlab.training.loop import Descent, Validation, own, start_of
 from gradlab.training.optimisers import BlockUpdate, UpdateStep
 from gradlab.training.progress import progress_bar
-from gradlab.training.results import Callback, Fit, Step
+from gradlab.training.results import Callback, Fit
 from gradlab.training.schedule import Batches, Schedule
+from gradlab.training.stateful import Auxiliary
+from gradlab.training.stopping import Stopping
 
 P = ParamSpec("P")
 
@@ -45,7 +47,11 @@ def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
     return trained
 
 
-def _by_hand(gradient: Callable[..., Any], backend: str | Backend) -> Backend:
+def _by_hand(gradient: Callable[..., Any], backend: str | Backend, has_aux: bool) -> Backend:
+    if has_aux:
+        raise OptionError(
+            "has_aux=True: a gradient by hand has no place for a state; give a backend"
+        )
     if backend != "autograd":
         raise OptionError("give a backend or a gradient, not both")
     return ByHand(options.function("gradient", gradient))
@@ -55,7 +61,7 @@ def _by_hand(gradient: Callable[..., Any], backend: str | Backend) -> Backend:
 def fit(
     loss: Loss,
     params: Any,
-    data: Data,
+    data: Data | None = None,
     *,
     backend: str | Backend = "autograd",
     gradient: Callable[..., Any] | None = None,
@@ -68,13 +74,17 @@ def fit(
     seed: int | np.random.Generator = 0,
     validation: Data | None = None,
     accuracy: Accuracy | None = None,
+    patience: int | None = None,
+    keep_best: bool = False,
+    state: Any = None,
+    has_aux: bool = False,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     resume: bool | Literal["another backend"] = False,
 ) -> Fit:
-    """Fit parameters to data by stochastic gradient descent.
+    """Fit parameters to data by stochastic gradient descent, or by another optimiser.
 
     Parameters
     ----------
@@ -82,8 +92,9 @@ def fit(
         ``loss(params, *batch) -> scalar``, the mean over the batch.
     params : Any
         Where to start. They are not mutated; integers are trained as float64.
-    data : sequence of array
-        Arrays with one row per sample, such as ``(x, y)``.
+    data : sequence of array, optional
+        Arrays with one row per sample, such as ``(x, y)``. Without data, the loss is a function of
+        the parameters alone.
     backend : str or Backend
         The backend that computes the gradient.
     gradient : callable, optional
@@ -103,16 +114,30 @@ def fit(
         L-BFGS takes all in each step.
     epochs : int, optional
         Number of passes over the data. Each pass takes every sample once, in a new order; the last
-        batch of a pass may be smaller. The default is 10.
+        batch of a pass may be smaller. The default is 10. Without data, an epoch is one step.
     iterations : int, optional
         Instead of `epochs`: number of minibatches, drawn at random with replacement. An epoch is
-        then the number of minibatches that would pass over the data once.
+        then the number of minibatches that would pass over the data once. Without data, this is
+        the number of steps, by default 100.
     seed : int or Generator
         Seed of the minibatches; the same seed gives the same bits.
     validation : sequence of array, optional
         Data to evaluate the loss (and the accuracy) on after each epoch.
     accuracy : callable, optional
         ``accuracy(params, *data) -> float``, evaluated after each epoch.
+    patience : int, optional
+        End the training after this many epochs without a new lowest validation loss.
+    keep_best : bool
+        Return the parameters of the epoch with the lowest validation loss, not the last ones.
+    state : Any, optional
+        With `has_aux`, what the loss carries from step to step, such as the running statistics of
+        batch norm: a structure of arrays of real numbers, which keep their shapes.
+    has_aux : bool
+        Whether the loss has a state or draws random numbers. It is then
+        ``loss(params, *batch, state=..., rng=...) -> (scalar, new_state)``, and the accuracy takes
+        ``state=``. `rng` has the methods of `numpy.random.Generator` that return numbers. Where
+        nothing is to be drawn, as on validation data, it is None. Each step evaluates the loss once
+        more, for the new state.
     callbacks : sequence of callable
         Each is called with the `Step` after every step; a true return value ends the training.
     progress : bool, optional
@@ -126,7 +151,8 @@ def fit(
         Steps from one checkpoint to the next; by default they are written after each epoch.
     resume : bool or "another backend"
         Continue from the checkpoint, if it exists. The training then ends with the same bits as an
-        undisturbed one. All other arguments must be the same; the error names those that differ.
+        undisturbed one. All other arguments must be the same, except that `epochs` may be larger,
+        and `patience` another; the error names those that differ.
         ``"another backend"`` lets the backend differ. The loss is compared by its name and by the
         content of what it is bound to (arguments of a `functools.partial`, the object of a method,
         the variables of a closure). Callbacks are not compared, so a training that a callback
@@ -159,65 +185,69 @@ def fit(
     {'slope': 3.0, 'offset': 1.0}
     """
     if gradient is not None:
-        backend = _by_hand(gradient, backend)
-    leaves, structure = own(params)
-    update = _update_step(optimizer, learning_rate, momentum, structure)
-    if accuracy is not None:
-        options.function("accuracy", accuracy, "give a function of (params, *data)")
+        backend = _by_hand(gradient, backend, has_aux)
     callbacks = options.each(
         "callbacks", callbacks, options.function, "give a list of functions, each of a Step"
     )
     check_options(checkpoint, checkpoint_every, resume)
-    data = check_data(data)
-    validation = None if validation is None else check_data(validation, "validation data")
-    schedule = Schedule.of(len(data[0]), batch_size, epochs, iterations, whole=update.whole_data)
+    leaves, structure = own(params)
+    update = _update_step(optimizer, learning_rate, momentum, structure)
+    watch = Validation.of(loss, accuracy, data, validation)
+    stopping = Stopping.of(patience, keep_best, validation)
+    samples = len(watch.data[0]) if watch.data else None
+    schedule = Schedule.of(samples, batch_size, epochs, iterations, whole=update.whole_data)
     rng = generator(seed)
-    start = start_of(leaves, update, rng)
-    watch = Validation(loss, accuracy, data, validation)
-    kept, state = None, start
+    auxiliary = Auxiliary.of(state, has_aux, rng)
+    start = start_of(leaves, update, rng, auxiliary, keep_best=keep_best)
+    kept, reached = None, start
     if checkpoint is not None:
         backend = repeatable(find_backend(backend))
         drawn = checkpoints.digest_of(start.generator) if seed is rng else seed
         given = identity_of(update.optimiser, schedule, drawn, watch, backend, start, structure)
+        given |= identity_of_state(auxiliary, keep_best)
         most = schedule.steps, schedule.epochs
-        kept, state = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
-    rng.bit_generator.state = state.generator
+        kept, reached = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
+    rng.bit_generator.state = reached.generator
     # A callback may keep what it is shown; without one, the same arrays serve all steps.
     reuse, keep_state = not callbacks, kept is not None
-    batches = Batches(data, schedule.batch_size, reuse=reuse)
-    loop = Descent(loss, backend, update, state, structure, reuse=reuse, keep_state=keep_state)
+    batches = Batches(watch.data, schedule.batch_size, reuse=reuse)
+    loop = Descent(
+        loss, backend, update, reached, structure,
+        reuse=reuse, keep_state=keep_state, auxiliary=auxiliary, keep_best=keep_best,
+    )  # fmt: skip
+    size = sum(leaf.size for leaf in loop.point.leaves)
+    ended = stopping.is_over(loop.history)
     interrupted = False
     try:
         with (
             kept or nullcontext(),
-            blas.for_work(sum(leaf.size for leaf in loop.point.leaves), schedule.batch_size),
+            blas.for_work(size, schedule.batch_size) if samples else nullcontext(),
             progress_bar(schedule, progress) as show,
             interrupts.allowed(),
         ):
-            for rows, epoch_sizes, epoch_start in schedule.minibatches(rng, state.steps):
+            for rows, epoch_sizes, epoch_start in schedule.minibatches(rng, reached.steps):
+                if ended:
+                    break
                 batch = batches.take(rows)
                 value, slopes = loop.step(batch)
                 record = loop.end_epoch(epoch_sizes, watch) if epoch_sizes else None
                 show(loop.history)
-                answers = []
+                ended = record is not None and stopping.is_over(loop.history)
                 if callbacks:
-                    grads = structure.unflatten(slopes.leaves)
-                    iteration, before = len(loop.history.losses) - 1, loop.last_good
-                    step = Step(iteration, value, before, grads, batch, record, loop.params)
+                    step = loop.describe(value, slopes, batch, record)
                     answers = [callback(step) for callback in callbacks]
+                    ended |= any(answers)
                 if kept:
-                    reached = loop.state(epoch_start)
-                    kept.reach(reached, write=_is_due(reached, record, checkpoint_every))
-                if any(answers):
-                    break
+                    stand = loop.state(epoch_start)
+                    kept.reach(stand, write=_is_due(stand, record, checkpoint_every))
     except NonFiniteError as error:
         raise loop.diverged(error) from error
     except KeyboardInterrupt:
         interrupted = True
     # Ctrl-C may also have come while the last checkpoint was written.
     interrupted = interrupts.forget() or interrupted
-    # Each leaf has its own memory: in the loop, they are views of one block.
-    return Fit(map_leaves(np.copy, loop.params), loop.history, interrupted)
+    trained, carried = loop.result()
+    return Fit(trained, loop.history, interrupted, carried)
 
 
 def _update_step(

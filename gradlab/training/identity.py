@@ -13,6 +13,7 @@ from gradlab.optim.rules import SGD
 from gradlab.params import Array, Structure
 from gradlab.training.loop import Validation
 from gradlab.training.schedule import Schedule
+from gradlab.training.stateful import Auxiliary
 
 
 def check_options(checkpoint: Any, every: Any, resume: Any) -> None:
@@ -78,6 +79,15 @@ def identity_of(
             "validation": dict(enumerate(watch.validation or ())),
         },
     )
+
+
+def identity_of_state(auxiliary: Auxiliary | None, keep_best: bool) -> dict[str, str]:
+    """Return what else distinguishes a training whose loss has a state, or that keeps the best."""
+    found = {"keep_best": str(keep_best), "has_aux": str(auxiliary is not None)}
+    if auxiliary:
+        leaves = dict(zip(auxiliary.structure.paths, auxiliary.leaves, strict=True))
+        found["state"] = checkpoints.fingerprint(leaves)
+    return found
 
 
 def _described(optimiser: Any) -> dict[str, str]:

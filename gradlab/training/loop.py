@@ -5,18 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from gradlab import options
 from gradlab.checkpoints import State
-from gradlab.errors import DivergenceError, NonFiniteError
+from gradlab.errors import DivergenceError, NonFiniteError, OptionError
 from gradlab.gradients import Backend, Loss
 from gradlab.history import Epoch, History
-from gradlab.params import Array, Structure, flatten, floating
-from gradlab.training.data import Accuracy, Data, evaluate, quiet
+from gradlab.params import Array, Structure, flatten, floating, map_leaves
+from gradlab.training.data import Accuracy, Data, check_data, evaluate, quiet
 from gradlab.training.gradients import gradients, warn_of_zeros
 from gradlab.training.optimisers import UpdateStep, lower
+from gradlab.training.results import Step
+from gradlab.training.stateful import Auxiliary, evaluated_by, value_of
+from gradlab.training.stopping import best
 from gradlab.training.vectors import Vector
 
 
@@ -26,9 +32,18 @@ def own(params: Any) -> tuple[list[Array], Structure]:
     return [np.array(floating(leaf)) for leaf in leaves], structure
 
 
-def start_of(leaves: list[Array], update: UpdateStep, rng: np.random.Generator) -> State:
+def start_of(
+    leaves: list[Array],
+    update: UpdateStep,
+    rng: np.random.Generator,
+    auxiliary: Auxiliary | None,
+    *,
+    keep_best: bool,
+) -> State:
     """Return the first state of a training of these parameters."""
-    carried = _leaves(update.init(Vector.of(leaves)))
+    of_loss = auxiliary.leaves if auxiliary else []
+    of_best = [*leaves, *of_loss] if keep_best else []
+    carried = [*_leaves(update.init(Vector.of(leaves))), *of_loss, *of_best]
     return State(leaves, carried, rng.bit_generator.state, History())
 
 
@@ -51,17 +66,36 @@ class Validation:
     data: Data
     validation: Data | None
 
-    def validation_loss(self, params: Any) -> float | None:
+    @classmethod
+    def of(cls, loss: Loss, accuracy: Any, data: Any, validation: Any) -> Validation:
+        """Return what these options of `fit` mean.
+
+        Raises
+        ------
+        OptionError, DataError
+            If the accuracy is no function, or the data cannot be trained on.
+        """
+        if accuracy is not None:
+            options.function("accuracy", accuracy, "give a function of (params, *data)")
+        if validation is not None:
+            if data is None:
+                raise OptionError("validation: there are no data to train on; give both or neither")
+            validation = check_data(validation, "validation data")
+        return cls(loss, accuracy, () if data is None else check_data(data), validation)
+
+    def validation_loss(self, params: Any, auxiliary: Auxiliary | None = None) -> float | None:
         """Return the loss on the validation data."""
         if self.validation is None:
             return None
-        return evaluate(self.loss, params, self.validation, "the validation loss")
+        loss = evaluated_by(self.loss, auxiliary.state) if auxiliary else self.loss
+        return evaluate(loss, params, self.validation, "the validation loss")
 
-    def accuracy_at(self, params: Any) -> float | None:
+    def accuracy_at(self, params: Any, auxiliary: Auxiliary | None = None) -> float | None:
         """Return the accuracy."""
         if self.accuracy is None:
             return None
-        return evaluate(self.accuracy, params, self.validation or self.data, "the accuracy")
+        accuracy = partial(self.accuracy, state=auxiliary.state) if auxiliary else self.accuracy
+        return evaluate(accuracy, params, self.validation or self.data, "the accuracy")
 
 
 class Descent:
@@ -84,6 +118,10 @@ class Descent:
         step then needs new ones.
     keep_state : bool
         Whether the optimiser's state before a step has to stay whole, too.
+    auxiliary : Auxiliary or None
+        The state of the loss, if it has one.
+    keep_best : bool
+        Whether to keep the parameters of the epoch with the lowest validation loss.
 
     Attributes
     ----------
@@ -105,16 +143,24 @@ class Descent:
         *,
         reuse: bool,
         keep_state: bool,
+        auxiliary: Auxiliary | None,
+        keep_best: bool,
     ) -> None:
         self._update, self._structure = update, structure
         self.history, self._seconds = state.history, state.seconds
         self.point = Vector.of(state.params)
         self._spare = self.point.another() if reuse else None
         self._carried = update.init(self.point)
-        for mine, leaf in zip(_leaves(self._carried), state.carried, strict=True):
-            mine[...] = leaf
+        mine, rest = _leaves(self._carried), iter(state.carried)
+        for array, leaf in zip(mine, islice(rest, len(mine)), strict=True):
+            array[...] = leaf
+        self._loss, self._auxiliary = loss, auxiliary
+        if auxiliary:
+            auxiliary.leaves = list(islice(rest, len(auxiliary.leaves)))
+        self._best = [*rest] if keep_best else None
         self._other = [v.another() for v in self._carried] if keep_state else self._carried
-        self._gradient_at = gradients(loss, backend, (self.point, structure) if reuse else None)
+        like = (self.point, structure) if reuse else None
+        self._gradient_at = gradients(value_of(loss) if auxiliary else loss, backend, like)
         self.params = self.last_good = structure.unflatten(self.point.leaves)
 
     def step(self, batch: tuple[Array, ...]) -> tuple[float, Vector]:
@@ -127,16 +173,27 @@ class Descent:
         """
         started = time.perf_counter()
         with quiet():
-            value, gradient = self._gradient_at(self.params, *batch)
+            given, after = self._arguments(batch)
+            value, gradient = self._gradient_at(self.params, *given)
             if not self.history.losses:
                 warn_of_zeros(gradient, self._structure, stacklevel=4)  # who called `fit`
             self.last_good = self.params
             self.history.losses.append(value)
             self._advance(gradient)
+            if self._auxiliary:
+                self._auxiliary.leaves = after
             if not self.point.is_finite():
                 flatten(self.params)  # raises an error that names the entry
         self._seconds += time.perf_counter() - started
         return value, gradient
+
+    def _arguments(self, batch: tuple[Array, ...]) -> tuple[tuple[Any, ...], list[Array]]:
+        """Return what the gradient takes beside the parameters, and the loss's state afterwards."""
+        if self._auxiliary is None:
+            return batch, []
+        count = len(self.history.losses)
+        given, after = self._auxiliary.evaluate(self._loss, self.params, batch, count)
+        return (*batch, *given), after
 
     def _advance(self, gradient: Vector) -> None:
         fresh = self._spare or self.point.another()
@@ -146,23 +203,54 @@ class Descent:
         self._carried, self._other = self._other, self._carried
         self.params = self._structure.unflatten(self.point.leaves)
 
+    def describe(
+        self, value: float, gradient: Vector, batch: tuple[Array, ...], record: Epoch | None
+    ) -> Step:
+        """Return what callbacks get after a step."""
+        return Step(
+            iteration=len(self.history.losses) - 1,
+            loss=value,
+            params=self.last_good,
+            grads=self._structure.unflatten(gradient.leaves),
+            batch=batch,
+            epoch=record,
+            updated=self.params,
+            state=self._auxiliary and self._auxiliary.state,
+        )
+
     def end_epoch(self, sizes: list[int], watch: Validation) -> Epoch:
         """Record an epoch that had minibatches of these sizes, and return the record."""
         record = Epoch(
             epoch=len(self.history.epochs) + 1,
             loss=float(np.average(self.history.losses[-len(sizes) :], weights=sizes)),
-            validation_loss=watch.validation_loss(self.params),
-            accuracy=watch.accuracy_at(self.params),
+            validation_loss=watch.validation_loss(self.params, self._auxiliary),
+            accuracy=watch.accuracy_at(self.params, self._auxiliary),
             seconds=self._seconds,
         )
         self.history.epochs.append(record)
         self._seconds = 0.0
+        if self._best is not None and best(self.history) == len(self.history.epochs) - 1:
+            self._best = [np.copy(leaf) for leaf in (*self.point.leaves, *self._of_loss)]
         return record
+
+    def result(self) -> tuple[Any, Any]:
+        """Return the parameters and the loss's state: the last ones, or those of the best epoch."""
+        params, of_loss = self.params, self._of_loss
+        if self._best and self.history.epochs:
+            n = len(self.point.leaves)
+            params, of_loss = self._structure.unflatten(self._best[:n]), self._best[n:]
+        state = self._auxiliary and self._auxiliary.structure.unflatten(of_loss)
+        # Each leaf has its own memory: in the loop, they are views of one block.
+        return map_leaves(np.copy, params), state
+
+    @property
+    def _of_loss(self) -> list[Array]:
+        return self._auxiliary.leaves if self._auxiliary else []
 
     def state(self, epoch_start: Mapping[str, Any]) -> State:
         """Return the state of the training, in an epoch that began with this generator's state."""
         counts = len(self.history.losses), len(self.history.epochs)
-        carried = _leaves(self._carried)
+        carried = [*_leaves(self._carried), *self._of_loss, *(self._best or ())]
         return State(self.point.leaves, carried, epoch_start, self.history, *counts, self._seconds)
 
     def diverged(self, error: NonFiniteError) -> DivergenceError:

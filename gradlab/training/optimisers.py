@@ -102,7 +102,7 @@ class BlockUpdate:
         self.optimiser.write(
             count,
             point.blocks,
-            self._in_blocks(gradient).blocks,
+            self._in_blocks(gradient, point).blocks,
             [slot.blocks for slot in state],
             [slot.blocks for slot in new_state],
             new_point.blocks,
@@ -111,12 +111,15 @@ class BlockUpdate:
         for before, after in zip(point.blocks, new_point.blocks, strict=True):
             np.add(before, after, out=after)
 
-    def _in_blocks(self, gradient: Vector) -> Vector:
-        """Return a gradient whose leaves lie in blocks, as most backends do not write them."""
+    def _in_blocks(self, gradient: Vector, point: Vector) -> Vector:
+        """Return a gradient whose leaves lie in blocks as those of the point do.
+
+        Most backends return leaves of their own, in any memory order.
+        """
         if gradient.blocks is not gradient.leaves:
             return gradient
         if self._gradient is None:
-            self._gradient = gradient.another()
+            self._gradient = point.another()
         for mine, leaf in zip(self._gradient.leaves, gradient.leaves, strict=True):
             mine[...] = leaf
         return self._gradient

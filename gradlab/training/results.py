@@ -31,6 +31,8 @@ class Step:
         The minibatch.
     epoch : Epoch or None
         The record of the epoch that this step completed, if it completed one.
+    state : Any
+        The state of the loss after the step, if it has one.
     """
 
     iteration: int
@@ -40,6 +42,7 @@ class Step:
     batch: tuple[Array, ...] = field(repr=False)
     epoch: Epoch | None
     updated: Any = field(repr=False)
+    state: Any = field(default=None, repr=False)
 
 
 Callback: TypeAlias = Callable[[Step], object]
@@ -53,16 +56,20 @@ class Fit:
     Attributes
     ----------
     params : Any
-        The trained parameters.
+        The trained parameters; with ``keep_best=True``, those of the epoch with the lowest
+        validation loss.
     history : History
         The loss of each step and the record of each epoch.
     interrupted : bool
         Whether Ctrl-C ended the training early; `params` are then the last ones reached.
+    state : Any
+        The state of the loss at these parameters, if it has one.
     """
 
     params: Any
     history: History
     interrupted: bool = False
+    state: Any = None
 
     def headline(self) -> str:
         """Return the result in a line."""

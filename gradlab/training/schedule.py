@@ -56,10 +56,17 @@ class Schedule:
 
     @classmethod
     def of(
-        cls, samples: int, batch_size: Any, epochs: Any, iterations: Any, *, whole: bool = False
+        cls,
+        samples: int | None,
+        batch_size: Any,
+        epochs: Any,
+        iterations: Any,
+        *,
+        whole: bool = False,
     ) -> Schedule:
         """Return the schedule for these options of `fit`.
 
+        Without data, `samples` is None. Then an epoch is one step, or all iterations are one epoch.
         If `whole` is true, each step has to take all samples.
 
         Raises
@@ -74,6 +81,8 @@ class Schedule:
         >>> Schedule.of(5, 2, epochs=None, iterations=4).sizes
         [[2, 2, 2], [2]]
         """
+        if samples is None:
+            return cls._without_data(batch_size, epochs, iterations)
         if batch_size is None:
             batch_size = samples if whole else min(100, samples)
         batch_size = options.integer("batch_size", batch_size)
@@ -90,14 +99,24 @@ class Schedule:
             epochs = _count("epochs", 10 if epochs is None else epochs)
             full, rest = divmod(samples, batch_size)
             return cls(samples, [[batch_size] * full + [rest] * (rest > 0)] * epochs, False)
-        if epochs is not None:
-            raise OptionError("epochs and iterations exclude each other: give one of them")
+        _exclude(epochs, iterations)
         iterations = _count("iterations", iterations)
         a_pass = math.ceil(samples / batch_size)
         starts = range(0, iterations, a_pass)
         return cls(
             samples, [[batch_size] * min(a_pass, iterations - start) for start in starts], True
         )
+
+    @classmethod
+    def _without_data(cls, batch_size: Any, epochs: Any, iterations: Any) -> Schedule:
+        if batch_size is not None:
+            raise options.refusal("batch_size", batch_size, "there are no data to take samples of")
+        if epochs is None:
+            return cls(
+                1, [[1] * _count("iterations", 100 if iterations is None else iterations)], True
+            )
+        _exclude(epochs, iterations)
+        return cls(1, [[1]] * _count("epochs", epochs), False)
 
     @property
     def batch_size(self) -> int:
@@ -148,6 +167,11 @@ class Schedule:
                 )
                 start += size
                 yield Minibatch(rows, sizes if position == len(sizes) else None, epoch_start)
+
+
+def _exclude(epochs: Any, iterations: Any) -> None:
+    if epochs is not None and iterations is not None:
+        raise OptionError("epochs and iterations exclude each other: give one of them")
 
 
 def _count(name: str, value: Any) -> int:

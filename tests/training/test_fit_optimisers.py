@@ -63,6 +63,21 @@ def test_fit_takes_the_steps_of_the_optimiser(name, backend):
         np.testing.assert_allclose(leaf, again.params[path], rtol=1e-10, atol=1e-12)
 
 
+def test_the_memory_order_of_a_gradient_does_not_matter():
+    def loss(p, x):
+        return np.sum(np.sin(p["w"]) * x[0]) + np.sum(p["b"])
+
+    def gradient(p, x):
+        return {"w": np.asfortranarray(np.cos(p["w"]) * x[0]), "b": np.ones((4, 2))[::2, 0]}
+
+    start = {"w": np.arange(6.0).reshape(2, 3), "b": np.zeros(2)}
+    data, options = (np.arange(12.0).reshape(2, 2, 3),), {"batch_size": 1, "epochs": 2}
+    wanted = fit(loss, start, data, **options)
+    result = fit(loss, start, data, gradient=gradient, **options)
+    for path, leaf in wanted.params.items():
+        np.testing.assert_allclose(result.params[path], leaf, rtol=1e-14)
+
+
 class CrashError(Exception):
     pass
 
@@ -85,7 +100,7 @@ def test_a_training_that_crashed_resumes_to_the_same_bits(name, tmp_path):
     rule = optax_adam() if name == "optax" else OPTIMISERS[name]
     wanted = train(rule)
     path = tmp_path / "checkpoint"
-    for count in (0, 6, 13):
+    for count in (6,) if name == "optax" else (0, 6, 13):  # JAX compiles anew each time
         with pytest.raises(CrashError):
             train(rule, checkpoint=path, resume=True, callbacks=[crash_at(count)])
     assert bits(train(rule, checkpoint=path, resume=True)) == bits(wanted)

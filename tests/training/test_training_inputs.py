@@ -192,7 +192,6 @@ Named = namedtuple("Named", "pixels labels")
         ([], "data: give the arrays"),
         (X, "data: give the arrays"),
         ("xy", "data: give the arrays"),
-        (None, "data: give the arrays"),
         ({"x": X}, "data: give the arrays"),
         (iter((X, Y)), "data: give the arrays"),
         ((X[:0], Y[:0]), r"data: x holds no samples \(shape \(0,\)\)"),
