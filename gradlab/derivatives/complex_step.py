@@ -64,9 +64,7 @@ class ComplexColumns(Rows):
                 _refuse(refutations(where, direction, found, np.abs(found)), where, doubt)
         return found
 
-    def _taken(
-        self, at: Point, take: Callable[[SteppedFunction], Array]
-    ) -> tuple[Array, str]:
+    def _taken(self, at: Point, take: Callable[[SteppedFunction], Array]) -> tuple[Array, str]:
         """Return derivatives, and what is likely to be wrong if they are."""
         stepped = SteppedFunction(partial(flat, self.function), at.params, at.args, None)
         with stepped.restoring(), warnings.catch_warnings():

@@ -8,7 +8,7 @@ by one share the evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -41,6 +41,7 @@ class Field:
 
     Attributes
     ----------
+    at : Point
     x : ndarray, shape (p,)
         All entries, leaf by leaf.
     centre : ndarray, shape (m,)
@@ -51,7 +52,11 @@ class Field:
         A power of two near max(1, |x|), for each entry.
     evaluations : int
         How often the function was called.
+    before : callable
+        Called before each evaluation.
     """
+
+    before: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class Field:
         dtype: DTypeLike | None = None,
         bounds: tuple[Array, Array] | None = None,
     ) -> None:
-        self._function, self._args, self._at = function, read_only(at.args), at
+        self._function, self._args, self.at = function, read_only(at.args), at
         self.dtype = np.dtype(dtype or np.result_type(np.float64, *at.leaves))
         self._bare = replace(at.structure, scalars=frozenset())
         ends = np.cumsum([0, *(leaf.size for leaf in at.leaves)]).tolist()
@@ -105,11 +110,12 @@ class Field:
 
     def name(self, j: int) -> str:
         """Name entry j of the parameters."""
-        return self._at.name(j)
+        return self.at.name(j)
 
     def evaluate(self, place: str = "the given parameters", *, finite: bool = True) -> Outputs:
         """Evaluate the function where the parameters are now; see `outputs_of`."""
         self.evaluations += 1
+        self.before()
         try:
             value = self._function(self._bare.unflatten(self._views), *self._args)
         except Exception as error:
@@ -165,7 +171,7 @@ class Field:
         try:
             yield
         finally:
-            for leaf, held in zip(self._at.leaves, self._given, strict=True):
+            for leaf, held in zip(self.at.leaves, self._given, strict=True):
                 if leaf.flags.writeable and not np.array_equal(leaf, held):
                     leaf[...] = held
 
