@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,16 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 LONGEST = 60
 """Longest text of a value, in characters, that a description shows; longer ones become a digest."""
+
+
+@runtime_checkable
+class Spelled(Protocol):
+    """A backend with several spellings of the same settings."""
+
+    @property
+    def usual(self) -> Any:
+        """The same backend in the usual spelling."""
+
 
 NOT_COMPUTED = ("workers", "timeout", "resume", "threads")
 """Fields of a backend that do not affect its results: who computes, and where progress is kept."""
@@ -61,6 +71,7 @@ def described(thing: Any) -> str:
         given = [*map(shown, thing.args), *(f"{k}={shown(v)}" for k, v in thing.keywords.items())]
         return f"{described(thing.func)}({', '.join(given)})"
     if is_dataclass(thing) and not isinstance(thing, type):
+        thing = thing.usual if isinstance(thing, Spelled) else thing
         given = [
             f"{field.name}={text}"
             for field in fields(thing)

@@ -168,6 +168,22 @@ def test_a_plain_function_is_known_by_its_name():
     assert described(gradlab.CentralDifference(workers=2)) == "central"
 
 
+@pytest.mark.parametrize(
+    ("spelled", "usual"),
+    [
+        (gradlab.CentralDifference(evaluation=gradlab.Workers(2)), "central"),
+        (gradlab.CentralDifference(evaluation=gradlab.Recorded()), "central"),
+        (gradlab.CentralDifference(evaluation=gradlab.Recorded(threads=1)), "central"),
+        (gradlab.CentralDifference(evaluation=gradlab.Loop()), "central(incremental=False)"),
+        (gradlab.CentralDifference(incremental=False), "central(incremental=False)"),
+        (gradlab.Richardson(evaluation=gradlab.Loop()), "richardson"),
+        (gradlab.Richardson(evaluation=gradlab.Workers(2)), "richardson"),
+    ],
+)
+def test_one_backend_in_two_spellings_is_one(spelled, usual):
+    assert described(spelled) == usual
+
+
 def test_another_process_finds_the_same_digest():
     thing = "{'x': [np.arange(3.0), {'a', 'b', 'c', 'd'}], 'f': np.sum}"
     code = f"import numpy as np; from gradlab.identity import digest; print(digest({thing}))"

@@ -12,6 +12,7 @@ order in which the files are read:
 `lines`         a function along a line through its parameters, with all its outputs at once
 `sparsity`      which entries of the parameters can be moved together
 `measuring`     outputs that a formula does not suit, and how they are measured instead
+`parallel`      columns by several workers
 `differences`   columns: the finite differences
 `extrapolated`  columns: Richardson extrapolation
 `complex_step`  columns: the complex step

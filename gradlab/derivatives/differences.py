@@ -13,8 +13,10 @@ Jacobian predicts. A given step is taken as it is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ import numpy as np
 from gradlab.derivatives.functions import Function, Point
 from gradlab.derivatives.lines import Field, Line, bounds_of, spread
 from gradlab.derivatives.measuring import again_if_coarse, doubtful, measured, mispredicted
+from gradlab.derivatives.parallel import Columns, Lines, Plan, by_workers
 from gradlab.derivatives.reverse import Rows, joined
 from gradlab.derivatives.sparsity import (
     groups_of,
@@ -31,7 +34,8 @@ from gradlab.derivatives.sparsity import (
 )
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
-from gradlab.gradients import Numerical
+from gradlab.gradients import Loop, Numerical, Workers
+from gradlab.gradients.workers.problem import Problem
 from gradlab.params import Array
 
 
@@ -74,10 +78,13 @@ class Differences(Rows):
     ----------
     precision : float
         The relative error of an evaluation, where that is larger than its dtype's.
+    seconds : float
+        How long the latest evaluation at given parameters took.
     """
 
     backend: Numerical
     precision = 0.0
+    seconds = 0.0
 
     @property
     def order(self) -> int:
@@ -87,14 +94,24 @@ class Differences(Rows):
     def __init__(self, backend: Numerical, function: Function, options: Options) -> None:
         super().__init__(backend, function)
         self.options = options
-        given = {
-            "workers": backend.workers, "resume": backend.resume, "evaluation": backend.evaluation,
-        }  # fmt: skip
-        for name, value in given.items():
-            if value is not None:
-                raise OptionError(
-                    f"{name}= is for the gradient of a loss: leave it out for other derivatives"
-                )
+        evaluation = backend.evaluated_by()
+        self._workers = evaluation if isinstance(evaluation, Workers) else None
+        if self._workers is not None and self._workers.resume is not None:
+            raise OptionError(
+                "resume= is for the gradient of a loss: leave it out for other derivatives"
+            )
+        if backend.evaluation is not None and not isinstance(evaluation, Workers | Loop):
+            raise OptionError(
+                f"evaluation={evaluation!r} is for the gradient of a loss: give Loop() or "
+                "Workers() for other derivatives"
+            )
+
+    def evaluate(self, function: Function, params: Any, args: Sequence[Any]) -> Any:
+        """Return what a function returns at the parameters; note how long that takes."""
+        started = time.perf_counter()
+        value = super().evaluate(function, params, args)
+        self.seconds = time.perf_counter() - started
+        return value
 
     def vjp(self, at: Point, weights: Array) -> list[Array]:
         """Return uᵀJ: the gradient of the weighted outputs; with options, from J itself."""
@@ -117,7 +134,9 @@ class Differences(Rows):
             if units is not None:
                 return self.column(line, 1.0, every, sure=True) / unit
             return (
-                again_if_coarse(lambda: self.column(line, self._step(where), every, both=True))
+                again_if_coarse(
+                    where, lambda: self.column(line, self._step(where), every, both=True)
+                )
                 / unit
             )
 
@@ -130,7 +149,8 @@ class Differences(Rows):
             if units is not None:
                 found = self._columns(where, units, 1.0, pattern)
             else:
-                units, found = where.scales, again_if_coarse(lambda: self._adapted(where, pattern))
+                units = where.scales
+                found = again_if_coarse(where, lambda: self._adapted(where, pattern))
         scaled: Array = found / units
         return scaled
 
@@ -184,27 +204,51 @@ class Differences(Rows):
 
     def _columns(self, where: Field, units: Array, h: float, pattern: Array | None) -> Array:
         """Return J times the units."""
+        groups = list(self._groups(where, units, h, pattern))
+        plan = Plan(groups, units, h, pattern, sure=units is not where.scales)
         found = np.zeros((len(where.centre), len(where.x)))
-        every = np.arange(len(where.centre))
-        is_given = units is not where.scales
-        for line in self._lines(where, units, h, pattern):
-            for i, j in enumerate(line.entries):
-                rows = every if pattern is None else np.flatnonzero(pattern[:, j])
-                found[rows, j] = self.column(line, h, rows, i, sure=is_given)
-            if pattern is not None:
-                require_pattern(line, pattern)
+        columns = self._by_workers(where, plan) if self._workers and groups else None
+        for number, entries in enumerate(groups):
+            column = columns[number] if columns else self.column_of(where, entries, plan)
+            for j in entries:
+                rows = slice(None) if pattern is None else pattern[:, j]
+                found[rows, j] = column[rows]
         return found
 
-    def _lines(self, where: Field, units: Array, h: float, pattern: Array | None) -> Iterator[Line]:
-        """Yield the lines along which the columns lie, one for each group of entries."""
+    def _groups(
+        self, where: Field, units: Array, h: float, pattern: Array | None
+    ) -> Iterator[Array]:
+        """Yield the entries that are moved together."""
         usual = fitting(self.order, h, -np.inf, np.inf)
         for group in groups_of(pattern, len(where.x)):
             line = where.along_entries(group, units)
             # Entries near different bounds cannot move together.
             if len(group) == 1 or fitting(self.order, h, line.low, line.high) == usual:
-                yield line
+                yield group
             else:
-                yield from (where.along_entries(group[i:][:1], units) for i in range(len(group)))
+                yield from (group[i:][:1] for i in range(len(group)))
+
+    def column_of(self, where: Field, entries: Array, plan: Plan) -> Array:
+        """Return the slopes of all outputs, each by the one of the entries that it depends on."""
+        line = where.along_entries(entries, plan.units)
+        found = np.zeros(len(where.centre))
+        for i, j in enumerate(entries):
+            every = np.arange(len(found))
+            rows = every if plan.pattern is None else np.flatnonzero(plan.pattern[:, j])
+            found[rows] = self.column(line, plan.h, rows, i, sure=plan.sure)
+        if plan.pattern is not None:
+            require_pattern(line, plan.pattern)
+        return found
+
+    def _by_workers(self, where: Field, plan: Plan) -> list[Array]:
+        """Return the columns of all groups, by several workers."""
+        assert self._workers is not None
+        at = where.at
+        make = partial(type(self), self.backend.plain(), options=self.options)
+        method: Any = Columns(make, where.outputs, where.epsilon, plan)
+        problem = Problem(method, at.function, at.params, at.args, 0.0, 0.0)
+        seconds = self.seconds * len(fitting(self.order, plan.h, -np.inf, np.inf))
+        return by_workers(self._workers, problem, Lines(self, at, where.epsilon, plan), seconds)
 
     def column(
         self,

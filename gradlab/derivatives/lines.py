@@ -8,7 +8,7 @@ by one share the evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,13 +40,18 @@ class Field(Perturbable):
 
     Attributes
     ----------
+    at : Point
     centre : ndarray, shape (m,)
         The outputs there.
     epsilon : ndarray, shape (m,)
         The relative error with which each output is returned, by its dtype.
     scales : ndarray, shape (p,)
         A power of two near max(1, |x|), for each entry.
+    before : callable
+        Called before each evaluation.
     """
+
+    before: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Field(Perturbable):
         dtype: DTypeLike | None = None,
         bounds: tuple[Array, Array] | None = None,
     ) -> None:
+        self.at = at
         super().__init__(function, at.leaves, at.structure, at.args, dtype)
         is_known = all(leaf.dtype == self.dtype for leaf in at.leaves)
         self.outputs = at.outputs if is_known else self.evaluate()
@@ -87,6 +93,7 @@ class Field(Perturbable):
 
     def evaluate(self, place: str = "the given parameters", *, finite: bool = True) -> Outputs:
         """Evaluate the function where the parameters are now; see `outputs_of`."""
+        self.before()
         return outputs_of(self._call(place), place, finite=finite)
 
     def moved(self, entries: Any, there: Array, place: str) -> Array:

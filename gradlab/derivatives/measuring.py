@@ -50,16 +50,28 @@ SMALLEST = 2.0**-960
 
 
 class Coarse(Exception):  # noqa: N818 - no error: the differences are taken again
-    """The function is evaluated less exactly than was known; `Field.epsilon` knows it now."""
+    """The function is evaluated less exactly than was known.
+
+    Attributes
+    ----------
+    k : int
+        The output that shows it.
+    epsilon : float
+        The relative error of its evaluations.
+    """
+
+    def __init__(self, k: int, epsilon: float) -> None:
+        super().__init__(k, epsilon)
+        self.k, self.epsilon = k, epsilon
 
 
-def again_if_coarse(compute: Callable[[], T]) -> T:
+def again_if_coarse(where: Field, compute: Callable[[], T]) -> T:
     """Return a result, computed again as often as the function turns out to be less exact."""
     while True:
         try:
             return compute()
-        except Coarse:
-            continue
+        except Coarse as found:
+            where.raise_epsilon(found.k, found.epsilon)
 
 
 def roundoff(where: Field, rows: Array, h: float) -> Array:
@@ -113,8 +125,7 @@ def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> floa
     size = max(abs(float(where.centre[k])), abs(found.value), SMALLEST)
     noise = 2 * found.noise / size
     if COARSE * where.epsilon[k] < noise <= COARSEST:
-        where.raise_epsilon(k, float(np.exp2(np.ceil(np.log2(noise)))))
-        raise Coarse
+        raise Coarse(k, float(np.exp2(np.ceil(np.log2(noise)))))
     if abs(found.value - formula) <= found.error:
         return formula
     # A jump at the parameters has slopes of any size over small steps, and an error bar to match.

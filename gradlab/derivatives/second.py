@@ -8,6 +8,7 @@ differences of finite differences need values of the loss alone: the noise of th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -34,12 +35,14 @@ from gradlab.gradients import (
     Backend,
     ComplexStep,
     Jax,
+    Numerical,
     Richardson,
     Tape,
     Torch,
     find_backend,
     is_estimator,
 )
+from gradlab.gradients.differences.difference import Difference
 from gradlab.params import flatten, leaves_like
 
 TRACED = (Autograd, AutogradForward, Tape)
@@ -198,9 +201,11 @@ class Gradient(Differentiated):
         )
         if self.has_aux:
             value, aux = pair_of(value)
+        started = time.perf_counter()
+        outputs = outputs_of(way.function(params, *others))
         if isinstance(way, Differences):
             way.precision = precision_of(self.over, value)
-        outputs = outputs_of(way.function(params, *others))
+            way.seconds = time.perf_counter() - started
         return way, Point(way.function, params, others, leaves, structure, outputs), aux
 
 
@@ -230,7 +235,7 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
                 'numbers: use over="autograd", or a numerical backend'
             )
         return Autograd()
-    found = backend if over is None else find_backend(over)
+    found = _alone(backend) if over is None else find_backend(over)
     if isinstance(backend, Jax | Torch) and found.name != backend.name:
         raise OptionError(
             f"{backend.name} differentiates its own gradient alone: leave over= out, or use a "
@@ -241,16 +246,20 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
     return found
 
 
+def _alone(backend: Backend) -> Backend:
+    """Return the same backend in one process: its workers evaluate the gradient as a whole."""
+    return backend.plain() if isinstance(backend, Numerical) else backend
+
+
 def precision_of(backend: Backend, value: Any) -> float:
     """Return the relative error of a backend's gradient of a loss with this value: its noise."""
     dtype = np.asarray(value).dtype
     epsilon = float(np.finfo(dtype if dtype.kind == "f" else float).eps)
     if isinstance(backend, Richardson):
         return 256 * epsilon
-    order = getattr(backend, "order", None)
-    if order is None:
-        return 4 * epsilon
-    return float(4 * epsilon ** (order / (order + 1)))
+    if isinstance(backend, Difference):
+        return float(4 * epsilon ** (backend.order / (backend.order + 1)))
+    return 4 * epsilon
 
 
 def _traced_gradient(loss: Function, params: Any, *args: Any) -> Any:

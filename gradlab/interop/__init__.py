@@ -11,9 +11,10 @@ A test suite changes one import:
 =============================================  ================================================
 
 Each hands the function, and the derivatives that its library gives for it, to
-`gradlab.check_derivatives`. The verdict follows from measured error bars. A relative tolerance that
-the caller passes is taken as an accepted relative error (``allow=``); steps and absolute tolerances
-are accepted and have no effect.
+`gradlab.check_derivatives`. The verdict follows from measured error bars. Relative errors up to
+1.5e-11 pass as rounding, and a relative tolerance that the caller passes is an accepted relative
+error (``allow=``). The original check decides where measured slopes are inconclusive, such as at
+the place of a jump; only there do steps and absolute tolerances have an effect.
 
 `shared` says what all of them do with a report.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -18,7 +19,14 @@ from gradlab.checking.native import Name
 from gradlab.checking.native_jax import JaxLoss, as_numpy
 from gradlab.checking.native_way import NativeWay
 from gradlab.errors import OptionError
-from gradlab.interop.shared import from_real_parts, note_on, real_parts, settle
+from gradlab.interop.shared import (
+    accepted,
+    decided_by,
+    from_real_parts,
+    note_on,
+    real_parts,
+    settle,
+)
 from gradlab.params import Array
 
 NAMES = {"fwd": "JVP", "rev": "VJP", "lin": "linearized function"}
@@ -47,9 +55,10 @@ def check_grads(
     modes : sequence of {"fwd", "rev", "lin"}
         Forward mode, reverse mode, and what `jax.linearize` gives.
     rtol : float, optional
-        An accepted relative error. Without it, error bars alone decide.
+        An accepted relative error; by default 1.5e-11, which passes as rounding.
     atol, eps
-        Accepted, and without effect: steps and noise are measured.
+        Without effect where slopes can be measured. Where they are inconclusive, such as at the
+        place of a jump, JAX's own check decides, with all tolerances.
 
     Raises
     ------
@@ -81,7 +90,8 @@ def check_grads(
 
     names = [f"args{tree.keystr(keys[i])}" for i in where]
     function = JaxFunction(call, [leaves[i] for i in where], names)
-    _check(function, function.way(modes), order, modes, rtol, "")
+    tolerances = {"atol": atol, "rtol": rtol, "eps": eps}
+    _check(function, function.way(modes), order, modes, tolerances, "")
 
 
 def _check(
@@ -89,25 +99,28 @@ def _check(
     way: NativeWay,
     order: int,
     modes: Sequence[str],
-    rtol: float | None,
+    tolerances: dict[str, float | None],
     what: str,
 ) -> None:
     """Check one order of derivatives, and then those of what gave them."""
     params = real_parts(function.names, function.leaves)
     params = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()}
-    for claims in function.claims(way, modes):
-        report = check_derivatives(
-            lambda given: function.outputs(way, given),
-            params,
-            dtype=way.dtype or np.result_type(np.float32, *params.values()),
-            allow=rtol or 0.0,
-            **claims,
-        )
-        settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
+    rtol = tolerances["rtol"]
+    with decided_by("JAX", lambda: function.check_by_jax(way, modes, tolerances)):
+        for claims in function.claims(way, modes):
+            report = check_derivatives(
+                lambda given: function.outputs(way, given),
+                params,
+                dtype=way.dtype or np.result_type(np.float32, *params.values()),
+                allow=accepted(rtol),
+                **claims,
+            )
+            settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
     if order > 1:
         for mode in modes:
             here = f"of the {NAMES[mode]}{' ' + what if what else ''}"
-            _check(function.differentiated(way, mode), way, order - 1, modes, rtol, here)
+            derived = function.differentiated(way, mode)
+            _check(derived, way, order - 1, modes, tolerances, here)
 
 
 class JaxFunction(JaxLoss):
@@ -167,6 +180,18 @@ class JaxFunction(JaxLoss):
                 found.append({})
             found[-1][kind] = partial(apply, way, mode)
         return found
+
+    def check_by_jax(
+        self, way: NativeWay, modes: Sequence[str], tolerances: dict[str, float | None]
+    ) -> None:
+        """Run JAX's own check of first derivatives; it raises an AssertionError if it fails."""
+        own = [
+            mode for mode in ("fwd", "rev") if mode in modes or (mode == "fwd" and "lin" in modes)
+        ]
+        with self._setting(way):
+            arrays = self._native(way, self.leaves)
+            original = import_module("jax.test_util").check_grads
+            original(lambda *given: self.loss(list(given)), arrays, 1, own, **tolerances)
 
     def vjp(self, way: NativeWay, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
         """Return what reverse mode gives for a cotangent."""

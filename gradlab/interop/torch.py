@@ -9,6 +9,7 @@ real ones: the derivative by z that is checked is ∂L/∂re + i ∂L/∂im, PyT
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -21,7 +22,15 @@ from gradlab.checking.native_torch import TorchLoss, to_numpy
 from gradlab.checking.native_way import NativeWay
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
-from gradlab.interop.shared import InconclusiveError, from_real_parts, note_on, real_parts, settle
+from gradlab.interop.shared import (
+    InconclusiveError,
+    accepted,
+    decided_by,
+    from_real_parts,
+    note_on,
+    real_parts,
+    settle,
+)
 from gradlab.params import Array, flatten
 
 ORIGINAL: Any = import_module("torch.autograd.gradcheck")
@@ -71,7 +80,7 @@ def gradcheck(
     inputs : tensor or tuple
         Those tensors that require a gradient are checked, in float64 where `func` allows it.
     rtol : float, optional
-        An accepted relative error. Without it, error bars alone decide.
+        An accepted relative error; by default 1.5e-11, which passes as rounding.
     fast_mode : bool
         Measure along random directions, also where there are few entries.
     check_forward_ad, check_backward_ad : bool
@@ -81,10 +90,11 @@ def gradcheck(
     check_undefined_grad, check_batched_grad, check_batched_forward_grad, check_grad_dtypes : bool
         PyTorch's own checks of these run afterwards.
     eps, atol, nondet_tol
-        Accepted, and without effect: steps and noise are measured.
+        Without effect where slopes can be measured: steps and noise are measured, too.
     masked
-        Sparse inputs, and those that require a gradient and have entries that are not finite, are
-        handed to PyTorch's own check, with all options.
+        For sparse inputs. PyTorch's own check decides, with all options, if an input is sparse, or
+        requires a gradient and has entries that are not finite; and where measured slopes are
+        inconclusive, such as at the place of a jump.
 
     Returns
     -------
@@ -115,12 +125,14 @@ def gradcheck(
         "check_backward_ad": check_backward_ad,
         "fast_mode": fast_mode,
     }
+    tolerances = {"eps": eps, "atol": atol, "rtol": rtol, "masked": masked}
+    given_tolerances = {name: value for name, value in tolerances.items() if value is not None}
+    original = partial(ORIGINAL.gradcheck, func, inputs, **options, **given_tolerances)
     try:
         if any(isinstance(x, torch.Tensor) and not _is_usual(x) for x in given):
-            tolerances = {"eps": eps, "atol": atol, "rtol": rtol, "masked": masked}
-            options |= {name: value for name, value in tolerances.items() if value is not None}
-            return bool(ORIGINAL.gradcheck(func, inputs, **options))
-        _check(func, given, rtol, options)
+            return bool(original())
+        with decided_by("PyTorch", original):
+            _check(func, given, rtol, options)
         _check_batches(func, given, options)
     except (GradientMismatchError, InconclusiveError, LossError) as error:
         if raise_exception:
@@ -241,7 +253,7 @@ def _check(
         {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()},
         mode="directional" if options["fast_mode"] else "auto",
         dtype=way.dtype or np.result_type(np.float32, *params.values()),
-        allow=rtol or 0.0,
+        allow=accepted(rtol),
         **claims,
     )
     settle(report, note_on(rtol))

@@ -263,18 +263,6 @@ def test_dtypes_are_those_of_the_parameters():
             errors.OptionError,
             "bounds= is for the backends forward, central, central4 and richardson",
         ),
-        (
-            lambda: gradlab.jacobian(np.sin, gradlab.CentralDifference(workers=2)),
-            errors.OptionError,
-            "workers= is for the gradient of a loss",
-        ),
-        (
-            lambda: gradlab.jacobian(
-                np.sin, gradlab.CentralDifference(evaluation=gradlab.Workers(2))
-            ),
-            errors.OptionError,
-            "is for the gradient of a loss",
-        ),
     ],
 )
 def test_a_slip_is_named(call, error, message):

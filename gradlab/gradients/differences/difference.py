@@ -16,8 +16,8 @@ A given ``step=`` is taken as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from gradlab.gradients.differences.closer import (
 )
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.steps import FINER, steps
-from gradlab.gradients.probing import EntryLine, Probe, ProbeOfTerms
+from gradlab.gradients.probing import EntryLine, Loop, Probe, ProbeOfTerms, Recorded
 from gradlab.params import Array
 
 FEWEST = 64
@@ -67,6 +67,16 @@ class FiniteDifference(Numerical):
 
     def _keywords(self) -> dict[str, Any]:
         return super()._keywords() | {"incremental": self.incremental, "threads": self.threads}
+
+    @property
+    def usual(self: Self) -> Self:
+        """The same backend, with keywords in place of an `evaluation` that they can say."""
+        given = self.evaluation
+        if isinstance(given, Recorded):
+            return replace(self, evaluation=None, threads=given.threads)
+        if isinstance(given, Loop):
+            return replace(self, evaluation=None, incremental=False)
+        return super().usual
 
     def equivalent_evaluations(self, p: int) -> int:
         """Return how many evaluations a gradient of p entries is made of, done or saved.

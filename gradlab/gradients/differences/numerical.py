@@ -92,6 +92,15 @@ class Numerical:
         """Return the keywords that `evaluation_of` takes."""
         return {"workers": self.workers, "timeout": self.timeout, "resume": self.resume}
 
+    @property
+    def usual(self: Self) -> Self:
+        """The same backend, with keywords in place of an `evaluation` that they can say."""
+        given = self.evaluation
+        if isinstance(given, Workers):
+            own = {"workers": given.workers, "timeout": given.timeout, "resume": given.resume}
+            return replace(self, evaluation=None, **own)
+        return replace(self, evaluation=None) if given == evaluation_of() else self
+
     def plain(self: Self) -> Self:
         """Return the same backend, without what says who evaluates the loss."""
         return replace(self, evaluation=None, workers=None, timeout=None, resume=None)

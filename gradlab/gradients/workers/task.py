@@ -133,7 +133,7 @@ class Part(Probe):
     """Some entries of one leaf, as the only leaf of a probe, for `slopes`."""
 
     def __init__(self, whole: Probe, chunk: Chunk, mark: Callable[[int, int], object]) -> None:
-        self._whole, self._chunk, self._mark = whole, chunk, mark
+        self.whole, self.chunk, self.mark = whole, chunk, mark
         part = slice(chunk.start, chunk.stop)
         self.leaves = [whole.leaves[chunk.leaf].reshape(-1)[part].copy()]
         if whole.given_steps is not None:
@@ -142,29 +142,29 @@ class Part(Probe):
 
     def at(self, leaf: int, i: int, x: Any) -> Any:
         """Evaluate the loss with entry `i` of the part set to `x`; if that fails, once more."""
-        place = (self._chunk.leaf, self._chunk.start + i)
-        self._mark(*place)
+        place = (self.chunk.leaf, self.chunk.start + i)
+        self.mark(*place)
         try:
-            return self._whole.at(*place, x)
+            return self.whole.at(*place, x)
         except Exception:
             pass
         try:
-            return self._whole.at(*place, x)
+            return self.whole.at(*place, x)
         except Exception as error:
             error.add_note("it was evaluated twice, and failed both times")
             raise
 
     def look_into(self) -> None:
         """Examine the loss as a whole, whatever the part, so that all parts find the same."""
-        self._whole.look_into()
+        self.whole.look_into()
 
     def require_steady(self) -> None:
         """Raise a LossError if the loss is not deterministic."""
-        self._whole.require_steady()
+        self.whole.require_steady()
 
     def name(self, leaf: int, i: int) -> str:
         """Name an entry by its place in the whole gradient."""
-        return self._whole.name(self._chunk.leaf, self._chunk.start + i)
+        return self.whole.name(self.chunk.leaf, self.chunk.start + i)
 
 
 def answer(

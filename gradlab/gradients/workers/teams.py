@@ -124,7 +124,7 @@ def _is_answer(found: Any, left: Container[Chunk]) -> bool:
     chunk, slopes = found
     return isinstance(slopes, Failure) or (
         isinstance(slopes, np.ndarray)
-        and slopes.shape == (chunk.stop - chunk.start,)
+        and slopes.shape[:1] == (chunk.stop - chunk.start,)
         and np.issubdtype(slopes.dtype, np.floating)
     )
 

@@ -1,0 +1,183 @@
+"""Columns of a Jacobian by several workers: the same numbers as by one, to the last bit.
+
+The workers are those of a gradient (`gradlab.gradients.workers`). A chunk is a number of groups of
+entries that are moved together, and its answer one row of outputs for each group. The same code
+computes a column here and there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from gradlab.derivatives.functions import Function, Outputs, Point
+from gradlab.derivatives.lines import Field
+from gradlab.derivatives.measuring import Coarse
+from gradlab.errors import GradlabError, WorkerError
+from gradlab.gradients.workers import Workers
+from gradlab.gradients.workers.chunks import Chunk, chunk_size, chunks
+from gradlab.gradients.workers.gradient import BANDWIDTH
+from gradlab.gradients.workers.problem import Failure, Part, Problem
+from gradlab.gradients.workers.teams import find_team
+from gradlab.interrupts import held
+from gradlab.params import Array, flatten
+
+
+class Way(Protocol):
+    """What computes a column: `gradlab.derivatives.differences.Differences`."""
+
+    def field(self, at: Point) -> Field:
+        """Return the function around a point."""
+
+    def column_of(self, where: Field, entries: Array, plan: Plan) -> Array:
+        """Return the slopes of all outputs, each by the one of the entries that it depends on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which columns are computed, and with which steps.
+
+    Attributes
+    ----------
+    groups : sequence of ndarray of int
+        Entries that are moved together.
+    units : ndarray, shape (p,)
+        How far each entry moves for a step of 1.
+    h : float
+        The step.
+    pattern : ndarray of bool, shape (m, p), or None
+        Which output depends on which entry.
+    sure : bool
+        Whether the steps were given, and are taken as they are.
+    """
+
+    groups: Sequence[Array]
+    units: Array
+    h: float
+    pattern: Array | None
+    sure: bool
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a worker is told: a `Method` whose slopes are columns.
+
+    Attributes
+    ----------
+    make : callable
+        Makes the way in the worker, from a function.
+    outputs : Outputs
+        Of the function at the parameters.
+    epsilon : ndarray
+        How exactly each output is known to be evaluated.
+    plan : Plan
+    """
+
+    make: Callable[[Function], Way]
+    outputs: Outputs
+    epsilon: Array
+    plan: Plan
+    name: ClassVar[str] = "columns"
+
+    def probe(self, loss: Function, params: Any, args: tuple[Any, ...]) -> Lines:
+        """Return the function around its parameters."""
+        leaves, structure = flatten(params)
+        at = Point(loss, params, args, leaves, structure, self.outputs)
+        return Lines(self.make(loss), at, self.epsilon, self.plan)
+
+    def slopes(self, part: Part, leaf: int) -> Array:
+        """Return the columns of some groups, shape (n, m)."""
+        lines: Any = part.whole
+        chunk = part.chunk
+        return np.stack([lines.column(i, part.mark) for i in range(chunk.start, chunk.stop)])
+
+    def plain(self) -> Columns:
+        """Return the same."""
+        return self
+
+
+@dataclass
+class Lines:
+    """The function around its parameters, in a worker; what `Part` looks at of a `Probe`."""
+
+    way: Way
+    at: Point
+    epsilon: Array
+    plan: Plan
+    value: float = 0.0
+    precision: float = 0.0
+    closely: bool = False
+    given_steps: None = None
+    leaves: list[Array] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.leaves = [np.arange(len(self.plan.groups))]
+
+    def column(self, i: int, mark: Callable[[int, int], object]) -> Array:
+        """Return the slopes of all outputs for one group, shape (m,); once more if that fails."""
+        try:
+            return self._column(i, mark)
+        except (GradlabError, Coarse):
+            raise
+        except Exception:  # of the function's own
+            pass
+        try:
+            return self._column(i, mark)
+        except Exception as error:
+            error.add_note("it was evaluated twice, and failed both times")
+            raise
+
+    def _column(self, i: int, mark: Callable[[int, int], object]) -> Array:
+        where = self.way.field(self.at)
+        where.epsilon = self.epsilon.copy()
+        where.before = lambda: mark(0, i)
+        with where.restoring():
+            return self.way.column_of(where, self.plan.groups[i], self.plan)
+
+    def name(self, leaf: int, i: int) -> str:
+        """Name the first entry of a group, for errors."""
+        return self.at.name(int(self.plan.groups[i][0]))
+
+
+def by_workers(workers: Workers, problem: Problem, lines: Lines, seconds: float) -> list[Array]:
+    """Return the columns of all groups of a plan.
+
+    Where several chunks fail, the error is that of the first one, as if there were one worker.
+
+    Parameters
+    ----------
+    workers : Workers
+    problem : Problem
+        With `Columns` as its method.
+    lines : Lines
+        The same as the workers make of it.
+    seconds : float
+        How long a column takes.
+    """
+    team = find_team(workers.workers, workers.timeout)
+    sending = team.round_trip + (problem.bytes / BANDWIDTH if team.carries else 0)
+    count = len(lines.plan.groups)
+    size = chunk_size(count, team.count, seconds, sending)
+    waiting = set(chunks([np.ones(count, bool)], size))
+    rows: list[Any] = [None] * count
+    failures: dict[Chunk, Exception] = {}
+    probe: Any = lines
+    with held(), closing(team.work(problem, sorted(waiting), probe)) as answers:
+        for chunk, found in answers:
+            waiting.discard(chunk)
+            if isinstance(found, Failure):
+                failures[chunk] = found.error
+            else:
+                rows[chunk.start : chunk.stop] = list(found)
+            if failures and not any(other < min(failures) for other in waiting):
+                raise failures[min(failures)]
+    if waiting:
+        raise WorkerError(
+            f"workers={workers.workers!r} left {len(waiting)} chunks without an answer: give a "
+            "function that calls another on each of some values, as map does"
+        )
+    return rows
