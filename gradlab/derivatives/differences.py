@@ -35,7 +35,7 @@ from gradlab.derivatives.sparsity import (
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients import Loop, Numerical, Workers
-from gradlab.gradients.workers.problem import Problem
+from gradlab.gradients.workers.task import Task
 from gradlab.params import Array
 
 
@@ -246,9 +246,9 @@ class Differences(Rows):
         at = where.at
         make = partial(type(self), self.backend.plain(), options=self.options)
         method: Any = Columns(make, where.outputs, where.epsilon, plan)
-        problem = Problem(method, at.function, at.params, at.args, 0.0, 0.0)
+        task = Task(method, at.function, at.params, at.args, 0.0, 0.0)
         seconds = self.seconds * len(fitting(self.order, plan.h, -np.inf, np.inf))
-        return by_workers(self._workers, problem, Lines(self, at, where.epsilon, plan), seconds)
+        return by_workers(self._workers, task, Lines(self, at, where.epsilon, plan), seconds)
 
     def column(
         self,

@@ -21,7 +21,7 @@ from gradlab.errors import GradlabError, WorkerError
 from gradlab.gradients.workers import Workers
 from gradlab.gradients.workers.chunks import Chunk, chunk_size, chunks
 from gradlab.gradients.workers.gradient import BANDWIDTH
-from gradlab.gradients.workers.problem import Failure, Part, Problem
+from gradlab.gradients.workers.task import Failure, Part, Task
 from gradlab.gradients.workers.teams import find_team
 from gradlab.interrupts import held
 from gradlab.params import Array, flatten
@@ -140,10 +140,10 @@ class Lines:
 
     def name(self, leaf: int, i: int) -> str:
         """Name the first entry of a group, for errors."""
-        return self.at.name(int(self.plan.groups[i][0]))
+        return self.at.layout.name(int(self.plan.groups[i][0]))
 
 
-def by_workers(workers: Workers, problem: Problem, lines: Lines, seconds: float) -> list[Array]:
+def by_workers(workers: Workers, task: Task, lines: Lines, seconds: float) -> list[Array]:
     """Return the columns of all groups of a plan.
 
     Where several chunks fail, the error is that of the first one, as if there were one worker.
@@ -151,7 +151,7 @@ def by_workers(workers: Workers, problem: Problem, lines: Lines, seconds: float)
     Parameters
     ----------
     workers : Workers
-    problem : Problem
+    task : Task
         With `Columns` as its method.
     lines : Lines
         The same as the workers make of it.
@@ -159,14 +159,14 @@ def by_workers(workers: Workers, problem: Problem, lines: Lines, seconds: float)
         How long a column takes.
     """
     team = find_team(workers.workers, workers.timeout)
-    sending = team.round_trip + (problem.bytes / BANDWIDTH if team.carries else 0)
+    sending = team.round_trip + (task.bytes / BANDWIDTH if team.carries else 0)
     count = len(lines.plan.groups)
     size = chunk_size(count, team.count, seconds, sending)
     waiting = set(chunks([np.ones(count, bool)], size))
     rows: list[Any] = [None] * count
     failures: dict[Chunk, Exception] = {}
     probe: Any = lines
-    with held(), closing(team.work(problem, sorted(waiting), probe)) as answers:
+    with held(), closing(team.work(task, sorted(waiting), probe)) as answers:
         for chunk, found in answers:
             waiting.discard(chunk)
             if isinstance(found, Failure):

@@ -42,7 +42,7 @@ from gradlab.gradients import (
     find_backend,
     is_estimator,
 )
-from gradlab.gradients.differences.difference import Difference
+from gradlab.gradients.differences.difference import FiniteDifference
 from gradlab.params import flatten, leaves_like
 
 TRACED = (Autograd, AutogradForward, Tape)
@@ -257,7 +257,7 @@ def precision_of(backend: Backend, value: Any) -> float:
     epsilon = float(np.finfo(dtype if dtype.kind == "f" else float).eps)
     if isinstance(backend, Richardson):
         return 256 * epsilon
-    if isinstance(backend, Difference):
+    if isinstance(backend, FiniteDifference):
         return float(4 * epsilon ** (backend.order / (backend.order + 1)))
     return 4 * epsilon
 
