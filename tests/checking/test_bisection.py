@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gradlab
 from gradlab.checking import directions
 from gradlab.checking.directions import Walk, _is_dense, _with_rest, search
 from gradlab.checking.jacobian import DerivativeEntry
@@ -279,3 +280,20 @@ def test_a_block_shows_nothing_within_its_tolerance() -> None:
     assert block(0 * J, np.full((3, 3), 1e-9)) == []
     rectangular = np.ones((3, 2))
     assert block(2 * rectangular, rectangular, shape=(3, 2)) == []
+
+
+def test_a_fault_that_was_found_needs_no_note() -> None:
+    """One entry of 1,200 is named, and nothing else is left to say."""
+    rng = np.random.default_rng(0)
+    right = rng.normal(size=(30, 40))
+    wrong = right.copy()
+    wrong[3, 7] *= 2
+    report = gradlab.check_derivatives(
+        lambda w: np.tanh(right @ w),
+        np.linspace(-0.1, 0.1, 40),
+        jvp=lambda w, v: (1 - np.tanh(right @ w) ** 2) * (wrong @ v),
+        mode="directional",
+    )
+    assert [entry.name for entry in report.mismatches] == ["output[3] by params[7]"]
+    assert report.notes == ()
+    assert report.mismatches[0].ratio == pytest.approx(2.0)

@@ -273,3 +273,16 @@ def test_what_changes(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_what_changes_in_a_row_of_the_batch(name: str) -> None:
     assert seen(CASES[name], RowExtents) == WITH_ROWS[name]
+
+
+@pytest.mark.parametrize(("size", "faster"), [(100, True), (100_000, False), (1_000_000, False)])
+def test_the_plain_loop_is_taken_where_a_perturbation_changes_everything(
+    size: int, faster: bool
+) -> None:
+    """Two values of that size per lane, against three calls at the cost of 2000 entries each."""
+    x = np.ones(size)
+    program = record(lambda w, x: np.sum(np.exp(w * x)), np.array(2.0), (x,))
+    for always in (False, True):
+        engine = Incremental(program, [np.array(2.0), x], limits=Limits(always=always))
+        assert (engine.plan(0, 2) is not None) is (faster or always)
+    assert not Limits().always
