@@ -445,3 +445,24 @@ def test_memory_is_counted_and_aligned() -> None:
         memory = reserve(nbytes)
         assert memory.nbytes == nbytes
         assert memory.ctypes.data % ALIGNMENT == 0
+
+
+@pytest.mark.parametrize(
+    ("node", "written"),
+    [
+        (of(np.multiply, X, 2.0), "array(2.)"),
+        (of(np.multiply, F, 2), "array(2., dtype=float32)"),
+        (of(np.multiply, X, np.float64(2)), "array(2.)"),
+        (of(np.greater, F, 1e39), "1e+39"),  # infinite in float32
+        (of(np.multiply, X, 1j), "1j"),
+        (of(np.power, X, 2.5), "2.5"),
+        (of(np.multiply, F, np.float32(0.5)), "array(0.5, dtype=float32)"),
+        (of(np.maximum, X, 0.5), "<(2, 3) float64>"),
+        (of(np.multiply, of(np.add, F, X), 2.0), "array(2.)"),
+        (of(np.where, C, X, 2.0), "2.0"),
+    ],
+)
+def test_a_number_is_written_as_an_array_of_the_dtype_beside_it(node: Node, written: str) -> None:
+    """NumPy need not convert it at each call; a bound is an array of the result's shape."""
+    source = compile_program(program_of(node)).source
+    assert f"constant0 = _constant0  # {written}\n" in source
