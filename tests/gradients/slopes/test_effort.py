@@ -32,11 +32,9 @@ def looked(function: Callable[[Any], Any], x: float, **options: Any) -> tuple[in
     return line.calls, found
 
 
-@pytest.mark.parametrize(
-    ("effort", "calls"), [("usual", 14), ("wide", 20), ("thorough", 56), ("brief", 65)]
-)
+@pytest.mark.parametrize(("effort", "calls"), [("usual", 14), ("thorough", 56)])
 def test_how_many_points_a_smooth_function_takes(effort: str, calls: int) -> None:
-    """Five rungs: two points each, three beside them, the centre; the wide look has two more."""
+    """A glance has five rungs: two points each, three beside them, the centre."""
     assert looked(np.exp, 0.75, effort=effort)[0] == calls
 
 
