@@ -189,7 +189,7 @@ class Run:
             if waiting and len(trials) < self.options.workers:
                 mutant = waiting.pop(0)
                 begun[mutant.key] = time.monotonic()
-                tests, seconds = choose(self.covering.of(mutant), self.options.budget)
+                tests, seconds = self._choice(mutant)
                 if not tests:
                     self._note(Result(mutant, "uncovered", 0.0))
                     continue
@@ -199,12 +199,15 @@ class Run:
             for trial, outcome in running.finished(trials):
                 taken = time.monotonic() - begun[trial.mutant.key]
                 if outcome == "unfit":
-                    tests, seconds = choose(self.covering.of(trial.mutant), self.options.budget)
+                    tests, seconds = self._choice(trial.mutant)
                     anew = self._body(trial.mutant, tests, None)
                     trials.append(running.start(trial.mutant, seconds, anew))
                 else:
                     self._note(Result(trial.mutant, outcome, taken))
             time.sleep(0.01)
+
+    def _choice(self, mutant: Mutant) -> tuple[list[str], float]:
+        return choose(self.covering.of(mutant), self.options.budget, mutant.file)
 
     def _body(self, mutant: Mutant, tests: list[str], functions: running.Functions | None) -> Any:
         """Return what the process of a mutant does."""
@@ -337,8 +340,9 @@ def tell(run: Run) -> int:
         f"{counts['accepted']} more are accepted, {run.left} not tried for want of time"
     )
     least = run.options.least
-    # Where time ran out, the share is that of a sample: three of its standard deviations are left.
-    chance = 3 * math.sqrt(least * (1 - least) / tried) if run.left and tried else 0.0
+    # A part of the run is a sample: three standard deviations of its share are left.
+    is_sample = run.left or run.options.share < 1
+    chance = 3 * math.sqrt(least * (1 - least) / tried) if is_sample and tried else 0.0
     return int(share < least - chance)
 
 

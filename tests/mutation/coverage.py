@@ -122,17 +122,21 @@ def read(file: Path) -> list[Covered]:
     return [Covered(**json.loads(line)) for line in file.read_text().splitlines()]
 
 
-def choose(covering: list[Covered], budget: float, most: int = 1500) -> tuple[list[str], float]:
-    """Return the tests to run for a mutant, and the seconds they take without one.
+def choose(
+    covering: list[Covered], budget: float, file: str = "", most: int = 1500
+) -> tuple[list[str], float]:
+    """Return the tests to run for a mutant of a file, and the seconds they take without one.
 
-    The fastest first; of the parameters of one test, each waits for as long as those before it
-    have taken together. As many as the budget has room for.
+    Those come first that are fast, and run little else than this file. Of the parameters of one
+    test, each waits for as long as those before it have taken together. As many as the budget has
+    room for.
     """
     groups: dict[str, float] = defaultdict(float)
     ranked: list[tuple[float, float, str]] = []
     for test in sorted(covering, key=lambda test: test.seconds):
         groups[test.group()] += test.seconds
-        ranked.append((groups[test.group()], test.seconds, test.test))
+        elsewhere = sum(map(len, test.lines.values())) / max(len(test.lines.get(file, ())), 1)
+        ranked.append((groups[test.group()] * elsewhere, test.seconds, test.test))
     chosen: list[str] = []
     total = 0.0
     for _, seconds, name in sorted(ranked):

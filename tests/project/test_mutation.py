@@ -126,10 +126,20 @@ def test_tests_are_chosen_by_the_lines_they_run(tmp_path: Path) -> None:
 
 
 def test_fast_tests_come_first_and_parameters_wait_for_each_other() -> None:
-    tests = [Covered(f"a[{k}]", 0.2) for k in range(4)] + [Covered("b", 0.5), Covered("c", 9.0)]
+    own = {"m.py": [1]}
+    tests = [Covered(f"a[{k}]", 0.2, True, own) for k in range(4)]
+    tests += [Covered("b", 0.5, True, own), Covered("c", 9.0, True, own)]
     assert choose(tests, budget=1.2)[0] == ["a[0]", "a[1]", "b", "a[2]"]
     assert choose(tests, budget=9.0, most=2)[0] == ["a[0]", "a[1]"]
     assert choose(tests[-1:], budget=1.0)[0] == ["c"]
+
+
+def test_tests_of_one_file_come_before_tests_of_everything() -> None:
+    """A second of which a tenth is spent in the file counts as ten."""
+    wide = Covered("wide", 1.0, True, {"m.py": [1], "n.py": list(range(9))})
+    slow = Covered("slow", 9.0, True, {"m.py": [1, 2]})
+    assert choose([wide, slow], 20.0, "m.py")[0] == ["slow", "wide"]
+    assert choose([wide, slow], 20.0, "n.py")[0] == ["wide", "slow"]
 
 
 def test_a_function_is_replaced_in_place(tmp_path: Path) -> None:
