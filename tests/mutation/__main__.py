@@ -190,10 +190,14 @@ class Run:
                 mutant = waiting.pop(0)
                 begun[mutant.key] = time.monotonic()
                 tests, seconds = self._choice(mutant)
+                body = self._body(mutant, tests, functions)
+                if not tests:  # it may run at the import alone
+                    of_file = self.covering.of_file(mutant.file)
+                    tests, seconds = choose(of_file, self.options.budget, mutant.file)
+                    body = self._body(mutant, tests, None)
                 if not tests:
                     self._note(Result(mutant, "uncovered", 0.0))
                     continue
-                body = self._body(mutant, tests, functions)
                 trials.append(running.start(mutant, seconds, body))
                 continue
             for trial, outcome in running.finished(trials):
@@ -288,6 +292,10 @@ class Covering:
         places = places or self._uses[name]
         found = {test.test: test for place in places for test in self._by_line[place]}
         return list(found.values()) or self._by_file[mutant.file]
+
+    def of_file(self, file: str) -> list[Covered]:
+        """Return the tests that run any line of a module."""
+        return self._by_file[file]
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,65 @@
+"""How programs, values and literals are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from expressions import given, of
+
+from gradlab.program.ir import Guard, Node, Program, describe, literal, name_of, names_of, reachable
+from gradlab.program.reasons import reason_of_state
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (2.5, "2.5"), (None, "None"), ((), "()"), ((1,), "(1,)"), ((1, 2), "(1, 2)"),
+        ([1, (2,)], "[1, (2,)]"), (slice(1, None), "1:"), (slice(None, 3, 2), ":3:2"),
+        (slice(None), ":"), (..., "..."), (np.dtype(float), "float64"), (float, "float"),
+        (np.arange(4), "array([0, 1, 2, 3])"), (np.arange(5), "<(5,) int64>"),
+        ("x" * 58, f"'{'x' * 58}'"), ("x" * 59, "<str>"),
+    ],
+)  # fmt: skip
+def test_a_literal_takes_one_line(value: Any, written: str) -> None:
+    assert literal(value) == written
+
+
+def test_inputs_have_names_that_python_accepts() -> None:
+    shapes = [("a b", ()), ("1st", ()), ("v2", ()), ("", ()), ("a-b", ()), ("v2x", ())]
+    inputs = tuple(given(name, shape) for name, shape in shapes)
+    names = names_of(Program(inputs, (), ()))
+    assert [names[node] for node in inputs] == ["a_b", "_1st", "_v2", "input3", "a_b_", "v2x"]
+    assert all(name.isidentifier() for name in names.values())
+
+
+def test_a_program_says_what_it_does_and_what_has_to_hold() -> None:
+    x = given("x", (3,))
+    total, large = of(np.sum, x, axis=0), of(np.greater, x, 1.0)
+    program = Program((x,), (total, large), (total, 2.0), (Guard(large, True, "line 3"),))
+    assert str(program).splitlines() == [
+        "def program(x):  # (3,) float64",
+        "    v0 = sum(x, axis=0)  # () float64",
+        "    v1 = greater(x, 1.0)  # (3,) bool",
+        "    assert bool(v1) is True  # line 3",
+        "    return v0, 2.0",
+    ]
+    assert describe(Node(print)) == "object"
+    assert name_of(np.sum) == "sum"
+    assert name_of(3) == "3"
+
+
+def test_what_roots_need_comes_after_its_operands() -> None:
+    x = given("x", (3,))
+    a, b = of(np.exp, x), of(np.sin, x)
+    c = of(np.add, a, b)
+    assert reachable([x], [c, 1.0, x]) == (a, b, c)
+    assert reachable([x, a], [c]) == (b, c)
+    assert reachable([x], []) == ()
+
+
+def test_why_a_loss_that_keeps_something_is_not_replayed() -> None:
+    assert reason_of_state([]) == ""
+    assert "in cache, log (" in reason_of_state(["cache", "log"], ["line 1"])
+    assert "gradlab.detach (line 1)" in reason_of_state([], ["line 1", "line 2"])
