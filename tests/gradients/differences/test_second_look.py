@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradlab import CentralDifference, CentralDifference4, ForwardDifference
-from gradlab.errors import LossError, NonFiniteError
+from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients.differences.closer import closer_to_home, is_level, look_closer, roundoff
 from gradlab.gradients.differences.difference import FEW, SMALL, TYPICAL
 from gradlab.gradients.differences.steps import FINER
@@ -247,6 +247,14 @@ def test_the_bend_that_is_doubted_grows_with_the_step(
 ) -> None:
     """It is in proportion to the default step, a quarter at most: 64 steps of `central`."""
     assert backend._limit(SimpleNamespace(precision=precision)) == pytest.approx(limit)
+
+
+def test_a_step_that_is_lost_on_one_side_is_refused_by_whom_it_concerns() -> None:
+    """1 + 1e-16 is 1; but 1 − 1e-16 is the number before it, so that central differences work."""
+    step, x = 1e-16, np.ones(1)
+    with pytest.raises(OptionError, match="step"):
+        ForwardDifference(step).value_and_grad(lambda w: np.sum(w))(x)
+    assert CentralDifference(step).value_and_grad(lambda w: np.sum(w))(x)[1] == 1.0
 
 
 def test_evaluations_a_gradient_is_made_of() -> None:
