@@ -401,7 +401,6 @@ def jax_gradient(problem: Problem) -> Peer:
     """JAX: ``jit(value_and_grad)`` with its own log-softmax, waited for."""
     import jax
 
-    precision: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else _old_enable_x64()
     double = problem.x.dtype == np.float64
 
     def loss(leaves: list[Any], x: Any, labels: Any) -> Any:
@@ -412,23 +411,17 @@ def jax_gradient(problem: Problem) -> Peer:
         return -jax.numpy.take_along_axis(log_p, labels[:, None], axis=1).mean()
 
     compiled = jax.jit(jax.value_and_grad(loss))
-    with precision(double):
+    with common.jax_in_float64(double):
         leaves, x, labels = jax.tree.map(
             jax.numpy.asarray, (flatten(problem.params)[0], problem.x, problem.labels)
         )
 
     def gradient() -> tuple[Any, list[Any]]:
-        with precision(double):  # less than a microsecond
+        with common.jax_in_float64(double):  # less than a microsecond
             value, grads = jax.block_until_ready(compiled(leaves, x, labels))
         return value, grads
 
     return gradient
-
-
-def _old_enable_x64() -> Any:
-    from jax.experimental import enable_x64
-
-    return enable_x64
 
 
 PEERS: dict[str, tuple[str, Callable[[Problem], Peer]]] = {

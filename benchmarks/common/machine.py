@@ -63,15 +63,15 @@ def _threadpoolctl() -> Any:
         return None
 
 
-def jax_in_float64() -> Any:
-    """Let JAX compute in float64 for a while, which it does not by default."""
+def jax_in_float64(enabled: bool = True) -> Any:
+    """Let JAX compute in float64 for a while, which it does not by default; or not."""
     import jax
 
     if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
+        return jax.enable_x64(enabled)
     from jax.experimental import enable_x64
 
-    return enable_x64()
+    return enable_x64(enabled)
 
 
 def is_installed(module: str) -> bool:

@@ -172,20 +172,6 @@ ALGEBRA = {
         "broadcast_to(broadcast_to(row, (1, 3)), (2, 3))",
     ),
     # branches
-    "where(c, x, x)": (lambda: where(X, X), "x"),
-    "where(c, row, row)": (lambda: where(ROW, ROW), "where(c, row, row)"),
-    "a branch in a branch": (lambda: where(where(X, Y), 2.0), "where(c, x, 2.0)"),
-    "a branch in the other": (lambda: where(2.0, where(X, Y)), "where(c, 2.0, y)"),
-    "a branch on another condition": (
-        lambda: where(where(X, Y, given("d", (2, 3), bool)), 2.0),
-        "where(c, where(d, x, y), 2.0)",
-    ),
-    "where(c, -x, -y)": (lambda: where(neg(X), neg(Y)), "negative(where(c, x, y))"),
-    "where(c, -x, 0)": (lambda: where(neg(X), 0.0), "negative(where(c, x, 0.0))"),
-    "where(c, 0, -x)": (lambda: where(0.0, neg(X)), "negative(where(c, 0.0, x))"),
-    "where(c, -row, 0)": (lambda: where(neg(ROW), 0.0), "where(c, negative(row), 0.0)"),
-    "where(c, 0, -row)": (lambda: where(0.0, neg(ROW)), "where(c, 0.0, negative(row))"),
-    "where(c, -x, 1)": (lambda: where(neg(X), 1.0), "where(c, negative(x), 1.0)"),
     "both halves": (lambda: of(np.add, where(X, 0.0), where(0.0, Y)), "where(c, x, y)"),
     "both halves, reversed": (lambda: of(np.add, where(0.0, X), where(Y, 0.0)), "where(c, y, x)"),
     "a half less a half": (

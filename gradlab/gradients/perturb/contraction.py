@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from string import ascii_lowercase
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 from gradlab.program.ir import Node
+from gradlab.program.pieces import shape_of
 from gradlab.program.primitives import DOT
 
 LANES = "JMR"
@@ -117,8 +117,3 @@ def flops(node: Node) -> float:
     for operand, of in zip(node.operands[-2:], letters, strict=False):
         sizes.update(zip(of, shape_of(operand), strict=True))
     return float(np.prod(list(sizes.values()), dtype=float)) / 8
-
-
-def shape_of(operand: Any) -> tuple[int, ...]:
-    """Return the shape of an operand, a node or not."""
-    return (operand.shape or ()) if isinstance(operand, Node) else np.shape(operand)

@@ -22,12 +22,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradlab.gradients.perturb.contraction import contraction, shape_of
+from gradlab.gradients.perturb.contraction import contraction
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.operations import NoRule, axes_of, is_sum, kind_of
 from gradlab.gradients.perturb.powers import is_first_order
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
+from gradlab.program.pieces import shape_of
 from gradlab.program.primitives import Kind, primitive_of
 
 

@@ -103,12 +103,9 @@ def _identities(node: Node) -> Any:
                 return repeat(kept, node.shape)
     if not isinstance(x, Node):
         return node
-    is_same = node.shape == x.shape and node.dtype == x.dtype
-    if primitive in REDUCTIONS and is_plain_reduction(node) and node.dtype == x.dtype:
-        if is_same:
-            return x
-        if node.shape and size(node) == size(x):  # along axes of length 1
-            return replace(node, primitive=RESHAPE, operands=(x, node.shape), keywords={})
+    is_reduction = primitive in REDUCTIONS and is_plain_reduction(node) and node.dtype == x.dtype
+    if is_reduction and node.shape and size(node) == size(x):  # along axes of length 1
+        return replace(node, primitive=RESHAPE, operands=(x, node.shape), keywords={})
     if primitive in (RESHAPE, np.swapaxes, TRANSPOSE) and node.shape == x.shape:
         if primitive is RESHAPE and _is_c_order(node):
             return x
@@ -140,10 +137,6 @@ def _signs(node: Node) -> Any:
             return binary(np.subtract, b, p, node)  # -p + b
     if primitive in (np.multiply, np.divide, np.true_divide):
         (a, b), (p, q) = operands, inner
-        if p is not None and is_number(b) and can_negate(b):
-            return binary(primitive, p, -b, node)
-        if q is not None and is_number(a) and can_negate(a):
-            return binary(primitive, -a, q, node)
         if p is not None and q is not None:
             return binary(primitive, p, q, node)
         if p is not None and size(node) <= size(p):

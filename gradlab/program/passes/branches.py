@@ -17,29 +17,14 @@ from gradlab.program.pieces import (
     negative,
     negative_of,
     shape_of,
-    size,
     unsigned,
 )
 from gradlab.program.primitives import is_elementwise
 
 
 def branches(node: Node) -> Any:
-    """Merge branches on the same condition."""
+    """Write two branches on one condition, a bound and a magnitude as one operation each."""
     if node.primitive is np.where and is_elementwise(node):
-        c, a, b = node.operands
-        if a is b and isinstance(a, Node) and a.shape == node.shape and a.dtype == node.dtype:
-            return a
-        inner = [_branch_of(a, c), _branch_of(b, c)]
-        kept = inner[0][0] if inner[0] else a, inner[1][1] if inner[1] else b
-        if any(inner) and dtype_of_all(kept) == node.dtype:
-            return replace(node, operands=(c, *kept))
-        p, q = unsigned(a), unsigned(b)
-        if p is not None and q is not None:
-            return negative(replace(node, operands=(c, p, q)))
-        if p is not None and is_constant(b, 0) and size(node) <= size(p):
-            return negative(replace(node, operands=(c, p, b)))
-        if q is not None and is_constant(a, 0) and size(node) <= size(q):
-            return negative(replace(node, operands=(c, a, q)))
         return _magnitude(_clamped(node))
     if node.primitive in (np.add, np.subtract):
         return _sum_of_branches(node)
@@ -89,9 +74,3 @@ def _magnitude(node: Node) -> Any:
     if is_magnitude and dtype_of(x) == node.dtype and shape_of(x) == node.shape:
         return negative(replace(node, primitive=np.absolute, operands=(x,)))
     return node
-
-
-def _branch_of(operand: Any, condition: Any) -> tuple[Any, Any] | None:
-    if is_branch(operand) and operand.operands[0] is condition:
-        return operand.operands[1], operand.operands[2]
-    return None
