@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from crashing import CrashError, crash_at
 
 from gradlab import fit, network
 
@@ -31,18 +32,6 @@ def outcome(result):
     epochs = [(e.epoch, e.loss, e.validation_loss, e.accuracy) for e in result.history.epochs]
     bits = {name: leaf.tobytes() for name, leaf in result.params.items()}
     return bits, result.history.losses, epochs
-
-
-class CrashError(Exception):
-    pass
-
-
-def crash_at(count):
-    def callback(step):
-        if step.iteration == count:
-            raise CrashError
-
-    return callback
 
 
 def crash(path, count, **options):
