@@ -15,11 +15,11 @@ import threading
 import time
 import zipfile
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from processes import running, wait_until
+from servers import Server
 from stored import forged
 
 from gradlab import datasets, npz, weights
@@ -403,32 +403,6 @@ def test_a_forged_file_of_slopes_is_refused(tmp_path, forgery):
 
 DATA = gzip.compress(np.random.default_rng(0).bytes(400_000), 1)
 SHA256 = hashlib.sha256(DATA).hexdigest()
-
-
-class Server:
-    """A server on the loopback interface that answers as it is told to."""
-
-    def __init__(self, answer):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                with suppress(OSError):  # who asked is gone
-                    answer(self)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 def send(request, *pieces):

@@ -5,13 +5,11 @@ import hashlib
 import logging
 import os
 import socket
-import threading
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import Server
 
 from gradlab import datasets
 from gradlab.datasets import mnist
@@ -132,42 +130,34 @@ def test_archives_that_do_not_fit_together(archives, name, array, said):
 # MNIST by download.
 
 
-class Mirror:
-    """A server on the loopback interface that counts what it is asked for."""
+class Mirror(Server):
+    """A server that counts what it is asked for."""
 
     def __init__(self):
+        super().__init__(self.answer)
+        self.url += "mnist/"
         self.files, self.asked, self.cut = {}, [], 0
-        mirror = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                name = self.path.rsplit("/", 1)[-1]
-                mirror.asked.append(name)
-                if name not in mirror.files:
-                    self.send_error(404)
-                    return
-                data = mirror.files[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                with suppress(OSError):  # who asked is gone
-                    self.wfile.write(data[: len(data) - mirror.cut])
+    def answer(self, request):
+        name = request.path.rsplit("/", 1)[-1]
+        self.asked.append(name)
+        if name not in self.files:
+            request.send_error(404)
+            return
+        data = self.files[name]
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data[: len(data) - self.cut])
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/mnist/"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+    def spoil(self, name, fault):
+        """Have one file answered wrongly."""
+        if fault == "other content":
+            self.files[name] = gzip.compress(b"another file")
+        elif fault == "truncated":
+            self.cut = 3
+        else:
+            del self.files[name]
 
 
 @pytest.fixture
@@ -226,12 +216,7 @@ def test_the_second_mirror_serves_when_the_first_is_down(tmp_path, mirror, down,
 @pytest.mark.parametrize("fault", ["other content", "truncated", "not found"])
 def test_a_bad_mirror_is_passed_over(tmp_path, mirror, other, checksums, fault):
     name = "t10k-images-idx3-ubyte.gz"
-    if fault == "other content":
-        mirror.files[name] = gzip.compress(b"another file")
-    elif fault == "truncated":
-        mirror.cut = 3
-    else:
-        del mirror.files[name]
+    mirror.spoil(name, fault)
     paths = mnist.download(tmp_path / "cache", [mirror.url, other.url], checksums)
     assert paths[2].read_bytes() == other.files[name]
     assert name in other.asked
@@ -245,12 +230,7 @@ def test_what_no_mirror_serves_is_said_and_leaves_no_file(
     tmp_path, mirror, down, checksums, fault, said
 ):
     name = "train-images-idx3-ubyte.gz"
-    if fault == "other content":
-        mirror.files[name] = gzip.compress(b"another file")
-    elif fault == "truncated":
-        mirror.cut = 3
-    else:
-        del mirror.files[name]
+    mirror.spoil(name, fault)
     with pytest.raises(DownloadError) as caught:
         mnist.download(tmp_path / "cache", [mirror.url, down], checksums)
     message = str(caught.value)

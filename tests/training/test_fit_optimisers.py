@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import optional  # noqa: F401  (JAX is imported before a test begins)
 import pytest
+from crashing import CrashError, crash_at
 
 import gradlab
 from gradlab import fit, network, optim
@@ -76,18 +77,6 @@ def test_the_memory_order_of_a_gradient_does_not_matter():
     result = fit(loss, start, data, gradient=gradient, **options)
     for path, leaf in wanted.params.items():
         np.testing.assert_allclose(result.params[path], leaf, rtol=1e-14)
-
-
-class CrashError(Exception):
-    pass
-
-
-def crash_at(count):
-    def callback(step):
-        if step.iteration == count:
-            raise CrashError
-
-    return callback
 
 
 def optax_adam():

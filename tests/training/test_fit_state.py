@@ -3,6 +3,7 @@
 import numpy as np
 import optional  # noqa: F401  (JAX is imported before a test begins)
 import pytest
+from crashing import CrashError, crash_at
 from optional import EXACT, unless_missing
 
 import gradlab
@@ -106,18 +107,6 @@ def test_draws_are_fresh_in_each_step_and_equal_for_equal_seeds():
         fit(watched, np.ones(2), (X,), has_aux=True, epochs=2, seed=seed, backend="central")
     drawn = [float(value) for value in drawn]
     assert len(set(drawn)) == 4  # two seeds of two steps each; every evaluation sees the same
-
-
-class CrashError(Exception):
-    pass
-
-
-def crash_at(count):
-    def callback(step):
-        if step.iteration == count:
-            raise CrashError
-
-    return callback
 
 
 @pytest.mark.parametrize("keep_best", [False, True])
