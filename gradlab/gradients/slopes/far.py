@@ -22,7 +22,7 @@ HALVINGS = 25
 """Largest number of halvings that confine a jump."""
 
 STAYS = 6
-"""Halvings over which a jump keeps half of its height; a kink keeps 2^-6 of its change."""
+"""Number of halvings over which a jump keeps half of its height, and a kink 2^-6 of its change."""
 
 
 @dataclass(frozen=True, eq=False)
