@@ -114,11 +114,9 @@ class TapedGradient:
         """Return the loss and its gradient; see `Backend`."""
         if keywords:
             return self.named(params, *args, keywords, out=out)
-        if self._direct is not None and out is None:
-            answer = self._direct.answer(params, args)
-            if answer is not None:
-                self._counts["replays"] += 1
-                return answer
+        if self._direct and out is None and (found := self._direct.answer(params, args)):
+            self._counts["replays"] += 1
+            return found
         if self.untraceable is not None:
             return self._run_eager(params, args, out)
         data = self._numbers.as_data(args) if self._numbers.inputs else args
