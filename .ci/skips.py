@@ -21,6 +21,7 @@ MADE_GOOD = {
     "atheris is not installed",
     "numdifftools is not installed",
     "optax is not installed",
+    "llvmlite is not installed",
 }
 # Nobody has data that are not there, nor what only an administrator may have.
 EXCUSED = {"only root may mount"}

@@ -12,6 +12,7 @@ the program and its passes among it, is in `gradlab.program`. From the loss to t
 `codegen`       straight-line Python over buffers that are allocated once: `code` has its lines and
                 names, `memory` says where values live, `writing` how each operation is written
 `recorded`      a recording, compiled, and where its results go
+`compiled`      a recording as machine code; `direct` calls it without the key of the call
 `runtime`       which recording fits which call; when eager autograd has to decide
 `comparing`     replays beside eager autograd, and data beside those of the calls before
 ==============  ===================================================================================

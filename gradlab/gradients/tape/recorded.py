@@ -99,7 +99,7 @@ class Replayable:
     def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
         """Replay; a thread that finds all sets of buffers in use gets a new one."""
         if self.native is not None:
-            value = self._run_natively(self.native, leaves, arrays, outs)
+            value, _ = self.run_natively((*leaves, *arrays, *outs))
             if math.isfinite(value):
                 return value
         machines = self._machines
@@ -112,17 +112,19 @@ class Replayable:
         finally:
             machines.append(machine)
 
-    def _run_natively(
-        self, native: Native, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]
-    ) -> float:
-        """Run the machine code; the result is not finite where it declines the arrays."""
+    def run_natively(self, arrays: tuple[Any, ...]) -> tuple[float, float]:
+        """Run the machine code on inputs and results; return the loss and the leaves' norm.
+
+        The loss is not finite where the code declines the arrays, or something is not finite.
+        """
+        assert self.native is not None
         machines = self._native_machines
         try:
             machine = machines.pop()
         except IndexError:
-            machine = native.build()
+            machine = self.native.build()
         try:
-            return machine((*leaves, *arrays, *outs))
+            return machine(arrays), machine.norm
         finally:
             machines.append(machine)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from counting import calls_of
 
 import gradlab
 from gradlab import Tape, network
@@ -52,14 +54,14 @@ class Counted:
     def __init__(self, f: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers = 0
         tape = f._latest
-        run = tape._run_natively
+        run = tape.run_natively
 
-        def counted(*given: Any) -> float:
-            value = run(*given)
-            self.answers += np.isfinite(value)
-            return value
+        def counted(*given: Any) -> tuple[float, float]:
+            found = run(*given)
+            self.answers += np.isfinite(found[0])
+            return found
 
-        monkeypatch.setattr(tape, "_run_natively", counted)
+        monkeypatch.setattr(tape, "run_natively", counted)
 
 
 def outcome(f: Any, args: Any) -> Any:
@@ -154,17 +156,22 @@ def test_out_is_written_into(compiled: Any) -> None:
 
 
 @needs_llvmlite
-def test_arrays_that_share_memory_are_declined(compiled: Any) -> None:
+def test_a_result_over_an_array_that_the_loss_closes_over_is_declined() -> None:
     """The machine code looks at the addresses, whoever calls it."""
-    native = compiled._latest.native.build()
-    leaves, outs = [*PARAMS.values()], [np.empty_like(leaf) for leaf in PARAMS.values()]
-    assert np.isfinite(native((*leaves, X, LABELS, *outs)))
-    buffer = np.zeros(leaves[1].size + 2)
-    overlapping = buffer[: leaves[1].size], buffer[2:]
-    overlapping[0][...] = leaves[1]
-    inputs = [leaves[0], overlapping[0], *leaves[2:]]
-    assert native((*inputs, X, LABELS, outs[0], overlapping[1], *outs[2:])) == -np.inf
-    assert native((*leaves, X, LABELS, outs[0], outs[1], outs[2], outs[1][:3])) == -np.inf
+    held = np.arange(4.0)
+    f = Tape(compile=True).value_and_grad(lambda w: (anp.sin(w) * held[1:3]).sum())
+    w = np.ones(2)
+    f(w)
+    native = f._latest.native.build()
+    assert np.isfinite(native((w, np.zeros(2))))
+    assert native((w, held[1:3])) == native((w, held[2:])) == -np.inf
+    assert np.isfinite(native((w, held[:1].repeat(2))))
+
+
+@needs_llvmlite
+def test_out_over_an_input_is_refused(compiled: Any) -> None:
+    with pytest.raises(GradlabError, match="memory"):
+        compiled(PARAMS, X, LABELS, out=PARAMS)
 
 
 @needs_llvmlite
@@ -182,7 +189,7 @@ def test_arrays_that_share_memory_are_declined(compiled: Any) -> None:
 )
 def test_other_arrays_are_declined(wrong: Any, compiled: Any) -> None:
     native = compiled._latest.native.build()
-    outs = [np.empty_like(leaf) for leaf in PARAMS.values()]
+    outs = [np.zeros_like(leaf) for leaf in PARAMS.values()]
     given = [*PARAMS.values(), X, LABELS, *outs]
     for position in (0, 4, 6):
         other = [*given]
@@ -217,3 +224,70 @@ def test_exact_stays_numpy() -> None:
     f = Tape(compile=True, exact=True).value_and_grad(lambda w: (w**2).sum())
     f(np.ones(2))
     assert "\nnot compiled: the program is replayed exactly" in f.explain()
+
+
+@needs_llvmlite
+def test_direct_calls_give_way_where_a_call_differs(compiled: Any) -> None:
+    """Another order of names, another batch: each is answered right."""
+    eager = Autograd().value_and_grad(network.loss)
+    compiled(PARAMS, X, LABELS)
+    assert compiled._direct is not None
+    backwards = dict(reversed(PARAMS.items()))
+    for args in ((backwards, X, LABELS), (PARAMS, X[:2], LABELS[:2]), (PARAMS, X, LABELS)) * 2:
+        found, wanted = compiled(*args), eager(*args)
+        assert [*found[1]] == [*args[0]]
+        assert found[0] == pytest.approx(wanted[0], rel=1e-12)
+        for name in wanted[1]:
+            np.testing.assert_allclose(found[1][name], wanted[1][name], rtol=1e-9, atol=1e-14)
+
+
+@needs_llvmlite
+def test_direct_calls_are_compared_at_news_and_at_every_so_many() -> None:
+
+    def loss(w: Any, x: Any) -> Any:
+        return (anp.tanh(w) * x).sum()
+
+    f = Tape(compile=True, verify=10).value_and_grad(loss)
+    w, x = np.arange(1.0, 4.0), np.array([0.5, 2.0, 1.0])
+    f(w, x)
+    compared = []
+    for call in range(1, 40):
+        point = w + (call >= 5) * call, x if call < 8 else x + call
+        with calls_of(loss) as calls:
+            f(*point)
+        compared += [call] * bool(calls)
+    assert compared == [1, 5, 8, 10, 20, 30]
+    assert f.cache_info.replays == 39
+
+
+@needs_llvmlite
+def test_values_taken_out_of_their_box_are_noticed_in_direct_calls() -> None:
+    f = Tape(compile=True).value_and_grad(lambda w, x: (w * x * anp.float64(len(NOTED))).sum())
+    NOTED[:] = [1]
+    w, x = np.ones(3), np.arange(3.0)
+    for _ in range(5):
+        assert f(w, x)[0] == 3
+    NOTED.append(2)
+    assert f(w, x)[0] == 6
+
+
+NOTED: list[int] = []
+
+
+@needs_llvmlite
+def test_threads_share_no_memory() -> None:
+    f = Tape(compile=True, verify=None).value_and_grad(network.loss)
+    scales = [1 + 0.1 * k for k in range(8)]
+    points = [{name: scale * leaf for name, leaf in PARAMS.items()} for scale in scales]
+    wanted = [f(point, X, LABELS) for point in points for _ in range(2)][1::2]
+
+    def work(position: int) -> bool:
+        for _ in range(200):
+            value, grads = f(points[position], X, LABELS)
+            same = all(np.array_equal(grads[n], wanted[position][1][n]) for n in grads)
+            if value != wanted[position][0] or not same:
+                return False
+        return True
+
+    with ThreadPoolExecutor(8) as executor:
+        assert all(executor.map(work, range(8)))

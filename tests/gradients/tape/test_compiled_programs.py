@@ -33,7 +33,7 @@ pytest.importorskip("llvmlite", reason="llvmlite is not installed")
 DECLINED = ("solve", "slogdet", "cholesky", "einsum", "tensordot", "cumsum", "roll", "repeat")
 """Steps that the planner does not know: programs with them say nothing of the others."""
 
-OTHERS = ("tile", "clip", "std", "var", "outer")
+OTHERS = ("tile", "clip", "std", "var", "outer", "stack")
 KNOWN = {name: step for name, step in ALL.items() if name not in DECLINED + OTHERS}
 
 

@@ -132,29 +132,21 @@ def check_arrays(
         pointers.append(field(item, DATA, "ptr"))
     if conditions:
         require(conditions)
-    _require_apart(text, require, arrays, pointers, range(len(inputs), len(inputs) + len(outs)))
+    first = len(inputs)
+    outs_at = [(pointers[i], arrays[i]) for i in range(first, first + len(outs))]
+    constants_at = [*zip(pointers, arrays, strict=True)][first + len(outs) :]
+    if apart := [_apart(text, out, other) for out in outs_at for other in constants_at]:
+        require(apart)
     for position, pointer in enumerate(pointers):
         text.put(f"store ptr {pointer}, ptr {text.at('%p', position, 'ptr')}")
 
 
-def _require_apart(
-    text: Text, require: Any, arrays: Sequence[Node], pointers: Sequence[str], outs: range
-) -> None:
-    """Write the check that no array shares memory with one that is written."""
-    starts = [text.do(f"ptrtoint ptr {pointer} to i64") for pointer in pointers]
-    sizes = [_nbytes(node) for node in arrays]
-    ends = [text.do(f"add i64 {at}, {size}") for at, size in zip(starts, sizes, strict=True)]
-    conditions = []
-    for out in outs:
-        for other in range(len(arrays)):
-            if other == out or (other in outs and other < out):
-                continue
-            before = text.do(f"icmp ule i64 {ends[out]}, {starts[other]}")
-            after = text.do(f"icmp ule i64 {ends[other]}, {starts[out]}")
-            conditions.append(text.do(f"or i1 {before}, {after}"))
-    if conditions:
-        require(conditions)
-
-
-def _nbytes(node: Node) -> int:
-    return prod(node.shape or (1,)) * dtype_of(node).itemsize
+def _apart(text: Text, out: tuple[str, Node], other: tuple[str, Node]) -> str:
+    """Write whether two arrays share no memory. Python has compared results with inputs."""
+    ends = []
+    for (_, node), start in zip((out, other), (out[0], other[0]), strict=True):
+        nbytes = prod(node.shape or (1,)) * dtype_of(node).itemsize
+        ends.append(text.at(start, nbytes, "i8"))
+    before = text.do(f"icmp ule ptr {ends[0]}, {other[0]}")
+    after = text.do(f"icmp ule ptr {ends[1]}, {out[0]}")
+    return text.do(f"or i1 {before}, {after}")

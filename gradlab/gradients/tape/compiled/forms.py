@@ -99,7 +99,7 @@ def _is_float(operand: Any, node: Node) -> bool:
     return isinstance(operand, Node) and operand.dtype == node.dtype
 
 
-def _reduced(node: Node, x: Node, axis: int) -> Node:
+def _reduced(node: Node, x: Node, axis: int) -> Any:
     """Return the sum for a product with ones, where all columns of these are the same."""
     shape = list(shape_of(x))
     del shape[axis]

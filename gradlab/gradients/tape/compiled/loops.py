@@ -9,6 +9,7 @@ a buffer for one row.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ from gradlab.program.ir import Node
 UNROLLED = 4
 """Vectors that are written one after the other; a sum has as many parts, which are independent."""
 
-LONGEST = 24
+WHOLE = 1 << 17
+"""Entries up to which a total has accumulators for the whole loop; above, for each row, as the
+round-off of a sum grows with the number of terms that are added one after the other."""
+
+LONGEST = 16
 """Number of operations of a phase up to which its vectors are written one after the other."""
 
 
@@ -42,6 +47,7 @@ class _Member:
     is_call: bool
     reduces: bool
     row_reduces: bool
+    is_total: bool
     is_stored: bool
     row_buffer: str = ""
     parts: list[str] = field(default_factory=list)
@@ -80,7 +86,11 @@ class LoopWriter:
         is_stored = self._storage.is_stored_by(node, loop)
         place = facts.place(node, extents)
         reduces, rows = facts.is_reduction(node), facts.row_reduces(node, extents)
-        return _Member(node, uses, place, phase, is_column, is_call, reduces, rows, is_stored)
+        one = reduces and not rows and not is_column and not any(place.strides)
+        is_total = one and prod(extents) <= WHOLE
+        return _Member(
+            node, uses, place, phase, is_column, is_call, reduces, rows, is_total, is_stored
+        )
 
     def _collapse(self) -> None:
         """Make one axis of two, where every operand allows it."""
@@ -101,10 +111,17 @@ class LoopWriter:
 
     def write(self) -> None:
         """Write the loop."""
+        totals = [member for member in self._members.values() if member.is_total]
         for member in self._members.values():
-            if member.reduces and not member.row_reduces:
+            if member.reduces and not member.row_reduces and not member.is_total:
                 start_totals(self._text, self._storage, member.node)
+        for member in totals:
+            self._start_parts(member)
         self._rows(0, [])
+        for member in totals:
+            value = folded(self._text, member.node, self._lanes, member.parts)
+            to = self._storage.pointer(member.node)
+            self._text.store(value, to, dtype_of(member.node), 1, 1)
 
     def _rows(self, axis: int, indices: list[Any]) -> None:
         lanes = self._extents[-1]
@@ -269,9 +286,13 @@ class LoopWriter:
     # Lanes
 
     def _phase(self, full: list[_Member], count: int) -> None:
-        for member in full:
-            if member.reduces and member.place.strides[-1] == 0:
-                self._start_parts(member)
+        in_rows = [
+            member
+            for member in full
+            if member.reduces and member.place.strides[-1] == 0 and not member.is_total
+        ]
+        for member in in_rows:
+            self._start_parts(member)
 
         def body(j: Any, lanes_here: int, part: int) -> None:
             self._values = {}
@@ -279,16 +300,15 @@ class LoopWriter:
                 self._point(member, j, lanes_here, part)
 
         self._over_lanes(count, body, len(full))
-        for member in full:
-            if member.reduces and member.place.strides[-1] == 0:
-                value = folded(self._text, member.node, self._lanes, member.parts)
-                if member.row_reduces:
-                    self._columns[member.node] = value
-                    if member.is_stored:
-                        to = self._pointer(member.place)
-                        self._text.store(value, to, dtype_of(member.node), 1, 1)
-                else:
-                    self._add_to_total(member, value)
+        for member in in_rows:
+            value = folded(self._text, member.node, self._lanes, member.parts)
+            if not member.row_reduces:
+                self._add_to_total(member, value)
+                continue
+            self._columns[member.node] = value
+            if member.is_stored:
+                to = self._pointer(member.place)
+                self._text.store(value, to, dtype_of(member.node), 1, 1)
 
     def _over_lanes(self, count: int, body: Any, operations: int) -> None:
         lanes, text = self._lanes, self._text
@@ -406,7 +426,7 @@ class LoopWriter:
             found = combine(text, node, lanes, before, value)
             text.store(found, to, dtype, lanes, lanes_here, stride)
             return
-        accumulator = member.parts[part]
+        accumulator = member.parts[part % len(member.parts)]
         before = text.do(f"load {vector}, ptr {accumulator}")
         value = self._operand(member.uses[0], self._dtypes(node)[0], j, lanes_here)
         value = text.convert(value, self._dtypes(node)[0], dtype, lanes)
@@ -419,7 +439,8 @@ class LoopWriter:
     def _start_parts(self, member: _Member) -> None:
         vector = f"<{self._lanes} x {type_of(dtype_of(member.node))}>"
         if not member.parts:
-            member.parts = [self._text.on_stack(vector) for _ in range(UNROLLED)]
+            count = min(UNROLLED, -(-self._extents[-1] // self._lanes))
+            member.parts = [self._text.on_stack(vector) for _ in range(count)]
         start = self._text.splat(neutral(member.node), dtype_of(member.node), self._lanes)
         for part in member.parts:
             self._text.put(f"store {vector} {start}, ptr {part}")

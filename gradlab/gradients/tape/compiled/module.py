@@ -17,17 +17,18 @@ from gradlab.gradients.tape.compiled.forms import (
     own_totals,
     reshaped,
 )
+from gradlab.gradients.tape.compiled.kinds import constant, type_of
 from gradlab.gradients.tape.compiled.kinds import dtype_of as entries
 from gradlab.gradients.tape.compiled.loops import LoopWriter
 from gradlab.gradients.tape.compiled.plan import Loop, Product, Step, plan
 from gradlab.gradients.tape.compiled.products import ProductWriter, Tile
-from gradlab.gradients.tape.compiled.reductions import write_add_at
+from gradlab.gradients.tape.compiled.reductions import folded, write_add_at
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Values, with_copies
 from gradlab.program.ir import Node, Program, reachable
 from gradlab.program.pieces import dtype_of, is_number, shape_of, size
-from gradlab.program.primitives import FULL, SUM
+from gradlab.program.primitives import DOT, FULL, SUM
 
 MOST = 2000
 """Number of operations above which LLVM would take more than a few seconds."""
@@ -69,9 +70,9 @@ def write_module(program: Program, tile: Tile) -> Module:
     if len(program.nodes) > MOST:
         raise UnsupportedError(f"it has {len(program.nodes)} operations, more than {MOST}")
     count = len(program.outputs) - 1
-    program, leaf_norms, out_norms = _with_norms(
-        _with_outs(with_copies(in_known_forms(program))), count
-    )
+    program = _with_outs(with_copies(in_known_forms(program)))
+    squared = _squared_by_products(program, count)
+    program = _with_norms(program, count, set(squared.values()))
     facts = Facts(program)
     steps, stored = plan(program, facts)
     text = Text({})
@@ -86,14 +87,16 @@ def write_module(program: Program, tile: Tile) -> Module:
     readable |= {node: len(program.inputs) + count + i for i, node in enumerate(constants)}
     text.first.append(f"%calls = getelementptr i8, ptr %table, i64 {8 * (1 + len(TABLE))}")
     storage = Storage(text, facts, steps, stored, readable, positions, tile.vector)
+    squares = _Squares(text, storage)
     for step in steps:
         if isinstance(step, Loop):
             LoopWriter(text, step, facts, storage).write()
         elif isinstance(step, Product):
-            ProductWriter(text, step.node, facts, storage, tile).write()
+            square = squares.of(step.node, squared)
+            ProductWriter(text, step.node, facts, storage, tile, square).write()
         else:
             write_add_at(text, step.node, facts, storage)
-    result = _result(text, storage, facts, program, len(leaf_norms) + len(out_norms))
+    result = _result(text, storage, facts, program, count, squares)
     run = text.function("define internal double @run(ptr %p, ptr %m, ptr %table) noinline", result)
     found = head.do("call double @run(ptr %p, ptr %m, ptr %table)")
     head.lines += [f"ret double {found}", "declined:"]
@@ -151,38 +154,100 @@ def _copy(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Node:
     return Node(np.positive, (value,), {}, shape, dtype)
 
 
-def _with_norms(program: Program, count: int) -> tuple[Program, list[Node], list[Node]]:
+def _squared_by_products(program: Program, count: int) -> dict[tuple[Node, str], Node]:
+    """Return the leaves and derivatives whose squares a product adds up: by product, B or C."""
+    found: dict[tuple[Node, str], Node] = {}
+    derivatives, leaves = set(program.outputs[1:]), {*program.inputs[:count]}
+    for node in program.nodes:
+        if node.primitive not in (DOT, np.matmul):
+            continue
+        if node in derivatives:
+            found[node, "c"] = node
+        elif node.operands[1] in leaves and node.operands[1] not in found.values():
+            found[node, "b"] = node.operands[1]
+    return found
+
+
+class _Squares:
+    """The sums of squares that products keep in vectors: of leaves, and of derivatives."""
+
+    def __init__(self, text: Text, storage: Storage) -> None:
+        self._text, self._storage = text, storage
+        self._kept: dict[tuple[str, np.dtype[Any]], tuple[str, int]] = {}
+
+    def of(self, node: Node, squared: dict[tuple[Node, str], Node]) -> tuple[str, str]:
+        """Return which operand of a product is squared, and the vector that it is added to."""
+        for which in "bc":
+            if (node, which) in squared:
+                key = which, entries(node)
+                lanes = self._storage.vector // entries(node).itemsize
+                if key not in self._kept:
+                    self._kept[key] = self._storage.block(self._storage.vector), lanes
+                    zero = f"<{lanes} x {type_of(entries(node))}> zeroinitializer"
+                    self._text.first.append(f"store {zero}, ptr {self._kept[key][0]}")
+                return which, self._kept[key][0]
+        return "", "null"
+
+    def totals(self, which: str) -> list[str]:
+        """Return the sums, as numbers of float64."""
+        found = []
+        for (kept, dtype), (pointer, lanes) in self._kept.items():
+            if kept == which:
+                adding = Node(SUM, dtype=dtype)
+                total = folded(self._text, adding, lanes, [pointer])
+                found.append(_extracted(self._text, total, dtype))
+        return found
+
+
+def _with_norms(program: Program, count: int, squared: set[Node]) -> Program:
     """Add the sums of the squares of leaves and derivatives, to see that all are finite."""
 
-    def norm(x: Node) -> Node:
+    def norm(x: Node) -> Any:
+        if x in squared:
+            return 0.0
         square = Node(np.multiply, (x, x), {}, x.shape, x.dtype)
         return Node(SUM, (square,), {"axis": None}, (), x.dtype)
 
-    leaves = [norm(leaf) for leaf in program.inputs[:count]]
-    outs = [norm(out) for out in program.outputs[1:]]
-    outputs = (*program.outputs, *leaves, *outs)
+    every = [*program.inputs[:count], *program.outputs[1:]]
+    outputs = (*program.outputs, *map(norm, every))
     roots = [*(guard.node for guard in program.guards), *outputs]
-    nodes = reachable(program.inputs, roots)
-    return replace(program, nodes=nodes, outputs=outputs), leaves, outs
+    return replace(program, nodes=reachable(program.inputs, roots), outputs=outputs)
 
 
-def _result(text: Text, storage: Storage, facts: Facts, program: Program, norms: int) -> str:
+def _result(
+    text: Text,
+    storage: Storage,
+    facts: Facts,
+    program: Program,
+    count: int,
+    squares: _Squares,
+) -> str:
     """Write what the function returns: the loss, or NaN where something is not finite."""
-    guards = program.guards
-    for guard, access in zip(guards, facts.roots[len(program.outputs) :], strict=True):
-        found = text.load(storage.pointer(access.base), entries(access.base), 1, 1)
-        truth = text.convert(found, entries(access.base), np.dtype(bool), 1)
+    roots = [root.base for root in facts.roots]
+    outputs, guarded = roots[: len(program.outputs)], roots[len(program.outputs) :]
+    for guard, base in zip(program.guards, guarded, strict=True):
+        found = text.load(storage.pointer(base), entries(base), 1, 1)
+        truth = text.convert(found, entries(base), np.dtype(bool), 1)
         holds = text.do(f"extractelement <1 x i1> {truth}, i64 0")
         wrong = text.do(f"icmp ne i1 {holds}, {'true' if guard.taken else 'false'}")
         _return_if(text, wrong)
     if storage.flag:
         _return_if(text, text.do(f"load i1, ptr {storage.flag}"))
-    total = _number(text, storage, facts.roots[0].base)
-    squares: Sequence[Any] = facts.roots[len(program.outputs) - norms : len(program.outputs)]
-    for access in squares:
-        square = _number(text, storage, access.base)
-        total = text.do(f"fadd double {total}, {text.do(f'fsub double {square}, {square}')}")
-    return f"ret double {total}"
+    value = _number(text, storage, outputs[0])
+    norms = outputs[1 + count :]
+    leaves = _total(text, storage, norms[:count], squares.totals("b"))
+    derivatives = _total(text, storage, norms[count:], squares.totals("c"))
+    text.put(f"store double {leaves}, ptr %m")
+    for total in (leaves, derivatives):  # x - x is 0 if x is finite, else NaN
+        value = text.do(f"fadd double {value}, {text.do(f'fsub double {total}, {total}')}")
+    return f"ret double {value}"
+
+
+def _total(text: Text, storage: Storage, norms: Sequence[Node | None], parts: Sequence[str]) -> str:
+    total = constant(0.0, np.dtype(float))
+    for part in (*[_number(text, storage, norm) for norm in norms if norm is not None], *parts):
+        total = text.do(f"fadd double {total}, {part}")
+    return total
 
 
 def _return_if(text: Text, condition: str) -> None:
@@ -193,5 +258,10 @@ def _return_if(text: Text, condition: str) -> None:
 
 def _number(text: Text, storage: Storage, base: Node | None) -> str:
     loaded = text.load(storage.pointer(base), entries(base), 1, 1)
-    double = text.convert(loaded, entries(base), np.dtype(float), 1)
+    return _extracted(text, loaded, entries(base))
+
+
+def _extracted(text: Text, value: str, dtype: np.dtype[Any]) -> str:
+    """Return the entry of a vector of one, in float64."""
+    double = text.convert(value, dtype, np.dtype(float), 1)
     return text.do(f"extractelement <1 x double> {double}, i64 0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -62,8 +61,32 @@ def machine_code(module: Module) -> bytes:
     return bytes(machine.emit_object(parsed))
 
 
-NativeReplay = Callable[[tuple[Any, ...]], float]
-"""``replay((*inputs, *outs)) -> loss``; the derivatives are written into `outs`."""
+class NativeReplay:
+    """``replay((*inputs, *outs)) -> loss``; the derivatives are written into `outs`.
+
+    The result is minus infinity if the arrays are not those that the code was made for, and NaN if
+    a leaf or a derivative is not finite.
+    """
+
+    __slots__ = ("_at", "_call", "_constants", "_held", "_norm", "_table")
+
+    def __init__(self, module: Module, call: Any, table: Any, held: Any) -> None:
+        memory = reserve(module.nbytes)
+        self._call, self._at, self._table = call, memory.ctypes.data, table.ctypes.data
+        self._constants = module.constants
+        self._norm = memory[:8].view(float)
+        self._held = held, table  # what the addresses point to
+
+    def __call__(self, arrays: tuple[Any, ...]) -> float:
+        """Run the code."""
+        value: float = self._call(arrays + self._constants, self._at, self._table)
+        return value
+
+    @property
+    def norm(self) -> float:
+        """The squared norm of the leaves, of the last call that was answered."""
+        found: float = self._norm.item()
+        return found
 
 
 @dataclass(frozen=True)
@@ -82,20 +105,8 @@ class Native:
     _engine: Any = field(repr=False)  # holds the code
 
     def build(self) -> NativeReplay:
-        """Return a function of inputs and results, which works in one thread at a time.
-
-        It returns the loss; minus infinity if the arrays are not those that the code was made
-        for; NaN if a leaf or a derivative is not finite.
-        """
-        memory = reserve(self.module.nbytes)
-        call, at, table = self._call, memory.ctypes.data, self._table.ctypes.data
-        constants = self.module.constants
-
-        def replay(arrays: tuple[Any, ...], _held: Any = (self, memory)) -> float:
-            value: float = call(arrays + constants, at, table)
-            return value
-
-        return replay
+        """Return a replay, which works in one thread at a time."""
+        return NativeReplay(self.module, self._call, self._table, self)
 
     def describe(self) -> str:
         """Say what the code consists of."""

@@ -24,6 +24,9 @@ from gradlab.program.ir import Node, Program
 CHAIN = 8
 """Number of operations up to which a value is computed again rather than stored."""
 
+MOST = 32
+"""Number of operations up to which a loop grows: LLVM's time grows faster than that."""
+
 CHEAP = frozenset(
     {np.add, np.subtract, np.multiply, np.negative, np.positive, np.maximum, np.minimum}
     | {np.equal, np.not_equal, np.greater, np.greater_equal, np.less, np.less_equal, np.astype}
@@ -163,7 +166,7 @@ class _Planner:
         members: dict[Node, None] = {}
         outside = set(remaining)
         for node in remaining:
-            if self._fits(node, extents, members, outside):
+            if len(members) < MOST and self._fits(node, extents, members, outside):
                 members[node] = None
         return [*members]
 

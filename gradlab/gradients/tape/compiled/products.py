@@ -20,7 +20,7 @@ import numpy as np
 
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import FEW_ROWS, UnsupportedError
-from gradlab.gradients.tape.compiled.kinds import dtype_of, short, type_of
+from gradlab.gradients.tape.compiled.kinds import dtype_of, type_of
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
@@ -52,10 +52,24 @@ class Tile:
 
 
 class ProductWriter:
-    """Writes one product, and the kernels that it needs."""
+    """Writes one product, and the kernels that it needs.
 
-    def __init__(self, text: Text, node: Node, facts: Facts, storage: Storage, tile: Tile) -> None:
+    The squares of B or of C are added up as their entries pass, to see that they are finite: a
+    loop of its own would read them from memory again. `square` says of which, ``"b"`` or ``"c"``,
+    and where to.
+    """
+
+    def __init__(
+        self,
+        text: Text,
+        node: Node,
+        facts: Facts,
+        storage: Storage,
+        tile: Tile,
+        square: tuple[str, str] = ("", "null"),
+    ) -> None:
         self._text, self._tile = text, tile
+        self._square, self._squares = square
         a, b = facts.accesses(node)
         self._dtype = dtype_of(node)
         self._kind = type_of(self._dtype)
@@ -90,6 +104,7 @@ class ProductWriter:
     def _block(self, at: Any, depth: int, rows: list[int], panels: list[int]) -> None:
         """Add what a block of B contributes to C."""
         text, kind = self._text, self._kind
+        self._at, self._depth = at, depth
         (row_a, column_a), (row_b, _) = self._a_strides, self._b_strides
         more = text.do(f"icmp sgt i64 {at}, 0")
         a = text.at(self._a, text.mul(at, column_a), kind)
@@ -98,7 +113,7 @@ class ProductWriter:
         for height, count in runs(rows):
 
             def stripe(i: Any, height: int = height, top: int = top) -> None:
-                row = text.add(text.mul(i, height), top)
+                row = self._row = text.add(text.mul(i, height), top)
                 a_here = text.at(a, text.mul(row, row_a), kind)
                 c_here = text.at(self._c, text.mul(row, self._n), kind)
                 self._panels(depth, height, panels, (a_here, b, c_here), more)
@@ -132,29 +147,46 @@ class ProductWriter:
         (row_a, column_a), row_b = self._a_strides, self._b_strides[0]
         top = 0
         for rows, count in runs(split(height, max(1, self._tile.accumulators // width))):
-            name = self._kernel(rows, width, tail)
+            size = rows, width, tail
 
-            def tile(i: Any, rows: int = rows, top: int = top, name: str = name) -> None:
-                row = text.add(text.mul(i, rows), top)
+            def tile(i: Any, size: tuple[int, int, int] = size, top: int = top) -> None:
+                row = text.add(text.mul(i, size[0]), top)
+                name = self._choose(size, row)
                 x = text.at(a, text.mul(row, row_a), kind)
                 z = text.at(c, text.mul(row, self._n), kind)
                 text.put(
-                    f"call void @{name}(i64 {depth}, ptr {x}, i64 {row_a}, i64 {column_a}, "
-                    f"ptr {b}, i64 {row_b}, ptr {z}, i64 {self._n}, i1 {more})"
+                    f"call void {name}(i64 {depth}, ptr {x}, i64 {row_a}, i64 {column_a}, "
+                    f"ptr {b}, i64 {row_b}, ptr {z}, i64 {self._n}, i1 {more}, "
+                    f"ptr {self._squares})"
                 )
 
             text.loop(count, tile)
             top += rows * count
 
-    def _kernel(self, rows: int, width: int, tail: int) -> str:
-        """Return the name of the kernel for a tile; the last vector of a row may be cut short."""
-        name = f"tile_{self._kind}_{rows}_{width}_{tail}"
+    def _choose(self, size: tuple[int, int, int], row: Any) -> str:
+        """Return the kernel: it squares B in the first rows, C where its sum is complete."""
+        plain = self._kernel(size, "")
+        if not self._square:
+            return plain
+        adding, text = self._kernel(size, self._square), self._text
+        if self._square == "c":
+            here, there = text.add(self._at, self._depth), self._k
+        else:
+            here, there = text.add(self._row, row), 0
+        if isinstance(here, int):
+            return adding if here == there else plain
+        is_there = text.do(f"icmp eq i64 {here}, {there}")
+        return text.do(f"select i1 {is_there}, ptr {adding}, ptr {plain}")
+
+    def _kernel(self, size: tuple[int, int, int], square: str) -> str:
+        """Return the kernel for a tile; the last vector of a row may be cut short."""
+        name = "_".join(["tile", self._kind, *map(str, size)]) + square
         if name not in self._text.functions:
             self._text.functions[name] = ""
             self._text.functions[name] = _kernel(
-                name, self._text.functions, self._dtype, self._lanes, (rows, width, tail)
+                name, self._text.functions, self._dtype, self._lanes, size, square
             )
-        return name
+        return f"@{name}"
 
     def _transpose_b(self) -> None:
         """Copy a transposed B, in squares of lanes that are turned in registers."""
@@ -233,6 +265,7 @@ def _kernel(
     dtype: np.dtype[Any],
     lanes: int,
     size: tuple[int, int, int],
+    square: str,
 ) -> str:
     """Write the kernel: ``c[i, :] (+)= sum over l of a[i row_a + l column_a] b[l row_b : ]``."""
     rows, width, tail = size
@@ -243,6 +276,16 @@ def _kernel(
     for i in range(rows):
         start = text.at("%c", text.mul("%row_c", i), kind)
         places.append([text.at(start, j * lanes, kind) for j in range(width)])
+    squares = [text.on_stack(vector) for _ in range(width)]
+    for slot in squares if square else ():
+        text.put(f"store {vector} zeroinitializer, ptr {slot}")
+
+    def add_square(slot: str, x: str) -> None:
+        before = text.do(f"load {vector}, ptr {slot}")
+        text.put(
+            f"store {vector} {text.intrinsic('fma', dtype, lanes, (x, x, before))}, ptr {slot}"
+        )
+
     sums = [[text.on_stack(vector) for _ in range(width)] for _ in range(rows)]
     for i in range(rows):
         for j in range(width):
@@ -263,14 +306,13 @@ def _kernel(
         loaded = [
             text.load(text.at(b, j * lanes, kind), dtype, lanes, counts[j]) for j in range(width)
         ]
+        for slot, x in zip(squares, loaded, strict=True) if square == "b" else ():
+            add_square(slot, x)
         for i in range(rows):
             entry = text.load(text.at(a, starts[i], kind), dtype, lanes, lanes, 0)
             for j in range(width):
                 before = text.do(f"load {vector}, ptr {sums[i][j]}")
-                after = text.do(
-                    f"call {vector} @llvm.fma.{short(dtype, lanes)}({vector} {entry}, "
-                    f"{vector} {loaded[j]}, {vector} {before})"
-                )
+                after = text.intrinsic("fma", dtype, lanes, (entry, loaded[j], before))
                 text.put(f"store {vector} {after}, ptr {sums[i][j]}")
 
     text.loop("%depth", step)
@@ -278,9 +320,15 @@ def _kernel(
         for j in range(width):
             found = text.do(f"load {vector}, ptr {sums[i][j]}")
             text.store(found, places[i][j], dtype, lanes, counts[j])
+            if square == "c":
+                add_square(squares[j], found)
+    for slot in squares if square else ():
+        total = text.do(f"load {vector}, ptr %squares")
+        part = text.do(f"load {vector}, ptr {slot}")
+        text.put(f"store {vector} {text.do(f'fadd {vector} {total}, {part}')}, ptr %squares")
     head = (
         f"define internal void @{name}(i64 %depth, ptr %a, i64 %row_a, i64 %column_a, ptr %b, "
-        "i64 %row_b, ptr %c, i64 %row_c, i1 %more) noinline"
+        "i64 %row_b, ptr %c, i64 %row_c, i1 %more, ptr %squares) noinline"
     )
     return text.function(head, "ret void")
 

@@ -66,7 +66,7 @@ class Storage:
     ) -> None:
         self.vector = vector
         self.calls: list[tuple[np.ufunc, int]] = []
-        self.nbytes = 0
+        self.nbytes = ALIGNMENT  # the squared norm of the leaves comes first
         self.flag = ""
         self._text, self._facts, self._stored = text, facts, stored
         self._pointers: dict[Node, str] = {}
@@ -173,7 +173,7 @@ class Storage:
                 continue
             size = _aligned(int(np.prod(node.shape or (1,))) * dtype_of(node).itemsize)
             busy = sorted(place for place in busy if place[2] >= first)
-            start = 0
+            start = ALIGNMENT
             for low, high, _ in busy:
                 if start + size <= low:
                     break
