@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -14,9 +14,8 @@ from rich.text import Text
 from gradlab import datasets, environment, network, params, weights
 from gradlab.command.arguments import DataDir, Dataset, Json, Output, one_of
 from gradlab.command.console import out, show
-from gradlab.command.networks import sizes_of
+from gradlab.command.networks import read_network, require_fit
 from gradlab.command.results import Folder
-from gradlab.errors import ParameterError, WeightsError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,12 +44,12 @@ def evaluate(
 
     Shows the accuracy and the confusion matrix, and draws misclassified digits.
     """
-    trained = _network(weights_file)
+    trained = read_network(weights_file)
     given = activation or weights.load_metadata(weights_file).get("activation")
     activation = given or "sigmoid"
     data = datasets.load(dataset, data_dir=data_dir)
     x, labels = data.test
-    _require_fit(weights_file, trained, data)
+    require_fit(weights_file, trained, data)
     logits = network.logits(trained, x, activation=activation)
     predicted = np.argmax(logits, axis=1)
     right = predicted == labels
@@ -101,29 +100,6 @@ def _figures(
             images, labels[worst], predicted[worst], confidence[worst]
         )
     return figures
-
-
-def _network(path: Path) -> dict[str, params.Array]:
-    """Read a network, whatever the names of its arrays."""
-    trained = weights.load(path)
-    try:
-        return weights.as_network(trained)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-
-
-def _require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
-    """Raise an error that names the file if its network does not fit the data set."""
-    try:
-        d, *_, k = sizes_of(trained)
-    except ParameterError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    inputs = data.test.x.shape[1]
-    if (d, k) != (inputs, data.classes):
-        raise WeightsError(
-            f"{path}: a network from {d} inputs to {k} classes, "
-            f"but {data.name} has {inputs} inputs and {data.classes} classes"
-        )
 
 
 def _confusion_table(counts: params.Array) -> Table:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from gradlab import datasets, network, params
-from gradlab.errors import OptionError
+from gradlab import datasets, network, params, weights
+from gradlab.errors import OptionError, ParameterError, WeightsError
 from gradlab.history import History
 from gradlab.training.optimisers import lower
 
@@ -15,9 +16,17 @@ about the loss of a uniform guess."""
 
 
 def prepare(
-    data: datasets.Dataset, layers: str, activation: str, seed: int
+    data: datasets.Dataset, layers: str, activation: str, seed: int, start_from: Path | None = None
 ) -> tuple[dict[str, params.Array], dict[str, Any]]:
-    """Return the initial parameters for a data set, and the network's options."""
+    """Return the initial parameters for a data set, and the network's options.
+
+    They are new ones, or those of a file of weights.
+    """
+    if start_from is not None:
+        trained = read_network(start_from)
+        require_fit(start_from, trained, data)
+        activation = weights.load_metadata(start_from).get("activation", activation)
+        return trained, {"activation": activation}
     d = data.train.x.shape[1]
     hidden = widths_of("--layers", layers, "50,100")
     start = network.init([d, *hidden, data.classes], seed, activation=activation)
@@ -41,6 +50,29 @@ def sizes_of(start: dict[str, params.Array]) -> list[int]:
 def name_of(data: datasets.Dataset, start: dict[str, params.Array]) -> str:
     """Return a title: the data set and the network's widths."""
     return f"{data.name}, {'-'.join(map(str, sizes_of(start)))}"
+
+
+def read_network(path: Path) -> dict[str, params.Array]:
+    """Read a network, whatever the names of its arrays."""
+    trained = weights.load(path)
+    try:
+        return weights.as_network(trained)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
+    """Raise an error that names the file if its network does not fit the data set."""
+    try:
+        d, *_, k = sizes_of(trained)
+    except ParameterError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    inputs = data.test.x.shape[1]
+    if (d, k) != (inputs, data.classes):
+        raise WeightsError(
+            f"{path}: a network from {d} inputs to {k} classes, "
+            f"but {data.name} has {inputs} inputs and {data.classes} classes"
+        )
 
 
 def has_diverged(history: History) -> bool:

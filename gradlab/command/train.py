@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import checkpoints, datasets, environment, files, network, weights
-from gradlab.command import arguments
+from gradlab.command import arguments, optimisers
 from gradlab.command.console import fail, out, show
 from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
 from gradlab.command.results import Folder
@@ -35,11 +36,26 @@ def train(
     activation: arguments.Activation = "sigmoid",
     backend: arguments.Backend = "tape",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
-    learning_rate: arguments.LearningRate = 0.1,
-    momentum: arguments.Momentum = 0.9,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Begin with the weights in this file, not with new ones.")
+    ] = None,
+    optimizer: optimisers.Name = "sgd",
+    learning_rate: optimisers.LearningRate = None,
+    momentum: optimisers.Momentum = None,
+    schedule: optimisers.Schedule = "constant",
+    warmup: optimisers.Warmup = 0,
+    weight_decay: optimisers.WeightDecay = None,
+    clip: optimisers.Clip = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="End after this many epochs without a new lowest test loss."),
+    ] = None,
+    keep_best: Annotated[
+        bool, typer.Option("--keep-best", help="Save the weights of the lowest test loss.")
+    ] = False,
     seed: arguments.Seed = 0,
     output: arguments.Output = None,
     json_file: arguments.Json = None,
@@ -59,7 +75,7 @@ def train(
 
     Ctrl-C ends the training early and saves the weights reached. With --checkpoint, a training that
     was interrupted in any way continues with --resume and the same options, and ends with the same
-    weights, to the last bit.
+    weights, to the last bit. More --epochs continue a training that had ended.
     """
     if checkpoint is None and (resume or checkpoint_every is not None):
         given = "--resume" if resume else f"--checkpoint-every {checkpoint_every}"
@@ -67,17 +83,23 @@ def train(
     # With a checkpoint or without one, the same options end in the same bits.
     chosen = repeatable(find_backend(backend))
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
-    start, settings = prepare(data, layers, activation, seed)
-    batch_size = min(100, len(data.train.x)) if batch_size is None else batch_size
+    start, settings = prepare(data, layers, activation, seed, start_from)
+    n = len(data.train.x)
+    if batch_size is None:
+        batch_size = n if optimizer == "lbfgs" else min(100, n)
+    steps = max(1, epochs) * math.ceil(n / max(1, batch_size))
+    rule, described = optimisers.build(
+        optimizer, learning_rate, momentum, schedule, warmup, weight_decay, clip, steps
+    )
     training = {
         "dataset": data.name,
         "sizes": sizes_of(start),
-        "activation": activation,
+        **settings,
         "backend": backend,
         "epochs": epochs,
-        "learning_rate": learning_rate,
-        "momentum": momentum,
+        **described,
         "batch_size": batch_size,
+        "keep_best": keep_best,
         "seed": seed,
     }
     with Folder(
@@ -85,20 +107,21 @@ def train(
         json_file,
         again=partial(_may_go_on, training, checkpoint, resume),
         keeps=True,
-        spare=[checkpoint, Path(dataset)],
+        spare=[checkpoint, Path(dataset), start_from],
     ) as folder:
         result = fit(
             partial(network.loss, **settings),
             start,
             data.train,
             backend=chosen,
-            learning_rate=learning_rate,
-            momentum=momentum,
+            optimizer=rule,
             batch_size=batch_size,
             epochs=epochs,
             seed=seed,
             validation=data.test,
             accuracy=partial(network.accuracy, **settings),
+            patience=patience,
+            keep_best=keep_best,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
             resume=resume,
@@ -113,7 +136,7 @@ def train(
         how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
         fail(f"interrupted: the weights are those that were reached{how}", code=130)
     if has_diverged(result.history):
-        fail(divergence(backend, learning_rate), code=1)
+        fail(divergence(backend, described["learning_rate"]), code=1)
 
 
 def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: float) -> None:
@@ -152,7 +175,9 @@ def _may_go_on(
         return False
     try:
         there = json.loads(files.read(folder / "history.json", HISTORY, OptionError))
-        return bool(there["options"] == training)
+        before = there["options"]
+        longer = before["epochs"] <= training["epochs"]
+        return bool(longer and before | {"epochs": 0} == training | {"epochs": 0})
     except Exception:  # it is missing, or not written by a training
         return not names
 
