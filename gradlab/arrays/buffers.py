@@ -105,6 +105,7 @@ class Buffer(Holder, np.ndarray):
                 f"writes {dtype} into an array of {self.dtype}", "make it of a wider dtype"
             )
         self._traced = new.copy() if new.dtype == self.dtype else new.astype(self.dtype)
+        self._traced._is_contiguous = self.flags.c_contiguous
         self.view(np.ndarray)[...] = np.nan
 
     def fill(self, value: Any) -> None:
@@ -168,7 +169,8 @@ class Buffer(Holder, np.ndarray):
         """Evaluate one of NumPy's functions on the contents of buffers."""
         traced = first_traced((args, kwargs))
         if traced is not None:
-            return as_view(call(traced.library, function, args, kwargs), function, args)
+            found = call(traced.library, function, args, kwargs)
+            return as_view(found, function, args, kwargs)
         plain = {key: _plain(value) for key, value in kwargs.items()}
         return as_views(function(*map(_plain, args), **plain), args)
 

@@ -60,7 +60,6 @@ REFUSED = {
     "kaiser": "`np.i0`; a constant argument is fine",
     "nextafter": "",
     "require": "leave it out",
-    "roots": "`np.linalg.eigvals` of the companion matrix",
     "spacing": "",
     "unique_all": "`np.unique`",
     "unique_counts": "`np.unique`",

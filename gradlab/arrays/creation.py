@@ -95,7 +95,7 @@ def _converted(
     """Return traced values as a traced array."""
     array = as_traced(value)
     if copy is True and array is held(value):
-        array = array.copy()
+        array = array.copy("K")
     if dtype is not None and array.dtype != np.dtype(dtype):
         array = array.astype(dtype)
     return array[(None,) * (ndmin - array.ndim)] if array.ndim < ndmin else array

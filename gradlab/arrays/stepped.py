@@ -131,6 +131,10 @@ class Stepped(Traced, np.ndarray):
         self.notes.add("tolist()")
         return super().tolist()
 
+    def __format__(self, spec: str) -> str:
+        # For display only: a number parsed from the text would have lost its derivative.
+        return f"{format(plain(self).real[()], spec)}~" if spec else str(self)
+
     def __bool__(self) -> bool:
         return bool(plain(self).real)
 

@@ -7,8 +7,8 @@ things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` a
 
 *Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and put it into the
 same object, so that every name of the object sees the write, as in NumPy. A NumPy view shares
-memory with its base; a traced view does not. A write through a view that an index made is therefore
-repeated on the base, and a write that another living view would have to see is refused. Numbers
+memory with its base; a traced view does not. A write through a view is therefore repeated on the
+base, and a write that another living view would have to see is refused. Numbers
 (arrays without dimensions) are immutable in NumPy: ``x += v`` makes a new one.
 """
 
@@ -27,7 +27,7 @@ from gradlab.arrays.operators import Operators
 from gradlab.arrays.places import place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
-from gradlab.arrays.views import VIEWS, Viewed, as_view, mark_view, overlap, same_index
+from gradlab.arrays.views import Viewed, as_view, index_of, mark_view, overlap, same_index
 from gradlab.errors import LossError
 
 _OBJECT = np.dtype(object)
@@ -81,7 +81,8 @@ class TracedArray(Operators, Viewed):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Evaluate one of NumPy's functions."""
-        return as_view(call(self.library, function, args, kwargs), function, args)
+        found = call(self.library, function, args, kwargs)
+        return as_view(found, function, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         # NumPy calls this where it does not use its protocols: for lists, and in C. An array of
@@ -127,15 +128,14 @@ class TracedArray(Operators, Viewed):
         refuse_plain("reads the bytes of a traced array", "compute with the array itself")
 
     def __format__(self, spec: str) -> str:
-        if spec:
-            refuse_plain("writes a traced value as text", "write gradlab.detach(x) to look at it")
-        return str(self)
+        # For display only: a number parsed from the text would have lost its derivative.
+        return f"{format(self._number(), spec)}~" if spec else str(self)
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
+        return self.copy("K")
 
     def __copy__(self) -> Any:
-        return self.copy()
+        return self.copy("K")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         refuse_plain("pickles a traced array", "keep gradlab.detach(value)")
@@ -218,7 +218,7 @@ class TracedArray(Operators, Viewed):
         index = held(index)
         found = self._at(index)
         if is_basic(index):
-            mark_view(found, self, index)
+            mark_view(found, self, (None,) if index is None else index)
         return found
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -247,10 +247,11 @@ class TracedArray(Operators, Viewed):
             )
         if self._base is not None:
             base, place = self._base
+            place = index_of(place, base)
             if place is None:
                 refuse(
                     LossError(
-                        f"the loss writes into a view of a traced array, such as its transpose "
+                        f"the loss writes into a part of a traced array that NumPy may have copied "
                         f"({place_of()}): write into the array itself"
                     )
                 )
@@ -273,6 +274,7 @@ class TracedArray(Operators, Viewed):
         for view, place in self._views or ():
             if (seen := view()) is None or seen is by:
                 continue
+            place = index_of(place, self)
             if place is None or overlap(self.shape, place, index):
                 refuse(
                     LossError(
@@ -293,11 +295,18 @@ class TracedArray(Operators, Viewed):
         """Sort in place."""
         self[...] = np.sort(self, axis=axis)
 
+    def partition(self, kth: Any, axis: int = -1, kind: Any = None, order: Any = None) -> None:
+        """Partition in place."""
+        self[...] = np.partition(self, kth, axis=axis)
+
     def copy(self, order: str = "C") -> Any:
         """Return an array of its own."""
-        return self._same()
+        same = self._same()
+        same._is_contiguous = order == "C"
+        return same
 
-    __pos__ = copy
+    def __pos__(self) -> Any:
+        return self.copy("K")
 
     # Methods whose arguments differ from those of the function
 
@@ -327,9 +336,7 @@ class TracedArray(Operators, Viewed):
 
     def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         found = call(self.library, function, (self, *args), kwargs)
-        if function in VIEWS:
-            mark_view(found, self, None)
-        return found
+        return as_view(found, function, (self, *args), kwargs)
 
 
 class Flat:

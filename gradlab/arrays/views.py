@@ -1,8 +1,14 @@
-"""Which traced arrays are views of others: in NumPy, they would share memory."""
+"""Which traced arrays are views of others: in NumPy, they would share memory.
+
+A view that an index made has that index as its place in its base. A view that a function made, such
+as a transpose, has a `Rearranged` place, which is worked out when the loss writes through the view.
+"""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,24 +49,66 @@ VIEWS = {
 """Functions whose result shares memory with their argument in NumPy if possible."""
 
 
+READ_ONLY = {np.diagonal, np.linalg.diagonal, np.broadcast_to, np.broadcast_arrays}
+"""Those of them whose result NumPy does not let a loss write into."""
+
+
 class Viewed(Traced):
     """A traced array with references to its base and to its views."""
 
     shape: tuple[int, ...]
-    _base: Any = None  # for a view: (its base, the index or None)
-    _views: list[Any] | None = None  # weak references to views, and their indices
+    dtype: np.dtype[Any]
+    _base: Any = None  # for a view: (its base, its place there)
+    _views: list[Any] | None = None  # weak references to views, and their places
+    _is_contiguous = False  # whether NumPy's array would surely lie in memory row by row
 
 
-def as_view(found: Any, function: Any, args: tuple[Any, ...]) -> Any:
+@dataclass(frozen=True, eq=False)
+class Rearranged:
+    """The place of a view that a function of NumPy's made."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    item: int | None
+
+    def index(self, base: Viewed) -> Any:
+        """Return the index of the view's entries in its base; None if NumPy may have copied them.
+
+        The function is applied to an array of places. If it is not known how the base would lie in
+        memory, these lie such that any function that may have to copy does so.
+        """
+        is_part = self.function in (np.real, np.imag) and base.dtype.kind == "c"
+        if self.function in READ_ONLY or is_part:
+            return None
+        gap = 1 if base._is_contiguous else 2
+        memory = np.zeros([gap * n for n in base.shape], int)
+        places = memory[(slice(None, None, gap),) * len(base.shape)]
+        places[...] = np.arange(places.size).reshape(base.shape)
+        found = self.function(places, *self.args, **self.kwargs)
+        if self.item is not None:
+            found = found[self.item]
+        return np.unravel_index(found, base.shape) if np.shares_memory(found, memory) else None
+
+
+def as_view(found: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Record which array a result is a view of, if the function makes views."""
     if function in VIEWS and args and isinstance(base := held(args[0]), Viewed):
-        for view in found if isinstance(found, (list, tuple)) else (found,):
-            mark_view(view, base, None)
+        if isinstance(found, (list, tuple)):
+            for item, view in enumerate(found):
+                mark_view(view, base, Rearranged(function, args[1:], kwargs, item))
+        else:
+            mark_view(found, base, Rearranged(function, args[1:], kwargs, None))
     return found
 
 
+def index_of(place: Any, base: Viewed) -> Any:
+    """Return a place as an index; None for one that is not known."""
+    return place.index(base) if isinstance(place, Rearranged) else place
+
+
 def mark_view(view: Any, base: Viewed, index: Any) -> None:
-    """Record that one traced array is a view of another; None stands for an unknown index."""
+    """Record that one traced array is a view of another, at an index or another place."""
     if view is base or not isinstance(view, Viewed) or not view.shape:
         return
     view._base = (base, index)

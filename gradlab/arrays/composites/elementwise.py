@@ -70,13 +70,13 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
 @composite(np.positive)
 def positive(x: Any) -> Any:
     """Return a copy."""
-    return as_array(x).copy()
+    return as_array(x).copy("K")
 
 
 @composite(np.copy)
 def copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
     """Return a copy."""
-    return as_array(a).copy()
+    return as_array(a).copy(order)
 
 
 @composite(np.heaviside)

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradlab.arrays.composites.linalg import lstsq
 from gradlab.arrays.composites.shared import as_array
-from gradlab.arrays.dispatch import composite, refuse_function
+from gradlab.arrays.dispatch import composite, refuse_function, values_of
 
 
 @composite(np.polyval)
@@ -19,6 +19,23 @@ def polyval(p: Any, x: Any) -> Any:
     for coefficient in p:
         y = y * x + coefficient
     return y
+
+
+@composite(np.roots)
+def roots(p: Any) -> Any:
+    """Return the roots of a polynomial: the eigenvalues of its companion matrix."""
+    p = as_array(p)
+    kept = np.flatnonzero(values_of(p))
+    if np.ndim(p) != 1 or not kept.size:
+        return np.zeros(0)
+    last = int(kept[-1])
+    zeros = np.zeros(np.size(p) - 1 - last)  # the polynomial is x to a power times the rest
+    p = p[int(kept[0]) : last + 1]
+    n = np.size(p) - 1
+    if not n:
+        return zeros
+    companion = np.concatenate([(-p[1:] / p[0])[None], np.eye(n - 1, n)])
+    return np.concatenate([np.linalg.eigvals(companion), zeros])
 
 
 @composite(np.polymul)

@@ -117,7 +117,7 @@ class DuckArray(TracedArray):
     def __int__(self) -> Any:
         if is_tracing() and not self.origin.known:
             raise_if_rewritable(sys._getframe(1))
-        return self._taken(int) if self.dtype.kind in "biu" else TracedArray.__int__(self)
+        return TracedArray.__int__(self) if self.depends() else self._taken(int)
 
     def __index__(self) -> Any:
         if self.dtype.kind not in "iu" or self.shape:
