@@ -379,10 +379,15 @@ def _table(title: str, caption: str, *columns: str) -> Table:
     return shown
 
 
-def table(scores: Sequence[Score], missing: Mapping[str, str], caption: str) -> Table:
+def table(
+    scores: Sequence[Score],
+    missing: Mapping[str, str],
+    caption: str,
+    title: str = "The power of gradient checkers",
+) -> Table:
     """Lay the scores out, a row a checker, those missing among them."""
     shown = _table(
-        "The power of gradient checkers", caption,
+        title, caption,
         "false alarms", "misses", "wrong", "incon-\nclusive", "not\nrun", "evaluations\nan entry",
         "seconds",
     )  # fmt: skip

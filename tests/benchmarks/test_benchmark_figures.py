@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import accuracy
+import checker_outputs
 import checker_power
 import functions
 import gradient_speed
@@ -69,12 +70,12 @@ def scaled():
     return scaling.figure(results, slopes, "Sigmoid networks 4h-h-10, batch 10, float64")
 
 
-def judged():
+def judged(kinds=checker_power.KINDS):
     outcomes = ("right", "false alarm", "miss", "inconclusive", "not run")
     answers = {
         name: [
             checker_power.Answer("case", kind, 0, outcomes[(i + k) % 5], "", 9.0, 1.0)
-            for i, kind in enumerate(checker_power.KINDS)
+            for i, kind in enumerate(kinds)
         ]
         for k, name in enumerate(checker_power.ENTRANTS)
     }
@@ -100,6 +101,7 @@ def curves():
 FIGURES = {
     "accuracy": curves,
     "checker_power": judged,
+    "checker_outputs": lambda: judged(checker_outputs.KINDS),
     "functions": lambda: functions.figure(
         [
             functions.Result(name, 1.0, 2.0, ratio(share), 9.0, 9, 9, 0.0)

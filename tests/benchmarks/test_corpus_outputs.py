@@ -19,6 +19,7 @@ if not BENCHMARKS.is_dir():
 sys.path.insert(0, str(BENCHMARKS))
 
 from corpus.outputs import VectorCase, unique  # noqa: E402
+from corpus.real import RealCase, leaves_of, like, parts  # noqa: E402
 from corpus.vectors import CASES, KINDS  # noqa: E402
 
 RIGHT = [case for case in CASES if case.right]
@@ -31,40 +32,6 @@ def titled(cases: list[VectorCase]) -> Any:
 
 
 # An independent Jacobian: of real and imaginary parts, by complex steps or differences
-
-
-def leaves_of(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [leaf for child in value.values() for leaf in leaves_of(child)]
-    return [np.asarray(value)]
-
-
-def like(value: Any, flat: Any, given: list[int] | None = None) -> Any:
-    """Hang a vector into the structure of a value; complex leaves take two numbers an entry."""
-    place = [0] if given is None else given
-
-    def take(n: int) -> Any:
-        place[0] += n
-        return flat[place[0] - n : place[0]]
-
-    if isinstance(value, dict):
-        return {key: like(child, flat, place) for key, child in value.items()}
-    leaf = np.asarray(value)
-    if leaf.dtype.kind == "c":
-        both = take(leaf.size).reshape(leaf.shape), take(leaf.size).reshape(leaf.shape)
-        return both[0] + 1j * both[1]
-    found = take(leaf.size).reshape(leaf.shape)
-    return found if leaf.shape else found[()]
-
-
-def parts(value: Any, sign: int = 1) -> Any:
-    """Return all numbers in one vector, imaginary parts behind the real ones of a leaf."""
-    flat = []
-    for leaf in leaves_of(value):
-        flat.append(np.ravel(leaf.real if leaf.dtype.kind == "c" else leaf))
-        if leaf.dtype.kind == "c":
-            flat.append(sign * np.ravel(leaf.imag))
-    return np.concatenate(flat)
 
 
 def differentiated(case: VectorCase) -> Any:
@@ -109,40 +76,14 @@ def reference(case: VectorCase) -> tuple[Any, float]:
     return differences(of, case.params), 2e-8  # h⁴ f⁽⁵⁾ / 30, and round-off / h
 
 
-def claimed_along(case: VectorCase, direction: Any, jacobian: Any) -> tuple[Any, Any]:
-    """Return what a case claims along a direction of its own side, and what the Jacobian says."""
-    claim, sign = case.claim or case.truth, -1 if case.convention == "jax" else 1
-    outputs = differentiated(case)(case.params, *case.args)
-    if case.form == "vjp":
-        u = like(outputs, direction)
-        u = u if sign > 0 or case.kind != "complex" else np.conj(u)
-        return parts(claim(case.params, *case.args, u), sign), jacobian.T @ direction
-    if case.form in ("jvp", "hvp"):
-        v = like(case.params, direction)
-        return parts(claim(case.params, *case.args, v)), jacobian @ direction
-    if case.form == "gradient":
-        return parts(claim(case.params, *case.args), sign), jacobian[0]
-    matrix = claim(case.params, *case.args)
-    if isinstance(matrix, dict):
-        p = len(parts(case.params))
-        blocks = [np.reshape(b, (-1, np.size(b))) for row in matrix.values() for b in row.values()]
-        n = blocks[-1].size
-        matrix = np.block([[blocks[0].reshape(p - n, -1), blocks[1].reshape(-1, n)],
-                           [blocks[2].reshape(n, -1), blocks[3].reshape(n, n)]])  # fmt: skip
-    if np.iscomplexobj(matrix):
-        matrix = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
-    return matrix.reshape(jacobian.shape) @ direction, jacobian @ direction
-
-
 def gap(case: VectorCase, jacobian: Any) -> float:
     """Return how far a claim is off, relative to the derivative, over some directions."""
-    rng = np.random.default_rng(0)
-    side = jacobian.shape[0] if case.form == "vjp" else jacobian.shape[1]
-    worst = 0.0
-    for direction in [*rng.normal(size=(3, side)), *np.eye(side)]:
-        found, wanted = claimed_along(case, direction, jacobian)
-        worst = max(worst, float(np.abs(found - wanted).max()))
-    return worst / float(np.abs(jacobian).max())
+    rng, real = np.random.default_rng(0), RealCase(case)
+    claimed, truth = (real.vjp, jacobian.T) if real.by_rows else (real.jvp, jacobian)
+    side = truth.shape[1]
+    directions = [*rng.normal(size=(3, side)), *np.eye(side)]
+    worst = max(np.abs(claimed(real.x, v) - truth @ v).max() for v in directions)
+    return float(worst) / float(np.abs(jacobian).max())
 
 
 @titled(RIGHT)
