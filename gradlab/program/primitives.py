@@ -228,7 +228,7 @@ While a loss is being traced, in any thread, `gradlab.arrays.creation` puts othe
 
 # The rows
 
-define(*{f for f in vars(np).values() if isinstance(f, np.ufunc)})
+define(*dict.fromkeys(f for f in vars(np).values() if isinstance(f, np.ufunc)))
 define(np.where, kind=Kind.ELEMENTWISE, arity=3, values=(1, None), fresh=True, narrows=True)
 define(np.power, raises=lambda node: node.dtype is not None and node.dtype.kind in "iu")  # 2 ** -1
 define(np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, converts=True)
