@@ -25,15 +25,12 @@ import gradlab
 UNTRACEABLE = {name for name, case in CASES.items() if case.untraceable}
 """Numbers leave NumPy on the way: a solver, text."""
 
-NAN = {"nan_reductions", "nan_spread"}
-"""NaN in the data, which the loss leaves out, comes back in the gradient."""
-
 REFUSED: dict[str, set[str]] = {
-    "autograd": UNTRACEABLE | NAN,
-    "tape": UNTRACEABLE | NAN,
+    "autograd": UNTRACEABLE,
+    "tape": UNTRACEABLE,
     "autograd-forward": UNTRACEABLE,
-    "jax": UNTRACEABLE | NAN,
-    "torch": UNTRACEABLE | NAN,
+    "jax": UNTRACEABLE,
+    "torch": UNTRACEABLE,
     "central": set(),
     "richardson": set(),
 }
