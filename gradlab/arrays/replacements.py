@@ -28,6 +28,7 @@ from gradlab.arrays.dispatch import (
     refuse_plain,
 )
 from gradlab.arrays.of_scipy import counterpart, given_before
+from gradlab.arrays.operators import METHODS
 from gradlab.arrays.rewriting import REPLACEMENTS
 
 
@@ -56,7 +57,8 @@ def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     if isinstance(owner, ModuleType) or type(owner).__module__.startswith("scipy."):
         return function(getattr(owner, name), *args, **kwargs)
     traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
-    if traced is None or not _is_plain(owner):
+    # Any other method, such as fill, may write into the array itself.
+    if traced is None or not _is_plain(owner) or name not in METHODS:
         return getattr(owner, name)(*args, **kwargs)
     return getattr(traced.library.constant(traced, held(owner)), name)(*args, **kwargs)
 

@@ -135,8 +135,16 @@ def into_a_global(w: Any) -> Any:
     return GLOBAL @ GLOBAL
 
 
+def by_a_method(w: Any) -> Any:
+    total = 0.0
+    for z in (np.zeros(2), DATA * 2):  # the first one may hold a traced value
+        z.fill(w[0])
+        total = total + z @ z
+    return total
+
+
 REFUSED = [with_another_name, with_a_view, into_a_view, into_an_argument, into_integers]
-REFUSED += [into_a_global]
+REFUSED += [into_a_global, by_a_method]
 
 
 def all_of_them(w: Any) -> Any:
