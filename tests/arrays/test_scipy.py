@@ -175,7 +175,13 @@ LOSSES = [continuous, outside_of_the_support, discrete, of_vectors, of_samples, 
 LOSSES += [of_signals, of_distances, of_special]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+SLOW = {of_matrices, continuous, of_samples, discrete, of_distances}
+"""Each call of SciPy's is replaced by itself, and the loss runs again: seconds in all."""
+
+
+@pytest.mark.parametrize(
+    "loss", [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in LOSSES]
+)
 def test_values_and_gradients(loss: Callable[[Any], Any]) -> None:
     before = loss(W)  # SciPy's own value, before the loss is rewritten
     wanted = gradlab.grad(loss, backend="richardson")(W)
@@ -189,6 +195,7 @@ def all_of_them(w: Any) -> Any:
     return sum(loss(w) for loss in LOSSES)
 
 
+@pytest.mark.slow
 # The tape cannot replay the exponential of a matrix, which depends on the size of its entries.
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
 @pytest.mark.parametrize("backend", ["tape", "autograd-forward"])  # the others: the slow test
