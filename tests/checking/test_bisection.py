@@ -297,3 +297,12 @@ def test_a_fault_that_was_found_needs_no_note() -> None:
     assert [entry.name for entry in report.mismatches] == ["output[3] by params[7]"]
     assert report.notes == ()
     assert report.mismatches[0].ratio == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("units", "causes"), [(12, ["transposed"]), (24, [])])
+def test_exact_numbers_may_be_off_by_a_few_units_in_the_last_place(
+    units: int, causes: list[str]
+) -> None:
+    """Four times 2^-50 of the measured ones, which is 16 units."""
+    signs = np.array([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
+    assert block(signs.T * (1 + units * 2.0**-52), signs, tolerance=0.0) == causes

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradlab.checking.claims import require_same_claim
 from gradlab.checking.consistency import (
     DRAWS,
     ROUNDINGS,
@@ -18,6 +19,7 @@ from gradlab.checking.consistency import (
     not_linear,
     not_symmetric,
 )
+from gradlab.errors import LossError
 
 EPSILON = 2.0**-52
 P, Q = 4, 3
@@ -193,3 +195,27 @@ def test_every_claim_is_held_against_every_other() -> None:
     assert said(twisted) == ["the hvp is not"]
     assert said(forward) == []
     assert len(said(bent, wrong)) == 2
+
+
+@pytest.mark.parametrize(("times", "refused"), [(0.5, False), (2.0, True)])
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_a_claim_that_differs_by_more_than_its_roundings_is_refused(
+    times: float, refused: bool, by_rows: bool
+) -> None:
+    directions: list[Any] = []
+    epsilon = 2.0**-30
+
+    def product(d: Any) -> Any:
+        directions.append(d)
+        return np.array([3.0, 4.0]) + (len(directions) > 1) * times * 1e4 * epsilon * 5.0 / 2**0.5
+
+    claim: Any = Claimed("vjp" if by_rows else "jvp", product, by_rows, epsilon)
+    claim._kept = {}
+    p, q = 50, 60
+    if refused:
+        with pytest.raises(LossError, match="differs each time it is called"):
+            require_same_claim(claim, rng(), p, q)
+    else:
+        require_same_claim(claim, rng(), p, q)
+    assert [len(d) for d in directions] == [q if by_rows else p] * 2
+    assert -1 <= directions[0].min() < -0.5 < 0.5 < directions[0].max() <= 1

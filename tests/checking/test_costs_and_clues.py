@@ -12,6 +12,7 @@ import gradlab
 from gradlab.checking.allowance import accepted, checked, difference, root_mean_square, tightened
 from gradlab.checking.causes import lengths_of, repeated_in
 from gradlab.checking.claims import _rounded
+from gradlab.checking.in_place import InPlace
 from gradlab.checking.result import Difference, Entry, Verdict
 from gradlab.errors import OptionError, ParameterError
 
@@ -125,3 +126,10 @@ def test_the_round_off_of_claimed_numbers_is_that_of_their_dtype() -> None:
     assert _rounded([np.ones(2)]).epsilon == 2.0**-52
     assert _rounded([np.ones(2, int)]).epsilon == 2.0**-52
     assert _rounded([]).epsilon == 2.0**-52
+
+
+def test_parameters_that_a_network_keeps_are_as_precise_as_the_least_precise() -> None:
+    wide, narrow = np.ones(2), np.ones(2, np.float32)
+    assert InPlace({"a": wide, "b": narrow}).dtype == np.float32
+    assert InPlace({"a": wide}).dtype == np.float64
+    assert InPlace({}).dtype is None

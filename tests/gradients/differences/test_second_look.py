@@ -88,6 +88,17 @@ def test_round_off_of_finer_steps_does_not_count_against_a_coarser_one() -> None
     assert best([1.0001, 1.0, 1.0 + 2e-8, 1.0 + 1e-7])[0] == 1.0
 
 
+def test_a_difference_within_the_round_off_of_both_its_steps_does_not_count() -> None:
+    """In units of the first step's round-off: the next two have 16 and 256.
+
+    The first slope is off by 60, and by nothing more, as 80 is less than 16 + 256; the second one
+    is off by 80 and its own 16. A bend that grows keeps the second difference from ending it.
+    """
+    unit = float(roundoff(probe(), H, 1.0))
+    slopes = [1.0, 1 + 60 * unit, 1 + 140 * unit, 1 + 140 * unit]
+    assert best(slopes, [0.0, 1e-6, 1e-3, 0.0])[0] == 1.0
+
+
 @pytest.mark.parametrize(("growth", "steps"), [(3.0, 1), (5.0, 2)])
 def test_slopes_agree_by_chance_where_the_bend_grows_fourfold(growth: float, steps: int) -> None:
     """At a spike, one step cancels; the bends tell."""

@@ -15,6 +15,7 @@ import pytest
 from autograd.numpy.numpy_wrapper import concatenate_args
 from expressions import given, of, program_of
 
+import gradlab
 from gradlab.arrays.indexing import HERE, gather
 from gradlab.gradients.tape.codegen import compile_program
 from gradlab.gradients.tape.memory import ALIGNMENT, reserve
@@ -466,3 +467,14 @@ def test_a_number_is_written_as_an_array_of_the_dtype_beside_it(node: Node, writ
     """NumPy need not convert it at each call; a bound is an array of the result's shape."""
     source = compile_program(program_of(node)).source
     assert f"constant0 = _constant0  # {written}\n" in source
+
+
+def test_what_the_passes_saved_adds_up() -> None:
+    """Each line has a number of operations, with its sign; the first and the last have the sums."""
+    f = gradlab.Tape().value_and_grad(lambda w: np.mean(np.exp(w * 1.0 + 0.0) ** 2))
+    f(np.ones((4, 3)))
+    first, *passes = f.explain().splitlines()
+    last = next(line for line in passes if line.startswith("replayed"))
+    before, after = (int(line.split()[1]) for line in (first, last))
+    counts = [int(line.split()[0]) for line in passes if line.startswith("  ")]
+    assert before + sum(counts) == after < before
