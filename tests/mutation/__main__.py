@@ -36,13 +36,14 @@ MUTATED = (
     *(
         f"gradlab/gradients/{name}.py"
         for name in (
-            "differences/* probing/* slopes/* surface error_bars estimators noise tape/* perturb/*"
+            "differences/* probing/* slopes/* perturbable surface error_bars estimators noise "
+            "tape/* perturb/*"
         ).split()
     ),
     *(
         f"gradlab/{name}.py"
         for name in (
-            "program/* program/passes/* checking/* training/* comparison/* checkpoints"
+            "layout program/* program/passes/* checking/* training/* comparison/* checkpoints"
         ).split()
     ),
 )
