@@ -1,4 +1,4 @@
-"""What every figure has to keep, whatever it shows."""
+"""Checks that every figure has to pass."""
 
 import itertools
 

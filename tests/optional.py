@@ -1,4 +1,4 @@
-"""Backends that need a package which may be missing: their tests are skipped then, and say so."""
+"""Backends that need an optional package: their tests are skipped where it is missing."""
 
 from __future__ import annotations
 

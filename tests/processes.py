@@ -1,4 +1,4 @@
-"""Processes under test: waited for as long as a loaded machine needs, and ended in any case."""
+"""Processes under test: waiting for them on a loaded machine, and ending them in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of `gradlab.stores`, taken apart and put together again, as whoever forges one would."""
+"""Files of `gradlab.stores`, taken apart and rebuilt as a forger would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads BLAS has, and who gives them back."""
+"""The number of BLAS threads, and how it is restored."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Weights in the files that people have: lists, other names and shapes, pickles that went wrong."""
+"""Weights in common files: lists, other names and shapes, pickles of unknown classes."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Files and servers that mean harm: nothing is run, memory stays bounded, an error says why."""
+"""Hostile files and servers: nothing is executed, memory stays bounded, an error says why."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""What notebooks show of results: short words, and tables that let names be names."""
+"""Results as notebooks show them: short text, and tables that escape names."""
 
 import dataclasses
 from html.parser import HTMLParser

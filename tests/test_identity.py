@@ -1,4 +1,4 @@
-"""What a loss is bound to is known by its content, in this process and in others."""
+"""The objects that a loss is bound to are identified by content, in every process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One wording for every option that is out of range, Python's own types for all others."""
+"""Options out of range are refused in one wording; valid ones become Python's own types."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Outputs are looked at before the work, and what is no regular file is written to."""
+"""Outputs are checked before the work; devices and pipes are written to, not replaced."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Structures of arrays: what is taken apart goes together again, and is called by its name."""
+"""Structures of arrays: flattening and rebuilding them, and the names of their leaves."""
 
 from __future__ import annotations
 

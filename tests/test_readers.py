@@ -1,4 +1,4 @@
-"""One check before every reader: a regular file of at most a given size, opened once."""
+"""Every reader accepts only a regular file of at most a given size, and opens it once."""
 
 import gzip
 import io

@@ -1,3 +1,5 @@
+"""Seeds: the same seed gives the same random numbers; other values are refused."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Targets are found where they are said to be, and what is missing is named."""
+"""Targets given as text: found in modules and files, and named if they are missing."""
 
 import sys
 

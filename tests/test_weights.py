@@ -1,4 +1,4 @@
-"""Parameters come back as they were saved, and a file cannot run anything or break the old one."""
+"""Parameters come back as they were saved; files execute nothing, and writing is atomic."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Operators such as ``z += w`` of a plain array and a traced one: right or refused, never stale."""
+"""Operators such as ``z += w`` with a plain and a traced operand: right or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of NumPy's functions says of each what happens, and says the truth."""
+"""The table of NumPy's functions in the documentation: complete, and true of each function."""
 
 from __future__ import annotations
 

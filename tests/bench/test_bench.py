@@ -1,4 +1,4 @@
-"""`gradlab bench`: whatever becomes of a benchmark, the folder and the report say so."""
+"""`gradlab bench`: its folder and report state the outcome of every benchmark."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The benchmark of accuracy: its truth is the truth, and its slopes are those of theory."""
+"""The benchmark of accuracy: its reference values are exact, its slopes follow the theory."""
 
 import doctest
 import json

@@ -1,4 +1,4 @@
-"""The benchmark `gradient_speed`: what it says, and that it times the right thing. No times."""
+"""The benchmark `gradient_speed`: its table, its figure, and what it times."""
 
 import doctest
 import json

@@ -1,4 +1,4 @@
-"""The figures of the benchmarks can be read on a phone, whoever took part."""
+"""The figures of the benchmarks are readable on a phone, with any set of contenders."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmarks and what they share: how time is taken, what they say. Never the times."""
+"""The benchmarks and what they share: timing in turns, tables, files. No test asserts a time."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""The benchmark of checkers: that it counts what they say, and asks them what it should."""
+"""The benchmark of checkers: it runs each on the right cases and counts the answers."""
 
 from __future__ import annotations
 

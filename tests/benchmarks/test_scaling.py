@@ -1,4 +1,4 @@
-"""The benchmark of scaling: what it fits, what it extrapolates. Never the times."""
+"""The benchmark of scaling: what it fits and extrapolates. No test asserts a time."""
 
 import doctest
 import json

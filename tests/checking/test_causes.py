@@ -1,4 +1,4 @@
-"""Mistakes that are made by hand are recognised from the numbers, and only where they were made."""
+"""The checker recognises common mistakes from the numbers, and only where they were made."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The checker as its users write: layers, networks that keep their parameters, approximations."""
+"""The checker as users call it: layers, networks that keep their parameters, approximations."""
 
 from __future__ import annotations
 

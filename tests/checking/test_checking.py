@@ -1,4 +1,4 @@
-"""The checker: no false alarm, no miss, the wrong entry named, and no silent pass."""
+"""The checker: no false alarm, no missed mistake, the right entry named, no silent pass."""
 
 from __future__ import annotations
 

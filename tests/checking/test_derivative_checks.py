@@ -1,4 +1,4 @@
-"""Derivatives of functions with many outputs: no false alarm, no miss, output and entry named."""
+"""Checks of functions with many outputs: no false alarm, no missed mistake, the entry named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of JAX's under `check_gradients`: arrays, pytrees, custom derivatives."""
+"""Losses written for JAX in `check_gradients`: arrays, pytrees, custom derivatives."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Losses of PyTorch's under `check_gradients`: tensors, modules, autograd functions."""
+"""Losses written for PyTorch in `check_gradients`: tensors, modules, autograd functions."""
 
 import sys
 

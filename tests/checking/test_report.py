@@ -1,4 +1,4 @@
-"""A report says the verdict first, fits its width, and can be read by people and programs."""
+"""A report starts with the verdict, fits its width, and is readable by people and programs."""
 
 import io
 import json

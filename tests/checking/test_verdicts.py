@@ -1,4 +1,4 @@
-"""Verdicts on losses that jump, tie, or hardly change: as other people's functions do."""
+"""Verdicts on losses that jump, have ties, or hardly change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training that nothing disturbed."""
+"""The result of an uninterrupted training, and a sound checkpoint."""
 
 import pytest
 from resumable import crash, outcome, train

@@ -1,4 +1,4 @@
-"""A small training with checkpoints, and what it ends with."""
+"""A small training that can be interrupted, and its outcome."""
 
 import os
 

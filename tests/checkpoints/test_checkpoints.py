@@ -1,4 +1,4 @@
-"""Checkpoints: whatever ends a training, it goes on and ends as if undisturbed, to the last bit."""
+"""A training resumed from a checkpoint ends with the bits of an uninterrupted one."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Checkpoints of other options and damaged ones: each is named, none is taken for another."""
+"""Checkpoints that do not fit the options or are damaged: an error or a warning names why."""
 
 import tracemalloc
 from functools import partial

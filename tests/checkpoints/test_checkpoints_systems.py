@@ -1,4 +1,4 @@
-"""Checkpoints on disks that fail, and signals that arrive at any moment."""
+"""Checkpoints when disks fail, and when signals arrive at any moment."""
 
 import errno
 import os

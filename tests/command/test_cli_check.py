@@ -1,4 +1,4 @@
-"""`gradlab check`: losses of one's own, verdicts, exit codes."""
+"""`gradlab check`: losses from the user's files, verdicts, exit codes."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""The command when something is wrong: one line, an exit code, nothing lost."""
+"""The command when something is wrong: one line, an exit code, no results lost."""
 
 import os
 import signal

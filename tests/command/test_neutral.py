@@ -1,4 +1,4 @@
-"""Text that others chose reaches the terminal as text: no escape sequences, no markup."""
+"""Text from files reaches the terminal as text: no escape sequences, no markup."""
 
 import io
 import sys

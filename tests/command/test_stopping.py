@@ -1,4 +1,4 @@
-"""A sample of runs that are stopped at random moments; `stopped.py` has how, and more of them."""
+"""A sample of runs that are stopped at random moments; `stopped.py` says how."""
 
 import json
 import subprocess

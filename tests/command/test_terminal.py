@@ -1,4 +1,4 @@
-"""The command in any terminal, in files, and interrupted: nothing cut, nothing lost, no silence."""
+"""The command in any terminal, writing to files, and interrupted: no output cut or lost."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Comparing backends: what is measured is what it says, at the points that it says."""
+"""Comparing backends: the right numbers, measured at the right points."""
 
 from functools import partial
 from types import SimpleNamespace

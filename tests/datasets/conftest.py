@@ -1,4 +1,4 @@
-"""Tests of data sets read no settings of the developer."""
+"""Tests of data sets ignore the settings of the machine."""
 
 import pytest
 

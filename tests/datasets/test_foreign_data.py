@@ -1,4 +1,4 @@
-"""Data sets in the files that people have: of Keras, of the books, of spreadsheets."""
+"""Data sets in common files: Keras's, those of textbooks, spreadsheets."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The IDX reader: what is written comes back, and nothing else is read."""
+"""The IDX reader returns what was written, and refuses other files."""
 
 import gzip
 import struct

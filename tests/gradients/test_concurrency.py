@@ -1,4 +1,4 @@
-"""Many threads, and processes that are made after the import: the same answers."""
+"""Many threads, and processes started after the import, get the same answers."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Keyword arguments of a loss reach it, whatever differentiates it, and names that users see."""
+"""Keyword arguments reach the loss through every function that differentiates it."""
 
 import inspect
 import subprocess

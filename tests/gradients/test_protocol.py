@@ -1,4 +1,4 @@
-"""What the trainer and the comparison ask of a backend: of one of ours, and of a user's own."""
+"""What the trainer and the comparison ask of a backend, for those of gradlab and of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers under stress: a backend is right within its bound, or says in one line that it is not."""
+"""Numbers at the edges of floating point: right within the bound, or an error in one line."""
 
 from __future__ import annotations
 

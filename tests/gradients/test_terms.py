@@ -1,4 +1,4 @@
-"""A sum of terms: the gradient of the loss that it is, in evaluations for groups of entries."""
+"""A sum of terms has the gradient of its loss, from one evaluation per group of entries."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ LIBRARIES = "native"
 LEFT_OUT = (
     "array_libraries* arrays_numpy bench* blas circles cli* concurrency corpus coverage datasets* "
     "docs first_call_sweep foreign_data foreign_weights fuzz gradients hostile html idx "
-    "interop_jax interop_torch interrupts laws* mutation native_jax native_torch network* notebook "
-    "options outputs packaging parallel* plain_numpy plotting readers readme rewriting rules* "
-    "scaling stopping stress surroundings terminal testing tutorial typing weights writing"
+    "interop_jax interop_torch interrupts laws* mnist mutation native_jax native_torch network* "
+    "notebook options outputs packaging parallel* plain_numpy plotting readers readme rewriting "
+    "rules* scaling stopping stress surroundings terminal testing tutorial typing weights writing"
 )
 """Names of the files of tests that do not run: of other modules, or taking minutes."""
 

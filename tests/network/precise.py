@@ -1,4 +1,4 @@
-"""The network's functions in high precision, and the round-off of NumPy's."""
+"""The network's functions in high precision."""
 
 import mpmath
 import numpy as np

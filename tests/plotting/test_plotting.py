@@ -1,4 +1,4 @@
-"""The figures show the numbers that they are given, with axes that say what they are."""
+"""The figures show the numbers that they are given, and their axes are labelled."""
 
 import itertools
 from functools import cache

@@ -1,4 +1,4 @@
-"""The table of primitives: a row is all that an operation needs."""
+"""The table of primitives: one row is all that an operation needs."""
 
 from __future__ import annotations
 

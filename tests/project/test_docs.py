@@ -1,4 +1,4 @@
-"""The documentation tells the truth: its code runs and prints what it shows; the site builds."""
+"""The documentation: its code runs and prints what it shows, and the site builds."""
 
 from __future__ import annotations
 

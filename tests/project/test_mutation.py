@@ -1,4 +1,4 @@
-"""The mutants: what is changed, what is told of it, and what may survive."""
+"""The mutants: what is changed, what is reported, and what may survive."""
 
 from __future__ import annotations
 

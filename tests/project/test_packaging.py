@@ -1,4 +1,4 @@
-"""What comes with `import gradlab`: only what every user needs."""
+"""`import gradlab` imports only what every user needs."""
 
 from __future__ import annotations
 

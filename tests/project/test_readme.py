@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its commands exist, its tables are complete."""
+"""The README: its code runs, its commands exist, its tables are complete."""
 
 import doctest
 import re

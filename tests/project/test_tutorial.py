@@ -1,4 +1,4 @@
-"""The tutorial runs from scratch, and what it shows is what comes out."""
+"""The tutorial runs from scratch and gives its stored outputs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a user's editor knows: a typed program is clean under the strict checks of Pyright."""
+"""A typed program that uses gradlab passes Pyright's strict checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bounds are bounds, they are close, and they are derived from true statements."""
+"""The bounds of `gradlab.testing` hold, are close, and rest on true statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line to fit, and what several tests of the trainer do with it."""
+"""A line to fit, with the backends and callbacks that several tests of the trainer use."""
 
 import numpy as np
 from hypothesis import settings

@@ -1,4 +1,4 @@
-"""Sequences that nobody thought of: a trainer stopped and resumed, a tape's cache in use."""
+"""Random sequences of operations: a trainer stopped and resumed, a tape's cache in use."""
 
 import threading
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The complex step: exact for analytic losses, and never a wrong gradient without a word."""
+"""The complex step: exact for analytic losses; others get the right gradient or an error."""
 
 from __future__ import annotations
 

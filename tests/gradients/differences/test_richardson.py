@@ -1,4 +1,4 @@
-"""Extrapolation: the table is exact where theory says so, and its estimates are honest."""
+"""Extrapolation: exact where theory says so, with estimates that cover the error."""
 
 from __future__ import annotations
 

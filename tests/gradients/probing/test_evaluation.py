@@ -1,4 +1,4 @@
-"""How a loss is evaluated is a value: each formula works with each evaluation."""
+"""Each difference formula works with each way to evaluate the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The slope of a function of one number: its error bar is honest, and not lazy."""
+"""The slope of a function of one number: its error bar covers the error, and is not too wide."""
 
 from __future__ import annotations
 

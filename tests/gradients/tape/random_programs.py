@@ -1,4 +1,4 @@
-"""Losses made of random steps, and what eager autograd says of them."""
+"""Losses made of random steps, and eager autograd's gradients of them."""
 
 from __future__ import annotations
 

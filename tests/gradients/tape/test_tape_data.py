@@ -1,4 +1,4 @@
-"""What of a loss's data a recording leaves open: labels in an index, casts, numbers, arrays."""
+"""What of a loss's data becomes an input of a recording: labels, casts, numbers, arrays."""
 
 from __future__ import annotations
 

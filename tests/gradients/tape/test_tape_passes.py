@@ -1,4 +1,4 @@
-"""What the passes do to a recorded gradient: nothing that any bit shows, unless they say so."""
+"""The passes leave every bit of a recorded gradient, except for the inexact ones."""
 
 from __future__ import annotations
 

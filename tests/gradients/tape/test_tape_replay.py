@@ -1,4 +1,4 @@
-"""Replays: the numbers of eager autograd, in memory that is used again."""
+"""Replays give eager autograd's numbers, in memory that is used again."""
 
 from __future__ import annotations
 

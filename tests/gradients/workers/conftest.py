@@ -1,4 +1,4 @@
-"""What workers leave behind after a test: no process and no file."""
+"""A check after each test: workers leave no process and no file behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gradient by several workers is that of one, to the bit."""
+"""Gradients computed by several workers have the bits of those computed by one."""
 
 from __future__ import annotations
 

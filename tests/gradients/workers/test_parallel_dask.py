@@ -1,4 +1,4 @@
-"""A gradient by a Dask cluster: a scheduler and two workers, each a process, on this machine."""
+"""Gradients computed by a Dask cluster of two worker processes on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong among workers is repeated, then named, and leaves nothing behind."""
+"""Failures of workers: repeated once, then named; no process and no file stays behind."""
 
 from __future__ import annotations
 

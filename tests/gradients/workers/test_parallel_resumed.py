@@ -1,4 +1,4 @@
-"""A gradient that was interrupted is taken up again from its file."""
+"""An interrupted gradient continues from its file."""
 
 from __future__ import annotations
 
