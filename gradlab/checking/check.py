@@ -35,6 +35,7 @@ from gradlab.checking.directions import Outcome, check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.in_place import InPlace
 from gradlab.checking.native import NativeProblem, as_numpy, is_native
+from gradlab.checking.pairs import FirstOfPair
 from gradlab.checking.report import GradientReport
 from gradlab.checking.result import worst
 from gradlab.errors import OptionError
@@ -269,26 +270,6 @@ def _check_native(problem: NativeProblem, **options: Any) -> GradientReport:
         problem.loss, problem.params, gradient=problem.gradient, dtype=problem.dtype, **options
     )
     return replace(report, notes=(*report.notes, *problem.notes))
-
-
-class FirstOfPair:
-    """Split a loss that may return ``(scalar, gradient)`` into a loss and a gradient."""
-
-    def __init__(self, loss: Loss) -> None:
-        self.loss = loss
-        self.pair = False
-
-    def __call__(self, params: Any, *args: Any) -> Any:
-        """Return the scalar."""
-        value = self.loss(params, *args)
-        if isinstance(value, tuple) and len(value) == 2:
-            self.pair = True
-            return value[0]
-        return value
-
-    def second(self, params: Any, *args: Any) -> Any:
-        """Return the gradient."""
-        return self.loss(params, *args)[1]
 
 
 def _require_steady(surface: Surface) -> None:

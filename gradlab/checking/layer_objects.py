@@ -1,4 +1,6 @@
-"""Layers as objects: ``forward(x)``, ``backward(dout)``, parameters ``W`` and gradients ``dW``.
+"""Layers as objects: ``forward(x)``, ``backward(dout)``, and parameters with their gradients.
+
+Parameters are attributes ``W`` with ``dW``, or arrays in ``params`` and ``grads``.
 
 `functions_of` turns such an object into a forward and a backward function of its inputs and its
 parameters, which `gradlab.checking.layers` checks.
@@ -9,10 +11,12 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradlab.checking.native import Name
 from gradlab.errors import ParameterError
 
 BEFORE = ("d", "d_", "grad_")
@@ -27,10 +31,10 @@ def is_layer(value: Any) -> bool:
 
 def functions_of(
     layer: Any, args: Sequence[Any]
-) -> tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]:
+) -> tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], list[str]]:
     """Return a layer's passes as functions, and what the forward one takes.
 
-    The layer itself stays as it is: a copy is evaluated.
+    The layer itself stays as it is: a copy is evaluated, in float64.
 
     Parameters
     ----------
@@ -38,7 +42,8 @@ def functions_of(
         ``layer.forward(*args)`` and ``layer.backward(dout)``, which returns the gradients of the
         arrays of floats among `args`, or None. An attribute ``W`` of floats, which no pass
         replaces, is a parameter if the backward pass leaves floats in ``dW``, ``d_W`` or
-        ``grad_W``. What a pass stores, such as its outputs, is none.
+        ``grad_W``. What a pass stores, such as its outputs, is none. The arrays in ``params``, a
+        list or a dict, are parameters whose gradients are at the same places of ``grads``.
     args : sequence
         What the forward pass takes.
 
@@ -49,11 +54,14 @@ def functions_of(
         a dict of gradients by name.
     args : tuple
         `args` and the parameters.
+    names : list of str
+        What they are called.
 
     Raises
     ------
     ParameterError
-        If the backward pass returns more gradients than there are arrays of floats.
+        If the backward pass returns more gradients than there are arrays of floats, or ``grads``
+        has no place for a parameter.
 
     Examples
     --------
@@ -66,55 +74,143 @@ def functions_of(
     ...     def backward(self, dout):
     ...         self.da = np.sum(dout * self.x)
     ...         return dout * self.a
-    >>> forward, backward, args = functions_of(Scale(2.0), [np.ones(3)])
-    >>> forward(*args)[0], backward(np.ones(3), None)["a"]
-    (array([2., 2., 2.]), np.float64(3.0))
+    >>> forward, backward, args, names = functions_of(Scale(2.0), [np.ones(3)])
+    >>> forward(*args)[0], backward(np.ones(3), None)["a"], names
+    (array([2., 2., 2.]), np.float64(3.0), ['x', 'a'])
     """
-    own = copy.deepcopy(layer)
+    own = _copy(layer)
     inputs = _names(own.forward, len(args))
     floats = [
         name
         for name, arg in zip(inputs, args, strict=True)
         if isinstance(arg, np.ndarray) and _is_floats(arg)
     ]
+    slots: list[Slot] = []
 
     def backward(*given: Any) -> dict[str, Any]:
         found = own.backward(*given[:-1])
+        if found is None:
+            found = ()
         items = [*found] if isinstance(found, (tuple, list)) else [found]
         if len(items) > len(floats):
             raise ParameterError(
                 f"backward returns {len(items)} gradients for the inputs {', '.join(floats)}"
             )
         named = dict(zip(floats, items, strict=False))
-        return named | {name: getattr(own, slot) for name, slot in slots.items()}
-
-    slots: dict[str, str] = {}
-    held = {name: value for name, value in vars(own).items() if _is_floats(value)}
-    out = own.forward(*args)
-    backward(*map(np.ones_like, out if isinstance(out, tuple) else (out,)), None)
-    slots |= _slots(vars(own), {n: value for n, value in held.items() if n not in inputs})
-    parameters = [np.array(getattr(own, name)) for name in slots]
+        return named | {slot.name: slot.gradient(own) for slot in slots}
 
     def forward(*values: Any) -> tuple[Any, ...]:
-        for name, value in zip(slots, values[len(inputs) :], strict=True):
-            setattr(own, name, np.array(value))
+        for slot, value in zip(slots, values[len(inputs) :], strict=True):
+            slot.write(own, value)
         out = own.forward(*values[: len(inputs)])
         return (*out, None) if isinstance(out, tuple) else (out, None)
 
-    kind = inspect.Parameter.POSITIONAL_ONLY
-    named = inspect.Signature([inspect.Parameter(name, kind) for name in (*inputs, *slots)])
-    forward.__signature__ = named  # type: ignore[attr-defined]
-    return forward, backward, (*args, *parameters)
+    held = {name: value for name, value in vars(own).items() if _is_floats(value)}
+    out = own.forward(*args)
+    backward(*map(np.ones_like, out if isinstance(out, tuple) else (out,)), None)
+    slots += _slots(vars(own), {n: value for n, value in held.items() if n not in inputs})
+    known = [getattr(own, slot.name) for slot in slots]
+    slots += [item for item in _items(own) if not any(item.value(own) is k for k in known)]
+    parameters = [np.array(slot.value(own)) for slot in slots]
+    return forward, backward, (*args, *parameters), [*inputs, *(slot.name for slot in slots)]
 
 
-def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, str]:
-    """Return the attributes that are parameters, each with that of its gradient."""
-    return {
-        name: prefix + name
+@dataclass(frozen=True)
+class Attribute:
+    """A parameter ``W`` whose gradient is in ``dW``."""
+
+    name: str
+    slot: str
+
+    def value(self, layer: Any) -> Any:
+        """Return the parameter."""
+        return getattr(layer, self.name)
+
+    def write(self, layer: Any, value: Any) -> None:
+        """Give the layer another value."""
+        setattr(layer, self.name, np.array(value))
+
+    def gradient(self, layer: Any) -> Any:
+        """Return what the backward pass has left."""
+        return getattr(layer, self.slot)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A parameter in ``params``, whose gradient is at the same place in ``grads``."""
+
+    key: Any
+
+    @property
+    def name(self) -> Name:
+        """What reports call it."""
+        return Name(f"params[{self.key!r}]")
+
+    def value(self, layer: Any) -> Any:
+        """Return the parameter."""
+        return layer.params[self.key]
+
+    def write(self, layer: Any, value: Any) -> None:
+        """Write another value into the array, which parts of the layer may share."""
+        layer.params[self.key][...] = value
+
+    def gradient(self, layer: Any) -> Any:
+        """Return what the backward pass has left."""
+        return np.array(layer.grads[self.key])
+
+
+Slot: TypeAlias = Attribute | Item
+
+
+def _copy(layer: Any) -> Any:
+    """Return a deep copy, in which the arrays of ``params`` and ``grads`` are of float64.
+
+    The backward pass may write into arrays that were made like the parameters. All parts that share
+    an array share its copy.
+    """
+    wide = {
+        id(array): array.astype(np.result_type(array, np.float64))
+        for name in ("params", "grads")
+        for array in _arrays(getattr(layer, name, None)).values()
+    }
+    return copy.deepcopy(layer, wide)
+
+
+def _arrays(container: Any) -> dict[Any, Any]:
+    """Return the arrays of floats of a list or a dict, by their places."""
+    if not isinstance(container, (Mapping, list, tuple)):
+        return {}
+    items = container.items() if isinstance(container, Mapping) else enumerate(container)
+    return {k: v for k, v in items if isinstance(v, np.ndarray) and _is_floats(v)}
+
+
+def _items(layer: Any) -> list[Item]:
+    """Return the parameters in ``params``.
+
+    Raises
+    ------
+    ParameterError
+        If the backward pass has left no gradient for one of them.
+    """
+    if not hasattr(layer, "grads"):
+        return []
+    held, found = _arrays(getattr(layer, "params", None)), _arrays(layer.grads)
+    if missing := [key for key in held if key not in found]:
+        raise ParameterError(
+            f"the layer has params[{missing[0]!r}], but backward leaves no array of floats in "
+            f"grads[{missing[0]!r}]"
+        )
+    return [Item(key) for key in held]
+
+
+def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Attribute]:
+    """Return the attributes that are parameters."""
+    return [
+        Attribute(name, prefix + name)
         for name, value in before.items()
         for prefix in BEFORE
         if now.get(name) is value and _is_floats(now.get(prefix + name))
-    }
+    ]
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:

@@ -42,8 +42,9 @@ def check_layer(
         ``forward(*args) -> (out, cache)``. Several outputs come before the cache,
         ``(h, c, cache)``. A forward pass that returns one array has no cache. Or a layer that
         is an object with methods ``forward(*args)`` and ``backward(dout)``, and attributes for
-        parameters (``W``) and their gradients (``dW``, ``d_W`` or ``grad_W``): then `args` follow
-        at once, ``check_layer(layer, x)``, and inputs and parameters are checked together.
+        parameters (``W``) and their gradients (``dW``, ``d_W`` or ``grad_W``), or lists or dicts
+        ``params`` and ``grads``: then `args` follow at once, ``check_layer(layer, x)``, and inputs
+        and parameters are checked together.
     backward : callable
         ``backward(dout, cache)`` returns the gradients of the arrays of floats among `args`: in
         their order, or as a dict with the arguments' names, ``w`` or ``dw``. None stands for an
@@ -92,12 +93,13 @@ def check_layer(
     >>> check_layer(Affine(w), x).verdict
     'agree'
     """
+    names: Sequence[str] | None = None
     if is_layer(forward) and not callable(backward):
-        forward, backward, args = functions_of(forward, (backward, *args))
+        forward, backward, args, names = functions_of(forward, (backward, *args))
         cache = True
     options.function("forward", forward)
     options.function("backward", backward)
-    names = _names(forward, len(args))
+    names = names or _names(forward, len(args))
     params = {name: arg for name, arg in zip(names, args, strict=True) if _is_floats(arg)}
     if not params:
         raise OptionError("nothing to check: no argument of the layer is an array of floats")

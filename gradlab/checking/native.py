@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike
 from gradlab.checking.native_jax import JaxLoss, is_jax
 from gradlab.checking.native_torch import TorchLoss, is_torch
 from gradlab.checking.native_way import OWN, Gradient, NativeWay
+from gradlab.checking.pairs import FirstOfPair
 from gradlab.errors import GradlabError, LossError, reason_of
 from gradlab.gradients import find_backend
 from gradlab.gradients.probing import size_of
@@ -125,16 +126,19 @@ def as_numpy(
         If a parameter is no array of floats.
     """
     make: Callable[..., NativeLoss] = TorchLoss if is_torch(params) else JaxLoss
-    native = make(loss, params, args)
+    first = FirstOfPair(loss)
+    native = make(first, params, args)
     asked = None if dtype is None else np.dtype(dtype)
     try:
-        way, value, found, refusals = _first_that_runs(native, asked)
+        way, value, found, refusals = _first_that_runs(native, asked, first)
     except GradlabError:
         raise
     except Exception:
-        if _is_plain(loss, params, args):
+        if _is_plain(first, params, args):
             return None
         raise
+    if first.pair and gradient == "autograd":
+        gradient = first.second
     notes = _precision_notes(native, way, value, refusals)
     if is_own := isinstance(gradient, str) and gradient in ("autograd", native.backend):
         notes += _missing_notes(native, way, value, found)
@@ -150,14 +154,20 @@ def as_numpy(
 
 
 def _first_that_runs(
-    native: NativeLoss, dtype: np.dtype[Any] | None
+    native: NativeLoss, dtype: np.dtype[Any] | None, first: FirstOfPair
 ) -> tuple[NativeWay, Any, Gradient, list[Exception]]:
-    """Return the first way in which the loss and its gradient can be had, and what they are."""
+    """Return the first way in which the loss and its gradient can be had, and what they are.
+
+    The library differentiates no loss that returns its gradient, which may have used up its graph.
+    """
     refusals: list[Exception] = []
     ways = native.ways(dtype)
     for way in ways:
         try:
-            value, found = native.reverse_mode(way, native.leaves)
+            value = native.value(way, native.leaves)
+            found: Gradient = [None for _ in native.leaves]
+            if not first.pair:
+                value, found = native.reverse_mode(way, native.leaves)
             return way, real_scalar(value), found, refusals
         except GradlabError:
             raise
