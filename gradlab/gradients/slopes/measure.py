@@ -10,7 +10,6 @@ import numpy as np
 
 from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, widening
 from gradlab.gradients.slopes.far import far_jump
-from gradlab.gradients.slopes.far import misses as misses_of
 from gradlab.gradients.slopes.jumps import CLEARLY, FLAT, Jump, Model, first_jump, misses, stairs
 from gradlab.gradients.slopes.ladder import (
     BITS,
@@ -69,6 +68,9 @@ slope between such jumps is the derivative of no function that anybody means."""
 SINGLE = 0.5
 """The same ratio for the only jump on the ladder. A solver with a single jump there would have to
 be off by some 10 % in its slopes."""
+
+BIASED = 0.1
+"""Largest relative error of the slope between the far jumps of a solver."""
 
 POOR = 1e-3
 """Relative error above which the ladder is climbed with twice as many rungs."""
@@ -201,15 +203,16 @@ class _Look:
     def among_far_jumps(self, found: Slope, claimed: float | None) -> Slope:
         """Look for jumps far off, whose height is noise; the slope that was found is a piece's.
 
-        There is no need where the far values are too near to it for the claimed slope.
+        The height of such a jump does not explain a claim that is off by more than `BIASED`.
         """
         if found.kind != "smooth" or found.rounding or self.bits < NARROW:
+            return found
+        size = max(abs(found.value), found.nearby)
+        if claimed is not None and abs(claimed - found.value) > BIASED * size:
             return found
         exponents = (*HORIZON, *QUICK[:3])
         rungs = self.rungs(exponents, bare=len(exponents))
         noise = max(found.noise, floor_of(rungs, self.bits, self.noise))
-        if claimed is not None and _is_beyond(rungs, abs(claimed - found.value)):
-            return found
         jump = far_jump(rungs, self.probe, noise, len(HORIZON))
         if jump is None or abs(jump.height) >= SINGLE * abs(found.value * jump.place):
             return found
@@ -248,12 +251,6 @@ def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
     return all(
         far[side] / 1100 - noise <= nearer[side] <= far[side] / 64 + noise for side in (1, -1)
     )
-
-
-def _is_beyond(rungs: Rungs, gap: float) -> bool:
-    """Tell whether all far values are too near to the finer ones' prediction for another slope."""
-    far = [(k, side) for k in range(len(HORIZON)) for side in (1, -1)]
-    return all(min(misses_of(rungs, k, side).values()) < gap * rungs.h[k] / 4 for k, side in far)
 
 
 def _across_jumps(
