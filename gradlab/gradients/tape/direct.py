@@ -62,7 +62,7 @@ class Direct:
         else:
             return None
         due = self._verify is not None and (tape.replays + 1) % self._verify == 0
-        if due or self._surroundings.key() is not self._bindings:
+        if due or tape.native is None or self._surroundings.key() is not self._bindings:
             return None
         outs = tape.results()
         value, norm = tape.run_natively((*leaves, *args, *outs))

@@ -291,3 +291,16 @@ def test_threads_share_no_memory() -> None:
 
     with ThreadPoolExecutor(8) as executor:
         assert all(executor.map(work, range(8)))
+
+
+@needs_llvmlite
+def test_where_the_exact_program_takes_over() -> None:
+    """The code is given up, and direct calls with it."""
+    f = Tape(compile=True, verify=5).value_and_grad(lambda w, x: (anp.sin(x * w) * 1.0).sum())
+    w, x = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    wanted = [f(w, x) for _ in range(4)][-1]
+    assert f._direct is not None
+    f._latest.compile(exact=True)
+    value, grads = f(w, x)
+    assert value == pytest.approx(wanted[0], rel=1e-15)
+    np.testing.assert_allclose(grads, wanted[1], rtol=1e-15)
