@@ -62,7 +62,7 @@ class Direct:
         else:
             return None
         due = self._verify is not None and (tape.replays + 1) % self._verify == 0
-        if due or self._surroundings.key() is not self._bindings:
+        if due or tape.native is None or self._surroundings.key() is not self._bindings:
             return None
         outs = tape.results()
         value, norm = tape.run_natively((*leaves, *args, *outs))
@@ -81,4 +81,7 @@ class Direct:
             ):
                 return True
             self._norm = norm
-        return tape.data_seen is not None and not tape.data_seen.is_of(args)
+        if tape.data_seen is not None and not tape.data_seen.is_of(args):
+            tape.data_seen, tape.has_other_data = None, True  # found once, among samples
+            return True
+        return False

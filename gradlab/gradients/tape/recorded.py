@@ -49,6 +49,8 @@ class Replayable:
         The machine code, if there is any.
     declined : str
         Why there is none.
+    has_other_data : bool
+        Whether a direct call found the first other data, at which it is still to be compared.
     replays : int
         How often it has been replayed.
     largest : int
@@ -64,6 +66,7 @@ class Replayable:
     replays: int = 0
     native: Native | None = field(init=False, default=None)
     declined: str = field(init=False, default="")
+    has_other_data: bool = field(init=False, default=False)
     largest: int = field(init=False)
     program: Program = field(init=False)
     savings: tuple[Saving, ...] = field(init=False)
@@ -171,7 +174,8 @@ class Replayable:
 
     def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
         """Tell whether this is the second replay, or the first at other parameters or data."""
-        news = self.replays == 1
+        news = self.replays == 1 or self.has_other_data
+        self.has_other_data = False
         if self.params_seen is not None and self.params_seen != seen_params(norm, leaves):
             self.params_seen, news = None, True
         if self.data_seen is not None and not self.data_seen.is_of(arrays):

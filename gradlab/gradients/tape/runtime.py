@@ -92,12 +92,10 @@ class TapedGradient:
         cache: int,
         compile: bool = False,
     ) -> None:
-        self._loss = loss
-        self._compile = compile
+        self._loss, self._compile = loss, compile
         self._on_untraceable = on_untraceable
         self._verify_every = verify
-        self._exact = exact
-        self._cache = cache
+        self._exact, self._cache = exact, cache
         self._eager = Autograd().value_and_grad(loss)
         self._recorded: OrderedDict[Any, Replayable] = OrderedDict()
         self._latest: Replayable | None = None

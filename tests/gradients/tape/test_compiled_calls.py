@@ -291,3 +291,48 @@ def test_threads_share_no_memory() -> None:
 
     with ThreadPoolExecutor(8) as executor:
         assert all(executor.map(work, range(8)))
+
+
+@needs_llvmlite
+def test_where_the_exact_program_takes_over() -> None:
+    """The code is given up, and direct calls with it."""
+    f = Tape(compile=True, verify=5).value_and_grad(lambda w, x: (anp.sin(x * w) * 1.0).sum())
+    w, x = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    wanted = [f(w, x) for _ in range(4)][-1]
+    assert f._direct is not None
+    f._latest.compile(exact=True)
+    value, grads = f(w, x)
+    assert value == pytest.approx(wanted[0], rel=1e-15)
+    np.testing.assert_allclose(grads, wanted[1], rtol=1e-15)
+
+
+@needs_llvmlite
+def test_an_index_that_nothing_reads_still_raises() -> None:
+    def loss(w: Any, labels: Any) -> Any:
+        w[labels]
+        return np.sum(w**2)
+
+    f = Tape(compile=True, verify=None).value_and_grad(loss)
+    for _ in range(3):
+        f(np.ones(2), np.array([0, 1]))
+    assert "\nnot compiled: gather, which nothing reads" in f.explain()
+    with pytest.raises(IndexError):
+        f(np.ones(2), np.array([0, 2]))
+
+
+@needs_llvmlite
+def test_other_data_that_a_direct_call_finds_are_compared() -> None:
+    """The data are sampled: what one look at them finds, the next may miss."""
+
+    def loss(w: Any, x: Any) -> Any:
+        return np.sum(w * x.sum())
+
+    w, x = np.ones(3), RNG.random((50, 50))
+    f = Tape(compile=True, verify=None).value_and_grad(loss)
+    for _ in range(3):
+        f(w, x.copy())
+    x[0, 1] += 1.0  # an entry that is in no sample
+    with calls_of(loss) as calls:
+        for _ in range(4):
+            f(w, x.copy())
+    assert len(calls) == 1

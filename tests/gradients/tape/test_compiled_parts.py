@@ -171,7 +171,8 @@ def reductions(x: Node) -> list[Node]:
     sums = [of(np.sum, x, axis=axis) for axis in (None, 0, 1, 2, (0, 2), (1, 2))]
     kept = [of(np.max, x, axis=2, keepdims=True), of(np.min, x, axis=0), of(np.max, x, axis=None)]
     ready = of(np.subtract, x, of(np.max, x, axis=2, keepdims=True))
-    return [*sums, *kept, ready, of(np.sum, of(np.multiply, x, x), axis=1)]
+    called = of(np.tanh, of(np.log, of(np.add, of(np.multiply, ready, ready), 1.0)))
+    return [*sums, *kept, ready, called, of(np.sum, of(np.multiply, x, x), axis=1)]
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 5000), (4, 3, 7)])

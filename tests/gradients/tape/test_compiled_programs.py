@@ -24,7 +24,9 @@ from random_programs import (
 )
 
 from gradlab import Tape, network
+from gradlab.gradients.tape import compiled
 from gradlab.gradients.tape.comparing import agree
+from gradlab.gradients.tape.compiled.products import Tile
 from gradlab.params import flatten
 from gradlab.testing import Problem, networks
 
@@ -121,10 +123,8 @@ def test_networks(problem: Problem) -> None:
     assert "compiler failed" not in f.explain()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows", [1, pytest.param(7, marks=pytest.mark.slow), 130])
-def test_network_of_sizes_that_fill_no_vector(rows: int, dtype: Any) -> None:
-    """Tiles with a rest in each direction, blocks of B and of A, B transposed: to round-off.
+def check_network(rows: int, dtype: Any) -> None:
+    """Hold a compiled network to eager autograd in float64: to round-off.
 
     The products of this network add up at most 530 terms, each rounded once: the error of a sum is
     at most as many units in the last place of what its terms add up to in size (Higham, *Accuracy
@@ -142,3 +142,20 @@ def test_network_of_sizes_that_fill_no_vector(rows: int, dtype: Any) -> None:
     assert abs(value - wanted) <= 530 * eps * abs(wanted)
     for a, b in zip(flatten(grads)[0], expected, strict=True):
         assert np.max(np.abs(a - b)) <= 530 * eps * np.max(np.abs(b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, pytest.param(7, marks=pytest.mark.slow), 130])
+def test_network_of_sizes_that_fill_no_vector(rows: int, dtype: Any) -> None:
+    """Tiles with a rest in each direction, blocks of B and of A, B transposed."""
+    check_network(rows, dtype)
+
+
+@pytest.mark.parametrize(
+    "tile", [Tile(32, 12, 2), pytest.param(Tile(16, 8, 2), marks=pytest.mark.slow)], ids=str
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_narrower_vectors(tile: Tile, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code for the registers of other processors, which this one has as parts of its own."""
+    monkeypatch.setattr(compiled, "tile", lambda: tile)
+    check_network(13, dtype)

@@ -26,7 +26,7 @@ from gradlab.gradients.tape.compiled.reductions import folded, write_add_at
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Values, with_copies
-from gradlab.program.ir import Node, Program, reachable
+from gradlab.program.ir import Node, Program, name_of, reachable
 from gradlab.program.pieces import dtype_of, is_number, shape_of, size
 from gradlab.program.primitives import DOT, FULL, SUM
 
@@ -69,6 +69,9 @@ def write_module(program: Program, tile: Tile) -> Module:
     """
     if len(program.nodes) > MOST:
         raise UnsupportedError(f"it has {len(program.nodes)} operations, more than {MOST}")
+    unread = {*program.nodes} - {*reachable(program.inputs, program.roots)}
+    if unread:  # they are there because they may raise an error
+        raise UnsupportedError(f"{name_of(unread.pop().primitive)}, which nothing reads")
     count = len(program.outputs) - 1
     program = _with_outs(with_copies(in_known_forms(program)))
     squared = _squared_by_products(program, count)
