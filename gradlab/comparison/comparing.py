@@ -29,7 +29,7 @@ def compare(
     *,
     backends: Sequence[str | Backend] = ("central", "autograd"),
     test: Data,
-    accuracy: Accuracy,
+    accuracy: Accuracy | None = None,
     **training: Any,
 ) -> Comparison:
     """Train from the same start on the same minibatches with each of several backends.
@@ -42,8 +42,8 @@ def compare(
         The backends to compare, each by name or as an object with settings.
     test : sequence of array
         The data on which the trained parameters are judged.
-    accuracy : callable
-        ``accuracy(params, *data) -> float``.
+    accuracy : callable, optional
+        ``accuracy(params, *data) -> float``; a regression has none.
     **training
         The other options of `gradlab.fit`: ``learning_rate``, ``iterations``, ``seed``, ...
 
@@ -72,7 +72,8 @@ def compare(
     >>> [(run.backend, run.evaluations_per_gradient, run.together) for run in comparison.runs]
     [('central', 3.0, True), ('autograd', 1.0, True)]
     """
-    options.function("accuracy", accuracy, "give a function of (params, *data)")
+    if accuracy is not None:
+        options.function("accuracy", accuracy, "give a function of (params, *data)")
     advice = "name two different backends or more"
     meters = options.each(
         "backends", backends, lambda _, backend: Meter(find_backend(backend)), advice
@@ -122,7 +123,12 @@ def _common_steps(followed: dict[str, Followed]) -> int:
 
 
 def _judge(
-    loss: Loss, accuracy: Accuracy, test: Data, run: Followed, reference: Followed, steps: int
+    loss: Loss,
+    accuracy: Accuracy | None,
+    test: Data,
+    run: Followed,
+    reference: Followed,
+    steps: int,
 ) -> Run:
     """Return the results of a run after a number of steps."""
     meter, watch = run.meter, run.watch
@@ -133,7 +139,9 @@ def _judge(
         backend=meter.name,
         fit=run.fit,
         loss=evaluate(loss, params, test, "the loss on the test data"),
-        accuracy=evaluate(accuracy, params, test, "the accuracy on the test data"),
+        accuracy=None
+        if accuracy is None
+        else evaluate(accuracy, params, test, "the accuracy on the test data"),
         seconds_per_gradient=float(np.median(meter.seconds)),
         evaluations_per_gradient=float(np.mean(meter.evaluations)),
         equivalent=meter.equivalent,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradlab import html
-from gradlab.history import count, number
+from gradlab.history import count, number, percent
 from gradlab.training import Fit
 
 
@@ -21,8 +21,10 @@ class Run:
         Its name.
     fit : Fit
         The trained parameters and the history.
-    loss, accuracy : float
-        Of the trained network, on the test data.
+    loss : float
+        Of the trained parameters, on the test data.
+    accuracy : float or None
+        The same, or None if no accuracy was asked for.
     seconds_per_gradient : float
         The median over the training steps.
     evaluations_per_gradient : float
@@ -51,7 +53,7 @@ class Run:
     backend: str
     fit: Fit = field(repr=False)
     loss: float
-    accuracy: float
+    accuracy: float | None
     seconds_per_gradient: float
     evaluations_per_gradient: float
     equivalent: bool = False
@@ -126,11 +128,11 @@ class Comparison:
         ]
         if any(run.equivalent for run in self.runs):
             cost.append(row("seconds by the plain loop", plain))
+        quality = [row("test loss", lambda run: number(run.loss))]
+        if any(run.accuracy is not None for run in self.runs):
+            quality.append(row("test accuracy", lambda run: percent(run.accuracy)))
         return [
-            [
-                row("test loss", lambda run: number(run.loss)),
-                row("test accuracy", lambda run: f"{run.accuracy:.2%}"),
-            ],
+            quality,
             cost,
             [
                 apart("largest gradient difference", lambda run: f"{run.largest_difference:.1e}"),

@@ -170,7 +170,8 @@ def infinite(params, x, y, *, state, rng):
 
 
 def writing(params, x, y, *, state, rng):
-    state["mean"][0] = 1.0
+    if type(params["w"]) is np.ndarray:  # not where a backend traces it
+        state["mean"][0] = 1.0
     return np.sum(params["w"] ** 2), state
 
 
