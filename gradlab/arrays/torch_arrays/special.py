@@ -72,7 +72,7 @@ class _LogGamma(_Function):  # type: ignore[misc]
 
 
 def _zeta(s: Any, q: Any) -> Any:
-    return _Zeta.apply(*torch.broadcast_tensors(s, q))  # type: ignore[no-untyped-call]
+    return _Zeta.apply(*torch.broadcast_tensors(s, q))  # type: ignore[no-untyped-call,unused-ignore]
 
 
 _OWN: dict[str, Callable[..., Any] | None] = {
