@@ -292,7 +292,9 @@ class Covering:
         ]
         places = places or self._uses[name]
         found = {test.test: test for place in places for test in self._by_line[place]}
-        return list(found.values()) or self._by_file[mutant.file]
+        # A field's default is seen where an object is made, in no line of its own.
+        found |= {test.test: test for test in self._by_file[mutant.file]}
+        return list(found.values())
 
     def of_file(self, file: str) -> list[Covered]:
         """Return the tests that run any line of a module."""

@@ -16,20 +16,20 @@ from gradlab.params import flatten
 from gradlab.program.record import record
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(7, 3))
-LABELS = np.array([0, 1, 1, 0, 2, 2, 0])
+X = RNG.normal(size=(12, 3))  # more rows than `rows_side_by_side`
+LABELS = np.array([0, 1, 1, 0, 2, 2, 0, 1, 2, 0, 0, 1])
 LAYERS = [RNG.normal(size=(3, 5)), RNG.normal(size=5), RNG.normal(size=(5, 2))]
 
 
 def picked(w: Any, x: Any) -> Any:
-    return np.sum(np.exp(x @ w)[np.arange(7), LABELS])
+    return np.sum(np.exp(x @ w)[np.arange(12), LABELS])
 
 
 MORE = {
     "a label a row": Case(picked, RNG.normal(size=(3, 3)), (X,)),
     "rows of zeros": Case(network, LAYERS, (np.where(X > 0, X, 0.0),)),
     "equal factors": Case(network, LAYERS, (np.round(X),)),
-    "the bias of equal rows": Case(network, LAYERS, (np.ones((7, 3)),), 1),
+    "the bias of equal rows": Case(network, LAYERS, (np.ones((12, 3)),), 1),
     "behind a sigmoid": Case(
         lambda p, x: np.mean((1 / (1 + np.exp(-(x @ p[0] + p[1])))) @ p[2]), LAYERS, (X,)
     ),
