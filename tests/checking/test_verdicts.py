@@ -99,6 +99,19 @@ def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
         assert report.verdict == "mismatch"
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_nor_are_those_of_half_precision(seed: int) -> None:
+    """They grow with the numbers; the steps of decimals do not."""
+    rng = np.random.default_rng(seed)
+    x, w = rng.standard_normal((2, 3))
+    for rounded in (lambda x: x.astype(np.float16), lambda x: np.tanh(x).astype(np.float16)):
+        report = check(
+            lambda x, f=rounded: np.sum(f(x).astype(np.float64) * w), x, gradient=np.zeros(3)
+        )
+        assert report.verdict == "mismatch"
+    assert check(lambda x: np.sum(np.round(np.sin(x), 3) * w), x, gradient=np.zeros(3)).ok
+
+
 def test_flat_with_a_jump_farther_off() -> None:
     x = np.array([0.3, 0.7, 0.89])
 

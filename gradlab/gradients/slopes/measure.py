@@ -10,6 +10,7 @@ import numpy as np
 
 from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, widening
 from gradlab.gradients.slopes.far import far_jump
+from gradlab.gradients.slopes.grids import grows
 from gradlab.gradients.slopes.jumps import CLEARLY, FLAT, Jump, Model, first_jump, misses, stairs
 from gradlab.gradients.slopes.ladder import (
     BITS,
@@ -64,6 +65,9 @@ SINGLE_PRECISION = (2.0**-31, 2.0**-21)
 """Ratios of the jumps' noise to the largest value between which they are taken for those of numbers
 rounded to float32: 2^-26 to 2^-24, less where other terms are larger, more where terms cancel. The
 slope between such jumps is the derivative of no function that anybody means."""
+
+HALF_PRECISION = (2.0**-16, 2.0**-7)
+"""Widths of steps, relative to the scale, that may be those of numbers rounded to float16."""
 
 SINGLE = 0.5
 """The same ratio for the only jump on the ladder. A solver with a single jump there would have to
@@ -134,7 +138,7 @@ def slope(
                 found = look.coarse_glance()
             if found is not None:
                 return look.among_far_jumps(found, claimed) if effort == "wide" else found
-        found = look.study(LADDER if effort == "wide" else INNER)
+        found = look.study(LADDER, claimed) if effort == "wide" else look.study(INNER)
         return look.among_far_jumps(found, claimed) if effort == "wide" else found
 
 
@@ -184,7 +188,7 @@ class _Look:
         rungs = self.rungs(exponents)
         return rungs, _study(rungs, self.floor(rungs), self.probe)
 
-    def study(self, start: Sequence[int]) -> Slope:
+    def study(self, start: Sequence[int], claimed: float | None = None) -> Slope:
         """Climb the ladder, farther and more finely where it leaves doubt."""
         rungs, found = self.climb(start)
         if _doubtful(found):
@@ -198,7 +202,20 @@ class _Look:
         found = _across_jumps(rungs, found, self.floor(rungs), exact, self.probe)
         low, high = (share * rungs.largest for share in SINGLE_PRECISION)
         is_single = low <= max(found.rounding, self.floor(rungs)) <= high
-        return replace(found, piece=NOTHING) if is_single else found
+        # Few claims are the slope between steps, and only they need to know.
+        if not is_single and (claimed is None or 2 * abs(claimed) > abs(found.value)):
+            return found
+        return replace(found, piece=NOTHING) if is_single or self.is_half(rungs, found) else found
+
+    def is_half(self, rungs: Rungs, found: Slope) -> bool:
+        """Tell whether the flat stretch around the point is a step of numbers in half precision."""
+        if not (np.isfinite(found.piece.error) and found.value and unchanged(rungs)[-1]):
+            return False
+        height = float(np.min(rungs.rise, initial=np.inf, where=rungs.rise > 0))
+        width = height / abs(found.value)
+        low, high = HALF_PRECISION
+        is_narrow = low <= width / self.scale <= high
+        return is_narrow and grows(self.probe, height, width, self.scale)
 
     def among_far_jumps(self, found: Slope, claimed: float | None) -> Slope:
         """Look for jumps far off, whose height is noise; the slope that was found is a piece's.
