@@ -336,3 +336,31 @@ def test_other_data_that_a_direct_call_finds_are_compared() -> None:
         for _ in range(4):
             f(w, x.copy())
     assert len(calls) == 1
+
+
+@needs_llvmlite
+def test_direct_calls_know_leaves_by_their_names() -> None:
+    """Two leaves of one shape, in another order: nothing but the names tells them apart."""
+    f = Tape(compile=True).value_and_grad(lambda p: (p["a"] ** 2).sum() + 3 * p["b"].sum())
+    params = {"a": np.arange(3.0), "b": np.ones(3)}
+    for _ in range(4):
+        f(params)
+    value, grads = f({"b": np.ones(3), "a": np.arange(3.0)})
+    assert value == 14
+    assert grads["a"].tolist() == [0, 2, 4]
+
+
+@needs_llvmlite
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_that_is_not_finite_is_seen_where_the_loss_swallows_it(bad: float) -> None:
+    def loss(params: Any, x: Any) -> Any:
+        return np.sum(np.where(x @ params["W"] > 0, 1.0, 2.0)) + np.sum(params["b"] ** 2)
+
+    params, x = {"W": RNG.normal(size=(9, 12)), "b": np.ones(2)}, RNG.normal(size=(40, 9))
+    f = Tape(compile=True).value_and_grad(loss)
+    for _ in range(4):
+        f(params, x)
+    assert "1 products" in f.explain()
+    params["W"][8, 11] = bad
+    with pytest.raises(GradlabError, match="W"):
+        f(params, x)
