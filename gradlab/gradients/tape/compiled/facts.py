@@ -42,6 +42,11 @@ class Use:
     offset: int
     strides: tuple[int, ...]
 
+    def merged(self, axis: int) -> Use:
+        """Return the same entries, where an axis and the next one are visited as one."""
+        strides = self.strides[:axis] + self.strides[axis + 1 :]
+        return Use(self.base, self.number, self.offset, strides)
+
 
 class Facts:
     """The nodes of a program in known forms, and where their operands lie."""

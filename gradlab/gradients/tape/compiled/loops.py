@@ -103,8 +103,8 @@ class LoopWriter:
                 merged = (self._extents[axis] * extent,)
                 self._extents = self._extents[:axis] + merged + self._extents[axis + 2 :]
                 for member in self._members.values():
-                    member.uses = [_merged(use, axis) for use in member.uses]
-                    member.place = _merged(member.place, axis)
+                    member.uses = [use.merged(axis) for use in member.uses]
+                    member.place = member.place.merged(axis)
             axis -= 1
 
     # The loop around rows
@@ -388,14 +388,13 @@ class LoopWriter:
 
     def _take(self, member: _Member, operands: list[str], lanes: int, lanes_here: int) -> str:
         """Load entries at positions, where these are in range."""
-        text, node = self._text, member.node
-        position, in_range = operands
+        text, (position, in_range) = self._text, operands
         mask = text.mask(lanes_here, lanes)
         wrong = text.do(f"xor <{lanes} x i1> {in_range}, {text.mask(lanes, lanes)}")
         wrong = text.do(f"and <{lanes} x i1> {wrong}, {mask}")
         self._storage.note_if_any(text, wrong, lanes)
         allowed = text.do(f"and <{lanes} x i1> {in_range}, {mask}")
-        x = self._facts.total(node)
+        x = self._facts.total(member.node)
         at = text.do(
             f"getelementptr {memory_type(dtype_of(x))}, ptr {self._storage.pointer(x)}, "
             f"<{lanes} x i64> {position}"
@@ -450,7 +449,3 @@ class LoopWriter:
         to = self._pointer(member.place)
         before = self._text.load(to, dtype_of(node), 1, 1)
         self._text.store(combine(self._text, node, 1, before, value), to, dtype_of(node), 1, 1)
-
-
-def _merged(use: Use, axis: int) -> Use:
-    return Use(use.base, use.number, use.offset, use.strides[:axis] + use.strides[axis + 1 :])
