@@ -87,7 +87,8 @@ def test_a_disk_that_fails_later_keeps_the_one_before(path, undisturbed, monkeyp
 
 def in_a_process(code, *arguments, **options):
     code = "import sys, warnings; from resumable import *\n" + textwrap.dedent(code)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    folders = os.pathsep.join(map(str, Path(__file__).parents[:2]))
+    environment = os.environ | {"PYTHONPATH": folders}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return running(command, env=environment, stderr=subprocess.PIPE, **options)
 
