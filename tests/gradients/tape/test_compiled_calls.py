@@ -364,3 +364,14 @@ def test_a_weight_that_is_not_finite_is_seen_where_the_loss_swallows_it(bad: flo
     params["W"][8, 11] = bad
     with pytest.raises(GradlabError, match="W"):
         f(params, x)
+
+
+@needs_llvmlite
+def test_a_product_with_a_matrix_that_the_loss_closes_over() -> None:
+    held = RNG.normal(size=(12, 9))
+    f = Tape(compile=True).value_and_grad(lambda w: (anp.dot(w, held) ** 2).sum())
+    w = RNG.normal(size=(8, 12))
+    value, grads = f(w)
+    assert "compiled: 2 products" in f.explain()
+    assert value == pytest.approx(np.sum((w @ held) ** 2), rel=1e-14)
+    np.testing.assert_allclose(grads, 2 * w @ held @ held.T, rtol=1e-12)

@@ -164,10 +164,11 @@ def _squared_by_products(program: Program, count: int) -> dict[tuple[Node, str],
     for node in program.nodes:
         if node.primitive not in (DOT, np.matmul):
             continue
+        b = node.operands[1]
         if node in derivatives:
             found[node, "c"] = node
-        elif node.operands[1] in leaves and node.operands[1] not in found.values():
-            found[node, "b"] = node.operands[1]
+        elif isinstance(b, Node) and b in leaves and b not in found.values():
+            found[node, "b"] = b
     return found
 
 
