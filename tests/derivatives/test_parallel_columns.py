@@ -88,6 +88,7 @@ def test_columns_are_evaluated_at_the_same_time():
 
 
 def test_a_sparsity_goes_with_workers():
+    pytest.importorskip("scipy", reason="SciPy is not installed")
     pattern = np.eye(6) + np.eye(6, k=1)
 
     def f(x):

@@ -278,7 +278,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "own": (lambda w: abs(1j * w + 1).sum(), "np.absolute of complex numbers"),
     "phase": (lambda w: np.maximum(np.exp(1j * w), 0).real.sum(), "np.maximum of complex numbers"),
     "floor": (lambda w: math.floor(w[0]) * w[1], "makes a Python number"),
-    "np.float64": (lambda w: np.float64(w[0]) ** 2, "casts complex numbers"),
+    "np.float32": (lambda w: np.float32(w[0]) ** 2, "casts complex numbers"),
     "into data": (lambda w: np.add(DATA, w, out=DATA).sum(), "fails on complex numbers"),
 }  # fmt: skip
 DATA = np.zeros(3)
@@ -297,6 +297,11 @@ def test_what_is_not_analytic_is_refused_by_name(case: Any) -> None:
         gradlab.grad(loss, COMPLEX)(np.array([0.5, 1.5, 2.0]))
     assert "use autograd" in str(caught.value) or "use backend=" in str(caught.value)
     assert "test_complex_step.py, line" in str(caught.value)
+
+
+def test_a_cast_to_float64_keeps_the_imaginary_part() -> None:
+    gradient = gradlab.grad(lambda w: np.float64(w[0]) ** 2, COMPLEX)(np.array([0.5, 1.5]))
+    np.testing.assert_allclose(gradient, [1.0, 0.0], rtol=1e-15)
 
 
 # In single precision

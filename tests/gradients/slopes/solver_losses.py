@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import integrate, optimize
+import pytest
+
+integrate = pytest.importorskip("scipy.integrate", reason="SciPy is not installed")
+optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")
 
 Vector = Any
 
