@@ -278,7 +278,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "own": (lambda w: abs(1j * w + 1).sum(), "np.absolute of complex numbers"),
     "phase": (lambda w: np.maximum(np.exp(1j * w), 0).real.sum(), "np.maximum of complex numbers"),
     "floor": (lambda w: math.floor(w[0]) * w[1], "makes a Python number"),
-    "np.float32": (lambda w: np.float32(w[0]) ** 2, "casts complex numbers"),
+    "np.float32": (lambda w: sum(map(np.float32, w)), "casts complex numbers"),
     "into data": (lambda w: np.add(DATA, w, out=DATA).sum(), "fails on complex numbers"),
 }  # fmt: skip
 DATA = np.zeros(3)
