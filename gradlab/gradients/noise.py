@@ -1,14 +1,14 @@
-"""How exactly a loss is evaluated: its noise, read off differences of equally spaced values.
+"""The noise of a loss, estimated from differences of equally spaced values.
 
-The k-th difference of a smooth function falls as the k-th power of the spacing; that of independent
-errors of standard deviation σ has the variance σ² (2k)! / (k!)², whatever the spacing. So the
-smallest σ that the higher differences allow is the noise (Hamming, *Introduction to Applied
+The k-th difference of a smooth function falls as the k-th power of the spacing. That of independent
+errors of standard deviation σ has the variance σ² (2k)! / (k!)² at any spacing. The smallest σ over
+the higher differences is therefore the noise (Hamming, *Introduction to Applied
 Numerical Analysis*, 1971, chapter 6; Moré & Wild, *Estimating computational noise*, SIAM Journal on
 Scientific Computing 33, 2011).
 
-Values that are rounded to few bits do not change at all over a small spacing, and a function that
-is not smooth enough has large differences over a wide one; at a kink they grow with the spacing.
-So several spacings are looked at, and what three neighbours agree on is noise.
+Values that are rounded to few bits are constant over a small spacing. A function that is not smooth
+enough has large differences over a wide spacing; at a kink they grow with the spacing. The estimate
+is therefore repeated at several spacings, and counts if three neighbouring spacings agree.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import numpy as np
 from gradlab.params import Array
 
 SPACINGS = tuple(2.0**-e for e in (26, 20, 15, 11, 8, 6, 4))
-"""Distances of two points, beside the size of the parameters: the first suit float64 and sums of
-many float32 numbers, the last float16."""
+"""Distances between neighbouring points, relative to the parameters. The first ones suit float64,
+and sums of many float32 numbers, the last ones float16."""
 
 ALIKE = 4.0
-"""Ratio of estimates of the noise, from few values each, that still agree. Over three spacings,
-the differences at a kink grow by more."""
+"""Largest ratio between estimates of the noise that agree; each comes from few values. The
+differences at a kink grow by more over three spacings."""
 
 MEDIAN = 0.6745
-"""Of the absolute value of a normal variable, in standard deviations."""
+"""Median of the absolute value of a normal variable, in standard deviations."""
 
 POINTS = 9
-"""Values at one spacing: enough for sixth differences."""
+"""Number of values at one spacing: enough for sixth differences."""
 
 ORDERS = range(3, 7)
-"""Orders of the differences that are looked at."""
+"""Orders of the differences from which the noise is estimated."""
 
 
 def relative_noise(line: Callable[[float], float], centre: float, enough: float = 1.0) -> float:
@@ -44,11 +44,11 @@ def relative_noise(line: Callable[[float], float], centre: float, enough: float 
     Parameters
     ----------
     line : callable
-        The function of one number. What it raises comes through.
+        The function of one number. Its exceptions are passed on.
     centre : float
         Its value at 0.
     enough : float
-        Noise that is proven above this is returned without a further look.
+        Estimates above this value are returned without evaluating more spacings.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def relative_noise(line: Callable[[float], float], centre: float, enough: float 
 def _agreed(seen: list[tuple[float, float]]) -> float:
     """Return the noise on which three of the last four spacings agree, 0 if none do.
 
-    Ripples look like noise over wide spacings. Over a small one they are smooth, and curved.
+    Ripples look like noise at wide spacings. At a small spacing they are smooth and curved.
     """
     last = sorted(noise for noise, _ in seen[-4:])
     for low, high in ((last[-3:], last[-1]), (last[:3], last[min(2, len(last) - 1)])):
@@ -95,6 +95,6 @@ def noise_of(values: Array) -> float:
         differences = np.diff(values, order)
         share = factorial(order) ** 2 / factorial(2 * order)
         found.append(float(np.sqrt(share * np.mean(differences**2))))
-        if order == ORDERS[0]:  # a kink shows in two of these
+        if order == ORDERS[0]:  # a kink affects only two of these, and so not the median
             found.append(float(np.sqrt(share) * np.median(np.abs(differences)) / MEDIAN))
     return min(found)

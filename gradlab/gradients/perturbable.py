@@ -1,4 +1,4 @@
-"""A function of parameters that can be perturbed, all of them laid end to end in one vector."""
+"""A function of parameters that can be perturbed, concatenated to one vector."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Perturbable:
     given : sequence of ndarray
         The leaves of the parameters.
     structure : Structure
-        How they hang together.
+        The structure of the parameters.
     args : tuple
         The other arguments.
     dtype : dtype, optional
-        In which the function is evaluated; by default float64.
+        Dtype of the parameters that the function gets; by default float64.
 
     Attributes
     ----------
     x : ndarray, shape (p,)
         All entries, leaf by leaf, in C order.
     leaves : list of ndarray
-        Copies of the given ones.
+        Copies of the given leaves.
     layout : Layout
-        Where each leaf lies in x.
+        The position of each leaf in x.
     spans, structure
-        Those of the layout.
+        The spans and the structure of the layout.
     evaluations : int
-        How often the function has been called.
+        Number of calls of the function.
     """
 
     def __init__(
@@ -65,22 +65,23 @@ class Perturbable:
         self._views = self.layout.parts(self._perturbed)
         for view in self._views:
             view.flags.writeable = False
-        self._bare = replace(structure, scalars=frozenset())  # a number shows what is perturbed
+        # Numbers, too, are passed as views of the perturbed vector, of shape ().
+        self._bare = replace(structure, scalars=frozenset())
         self.evaluations = 0
 
     @property
     def size(self) -> int:
-        """How many entries there are, p."""
+        """The number of entries, p."""
         return int(self.x.size)
 
     def name(self, i: int) -> str:
-        """Name entry `i`, for errors and reports."""
+        """Return the name of entry `i` for errors and reports."""
         return self.layout.name(i)
 
     def restore(self) -> None:
-        """Leave the caller's arrays as they were, also where the function writes into them.
+        """Restore the caller's arrays, in case the function has written into them.
 
-        A network that keeps its parameters, and copies what it is given into them, does that.
+        A network that copies its arguments into its own parameters does that.
         """
         restore(self._given, self.leaves)
 
@@ -97,9 +98,10 @@ class Perturbable:
 
 
 def scales_of(x: Array) -> Array:
-    """Return the size of each entry, as a power of two; of an entry that is 0, the leaf's.
+    """Return the size of each entry, rounded down to a power of two.
 
-    A denormal number, beside which there are no small steps, counts as 0.
+    An entry that is 0 gets the median size of its leaf. A denormal number counts as 0, because
+    there are no small steps relative to it.
     """
     sizes = np.abs(x.astype(np.float64)).ravel()
     has_size = sizes >= np.finfo(np.float64).tiny

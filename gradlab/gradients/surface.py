@@ -1,8 +1,8 @@
-"""A loss as a surface over its parameters, to be walked along an entry or any direction.
+"""A loss as a surface over its parameters, which can be evaluated along any direction.
 
-All leaves lie one behind the other in one vector x of float64, so that a direction is a vector
-too. Where the loss raises, or is not finite, the surface has *no value* (NaN): at the edge of a
-domain that is nothing unusual. Only at the parameters themselves it is an error.
+All leaves are concatenated to one vector x of float64, so that a direction is a vector as well.
+Where the loss raises or is not finite, the surface has *no value* (NaN), as is common at the edge
+of a domain. It is an error only at the parameters themselves.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from gradlab.params import Array, flatten
 
 
 class Surface(Perturbable):
-    """The loss of parameters that can be perturbed, with what is known of its precision.
+    """A loss with perturbable parameters, and the known precision of its values.
 
     Parameters
     ----------
     loss : callable
         ``loss(params, *args) -> scalar``. It sees read-only arrays.
     params, args
-        Where it is looked at.
+        The point, and the other arguments.
     dtype : dtype, optional
-        In which the loss is evaluated; by default float64.
+        Dtype of the parameters that the loss gets; by default float64.
 
     Attributes
     ----------
     value : float
         The loss at the parameters.
     bits : int
-        The precision in which the loss is returned: 52 for float64.
+        The precision of the loss's values: 52 for float64.
     unsteadiness : float
-        By how much the loss differed when it was evaluated again.
+        The largest difference between repeated evaluations at the parameters.
     rounding : float
-        The noise of numbers that are rounded inside of the loss, as far as it has been seen.
+        The observed noise of numbers that are rounded inside the loss.
     constant : bool
         Whether the loss has had the same value at all points so far.
     known : dict or None
-        The slopes along entries that have been measured, where they are asked for again: several
-        claims about one loss need them only once.
+        Cache of the slopes measured along entries, for several claims about one loss; None if
+        there is no cache.
 
     Raises
     ------
@@ -74,10 +74,10 @@ class Surface(Perturbable):
         self.widths = np.concatenate([np.empty(0), *map(_widths, self.leaves)])
 
     def _bits_of_values(self) -> int:
-        """Return the precision that values have even where they are returned as wider numbers.
+        """Return the precision of the values, which may be lower than that of their dtype.
 
-        Values at the parameters and on both sides, all with no more than the bits of float32, are
-        numbers of that type: others would have them by chance once in 2^87 times.
+        If the values at the parameters and at two points beside them all fit into float32, the
+        loss computes in float32. The probability of a coincidence is 2^-87.
         """
         rng = np.random.default_rng(0)
         sizes = np.concatenate([np.empty(0), *(size_of(leaf).ravel() for leaf in self.leaves)])
@@ -92,12 +92,12 @@ class Surface(Perturbable):
                 whole = whole and value.is_integer()
                 for narrow in fits:
                     fits[narrow] &= value not in (0.0, self.value) and _fits(value, narrow)
-        if whole:  # counts are whole numbers in any type
+        if whole:  # integers, such as counts, fit into any dtype
             return BITS
         return next((int(np.finfo(narrow).nmant) for narrow in fits if fits[narrow]), BITS)
 
     def ignores_parameters(self) -> bool:
-        """Tell whether the loss, evaluated once more, never looks at an entry it is given."""
+        """Evaluate the loss once more; tell whether it never reads its parameters."""
         seen: list[bool] = []
         watched = [watch(view, seen) for view in self._views]
         self.evaluations += 1
@@ -108,12 +108,12 @@ class Surface(Perturbable):
         return not seen
 
     def look_again(self) -> None:
-        """Evaluate the loss at the parameters once more, and keep by how much it differs."""
+        """Evaluate the loss at the parameters once more, and update `unsteadiness`."""
         apart = abs(float(self._evaluate()) - self.value)
         self.unsteadiness = max(self.unsteadiness, apart)
 
     def place(self, i: int) -> tuple[str, tuple[int, ...]]:
-        """Return the path of the leaf of entry `i`, and its index there."""
+        """Return the path of the leaf that contains entry `i`, and the index in the leaf."""
         number, index = self.layout.place(i)
         return self.structure.paths[number], index
 
@@ -122,7 +122,7 @@ class Surface(Perturbable):
         return self.layout.hang(values)
 
     def along_entry(self, i: int) -> Line:
-        """Return the loss as a function of how far entry `i` is moved."""
+        """Return the loss as a function of the perturbation t of entry `i`."""
         held = self.x[i]
 
         def line(t: float) -> tuple[float, float]:
@@ -136,15 +136,16 @@ class Surface(Perturbable):
         return line
 
     def along(self, entries: Any, direction: Array, start: Array | None = None) -> Line:
-        """Return the loss as a function of t, with ``x[entries]`` moved by ``t * direction``.
+        """Return the loss as a function of t, with ``x[entries]`` perturbed by ``t * direction``.
 
         Parameters
         ----------
         entries : ndarray of int or slice
-        direction : ndarray
-            What t is multiplied by, of the same number of entries.
+            The m entries to perturb.
+        direction : ndarray, shape (m,)
+            The perturbation at t = 1.
         start : ndarray, shape (p,), optional
-            Another point than the parameters to start from.
+            The point at t = 0, by default the parameters.
         """
         home = self.x[entries]
         held = home if start is None else start[entries]
@@ -164,20 +165,20 @@ class Surface(Perturbable):
         return line
 
     def slope(self, line: Line, *, noise: float = 0.0, **options: Any) -> Slope:
-        """Return the slope along a line, with what is known of the loss's precision."""
+        """Return the slope along a line, given the known precision and noise of the loss."""
         noise = max(noise, self.unsteadiness)
         found = slope(line, bits=self.bits, noise=noise, rounding=self.rounding, **options)
         self.rounding = max(self.rounding, found.rounding)
         return found
 
     def finest(self, i: int) -> float:
-        """Return the smallest step that entry `i` can take and still be told from rounding."""
+        """Return the smallest step of entry `i` that is accurate despite the rounding of x."""
         return 8 * float(np.spacing(np.abs(self.x[i]))) if self.x[i] else 0.0
 
     def reach(self, i: int) -> float:
-        """Return how far entry `i` may go where smaller steps tell nothing.
+        """Return the limit of steps of entry `i` if smaller steps do not resolve its slope.
 
-        That is the size of its leaf, or 1 for a leaf that is tiny as a whole.
+        That is its own size, the median size of its leaf, or 1, whichever is largest.
         """
         return float(max(self._typical[self.layout.place(i)[0]], self.scales[i], 1.0))
 
@@ -196,13 +197,13 @@ class Surface(Perturbable):
 
 
 def _fits(value: float, narrow: type[np.floating[Any]]) -> bool:
-    """Tell whether a number is one of a narrower type."""
+    """Tell whether a number is exactly representable in a narrower type."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(value) and float(narrow(value)) == value)
 
 
 def watch(array: Array, seen: list[bool]) -> Array:
-    """Return an array that notes in a list whether anything is done with it."""
+    """Return a view of an array that appends to `seen` at each use."""
 
     class Watched(np.ndarray):
         def __getattribute__(self, name: str) -> Any:
@@ -232,9 +233,9 @@ def watch(array: Array, seen: list[bool]) -> Array:
 
 
 def _widths(leaf: Array) -> Array:
-    """Return how far each entry may go along a direction: its own size, if not too small a one.
+    """Return the perturbation of each entry along a direction: its size, or 1/32 of the median.
 
-    An entry that happens to lie near 0 would hide its slope if it were moved by its own size.
+    The larger of both counts. A perturbation as small as an entry near 0 would hide its slope.
     """
     scales = scales_of(leaf)
     return np.maximum(scales, np.median(scales) / 32) if scales.size else scales

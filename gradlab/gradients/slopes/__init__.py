@@ -1,27 +1,28 @@
-"""The slope of a function of one number, with an error bar that one can rely on.
+"""The slope of a function of one number, with a reliable error bar.
 
-`slope` looks at g around 0 on a *ladder*: pairs of points ±h whose steps h shrink by powers of
-two. Difference quotients of the coarser rungs are extrapolated to h = 0 (Richardson 1911; Ridders,
-*Accurate computation of F'(x) and F'(x)F''(x)*, 1982), and four rules make the error bar honest:
+`slope` evaluates g around 0 on a *ladder*. Each rung is a pair of points ±h, and the steps h shrink
+by powers of two. Difference quotients of the coarser rungs are extrapolated to h = 0 (Richardson
+1911; Ridders, *Accurate computation of F'(x) and F'(x)F''(x)*, 1982). Four rules determine the
+error bar:
 
-*Noise is measured.* What g(h) + g(−h) − 2 g(0) has beyond the curvature that coarser rungs predict,
-and a third point beside the pair beyond the parabola through it, is noise of the evaluation: flat
-in h where it is rounding, growing with h at a kink.
+*Noise is measured.* Coarser rungs predict g(h) + g(−h) − 2 g(0), and the parabola through a pair
+predicts a third point beside it. The residuals of both predictions are the noise of the evaluation.
+It is constant in h if it comes from rounding, and grows with h at a kink.
 
 *Finer steps overrule coarser ones.* An extrapolated value counts only if the finer rungs agree with
-it, each within its own noise. That defeats a kink at a distance of 1e-9, ripples that coarse steps
-average away, and steps that converge to the wrong number.
+it, each within its own noise. This rule detects a kink at a distance of 1e-9, ripples that coarse
+steps average out, and steps that converge to the wrong number.
 
-*Jumps are noise.* Where the function leaves what fine rungs show by a jump, as a staircase of
-rounded numbers does, or a solver that takes another number of steps, the height of the jump is
-noise, and the slope is that of coarser rungs. A continuous ripple stays what it is, and a few steps
-that stand alone leave the slope beside them as it is.
+*Jumps are noise.* The function may jump away from the curve that fine rungs show: a staircase of
+rounded numbers does, and so does a solver whose number of steps changes. The height of the jump is
+then noise, and the slope is that of coarser rungs. A continuous ripple is not noise. A few isolated
+jumps do not change the slope beside them.
 
-*Both sides are looked at apart.* Where their slopes differ beyond doubt there is a kink; where one
-side has no values, the other one gives the slope.
+*Each side is measured separately.* If the slopes of the two sides differ significantly, there is a
+kink. If one side has no values, the other side gives the slope.
 
-Most functions are done after 14 points, and 6 more for a look farther away. The whole ladder is
-climbed only where these leave doubt.
+Most functions need 14 points, and 6 more for a check at larger distances. The whole ladder is
+evaluated only if these points do not suffice.
 """
 
 from gradlab.gradients.slopes.ladder import BITS as BITS

@@ -1,4 +1,4 @@
-"""Difference quotients extrapolated to step 0, with the bar that truncation and noise leave."""
+"""Difference quotients extrapolated to step 0, with error bars for truncation and noise."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from gradlab.gradients.slopes.result import Bar
 from gradlab.params import Array
 
 TRUST = 3.0
-"""Error assumed of one evaluation, in standard deviations of the observed noise."""
+"""Assumed bound on the error of one evaluation, in standard deviations of the observed noise."""
 
 
 def widening(h: Array, q: Array, power: int, noise: Array) -> Bar | None:
-    """Extrapolate; where no value is confirmed, the noise must be larger than was seen."""
+    """Extrapolate; if the finer rungs confirm no value, assume larger noise and try again."""
     for factor in (1, 4, 16, 64):
         bar = extrapolate(h, q, power, factor * noise, most=3, dissent=1)
         if bar is not None:
@@ -30,24 +30,24 @@ def extrapolate(
     h, q : ndarray
         Steps, coarsest first, and quotients.
     power : int
-        Of h in the error's expansion: 2 for central quotients, 1 for one-sided ones.
+        Power of h in the error's expansion: 2 for central quotients, 1 for one-sided ones.
     noise : ndarray
         The error of an evaluation on each rung.
     most : int
-        How many orders of the error to remove at most.
+        Largest number of orders of the error to remove.
     dissent : int
-        How many finer rungs may disagree, by accident.
+        Number of finer rungs that may disagree by chance.
     """
     z = h**power
     # A central quotient divides the errors of two evaluations by 2 h, a one-sided one by h.
     roundoff = TRUST * noise * (1 if power == 2 else 2) / h
-    table = [[float(value)] for value in q]  # Neville's: a row a rung, a column an order
-    carried = [[float(error)] for error in roundoff]  # what round-off makes of each member
+    table = [[float(value)] for value in q]  # Neville's: a row per rung, a column per order
+    carried = [[float(error)] for error in roundoff]  # propagated round-off of each element
     best: Bar | None = None
     for i in reversed(range(len(h))):
         for order in range(1, most + 1):
             j = i + order
-            if j >= len(h) or h[j - 1] / h[j] > 20:  # too far apart to belong together
+            if j >= len(h) or h[j - 1] / h[j] > 20:  # the steps are too far apart to combine
                 break
             coarse, fine = table[i][order - 1], table[i + 1][order - 1]
             weight = float(z[j] / (z[i] - z[j]))
@@ -57,12 +57,12 @@ def extrapolate(
             carried[i].append(noisy)
             error = 2 * abs(value - fine) + noisy
             if len(table[i + 1]) > order:
-                # Where derivatives are missing, columns converge at one slow pace: the step to the
-                # next row tells, as long as that is h^(1/4) or faster.
+                # Where derivatives do not exist, all columns converge equally slowly. The
+                # difference to the next row bounds the error if the rate is at least h^(1/4).
                 error = max(error, 4 * abs(value - table[i + 1][order]))
             if best is not None and not error < best.error:
                 continue
-            own = abs(q[j] - value) * z[j + 1 :] / z[j]  # what finer rungs have of the error of q
+            own = abs(q[j] - value) * z[j + 1 :] / z[j]  # error of q, scaled to the finer rungs
             apart = np.abs(q[j + 1 :] - value) > error + own + roundoff[j + 1 :]
             if np.isfinite(error) and apart.sum() <= dissent:
                 best = Bar(float(value), float(error))

@@ -1,7 +1,8 @@
-"""Jumps far from the point, which only high polynomials show: those of a solver inside.
+"""Small jumps far from the point, which only polynomials of high degree detect.
 
-A solver that takes the same number of steps at all points nearby is smooth there, and yet its slope
-is off. It jumps where it takes another number of steps, by little: some 10⁻⁴ of its tolerance.
+A solver inside the function that takes the same number of steps at all points nearby is smooth
+there, but its slope is wrong. It jumps where its number of steps changes. Such a jump is small:
+about 10⁻⁴ of the solver's tolerance.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ ORDERS = 3
 """Largest number of finer rungs from which the value on a rung is predicted."""
 
 HALVINGS = 25
-"""Largest number of halvings that confine a jump."""
+"""Largest number of halvings of the interval that contains a jump."""
 
 STAYS = 6
-"""Number of halvings over which a jump keeps half of its height, and a kink 2^-6 of its change."""
+"""Number of halvings after which the change at a jump is at least half, and at a kink 2^-6."""
 
 
 @dataclass(frozen=True, eq=False)
 class Polynomial:
-    """The polynomial through the centre and both sides of some rungs: of degree 2 `order`."""
+    """The polynomial of degree 2 `order` through the centre and both sides of `order` rungs."""
 
     order: int
     nodes: Array
@@ -35,14 +36,15 @@ class Polynomial:
 
     @classmethod
     def through(cls, rungs: Rungs, k: int, order: int) -> Polynomial:
-        """Take `order` rungs, from rung `k` inward."""
+        """Interpolate `order` rungs, from rung `k` inward."""
         part = slice(k, k + order)
         nodes = np.concatenate([[0.0], rungs.above[part], -rungs.below[part]])
         values = np.concatenate([[rungs.centre], rungs.plus[part], rungs.minus[part]])
         return cls(order, nodes, values)
 
     def weights(self, t: float) -> Array:
-        """Return by what each value is multiplied in the value at t (Lagrange's form)."""
+        """Return the weight of each value in the polynomial's value at t (Lagrange's form)."""
+        # apart[i, j] = nodes[i] - nodes[j]; the product runs over j != i
         own = np.eye(len(self.nodes), dtype=bool)
         beyond = np.where(own, 1.0, t - self.nodes)
         apart = np.where(own, 1.0, self.nodes[:, None] - self.nodes)
@@ -50,16 +52,16 @@ class Polynomial:
         return weights
 
     def off(self, t: float, value: float) -> float:
-        """Return by how much a value at t lies off the polynomial."""
+        """Return the difference between a value at t and the polynomial."""
         return value - float(self.weights(t) @ self.values)
 
     def amplified(self, t: float) -> float:
-        """Return by what the noise of one value is multiplied in `off`, at most."""
+        """Return the largest factor by which `off` amplifies the noise of one value."""
         return 1.0 + float(np.abs(self.weights(t)).sum())
 
 
 def misses(rungs: Rungs, k: int, side: int) -> dict[Polynomial, float]:
-    """Return the polynomials through finer rungs, and by how much each misses a value of a rung."""
+    """Return the polynomials through finer rungs, with the error of each at one value of a rung."""
     t, value = (rungs.above[k], rungs.plus[k]) if side > 0 else (-rungs.below[k], rungs.minus[k])
     orders = range(1, min(ORDERS, len(rungs.h) - k - 1) + 1)
     finer = (Polynomial.through(rungs, k + 1, order) for order in orders)
@@ -67,10 +69,10 @@ def misses(rungs: Rungs, k: int, side: int) -> dict[Polynomial, float]:
 
 
 def sudden(rungs: Rungs, k: int, side: int, noise: float) -> bool:
-    """Tell whether a value is farther off than a smooth function and the noise allow.
+    """Tell whether the error at a value is larger than a smooth function and the noise explain.
 
-    A polynomial of degree 2n through finer rungs misses a smooth function by an error that grows as
-    h^(2n + 1) from rung to rung.
+    The error of a polynomial of degree 2n through finer rungs grows as h^(2n + 1) from rung to rung
+    if the function is smooth.
     """
     ratio, t = float(rungs.h[k] / rungs.h[k + 1]), side * float(rungs.h[k])
     before = {p.order: miss for p, miss in misses(rungs, k + 1, side).items()}
@@ -83,13 +85,13 @@ def sudden(rungs: Rungs, k: int, side: int, noise: float) -> bool:
 
 
 def suspects(rungs: Rungs, noise: float, farthest: int) -> Iterator[tuple[int, int]]:
-    """Yield the rungs, from the finest of the `farthest` ones outward, and sides of such values."""
+    """Yield (rung, side) of the values that `sudden` flags, from the inside out."""
     for k in reversed(range(farthest)):
         yield from ((k, side) for side in (1, -1) if sudden(rungs, k, side, noise))
 
 
 def far_jump(rungs: Rungs, line: Line, noise: float, farthest: int) -> Jump | None:
-    """Return the jump nearest to 0 that the farthest rungs show, if there is one."""
+    """Return the jump nearest to 0 on the `farthest` coarsest rungs, or None."""
     for k, side in suspects(rungs, noise, farthest):
         model = min(misses(rungs, k, side).items(), key=lambda found: found[1])[0]
         near, far = side * float(rungs.h[k + 1]), side * float(rungs.h[k])
@@ -100,9 +102,9 @@ def far_jump(rungs: Rungs, line: Line, noise: float, farthest: int) -> Jump | No
 
 
 def search(line: Line, model: Polynomial, near: float, far: float, noise: float) -> Jump | None:
-    """Halve an interval towards the half that changes most beyond its neighbour's trend.
+    """Bisect an interval for a jump; keep the half whose change deviates most from the trend.
 
-    The change of a continuous function shrinks from halving to halving; that at a jump stays.
+    The change of a continuous function shrinks with each halving; the change at a jump does not.
     """
     at_near, at_far = (model.off(*line(t)) for t in (near, far))
     trend, changes = 0.0, [abs(at_far - at_near)]

@@ -1,8 +1,8 @@
 """Numbers that are rounded inside a function: to a fixed grid, or to floating point of few bits.
 
-``round(x, 3)`` has the same steps everywhere. The slope between them, zero, is its derivative, and
-may be meant. The steps of float16 grow with the numbers: they approximate a smooth function, and
-the slope between them is the derivative of no function that anybody means.
+``round(x, 3)`` has steps of the same size everywhere. Its derivative between the steps is zero, and
+a user may want exactly that. The steps of float16 grow with the numbers, because they approximate a
+smooth function. The slope of zero between them is then an artefact of rounding.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from gradlab.gradients.slopes.ladder import Line
 from gradlab.params import Array
 
 POINTS = 17
-"""Number of equally spaced values at each place."""
+"""Number of equally spaced values evaluated at each place."""
 
 PLACES = (-0.75, -0.375, 2.0, -2.0)
-"""Places, in units of the scale, where the numbers inside are likely to have other exponents."""
+"""Places, in units of the scale, where the numbers inside probably have different exponents."""
 
 ON_GRID = (0.25, 0.75)
-"""Share of values equal to their neighbour, half a step away, that shows a grid of that step."""
+"""Range of the share of values that equal their neighbour half a step away, if the grid at a place
+has the expected step. The expected share is 0.5."""
 
 
 def grows(line: Line, height: float, width: float, scale: float) -> bool:
-    """Tell whether steps of a height and width at 0 differ elsewhere in both.
+    """Tell whether steps elsewhere differ in both height and width from those at 0.
 
     Examples
     --------
@@ -36,7 +37,7 @@ def grows(line: Line, height: float, width: float, scale: float) -> bool:
 
 
 def _same(line: Line, place: float, height: float, spacing: float) -> bool:
-    """Tell whether the steps at a place have the same height or width, or nothing is seen there."""
+    """Tell whether steps at a place have the same height or width, or cannot be measured there."""
     values = np.array([line(place + k * spacing)[1] for k in range(POINTS)])
     changes = np.abs(np.diff(values))
     moved: Array = changes[changes > 0]

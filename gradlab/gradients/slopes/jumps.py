@@ -11,26 +11,27 @@ from gradlab.gradients.slopes.ladder import Line, Rungs, SampledLine, unchanged
 from gradlab.params import Array
 
 HALVINGS = 25
-"""Number of halvings that confine a jump: what is continuous changes by 2^-25 of its change."""
+"""Number of halvings of the interval that contains a jump. They reduce the change of a continuous
+function by a factor of about 2^25."""
 
 CLEARLY = 8.0
-"""Ratio to the noise above which a difference of a few values is no noise."""
+"""Ratio to the noise above which a difference of a few values is significant."""
 
 SUDDEN = 4.0
-"""Ratio to the growth of a smooth function's error above which a jump is looked for."""
+"""Ratio to the error expected of a smooth function above which the search for a jump starts."""
 
 SEARCHES = 8
-"""Number of intervals in which a jump is looked for, at most."""
+"""Largest number of intervals that are searched for a jump."""
 
 FLAT = 64
-"""Largest ratio of a value's change to its least noise that may be noise alone."""
+"""Largest ratio of a value's change to the rounding of the values that noise alone may explain."""
 
 
 def stairs(rungs: Rungs, floor: float, probe: SampledLine) -> tuple[float, Array]:
-    """Tell a staircase from flat ground: return its noise, and which rungs lie on one tread."""
+    """Detect a staircase; return its noise, and a mask of the rungs on the tread around 0."""
     tread = np.logical_and.accumulate(unchanged(rungs)[::-1])[::-1]
     nothing = 0.0, np.zeros(len(tread), bool)
-    edge = int(np.argmax(tread)) - 1  # the finest rung that is not on it
+    edge = int(np.argmax(tread)) - 1  # the finest rung outside of the tread
     if not tread.any() or edge < 0 or not rungs.rise[edge] > FLAT * floor:
         return nothing
     height = float(rungs.rise[edge])
@@ -38,14 +39,14 @@ def stairs(rungs: Rungs, floor: float, probe: SampledLine) -> tuple[float, Array
         if np.isfinite(value) and value != rungs.centre:
             jump = _jump(probe, sign * rungs.h[edge + 1], sign * rungs.h[edge])
             if jump > height / 100:
-                # Rounding to stairs of one height is off by up to half of it.
+                # Rounding to such stairs is off by at most height / 2: deviation height / √12.
                 return 0.3 * height, tread
     return nothing
 
 
 @dataclass(frozen=True)
 class Model:
-    """The smooth function that fine rungs show: a cubic around 0."""
+    """A cubic around 0 that approximates the function on fine rungs."""
 
     centre: float
     slope: float
@@ -54,26 +55,26 @@ class Model:
 
     @classmethod
     def of(cls, rungs: Rungs, k: int, slope: float, noise: float) -> Model:
-        """Take the higher terms from rung `k`, as far as they stand out from the noise."""
+        """Fit the terms in t² and t³ to rung `k`; terms that do not exceed the noise are 0."""
         h, even, odd = rungs.h[k], rungs.even[k], rungs.central[k] - slope
         bend = even / (2 * h**2) if abs(even) > CLEARLY * noise else 0.0
         cubic = odd / h**2 if abs(odd) * h > CLEARLY * noise else 0.0
         return cls(rungs.centre, slope, float(bend), float(cubic))
 
     def off(self, t: float, value: float) -> float:
-        """Return by how much a value at t lies off the model."""
+        """Return the difference between a value at t and the model."""
         return value - (self.centre + t * (self.slope + t * (self.bend + t * self.cubic)))
 
 
 @dataclass(frozen=True)
 class Jump:
-    """A jump of the function: the point behind it, and by how much it rises there."""
+    """A jump of the function: the nearest known point beyond it, and its signed height."""
 
     place: float
     height: float
 
     def taken_out(self, rungs: Rungs) -> Rungs:
-        """Return the rungs as they would be without the jump."""
+        """Return the rungs with the jump subtracted."""
         return replace(
             rungs,
             plus=rungs.plus - self.added(rungs.h),
@@ -82,7 +83,7 @@ class Jump:
         )
 
     def taken_off(self, line: Line) -> Line:
-        """Return the function as it would be without the jump."""
+        """Return the function with the jump subtracted."""
 
         def without(t: float) -> tuple[float, float]:
             moved, value = line(t)
@@ -91,13 +92,13 @@ class Jump:
         return without
 
     def added(self, t: Any) -> Array:
-        """Return what the jump adds to a value at t."""
+        """Return the contribution of the jump to the value at t."""
         beyond = t >= self.place if self.place > 0 else t <= self.place
         return np.where(beyond, self.height, 0.0)
 
 
 def misses(rungs: Rungs, k: int, model: Model) -> dict[int, float]:
-    """Return by how much a model misses the two values of a rung, for each side."""
+    """Return the error of a model at both values of a rung, by side (1 or -1)."""
     sides = ((1, rungs.above[k], rungs.plus[k]), (-1, -rungs.below[k], rungs.minus[k]))
     return {side: abs(model.off(float(t), float(value))) for side, t, value in sides}
 
@@ -105,13 +106,13 @@ def misses(rungs: Rungs, k: int, model: Model) -> dict[int, float]:
 def first_jump(
     rungs: Rungs, line: Line, slope: float, doubt: float, noise: float, known: bool = False
 ) -> Jump | None:
-    """Return the jump nearest to 0, if there is one on the ladder.
+    """Return the jump nearest to 0 on the ladder, or None.
 
-    From the finest rung outward, each rung is predicted by a cubic through the next finer one. The
-    error of that grows as h⁴ where the function is smooth; where it grows faster, the interval
-    between the two rungs is halved towards its largest change. If it does not jump there, the
-    cubics tell no more, and all intervals farther out are looked into. What lower jumps make of the
-    error, whose noise is `known`, does not grow.
+    From the finest rung outward, a cubic through the next finer rung predicts each rung. The error
+    of the prediction grows as h⁴ where the function is smooth. Where it grows faster, bisection
+    searches the interval between the two rungs for a jump. If there is none, the cubics are no
+    longer reliable, and all intervals farther out on that side are searched. If `known`, the noise
+    is that of lower jumps, and its contribution to the error does not grow with h.
     """
     before: dict[int, float] = {1: np.inf, -1: np.inf}
     looked_into, searches = {1: False, -1: False}, 0
@@ -138,7 +139,7 @@ def first_jump(
 
 
 def _search(line: Line, model: Model, near: float, far: float) -> Jump:
-    """Halve an interval towards its largest change; a continuous function changes less and less."""
+    """Bisect an interval; keep the half with the larger change, which shrinks if continuous."""
     at_near, at_far = (model.off(*line(t)) for t in (near, far))
     first = abs(at_far - at_near)
     for halving in range(HALVINGS):
@@ -154,7 +155,7 @@ def _search(line: Line, model: Model, near: float, far: float) -> Jump:
 
 
 def _jump(probe: SampledLine, near: float, far: float) -> float:
-    """By how much the function rises where it leaves a tread between `near` and `far`."""
+    """Return the height of the jump at the edge of a tread between `near` and `far`."""
     _, level = probe(0.0)
     _, beyond = probe(far)
     for _ in range(HALVINGS):

@@ -1,4 +1,4 @@
-"""The ladder: pairs of points around 0, and the function that remembers what it was asked."""
+"""The ladder: pairs of points around 0, and a function that caches its values."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import numpy as np
 from gradlab.params import Array
 
 Line: TypeAlias = Callable[[float], tuple[float, float]]
-"""``line(t) -> (how far it really went, the value there)``; NaN where there is no value."""
+"""``line(t) -> (realised t, value there)``; the value is NaN where there is none."""
 
 QUICK = (-8, -10, -12, -22, -34)
-"""Exponents log₂(h / scale) of the rungs that suffice for most functions: three coarse rungs to
-extrapolate from, two finer ones to confirm. For 52 bits; scaled to the precision of the values."""
+"""Exponents log₂(h / scale) of the rungs that suffice for most functions: three coarse ones for the
+extrapolation, two finer ones to confirm it. They hold for 52 bits, and `steps_of` scales them to
+the precision of the values."""
 
 COARSE = (-2, -3, -4, -6, -9, -13)
-"""Exponents of the rungs that suffice for most functions whose values have some 23 bits."""
+"""Exponents of the rungs that suffice for most functions whose values have about 23 bits."""
 
 FAR = (-3, -5)
-"""Exponents of two far rungs that show whether a function goes on as it looks close by."""
+"""Exponents of two far rungs, which test whether the finer rungs predict the function there."""
 
 HORIZON = (-2, -3, -4, -5, -6)
-"""Exponents of the farthest rungs, on which jumps of a solver inside are looked for."""
+"""Exponents of the farthest rungs, which are searched for jumps of a solver inside."""
 
 INNER = tuple(range(-8, -46, -2))
-"""Exponents of the rungs up to scale/256: far steps may leave the domain of the function."""
+"""Exponents of the rungs up to scale/256; larger steps may leave the domain of the function."""
 
 LADDER = (-2, -4, -6, *INNER)
 """Exponents of the whole ladder."""
@@ -36,14 +37,14 @@ FINE_LADDER = tuple(range(0, -46, -1))
 """Exponents of the ladder with twice as many rungs."""
 
 OUTWARD = (2, 0)
-"""Exponents of rungs beyond the ladder, for a function that does not change on it at all."""
+"""Exponents of rungs beyond the ladder, for a function that is constant on it."""
 
 BITS = 52
-"""Bits of the fraction of float64, for which the exponents above are meant."""
+"""Bits of the fraction of float64, for which the exponents above hold."""
 
 LOPSIDED = 1.375
-"""Place of a rung's third point, in steps: rounding is often symmetric around the centre, and at
-this ratio no step of the ladder has its mirror image."""
+"""Place of a rung's third point, in units of the step. Rounding is often symmetric around the
+centre; the third point detects it, since no step of the ladder mirrors it at this ratio."""
 
 
 def steps_of(exponents: Sequence[int], scale: float, finest: float, bits: int) -> list[float]:
@@ -55,15 +56,15 @@ def steps_of(exponents: Sequence[int], scale: float, finest: float, bits: int) -
 
 @dataclass(frozen=True)
 class Rungs:
-    """What was seen at ±h, coarsest first; NaN where there is no value."""
+    """The values at ±h, coarsest step first; NaN where there is no value."""
 
     centre: float
     h: Array
-    above: Array  # how far the upper point really lies away
+    above: Array  # realised distance of the upper point
     plus: Array  # the value there
     below: Array
     minus: Array
-    aside: Array  # where the lopsided point lies
+    aside: Array  # realised t of the third point
     beside: Array  # the value there
 
     def __getitem__(self, which: Array) -> Rungs:
@@ -72,7 +73,7 @@ class Rungs:
 
     @property
     def even(self) -> Array:
-        """Sum of both sides less twice the centre: h² times the second derivative, if smooth."""
+        """Second differences: h² times the second derivative, if smooth."""
         return self.plus + self.minus - 2 * self.centre
 
     @property
@@ -92,13 +93,13 @@ class Rungs:
 
     @property
     def largest(self) -> float:
-        """The largest value, in size."""
+        """The largest absolute value."""
         values = np.abs([self.plus, self.minus])
         return float(np.max(values, initial=abs(self.centre), where=np.isfinite(values)))
 
     @property
     def rise(self) -> Array:
-        """The larger of both sides' distances from the value at the centre."""
+        """The larger absolute change of the two sides from the value at the centre."""
         return np.asarray(
             np.fmax(np.abs(self.plus - self.centre), np.abs(self.minus - self.centre))
         )
@@ -106,21 +107,21 @@ class Rungs:
 
 @dataclass
 class SampledLine:
-    """A function along a line, which keeps the values that were asked for."""
+    """A function along a line that caches its values."""
 
     line: Line
     known: dict[float, tuple[float, float]] = field(default_factory=dict)
 
     def __call__(self, t: float) -> tuple[float, float]:
-        """Return how far t really went, and the value there."""
+        """Return the realised t, and the value there."""
         if t not in self.known:
             self.known[t] = self.line(t)
         return self.known[t]
 
     def rungs(self, steps: Sequence[float], bare: int = 2) -> Rungs:
-        """Evaluate the function at ± each step, and beside all but the `bare` coarsest ones.
+        """Evaluate the function at ± each step, and at third points but for `bare` coarse rungs.
 
-        The two coarsest rungs have nothing to be compared with, and need no third point.
+        The two coarsest rungs need no third point, since no coarser rungs predict it.
         """
         sides = [1 if number % 2 else -1 for number in range(len(steps))]
         places = [np.nan if k < bare else LOPSIDED * sides[k] * h for k, h in enumerate(steps)]
@@ -133,5 +134,5 @@ class SampledLine:
 
 
 def unchanged(rungs: Rungs) -> Array:
-    """Tell at which rungs both values are that of the centre."""
+    """Return a mask of the rungs whose values both equal the value at the centre."""
     return np.asarray((rungs.plus == rungs.centre) & (rungs.minus == rungs.centre))

@@ -1,4 +1,4 @@
-"""The slope of a function of one number: a glance first, and the ladder where it leaves doubt."""
+"""The slope of a function of one number: a few rungs first, the ladder if they do not suffice."""
 
 from __future__ import annotations
 
@@ -39,45 +39,45 @@ GOOD = 1e-6
 to the slope, or to the slopes nearby where those are larger."""
 
 NOISY = 256.0
-"""Largest error of a slope that noise explains, in units of the noise over the scale. Steps of a
-quarter of the scale, the largest that are taken, leave from 24 to 200, as the noise happens to be;
-climbing the ladder makes little of that."""
+"""Largest error of a slope that noise explains, in units of noise / scale. Steps of a quarter of
+the scale, the largest that are taken, leave errors of 24 to 200 units, depending on the draw of the
+noise. The full ladder reduces them little."""
 
 NARROW = 40
-"""Bits of the values below which the exponents of a glance are those of coarse rungs."""
+"""Bits of the values below which a glance uses the exponents `COARSE`."""
 
 TINY = 8
-"""Exponent log₂(reach / scale) above which an entry is so small that larger steps are taken as well
-where those beside its size are lost in the rounding of the values."""
+"""Exponent log₂(reach / scale) above which an entry counts as tiny. Its ladder then has larger
+steps as well, if the values do not resolve steps of the entry's own size."""
 
 ALONE = 3
 """Number of jumps that a function may have and still count as smooth apart from them."""
 
 LEVELS = 2
-"""Number of times that higher jumps are looked for beyond those that are known."""
+"""Largest number of searches for jumps that are higher than the known ones."""
 
 STEP = 2.0
-"""Ratio of each of a few jumps to the change of the function up to there, above which they are
-steps of the function. A solver's jumps make up for slopes that are off in between: beyond the first
-one the ratio is at most the relative error of these slopes."""
+"""Ratio of each of a few jumps to the function's change up to there, above which the jumps are part
+of the function. A solver's jumps compensate for wrong slopes in between. Their ratio, beyond the
+first jump, is therefore at most the relative error of these slopes."""
 
 SINGLE_PRECISION = (2.0**-31, 2.0**-21)
-"""Ratios of the jumps' noise to the largest value between which they are taken for those of numbers
-rounded to float32: 2^-26 to 2^-24, less where other terms are larger, more where terms cancel. The
-slope between such jumps is the derivative of no function that anybody means."""
+"""Range of the ratio of the jumps' noise to the largest value, for numbers rounded to float32. The
+ratio is 2^-26 to 2^-24; it is smaller if other terms are larger, and larger if terms cancel. The
+slope between such jumps is an artefact of rounding."""
 
 HALF_PRECISION = (2.0**-16, 2.0**-7)
-"""Widths of steps, relative to the scale, that may be those of numbers rounded to float16."""
+"""Range of the widths of steps, relative to the scale, for numbers rounded to float16."""
 
 SINGLE = 0.5
-"""The same ratio for the only jump on the ladder. A solver with a single jump there would have to
-be off by some 10 % in its slopes."""
+"""The ratio of `STEP` for a single jump on the ladder. A solver with a single jump there would need
+slopes that are wrong by about 10 %."""
 
 BIASED = 0.1
 """Largest relative error of the slope between the far jumps of a solver."""
 
 POOR = 1e-3
-"""Relative error above which the ladder is climbed with twice as many rungs."""
+"""Relative error of a slope above which the ladder gets twice as many rungs."""
 
 
 def slope(
@@ -97,24 +97,25 @@ def slope(
     Parameters
     ----------
     line : callable
-        ``line(t) -> (moved, value)``: t as it was realised, and the value there; NaN for none.
+        ``line(t) -> (moved, value)``: the realised t, and the value there, NaN if there is none.
     scale : float
-        The size of t beside which a step is small; a power of two keeps steps exact.
+        Typical size of t; steps are fractions of it. A power of two keeps steps exact.
     reach : float
-        So far steps may go where those below `scale` tell little.
+        Limit of larger steps, which are taken if those below `scale` do not resolve the slope.
     finest : float
-        Smaller steps than this drown in the rounding of t.
+        Smallest step that the rounding of t allows.
     bits : int
         The precision of the values: 52 for float64, 23 for float32.
     noise : float
-        Noise that is known to be there, whatever is seen.
+        Known lower bound of the noise.
     rounding : float
-        Noise that may be there: another line of the same loss showed it.
+        Noise that another line of the same loss showed, and that this line may have.
     effort : {"usual", "wide", "thorough", "brief"}
-        A glance first, and more where it leaves doubt; also more where far points do not continue
-        what the glance shows; more at once; or at most the ladder, climbed once.
+        "usual" evaluates a few rungs, and more if they do not suffice. "wide" also evaluates more
+        if far points deviate from the prediction of these rungs. "thorough" skips the first few
+        rungs. "brief" evaluates at most the ladder, once.
     claimed : float, optional
-        What the slope is claimed to be: a wide look needs to go no farther than to refute that.
+        The claimed slope. With effort "wide", far points only need to refute it.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def slope(
     ('kink', 0.0, 1.0)
     """
     look = _Look(SampledLine(line), scale, reach, finest, bits, noise, max(noise, rounding))
-    with np.errstate(all="ignore"):  # beyond the edge of a domain, and where nothing is known
+    with np.errstate(all="ignore"):  # values outside of the domain are NaN
         if effort == "brief":
             return look.glance(wide=False, claimed=None) or look.climb(LADDER)[1]
         if rounding > noise and not look.shows_rounding():
@@ -144,7 +145,7 @@ def slope(
 
 @dataclass(frozen=True)
 class _Look:
-    """A function that is looked at, and what is known of it; see `slope`."""
+    """A function, and what is known of it; see `slope`."""
 
     probe: SampledLine
     scale: float
@@ -161,7 +162,7 @@ class _Look:
         return floor_of(rungs, self.bits, self.rounding)
 
     def glance(self, wide: bool, claimed: float | None) -> Slope | None:
-        """Look at few rungs, which suffice for most functions."""
+        """Measure on few rungs, which suffice for most functions; return None if they do not."""
         if self.bits < NARROW or self.rounding > self.noise:
             return None
         rungs = self.rungs(QUICK)
@@ -172,13 +173,13 @@ class _Look:
         return found if _continues(far, found, claimed) else None
 
     def shows_rounding(self) -> bool:
-        """Tell whether the noise that another line of the same loss showed is here as well."""
+        """Tell whether this line has the noise that another line of the same loss showed."""
         exponents = (*FAR, *QUICK) if self.bits >= NARROW else COARSE
         noise = noise_of(self.rungs(exponents))
         return not np.nan_to_num(noise, posinf=np.inf).max() < self.rounding / CLEARLY
 
     def coarse_glance(self) -> Slope | None:
-        """Look at few coarse rungs of a function that is known to be rounded to few digits."""
+        """Measure on few coarse rungs, if the values are known to be rounded to few digits."""
         if self.bits >= NARROW and not self.rounding > self.noise:
             return None
         rungs = self.rungs([round(e * BITS / self.bits) for e in COARSE])
@@ -189,7 +190,7 @@ class _Look:
         return rungs, _study(rungs, self.floor(rungs), self.probe)
 
     def study(self, start: Sequence[int], claimed: float | None = None) -> Slope:
-        """Climb the ladder, farther and more finely where it leaves doubt."""
+        """Evaluate the ladder; add larger and more steps if it does not resolve the slope."""
         rungs, found = self.climb(start)
         if _doubtful(found):
             rungs, found = self.climb(LADDER)
@@ -202,13 +203,13 @@ class _Look:
         found = _across_jumps(rungs, found, self.floor(rungs), exact, self.probe)
         low, high = (share * rungs.largest for share in SINGLE_PRECISION)
         is_single = low <= max(found.rounding, self.floor(rungs)) <= high
-        # Few claims are the slope between steps, and only they need to know.
+        # Rounding to float16 matters only to a claim that is near the slope between steps.
         if not is_single and (claimed is None or 2 * abs(claimed) > abs(found.value)):
             return found
         return replace(found, piece=NOTHING) if is_single or self.is_half(rungs, found) else found
 
     def is_half(self, rungs: Rungs, found: Slope) -> bool:
-        """Tell whether the flat stretch around the point is a step of numbers in half precision."""
+        """Tell whether the function is constant around the point because of rounding to float16."""
         if not (np.isfinite(found.piece.error) and found.value and unchanged(rungs)[-1]):
             return False
         height = float(np.min(rungs.rise, initial=np.inf, where=rungs.rise > 0))
@@ -218,9 +219,10 @@ class _Look:
         return is_narrow and grows(self.probe, height, width, self.scale)
 
     def among_far_jumps(self, found: Slope, claimed: float | None) -> Slope:
-        """Look for jumps far off, whose height is noise; the slope that was found is a piece's.
+        """Search for far jumps of a solver; if there is one, its height is noise.
 
-        The height of such a jump does not explain a claim that is off by more than `BIASED`.
+        The slope `found` is then that of the piece between jumps. The height of such a jump does
+        not explain a claim whose relative error exceeds `BIASED`, so that there is no search.
         """
         if found.kind != "smooth" or found.rounding or self.bits < NARROW:
             return found
@@ -246,14 +248,15 @@ def _doubtful(found: Slope) -> bool:
 
 
 def _steepness(rungs: Rungs) -> float:
-    """How steep the function is on the way to the coarsest points."""
+    """Return the mean steepness of the function up to the coarsest rung."""
     return float(rungs.rise[0] / rungs.h[0]) or np.inf
 
 
 def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
-    """Tell whether the two coarsest rungs continue smoothly what the others show.
+    """Tell whether the finer rungs predict the two coarsest ones, as for a smooth function.
 
-    Or whether they are too near to it for the claimed slope to be that of all of them.
+    Also return True if the two coarsest rungs are too close to the prediction to support the
+    claimed slope.
     """
     model = Model.of(rungs, 2, found.value, found.noise)
     far, nearer = (misses(rungs, k, model) for k in (0, 1))
@@ -273,9 +276,9 @@ def _continues(rungs: Rungs, found: Slope, claimed: float | None) -> bool:
 def _across_jumps(
     rungs: Rungs, found: Slope, floor: float, exact: float, probe: SampledLine
 ) -> Slope:
-    """Look for jumps: their height is noise, unless one alone is to blame.
+    """Search for jumps, whose height is noise unless there are only a few isolated ones.
 
-    The noise `floor` is known to be there; `exact` is that of rounding to the values' precision.
+    `floor` is the known lower bound of the noise, `exact` that of the values' precision alone.
     """
     if found.kind not in ("smooth", "flat", "edge", "unresolved") or len(rungs.h) < 3:
         return found
@@ -283,7 +286,7 @@ def _across_jumps(
     if unchanged(rungs)[-1]:
         piece = Bar(0.0, TRUST * exact / float(rungs.h[0]))
         if not found.rounding and floor > exact and found.kind != "flat":
-            return replace(found, piece=piece)  # on a stretch that known noise explains
+            return replace(found, piece=piece)  # the known noise explains the constant piece
     elif found.rounding:
         return found
     noise = floor if found.rounding else max(found.noise, floor)
@@ -305,7 +308,7 @@ def _across_jumps(
 
 
 def _above(rungs: Rungs, found: Slope, probe: SampledLine) -> Slope:
-    """Look for higher jumps than those that are known: stairs may have stairs as treads."""
+    """Search for jumps higher than the known ones, since the treads of stairs may be stairs."""
     for _ in range(LEVELS):
         if not np.isfinite(found.error):
             break
@@ -319,14 +322,14 @@ def _above(rungs: Rungs, found: Slope, probe: SampledLine) -> Slope:
 
 
 def _are_integers(rungs: Rungs) -> bool:
-    """Tell whether all values are whole numbers: a function that counts is constant in between."""
+    """Tell whether all values are integers; a function that counts is constant between jumps."""
     values = np.array([rungs.centre, *rungs.plus, *rungs.minus])
     values = values[np.isfinite(values)]
     return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2.0**BITS)
 
 
 def _is_alone(jump: Jump, rungs: Rungs, probe: SampledLine, piece: Bar, noise: float) -> bool:
-    """Tell whether the function is smooth apart from a few jumps, too high for a solver's."""
+    """Tell whether the function is smooth apart from a few jumps that are too high for a solver."""
     line: Line = probe
     jumps = [jump]
     while len(jumps) <= ALONE:
@@ -341,9 +344,9 @@ def _is_alone(jump: Jump, rungs: Rungs, probe: SampledLine, piece: Bar, noise: f
 
 
 def _glance(rungs: Rungs, floor: float, scale: float = np.inf) -> Slope | None:
-    """Take the coarse rungs' extrapolation if it is good and all finer rungs confirm it.
+    """Extrapolate coarse rungs; return None unless accurate and confirmed by all finer rungs.
 
-    Good is an error of `GOOD`, or one that noise leaves with steps of about the `scale`.
+    The relative error must be below `GOOD`, or below that of noise with steps of about `scale`.
     """
     if len(rungs.h) < len(QUICK) - 1 or not np.isfinite([rungs.plus, rungs.minus]).all():
         return None
@@ -364,7 +367,7 @@ def _glance(rungs: Rungs, floor: float, scale: float = np.inf) -> Slope | None:
 
 
 def _study(rungs: Rungs, floor: float, probe: SampledLine) -> Slope:
-    """Look at everything: stairs, noise, both sides."""
+    """Judge all rungs: staircase, noise, the central and both one-sided slopes."""
     if not len(rungs.h):
         return Slope(*NOTHING, "unresolved", noise=floor)
     if unchanged(rungs).all():
@@ -382,7 +385,8 @@ def _study(rungs: Rungs, floor: float, probe: SampledLine) -> Slope:
     left = widening(down.h, down.left, 1, credit(side_noise(down.h, down.left), floor))
     curvature = float(np.median(np.abs(pairs.even / pairs.h**2)[:3])) if len(pairs.h) else 0.0
     if central and width:
-        # What rounds this number may round others too, and so look at the slope somewhere beside.
+        # The rounding may shift other numbers as well, by up to a step. The slope is then that of
+        # a point within `width`.
         central = Bar(central.value, central.error + width * curvature)
     kind, bar = _decide(central, left, right)
     if kind in ("smooth", "edge") and (
@@ -413,7 +417,7 @@ def _decide(central: Bar | None, left: Bar | None, right: Bar | None) -> tuple[K
 
 
 def _diverges(h: Array, q: Array, floor: float) -> bool:
-    """Tell whether a one-sided quotient grows without end, as a power of h or its logarithm."""
+    """Tell whether a one-sided quotient diverges as h → 0, as a power or the logarithm of h."""
     change, limit = np.diff(q), 100 * floor / h[1:]
     seen = np.flatnonzero(limit < np.abs(change).max(initial=0.0))[-6:]
     if len(seen) < 6 or not change[seen].all():
@@ -422,5 +426,5 @@ def _diverges(h: Array, q: Array, floor: float) -> bool:
     if growth.min() <= 0:
         return False
     power = np.log(growth) / np.log(h[seen][:-1] / h[seen][1:])
-    # Steadily, and not as 1/h, which is what a single jump does.
+    # The power must be constant, and not -1, which is that of a single jump.
     return bool(power.min() > -0.01 and power.max() < 0.8 and np.ptp(power) < 0.1)

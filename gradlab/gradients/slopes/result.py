@@ -1,4 +1,4 @@
-"""What is known of a slope: its value, its error bar, and what was seen at the point."""
+"""A measured slope: its value, its error bar, and how the function behaves at the point."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Slope:
     Attributes
     ----------
     value, error : float
-        The slope lies within ``value ± error``. At a kink they reach from one side's slope to the
-        other's; NaN and infinity where no slope could be read off.
+        The slope lies within ``value ± error``. At a kink the interval contains the slopes of both
+        sides. NaN and infinity if the slope could not be measured.
     kind : {"smooth", "kink", "edge", "flat", "singular", "unresolved"}
-        What was seen at the point: one slope; two of them; values on one side alone; the same
-        value everywhere; a slope that grows without end; or nothing clear.
+        The behaviour at the point: one slope; two different one-sided slopes; values on one side
+        only; the same value everywhere; a slope that diverges; or none that could be determined.
     left, right : Bar
-        The slopes of both sides, where they were looked at apart.
+        The one-sided slopes, if they were measured.
     noise : float
-        The error of one evaluation, as it was seen.
+        The observed error of one evaluation.
     curvature : float
-        About the second derivative, in size.
+        Estimate of the absolute second derivative.
     nearby : float
-        How steep the function is on the way to the coarsest points, in size.
+        Absolute mean slope of the function up to the coarsest points.
     rounding : float
-        The noise of numbers that are rounded inside, or of a solver that takes another number of
-        steps, where that was proven by a jump; else 0.
+        The noise of numbers that are rounded inside, or of a solver whose number of steps changes,
+        if a jump proves it; else 0.
     piece : Bar
-        The slope between the two jumps nearest to the point, where there are jumps.
+        The slope between the two jumps nearest to the point, if there are jumps.
     """
 
     value: float
@@ -60,11 +60,11 @@ class Slope:
 
     @property
     def doubt(self) -> float:
-        """How far off the slope may be, or at a kink that of either side."""
+        """The error bar of the slope; at a kink the larger one of the two sides."""
         return max(self.left.error, self.right.error) if self.kind == "kink" else self.error
 
     @property
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest slope that the point allows."""
+        """The lowest and the highest slope within the error bars, of both sides at a kink."""
         bars = (self.left, self.right) if self.kind == "kink" else (Bar(self.value, self.error),)
         return min(b.value - b.error for b in bars), max(b.value + b.error for b in bars)

@@ -1,4 +1,4 @@
-"""The noise of an evaluation, as the rungs of the ladder show it."""
+"""The noise of an evaluation, estimated from the rungs of the ladder."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from gradlab.gradients.slopes.ladder import Rungs
 from gradlab.params import Array
 
 FEW = 4
-"""Number of finer rungs from which a rung's noise is estimated, at least."""
+"""Smallest number of finer rungs from which the noise of a rung is estimated."""
 
 
 def floor_of(rungs: Rungs, bits: int, noise: float) -> float:
-    """Half a unit in the last place of the values: the least noise that there can be."""
+    """Return the smallest possible noise: half a unit in the last place of the values."""
     size = np.nanmax(np.abs([0.0, rungs.centre, *rungs.plus[-3:], *rungs.minus[-3:]]))
     return max(float(np.ldexp(size, -bits - 1)), noise, float(np.finfo(np.float64).tiny))
 
 
 def noise_of(rungs: Rungs) -> Array:
-    """Return the noise of an evaluation, as each rung shows it; NaN where it cannot.
+    """Return the noise of an evaluation estimated from each rung, shape (rungs,); NaN if unknown.
 
     The even part of a smooth function is h² (a + b h² + ...), which up to three coarser rungs
-    predict. The parabola through a pair and the centre predicts the third point, but for the cubic
-    term, which the coarser rung's slope tells. Both are divided by what independent errors of one
-    standard deviation would make of them.
+    predict. The parabola through a pair and the centre, with a cubic term from the slope of the
+    coarser rung, predicts the third point. Each residual is divided by its standard deviation for
+    independent errors of standard deviation 1: √6 = √(1 + 1 + 4) for the even part, about 2.1 for
+    the third point.
     """
     h, z, even, q, t = rungs.h, rungs.h**2, rungs.even, rungs.central, rungs.aside
     noise = np.full(len(h), np.nan)
@@ -41,7 +42,7 @@ def noise_of(rungs: Rungs) -> Array:
 
 
 def side_noise(h: Array, q: Array) -> Array:
-    """Return the noise as a one-sided quotient shows it against a parabola through three rungs."""
+    """Return the noise of one-sided quotients: residuals from parabolas through three rungs."""
     noise = np.full(len(h), np.nan)
     for i in range(3, len(h)):
         predicted = neville(h[i - 3 : i], q[i - 3 : i], h[i])
@@ -50,10 +51,11 @@ def side_noise(h: Array, q: Array) -> Array:
 
 
 def credit(noise: Array, floor: float) -> Array:
-    """Return the noise that each rung has to be credited with: the largest of all finer ones.
+    """Return the noise assumed on each rung: the largest estimate of all finer rungs.
 
-    A coarse rung's own is left out, since it has what the prediction lacks; the finest rungs get
-    their coarser neighbours' besides, since they would be judged by too few numbers.
+    The estimate of a coarse rung itself does not count, since it includes the truncation error of
+    the prediction. The finest `FEW` rungs include the estimates of two coarser ones, since they
+    have too few finer rungs.
     """
     noise = np.fmax(noise, floor)
     finer = np.maximum.accumulate(noise[::-1])[::-1]
