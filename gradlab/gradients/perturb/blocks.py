@@ -1,13 +1,14 @@
-"""Lanes, made block by block: which perturbations are computed together.
+"""Blocks of lanes: the perturbations that are computed together.
 
-A *lane* is one perturbation, in one row of the batch if that is separable. Lanes are the last three
-axes of every array, after the features of a value (of a slice, without its axis)::
+A *lane* is one perturbation, in one row of the batch if the batch axis is separable. Lanes are the
+last three axes of every array. The features of a value come first; a slice has no axis of its own::
 
     (*features, J, M, R)     J columns that change, M perturbations of each, R rows
 
-`row_blocks` makes them where entries meet the rows (`Lift`): a perturbation that a zero takes away
-has no lane, and equal ones of a column share one, because an image has few grey values.
-`entry_blocks` makes one lane for each perturbation, (1, M, 1), if there are no separable rows.
+`row_blocks` makes lanes where entries of the leaf first change rows (`Lift`). A perturbation that
+is multiplied by zero gets no lane. Equal perturbations of a column share one lane, because an image
+has few grey values. `entry_blocks` makes one lane for each perturbation, (1, M, 1), if no axis is
+separable.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ class Block(Protocol):
 
     @property
     def lanes(self) -> tuple[int, int, int]:
-        """How many there are: (J, M, R)."""
+        """The number of lanes: (J, M, R)."""
 
     @property
     def rows(self) -> slice:
-        """Which rows of the batch."""
+        """The rows of the batch."""
 
     def hit(self, extent: Slice) -> Array:
-        """Return the index of a slice that changes in each lane: (J, M), or (J, 1)."""
+        """Return the index of the slice that changes in each lane: (J, M), or (J, 1)."""
 
     def each(self, of_entries: Array) -> Array:
-        """Return for each lane what is known of each entry of the leaf: (1, M), or (1, 1)."""
+        """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1)."""
 
     def give_back(self, total: Array, kept: Array, found: Array) -> None:
-        """Add what was found in the lanes to the change of a total, for each perturbation.
+        """Add the changes found in the lanes to the change of a total, for each perturbation.
 
         Parameters
         ----------
@@ -51,9 +52,9 @@ class Block(Protocol):
             The change for each entry of the leaf and each sign; with rows, for each entry of the
             factor of the `Lift`, shape (d, k, S).
         kept : ndarray
-            Which of the J columns are left.
+            The remaining columns among the J.
         found : ndarray, shape (J, M, R)
-            What was found in them.
+            The changes found in them.
         """
 
 
@@ -64,9 +65,9 @@ class EntryBlock:
     Attributes
     ----------
     entries : ndarray, shape (i,)
-        Which entries of the leaf.
+        The entries of the leaf.
     signs : int
-        How many perturbations of each; M is i times as many.
+        Number of perturbations of each entry; M is i times this number.
     """
 
     entries: Array
@@ -76,7 +77,7 @@ class EntryBlock:
 
     @property
     def lanes(self) -> tuple[int, int, int]:
-        """All in one axis: (1, M, 1)."""
+        """All lanes in one axis: (1, M, 1)."""
         return 1, len(self.entries) * self.signs, 1
 
     def hit(self, extent: Slice) -> Array:
@@ -84,14 +85,14 @@ class EntryBlock:
         return self.each(extent.hit)
 
     def each(self, of_entries: Array) -> Array:
-        """Return for each lane what is known of each entry: (1, M), or (1, 1) if it is one."""
+        """Spread values for each entry over the lanes: (1, M), or (1, 1) for a single one."""
         found = of_entries[self.entries]
         if (found == found[0]).all():
             return found[None, :1]
         return np.repeat(found, self.signs)[None]
 
     def give_back(self, total: Array, kept: Array, found: Array) -> None:
-        """Give each lane to its entry."""
+        """Add each lane to its entry."""
         total[self.entries] += np.broadcast_to(found, self.lanes).reshape(-1, self.signs)
 
 
@@ -102,15 +103,15 @@ class RowBlock:
     Attributes
     ----------
     lift : Lift
-        Where the perturbations come from.
+        The source of the perturbations.
     rows, columns : slice
-        Where the lanes are.
+        The rows and columns of the lanes.
     change : ndarray, shape (J, m, S, R)
-        By how much each column changes: m different perturbations of it, for each of S signs.
+        The change of each column: m different perturbations of it, for each of S signs.
     moved, lane : ndarray, shape (i,)
-        The rows of the factor that are perturbed, and which of the m lanes is each one's.
+        The perturbed rows of the factor, and the index of each one's lane among the m.
     mask : ndarray, shape (i, k), or None
-        Which entries of them; by default all.
+        The perturbed entries of these rows; by default all.
     """
 
     lift: Lift
@@ -128,17 +129,17 @@ class RowBlock:
         return j, m * signs, r
 
     def hit(self, extent: Slice) -> Array:
-        """Return the columns: the lift makes the only slices there are."""
+        """Return the columns: only the lift makes slices."""
         return np.arange(self.columns.start, self.columns.stop)[:, None]
 
     def each(self, of_entries: Array) -> Array:
-        """Lanes that are shared have no entry of their own."""
-        raise NotImplementedError("a lane of rows is shared by entries")
+        """Raise `NoRule`: entries share these lanes, so that no lane belongs to one entry."""
+        raise NotImplementedError("entries share a lane of rows")
 
     def give_back(self, total: Array, kept: Array, found: Array) -> None:
-        """Give each lane to all perturbations that share it."""
+        """Add each lane to all perturbations that share it."""
         _, m, signs, _ = self.change.shape
-        # (J, m S, R) -> (J, m, S) -> (m, J, S), and then the lane of each perturbed row: (i, J, S)
+        # (J, m S, R) -> (J, m, S) -> (m, J, S), then take the lane of each perturbed row: (i, J, S)
         each = found.sum(-1).reshape(-1, m, signs).transpose(1, 0, 2)[self.lane]
         columns: slice | Array = self.columns
         if len(kept) < len(self.change):
@@ -155,13 +156,13 @@ class RowBlock:
 
 
 def entry_blocks(extents: Extents, widest: int) -> Iterator[EntryBlock]:
-    """Yield the entries of the leaf, those together first that change one slice."""
+    """Yield the entries of the leaf, grouped by the slice that they change where possible."""
     limits, p, signs = extents.limits, extents.p, extents.signs
     hits = [extent.hit for extent in extents.of.values() if isinstance(extent, Slice)]
     order = np.argsort(hits[0], kind="stable") if hits else np.arange(p)
     each = max(1, max(limits.block // widest, limits.lanes_side_by_side) // signs)
     cuts = [0, p]
-    if hits and np.bincount(hits[0]).max() * signs >= 64:  # lanes of one slice share more
+    if hits and np.bincount(hits[0]).max() * signs >= 64:  # lanes of one slice can share more work
         cuts = [0, *(np.flatnonzero(np.diff(hits[0][order])) + 1), p]
     for start, stop in pairwise(cuts):
         for part in parts(stop - start, each):
@@ -169,7 +170,7 @@ def entry_blocks(extents: Extents, widest: int) -> Iterator[EntryBlock]:
 
 
 def rows_at_once(lift: Lift, lanes: int, widest: int, limits: Limits) -> int:
-    """Return how many rows of the batch there are in a block."""
+    """Return the number of rows of the batch in a block."""
     at_once = min(len(lift.rows), limits.block // (widest * max(lanes, 1)))
     return at_once if at_once >= limits.rows_side_by_side else 1
 
@@ -192,7 +193,7 @@ def row_blocks(lift: Lift, delta: Array, widest: int, limits: Limits) -> Iterato
 
 
 def _merged_blocks(lift: Lift, delta: Array, most: int, limits: Limits) -> Iterator[RowBlock]:
-    """Yield blocks of one row each, without zeros, equal perturbations of a column once."""
+    """Yield blocks of one row each, without zeros; equal perturbations share a lane."""
     k = delta.shape[1]
     groups = _groups(delta, limits.sizes)
     for r, row in enumerate(lift.rows):
@@ -238,9 +239,10 @@ def parts(length: int, each: int) -> Iterator[slice]:
 
 
 def _groups(delta: Array, most: int) -> list[tuple[Array | None, Array | None]]:
-    """Sort perturbations, shape (d, k, S), by size: the size, (S,), and which entries have it.
+    """Group perturbations, shape (d, k, S), by size: each size, (S,), and the mask of its entries.
 
-    One group without a size where there are too many, one without a mask where there is one size.
+    There is one group without a size if there are too many sizes, and one without a mask if all
+    sizes are equal.
     """
     first = delta[..., 0]
     sizes = np.unique(first)

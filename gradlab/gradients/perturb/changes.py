@@ -1,14 +1,14 @@
-"""What becomes of a change: one rule an operation, written for numbers.
+"""The change of an elementwise result from the changes of its operands: one rule per operation.
 
-A `Change` is a value that is about to be moved: its `base`, and either what is added to it
-(`delta`) or what it becomes (`new`); whichever is missing is computed when it is asked for. The
-last axes of its arrays are *lanes*, each of them one movement, over which the base is broadcast::
+A `Change` is a perturbed value. It holds the unperturbed value, `base`, and either the difference
+(`delta`) or the perturbed value (`new`). The other of the two is computed on first use. The last
+axes of its arrays are *lanes*. Each lane is one perturbation, and the base is broadcast over them::
 
     base (features, 1)   delta (features, lanes)
 
-Any operation on entries can be redone on the lanes: ``new = f(new)``. Where the change of a result
-follows from the changes of its operands, that is cheaper or more accurate, because a small change
-is never the difference of two large numbers. All of these rules are identities, not expansions:
+Any elementwise operation can be repeated on the lanes: ``new = f(new)``. A rule computes the change
+of the result from the changes of the operands instead. That is cheaper or more accurate, because it
+does not subtract two large numbers. All rules are identities, not expansions:
 
     exp(a + d) - exp(a)   = exp(a) expm1(d)
     log(a + d) - log(a)   = log1p(d / a)
@@ -29,7 +29,7 @@ from gradlab.program.primitives import Kind, define, primitive_of
 
 
 class Change:
-    """A value, and what it is moved to in each lane.
+    """A value and its perturbed value in each lane.
 
     Examples
     --------
@@ -48,29 +48,27 @@ class Change:
 
     @property
     def delta(self) -> Any:
-        """What is added to the base."""
+        """The perturbed value minus the base."""
         if self._delta is None:
-            self._delta = np.subtract(
-                self._new, self.base, dtype=np.float64
-            )  # of truth values, too
+            self._delta = np.subtract(self._new, self.base, dtype=np.float64)  # booleans, too
         return self._delta
 
     @property
     def new(self) -> Any:
-        """What becomes of the base."""
+        """The perturbed value."""
         if self._new is None:
             self._new = self.base + self._delta
         return self._new
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what has been computed of it."""
+        """Shape of the array that has been computed."""
         known = self._new if self._delta is None else self._delta
         return np.shape(known)
 
 
 def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(-x)): stands in programs for the operations that were recognised."""
+    """Return 1 / (1 + exp(-x)): replaces the operations that `simplify` recognises as a sigmoid."""
     z = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, z) / (1.0 + z)
 
@@ -85,7 +83,7 @@ def change_of(primitive: Any, operands: Sequence[Any], base: Any) -> Change:
     operands : sequence of Change, ndarray or number
         Its operands, which broadcast against each other; at least one is a `Change`.
     base : ndarray
-        Its result without any change.
+        Its unperturbed result.
 
     Examples
     --------
@@ -102,14 +100,14 @@ def change_of(primitive: Any, operands: Sequence[Any], base: Any) -> Change:
 
 
 HALF_ULP = 2.0**-53
-"""A remainder of less than this, relative to a value, is below the rounding of that value."""
+"""Relative size below which a remainder vanishes in rounding: half an ulp of 1."""
 
 
 def expm1(d: Array) -> Array:
     """Return exp(d) - 1, by the shortest series whose remainder is below half an ulp of exp(d).
 
-    The remainder of d + ... + dᵐ/m! is at most |d|ᵐ⁺¹/(m+1)! exp|d|. What is left out of
-    ``exp(a) + exp(a) expm1(d)`` is then less than the rounding of that sum.
+    The remainder of d + ... + dᵐ/m! is at most |d|ᵐ⁺¹/(m+1)! exp|d|. The error of
+    ``exp(a) + exp(a) expm1(d)`` is then below the rounding of that sum.
 
     Examples
     --------
@@ -158,12 +156,12 @@ def tanh_half(d: Array) -> Array:
 
 
 def _largest(d: Array) -> Any:
-    # Of NumPy's type, whose powers may overflow; those of Python's raise.
+    # A NumPy number: its powers overflow to infinity, while those of a Python float raise an error.
     return np.float64(max(d.max(initial=0.0), -d.min(initial=0.0)))
 
 
-# The rules, one an operation. Each takes the operands and the result's base, and returns the change
-# of the result; None where it does not apply to these operands.
+# The rules, one per operation. Each takes the operands and the base of the result, and returns the
+# change of the result, or None if it does not apply to these operands.
 
 
 def _add(operands: Sequence[Any], base: Any) -> Any:
@@ -231,7 +229,7 @@ def _sigmoid(operands: Sequence[Any], base: Any) -> Any:
     t = tanh_half(a.delta)
     below = into(np.multiply, t, base - 0.5)
     below += 1.0
-    # s (1 - s), where 1 - s is σ(-a): for a large a, 1 - s has no digits left.
+    # s (1 - s), with 1 - s computed as σ(-a): for large a, 1 - s would lose all digits.
     rise = into(np.multiply, t, base * sigmoid(-a.base))
     rise /= below
     return rise
@@ -247,7 +245,7 @@ def _tanh(operands: Sequence[Any], base: Any) -> Any:
 
 
 def _maximum(operands: Sequence[Any], base: Any) -> Any:
-    """Pass the change on or not; compute anew the features where that is not the same for all."""
+    """Pass the change on or drop it; recompute features for which the lanes decide differently."""
     a, b = operands
     if not isinstance(a, Change) or isinstance(b, Change) or np.ndim(b):
         return None

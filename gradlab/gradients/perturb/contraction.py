@@ -1,4 +1,4 @@
-"""Products as letters of `numpy.einsum`, with the three axes of the lanes as J, M and R."""
+"""Products as subscripts of `numpy.einsum`, with the three axes of the lanes as J, M and R."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gradlab.program.pieces import shape_of
 from gradlab.program.primitives import DOT
 
 LANES = "JMR"
-"""The letters of the lanes; the axes of values have small letters."""
+"""The letters of the lane axes; the axes of values have lowercase letters."""
 
 
 def contraction(node: Node) -> tuple[str, str, str]:
-    """Return a product of two arrays as the letters of `numpy.einsum`: of a, b, and the result.
+    """Return the subscripts of a product for `numpy.einsum`: those of a, b, and the result.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def _of_einsum(node: Node) -> tuple[str, str, str]:
     inputs, arrow, out = spec.replace(" ", "").partition("->")
     a, comma, b = inputs.partition(",")
     if not arrow or not comma or not (a + b).isalpha() or len({*a, *b}) > len(ascii_lowercase):
-        raise NoRule("letters that are implied")
+        raise NoRule("implied subscripts")
     if any(len(set(letters)) < len(letters) for letters in (a, b, out)):
         raise NoRule("a diagonal")
     small = str.maketrans(dict(zip(dict.fromkeys(a + b), ascii_lowercase, strict=False)))
@@ -71,12 +71,12 @@ def multiply(a: Array, of_a: str, b: Array, of_b: str, out: str) -> Array:
         return np.asarray(into(np.multiply, align(a, of_a, out), align(b, of_b, out)))
     k, c = of_a[0], out.removesuffix(LANES)
     if of_a == k + LANES and of_b == k + c and len(c) <= 1:
-        # (c, k) @ (k, J M R): the lanes stay last, so that nothing is transposed.
+        # (c, k) @ (k, J M R): the lanes stay last, which saves a transposition.
         return np.asarray(np.matmul(b.T, a.reshape(len(a), -1)).reshape(b.shape[1:] + a.shape[1:]))
     if of_b.endswith(LANES):
         b, of_b = drop_unit_lanes(b, of_b)
     thin = a.shape[-3] == a.shape[-1] == 1 and not {"J", "R"} & set(of_b)
-    if thin:  # einsum is slower with axes of length 1
+    if thin:  # axes of length 1 make einsum slower
         drop = str.maketrans("", "", "JR")
         a, of_a, out = a[..., 0, :, 0], of_a.translate(drop), out.translate(drop)
     found = np.asarray(np.einsum(f"{of_a},{of_b}->{out}", a, b, optimize=True))
@@ -96,7 +96,7 @@ def drop_unit_lanes(array: Array, letters: str) -> tuple[Array, str]:
 
 
 def align(array: Array, letters: str, out: str) -> Array:
-    """Let an array broadcast against one with other letters.
+    """Transpose and expand an array to broadcast against one with other letters.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def align(array: Array, letters: str, out: str) -> Array:
 
 
 def flops(node: Node) -> float:
-    """Return how many entries of other operations a product takes as long as, about."""
+    """Return the approximate cost of a product, in entries of an elementwise operation."""
     try:
         letters = contraction(node)
     except NoRule:

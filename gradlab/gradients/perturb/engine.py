@@ -1,4 +1,4 @@
-"""A recorded loss at a point, ready to be evaluated around it."""
+"""A recorded loss at a point, prepared for perturbations of its parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gradlab.program.ir import Node, Program
 
 
 class Incremental:
-    """A loss at a point, ready to be evaluated around it.
+    """A loss at a point, prepared for perturbations of its parameters.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Incremental:
     inputs : sequence of ndarray
         The values of its inputs.
     threads : int, optional
-        How many to use; by default as many as NumPy's BLAS may.
+        Number of threads; by default the number that NumPy's BLAS may use.
     limits : Limits, optional
         The thresholds of the engine.
 
@@ -72,7 +72,7 @@ class Incremental:
         Parameters
         ----------
         leaf : int
-            Which input.
+            Index of the input.
         moves : sequence of ndarray
             Perturbations of each entry, in the leaf's shape: for a central difference, h and -h.
 
@@ -81,10 +81,10 @@ class Incremental:
         rises : ndarray, shape (S, *leaf)
             f(x + move) - f(x), for each of the S perturbations.
         moves : ndarray, shape (S, *leaf)
-            The perturbations that were used: the given ones where the leaf enters linearly and
-            x + move is not formed, elsewhere those after the rounding of x + move.
+            The perturbations used: the given ones if the leaf enters linearly, so that x + move
+            is never formed; otherwise those that remain after x + move is rounded.
 
-        None if there is no rule for an operation, or the plain loop is the faster way.
+        None if an operation has no rule, or if the plain loop is faster.
         """
         plan = self.plan(leaf, len(moves))
         if plan is None:
@@ -93,7 +93,7 @@ class Incremental:
         if not plan.is_linear:
             x = np.asarray(self._values[self.program.inputs[leaf]])[..., None]
             stacked = (x + stacked) - x
-        with np.errstate(all="ignore"), one_thread():  # infinities are left to the plain loop
+        with np.errstate(all="ignore"), one_thread():  # the plain loop handles infinities
             rises = plan.run(stacked, self._threads)
         release()
         if not np.isfinite(rises + self.value).all():
@@ -101,14 +101,14 @@ class Incremental:
         return np.moveaxis(rises, -1, 0).copy(), np.moveaxis(stacked, -1, 0)
 
     def plan(self, leaf: int, signs: int) -> Plan | None:
-        """Return how to evaluate the perturbations of a leaf; None if the plain loop is faster.
+        """Return the plan for the perturbations of a leaf; None if the plain loop is faster.
 
         Parameters
         ----------
         leaf : int
-            Which input.
+            Index of the input.
         signs : int
-            How many perturbations of each entry.
+            Number of perturbations of each entry.
         """
         for extents in (RowExtents, Extents) if self._limits.rows else (Extents,):
             try:

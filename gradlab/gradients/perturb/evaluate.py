@@ -1,11 +1,12 @@
-"""The changes of all values of a program in one block of lanes: one rule a kind of operation.
+"""The changes of all values of a program in one block of lanes: one rule per kind of operation.
 
-Arrays of changes have the features of a value, of a slice without its axis, and then the lanes::
+The axes of a change are the features of a value (without the axis of a slice), then the lanes::
 
     (*features, J, M, R)
 
-A value without a change, its base, has 1 in place of M, and 1 in place of J unless it is taken at
-the slice of each column. `powers` has coefficients like a base, and u with all of the lanes.
+A base, the unperturbed value, has length 1 in place of M. It also has length 1 in place of J,
+unless it holds the slice of each column. In `powers`, coefficients are shaped like a base, and u
+has all lanes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from gradlab.program.ir import Node
 
 @dataclass(frozen=True)
 class Patched:
-    """A change that is a power series, but in a slice of each lane, where it is the patch."""
+    """A change that is a power series outside a slice of each lane, and the patch inside."""
 
     powers: Powers
     at: At | None = None
@@ -43,13 +44,13 @@ class Changes:
     Parameters
     ----------
     extents : Extents
-        What can change.
+        What a perturbation can change in each value.
     layout : Arrangement
-        The values without a change.
+        The unperturbed values.
     block : Block
         The lanes.
     start : dict
-        The changes with which the block starts.
+        The changes at the start of the block.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Changes:
             self.changes[node] = Change(base, delta)
 
     def forget(self, nodes: Sequence[Node]) -> None:
-        """Let go of values that are not needed any more."""
+        """Release values that no later operation needs."""
         for of in (self.changes, self.series, self._wide):
             if of:
                 for node in nodes:
@@ -88,7 +89,7 @@ class Changes:
     # Elementwise operations
 
     def elementwise(self, node: Node) -> None:
-        """Redo an operation on entries."""
+        """Apply an elementwise operation to the lanes."""
         if node in self.extents.series and self._in_series(node):
             return
         at, ndim = self.at(self.of[node]), self.ndim[node]
@@ -104,7 +105,7 @@ class Changes:
         if node.dtype != np.float64 and np.array_equal(
             change.new, np.broadcast_to(base, np.shape(change.new))
         ):
-            self.keep_same(node)  # a comparison that comes out as ever
+            self.keep_same(node)  # a comparison with the same result in all lanes
             return
         shape = (*self.layout.shape[node], *self.lanes)
         if change.shape != shape:
@@ -112,7 +113,7 @@ class Changes:
         self.changes[node] = change
 
     def _operand(self, operand: Node, node: Node) -> Change:
-        """Return an operand that changes and is broadcast to a value, as far as this changes."""
+        """Return the change of an operand, broadcast to the part of a value that changes."""
         own, extent, ndim = self.of[operand], self.of[node], self.ndim[node]
         is_spread = isinstance(extent, Slice) and isinstance(own, Entries)  # along other axes
         if self.ndim[operand] == ndim and not is_spread:
@@ -123,7 +124,7 @@ class Changes:
         return Change(base, delta.reshape((1,) * missing + delta.shape))
 
     def _in_series(self, node: Node) -> bool:
-        """Take an operation on entries in power series, and tell whether it has been."""
+        """Apply an elementwise operation to power series; tell whether that succeeded."""
         changed = [o for o in node.sources if self.is_changed(o)]
         if not changed or not all(o in self.series for o in changed):
             return False
@@ -159,7 +160,7 @@ class Changes:
     # Reductions
 
     def reduction(self, node: Node) -> None:
-        """Reduce features, by the same function along the same axes."""
+        """Reduce features by the same function along the same axes."""
         operand = node.operands[0]
         own, extent, lead = self.of[operand], self.of[node], self.extents.lead
         axes, keepdims = self.layout.axes[node]
@@ -200,7 +201,7 @@ class Changes:
         features: tuple[int, ...],
         extent: Extent,
     ) -> Any:
-        """Return the change of a sum along axes of features, which leaves `features`."""
+        """Return the change of a sum along axes; the features of the result are `features`."""
         if not self.is_changed(operand):
             return np.zeros((*features, *self.lanes))
         own = self.of[operand]
@@ -221,10 +222,10 @@ class Changes:
     def _total_of_series(
         self, operand: Node, axes: tuple[int, ...], features: tuple[int, ...]
     ) -> Array:
-        """Sum a power series, and what the patch differs from it."""
+        """Sum a power series and the difference of the patch from it."""
         series, shape = self.series[operand], self.features[operand]
         powers = series.powers
-        # Along the axes where u does not vary, coefficients can be summed in place of lanes.
+        # Along axes where u is constant, sum the coefficients instead of the lanes.
         u = powers.u.reshape((1,) * (len(shape) + 3 - powers.u.ndim) + powers.u.shape)
         shared = tuple(a for a in axes if u.shape[a] == 1)
         full = [s if a in shared else 1 for a, s in enumerate(shape)]
@@ -252,7 +253,7 @@ class Changes:
     # Gathers
 
     def gather(self, node: Node) -> None:
-        """Rearrange features as the probe has shown."""
+        """Rearrange features by the indices that the probe found."""
         operand, extent = node.operands[0], self.of[node]
         base = self.base(node, self.at(extent), self.ndim[node])
         gathered = self.extents.gathers[node]
@@ -281,7 +282,7 @@ class Changes:
     # Changes of values
 
     def change(self, node: Node) -> Change:
-        """Return the change of a value as far as its extent reaches, its lanes filled in."""
+        """Return the change of a value within its extent, with a series evaluated in each lane."""
         if node not in self.changes:
             series = self.series[node]
             delta = series.powers.change().delta
@@ -304,7 +305,7 @@ class Changes:
             full = np.zeros((*self.features[node], *self.lanes))
             if isinstance(own, Slice):
                 put(full, self.at(own), delta)
-            else:  # an entry: (1, M, 1) -> its place in the features of each lane
+            else:  # an entry: (1, M, 1) -> its position in the features of each lane
                 assert isinstance(own, Entries)
                 place = np.broadcast_to(self.each(own.place), self.lanes[:2])[0]
                 m = np.flatnonzero(place >= 0)
@@ -313,16 +314,16 @@ class Changes:
         return self._wide[node]
 
     def delta(self, node: Node, extent: Extent) -> Array:
-        """Return the change of a value, as far as an extent that is as wide, or wider, reaches."""
+        """Return the change of a value within an extent at least as wide as its own."""
         is_own = isinstance(extent, type(self.of[node]))
         return np.asarray((self.change(node) if is_own else self.wide(node)).delta)
 
     def each(self, of_entries: Array) -> Array:
-        """Return for each lane what is known of each entry of the leaf: (1, M), or (1, 1)."""
+        """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1)."""
         return self._block.each(of_entries)
 
     def drop_idle(self, node: Node) -> bool:
-        """Leave out the columns of a slice that do not change, and tell whether any does."""
+        """Drop the columns of a slice that do not change; tell whether any remain."""
         if not self.is_changed(node):
             return False
         change = self.changes[node]
@@ -336,10 +337,10 @@ class Changes:
             self._ats.clear()
         return bool(alive.any())
 
-    # Values without a change
+    # Unperturbed values
 
     def at(self, extent: Extent | None) -> At | None:
-        """Return the slice of each lane, None for all features."""
+        """Return the slice of each lane, or None for all features."""
         if not isinstance(extent, Slice):
             return None
         known = self._ats.get(id(extent))

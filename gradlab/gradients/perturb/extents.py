@@ -1,15 +1,15 @@
 """What the perturbation of one entry of a leaf changes in each value of a program.
 
 ==============  ===================================================================================
-`Entries`         the value consists of entries of the leaf, in some order: one of them changes
-`Slice`         of one axis, one index changes: a column, where weights meet rows
-`All`           anything may change
-`Total`         one number, the sum over all rows (`rows` alone)
+`Entries`       the value consists of entries of the leaf, in some order: one of them changes
+`Slice`         one index of one axis changes: a column, if weights are multiplied by rows
+`All`           any entry may change
+`Total`         one number, the sum over all rows (only in `rows`)
 ==============  ===================================================================================
 
-A value that the leaf does not reach is constant. Extents are found once for each leaf, operation
-by operation. Axes are counted from the last (-1), so that a leading axis that is left out, as
-`rows` does, changes none of them.
+A value that does not depend on the leaf is constant. Extents are computed once for each leaf,
+operation by operation. Axes are counted from the last (-1), so that their numbers stay the same
+when `rows` drops the leading axis.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Entries:
     Attributes
     ----------
     index : ndarray
-        Which entry stands where; each at most once.
+        The entry of the leaf at each position; each occurs at most once.
     place : ndarray, shape (p,)
-        Where each entry of the leaf stands, -1 where it does not.
+        The position of each entry of the leaf; -1 if the value lacks it.
     """
 
     index: Array
@@ -56,18 +56,18 @@ class Entries:
 
     @cached_property
     def somewhere(self) -> Array:
-        """The places; 0 for an entry that stands nowhere, whose change is 0."""
+        """The positions; 0 for a missing entry, whose change is 0."""
         return np.maximum(self.place, 0)
 
     @cached_property
     def axes(self) -> tuple[Array, ...]:
-        """For each axis of the value, the index at which each entry of the leaf stands."""
+        """For each axis of the value, the index of each entry of the leaf."""
         return np.unravel_index(self.somewhere, self.index.shape)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Of one axis, counted from the last (-1), the index ``hit[entry]`` changes."""
+    """The index ``hit[entry]`` of one axis changes; the axis is counted from the last (-1)."""
 
     axis: int
     hit: Array
@@ -75,12 +75,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class All:
-    """All of it may change."""
+    """All entries may change."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """It is one number, the sum over all rows."""
+    """The value is one number, the sum over all rows."""
 
 
 Extent: TypeAlias = Entries | Slice | All | Total
@@ -88,16 +88,16 @@ Extent: TypeAlias = Entries | Slice | All | Total
 
 @dataclass(frozen=True)
 class Series:
-    """How the change of a value is a power series in a number u.
+    """Properties of a change that is a power series in a number u.
 
     Attributes
     ----------
     origin : Node
-        The product in which the series begins. It sets u: series of one origin can be added.
+        The product where the series begins. It defines u: series of one origin can be added.
     varying : frozenset of int
         The axes along which u varies, counted from the last.
     is_first_order : bool
-        Whether the series has one power alone, as long as no step is too large.
+        Whether the series has only its first power, as long as no step is too large.
     """
 
     origin: Node
@@ -106,28 +106,28 @@ class Series:
 
 
 class Extents:
-    """The extents of the values that a leaf reaches, with no separable batch axis.
+    """The extents of the values that depend on a leaf, without a separable batch axis.
 
     Attributes
     ----------
     nodes : list of Node
         The values, in order.
     of : dict
-        From node to extent; constant nodes are not in it.
+        From node to extent; constant nodes are left out.
     gathers : dict
-        For each `Kind.VIEW` node, which entry of its operand's features (of a slice of them)
-        each of its own is: shape (1, ...), or (n, ...) where it differs from row to row.
+        For each `Kind.VIEW` node, the index of each of its features among the operand's features
+        (or those of a slice): shape (1, ...), or (n, ...) if it differs between rows.
     series : dict
         The values whose changes are power series, unless a step is too large.
 
     Raises
     ------
     NoRule
-        If there is an operation that none of the rules covers.
+        If no rule covers an operation.
     """
 
     lead = 0
-    """Axes of each value that are no features: 1 if there are rows."""
+    """Number of leading axes that are no features: 1 if there are rows."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Extents:
         for node in program.nodes:
             if any(source in self.of for source in node.sources):
                 if node.dtype is None or not (node.dtype == np.float64 or node.dtype.kind in "biu"):
-                    raise NoRule(f"{node} is not of float64")
+                    raise NoRule(f"{node} is not float64")
                 self.kinds[node] = kind_of(node)
                 self.of[node] = rules[self.kinds[node]](node)
                 self._find_series(node)
@@ -168,7 +168,7 @@ class Extents:
         )
 
     def constant(self, operand: Any) -> Any:
-        """Return the value of an operand without any change."""
+        """Return the unperturbed value of an operand."""
         return self.values[operand] if isinstance(operand, Node) else operand
 
     def features(self, operand: Any) -> tuple[int, ...]:
@@ -176,23 +176,23 @@ class Extents:
         return shape_of(operand)[self.lead :]
 
     def ndim(self, node: Node) -> int:
-        """Return how many axes a value has, that of the rows included."""
+        """Return the number of axes of a value, including the rows."""
         return self.lead + len(self.features(node))
 
     def shape(self, node: Node) -> tuple[int, ...]:
-        """Return the shape of what changes of a value in a lane."""
+        """Return the shape of the part of a value that changes in a lane."""
         extent, shape = self.of[node], list(self.features(node))
         if isinstance(extent, Slice):
             del shape[extent.axis]
         return () if isinstance(extent, Entries) else tuple(shape)
 
     def letters(self, node: Node) -> tuple[str, str, str]:
-        """Return the letters of a product's features, see `contraction`."""
+        """Return the subscripts of a product's features; see `contraction`."""
         a, b, out = contraction(node)
         return a[self.lead :], b, out[self.lead :]
 
     def sizes(self, nodes: list[Node]) -> Iterator[int]:
-        """How many entries of each of these values there are in a lane."""
+        """Yield the number of entries of each value in a lane."""
         for node in nodes:
             size = prod(self.shape(node))
             if node in self.series:
@@ -203,7 +203,7 @@ class Extents:
                 yield from (prod(self.features(o)) for o in node.sources if self._fills(node, o))
 
     def _fills(self, node: Node, operand: Node) -> bool:
-        """Tell whether all features of an operand are filled in, though few of them change."""
+        """Tell whether a rule computes all features of an operand, although few of them change."""
         extent = self.of.get(operand)
         if isinstance(extent, Entries):
             return not (is_sum(node) and node.shape == ())
@@ -211,10 +211,10 @@ class Extents:
         passes = is_sum(node) or (alone and self.kinds[node] is Kind.PRODUCT)
         return isinstance(extent, Slice) and not passes
 
-    # Rules, one a kind
+    # Rules, one per kind
 
     def of_elementwise(self, node: Node) -> Extent:
-        """Keep the extent that all operands share."""
+        """Keep the extent if all operands share it."""
         changed = [operand for operand in node.sources if operand in self.of]
         extents = [self.of[operand] for operand in changed]
         first = extents[0]
@@ -235,7 +235,7 @@ class Extents:
         return All()
 
     def as_slice(self, operand: Node, node: Node) -> Slice | None:
-        """Return which slice of a node an operand that is broadcast changes, if it is one."""
+        """Return the slice of a node that a broadcast operand changes, if it changes one slice."""
         extent = self.of[operand]
         assert operand.shape is not None
         assert node.shape is not None
@@ -249,7 +249,7 @@ class Extents:
         return None
 
     def of_reduction(self, node: Node) -> Extent:
-        """Keep a slice whose axis is not reduced."""
+        """Keep a slice if its axis is not reduced."""
         (operand, *_), (axes, keepdims) = node.operands, axes_of(node)
         extent = self.of[operand]
         if isinstance(extent, Slice):
@@ -260,15 +260,15 @@ class Extents:
         return All()
 
     def gathered(self, node: Node) -> Array:
-        """Find out by a probe of numbered entries where each of them goes."""
+        """Apply the operation to numbered entries to find where each of them goes."""
         operand, *rest = node.operands
         if operand not in self.of or any(o in self.of for o in rest if isinstance(o, Node)):
-            raise NoRule("an index that changes")
+            raise NoRule("an index depends on the parameters")
         numbers = np.arange(prod(operand.shape)).reshape(operand.shape)
         return np.asarray(node.evaluate(numbers, *map(self.constant, rest)))
 
     def of_gather(self, node: Node) -> Extent:
-        """Follow the entries; keep a slice that stays one."""
+        """Follow the entries; keep a slice if the result is one."""
         operand, gathered = node.operands[0], self.gathered(node)
         extent = self.of[operand]
         self.gathers[node] = gathered[None]
@@ -283,8 +283,8 @@ class Extents:
         extent, features = self.of[operand], self.features(operand)
         if not isinstance(extent, Slice):
             return All()
-        # An entry of the operand has the number (before * k + hit) * inner + behind, and in a
-        # slice, where the axis of length k is left out, before * inner + behind.
+        # The flat index of an entry is (before * k + hit) * inner + behind in the operand, and
+        # before * inner + behind in a slice, which lacks the axis of length k.
         inner = prod(features[len(features) + extent.axis + 1 :])
         k = features[extent.axis]
         hit = gathered // inner % k
@@ -300,7 +300,7 @@ class Extents:
         return All()
 
     def of_product(self, node: Node) -> Extent:
-        """Make a slice of entries, and keep one whose axis is not summed."""
+        """Turn entries into a slice; keep a slice if its axis is not summed."""
         *letters, out = self.letters(node)
         changed = [
             (self.of[o], own)
@@ -322,7 +322,7 @@ class Extents:
     # Power series
 
     def _find_series(self, node: Node) -> None:
-        """Note whether the change of a value is a power series."""
+        """Record whether the change of a value is a power series."""
         if not isinstance(self.of[node], All):
             return
         kind = self.kinds[node]
@@ -330,7 +330,7 @@ class Extents:
             found = self._series_of_product(node)
         elif kind is Kind.ELEMENTWISE:
             found = self._series_of_elementwise(node)
-        else:  # a sum or a gather takes coefficients as it takes values, unless u varies inside
+        else:  # sums and gathers act on coefficients as on values, unless u varies inside
             found = self.series.get(node.operands[0])
             if found is not None and (found.varying or not (is_sum(node) or kind is Kind.VIEW)):
                 found = None
@@ -354,7 +354,7 @@ class Extents:
         return None if found is None else Series(first.origin, first.varying, found)
 
     def _series_of_product(self, node: Node) -> Series | None:
-        """Begin a series in an outer product; take its coefficients through another one."""
+        """Begin a series at an outer product; apply other products to its coefficients."""
         *letters, out = self.letters(node)
         operands = node.operands[-2:]
         changed = [o for o in operands if isinstance(o, Node) and o in self.of]
@@ -374,7 +374,7 @@ class Extents:
         return found
 
     def _is_outer(self, operand: Any, own: str, other: str, out: str) -> bool:
-        """Tell whether a slice is multiplied with a constant one, which many lanes share."""
+        """Tell whether a slice is multiplied by a constant slice that many lanes share."""
         extent = self.of.get(operand) if isinstance(operand, Node) else None
         if not isinstance(extent, Slice):
             return False

@@ -1,10 +1,10 @@
-"""Arrays beside lanes: values without a change, and the slice that changes in each lane.
+"""Shapes of unperturbed values and slices for broadcasting against lanes.
 
-Arrays of changes have the features of a value, of a slice without its axis, and then the lanes::
+The axes of a change are the features of a value (without the axis of a slice), then the lanes::
 
     (*features, J, M, R)
 
-An axis of features is counted from the last feature, -1; in an array with lanes it has the number
+Axes of features are counted from the last feature, -1. In an array with lanes, such an axis is
 ``axis - 3``.
 """
 
@@ -26,7 +26,7 @@ from gradlab.program.primitives import Kind
 
 @dataclass(frozen=True)
 class At:
-    """The slice of each lane: along one axis, counted from the last, the index ``hit``.
+    """The slice of each lane: the index ``hit`` of one axis, counted from the last.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class At:
     hit : ndarray, shape (J, M), (J, 1) or (1, 1)
         The index.
     run : slice or None
-        The same index of all lanes, (J, 1), if it is a run of numbers: views are faster.
+        The index as a slice, if it has shape (J, 1) and counts up by 1: views are faster.
     """
 
     axis: int
@@ -44,21 +44,21 @@ class At:
 
     @classmethod
     def of(cls, axis: int, hit: Array) -> At:
-        """Find out whether the index is a run."""
+        """Find out whether the index counts up by 1."""
         first = int(hit[0, 0]) if hit.size else 0
         is_run = hit.shape[1] == 1 and is_range(hit[:, 0] - first)
         return cls(axis, hit, slice(first, first + len(hit)) if is_run else None)
 
     @cached_property
     def once(self) -> tuple[Any, ...] | None:
-        """The index of an array with lanes, if it is one number for all of them."""
+        """The index into an array with lanes, if all lanes have the same one."""
         if self.hit.size != 1:
             return None
         return (..., self.hit.item(), *[slice(None)] * (2 - self.axis))
 
 
 class Arrangement:
-    """What is the same in all blocks: shapes, letters, and values arranged beside lanes."""
+    """Data shared by all blocks: shapes, subscripts, and values arranged for lanes."""
 
     def __init__(self, extents: Extents) -> None:
         self._extents = extents
@@ -71,13 +71,13 @@ class Arrangement:
         self.letters = {n: extents.letters(n) for n in kinds if kinds[n] is Kind.PRODUCT}
 
     def base(self, rows: slice, operand: Any, at: At | None, ndim: int) -> Any:
-        """Return rows of a value, to be broadcast beside lanes of a value of `ndim` axes.
+        """Return rows of a value, shaped to broadcast against lanes of a value with `ndim` axes.
 
-        It is in the slice of each lane, or has all features without one.
+        With a slice, the result holds the slice of each lane; without one, all features.
         """
         axis = None if at is None else at.axis
         known = self._laid.get((id(operand), ndim, axis))
-        if known is None:  # the operand is kept with its number, so that no other has it
+        if known is None:  # keep the operand, so that no other object gets its id
             known = operand, *self._arranged(operand, ndim, axis)
             self._laid[id(operand), ndim, axis] = known
         _, laid, has_rows, has_slices = known
@@ -91,9 +91,9 @@ class Arrangement:
         return laid[..., 0, rows][..., at.hit, :]
 
     def _arranged(self, operand: Any, ndim: int, axis: int | None) -> tuple[Any, bool, bool]:
-        """Return it with axes for the lanes; whether it differs by row, and along the axis.
+        """Return the value with lane axes, and whether it differs by row and along the axis.
 
-        The given axis comes in place of J.
+        The given axis takes the place of J.
         """
         constant = self._extents.constant(operand)
         is_constant = not (isinstance(operand, Node) and operand in self._extents.of)
@@ -113,7 +113,7 @@ class Arrangement:
 
 
 def put(full: Array, at: At | None, delta: Array) -> None:
-    """Add to the slice of each lane; `full` has all features, `delta` those of the slice."""
+    """Add `delta`, with the features of the slice, to the slice of each lane of `full`."""
     if at is None:
         full += delta
         return
@@ -129,7 +129,7 @@ def put(full: Array, at: At | None, delta: Array) -> None:
 
 
 def at_slice(powers: Powers, at: At) -> Array:
-    """Return a series in the slice of each lane."""
+    """Return the slice of a series in each lane."""
 
     def take(array: Array) -> Array:
         if array.ndim < 3 - at.axis:
@@ -150,7 +150,7 @@ def at_slice(powers: Powers, at: At) -> Array:
 
 
 def is_range(numbers: Array) -> bool:
-    """Tell whether these are 0, 1, 2, ..."""
+    """Tell whether the indices are 0, 1, 2, ..."""
     return bool((numbers == np.arange(len(numbers))).all())
 
 
@@ -162,5 +162,5 @@ def filled(array: Array, features: tuple[int, ...]) -> Array:
 
 
 def flat(array: Array) -> Array:
-    """Lay the features along one axis."""
+    """Flatten the features into one axis."""
     return array.reshape(-1, *array.shape[-3:])

@@ -1,4 +1,4 @@
-"""The thresholds of the perturbation engine, in one place, so that tests can set all of them."""
+"""The thresholds of the perturbation engine, in one place so that tests can set them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """When the engine takes which way. Each default was measured on the benchmarks.
+    """Thresholds that select how the engine computes. The defaults were measured on the benchmarks.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Limits:
         Rows of the batch in a block; with fewer, each row is a block, because loops over a short
         innermost axis are slow.
     lanes_side_by_side : int
-        The same bound for lanes where rows are no lanes.
+        The same bound for the number of lanes if rows are not lanes.
     sizes : int
         Largest number of different perturbation sizes for which equal lanes are merged.
     call : int

@@ -1,4 +1,4 @@
-"""What the engine asks about an operation, beside its row in `gradlab.program.primitives`."""
+"""Properties of operations that their rows in `gradlab.program.primitives` lack."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from gradlab.program.ir import Node
 from gradlab.program.primitives import MEAN, SUM, Kind, is_elementwise, primitive_of
 
 
-class NoRule(Exception):  # noqa: N818 - no error: the plain loop takes over
-    """The engine does not know how a perturbation passes through an operation."""
+class NoRule(Exception):  # noqa: N818 - not an error: the plain loop takes over
+    """The engine has no rule for an operation."""
 
 
 RULED = (Kind.ELEMENTWISE, Kind.REDUCTION, Kind.VIEW, Kind.PRODUCT)
-"""The kinds of operations through which a perturbation can be followed."""
+"""The kinds of operations for which the engine has rules."""
 
 
 def kind_of(node: Node) -> Kind:
@@ -22,7 +22,7 @@ def kind_of(node: Node) -> Kind:
     Raises
     ------
     NoRule
-        If it is of another kind, or elementwise with options.
+        If the kind has no rule, or an elementwise operation has options.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def kind_of(node: Node) -> Kind:
 
 
 def is_sum(node: Node) -> bool:
-    """Tell whether an operation adds up entries, and divides at most by their number."""
+    """Tell whether an operation is a sum or a mean."""
     return node.primitive in (SUM, MEAN)
 
 
@@ -55,7 +55,7 @@ def terms_of_mean(node: Node) -> int:
 
 
 def axes_of(node: Node) -> tuple[tuple[int, ...], bool]:
-    """Return the axes of a reduction, counted from 0, and whether they are kept."""
+    """Return the axes of a reduction, counted from 0, and whether the result keeps them."""
     options = dict(zip(("axis",), node.operands[1:], strict=False), **node.keywords)
     if len(node.operands) > 2 or not set(options) <= {"axis", "keepdims"}:
         raise NoRule("a reduction with options")

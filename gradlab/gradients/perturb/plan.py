@@ -1,7 +1,8 @@
 """Evaluate a program under the perturbations of one leaf, in three stages.
 
-First what still consists of entries, for all of the leaf at once; then the lanes, block by block;
-last what follows from the sums over all rows, again at once.
+1. Values that consist of entries of the leaf: all entries at once.
+2. Values in lanes: block by block.
+3. Values computed from sums over all rows: all perturbations at once.
 """
 
 from __future__ import annotations
@@ -41,16 +42,17 @@ RULES = {
     Kind.VIEW: Changes.gather,
     Kind.PRODUCT: product,
 }
-"""Kind of operation -> how the change of a value follows from those of its operands."""
+"""Kind of operation -> method that computes the change of a value from those of its operands."""
 
 
 class Plan:
-    """How to evaluate a program under the perturbations of one leaf.
+    """A plan that evaluates a program under the perturbations of one leaf.
 
     Raises
     ------
     NoRule
-        If the loss does not depend on the leaf by a way that has rules.
+        If an operation between the leaf and the loss has no rule, or the loss does not depend on
+        the leaf.
     """
 
     def __init__(self, extents: Extents) -> None:
@@ -78,16 +80,16 @@ class Plan:
     def _start(self) -> Node | None:
         return None if self._lift is None else self._lift.node
 
-    # Whether it pays
+    # The estimate of the cost
 
     @cached_property
     def widest(self) -> int:
-        """How many entries the largest value has in a lane."""
+        """Number of entries of the largest value in a lane."""
         return max([1, *self.extents.sizes(self._nodes)])
 
     @property
     def is_faster(self) -> bool:
-        """Whether the plan takes less time than the plain loop."""
+        """Whether the plan is estimated to be faster than the plain loop."""
         if self.limits.always:
             return True
         if isinstance(self.extents, RowExtents):
@@ -103,7 +105,7 @@ class Plan:
         return 2 * (sizes + products) < plain
 
     def _has_few_blocks(self, lift: Lift) -> bool:
-        """Tell whether there are fewer blocks than evaluations: each makes as many calls."""
+        """Tell whether there are fewer blocks than evaluations: each makes the same calls."""
         n, signs = len(lift.rows), self.extents.signs
         lanes = lift.index.size * signs
         passes = n * lanes * self.widest / self.limits.block
@@ -141,7 +143,7 @@ class Plan:
             ]
             changes[node] = change_of(node.primitive, operands, extents.values[node])
         output = self._output
-        if not isinstance(output, Node) or output not in changes:  # it does not reach the loss
+        if not isinstance(output, Node) or output not in changes:  # no effect
             return np.zeros(perturbations.shape)
         delta = np.asarray(changes[output].delta, dtype=np.float64)
         return np.broadcast_to(delta, flat.shape).reshape(perturbations.shape)
@@ -178,7 +180,7 @@ class Plan:
     def _of_lanes(
         self, changes: dict[Node, Change], found: dict[Node, Array], threads: int
     ) -> None:
-        """Add up the changes of values, found in lanes, for each perturbation."""
+        """Sum the changes found in lanes, for each perturbation."""
         blocks = self._blocks(changes)
         first = list(islice(blocks, 4))
         size = sum(prod(block.lanes) for block in first) / max(len(first), 1) * self.widest
@@ -209,7 +211,7 @@ class Plan:
     def _start_of(
         self, block: EntryBlock | RowBlock, changes: dict[Node, Change]
     ) -> dict[Node, Any]:
-        """Return the changes with which a block starts."""
+        """Return the changes at the start of a block."""
         if isinstance(block, RowBlock):
             return {block.lift.node: block.change.reshape(block.lanes)}
         return {  # (p, S) -> (1, i S, 1)
@@ -220,7 +222,7 @@ class Plan:
     def _run_block(
         self, block: Block, start: dict[Node, Any], outputs: list[Node]
     ) -> tuple[Array, dict[Node, Array]]:
-        """Return which columns are left, and the changes of values in them, (J, M, R)."""
+        """Return the remaining columns, and the changes of values in them, (J, M, R)."""
         of = Changes(self.extents, self._layout, block, start)
         for node, rule, used in self._steps:
             if node is self.narrow and not of.drop_idle(node.operands[0]):
@@ -230,7 +232,7 @@ class Plan:
         return of.kept, {node: self._in_lanes(of, node) for node in outputs}
 
     def _in_lanes(self, of: Changes, node: Node) -> Array:
-        """Return the change of an output, or of a sum over all features."""
+        """Return the change of an output or of a sum over all features."""
         if not isinstance(self.extents, RowExtents):
             return np.broadcast_to(of.wide(node).delta if of.is_changed(node) else 0.0, of.lanes)
         operand = node.operands[0]
@@ -239,7 +241,7 @@ class Plan:
 
     @cached_property
     def _steps(self) -> list[tuple[Node, Callable[[Changes, Node], None], list[Node]]]:
-        """Each operation in lanes, its rule, and the operands that none after it needs."""
+        """Each operation in lanes, its rule, and the operands that no later operation needs."""
         last: dict[Node, Node] = {}
         for node in [*self._nodes, *self._sums]:
             last.update(dict.fromkeys(node.sources, node))
@@ -250,7 +252,7 @@ class Plan:
 
     @cached_property
     def narrow(self) -> Node | None:
-        """The product through which all columns go: lanes that have come to nothing end there."""
+        """The product that all columns pass through: columns without a change are dropped there."""
         lift, of = self._lift, self.extents.of
         if lift is None:
             return None

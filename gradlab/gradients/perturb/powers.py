@@ -1,20 +1,20 @@
-"""Changes as power series: as wide as a layer, at the price of a column.
+"""Changes as power series: the change of a whole layer at the cost of one column.
 
-Behind the product in which a moved column becomes whole rows, the change of each row is u w: a
-number u, which differs from lane to lane, times a row w of the matrix, which all lanes of a column
-share. A function of it can be taken in powers of u,
+A product turns the change of a column into changes of whole rows. The change of each row is u w: a
+number u that differs between lanes, times a row w of the matrix that all lanes of a column share.
+A function of it can be expanded in powers of u,
 
     f(a + u w) - f(a) = c₁ u + c₂ u² + ... + cₘ uᵐ,
 
-whose coefficients are as wide as the layer, but the same for all lanes of a row and a column: there
-are hundreds of these. Matrices and sums take the coefficients in place of the lanes, and only where
-what follows has no such series are the lanes filled in: behind a hidden layer of 100, in the 10
-features of the next.
+The coefficients are as wide as the layer, but the same for all lanes of a row and a column, and
+there are hundreds of these. Products and sums are applied to the coefficients instead of the lanes.
+The lanes are computed only where a later operation has no series. After a hidden layer of 100
+features, for example, they are computed for the 10 features of the next layer.
 
-The series is no approximation of the loss. It ends where what is left out of it, in any lane of the
-block, is below half an ulp of f itself, which is all that computing f(a + u w) would give. If that
-takes more than `MOST` powers (the step is large), or a comparison comes out differently among the
-lanes (a kink lies between), there is no series, and the lanes are computed one by one.
+The series adds no error to the loss. It ends when the remainder, in every lane of the block, is
+below half an ulp of f, which is the precision of f(a + u w) itself. There is no series if it needs
+more than `MOST` powers (the step is large), or if a comparison differs between lanes (a kink lies
+between them). The lanes are then computed one by one.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from gradlab.params import Array
 from gradlab.program.primitives import define, primitive_of
 
 MOST = 6
-"""Powers in a series: of more, each costs about what computing the lanes one by one does."""
+"""Largest number of powers in a series: beyond it, computing the lanes one by one is as fast."""
 
 
 @dataclass(frozen=True)
 class Powers:
-    """A value, and what it is moved to in each lane, as a power series.
+    """A value and its perturbed value in each lane, as a power series.
 
     Attributes
     ----------
     base : ndarray, shape (..., 1, 1, R)
         The value.
     coefficients : list of ndarray, shape (..., J, 1, R) or (..., J, 1, 1)
-        Of u, u², and so on.
+        The coefficients of u, u², and so on.
     u : ndarray, shape (J, M, R)
-        The number that each lane has.
+        The number u of each lane.
     reach : ndarray, shape (J, 1, R)
-        The largest |u| of a column and a row.
+        The largest |u| in each column and row.
 
     Examples
     --------
@@ -69,16 +69,16 @@ class Powers:
 
     @classmethod
     def rank_one(cls, base: Any, w: Array, u: Array, axis: int = 1) -> Powers:
-        """Return a value that is changed by u w; the lanes are an axis of u."""
+        """Return a value whose change is u w; u has the axes of the lanes."""
         reach = np.maximum(u.max(axis, keepdims=True), -u.min(axis, keepdims=True))
         return cls(base, [w], u, reach)
 
     def mapped(self, base: Any, function: Callable[[Array], Array]) -> Powers:
-        """Return a linear function of it."""
+        """Apply a linear function to the series."""
         return Powers(base, [function(c) for c in self.coefficients], self.u, self.reach)
 
     def change(self) -> Change:
-        """Fill the lanes in, by Horner's rule."""
+        """Evaluate the series in each lane by Horner's rule."""
         *lower, highest = self.coefficients
         delta = into(np.multiply, highest, self.u)
         for coefficient in reversed(lower):
@@ -91,18 +91,18 @@ class Powers:
         bound: Any = 0.0
         for coefficient in reversed(self.coefficients):
             bound = (bound + np.abs(coefficient)) * self.reach
-        return bound * (1 + 2.0**-40)  # the rounding of what is compared with it
+        return bound * (1 + 2.0**-40)  # the rounding error of the compared value
 
 
 def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | Array | None:
-    """Return an operation on entries of `Powers` and static values as such.
+    """Apply an elementwise operation to `Powers` and constant values.
 
     Returns
     -------
     Powers
-        Of the result.
+        The series of the result.
     ndarray
-        The base, where it does not change in any lane: a comparison.
+        The base, if it does not change in any lane, such as that of a comparison.
     None
         If there is no series.
     """
@@ -123,22 +123,22 @@ def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | 
 
 
 def keeps_linear(primitive: Any, changed: Sequence[bool]) -> bool:
-    """Tell whether an operation on entries is linear in those operands that change."""
+    """Tell whether an elementwise operation is linear in the operands that change."""
     linear = primitive_of(primitive).linear
     return linear(changed) if callable(linear) else linear
 
 
 def is_first_order(primitive: Any, changed: Sequence[bool], given: bool) -> bool | None:
-    """Tell whether the series of a result has one power alone; None if there is no series.
+    """Tell whether the series of a result has only its first power; None if there is no series.
 
     Parameters
     ----------
     primitive : callable
         The operation.
     changed : sequence of bool
-        Which of its operands change.
+        Whether each operand changes.
     given : bool
-        Whether their series have one power alone.
+        Whether the operands' series have only their first power.
     """
     row = primitive_of(primitive)
     if row.series is not None:
@@ -147,7 +147,7 @@ def is_first_order(primitive: Any, changed: Sequence[bool], given: bool) -> bool
 
 
 def _linear(primitive: Any, operands: Sequence[Any], series: list[Powers], base: Any) -> Powers:
-    """Let each coefficient through as if it were the change."""
+    """Apply a linear operation to each coefficient as if it were the change."""
     zero = np.zeros((1,) * np.ndim(series[0].coefficients[0]))
 
     def term(m: int) -> Array:
@@ -165,7 +165,7 @@ def _linear(primitive: Any, operands: Sequence[Any], series: list[Powers], base:
 
 
 def _keeps_side(operands: Sequence[Any]) -> bool:
-    """Tell whether one value stays above or below the other, in all lanes."""
+    """Tell whether one value stays above or below the other in all lanes."""
     a, b = (o.base if isinstance(o, Powers) else o for o in operands)
     most = sum(o.most() for o in operands if isinstance(o, Powers))
     return bool((np.abs(a - b) > most).all())
@@ -182,14 +182,14 @@ def _maximum(operands: Sequence[Any], base: Any) -> Powers | None:
 
 
 def _orders(d: float, tail: Callable[[int], float]) -> int | None:
-    """Return how many powers it takes until `tail`, relative to the result, is below rounding."""
+    """Return the number of powers after which `tail`, relative to the result, is below rounding."""
     if not d <= 0.25:  # NaN, too
         return None
     return next((m for m in range(1, MOST + 1) if tail(m) < HALF_ULP), None)
 
 
 def _exp(a: Powers, base: Any) -> list[Array] | None:
-    """exp(a) (d + d²/2! + ...): what is left out is below dᵐ⁺¹/(m+1)! exp(d) of exp(a)."""
+    """exp(a) (d + d²/2! + ...): the remainder, relative to exp(a), is below dᵐ⁺¹/(m+1)! exp(d)."""
     (w,) = a.coefficients
     d = float(a.most().max(initial=0.0))
     orders = _orders(d, lambda m: d ** (m + 1) / math.factorial(m + 1) * 1.3)
@@ -202,7 +202,7 @@ def _exp(a: Powers, base: Any) -> list[Array] | None:
 
 
 def _square(a: Powers, base: Any) -> list[Array]:
-    """Return 2 a d + d², whatever the powers of d."""
+    """Return 2 a d + d² for a series d of any length."""
     m = len(a.coefficients)
     terms = [2 * a.base * c for c in a.coefficients] + [np.zeros(()) for _ in range(m)]
     for i, first in enumerate(a.coefficients):
@@ -234,8 +234,8 @@ def _logistic(w: Array, slope: Any, b: Any, orders: int) -> list[Array]:
 
     It follows term by term from y' = w (slope - 2 b y - y²). With |b| ≤ 1/2 its coefficients in
     u w are at most those of slope (tan x + sec x - 1) = slope (x + x²/2 + x³/3 + 5x⁴/24 + ...),
-    each at most two thirds of the one before from the second on: what is left out after m powers of
-    d ≤ 1/4 is below dᵐ⁺¹ of σ(a).
+    and from the second on, each is at most two thirds of the one before. The remainder after m
+    powers of d ≤ 1/4, relative to σ(a), is below dᵐ⁺¹.
     """
     terms = [w * slope]
     for m in range(1, orders):

@@ -1,7 +1,7 @@
 """The change of a product: (a + da) (b + db) - a b = da b + a db + da db.
 
-Each of the terms is a change times a value, `_times`. It reaches all of the result, or a slice of
-it in each lane. A slice of a column times a constant row is a power series of first order, u w.
+Each term is a change times a value, `_times`. It changes all of the result, or a slice of it in
+each lane. A slice of a column times a constant row is a power series of first order, u w.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gradlab.params import Array
 from gradlab.program.ir import Node
 
 Term: TypeAlias = tuple["Array | Powers", "At | None"]
-"""What a term of a product comes to, and where; None: everywhere."""
+"""A term of a product, and the slice that it changes; None for all of the result."""
 
 
 def product(of: Changes, node: Node) -> None:
-    """Find the change of a product from those of its operands."""
+    """Compute the change of a product from the changes of its operands."""
     *letters, out = of.layout.letters[node]
     operands = node.operands[-2:]
     changed = [i for i, o in enumerate(operands) if of.is_changed(o)]
@@ -46,7 +46,7 @@ def product(of: Changes, node: Node) -> None:
 
 
 def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
-    """Keep the sum of the terms: a series with a patch, if there is one series, or an array."""
+    """Store the sum of the terms: a series with a patch if one term is a series, else an array."""
     base = of.base(node, of.at(of.of[node]), of.ndim[node])
     series = [found for found, _ in terms if isinstance(found, Powers)]
     rest = [(found, at) for found, at in terms if not isinstance(found, Powers)]
@@ -71,12 +71,12 @@ def _add_up(of: Changes, node: Node, terms: Sequence[Term]) -> None:
 def _times(
     of: Changes, node: Node, own: str, other: Array, of_other: str, out: str, in_series: bool
 ) -> Term:
-    """Multiply a change with another value, which may have lanes."""
+    """Multiply a change by another value, which may have lanes."""
     if in_series and node in of.series and of.series[node].at is None:
         return _series_times(of, node, own, other, of_other, out), None
     extent = of.of[node]
     if isinstance(extent, Entries):
-        # Letters of the other value alone are summed first: an entry has no axis to sum them over.
+        # First sum over letters that occur only in the other value: an entry has no axis for them.
         alone = [i for i, k in enumerate(of_other) if k not in {*own, *out, *LANES}]
         other = other.sum(axis=tuple(alone))
         of_other = "".join(k for i, k in enumerate(of_other) if i not in alone)
@@ -90,7 +90,7 @@ def _times(
 
 
 def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str, out: str) -> Term:
-    """Multiply one entry in each lane, (1, M, 1), with what stands in its place in the other."""
+    """Multiply one entry in each lane, (1, M, 1), by the matching entries of the other value."""
     extent = of.of[node]
     assert isinstance(extent, Entries)
     where = {k: of.each(index) for k, index in zip(own, extent.axes, strict=True)}
@@ -99,11 +99,11 @@ def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str,
     if of_other.endswith(LANES):  # (..., 1, M, 1) -> (..., M)
         other, of_other = other[..., 0, :, 0], of_other[:-3] + "M"
         where["M"] = np.arange(of.lanes[1])[None]
-    # One index for all lanes is a view.
+    # The same index for all lanes gives a view.
     once = {k: index[0, 0] for k, index in where.items() if index.size == 1}
     other = other[tuple(once.get(k, slice(None)) for k in of_other)]
     of_other = "".join(k for k in of_other if k not in once)
-    # Advanced indices come first: (M,) for all of them, and then the axes that are left.
+    # Advanced indexing puts its axis first: (M,), then the remaining axes.
     taken = [k for k in of_other if k in where]
     free = [k for k in out if k in of_other and k not in where]
     picked = other.transpose([of_other.index(k) for k in taken + free])
@@ -125,7 +125,7 @@ def _slice_times(
     out: str,
     in_series: bool,
 ) -> Term:
-    """Multiply a slice of each lane with that slice of the other value, or with all of it."""
+    """Multiply the slice of each lane by the same slice of the other value, or by all of it."""
     at = of.at(extent)
     assert at is not None
     k = own[extent.axis]
@@ -145,7 +145,7 @@ def _slice_times(
 
 
 def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
-    """Take the slice of each lane out of the other value, along the axis of letter k."""
+    """Select the slice of each lane from the other value, along the axis of letter k."""
     order = sorted(range(other.ndim), key=lambda axis: of_other[axis] == k)  # k last
     moved = other.transpose(order)
     if not of_other.endswith(LANES):  # (..., k) at the indices (J, M or 1)
@@ -159,7 +159,7 @@ def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple
 def _series_times(
     of: Changes, node: Node, own: str, other: Array, of_other: str, out: str
 ) -> Powers:
-    """Multiply the coefficients of a power series in their place."""
+    """Apply a product to the coefficients of a power series."""
     powers, shape = of.series[node].powers, of.features[node]
     varying = {own[axis] for axis in of.extents.series[node].varying}
     full = [s if k not in varying else 1 for k, s in zip(own, shape, strict=True)]
@@ -169,7 +169,7 @@ def _series_times(
             c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
         return multiply(c, own + LANES, other, of_other, out + LANES)
 
-    # u has length 1 along all axes of the value but those along which it varies.
+    # u has length 1 along each axis of the value along which it does not vary.
     inside = [s for k, s in zip(own, shape, strict=True) if k in varying]
     letters = "".join(k for k in own if k in varying) + LANES
     u = align(powers.u.reshape(*inside, *powers.u.shape[-3:]), letters, out + LANES)

@@ -1,4 +1,4 @@
-"""Record a loss where it is to be differentiated; say once why it cannot be recorded."""
+"""Record a loss at the point of differentiation; warn once if it cannot be recorded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from gradlab.program.record import record, replace_arrays
 CLOSE = 1e-12
 """Relative difference between a recording and its loss above which the recording is not used.
 
-Both make the same calls of NumPy, so that they differ by few roundings. Beside the parameters, a
-part of the loss that is missing in the recording changes the loss little: were this 1e-9, a
-gradient could be off by 1e-4 of its size without a word."""
+Both make the same calls of NumPy, so that they differ by few rounding errors. Near the parameters,
+a part of the loss that the recording lacks changes the loss little: with 1e-9, an undetected error
+of a gradient could reach 1e-4 of its size."""
 
 AWAY = 2.0**-12
-"""How far away, beside the parameters' size, the recording is compared with the loss."""
+"""Distance, relative to the parameters, at which the recording is compared with the loss."""
 
 
 class Around(Protocol):
-    """A loss that can be evaluated around a point: see `gradlab.gradients.probing`."""
+    """A loss that can be evaluated near a point; see `gradlab.gradients.probing`."""
 
     @property
     def value(self) -> Any:
@@ -39,33 +39,33 @@ class Around(Protocol):
         """A direction through all entries."""
 
     def along(self, direction: Any, t: Any) -> Any:
-        """Return the loss, moved along a direction."""
+        """Return the loss at the point plus `t` times a direction."""
 
     def require_steady(self) -> None:
         """Raise a LossError if the loss is not deterministic."""
 
 
 def agree(recorded: float, value: float) -> bool:
-    """Tell whether the value of a recording is that of the loss."""
+    """Tell whether the value of a recording equals that of the loss."""
     return abs(recorded - value) <= CLOSE * abs(value)
 
 
 class PointRecorder:
-    """A loss that is recorded at each point anew, so that nothing of it can be out of date.
+    """A loss that is recorded anew at each point, so that no recording is out of date.
 
     Parameters
     ----------
     loss : callable
         The loss.
     threads : int, optional
-        How many a gradient may use; by default as many as NumPy's BLAS may.
+        Number of threads for a gradient; by default the number that NumPy's BLAS may use.
     limits : Limits, optional
         The thresholds of the engine.
 
     Attributes
     ----------
     untraceable : str or None
-        Why the loss is left to the plain loop, if it is.
+        Why the loss cannot be recorded, if it cannot.
     """
 
     def __init__(self, loss: Loss, threads: int | None = None, limits: Limits = DEFAULT) -> None:
@@ -76,8 +76,8 @@ class PointRecorder:
         """Return the loss at a point; None if it cannot be recorded.
 
         The leaves of the parameters are float64 arrays. The recording is compared with the loss at
-        the point, and away from it: what was taken out of the trace is a constant of the
-        recording, and right at the point alone.
+        the point and away from it: a number taken out of the trace is a constant in the recording,
+        and is right only at the point.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class PointRecorder:
                 record(self._loss, params, args), inputs, self._threads, self._limits
             )
             recorded = float(incremental.value)
-        except Exception as error:  # of a loss that has a value
+        except Exception as error:  # only for a loss that has a value
             self._give_up(f"{error} ({place_of(error.__traceback__)})")
             return None
         if not agree(recorded, float(probe.value)):
@@ -116,7 +116,7 @@ class PointRecorder:
         return incremental
 
     def _holds_away(self, incremental: Incremental, inputs: Sequence[Any], probe: Around) -> bool:
-        """Tell whether recording and loss agree beside the point, too, or have no value there."""
+        """Tell whether recording and loss agree near the point, or both have no value there."""
         with np.errstate(all="ignore"):
             try:
                 wanted = float(probe.along(probe.direction, AWAY))

@@ -1,9 +1,9 @@
-"""The proof that the batch axis is separable: what happens in a row is decided in this row.
+"""The proof that the batch axis is separable: each row depends only on the same row of operands.
 
-Each rule checks that an operation keeps the leading axis of its operands apart, and leaves the
-extent of a row's features to `Extents`. Where a rule cannot prove it, there is no separable axis.
-The entries of the leaf meet the rows in one place, the `Lift`. Up to there, all entries are
-computed at once, and so is what follows from the sum over all rows, a `Total`.
+Each rule checks that an operation does not mix the rows, the leading axis of its operands, and
+leaves the extent of a row's features to `Extents`. If a rule cannot prove this, the axis counts as
+not separable. Entries of the leaf first change rows at one node, the `Lift`. Values before it are
+computed for all entries at once, and so are values computed from a sum over all rows, a `Total`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gradlab.program.primitives import DOT
 
 @dataclass(frozen=True)
 class Lift:
-    """Where entries begin to change rows.
+    """The node where entries of the leaf first change rows.
 
     A perturbation d of entry (i, j) of the factor changes column j, in row r, by ``rows[r, i] d``.
 
@@ -35,9 +35,9 @@ class Lift:
         The value that changes: a product of a constant matrix and entries of the leaf, or entries
         of the leaf that are added to each row.
     index : ndarray, shape (d, k)
-        Which entry of the leaf is entry (i, j) of the factor.
+        The entry of the leaf at position (i, j) of the factor.
     rows : ndarray, shape (n, d)
-        The constant matrix; ones for entries that are added to each row.
+        The constant matrix; ones if the entries are added to each row.
     entries : Node
         The factor.
     """
@@ -49,7 +49,7 @@ class Lift:
 
     @property
     def is_product(self) -> bool:
-        """Whether rows may have zeros and repetitions, so that it pays to look for them."""
+        """Whether rows may have zeros and repetitions, so that a search for them pays."""
         return self.node is not self.entries
 
 
@@ -59,7 +59,7 @@ class RowExtents(Extents):
     Raises
     ------
     NoRule
-        If it is not, or if there is an operation that none of the rules covers.
+        If it is not, or if no rule covers an operation.
     """
 
     lead = 1
@@ -76,15 +76,15 @@ class RowExtents(Extents):
         super().__init__(program, leaf, values, signs, limits)
         (output,) = program.outputs
         if isinstance(output, Node) and not isinstance(self.of.get(output, Total()), Total):
-            raise NoRule("the loss is no total")
+            raise NoRule("the loss is not a sum over rows")
 
     def features(self, operand: Any) -> tuple[int, ...]:
-        """Return the shape of a value in a row; entries that are added to each have no rows."""
+        """Return the shape of a value in a row; entries added to each row have no row axis."""
         is_lifted = self.lift is not None and operand is self.lift.node is self.lift.entries
         return operand.shape[-1:] if is_lifted else super().features(operand)
 
     def start_rows(self) -> None:
-        """From now on, take entries that are added to each row for a column."""
+        """Treat entries that are added to each row as a column from here on."""
         extent = None if self.lift is None else self.of[self.lift.node]
         if self.lift is not None and isinstance(extent, Entries):
             self.of[self.lift.node] = self._column(self.lift.node, extent)
@@ -96,12 +96,12 @@ class RowExtents(Extents):
 
     @property
     def n(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         assert self.lift is not None
         return len(self.lift.rows)
 
     def of_elementwise(self, node: Node) -> Extent:
-        """Keep rows that stand in the same place in all operands."""
+        """Keep rows that have the same position in all operands."""
         changed = [operand for operand in node.sources if operand in self.of]
         totals = [isinstance(self.of[operand], Total) for operand in changed]
         if any(totals):
@@ -125,14 +125,14 @@ class RowExtents(Extents):
         return super().of_elementwise(node)
 
     def as_slice(self, operand: Node, node: Node) -> Slice | None:
-        """Take entries that are added to each row for a column."""
+        """Treat entries that are added to each row as a column."""
         extent = self.of[operand]
         if isinstance(extent, Entries):
             return self._column(operand, extent)
         return super().as_slice(operand, node)
 
     def _lift_entries(self, entries: Node, shape: tuple[int, ...]) -> None:
-        """Let entries of shape (k,) or (1, k) meet rows of shape (n, k)."""
+        """Combine entries of shape (k,) or (1, k) with rows of shape (n, k)."""
         if len(shape) != 2 or entries.shape not in ((shape[1],), (1, shape[1])):
             raise NoRule("entries are broadcast in another way than along rows")
         self._set_lift(entries, entries, np.ones((shape[0], 1)))
@@ -144,7 +144,7 @@ class RowExtents(Extents):
             index = extent.index.reshape(-1, extent.index.shape[-1])
             self.lift = Lift(node, index, rows, entries)
         elif self.lift.node is not node or len(self.lift.rows) != len(rows):
-            raise NoRule("the leaf meets the rows twice")
+            raise NoRule("entries of the leaf change rows at two nodes")
 
     def of_product(self, node: Node) -> Extent:
         """Multiply rows by a constant matrix, or a constant matrix by entries."""
@@ -163,7 +163,7 @@ class RowExtents(Extents):
         raise NoRule("a product of another kind")
 
     def of_reduction(self, node: Node) -> Extent:
-        """Reduce features, or add up everything."""
+        """Reduce features, or sum over all rows and features."""
         operand = node.operands[0]
         extent = self.of.get(operand)
         axes, _ = axes_of(node)
@@ -172,18 +172,18 @@ class RowExtents(Extents):
         if len(axes) == len(operand.shape):
             if is_sum(node) and node.shape == ():
                 return Total()
-            raise NoRule("a total that is no sum")
+            raise NoRule("a total that is not a sum")
         if isinstance(extent, Entries) or 0 in axes:
             raise NoRule("a reduction across rows")
         return super().of_reduction(node)
 
     def of_gather(self, node: Node) -> Extent:
-        """Rearrange the features of each row, in the same way in all of them or not."""
+        """Rearrange the features of each row, in the same way or a different way in each."""
         operand = node.operands[0]
         if isinstance(self.of.get(operand), Entries | None):
             extent = super().of_gather(node)
             if not isinstance(extent, Entries):
-                raise NoRule("an entry stands in two places")
+                raise NoRule("an entry occurs twice")
             return extent
         gathered = self.gathered(node)
         if isinstance(self.of[operand], Total) or not node.shape or node.shape[0] != self.n:
@@ -192,7 +192,7 @@ class RowExtents(Extents):
         row = np.arange(self.n).reshape(-1, *[1] * (gathered.ndim - 1))
         if size == 0 or (gathered // size != row).any():
             raise NoRule("entries move to other rows")
-        within = gathered % size  # (n, *features): which feature of its row
+        within = gathered % size  # (n, *features): the index of the feature within its row
         if (within != within[:1]).any():
             self.gathers[node] = within
             return All()

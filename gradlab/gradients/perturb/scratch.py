@@ -1,4 +1,4 @@
-"""Memory that is used again and again: what is new to the process costs more than to fill it."""
+"""Reused memory: memory that is new to the process takes longer to obtain than to fill."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from gradlab.params import Array
 
 LARGE = 2**13
-"""Entries from which on an array comes from here."""
+"""Smallest number of entries of an array that uses this memory."""
 
 _local = threading.local()
 
 
 def take(shape: tuple[int, ...]) -> Array:
-    """Return an array of float64, not filled, from what no other array of this thread uses.
+    """Return an uninitialised float64 array in memory that no other array of this thread uses.
 
-    An array keeps its memory as long as it, or a view of it, is referred to.
+    An array keeps its memory as long as a reference to it, or to a view of it, exists.
 
     Examples
     --------
@@ -43,12 +43,12 @@ def take(shape: tuple[int, ...]) -> Array:
 
 
 def release() -> None:
-    """Give the memory of this thread back to the system."""
+    """Return the memory of this thread to the system."""
     _local.buffers = []
 
 
 def into(ufunc: Any, *operands: Any) -> Any:
-    """Apply a ufunc whose result is float64, into memory from here where it is large."""
+    """Apply a ufunc with a float64 result; a large result goes into reused memory."""
     shape = np.broadcast(*operands).shape
     return ufunc(*operands, out=take(shape)) if prod(shape) >= LARGE else ufunc(*operands)
 

@@ -1,4 +1,4 @@
-"""Recognise what a program spells out in several operations, and put one in their place."""
+"""Replace common groups of operations by one operation each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gradlab.program.ir import Node, Program, reachable
 
 
 def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
-    """Write sigmoids, squares, and values that are kept from below, as one operation each.
+    """Replace sigmoids, squares, and lower bounds by one operation each.
 
     Returns
     -------
     program : Program
         With the same result.
     origins : dict
-        From its nodes to those of the given program that have the same value.
+        Maps nodes of the result to nodes of the given program with the same value.
     """
     renewed: dict[Node, Node] = {}
     origins: dict[Node, Node] = {}
@@ -33,7 +33,7 @@ def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
 
 
 def recognise(node: Node) -> Node:
-    """Return the one operation that a node is the last of several of, or the node itself."""
+    """Return the operation that replaces a node and those before it, or the node itself."""
     if node.dtype != np.float64:
         return node
     if node.primitive in (np.power, np.multiply) and len(node.operands) == 2:
@@ -57,7 +57,7 @@ def recognise(node: Node) -> Node:
 
 
 def _argument_of_sigmoid(node: Node) -> Node | None:
-    """Return z of 1/(1 + exp(-z)), or of where(z ≥ 0, 1, e)/(1 + e) with e = exp(-|z|)."""
+    """Return z if a node is 1/(1 + exp(-z)), or where(z ≥ 0, 1, e)/(1 + e) with e = exp(-|z|)."""
     if not _is(node, np.divide):
         return None
     over, under = node.operands

@@ -1,8 +1,8 @@
-"""Blocks of lanes on several threads, with results that do not depend on how many.
+"""Blocks of lanes on several threads, with results independent of the number of threads.
 
-NumPy lets other threads run while it computes, so that blocks which keep it busy for a while can
-share the processors. What a block is, and in which order the results are added up, is decided
-without regard to the threads; and BLAS, whose sums depend on its own threads, has one in each.
+NumPy releases Python's lock while it computes, so that large blocks run on several processors. The
+number of threads affects neither the blocks nor the order in which their results are added. BLAS,
+whose sums depend on its own number of threads, uses one in each.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[Result]:
-    """Apply a function to each item on some threads, and yield the results in order.
+    """Apply a function to each item on several threads, and yield the results in order.
 
-    A few items are taken ahead of the results. Floating-point errors are ignored.
+    A few items are started ahead of the results. Floating-point errors are ignored.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def in_order(
     """
 
     def work(item: Item) -> Result:
-        with np.errstate(all="ignore"):  # a setting of each thread
+        with np.errstate(all="ignore"):  # NumPy keeps this setting per thread
             return function(item)
 
     if threads == 1:
