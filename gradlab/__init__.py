@@ -19,7 +19,9 @@ from gradlab.checking import check_derivatives as check_derivatives
 from gradlab.checking import check_gradients as check_gradients
 from gradlab.checking import check_layer as check_layer
 from gradlab.comparison import Comparison as Comparison
+from gradlab.comparison import Trials as Trials
 from gradlab.comparison import compare as compare
+from gradlab.comparison import compare_trainings as compare_trainings
 from gradlab.containers import register_container as register_container
 from gradlab.derivatives import derivative as derivative
 from gradlab.derivatives import derivative_with_error as derivative_with_error

@@ -10,11 +10,24 @@ The files, in reading order:
 - `comparing.py`: `compare` itself;
 - `metering.py`: a backend that is timed, and whose evaluations are counted;
 - `following.py`: the parameters of a training, and the distances between trainings;
-- `results.py`: `Run` and `Comparison`, in numbers and in words.
+- `results.py`: `Run` and `Comparison`, in numbers and in words;
+- `axes.py`: `compare_trainings`, over other options than the backend, with several seeds;
+- `trials.py`: its results, `Trial` and `Trials`.
 """
 
+from gradlab.comparison.axes import compare_trainings
 from gradlab.comparison.comparing import compare
 from gradlab.comparison.following import relative_differences
 from gradlab.comparison.results import Comparison, Run, times
+from gradlab.comparison.trials import Trial, Trials
 
-__all__ = ["Comparison", "Run", "compare", "relative_differences", "times"]
+__all__ = [
+    "Comparison",
+    "Run",
+    "Trial",
+    "Trials",
+    "compare",
+    "compare_trainings",
+    "relative_differences",
+    "times",
+]

@@ -13,7 +13,7 @@ from gradlab.plotting.classifying import confusion_matrix, misclassified
 from gradlab.plotting.comparing import gradient_cost, gradient_differences
 from gradlab.plotting.story import chain_rule, derivative, descent, predictions, surface
 from gradlab.plotting.style import COLOURS, STYLE, save
-from gradlab.plotting.training import loss_curves, training_curves
+from gradlab.plotting.training import loss_bands, loss_curves, training_curves
 
 __all__ = [
     "COLOURS",
@@ -28,6 +28,7 @@ __all__ = [
     "gradient_cost",
     "gradient_differences",
     "gradient_map",
+    "loss_bands",
     "loss_curves",
     "misclassified",
     "predictions",

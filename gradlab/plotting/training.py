@@ -14,7 +14,7 @@ from gradlab.history import History
 from gradlab.params import Array
 from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
-from gradlab.plotting.style import COLOURS, GREY, panels, styled, title
+from gradlab.plotting.style import COLOURS, GREY, colour, panels, styled, title
 
 MOST = 1000
 """Largest number of minibatches drawn individually; the scatter of more would fill the figure."""
@@ -72,6 +72,62 @@ def loss_curves(losses: Mapping[str, Sequence[float]], reference: str | None = N
         title(figure, f"The same start and minibatches (broad and pale: {reference})")
         figure.supylabel("loss of the minibatch", fontsize=11)
     return figure
+
+
+@styled
+def loss_bands(losses: Mapping[str, Sequence[Sequence[float]]], over: str = "") -> Figure:
+    """Draw trainings with several seeds: for each value, the mean loss, and the range of the seeds.
+
+    Many minibatches are drawn as means of groups. Where a training ended early, as one that
+    diverged, the curve of its value ends.
+
+    Parameters
+    ----------
+    losses : mapping of str to sequence of sequence of float
+        For each value and seed, the loss of each step's minibatch.
+    over : str
+        What the values are.
+
+    Examples
+    --------
+    >>> figure = loss_bands({"sgd": [[2.3, 1.9], [2.2, 1.8]], "adam": [[2.3, 1.5], [2.2, 1.6]]})
+    >>> figure.axes[0].get_xlabel()
+    'iteration'
+    """
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
+    ends, seeds, shown = [], 1, []
+    for i, (name, runs) in enumerate(losses.items()):
+        curves = np.array([run[: min(map(len, runs))] for run in runs], float)
+        steps, curves = _grouped(curves)
+        if not len(steps):
+            continue
+        low, mean, high = curves.min(0), curves.mean(0), curves.max(0)
+        axes.plot(steps, mean, color=colour(i), lw=1.6, label=name)
+        if len(runs) > 1:
+            axes.fill_between(steps, low, high, color=colour(i), alpha=0.18, linewidth=0)
+        ends.append((float(mean[-1]), name, colour(i)))
+        shown += [low, high]
+        seeds = max(seeds, len(runs))
+    band = f"mean of {seeds} seeds; the band is their range" if seeds > 1 else ""
+    axes.set(title="\n".join(filter(None, [f"Loss by {over}" * bool(over), band])))
+    axes.set(xlabel="iteration", ylabel="loss of the minibatch")
+    _loss_axis(axes, shown)
+    _count_along_x(axes)
+    axes.set_xlim(left=0)
+    at_ends(axes, ends)
+    return figure
+
+
+def _grouped(curves: Array) -> tuple[Array, Array]:
+    """Return the steps at which curves are drawn, and their means in groups around these."""
+    groups = min(POINTS, curves.shape[1])
+    if not groups:
+        return np.zeros(0), curves
+    steps = np.array_split(np.arange(curves.shape[1]), groups)
+    with np.errstate(invalid="ignore"):
+        means = np.stack([curves[:, part].mean(axis=1) for part in steps], axis=1)
+    return np.array([part.mean() for part in steps]), means
 
 
 def _same(values: Sequence[float], reference: Sequence[float]) -> bool:
