@@ -1,9 +1,9 @@
 """An error that the caller accepts, apart from the error bars.
 
-``allow=1e-5`` says that a derivative is meant to be an approximation of that relative size. An
-entry may then lie as far from the measured slope as its error bar and the allowed share of its
-size. Its size is its own, or the root mean square of its leaf where that is larger: the small
-entries of an approximation are as uncertain as the others.
+``allow=1e-5`` accepts a derivative that is an approximation of that relative accuracy. An entry may
+then differ from the measured slope by its error bar plus the allowed share of its size. The size is
+the larger of its absolute value and the root mean square of its leaf, because the small entries of
+an approximation are as uncertain as the others.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from gradlab.errors import OptionError
 from gradlab.params import Array
 
 MOST = 0.1
-"""Largest relative error that may be allowed: beyond it, nothing is tested."""
+"""Largest relative error that may be allowed. A check with a larger one would test nothing."""
 
 ALONG = 2.5
-"""Factor by which the allowance is larger along a direction: allowed errors of one sign add up to
-more than a random walk."""
+"""Factor by which the allowance is larger along a direction. Allowed errors may all have the same
+sign, and then add up to more than independent ones."""
 
 E = TypeVar("E", bound=Entry)
 
 
 def checked(allow: Any) -> float:
-    """Return the option, or say what is wrong with it."""
+    """Return the validated option."""
     number = isinstance(allow, (int, float, np.number)) and not isinstance(allow, bool)
     if not (number and 0 <= allow <= MOST):
         raise OptionError(f"allow={allow!r}: give a relative error from 0 to {MOST}")

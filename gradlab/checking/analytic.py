@@ -4,8 +4,8 @@ A gradient of n-bit numbers is not exact, even if its formula is right. With the
 its dtype, an entry a of a leaf A at the parameter x is taken to be off by at most::
 
     4 ε |a|                      the rounding of the last operations
-    8 ε |f''| |x|                that of the parameters, on the way through the formula
-    8 ε min(|A|, |X A| / |x|)    that of sums in which larger terms cancel; |A| is the largest a
+    8 ε |f''| |x|                the rounding of the parameters
+    8 ε min(|A|, |X A| / |x|)    the rounding of sums whose terms cancel; |A| is the largest |a|
 
 The first two are backward error analysis (Higham, *Accuracy and Stability of Numerical
 Algorithms*, 2nd ed., 2002, section 1.5); the last is a heuristic, scaled to the entry so that a
@@ -35,7 +35,7 @@ class Analytic:
     Attributes
     ----------
     values : ndarray, shape (p,)
-        The gradient in the order of `Surface.x`; NaN where it has no entry.
+        The gradient in the order of `Surface.x`; NaN where an entry is missing.
     epsilon : ndarray, shape (p,)
         The unit round-off of each entry's dtype.
     floor : ndarray, shape (p,)
@@ -47,7 +47,7 @@ class Analytic:
     floor: Array
 
     def roundoff(self, i: Any, curvature: Any, x: Any) -> Any:
-        """Bound the round-off of entry `i`, where the second derivative is `curvature`."""
+        """Return a bound on the round-off of entry `i`, given the second derivative `curvature`."""
         with np.errstate(all="ignore"):
             bent = np.nan_to_num(np.abs(curvature * x), nan=0.0, posinf=0.0)
         return self.floor[i] + 8 * self.epsilon[i] * bent
@@ -56,16 +56,16 @@ class Analytic:
 def analytic_side(
     gradient: Any, loss: Loss, params: Any, args: tuple[Any, ...], surface: Surface
 ) -> Analytic:
-    """Evaluate the gradient under test, or take it as it is.
+    """Evaluate the gradient under test, if it is a function or a backend.
 
     Raises
     ------
     ParameterError
-        If its structure or a shape is not that of the parameters.
+        If its structure or a shape differs from that of the parameters.
     LossError
         If it is not deterministic, or adds to its last result.
     BackendError
-        If it is a backend that estimates, because a single estimate has no right entry.
+        If it is a backend that estimates, because single estimates differ from the gradient.
     """
     found = _compute(gradient, loss, params, args, surface)
     leaves = leaves_like(params, found, "the gradient", _numbers)
@@ -115,7 +115,7 @@ def _compute(
         if is_estimator(backend):
             raise BackendError(
                 f"{backend.name} estimates gradients, which are right only on average: no single "
-                "one can be checked; check a backend that is none, such as autograd"
+                "one can be checked; check a backend that does not estimate, such as autograd"
             )
         surface.restore()
         return backend.value_and_grad(loss)(params, *args)[1]

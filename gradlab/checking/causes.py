@@ -1,10 +1,10 @@
-"""A guess at what went wrong, where the pattern of a leaf's errors shows it.
+"""The likely cause of a wrong gradient, inferred from the pattern of a leaf's errors.
 
 The report names a pattern (`patterns`) only if it explains every checked entry of the leaf within
-the entries' tolerances. A cause may therefore be missing, but it seldom misleads. A pattern that
-holds only for the wrong entries is named with their place. If the whole leaf is nearly right, that
-is the cause. If no pattern fits, the patterns are tried again with small errors tolerated, since
-one mistake may hide another.
+the entries' tolerances. A cause may therefore be missing, but it seldom misleads. If a pattern
+holds only for the wrong entries, the cause names their place. If the whole leaf is nearly right,
+the report says so. If no pattern fits, the patterns are tried again with small errors tolerated,
+because one mistake may hide another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def guess(
     lengths: Collection[int] = (),
     repeated: Collection[int] = (),
 ) -> dict[str, str]:
-    """Return a likely cause for each leaf that has a mismatch and shows a pattern.
+    """Return a likely cause for each leaf with a mismatch whose errors match a pattern.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def guess(
     lengths : collection of int, optional
         Numbers of terms over which the loss may take a mean, such as the samples of a batch.
     repeated : collection of int, optional
-        Integers that occur more than once in an argument of the loss, as a repeated index does.
+        Integers that occur more than once in an argument of the loss, such as a repeated index.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def guess(
 
 
 def _exact(path: str, columns: Mapping[str, Columns]) -> Iterator[Iterator[str]]:
-    """Yield the causes that explain a leaf within its tolerances."""
+    """Yield the causes that explain all errors of a leaf within its tolerances."""
     own = columns[path]
     if own.wrong.any():
         yield from (pattern(own) for pattern in PATTERNS)
@@ -133,7 +133,7 @@ def _swapped(path: str, columns: Mapping[str, Columns]) -> Iterator[str]:
 
 
 def _step_back(path: str, columns: Mapping[str, Columns], right: Sequence[Leaf]) -> Iterator[str]:
-    """Recognise an error at a layer: all leaves before it are wrong, none after it."""
+    """Recognise an error at a layer: all leaves before it are wrong, and none after it."""
     if not right or len(right[0].shape) < 2:  # a layer begins with its weights
         return
     paths = list(columns)
@@ -146,7 +146,7 @@ def _step_back(path: str, columns: Mapping[str, Columns], right: Sequence[Leaf])
         yield f"wrong before {layer}, right from there on: the derivative of an activation{why}?"
 
 
-# Nothing exact
+# Approximate patterns
 
 
 def _small(c: Columns) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _small(c: Columns) -> Iterator[str]:
 
 
 def _loose(c: Columns) -> Iterator[str]:
-    """Recognise a gradient close to the right one that is not a multiple of it."""
+    """Recognise a gradient that is close to the right one but not a multiple of it."""
     size = float(np.linalg.norm(c.numerical))
     share = float(np.linalg.norm(c.analytic - c.numerical)) / (size or 1.0)
     if c.analytic.size > 2 and c.wrong.mean() > 0.8 and 0 < share < CLOSE:

@@ -1,11 +1,11 @@
 """Do a loss and a gradient agree? The verdict follows from error bars, without a tolerance.
 
-The numerical side is the slope of the loss with its error bar (`gradlab.gradients.slopes`), the
-analytic side has the round-off of its dtype (`analytic`). An entry whose two values lie further
-apart than both allow is a mismatch. Small sets of parameters are checked entry by entry
-(`entries`), large ones along random directions, which are traced to the entries where they fail
-(`directions`). Where the loss is not smooth, the gradient may be any that Clarke's definition
-admits (`kinks`).
+The numerical value of an entry is the slope of the loss with its error bar
+(`gradlab.gradients.slopes`). The analytic value has the round-off of its dtype (`analytic`). If the
+two values differ by more than both errors, the entry is a mismatch. Small sets of parameters are
+checked entry by entry (`entries`). Large ones are checked along random directions (`directions`);
+bisection finds the wrong entries under a direction that fails. Where the loss is not smooth, every
+gradient that Clarke's definition admits is valid (`kinks`).
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def check_gradients(
     Parameters
     ----------
     loss : callable
-        ``loss(params, *args) -> scalar``, deterministic. It may return ``(scalar, gradient)``, of
-        which the gradient is checked if no other is given.
+        ``loss(params, *args) -> scalar``, deterministic. It may also return
+        ``(scalar, gradient)``; this gradient is checked if no other is given.
     params, *args
         Where to check; see `gradlab.value_and_grad`.
     gradient : str, Backend, callable or structure of arrays
-        What is checked: a backend (by name or as an object), a function
-        ``gradient(params, *args)``, or an already computed gradient in the structure of `params`.
+        The gradient under test: a backend (by name or as an object), a function
+        ``gradient(params, *args)``, or a computed gradient in the structure of `params`.
     mode : {"auto", "entries", "directional"}
         Check every entry; or measure along random directions, find the wrong entries by bisection,
         and check a sample. "auto" checks every entry if there are at most 1,000.
@@ -80,41 +80,41 @@ def check_gradients(
     dtype : dtype, optional
         Dtype of the parameters that the loss gets; by default float64.
     in_place : bool
-        Whether loss and gradient read the arrays `params` instead of taking them, as the methods
-        of a network do: ``loss(*args)``, ``gradient(*args)``. Steps are written into the arrays,
-        whose values are put back at the end.
+        Whether loss and gradient read the arrays `params` instead of taking them as an argument,
+        like the methods of a network: ``loss(*args)``, ``gradient(*args)``. The check writes
+        perturbed values into the arrays, and restores them at the end.
     allow : float
-        A relative error that is accepted, for a gradient that is meant to be an approximation. An
-        entry may be off by this share of its size, or of its leaf's root mean square, in addition
-        to the error bars. The default is 0.
+        Accepted relative error, for a gradient that is an approximation. In addition to the error
+        bars, an entry may be off by this share of its size or of its leaf's root mean square,
+        whichever is larger. The default is 0.
     convention : {"jax", "torch"}, optional
-        What the gradient by a complex parameter z = x + iy is: ∂L/∂x − i ∂L/∂y as in JAX, or
-        ∂L/∂x + i ∂L/∂y as in PyTorch.
+        Convention for the gradient by a complex parameter z = x + iy: ∂L/∂x − i ∂L/∂y as in JAX,
+        or ∂L/∂x + i ∂L/∂y as in PyTorch.
 
     Returns
     -------
     GradientReport
-        It has ``ok``, and a verdict for every entry that was checked:
+        Its attribute ``ok`` says whether the gradient is right. Each checked entry has a verdict:
 
         - *agree*: both values lie within the error bars of each other;
         - *mismatch*: they do not;
         - *kink*: the loss is not smooth here, and the value is a valid choice (else a mismatch);
         - *inconclusive*: the loss cannot resolve the slope. This never counts as agreement.
 
-        Where the loss had one value at all points, it does not depend on its parameters, and the
-        report says so. A gradient other than zero is then a mismatch. Zero is right, but
-        inconclusive if the loss never reads the parameters that it is given.
+        If the loss had the same value at all points, it does not depend on its parameters, and the
+        report says so. A gradient other than zero is then a mismatch. A gradient of zero is right,
+        but the verdict is inconclusive if the loss never reads the parameters that it is given.
 
     Raises
     ------
     ParameterError, LossError, NonFiniteError, BackendError, OptionError
-        If the parameters, the loss or the gradient cannot be used: a missing or misshapen leaf, a
-        loss that is NaN, not a scalar, not deterministic, or writes into its parameters.
+        If the parameters, the loss or the gradient are invalid: a leaf is missing or has the wrong
+        shape, or the loss is NaN, not a scalar, not deterministic, or writes into its parameters.
 
     Notes
     -----
     The check takes about 14 evaluations per entry where the loss is smooth, up to about 200 where
-    it is not, and some hundreds for a wrong entry. Along directions, it takes about 1,000 for a
+    it is not, and several hundred for a wrong entry. Along directions, it takes about 1,000 for a
     network of 30,000 entries, and as many again to find a wrong entry.
 
     Examples
@@ -142,7 +142,7 @@ def check_gradients(
         real = Real(loss, params, 0.0, convention)
         loss, params, gradient = real.loss, real.params, real.gradient(gradient)
         if in_place:
-            raise OptionError("in_place=True: complex parameters cannot be moved in place")
+            raise OptionError("in_place=True: complex parameters cannot be perturbed in place")
     held = InPlace(params) if in_place else None
     if held and isinstance(gradient, Backend):
         gradient = str(gradient.name)
@@ -197,7 +197,7 @@ def _check(
 
 
 def _returned(first: FirstOfPair, gradient: str, in_place: bool) -> Any:
-    """Return loss and gradient for a loss that returns its gradient, or reads its parameters."""
+    """Return the gradient under test; by default the one that the loss itself returns, if any."""
     if first.pair and gradient == "autograd":
         return first.second
     if in_place:
@@ -209,7 +209,7 @@ def _returned(first: FirstOfPair, gradient: str, in_place: bool) -> Any:
 
 
 def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Asked) -> Outcome:
-    """Judge a gradient that may be off by the allowed share."""
+    """Judge a gradient, with an allowed relative error."""
     allow, rng = asked.allow, asked.rng
     if directional:
         found = check_directions(surface, allowing(analytic, surface.spans, ALONG * allow), rng)
@@ -222,7 +222,7 @@ def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Ask
 
 
 def _strictly(surface: Surface, analytic: Analytic, found: Outcome, allow: float) -> Outcome:
-    """Judge single entries by the plain allowance, not by the larger one of directions."""
+    """Check single entries with the plain allowance instead of the larger one of directions."""
     share = sizes(analytic.values, surface.spans)
     widths = {surface.name(i): (ALONG - 1) * allow * share[i] for i in range(surface.size)}
     entries = accepted([tightened(e, float(widths[e.name])) for e in found.entries], allow)
@@ -243,7 +243,7 @@ def _report(
     values = dict(zip(surface.structure.paths, surface.leaves, strict=True))
     causes: dict[str, str] = {}
     if not constant:
-        with np.errstate(all="ignore"):  # a guess at numbers beside overflow may fail
+        with np.errstate(all="ignore"):  # numbers near overflow
             lengths, repeated = lengths_of(args), repeated_in(args)
             causes = guess(found.entries, found.leaves, values, lengths, repeated)
     ignored = constant and surface.ignores_parameters()
@@ -265,7 +265,7 @@ def _report(
 
 
 def _check_native(problem: NativeProblem, **options: Any) -> GradientReport:
-    """Check a loss of PyTorch's or JAX's."""
+    """Check a loss of PyTorch or JAX."""
     report = check_gradients(
         problem.loss, problem.params, gradient=problem.gradient, dtype=problem.dtype, **options
     )

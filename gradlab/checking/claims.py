@@ -1,8 +1,8 @@
 """Claims about a function's derivative: rows, columns, or all of a Jacobian.
 
-The derivative at a point is a linear map J, from p parameters to q outputs. A VJP gives
-combinations of its rows, Jᵀu; a JVP combinations of its columns, Jv; a Jacobian or a Hessian is
-the matrix itself. Each becomes a `Claim`, from which a check gets the vectors that it needs.
+The derivative at a point is a linear map J, from p parameters to q outputs. A VJP returns
+combinations of its rows, Jᵀu. A JVP returns combinations of its columns, Jv. A Jacobian or a
+Hessian is the matrix itself. Each becomes a `Claim`, which computes the vectors that a check needs.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from gradlab.layout import Layout
 from gradlab.params import Array, flatten, leaves_like, read
 
 LINEAR = 2.0**-26
-"""Relative error above which a claim is not linear: half of the digits are left for round-off."""
+"""Relative error above which a claim is not linear. It leaves half of the digits for round-off."""
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """A claimed vector, with the round-off of its dtype.
+    """A claimed vector, with the unit round-off of its dtype.
 
     Attributes
     ----------
     values : ndarray
-        In float64.
+        The vector in float64.
     leaves : list of ndarray
-        The leaves as they were returned.
+        The leaves that the user's function returned.
     epsilon : float
         The unit round-off of the coarsest leaf.
     """
@@ -50,9 +50,9 @@ class Claim:
     Parameters
     ----------
     kind : str
-        The option by which it was given: ``"vjp"``, ``"jvp"``, ``"jacobian"``, ...
+        The option that gave the claim: ``"vjp"``, ``"jvp"``, ``"jacobian"``, ...
     function : Function
-        The function whose derivative it is.
+        The differentiated function.
     params : Any
         The point.
     rows, columns : callable or None
@@ -113,7 +113,7 @@ class Claim:
                     f"expected {leaf.shape}"
                 )
         if extra := [path for path in found if path not in wanted]:
-            raise ParameterError(f"the {self.kind} has {', '.join(extra)}, which is no output")
+            raise ParameterError(f"the {self.kind} has {', '.join(extra)}, which is not an output")
         return _rounded([found[path] for path in wanted])
 
     def matrix(self) -> Rounded:
@@ -153,7 +153,7 @@ def _size(params: Any) -> int:
     return sum(np.size(leaf) for leaf in flatten(params)[0])
 
 
-# What users give
+# Claims from users' options
 
 
 def claim_of(
@@ -166,7 +166,7 @@ def claim_of(
     OptionError
         If a ``vjp``, ``jvp`` or ``hvp`` is not a function.
     ParameterError
-        If a matrix has another structure or shape than the derivative.
+        If the structure or shape of a matrix differs from the derivative's.
     """
     leaves, structure = flatten(params)
     if kind in ("jacobian", "hessian"):

@@ -1,4 +1,4 @@
-"""The entries of one leaf side by side, for the patterns that causes show."""
+"""The entries of one leaf in arrays, to match them against patterns of errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array
 
 CLEAR = 10
-"""Ratio of size to tolerance above which an entry, or a difference of two, is well known."""
+"""Ratio of size to tolerance above which an entry, or a difference of two, is significant."""
 
 EXACT = 2.0**-53
 """Relative error of any float64 value: half a unit in the last place."""
@@ -26,7 +26,7 @@ class Clues:
     lengths : collection of int
         Sizes over which the loss may take a mean.
     repeated : collection of int
-        Integers that occur more than once in one of its arrays, as a repeated index does.
+        Integers that occur more than once in one array, such as a repeated index.
     """
 
     lengths: Collection[int] = ()
@@ -35,18 +35,18 @@ class Clues:
 
 @dataclass(frozen=True)
 class Columns:
-    """The entries of one leaf that were checked and resolved, side by side.
+    """Arrays of the m entries of one leaf that were checked and resolved.
 
     Attributes
     ----------
     shape : tuple of int
         The leaf's shape.
     index : ndarray, shape (m, axes)
-        Where each entry is.
+        The index of each entry in the leaf.
     analytic, numerical, tolerance, wrong : ndarray, shape (m,)
-        See `Entry`; whether it is a mismatch.
+        See `Entry`; `wrong` says whether the entry is a mismatch.
     value : ndarray, shape (m,)
-        The parameter itself; NaN if it is not known.
+        The value of the parameter; NaN if it is not known.
     clues : Clues
         See `Clues`.
     """
@@ -64,13 +64,13 @@ class Columns:
     def of(
         cls, leaf: Leaf, entries: Sequence[Entry], values: Array | None, clues: Clues
     ) -> Columns:
-        """Gather the entries of a leaf that were resolved; `values` are its parameters."""
+        """Collect the resolved entries of a leaf; `values` are its parameters."""
         own = [e for e in entries if e.path == leaf.path and _tells(e)]
         index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
         rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
         analytic, numerical, tolerance = rows.reshape(-1, 3).T
         size = np.fmax(np.abs(analytic), np.abs(numerical))
-        # An exact value is rounded, too.
+        # Even an exact value is rounded.
         floor = EXACT * size + EXACT**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
         return cls(
             leaf.shape,
@@ -84,7 +84,7 @@ class Columns:
         )
 
     def where(self, mask: Array) -> Columns:
-        """Return some of the entries."""
+        """Return the selected entries."""
         return replace(
             self,
             index=self.index[mask],
@@ -103,27 +103,27 @@ class Columns:
 
     @property
     def complete(self) -> bool:
-        """Whether all entries of the leaf are here, so that they can be put in its shape."""
+        """Whether all entries of the leaf are present, so that they can be reshaped to it."""
         return self.analytic.size == int(np.prod(self.shape))
 
     @property
     def clear(self) -> Array:
-        """Which entries have a slope known well above its tolerance."""
+        """Mask of the entries whose slope is significant, beyond `CLEAR` tolerances."""
         return np.abs(self.numerical) > CLEAR * self.tolerance
 
     def fit(self, wanted: Array, by: Array) -> float:
-        """Return c for which ``c * by`` is nearest to `wanted`, in units of the tolerances."""
+        """Return the least-squares c in ``c * by = wanted``, weighted by 1 / tolerance."""
         by = by / self.tolerance
         with np.errstate(all="ignore"):
             return float(by @ (wanted / self.tolerance) / (by @ by))
 
     def explained(self, claimed: Array) -> bool:
-        """Tell whether the measured values are those that `claimed` would have been right for."""
+        """Tell whether all measured values equal `claimed` within the tolerances."""
         return bool(np.all(np.abs(claimed - self.numerical) <= 2 * self.tolerance))
 
 
 def _tells(entry: Entry) -> bool:
-    """Whether an entry was resolved; an entry that is barely wrong, as at a kink, was not."""
+    """Whether an entry was resolved; an entry that is barely wrong, as at a kink, is not."""
     gap = abs(entry.analytic - entry.numerical)
     barely = entry.verdict == "mismatch" and gap <= CLEAR * entry.tolerance
     return bool(np.isfinite(entry.numerical + entry.tolerance)) and not barely

@@ -1,15 +1,15 @@
 """Complex parameters and outputs: derivatives by real and imaginary parts.
 
-A function of z = x + iy is a real function of x and y, and is measured as such. Its claimed
-derivative is first translated to real parts; libraries have two conventions for it. For a real loss
-L, or a real part of the outputs, the claimed gradient g means::
+A function of z = x + iy is measured as a real function of x and y. Its claimed derivative is first
+converted to derivatives by x and y. Libraries have two conventions for it. For a real loss L, or a
+real part of the outputs, the claimed gradient g means::
 
     jax     g = ∂L/∂x − i ∂L/∂y      dL = Re(g dz)        cotangents: Re(u df)
     torch   g = ∂L/∂x + i ∂L/∂y      dL = Re(conj(g) dz)  cotangents: Re(conj(u) df)
 
 (JAX, *The Autodiff Cookbook*, "Complex numbers and differentiation"; PyTorch, *Autograd mechanics*,
-"Autograd for Complex Numbers"). A JVP, and the Jacobian of a complex output by a complex parameter,
-need no convention: df = J dz, which holds only for holomorphic functions.
+"Autograd for Complex Numbers"). A JVP needs no convention. Neither does the Jacobian
+of a complex output by a complex parameter, df = J dz, which exists only for holomorphic functions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OTHER = {
     "jax": "PyTorch's convention, ∂L/∂x + i ∂L/∂y",
     "torch": "JAX's convention, ∂L/∂x − i ∂L/∂y",
 }
-"""Name of the convention that a gradient with conjugated values follows, by the requested one."""
+"""Maps the requested convention to the name of the other one, whose values are conjugated."""
 
 
 class ComplexParts:
@@ -44,7 +44,7 @@ class ComplexParts:
     value : Any
         A structure of real and complex arrays.
     bare : str
-        Name of a bare array.
+        Name of a bare array in errors.
 
     Examples
     --------
@@ -63,13 +63,13 @@ class ComplexParts:
 
     @property
     def any(self) -> bool:
-        """Whether there is a complex array."""
+        """Whether the structure has a complex array."""
         return any(self.complex)
 
     def parts(self, value: Any, sign: int = 1) -> Any:
         """Return real arrays; the imaginary parts are multiplied by `sign`."""
         leaves, structure = flatten(value, _numbers)
-        if structure.paths != self.structure.paths:  # in another order, or wrong: said later
+        if structure.paths != self.structure.paths:  # a later check reports wrong paths
             return value
         nodes: list[Any] = []
         for leaf, split, path in zip(leaves, self.complex, structure.paths, strict=True):
@@ -81,7 +81,7 @@ class ComplexParts:
         return self._wrapped(self.structure, nodes)
 
     def whole(self, parts: Any, sign: int = 1) -> Any:
-        """Return the arrays of which these are the parts."""
+        """Return the complex arrays with these parts."""
         leaves = iter(flatten(parts, lambda leaf, path: np.asarray(leaf))[0])
         whole = [
             _joined(next(leaves), sign * next(leaves)) if split else next(leaves)
@@ -106,7 +106,7 @@ def _numbers(value: Any, path: str) -> Array:
 
 
 def _real(leaf: Array, path: str) -> Array:
-    """Return a derivative by a real parameter, which has to be real."""
+    """Return a derivative by a real parameter; raise unless it is real."""
     if leaf.dtype.kind != "c":
         return leaf
     if np.any(leaf.imag):
@@ -123,14 +123,14 @@ def has_complex(value: Any) -> bool:
 
 
 class Real:
-    """A function of complex arrays as a function of their parts, and claims in the same form.
+    """A function of complex arrays as a function of their parts, with its claims.
 
     Parameters
     ----------
     f : callable
         The function.
     params, outputs : Any
-        A point, and the outputs there.
+        A point, and the outputs at it.
     convention : {"jax", "torch"} or None
         The convention of a claimed gradient.
     """
@@ -148,7 +148,7 @@ class Real:
         return self._outputs.parts(self._f(self._inputs.whole(parts), *args))
 
     def loss(self, parts: Any, *args: Any) -> Any:
-        """Return a real loss as it is."""
+        """Return the value of a real loss unchanged."""
         return self._f(self._inputs.whole(parts), *args)
 
     def claim(self, kind: str, given: Any) -> Any:
@@ -176,7 +176,7 @@ class Real:
         return self._matrix(given, sign)
 
     def gradient(self, given: Any) -> Any:
-        """Return a claimed gradient of a real loss, a function or arrays, by the parts."""
+        """Return a claimed gradient of a real loss, a function or arrays, split into parts."""
         sign = self._sign("gradient")
         if isinstance(given, str) or callable(getattr(given, "value_and_grad", None)):
             raise OptionError(
@@ -190,7 +190,7 @@ class Real:
         return self._inputs.parts(given, sign)
 
     def _sign(self, kind: str) -> int:
-        """Return the sign of ∂L/∂y in a claimed gradient."""
+        """Return the sign of i ∂L/∂y in the convention of a claimed gradient."""
         holomorphic = kind == "jacobian" and (all(self._outputs.complex) or not self._inputs.any)
         if self._given is None and not holomorphic:
             raise OptionError(
@@ -202,7 +202,7 @@ class Real:
         return -1 if self._given == "jax" else 1
 
     def _matrix(self, given: Any, sign: int) -> Array:
-        """Return the Jacobian of the parts, shape (q, p), of a complex one."""
+        """Return the real Jacobian (q, p) of the parts for a complex Jacobian."""
         outputs, inputs = self._outputs, self._inputs
         blocks = matrix_blocks("jacobian", given, outputs.layout, inputs.layout, _numbers)
         rows: list[list[Array]] = []

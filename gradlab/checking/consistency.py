@@ -1,8 +1,8 @@
-"""What a derivative must be before any slope is measured: linear, and one map for both modes.
+"""Consistency of claimed derivatives: linear, and the same map in both modes.
 
-A VJP and a JVP of one function are two halves of one linear map, u·(Jv) = v·(Jᵀu), and a Hessian
-is its own transpose, u·(Hv) = v·(Hu). Both are identities between claimed numbers, which hold to
-round-off: that of the claimed numbers, and that of the terms that cancel in them (`Residue`).
+A VJP and a JVP of one function are the same linear map, u·(Jv) = v·(Jᵀu), and a Hessian is
+symmetric, u·(Hv) = v·(Hu). These identities hold up to the round-off of the claimed numbers and of
+the terms that cancel in them (`Residue`). They are tested before any slope is measured.
 """
 
 from __future__ import annotations
@@ -17,36 +17,35 @@ from gradlab.checking.jacobian import Subject
 from gradlab.params import Array
 
 DRAWS = 3
-"""Number of random u and v that are tried."""
+"""Number of random pairs (u, v) for each identity."""
 
 ROUNDINGS = 1e4
-"""Number of roundings that a claimed number may carry, as a multiple of the unit round-off."""
+"""Largest round-off of a claimed number, as a multiple of the unit round-off."""
 
 
 NEARBY = (0.25, 0.25, 64.0, 64.0, 64.0, 64.0)
-"""Distances of points nearby: shares of the scale, and above 1 multiples of its round-off."""
+"""Distances of nearby points: below 1 in units of the scale, above 1 in units of its round-off."""
 
 
 class Residue:
-    """The largest value of a derivative that may be the rounding of terms that cancel.
+    """A bound on the round-off in a derivative that comes from terms that cancel.
 
-    Where the terms of output i have the size Fᵢ and parameter j the size sⱼ, its derivative is
-    a sum of terms of about Fᵢ / sⱼ. Their roundings do not cancel: with n of them, a derivative
-    that is 0 comes out as up to n ε Fᵢ / sⱼ. Independent ones add up as squares, so that a product
-    with u and v is off by up to n ε ‖u F‖ ‖v / s‖.
+    If the terms of output i have the size Fᵢ, and parameter j has the size sⱼ, the derivative is a
+    sum of terms of about Fᵢ / sⱼ. Their rounding errors do not cancel: n of them change a
+    derivative of 0 to at most n ε Fᵢ / sⱼ. The squares of independent errors add up, so that the
+    error of a product with u and v is at most n ε ‖u F‖ ‖v / s‖.
 
-    Fᵢ is the size of the output near the parameters, or what its noise tells: an output that
-    changes by N over a step of a few roundings is a sum of terms of up to N / ε. A smooth function
-    changes there by 64 ε sⱼ times its slope, which raises F to 64 times what the slope makes of
-    the parameters' size, and the bound to 1e-10 of the slope.
+    Fᵢ is the size of the output near the parameters, or N / ε if that is larger, where N is the
+    output's change over a step of a few roundings. A smooth function changes by 64 ε sⱼ times its
+    slope over such a step. This makes F at most 64 sⱼ times the slope, and the bound 1e-10 of the
+    slope.
 
     Parameters
     ----------
     subject : Subject
-        The function, which is evaluated at points nearby once a bound is asked for, and
-        the parameters.
+        The function and the parameters. The first bound evaluates the function at nearby points.
     rng : Generator
-        Draws the points.
+        Draws the nearby points.
     """
 
     def __init__(self, subject: Subject, rng: np.random.Generator) -> None:
@@ -64,7 +63,7 @@ class Residue:
             there = home.x + share * home.scales * self._rng.uniform(-1, 1, home.size)
             try:
                 value = function.at(home.hang(there)).astype(np.float64)
-            except Exception:  # beyond the edge of the domain
+            except Exception:  # outside of the domain
                 continue
             seen = np.abs(value) if distance < 1 else np.abs(value - here) / self._epsilon
             sizes = np.fmax(sizes, np.where(np.isfinite(seen), seen, 0.0))
@@ -75,7 +74,7 @@ class Residue:
         return self._subject.row(0).scales
 
     def of(self, epsilon: float, u: Array | None = None, v: Array | None = None) -> float:
-        """Return the bound for u·Jv, or for the norm of Jv or Jᵀu where `u` or `v` is missing."""
+        """Return the bound for u·Jv; for the norm of Jv if `u` is None, of Jᵀu if `v` is None."""
         with np.errstate(over="ignore"):
             by_outputs = np.linalg.norm(self._values if u is None else u * self._values)
             by_inputs = np.linalg.norm((1.0 if v is None else v) / self._scales)
@@ -83,7 +82,7 @@ class Residue:
 
 
 def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue) -> str:
-    """Say so if a VJP or JVP is not linear in its direction; return "" if it is."""
+    """Return a message if a VJP or JVP is not linear in its direction, else ""."""
     ask, size = (claim.row, q) if claim.by_rows else (claim.column, p)
     for _ in range(DRAWS):
         a, b = rng.uniform(-1, 1, size), rng.uniform(-1, 1, size)
@@ -107,7 +106,7 @@ def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int, residue: 
 def contradiction(
     forward: Claim, reverse: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue
 ) -> str:
-    """Say so if u·(Jv) is not v·(Jᵀu); return "" if it is."""
+    """Return a message if u·(Jv) differs from v·(Jᵀu), else ""."""
     for _ in range(DRAWS):
         u, v = rng.uniform(-1, 1, q), rng.uniform(-1, 1, p)
         column, row = forward.column(v), reverse.row(u)
@@ -121,7 +120,7 @@ def contradiction(
 
 
 def not_symmetric(claim: Claim, rng: np.random.Generator, p: int, residue: Residue) -> str:
-    """Say so if u·(Hv) is not v·(Hu); return "" if it is."""
+    """Return a message if u·(Hv) differs from v·(Hu), else ""."""
     ask = claim.row if claim.by_rows else claim.column
     for _ in range(DRAWS):
         u, v = rng.uniform(-1, 1, p), rng.uniform(-1, 1, p)
@@ -137,7 +136,7 @@ def not_symmetric(claim: Claim, rng: np.random.Generator, p: int, residue: Resid
 def _differ(
     left: Array, right: Array, epsilon: float, u: Array, v: Array, residue: Residue
 ) -> bool:
-    """Tell whether two sums, of which each term has rounding errors, are not the same number."""
+    """Tell whether two sums differ by more than the rounding errors of their terms."""
     size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
     gap = abs(float(left.sum() - right.sum()))
     if gap <= max(LINEAR, ROUNDINGS * epsilon) * size:
@@ -148,7 +147,7 @@ def _differ(
 def contradictions(
     claims: Sequence[Claim], rng: np.random.Generator, p: int, q: int, subject: Subject
 ) -> list[str]:
-    """Return what the claims say against each other, or against themselves."""
+    """Return messages on claims that are inconsistent with themselves or each other."""
     reverse = [claim for claim in claims if claim.by_rows]
     forward = [claim for claim in claims if not claim.by_rows]
     residue = Residue(subject, rng)

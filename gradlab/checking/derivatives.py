@@ -1,8 +1,9 @@
 """Check VJPs, JVPs, Jacobians and Hessians of a function against measured slopes.
 
-Every claim is first tested for consistency with itself and the other claims (`consistency`), which
-needs no measurement. Then the function's slopes decide: entry by entry if there are few entries
-(`jacobian`), along random directions if there are many (`jacobian_directions`).
+First, every claim is tested for consistency with itself and the other claims (`consistency`). This
+needs no measurement. Then the claims are compared with the function's slopes: entry by entry if
+there are few entries (`jacobian`), along random directions if there are many
+(`jacobian_directions`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LARGE = 1000
 """Number of entries of the Jacobian above which "auto" measures along directions."""
 
 SECOND = ("hessian", "hvp")
-"""Claims about second derivatives of a loss, which are first derivatives of its gradient."""
+"""Kinds of claims about second derivatives of a loss, measured as slopes of its gradient."""
 
 
 def check_derivatives(
@@ -68,23 +69,24 @@ def check_derivatives(
         Where to check; see `gradlab.value_and_grad`.
     vjp : callable, str or Backend, optional
         ``vjp(params, *args, cotangent)`` returns Jᵀu in the structure of `params`; the cotangent u
-        has the structure and shapes of the outputs. In place of any of these functions, the name
-        of a backend checks what `gradlab.vjp` and its like get from it.
+        has the structure and shapes of the outputs. The name of a backend in place of any of
+        these functions checks what `gradlab.vjp` and its siblings compute with that backend.
     jvp : callable, str or Backend, optional
         ``jvp(params, *args, tangent)`` returns Jv in the structure of the outputs; the tangent v
         has the structure and shapes of `params`.
     jacobian : callable or structure, optional
-        ``jacobian(params, *args)``, or what it returns: for each output, at its place, the
-        derivatives by `params` in their structure, each of the output's shape followed by the
-        parameter's. A matrix of shape (q, p), entries in the order of the leaves, will do, too.
+        ``jacobian(params, *args)``, or its result: the structure of the outputs, in which each
+        output is replaced by its derivatives by `params`, in their structure. Each derivative has
+        the output's shape followed by the parameter's. A matrix of shape (q, p), with entries in
+        the order of the leaves, is accepted as well.
     hessian : callable or structure, optional
         The second derivatives of a loss: the Jacobian of its gradient, in the same form.
     hvp : callable, optional
         ``hvp(params, *args, vector)`` returns Hv in the structure of `params`.
     gradient : str, Backend or callable
         For `hessian` and `hvp`: the gradient whose slopes are measured, a backend or
-        ``gradient(params, *args)``. It should be exact to round-off; check it on its own by
-        `check_gradients`.
+        ``gradient(params, *args)``. It should be exact to round-off; check it with
+        `check_gradients` first.
     mode : {"auto", "entries", "directional"}
         Check every entry of the Jacobian; or measure along random directions, find the wrong
         entries by bisection, and check a sample. "auto" checks every entry if there are at most
@@ -94,12 +96,13 @@ def check_derivatives(
     dtype : dtype, optional
         Dtype of the parameters that the function gets; by default float64.
     allow : float
-        A relative error that is accepted; see `check_gradients`.
+        Accepted relative error; see `check_gradients`.
     convention : {"jax", "torch"}, optional
-        What complex numbers mean in a `vjp`, and in the `jacobian` of a real output by a complex
-        parameter z = x + iy: ∂L/∂x − i ∂L/∂y as in JAX, with cotangents likewise, or
-        ∂L/∂x + i ∂L/∂y as in PyTorch. A `jvp`, or the `jacobian` of a complex output, needs none;
-        the one by a complex parameter is right only for holomorphic functions.
+        Convention for complex numbers in a `vjp`, and in the `jacobian` of a real output by a
+        complex parameter z = x + iy: ∂L/∂x − i ∂L/∂y as in JAX, with cotangents likewise, or
+        ∂L/∂x + i ∂L/∂y as in PyTorch. A `jvp`, and the `jacobian` of a complex output, need no
+        convention. The `jacobian` of a complex output by a complex parameter exists only for
+        holomorphic functions.
 
     Returns
     -------
@@ -112,15 +115,15 @@ def check_derivatives(
     OptionError
         If there is nothing to check, or first and second derivatives are mixed.
     ParameterError, LossError, NonFiniteError
-        If parameters, function or claim cannot be used: a missing or misshapen leaf, outputs that
-        are NaN, no numbers, or different at each call.
+        If parameters, function or claim are invalid: a leaf is missing or has the wrong shape, or
+        outputs are NaN, not numbers, or not deterministic.
 
     Notes
     -----
     The check takes about 14 evaluations per parameter where the function is smooth, for any number
-    of outputs, and as many calls of a `vjp` as there are outputs, or of a `jvp` as there are
-    parameters. Along directions, it takes about 200 evaluations for two leaves of any size; one
-    wrong entry of 1,000 outputs by 10,000 parameters takes about 700 more.
+    of outputs, and one call of a `vjp` per output, or of a `jvp` per parameter. Along
+    directions, it takes about 200 evaluations for two leaves of any size; one wrong entry of 1,000
+    outputs by 10,000 parameters takes about 700 more.
 
     Examples
     --------
@@ -177,7 +180,7 @@ def _check(
         check, seed = check_large if directional else _check_small, int(rng.integers(2**63))
         for claim in claims:
             one = replace(subject, kind=claim.kind if len(claims) > 1 else "")
-            # The same draws for each: the function has been evaluated there for the first.
+            # The same draws for each claim: the function keeps its outputs at these points.
             findings.append(check(one, claim, np.random.default_rng(seed)))
     entries = [e for found in findings for e in found.entries]
     verdict = worst(["mismatch"] if notes else [found.verdict for found in findings])
@@ -202,7 +205,7 @@ def _check(
 def _in_parts(
     f: Callable[..., Any], params: Any, args: tuple[Any, ...], convention: Any
 ) -> Real | None:
-    """Return a function of complex parameters or outputs as a function of their parts."""
+    """Return a function of complex parameters or outputs as one of their real parts."""
     try:
         outputs = f(params, *read_only(args))
     except Exception as error:
@@ -227,7 +230,7 @@ def _given(**claims: Any) -> dict[str, Any]:
 
 
 def _by_backend(kind: str, value: Any, f: Callable[..., Any]) -> Any:
-    """Return the backend's derivative if a backend is given instead of a function."""
+    """Return the derivative by a backend if a backend is given instead of a function."""
     if not isinstance(value, (str, Backend)):
         return value
     found: Callable[..., Any] = getattr(derivatives, kind)(f, value)

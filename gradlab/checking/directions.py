@@ -1,14 +1,14 @@
-"""Many entries at once: random directions say whether, bisection says where.
+"""Many entries at once: random directions detect errors, bisection locates them.
 
-Along a direction v the loss has the slope v·g, whatever the number of entries: two evaluations a
-step instead of two an entry. Where v·a, of the gradient a under test, differs from it beyond the
-bars, some entry under v is wrong, and halving the entries under v finds it in log₂ p further
-directions.
+The loss with gradient g has the slope v·g along a direction v. Measuring it takes two evaluations
+per step for any number of entries. If it differs from v·a, for the gradient a under test, by more
+than the error bars, some entry under v is wrong. Bisection of the entries under v finds it with
+log₂ p further directions.
 
-Each leaf is cut into *strata* of entries of like claimed size, so that no small entry is drowned by
-large ones; each stratum has a direction of its own, and each leaf one more. A stratum in which most
-of several random parts fail, and half of as many random entries, is wrong as a whole: it is named,
-and sampled instead of searched.
+Each leaf is divided into *strata* of entries of similar claimed size, so that large entries do not
+hide errors in small ones. Each stratum has its own direction, and each leaf one more. If most of
+several random parts of a stratum fail, and half of as many random entries, the whole stratum is
+wrong. The report then says so, and a sample of entries replaces the search.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
 STRATA = (1e-2, 1e-4, 1e-6)
-"""Lower limits of a leaf's strata, relative to its largest entry."""
+"""Lower limits of the strata of a leaf, relative to its largest entry."""
 
 PARTS = 8
-"""Number of random parts into which a failed stratum is cut, to see whether all of it is wrong;
-also the number of its entries that are checked one by one."""
+"""Number of random parts of a failed stratum that are tested to see whether all of it is wrong.
+Also the number of its entries that are then checked one by one."""
 
 DENSE = 5
-"""Number of failing parts from which the whole stratum counts as wrong."""
+"""Smallest number of failing parts at which the whole stratum counts as wrong."""
 
 SAMPLE = 24
-"""Number of entries that are checked one by one beside the directions."""
+"""Number of entries that are checked one by one in addition to the directions."""
 
 NAMED = 20
 """Largest number of wrong entries of a stratum that the report names."""
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Generator) -> Outcome:
-    """Judge a gradient by directions, and trace those that fail to the entries."""
+    """Judge a gradient by directions; search those that fail for wrong entries."""
     walks: list[list[Walk]] = []
     suspects: set[int] = set(map(int, rng.permutation(surface.size)[:SAMPLE]))
     remarks: list[str] = []
@@ -86,11 +86,11 @@ def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Genera
 
 
 def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
-    """Add to the verdict of a leaf's entries that of its directions.
+    """Combine the verdict on a leaf's entries with the verdict on its directions.
 
-    A failed direction was traced to entries, which were checked one by one. If none of them is
-    wrong after all, the verdict is inconclusive. If no direction failed, the directions decide
-    whether the leaf is resolved, because its single entries may be too small.
+    The entries found under failed directions were checked one by one. If none of them is wrong, the
+    verdict is inconclusive. If no direction failed, the directions decide whether the leaf is
+    resolved, because its single entries may be too small.
     """
     failed = any(w.fails for w in walks)
     rest = worst(w.verdict for w in walks if remark or not w.fails)
@@ -103,7 +103,7 @@ def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
 
 
 def strata(analytic: Analytic, span: slice) -> Iterator[Array]:
-    """Yield the entries of one leaf in groups of like claimed size."""
+    """Yield the entries of one leaf in groups of similar claimed size."""
     size = np.abs(np.nan_to_num(analytic.values[span], posinf=0.0, neginf=0.0))
     ends = size.max(initial=0.0) * np.array(STRATA)
     rank = np.where(size > 0, (size[:, None] < ends).sum(axis=1), len(STRATA) + 1)
@@ -120,13 +120,13 @@ def walk(
 ) -> Walk:
     """Compare the gradient under test with the loss along one direction.
 
-    Without a given direction, each entry is perturbed by about its own size, and no two entries by
-    the same factor, so that the errors of several cannot cancel.
+    By default, the direction perturbs each entry by about its own size times a random factor, so
+    that the errors of several entries do not cancel.
     """
     if direction is None:
         direction = surface.widths[entries] * rng.choice(EIGHTHS, len(entries))
     terms = analytic.values[entries] * direction
-    # Roundings are independent: along a random direction they add up like a random walk.
+    # Round-off errors are independent: their squares add up.
     floor = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
     epsilon = float(analytic.epsilon[entries].max(initial=0.0))
 
@@ -140,12 +140,12 @@ def walk(
 def _trace(
     surface: Surface, analytic: Analytic, failed: Sequence[Walk], rng: np.random.Generator
 ) -> tuple[set[int], str]:
-    """Return the entries of one leaf to which failed directions lead, and notes for the report."""
+    """Return the suspect entries of one leaf under failed directions, and a note for the report."""
     named: set[int] = set()
     remark = ""
     for w in sorted(failed, key=lambda w: len(w.entries)):
         if named.intersection(map(int, w.entries)):
-            continue  # what has been found in it explains why it fails
+            continue  # an entry that was already found explains the failure
         sample = rng.permutation(w.entries)[:PARTS]
         if _is_dense(surface, analytic, w, sample, rng):
             named |= set(map(int, sample))
@@ -165,9 +165,9 @@ def _trace(
 def _is_dense(
     surface: Surface, analytic: Analytic, w: Walk, sample: Array, rng: np.random.Generator
 ) -> bool:
-    """Tell whether most random parts of the entries under a direction fail, and half of a sample.
+    """Tell whether most random parts of a direction's entries fail, and half of a sample.
 
-    Six wrong entries among thousands make most of eight parts fail as well, but no sample.
+    The sample matters: six wrong entries among thousands suffice to make most of eight parts fail.
     """
     if len(w.entries) < 4 * PARTS:
         return False
@@ -189,9 +189,9 @@ def search(
     Returns
     -------
     entries : list of int
-        Each is the only entry under a direction that fails.
+        The entries that fail on their own.
     complete : bool
-        Whether every failed direction was followed to its end, and led to an entry.
+        Whether the search divided every failed direction down to single entries.
     """
 
     def halves(node: Walk) -> tuple[Walk, ...]:

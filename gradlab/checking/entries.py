@@ -29,35 +29,35 @@ RESOLVED = 0.5
 """Tolerance relative to the entry itself below which the entry counts as resolved."""
 
 JUMPING = 0.1
-"""The same distance for a loss that jumps, as with a solver inside: an error bar from noise is less
-certain than one from rounding."""
+"""The tolerance of `RESOLVED` for a loss that jumps, such as one with a solver inside. An error bar
+from noise is less certain than one from rounding."""
 
 NEGLIGIBLE = 1e-3
-"""Tolerance relative to the slopes nearby, or to the largest entry's part in the loss, below which
-the entry counts as resolved, too."""
+"""Tolerance below which an entry also counts as resolved, relative to the slopes nearby, or to the
+entry with the largest effect on the loss."""
 
 HIDDEN = 0.1
-"""Share of the gradient that may hide an error before the verdict is inconclusive."""
+"""Largest share of the gradient that may be unresolved before the verdict is inconclusive."""
 
 NOTHING = 1e-9
 """Size, relative to the largest entry, below which a claimed entry counts as zero."""
 
 FINEST = 1e3
-"""Tolerance, in round-offs of the loss, that is as fine as the loss's values allow."""
+"""Largest tolerance, in units of the loss's noise, that counts as the best the values allow."""
 
 EXACT = 1e-12
 """Relative error of the values below which a loss of order one or larger counts as exact."""
 
 
-CHOSEN = "slope {:.6g}, and the gradient is that of points nearby"
+CHOSEN = "slope {:.6g} here; the gradient is that of nearby points"
 
 
 def check_entries(
     surface: Surface, analytic: Analytic, which: Iterable[int], rng: np.random.Generator
 ) -> list[Entry]:
-    """Judge the entries `which`, one after the other."""
+    """Judge the entries `which` one by one."""
     findings = [look(surface, analytic, i) for i in which]
-    for k, found in enumerate(findings):  # the rounding seen at later entries holds for all
+    for k, found in enumerate(findings):  # rounding that later entries showed affects all
         unaware = found.noise < surface.rounding / 2 and found.slope.kind != "kink"
         if unaware and (found.apart or found.slope.kind == "flat"):
             findings[k] = look(surface, analytic, found.number)
@@ -77,7 +77,7 @@ def _choices(
     apart: Sequence[Finding],
     rng: np.random.Generator,
 ) -> dict[int, str]:
-    """Return the notes on invalid choices at kinks, and on valid ones elsewhere."""
+    """Return notes on invalid choices at kinks, and on valid choices at other entries."""
     chosen = {f.number: CHOSEN.format(f.slope.value) for f in apart}
     suspects = {f.number for f in (*kinks, *apart)}
     outside = [f for f in kinks if not allows(f.slope, f.analytic, f.roundoff)]
@@ -91,10 +91,10 @@ def _choices(
 
 
 def _between_jumps(surface: Surface, findings: Sequence[Finding]) -> dict[int, str]:
-    """Return the entries whose claimed slope is that between jumps, if that is so for all.
+    """Return notes on entries that claim the slope between jumps; empty unless all do.
 
     The claim is then the gradient of the loss itself. If some entries claim the slope across the
-    jumps, the claim differentiates the smooth function that the rounded values approximate.
+    jumps, the claim is the gradient of the smooth function that the rounded values approximate.
     """
     jumping = [f for f in findings if np.isfinite(f.slope.piece.error)]
     across = (
@@ -119,7 +119,7 @@ def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:
 
 
 def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
-    """Measure the slope along entry `i`; measure again more thoroughly if it does not fit.
+    """Measure the slope along entry `i`; measure more thoroughly if it differs from the claim.
 
     The last measurement uses larger distances, where jumps of a solver inside the loss show.
     """
@@ -141,7 +141,7 @@ def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
 
 
 def _beside_jumps(surface: Surface, f: Finding) -> Finding:
-    """Take the slope between jumps where the bars across them resolve nothing."""
+    """Use the slope between jumps if the error bar across them does not resolve the entry."""
     size = max(abs(f.analytic), abs(f.slope.value))
     if f.slope.kind != "smooth" or not surface.rounding or f.tolerance <= RESOLVED * size:
         return f
@@ -172,19 +172,19 @@ def _verdict(
             sides = f"slopes {slope.left.value:.6g} and {slope.right.value:.6g}"
             return ("mismatch", f"{sides}: {remark}") if remark else ("kink", sides)
         case "singular":
-            return "inconclusive", "the slope of the loss grows without end here"
+            return "inconclusive", "the slope of the loss diverges here"
         case "unresolved":
-            return "inconclusive", "no slope to be seen"
+            return "inconclusive", "the slope of the loss cannot be measured"
     if f.apart and not _rounded_zero(surface, f):
         return ("kink", remark) if remark else ("mismatch", "")
     resolved = f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f, claimed)
     if resolved or remark:
         return "agree", "values on one side only" if slope.kind == "edge" else ""
-    return "inconclusive", f"errors below {f.tolerance:.1g} would not be seen"
+    return "inconclusive", f"errors below {f.tolerance:.1g} would not be detected"
 
 
 def _enough(surface: Surface, f: Finding, largest: float) -> float:
-    """Return the tolerance that resolves an entry, relative to the entry or to the others."""
+    """Return the largest tolerance that resolves an entry."""
     size = max(abs(f.analytic), abs(f.slope.value))
     beside = max(f.slope.nearby, largest / float(surface.scales[f.number]))
     share = JUMPING if np.isfinite(f.slope.piece.error) else RESOLVED
@@ -192,7 +192,7 @@ def _enough(surface: Surface, f: Finding, largest: float) -> float:
 
 
 def _rounded_zero(surface: Surface, f: Finding) -> bool:
-    """Whether the loss does not change at all, and the claimed slope is zero but for rounding."""
+    """Whether the loss is constant along an entry, and the claimed slope is zero up to rounding."""
     part = abs(f.analytic) * float(surface.scales[f.number])
     return f.slope.kind == "flat" and part <= EXACT * max(abs(surface.value), 1.0)
 
@@ -227,7 +227,7 @@ def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:
 
 
 def leaves_of(surface: Surface, entries: Sequence[Entry]) -> list[Leaf]:
-    """Gather the entries' verdicts leaf by leaf."""
+    """Collect the verdicts of the entries by leaf."""
     return [
         Leaf(path, leaf.shape, worst(found), len(found))
         for path, leaf in zip(surface.structure.paths, surface.leaves, strict=True)
@@ -236,11 +236,11 @@ def leaves_of(surface: Surface, entries: Sequence[Entry]) -> list[Leaf]:
 
 
 def resolution_of(entries: Sequence[Entry]) -> float:
-    """Return the median of tolerance over size, for the entries that are not zero."""
+    """Return the median of tolerance / size over the nonzero entries."""
     shares = [
         entry.tolerance / size
         for entry in entries
-        if entry.verdict != "kink"  # a choice is no resolution
+        if entry.verdict != "kink"  # an interval of valid choices is not a resolution
         and 0 < (size := max(abs(entry.numerical), abs(entry.analytic))) < np.inf
     ]
     return float(np.median(shares)) if shares else 0.0

@@ -1,8 +1,8 @@
 """A function with many outputs, measured through scalar losses that share its evaluations.
 
-For any weights u, u·f(x) is a scalar loss whose slopes can be measured as usual. One
-evaluation of f serves every u, so `Function` keeps the outputs at the points that it has seen:
-the slopes of a thousand outputs along one direction cost as many evaluations as that of one.
+For any weights u, u·f(x) is a scalar loss whose slopes can be measured as usual. One evaluation of
+f gives it for every u. `Function` therefore caches the outputs by point: the slopes of a thousand
+outputs along one direction cost as many evaluations as the slope of one.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from gradlab.layout import Layout
 from gradlab.params import BARE, Array, entry, first, flatten, floating, read
 
 OUTPUT = "output"
-"""Name of a bare output."""
+"""Name of an output that is a bare array."""
 
 KEPT = 2**26
-"""Largest size of the kept outputs, in bytes: about a hundred points of 10⁵ outputs."""
+"""Largest total size of the cached outputs, in bytes: about a hundred points of 10⁵ outputs."""
 
 
 class Function:
-    """``f(params, *args)`` as a vector of its outputs, evaluated once per point.
+    """``f(params, *args)`` as a vector of its q outputs, evaluated once per point.
 
     Parameters
     ----------
     f : callable
         ``f(params, *args) -> outputs``, a structure of real arrays.
     params, args
-        Where its outputs are counted and named.
+        The point at which the outputs are counted and named, and the other arguments.
     bare : str
-        Name of a bare output, and beginning of the names in a list or tuple.
+        Name of a bare output, and prefix of the names in a list or tuple.
 
     Attributes
     ----------
@@ -47,11 +47,12 @@ class Function:
     leaves : list of ndarray
         The outputs at the parameters.
     paths : tuple of str
-        Their names: ``output`` for a bare one, ``output[0]`` in a tuple, or the key of a dict.
+        The names of the leaves: ``output`` for a bare one, ``output[0]`` in a tuple, or the key
+        of a dict.
     value : ndarray, shape (q,)
-        All of them in one vector.
+        All outputs at the parameters in one vector.
     layout : Layout
-        Where they lie in it.
+        The position of each leaf in the vector.
     evaluations : int
         Number of calls of `f`.
     constant : bool
@@ -97,7 +98,7 @@ class Function:
     def hang(self, values: Array) -> Any:
         """Return a vector (q,) in the structure, shapes and dtypes of the outputs."""
         parts = zip(self.layout.parts(values), self.leaves, strict=True)
-        # An array of its own for each: backward passes write into what they are given.
+        # A separate array for each: backward passes may write into their arguments.
         return self.structure.unflatten([np.array(a, dtype=floating(b).dtype) for a, b in parts])
 
     def weighted(self, outputs: Array, weights: Array) -> Callable[[Any], Any]:
@@ -112,7 +113,7 @@ class Function:
         return loss
 
     def at(self, params: Any) -> Array:
-        """Return the outputs at a point as one vector; they are evaluated once."""
+        """Return the outputs at a point as one vector, evaluated once per point."""
         leaves, _ = flatten(params, _as_it_is)
         digest = blake2b(digest_size=16)
         for leaf in leaves:
@@ -123,7 +124,7 @@ class Function:
             if [leaf.shape for leaf in found] != [leaf.shape for leaf in self.leaves]:
                 raise LossError(
                     f"the function returns {_shapes(self.leaves)} at the parameters and "
-                    f"{_shapes(found)} beside them: return the same shapes everywhere"
+                    f"{_shapes(found)} at a point nearby: return the same shapes everywhere"
                 )
             self._kept[key] = self._vector(found)
             self.constant &= np.array_equal(self._kept[key], self.value)
@@ -144,7 +145,7 @@ class Function:
     def _outputs(self, params: Any) -> tuple[list[Array], Any]:
         self.evaluations += 1
         try:
-            # A fresh view of the arguments each time: a layer may keep state in a dict of them.
+            # A new view of the arguments for each call: a layer may keep state in a dict of them.
             found = self._f(params, *read_only(self._args))
         except Exception as error:
             note_origin(error, "the function at the parameters")

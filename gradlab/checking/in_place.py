@@ -16,7 +16,7 @@ from gradlab.params import Array, entry, flatten
 
 
 class InPlace:
-    """Parameters that a function reads from arrays of its own.
+    """Parameters that a function reads from its own arrays.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class InPlace:
     Raises
     ------
     ParameterError
-        If a leaf cannot be written into, or holds integers, which small steps do not change.
+        If a leaf is not writeable, or holds integers, which small steps do not change.
 
     Examples
     --------
@@ -49,18 +49,18 @@ class InPlace:
         self.dtype = min(dtypes, key=lambda dtype: np.finfo(dtype).nmant, default=None)
 
     def write(self, values: Any) -> None:
-        """Write other values into the parameters."""
+        """Write new values into the parameters."""
         leaves = flatten(values, lambda value, path: np.asarray(value))[0]
         for target, leaf in zip(self._targets, leaves, strict=True):
             target(leaf)
 
     def restore(self) -> None:
-        """Restore the first values."""
+        """Restore the original values."""
         for target, leaf in zip(self._targets, self._start, strict=True):
             target(leaf)
 
     def function(self, read: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``f(params, *args)`` of a function ``read(*args)`` of arrays that it holds."""
+        """Return ``f(params, *args)`` for a function ``read(*args)`` that reads its own arrays."""
 
         def f(params: Any, *args: Any) -> Any:
             self.write(params)

@@ -1,8 +1,7 @@
 """Jacobian entries, one by one: each output's row is the gradient of a scalar loss.
 
-A row is judged as `gradlab.checking.entries` judges a gradient, kinks included. All rows share
-their evaluations, so that a column costs about 14 evaluations of the function for any number of
-outputs.
+`gradlab.checking.entries` judges each row like a gradient, kinks included. All rows share their
+evaluations, so that a column costs about 14 evaluations of the function for any number of outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from gradlab.gradients.surface import Surface
 from gradlab.params import Array, entry, flatten
 
 NARROW = {float(np.finfo(dtype).eps): dtype for dtype in (np.float16, np.float32)}
-"""Types narrower than float64, by their unit round-off."""
+"""Maps the unit round-off of types narrower than float64 to the type."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,9 +32,9 @@ class DerivativeEntry(Entry):
     Attributes
     ----------
     path, index
-        The block ``output by parameter``, and where in it: the output's index first.
+        The block ``output by parameter``, and the index in it: the output's index first.
     output, parameter : str
-        The output and the parameter, as reports name them.
+        The names of the output and the parameter in reports.
     """
 
     output: str = ""
@@ -43,13 +42,13 @@ class DerivativeEntry(Entry):
 
     @property
     def name(self) -> str:
-        """Which derivative it is: ``y[2] by w[1, 3]``."""
+        """The name of the derivative: ``y[2] by w[1, 3]``."""
         return f"{self.output} by {self.parameter}"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A function at a point, of which a derivative is under test.
+    """A function at a point, whose derivative is under test.
 
     Attributes
     ----------
@@ -58,13 +57,13 @@ class Subject:
     params : Any
         The point.
     dtype : dtype or None
-        In which parameters are given to the function.
+        Dtype of the parameters that the function gets.
     kind : str
-        Which of several claims is under test; "" if there is one.
+        The claim under test if there are several; "" if there is one.
     allow : float
-        The relative error that is accepted.
+        Accepted relative error.
     rows : dict
-        The surfaces of single outputs that have been looked at, for the next claim.
+        Cache of the surfaces of single outputs, for the next claim.
     """
 
     function: Function
@@ -79,7 +78,7 @@ class Subject:
         return Surface(self.function.weighted(outputs, weights), self.params, (), self.dtype)
 
     def row(self, i: int) -> Surface:
-        """Return the surface of output `i`, which keeps its slopes if there are more claims."""
+        """Return the surface of output `i`, which caches its slopes if there are several claims."""
         if not self.kind:
             return self.surface(np.array([i]), np.ones(1))
         if i not in self.rows:
@@ -90,9 +89,9 @@ class Subject:
     def analytic(
         self, surface: Surface, values: Array, epsilon: float, factor: float = 1.0
     ) -> Analytic:
-        """Return a claimed row of numbers of a given unit round-off.
+        """Return a claimed row, given the unit round-off of its numbers.
 
-        It may be off by `factor` times the allowance.
+        Its tolerance includes `factor` times the allowed relative error.
         """
         narrow = values.astype(NARROW.get(epsilon, np.float64))
         claimed = surface.hang(narrow)
@@ -101,7 +100,7 @@ class Subject:
         return allowing(analytic, surface.spans, factor * self.allow)
 
     def block(self, output: str, parameter: str) -> str:
-        """Name the block of one output leaf and one leaf of the parameters."""
+        """Return the name of the block of an output leaf and a leaf of the parameters."""
         return f"{self.kind}: {output} by {parameter}" if self.kind else f"{output} by {parameter}"
 
 
@@ -113,7 +112,7 @@ def check_row(
     which: Iterable[int],
     rng: np.random.Generator,
 ) -> tuple[list[DerivativeEntry], Verdict]:
-    """Judge the entries `which` of row `i`, and the row as far as it was looked at."""
+    """Judge the entries `which` of row `i`; return them, and the verdict on all of them."""
     surface = subject.row(i)
     analytic = subject.analytic(surface, values, epsilon)
     found = accepted(check_entries(surface, analytic, which, rng), subject.allow)
@@ -140,7 +139,7 @@ def check_matrix(
     verdicts: list[Verdict] = []
     seed = int(rng.integers(2**63))
     for i in range(subject.function.size):
-        # Each row draws the same points, at which the function has been evaluated already.
+        # The same draws for each row: the function keeps its outputs at these points.
         same = np.random.default_rng(seed)
         own, verdict = check_row(subject, i, matrix[i], epsilon, range(matrix.shape[1]), same)
         entries += own
@@ -149,7 +148,7 @@ def check_matrix(
 
 
 def blocks_of(subject: Subject, entries: Sequence[Entry]) -> list[Leaf]:
-    """Gather verdicts block by block, one for each output leaf and leaf of the parameters."""
+    """Collect the verdicts by block: one for each pair of an output leaf and a parameter leaf."""
     function = subject.function
     leaves, structure = flatten(subject.params)
     by_path: dict[str, list[Verdict]] = {}

@@ -1,9 +1,9 @@
-"""A guess at what went wrong in a Jacobian, where the pattern of a block's errors shows it.
+"""The likely cause of a wrong Jacobian, inferred from the pattern of a block's errors.
 
-Three views of the same entries are looked at. The block itself is a matrix, which may be
-transposed, symmetrised or lack a triangle. A combination of its rows is what a backward pass
-returns for one cotangent, and shows the mistakes of gradients (`gradlab.checking.causes`). Seen
-entry by entry, a single output's row may be wrong.
+Three views of the same entries are tested. The block is a matrix, which may be transposed,
+symmetrised or lack a triangle. A combination of its rows is what a backward pass returns for one
+cotangent; it shows the same mistakes as gradients (`gradlab.checking.causes`). The single entries
+show whether only some outputs are wrong.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array, flatten
 
 VAGUE = ("not far from right", "right in total", "wrong ", "zero in", "1.", "0.")
-"""Beginnings of causes that are said only where no other is found."""
+"""Beginnings of causes that are reported only if no other cause is found."""
 
 
 def causes_of(
     subject: Subject, entries: Sequence[DerivativeEntry], blocks: Sequence[Leaf]
 ) -> dict[str, str]:
-    """Return a likely cause for each block that has a mismatch and shows a pattern."""
+    """Return a likely cause for each block with a mismatch whose errors match a pattern."""
     wrong = [block for block in blocks if block.verdict == "mismatch"]
     if not wrong:
         return {}
@@ -58,7 +58,7 @@ def _of_block(block: Leaf, entries: Sequence[DerivativeEntry]) -> Iterator[str]:
     tolerance = np.maximum(tolerance, tolerance.T) + 2.0**-50 * np.abs(measured)
 
     def explains(other: Array) -> bool:
-        """Tell whether the claim is what `other`, made of the measured block, would be."""
+        """Tell whether the claim equals `other`, which is computed from the measured block."""
         apart = np.abs(claimed - other)
         return bool(np.all(apart <= 4 * tolerance) and np.any(np.abs(other) > 8 * tolerance))
 
@@ -90,7 +90,7 @@ def _of_block(block: Leaf, entries: Sequence[DerivativeEntry]) -> Iterator[str]:
 def _of_rows(
     subject: Subject, entries: Sequence[DerivativeEntry], blocks: Sequence[Leaf]
 ) -> Mapping[str, str]:
-    """Guess at the gradients of one random combination of each output leaf."""
+    """Return likely causes for the gradients of a random combination of each output leaf."""
     leaves, structure = flatten(subject.params)
     values = dict(zip(structure.paths, leaves, strict=True))
     by_block: dict[str, list[DerivativeEntry]] = {}

@@ -1,13 +1,14 @@
-"""Large Jacobians: combinations of outputs along directions say whether, bisection says where.
+"""Large Jacobians: combinations of outputs along directions detect errors, bisection locates them.
 
-For weights u of the outputs and a direction v of the parameters, the function has the slope u·Jv:
-one number of the whole Jacobian, measured as the slope of the scalar u·f along v. Where a claim
-differs from it beyond the bars, some entry under u and v is wrong. Halving the outputs costs no
-evaluation of the function, since one evaluation has all outputs; halving the parameters under one
-output then costs 14 evaluations a step.
+For weights u of the outputs and a direction v of the parameters, u·Jv is the slope of the scalar
+u·f along v. It depends on the whole Jacobian. If a claim differs from the measured slope by more
+than the error bars, some entry under u and v is wrong. Bisection of the outputs needs no evaluation
+of the function, because each evaluation returns all outputs. Bisection of the parameters under one
+output then takes 14 evaluations per step.
 
-There is a pair of u and v for each block of an output leaf and a leaf of the parameters; outputs
-weigh as much as they change along v, so that no small one is drowned by large ones.
+There is a pair of u and v for each block of an output leaf and a leaf of the parameters. The weight
+of an output is inverse to its change along v, so that large outputs do not hide errors in small
+ones.
 """
 
 from __future__ import annotations
@@ -31,35 +32,35 @@ from gradlab.params import Array
 Side: TypeAlias = Literal["outputs", "entries"]
 
 PARTS = 8
-"""Number of single outputs, or parameters, that are tried to see whether most of them are wrong."""
+"""Number of single outputs, or parameters, that are tested to see whether most are wrong."""
 
 DENSE = 4
-"""Number of failures among them from which most count as wrong."""
+"""Smallest number of failures among the `PARTS` tested at which most count as wrong."""
 
 NAMED = 4
-"""Largest number of wrong outputs in which wrong entries are searched, for each failing pair."""
+"""Largest number of wrong outputs that are searched for wrong entries, for each failing pair."""
 
 ENTRIES = 8
-"""Largest number of wrong entries that are named in one output."""
+"""Largest number of wrong entries that the report names in one output."""
 
 COLUMNS = 6
 """Number of parameters whose derivatives are checked one by one, at a few outputs each."""
 
 ROWS = 4
-"""Number of outputs at each of them: half where the function changes most, half at random."""
+"""Number of outputs checked for each such parameter: half that change most, half random ones."""
 
 PROBE = 2.0**-8
-"""Step, relative to the parameters, by which it is seen how much each output changes."""
+"""Step, relative to the parameters, that measures how much each output changes."""
 
 
 @dataclass(frozen=True)
 class Pair(Walk):
-    """Outputs u and parameters v, with what was claimed and what was measured of u·Jv; see `Walk`.
+    """Weights u and a direction v, with the claimed and the measured u·Jv; see `Walk`.
 
     Attributes
     ----------
     outputs, weights : ndarray
-        Which outputs, and by which numbers they are multiplied.
+        The outputs, and their weights.
     """
 
     outputs: Array = field(kw_only=True)
@@ -67,7 +68,7 @@ class Pair(Walk):
 
 
 class Search:
-    """A claim that is compared with a function, pair by pair."""
+    """Compares a claim with a function, pair by pair."""
 
     def __init__(self, subject: Subject, claim: Claim, rng: np.random.Generator) -> None:
         self.subject, self.claim, self.rng = subject, claim, rng
@@ -76,7 +77,7 @@ class Search:
         self._surfaces: dict[bytes, Surface] = {}
 
     def surface(self, outputs: Array, weights: Array) -> Surface:
-        """Return the surface of a weighted output, which is kept for the next direction."""
+        """Return the surface of a weighted output, cached for the next direction."""
         key = outputs.tobytes() + weights.tobytes()
         if key not in self._surfaces:
             if len(self._surfaces) > 32:
@@ -85,9 +86,9 @@ class Search:
         return self._surfaces[key]
 
     def compare(self, outputs: Array, weights: Array, entries: Array, direction: Array) -> Pair:
-        """Measure u·Jv, and hold the claim against it."""
+        """Measure u·Jv, and compare the claim with it."""
         surface = self.surface(outputs, weights)
-        # Sums of whole numbers have few digits, whatever the precision of the outputs.
+        # The precision of the outputs; a sum of integers looks less precise than it is.
         bits = int(np.finfo(self.function.value.dtype).nmant)
 
         def claim(curvature: float) -> Along:
@@ -113,7 +114,7 @@ class Search:
         direction: Array,
         curvature: float,
     ) -> Along:
-        """Return the claimed u·Jv, the size that it is expected to have, and its round-off."""
+        """Return the claimed u·Jv, its expected size, and its round-off."""
         if self.claim.by_rows:
             row = self.claim.row(spread(self.function.size, outputs, weights))
             analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
@@ -131,12 +132,12 @@ class Search:
             )
 
     def direction(self, entries: Array) -> Array:
-        """Draw a direction in which each entry goes by about its own size."""
+        """Draw a direction that perturbs each entry by about its own size."""
         direction: Array = self.home.widths[entries] * self.rng.choice(EIGHTHS, len(entries))
         return direction
 
     def weights(self, outputs: Array, entries: Array, direction: Array) -> Array:
-        """Draw weights by which all outputs change alike along a direction, with random signs."""
+        """Draw weights with random signs that make all outputs change equally along a direction."""
         moved = self.changes(entries, direction)[outputs]
         known = moved[moved > 0]
         typical = float(np.median(known)) if known.size else 1.0
@@ -145,19 +146,19 @@ class Search:
         return weights
 
     def changes(self, entries: Array, direction: Array) -> Array:
-        """Return by how much each output changes over a small step along a direction."""
+        """Return the absolute change of each output over a small step along a direction."""
         there = self.home.x.copy()
         there[entries] += PROBE * direction
         try:
             value = self.function.at(self.home.hang(there))
-        except Exception:  # beyond the edge of the domain
+        except Exception:  # outside of the domain
             return np.zeros(self.function.size)
         change: Array = np.abs(np.nan_to_num(value.astype(np.float64) - self.function.value))
         return change
 
 
 def spread(size: int, where: Array, values: Array) -> Array:
-    """Return a vector of zeros but for some entries."""
+    """Return a vector (size,) of zeros, with `values` at the indices `where`."""
     vector = np.zeros(size)
     vector[where] = values
     return vector
@@ -165,7 +166,7 @@ def spread(size: int, where: Array, values: Array) -> Array:
 
 @dataclass
 class Findings:
-    """What a check of a large Jacobian found."""
+    """The results of checking a large Jacobian."""
 
     entries: list[DerivativeEntry] = field(default_factory=list)
     blocks: list[Leaf] = field(default_factory=list)
@@ -175,7 +176,7 @@ class Findings:
 
 
 def check_large(subject: Subject, claim: Claim, rng: np.random.Generator) -> Findings:
-    """Judge a derivative by pairs of directions, and trace failures to output and parameter."""
+    """Judge a derivative by pairs of directions; search failures for wrong outputs and entries."""
     search = Search(subject, claim, rng)
     function, spans = subject.function, search.home.spans
     drawn = [search.direction(np.arange(s.start, s.stop)) for s in spans]
@@ -213,10 +214,10 @@ def check_large(subject: Subject, claim: Claim, rng: np.random.Generator) -> Fin
 
 
 def _with_pair(leaf: Leaf, pair: Pair, remark: str, pairs: dict[str, Pair]) -> Leaf:
-    """Add what a pair says to the verdict of a block's entries.
+    """Combine the verdict on a block's entries with the verdict on its pair.
 
-    A failing pair was traced to entries, which decide; if none of them is to blame, nothing can
-    be said. Where no pair failed, the pair says whether the block is resolved.
+    The entries found under a failing pair decide; if none of them is wrong, the verdict is
+    inconclusive. If the pair did not fail, it decides whether the block is resolved.
     """
     rest = pair.verdict
     if rest == "agree" and not resolved(pair, pairs.values()):
@@ -230,7 +231,7 @@ def _with_pair(leaf: Leaf, pair: Pair, remark: str, pairs: dict[str, Pair]) -> L
 
 
 def resolved(pair: Pair, others: Collection[Pair]) -> bool:
-    """Tell whether a pair would have shown an error as large as the claim, or one that matters."""
+    """Tell whether a pair would have detected an error as large as the claim."""
     if pair.measured.kind == "flat":
         return True
     size = max(pair.size, abs(pair.measured.value))
@@ -239,7 +240,7 @@ def resolved(pair: Pair, others: Collection[Pair]) -> bool:
 
 
 def trace(search: Search, failed: Pair) -> tuple[set[tuple[int, int]], str]:
-    """Return the wrong entries (output, parameter) under a pair that failed, and what is left."""
+    """Return the wrong entries (output, parameter) under a failed pair, and a note on the rest."""
     rows, most_rows, all_rows = culprits(search, failed, "outputs", NAMED)
     named: set[tuple[int, int]] = set()
     complete = all_rows
@@ -270,11 +271,11 @@ def culprits(search: Search, failed: Pair, side: Side, most: int) -> tuple[list[
     Returns
     -------
     pairs : list of Pair
-        Those of one output, or one parameter, that fail.
+        The failing pairs with a single output or a single parameter.
     dense : bool
-        Whether most single ones fail, so that these are a sample.
+        Whether most single outputs or parameters fail; `pairs` is then a sample.
     complete : bool
-        Whether all failures were followed to their end.
+        Whether the search divided all failures down to single ones.
     """
     size = len(getattr(failed, side))
     if size > 2 * PARTS:
@@ -294,7 +295,7 @@ def culprits(search: Search, failed: Pair, side: Side, most: int) -> tuple[list[
 
 
 def _sample(search: Search) -> set[tuple[int, int]]:
-    """Draw entries to be checked one by one: few columns, at outputs that depend on them."""
+    """Draw entries to be checked one by one: a few columns, at outputs that depend on them."""
     found: set[tuple[int, int]] = set()
     p, q = search.home.size, search.function.size
     for j in map(int, search.rng.permutation(p)[:COLUMNS]):

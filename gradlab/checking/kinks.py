@@ -1,16 +1,15 @@
-"""At a kink, which gradients may be claimed.
+"""Which claimed gradients are valid at a kink.
 
-A function that is not smooth at x has, instead of one gradient, the set of all limits of gradients
-nearby and their mixtures (Clarke, *Optimization and Nonsmooth Analysis*, 1983, section 2.1). A
-vector a belongs to it if and only if, along every direction v::
+A function that is not smooth at x has a set of gradients instead of one: the convex hull of all
+limits of gradients at nearby points (Clarke, *Optimization and Nonsmooth Analysis*, 1983, section
+2.1). A vector a belongs to the set if and only if, along every direction v::
 
     min slope(y, v)  <=  a·v  <=  max slope(y, v)        for y near x
 
-For one kink of one entry that is the interval between the left and the right slope. But this
-interval is not sufficient for several entries together: where two of them tie for a maximum,
-(1, 1) passes for each and is no subgradient, which directions through both tell. Nor is it
-necessary: a unit of a network may be dead just beside x, and its gradient 0; then slopes at points
-nearby are looked at.
+For one entry with a kink, the set is the interval between the left and the right slope. For several
+entries this test is not sufficient: if two of them tie for a maximum, (1, 1) passes for each entry
+but is not a subgradient. Directions through both detect that. The test is not necessary either: a
+unit of a network may be dead just beside x, with gradient 0. Slopes at nearby points then decide.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
 EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
-"""Numbers of few bits, so that a step along a direction of them is nearly exact."""
+"""Random factors of few bits, so that a step along a direction of them is nearly exact."""
 
 DIRECTIONS = 8
-"""Number of random directions through the entries with kinks, beside the most informative ones."""
+"""Number of random directions through entries with kinks, after the most informative ones."""
 
 NEAR = 2.0**-18
 """Distance of a point near a kink, relative to the scale."""
 
 BETWEEN = (2.0**-18, 2.0**-23, 2.0**-28)
-"""Scales of neighbourhoods without a jump. Of the jumps of thousands of entries, some lie within
-2^-18."""
+"""Scales of neighbourhoods that may be free of jumps. With thousands of entries, some jumps lie
+within 2^-18."""
 
 NEARER = 2.0**-34
-"""The same distance where no kink was seen: smaller than to a kink that is merely close."""
+"""Distance of a nearby point if no kink was seen. It is smaller than that to a kink close by."""
 
 CLEARLY = 100
 """Distance, in error bars, above which two slopes differ."""
@@ -48,15 +47,15 @@ TRIED = 3
 """Number of wrong entries measured at nearby points before the loss is taken to be smooth."""
 
 GENERIC = 3
-"""Number of random directions along which a claimed gradient must be that of a nearby point. One
-that is not passes each with a probability of about its bar, relative to the gradient."""
+"""Number of random directions along which a claimed gradient must equal that of a nearby point. A
+wrong one passes each with a probability of about the relative error bar."""
 
-OUTSIDE = "it is neither, nor between them"
-TOGETHER = "no subgradient with the others"
+OUTSIDE = "the gradient lies outside of them"
+TOGETHER = "not a subgradient together with the other entries"
 
 
 def allows(found: Slope, claimed: float, roundoff: float) -> bool:
-    """Tell whether a claimed slope is one that the loss has at the point, or lies between two."""
+    """Tell whether a claimed slope lies within the measured range of slopes at the point."""
     low, high = found.range
     return bool(low - roundoff <= claimed <= high + roundoff)
 
@@ -64,11 +63,11 @@ def allows(found: Slope, claimed: float, roundoff: float) -> bool:
 def between_jumps(
     surface: Surface, entries: Array, direction: Array, bits: int, enough: float
 ) -> Slope | None:
-    """Return the slope along a direction between the jumps of a loss, if there is a clear one.
+    """Return the slope along a direction between the jumps of a loss, or None.
 
-    Many jumps lie under a direction through many entries, and their noise leaves wide bars. A
-    neighbourhood small enough to be without a jump shows the slope at the point. It counts if its
-    error bar is at most `enough`.
+    A direction through many entries crosses many jumps, whose noise makes error bars wide. In a
+    neighbourhood small enough to contain no jump, the slope at the point can be measured. It is
+    returned if its error bar is at most `enough`.
 
     Values have `bits` of precision.
     """
@@ -89,7 +88,7 @@ def between_jumps(
 
 
 def finest_step(x: Array, direction: Array) -> float:
-    """Return the smallest step along a direction that is not lost in the rounding of entries."""
+    """Return the smallest step along a direction that is accurate despite rounding of entries."""
     moved = direction != 0
     steps = np.spacing(np.abs(x[moved])) / np.abs(direction[moved])
     return 8 * float(np.max(steps, initial=0.0))
@@ -98,7 +97,7 @@ def finest_step(x: Array, direction: Array) -> float:
 def invalid_choices(
     surface: Surface, analytic: Analytic, kinks: Sequence[Finding], rng: np.random.Generator
 ) -> dict[int, str]:
-    """Return the entries with kinks whose claimed value may not be chosen, and why."""
+    """Return the entries with kinks whose claimed value is invalid, with the reason."""
     if not kinks:
         return {}
     entries = np.array([f.number for f in kinks])
@@ -126,12 +125,12 @@ def invalid_choices(
 def is_gradient_nearby(
     surface: Surface, analytic: Analytic, entries: Collection[int], rng: np.random.Generator
 ) -> bool:
-    """Tell whether what is claimed is the gradient at points near the parameters.
+    """Tell whether the claim is the gradient at points near the parameters.
 
-    Where many entries tie, as those of max pooling do at the zeros of a relu, code that takes the
-    first (or the last) of equal ones computes the gradient of points at which earlier entries are
-    larger (or smaller) by a trifle. Random directions through all entries in question tell a
-    gradient from any other vector with the same entries out of order.
+    Many entries may tie, such as those of max pooling at the zeros of a relu. Code that takes the
+    first (or last) of equal entries then computes the gradient at points where earlier entries are
+    slightly larger (or smaller). Random directions through all suspect entries distinguish this
+    gradient from other vectors, such as a permutation of its entries.
     """
     which = np.array(sorted(entries))
     ramp = np.arange(surface.size, 0, -1) / surface.size
@@ -154,10 +153,10 @@ def is_gradient_nearby(
 def limits_nearby(
     surface: Surface, apart: Sequence[Finding], rng: np.random.Generator
 ) -> dict[int, str]:
-    """Return those of the entries `apart` whose claimed value is a limit of slopes nearby.
+    """Return notes on the entries `apart` whose claimed value is a limit of slopes nearby.
 
-    Where several entries meet in a kink, the loss may be smooth along each of them:
-    relu(w + b) − relu(w − b) at 0 is b along b, and yet constant where w < 0.
+    The loss may be smooth along each of several entries at a common kink:
+    relu(w + b) − relu(w − b) has the slope 1 along b at 0, but is constant near b = 0 if w < 0.
     """
     every = np.arange(surface.size)
     valid: dict[int, str] = {}
@@ -166,7 +165,7 @@ def limits_nearby(
             break
         pull = np.ones(surface.size)
         if is_limit(surface, every, pull, [f.number], np.ones(1), f.analytic, f, rng, NEARER):
-            valid[f.number] = f"slope {f.slope.value:.6g}, and others nearby"
+            valid[f.number] = f"slope {f.slope.value:.6g} here, other slopes nearby"
     return valid
 
 
@@ -186,15 +185,16 @@ def is_limit(
     Parameters
     ----------
     moved, pull : ndarray
-        Which entries make a point one nearby, and which way each is expected to raise the slope.
+        The entries that are perturbed to get nearby points, and the sign of each one's expected
+        effect on the slope.
     entries, v : ndarray
         The direction.
     claimed : float
-        What the gradient under test makes of it.
+        The slope along the direction by the gradient under test.
     known : Finding or float
-        The entry in question, or the round-off of `claimed`.
+        The entry if there is only one, or the round-off of `claimed`.
     distance : float
-        How far away the points lie, beside the scale.
+        The distance of the points, relative to the scale.
     """
     roundoff, noise = (known, 0.0) if isinstance(known, float) else (known.roundoff, known.noise)
     entries = np.asarray(entries)
@@ -220,10 +220,10 @@ def is_limit(
 def _telling_directions(
     scales: Array, off_middle: Array, rng: np.random.Generator
 ) -> Iterator[Array]:
-    """Yield directions through entries with kinks: those most likely to tell come first.
+    """Yield directions through entries with kinks, the most informative first.
 
-    What separates a point from a convex set is the way from the set's nearest point to it; here
-    about the way from the middle of all slopes to what is claimed.
+    The vector from the nearest point of a convex set to a point outside separates the two. Here it
+    is approximated by the vector from the middle of all slopes to the claim.
     """
     way = off_middle * scales**2
     if way.any():
@@ -234,9 +234,9 @@ def _telling_directions(
 
 
 def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> bool:
-    """Tell whether two slopes that are certainly not the same have `claimed` between them.
+    """Tell whether `claimed` lies between two slopes that differ significantly.
 
-    They may be off by the share `drift`, for being looked at nearby.
+    `drift` is their relative error from being measured at nearby points.
     """
     known = [bar for bar in seen if np.isfinite(bar).all()]
     if len(known) < 2:
@@ -250,10 +250,11 @@ def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> boo
 
 
 def _offsets(scales: Array, pull: Array, rng: np.random.Generator) -> Iterator[Array]:
-    """Yield offsets: where the slope should be extreme, along single entries, and at random.
+    """Yield offsets to points of extreme slopes, then along single entries, then at random.
 
-    Where entries have kinks of their own, the slope is extreme where each goes the way it pulls;
-    where several tie for a maximum, where they are ranked as they pull.
+    If each entry has its own kink, the slope is extreme where the signs of the offsets equal those
+    of `pull`. If several entries tie for a maximum, it is extreme where the offsets are
+    proportional to `pull`.
     """
     extreme = np.where(pull >= 0, scales, -scales)
     yield from (pull, -pull, extreme, -extreme, scales, -scales)
