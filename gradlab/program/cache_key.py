@@ -1,24 +1,24 @@
-"""What a recording depends on: the keys under which recordings and compiled code are kept.
+"""The keys of recordings and compiled code: everything that they depend on.
 
-**A replay gives what the loss gives now, or the loss is not replayed.** A recording of a loss, and
-what is compiled from one, depends on
+**A replay gives the current result of the loss, or the loss is not replayed.** A recording of a
+loss, and code compiled from one, depends on
 
 * the *form* of the call: the structure of the parameters and arguments, with the types of all
   containers and keys; the shapes and dtypes of the arrays in them; the values of everything else.
-* the loss's *surroundings*: all that its code names, followed by content through variables,
-  attributes, defaults and containers, and through the functions that it calls (`survey`). That
-  holds for functions, classes and objects among the arguments as well.
+* the loss's *surroundings*: the contents of everything that its code names, through variables,
+  attributes, defaults and containers, and through the functions that it calls (`survey`). The same
+  applies to functions, classes and objects among the arguments.
 
-Both are part of the key, so that a change of either leads to another recording. Whatever a survey
-cannot follow raises an `UnkeyableError`, and the loss runs without recordings, with one warning;
-so does a loss that changes its own surroundings, such as a counter, for a replay would not.
+Both are part of the key, so that a change of either leads to a new recording. A value that a survey
+cannot follow raises an `UnkeyableError`, and the loss runs without recordings, with one warning.
+So does a loss that changes its own surroundings, such as a counter: a replay would not change them.
 
-The numbers inside of parameters and arguments are not in the key: they are the inputs of a
-recording. Those of arrays that the loss closes over are. A recording has them in it in more ways
-than can be followed: in what the loss computed from them alone, in the branches that it took, in
-derivative rules. They are compared with copies at each call (`captured`).
+The numbers in parameters and arguments are not in the key: they are the inputs of a recording. The
+numbers in arrays that the loss closes over are in the key, because a recording depends on them in
+ways that cannot be traced: through values that the loss computed from them alone, branches that it
+took, and derivative rules. They are compared with copies at each call (`captured`).
 
-Finite differences record a loss anew for each gradient, and keep nothing.
+Finite differences record a loss anew for each gradient, and keep no recordings.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from gradlab.program.captured import Captured
 from gradlab.program.closure import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
 
 KEPT = 64
-"""Number of surveys that are kept, one for each set of objects among the arguments."""
+"""Largest number of stored surveys, one for each set of objects among the arguments."""
 
 TRIES = 3
-"""Attempts at a survey before it fails: another thread may be changing what is read."""
+"""Attempts at a survey before it fails: another thread may be changing the data that it reads."""
 
 _VALUES = (type(None), bool, int, str, bytes, range, type(...))
 _PLAIN_CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, Counter, UserDict, UserList)
-"""Containers that hold nothing beside their entries."""
+"""Containers that hold nothing but their entries."""
 
 
 def key_of(params: Any, leaves: list[Any]) -> Any:
-    """Return what is fixed about parameters; their leaves are appended as arrays.
+    """Return the key of parameters, and append their leaves to a list as arrays.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
 
 
 def names_of(mapping: Mapping[Any, Any]) -> Sequence[Any]:
-    """Return the keys of a dict so that those are told apart which are equal: 1 and True."""
+    """Return the keys of a dict in a form that distinguishes equal keys, such as 1 and True."""
     names = [*mapping]
     for name in names:
         if type(name) is not str:
@@ -96,16 +96,16 @@ def names_of(mapping: Mapping[Any, Any]) -> Sequence[Any]:
 
 
 def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
-    """Return what is fixed about an argument.
+    """Return the key of an argument.
 
     Parameters
     ----------
     value : Any
         The argument.
     arrays : list
-        The arrays in it are appended.
+        Receives the arrays in the argument.
     others : list
-        What is no number, text or container in it is appended, to be surveyed.
+        Receives all that is not a number, text or container, for a survey.
     """
     kind = type(value)
     if kind is np.ndarray and value.dtype.kind in "biufc":
@@ -144,14 +144,14 @@ def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
 
 
 class Surroundings:
-    """All that a loss reads beside the arrays among its arguments.
+    """Everything that a loss reads, apart from the arrays among its arguments.
 
     Parameters
     ----------
     loss : callable
         The loss.
     contents : bool
-        Whether the contents of arrays that it closes over are part of the key.
+        Whether the contents of arrays that the loss closes over are part of the key.
 
     Examples
     --------
@@ -173,7 +173,7 @@ class Surroundings:
         self._known: dict[tuple[int, ...], tuple[Survey, Bindings, Captured]] = {}
 
     def key(self, others: Sequence[Any] = ()) -> Bindings:
-        """Return what is equal as long as a call reads the same.
+        """Return a key that stays equal as long as a call reads the same values.
 
         Parameters
         ----------
@@ -183,9 +183,9 @@ class Surroundings:
         Raises
         ------
         UnkeyableError
-            If something is read whose changes cannot be noticed.
+            If the loss reads a value whose changes cannot be detected.
         HigherDerivativeError
-            If something is read that is being differentiated.
+            If the loss reads a value that is being differentiated.
         """
         ids = tuple(map(id, others)) if others else ()
         known = self._known.get(ids)
@@ -198,7 +198,7 @@ class Surroundings:
             return known[1]
         found, bindings, captured = known
         may_differ = found.texts or (self._contents and found.natives)
-        # Comparing takes a tenth of the time of checksums, which are computed after a change.
+        # A comparison takes a tenth of the time of checksums; compute those only after a change.
         if may_differ or not captured.are_unchanged():
             known = self._with_contents(found)
             if known[1].sums != bindings.sums:
@@ -207,7 +207,7 @@ class Surroundings:
         return bindings
 
     def _with_contents(self, found: Survey) -> tuple[Survey, Bindings, Captured]:
-        """Return a survey with a key of what it found, and the arrays as they are now."""
+        """Return a survey, its key, and the current contents of its arrays."""
         captured = Captured(found.arrays if self._contents else ())
         return found, Bindings(found, self._sums(found)), captured
 
@@ -218,7 +218,7 @@ class Surroundings:
                 return survey(roots)
             except (UnkeyableError, HigherDerivativeError):
                 raise
-            except Exception as error:  # another thread is changing something, or a class refuses
+            except Exception as error:  # another thread is changing data, or a class refuses
                 failure = error
         raise UnkeyableError(f"what it reads cannot be followed: {failure}") from failure
 
@@ -226,19 +226,19 @@ class Surroundings:
         sums = [*map(checksum, found.texts)]
         if self._contents:
             sums += map(checksum, found.arrays)
-            sums += [getattr(array, "_version", 0) for array in found.natives]  # of tensors
+            sums += [getattr(array, "_version", 0) for array in found.natives]  # tensors
         return sums
 
 
 class Bindings:
-    """What a survey found, as a key, whose hash is computed once.
+    """The key of a survey; its hash is computed once.
 
     Attributes
     ----------
     sums : list of int
-        Checksums of contents.
+        Checksums of the contents of arrays.
     has_arrays : bool
-        Whether there are arrays, which may be written into.
+        Whether the survey found arrays, whose contents can change.
     """
 
     __slots__ = ("_hash", "_places", "_tokens", "has_arrays", "sums")
@@ -259,7 +259,7 @@ class Bindings:
         )
 
     def difference(self, other: Bindings) -> str:
-        """Name what two differ in first; nothing if they are equal."""
+        """Name the first difference between two keys; empty if they are equal."""
         if self == other:
             return ""
         for mine, its, place in zip(self._tokens, other._tokens, self._places, strict=False):

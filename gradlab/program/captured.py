@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 WHOLE = 2**26
-"""Largest size in bytes of an array that is compared in full, with a copy of it."""
+"""Largest size in bytes (64 MiB) of an array that is copied and compared in full."""
 
 SAMPLE = 4096
-"""Number of entries of a larger array that are compared, which takes some microseconds."""
+"""Number of entries of a larger array that are compared: that takes a few microseconds."""
 
 
 class Captured:
-    """The arrays that a loss closes over, as they were when this was made.
+    """The arrays that a loss closes over, with their contents at construction.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ class Captured:
         self._pairs = [_pair(array) for array in arrays if array.size]
 
     def are_unchanged(self) -> bool:
-        """Tell whether the contents are as they were."""
+        """Tell whether the contents are unchanged."""
         return not self._pairs or all(map(_is_unchanged, self._pairs))
 
 
 def _pair(array: Any) -> tuple[Any, Any]:
-    """Return what `_content` takes, and its content now."""
+    """Return the argument of `_content` for an array, and its current content."""
     plain = array.view(np.ndarray)
     if plain.nbytes <= WHOLE and (plain.flags.c_contiguous or plain.flags.f_contiguous):
         flat = plain.reshape(-1, order="A").view(np.uint8)  # the memory itself, no copy
@@ -57,7 +57,7 @@ def _is_unchanged(pair: tuple[Any, Any]) -> bool:
 
 
 def _content(array: Any) -> Any:
-    """Return what compares with a bytearray by one pass over the memory, without a copy of it."""
+    """Return the bytes for a comparison with a bytearray, without a copy where possible."""
     if type(array) is memoryview:
         return array
     if array.nbytes <= WHOLE:

@@ -1,8 +1,8 @@
-"""Arrays that a loss takes from outside its arguments must not change while it is recorded.
+"""Detection of writes into captured arrays while a loss is recorded.
 
-A recording holds such an array itself, not a copy, so that the next replay sees what its owner
-writes into it between two calls. If the loss itself writes into the array after using it, the
-recording would have the last state everywhere; that is refused.
+A recording holds a captured array itself, not a copy, so that the next replay sees new contents
+that its owner wrote between two calls. If the loss itself writes into the array after using it, the
+recording would use the last contents everywhere. An error refuses that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Constants:
         self._seen: dict[int, tuple[Array, int, Place | None]] = {}
 
     def see(self, operand: Any, place: Place | None) -> None:
-        """Take note of an array, or of those inside of a tuple or list."""
+        """Store an array, or the arrays inside a tuple or list."""
         if type(operand) in (tuple, list):
             for part in operand:
                 self.see(part, place)
@@ -31,12 +31,12 @@ class Constants:
             self._seen[id(operand)] = operand, checksum(operand), place
 
     def require_unchanged(self) -> None:
-        """Raise an error if an array has been written into since; forget them all."""
+        """Raise an error if the contents of an array have changed; forget all arrays."""
         seen, self._seen = self._seen, {}
         for array, before, place in seen.values():
             if checksum(array) != before:
                 where = f" ({describe_place(place)})" if place else ""
                 raise UntraceableError(
-                    f"it writes into an array with which it has computed{where}: write into a "
+                    f"it writes into an array that it has already used{where}: write into a "
                     "copy, or make a new array each time"
                 )

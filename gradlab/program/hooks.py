@@ -1,14 +1,14 @@
-"""What autograd does differently while something is recorded.
+"""Changes to autograd during a recording.
 
-Two things that autograd does would make a recording wrong, and no box can notice them:
+autograd does two things that would make a recording wrong and that a box cannot detect:
 
-*It adds up derivatives in place.* The sum is then seen as an operand after it has been written
-into. While something is recorded, each sum is an array of its own.
+*It adds derivatives in place.* The sum would appear as an operand after it was overwritten. During
+a recording, each sum is a new array.
 
-*It takes values out of their boxes* for functions that have no derivative (`notrace_primitive`,
-its integer types among them). What they return would be a constant. While something is recorded,
-they get the recorded value itself, so that what they do with it is recorded, too, as a function of
-data; but for those that look at nothing but shapes and dtypes, which the key of a call fixes.
+*It takes values out of their boxes* for functions without a derivative (`notrace_primitive`, and
+autograd's integer types). Their results would be constants. During a recording, these functions get
+the recorded value itself, so that their operations are recorded as functions of data. Functions
+that read only shapes and dtypes are excepted, because the key of a call contains those.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gradlab.errors import UntraceableError
 
 
 def _function_of(wrapped: Any) -> Any:
-    """Return the function around which `notrace_primitive` put a wrapper."""
+    """Return the function that `notrace_primitive` wrapped."""
     return wrapped.__closure__[0].cell_contents
 
 
@@ -50,7 +50,7 @@ _INTEGERS = {
 
 @contextmanager
 def autograd_as_recorded(recorded: type) -> Iterator[None]:
-    """Have autograd add up in new arrays and leave recorded values in their boxes.
+    """Make autograd add in new arrays and leave recorded values in their boxes.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def autograd_as_recorded(recorded: type) -> Iterator[None]:
             )
         return x
 
-    written: Any = SparseObject.mut_add  # the descriptor of a slot
+    written: Any = SparseObject.mut_add  # a slot's descriptor
     replaced = [
         (tracer, "getval", getval),
         (VSpace, "_mut_add", _add),
@@ -101,6 +101,6 @@ def _add(space: VSpace, total: Any, term: Any) -> Any:
 
 
 def _apart(sparse: SparseObject, written: Any) -> Any:
-    """Return the function that adds a sparse object to a copy of what it is given."""
+    """Return a function that adds a sparse object to a copy of its argument."""
     mut_add = written.__get__(sparse)
     return lambda total: mut_add(copy.copy(total))

@@ -1,14 +1,13 @@
 """The intermediate representation: a loss (or its gradient) as a flat list of array operations.
 
-A `Program` is a directed acyclic graph, written down in an order in which it can be run. Each
-`Node` is one value: what made it (`primitive`), from what (`operands`, `keywords`), and what it
-is (`shape`, `dtype`). Operands are nodes, or literals: numbers, axes, and arrays which the loss
-had from elsewhere::
+A `Program` is a directed acyclic graph, stored in an order in which it can be run. Each `Node` is
+one value: the function that computes it (`primitive`), its arguments (`operands`, `keywords`), and
+its `shape` and `dtype`. Operands are nodes or literals: numbers, axes, and captured arrays::
 
     inputs (parameters, arguments)  ->  nodes  ->  outputs
 
-Nodes are compared by identity and never change, so that programs can share them, and a pass that
-rewrites a program makes a new one.
+Nodes are immutable and compared by identity, so that programs can share them. A pass that rewrites
+a program makes a new one.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ class Node:
     Attributes
     ----------
     primitive : callable or None
-        The function that computes it, pure: a NumPy function, or one from `operations`. None
-        for an input.
+        The pure function that computes it: a NumPy function, or one of `stand_ins`. None for an
+        input.
     operands : tuple
         Its positional arguments: nodes and literals.
     keywords : mapping
         Its keyword arguments, all literals.
     shape, dtype
-        Of the value; None where it is not an array or a number, such as a tuple of arrays.
+        Those of the value; None if it is not an array or a number, such as a tuple of arrays.
     name : str
-        Of an input.
+        The name of an input.
     place : tuple of str and int, or None
-        File and line in the loss, of what was recorded there.
+        File and line of the operation in the loss.
     """
 
     primitive: Callable[..., Any] | None
@@ -61,29 +60,29 @@ class Node:
         return (operand for operand in self.operands if isinstance(operand, Node))
 
     def on(self, operands: tuple[Any, ...]) -> Node:
-        """Return the same operation on other operands."""
+        """Return a node with the same operation on other operands."""
         return Node(
             self.primitive, operands, self.keywords, self.shape, self.dtype, self.name, self.place
         )
 
     def evaluate(self, *operands: Any) -> Any:
-        """Apply the primitive to these values of the operands."""
+        """Apply the primitive to the given values of the operands."""
         assert self.primitive is not None
         return self.primitive(*operands, **self.keywords)
 
 
 @dataclass(frozen=True)
 class Guard:
-    """A branch that the loss took while it was recorded, on a value of its data.
+    """A branch on data that the loss took while it was recorded.
 
     Attributes
     ----------
     node : Node
         The value; it does not depend on the parameters.
     taken : bool
-        Its truth. Where a replay finds the other one, the program does not stand for the loss.
+        Its truth value. If a replay finds the opposite, the program is not valid.
     place : str
-        The line of the loss.
+        The line of the branch in the loss.
     """
 
     node: Node
@@ -93,19 +92,19 @@ class Guard:
 
 @dataclass(frozen=True)
 class Program:
-    """Array operations in the order in which they are done.
+    """Array operations in execution order.
 
     Attributes
     ----------
     inputs : tuple of Node
         The leaves of the parameters, then the arrays of the arguments.
     nodes : tuple of Node
-        Each after its operands.
+        All values, each after its operands.
     outputs : tuple
         Nodes, or literals where an output is constant: the loss alone, or also its derivative
         with respect to each leaf.
     guards : tuple of Guard
-        What has to hold for the program to stand for the loss.
+        Conditions for the program to be valid.
 
     Examples
     --------
@@ -129,11 +128,11 @@ class Program:
 
     @property
     def roots(self) -> tuple[Any, ...]:
-        """What the program is run for: its outputs, and what its guards look at."""
+        """The values that must be computed: the outputs and the guards' values."""
         return (*self.outputs, *(guard.node for guard in self.guards))
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
-        """Evaluate the outputs, node by node: the meaning of a program, and slow."""
+        """Evaluate the outputs node by node: slow; it defines the meaning of a program."""
         values: dict[Node, Any] = dict(zip(self.inputs, inputs, strict=True))
 
         def value(operand: Any) -> Any:
@@ -164,7 +163,7 @@ class Program:
 
 
 def reachable(inputs: Sequence[Node], roots: Iterable[Any]) -> tuple[Node, ...]:
-    """Return the nodes that the roots need, inputs left out, each after its operands."""
+    """Return the nodes that the roots need, without inputs, each after its operands."""
     order: dict[Node, None] = {}
     known = set(inputs)
     stack = [(root, False) for root in reversed([r for r in roots if isinstance(r, Node)])]
@@ -180,7 +179,7 @@ def reachable(inputs: Sequence[Node], roots: Iterable[Any]) -> tuple[Node, ...]:
 
 
 def names_of(program: Program) -> dict[Node, str]:
-    """Give each node a name that Python accepts: inputs their own, others by number."""
+    """Give each node a valid Python name: inputs their own, others by number."""
     names: dict[Node, str] = {}
     taken: set[str] = set()
     for position, node in enumerate(program.inputs):
@@ -196,7 +195,7 @@ def names_of(program: Program) -> dict[Node, str]:
 
 
 def name_of(primitive: Any) -> str:
-    """Return the name of a function, as it is printed."""
+    """Return the printed name of a function."""
     return str(getattr(primitive, "__name__", primitive))
 
 
@@ -213,12 +212,12 @@ def describe(node: Node) -> str:
 
 @cache
 def name_of_dtype(dtype: np.dtype[Any]) -> str:
-    """Return what ``str(dtype)`` does, which NumPy puts together anew each time."""
+    """Return ``str(dtype)``, cached because NumPy builds it anew each time."""
     return str(dtype)
 
 
 def literal(value: Any) -> str:
-    """Write a literal in one line; an array by its shape and dtype."""
+    """Write a literal on one line; an array by its shape and dtype."""
     if isinstance(value, np.ndarray) and value.size > 4:
         return f"<{value.shape} {value.dtype}>"
     if isinstance(value, tuple):

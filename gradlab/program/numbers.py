@@ -1,9 +1,9 @@
 """Python numbers that change at each call, such as an iteration count, as inputs of a program.
 
 A number is part of the key of a recording, because a loss may do anything with it: count a loop,
-choose a branch. Where recordings differ only in numbers, `Numbers` finds out which, and the next
-recording takes these as inputs, like arrays of shape (). Such a recording is valid only if NumPy
-computes with the array as Python does with the number. `Rules` refuses operations that differ:
+choose a branch. If recordings differ only in numbers, `Numbers` finds those that change, and the
+next recording takes them as inputs, like arrays of shape (). Such a recording is valid only if
+NumPy computes with the array as Python does with the number. `Rules` refuses other operations:
 
 * a Python number takes the dtype of the array that it is combined with; a float64 array does not;
 * Python integers do not overflow, and dividing one by 0 is an error.
@@ -23,17 +23,17 @@ from gradlab.program.ir import Node, name_of
 from gradlab.program.primitives import Kind, primitive_of
 
 FEW = 2
-"""Recordings that may differ only in numbers before the numbers become inputs.
+"""Number of recordings that differ only in numbers before the numbers become inputs.
 
-One change may be an exception; the second shows a pattern."""
+A single change may be an exception; a second one shows a pattern."""
 
 MANY = 8
-"""Recordings that differ in numbers, or in what the loss closes over, before it runs without them.
+"""Number of recordings with different numbers or captured values before the loss runs unrecorded.
 
-It applies only to a loss that is recorded more often than it is replayed."""
+This limit applies only to a loss that is recorded more often than it is replayed."""
 
 LARGEST = 2**31
-"""Integers from here on stay part of the key: a product of two smaller ones fits into 64 bits."""
+"""Size from which integers stay part of the key: products of smaller ones fit in 64 bits."""
 
 Path = tuple[Any, ...]
 
@@ -47,14 +47,14 @@ class PythonFloat(np.float64):
 
 
 class Numbers:
-    """Which of a function's numbers are inputs, and which have been seen so far.
+    """The numbers of a function that are inputs, and all numbers seen so far.
 
     Attributes
     ----------
     inputs : set of tuple
-        Where in the arguments they stand: the position, then indices and keys.
+        Their places in the arguments: the position, then indices and keys.
     refusal : str or None
-        Why numbers that differ cannot be inputs.
+        Why numbers that change cannot be inputs.
     """
 
     def __init__(self) -> None:
@@ -63,16 +63,16 @@ class Numbers:
         self._seen: dict[Any, list[dict[Path, Any]]] = {}
 
     def as_data(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the arguments of a call with those numbers as data that are inputs."""
+        """Return the arguments of a call, with the numbers that are inputs as data."""
         data: tuple[Any, ...] = replaced(
             args, lambda path, x: _as_data(x) if path in self.inputs else x
         )
         return data
 
     def recorded(self, args: tuple[Any, ...], kind: Any) -> int:
-        """Take note of a recording of these arguments; return how many there are of its kind.
+        """Register a recording of these arguments; return the number of recordings of its kind.
 
-        Those of a kind differ in numbers alone, or in what the loss closes over.
+        Recordings of one kind differ only in numbers or in captured values.
         """
         found: dict[Path, Any] = {}
         replaced(args, found.__setitem__)
@@ -81,12 +81,12 @@ class Numbers:
         return len(seen)
 
     def differing(self, kind: Any) -> set[Path]:
-        """Return where the recordings of a kind differ."""
+        """Return the places at which recordings of a kind differ."""
         first, *others = self._seen[kind]
         return {path for path in first if any(o[path] != first[path] for o in others)}
 
     def complaint(self, kind: Any, names: list[str]) -> str:
-        """Say what differs in the recordings of a kind, and why it is no input."""
+        """Describe how recordings of a kind differ, and why the difference cannot be an input."""
         differing = sorted(self.differing(kind), key=repr)
         if not differing:
             return "a variable that the loss closes over changes at each call"
@@ -98,7 +98,7 @@ class Numbers:
 
 
 def kind_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return arguments with the type of each number in its place."""
+    """Return arguments with each number replaced by its type."""
     kinds: tuple[Any, ...] = replaced(args, lambda path, x: type(x))
     return kinds
 
@@ -110,7 +110,7 @@ def _as_data(x: float) -> Any:
 
 
 def replaced(value: Any, change: Callable[[Path, Any], Any], path: Path = ()) -> Any:
-    """Replace the Python numbers inside of tuples, lists and dicts.
+    """Replace the Python numbers inside tuples, lists and dicts.
 
     Examples
     --------
@@ -128,24 +128,24 @@ def replaced(value: Any, change: Callable[[Path, Any], Any], path: Path = ()) ->
 
 
 class Rules:
-    """What may be done with a number that is data, so that it is what Python does with it."""
+    """Operations on a number that is data for which NumPy and Python agree."""
 
     def __init__(self) -> None:
         self._numbers: set[Node] = set()
 
     def input(self, node: Node) -> None:
-        """Take note of a number that is data."""
+        """Register a number that is data."""
         self._numbers.add(node)
 
     def keep(self, node: Node) -> Node | None:
-        """Hold an operation to the rules.
+        """Refuse an operation for which NumPy and Python may differ.
 
-        Returns what must not be 0, for Python would raise an error.
+        Returns the operand that must not be 0, because Python would raise an error.
 
         Raises
         ------
         UntraceableError
-            If Python might do something else.
+            If Python might compute a different result.
         """
         row = primitive_of(node.primitive)
         numbers = [o for o in node.sources if o in self._numbers]

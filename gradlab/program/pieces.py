@@ -1,6 +1,6 @@
-"""Pieces of programs: nodes of common operations, and what may be asked of operands.
+"""Nodes of common operations, and properties of operands.
 
-An operand is a `Node` or a literal. Here a number counts as an array of no dimension.
+An operand is a `Node` or a literal. A number counts as an array of dimension 0.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ BOOL = np.dtype(bool)
 
 
 def binary(primitive: Any, a: Any, b: Any, like: Node) -> Node:
-    """Return ``primitive(a, b)`` with the shape and dtype of a node that it stands for."""
+    """Return ``primitive(a, b)`` with the shape and dtype of the node that it replaces."""
     return Node(primitive, (a, b), {}, like.shape, like.dtype)
 
 
 def full(value: Any, like: Node) -> Node:
-    """Return an array of one number, with the shape and dtype of a node that it stands for."""
+    """Return an array filled with one number, with the shape and dtype of a node."""
     return Node(FULL, (like.shape, value), {}, like.shape, like.dtype)
 
 
@@ -52,7 +52,7 @@ def cast(x: Node, dtype: np.dtype[Any] | None) -> Node:
 
 
 def repeat(x: Any, shape: tuple[int, ...] | None) -> Any:
-    """Return x broadcast to a shape, or itself where it has that already."""
+    """Return x broadcast to a shape, or x itself if it has that shape."""
     if shape_of(x) == shape:
         return x
     if is_uniform(x):
@@ -61,7 +61,7 @@ def repeat(x: Any, shape: tuple[int, ...] | None) -> Any:
 
 
 def is_repeated(operand: Any) -> bool:
-    """Tell whether an operand is a value that is broadcast."""
+    """Tell whether an operand is a broadcast value."""
     return isinstance(operand, Node) and operand.primitive is np.broadcast_to
 
 
@@ -76,17 +76,17 @@ def is_number(operand: Any) -> bool:
 
 
 def is_uniform(operand: Any) -> bool:
-    """Tell whether an operand is an array of one number, which cannot change."""
+    """Tell whether an operand is an array filled with one number, which cannot change."""
     return isinstance(operand, Node) and operand.primitive is FULL
 
 
 def number(operand: Any) -> Any:
-    """Return the number that a literal or a uniform array consists of."""
+    """Return the number of a literal or a uniform array."""
     return operand.operands[1] if isinstance(operand, Node) else operand
 
 
 def is_constant(operand: Any, value: float) -> bool:
-    """Tell whether an operand is this number, or an array of nothing else."""
+    """Tell whether an operand is this number, or an array filled with it."""
     return (is_number(operand) or is_uniform(operand)) and bool(number(operand) == value)
 
 
@@ -98,7 +98,7 @@ def unsigned(operand: Any) -> Any:
 
 
 def can_negate(value: Any) -> bool:
-    """Tell whether −x of a number is in its own type."""
+    """Tell whether −x of a number has the type of x."""
     return not isinstance(value, (bool, np.bool_, np.unsignedinteger))
 
 
@@ -111,7 +111,7 @@ def shape_of(operand: Any) -> tuple[int, ...]:
 
 
 def size(operand: Any) -> int:
-    """Return how many entries an operand has."""
+    """Return the number of entries of an operand."""
     return prod(shape_of(operand))
 
 
@@ -126,13 +126,13 @@ def dtype_of_all(operands: Iterable[Any]) -> np.dtype[Any]:
 
 
 def is_plain_reduction(node: Node) -> bool:
-    """Tell whether a reduction has no other options than its axis."""
+    """Tell whether a reduction has no options except its axis."""
     options = {key for key, value in node.keywords.items() if value is not None}
     return options <= {"axis", "keepdims"} and len(node.operands) <= 2
 
 
 def is_product_of_matrices(node: Node) -> bool:
-    """Tell whether a node is a product of two matrices of its own dtype, float32 or float64."""
+    """Tell whether a node is a product of two float32 or two float64 matrices."""
     return node.dtype in (np.float32, np.float64) and all(
         isinstance(operand, Node)
         and operand.shape is not None

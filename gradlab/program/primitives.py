@@ -1,16 +1,16 @@
-"""The table of primitives: a row an operation, with all that is known of it.
+"""The table of primitives: a row per operation, with all its known properties.
 
-`TABLE` maps a function to its `Primitive`. Whoever interprets or rewrites a program looks here
-instead of comparing functions: the recorder, the passes, the code generator, the engine that
-evaluates a program under perturbations. Each NumPy ufunc has a row; of other functions, those for
-which something pays. `primitive_of` answers for all others with what their module tells, on the
-safe side.
+`TABLE` maps a function to its `Primitive`. All code that interprets or rewrites a program reads
+properties here instead of comparing functions: the recorder, the passes, the code generator, and
+the engine that evaluates a program under perturbations. Each NumPy ufunc has a row. Other functions
+have one if it makes programs faster. For the rest, `primitive_of` derives safe properties from the
+module of the function.
 
 To add a primitive, add its row with `define`::
 
     define(softplus, kind=Kind.ELEMENTWISE, out="keyword", pure=True, raises=False)
 
-The engine that perturbs programs adds its formulas to the rows, beside their derivations.
+The perturbation engine adds its formulas to the rows in its own files, beside their derivations.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from gradlab.program import stand_ins
 
 
 class Kind(Enum):
-    """How a result is made of the operands."""
+    """How a result is computed from the operands."""
 
-    ELEMENTWISE = auto()  # each entry from the operands' entries in its place, broadcast
-    REDUCTION = auto()  # of each set of entries along axes of the first operand alone
+    ELEMENTWISE = auto()  # each entry from the operands' entries at the same position, broadcast
+    REDUCTION = auto()  # entries along axes of the first operand combined into one
     PRODUCT = auto()  # sums of products of entries of two or more operands
     VIEW = auto()  # entries of the first operand rearranged, without a copy where possible
     GATHER = auto()  # entries of the first operand at arrays of indices
@@ -50,32 +50,31 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Primitive:
-    """What is known of one operation.
+    """The properties of one operation.
 
     Attributes
     ----------
     kind : Kind
-        How the result is made of the operands.
+        How the result is computed from the operands.
     arity : int or None
-        How many operands it takes where it is of this kind; None for any number.
+        The number of operands for which it is of this kind; None for any number.
     values : tuple of int
-        The operands whose values are computed with, from the first of them to the one behind the
-        last. The others are axes, shapes, indices, conditions.
+        The operands that enter the arithmetic, as start and stop of a slice. The others are axes,
+        shapes, indices, conditions.
     out : {"position", "keyword"} or None
-        How it takes the array that the result is written to: last by position, as ``out=``, or
-        not at all.
+        How it takes an output array: as the last positional argument, as ``out=``, or not at all.
     ufunc : ufunc or None
-        Of a reduction, the ufunc whose `reduce` it is, if it is one; of ``BITS``, what is done to
-        the bits.
+        For a reduction, the ufunc whose `reduce` it is, if any; for ``BITS``, the operation on the
+        bits.
     pure : bool
-        Whether it does nothing but compute its result, and always the same.
+        Whether it is deterministic and without side effects.
     raises : bool or callable
-        Whether it may raise an error that depends on values; a function of the node if that
-        depends on the node.
+        Whether it may raise an error that depends on values; a function of the node if this
+        differs between nodes.
     fresh : bool
-        Whether the result shares no memory with the operands, and has a shape that these decide.
+        Whether the result shares no memory with the operands, and has a shape determined by them.
     narrows : bool
-        Whether it computes in float32 where its operands are float32.
+        Whether it computes in float32 if its operands are float32.
     converts : bool
         Whether it converts its operands to the dtype of the result before it computes.
     like_python : bool
@@ -83,15 +82,15 @@ class Primitive:
     varies : bool
         Whether the shape of the result depends on values.
     linear : bool or callable
-        Whether the change of the result follows from the changes of the operands alone, not from
-        their values; a function of which operands change (a sequence of bool) if it depends on it.
+        Whether the change of the result depends only on the changes of the operands, not on their
+        values; a function of a sequence of bool (which operands change) if that decides it.
     sides : bool
-        Whether the result follows from which of two operands is the larger: a comparison, a
-        maximum.
+        Whether the result depends on which of two operands is larger: a comparison, a maximum.
     change : callable or None
-        The change of the result from those of the operands: `gradlab.gradients.perturb.changes`.
+        The change of the result from the changes of the operands: see
+        `gradlab.gradients.perturb.changes`.
     series : callable or None
-        The same as a power series: `gradlab.gradients.perturb.powers`.
+        The same as a power series: see `gradlab.gradients.perturb.powers`.
     """
 
     kind: Kind = Kind.OTHER
@@ -117,16 +116,16 @@ TABLE: dict[Any, Primitive] = {}
 
 
 def define(*functions: Any, **facts: Any) -> None:
-    """Add rows to the table, or facts to rows.
+    """Add rows to the table, or properties to rows.
 
     Parameters
     ----------
     functions : callable
-        What programs have as primitives. Of a function that is wrapped by
-        ``autograd.extend.primitive``, that is its attribute ``fun``.
+        The primitives in programs. For a function wrapped by ``autograd.extend.primitive``, this
+        is its attribute ``fun``.
     facts : Any
-        Fields of `Primitive`. What is not given stays as it is in the table, or as
-        `primitive_of` derives it.
+        Fields of `Primitive`. Other fields keep their value in the table, or the one that
+        `primitive_of` derives.
 
     Examples
     --------
@@ -142,9 +141,9 @@ def define(*functions: Any, **facts: Any) -> None:
 
 
 def primitive_of(function: Any) -> Primitive:
-    """Return the row of a function; of one that has none, what its module tells.
+    """Return the row of a function, or one derived from its module.
 
-    A primitive of the user's own is not known to be pure, and may raise an error.
+    A primitive that a user defines counts as impure, and as one that may raise an error.
 
     Examples
     --------
@@ -176,16 +175,16 @@ def _derived(function: Any) -> Primitive:
     )
 
 
-# What is asked of a node
+# Properties of nodes
 
 
 def kind_of(node: Any) -> Kind:
-    """Return the kind of the operation that made a node."""
+    """Return the kind of a node's operation."""
     return primitive_of(node.primitive).kind
 
 
 def is_elementwise(node: Any) -> bool:
-    """Tell whether each entry of a node is computed from the operands' entries in its place."""
+    """Tell whether each entry of a node depends only on the operands' entries at its position."""
     row = primitive_of(node.primitive)
     return (
         row.kind is Kind.ELEMENTWISE
@@ -197,8 +196,8 @@ def is_elementwise(node: Any) -> bool:
 def may_raise(node: Any) -> bool:
     """Tell whether a node may raise an error that depends on the values of its operands.
 
-    Such a node is evaluated even where its result is not needed: the loss raises, too. The
-    adjoint of an index raises no error that the index has not raised.
+    Such a node is evaluated even if its result is unused, because the loss raises the error, too.
+    The adjoint of an index raises no error that the index itself does not raise.
 
     Examples
     --------
@@ -211,19 +210,19 @@ def may_raise(node: Any) -> bool:
 
 
 def is_pure(primitive: Any) -> bool:
-    """Tell whether a primitive is known to do nothing but compute its result, always the same.
+    """Tell whether a primitive is known to be deterministic and without side effects.
 
-    A primitive of the user's own is not known to, nor is one that draws random numbers.
+    A primitive that a user defines is not, nor is one that draws random numbers.
     """
     return primitive_of(primitive).pure
 
 
 DOT, FULL, MEAN = np.dot, np.full, np.mean
 RESHAPE, SUM, TRANSPOSE = np.reshape, np.sum, np.transpose
-"""Functions that programs are compared with, as NumPy has them.
+"""NumPy's own functions, for comparison with the primitives of a program.
 
-While a loss is being traced, in any thread, `gradlab.arrays.creation` puts others in their place:
-``node.primitive is np.sum`` is then false of a sum."""
+While any thread traces a loss, `gradlab.arrays.creation` replaces them in NumPy:
+``node.primitive is np.sum`` is then false for a sum."""
 
 
 # The rows
@@ -232,7 +231,7 @@ define(*dict.fromkeys(f for f in vars(np).values() if isinstance(f, np.ufunc)))
 define(np.where, kind=Kind.ELEMENTWISE, arity=3, values=(1, None), fresh=True, narrows=True)
 define(np.power, raises=lambda node: node.dtype is not None and node.dtype.kind in "iu")  # 2 ** -1
 define(np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, converts=True)
-define(np.maximum, np.minimum, out="keyword")  # by position, it is deprecated
+define(np.maximum, np.minimum, out="keyword")  # deprecated by position
 define(np.add, np.subtract, np.negative, linear=True)
 define(np.multiply, linear=lambda changed: sum(changed) == 1)
 define(np.divide, linear=lambda changed: not changed[1])
@@ -306,10 +305,10 @@ define(np.put_along_axis, np.linspace, np.array, raises=True)
 define(np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, varies=True)
 
 
-# Sets that are read off the table
+# Sets derived from the table
 
 VIEWS = frozenset(f for f, row in TABLE.items() if row.kind is Kind.VIEW)
-"""They rearrange the entries of their first operand, where they can without copying them."""
+"""Functions that rearrange the entries of their first operand, without a copy where possible."""
 
 REDUCTIONS = {f: row.ufunc for f, row in TABLE.items() if row.kind is Kind.REDUCTION and row.ufunc}
-"""Functions that are the ``reduce`` of a ufunc, which it maps them to."""
+"""Maps each function that is the ``reduce`` of a ufunc to this ufunc."""

@@ -1,4 +1,4 @@
-"""Why something could not be recorded, in the user's terms: file, line, and no class of ours."""
+"""Why a loss could not be recorded, in the user's terms: file, line, no internal classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def definition_of(loss: Any) -> str:
 
 
 def refusal_of(error: BaseException) -> str:
-    """Say in one line why something could not be recorded, and where in the user's code.
+    """Describe in one line why a loss could not be recorded, and where in the user's code.
 
     Examples
     --------
@@ -39,14 +39,14 @@ def refusal_of(error: BaseException) -> str:
 
 
 def reason_of_state(kept: Sequence[str], detached: Sequence[str] = ()) -> str:
-    """Say why a loss that keeps something from one call for the next is not replayed.
+    """Describe why a loss that keeps values from one call to the next is not replayed.
 
     Parameters
     ----------
     kept : sequence of str
-        Where it keeps a value.
+        The places where it keeps a value.
     detached : sequence of str
-        In which lines it asks for the plain numbers of one.
+        The lines where it takes plain numbers from a value.
     """
     if kept:
         return (

@@ -1,15 +1,16 @@
-"""Record what a function does to arrays as a program, through autograd's own tracer.
+"""Record the array operations of a function as a program, through autograd's own tracer.
 
-autograd runs a function on boxes; whatever is done to a box calls the constructor of a node.
-`Record` is such a node type: it writes down the operation instead of a derivative::
+autograd runs a function on boxes. Each operation on a box calls the constructor of a node. `Record`
+is such a node type: it stores the operation instead of a derivative::
 
     record(loss, params, args)      parameters -> recorded boxes -> loss
 
-The values computed on the way are NumPy's own, bit for bit. `gradients.tape.recorder` puts
+The computed values are NumPy's own, bit for bit. `gradients.tape.recorder` puts
 autograd's boxes for reverse mode around recorded ones, and gets the backward pass as well.
 
-What cannot be recorded is refused. A recorded box has no truth value, is no index, no number and
-no NumPy array; only a branch on the data alone, such as a check of labels, becomes a `Guard`.
+An operation that cannot be recorded raises an error. A recorded box has no truth value, and does
+not convert to an index, a number or a NumPy array. Only a branch that depends on data alone, such
+as a check of labels, becomes a `Guard`.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ from gradlab.program.stand_ins import accumulate, add_sparse, scatter
 RECORDED = -0.75
 """The number of the trace of recorded boxes.
 
-autograd numbers its traces from 0, with a counter that all threads share. This one lies below, so
-that no other thread can come between a recorded box and a box around it."""
+autograd numbers its traces from 0, with a counter that all threads share. This number is lower, so
+that no trace of another thread comes between a recorded box and a box around it."""
 
 
 def record(loss: Callable[..., Any], params: Any, args: Sequence[Any] = ()) -> Program:
@@ -66,9 +67,9 @@ def record(loss: Callable[..., Any], params: Any, args: Sequence[Any] = ()) -> P
     Parameters
     ----------
     loss : callable
-        ``loss(params, *args) -> scalar``, pure, of what autograd can differentiate.
+        A pure function ``loss(params, *args) -> scalar`` that autograd can differentiate.
     params : Any
-        Where to evaluate it: arrays in dicts, lists and tuples.
+        The parameters at which to evaluate it: arrays in dicts, lists and tuples.
     args : sequence
         Its other arguments. Arrays among them, at any depth of dicts, lists and tuples, become
         inputs of the program; everything else becomes part of it.
@@ -82,7 +83,7 @@ def record(loss: Callable[..., Any], params: Any, args: Sequence[Any] = ()) -> P
     Raises
     ------
     UntraceableError
-        If what the loss does depends on a value: a branch, a number taken out of an array.
+        If the operations of the loss depend on a value: a branch, a number taken from an array.
 
     Examples
     --------
@@ -111,14 +112,14 @@ def _record(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> tuple
 def recording(
     recorder: Recorder, loss: Callable[..., Any], params: Any, args: Sequence[Any]
 ) -> Iterator[tuple[list[TracedBox], Structure, list[Any]]]:
-    """Put boxes that are recorded into the place of all arrays.
+    """Replace all arrays by recorded boxes.
 
     Yields
     ------
     leaves : list of TracedBox
         The parameters.
     structure : Structure
-        What puts the leaves back.
+        The structure of the parameters.
     boxed_args : list
         The arguments, with boxes for the arrays in them.
     """
@@ -136,17 +137,17 @@ def recording(
 
 
 class Recorder:
-    """What has been done to the boxes so far.
+    """The operations on boxes so far.
 
     Parameters
     ----------
     entry : code
-        Of the function that calls the loss: frames from there on are not the loss's.
+        The code of the function that calls the loss: its frame and those above are not the loss's.
 
     Attributes
     ----------
     place : tuple of str and int, or None
-        The line that is named for what no line of the loss is doing.
+        The line to name for an operation that no line of the loss does.
     """
 
     def __init__(self, entry: CodeType) -> None:
@@ -160,7 +161,7 @@ class Recorder:
         self._rules = Rules()
 
     def input(self, value: Any, name: str, *, is_param: bool = False) -> TracedBox:
-        """Return a box around an array that the program is given."""
+        """Return a box around an input of the program."""
         node = Node(None, (), {}, np.shape(value), np.asarray(value).dtype, name)
         self.inputs.append(node)
         if isinstance(value, (PythonInt, PythonFloat)):
@@ -175,7 +176,7 @@ class Recorder:
     def add(
         self, value: Any, primitive: Any, operands: list[Any], keywords: Mapping[str, Any]
     ) -> Node:
-        """Write down that `primitive` made `value`."""
+        """Store that `primitive` computed `value`."""
         if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
             refuse(
                 UntraceableError(
@@ -206,14 +207,14 @@ class Recorder:
         return node
 
     def branch(self, node: Node, taken: bool) -> bool:
-        """Note a branch on the data; refuse one that the parameters decide."""
+        """Store a branch on data; refuse one that depends on the parameters."""
         if node in self._of_params:
             refuse(UntraceableError("it branches on a value that depends on the parameters"))
         self.guards.append(Guard(node, taken, describe_place(self.current_place()) or "the loss"))
         return taken
 
     def current_place(self) -> Place | None:
-        """Return the line of the loss that is being run."""
+        """Return the line of the loss that is running."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_code is not self._entry:
             if is_users(frame.f_code.co_filename):
@@ -222,7 +223,7 @@ class Recorder:
         return self.place
 
     def program(self, ends: Sequence[Any]) -> Program:
-        """Return what has been recorded, with these boxes (or constants) for its outputs."""
+        """Return the program with these boxes (or constants) as its outputs."""
         self._constants.require_unchanged()
         recorded = Program(
             tuple(self.inputs),
@@ -230,7 +231,7 @@ class Recorder:
             tuple(self.node_of(end) for end in ends),
             tuple(dict.fromkeys(self.guards)),
         )
-        return inline_constants(recorded)  # here, so that nobody else holds them
+        return inline_constants(recorded)  # here, so that no other references exist
 
     def node_of(self, end: Any) -> Any:
         """Return the node of a recorded box; a constant as it is."""
@@ -267,36 +268,36 @@ class Record(TracerNode):  # type: ignore[misc]
         self.node = self.recorder.add(value, fun.fun, operands, kwargs)
 
     def initialize_root(self, recorder: Recorder, node: Node) -> None:
-        """Stand for an input, as ``Record.new_root(recorder, node)``."""
+        """Initialise a root for an input, as ``Record.new_root(recorder, node)``."""
         self.recorder = recorder
         self.node = node
 
 
 for _static in (anp.size, anp.isscalar, anp.zeros_like, anp.ones_like, anp.empty_like):
-    register_notrace(Record, _static)  # they look at shapes and dtypes alone
+    register_notrace(Record, _static)  # they read only shapes and dtypes
 
 
 class TracedBox(NumpyBox):
-    """A recorded array. Its numbers must not leave the program, so that it does not show them."""
+    """A recorded array. It does not show its numbers, because they must not leave the program."""
 
     def __bool__(self) -> bool:
         record: Record = self._node
         return record.recorder.branch(record.node, bool(self._value))
 
     def detached(self) -> Any:
-        """Refuse: what is kept of a call, a replay would not keep."""
+        """Refuse: a loss may keep the result for its next call, which a replay would not do."""
         refuse_plain("takes plain numbers out of a recording", "leave gradlab.detach out")
 
 
 Box.types.add(TracedBox)
-Box.type_mappings[TracedBox] = NumpyBox  # what autograd puts around it
+Box.type_mappings[TracedBox] = NumpyBox  # autograd's box around it
 
 _SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
 RECORDING = threading.RLock()
-"""Held while something is recorded."""
+"""Lock that is held during a recording."""
 
 if hasattr(os, "register_at_fork"):
-    # A child has only the thread that forked, and would wait for ever for another one to finish.
+    # A child process has only the thread that forked; waiting for another thread would never end.
     os.register_at_fork(
         before=RECORDING.acquire,
         after_in_parent=RECORDING.release,
@@ -306,9 +307,10 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def _boxes_of_recorded_values() -> Iterator[None]:
-    """Have autograd box recorded values as `TracedBox`, all others as ever, in all threads.
+    """Make autograd box recorded values as `TracedBox` and all others as usual, in all threads.
 
-    It has one table from types to boxes, which here gets functions that look at the node first.
+    autograd has one table from types to boxes. Its entries are replaced by functions that look at
+    the node first.
     """
     table = Box.type_mappings
 
@@ -341,7 +343,7 @@ _ADD, _MUT_ADD, _SPARSE_ADD = VSpace.add.fun, VSpace.mut_add.fun, sparse_add.fun
 
 
 def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
-    """Refuse what has as many entries as there are values of some kind."""
+    """Refuse results whose number of entries depends on values."""
     if primitive is operator.getitem:
         index = operands[1]
         if isinstance(index, Node) and index.dtype == bool:
@@ -353,7 +355,7 @@ def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
 
 
 def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
-    """Replace what works in place, or is a method of autograd's, by a plain function."""
+    """Replace an in-place operation, or a method of autograd's, by a plain function."""
     if primitive is _GETITEM:
         return operator.getitem, operands
     if isinstance(operands[0], ArrayVSpace):
@@ -373,7 +375,7 @@ def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) -> Any:
-    """Replace each array inside an argument, at any depth of dicts, lists and tuples."""
+    """Replace each array in an argument, at any depth of dicts, lists and tuples."""
     if isinstance(value, (np.ndarray, np.generic)):
         return replace(value, path) if value.dtype.kind in "biufc" else value
     if isinstance(value, Mapping):
@@ -393,7 +395,7 @@ def _as_leaf(value: Any, path: str) -> Array:
 
 
 def plain(value: Any) -> Any:
-    """Return what is in a box."""
+    """Return the content of a box."""
     return value._value if isbox(value) else value
 
 

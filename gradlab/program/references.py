@@ -1,12 +1,12 @@
-"""Whether anybody else holds an array, told by CPython's reference counts.
+"""Whether an array has other references, by CPython's reference counts.
 
-Two questions cannot be answered otherwise. A constant of ones that autograd made may be taken for
-the number 1; the same array in a closure of the user's may not, as its owner may write into it. And
-an array that was returned to a caller can be written into again only when the caller, and whoever
-has a view of it, has let it go. Nothing but the reference count knows.
+Two decisions need the reference count. First, an array of ones that autograd made can be treated as
+the number 1, but the same array in a user's closure cannot, because its owner may write into it.
+Second, an array that was returned to a caller can be reused only after the caller has dropped it
+and all views of it.
 
-How many references belong to the counting itself depends on the version of Python. Each function
-here measures it once, by a call with an array that nobody else holds.
+The counting itself holds a number of references that depends on the version of Python. Each
+function measures this number once, on an array without other references.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 
 def holders(box: list[Any]) -> int:
-    """Take an array out of a box, and count who else holds it.
+    """Take an array out of a box, and count its other references.
 
     Examples
     --------
@@ -35,7 +35,7 @@ _OWN = holders([np.zeros(1)])
 
 
 def are_unheld(arrays: list[Any]) -> bool:
-    """Tell whether nobody but a list holds its arrays, or a view of one.
+    """Tell whether the arrays of a list, and views of them, have no other references.
 
     Examples
     --------

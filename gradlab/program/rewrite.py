@@ -1,6 +1,6 @@
-"""Rewrite programs: each pass takes a program and returns one that computes the same.
+"""Rewrite programs: each pass takes a program and returns an equivalent one.
 
-Most passes are a rule for one node, which `rewrite` applies to all nodes in their order.
+Most passes are a rule for one node. `rewrite` applies the rule to all nodes in order.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gradlab.program.references import holders
 
 Pass: TypeAlias = Callable[[Program], Program]
 Rule: TypeAlias = Callable[[Node], Any]
-"""Returns what stands for a node: the node itself, another, or a literal."""
+"""Returns the replacement of a node: the node itself, another node, or a literal."""
 
 
 def rewrite(program: Program, rule: Rule) -> Program:
-    """Apply a rule to each node, after its operands have been replaced; drop what is not needed."""
-    replaced: dict[Node, Any] = {}  # what is not itself any more
+    """Apply a rule to each node after its operands are replaced; drop unused nodes."""
+    replaced: dict[Node, Any] = {}  # by what
 
     def current(operand: Any) -> Any:
         return replaced.get(operand, operand) if isinstance(operand, Node) else operand
@@ -40,9 +40,9 @@ def rewrite(program: Program, rule: Rule) -> Program:
 
 
 def rebuild(program: Program, current: Callable[[Any], Any]) -> Program:
-    """Return the program whose outputs and guards are replaced so.
+    """Return the program with its outputs and guards replaced.
 
-    What nothing needs is dropped, unless it may raise an error: then the loss raises it, too.
+    Unused nodes are dropped, unless they may raise an error that the loss raises, too.
     """
     outputs = tuple(map(current, program.outputs))
     guards = [replace(guard, node=current(guard.node)) for guard in program.guards]
@@ -53,12 +53,12 @@ def rebuild(program: Program, current: Callable[[Any], Any]) -> Program:
 
 
 def remove_dead(program: Program) -> Program:
-    """Drop what no output needs and what raises no errors."""
+    """Drop nodes that no output needs and that raise no errors."""
     return rebuild(program, lambda operand: operand)
 
 
 def merge_duplicates(program: Program) -> Program:
-    """Compute the same thing once: common subexpressions."""
+    """Merge common subexpressions."""
     seen: dict[Any, Node] = {}
 
     def rule(node: Node) -> Node:
@@ -72,7 +72,7 @@ def merge_duplicates(program: Program) -> Program:
 
 
 def _identity(operand: Any) -> Any:
-    """Return a key that is the same for operands that are, and can be told to be, the same."""
+    """Return a key that is equal for operands that are known to be equal."""
     if isinstance(operand, (tuple, list)):
         return type(operand), tuple(map(_identity, operand))
     if isinstance(operand, slice):
@@ -85,18 +85,18 @@ def _identity(operand: Any) -> Any:
 
 
 def inline_constants(program: Program) -> Program:
-    """Take a constant itself, not the node that lets it be traced beside another value."""
+    """Replace the node that wraps a constant for tracing by the constant."""
     made = rules.constant_primitive.fun
     return rewrite(program, lambda node: node.operands[1] if node.primitive is made else node)
 
 
 def own_constants(program: Program) -> Program:
-    """Say of a constant array that it is uniform, where nobody can change it any more.
+    """Mark uniform constant arrays that can no longer change.
 
-    autograd's derivatives are full of arrays of zeros to broadcast against. An array that the
-    loss closes over looks the same, but its owner may write into it between two calls, and then
-    the program has to see it. They differ in who holds them: nobody but the program holds the
-    former, which their count of references tells.
+    autograd's derivatives contain many arrays of zeros to broadcast against. An array that the
+    loss closes over looks the same, but its owner may write into it between two calls, and the
+    program must see the new contents. The reference count tells them apart: only the program
+    refers to autograd's arrays.
     """
     held: dict[int, tuple[list[Any], int]] = {}
     for operand in (operand for node in program.nodes for operand in node.operands):
@@ -114,7 +114,7 @@ def own_constants(program: Program) -> Program:
     def rule(node: Node) -> Node:
         operands = tuple(uniform.get(id(operand), operand) for operand in node.operands)
         same = all(map(operator.is_, operands, node.operands))
-        same = same or not is_elementwise(node)  # a shape or an index stays as it is
+        same = same or not is_elementwise(node)  # shapes and indices stay unchanged
         return node if same else node.on(operands)
 
     return rewrite(program, rule)

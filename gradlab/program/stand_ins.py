@@ -1,8 +1,8 @@
-"""Pure stand-ins for what NumPy or autograd does in place or by branches.
+"""Pure replacements for operations that NumPy or autograd does in place or with branches.
 
-autograd adds up derivatives in place where it may (`mut_add`, `sparse_add`). In a program each
-value is made once and never changed, so that these become functions with a result of their own.
-The functions of bits select without a branch an entry.
+autograd adds derivatives in place where it can (`mut_add`, `sparse_add`). In a program, each value
+is computed once and never changes, so that functions with a new result replace these operations.
+The functions of bits select entries without a branch for each.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def scatter(
     result = np.zeros(shape, dtype) if total is None else np.array(total)
     if isinstance(index, list) and not (index and isinstance(index[0], slice)):
         index = np.array(index, dtype=np.int64)
-    if is_basic(index):  # each entry at most once: no need to go one by one
+    if is_basic(index):  # each entry occurs at most once: plain assignment is enough
         result[index] += term
     else:
         np.add.at(result, index, term)
@@ -61,18 +61,18 @@ def scatter(
 def add_sparse(
     total: Array | None, sparse: SparseObject, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Array:
-    """Return `total` (by default zeros) with what autograd has written as a sparse array."""
+    """Return `total` (by default zeros) plus a term that autograd represents as sparse."""
     result: Array = sparse.mut_add(np.zeros(shape, dtype) if total is None else np.array(total))
     return result
 
 
 def cancelled(x: Any) -> Any:
-    """Return x, which is known to be zero but for round-off."""
+    """Return x, which is known to be zero apart from round-off."""
     return x
 
 
 def bitmask(condition: Array, width: int) -> Array:
-    """Return integers of `width` bytes, all of whose bits are set where the condition holds.
+    """Return integers of `width` bytes with all bits set where the condition holds, else 0.
 
     Examples
     --------
@@ -85,8 +85,8 @@ def bitmask(condition: Array, width: int) -> Array:
 def keep(x: Array, mask: Array) -> Array:
     """Return x where the mask's bits are set, else 0: ``where(condition, x, 0)``.
 
-    A logical and of the bits, in any floating-point type as wide as the mask: exact, and several
-    times as fast as `numpy.where`, which takes a branch an entry.
+    A bitwise and, for any floating-point type as wide as the mask: exact, and several times as
+    fast as `numpy.where`, which branches at each entry.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def select(mask: Array, x: Array, y: Array) -> Array:
 
 
 def toggle(x: Array, bits: Array) -> Array:
-    """Return x with these bits of its entries changed: with its sign's, −x.
+    """Return x with these bits of its entries flipped: with the sign bit, −x.
 
     Examples
     --------

@@ -1,27 +1,28 @@
-"""What a function reads, followed through everything that its code names.
+"""Everything that a function reads, found by following the names in its code.
 
-A `Survey` starts at a function and follows by content what the function can reach: the variables,
-attributes and defaults that its code names, the functions that it calls, the entries of containers.
-The code of nested functions, lambdas and comprehensions counts as its own. What comes of it are
+A `Survey` starts at a function and follows the contents of all that the function can reach: the
+variables, attributes and defaults that its code names, the functions that it calls, the entries of
+containers. The code of nested functions, lambdas and comprehensions counts as its own. The results
+are
 
-* *tokens*: two surveys have equal ones only if the function reads the same. Numbers and text are
-  compared by value, code by its instructions, containers and objects by what is in them, and the
-  rest by identity.
-* *readers*: how to fetch all values again, so that a survey of unchanged things is known to hold
-  after one comparison of identities.
+* *tokens*: two surveys have equal tokens only if the function reads equal values. Numbers and text
+  are compared by value, code by its instructions, containers and objects by their contents, and
+  everything else by identity.
+* *readers*: functions that fetch all values again. If the values are the same objects as before,
+  the survey is still valid.
 
-A survey does not guess. A value with state that no attribute shows, such as a random generator, an
-iterator or a file, raises an `UnkeyableError`; so does a function that asks the outside world, such
-as `open` or `time.time`, and more than `LIMIT` values. Only libraries are taken for what they are:
-of the modules in `TRUSTED`, functions are compared by identity, and their code is not followed.
+A survey does not guess. It raises an `UnkeyableError` for a value with state that no attribute
+shows, such as a random generator, an iterator or a file; for a function that reads external state,
+such as `open` or `time.time`; and for more than `LIMIT` values. Only libraries are trusted:
+functions of the modules in `TRUSTED` are compared by identity, and their code is not followed.
 
 ==========  =======================================================================================
-`survey`    where it starts; how values are followed: arrays, containers, objects
-`code`      how functions, modules and classes are followed
-`tokens`    what is written down
-`values`    the values, fetched again and compared at each call
+`survey`    the entry point; follows values: arrays, containers, objects
+`code`      follows functions, modules and classes
+`tokens`    the tokens of a survey, and its errors
+`values`    fetches the values again and compares them at each call
 `names`     the names in a function's code
-`rules`     what is taken for what it is, what is refused, what is followed
+`rules`     which values are trusted, refused, or followed
 ==========  =======================================================================================
 """
 

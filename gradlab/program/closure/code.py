@@ -1,4 +1,4 @@
-"""What functions, modules and classes read: the part of a survey that follows code."""
+"""The part of a survey that follows code: functions, modules and classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BASES = operator.attrgetter("__mro__", "__mro__")
 
 
 class CodeSurvey(Tokens):
-    """Follows what code names; `Survey` follows the values of these names."""
+    """Follows the names in code; `Survey` follows their values."""
 
     def _visit_function(self, function: types.FunctionType, place: str) -> None:
         self._note_use(function, place)
@@ -85,7 +85,7 @@ class CodeSurvey(Tokens):
         if is_trusted(module.__name__):
             after = f"{name}."
             names = [n[len(after) :] for n in sorted(self._names) if n.startswith(after)]
-            for name in names:  # which stay as they are, and are not fetched again
+            for name in names:  # constant, hence not fetched again
                 if name in space:
                     self._token(name, place)
                     self._visit_trusted(space[name], f"{place}.{name}", name)
@@ -99,7 +99,7 @@ class CodeSurvey(Tokens):
             self.visit(value, f"{place}.{name}", name)
 
     def _visit_trusted(self, value: Any, place: str, name: str) -> None:
-        """Take what a library's module holds for a constant, if it is one."""
+        """Follow an attribute of a library's module; compare constants by identity."""
         if isinstance(value, (types.ModuleType, types.MethodType)) or is_builtin(value):
             self.visit(value, place, name)
         else:
@@ -107,14 +107,14 @@ class CodeSurvey(Tokens):
             self._token(Same(value), place)
 
     def _note_use(self, function: Any, place: str) -> None:
-        """Refuse functions that ask the outside world; see which read attributes unnamed."""
+        """Refuse functions that read external state; note those that read unnamed attributes."""
         if id(function) in OUTSIDE_IDS:
             raise UnkeyableError(f"{place} may return something different at each call")
         if id(function) in REFLECTIVE_IDS:
             self.seen.add(EVERY)
 
     def _visit_builtin(self, function: Any, place: str) -> None:
-        """Take a function written in C for pure if it is a library's, and look at its object."""
+        """Trust a C function of a library, and follow the object of a bound method."""
         self._note_use(function, place)
         owner = getattr(function, "__self__", None)
         if owner is None or isinstance(owner, types.ModuleType):
@@ -139,7 +139,7 @@ class CodeSurvey(Tokens):
     def _visit_attributes(
         self, space: dict[str, Any], defined: Iterable[str], place: str, is_open: bool = False
     ) -> None:
-        """Follow the attributes that are named, or all, and see when others hide the class's."""
+        """Follow the named attributes, or all; detect new ones that hide the class's."""
         if is_open or self._every:
             names, values = self._read(dict.__iter__, space), self._read(dict.values, space)
             found = dict(zip(names, values, strict=True))
@@ -152,7 +152,7 @@ class CodeSurvey(Tokens):
             self.visit(value, f"{place}.{name}", name)
 
     def _visit_class(self, kind: type, place: str, *, is_made: bool) -> None:
-        """Follow what a class and its bases define under the names that matter."""
+        """Follow the definitions of the relevant names in a class and its bases."""
         if (kind, is_made) in self._index:
             return
         self._index[kind, is_made] = 0
@@ -166,7 +166,7 @@ class CodeSurvey(Tokens):
         for base in bases:
             space = vars(base)
             names = [n for n in space if self._matters(n, space[n], is_made)]
-            for lower in below:  # where the name would come first
+            for lower in below:  # a definition there would take precedence
                 self._expect_none_of(vars(lower).keys(), {*names} - vars(lower).keys(), lower)
             below.append(base)
             for name, value in self._look_up(space, names, base).items():

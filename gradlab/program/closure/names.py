@@ -1,4 +1,4 @@
-"""The names that a function's code loads, those of the functions inside of it included."""
+"""The names that a function's code loads, including those of nested functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import CodeType
 
 REFLECTIVE = frozenset({"__dict__", "__getattribute__", "format", "format_map"})
-"""Attributes through which code reads others whose names it does not have."""
+"""Attributes through which code reads other attributes without naming them."""
 
 EVERY = "*"
 """The name that stands for all attributes."""
@@ -17,15 +17,15 @@ EVERY = "*"
 
 @dataclass(frozen=True)
 class Names:
-    """What a function, and the functions, lambdas and comprehensions inside of it, may read.
+    """The names that a function and its nested functions, lambdas and comprehensions may read.
 
     Attributes
     ----------
     variables : tuple of str
         Globals and builtins.
     attributes : frozenset of str
-        Attributes of anything; also pairs, ``"np.tanh"``, of a name and the attribute that follows
-        it; and `EVERY`, if some attributes are not named.
+        Attributes of any object; also pairs of a name and its attribute, such as ``"np.tanh"``; and
+        `EVERY`, if the code reads attributes that it does not name.
     imports : tuple of str
         Modules that are imported when the function runs.
     """
@@ -63,7 +63,7 @@ def names_of(code: CodeType) -> Names:
             elif step.opname == "MATCH_CLASS":
                 attributes.add(EVERY)
             elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF")):
-                # What else has a name, such as an attribute of a super class.
+                # All other names, such as an attribute of a super class.
                 attributes |= {name} & {*part.co_names}
                 name = None
             before = str(name).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""What a survey takes for what it is, what it refuses, and what it follows."""
+"""Which values a survey trusts, refuses, or follows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ TRUSTED = frozenset(
     "re bisect heapq inspect _operator _functools _collections _bisect _heapq _thread "
     "threading".split()
 )
-"""Packages whose functions give the same for the same arguments, or do not matter for a loss."""
+"""Packages whose functions are deterministic, or do not affect the value of a loss."""
 
 OUTSIDE: list[Any] = [open, input, eval, exec, compile, globals, locals, __import__]
 OUTSIDE += [np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.memmap]
-"""Functions whose result depends on more than their arguments, or which run other code."""
+"""Functions whose result depends on more than their arguments, or that run other code."""
 
 REFLECTIVE: list[Any] = [getattr, setattr, delattr, hasattr, vars, dir, operator.attrgetter]
 REFLECTIVE += [operator.methodcaller, copy.copy, copy.deepcopy, copy, inspect, dataclasses.replace]
 REFLECTIVE += [dataclasses.asdict, dataclasses.astuple, dataclasses.fields]
-"""Functions and modules that read attributes which the code that calls them does not name."""
+"""Functions and modules that read attributes that the calling code does not name."""
 
 OUTSIDE_IDS, REFLECTIVE_IDS = ({*map(id, functions)} for functions in (OUTSIDE, REFLECTIVE))
 
@@ -52,7 +52,7 @@ FIXED = (
     type(threading.Lock()),
     type(threading.RLock()),
 )
-"""Types of values that stay as they are, and are compared by identity."""
+"""Types of immutable values, which are compared by identity."""
 
 ITEMS: dict[type, Callable[[Any], Iterable[Any]]] = {
     kind: kind.__iter__ for kind in (list, tuple, deque, set, frozenset)
@@ -60,19 +60,19 @@ ITEMS: dict[type, Callable[[Any], Iterable[Any]]] = {
 CONTAINERS = (*ITEMS, dict)
 NUMBERS = (int, float, complex, str, bytes)
 MAKING = {"__init__", "__new__", "__post_init__"}
-"""Methods that run where an object is made, and read what others do not."""
+"""Methods that run when an object is created."""
 
 NEUTRAL = {"abc", "typing", "builtins", "enum", "typing_extensions"}
-"""Modules whose base classes read no attributes of the classes that are derived from them."""
+"""Modules whose base classes read no attributes of derived classes."""
 
 
 def is_trusted(module: Any) -> bool:
-    """Tell whether a module belongs to a library whose functions are taken for what they are."""
+    """Tell whether a module belongs to a trusted library."""
     return str(module).partition(".")[0] in TRUSTED
 
 
 def is_builtin(value: Any) -> bool:
-    """Tell whether a value is a function written in C, Cython's among them."""
+    """Tell whether a value is a function written in C or Cython."""
     return (
         isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType))
         or type(value).__name__ == "cython_function_or_method"
@@ -80,12 +80,12 @@ def is_builtin(value: Any) -> bool:
 
 
 def reads_unnamed(base: type) -> bool:
-    """Tell whether methods of a class read attributes, though their code is not followed."""
+    """Tell whether methods of a class may read attributes in code that is not followed."""
     return is_trusted(base.__module__) and base.__module__.partition(".")[0] not in NEUTRAL
 
 
 def slots_of(base: type) -> Iterator[str]:
-    """Return the names of the attributes that a class itself keeps in slots."""
+    """Yield the names of the slots that a class itself defines."""
     for name, value in vars(base).items():
         if isinstance(value, types.MemberDescriptorType) and name != "__dict__":
             yield name
@@ -96,7 +96,7 @@ _SHOWN = (*CONTAINERS, *NUMBERS, OrderedDict, defaultdict, np.ndarray, type, obj
 
 
 def has_hidden_state(kind: type) -> bool:
-    """Tell whether objects of a type have memory that no attribute shows.
+    """Tell whether objects of a type have memory beyond their attributes.
 
     Each slot, the dict of attributes and the list of weak references take 8 bytes.
 

@@ -1,4 +1,4 @@
-"""Follow values: the part of a survey that looks at numbers, arrays, containers and objects."""
+"""The part of a survey that follows values: numbers, arrays, containers and objects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PLAIN = {type(None), bool, int, str, bytes, type(...), type(NotImplemented), ra
 
 
 def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
-    """Return what some values read, each of which has a name for messages.
+    """Survey everything that some values read; each value has a name for messages.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
     False
     """
     names: frozenset[str] = frozenset()
-    while True:  # functions that are found name attributes of objects that were found before
+    while True:  # a function that is found later may name attributes of objects found earlier
         found = Survey(names)
         for place, value in roots:
             found.visit(value, place)
@@ -68,15 +68,15 @@ def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
 
 
 class Survey(CodeSurvey):
-    """What some values read; see the package, and `Tokens` for what is found."""
+    """Everything that some values read; see the package, and `Tokens` for the results."""
 
     def visit(self, value: Any, place: str, name: str = "") -> None:
-        """Append the tokens of a value that is found in a place, under a name."""
+        """Append the tokens of a value, given its place and name."""
         kind = type(value)
         if kind in _PLAIN:
             return self._token((kind, value), place)
         if kind in (float, complex):
-            return self._token((kind, repr(value)), place)  # 0.0 is not -0.0, and nan is nan
+            return self._token((kind, repr(value)), place)  # 0.0 is not -0.0; nan is nan
         key = (id(value), name) if isinstance(value, types.ModuleType) else id(value)
         if key in self._index:
             return self._token((kind, "seen", self._index[key]), place)
@@ -166,7 +166,7 @@ class Survey(CodeSurvey):
         """Follow the attributes of an object, and its entries if it is a container."""
         module = sys.modules.get(kind.__module__)
         if is_trusted(kind.__module__) and vars(module).get(name, self) is value:
-            self._token(Same(value), place)  # a constant of a library
+            self._token(Same(value), place)  # a library's constant
             return
         if has_hidden_state(kind):
             self._visit_opaque(value, kind, place)
@@ -179,7 +179,7 @@ class Survey(CodeSurvey):
             self._visit_parts(value, kind, place)
 
     def _visit_opaque(self, value: Any, kind: type, place: str) -> None:
-        """Compare a value that shows nothing by its own equality, if that is one of values."""
+        """Compare a value without visible state by its own `==`, if that compares values."""
         if hasattr(value, "__wrapped__"):  # such as a function with a cache
             self._token(Same(value), place)
             self.visit(value.__wrapped__, place)
@@ -200,7 +200,7 @@ class Survey(CodeSurvey):
         self._visit_class(kind, place, is_made=False)
         is_open = any(map(reads_unnamed, kind.__mro__))
         if kind.__module__.startswith("gradlab.") and hasattr(kind, "surveyed"):
-            for name in kind.surveyed:  # the rest is a matter of ours
+            for name in kind.surveyed:  # the class names the attributes to follow
                 self._visit_slot(value, name, place)
         elif space is not None:
             defined = {name for base in kind.__mro__ for name in vars(base)}

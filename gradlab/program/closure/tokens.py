@@ -1,4 +1,4 @@
-"""What a survey writes down, and what it refuses."""
+"""The tokens of a survey, and its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gradlab.program.closure.names import EVERY
 from gradlab.program.closure.values import ReadValues
 
 LIMIT = 4000
-"""Largest number of tokens in a survey: each costs some 20 ns at every call."""
+"""Largest number of tokens in a survey: each costs about 20 ns per call."""
 
 DEEP = 60
 """Largest depth of attributes and items, far below Python's recursion limit."""
@@ -19,7 +19,7 @@ ABSENT = object()
 
 
 HIGHER = (
-    "the tape holds first derivatives alone, and its gradient is being differentiated: "
+    "the tape computes only first derivatives, and its gradient is being differentiated: "
     'use backend="autograd" for the inner gradient'
 )
 
@@ -29,7 +29,7 @@ class HigherDerivativeError(UntraceableError):
 
 
 class UnkeyableError(UntraceableError):
-    """A value is read whose changes cannot be noticed."""
+    """A function reads a value whose changes cannot be detected."""
 
 
 class Same:
@@ -38,7 +38,7 @@ class Same:
     __slots__ = ("thing",)
 
     def __init__(self, thing: Any) -> None:
-        self.thing = thing  # held, so that nothing else gets its id
+        self.thing = thing  # keep it, so that no other object gets its id
 
     def __hash__(self) -> int:
         return id(self.thing)
@@ -48,23 +48,23 @@ class Same:
 
 
 class Tokens(ReadValues):
-    """The tokens of a survey: what was found, and where.
+    """The tokens of a survey, with their places.
 
     Parameters
     ----------
     names : set of str
-        The attributes that matter, as far as they are known.
+        The relevant attributes found so far.
 
     Attributes
     ----------
     seen : set of str
-        The attributes that the code of the functions names.
+        The attributes that the functions' code names.
     tokens, places : list
-        What was found, and where.
+        The tokens, and the place of each.
     arrays : list of ndarray
         Arrays that are compared by identity.
     texts : list of ndarray
-        Arrays without numbers, whose contents have to be compared at each call.
+        Arrays of other types than numbers, whose contents are compared at each call.
     natives : list
         Arrays of other libraries, compared by identity.
     """
@@ -93,7 +93,7 @@ class Tokens(ReadValues):
         raise UnkeyableError(f"{place} is {_article(kind)} {kind}, {why}")
 
     def visit(self, value: Any, place: str, name: str = "") -> None:
-        """Append the tokens of a value that is found in a place, under a name."""
+        """Append the tokens of a value, given its place and name."""
         raise NotImplementedError
 
 

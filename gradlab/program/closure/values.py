@@ -12,14 +12,14 @@ _END = object()
 
 
 class ReadValues:
-    """Values, each with how it is fetched from its owner.
+    """Values, each with the reader that fetches it from its owner.
 
-    All readers are functions written in C, and so is the loop over them: a value takes some 20 ns.
+    All readers and the loop over them are written in C: a value takes about 20 ns.
 
     Attributes
     ----------
     arrays : list of ndarray
-        Arrays, whose layout must stay the same.
+        Arrays whose layout must stay the same.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class ReadValues:
 
     def __init__(self) -> None:
         self.arrays: list[Any] = []
-        self._held: list[Any] = []  # so that nothing else gets its id
+        self._held: list[Any] = []  # keeps objects alive, so that no other gets their ids
         self._spaces: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._without: dict[int, tuple[Any, set[str]]] = {}
         self._readers: list[Any] = []
@@ -68,7 +68,7 @@ class ReadValues:
                 and (not self._tests or all(map(operator.call, self._tests, self._names_without)))
                 and (not self.arrays or [*map(_LAYOUT, self.arrays)] == self._layouts)
             )
-        except Exception:  # something is gone
+        except Exception:  # a value no longer exists
             return False
 
     def _read(self, reader: Callable[[Any], Iterable[Any]], owner: Any) -> list[Any]:
@@ -91,7 +91,7 @@ class ReadValues:
         return found
 
     def _expect_none_of(self, keys: Any, names: Iterable[str], owner: Any) -> None:
-        """Have it noticed if a namespace gets one of these names."""
+        """Detect at each comparison if a namespace gets one of these names."""
         if names := [*names]:
             self._without.setdefault(id(owner), (keys, set()))[1].update(names)
             self._held.append(owner)

@@ -1,17 +1,17 @@
-"""Make a program shorter without changing what it computes: each pass takes one, and returns one.
+"""Passes make a program shorter without changing its result: each takes and returns a program.
 
-Most passes are *exact*: every bit of every output stays (a zero may change its sign). Some rewrite
-floating-point arithmetic, which moves a result by a few units in the last place of its leaf's
-largest entry: those in `INEXACT`. `optimise` applies them all, or the exact ones alone, and keeps
-account of what each of them saved.
+Most passes are *exact*: every bit of every output stays (a zero may change its sign). Those in
+`INEXACT` rewrite floating-point arithmetic, which changes a result by a few units in the last place
+of its leaf's largest entry. `optimise` applies all passes, or only the exact ones, and reports what
+each of them saved.
 
 ============  =====================================================================================
-`rewrite`     in `gradlab.program`: how a pass is made of a rule; duplicates, constants
-`lowering`    means, adjoints and the like in terms of simpler functions
+`rewrite`     in `gradlab.program`: makes a pass of a rule; duplicates, constants
+`lowering`    means, adjoints and similar functions in terms of simpler ones
 `algebra`     identities, signs, repeated values; `branches` has the rules of ``where``
-`float32`     keeps in float32 what only numbers made float64
+`float32`     computes in float32 where only numbers caused float64
 `arithmetic`  powers as products, sums as products with ones
-`selection`   ``where`` by the logic of bits
+`selection`   ``where`` by bitwise operations
 ============  =====================================================================================
 """
 
@@ -33,12 +33,12 @@ from gradlab.program.passes.selection import select_by_bits
 from gradlab.program.rewrite import Pass, merge_duplicates, own_constants, remove_dead
 
 INEXACT: tuple[Pass, ...] = (keep_float32, expand_powers, sum_by_products)
-"""Passes that round differently."""
+"""Passes that change rounding."""
 
 
 @dataclass(frozen=True)
 class Saving:
-    """What a pass did: how many operations there were before it, and after."""
+    """The number of operations before and after a pass."""
 
     name: str
     before: int
@@ -52,16 +52,16 @@ def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[S
     Parameters
     ----------
     program : Program
-        As it was recorded. The constants in it must be held by nobody else but those who have
-        them for other reasons: see `own_constants`.
+        The recorded program. A constant with references from elsewhere counts as one that may
+        change: see `own_constants`.
     exact : bool
-        Whether to leave out what rewrites floating-point arithmetic.
+        Whether to skip the passes that rewrite floating-point arithmetic.
 
     Returns
     -------
     Program
     tuple of Saving
-        What each pass did, in order.
+        The effect of each pass, in order.
     """
     savings: list[Saving] = []
 

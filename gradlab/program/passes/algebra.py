@@ -1,8 +1,8 @@
-"""Algebra that is exact: every bit of every output stays, but a zero may change its sign.
+"""Exact algebra: every bit of every output stays, except that a zero may change its sign.
 
-The rules are those that hold in floating point, too: a sign can be taken through a product or a
-sum, x + 0 is x, a value that is only repeated need not be repeated before it meets a full array.
-Round-off breaks the others (associativity, distributivity). `branches` has the rules of ``where``.
+The rules hold in floating-point arithmetic: a sign can be moved through a product or a sum, x + 0
+is x, and a value need not be broadcast before it is combined with a full array. Round-off breaks
+other rules (associativity, distributivity). `branches` has the rules of ``where``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from gradlab.program.rewrite import rewrite
 
 
 def simplify(program: Program) -> Program:
-    """Drop identities, take signs outside, and repeat values as late as possible."""
+    """Drop identities, move signs outwards, and broadcast values as late as possible."""
     return rewrite(program, _simplify)
 
 
@@ -62,7 +62,7 @@ def _simplify(node: Node) -> Any:
 
 
 def _fold(node: Node) -> Any:
-    """Compute at once what depends on numbers alone, or on uniform arrays."""
+    """Evaluate nodes that depend only on numbers or uniform arrays."""
     if is_uniform(node.operands[0]) and (
         node.primitive is np.broadcast_to
         or (node.primitive in VIEWS and not any(isinstance(o, Node) for o in node.operands[1:]))
@@ -75,7 +75,7 @@ def _fold(node: Node) -> Any:
     if all(is_number(operand) or is_uniform(operand) for operand in node.operands):
         value = _evaluated(node, [number(operand) for operand in node.operands])
         return node if value is node else full(value, node)
-    # A uniform array counts as a number where the others have the full shape.
+    # A uniform array counts as a number if the other operands have the full shape.
     others = [shape_of(operand) for operand in node.operands if not is_uniform(operand)]
     if any(map(is_uniform, node.operands)) and np.broadcast_shapes(*others) == node.shape:
         operands = tuple(number(o) if is_uniform(o) else o for o in node.operands)
@@ -90,7 +90,7 @@ def _evaluated(node: Node, operands: Iterable[Any]) -> Any:
 
 
 def _identities(node: Node) -> Any:
-    """Drop x + 0, x · 1, x / 1, a sum of one term, the same shape again."""
+    """Drop x + 0, x · 1, x / 1, a sum of one term, a reshape to the same shape."""
     primitive, operands = node.primitive, node.operands
     x = operands[0]
     if primitive in (np.add, np.subtract, np.multiply, np.divide, np.true_divide):
@@ -123,7 +123,7 @@ def _identities(node: Node) -> Any:
 
 
 def _signs(node: Node) -> Any:
-    """Take a minus sign outside, unless it would be put on a larger array."""
+    """Move a minus sign outwards, unless that would negate a larger array."""
     primitive, operands = node.primitive, node.operands
     inner = [unsigned(operand) for operand in operands]
     if primitive is np.negative:
@@ -165,7 +165,7 @@ def _negated(node: Node, x: Any) -> Any:
 
 
 def _repeats(node: Node) -> Any:
-    """Compute with a value before it is repeated, or without repeating it at all."""
+    """Compute with a value before it is broadcast, or without broadcasting it."""
     if node.primitive is np.broadcast_to or not is_elementwise(node):
         return node
     repeated = [is_repeated(operand) for operand in node.operands]

@@ -1,7 +1,7 @@
-"""Rewrite arithmetic where that is faster and rounds differently, by a few units in the last place.
+"""Faster arithmetic that rounds differently, by a few units in the last place.
 
-Each pass here is kept for what an interleaved measurement shows on `benchmarks/`: its docstring
-says how much longer a gradient takes without it.
+Each pass pays in an interleaved measurement on `benchmarks/`: its docstring states how much longer
+a gradient takes without it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gradlab.program.rewrite import rewrite
 
 
 def expand_powers(program: Program) -> Program:
-    """Multiply, divide or take a root instead of calling `power`, where the exponent allows it.
+    """Multiply, divide or take a root instead of calling `power`, if the exponent allows it.
 
-    x², 1/x, √x are correctly rounded then, which `power` is not always: a unit in the last place.
+    x², 1/x and √x are then correctly rounded; `power` may be off by a unit in the last place.
     Without this pass, the spring chain takes 1.3 times as long, matrix factorisation 1.2 times.
     """
     return rewrite(program, _expand_power)
@@ -56,18 +56,18 @@ def _expand_power(node: Node) -> Any:
 
 
 def sum_by_products(program: Program) -> Program:
-    """Sum the rows or columns of a matrix as a product with ones, several times as fast.
+    """Sum the rows or columns of a matrix as a product with ones: several times as fast.
 
-    BLAS adds in another order; NumPy adds columns one after the other, and rows pairwise, whose
-    error grows more slowly with their length (Higham, *Accuracy and Stability of Numerical
-    Algorithms*, 2nd ed., 2002, section 4.2): long ones stay with it. Without this pass, networks of
-    `benchmarks/tape_speed.py` take 1.03 to 1.1 times as long.
+    BLAS adds in a different order. NumPy adds columns one after the other, and rows pairwise. The
+    error of pairwise summation grows more slowly with the length (Higham, *Accuracy and Stability
+    of Numerical Algorithms*, 2nd ed., 2002, section 4.2), so that long sums keep it. Without this
+    pass, networks of `benchmarks/tape_speed.py` take 1.03 to 1.1 times as long.
     """
     return rewrite(program, _sum_by_product)
 
 
 LONGEST_SUM = 4096
-"""Terms up to which a sum is a product: a longer one would lose more digits than pairwise sums."""
+"""Largest number of terms of a sum that becomes a product: a pairwise sum of more is more exact."""
 
 
 def _sum_by_product(node: Node) -> Any:

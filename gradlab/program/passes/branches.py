@@ -23,7 +23,7 @@ from gradlab.program.primitives import is_elementwise
 
 
 def branches(node: Node) -> Any:
-    """Write two branches on one condition, a bound and a magnitude as one operation each."""
+    """Replace two branches on one condition, a bound, and a magnitude by one operation each."""
     if node.primitive is np.where and is_elementwise(node):
         return _magnitude(_clamped(node))
     if node.primitive in (np.add, np.subtract):
@@ -51,7 +51,7 @@ def _sum_of_branches(node: Node) -> Any:
 
 
 def _clamped(node: Node) -> Node:
-    """where(x > 1, x, 1) is max(x, 1); of 0, the branch is kept, whose bits are quicker."""
+    """where(x > 1, x, 1) is max(x, 1); for 0, `where` stays: selection by bits is faster."""
     c, a, b = node.operands
     if not (isinstance(c, Node) and c.primitive in (np.greater_equal, np.greater)):
         return node

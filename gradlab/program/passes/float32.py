@@ -1,9 +1,9 @@
-"""Compute in float32 what only numbers, booleans and integers made float64.
+"""Compute in float32 where only numbers, booleans and integers caused float64.
 
-autograd's derivatives of `max`, `where` and the like multiply by booleans, counts and zeros of
-their own, and NumPy makes float64 of that; with it the rest of the backward pass is in double
-precision, products of matrices and all. Where a float64 array of the user's takes part (an input,
-a captured array, a cast), the float64 stays.
+autograd's derivatives of `max`, `where` and similar functions multiply by booleans, counts and
+zeros of their own. NumPy promotes the result to float64, and with it the rest of the backward pass,
+including matrix products. The float64 stays if a float64 array of the user's takes part: an input,
+a captured array, a cast.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FLOAT32 = np.dtype(np.float32)
 
 
 def keep_float32(program: Program) -> Program:
-    """Compute in float32 what only numbers, booleans and integers made float64: rounds differently.
+    """Compute in float32 where only numbers, booleans and integers caused float64: inexact.
 
-    A program without float32 inputs stays as it is.
+    A program without float32 inputs stays unchanged.
     """
     if not any(node.dtype == np.float32 for node in program.inputs):
         return program
@@ -38,24 +38,24 @@ def keep_float32(program: Program) -> Program:
 
 
 class _Narrowing:
-    """What is known of the nodes so far, and what stands for them.
+    """The precision of the nodes so far, and their replacements.
 
-    Of a node, `_is_narrow` is True where float32 is all the precision that it has, False where a
-    float64 array takes part, and None where it has no precision of its own: integers, booleans,
-    arrays of one number, and what is computed from these alone.
+    For a node, `_is_narrow` is True if it has only the precision of float32, False if it depends on
+    a float64 array, and None if it has no precision of its own: integers, booleans, arrays filled
+    with one number, and values computed only from these.
     """
 
     def __init__(self) -> None:
         self._is_narrow: dict[Node, bool | None] = {}
         self._replaced: dict[Node, Any] = {}
-        self._in_float32: dict[Node, Node] = {}  # of nodes without a precision of their own
+        self._in_float32: dict[Node, Node] = {}  # those without a precision of their own
 
     def current(self, operand: Any) -> Any:
-        """Return what stands for an operand."""
+        """Return the replacement of an operand."""
         return self._replaced.get(operand, operand) if isinstance(operand, Node) else operand
 
     def classify(self, node: Node) -> None:
-        """Note a node's precision."""
+        """Store a node's precision."""
         self._is_narrow[node] = self._precision_of_node(node)
 
     def _precision_of_node(self, node: Node) -> bool | None:
@@ -74,7 +74,7 @@ class _Narrowing:
         return None
 
     def narrow(self, node: Node) -> None:
-        """Put a node in float32 in its place, or the node on operands of the dtypes it had."""
+        """Replace a node by one in float32, or by one whose operands keep their original dtypes."""
         if node.dtype == np.float64 and self._is_narrow[node]:
             operands = self._with_values(node, self._narrowed)
             self._replaced[node] = replace(node, operands=operands, dtype=FLOAT32)
@@ -84,7 +84,7 @@ class _Narrowing:
         self._replaced[node] = node if same else replace(node, operands=operands)
 
     def _with_values(self, node: Node, change: Any) -> tuple[Any, ...]:
-        """Return a node's operands, changed where their values are computed with."""
+        """Return a node's operands, converted if they enter the arithmetic."""
         positions = range(len(node.operands))[slice(*primitive_of(node.primitive).values)]
         return tuple(
             change(operand) if position in positions else self.current(operand)
@@ -98,7 +98,7 @@ class _Narrowing:
         return new
 
     def _narrowed(self, operand: Any) -> Any:
-        """Return an operand as one that leaves a float32 a float32."""
+        """Return an operand in a form that does not promote float32."""
         if isinstance(operand, Node):
             if operand.dtype == np.float64 and self._is_narrow[operand] is None:
                 return self._computed_in_float32(operand)
@@ -112,7 +112,7 @@ class _Narrowing:
         return operand
 
     def _computed_in_float32(self, node: Node) -> Node:
-        """Compute in float32 what has no precision of its own."""
+        """Compute a node without a precision of its own in float32."""
         if node not in self._in_float32:
             if node.primitive is FULL:
                 shape, value = node.operands
@@ -123,14 +123,14 @@ class _Narrowing:
         return self._in_float32[node]
 
     def _literally(self, operand: Any) -> Any:
-        """Return an operand as float32, where there is no float32 beside it to decide."""
+        """Return an operand as float32, for operations without another float32 operand."""
         if isinstance(operand, Node) and operand.dtype == BOOL:
             return cast(operand, FLOAT32)
         return np.float32(operand) if is_number(operand) else self._narrowed(operand)
 
 
 def _is_narrowable(node: Node) -> bool:
-    """Tell whether a primitive computes in float32 when its operands are."""
+    """Tell whether a primitive computes in float32 if its operands are float32."""
     row = primitive_of(node.primitive)
     if node.keywords.get("dtype") is not None or not row.narrows:
         return False

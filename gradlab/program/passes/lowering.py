@@ -1,4 +1,4 @@
-"""Express a few functions by simpler ones, as they are defined: exact."""
+"""Exact definitions of a few functions in terms of simpler ones."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from gradlab.program.stand_ins import accumulate, cancelled
 
 
 def lower(program: Program) -> Program:
-    """Express means, adjoints of products and the like by sums, products and views."""
+    """Replace means, adjoints of products and similar functions by sums, products and views."""
     return rewrite(program, lambda node: _RULES.get(node.primitive, _unchanged)(node))
 
 
 def drop_what_cancels(program: Program) -> Program:
-    """Take values for zero that are known to be zero but for round-off: see `cancelled`."""
+    """Replace values that are zero apart from round-off by zero: see `cancelled`."""
     return rewrite(program, lambda node: full(0.0, node) if node.primitive is cancelled else node)
 
 
 def keep_what_cancels(program: Program) -> Program:
-    """Compute the values that `drop_what_cancels` would drop."""
+    """Keep the values that `drop_what_cancels` would drop."""
     return rewrite(program, lambda node: node.operands[0] if node.primitive is cancelled else node)
 
 
@@ -49,7 +49,7 @@ def _accumulate(node: Node) -> Node:
 
 
 def _matmul(node: Node) -> Node:
-    # The same call of BLAS, with less about it; several times as fast for an outer product.
+    # The same call of BLAS with less overhead; several times as fast for an outer product.
     if not node.keywords and is_product_of_matrices(node):
         return replace(node, primitive=DOT)
     return node
@@ -75,7 +75,7 @@ def _mean(node: Node) -> Node:
 
 
 def _adjoint_of_dot(node: Node) -> Node:
-    """Write the adjoint of a product of matrices as a product with the other one transposed."""
+    """Write the adjoint of a matrix product as a product with the other factor transposed."""
     other, g, a_meta, b_meta = node.operands
     if not (isinstance(g, Node) and a_meta[1] == b_meta[1] == 2):
         return node
@@ -100,7 +100,7 @@ _RULES: dict[Any, Callable[[Node], Node]] = {
 
 
 def convert_beforehand(program: Program) -> Program:
-    """Convert an operand once and as a whole, where NumPy would do so piece by piece.
+    """Convert an operand once as a whole, where NumPy would convert it chunk by chunk.
 
     Without this pass, a loss that multiplies by counts takes 1.2 times as long, one that multiplies
     by a mask 1.05 times.
