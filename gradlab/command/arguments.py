@@ -40,8 +40,6 @@ Activation = Annotated[
         autocompletion=one_of(network.ACTIVATIONS),
     ),
 ]
-LearningRate = Annotated[float, typer.Option(help="Step of the descent.")]
-Momentum = Annotated[float, typer.Option(help="From 0 (none) to below 1.")]
 Seed = Annotated[int, typer.Option(help="Seed of the initial parameters and the minibatches.")]
 Output = Annotated[
     Path | None, typer.Option(help="Folder for the results [default: gradlab-runs/TIME].")

@@ -1,4 +1,4 @@
-"""``gradlab compare``: one network trained with several gradient backends."""
+"""``gradlab compare``: one network trained with several gradient backends, or over another axis."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import datasets, environment, network
-from gradlab.command import arguments
+from gradlab.command import arguments, axes
 from gradlab.command.console import NARROW, fail, out, show, width_of
-from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
+from gradlab.command.networks import (
+    divergence,
+    has_diverged,
+    name_of,
+    prepare,
+    sizes_of,
+    widths_of,
+)
 from gradlab.command.results import Folder
 from gradlab.comparison import Comparison, Run, times
 from gradlab.comparison import compare as compare_backends
 from gradlab.gradients import BACKENDS, find_backend
 
-EXAMPLE = "Example: `gradlab compare --backend forward --backend autograd --layers 20`"
+EXAMPLE = (
+    "Example: `gradlab compare --backend forward --backend autograd --layers 20` "
+    "Or: `gradlab compare --over optimizer --values sgd,momentum,adam:0.01`"
+)
 
 
 def compare(
@@ -28,18 +38,30 @@ def compare(
         list[str] | None,
         typer.Option(
             help=f"One of {', '.join(BACKENDS)}; give it twice or more, or several with commas "
-            "[default: central,autograd].",
+            "[default: central,autograd; one with --over: tape].",
             autocompletion=arguments.one_of(BACKENDS),
         ),
     ] = None,
+    over: axes.Over = None,
+    values: axes.Values = None,
+    seeds: axes.Seeds = None,
+    optimizer: axes.Optimizer = None,
     dataset: arguments.Dataset = "digits",
     data_dir: arguments.DataDir = None,
     subset: arguments.Subset = None,
     layers: arguments.Layers = "20",
     activation: arguments.Activation = "sigmoid",
-    iterations: Annotated[int, typer.Option(help="Training steps per backend.")] = 50,
-    learning_rate: arguments.LearningRate = 0.5,
-    momentum: arguments.Momentum = 0.9,
+    iterations: Annotated[
+        int | None,
+        typer.Option(help=f"Steps of a training [default: 50; with --over {axes.ITERATIONS}]."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Step of the descent [default: 0.5; with --over, the optimiser's]."),
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option(help="Of sgd, from 0 (none) to below 1 [default: 0.9].")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples a step [default: 50, or all if fewer].")
     ] = None,
@@ -52,13 +74,43 @@ def compare(
     All start from the same parameters and see the same minibatches. Shows the result of each, the
     cost of a gradient, and how far gradients and trainings differ; writes figures and a
     summary.json.
+
+    With --over, the trainings differ in their optimizer, learning rate, activation or
+    initialisation. Each is done with several seeds; the table shows means and standard deviations.
     """
+    if over is None:
+        axes.refuse(values=values, seeds=seeds, optimizer=optimizer)
+    data = datasets.load(dataset, data_dir=data_dir, subset=subset)
+    batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
+    create = partial(Folder, output, json_file, keeps=True, spare=[Path(dataset)])
+    if over is not None:
+        common = axes.Setting(
+            data=data,
+            hidden=tuple(widths_of("--layers", layers, "50,100")),
+            activation=activation,
+            optimizer="sgd" if optimizer is None else optimizer,
+            learning_rate=learning_rate,
+            momentum=momentum,
+        )
+        axes.run(
+            over,
+            values,
+            seeds,
+            common,
+            create,
+            backend=axes.backend_of(backend),
+            iterations=axes.ITERATIONS if iterations is None else iterations,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        return
+    iterations = 50 if iterations is None else iterations
+    learning_rate = 0.5 if learning_rate is None else learning_rate
+    momentum = 0.9 if momentum is None else momentum
     names = [name.strip() for text in backend or ["central,autograd"] for name in text.split(",")]
     backends = [find_backend(name) for name in names]
-    data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     start, settings = prepare(data, layers, activation, seed)
-    batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
-    with Folder(output, json_file, keeps=True, spare=[Path(dataset)]) as folder:
+    with create() as folder:
         comparison = compare_backends(
             partial(network.loss, **settings),
             start,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from gradlab import html
 from gradlab.history import count
@@ -47,7 +46,8 @@ class Trials:
     """The trainings that `compare_trainings` ran.
 
     Means and spreads are those of the trainings that did not diverge. A spread is the standard
-    deviation of the seeds' results, √(Σ (x − mean)² / (n − 1)); one seed has none.
+    deviation of the seeds' results, √(Σ (x − mean)² / (n − 1)); one seed has none. Neither
+    overflows, however large a loss has grown.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Trials:
     def best(self) -> str | None:
         """The value with the lowest mean loss; None if each has a training that diverged."""
         means = {
-            value: float(np.mean([trial.loss for trial in found]))
+            value: statistics.mean(trial.loss for trial in found)
             for value in self.values
             if (found := self.of(value)) and not any(trial.diverged for trial in found)
         }
@@ -182,8 +182,8 @@ def _numbers(value: str, trials: list[Trial]) -> dict[str, Any]:
 
 def _moments(name: str, numbers: Sequence[float]) -> dict[str, float | None]:
     return {
-        name: float(np.mean(numbers)) if numbers else None,
-        f"{name}_spread": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+        name: statistics.mean(numbers) if numbers else None,
+        f"{name}_spread": statistics.stdev(numbers) if len(numbers) > 1 else None,
     }
 
 
@@ -199,8 +199,8 @@ def _mean(
     """
     if not numbers:
         return "–"
-    mean = f"{np.mean(numbers):{digits}}{unit}"
+    mean = f"{statistics.mean(numbers):{digits}}{unit}"
     if not spread or len(numbers) < 2:
         return mean
-    deviation = f"{np.std(numbers, ddof=1):{'.2g' if digits == '.4g' else digits}}"
+    deviation = f"{statistics.stdev(numbers):{'.2g' if digits == '.4g' else digits}}"
     return f"{mean} ± {deviation}{unit}"

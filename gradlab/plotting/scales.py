@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ def logarithmic(
         About how many ticks fit.
     """
     margin = max((high / low) ** 0.06, 1.15)
-    low, high = low / margin, high * margin
+    low = max(low / margin, sys.float_info.min)
+    high = min(high, sys.float_info.max / margin) * margin
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     places = ticks(low, high, most)
     short = all(is_short(value) for value in places)

@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-import statistics
 
 import numpy as np
 import pytest
@@ -72,20 +71,29 @@ def test_what_differs_may_be_the_loss_the_start_or_the_backend():
     assert {trial.seed for trial in (tanh, small, central, plain)} == {4}
 
 
+def mean(numbers):
+    return math.fsum(numbers) / len(numbers)
+
+
+def spread(numbers):
+    squares = [(number - mean(numbers)) ** 2 for number in numbers]
+    return math.sqrt(math.fsum(squares) / (len(numbers) - 1))
+
+
 def test_means_and_spreads_are_those_of_the_seeds():
     trials = compared(seeds=[3, 1, 8])
     losses = [trial.loss for trial in trials.of("adam")]
     shares = [trial.accuracy for trial in trials.of("adam")]
     numbers = trials.summary()["values"][1]
-    assert numbers["loss"] == pytest.approx(statistics.mean(losses), rel=1e-14)
-    assert numbers["loss_spread"] == pytest.approx(statistics.stdev(losses), rel=1e-12)
-    assert numbers["accuracy"] == pytest.approx(statistics.mean(shares), rel=1e-14)
-    assert numbers["accuracy_spread"] == pytest.approx(statistics.stdev(shares), rel=1e-12)
+    assert numbers["loss"] == pytest.approx(mean(losses), rel=1e-14)
+    assert numbers["loss_spread"] == pytest.approx(spread(losses), rel=1e-12)
+    assert numbers["accuracy"] == pytest.approx(mean(shares), rel=1e-14)
+    assert numbers["accuracy_spread"] == pytest.approx(spread(shares), rel=1e-12)
     header, rows = trials.table()
     assert header == ["optimizer", "test loss", "test accuracy", "seconds"]
-    assert rows[1][1] == f"{statistics.mean(losses):.4g} ± {statistics.stdev(losses):.2g}"
+    assert rows[1][1] == f"{mean(losses):.4g} ± {spread(losses):.2g}"
     percents = [100 * share for share in shares]
-    assert rows[1][2] == f"{statistics.mean(percents):.2f}% ± {statistics.stdev(percents):.2f}%"
+    assert rows[1][2] == f"{mean(percents):.2f}% ± {spread(percents):.2f}%"
     assert [run["seed"] for run in numbers["runs"]] == [3, 1, 8]
     assert "adam" in trials._repr_html_()
     assert repr(trials) == "<Trials over optimizer: sgd, adam; 3 seeds>"
@@ -93,7 +101,7 @@ def test_means_and_spreads_are_those_of_the_seeds():
 
 def test_the_best_has_the_lowest_mean_and_says_with_how_many_seeds():
     trials = compared()
-    means = {v: statistics.mean(t.loss for t in trials.of(v)) for v in trials.values}
+    means = {v: mean([t.loss for t in trials.of(v)]) for v in trials.values}
     assert trials.best == min(means, key=means.get)
     pairs = zip(trials.of("sgd"), trials.of("adam"), strict=True)
     lower = sum((a.loss < b.loss) == (trials.best == "sgd") for a, b in pairs)
@@ -123,6 +131,24 @@ def test_the_last_step_may_be_the_one_that_diverges():
     (bad,) = trials.of("1e+200")
     assert len(bad.fit.history.losses) == 1
     assert bad.diverged
+
+
+def test_losses_that_grew_though_finite_have_means_and_spreads():
+    trials = lines([0.1, 1e75], seeds=2, iterations=2)
+    numbers = trials.summary()["values"][1]
+    runs = [run["loss"] for run in numbers["runs"]]
+    assert min(runs) > 1e290
+    assert numbers["loss"] == pytest.approx(mean(runs), rel=1e-14)
+    assert numbers["loss_spread"] == pytest.approx(abs(runs[0] - runs[1]) / math.sqrt(2), rel=1e-12)
+    low, high = plotting.loss_bands(trials.losses()).axes[0].get_ylim()
+    assert low < 3.0 < max(bad.fit.history.losses[-1] for bad in trials.of("1e+75")) < high
+
+
+def test_the_axis_of_the_loss_may_end_at_the_largest_number():
+    most = np.finfo(float).max
+    low, high = plotting.loss_bands({"a": [[1.0, most]], "b": [[1.0]]}).axes[0].get_ylim()
+    assert low < 1.0
+    assert high == pytest.approx(most, rel=1e-12)  # rounded once in each of two operations
 
 
 def test_a_loss_without_data():

@@ -1,0 +1,277 @@
+"""``gradlab compare --over``: one network trained with several optimisers, or values of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gradlab import datasets, environment, network, options
+from gradlab.command import arguments, optimisers
+from gradlab.command.console import fail, out, show
+from gradlab.command.networks import has_diverged, sizes_of
+from gradlab.command.results import Folder
+from gradlab.comparison import Trials, compare_trainings
+from gradlab.errors import OptionError, unknown
+from gradlab.gradients import find_backend
+from gradlab.history import count
+
+ITERATIONS = 500
+"""Training steps of each training if none are given."""
+
+MOST_SEEDS = 1000
+
+RULES = tuple(name for name in optimisers.RATES if name != "lbfgs")
+"""Optimisers that take minibatches, so that they can be compared after as many steps."""
+
+SCALES = ("xavier", "he", "normal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A network and its training, of which one field varies.
+
+    Attributes
+    ----------
+    data : Dataset
+        What it is trained on.
+    hidden : tuple of int
+        The widths of the hidden layers.
+    activation, optimizer : str
+        Their names.
+    initialisation : str or float or None
+        The `scale` of `gradlab.network.init`.
+    learning_rate, momentum : float or None
+        None stands for the optimiser's own.
+    """
+
+    data: datasets.Dataset
+    hidden: tuple[int, ...]
+    activation: str = "sigmoid"
+    initialisation: Any = None
+    optimizer: str = "sgd"
+    learning_rate: float | None = None
+    momentum: float | None = None
+
+    def start(self, seed: int) -> dict[str, Any]:
+        """Return the initial parameters."""
+        sizes = [self.data.train.x.shape[1], *self.hidden, self.data.classes]
+        return network.init(sizes, seed, activation=self.activation, scale=self.initialisation)
+
+    def training(self, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the arguments for a training of so many steps, and a record of them."""
+        rule, described = optimisers.build(
+            self.optimizer, self.learning_rate, self.momentum, "constant", 0, None, None, steps
+        )
+        given = {
+            "loss": partial(network.loss, activation=self.activation),
+            "params": self.start,
+            "accuracy": partial(network.accuracy, activation=self.activation),
+            "optimizer": rule,
+        }
+        names = ("optimizer", "learning_rate", "momentum")
+        record = {"activation": self.activation, "initialisation": self.initialisation}
+        return given, record | {name: described[name] for name in names}
+
+
+def _activation(text: str) -> dict[str, Any]:
+    if text not in network.ACTIVATIONS:
+        raise OptionError(unknown("activation", text, network.ACTIVATIONS))
+    return {"activation": text}
+
+
+def _initialisation(text: str) -> dict[str, Any]:
+    if text in SCALES:
+        return {"initialisation": text}
+    return {"initialisation": _positive(text, f"choose {', '.join(SCALES)} or a positive number")}
+
+
+def _learning_rate(text: str) -> dict[str, Any]:
+    return {"learning_rate": _positive(text, "give a positive number")}
+
+
+def _optimizer(text: str) -> dict[str, Any]:
+    """Return what a name changes, or a name and a learning rate such as ``adam:0.01``.
+
+    Here, ``sgd`` has no momentum, and ``momentum`` has.
+    """
+    name, colon, rate = text.partition(":")
+    if name not in ("momentum", *RULES):
+        raise OptionError(unknown("optimizer", name, ["sgd", "momentum", *RULES[1:]]))
+    found: dict[str, Any] = {"optimizer": "sgd" if name == "momentum" else name}
+    if name != "momentum":
+        found["momentum"] = 0.0 if name == "sgd" else None
+    return found | (_learning_rate(rate) if colon else {})
+
+
+def _positive(text: str, advice: str) -> float:
+    try:
+        return options.number("value", float(text))
+    except ValueError:  # an OptionError is one, too
+        raise OptionError(advice) from None
+
+
+AXES: dict[str, tuple[str, Callable[[str], dict[str, Any]], str]] = {
+    "optimizer": ("optimizer", _optimizer, "sgd,momentum,adagrad,rmsprop,adam"),
+    "learning-rate": ("learning_rate", _learning_rate, "0.001,0.01,0.1,1"),
+    "activation": ("activation", _activation, "sigmoid,tanh,relu"),
+    "initialisation": ("initialisation", _initialisation, "0.01,xavier,he"),
+}
+"""What can be compared: the field of `Setting`, what a value changes, the values by default."""
+
+Over = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Compare {', '.join(AXES)}, not backends.", autocompletion=arguments.one_of(AXES)
+    ),
+]
+Values = Annotated[
+    str | None,
+    typer.Option(
+        help="With --over: what to compare, with commas. An optimizer is sgd (without momentum), "
+        "momentum, adam, ..., or one with a learning rate, adam:0.01. An initialisation is xavier, "
+        "he, normal, or a standard deviation [default: a choice for each]."
+    ),
+]
+Seeds = Annotated[
+    int | None, typer.Option(help="With --over: number of seeds, from --seed on [default: 3].")
+]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        help=f"With --over: one of {', '.join(RULES)} [default: sgd].",
+        autocompletion=arguments.one_of(RULES),
+    ),
+]
+
+
+def refuse(**given: Any) -> None:
+    """Raise an error if an option that belongs to ``--over`` was given without it."""
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(f"--{name} {value}: add --over, one of {', '.join(AXES)}")
+
+
+def settings_of(over: str, values: str | None, common: Setting) -> dict[str, Setting]:
+    """Return the setting of each value.
+
+    Raises
+    ------
+    OptionError
+        If the axis or a value is unknown, or an option contradicts the axis.
+    """
+    if over not in AXES:
+        raise OptionError(f"--over {over}: {unknown('axis', over, AXES)}")
+    if common.optimizer not in RULES:
+        raise OptionError(
+            f"--optimizer {common.optimizer}: {unknown('optimizer', common.optimizer, RULES)}"
+        )
+    field, changes, default = AXES[over]
+    there = getattr(common, field)
+    if there != next(f.default for f in fields(Setting) if f.name == field):
+        raise OptionError(
+            f"--{over} {there}: --over {over} compares several; name them in --values"
+        )
+    names = [name.strip() for name in (default if values is None else values).split(",")]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise OptionError(
+            f"--values {values}: name two different values or more, such as {default}"
+        )
+    bare = {name.partition(":")[0] for name in names}
+    if over == "optimizer" and common.momentum is not None and "momentum" not in bare:
+        raise OptionError(
+            f"--momentum {common.momentum:g}: add momentum to --values, or leave it out"
+        )
+    found = {}
+    for name in names:
+        try:
+            found[name] = replace(common, **changes(name))
+        except OptionError as error:
+            raise OptionError(f"--values {name}: {error}") from None
+    return found
+
+
+def backend_of(names: list[str] | None) -> Any:
+    """Return the backend of all trainings."""
+    given = [name.strip() for text in names or ["tape"] for name in text.split(",")]
+    if len(given) > 1:
+        raise OptionError(f"--backend {','.join(given)}: with --over, give one")
+    return find_backend(given[0])
+
+
+def run(
+    over: str,
+    values: str | None,
+    seeds: int | None,
+    common: Setting,
+    folder: Callable[[], Folder],
+    **training: Any,
+) -> None:
+    """Train with each value and seed; show a table, and write the numbers and a figure.
+
+    `training` has ``backend``, ``iterations``, ``batch_size`` and ``seed``.
+    """
+    settings = settings_of(over, values, common)
+    advice = f"give an integer from 1 to {MOST_SEEDS:,}"
+    number = options.integer("seeds", 3 if seeds is None else seeds, advice, most=MOST_SEEDS)
+    first = options.integer("seed", training.pop("seed"), least=0)
+    built = {name: s.training(training["iterations"]) for name, s in settings.items()}
+    data = common.data
+    with folder() as place:
+        trials = compare_trainings(
+            network.loss,
+            None,  # each value has a loss and a start of its own
+            data.train,
+            values={name: given for name, (given, _) in built.items()},
+            over=over,
+            seeds=range(first, first + number),
+            test=data.test,
+            **training,
+        )
+        if not trials.trials:
+            fail("interrupted before a training was complete; nothing was written", code=130)
+        record = {
+            "dataset": data.name,
+            "hidden": common.hidden,
+            **training,
+            "backend": training["backend"].name,
+            "seeds": [first, first + number - 1],
+            "values": {name: told for name, (_, told) in built.items()},
+        }
+        _write(place, trials, record)
+    sizes = "-".join(map(str, sizes_of(common.start(first))))
+    show(f"{data.name}, {sizes}, {count(training['iterations'], 'step')}", _table(trials))
+    out.print(trials.headline(), soft_wrap=True)
+    place.tell()
+    if trials.interrupted:
+        fail("interrupted: what is shown are the trainings that were complete", code=130)
+    if all(trial.diverged or has_diverged(trial.fit.history) for trial in trials.trials):
+        fail("every training diverged; lower the learning rate", code=1)
+
+
+def _write(folder: Folder, trials: Trials, record: dict[str, Any]) -> None:
+    from gradlab import plotting
+
+    folder.write(
+        {
+            "command": "compare",
+            "environment": environment.describe(),
+            "options": record,
+            **trials.summary(),
+        },
+        {"losses": lambda: plotting.loss_bands(trials.losses(), trials.over)},
+    )
+
+
+def _table(trials: Trials) -> Table:
+    header, rows = trials.table()
+    table = Table()
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
