@@ -131,6 +131,13 @@ def up_to(file: IO[bytes], most: int) -> bytearray:
     return data
 
 
+def cache_folder() -> Path:
+    """Return where files are kept that can be made again: ``GRADLAB_CACHE``, or the system's."""
+    import pooch
+
+    return Path(os.environ.get("GRADLAB_CACHE") or pooch.os_cache("gradlab"))
+
+
 def is_folder(path: Path) -> bool:
     """Tell whether a path is a folder; an impossible path is not."""
     try:

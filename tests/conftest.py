@@ -31,6 +31,14 @@ settings.register_profile("thorough", TIMELESS, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def caches_are_the_tests_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes into the cache of the user, or finds there what another run has left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def global_random_state_is_left_alone() -> Iterator[None]:
     """Nothing draws from NumPy's global generator: everything random takes a seed."""

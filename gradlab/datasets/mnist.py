@@ -25,6 +25,7 @@ import numpy as np
 from gradlab.datasets import idx
 from gradlab.datasets.dataset import Raw, Split
 from gradlab.errors import DataError, DownloadError
+from gradlab.files import cache_folder
 
 ARCHIVES = {
     "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -96,13 +97,6 @@ def _first_file(folder: Path, name: str) -> Path | None:
     files = [file for name in names for file in (f"{name}.gz", name)]
     places = (place / file for place in (folder, folder / "mnist") for file in files)
     return next((place for place in places if place.is_file()), None)
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``GRADLAB_CACHE``, or a folder of the system's choice."""
-    import pooch
-
-    return Path(os.environ.get("GRADLAB_CACHE") or pooch.os_cache("gradlab"))
 
 
 def download(

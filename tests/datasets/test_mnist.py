@@ -14,6 +14,7 @@ from servers import Server
 from gradlab import datasets
 from gradlab.datasets import mnist
 from gradlab.errors import DataError, DownloadError
+from gradlab.files import cache_folder
 
 DATA = os.environ.get("GRADLAB_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="GRADLAB_DATA is not set")
@@ -264,7 +265,7 @@ def test_without_a_folder_mnist_is_downloaded_to_the_cache(
 
 
 def test_the_cache_is_the_systems_by_default():
-    assert "gradlab" in mnist.cache_folder().name
+    assert "gradlab" in cache_folder().name
 
 
 def test_the_real_mirrors_are_two_and_the_checksums_sha256():

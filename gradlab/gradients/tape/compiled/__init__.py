@@ -16,7 +16,7 @@ operations are fused into loops, and products are computed in tiles of registers
 `products`       writes a product of matrices by a tile of registers
 `entry`          the function that Python calls: it looks at the arrays before it runs
 `module`         puts these together
-`native`         machine code in this process, by llvmlite
+`native`         machine code in this process, by llvmlite; `disk` keeps it for the next one
 ===============  ==================================================================================
 
 A program with anything that the planner does not know is declined as a whole, and NumPy replays it.

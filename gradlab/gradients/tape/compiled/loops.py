@@ -143,7 +143,7 @@ class LoopWriter:
             for use in (*member.uses, member.place):
                 if use.base is not None and self._is_in_memory(use, member):
                     self._pointer(use)
-        for use in {u for m in self._members.values() for u in m.uses}:
+        for use in dict.fromkeys(u for m in self._members.values() for u in m.uses):
             if use.base is not None and use.base not in self._members and not use.strides[-1]:
                 self._once[use] = self._text.load(self._pointer(use), dtype_of(use.base), 1, 1)
         last = max(member.phase for member in self._members.values())

@@ -1,12 +1,15 @@
-"""Machine code for a module, by llvmlite."""
+"""Machine code for a module, by llvmlite; from the disk where it has been compiled before."""
 
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
+from gradlab.environment import describe
+from gradlab.gradients.tape.compiled import disk
 from gradlab.gradients.tape.compiled.entry import addresses
 from gradlab.gradients.tape.compiled.module import Module
 from gradlab.gradients.tape.compiled.plan import Product
@@ -47,7 +50,30 @@ def _target(llvm: Any) -> Any:
     )
 
 
+@cache
+def _settings() -> tuple[str, ...]:
+    """Return what machine code depends on beside its source: versions and the processor."""
+    llvm = _llvm()
+    versions = describe().get("gradlab", ""), version("llvmlite"), llvm.llvm_version_info
+    machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), features()
+    return *map(str, versions), *machine
+
+
 def machine_code(module: Module) -> bytes:
+    """Return the machine code of a module: from the disk, or compiled and kept there.
+
+    The name in the cache stands for all that the code depends on. Addresses are not part of it: the
+    code reads them from a table, at each call.
+    """
+    name = disk.name_of(module.source, *_settings())
+    code = disk.stored(name)
+    if code is None:
+        code = compiled(module)
+        disk.store(name, code)
+    return code
+
+
+def compiled(module: Module) -> bytes:
     """Compile a module."""
     llvm = _llvm()
     machine = _target(llvm)
