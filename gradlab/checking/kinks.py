@@ -51,7 +51,7 @@ GENERIC = 3
 wrong one passes each with a probability of about the relative error bar."""
 
 OUTSIDE = "the gradient lies outside of them"
-TOGETHER = "not a subgradient together with the other entries"
+TOGETHER = "not a joint subgradient"
 
 
 def allows(found: Slope, claimed: float, roundoff: float) -> bool:

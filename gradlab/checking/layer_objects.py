@@ -20,11 +20,11 @@ from gradlab.checking.native import Name
 from gradlab.errors import ParameterError
 
 BEFORE = ("d", "d_", "grad_")
-"""What may stand before a parameter's name in the name of its gradient."""
+"""Prefixes that turn the name of a parameter into the name of its gradient."""
 
 
 def is_layer(value: Any) -> bool:
-    """Tell whether this is an object with a forward and a backward method."""
+    """Tell whether an object has a forward and a backward method."""
     methods = (getattr(value, name, None) for name in ("forward", "backward"))
     return not inspect.isclass(value) and all(map(callable, methods))
 
@@ -32,20 +32,21 @@ def is_layer(value: Any) -> bool:
 def functions_of(
     layer: Any, args: Sequence[Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], list[str]]:
-    """Return a layer's passes as functions, and what the forward one takes.
+    """Return a layer's passes as functions, with the arguments of the forward pass.
 
-    The layer itself stays as it is: a copy is evaluated, in float64.
+    The functions evaluate a copy of the layer in float64; the layer itself does not change.
 
     Parameters
     ----------
     layer : object
         ``layer.forward(*args)`` and ``layer.backward(dout)``, which returns the gradients of the
-        arrays of floats among `args`, or None. An attribute ``W`` of floats, which no pass
-        replaces, is a parameter if the backward pass leaves floats in ``dW``, ``d_W`` or
-        ``grad_W``. What a pass stores, such as its outputs, is none. The arrays in ``params``, a
-        list or a dict, are parameters whose gradients are at the same places of ``grads``.
+        arrays of floats among `args`, or None. An attribute ``W`` of floats is a parameter if no
+        pass replaces it, and the backward pass stores floats in ``dW``, ``d_W`` or ``grad_W``. An
+        attribute that a pass stores, such as its outputs, is not a parameter. The arrays in
+        ``params``, a list or a dict, are parameters whose gradients are at the same places of
+        ``grads``.
     args : sequence
-        What the forward pass takes.
+        The arguments of the forward pass.
 
     Returns
     -------
@@ -55,7 +56,7 @@ def functions_of(
     args : tuple
         `args` and the parameters.
     names : list of str
-        What they are called.
+        The names of `args`.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def functions_of(
 
 @dataclass(frozen=True)
 class Attribute:
-    """A parameter ``W`` whose gradient is in ``dW``."""
+    """A parameter in an attribute ``W``, whose gradient is in ``dW``."""
 
     name: str
     slot: str
@@ -127,11 +128,11 @@ class Attribute:
         return getattr(layer, self.name)
 
     def write(self, layer: Any, value: Any) -> None:
-        """Give the layer another value."""
+        """Set the parameter of the layer."""
         setattr(layer, self.name, np.array(value))
 
     def gradient(self, layer: Any) -> Any:
-        """Return what the backward pass has left."""
+        """Return the gradient that the backward pass has stored."""
         return getattr(layer, self.slot)
 
 
@@ -143,7 +144,7 @@ class Item:
 
     @property
     def name(self) -> Name:
-        """What reports call it."""
+        """The name in reports."""
         return Name(f"params[{self.key!r}]")
 
     def value(self, layer: Any) -> Any:
@@ -151,11 +152,11 @@ class Item:
         return layer.params[self.key]
 
     def write(self, layer: Any, value: Any) -> None:
-        """Write another value into the array, which parts of the layer may share."""
+        """Write a new value into the array, which parts of the layer may share."""
         layer.params[self.key][...] = value
 
     def gradient(self, layer: Any) -> Any:
-        """Return what the backward pass has left."""
+        """Return the gradient that the backward pass has stored."""
         return np.array(layer.grads[self.key])
 
 
@@ -163,10 +164,10 @@ Slot: TypeAlias = Attribute | Item
 
 
 def _copy(layer: Any) -> Any:
-    """Return a deep copy, in which the arrays of ``params`` and ``grads`` are of float64.
+    """Return a deep copy of a layer, with the arrays of ``params`` and ``grads`` in float64.
 
-    The backward pass may write into arrays that were made like the parameters. All parts that share
-    an array share its copy.
+    ``grads`` is included because the backward pass may write into arrays that were created with the
+    dtype of the parameters. Parts of the layer that share an array share its copy.
     """
     wide = {
         id(array): array.astype(np.result_type(array, np.float64))
@@ -177,7 +178,7 @@ def _copy(layer: Any) -> Any:
 
 
 def _arrays(container: Any) -> dict[Any, Any]:
-    """Return the arrays of floats of a list or a dict, by their places."""
+    """Return the arrays of floats in a list or a dict, by index or key."""
     if not isinstance(container, (Mapping, list, tuple)):
         return {}
     items = container.items() if isinstance(container, Mapping) else enumerate(container)
@@ -190,7 +191,7 @@ def _items(layer: Any) -> list[Item]:
     Raises
     ------
     ParameterError
-        If the backward pass has left no gradient for one of them.
+        If the backward pass has stored no gradient for one of them.
     """
     if not hasattr(layer, "grads"):
         return []
@@ -204,7 +205,7 @@ def _items(layer: Any) -> list[Item]:
 
 
 def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Attribute]:
-    """Return the attributes that are parameters."""
+    """Return the parameters among the attributes."""
     return [
         Attribute(name, prefix + name)
         for name, value in before.items()

@@ -1,7 +1,7 @@
-"""Layers as they are written in courses: ``forward(x, w, b)`` and ``backward(dout, cache)``.
+"""Layers in the form that courses use: ``forward(x, w, b)`` and ``backward(dout, cache)``.
 
-A backward pass is a VJP with another signature. Each call runs the forward pass first, whose
-cache, or the state that an object keeps, belongs to the backward pass that follows.
+A backward pass is a VJP with a different signature. Each call runs the forward pass first, because
+the backward pass needs its cache, or the state that it leaves in an object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gradlab.checking.report import DerivativeReport
 from gradlab.errors import OptionError, ParameterError
 
 PREFIXES = ("", "d", "d_", "grad_")
-"""What may stand before an argument's name in a dict of gradients."""
+"""Prefixes that an argument's name may have in a dict of gradients."""
 
 
 def check_layer(
@@ -40,19 +40,19 @@ def check_layer(
     ----------
     forward : callable
         ``forward(*args) -> (out, cache)``. Several outputs come before the cache,
-        ``(h, c, cache)``. A forward pass that returns one array has no cache. Or a layer that
-        is an object with methods ``forward(*args)`` and ``backward(dout)``, and attributes for
-        parameters (``W``) and their gradients (``dW``, ``d_W`` or ``grad_W``), or lists or dicts
-        ``params`` and ``grads``: then `args` follow at once, ``check_layer(layer, x)``, and inputs
-        and parameters are checked together.
+        ``(h, c, cache)``. A forward pass that returns one array has no cache. `forward` may also
+        be a layer object with methods ``forward(*args)`` and ``backward(dout)``, and attributes
+        for parameters (``W``) and their gradients (``dW``, ``d_W`` or ``grad_W``), or lists or
+        dicts ``params`` and ``grads``. Omit `backward` then, as in ``check_layer(layer, x)``; the
+        inputs and parameters are checked together.
     backward : callable
         ``backward(dout, cache)`` returns the gradients of the arrays of floats among `args`: in
-        their order, or as a dict with the arguments' names, ``w`` or ``dw``. None stands for an
-        argument without a gradient. Without a cache it is called as ``backward(dout, *args)``, or
-        as ``backward(dout)`` if it takes one argument, such as a method of an object.
+        their order, or as a dict with the arguments' names, ``w`` or ``dw``. An argument without
+        a gradient has None. If there is no cache, the call is ``backward(dout, *args)``, or
+        ``backward(dout)`` if it takes one argument, such as a method of an object.
     *args
-        Where to check: what `forward` takes. Arrays of floats are differentiated, all others
-        (labels, settings) are handed on.
+        The arguments of `forward` at which to check. Arrays of floats are differentiated, all
+        others (labels, settings) are passed on.
     cache : bool
         Whether the last item of a tuple from `forward` is a cache.
     mode, seed, dtype, allow
@@ -68,7 +68,7 @@ def check_layer(
     OptionError
         If no argument is an array of floats.
     ParameterError
-        If a gradient is missing, or has another shape than its argument.
+        If a gradient is missing, or its shape differs from its argument's.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def check_layer(
 
 
 class _Layer:
-    """A forward and a backward pass, called the way that they are written."""
+    """A forward and a backward pass, called according to their signatures."""
 
     def __init__(
         self,
@@ -133,12 +133,12 @@ class _Layer:
         self._names, self._args, self._cache = names, args, cache
 
     def outputs(self, params: Mapping[str, Any]) -> Any:
-        """Return what the forward pass returns but for the cache."""
+        """Return the outputs of the forward pass, without the cache."""
         outputs, _ = self._run(params)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def gradients(self, params: Mapping[str, Any], cotangents: Any, wanted: list[str]) -> Any:
-        """Return the gradients of the arguments `wanted` by name."""
+        """Return the gradients of the arguments `wanted`, by name."""
         found = self._gradients(params, cotangents)
         return {name: found[name] for name in wanted}
 
@@ -150,7 +150,7 @@ class _Layer:
         return [name for name in params if name in found]
 
     def notes(self, fixed: Mapping[str, Any]) -> tuple[str, ...]:
-        """Say which arrays have no gradient."""
+        """Return a note on the arrays that have no gradient."""
         if not fixed:
             return ()
         return (f"backward returns no gradient of {', '.join(fixed)}, which was not checked",)
@@ -176,7 +176,7 @@ class _Layer:
         else:
             items = list(found) if isinstance(found, (tuple, list)) else [found]
             if len(items) > len(names) and len(items) == len(self._names):
-                names = [*self._names]  # one for each argument, differentiated or not
+                names = [*self._names]  # one gradient per argument, differentiated or not
             if len(items) > len(names):
                 raise ParameterError(
                     f"backward returns {len(items)} gradients for {len(names)} arrays of floats, "

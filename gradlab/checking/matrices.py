@@ -1,4 +1,4 @@
-"""A Jacobian as it is returned: at each output's place, the derivatives by all parameters."""
+"""A Jacobian as functions return it: outputs replaced by their derivatives by all parameters."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gradlab.layout import Layout
 from gradlab.params import Array, flatten
 
 Numbers = Callable[[Any, str], Array]
-"""``numbers(value, path)`` returns the array that a leaf is, or raises."""
+"""``numbers(value, path)`` returns a leaf as an array, or raises."""
 
 
 def matrix_blocks(
     kind: str, found: Any, outputs: Layout, inputs: Layout, numbers: Numbers
 ) -> list[list[Array]]:
-    """Return the blocks of a Jacobian as matrices: for each output leaf one a parameter leaf.
+    """Return the blocks of a Jacobian as matrices: ``blocks[output leaf][parameter leaf]``.
 
     Raises
     ------
     ParameterError
-        If a block is missing or has another shape than the output's and the parameter's together.
+        If a block is missing, or its shape is not the output's followed by the parameter's.
     """
     if not isinstance(found, (dict, list, tuple)):
         flat = numbers(found, kind)
@@ -43,7 +43,7 @@ def joined(blocks: Sequence[Sequence[Array]]) -> Array:
 
 
 def _descend(kind: str, template: Any, node: Any, place: str, nodes: list[Any]) -> None:
-    """Collect what stands at each output's place."""
+    """Collect the nodes at the places of the outputs."""
     if isinstance(template, dict):
         if not isinstance(node, dict) or set(node) != set(template):
             raise ParameterError(

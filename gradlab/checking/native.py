@@ -1,16 +1,17 @@
-"""Losses of PyTorch and JAX, as the checker sees them: functions of NumPy's arrays.
+"""Losses of PyTorch and JAX as functions of NumPy arrays, which the checker can measure.
 
-`check_gradients` measures slopes on NumPy arrays. Here a native loss becomes such a function: each
-evaluation makes native arrays of the parameters, calls the loss on them and returns its number. The
-gradient under test is what the library's own reverse mode gives for the same loss, or a native
-function of the caller's.
+`check_gradients` measures slopes on NumPy arrays. This module turns a native loss into a function
+of such arrays. Each evaluation converts the parameters to native arrays, calls the loss on them,
+and returns its value. The gradient under test comes from the library's own reverse mode for the
+same loss, or from a native function of the caller.
 
-Slopes are best measured in float64. So the loss is tried in float64 first, with arguments that are
-native arrays of floats in float64, too. If it raises there, it is evaluated in its own precision,
-and the report says so.
+Slopes are most accurate in float64. The loss is therefore evaluated in float64 first, with all
+native arrays of floats among its arguments in float64 as well. If it raises, it is evaluated in its
+own precision, and the report says so.
 
 A complex leaf ``z`` becomes two real ones, ``z.real`` and ``z.imag``. Its derivative is
-∂L/∂re + i ∂L/∂im in PyTorch, and the conjugate of that in JAX. Each is held to its own convention.
+∂L/∂re + i ∂L/∂im in PyTorch, and the conjugate of that in JAX. The check of each library uses its
+own convention.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from gradlab.gradients.protocol import Loss, real_scalar
 from gradlab.params import Array, flatten
 
 LISTED = 5
-"""Number of parameters that a note names."""
+"""Largest number of parameters that a note names."""
 
 
 class NativeLoss(Protocol):
-    """A loss at its parameters and arguments, in the hands of one library."""
+    """A loss with its parameters and arguments, in one library."""
 
     library: str
     backend: str
@@ -45,50 +46,50 @@ class NativeLoss(Protocol):
     names: list[str]
     leaves: list[Array]
     conjugates: bool
-    """Whether the derivative by a complex leaf is ∂L/∂re − i ∂L/∂im, not ∂L/∂re + i ∂L/∂im."""
+    """Whether the derivative by a complex leaf is ∂L/∂re − i ∂L/∂im instead of the conjugate."""
 
     def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
         """Return the ways to evaluate the loss, in the order of preference."""
 
     def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
-        """Return the loss at leaves of NumPy's."""
+        """Return the loss at the given NumPy leaves."""
 
     def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
-        """Return the loss and the library's own gradient, with None for a leaf that has none."""
+        """Return the loss and the library's own gradient, with None for a leaf without one."""
 
     def apply(
         self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
     ) -> Gradient:
-        """Return what a native function gives as the gradient."""
+        """Return the gradient that a native function returns."""
 
     def read(self, gradient: Any) -> Gradient:
-        """Return a gradient in the structure of the parameters as arrays of NumPy's."""
+        """Return a gradient in the structure of the parameters as NumPy arrays."""
 
 
 class Name(str):
-    """The name of a parameter, such as ``0.weight``, which a report shows as it stands."""
+    """The name of a parameter, such as ``0.weight``, which reports show unchanged."""
 
     __slots__ = ()
 
     def isidentifier(self) -> bool:
-        """Return True: `gradlab.params` puts other names in brackets and quotes."""
+        """Return True, since `gradlab.params` puts other names in brackets and quotes."""
         return True
 
 
 @dataclass(frozen=True)
 class NativeProblem:
-    """A native loss and its gradient as functions of NumPy's arrays.
+    """A native loss and its gradient as functions of NumPy arrays.
 
     Attributes
     ----------
     loss, gradient : callable
-        Of a dict of arrays of floats, one for each name.
+        Functions of a dict of arrays of floats, one per name.
     params : dict
-        Where to check.
+        The point at which to check.
     dtype : dtype or None
-        In which the parameters are moved; None for float64.
+        Dtype of the perturbed parameters; None for float64.
     notes : tuple of str
-        What the report has to say about the evaluation.
+        Notes on the evaluation for the report.
     """
 
     loss: Callable[[dict[Name, Array]], Any]
@@ -99,7 +100,7 @@ class NativeProblem:
 
 
 def is_native(params: Any) -> bool:
-    """Tell whether parameters are PyTorch's or JAX's: tensors, an ``nn.Module``, a pytree.
+    """Tell whether parameters belong to PyTorch or JAX: tensors, an ``nn.Module``, a pytree.
 
     Examples
     --------
@@ -116,14 +117,14 @@ def as_numpy(
     gradient: Any,
     dtype: DTypeLike | None,
 ) -> NativeProblem | None:
-    """Return a native loss as a function of NumPy's arrays; None if it is plain NumPy after all.
+    """Return a native loss as a function of NumPy arrays; None if the loss is plain NumPy.
 
     Raises
     ------
     LossError
         If the loss does not depend on the parameters that it is given.
     ParameterError
-        If a parameter is no array of floats.
+        If a parameter is not an array of floats.
     """
     make: Callable[..., NativeLoss] = TorchLoss if is_torch(params) else JaxLoss
     first = FirstOfPair(loss)
@@ -156,9 +157,10 @@ def as_numpy(
 def _first_that_runs(
     native: NativeLoss, dtype: np.dtype[Any] | None, first: FirstOfPair
 ) -> tuple[NativeWay, Any, Gradient, list[Exception]]:
-    """Return the first way in which the loss and its gradient can be had, and what they are.
+    """Return the first way that evaluates the loss and its gradient, with both.
 
-    The library differentiates no loss that returns its gradient, which may have used up its graph.
+    If the loss returns its gradient, the library does not differentiate it, because the loss may
+    have freed its graph.
     """
     refusals: list[Exception] = []
     ways = native.ways(dtype)
@@ -176,11 +178,11 @@ def _first_that_runs(
                 error.add_note(f"raised by the loss, differentiated by {native.library}")
                 raise
             refusals.append(error)
-    raise AssertionError("a native loss can be evaluated in one way at least")
+    raise AssertionError("a native loss has at least one way of evaluation")
 
 
 def _is_plain(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> bool:
-    """Tell whether a loss is plain NumPy: of NumPy's arrays, it makes a number of NumPy's."""
+    """Tell whether a loss is plain NumPy: it maps NumPy arrays to a NumPy number."""
     try:
         leaves, structure = flatten(params)
         value = loss(structure.unflatten(leaves), *args)
@@ -193,14 +195,14 @@ def _is_plain(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> b
 
 
 def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[Any]) -> Any:
-    """Return the gradient under test as `check_gradients` takes it.
+    """Return the gradient under test in a form that `check_gradients` takes.
 
     Parameters
     ----------
     gradient : str, Backend, callable or structure
-        What the caller gave; "own" for the library's reverse mode.
+        The caller's option; "own" for the library's reverse mode.
     value : dtype
-        Of the loss. Where it is narrower than the parameters, so is the gradient.
+        Dtype of the loss. If it is narrower than that of the parameters, so is the gradient.
     """
 
     def as_dict(found: Gradient) -> dict[Name, Array]:
@@ -216,7 +218,7 @@ def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[An
     if isinstance(gradient, str) or callable(getattr(gradient, "value_and_grad", None)):
         backend = find_backend(gradient)
         if backend.name != native.backend:
-            return backend  # a numerical one takes the loss as a function of NumPy's arrays
+            return backend  # a numerical backend differentiates the function of NumPy arrays
         f = backend.value_and_grad(native.loss)
         return lambda given: as_dict(
             native.apply(way, lambda *args: f(*args)[1], _as_leaves(native, given))
@@ -227,16 +229,16 @@ def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[An
 
 
 def _narrowed(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return floats in a dtype, if that is narrower than theirs."""
+    """Return an array of floats in `dtype` if that is narrower than its own."""
     is_narrower = dtype.kind == array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize
     return array.astype(dtype) if is_narrower else array
 
 
-# From native leaves to real ones, and back
+# Native leaves to real ones, and back
 
 
 def _as_dict(native: NativeLoss, leaves: Sequence[Array]) -> dict[Name, Array]:
-    """Return leaves by name; a complex one as two real ones."""
+    """Return leaves by name; a complex leaf becomes two real ones."""
     found: dict[Name, Array] = {}
     for name, leaf, like in zip(native.names, leaves, native.leaves, strict=True):
         if like.dtype.kind == "c":
@@ -248,7 +250,7 @@ def _as_dict(native: NativeLoss, leaves: Sequence[Array]) -> dict[Name, Array]:
 
 
 def _as_leaves(native: NativeLoss, given: dict[Name, Array]) -> list[Array]:
-    """Return the leaves of such a dict."""
+    """Return the leaves of a dict that `_as_dict` returned."""
     arrays = iter(given.values())
     return [
         next(arrays) + 1j * next(arrays) if leaf.dtype.kind == "c" else next(arrays)
@@ -256,25 +258,25 @@ def _as_leaves(native: NativeLoss, given: dict[Name, Array]) -> list[Array]:
     ]
 
 
-# What the report has to say
+# Notes for the report
 
 
 def _precision_notes(
     native: NativeLoss, way: NativeWay, value: Any, refusals: list[Exception]
 ) -> list[str]:
-    """Say where the loss is not evaluated in float64."""
+    """Return notes if the loss is not evaluated in float64."""
     dtype = np.asarray(value).dtype
     if refusals and way is OWN:
         return [
             f"evaluated in its own precision, as it raises in float64: {reason_of(refusals[0])}"
         ]
     if way.dtype == np.float64 and dtype.kind == "f" and dtype != np.float64:
-        return [f"the loss returns {dtype}, also of parameters of float64"]
+        return [f"the loss returns {dtype} even at float64 parameters"]
     return []
 
 
 def _missing_notes(native: NativeLoss, way: NativeWay, value: Any, found: Gradient) -> list[str]:
-    """Say which parameters have no gradient; raise if the loss depends on none at all."""
+    """Return notes on parameters without a gradient; raise if the loss depends on none."""
     missing = [name for name, array in zip(native.names, found, strict=True) if array is None]
     if not missing:
         return []
@@ -288,7 +290,7 @@ def _missing_notes(native: NativeLoss, way: NativeWay, value: Any, found: Gradie
 
 
 def _beside(leaves: Sequence[Array]) -> list[Array]:
-    """Return leaves at another point, not far away."""
+    """Return leaves at a nearby point."""
     rng = np.random.default_rng(0)
     return [
         np.asarray(leaf + size_of(leaf) * rng.uniform(-0.1, 0.1, leaf.shape), leaf.dtype)

@@ -1,8 +1,8 @@
-"""A loss of JAX's, evaluated and differentiated by JAX.
+"""A loss of JAX, evaluated and differentiated by JAX.
 
-Parameters are JAX's arrays in any pytree. In float64, a call is made with x64 switched on, in this
-thread and for the time of the call. The loss is compiled where it can be: else a ``scan`` in it may
-be compiled again at each evaluation.
+Parameters are JAX arrays in any pytree. Calls in float64 enable x64 in this thread for the duration
+of the call. The loss is compiled if possible, since JAX might otherwise compile a ``scan`` in it
+again at each evaluation.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from gradlab.errors import ParameterError
 from gradlab.params import BARE, Array
 
 LONGEST = 1000
-"""Largest number of operations of a loss that is compiled. Compiling a longer one, such as a loop
-that is written out, takes longer than the evaluations do."""
+"""Largest number of operations of a loss that is compiled. Compiling a longer one, such as an
+unrolled loop, takes longer than the evaluations."""
 
 CLOSE = 1e4
-"""Roundings by which the values of a loss, compiled and not, may differ."""
+"""Largest difference between the compiled and the uncompiled loss, in units of the round-off."""
 
 
 def is_jax(params: Any) -> bool:
-    """Tell whether parameters are a pytree that holds an array of JAX's."""
+    """Tell whether parameters are a pytree that holds a JAX array."""
     jax = sys.modules.get("jax")
     if jax is None or isinstance(params, (np.ndarray, np.generic, float, int)):
         return False
     try:
         leaves = jax.tree_util.tree_leaves(params)
-    except ValueError:  # keys that cannot be sorted: to JAX, this is no pytree
+    except ValueError:  # JAX rejects a dict whose keys cannot be sorted
         return False
     return any(isinstance(leaf, jax.Array) for leaf in leaves)
 
 
 class JaxLoss:
-    """``loss(params, *args)`` of JAX's arrays; see `gradlab.checking.native.NativeLoss`."""
+    """``loss(params, *args)`` of JAX arrays; see `gradlab.checking.native.NativeLoss`."""
 
     library = "JAX"
     backend = "jax"
@@ -58,7 +58,7 @@ class JaxLoss:
         self.leaves = [self._as_floats(*row) for row in zip(self._arrays, self.names, strict=True)]
 
     def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
-        """Return float64, and the arrays' own dtypes under the user's setting of x64."""
+        """Return two ways: float64, and the arrays' own dtypes with the user's setting of x64."""
         if dtype is not None:
             return [NativeWay(dtype)]
         return [WIDE, OWN]
@@ -70,7 +70,7 @@ class JaxLoss:
             return as_numpy(run(self._native(way, leaves)))
 
     def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
-        """Return the loss and what `jax.value_and_grad` gives."""
+        """Return the loss and its gradient by `jax.value_and_grad`."""
 
         def scalar(leaves: list[Any]) -> Any:
             value = self._call(way, leaves)
@@ -88,7 +88,7 @@ class JaxLoss:
     def apply(
         self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
     ) -> Gradient:
-        """Return what a function of the native parameters and arguments gives."""
+        """Return the result of a function of the native parameters and arguments."""
         with self._setting(way):
             params = self._treedef.unflatten(self._native(way, leaves))
             return self.read(gradient(params, *self._given(way)))
@@ -126,12 +126,12 @@ class JaxLoss:
         return array
 
     def _native(self, way: NativeWay, leaves: Sequence[Array]) -> list[Any]:
-        """Return new arrays, on the devices of those that were given."""
+        """Return new arrays, on the devices of the original ones."""
         made = []
         for array, like in zip(leaves, self._arrays, strict=True):
             dtype = getattr(like, "dtype", array.dtype)
             fresh = array.astype(dtype) if way.dtype is None else in_dtype(array, way.dtype)
-            fresh = np.array(fresh)  # JAX may use the memory of the array that it is given
+            fresh = np.array(fresh)  # JAX may share the memory of its argument
             if isinstance(like, self.jax.Array):
                 made.append(self.jax.device_put(fresh, like.sharding))
             else:
@@ -142,7 +142,7 @@ class JaxLoss:
         return self.loss(self._treedef.unflatten(leaves), *self._given(way))
 
     def _given(self, way: NativeWay) -> Any:
-        """Return the arguments, with JAX's floats in the precision of a way."""
+        """Return the arguments, with JAX arrays of floats in the precision of a way."""
         if way.dtype is None:
             return self._args
         return tuple(self.jax.tree_util.tree_map(lambda v: self._argument(v, way), self._args))
@@ -154,7 +154,7 @@ class JaxLoss:
         return value.astype(dtype)
 
     def _compile(self, way: NativeWay, roots: list[Any], value: Array) -> None:
-        """Keep a compiled loss, if it can be compiled and has the same value then."""
+        """Store a compiled loss, if the loss can be compiled and its value does not change."""
         if way in self._compiled:
             return
         self._compiled[way] = None
@@ -164,7 +164,7 @@ class JaxLoss:
                 return
             compiled = self.jax.jit(call)
             apart = abs(float(as_numpy(compiled(roots))) - float(value))
-        except Exception:  # what it does depends on its numbers, or it makes a number of NumPy's
+        except Exception:  # control flow depends on values, or the loss converts to NumPy
             return
         if apart <= CLOSE * np.finfo(value.dtype).eps * abs(float(value)):
             self._compiled[way] = compiled
@@ -174,13 +174,13 @@ class JaxLoss:
             return nullcontext()
         try:
             enable_x64 = self.jax.enable_x64
-        except AttributeError:  # where it is in older versions
+        except AttributeError:  # its place in older versions of JAX
             enable_x64 = import_module("jax.experimental").enable_x64
         setting: AbstractContextManager[Any] = enable_x64(True)
         return setting
 
 
 def as_numpy(value: Any) -> Array:
-    """Return a value as an array of NumPy's; of dtypes that NumPy has not, as float32."""
+    """Return a value as a NumPy array; dtypes that NumPy lacks become float32."""
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype.kind == "V" else array

@@ -1,8 +1,8 @@
-"""A loss of PyTorch's, evaluated and differentiated by PyTorch.
+"""A loss of PyTorch, evaluated and differentiated by PyTorch.
 
-Parameters are tensors held by dicts, lists and tuples, or an ``nn.Module``. Of a module a copy is
-evaluated: its parameters are written before each call, and its buffers, such as running
-statistics, are set back to what they were.
+Parameters are tensors in dicts, lists and tuples, or an ``nn.Module``. A module is copied. Before
+each call, the copy gets new parameters, and its buffers, such as running statistics, are reset to
+their original values.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ class TorchLoss:
         self._copies: dict[NativeWay, ModuleCopy] = {}
 
     def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
-        """Return float64, with data of another precision as well, and the tensors' own dtypes."""
+        """Return three ways: float64, float64 with mixed precisions, the tensors' own dtypes."""
         if dtype is not None:
             return [NativeWay(dtype)]
         return [WIDE, NativeWay(WIDE.dtype, widens=True), OWN]
 
     def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
-        """Return the loss, evaluated as it is differentiated: with its operations recorded."""
+        """Return the loss, with its operations recorded as for differentiation."""
         value = self._call(way, self._native(way, leaves)[1])
         return _number(value) if isinstance(value, self.torch.Tensor) else value
 
     def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
-        """Return the loss and what `torch.autograd.grad` gives."""
+        """Return the loss and its gradient by `torch.autograd.grad`."""
         roots, params = self._native(way, leaves)
         value = self._call(way, params)
         if not isinstance(value, self.torch.Tensor):
@@ -85,13 +85,13 @@ class TorchLoss:
     def apply(
         self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
     ) -> Gradient:
-        """Return what a function of the native parameters and arguments gives."""
+        """Return the result of a function of the native parameters and arguments."""
         params = self._native(way, leaves)[1]
         with self._mode(way), self.torch.enable_grad():
             return self.read(gradient(params, *self._given(way)))
 
     def read(self, gradient: Any) -> Gradient:
-        """Return a gradient as arrays; that of a module is a dict by name, or a sequence."""
+        """Return a gradient as arrays; that of a module is a dict by name or a sequence."""
         if self._module is None:
             given, structure = flatten(gradient, lambda value, path: value)
             found = dict(zip(structure.paths, given, strict=True))
@@ -111,7 +111,7 @@ class TorchLoss:
             raise ParameterError(f"{path} is {value!r:.60}; expected a tensor of floats") from error
 
     def _native(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[list[Any], Any]:
-        """Return tensors to differentiate by, and the parameters that are made of them."""
+        """Return the tensors to differentiate by, and the parameters that consist of them."""
         if self._module is not None:
             if way not in self._copies:
                 self._copies[way] = ModuleCopy(self._module, self.names, self._to(way))
@@ -120,7 +120,7 @@ class TorchLoss:
         for array, like in zip(leaves, self._tensors, strict=True):
             made = self.torch.tensor(in_dtype(array, way.dtype))
             kind = like.dtype if way.dtype is None else made.dtype
-            root = self.torch.empty_like(like.detach(), dtype=kind)  # of the same strides
+            root = self.torch.empty_like(like.detach(), dtype=kind)  # with the same strides
             roots.append(root.copy_(made).requires_grad_())
         return roots, self._structure.unflatten(roots)
 
@@ -132,7 +132,7 @@ class TorchLoss:
         return widening() if way.widens else nullcontext()
 
     def _given(self, way: NativeWay) -> tuple[Any, ...]:
-        """Return the arguments, copied, with floats in the precision of a way."""
+        """Return copies of the arguments, with floats in the precision of a way."""
         if way not in self._arguments:
             values, structure = flatten(self._args, lambda value, path: value)
             made = [self._argument(value, way) for value in values]
@@ -150,7 +150,7 @@ class TorchLoss:
         return twin.requires_grad_(value.requires_grad)
 
     def _to(self, way: NativeWay) -> Callable[[Any], Any]:
-        """Return what brings a tensor, or a module, to the precision of a way."""
+        """Return a function that converts a tensor or module to the precision of a way."""
         if way.dtype is None:
             return lambda value: value
         real = getattr(self.torch, way.dtype.name)
@@ -164,7 +164,7 @@ class TorchLoss:
 
 
 class ModuleCopy:
-    """A copy of a module, into whose parameters other numbers are written."""
+    """A copy of a module with replaceable parameters."""
 
     def __init__(self, module: Any, names: Sequence[str], convert: Callable[[Any], Any]) -> None:
         try:
@@ -179,7 +179,7 @@ class ModuleCopy:
         self._buffers = [(b, b.detach().clone()) for b in self._module.buffers()]
 
     def holding(self, leaves: Sequence[Array]) -> tuple[list[Any], Any]:
-        """Return its parameters and the module, with these numbers in it."""
+        """Write numbers into the module; return its parameters and the module."""
         torch = sys.modules["torch"]
         with torch.no_grad():
             for root, leaf in zip(self._roots, leaves, strict=True):
@@ -190,9 +190,9 @@ class ModuleCopy:
 
 
 def to_numpy(tensor: Any) -> Array:
-    """Return a tensor as NumPy's array; what NumPy has no dtype for becomes float32.
+    """Return a tensor as a NumPy array; dtypes that NumPy lacks become float32.
 
-    Sparse gradients, as of an embedding, become dense.
+    Sparse gradients, such as those of an embedding, become dense.
     """
     torch = sys.modules["torch"]
     tensor = tensor.detach()
@@ -209,10 +209,10 @@ def _number(value: Any) -> Array:
 
 
 def widening() -> AbstractContextManager[Any]:
-    """Have PyTorch compute in float64 where an operation takes numbers of float64 and others.
+    """Make PyTorch convert all operands of an operation to float64 if one of them is float64.
 
-    PyTorch refuses a product of matrices of two precisions. So a loss that closes over data of
-    float32 could not be evaluated at parameters of float64.
+    PyTorch refuses a product of matrices of different precisions. Without the conversion, a loss
+    that closes over float32 data could not be evaluated at float64 parameters.
     """
     torch = sys.modules["torch"]
     from torch.overrides import TorchFunctionMode

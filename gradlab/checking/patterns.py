@@ -1,8 +1,8 @@
-"""The patterns that mistakes leave in the entries of one leaf.
+"""Patterns of errors in one leaf that common mistakes cause.
 
-Each pattern is a mistake that is made by hand, put as a statement about the numbers: what was
-claimed is 20 times what was measured, or the same numbers transposed, or lacks a tenth of the
-parameter. A pattern yields its cause only if it explains every entry that was resolved.
+Each pattern states a relation between the claimed and the measured entries: the claim is 20 times
+the measurement, or its transpose, or lacks a tenth of the parameter. A pattern yields its cause
+only if it explains every resolved entry.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ CONSTANTS = {
     "√2": float(np.sqrt(2)),
     "1/√2": float(np.sqrt(0.5)),
 }
-"""Factors that formulas forget, or have too many of."""
+"""Factors that formulas often lack, or contain twice."""
 
 TOGETHER = 4
-"""Number of wrong entries of a sample in one row or column that is no coincidence."""
+"""Number of wrong entries of a sample in one row or column that rules out coincidence."""
 
 FEW = 3
 """Largest number of rows or columns that a cause names."""
 
 ROUND = (0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
-"""Limits at which gradients are usually clipped."""
+"""Common limits for clipping gradients."""
 
 Pattern: TypeAlias = Callable[[Columns], Iterator[str]]
 
@@ -51,7 +51,7 @@ def _never_updated(c: Columns) -> Iterator[str]:
 
 
 def _constant_factor(c: Columns) -> Iterator[str]:
-    """One number by which all entries are too large: a sum for a mean, a sign, a forgotten 2."""
+    """Recognise one factor for all entries: a sum for a mean, a sign, a missing 2."""
     clear = c.where(c.clear)
     if not clear.analytic.any():
         return
@@ -60,12 +60,12 @@ def _constant_factor(c: Columns) -> Iterator[str]:
         return
     accuracy = float((clear.tolerance / np.abs(clear.numerical)).min())
     name, known = _name(factor, min(2 * accuracy, 1e-2), c.clues.lengths)
-    if known or clear.analytic.size > 1:  # one entry is always some multiple
+    if known or clear.analytic.size > 1:  # a single entry always fits a factor
         yield name
 
 
 def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tuple[str, bool]:
-    """Say what a factor is likely to be, and whether it is one that mistakes have.
+    """Return the likely meaning of a factor, and whether it is a common mistake.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tupl
 
 
 def _clipped(c: Columns) -> Iterator[str]:
-    """Recognise entries cut off at a limit, or a leaf scaled down to a round length."""
+    """Recognise entries clipped at a limit, or a leaf scaled down to a round norm."""
     wrong = c.where(c.wrong)
     limit = float(np.abs(c.analytic).max())
     cut = np.abs(np.abs(wrong.analytic) - limit) <= 4 * EXACT * limit
@@ -119,7 +119,7 @@ def _clipped(c: Columns) -> Iterator[str]:
 
 
 def _term(c: Columns) -> Iterator[str]:
-    """One multiple of the parameter, of its sign, or of 1, that is missing or too much."""
+    """Recognise a missing or superfluous multiple of the parameter, of its sign, or of 1."""
     gap = c.analytic - c.numerical
     if np.count_nonzero(np.abs(gap) > CLEAR * c.tolerance) < 3:
         return
@@ -138,7 +138,7 @@ def _term(c: Columns) -> Iterator[str]:
 
 
 def _rearranged(c: Columns) -> Iterator[str]:
-    if not c.complete or np.count_nonzero(c.clear) < 3:  # two numbers are soon alike
+    if not c.complete or np.count_nonzero(c.clear) < 3:  # two entries match too easily
         return
     a = c.analytic.reshape(c.shape)
     if len(c.shape) == 2 and c.shape[0] == c.shape[1]:
@@ -169,7 +169,7 @@ def _rearranged(c: Columns) -> Iterator[str]:
 
 
 def _smeared(c: Columns) -> Iterator[str]:
-    """Recognise sums over too many axes: the entries are all alike, or alike along an axis."""
+    """Recognise sums over too many axes: all entries are equal, or equal along an axis."""
     if not c.complete or np.count_nonzero(c.clear) < 3:
         return
     if np.ptp(c.analytic) == 0:
@@ -187,7 +187,7 @@ def _smeared(c: Columns) -> Iterator[str]:
 def _missing_mean(c: Columns) -> Iterator[str]:
     """Recognise inputs of a batch norm whose gradient lacks the path through the mean.
 
-    A shift of all samples changes nothing, so that each column's slopes add up to 0.
+    A shift of all samples does not change the loss, so that the slopes of each column add up to 0.
     """
     batched = len(c.shape) == 2 and c.shape[0] in c.clues.lengths and c.shape[0] > 2
     if not (c.complete and batched):
@@ -204,7 +204,7 @@ def _missing_mean(c: Columns) -> Iterator[str]:
 
 
 def _factor_a_unit(c: Columns) -> Iterator[str]:
-    """Fit a factor to each row or column: that of the unit that it belongs to."""
+    """Recognise a separate factor for each row or column, such as that of its unit."""
     if not c.complete or len(c.shape) != 2:
         return
     a, n, tolerance, clear = (
@@ -228,10 +228,10 @@ def _factor_a_unit(c: Columns) -> Iterator[str]:
 
 
 def in_part(c: Columns) -> Iterator[str]:
-    """Say where the wrong entries lie, and what is wrong with them if that is one thing."""
+    """Return where the wrong entries lie, and the pattern of their errors if there is one."""
     wrong = c.where(c.wrong)
     count, place = len(wrong.index), _place(c)
-    looked_at = "" if c.complete else " that were looked at"
+    looked_at = "" if c.complete else " that were checked"
     where = place or f"in {count:,} of {len(c.index):,} entries{looked_at}"
     if not wrong.analytic.any():
         yield f"zero {where}: never stored, or masked?"
@@ -245,7 +245,7 @@ def in_part(c: Columns) -> Iterator[str]:
 
 
 def _place(c: Columns) -> str:
-    """Name the few rows, columns or slices in which all wrong entries lie, and none but they.
+    """Name the few rows, columns or slices that contain all wrong entries and no right ones.
 
     Examples
     --------
@@ -262,7 +262,7 @@ def _place(c: Columns) -> str:
     """
     wrong, right = c.index[c.wrong], c.index[~c.wrong & c.clear]
     enough = 2 if c.complete else TOGETHER
-    if len(c.shape) < 2 or not len(right):  # behind dead units, no entry beside them is right
+    if len(c.shape) < 2 or not len(right):  # right entries may all be 0, as with dead units
         return ""
     for axis in range(len(c.shape)):
         at = np.unique(wrong[:, axis])
@@ -284,4 +284,4 @@ PATTERNS: tuple[Pattern, ...] = (
     _missing_mean,
     _factor_a_unit,
 )
-"""What may explain all entries of a leaf, in the order in which it is tried."""
+"""Patterns that may explain all entries of a leaf, in the order of the tests."""

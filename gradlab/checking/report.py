@@ -1,4 +1,4 @@
-"""The result of a check in words: for a terminal, a notebook, a log, and JSON."""
+"""The report of a check for terminals, notebooks, logs and JSON."""
 
 from __future__ import annotations
 
@@ -16,47 +16,46 @@ if TYPE_CHECKING:
     from rich.terminal_theme import TerminalTheme
 
 WIDTH = 100
-"""Of a report that is turned into text, in columns."""
+"""Width of a report as text, in columns."""
 
 NOTEBOOK_COLOURS = ["#000000", "#d9363e", "#1a8a3c", "#9a6c00", "#000000", "#000000", "#0e8390"]
-"""Of a terminal's black, red, green, yellow, blue, magenta and cyan: these are read on white and on
-black (contrasts of 4 and more)."""
+"""Colours in notebooks for a terminal's black, red, green, yellow, blue, magenta and cyan. They are
+readable on white and on black (contrasts of at least 4)."""
 
 
 @dataclass(frozen=True, repr=False)
 class GradientReport(Result):
-    """What `check_gradients` found.
+    """The result of `check_gradients`.
 
     Attributes
     ----------
     verdict : {"agree", "mismatch", "kink", "inconclusive"}
-        Of the whole gradient.
+        The verdict on the whole gradient.
     entries : tuple of Entry
-        What was looked at one by one, in the order of the parameters.
+        The entries that were checked one by one, in the order of the parameters.
     leaves : tuple of Leaf
-        Each leaf's verdict, and a guess at the cause.
+        The verdict on each leaf, and its likely cause.
     mode : {"entries", "directional"}
-        Whether every entry was looked at, or directions and a sample.
+        Whether every entry was checked, or directions and a sample.
     resolution : float
-        The smallest relative error of the gradient that the check would have noticed: the
-        tolerance beside the size of the entry, the median over entries (of the directions, where
-        these were walked).
+        The smallest relative error that the check would have detected: the median of tolerance
+        over size, over the entries (or over the directions, in mode "directional").
     size : int
-        How many entries the gradient has.
+        Number of entries of the gradient.
     evaluations : int
-        How often the loss was evaluated.
+        Number of evaluations of the loss.
     seconds : float
-        How long it took.
+        Duration of the check.
     notes : tuple of str
-        What else there is to know.
+        Further findings.
     constant : bool
         Whether the loss had the same value at all points at which it was evaluated.
     what : str
-        What was checked: ``"gradient"``, ``"vjp"``, ...
+        The kind of derivative that was checked: ``"gradient"``, ``"vjp"``, ...
     difference : Difference or None
-        The largest relative error, ``relative``, of an entry that was looked at and has one slope,
-        and its name, ``entry``. It is beside the entry's size or its leaf's root mean square, the
-        larger of both.
+        The largest relative error, ``relative``, among the checked entries that have one slope, and
+        the name of the entry, ``entry``. It is relative to the entry's size or to its leaf's root
+        mean square, whichever is larger.
     """
 
     def raise_for_mismatch(self) -> None:
@@ -73,8 +72,8 @@ class GradientReport(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain numbers, strings, lists and dicts, for JSON.
 
-        What is not a finite number, such as the error bar of a slope that grows without end, is
-        None: JSON has no word for it.
+        Numbers that are not finite, such as the error bar of a slope that diverges, are None,
+        because JSON cannot represent them.
         """
         return {
             "verdict": self.verdict,
@@ -108,7 +107,7 @@ class GradientReport(Result):
         return self._printed().export_text().rstrip()
 
     def _repr_html_(self) -> str:
-        """Return the report as notebooks show it."""
+        """Return the report as HTML for notebooks."""
         code = '<pre style="line-height:normal;font-family:monospace">{code}</pre>'
         return self._printed().export_html(
             theme=_notebook_theme(), inline_styles=True, code_format=code
@@ -131,20 +130,20 @@ class GradientReport(Result):
 
 @dataclass(frozen=True, repr=False)
 class DerivativeReport(GradientReport):
-    """What `check_derivatives` found; the attributes are those of `GradientReport`.
+    """The result of `check_derivatives`; the attributes are those of `GradientReport`.
 
     Attributes
     ----------
     entries : tuple of DerivativeEntry
         Each has the name of an output and of a parameter, such as ``y[2] by w[0, 1]``.
     leaves : tuple of Leaf
-        A block for each output leaf and leaf of the parameters, ``y by w``.
+        A block for each pair of an output leaf and a parameter leaf, ``y by w``.
     size : int
-        How many entries the Jacobian has, for each claim.
+        Number of entries of the Jacobian, for each claim.
     """
 
     def renamed(self, what: str, notes: tuple[str, ...] = ()) -> DerivativeReport:
-        """Return the report of what is called otherwise, with more notes."""
+        """Return the report with a new name for the derivative, and more notes."""
         return replace(self, what=what, notes=(*self.notes, *notes))
 
 

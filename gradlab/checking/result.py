@@ -1,4 +1,4 @@
-"""The result of a check as data: verdicts, entry by entry and as a whole."""
+"""The result of a check as data: the verdicts on entries, leaves and the whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERDICTS: tuple[Verdict, ...] = ("mismatch", "inconclusive", "kink", "agree")
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst of some verdicts.
+    """Return the worst of several verdicts.
 
     Examples
     --------
@@ -28,24 +28,24 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True, repr=False)
 class Entry:
-    """One entry of the gradient, as it was claimed and as it was found.
+    """One entry of the gradient, with its claimed and measured values.
 
     Attributes
     ----------
     path : str
-        The leaf.
+        The name of the leaf.
     index : tuple of int
-        Where in the leaf.
+        The index in the leaf.
     analytic : float
         The gradient under test.
     numerical, error : float
-        The slope of the loss and its error bar; NaN and infinity where there is none.
+        The slope of the loss and its error bar; NaN and infinity if there is no slope.
     tolerance : float
-        How far apart both may be: `error` and the round-off of the analytic side.
+        The accepted difference of the values: `error` plus the round-off of `analytic`.
     verdict : {"agree", "mismatch", "kink", "inconclusive"}
         See `check_gradients`.
     note : str
-        What is special about it, in a few words.
+        A short remark on the entry, or "".
     """
 
     path: str
@@ -59,23 +59,23 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The entry as errors and tables name it: ``W1[3, 4]``."""
+        """The name in errors and tables: ``W1[3, 4]``."""
         return entry(self.path, self.index)
 
     @property
     def ratio(self) -> float:
-        """How many times too large the analytic value is."""
+        """The ratio of the analytic to the numerical value."""
         return self.analytic / self.numerical if self.numerical else float("nan")
 
     @property
     def excess(self) -> float:
-        """The difference in units of the tolerance: above 1 it is a mismatch."""
+        """The difference in units of the tolerance; above 1, it is a mismatch."""
         gap = self.gap
         return gap / self.tolerance if self.tolerance else (float("inf") if gap else 0.0)
 
     @property
     def gap(self) -> float:
-        """The difference of both values."""
+        """The absolute difference of the two values."""
         return abs(self.analytic - self.numerical)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Entry:
 
 
 class Difference(NamedTuple):
-    """How far a derivative is off: the largest relative error, and the entry that has it."""
+    """The largest relative error of a derivative, and the entry that has it."""
 
     relative: float
     entry: str
@@ -92,21 +92,21 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Leaf:
-    """What is known of one leaf.
+    """The result for one leaf.
 
     Attributes
     ----------
     path, shape
-        Its name and shape.
+        The name and shape.
     verdict : str
-        The worst of its entries and of the directions through it.
+        The worst verdict on its entries and the directions through it.
     checked : int
-        How many of its entries were looked at one by one.
+        Number of its entries that were checked one by one.
     cause : str
-        A guess at what went wrong, where the pattern shows it.
+        The likely cause of errors, or "".
     rest : str or None
-        The verdict of the directions on the entries that were not looked at one by one; None
-        where nothing is known of them.
+        The verdict of the directions on the entries that were not checked one by one; None if
+        there is none.
     """
 
     path: str
@@ -119,7 +119,7 @@ class Leaf:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a check found; `gradlab.checking.GradientReport` describes the attributes."""
+    """The result of a check; `gradlab.checking.GradientReport` describes the attributes."""
 
     verdict: Verdict
     entries: tuple[Entry, ...]
@@ -136,28 +136,28 @@ class Result:
 
     @property
     def of(self) -> str:
-        """What the derivative is of."""
+        """The kind of function that was differentiated, for messages."""
         return "loss" if self.what in ("gradient", "hessian", "hvp") else "function"
 
     @property
     def ok(self) -> bool:
-        """Whether the gradient may be trusted: ``agree``, or a valid choice at a ``kink``."""
+        """Whether the gradient is right: ``agree``, or a valid choice at a ``kink``."""
         return self.verdict in ("agree", "kink")
 
     @property
     def counts(self) -> dict[Verdict, int]:
-        """How many entries got which verdict."""
+        """Number of entries by verdict."""
         found = Counter(entry.verdict for entry in self.entries)
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     @property
     def mismatches(self) -> tuple[Entry, ...]:
-        """The wrong entries that were found, furthest out first."""
+        """The wrong entries that were found, the largest difference in tolerances first."""
         wrong = (entry for entry in self.entries if entry.verdict == "mismatch")
         return tuple(sorted(wrong, key=lambda entry: -entry.excess))
 
     def most_telling(self, most: int = 5) -> list[Entry]:
-        """Return the entries that one wants to see: the worst verdicts, furthest out first."""
+        """Return entries in order of interest: worst verdict first, then largest difference."""
 
         def order(entry: Entry) -> tuple[int, float]:
             return VERDICTS.index(entry.verdict), -entry.excess

@@ -1,7 +1,7 @@
-"""A report in words: the verdict first, then what one wants to know next.
+"""A report as text: the verdict first, then the details in order of interest.
 
-What is wrong and why, the entries that show it, and last what was looked at, how small an error
-would have been seen, and what it cost. Lines fit the width that they are given.
+The details are the wrong leaves with likely causes, the entries that show the errors, and last the
+number of checked entries, the smallest detectable error, and the cost. Lines fit a given width.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ STYLES: dict[Verdict, str] = {
 }
 
 SHOWN = 8
-"""Largest number of entries, of leaves and of notes that a report shows."""
+"""Largest number each of entries, leaves and notes that a report shows."""
 
 CONSTANT = (
     "its gradient is zero; let the loss use its first argument instead of parameters of its own, "
     "or check at another point"
 )
 
-ADVICE = "evaluate it in float64, take a constant off it, or check at another point"
+ADVICE = "evaluate it in float64, subtract a constant from it, or check at another point"
 
 
 def headline(report: Result) -> str:
-    """Return what the verdict means, in one sentence.
+    """Return the meaning of the verdict in one sentence.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def headline(report: Result) -> str:
                 f"the {what} {_is(what)} a valid choice at kinks of the {of}, and right elsewhere"
             )
         case "inconclusive":
-            return f"the {of} does not resolve its own slope well enough to tell"
+            return f"the {of} is not precise enough to measure its slope"
     wrong = len(report.mismatches)
     leaves = [leaf.path for leaf in report.leaves if leaf.verdict == "mismatch"]
     if not (wrong or leaves):
@@ -106,7 +106,7 @@ def _capped(lines: Sequence[Text], rest: str) -> list[Text]:
 
 
 def _causes(leaves: Sequence[Leaf]) -> list[Text]:
-    """Return the guesses, each with all the leaves that it is made of."""
+    """Return the causes, each with the leaves that it applies to."""
     paths: dict[str, list[str]] = {}
     for leaf in leaves:
         if leaf.cause:
@@ -115,7 +115,7 @@ def _causes(leaves: Sequence[Leaf]) -> list[Text]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Name a few things, and count many.
+    """Return names separated by commas; long lists are shortened.
 
     Examples
     --------
@@ -134,9 +134,9 @@ def _all(size: int) -> str:
 
 
 def _telling(report: Result) -> tuple[list[Entry], int]:
-    """Return the entries that explain the verdict, and how many more there are.
+    """Return the entries that explain the verdict, and the number of further ones.
 
-    Those that do not agree, and none but the wrong ones where there are such; or else a few.
+    They are the wrong entries if there are any, else those that do not agree, else a few.
     """
     shown = {"mismatch"} if report.verdict == "mismatch" else {"inconclusive", "kink"}
     count = sum(entry.verdict in shown for entry in report.entries)
@@ -147,7 +147,7 @@ def _telling(report: Result) -> tuple[list[Entry], int]:
 
 
 def _table(report: Result, entries: Sequence[Entry], width: int) -> Iterator[Text]:
-    """Yield aligned rows, the notes beside them or below; long names stand above their numbers."""
+    """Yield aligned rows, with notes beside or below them, and long names above the numbers."""
     what, of = report.what, report.of
     columns = {
         "entry": [Text(e.name) for e in entries],
@@ -183,7 +183,7 @@ def _table(report: Result, entries: Sequence[Entry], width: int) -> Iterator[Tex
 
 
 def _with_bar(entry: Entry) -> Text:
-    """Write what was measured, in no more digits than are known.
+    """Format a measured value and its error bar with the significant digits.
 
     Examples
     --------
@@ -201,7 +201,7 @@ def _with_bar(entry: Entry) -> Text:
 
 
 def _ratio(entry: Entry) -> Text:
-    """Write how many times too large an entry is, if that can be said.
+    """Format the ratio of the claimed to the measured value, if it is known.
 
     Examples
     --------
@@ -220,7 +220,7 @@ def _ratio(entry: Entry) -> Text:
     return Text(f"{ratio + 0.0:.6g}" if ratio else "0")
 
 
-# What stands at the end
+# The last lines
 
 
 def _summary(report: Result) -> Iterator[tuple[str, str]]:
@@ -238,7 +238,7 @@ def _summary(report: Result) -> Iterator[tuple[str, str]]:
 
 
 def _differs(relative: float, name: str) -> str:
-    """Say how large the error is, within the error bars or beyond.
+    """Describe the size of the error, within the error bars or beyond.
 
     Examples
     --------
@@ -251,7 +251,7 @@ def _differs(relative: float, name: str) -> str:
 
 
 def _resolves(resolution: float) -> str:
-    """Say how large an error would have been seen.
+    """Describe the smallest error that would have been detected.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""One direction through many entries: what is claimed along it, and what is measured.
+"""One direction through many entries: the claimed and the measured slope along it.
 
-A claim that differs from the measured slope by more than the error bars fails; `bisect` traces it
-to the entries that are wrong. The gradients of losses (`directions`) and large Jacobians
-(`jacobian_directions`) are searched in this way.
+A claim fails if it differs from the measured slope by more than the error bars; `bisect` then finds
+the wrong entries. This search serves gradients of losses (`directions`) and large Jacobians
+(`jacobian_directions`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
 SEARCH = 100
-"""Evaluations that a search may spend, per halving of all entries; ten halvings are added."""
+"""Largest number of evaluations of a search, divided by 10 + log₂(entries)."""
 
 
 class Along(NamedTuple):
-    """A claimed slope along a direction, the size expected of it, and its round-off."""
+    """A claimed slope along a direction, its expected size, and its round-off."""
 
     claimed: float
     size: float
@@ -40,7 +40,7 @@ class Walk:
     Attributes
     ----------
     entries, direction : ndarray
-        Which entries are perturbed, and by how much at t = 1.
+        The perturbed entries, and their perturbations at t = 1.
     claimed : float
         The slope along the direction by the derivative under test.
     measured : Slope
@@ -48,9 +48,10 @@ class Walk:
     roundoff : float
         The round-off of the claimed value, from its dtype.
     size : float
-        The slope that is expected along a random direction for entries like the claimed ones.
+        The expected slope along a random direction, given the sizes of the claimed entries.
     valid : bool
-        Whether the claimed slope is neither side's, but one of those nearby.
+        Whether the claimed slope is a limit of slopes at nearby points, although it lies outside of
+        the slopes of both sides.
     """
 
     entries: Array
@@ -63,7 +64,7 @@ class Walk:
 
     @property
     def tolerance(self) -> float:
-        """Largest difference of both values that is no mismatch."""
+        """Largest difference between the two values that is not a mismatch."""
         return self.measured.error + self.roundoff
 
     @property
@@ -79,17 +80,17 @@ class Walk:
 
     @property
     def fails(self) -> bool:
-        """Whether the derivative under test cannot be right along the direction."""
+        """Whether the derivative under test is wrong along the direction."""
         return self.verdict == "mismatch"
 
     @property
     def resolves(self) -> bool:
-        """Whether an error as large as the slope itself would be seen."""
+        """Whether an error as large as the slope itself would be detected."""
         return self.tolerance <= RESOLVED * max(self.size, abs(self.measured.value))
 
     @property
     def excess(self) -> float:
-        """The difference in units of the tolerance."""
+        """The difference between the two values in units of the tolerance."""
         gap = abs(self.claimed - self.measured.value)
         return float(gap / self.tolerance) if self.tolerance else float("inf")
 
@@ -111,7 +112,7 @@ def walk_along(
     entries, direction : ndarray
         The direction.
     claim : callable
-        What is claimed, where the second derivative along the direction has this size.
+        Returns the claim, given the size of the second derivative along the direction.
     rng : Generator
         Draws points near a kink.
     bits : int
@@ -143,7 +144,7 @@ def walk_along(
         return found
     size = max(found.size, abs(found.measured.value))
     between = beside(min(NEGLIGIBLE * size, found.measured.error / CLEARLY))
-    # Where the bars across the jumps resolve nothing, the slope between them decides.
+    # If the error bar across jumps resolves nothing, the slope between the jumps decides.
     return found if between is None or (between.fails and found.resolves) else between
 
 
@@ -157,18 +158,18 @@ def bisect(
     size: int,
     most: int,
 ) -> tuple[list[W], bool]:
-    """Trace a failed walk to walks that cannot be divided.
+    """Bisect a failed walk down to indivisible walks that fail.
 
     Parameters
     ----------
     failed : Walk
         The walk.
     halves : callable
-        Measures both halves of a walk; returns none for one that is indivisible.
+        Measures both halves of a walk; returns () if the walk is indivisible.
     evaluations : callable
-        How often the function has been evaluated so far.
+        Returns the number of evaluations so far.
     size : int
-        The number of entries, from which the limit of evaluations follows.
+        The number of entries, which determines the limit of evaluations.
     most : int
         The largest number of walks to find.
 
@@ -177,7 +178,7 @@ def bisect(
     found : list of Walk
         Indivisible walks that fail.
     complete : bool
-        Whether every failed walk was followed to its end, and led to such a walk.
+        Whether every failed walk was divided down to such a walk.
     """
     found: list[W] = []
     queue: list[tuple[float, int, W]] = [(-failed.excess, 0, failed)]
@@ -193,5 +194,5 @@ def bisect(
         for part in failing:
             heapq.heappush(queue, (-part.excess, order, part))
             order += 1
-        lost = lost or not failing  # too small in either half to exceed the error bars
+        lost = lost or not failing  # the error in either half is within the error bars
     return found, not queue and not lost

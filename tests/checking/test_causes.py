@@ -179,7 +179,7 @@ def test_a_row_is_told_from_four_of_its_entries(g, at):
     row = set(range(at * g.shape[1], at * g.shape[1] + 4))
     assert cause(a, g, which={0, g.size - 1, *row}) == f"the wrong sign in row {at} alone"
     looked_at = {0, g.size - 1, *sorted(row)[:3]}
-    assert cause(a, g, which=looked_at) == "the wrong sign in 3 of 5 entries that were looked at"
+    assert cause(a, g, which=looked_at) == "the wrong sign in 3 of 5 entries that were checked"
 
 
 def test_two_rows_and_a_slice():

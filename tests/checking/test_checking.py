@@ -315,7 +315,7 @@ def test_a_tie_of_two_is_looked_at_together() -> None:
     assert valid.verdict == "kink"
     both = gradlab.check_gradients(largest, np.ones(2), gradient=np.ones(2))
     assert both.verdict == "mismatch"
-    assert "not a subgradient together with the other entries" in both.entries[0].note
+    assert "not a joint subgradient" in both.entries[0].note
 
 
 @pytest.mark.parametrize(("claimed", "verdict"), [((0.5, 0.5), "kink"), ((1.0, 0.0), "mismatch")])

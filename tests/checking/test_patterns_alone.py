@@ -200,11 +200,11 @@ PARTS: dict[str, tuple[Columns, list[str]]] = {
     "entries of a vector": (columns(but([0, 1], -1.0, V), V), [f"{SIGN} in 2 of 5 entries"]),
     "entries that were seen": (
         columns(but(([0, 1], [0, 1])), G, seen=range(8)),
-        [f"{SIGN} in 2 of 8 entries that were looked at"],
+        [f"{SIGN} in 2 of 8 entries that were checked"],
     ),
     "a row of few that were seen": (
         columns(but(1), G, seen=[0, 3, 4, 6]),
-        [f"{SIGN} in 2 of 4 entries that were looked at"],
+        [f"{SIGN} in 2 of 4 entries that were checked"],
     ),
     "a slice": (
         columns(but(1, -1.0, K), K),

@@ -143,7 +143,7 @@ cost        99 evaluations of the loss, 0.1 s"""
     [
         ([RIGHT], "agree: the gradient is that of the loss"),
         ([RIGHT, KINK], "kink: the gradient is a valid choice"),
-        ([RIGHT, BLIND], "inconclusive: the loss does not resolve its own slope"),
+        ([RIGHT, BLIND], "inconclusive: the loss is not precise enough to measure its slope"),
         ([WRONG, RIGHT, BLIND], "mismatch: 1 of 3 entries of the gradient is wrong"),
         ([WRONG, WRONG, RIGHT], "mismatch: 2 of 3 entries of the gradient are wrong"),
         ([WRONG, WRONG], "mismatch: all 2 entries of the gradient are wrong"),
