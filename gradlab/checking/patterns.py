@@ -198,8 +198,8 @@ def _missing_mean(c: Columns) -> Iterator[str]:
     known = np.abs(n).sum(axis=0) > CLEAR * bar
     if known.sum() > 1 and vanish.all() and (np.abs(a.sum(axis=0)) > CLEAR * bar)[known].all():
         yield (
-            "each column adds up to another number than 0, which the slopes of the loss add up to: "
-            "the path through the mean of a batch norm is missing?"
+            "the columns do not add up to 0, as the slopes of the loss do: "
+            "is the path through the mean of a batch norm missing?"
         )
 
 

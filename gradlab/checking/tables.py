@@ -46,8 +46,8 @@ def headline(report: Result) -> str:
     what, of = report.what, report.of
     if report.constant:
         return (
-            f"the {of} does not depend on its parameters: it has the same value wherever they are "
-            "moved"
+            f"the {of} does not depend on its parameters: "
+            "its value is the same at all points evaluated"
         )
     match report.verdict:
         case "agree":

@@ -332,7 +332,7 @@ def test_the_mean_of_a_batch_norm():
         normalised, x, above, gradient=lambda x, c: gradient(x, c, mean=False)
     )
     assert right.ok
-    assert "the path through the mean of a batch norm is missing?" in wrong.leaves[0].cause
+    assert "is the path through the mean of a batch norm missing?" in wrong.leaves[0].cause
 
 
 def test_a_gradient_that_adds_to_its_last_result():

@@ -27,8 +27,8 @@ BY_ROW = "each row is off by a factor of its own: the derivative at its unit?"
 BOTH = [BY_COLUMN, BY_ROW]
 MOVED = "the right numbers in the wrong places"
 NORM = (
-    "each column adds up to another number than 0, which the slopes of the loss add up to: "
-    "the path through the mean of a batch norm is missing?"
+    "the columns do not add up to 0, as the slopes of the loss do: "
+    "is the path through the mean of a batch norm missing?"
 )
 
 
