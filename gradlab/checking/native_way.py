@@ -54,5 +54,5 @@ def matched(names: Sequence[str], found: dict[str, Any], what: str) -> list[Any]
     if missing := [name for name in names if name not in found]:
         raise ParameterError(f"{what} lacks {', '.join(missing)}")
     if extra := [name for name in found if name not in names]:
-        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters have not")
+        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters lack")
     return [found[name] for name in names]
