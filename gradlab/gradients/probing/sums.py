@@ -72,7 +72,7 @@ class ProbeOfTerms(Probe):
             of_it = moved[sparsity[term]] if sparsity[term].any() else moved
             raise NonFiniteError(
                 f"term {term} of the loss is not finite where {self.name(leaf, int(of_it[0]))} "
-                "is moved"
+                "is perturbed"
             )
         strays = np.flatnonzero((change != 0) & ~sparsity.any(1))
         if len(strays):
