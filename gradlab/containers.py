@@ -1,7 +1,7 @@
-"""Containers of parameters, taken apart and put together again with other contents.
+"""Containers of parameters: their children, and copies with other children.
 
 Dicts, lists and tuples are copied with other children. Dataclasses and registered classes are
-`Opened` first: what holds parameters in them lies in a dict, list or tuple.
+`Opened` first, into a dict, list or tuple of their children.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gradlab.errors import ParameterError
 
 
 class Opened(tuple[Any, Any, Any]):
-    """A container of a user's type, taken apart: its type, what is fixed in it, its children.
+    """A container of a user's type as a tuple: its type, its fixed contents, its children.
 
-    It is a plain tuple to all that looks at a template, so that equal ones make equal keys.
+    Equal tuples give equal cache keys, because a template is compared as plain data.
     """
 
     __slots__ = ()
@@ -49,26 +49,26 @@ def register_container(
     flatten: Callable[[Any], tuple[Any, Any]],
     unflatten: Callable[[Any, Any], Any],
 ) -> None:
-    """Make a class known as a container of parameters.
+    """Register a class as a container of parameters.
 
-    Dicts, lists, tuples, their subclasses and dataclasses are known already. The functions are
+    Dicts, lists, tuples, their subclasses and dataclasses need no registration. The functions are
     those of ``jax.tree_util.register_pytree_node``. In a dataclass, a field is fixed if it is
     declared with ``dataclasses.field(metadata={"static": True})``.
 
     Parameters
     ----------
     kind : type
-        The class; subclasses are registered on their own.
+        The class; subclasses need their own registration.
     flatten : callable
-        ``flatten(container) -> (children, fixed)``: what holds parameters, in a dict, list or
-        tuple; and what else `unflatten` needs.
+        ``flatten(container) -> (children, fixed)``: the parts that hold parameters, as a dict, list
+        or tuple; and everything else that `unflatten` needs.
     unflatten : callable
         ``unflatten(fixed, children) -> container``. The children may be traced arrays.
 
     Raises
     ------
     ParameterError
-        If `kind` is no class, or is one that is known already.
+        If `kind` is not a class, or is a type that cannot be registered, such as a dict.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def register_container(
 
 
 def opened(value: Any) -> Opened | None:
-    """Take a dataclass or a registered container apart; None for anything else."""
+    """Return the parts of a dataclass or a registered container; None for anything else."""
     kind = type(value)
     if kind in _REGISTERED:
         children, fixed = _REGISTERED[kind][0](value)
@@ -105,16 +105,16 @@ def opened(value: Any) -> Opened | None:
         return None
     names = [f.name for f in fields(kind) if not f.metadata.get("static")]
     children = {name: getattr(value, name) for name in names}
-    # Fields that are fixed, and what __post_init__ has added.
+    # Fixed fields, and attributes that __post_init__ has added.
     names = [*(f.name for f in fields(kind)), *getattr(value, "__dict__", {})]
     fixed = {name: getattr(value, name) for name in names if name not in children}
     return Opened((kind, fixed, children))
 
 
 def rebuilt(container: Any, children: Sequence[Any]) -> Any:
-    """Return a container of the same type, with other children.
+    """Return a container of the same type with other children.
 
-    Of a type that cannot be copied, a dict, list or tuple is returned.
+    For a type that cannot be copied, the result is a dict, list or tuple.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def rebuilt(container: Any, children: Sequence[Any]) -> Any:
         return kind(children)
     try:
         return _rebuilt(container, children)
-    except Exception:  # a class of the user's own that cannot be copied, or refuses the children
+    except Exception:  # a user's class that cannot be copied, or that refuses the children
         if isinstance(container, Mapping):
             return dict(zip(container, children, strict=True))
         return list(children) if isinstance(container, list) else tuple(children)
@@ -138,7 +138,7 @@ def rebuilt(container: Any, children: Sequence[Any]) -> Any:
 def _rebuilt(container: Any, children: Sequence[Any]) -> Any:
     kind: Any = type(container)
     if isinstance(container, tuple):
-        result = tuple.__new__(kind, children)  # the class's own may take something else
+        result = tuple.__new__(kind, children)  # the class's own may take other arguments
         if hasattr(container, "__dict__"):
             result.__dict__.update(container.__dict__)
         return result

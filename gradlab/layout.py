@@ -1,4 +1,4 @@
-"""The leaves of a structure laid end to end in one vector, as optimisers take them."""
+"""The leaves of a structure, concatenated into one vector for optimisers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradlab.params import Array, Structure, entry, flatten, floating
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each leaf lies in the vector, and what the entries are called.
+    """The position of each leaf in the vector, and the names of the entries.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Layout:
     shapes : sequence of tuple
         The shape of each leaf.
     names : sequence of str
-        What the leaves are called.
+        The names of the leaves.
 
     Examples
     --------
@@ -45,23 +45,23 @@ class Layout:
     def of(
         cls, leaves: Sequence[Array], structure: Structure, names: Sequence[str] | None = None
     ) -> Layout:
-        """Return the layout of leaves, which are called by their paths unless they have names."""
+        """Return the layout of leaves, named by their paths unless names are given."""
         shapes = tuple(leaf.shape for leaf in leaves)
         return cls(structure, shapes, structure.paths if names is None else names)
 
     @cached_property
     def spans(self) -> list[slice]:
-        """Where each leaf lies."""
+        """The slice of the vector for each leaf."""
         ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)]).tolist()
         return [slice(a, b) for a, b in pairwise(ends)]
 
     @property
     def size(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return int(self.spans[-1].stop) if self.spans else 0
 
     def place(self, i: int) -> tuple[int, tuple[int, ...]]:
-        """Return the number of the leaf of entry i, and the index there."""
+        """Return the number of the leaf that holds entry i, and its index in the leaf."""
         number = next(k for k, span in enumerate(self.spans) if i < span.stop)
         index = np.unravel_index(i - self.spans[number].start, self.shapes[number])
         return number, tuple(map(int, index))
@@ -72,17 +72,17 @@ class Layout:
         return entry(self.names[number], index)
 
     def parts(self, vector: Any) -> list[Any]:
-        """Return the leaves that a vector consists of."""
+        """Split a vector into its leaves."""
         pairs = zip(self.spans, self.shapes, strict=True)
         return [vector[span].reshape(shape) for span, shape in pairs]
 
     def hang(self, vector: Any) -> Any:
-        """Return a vector in the structure."""
+        """Return the entries of a vector in the structure of the parameters."""
         return self.structure.unflatten(self.parts(vector))
 
 
 def ravel(params: Any) -> tuple[Array, Callable[[Any], Any]]:
-    """Lay all entries of parameters end to end, as optimisers take them.
+    """Concatenate all entries of parameters into one vector for optimisers.
 
     Parameters
     ----------
@@ -92,16 +92,16 @@ def ravel(params: Any) -> tuple[Array, Callable[[Any], Any]]:
     Returns
     -------
     vector : ndarray, shape (p,)
-        A copy of all entries, leaf by leaf, each in C order; float64, or wider where a leaf is.
+        A copy of all entries, leaf by leaf, each in C order; float64, or wider if a leaf is.
     unravel : callable
-        ``unravel(vector) -> params`` is the way back, to the structure, shapes and dtypes of the
-        parameters (float64 for integers). It takes traced vectors, too, so that a function of the
-        vector can be differentiated.
+        ``unravel(vector) -> params`` restores the structure, shapes and dtypes of the parameters
+        (float64 for integers). It also takes traced vectors, so that a function of the vector can
+        be differentiated.
 
     Raises
     ------
     ParameterError
-        By `unravel`, for a vector of another length.
+        By `unravel`, for a vector of the wrong length.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def _unravelled(layout: Layout, dtypes: Sequence[str], vector: Any) -> Any:
     if vector.shape != (layout.size,):
         raise ParameterError(f"the vector has shape {vector.shape}; expected ({layout.size},)")
     leaves = layout.parts(vector)
-    # A traced vector is differentiated in its own dtype.
+    # A traced vector keeps its dtype.
     return layout.structure.unflatten(
         [
             leaf.astype(dtype) if type(leaf) is np.ndarray else leaf

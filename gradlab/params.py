@@ -1,14 +1,14 @@
-"""Structures of arrays: what every function here means by *parameters*.
+"""Structures of arrays: the *parameters* of all functions in gradlab.
 
 Parameters are arrays held by dicts, lists and tuples of any nesting, or a bare array. `flatten`
-lays them out as a list of leaves and remembers the `Structure` that puts such a list back::
+returns them as a list of leaves and a `Structure` that puts such a list back::
 
     params  --flatten-->  (leaves, structure)  --structure.unflatten-->  params
 
-Dataclasses hold parameters, too, and so do classes that `gradlab.register_container` makes known.
+Dataclasses, and classes registered by `gradlab.register_container`, also hold parameters.
 
-Each leaf has a *path*, the words in which errors and reports speak of it: ``W1``,
-``encoder.W1``, ``layers[0].W``; a bare array is called ``params``.
+Each leaf has a *path*, its name in errors and reports: ``W1``, ``encoder.W1``, ``layers[0].W``. The
+path of a bare array is ``params``.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ BARE = "params"
 
 @dataclass(frozen=True)
 class Structure:
-    """How leaves hang together: everything about parameters but their numbers.
+    """The structure of parameters: everything except their numbers.
 
     Attributes
     ----------
     template : Any
-        The containers, with the position of each leaf in its place.
+        The containers, with each leaf replaced by its position in the list.
     paths : tuple of str
         The name of each leaf.
     scalars : frozenset of int
@@ -49,7 +49,7 @@ class Structure:
     scalars: frozenset[int] = frozenset()
 
     def unflatten(self, leaves: Sequence[Any]) -> Any:
-        """Hang `leaves` (one for each path, of any type) where the flattened ones were.
+        """Put `leaves` (one for each path, of any type) in place of the flattened ones.
 
         Examples
         --------
@@ -70,8 +70,8 @@ class Structure:
         return None
 
 
-# A function of its own: one inside `unflatten` that calls itself would be a cycle, and keep the
-# leaves alive until the garbage collector comes by.
+# Not a recursive function inside `unflatten`: its reference cycle would keep the leaves alive until
+# the garbage collector runs.
 def _hang(node: Any, leaves: Sequence[Any], scalars: frozenset[int]) -> Any:
     if isinstance(node, Opened):
         children = _hang(node.children, leaves, scalars)
@@ -81,15 +81,15 @@ def _hang(node: Any, leaves: Sequence[Any], scalars: frozenset[int]) -> Any:
     if isinstance(node, (list, tuple)):
         return rebuilt(node, [_hang(child, leaves, scalars) for child in node])
     leaf = leaves[node]
-    # A number came in, so a number goes out, not an array of no dimensions. A traced array, which
-    # says that it is an array, stays as it is.
+    # A number is returned as a number, not as an array of dimension 0. A traced array is returned
+    # unchanged.
     return leaf[()] if node in scalars and issubclass(type(leaf), np.ndarray) else leaf
 
 
 def flatten(
     params: Any, to_leaf: Callable[[Any, str], Any] | None = None
 ) -> tuple[list[Any], Structure]:
-    """Lay parameters out as a list of arrays.
+    """Return parameters as a list of arrays and a structure.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def flatten(
     leaves : list of ndarray
         In the containers' own order. Arrays are not copied.
     structure : Structure
-        What puts the leaves back.
+        Its `unflatten` puts the leaves back.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _take_down(
         kind, fixed, children = inside
         return Opened((kind, fixed, _take_down(children, path, *rest)))
     path = path or BARE
-    if issubclass(type(node), (int, float, np.generic)):  # a traced number claims to be a float
+    if issubclass(type(node), (int, float, np.generic)):  # a traced number is an instance of float
         scalars.add(len(leaves))
     leaves.append(to_leaf(node, path))
     paths.append(path)
@@ -161,7 +161,7 @@ def _join(path: str, key: Any) -> str:
 
 
 def as_array(value: Any, path: str) -> Array:
-    """Return `value` as an array of real, finite numbers, or say what is wrong with the leaf."""
+    """Return `value` as an array of real, finite numbers, or raise an error that names the leaf."""
     if isinstance(value, np.ma.MaskedArray):
         raise ParameterError(
             f"{path} is a masked array, whose mask would be lost: give a plain array, such as "
@@ -182,7 +182,7 @@ def as_array(value: Any, path: str) -> Array:
 
 
 def numbers(value: Any, what: str, error: type[GradlabError] = DataError) -> Array:
-    """Return `value` as an array of numbers, real or complex, or raise `error` and name it.
+    """Return `value` as an array of real or complex numbers, or raise `error` with its name.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def numbers(value: Any, what: str, error: type[GradlabError] = DataError) -> Arr
 
 
 def read(value: Any, what: str, error: type[GradlabError]) -> Array:
-    """Return `value` as an array of whatever it holds."""
+    """Return `value` as an array of any dtype."""
     try:
         return np.asarray(value)
     except Exception as reason:  # rows of different lengths, or an __array__ that fails
@@ -205,7 +205,7 @@ def read(value: Any, what: str, error: type[GradlabError]) -> Array:
 
 
 def checksum(array: Any) -> int:
-    """Return a number by which the contents of arrays are told apart.
+    """Return a checksum of the contents of an array.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def checksum(array: Any) -> int:
     False
     """
     array = np.ascontiguousarray(array)
-    # Of some dtypes, such as that of a date, there is no buffer.
+    # Some dtypes, such as dates, have no buffer.
     return zlib.crc32(array if array.dtype.kind in "biufc" else array.tobytes())
 
 
@@ -231,12 +231,12 @@ def entry(path: str, index: tuple[int, ...]) -> str:
 
 
 def first(mask: Array) -> tuple[int, ...]:
-    """Return the index of the first true entry of a boolean array that has one."""
+    """Return the index of the first true entry of a boolean array with at least one."""
     return tuple(int(i) for i in np.unravel_index(np.argmax(mask), np.shape(mask)))
 
 
 def floating(array: Array) -> Array:
-    """Return an array of integers as float64, an array of floats as it is."""
+    """Return an array of integers as float64, an array of floats unchanged."""
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
@@ -287,16 +287,16 @@ def leaves_like(
     Parameters
     ----------
     params, other : Any
-        Two structures that should have the same paths and shapes; a dict's order is free.
+        Two structures that must have the same paths and shapes; the order of dicts may differ.
     what : str
-        What `other` is, for the error's message.
+        Name of `other` for error messages.
     to_leaf : callable, optional
         Makes the leaves of `other`, as in `flatten`.
 
     Raises
     ------
     ParameterError
-        If a path is missing or left over, or a shape differs.
+        If a path is missing or superfluous, or a shape differs.
     """
     wanted = dict(named_leaves(params))
     others, structure = flatten(other, to_leaf)
@@ -304,7 +304,7 @@ def leaves_like(
     if missing := [path for path in wanted if path not in found]:
         raise ParameterError(f"{what} lacks {', '.join(missing)}")
     if extra := [path for path in found if path not in wanted]:
-        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters have not")
+        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters lack")
     for path, leaf in wanted.items():
         if found[path].shape != leaf.shape:
             raise ParameterError(

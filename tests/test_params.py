@@ -272,7 +272,7 @@ def test_leaves_like_follows_the_first(order: list[str]) -> None:
         ({}, r"^the gradient lacks W, b\.c$"),
         (
             {"W": np.ones((2, 2)), "b": {"c": np.ones(2), "d": 1}, "x": 2},
-            r"^the gradient has b\.d, x, which the parameters have not$",
+            r"^the gradient has b\.d, x, which the parameters lack$",
         ),
         (
             {"W": np.ones(4), "b": {"c": np.ones(2)}},

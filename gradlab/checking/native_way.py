@@ -1,4 +1,4 @@
-"""How a native loss is evaluated: the types shared by `native` and the libraries' modules."""
+"""How a native loss is evaluated: what `native` and the libraries' modules pass to each other."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gradlab.errors import ParameterError
 from gradlab.params import Array
 
 Gradient: TypeAlias = list[Array | None]
-"""A gradient as a list of leaves; None if the library finds no dependence on a leaf."""
+"""A gradient leaf by leaf; None where the library says that the loss does not depend on a leaf."""
 
 
-@dataclass(frozen=True, eq=False)  # NumPy treats the dtype None as float64
+@dataclass(frozen=True, eq=False)  # to NumPy, the dtype None is float64
 class NativeWay:
     """A way to evaluate a native loss.
 
     Attributes
     ----------
     dtype : dtype or None
-        Dtype of the parameters and arguments that the loss gets; None for their own.
+        In which parameters and arguments are given to it; None for their own.
     widens : bool
-        Whether operations on mixed precisions, which the library would refuse, compute in the wider
-        one.
+        Whether operations on numbers of two precisions compute in the wider one, where the library
+        would refuse them.
     """
 
     dtype: np.dtype[Any] | None
@@ -37,7 +37,7 @@ OWN = NativeWay(None)
 
 
 def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:
-    """Return an array of floats or complex numbers in the precision of a dtype.
+    """Return an array of floats, or complex numbers, with the precision of a dtype.
 
     Examples
     --------
@@ -50,9 +50,9 @@ def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:
 
 
 def matched(names: Sequence[str], found: dict[str, Any], what: str) -> list[Any]:
-    """Return the values of a dict in the order of names; raise if some are missing."""
+    """Return the values of a dict in the order of names, or say which are missing."""
     if missing := [name for name in names if name not in found]:
         raise ParameterError(f"{what} lacks {', '.join(missing)}")
     if extra := [name for name in found if name not in names]:
-        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters do not have")
+        raise ParameterError(f"{what} has {', '.join(extra)}, which the parameters lack")
     return [found[name] for name in names]

@@ -74,7 +74,7 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
     if isinstance(params, Mapping):
         return kind, *names_of(params), *[key_of(params[name], leaves) for name in params]
     if (inside := opened(params)) is not None:
-        fixed = survey([("what is fixed in the parameters", inside[1])]).tokens
+        fixed = survey([("the fixed contents of the parameters", inside[1])]).tokens
         return kind, tuple(fixed), key_of(inside.children, leaves)
     try:
         leaf = np.asarray(params)

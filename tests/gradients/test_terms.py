@@ -103,7 +103,7 @@ def test_a_term_that_moves_against_the_matrix_is_named() -> None:
     pattern = np.eye(3, dtype=bool)
     pattern[2] = False
     loss = SumOfTerms(lambda x: np.exp(x), pattern)
-    with pytest.raises(LossError, match=r"term 2 changes where params\[0\] and others are moved"):
+    with pytest.raises(LossError, match=r"term 2 changes where params\[0\] and others are"):
         gradlab.grad(loss, "central")(np.zeros(3))
 
 

@@ -239,7 +239,7 @@ def test_backends_that_are_none(backend, message):
     ("grads", "message"),
     [
         ({"slope": 1.0}, "the gradient lacks offset"),
-        (LINE | {"curve": 1.0}, "the gradient has curve, which the parameters have not"),
+        (LINE | {"curve": 1.0}, "the gradient has curve, which the parameters lack"),
         ({"slope": np.ones(2), "offset": 1.0}, r"slope has shape \(2,\) in the gradient"),
         ([1.0, 1.0], "the gradient lacks slope, offset"),
         (np.ones(2), "the gradient lacks slope, offset"),

@@ -1,4 +1,4 @@
-"""An entry measured again, with smaller steps, where its first slope is in doubt."""
+"""Measure an entry again, with smaller steps, if its first slope is in doubt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradlab.gradients.probing import EntryLine, Probe, Quotient
 from gradlab.params import Array
 
 ROUNDINGS = 8.0
-"""Error of an evaluation that a difference is taken to have, in units of the loss's precision."""
+"""Assumed error of an evaluation, in units of the loss's precision."""
 
 
 def roundoff(probe: Probe, h: Any, slope: Any) -> Any:
@@ -23,7 +23,7 @@ def roundoff(probe: Probe, h: Any, slope: Any) -> Any:
 
 
 def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
-    """Return the loss at a point beside the parameters; None where it has no value there."""
+    """Return the loss at a point near the parameters; None if it has no value there."""
     with np.errstate(all="ignore"):
         try:
             return probe.along(direction, t)
@@ -32,12 +32,12 @@ def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
 
 
 def closer_to_home(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
-    """Return the slope along an entry beside which the loss has no value at the distance h.
+    """Return the slope along an entry for which the loss has no value at the distance h.
 
     Raises
     ------
     NonFiniteError
-        If it has none closer by on both sides.
+        If it has no value on both sides at smaller distances, either.
     """
     finer = h
     for _ in range(LEVELS):
@@ -49,11 +49,11 @@ def closer_to_home(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any)
         except NonFiniteError:
             continue
         return look_closer(method, probe, f, x, finer, slope, abs(bend))
-    return method.quotient(f, x, h, probe.value)[0]  # which raises what is to be said
+    return method.quotient(f, x, h, probe.value)[0]  # raises the error
 
 
 def is_level(f: EntryLine, x: Any, h: Any, centre: Any, error: Any) -> bool:
-    """Tell whether a slope of this error is zero within what it changes by over the step h.
+    """Tell whether a slope with this error is zero within its change over the step h.
 
     This is the case at the minimum of a sum of squares: the residuals cancel, their round-off is
     larger than the loss, and the slopes differ by more than `roundoff` allows. But the loss rises
@@ -68,7 +68,7 @@ def is_level(f: EntryLine, x: Any, h: Any, centre: Any, error: Any) -> bool:
     centre : number
         f at x.
     error : number
-        That of the slope.
+        The error of the slope.
     """
     first, *finer = (abs(f(x + step) - centre) / step for step in (h, *finer_steps(x, h)))
     return bool(error <= first and max(finer) < first)
@@ -80,17 +80,17 @@ def look_closer(
     """Return the slope along an entry from steps that get smaller until two of them agree.
 
     Two slopes agree if they differ by no more than the round-off of both. The slope with the
-    smallest error is returned: its difference from the next finer slope, its round-off, and the
-    differences between finer slopes beyond their round-off. So a step that was good already keeps
-    its digits. If no two slopes agree, the differences between finer slopes are taken for noise in
-    the values, as where residuals cancel. Its share of a slope is inversely proportional to the
-    step.
+    smallest error is returned. The error is the sum of its difference from the next finer slope,
+    its round-off, and the excess of differences between finer slopes over their round-off. A first
+    step that was good thus keeps its digits. If no two slopes agree, the differences between finer
+    slopes count as noise in the values, as if residuals cancel. The error that this noise causes in
+    a slope is inversely proportional to the step.
 
     Raises
     ------
     LossError, CoarseLoss
-        See `Probe.look_into`: where the first smaller step does not agree. A LossError also where
-        no steps agree, unless the slope is zero within its error: see `is_level`.
+        See `Probe.look_into`: if the first smaller step does not agree. Also a LossError if no
+        steps agree, unless the slope is zero within its error: see `is_level`.
     """
     slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
     steps, gaps = [h], list[Any]()
@@ -102,13 +102,13 @@ def look_closer(
         errors.append(roundoff(probe, finer, slope))
         bends.append(abs(bend))
         gaps.append(abs(slopes[-1] - slopes[-2]))
-        # A bend that grows is that of a spike or a jump at the entry, and no slope is near.
+        # A growing bend means a spike or a jump at the entry: the slope is not close yet.
         grows = bends[-1] > max(4 * bends[-2], errors[-1])
         agreed = gaps[-1] <= errors[-2] + errors[-1] and not grows
         if agreed:
             break
         if len(gaps) == 1:
-            probe.look_into()  # rounded values, too, agree where the steps are lost in them
+            probe.look_into()  # rounded values also agree if they do not resolve the steps
     best, least, beyond = slopes[0], np.inf, 0.0
     for k in reversed(range(len(gaps))):
         error = gaps[k] + errors[k] + (beyond if agreed else beyond / steps[k])

@@ -1,21 +1,21 @@
 """The complex step: the slope as an imaginary part, without a subtraction.
 
-A loss made of analytic functions can be evaluated at complex parameters. By Taylor's theorem
-f(x + i h) = f + i h f' - h²/2 f'' - ..., so that with a step so small that its square is nothing::
+A loss made of analytic functions can be evaluated at complex parameters. By Taylor's theorem,
+f(x + i h) = f + i h f' - h²/2 f'' - ..., so that for a step whose square is negligible::
 
     f' = Im f(x + i h) / h        error ~ h² f'''/6 ~ 1e-201
 
-Nothing cancels: the result is exact to round-off, for one complex evaluation an entry. Squire &
+Nothing cancels: the result is exact to round-off, for one complex evaluation per entry. Squire &
 Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM Review 40 (1998);
 Martins, Sturdza & Alonso, *The complex-step derivative approximation*, ACM Transactions on
 Mathematical Software 29 (2003).
 
-The price is that NumPy's functions of complex numbers are not all continuations of the real ones:
-the absolute value is the modulus, and ``max`` compares imaginary parts where real parts are equal.
-Two things stand against that. The loss gets its parameters as `gradlab.arrays.stepped` arrays, in
-which the real parts decide: |x| is -x where x < 0, and the largest entry is that of the largest
-real part. And because a copy of such an array may be an ordinary one, the gradient is held, at
-every call, to real differences of the loss along a random direction.
+Not all of NumPy's functions of complex numbers are continuations of the real ones: the absolute
+value is the modulus, and ``max`` compares imaginary parts if real parts are equal. There are two
+safeguards. First, the loss gets its parameters as `gradlab.arrays.stepped` arrays, for which the
+real parts decide: |x| is -x where x < 0, and the largest entry is the one with the largest real
+part. Second, a copy of such an array may be an ordinary array, so that every call compares the
+gradient with real differences of the loss along a random direction.
 """
 
 from __future__ import annotations
@@ -48,34 +48,34 @@ from gradlab.seeding import generator
 EPSILON = float(np.finfo(np.float64).eps)
 
 STEP = 2.0**-333
-"""Near 1e-100: its square vanishes, its products with slopes from 1e-200 to 1e200 do not.
+"""Step near 1e-100: its square underflows, its products with slopes from 1e-200 to 1e200 do not.
 
-For an entry with |x| > 1 the step is |x| times this, since slopes scale with 1/|x| there.
+For an entry with |x| > 1, the step is |x| times this, because slopes there scale with 1/|x|.
 """
 
 SINGLE_STEP = 2.0**-60
-"""The step of a loss that computes in complex64, whose numbers end near 1e-38: about 1e-18."""
+"""Step for a loss that computes in complex64: about 1e-18, as its smallest number is near 1e-38."""
 
 
 @dataclass(frozen=True)
 class ComplexStep:
-    """One evaluation an entry along the imaginary axis: exact to round-off, and no step to choose.
+    """One evaluation per entry along the imaginary axis: exact to round-off, no step to choose.
 
-    The loss is written in NumPy. Functions that are analytic piece by piece, such as ``abs``,
-    ``max``, ``sort`` and comparisons, are decided by the real parts; equal entries share the
-    derivative of a maximum. What takes complex numbers of the loss's own, such as the absolute
-    value of a Fourier transform, is refused.
+    The loss is written in NumPy. For piecewise analytic functions such as ``abs``, ``max``,
+    ``sort`` and comparisons, the real parts decide; equal entries share the derivative of a
+    maximum. A loss with complex numbers of its own, such as the absolute value of a Fourier
+    transform, is refused.
     It is evaluated in complex128, and five times in float64 to confirm the gradient. The step is
-    near 1e-100, or in proportion to an entry beyond 1, so that it resolves slopes from 1e-200 to
-    1e200. A gradient of less comes out as 0, and a loss that bends within 1e-100 of a tiny entry,
-    as its logarithm does, is refused. A loss that computes in float32 is evaluated in complex64
-    there, with steps near 1e-18: the gradient is right to float32's round-off.
+    near 1e-100, or proportional to an entry beyond 1, so that it resolves slopes from 1e-200 to
+    1e200. A smaller gradient comes out as 0. A loss that curves within 1e-100 of a tiny entry, as
+    the logarithm does, is refused. A loss that computes in float32 computes in complex64 here, with
+    steps near 1e-18: its gradient is exact to float32's round-off.
 
     Raises
     ------
     UntraceableError, LossError
-        By the returned function: if the loss calls something that has no derivative here, or does
-        not take complex numbers, the message names it; if the gradient is not confirmed.
+        By the returned function: if the loss calls a function that has no derivative here, or that
+        does not take complex numbers (the message names it); or if the gradient is not confirmed.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class ComplexStep:
 
 
 class SteppedProbe(Probe):
-    """A `Probe` whose parameters are complex, and whose loss may be."""
+    """A `Probe` with complex parameters, whose loss may return a complex number."""
 
     widest = np.complex128
 
@@ -137,7 +137,7 @@ class SteppedProbe(Probe):
             self.step = SINGLE_STEP
             return self._slope(leaf, i, x)
         self.is_real &= value.dtype.kind != "c"
-        return type(x.real)(value.imag) / h  # h is no number of a narrower type
+        return type(x.real)(value.imag) / h  # a narrower type cannot hold h
 
     def _show(self, leaf: Array) -> Array:
         return guarded(super()._show(leaf), self.notes)  # type: ignore[no-any-return]
@@ -149,7 +149,7 @@ class SteppedProbe(Probe):
         return value.reshape(())[()]
 
     def complex_value(self, place: Callable[[], str], params: Any) -> Array:
-        """Return what the loss makes of complex parameters, whatever its shape."""
+        """Return the result of the loss at complex parameters, in any shape."""
         try:
             value = following_rewrites(lambda: run_traced(self._loss, params, self._args))
         except GradlabError:
@@ -168,27 +168,27 @@ class SteppedProbe(Probe):
         return np.asarray(value)
 
 
-# What is confirmed
+# Confirmation of the gradient
 
 DIRECTIONS = 5
-"""Number of random directions. The gradient is called wrong only if all of them disagree, since
-noise may spoil a single one."""
+"""Number of random directions. The gradient counts as wrong only if all of them disagree, because
+noise can falsify a single one."""
 
 LADDER = (2.0**-17, 2.0**-24, 2.0**-31, 2.0**-38)
-"""Steps along a direction, in proportion to the entries; the finer are for steep losses."""
+"""Steps along a direction, relative to the entries; the finer ones are for steep losses."""
 
 
 UNSURE = 2.0**-10
-"""Error of the real differences, beside the slope, above which the loss is looked into."""
+"""Relative error of the real differences above which the noise of the loss is measured."""
 
 
 def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> None:
-    """Hold a gradient to real differences of the loss along a random direction.
+    """Compare a gradient with real differences of the loss along a random direction.
 
     Raises
     ------
     LossError
-        If it is wrong by more than these can be; or the loss is not deterministic.
+        If it differs from them by more than their error, or the loss is not deterministic.
     NonFiniteError
         If the loss is not finite on both sides of the parameters.
     """
@@ -197,10 +197,10 @@ def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> 
         direction = [size_of(leaf) * rng.standard_normal(leaf.shape) for leaf in probe.leaves]
         products = [g * d for g, d in zip(gradients, direction, strict=True)]
         claimed = sum((float(product.sum()) for product in products), 0.0)
-        # Moving the parameters rounds them, which moves the loss by as much.
+        # A perturbation rounds the parameters, which changes the loss by up to this size times ε.
         size = sum((float(np.abs(product).sum()) for product in products), 0.0)
         try:
-            with np.errstate(all="ignore"):  # what is not finite is reported
+            with np.errstate(all="ignore"):  # non-finite values are reported
                 against = contradiction(
                     partial(probe.along, direction),
                     probe.value,
@@ -225,7 +225,7 @@ def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> 
 
 
 def reason(stepped: SteppedProbe) -> str:
-    """Say what is likely to be wrong with a loss."""
+    """Describe the likely error in a loss."""
     suspects = f" (it takes {', '.join(sorted(stepped.notes))})" if stepped.notes else ""
     if stepped.is_real:
         return (
@@ -246,9 +246,9 @@ def contradiction(
 ) -> Bar | None:
     """Return the differences that contradict a slope of f at 0, or None.
 
-    A finer step refutes a coarser one that it disagrees with: the loss is too steep for that. One
-    that is merely less certain does not. Where they are uncertain, `doubt` is called, and the slope
-    is measured with larger steps, too.
+    A finer step refutes a coarser one that disagrees with it: the loss is too steep for the coarser
+    step. A finer step that is only less certain does not. If the differences are uncertain, `doubt`
+    is called, and the slope is also measured with larger steps.
     """
     against: list[Bar] = []
     for h in LADDER:

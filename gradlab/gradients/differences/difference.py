@@ -1,16 +1,16 @@
-"""Finite differences: a formula for each entry, and a second look where the first one is in doubt.
+"""Finite differences: a formula for each entry, measured again if the first slope is in doubt.
 
-The default step suits a loss that is exact to ε, and smooth on the scale of max(1, |x|). Where it
-is not so, the evaluations say it:
+The default step suits a loss that is exact to ε, and smooth on the scale of max(1, |x|). The
+evaluations show other losses:
 
-- The ε of the step is that of the dtype which the loss returns.
-- Half the difference of the slopes to both sides, the *bend*, is small beside the slope. Where it
-  is not, as for log(x) at 1e-5, smaller steps are tried until two of them agree (`look_closer`).
-- If none agree, the loss is evaluated again: one that is not deterministic is refused. Then its
-  noise is measured (`gradlab.gradients.noise`). A loss that computes in float32 inside is noisy,
-  and its differences are taken again with the steps of that precision.
+- The ε of the step is that of the dtype that the loss returns.
+- Half the difference of the one-sided slopes, the *bend*, should be small relative to the slope.
+  If it is not, as for log(x) at 1e-5, smaller steps are tried until two agree (`look_closer`).
+- If none agree, the loss is evaluated again: a loss that is not deterministic is refused. Then its
+  noise is measured (`gradlab.gradients.noise`). A loss that computes in float32 internally is
+  noisy, and its differences are computed again with the steps for that precision.
 
-A given ``step=`` is taken as it is.
+A given ``step=`` is used unchanged.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ FEWEST = 64
 """Smallest number of entries for which the loss is recorded, which costs several evaluations."""
 
 TYPICAL = 2.0**-7
-"""Share of a leaf's typical slope below which, in a recording, a slope's own error is let pass."""
+"""Fraction of a recorded leaf's typical slope that smaller slopes count as in the test of bends."""
 
 SMALL = 256.0
-"""Steps below which an entry of a recorded leaf is small: 1/x is off by 1.5e-5 at that size."""
+"""Size, in steps, below which an entry of a recorded leaf is small: 1/x is off by 1.5e-5 there."""
 
 FEW = 16
-"""Number of entries of a recorded leaf up to which each is measured again by itself; more are
+"""Largest number of entries of a recorded leaf that are measured again one by one; more are
 measured together."""
 
 AWAY = 2.0**-12
-"""How far away, beside the parameters' size, a gradient is compared with the loss."""
+"""Distance, relative to the parameters, at which a gradient is compared with the loss."""
 
 
 @dataclass(frozen=True)
 class FiniteDifference(Numerical):
-    """What the finite differences share, with the parameters of `Numerical`.
+    """The common part of the finite differences, with the parameters of `Numerical`.
 
-    Each of them defines its `quotient`, and how to take it from a recording of the loss.
+    Each defines its `quotient`, and how to compute it from a recording of the loss.
     """
 
     incremental: bool = field(default=True, kw_only=True)
     threads: int | None = field(default=None, kw_only=True)
-    points: ClassVar[int]  # evaluations an entry
-    beside: ClassVar[int] = 1  # evaluations besides
-    order: ClassVar[int] = 2  # of the truncation error: h to this power
-    bent: ClassVar[float] = 2.0**-9  # bend beside the slope above which an entry is doubted
+    points: ClassVar[int]  # evaluations per entry
+    beside: ClassVar[int] = 1  # additional evaluations
+    order: ClassVar[int] = 2  # the truncation error is of order h to this power
+    bent: ClassVar[float] = 2.0**-9  # relative bend above which an entry is in doubt
     fewest: ClassVar[int] = FEWEST
 
     def _keywords(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class FiniteDifference(Numerical):
 
     @property
     def usual(self: Self) -> Self:
-        """The same backend, with keywords in place of an `evaluation` that they can say."""
+        """The same backend, with keywords in place of an `evaluation` if they can express it."""
         given = self.evaluation
         if isinstance(given, Recorded):
             return replace(self, evaluation=None, threads=given.threads)
@@ -79,7 +79,7 @@ class FiniteDifference(Numerical):
         return super().usual
 
     def equivalent_evaluations(self, p: int) -> int:
-        """Return how many evaluations a gradient of p entries is made of, done or saved.
+        """Return the number of evaluations for a gradient of p entries, done or saved by recording.
 
         Examples
         --------
@@ -117,25 +117,25 @@ class FiniteDifference(Numerical):
         return h
 
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
-        """Return the slope of f over a step from x, and its bend: see the module.
+        """Return the slope of f over a step from x, and its bend: see the module's docstring.
 
         Parameters
         ----------
         f : callable
-            Of one number; or of an array, entry by entry.
+            A function of one number; or of an array, entry by entry.
         x, h : number or ndarray
-            Where, and the step.
+            The point, and the step.
         centre : number
             f at x.
         """
         raise NotImplementedError
 
     def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
-        """Return slopes and bends from a recording of the loss, None if it has no rule."""
+        """Return slopes and bends from a recording of the loss; None if it has no rule."""
         return None
 
     def of_entry(self, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
-        """Return the slope along one entry, looked at again where its bend is not small."""
+        """Return the slope along one entry; measure it again if its bend is not small."""
         try:
             slope, bend = self.quotient(f, x, h, probe.value)
         except NonFiniteError:
@@ -159,15 +159,15 @@ class FiniteDifference(Numerical):
         return look_closer(self, probe, f, x, h, slope, abs(bend))
 
     def _limit(self, probe: Probe) -> float:
-        """Return the bend beside the slope above which an entry is doubted, at any precision."""
+        """Return the relative bend above which an entry is in doubt, for the loss's precision."""
         return max(self.bent, min(64 * float(probe.precision ** (1 / 3)), 0.25))
 
     def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
-        """Return the slopes of a leaf, those looked at again whose bends are not small.
+        """Return the slopes of a leaf; measure those again whose bends are not small.
 
-        In a recording, that is so of small entries, and of others where the bend is large beside
-        the leaf's typical slope: to evaluate the loss for each entry near a kink would take longer
-        than all the others.
+        With a recording, this applies only to small entries, and to entries whose bend is large
+        relative to the leaf's typical slope: evaluating the loss for each entry near a kink would
+        take longer than all the rest.
         """
         if probe.given_steps is not None or not slopes.size:
             return slopes
@@ -193,9 +193,9 @@ class FiniteDifference(Numerical):
         return slopes
 
     def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
-        """Move all entries together whose slopes came out as zero: the loss should not change.
+        """Perturb all entries with zero slopes together: the loss should not change.
 
-        It does where its values are rounded to so few bits that the steps were lost in them.
+        It changes if its values are rounded to so few bits that they did not resolve the steps.
         """
         direction = (
             [

@@ -1,4 +1,4 @@
-"""Finite differences: the gradient from values of the loss alone, one entry at a time.
+"""Finite differences: the gradient from values of the loss only, one entry at a time.
 
 With a step h, for each of the p entries of the parameters (e is its unit vector)::
 
@@ -6,20 +6,20 @@ With a step h, for each of the p entries of the parameters (e is its unit vector
     central    D₂ = (f(x + h e) - f(x - h e)) / (2 h)  2 p + 1 evaluations  error ~ h²/6 f'''
     central4   (4 D₂(h) - D₂(2 h)) / 3                 4 p + 1 evaluations  error ~ h⁴/30 f⁽⁵⁾
 
-Round-off adds about ε|f|/h (forward: twice that) to either error, so that a smaller step is not
-a better one. With all of f, its derivatives and x of order 1, the sum is least near h = ε^(1/(q+1))
+Round-off adds about ε|f|/h (forward: twice that) to each error, so that smaller steps are not
+always better. If f, its derivatives and x are of order 1, the sum is smallest near h = ε^(1/(q+1)),
 where the error is of order h^q: Dennis & Schnabel, *Numerical Methods for Unconstrained
 Optimization*, 1983, section 5.4; Press et al., *Numerical Recipes*, 3rd ed., section 5.7. The
 fourth order is the quotient of five points (Abramowitz & Stegun, *Handbook of Mathematical
 Functions*, 1964, 25.3.6), written as one step of Richardson's extrapolation.
 
-Three things differ from the textbook's formula. The default step is scaled to each entry,
-h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly all x. What is
-divided by is the distance of the two points as evaluated, so that it is right for the others too.
-And the loss is evaluated in float64 even where the parameters are float32 or integers.
+There are three deviations from the textbook formula. The default step is scaled to each entry,
+h max(1, |x|), and rounded to a power of two, so that x ± h is exact for nearly all x. The divisor
+is the distance of the two points after rounding, which is right for the remaining x. The loss is
+evaluated in float64 even if the parameters are float32 or integers.
 
-The forward difference has no bend that could show whether its step suits the loss. It is compared
-with the loss at one more point, in a random direction.
+The forward difference has no bend that could show whether its step suits the loss. Instead, its
+gradient is compared with the loss at one more point, along a random direction.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from gradlab.gradients.probing import CoarseLoss, Probe
 from gradlab.params import Array
 
 PREDICTED = 2.0**-6
-"""Relative error of the change that a gradient predicts above which it is doubted."""
+"""Relative error of a predicted change above which the gradient is in doubt."""
 
 
 @dataclass(frozen=True)
 class ForwardDifference(FiniteDifference):
-    """The one-sided difference quotient: error ~ h, one evaluation an entry.
+    """The one-sided difference quotient: error ~ h, one evaluation per entry.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ class ForwardDifference(FiniteDifference):
         return slopes, np.zeros_like(slopes)
 
     def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
-        """Compare the change of the loss along a random direction with what the gradient predicts.
+        """Compare the change of the loss along a random direction with the gradient's prediction.
 
-        A recording has been compared with the loss already.
+        A recording needs no comparison: it has already been compared with the loss.
         """
         if not probe.looped:
             return None
@@ -114,7 +114,7 @@ class ForwardDifference(FiniteDifference):
 
 @dataclass(frozen=True)
 class CentralDifference(FiniteDifference):
-    """The symmetric difference quotient: error ~ h², two evaluations an entry.
+    """The symmetric difference quotient: error ~ h², two evaluations per entry.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class CentralDifference(FiniteDifference):
 
 @dataclass(frozen=True)
 class CentralDifference4(FiniteDifference):
-    """The symmetric difference of fourth order: error ~ h⁴, four evaluations an entry.
+    """The symmetric difference of fourth order: error ~ h⁴, four evaluations per entry.
 
     Parameters
     ----------
@@ -183,8 +183,8 @@ class CentralDifference4(FiniteDifference):
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
         """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h, and the bend.
 
-        That is the fourth difference here, for which two bends tell more than one: they are in
-        proportion to their steps where the loss is smooth.
+        The bend is a fourth difference, computed from the bends of both steps: these are
+        proportional to their steps if the loss is smooth.
         """
         near, bend = symmetric_quotient(f, x, h, centre)
         far, wide = symmetric_quotient(f, x, 2 * h, centre)
@@ -203,7 +203,7 @@ class CentralDifference4(FiniteDifference):
 
 
 def symmetric_quotient(f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
-    """Return the slope over x ± h, and half the difference of those to both sides.
+    """Return the slope over x ± h, and half the difference of the one-sided slopes.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def symmetric_quotient(f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> 
 
 
 def symmetric_by_recording(probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
-    """Return the same of each entry of a leaf, from a recording of the loss."""
+    """Return the same for each entry of a leaf, from a recording of the loss."""
     assert probe.incremental is not None
     found = probe.incremental.rises(leaf, [h, -h])
     if found is None:

@@ -1,4 +1,4 @@
-"""What all numerical backends share: steps, a dtype, and how the loss is evaluated."""
+"""The common part of all numerical backends: steps, dtype, and the evaluation of the loss."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Self = TypeVar("Self", bound="Numerical")
 
 @dataclass(frozen=True)
 class Numerical:
-    """A gradient from values of the loss alone; `slopes` is what each backend defines.
+    """A gradient from values of the loss only; each backend defines `slopes`.
 
     Parameters
     ----------
     step : float or structure, optional
         The same absolute step for every entry; or a structure like that of the parameters, with a
-        number for each leaf or for each entry. By default one that is scaled to each entry.
+        number for each leaf or for each entry. The default is scaled to each entry.
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
@@ -70,12 +70,12 @@ class Numerical:
         self.evaluated_by()
 
     def evaluated_by(self) -> Evaluation:
-        """Return how the loss is evaluated: what was given, or what the keywords say.
+        """Return the evaluation of the loss: the given one, or the one of the keywords.
 
         Raises
         ------
         OptionError
-            If both were given, or one of them is no such value.
+            If both were given, or one of them is invalid.
         """
         by_keywords = evaluation_of(**self._keywords())
         if self.evaluation is None:
@@ -94,7 +94,7 @@ class Numerical:
 
     @property
     def usual(self: Self) -> Self:
-        """The same backend, with keywords in place of an `evaluation` that they can say."""
+        """The same backend, with keywords in place of an `evaluation` if they can express it."""
         given = self.evaluation
         if isinstance(given, Workers):
             own = {"workers": given.workers, "timeout": given.timeout, "resume": given.resume}
@@ -102,11 +102,11 @@ class Numerical:
         return replace(self, evaluation=None) if given == evaluation_of() else self
 
     def plain(self: Self) -> Self:
-        """Return the same backend, without what says who evaluates the loss."""
+        """Return the same backend without the options that select the evaluation."""
         return replace(self, evaluation=None, workers=None, timeout=None, resume=None)
 
     def probe(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Probe:
-        """Return the loss at its parameters, with the steps that this backend was given."""
+        """Return the loss at its parameters, with the steps given to this backend."""
         if isinstance(loss, SumOfTerms):
             probe: Probe = ProbeOfTerms(loss, params, args, self.dtype)
         else:
@@ -143,7 +143,7 @@ class Numerical:
         raise NotImplementedError
 
     def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
-        """Compare the gradient with further values of the loss, where that is needed."""
+        """Compare the gradient with further values of the loss, if necessary."""
 
 
 def evaluation_of(
@@ -153,7 +153,7 @@ def evaluation_of(
     incremental: bool = False,
     threads: int | None = None,
 ) -> Evaluation:
-    """Return the evaluation that the keywords of a backend stand for.
+    """Return the evaluation that the keywords of a backend describe.
 
     Examples
     --------

@@ -1,23 +1,23 @@
-"""Richardson extrapolation: central differences of large steps, rid of their error term by term.
+"""Richardson extrapolation: central differences of large steps, corrected term by term.
 
-The central difference D(h) of a smooth function differs from f' by a series in h², so that of two
-of them the first term can be cancelled, of three the second, and so on. With steps that halve::
+The central difference D(h) of a smooth function differs from f' by a series in h². Two of them
+cancel the first term of the series, three the second, and so on. With steps that halve::
 
     T[k, 0] = D(h / 2^k)
     T[k, j] = T[k, j-1] + (T[k, j-1] - T[k-1, j-1]) / (4^j - 1)        error ~ h^(2j + 2)
 
-Large steps have little round-off, ε|f|/h, and the extrapolation adds no more than about as much
-again: most of the digits that a plain difference must lose are kept. How far T[k, j] lies from the
-two that it was made of estimates its truncation error, and each entry takes the member of the
-table whose estimate is least: Ridders, *Accurate computation of F'(x) and F'(x)F''(x)*, Advances
+Large steps have little round-off, ε|f|/h, and the extrapolation at most about doubles it: most of
+the digits that a plain difference loses are kept. The distance of T[k, j] from the two members that
+it was computed from estimates its truncation error. Each entry uses the member of the table with
+the smallest estimate: Ridders, *Accurate computation of F'(x) and F'(x)F''(x)*, Advances
 in Engineering Software 4 (1982); Press et al., *Numerical Recipes*, 3rd ed., section 5.7.
 
-Two things differ from these. The round-off of the step is part of the estimate, so that the table
-ends where round-off takes over: where it alone exceeds the least estimate, or a row has no lesser
-one. And large steps are not trusted alone, for they may agree on a wrong number: of a ripple, or a
-function whose period they are. Two fine steps come first, and say within which error the
-derivative lies; a member of the table that lies elsewhere does not count. Where the slopes to both
-sides differ much over the fine steps, these are made finer until it is no better.
+There are two deviations from these. First, the estimate includes the round-off of the step, and the
+table ends where round-off dominates: where round-off alone exceeds the smallest estimate, or a row
+has no smaller estimate. Second, large steps are not trusted alone, because they may agree on a
+wrong number, for a ripple or for a function with the step as its period. Two fine steps come first,
+and bound the derivative. Members of the table outside these bounds are ignored. If the one-sided
+slopes differ much over the fine steps, the steps are made finer until that stops helping.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ from gradlab.gradients.slopes import Bar
 from gradlab.params import Array, floating
 
 FIRST = 2.0**-3
-"""The first step, for a number of order 1."""
+"""Largest step, for a number of order 1."""
 
 ROWS = 40
-"""The most steps that are tried; each is half the one before."""
+"""Largest number of steps; each is half the one before."""
 
 BENT = 2.0**-10
-"""Error of the slope over fine steps, beside the slope, above which finer ones are tried."""
+"""Relative error of the slope over fine steps above which finer steps are tried."""
 
 MARGIN = 4.0
-"""Errors that an estimate of few values may be off."""
+"""Factor by which the error may exceed an estimate from few values."""
 
 
 @dataclass(frozen=True)
 class Richardson(Numerical):
     """Extrapolated central differences: each entry at its own best steps and order.
 
-    Sixteen to twenty evaluations an entry where the loss is smooth on the scale of its parameters,
-    up to some forty where it varies much faster. The error is then some tens of units of the
-    round-off ε|f|. At a kink the result is the mean of the slopes to both sides.
+    An entry takes 16 to 20 evaluations if the loss is smooth on the scale of its parameters, and up
+    to about 40 if it varies much faster. The error is then a few tens of the round-off ε|f|. At a
+    kink, the result is the mean of the one-sided slopes.
 
     Parameters
     ----------
     step : float or structure, optional
         The same first, largest step for every entry, or a structure like the parameters with a
         number for each leaf or for each entry. By default 1/8, scaled to each entry:
-        max(1, |x|)/8, rounded to a power of two. Steps at which the loss is not finite are passed
-        over, so that a domain may end closer than that.
+        max(1, |x|)/8, rounded to a power of two. Steps at which the loss is not finite are skipped,
+        so that the domain may end within the first step.
     dtype : dtype, optional
         The floating-point type in which the loss is evaluated; by default float64, or the
         parameters' own where that is wider.
     evaluation, workers, timeout, resume : optional
-        How the loss is evaluated: see `Numerical`. It is not recorded, since each entry takes
-        steps of its own.
+        How the loss is evaluated: see `Numerical`. It is not recorded, because each entry
+        has its own steps.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class Richardson(Numerical):
         super().__post_init__()
         if isinstance(self.evaluation, Recorded):
             raise OptionError(
-                "evaluation=Recorded(): richardson takes steps of its own for each entry, and "
+                "evaluation=Recorded(): richardson takes different steps for each entry, and "
                 "records no loss; give Loop() or Workers()"
             )
 
@@ -131,22 +131,23 @@ def extrapolate(
     Parameters
     ----------
     f : callable
-        Of a number. A result that is not finite, an ArithmeticError and a ValueError are no
-        value: the step is passed over.
+        A function of a number. A step is skipped if the result is not finite, or if the function
+        raises an ArithmeticError or a ValueError.
     x : float
-        Where; its dtype is that of the steps.
+        The point; its dtype is that of the steps.
     largest : float
-        The first step of the table; those that follow are halves, as far as round-off allows.
+        The first step of the table; each further step is half the one before, as far as round-off
+        allows.
     fine : float
-        A step, and its double, that say within which error the derivative lies. It is made much
-        finer where f has no value.
+        The step that, with its double, bounds the derivative. It is made much finer if f has no
+        value there.
     centre : float, optional
         The value of f at x.
     precision : float
-        The relative error of an evaluation, where that is larger than its dtype's.
+        The relative error of an evaluation, if it is larger than its dtype's.
     doubt : callable, optional
-        Called where values close by contradict each other, to say why. With it, the fine steps
-        are made finer while the slope still changes over them.
+        Called if values near x contradict each other; it may raise an error that explains them.
+        With it, the fine steps are made finer while the slope still changes.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def extrapolate(
     Raises
     ------
     NonFiniteError
-        If f has no value on both sides of x; what it raises there comes through.
+        If f has no value on both sides of x; an error that f raises there is passed on.
 
     Examples
     --------
@@ -204,14 +205,14 @@ def _fine_slope(
     precision: float,
     doubt: Callable[[], object] | None,
 ) -> Bar:
-    """Differentiate by four values close by, closer while the slope still changes there."""
+    """Differentiate by four values near x, with finer steps while the slope still changes."""
     best = found = extrapolate_once(f, x, f0, h, precision)
     for level, finer in enumerate(finer_steps(x, h) if doubt else ()):
         if best.error <= BENT * abs(best.value):
             break
         before, found = found, extrapolate_once(f, x, f0, finer, precision)
         noise = 4 * _epsilon(x, f0, precision) * (abs(f0) / finer + abs(found.value))
-        # An error that grows is that of a spike at x, or of a function that is steeper by far.
+        # A growing error means a spike at x, or a far steeper function.
         grows = found.error > max(4 * before.error, 4 * noise)
         if found.error < best.error or grows:
             best = found
@@ -225,11 +226,11 @@ def _fine_slope(
 def extrapolate_once(
     f: Callable[[Any], Any], x: Any, f0: Any, h: float, precision: float = 0.0
 ) -> Bar:
-    """Differentiate by four values, and say how far off that may be.
+    """Differentiate by four values, with an estimate of the error.
 
-    What the two quotients differ by is more than the truncation error of the extrapolated one.
-    The bend, half the difference of the slopes to both sides, is in proportion to the step where
-    f is smooth, so that it cancels; at a kink it is half its jump for either step.
+    The difference of the two quotients exceeds the truncation error of the extrapolated one. The
+    bend, half the difference of the one-sided slopes, is proportional to the step if f is smooth,
+    so that it cancels. At a kink it is half the jump of the slope for either step.
 
     Examples
     --------
@@ -247,12 +248,12 @@ def extrapolate_once(
 def central_quotient(
     f: Callable[[Any], Any], x: Any, f0: Any, h: float, precision: float = 0.0
 ) -> tuple[Any, Any, Any]:
-    """Return the slope over x ± h, half the difference of those to both sides, and their round-off.
+    """Return the slope over x ± h, half the difference of one-sided slopes, and their round-off.
 
     Raises
     ------
     NonFiniteError
-        If that is not finite.
+        If the slope is not finite.
     """
     above, below = f(x + h), f(x - h)
     width = (x + h) - (x - h)
@@ -264,13 +265,13 @@ def central_quotient(
 
 
 def _epsilon(x: Any, f0: Any, precision: float) -> float:
-    """Return the machine epsilon of the less precise, or the precision that is known."""
+    """Return the larger machine epsilon of x and f, or the known precision if it is larger."""
     kinds = [floating(np.asarray(value)).dtype for value in (x, f0)]
     return max(precision, *(float(np.finfo(kind).eps) for kind in kinds))
 
 
 def next_row(previous: Sequence[Any], quotient: Any) -> list[Any]:
-    """Extend the table: from the row of a step and the quotient of its half, the row of that.
+    """Return the next row of the table, from the row before and the quotient of half its step.
 
     Examples
     --------
@@ -284,7 +285,7 @@ def next_row(previous: Sequence[Any], quotient: Any) -> list[Any]:
 
 
 def ladder(x: Array, step: Any, precision: float = 0.0) -> tuple[Array, Array]:
-    """Return the first step of the table of each entry of a leaf, and a fine one.
+    """Return the first step of the table and the fine step for each entry of a leaf.
 
     Examples
     --------

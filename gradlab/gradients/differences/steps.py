@@ -12,10 +12,10 @@ from gradlab.errors import OptionError, ParameterError
 from gradlab.params import Array, flatten
 
 FINER = 16.0
-"""Factor by which the step shrinks where an entry is measured again."""
+"""Factor by which the step shrinks each time an entry is measured again."""
 
 LEVELS = 16
-"""Largest number of times that the step shrinks: down to 2^-64 of the first step."""
+"""Largest number of reductions of the step: down to 2^-64 of the first step."""
 
 
 def steps(x: Array, step: Any, order: int, precision: float = 0.0) -> Array:
@@ -31,7 +31,7 @@ def steps(x: Array, step: Any, order: int, precision: float = 0.0) -> Array:
         The order q of the truncation error, h^q: the default is then ε^(1/(q+1)) max(1, |x|),
         which balances it with the round-off ε/h, rounded to a power of two.
     precision : float
-        The relative error of an evaluation, where that is larger than ε.
+        The relative error of an evaluation, if it is larger than ε.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def given_steps(step: Any, params: Any, leaves: Sequence[Array]) -> list[Array]:
     Raises
     ------
     OptionError
-        If a structure of steps is not like that of the parameters.
+        If the structure of steps does not match that of the parameters.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def given_steps(step: Any, params: Any, leaves: Sequence[Array]) -> list[Array]:
 
 
 def finer_steps(x: Any, h: Any) -> Iterator[Any]:
-    """Yield smaller steps for an entry, as long as they can be told from it.
+    """Yield smaller steps for an entry, as long as adding them changes the entry.
 
     Examples
     --------

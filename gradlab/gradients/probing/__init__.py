@@ -1,15 +1,15 @@
-"""The loss around its parameters, as all numerical backends evaluate it.
+"""Evaluations of the loss near its parameters, for all numerical backends.
 
 In reading order:
 
 ==============  ===================================================================================
-`probe`         the loss at its parameters and beside them; how exactly it is evaluated
-`sums`          the same of a `SumOfTerms`: entries that share no term move together
-`evaluation`    how the evaluations of a gradient are done, as a value; the plain loop
-`recorded`      the loss recorded as a program, of which only what an entry changes is computed
+`probe`         the loss at its parameters and near them; its precision
+`sums`          the same for a `SumOfTerms`: entries that share no term are perturbed together
+`evaluation`    an object that decides how a gradient's evaluations are done; the plain loop
+`recorded`      the loss recorded as a program; computes only what an entry changes
 ==============  ===================================================================================
 
-A third way, workers, has a package of its own: `gradlab.gradients.workers`.
+Evaluation by workers has its own package: `gradlab.gradients.workers`.
 """
 
 from gradlab.gradients.probing.evaluation import Evaluation, Loop, Method, Slopes

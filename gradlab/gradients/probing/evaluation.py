@@ -1,8 +1,8 @@
-"""How the evaluations of a numerical gradient are done: a value that a backend holds.
+"""How the evaluations of a numerical gradient are done: an object that a backend holds.
 
-A backend knows a formula: which values of the loss make a slope. An `Evaluation` knows how to get
-them: one after the other (`Loop`), from a recording of the loss (`Recorded`), or from several
-processes (`gradlab.gradients.workers.Workers`). Each formula works with each evaluation.
+A backend defines the formula of a slope from values of the loss. An `Evaluation` decides how these
+values are computed: one after the other (`Loop`), from a recording of the loss (`Recorded`), or in
+several processes (`gradlab.gradients.workers.Workers`). Every formula works with every evaluation.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from gradlab.params import Array
 
 
 class Method(Protocol):
-    """What an evaluation asks of a numerical backend."""
+    """The methods of a numerical backend that an evaluation calls."""
 
     name: ClassVar[str]
 
     def probe(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Probe:
-        """Return the loss at its parameters, with the steps that this backend was given."""
+        """Return the loss at its parameters, with the steps given to this backend."""
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return the derivative with respect to each entry of a leaf, in the leaf's shape."""
 
     def plain(self) -> Method:
-        """Return the same backend, without what says who evaluates the loss."""
+        """Return the same backend without the options that select the evaluation."""
 
 
 Slopes: TypeAlias = Callable[[Any, Probe], list[Array]]
@@ -37,15 +37,15 @@ Slopes: TypeAlias = Callable[[Any, Probe], list[Array]]
 
 @runtime_checkable
 class Evaluation(Protocol):
-    """How the evaluations of a gradient are done; a small frozen object."""
+    """The way in which the evaluations of a gradient are done; a small frozen object."""
 
     def of(self, loss: Loss) -> Slopes:
-        """Return the function that takes the slopes of a loss, wherever it is probed."""
+        """Return the function that computes the slopes of a loss at any probe."""
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The loss itself, evaluated in this process for one entry after the other.
+    """Evaluate the loss itself, in this process, for one entry after the other.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class Loop:
     """
 
     def of(self, loss: Loss) -> Slopes:
-        """Return the function that takes the slopes of a loss; see `Evaluation`."""
+        """Return the function that computes the slopes of a loss; see `Evaluation`."""
         return by_leaf
 
 

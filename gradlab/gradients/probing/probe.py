@@ -1,11 +1,11 @@
-"""The loss at its parameters and beside them: what all numerical backends evaluate.
+"""The loss at its parameters and near them, for all numerical backends.
 
-A `Probe` owns a copy of the parameters and moves entries of that copy; the caller's arrays are
-neither shown to the loss nor moved. The loss sees read-only arrays, arguments included.
+A `Probe` owns a copy of the parameters and perturbs entries of that copy. The loss never gets the
+caller's arrays. It gets read-only arrays, also as arguments.
 
-A probe also knows how exactly the loss is evaluated. The dtype of what it returns says so at first.
-Where evaluations contradict each other, `Probe.look_into` asks twice: is the loss the same when it
-is evaluated again, and how noisy is it? A loss that computes in float32 inside is a `CoarseLoss`.
+A probe also estimates the precision of the loss, at first from the dtype of its result. If
+evaluations contradict each other, `Probe.look_into` checks whether the loss is deterministic, and
+measures its noise. A loss that computes in float32 internally raises `CoarseLoss`.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from gradlab.gradients.protocol import (
 from gradlab.params import Array, entry, first, flatten
 
 AGAIN = 3
-"""Evaluations at the parameters by which a loss that contradicts itself shows that it is random."""
+"""Number of repeated evaluations that test whether a loss is deterministic."""
 
 COARSE = 64.0
-"""Noise, in round-offs of the returned dtype, above which the loss computes in a narrower one."""
+"""Noise, in epsilons of the returned dtype, above which the loss computes in a narrower dtype."""
 
 COARSEST = 2.0**-7
-"""Relative noise above which a loss is not taken to be rounded, but rough."""
+"""Relative noise above which a loss counts as rough rather than rounded."""
 
 
-class CoarseLoss(Exception):  # noqa: N818 - no error: the differences are taken again
-    """The steps do not suit the loss: its gradient is to be taken again, with others.
+class CoarseLoss(Exception):  # noqa: N818 - not an error: the differences are repeated
+    """The steps do not suit the loss: its gradient must be computed again with other steps.
 
     Attributes
     ----------
     precision : float
         The relative error of an evaluation.
     closely : bool
-        Whether every entry is to be looked at again with smaller steps.
+        Whether every entry must be measured again with smaller steps.
     """
 
     def __init__(self, precision: float, closely: bool = False) -> None:
@@ -59,32 +59,32 @@ class CoarseLoss(Exception):  # noqa: N818 - no error: the differences are taken
 
 
 class Quotient(Protocol):
-    """What a probe asks of a difference: see `gradlab.gradients.differences`."""
+    """The methods of a difference that a probe calls: see `gradlab.gradients.differences`."""
 
     name: ClassVar[str]
 
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
-        """Return the slope over a step, and half the difference of the slopes to both sides."""
+        """Return the slope over a step, and half the difference of the one-sided slopes."""
 
     def of_entry(self, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
-        """Return the slope along one entry, measured again where that is needed."""
+        """Return the slope along one entry; measure it again if necessary."""
 
     def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
-        """Return the slopes of a leaf, of which some may be measured again."""
+        """Return the slopes of a leaf; measure some of them again if necessary."""
 
 
 class Perturbed(Protocol):
     """A recorded loss, evaluated under perturbations of its parameters."""
 
     def rises(self, leaf: int, moves: Sequence[Array]) -> tuple[Array, Array] | None:
-        """Return by how much the loss rises over steps of each entry, and the steps as taken."""
+        """Return the change of the loss over a step of each entry, and the steps used."""
 
 
 Record: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Perturbed | None]
 """``record(params, args, probe)``: the loss recorded at its parameters, or None."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each entry
+@dataclass(slots=True)  # not frozen, which is faster: one is made for each entry
 class EntryLine:
     """The loss as a function of one entry of its parameters.
 
@@ -92,9 +92,9 @@ class EntryLine:
     ----------
     probe : Probe
     leaf, i : int
-        Which entry.
+        The leaf, and the index of the entry in it.
     to_type : type
-        What its values are turned into.
+        The type of the values.
     """
 
     probe: Probe
@@ -103,35 +103,36 @@ class EntryLine:
     to_type: Any
 
     def __call__(self, x: Any) -> Any:
-        """Return the loss where the entry is `x`."""
+        """Return the loss with the entry set to `x`."""
         return self.to_type(self.probe.at(self.leaf, self.i, x))
 
     @property
     def name(self) -> str:
-        """The entry, for errors."""
+        """The name of the entry, for errors."""
         return self.probe.name(self.leaf, self.i)
 
 
 class Probe:
-    """The loss as a function of one entry of its parameters, all others held.
+    """The loss as a function of one entry of its parameters, with all others fixed.
 
-    It owns a writable copy of the parameters in the dtype of the evaluation; the loss sees them
-    read-only, so that one that writes into its argument fails instead of spoiling the difference.
+    A probe owns a writable copy of the parameters in the dtype of the evaluation. The loss gets
+    read-only views, so that a loss that writes into its argument fails instead of falsifying the
+    difference.
 
     Attributes
     ----------
     leaves : list of ndarray
-        The copy, where all that is evaluated starts from.
+        The copy, unperturbed.
     given_steps : list of ndarray or None
-        The step of each entry, where the caller chose it.
+        The step of each entry, if the caller chose it.
     closely : bool
-        Whether every entry is looked at again with smaller steps.
+        Whether every entry is measured again with smaller steps.
     looped : bool
-        Whether the loss itself was evaluated for some entries, not a recording for all.
+        Whether the loss itself, rather than a recording, was evaluated for some entries.
     call : tuple
         Loss, parameters and arguments, as the caller gave them.
     seconds : float
-        How long the evaluation at the parameters took; 0 before it.
+        Time of the evaluation at the parameters; 0 before it.
     """
 
     widest: ClassVar[type] = np.float64
@@ -154,31 +155,31 @@ class Probe:
             for leaf in self._given
         ]
         self._flat = [leaf.reshape(-1) for leaf in self.leaves]
-        # Numbers, too, become arrays (of no dimensions), so that a move is seen through the view.
+        # Numbers become arrays of dimension 0, so that views show a perturbation of them.
         self._bare = replace(self._structure, scalars=frozenset())
         self._params = self._bare.unflatten([self._show(leaf) for leaf in self.leaves])
 
     @property
     def size(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return sum(leaf.size for leaf in self.leaves)
 
     def record(self, recorder: Record) -> None:
-        """Have movements evaluated in a recording of the loss, as far as that is possible."""
+        """Record the loss, if possible, to evaluate perturbations in the recording."""
         if all(leaf.dtype == np.float64 for leaf in self.leaves):
             self.incremental = recorder(self._params, self._args, self)
 
-    # How exactly the loss is evaluated
+    # The precision of the loss
 
     @cached_property
     def precision(self) -> float:
-        """The relative error of an evaluation, as far as is known."""
+        """The relative error of an evaluation, according to the dtypes."""
         kinds = [x.dtype for x in (np.asarray(self.value), *self.leaves) if x.dtype.kind == "f"]
         return max([float(np.finfo(kind).eps) for kind in kinds], default=float(np.finfo(1.0).eps))
 
     @cached_property
     def noise(self) -> float:
-        """The relative error of an evaluation, as it is measured along a fixed direction."""
+        """The relative error of an evaluation, measured along a fixed direction."""
         with np.errstate(all="ignore"):
             try:
                 found = relative_noise(
@@ -186,7 +187,7 @@ class Probe:
                     float(self.value),
                     enough=COARSE * self.precision,
                 )
-            except Exception:  # at the edge of its domain, nothing can be measured
+            except Exception:  # no measurement at the edge of the domain
                 return 0.0
         return float(np.exp2(np.ceil(np.log2(2 * found)))) if found > 0 else 0.0
 
@@ -198,7 +199,7 @@ class Probe:
         LossError
             If the loss is not deterministic.
         CoarseLoss
-            If it is evaluated less exactly than is known.
+            If its noise exceeds the assumed precision.
         """
         self.require_steady()
         if COARSE * self.precision < self.noise <= COARSEST:
@@ -215,7 +216,7 @@ class Probe:
 
     @cached_property
     def direction(self) -> list[Array]:
-        """A direction through all entries, each by half its size at least."""
+        """A direction that changes each entry by at least half its size."""
         rng = np.random.default_rng(0)
         found = []
         for leaf in self.leaves:
@@ -236,7 +237,7 @@ class Probe:
         return value
 
     def at(self, leaf: int, i: int, x: Any) -> Any:
-        """Evaluate the loss where entry `i` (in C order) of leaf number `leaf` is `x`."""
+        """Evaluate the loss with entry `i` (in C order) of leaf number `leaf` set to `x`."""
         flat = self._flat[leaf]
         held = flat[i]
         flat[i] = x
@@ -262,7 +263,7 @@ class Probe:
     def each(self, leaf: int, h: Array, method: Quotient) -> Array:
         """Return the slope along each entry of a leaf, in the leaf's shape.
 
-        Entry by entry, and not array by array, so that no arrays of points and values are needed.
+        The slopes are computed one entry at a time, without arrays of points and values.
         """
         self.looped = True
         x = self.leaves[leaf]
@@ -274,7 +275,7 @@ class Probe:
         return np.fromiter(found, wide, x.size).reshape(x.shape)
 
     def require_apart(self, leaf: int, above: Array, below: Array) -> None:
-        """Raise an error that names the first entry whose two points are one, if there is one.
+        """Raise an error that names the first entry whose two points coincide.
 
         The array `above` is overwritten.
         """
@@ -293,15 +294,15 @@ class Probe:
         return entry(self._structure.paths[leaf], tuple(map(int, index)))
 
     def finish(self, gradients: Sequence[Array]) -> Any:
-        """Hand the gradients over in the structure and the dtypes of the parameters."""
+        """Return the gradients in the structure and the dtypes of the parameters."""
         done = finish_gradients(self._structure.paths, gradients, self._given)
         return self._structure.unflatten(done)
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Leave the caller's arrays as they were, also where the loss holds and writes into them.
+        """Restore the caller's arrays if the loss holds references to them and writes into them.
 
-        A network that keeps its parameters, and copies what it is given into them, is such a loss.
+        An example is a network that copies its argument into its own parameters.
         """
         try:
             yield
@@ -309,7 +310,7 @@ class Probe:
             restore(self._given, self.leaves)
 
     def _show(self, leaf: Array) -> Array:
-        """Return what the loss sees of a leaf."""
+        """Return the read-only view of a leaf that the loss gets."""
         view = leaf.view()
         view.flags.writeable = False
         return view
@@ -323,12 +324,12 @@ class Probe:
                 raise
             raise told from error
         if type(value) is np.float64 and np.isfinite(value):
-            return value  # the usual case, without the cost of looking further
+            return value  # the usual case, without further checks
         return real_scalar(value, place())
 
 
 def restore(given: Sequence[Array], held: Sequence[Array]) -> None:
-    """Write what is held back into arrays of the caller's that have changed."""
+    """Restore the entries of the caller's arrays that have changed."""
     for leaf, own in zip(given, held, strict=True):
         if leaf.flags.writeable:
             changed = leaf.astype(own.dtype, copy=False) != own
@@ -337,7 +338,7 @@ def restore(given: Sequence[Array], held: Sequence[Array]) -> None:
 
 
 def size_of(leaf: Array) -> Array:
-    """Return the size of each entry; of one that is 0, that of the leaf's largest, or 1."""
+    """Return the size of each entry; for a zero, the size of the leaf's largest entry, or 1."""
     largest = np.abs(leaf).max(initial=0.0) or 1.0
     sizes: Array = np.where(leaf == 0, largest, np.abs(leaf))
     return sizes

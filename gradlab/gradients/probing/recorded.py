@@ -1,4 +1,4 @@
-"""The loss recorded as a program, of which each evaluation computes only what an entry changes."""
+"""The loss recorded as a program; each evaluation computes only what an entry changes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from gradlab.params import Array
 
 
 class Recordable(Method, Protocol):
-    """A backend that makes use of a recorded loss."""
+    """A backend that can use a recorded loss."""
 
     fewest: ClassVar[int]
-    """Smallest number of entries for which the loss is recorded."""
+    """Smallest number of entries for which the backend records the loss."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The loss recorded, and many entries perturbed at once: see `gradlab.gradients.perturb`.
+    """Record the loss and perturb many entries at once: see `gradlab.gradients.perturb`.
 
-    The slopes are those of the plain loop to rounding, up to a few hundred times as fast. A loss
-    with few parameters, of another dtype than float64, or with operations that have no rule, is
-    evaluated in the plain loop.
+    The slopes equal those of the plain loop to round-off, and are computed up to a few hundred
+    times as fast. The plain loop evaluates a loss with few parameters, with parameters of a dtype
+    other than float64, or with operations that have no rule.
 
     Parameters
     ----------
     threads : int, optional
-        How many threads to use; by default as many as NumPy's BLAS. The slopes are the same, to
-        the bit, for any number.
+        Number of threads; by default that of NumPy's BLAS. The slopes have the same bits for any
+        number.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Recorded:
             options.integer("threads", self.threads)
 
     def of(self, loss: Loss) -> Slopes:
-        """Return the function that takes the slopes of a loss, recorded at each point anew."""
+        """Return the function that computes the slopes of a loss, recorded anew at each point."""
         recorder = PointRecorder(loss, self.threads)
 
         def slopes(method: Recordable, probe: Probe) -> list[Array]:

@@ -1,4 +1,4 @@
-"""A sum of terms at its parameters and beside them: entries that share no term move together."""
+"""A sum of terms near its parameters: entries that share no term are perturbed together."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class ProbeOfTerms(Probe):
         return self._loss.evaluate(self._params, *self._args)
 
     def each(self, leaf: int, h: Array, method: Quotient) -> Array:
-        """Return the slope along each entry of a leaf, all of them at once; see `Probe.each`."""
+        """Return the slope along each entry of a leaf, all at once; see `Probe.each`."""
         self.looped = True
         return method.again(self, leaf, h, *self.quotients(leaf, h, method))
 
     def quotients(self, leaf: int, h: Array, method: Quotient) -> tuple[Array, Array]:
-        """Return the slopes and bends of a leaf, by groups of entries."""
+        """Return the slopes and bends of a leaf, one group of entries at a time."""
         return method.quotient(partial(self._values, leaf), self.leaves[leaf], h, self.value)
 
     def _values(self, leaf: int, x: Array) -> Array:
-        """Evaluate the loss with each entry of a leaf moved to its value, by groups of them."""
+        """Evaluate the loss with each entry of a leaf set to its value, one group at a time."""
         start = sum(other.size for other in self.leaves[:leaf])
         rises = np.zeros(x.size, np.result_type(self._terms, x.dtype))
         held = self._flat[leaf].copy()
@@ -66,17 +66,17 @@ class ProbeOfTerms(Probe):
         return values
 
     def _check(self, leaf: int, moved: Array, change: Array, sparsity: Array) -> None:
-        """Refuse terms that are no numbers, and those that move though they should not."""
+        """Refuse terms that are not finite, and terms that change against the declared sparsity."""
         if not np.isfinite(change).all():
             term = int(np.flatnonzero(~np.isfinite(change))[0])
             of_it = moved[sparsity[term]] if sparsity[term].any() else moved
             raise NonFiniteError(
                 f"term {term} of the loss is not finite where {self.name(leaf, int(of_it[0]))} "
-                "is moved"
+                "is perturbed"
             )
         strays = np.flatnonzero((change != 0) & ~sparsity.any(1))
         if len(strays):
             raise LossError(
                 f"term {strays[0]} changes where {self.name(leaf, int(moved[0]))} and others are "
-                "moved, of which sparsity says that it depends on none"
+                "perturbed, but sparsity says that it depends on none of them"
             )
