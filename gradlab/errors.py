@@ -77,6 +77,10 @@ class ZeroGradientWarning(UserWarning):
     """The whole gradient is zero where a training starts, so that no step changes anything."""
 
 
+class TrainingWarning(UserWarning):
+    """A training goes wrong in a way that its losses and gradients show; the message says how."""
+
+
 class DataError(GradlabError, ValueError):
     """Data or labels that cannot be used: shapes, lengths, range, NaN, a malformed file."""
 

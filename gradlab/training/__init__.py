@@ -15,6 +15,8 @@ reading order:
 - `stopping.py`: when a training ends early, and which parameters it returns;
 - `gradients.py`: a backend's gradient as a function of the parameters, checked;
 - `loop.py`: one step after the other, and the record of each epoch;
+- `norms.py`: the size of a step, leaf by leaf;
+- `remarks.py`: what a training says when it goes wrong, and `causes.py` what the data show of it;
 - `identity.py`: what distinguishes the checkpoints of two trainings;
 - `progress.py`: the progress bar;
 - `descent.py`: `descend`, plain gradient descent without data.

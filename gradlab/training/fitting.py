@@ -16,6 +16,7 @@ from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients import Backend, ByHand, Loss, find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.history import Epoch
+from gradlab.optim.rules import SGD
 from gradlab.optim.schedules import Rate
 from gradlab.params import Structure
 from gradlab.seeding import generator
@@ -25,6 +26,7 @@ from gradlab.training.identity import check_options, identity_of, identity_of_st
 from gradlab.training.loop import Descent, Validation, own, start_of
 from gradlab.training.optimisers import BlockUpdate, UpdateStep
 from gradlab.training.progress import progress_bar
+from gradlab.training.remarks import Remarks
 from gradlab.training.results import Callback, Fit
 from gradlab.training.schedule import Batches, Schedule
 from gradlab.training.stateful import Auxiliary
@@ -215,6 +217,10 @@ def fit(
         loss, backend, update, reached, structure,
         reuse=reuse, keep_state=keep_state, auxiliary=auxiliary, keep_best=keep_best,
     )  # fmt: skip
+    remarks = Remarks(
+        structure.paths, [leaf.ndim > 1 for leaf in leaves], watch.data, schedule.steps,
+        update.rate, isinstance(update.optimiser, SGD),
+    )  # fmt: skip
     size = sum(leaf.size for leaf in loop.point.leaves)
     ended = stopping.is_over(loop.history)
     interrupted = False
@@ -230,7 +236,12 @@ def fit(
                     break
                 batch = batches.take(rows)
                 value, slopes = loop.step(batch)
+                remarks.watch_zeros(slopes)
+                if len(loop.history.losses) == 1:
+                    remarks.begin(slopes, loop.measure(slopes))
                 record = loop.end_epoch(epoch_sizes, watch) if epoch_sizes else None
+                if record:
+                    remarks.end_epoch(loop.history, loop.measure(slopes), loop.peaks)
                 show(loop.history)
                 ended = record is not None and stopping.is_over(loop.history)
                 if callbacks:

@@ -19,6 +19,7 @@ from gradlab.history import Epoch, History
 from gradlab.params import Array, Structure, flatten, floating, map_leaves
 from gradlab.training.data import Accuracy, Data, check_data, evaluate, quiet
 from gradlab.training.gradients import gradients, warn_of_zeros
+from gradlab.training.norms import Measured, measured, peaks, room_for
 from gradlab.training.optimisers import UpdateStep, lower
 from gradlab.training.results import Step
 from gradlab.training.stateful import Auxiliary, evaluated_by, value_of
@@ -162,6 +163,7 @@ class Descent:
         like = (self.point, structure) if reuse else None
         self._gradient_at = gradients(value_of(loss) if auxiliary else loss, backend, like)
         self.params = self.last_good = structure.unflatten(self.point.leaves)
+        self._before, self._room = self.point, room_for(self.point.leaves)
 
     def step(self, batch: tuple[Array, ...]) -> tuple[float, Vector]:
         """Take a step, and return the loss of the batch and its gradient before the step.
@@ -199,9 +201,19 @@ class Descent:
         fresh = self._spare or self.point.another()
         count = len(self.history.losses) - 1
         self._update.update(count, self.point, self._carried, gradient, fresh, self._other)
+        self._before = self.point
         self.point, self._spare = fresh, self._spare and self.point
         self._carried, self._other = self._other, self._carried
         self.params = self._structure.unflatten(self.point.leaves)
+
+    def measure(self, gradient: Vector) -> Measured:
+        """Return the norms of the last step, which had this gradient."""
+        value = self.history.losses[-1]
+        return measured(value, gradient, self._before, self.point, self._room)
+
+    def peaks(self) -> list[float]:
+        """Return the largest change of an entry of each leaf in the last step."""
+        return peaks(self._before, self.point)
 
     def describe(
         self, value: float, gradient: Vector, batch: tuple[Array, ...], record: Epoch | None

@@ -128,6 +128,7 @@ def test_another_start_of_the_state_is_refused(tmp_path):
         train(checkpoint=path, resume=True, state={"mean": np.ones(3), "count": 0})
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate:gradlab.errors.TrainingWarning")
 def test_the_best_epoch_has_its_own_state():
     seen = []
     result = train(

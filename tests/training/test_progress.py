@@ -79,6 +79,7 @@ def test_the_bar_does_not_change_what_is_learned(monkeypatch):
     assert bits(fit_line(progress=True).params) == bits(hidden.params)
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate:gradlab.errors.TrainingWarning")
 def test_the_bar_gives_the_cursor_back_after_a_divergence(monkeypatch):
     terminal = open_terminal(monkeypatch)
     with pytest.raises(DivergenceError):

@@ -129,6 +129,7 @@ def test_a_nan_names_its_iteration_and_keeps_the_last_good_parameters(iteration)
     assert bits(caught.value.params) == bits(good)
 
 
+@pytest.mark.filterwarnings("ignore:the learning rate:gradlab.errors.TrainingWarning")
 @pytest.mark.parametrize("learning_rate", [1e3, 1e30, 1e160, 1e308])
 @each_backend()
 def test_a_learning_rate_that_is_far_too_large(learning_rate, backend):

@@ -1,0 +1,309 @@
+"""What a training says when it goes wrong: one line with the remedy, once each.
+
+`Remarks` looks at numbers that a training computes anyway: the losses, and the norms of the first
+step and of the last step of each epoch. It evaluates nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gradlab.errors import TrainingWarning
+from gradlab.history import History, number
+from gradlab.training.causes import chance, constant_labels, raw_columns
+from gradlab.training.norms import Measured
+from gradlab.training.vectors import Vector
+
+SOON = 10
+"""Fewest losses after the first that show growth, or that a step was too large."""
+
+LONG = 100
+"""Fewest steps of a training that can be said to learn nothing: ten epochs of ten steps."""
+
+GROWN = 2.0
+"""A loss has grown if each of the last losses exceeds the first one by this factor. Noise of the
+minibatches cannot do this: it would have to lift ten losses in a row to twice the first."""
+
+EXPLODED = 100.0
+"""The same factor for a training that is not over: momentum may double a loss for a while."""
+
+OVERSHOT = 4.0
+"""Largest promise, as a share of a positive loss, of a step that can be stable. For a quadratic
+h w²/2 and a learning rate η, the gradient promises η h² w², which is 2 η h times the loss, and
+gradient descent diverges for η h > 2."""
+
+NOTHING = 1e-3
+"""Share of the loss below which the promise of all steps together is nothing: the third digit,
+which is the last one that tables show of a loss."""
+
+UNLEARNED = 0.01
+"""Share of the entropy of the labels that a network must have learned not to be at chance. For ten
+classes, this is an accuracy of about 13 %."""
+
+UNMOVED = 0.01
+"""Change of weights, relative to their root mean square, below which a layer computes what it did
+at the start, when the fastest leaf has changed by 1. Biases of the outputs change by about 1: this
+is the change of the logits that makes a class nearly three times as probable."""
+
+IMPLIED = {
+    "zero": ("vanishing", "chance", "small"),
+    "vanishing": ("chance", "small"),
+    "large": ("growth", "chance"),
+    "growth": ("large", "chance"),
+}
+"""Remarks that say nothing new after another one, whose consequence they are."""
+
+
+@dataclass
+class Remarks:
+    """The remarks on a training.
+
+    Attributes
+    ----------
+    paths : sequence of str
+        The names of the leaves.
+    matrices : sequence of bool
+        For each leaf, whether it is a layer's weights: has two axes or more.
+    data : sequence of ndarray
+        All samples.
+    steps : int
+        The number of steps of the training.
+    rate : callable
+        The learning rate after a number of steps, or None if it is not known.
+    descends : bool
+        Whether steps are proportional to gradients, as those of SGD.
+    """
+
+    paths: Sequence[str]
+    matrices: Sequence[bool]
+    data: Sequence[np.ndarray]
+    steps: int
+    rate: Callable[[int], float | None]
+    descends: bool
+    _first: Measured | None = None
+    _zero: list[int] | None = None
+    _steps_of_zero: int = 0
+    _promised: float = 0.0
+    _said: set[str] = field(default_factory=set)
+
+    def begin(self, gradient: Vector, step: Measured) -> None:
+        """Judge the data by themselves and by the first gradient."""
+        self._first = step
+        self._say("labels", constant_labels(self.data))
+        if self.descends and step.promise > 0:
+            self._say("columns", raw_columns(self.data, gradient.leaves, self.steps))
+
+    def watch_zeros(self, gradient: Vector) -> None:
+        """Note which leaves have had a gradient of exactly 0 in each step of this epoch."""
+        self._steps_of_zero += 1
+        if self._zero is None:
+            self._zero, self._steps_of_zero = list(range(len(self.paths))), 1
+        if self._zero:
+            leaves = gradient.leaves
+            self._zero = [i for i in self._zero if leaves[i].size and not leaves[i].any()]
+
+    def end_epoch(self, history: History, step: Measured, peaks: Callable[[], list[float]]) -> None:
+        """Judge an epoch by its last step; `peaks` returns its largest change of each leaf."""
+        count = len(history.losses)
+        of_epoch = self._steps_of_zero
+        self._say("zero", self._dead(of_epoch, len(history.epochs)))
+        self._zero = None
+        over = count == self.steps
+        if self._first is not None:  # not resumed: all steps were seen
+            earlier = self._promised
+            self._promised += max(0.0, step.promise) * of_epoch
+            self._say("vanishing", self._vanishing(step, peaks))
+            self._say("large", self._too_large(history, step))
+            if over or not earlier:
+                promised = self._promised if over else self._projected(count, step)
+                self._say("small", self._too_small(history.losses, promised))
+        self._say("growth", self._growth(history, GROWN if over else EXPLODED))
+        if over:
+            self._say("chance", self._at_chance(history.losses))
+
+    def _say(self, kind: str, text: str | None) -> None:
+        if text is None or kind in self._said:
+            return
+        self._said |= {kind, *IMPLIED.get(kind, ())}
+        # The caller of `fit`: _say, begin or end_epoch, fit, its decorator, the user.
+        warnings.warn(text, TrainingWarning, stacklevel=5)
+
+    def _dead(self, steps: int, epoch: int) -> str | None:
+        zero = self._zero or []
+        if not zero or steps < 2 or len(zero) == len(self.paths):
+            return None  # all are zero at a stationary point, where a training may end
+        found = (
+            f"the gradient of {self._names(zero)} was exactly 0 in all {steps} steps of epoch "
+            f"{epoch}"
+        )
+        if self._first and any(self._first.gradients[i] for i in zero):
+            exploded = self._exploded(self._first)
+            return (
+                f"{found}, and was not at first{exploded}: too large a step leaves relu units "
+                f"dead; lower the learning rate{self._rate(0)}{self._large_inputs()}"
+            )
+        return (
+            f"{found}: the loss does not depend on these values, as in a layer whose relu units "
+            "are all dead; start with other weights, scale the inputs, or take out parameters that "
+            "the loss does not use"
+        )
+
+    def _vanishing(self, step: Measured, peaks: Callable[[], list[float]]) -> str | None:
+        assert self._first is not None
+        found = _unmoved(step, self.matrices)
+        found &= _unmoved(self._first, self.matrices) if found else found
+        if not found:
+            return None
+        largest = peaks()  # a table of which a step touches few rows has a small norm
+        slow = [
+            i
+            for i in sorted(found)
+            if largest[i] < UNMOVED * _rms(step.params, step.sizes)[i] * max(largest)
+        ]
+        if not slow:
+            return None
+        fastest = int(np.argmax(_rms(step.updates, step.sizes)))
+        ratio = largest[slow[0]] / max(largest)
+        return (
+            f"the gradient of {self._names(slow)} vanishes: a step changes {self.paths[slow[0]]} "
+            f"{_times(ratio)} as much as {self.paths[fastest]}; start with Xavier's or He's "
+            "weights (network.init), or take relu, batch norm, fewer layers, or optim.adam"
+        )
+
+    def _too_large(self, history: History, step: Measured) -> str | None:
+        assert self._first is not None
+        if len(history.losses) <= SOON or min(self._first.loss, step.loss) <= 0:
+            return None
+        worst = max((self._first, step), key=lambda it: it.promise / it.loss)
+        if worst.promise <= OVERSHOT * worst.loss:
+            return None
+        recent = self._recent(history)
+        if min(recent) <= 0 or sum(recent) / len(recent) <= self._first.loss:
+            return None
+        return (
+            f"the learning rate{self._rate(len(history.losses))} is too large: by the gradient, a "
+            f"step lowers the loss by {_times(worst.promise / worst.loss)} its value, but it rose "
+            f"from {number(history.losses[0])} to {number(max(recent))}{self._exploded(worst)}; "
+            f"lower the learning rate or clip the gradient{self._large_inputs()}"
+        )
+
+    def _exploded(self, step: Measured) -> str:
+        """Name the leaf that a step changed by more than its own norm, so that little is left."""
+        changes = [
+            change / size if size else 0.0
+            for change, size in zip(step.updates, step.params, strict=True)
+        ]
+        i = int(np.argmax(changes))
+        if changes[i] <= 1:
+            return ""
+        name, change = self.paths[i], _times(changes[i])
+        return f" (the gradient explodes: a step changed {name} by {change} its norm)"
+
+    def _growth(self, history: History, factor: float) -> str | None:
+        if len(history.losses) <= SOON:
+            return None
+        start, recent = history.losses[0], self._recent(history)
+        if not min(recent) > start + (factor - 1) * abs(start):
+            return None
+        return (
+            f"the loss grows, from {number(start)} to {number(recent[-1])}: lower the learning "
+            f"rate{self._rate(len(history.losses))} or clip the gradient{self._large_inputs()}"
+        )
+
+    def _at_chance(self, losses: Sequence[float]) -> str | None:
+        guess = chance(self.data)
+        if guess is None or len(losses) < LONG:
+            return None
+        low, high, k = guess
+        recent = np.array(losses[-LONG:])
+        # Twice the standard error is the error of a mean of this many minibatches.
+        room = UNLEARNED * low
+        with np.errstate(all="ignore"):  # losses whose squares overflow are not at chance
+            error = 2 * float(recent.std()) / len(recent) ** 0.5
+        if not (low - room <= recent.mean() <= high + room and error <= room):
+            return None
+        return (
+            f"the loss is still that of guessing among {k} classes (ln {k} = {high:.4f}) after "
+            f"{len(losses):,} steps: start with larger weights (Xavier's or He's), check that "
+            "labels and inputs belong together, or raise the learning rate"
+        )
+
+    def _too_small(self, losses: Sequence[float], promised: float) -> str | None:
+        if self.steps < LONG or not 0 < promised < NOTHING * abs(losses[0]):
+            return None
+        recent = losses[-LONG:]
+        if sum(recent) / len(recent) < losses[0] - abs(losses[0]) / 2:
+            return None  # it fell by half nevertheless: the last steps of the epochs were smaller
+        return (
+            f"all {self.steps:,} steps together lower the loss, {number(losses[0])}, by "
+            f"{promised:.1g}: raise the learning rate{self._rate(len(losses))}; if the start is "
+            "a minimum already, there is nothing to train"
+        )
+
+    def _projected(self, count: int, step: Measured) -> float:
+        """Return the promise of all steps, if each were as large as the last one; inf if unknown.
+
+        A learning rate that grows makes the steps to come larger in proportion.
+        """
+        assert self._first is not None
+        now = self.rate(count - 1)
+        if not now:
+            return np.inf
+        later = np.linspace(0, self.steps - 1, min(self.steps, LONG)).astype(int)
+        highest = max(self.rate(int(i)) or 0.0 for i in later)
+        return self.steps * max(self._first.promise, step.promise) * max(1.0, highest / now)
+
+    def _recent(self, history: History) -> list[float]:
+        """Return the losses of the last epoch, ten at least, without the first of the training."""
+        count = len(history.losses)
+        an_epoch = -(-count // max(1, len(history.epochs)))
+        return history.losses[-min(count - 1, max(SOON, an_epoch)) :]
+
+    def _names(self, leaves: Sequence[int]) -> str:
+        more = f" and {len(leaves) - 4} others" if len(leaves) > 4 else ""
+        return ", ".join(self.paths[i] for i in leaves[:4]) + more
+
+    def _rate(self, count: int) -> str:
+        rate = self.rate(max(0, count - 1))
+        return "" if rate is None else f" ({rate:g})"
+
+    def _large_inputs(self) -> str:
+        """Return a remedy for inputs that are far from 1, such as grey levels up to 255."""
+        x = self.data[0] if self.data else None
+        if x is None or x.ndim < 2 or not x.size:
+            return ""
+        largest = float(np.abs(x).max())
+        return f", and scale the inputs, which reach {largest:.3g}" if largest > 10 else ""
+
+
+def _times(ratio: float) -> str:
+    """Format a ratio.
+
+    Examples
+    --------
+    >>> _times(1234.5), _times(1.25e-5), _times(2.5e9)
+    ('1,234 times', '1e-05 times', '2e+09 times')
+    """
+    return f"{ratio:,.0f} times" if 10 <= ratio < 1e6 else f"{ratio:.1g} times"
+
+
+def _rms(norms: Sequence[float], sizes: Sequence[int]) -> list[float]:
+    return [value / max(1, size) ** 0.5 for value, size in zip(norms, sizes, strict=True)]
+
+
+def _unmoved(step: Measured, matrices: Sequence[bool]) -> set[int]:
+    """Return the weights that hardly change in a step, compared with the fastest leaf.
+
+    Leaves of zeros have no scale to compare with, and gradients of exactly 0 are no small ones.
+    """
+    updates, params = _rms(step.updates, step.sizes), _rms(step.params, step.sizes)
+    limit = UNMOVED * max(updates, default=0.0)
+    return {
+        i
+        for i, update in enumerate(updates)
+        if matrices[i] and step.gradients[i] > 0 and update < limit * params[i]
+    }
