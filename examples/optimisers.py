@@ -1,30 +1,12 @@
-"""Optimisers side by side: in a narrow valley, then on a network with four hidden layers.
+"""Optimisers side by side, on a network with four hidden layers.
 
 Run it with `python examples/optimisers.py`, or `... optimisers.py mnist`.
 """
 
 import sys
 
-import numpy as np
-
 import gradlab
 from gradlab import network, optim
-
-
-def valley(p):
-    return p[0] ** 2 / 20 + p[1] ** 2
-
-
-def in_the_valley():
-    optimisers = {
-        "sgd": optim.sgd(0.95),
-        "momentum": optim.sgd(0.1, momentum=0.9),
-        "adagrad": optim.adagrad(1.5),
-        "adam": optim.adam(0.3),
-    }
-    for name, optimizer in optimisers.items():
-        result = gradlab.fit(valley, np.array([-7.0, 2.0]), optimizer=optimizer, iterations=30)
-        yield name, result.history.losses[-1]
 
 
 def on_a_network(dataset, epochs):
@@ -49,7 +31,5 @@ def on_a_network(dataset, epochs):
 
 
 if __name__ == "__main__":
-    for name, loss in in_the_valley():
-        print(f"{name:9} valley: {loss:.2e}")
     for name, accuracy in on_a_network(sys.argv[1] if sys.argv[1:] else "digits", epochs=5):
         print(f"{name:9} accuracy: {accuracy:.2%}")

@@ -22,9 +22,15 @@ def test_a_script_is_short_and_says_how_it_is_run(path):
 
 
 def test_the_valley_and_the_activations():
-    losses = dict(example("optimisers")["in_the_valley"]())
-    assert set(losses) == {"sgd", "momentum", "adagrad", "adam"}
-    assert max(losses.values()) < 0.2  # it began at 6.45
+    module = example("narrow_valley")
+    paths = module["paths"]()
+    assert list(paths) == ["sgd", "momentum", "adagrad", "adam"]
+    assert max(module["valley"](path[-1]) for path in paths.values()) < 0.2  # it began at 6.45
+    factor = 1 - 0.95 * np.array([0.1, 2.0])  # of gradient descent, for each of the two curvatures
+    for step, point in enumerate(paths["sgd"]):
+        assert point == pytest.approx(np.array([-7.0, 2.0]) * factor**step, rel=1e-12)
+    panels = module["figure"](paths).axes
+    assert [panel.get_title(loc="left").partition(":")[0] for panel in panels] == list(paths)
     spreads = example("initialisation")["spread_of_activations"]
     assert spreads(0.01, "tanh")[-1] < 0.001  # they vanish
     assert min(spreads(1.0, "tanh")) > 0.9  # they saturate
