@@ -33,3 +33,21 @@ class ForkLock:
 
     def _renew(self) -> None:
         self.held = threading.Lock()
+
+
+def held_at_forks() -> threading.RLock:
+    """Return a lock that a fork waits for, so that its holder is not cut off in the child.
+
+    It is for work in a library that has a lock of its own, which would stay locked there.
+
+    Examples
+    --------
+    >>> with held_at_forks():
+    ...     pass
+    """
+    lock = threading.RLock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
+    return lock

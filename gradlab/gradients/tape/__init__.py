@@ -12,7 +12,8 @@ the program and its passes among it, is in `gradlab.program`. From the loss to t
 `codegen`       straight-line Python over buffers that are allocated once: `code` has its lines and
                 names, `memory` says where values live, `writing` how each operation is written
 `recorded`      a recording, compiled, and where its results go
-`compiled`      a recording as machine code; `direct` calls it without the key of the call
+`compiled`      a recording as machine code; `later` compiles it for a later replay, and `direct`
+                calls it without the key of the call
 `runtime`       which recording fits which call; when eager autograd has to decide
 `comparing`     replays beside eager autograd, and data beside those of the calls before
 ==============  ===================================================================================
@@ -55,11 +56,14 @@ class Tape:
         for numbers, which eager autograd's derivatives use, and another for arrays.
     cache : int
         Number of recordings that a function keeps, for different shapes and options.
-    compile : bool
+    compile : bool or "auto"
         Whether machine code replays a recording (``pip install 'gradlab[compiled]'``): several
-        times faster for small batches. Compiling takes about half a second at each recording. By
-        default NumPy replays, with its own roundings. Where llvmlite is missing, or the program
-        has something that the compiler does not know, NumPy replays, and ``explain()`` says why.
+        times faster for small batches. Compiling takes about half a second at each recording. With
+        "auto", NumPy answers until that pays, which is 500 to 6,000 replays for a network, and a
+        thread compiles meanwhile; machine code takes over at a replay that depends only on the
+        recorded program. By default NumPy replays, with its own roundings. Where llvmlite is
+        missing, or the program has something that the compiler does not know, NumPy replays, and
+        ``explain()`` says why.
 
     Notes
     -----
@@ -80,7 +84,9 @@ class Tape:
     *Bits.* A function returns the replay's result from the first call on, so that the same
     arguments give the same bits. They may change by roundings at one of the comparisons: where a
     replay turns out to lose digits and is replaced by the exact program, where a Python number
-    becomes data, or where the loss is left to eager autograd. With `exact`, these agree.
+    becomes data, or where the loss is left to eager autograd. With `exact`, these agree. With
+    ``compile="auto"``, they also change where machine code takes over; the same sequence of calls
+    of a new function gives the same bits again.
 
     Labels in an index, ``z[np.arange(n), y]`` or ``np.eye(k)[y]``, are data, if they are an
     argument or computed from one. A Python number is part of a recording; where two recordings
@@ -111,14 +117,14 @@ class Tape:
     verify: int | None = 1000
     exact: bool = False
     cache: int = 32
-    compile: bool = False
+    compile: bool | Literal["auto"] = False
     name = "tape"
 
     def __post_init__(self) -> None:
         if self.on_untraceable not in ("fallback", "error"):
             raise OptionError(f"on_untraceable={self.on_untraceable!r}: choose fallback or error")
-        if not isinstance(self.compile, bool):
-            raise OptionError(f"compile={self.compile!r}: choose True or False")
+        if not isinstance(self.compile, bool) and self.compile != "auto":
+            raise OptionError(f"compile={self.compile!r}: choose True, False, or auto")
         for option, value in (("verify", self.verify), ("cache", self.cache)):
             is_count = isinstance(value, int) and value >= 1
             if not (is_count or (option, value) == ("verify", None)):

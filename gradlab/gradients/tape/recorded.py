@@ -7,14 +7,22 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product, starmap
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from gradlab.forking import ForkLock
 from gradlab.gradients.calls import out_leaves, owners, require_apart
 from gradlab.gradients.tape.codegen import Compiled, Replay, compile_program
 from gradlab.gradients.tape.comparing import Seen, seen_params
-from gradlab.gradients.tape.compiled import Native, NativeReplay, UnsupportedError, compile_native
+from gradlab.gradients.tape.compiled import (
+    DECLINED,
+    Native,
+    NativeReplay,
+    UnsupportedError,
+    require_known,
+)
+from gradlab.gradients.tape.later import Later
 from gradlab.gradients.tape.memory import nbytes_of
 from gradlab.params import Array, Structure
 from gradlab.program.cache_key import key_of
@@ -25,6 +33,8 @@ from gradlab.program.references import are_unheld
 KEPT = 3
 """Number of returned gradients whose arrays may be used again: the one that is being computed, the
 one before, which its caller is about to replace, and one more."""
+
+_SWITCHING = ForkLock()
 
 
 @dataclass(eq=False)
@@ -43,14 +53,20 @@ class Replayable:
         What each pass did.
     compiled : Compiled
         The generated code.
-    compile_natively : bool
-        Whether machine code replays it, where the planner knows all of the program.
+    compile_natively : bool or "auto"
+        Whether machine code replays it, where the planner knows all of the program; "auto": from a
+        fixed replay on.
     native : Native or None
         The machine code, if there is any.
     declined : str
         Why there is none.
-    has_other_data : bool
-        Whether a direct call found the first other data, at which it is still to be compared.
+    later : Later or None
+        What compiles it, if machine code takes over at a later replay.
+    has_answered : bool
+        Whether machine code has answered a call.
+    is_due : bool
+        Whether the next replay is to be compared: a direct call found the first other data, or
+        machine code answers for the first time.
     replays : int
         How often it has been replayed.
     largest : int
@@ -62,11 +78,13 @@ class Replayable:
     exact: bool
     params_seen: list[float] | None
     data_seen: Seen | None
-    compile_natively: bool = False
+    compile_natively: bool | Literal["auto"] = False
     replays: int = 0
     native: Native | None = field(init=False, default=None)
     declined: str = field(init=False, default="")
-    has_other_data: bool = field(init=False, default=False)
+    later: Later | None = field(init=False, default=None)
+    has_answered: bool = field(init=False, default=False)
+    is_due: bool = field(init=False, default=False)
     largest: int = field(init=False)
     program: Program = field(init=False)
     savings: tuple[Saving, ...] = field(init=False)
@@ -80,30 +98,59 @@ class Replayable:
         """Optimise the recorded program and compile it."""
         program, savings = optimise(self.recorded, exact=exact)
         self.compiled = compile_program(program)
-        self.program, self.savings, self.exact = program, savings, exact
+        with _SWITCHING.held:
+            self.program, self.savings, self.exact = program, savings, exact
+            self.native = self.later = None
+            self.has_answered = False
         self.largest = max(map(nbytes_of, program.nodes), default=0)
         self._machines = []
         self._native_machines: list[NativeReplay] = []
-        self.native = None
-        if self.compile_natively:
-            self._compile_natively()
         self._kept: list[list[Array]] = []
         self._targets: list[Array] = []
+        if self.compile_natively:
+            self._compile_natively()
 
     def _compile_natively(self) -> None:
+        """Compile the program, or have it compiled later."""
         if self.exact:
             self.declined = "the program is replayed exactly, with NumPy's roundings"
             return
         try:
-            self.native = compile_native(self.program)
+            require_known()
         except UnsupportedError as reason:
             self.declined = str(reason)
+            return
+        self.later = Later(self.program)
+        if self.compile_natively != "auto":
+            self._take(self.later)
+
+    def _advance(self, later: Later) -> None:
+        """Begin to compile, or let machine code take over, where this replay is the one for it."""
+        if self.replays >= later.switch:
+            self._take(later)
+        elif self.replays >= later.begin and not later.has_begun:
+            later.start()
+
+    def _take(self, later: Later) -> None:
+        outcome = later.outcome()
+        with _SWITCHING.held:
+            if self.later is not later:  # another thread was here first
+                return
+            if isinstance(outcome, Native):
+                self.native = outcome
+            else:
+                self.declined = outcome
+            self.later = None
 
     def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
         """Replay; a thread that finds all sets of buffers in use gets a new one."""
+        if self.later is not None:
+            self._advance(self.later)
         if self.native is not None:
             value, _ = self.run_natively((*leaves, *arrays, *outs))
             if math.isfinite(value):
+                if not self.has_answered:
+                    self.has_answered = self.is_due = True
                 return value
         machines = self._machines
         try:
@@ -120,12 +167,13 @@ class Replayable:
 
         The loss is not finite where the code declines the arrays, or something is not finite.
         """
-        assert self.native is not None
-        machines = self._native_machines
+        native, machines = self.native, self._native_machines
+        if native is None:  # another thread has given it up
+            return DECLINED, 0.0
         try:
             machine = machines.pop()
         except IndexError:
-            machine = self.native.build()
+            machine = native.build()
         try:
             return machine(arrays), machine.norm
         finally:
@@ -173,9 +221,12 @@ class Replayable:
         return targets
 
     def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
-        """Tell whether this is the second replay, or the first at other parameters or data."""
-        news = self.replays == 1 or self.has_other_data
-        self.has_other_data = False
+        """Tell whether this is the second replay, or the first of another kind.
+
+        That is the first at other parameters, with other data, or of machine code.
+        """
+        news = self.replays == 1 or self.is_due
+        self.is_due = False
         if self.params_seen is not None and self.params_seen != seen_params(norm, leaves):
             self.params_seen, news = None, True
         if self.data_seen is not None and not self.data_seen.is_of(arrays):
@@ -194,7 +245,9 @@ class Replayable:
             f"replayed: {len(self.program.nodes)} operations in {self.compiled.buffers} buffers, "
             f"{self.compiled.nbytes / 1024:,.0f} kB"
         )
-        if self.native is not None:
+        if self.later is not None:
+            lines.append(self.later.describe(self.replays))
+        elif self.native is not None:
             lines.append(f"compiled: {self.native.describe()}")
         elif self.declined:
             lines.append(f"not compiled: {self.declined}")

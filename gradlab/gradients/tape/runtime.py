@@ -90,7 +90,7 @@ class TapedGradient:
         verify: int | None,
         exact: bool,
         cache: int,
-        compile: bool = False,
+        compile: bool | Literal["auto"] = False,
     ) -> None:
         self._loss, self._compile = loss, compile
         self._on_untraceable = on_untraceable

@@ -26,13 +26,25 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from gradlab.gradients.tape.compiled.entry import layout_is_known, loops_are_known
+from gradlab.forking import held_at_forks
+from gradlab.gradients.tape.compiled.entry import DECLINED, layout_is_known, loops_are_known
 from gradlab.gradients.tape.compiled.forms import UnsupportedError
 from gradlab.gradients.tape.compiled.module import write_module
 from gradlab.gradients.tape.compiled.native import Native, NativeReplay, load, machine_code, tile
 from gradlab.program.ir import Program
 
-__all__ = ["Native", "NativeReplay", "UnsupportedError", "compile_native", "is_missing"]
+__all__ = [
+    "DECLINED",
+    "Native",
+    "NativeReplay",
+    "UnsupportedError",
+    "compile_native",
+    "is_missing",
+    "require_known",
+]
+
+_COMPILING = held_at_forks()
+"""Held while LLVM works, which has a lock of its own."""
 
 
 def is_missing() -> bool:
@@ -43,22 +55,33 @@ def is_missing() -> bool:
         return True
 
 
+def require_known() -> None:
+    """Raise `UnsupportedError` if nothing can be compiled here.
+
+    Raises
+    ------
+    UnsupportedError
+        If llvmlite is not installed, or this Python lays out arrays in another way.
+    """
+    if is_missing():
+        raise UnsupportedError("llvmlite is not installed: pip install 'gradlab[compiled]'")
+    if not (layout_is_known() and loops_are_known()):
+        raise UnsupportedError("this Python lays out arrays in another way than CPython")
+
+
 def compile_native(program: Program) -> Native:
     """Compile a program whose outputs are a loss and its derivative by each leaf.
 
     Raises
     ------
     UnsupportedError
-        If llvmlite is not installed, if this Python lays out arrays in another way, or if the
-        planner does not know something in the program.
+        If nothing can be compiled here, or the planner does not know something in the program.
     """
-    if is_missing():
-        raise UnsupportedError("llvmlite is not installed: pip install 'gradlab[compiled]'")
-    if not (layout_is_known() and loops_are_known()):
-        raise UnsupportedError("this Python lays out arrays in another way than CPython")
+    require_known()
     try:
-        module = write_module(program, tile())
-        return load(module, machine_code(module))
+        with _COMPILING:
+            module = write_module(program, tile())
+            return load(module, machine_code(module))
     except UnsupportedError:
         raise
     except Exception as error:  # NumPy's replay serves, whatever is wrong here
