@@ -29,7 +29,8 @@ def classes_of(labels: Array) -> Array | None:
     if labels.ndim == 2 and labels.shape[1] > 1:
         ones = labels == 1
         if (ones.sum(axis=1) == 1).all() and np.count_nonzero(labels) == len(labels):
-            return np.argmax(ones, axis=1)
+            classes: Array = ones.argmax(axis=1)
+            return classes
     return None
 
 

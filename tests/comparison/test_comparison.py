@@ -224,6 +224,7 @@ def test_ctrl_c_within_the_first_epoch_is_compared_as_well(problem):
     assert reached.largest_distance < 1e-7
 
 
+@pytest.mark.filterwarnings("ignore::gradlab.errors.TrainingWarning")
 def test_numbers_at_the_edge_of_floating_point_are_compared(problem):
     """Squares of a distance of 1e200 overflow; the distance does not."""
     central, _ = run(problem, learning_rate=1e200).runs
