@@ -35,7 +35,7 @@ from gradlab.stores import fingerprint as fingerprint
 CHECKPOINT = Format(
     "checkpoint",
     "checkpoint",
-    1,
+    2,
     "training",
     lambda file, why: CheckpointError(f"{file}: {why}; name another one"),
     "give the same options, or name another file",
@@ -45,7 +45,8 @@ GROWING = frozenset({"epochs"})
 """Options that may be larger in a training that goes on: its first epochs stay the same."""
 
 EPOCH = 4
-"""Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds."""
+"""Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds. Two
+norms for each leaf follow; they are NaN where none were taken."""
 
 
 @dataclass(frozen=True)
@@ -226,10 +227,7 @@ def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
         "seconds": state.seconds,
     }
     losses = np.array(state.history.losses[: state.steps])
-    rows = [
-        (epoch.loss, epoch.validation_loss, epoch.accuracy, epoch.seconds)
-        for epoch in state.history.epochs[: state.epochs]
-    ]
+    rows = [_row(epoch, len(state.params)) for epoch in state.history.epochs[: state.epochs]]
     arrays = [*state.params, *state.carried, losses, np.array(rows, np.float64)]
     return stores.encode(CHECKPOINT, options, facts, arrays)
 
@@ -237,7 +235,7 @@ def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
 def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
     """Return the state in a checkpoint of the training that is to go on; see `stores.decode`."""
     room = stores.room_for(options, [*start.params, *start.carried])
-    room += 8 * most[0] + 8 * EPOCH * most[1]
+    room += 8 * most[0] + 8 * (EPOCH + 2 * len(start.params)) * most[1]
     return stores.decode(
         CHECKPOINT,
         file,
@@ -256,11 +254,16 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
         type(count) is int and 0 <= count <= end for count, end in zip(counts, most, strict=True)
     ):
         raise ValueError(f"{counts} steps and epochs, of {most}")
-    like = [*start.params, *start.carried, np.empty(counts[0]), np.empty((counts[1], EPOCH))]
+    width = EPOCH + 2 * len(start.params)
+    like = [*start.params, *start.carried, np.empty(counts[0]), np.empty((counts[1], width))]
     *leaves, losses, rows = stores.arrays_like(like, body)
     # Only what an epoch was not asked for may be missing.
     if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
         raise ValueError("an array is not finite")
+    norms = rows[:, EPOCH:]
+    missing = np.isnan(norms)
+    if (norms < 0).any() or (missing.any(axis=1) != missing.all(axis=1)).any():
+        raise ValueError("a norm is negative or missing")
     seconds = header["seconds"]
     if type(seconds) is not float or not math.isfinite(seconds):
         raise ValueError(f"{seconds!r} seconds")
@@ -276,9 +279,16 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
     )
 
 
+def _row(epoch: Epoch, leaves: int) -> list[float | None]:
+    norms = [*epoch.gradient_norms, *epoch.update_norms] or [math.nan] * (2 * leaves)
+    return [epoch.loss, epoch.validation_loss, epoch.accuracy, epoch.seconds, *norms]
+
+
 def _epoch(i: int, row: Sequence[float]) -> Epoch:
-    loss, validation_loss, accuracy, seconds = row
-    return Epoch(i + 1, loss, _known(validation_loss), _known(accuracy), seconds)
+    loss, validation_loss, accuracy, seconds, *norms = row
+    gradients, updates = norms[: len(norms) // 2], norms[len(norms) // 2 :]
+    known = () if any(map(math.isnan, norms)) else (tuple(gradients), tuple(updates))
+    return Epoch(i + 1, loss, _known(validation_loss), _known(accuracy), seconds, *known)
 
 
 def _known(value: float) -> float | None:

@@ -23,6 +23,9 @@ class Epoch:
         training data. None if not requested.
     seconds : float
         Time for its steps, without validation.
+    gradient_norms, update_norms : tuple of float
+        In its last step, the norm of each leaf's gradient, and of its change; see
+        `History.leaves`.
     """
 
     epoch: int
@@ -30,6 +33,8 @@ class Epoch:
     validation_loss: float | None
     accuracy: float | None
     seconds: float
+    gradient_norms: tuple[float, ...] = ()
+    update_norms: tuple[float, ...] = ()
 
 
 @dataclass(repr=False)
@@ -42,10 +47,13 @@ class History:
         The loss of each step's minibatch, before the step.
     epochs : list of Epoch
         One record per epoch.
+    leaves : list of str
+        The names of the parameters' leaves, in the order of the norms of an epoch.
     """
 
     losses: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
+    leaves: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:

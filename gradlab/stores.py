@@ -3,7 +3,7 @@
 A file starts with a line that names its kind and the version of the format. The SHA-256 of the rest
 follows, then the length of a header, the header in JSON, and the arrays as they lie in memory::
 
-    gradlab checkpoint 1 | sha256 | length, 8 bytes | header | arrays
+    gradlab checkpoint 2 | sha256 | length, 8 bytes | header | arrays
 
 Nothing in a file is ever executed. The header says to which task the file belongs. The sizes of the
 arrays come from the task that reads the file, never from the file itself, and no more bytes are

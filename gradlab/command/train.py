@@ -152,6 +152,7 @@ def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: floa
             "accuracy": accuracy,
             "seconds": result.history.seconds,
             "epochs": [vars(epoch) for epoch in result.history.epochs],
+            "leaves": result.history.leaves,
             "losses": result.history.losses,
         },
         {"curves": lambda: plotting.training_curves(result.history)},

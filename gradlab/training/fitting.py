@@ -239,9 +239,11 @@ def fit(
                 remarks.watch_zeros(slopes)
                 if len(loop.history.losses) == 1:
                     remarks.begin(slopes, loop.measure(slopes))
-                record = loop.end_epoch(epoch_sizes, watch) if epoch_sizes else None
-                if record:
-                    remarks.end_epoch(loop.history, loop.measure(slopes), loop.peaks)
+                record = None
+                if epoch_sizes:
+                    measured = loop.measure(slopes)
+                    record = loop.end_epoch(epoch_sizes, watch, measured)
+                    remarks.end_epoch(loop.history, measured, loop.peaks)
                 show(loop.history)
                 ended = record is not None and stopping.is_over(loop.history)
                 if callbacks:

@@ -149,6 +149,7 @@ class Descent:
     ) -> None:
         self._update, self._structure = update, structure
         self.history, self._seconds = state.history, state.seconds
+        self.history.leaves = list(structure.paths)
         self.point = Vector.of(state.params)
         self._spare = self.point.another() if reuse else None
         self._carried = update.init(self.point)
@@ -230,14 +231,16 @@ class Descent:
             state=self._auxiliary and self._auxiliary.state,
         )
 
-    def end_epoch(self, sizes: list[int], watch: Validation) -> Epoch:
-        """Record an epoch that had minibatches of these sizes, and return the record."""
+    def end_epoch(self, sizes: list[int], watch: Validation, step: Measured) -> Epoch:
+        """Record an epoch that had minibatches of these sizes and this last step; return it."""
         record = Epoch(
             epoch=len(self.history.epochs) + 1,
             loss=float(np.average(self.history.losses[-len(sizes) :], weights=sizes)),
             validation_loss=watch.validation_loss(self.params, self._auxiliary),
             accuracy=watch.accuracy_at(self.params, self._auxiliary),
             seconds=self._seconds,
+            gradient_norms=tuple(step.gradients),
+            update_norms=tuple(step.updates),
         )
         self.history.epochs.append(record)
         self._seconds = 0.0

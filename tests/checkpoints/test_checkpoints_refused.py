@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(sound, undisturbed, da
             train(path, resume=True)
         assert path.read_bytes() == damaged
         checkpoints.previous(path).write_bytes(before)
-        if b"checkpoint 1\n" not in damaged and b"\n" in damaged[:22]:
+        if b"checkpoint 2\n" not in damaged and b"\n" in damaged[:22]:
             return  # the version, too, may be damaged: an error
         with pytest.warns(CheckpointWarning, match="going on from the one before it, of step 6"):
             assert outcome(train(path, resume=True)) == undisturbed
@@ -162,9 +162,9 @@ def test_both_damaged_are_named(path, sound):
 
 
 def test_another_version_is_no_damage(path, sound):
-    path.write_bytes(sound[0].replace(b"checkpoint 1\n", b"checkpoint 2\n"))
+    path.write_bytes(sound[0].replace(b"checkpoint 2\n", b"checkpoint 1\n"))
     checkpoints.previous(path).write_bytes(sound[1])
-    with pytest.raises(CheckpointError, match="has the format 2, of another version"):
+    with pytest.raises(CheckpointError, match="has the format 1, of another version"):
         train(path, resume=True)
 
 
@@ -192,7 +192,10 @@ FORGERIES = {
     "NaN in the seconds": lambda h, a: (h | {"seconds": float("nan")}, a),
     "too many epochs": lambda h, a: (h | {"epochs": 4}, a + bytes(64)),
     "fewer epochs": lambda h, a: (h | {"epochs": 1}, a),
-    "an epoch without a loss": lambda h, a: (h, a[:-32] + np.array(np.nan).tobytes() + a[-24:]),
+    # An epoch is four numbers, and two norms for each of two leaves.
+    "an epoch without a loss": lambda h, a: (h, a[:-64] + np.array(np.nan).tobytes() + a[-56:]),
+    "a negative norm": lambda h, a: (h, a[:-8] + np.array(-1.0).tobytes()),
+    "a missing norm": lambda h, a: (h, a[:-8] + np.array(np.nan).tobytes()),
     "a generator of another kind": lambda h, a: (
         h | {"generator": h["generator"] | {"bit_generator": "MT19937"}},
         a,

@@ -159,3 +159,27 @@ def test_digits_say_nothing_with_any_optimiser():
         start = network.init([64, 32, 10], seed=0)
         options = {"optimizer": optimizer, "epochs": 10, "batch_size": 100}
         assert remarks(sigmoid_loss, start, digits.train, **options) == []
+
+
+def test_the_history_has_the_norms_of_the_last_step_of_each_epoch(tmp_path):
+    """Also after a checkpoint; the reference is what a callback sees."""
+    seen = []
+    options = {"batch_size": 20, "learning_rate": 0.1, "checkpoint": tmp_path / "state"}
+    fit(relu_loss, START, (X, LABELS), epochs=2, **options)
+    callbacks = [lambda step: seen.append(step) if step.epoch else None]
+    resumed = fit(
+        relu_loss, START, (X, LABELS), epochs=3, resume=True, callbacks=callbacks, **options
+    )
+    whole = fit(relu_loss, START, (X, LABELS), epochs=3, batch_size=20, learning_rate=0.1)
+    assert resumed.history.leaves == ["W1", "b1", "W2", "b2"]
+    for a, b in zip(resumed.history.epochs, whole.history.epochs, strict=True):
+        assert (a.gradient_norms, a.update_norms) == (b.gradient_norms, b.update_norms)
+    (last,) = seen
+    for i, name in enumerate(resumed.history.leaves):
+        gradient = np.linalg.norm(last.grads[name])
+        # A sum of n squares, whose rounding is at most n times eps.
+        close = pytest.approx(gradient, rel=100 * np.finfo(float).eps)
+        assert last.epoch.gradient_norms[i] == close
+        change = np.linalg.norm(last.updated[name] - last.params[name])
+        close = pytest.approx(change, rel=100 * np.finfo(float).eps)
+        assert last.epoch.update_norms[i] == close
