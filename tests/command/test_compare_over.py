@@ -15,7 +15,9 @@ OVER = ("compare", "--over")
 def compared(gradlab, tmp_path, *args):
     code, out, err = gradlab(*OVER, *args, *SMALL, "--output", tmp_path / "run")
     assert (code, err) == (0, "")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"summary.json", "losses.png"}
+    with_layers = args[0] in ("activation", "initialisation")
+    written = {"summary.json", "losses.png"} | ({"activations.png"} if with_layers else set())
+    assert {path.name for path in (tmp_path / "run").iterdir()} == written
     return out, json.loads((tmp_path / "run" / "summary.json").read_text())
 
 

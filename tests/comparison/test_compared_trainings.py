@@ -263,3 +263,22 @@ def test_the_figure_takes_trainings_that_ended_early():
     first, last = figure.axes[0].lines
     assert list(first.get_ydata()) == [2.0]
     assert list(last.get_ydata()) == [math.inf, 2.0]
+
+
+def test_histograms_show_how_outputs_are_distributed():
+    values = np.array([-1.0] * 7 + [0.0] * 2 + [2.0])
+    figure = plotting.activation_histograms({"a": [values, 3 * values], "b": [values, values]})
+    assert len(figure.axes) == 4
+    first, second = figure.axes[:2]
+    heights = [bar.get_height() for bar in first.patches]
+    assert (heights[0], heights[10], heights[-1], sum(heights)) == (7, 2, 1, 10)
+    assert [label.get_text() for label in first.get_xticklabels()] == ["-1", "2"]
+    assert second.get_title(loc="left") == f"layer 2: {3 * np.std(values):.2g}"
+
+
+def test_histograms_of_any_outputs():
+    odd = [np.zeros(4), np.array([1.0, np.inf]), np.array([np.nan]), np.array([-1e308, 1e308])]
+    shown = plotting.activation_histograms({"odd": odd})
+    names = [axes.get_title(loc="left") for axes in shown.axes]
+    assert names == ["layer 1: 0", *(f"layer {i}: not finite" for i in (2, 3, 4))]
+    assert len(plotting.activation_histograms({"deep": 40 * [np.arange(3.0)]}).axes) == 6
