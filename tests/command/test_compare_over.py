@@ -91,6 +91,7 @@ def test_the_numbers_are_those_of_the_library(gradlab, tmp_path, options):
     assert summary["options"]["seeds"] == [7, 8]
 
 
+@pytest.mark.filterwarnings("ignore::gradlab.errors.TrainingWarning")
 def test_a_value_that_diverges_is_in_the_table(gradlab, tmp_path):
     diverging = ("learning-rate", "--values", "0.1,1e300", "--activation", "relu")
     out, summary = compared(gradlab, tmp_path, *diverging)
@@ -98,6 +99,7 @@ def test_a_value_that_diverges_is_in_the_table(gradlab, tmp_path):
     assert [value["diverged"] for value in summary["values"]] == [0, 2]
 
 
+@pytest.mark.filterwarnings("ignore::gradlab.errors.TrainingWarning")
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])  # the sigmoid's losses stay finite
 def test_where_every_training_diverges_the_run_has_failed(gradlab, activation):
     diverging = ("learning-rate", "--values", "1e299,1e300", "--activation", activation)
