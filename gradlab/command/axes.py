@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -61,6 +62,15 @@ class Setting:
         """Return the initial parameters."""
         sizes = [self.data.train.x.shape[1], *self.hidden, self.data.classes]
         return network.init(sizes, seed, activation=self.activation, scale=self.initialisation)
+
+    def outputs(self, seed: int) -> list[Any]:
+        """Return the outputs of the hidden layers for the test data, before training."""
+        activate, x, found = network.find_activation(self.activation), self.data.test.x, []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for W, b in network.layers(self.start(seed))[:-1]:
+                x = activate(x @ W + b)
+                found.append(x)
+        return found
 
     def training(self, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments for a training of so many steps, and a record of them."""
@@ -242,7 +252,7 @@ def run(
             "seeds": [first, first + number - 1],
             "values": {name: told for name, (_, told) in built.items()},
         }
-        _write(place, trials, record)
+        _write(place, trials, record, settings, first)
     sizes = "-".join(map(str, sizes_of(common.start(first))))
     show(f"{data.name}, {sizes}, {count(training['iterations'], 'step')}", _table(trials))
     out.print(trials.headline(), soft_wrap=True)
@@ -253,9 +263,16 @@ def run(
         fail("every training diverged; lower the learning rate", code=1)
 
 
-def _write(folder: Folder, trials: Trials, record: dict[str, Any]) -> None:
+def _write(
+    folder: Folder, trials: Trials, record: dict[str, Any], settings: dict[str, Setting], seed: int
+) -> None:
     from gradlab import plotting
 
+    figures = {"losses": lambda: plotting.loss_bands(trials.losses(), trials.over)}
+    if trials.over in ("activation", "initialisation") and record["hidden"]:
+        figures["activations"] = lambda: plotting.activation_histograms(
+            {name: setting.outputs(seed) for name, setting in settings.items()}
+        )
     folder.write(
         {
             "command": "compare",
@@ -263,7 +280,7 @@ def _write(folder: Folder, trials: Trials, record: dict[str, Any]) -> None:
             "options": record,
             **trials.summary(),
         },
-        {"losses": lambda: plotting.loss_bands(trials.losses(), trials.over)},
+        figures,
     )
 
 

@@ -10,7 +10,7 @@ All share one style, and no global state of matplotlib is touched::
 
 from gradlab.plotting.checking import MARKS, PALE, gradient_agreement, gradient_map
 from gradlab.plotting.classifying import confusion_matrix, misclassified
-from gradlab.plotting.comparing import gradient_cost, gradient_differences
+from gradlab.plotting.comparing import activation_histograms, gradient_cost, gradient_differences
 from gradlab.plotting.story import chain_rule, derivative, descent, predictions, surface
 from gradlab.plotting.style import COLOURS, STYLE, save
 from gradlab.plotting.training import loss_bands, loss_curves, training_curves
@@ -20,6 +20,7 @@ __all__ = [
     "MARKS",
     "PALE",
     "STYLE",
+    "activation_histograms",
     "chain_rule",
     "confusion_matrix",
     "derivative",

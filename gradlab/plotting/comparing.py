@@ -1,4 +1,4 @@
-"""Figures that compare backends: differences and cost of their gradients."""
+"""Figures that compare backends, by their gradients, or networks, by what their layers give."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gradlab.params import Array
 from gradlab.plotting.labels import Row, at_ends, rows
 from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import (
     COLOURS,
     GREY,
+    PHONE,
     colour,
     duration,
     note,
@@ -89,6 +91,58 @@ def _draw_leaves(axes: Axes, leaves: Mapping[str, Sequence[float]]) -> list[tupl
         for i, (path, values) in enumerate(curves.items())
         if len(known := values[~np.isnan(values)])
     ]
+
+
+@styled
+def activation_histograms(outputs: Mapping[str, Sequence[Array]]) -> Figure:
+    """Draw how the outputs of a network's layers are distributed: a row per network.
+
+    Of more than six layers, six are drawn, at equal intervals.
+
+    Parameters
+    ----------
+    outputs : mapping of str to sequence of array
+        For each network, the outputs of its hidden layers, inputs first.
+
+    Examples
+    --------
+    >>> figure = activation_histograms({"he": [np.array([0.0, 0.5]), np.array([0.0, 0.2])]})
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['layer 1: 0.25', 'layer 2: 0.1']
+    """
+    depth = max(map(len, outputs.values()), default=1)
+    columns = np.unique(np.linspace(0, depth - 1, 6).round().astype(int)).tolist()
+    figure = Figure(figsize=(max(PHONE, 1.9 * len(columns)), 0.9 + 1.6 * len(outputs)))
+    grid = figure.subplots(len(outputs), len(columns), squeeze=False)
+    for i, (line, (name, layers)) in enumerate(zip(grid, outputs.items(), strict=True)):
+        line[0].set_ylabel(name)
+        for axes, j in zip(line, columns, strict=True):
+            _histogram(axes, f"layer {j + 1}", np.ravel(layers[j]), colour(i))
+    title(figure, "Outputs of the hidden layers before training, and their standard deviations")
+    return figure
+
+
+def _histogram(axes: Axes, name: str, values: Array, shade: str) -> None:
+    """Draw values between their least and largest; nothing if that is no finite range."""
+    low, high = float(np.min(values)), float(np.max(values))
+    axes.set_yticks([])
+    if not np.isfinite(high - low):
+        axes.set_xticks([])
+        axes.set_title(f"{name}: not finite", fontsize=10)
+        return
+    axes.set_title(f"{name}: {np.std(values):.2g}", fontsize=10)
+    if low == high:
+        axes.bar([0], [len(values)], 0.1, color=shade)
+        axes.set_xticks([0], [f"{low:.2g}"], fontsize=9)
+        axes.set_xlim(-1, 1)
+        return
+    counts, edges = np.histogram((values - low) / (high - low), bins=30, range=(0, 1))
+    axes.bar(edges[:-1], counts, 1 / 30, align="edge", color=shade)
+    axes.set_xticks([0, 1], [f"{low:.2g}", f"{high:.2g}"], fontsize=9)
+    left, right = axes.get_xticklabels()
+    left.set_horizontalalignment("left")
+    right.set_horizontalalignment("right")
+    axes.set_xlim(0, 1)
 
 
 @styled

@@ -165,7 +165,7 @@ def test_a_loss_without_data():
 def test_a_loss_with_a_state_is_judged_without_draws():
     def loss(p, x, y, *, state, rng):
         noise = 0.0 if rng is None else rng.normal(size=len(x))
-        return np.mean((p * x + noise - y) ** 2) + 0 * state, state + 1.0
+        return np.mean((p * x + noise - y) ** 2) + state, state + 1.0
 
     def accuracy(p, x, y, *, state):
         return state / 100
@@ -183,7 +183,8 @@ def test_a_loss_with_a_state_is_judged_without_draws():
         iterations=7,
     )
     for trial in trials.trials:
-        assert trial.loss == pytest.approx(float(np.mean((trial.fit.params * x - x) ** 2)))
+        error = float(np.mean((trial.fit.params * x - x) ** 2))
+        assert trial.loss == pytest.approx(error + 7, rel=1e-15)
         assert trial.accuracy == 0.07
 
 
@@ -263,3 +264,22 @@ def test_the_figure_takes_trainings_that_ended_early():
     first, last = figure.axes[0].lines
     assert list(first.get_ydata()) == [2.0]
     assert list(last.get_ydata()) == [math.inf, 2.0]
+
+
+def test_histograms_show_how_outputs_are_distributed():
+    values = np.array([-1.0] * 7 + [0.0] * 2 + [2.0])
+    figure = plotting.activation_histograms({"a": [values, 3 * values], "b": [values, values]})
+    assert len(figure.axes) == 4
+    first, second = figure.axes[:2]
+    heights = [bar.get_height() for bar in first.patches]
+    assert (heights[0], heights[10], heights[-1], sum(heights)) == (7, 2, 1, 10)
+    assert [label.get_text() for label in first.get_xticklabels()] == ["-1", "2"]
+    assert second.get_title(loc="left") == f"layer 2: {3 * np.std(values):.2g}"
+
+
+def test_histograms_of_any_outputs():
+    odd = [np.zeros(4), np.array([1.0, np.inf]), np.array([np.nan]), np.array([-1e308, 1e308])]
+    shown = plotting.activation_histograms({"odd": odd})
+    names = [axes.get_title(loc="left") for axes in shown.axes]
+    assert names == ["layer 1: 0", *(f"layer {i}: not finite" for i in (2, 3, 4))]
+    assert len(plotting.activation_histograms({"deep": 40 * [np.arange(3.0)]}).axes) == 6
