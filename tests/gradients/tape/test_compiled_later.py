@@ -260,10 +260,11 @@ def test_how_many_replays_it_takes(batch: int, low: int, high: int) -> None:
 
 
 SCRIPT = """
-    import os, signal, sys
+    import os, signal, threading, time
     import numpy as np
     from gradlab import Tape, network
     from gradlab.gradients.tape import later
+    from gradlab.gradients.tape.compiled import native
 
     later.replays_until_it_pays = lambda program: 12
     params = network.init([20, 9, 3], 0)
@@ -281,9 +282,14 @@ SCRIPT = """
 FORKING = """
     wanted = call(gradient(), 30)
     assert wanted[0] != wanted[-1]
-    for calls in (8, 9, 12):
+    entered, compiled = threading.Event(), native.compiled
+    native.compiled = lambda module: entered.set() or compiled(module)
+    for calls in (8, 12):
         f = gradient()
+        entered.clear()
         call(f, calls)
+        entered.wait(500)
+        time.sleep(0.01)  # now LLVM is at work, and holds a lock of its own
         if pid := os.fork():
             assert os.waitpid(pid, 0)[1] == 0
         else:
