@@ -38,12 +38,19 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(later, "replays_until_it_pays", lambda program: SWITCH)
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+class Gate(threading.Event):
     """The compiler goes on when this is set."""
-    real, event = later.compile_native, threading.Event()
+
+    begun = 0
+    """How often it has been called."""
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    real, event = later.compile_native, Gate()
 
     def waiting(program: Any) -> Any:
+        event.begun += 1
         assert event.wait(PATIENCE)
         return real(program)
 
@@ -85,13 +92,17 @@ def test_compile_is_a_choice() -> None:
 
 @needs_llvmlite
 def test_it_takes_over_at_a_fixed_replay(soon: None) -> None:
-    """Also in a second run, which finds the code on disk."""
+    """Also if the thread has ended before, and in a second run, which finds the code on disk."""
     for _ in range(2):
         assert answers(Tape(compile="auto"), 2 * SWITCH) == wanted()
+    f = Tape(compile="auto").value_and_grad(network.loss)
+    found = [bits(f(*point(call))) for call in range(SWITCH - 2)]
+    wait_until(lambda: f._latest.later._outcome is not None)
+    assert found + [bits(f(*point(call))) for call in range(SWITCH - 2, 2 * SWITCH)] == wanted()
 
 
 @needs_llvmlite
-def test_it_is_waited_for_where_it_takes_over(soon: None, gate: threading.Event) -> None:
+def test_it_is_waited_for_where_it_takes_over(soon: None, gate: Gate) -> None:
     f = Tape(compile="auto").value_and_grad(network.loss)
     found = [bits(f(*point(call))) for call in range(SWITCH + 1)]  # none of these waits
     with ThreadPoolExecutor(1) as executor:
@@ -102,10 +113,25 @@ def test_it_is_waited_for_where_it_takes_over(soon: None, gate: threading.Event)
         found.append(waiting.result())
     found += [bits(f(*point(call))) for call in range(SWITCH + 2, 2 * SWITCH)]
     assert found == wanted()
+    assert gate.begun == 1
 
 
 @needs_llvmlite
-def test_explain_says_how_far_it_is(soon: None, gate: threading.Event) -> None:
+def test_one_thread_compiles(gate: Gate) -> None:
+    f = Tape().value_and_grad(network.loss)
+    f(*point(0))
+    compiling = later.Later(f.program)
+    with ThreadPoolExecutor(8) as executor:
+        for _ in executor.map(lambda _: compiling.start(), range(50)):
+            pass
+        waiting = [executor.submit(compiling.outcome) for _ in range(8)]
+        gate.set()
+        assert len({id(future.result()) for future in waiting}) == 1
+    assert gate.begun == 1
+
+
+@needs_llvmlite
+def test_explain_says_how_far_it_is(soon: None, gate: Gate) -> None:
     f = Tape(compile="auto").value_and_grad(network.loss)
     for _ in range(SWITCH // 2 + 1):
         f(*point(0))
@@ -234,10 +260,11 @@ def test_how_many_replays_it_takes(batch: int, low: int, high: int) -> None:
 
 
 SCRIPT = """
-    import os, signal, sys
+    import os, signal, threading, time
     import numpy as np
     from gradlab import Tape, network
     from gradlab.gradients.tape import later
+    from gradlab.gradients.tape.compiled import native
 
     later.replays_until_it_pays = lambda program: 12
     params = network.init([20, 9, 3], 0)
@@ -254,9 +281,15 @@ SCRIPT = """
 
 FORKING = """
     wanted = call(gradient(), 30)
-    for calls in (8, 9, 12):
+    assert wanted[0] != wanted[-1]
+    entered, compiled = threading.Event(), native.compiled
+    native.compiled = lambda module: entered.set() or compiled(module)
+    for calls in (8, 12):
         f = gradient()
+        entered.clear()
         call(f, calls)
+        entered.wait(500)
+        time.sleep(0.01)  # now LLVM is at work, and holds a lock of its own
         if pid := os.fork():
             assert os.waitpid(pid, 0)[1] == 0
         else:
