@@ -318,6 +318,7 @@ def test_training_that_leaves_floating_point_says_so(backend: str, rate: float, 
 
 @pytest.mark.parametrize("backend", ["autograd", "tape", "central"])
 @pytest.mark.parametrize("scale", [1e-310, 1e-30, 1e300])
+@pytest.mark.filterwarnings("ignore::gradlab.errors.TrainingWarning")
 def test_training_on_data_of_any_size(backend: str, scale: float) -> None:
     params = network.init((3, 4, 2), seed=0)
     result = gradlab.fit(
