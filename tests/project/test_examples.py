@@ -45,6 +45,7 @@ def test_optimisers():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the gradient of W1.* vanishes:gradlab.errors.TrainingWarning")
 def test_initialisation():
     losses = {
         scale: np.mean(example("initialisation")["training_losses"](scale, "digits", 300)[-20:])
