@@ -66,6 +66,7 @@ def test_overfitting(name, option):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the gradient of W1.* vanishes:gradlab.errors.TrainingWarning")
 def test_batch_norm():
     accuracy = example("batch_norm")["accuracy"]
     assert accuracy(0.01, False, "digits", 20) < 0.3
