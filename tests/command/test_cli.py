@@ -157,7 +157,8 @@ def test_check_refuses_estimates(gradlab, backend):
     assert (code, out) == (2, "")
     assert err == (
         f"gradlab: digits, 64-4-10: {backend} estimates gradients, which are right only on "
-        "average: no single one can be checked; check a backend that is none, such as autograd\n"
+        "average: no single one can be checked; check a backend that does not estimate, such as "
+        "autograd\n"
     )
 
 
