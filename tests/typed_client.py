@@ -134,7 +134,7 @@ def compare() -> None:
         iterations=5,
     )
     for run in comparison.runs:
-        print(assert_type(run.backend, str), assert_type(run.accuracy, float), run.together)
+        print(assert_type(run.backend, str), assert_type(run.accuracy, float | None), run.together)
         print(assert_type(comparison.speedup(run), float))
     assert_type(plotting.loss_curves({"central": comparison.runs[0].fit.history.losses}), Figure)
 

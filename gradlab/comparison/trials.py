@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +86,7 @@ class Trials:
     def best(self) -> str | None:
         """The value with the lowest mean loss; None if each has a training that diverged."""
         means = {
-            value: statistics.mean(trial.loss for trial in found)
+            value: _mean_of([trial.loss for trial in found])
             for value in self.values
             if (found := self.of(value)) and not any(trial.diverged for trial in found)
         }
@@ -180,10 +179,24 @@ def _numbers(value: str, trials: list[Trial]) -> dict[str, Any]:
     }
 
 
+def _mean_of(numbers: Sequence[float]) -> float:
+    """Return the mean, whose sum may exceed the largest float."""
+    from statistics import mean  # which imports modules for decimals and fractions
+
+    return mean(numbers)
+
+
+def _deviation_of(numbers: Sequence[float]) -> float:
+    """Return the standard deviation of a sample, likewise."""
+    from statistics import stdev
+
+    return stdev(numbers)
+
+
 def _moments(name: str, numbers: Sequence[float]) -> dict[str, float | None]:
     return {
-        name: statistics.mean(numbers) if numbers else None,
-        f"{name}_spread": statistics.stdev(numbers) if len(numbers) > 1 else None,
+        name: _mean_of(numbers) if numbers else None,
+        f"{name}_spread": _deviation_of(numbers) if len(numbers) > 1 else None,
     }
 
 
@@ -199,8 +212,8 @@ def _mean(
     """
     if not numbers:
         return "–"
-    mean = f"{statistics.mean(numbers):{digits}}{unit}"
+    mean = f"{_mean_of(numbers):{digits}}{unit}"
     if not spread or len(numbers) < 2:
         return mean
-    deviation = f"{statistics.stdev(numbers):{'.2g' if digits == '.4g' else digits}}"
+    deviation = f"{_deviation_of(numbers):{'.2g' if digits == '.4g' else digits}}"
     return f"{mean} ± {deviation}{unit}"

@@ -15,11 +15,13 @@ def code(notebook):
 
 
 def kinds(cell):
-    """The formats in which each output comes."""
-    return [
-        sorted(output["data"]) if "data" in output else output["output_type"]
-        for output in cell["outputs"]
-    ]
+    """The formats in which each output comes; text may come in several pieces."""
+    found = []
+    for output in cell["outputs"]:
+        kind = sorted(output["data"]) if "data" in output else output.get("name")
+        if kind != "stdout" or found[-1:] != ["stdout"]:
+            found.append(kind)
+    return found
 
 
 def words(cell):

@@ -20,7 +20,7 @@ ORDERS = 3
 """Largest number of finer rungs from which the value on a rung is predicted."""
 
 HALVINGS = 25
-"""Largest number of halvings of the interval that contains a jump."""
+"""Number of halvings of the interval that contains a jump, from a quarter to 1e-8 of the scale."""
 
 STAYS = 6
 """Number of halvings after which the change at a jump is at least half, and at a kink 2^-6."""
@@ -105,6 +105,8 @@ def search(line: Line, model: Polynomial, near: float, far: float, noise: float)
     """Bisect an interval for a jump; keep the half whose change deviates most from the trend.
 
     The change of a continuous function shrinks with each halving; the change at a jump does not.
+    That of a fine ripple shrinks only in intervals below its wavelength, so that all halvings are
+    made before the last ones are judged.
     """
     at_near, at_far = (model.off(*line(t)) for t in (near, far))
     trend, changes = 0.0, [abs(at_far - at_near)]
@@ -119,6 +121,4 @@ def search(line: Line, model: Polynomial, near: float, far: float, noise: float)
         changes.append(abs(at_far - at_near))
         if not changes[-1] > CLEARLY * noise:
             return None
-        if len(changes) > STAYS and changes[-1] > changes[-1 - STAYS] / 2:
-            return Jump(far, at_far - at_near)
-    return None
+    return Jump(far, at_far - at_near) if changes[-1] > changes[-1 - STAYS] / 2 else None

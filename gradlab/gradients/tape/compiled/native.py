@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
-from gradlab.environment import describe
 from gradlab.gradients.tape.compiled import disk
 from gradlab.gradients.tape.compiled.entry import addresses
 from gradlab.gradients.tape.compiled.module import Module
@@ -53,6 +51,10 @@ def _target(llvm: Any) -> Any:
 @cache
 def _settings() -> tuple[str, ...]:
     """Return what machine code depends on beside its source: versions and the processor."""
+    from importlib.metadata import version  # slow to import, and needed only here
+
+    from gradlab.environment import describe
+
     llvm = _llvm()
     versions = describe().get("gradlab", ""), version("llvmlite"), llvm.llvm_version_info
     machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), features()
