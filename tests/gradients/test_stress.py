@@ -251,6 +251,7 @@ def test_recursion_is_not_what_limits_depth(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the gradient of W1.* vanishes:gradlab.errors.TrainingWarning")
 @pytest.mark.parametrize(
     "backend", ["autograd", "tape", "spsa", unless_missing("jax"), unless_missing("torch")]
 )
