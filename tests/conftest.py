@@ -15,6 +15,8 @@ from gradlab import interrupts
 
 # They have no doctests, and all of them one name.
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+# It has none either, and needs SciPy.
+collect_ignore = ["gradients/slopes/solver_losses.py"]
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A shell may start jobs in the background with Ctrl-C ignored.

@@ -17,10 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytest
-
-integrate = pytest.importorskip("scipy.integrate", reason="SciPy is not installed")
-optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")
+from scipy import integrate, optimize
 
 Vector = Any
 
