@@ -73,7 +73,7 @@ class Setting:
         return found
 
     def training(self, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the arguments for a training of so many steps, and a record of them."""
+        """Return the arguments for a training of `steps` steps, and a record of them."""
         rule, described = optimisers.build(
             self.optimizer, self.learning_rate, self.momentum, "constant", 0, None, None, steps
         )

@@ -21,7 +21,7 @@ SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
     "step": lambda rate, steps: optim.step(rate, math.ceil(steps / 3)),
     "cosine": optim.cosine,
 }
-"""The learning rate during a training of so many steps."""
+"""The learning rate during a training with a given number of steps."""
 
 Name = Annotated[
     str,
@@ -62,7 +62,7 @@ def build(
     clip: float | None,
     steps: int,
 ) -> tuple[optim.Optimiser, dict[str, Any]]:
-    """Return the optimiser for a training of so many steps, and the options for its record.
+    """Return the optimiser for a training of `steps` steps, and the options for its record.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def build(
     if schedule not in SCHEDULES:
         raise OptionError(f"--schedule {schedule}: {unknown('schedule', schedule, SCHEDULES)}")
     if momentum is not None and name != "sgd":
-        raise OptionError(f"--momentum {momentum:g}: {name} has none of this kind; leave it out")
+        raise OptionError(f"--momentum {momentum:g}: {name} takes no momentum; leave it out")
     peak = RATES[name] if learning_rate is None else learning_rate
     peak = options.number("learning_rate", peak)
     warmup = options.integer("warmup", warmup, least=0)
@@ -82,7 +82,7 @@ def build(
     settings = {key: value for key, value in given.items() if value is not None}
     if settings and name == "lbfgs":
         option = next(iter(settings)).replace("_", "-")
-        raise OptionError(f"--{option}: lbfgs has none; leave it out")
+        raise OptionError(f"--{option}: lbfgs does not take it; leave it out")
     if name == "sgd":
         settings["momentum"] = 0.9 if momentum is None else momentum
     rate = SCHEDULES[schedule](peak, max(1, steps - warmup))

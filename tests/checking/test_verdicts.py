@@ -187,3 +187,16 @@ def test_losses_in_float32_take_some_30_evaluations(returned: Any) -> None:
     wrong = exact | {"b": 1.05 * exact["b"]}
     assert {leaf.path for leaf in check(loss, params, x, gradient=wrong).leaves
             if leaf.verdict == "mismatch"} == {"b"}  # fmt: skip
+
+
+@pytest.mark.parametrize("x", [1.92126795, 1.08478516, -3.79626441, 0.12397794])
+def test_a_gradient_without_a_fine_ripple_is_wrong(x: float) -> None:
+    """The ripple changes within an interval in which a jump of a solver is searched."""
+
+    def rippled(x: Any) -> float:
+        return float(np.sum(x**2 + 1e-8 * np.sin(1e5 * x)))
+
+    at = np.array([x])
+    assert not gradlab.check_gradients(rippled, at, gradient=lambda x: 2 * x).ok
+    whole = gradlab.check_gradients(rippled, at, gradient=lambda x: 2 * x + 1e-3 * np.cos(1e5 * x))
+    assert whole.ok

@@ -135,7 +135,10 @@ def test_where_every_training_diverges_the_run_has_failed(gradlab, activation):
         ("--over activation --activation relu", "--activation relu: --over activation compares"),
         ("--over activation --values relu,tan", "--values tan: unknown activation 'tan'"),
         ("--over activation --optimizer lbfgs", "--optimizer lbfgs: unknown optimizer"),
-        ("--over activation --optimizer adam --momentum 0.5", "--momentum 0.5: adam has none"),
+        (
+            "--over activation --optimizer adam --momentum 0.5",
+            "--momentum 0.5: adam takes no momentum",
+        ),
         ("--over activation --momentum 1", "--momentum 1.0: give"),
         ("--over learning-rate --learning-rate 1", "--learning-rate 1.0: --over learning-rate"),
         ("--over learning-rate --values 1,-1", "--values -1: give a positive number"),

@@ -6,25 +6,8 @@ import numpy as np
 import pytest
 
 from gradlab import datasets, fit, network, optim, weights
-from gradlab.command.main import main
 
 TRAIN = ("train", "--layers", "5", "--subset", "200", "--batch-size", "50")  # 4 steps an epoch
-
-
-@pytest.fixture
-def gradlab(capsys, monkeypatch, tmp_path):
-    """Run the command in an empty folder; return its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*args):
-        monkeypatch.setattr("sys.argv", ["gradlab", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 def trained(gradlab, output, *args):
@@ -120,8 +103,8 @@ def test_it_ends_early_and_keeps_the_best(gradlab, tmp_path):
     [
         ("--optimizer adma", "--optimizer adma: unknown optimizer 'adma': did you mean 'adam'?"),
         ("--schedule linear", "--schedule linear: unknown schedule 'linear'"),
-        ("--optimizer adam --momentum 0.5", "--momentum 0.5: adam has none of this kind"),
-        ("--optimizer lbfgs --clip 1", "--clip: lbfgs has none"),
+        ("--optimizer adam --momentum 0.5", "--momentum 0.5: adam takes no momentum"),
+        ("--optimizer lbfgs --clip 1", "--clip: lbfgs does not take it"),
         ("--optimizer lbfgs", "--batch-size 50: this optimizer takes all samples"),
         ("--learning-rate -1", "--learning-rate -1.0: give a positive number"),
         ("--warmup -1", "--warmup -1: give an integer from 0"),

@@ -39,7 +39,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def exp_function(name: str, dtype: np.dtype[Any], lanes: int) -> str:
-    """Write the function for vectors of so many lanes."""
+    """Write the function for vectors of `lanes` lanes."""
     settings = _SETTINGS[dtype.name]
     kind, bits = type_of(dtype), f"i{8 * dtype.itemsize}"
     v, w = f"<{lanes} x {kind}>", f"<{lanes} x {bits}>"

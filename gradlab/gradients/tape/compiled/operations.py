@@ -110,7 +110,7 @@ def inner_loop(node: Node) -> tuple[np.ufunc, int] | None:
 
 
 def write(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str:
-    """Write an operation on vectors of so many lanes; return the name of the result."""
+    """Write an operation on vectors of `lanes` lanes; return the name of the result."""
     own, primitive = dtype_of(node), node.primitive
     dtypes = operand_dtypes(node)
     vector = f"<{lanes} x {type_of(own)}>"
