@@ -24,7 +24,7 @@ import numpy as np
 from gradlab.derivatives.functions import Function, Point
 from gradlab.derivatives.lines import Field, Line, bounds_of, spread
 from gradlab.derivatives.measuring import again_if_coarse, doubtful, measured, mispredicted
-from gradlab.derivatives.parallel import Columns, Lines, Plan, by_workers
+from gradlab.derivatives.parallel import ColumnMethod, ColumnPlan, Lines, by_workers
 from gradlab.derivatives.reverse import Rows, joined
 from gradlab.derivatives.sparsity import (
     groups_of,
@@ -205,7 +205,7 @@ class Differences(Rows):
     def _columns(self, where: Field, units: Array, h: float, pattern: Array | None) -> Array:
         """Return J times the units."""
         groups = list(self._groups(where, units, h, pattern))
-        plan = Plan(groups, units, h, pattern, sure=units is not where.scales)
+        plan = ColumnPlan(groups, units, h, pattern, sure=units is not where.scales)
         found = np.zeros((len(where.centre), len(where.x)))
         columns = self._by_workers(where, plan) if self._workers and groups else None
         for number, entries in enumerate(groups):
@@ -228,7 +228,7 @@ class Differences(Rows):
             else:
                 yield from (group[i:][:1] for i in range(len(group)))
 
-    def column_of(self, where: Field, entries: Array, plan: Plan) -> Array:
+    def column_of(self, where: Field, entries: Array, plan: ColumnPlan) -> Array:
         """Return the slopes of all outputs, each by the one of the entries that it depends on."""
         line = where.along_entries(entries, plan.units)
         found = np.zeros(len(where.centre))
@@ -240,12 +240,12 @@ class Differences(Rows):
             require_pattern(line, plan.pattern)
         return found
 
-    def _by_workers(self, where: Field, plan: Plan) -> list[Array]:
+    def _by_workers(self, where: Field, plan: ColumnPlan) -> list[Array]:
         """Return the columns of all groups, by several workers."""
         assert self._workers is not None
         at = where.at
         make = partial(type(self), self.backend.plain(), options=self.options)
-        method: Any = Columns(make, where.outputs, where.epsilon, plan)
+        method: Any = ColumnMethod(make, where.outputs, where.epsilon, plan)
         task = Task(method, at.function, at.params, at.args, 0.0, 0.0)
         seconds = self.seconds * len(fitting(self.order, plan.h, -np.inf, np.inf))
         return by_workers(self._workers, task, Lines(self, at, where.epsilon, plan), seconds)

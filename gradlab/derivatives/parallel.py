@@ -27,18 +27,18 @@ from gradlab.interrupts import held
 from gradlab.params import Array, flatten
 
 
-class Way(Protocol):
+class ColumnRule(Protocol):
     """What computes a column: `gradlab.derivatives.differences.Differences`."""
 
     def field(self, at: Point) -> Field:
         """Return the function around a point."""
 
-    def column_of(self, where: Field, entries: Array, plan: Plan) -> Array:
+    def column_of(self, where: Field, entries: Array, plan: ColumnPlan) -> Array:
         """Return the slopes of all outputs, each by the one of the entries that it depends on."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ColumnPlan:
     """Which columns are computed, and with which steps.
 
     Attributes
@@ -63,24 +63,24 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMethod:
     """What a worker is told: a `Method` whose slopes are columns.
 
     Attributes
     ----------
     make : callable
-        Makes the way in the worker, from a function.
+        Makes the rule in the worker, from a function.
     outputs : Outputs
         Of the function at the parameters.
     epsilon : ndarray
         How exactly each output is known to be evaluated.
-    plan : Plan
+    plan : ColumnPlan
     """
 
-    make: Callable[[Function], Way]
+    make: Callable[[Function], ColumnRule]
     outputs: Outputs
     epsilon: Array
-    plan: Plan
+    plan: ColumnPlan
     name: ClassVar[str] = "columns"
 
     def probe(self, loss: Function, params: Any, args: tuple[Any, ...]) -> Lines:
@@ -95,7 +95,7 @@ class Columns:
         chunk = part.chunk
         return np.stack([lines.column(i, part.mark) for i in range(chunk.start, chunk.stop)])
 
-    def plain(self) -> Columns:
+    def plain(self) -> ColumnMethod:
         """Return the same."""
         return self
 
@@ -104,10 +104,10 @@ class Columns:
 class Lines:
     """The function around its parameters, in a worker; what `Part` looks at of a `Probe`."""
 
-    way: Way
+    rule: ColumnRule
     at: Point
     epsilon: Array
-    plan: Plan
+    plan: ColumnPlan
     value: float = 0.0
     precision: float = 0.0
     closely: bool = False
@@ -132,11 +132,11 @@ class Lines:
             raise
 
     def _column(self, i: int, mark: Callable[[int, int], object]) -> Array:
-        where = self.way.field(self.at)
+        where = self.rule.field(self.at)
         where.epsilon = self.epsilon.copy()
         where.before = lambda: mark(0, i)
         with where.restoring():
-            return self.way.column_of(where, self.plan.groups[i], self.plan)
+            return self.rule.column_of(where, self.plan.groups[i], self.plan)
 
     def name(self, leaf: int, i: int) -> str:
         """Name the first entry of a group, for errors."""
@@ -152,7 +152,7 @@ def by_workers(workers: Workers, task: Task, lines: Lines, seconds: float) -> li
     ----------
     workers : Workers
     task : Task
-        With `Columns` as its method.
+        With `ColumnMethod` as its method.
     lines : Lines
         The same as the workers make of it.
     seconds : float

@@ -28,7 +28,7 @@ DRAWN_IN_PLACE = ("shuffle", "spawn", "bit_generator", "bytes")
 """What a generator has that does not return numbers."""
 
 
-class Recording:
+class RecordingGenerator:
     """A random generator that remembers what was drawn from it.
 
     It has the methods of `numpy.random.Generator` that return numbers. Their arguments are numbers,
@@ -50,7 +50,7 @@ class Recording:
         return draw
 
 
-class Replaying:
+class ReplayingGenerator:
     """A random generator that returns what was drawn before, for the same calls."""
 
     def __init__(self, draws: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ def value_of(loss: Callable[..., Any]) -> Callable[..., Any]:
 
 def _value(loss: Callable[..., Any], params: Any, *args: Any) -> Any:
     *batch, state, draws = args
-    return _pair(loss(params, *batch, state=state, rng=Replaying(draws)))[0]
+    return _pair(loss(params, *batch, state=state, rng=ReplayingGenerator(draws)))[0]
 
 
 def evaluated_by(loss: Callable[..., Any], state: Any) -> Callable[..., Any]:
@@ -177,7 +177,7 @@ class Auxiliary:
         LossError, ParameterError, NonFiniteError
             If the loss returns no pair, or a state that does not fit the one before.
         """
-        rng = Recording(np.random.default_rng([self.entropy, count]))
+        rng = RecordingGenerator(np.random.default_rng([self.entropy, count]))
         state = self.state
         given = read_only((params, *batch)), read_only(state)
         _, after = _pair(loss(*given[0], state=given[1], rng=rng))

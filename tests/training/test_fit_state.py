@@ -9,7 +9,7 @@ from optional import EXACT, unless_missing
 import gradlab
 from gradlab import fit, optim
 from gradlab.errors import LossError, NonFiniteError, OptionError, ParameterError
-from gradlab.training.stateful import Recording, value_of
+from gradlab.training.stateful import RecordingGenerator, value_of
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(30, 4)), RNG.normal(size=30)
@@ -86,7 +86,7 @@ def test_the_tape_replays_with_masks_and_states():
     np.testing.assert_allclose(result.history.losses, wanted.history.losses, rtol=1e-9)
     function = gradlab.value_and_grad(value_of(loss), "tape")
     for seed in range(5):
-        rng = Recording(np.random.default_rng(seed))
+        rng = RecordingGenerator(np.random.default_rng(seed))
         loss(START, X, Y, state=STATE, rng=rng)
         state = {"mean": rng.random(3), "count": seed}
         value, _ = function(START, X, Y, state, rng.draws)

@@ -18,7 +18,7 @@ from gradlab.gradients.tape.compiled.facts import STRIP, Facts, Use
 from gradlab.gradients.tape.compiled.forms import put, take
 from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
 from gradlab.gradients.tape.compiled.operations import inner_loop, operand_dtypes, write
-from gradlab.gradients.tape.compiled.plan import Loop
+from gradlab.gradients.tape.compiled.plan import FusedLoop
 from gradlab.gradients.tape.compiled.reductions import combine, folded, neutral, start_totals
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
@@ -56,7 +56,7 @@ class _Member:
 class LoopWriter:
     """Writes one loop; see the module."""
 
-    def __init__(self, text: Text, loop: Loop, facts: Facts, storage: Storage) -> None:
+    def __init__(self, text: Text, loop: FusedLoop, facts: Facts, storage: Storage) -> None:
         self._text, self._facts, self._storage = text, facts, storage
         self._extents = loop.extents
         self._members: dict[Node, _Member] = {}
@@ -71,7 +71,7 @@ class LoopWriter:
         self._base: dict[Any, str] = {}  # pointers to the row
         self._strip: Any = 0
 
-    def _member(self, node: Node, loop: Loop) -> _Member:
+    def _member(self, node: Node, loop: FusedLoop) -> _Member:
         facts, extents = self._facts, loop.extents
         uses = facts.uses_in(node, extents)
         assert uses is not None

@@ -20,7 +20,7 @@ from gradlab.gradients.tape.compiled.forms import (
 from gradlab.gradients.tape.compiled.kinds import constant, type_of
 from gradlab.gradients.tape.compiled.kinds import dtype_of as entries
 from gradlab.gradients.tape.compiled.loops import LoopWriter
-from gradlab.gradients.tape.compiled.plan import Loop, Product, Step, plan
+from gradlab.gradients.tape.compiled.plan import FusedLoop, Product, Step, plan
 from gradlab.gradients.tape.compiled.products import ProductWriter, Tile
 from gradlab.gradients.tape.compiled.reductions import folded, write_add_at
 from gradlab.gradients.tape.compiled.storage import Storage
@@ -92,7 +92,7 @@ def write_module(program: Program, tile: Tile) -> Module:
     storage = Storage(text, facts, steps, stored, readable, positions, tile.vector)
     squares = _Squares(text, storage)
     for step in steps:
-        if isinstance(step, Loop):
+        if isinstance(step, FusedLoop):
             LoopWriter(text, step, facts, storage).write()
         elif isinstance(step, Product):
             square = squares.of(step.node, squared)

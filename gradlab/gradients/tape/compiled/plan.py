@@ -1,7 +1,7 @@
 """Cut a program into steps: products of matrices, and fused loops between them.
 
-A `Loop` visits the points of a rectangle, row by row; its last axis, the *lanes*, is what vector
-instructions work on. Each of its members computes an entry a point, or an entry a row (a
+A `FusedLoop` visits the points of a rectangle, row by row; its last axis, the *lanes*, is what
+vector instructions work on. Each of its members computes an entry a point, or an entry a row (a
 *column*), or reduces what the others compute. Within a loop, a value goes from one member to the
 next in a register, if both are at the same point; only what later steps read goes to memory. What
 is cheap is computed again rather than stored.
@@ -48,7 +48,7 @@ class Indexed:
 
 
 @dataclass(eq=False)
-class Loop:
+class FusedLoop:
     """A fused loop.
 
     Attributes
@@ -63,7 +63,7 @@ class Loop:
     members: list[Node] = field(default_factory=list)
 
 
-Step = Product | Indexed | Loop
+Step = Product | Indexed | FusedLoop
 
 
 def plan(program: Program, facts: Facts) -> tuple[list[Step], set[Node]]:
@@ -96,9 +96,9 @@ class _Planner:
                 self._done.add(node)
         self._close(self._needed(self._nodes))
         for step in self._steps:
-            if isinstance(step, Loop):
+            if isinstance(step, FusedLoop):
                 self._drop_unused(step)
-        return [step for step in self._steps if not isinstance(step, Loop) or step.members]
+        return [step for step in self._steps if not isinstance(step, FusedLoop) or step.members]
 
     def _needed(self, roots: Iterable[Node]) -> set[Node]:
         found: set[Node] = set()
@@ -194,14 +194,14 @@ class _Planner:
         total = self._facts.total(node)
         return total not in members and total not in missing
 
-    def _loop(self, extents: tuple[int, ...], members: Sequence[Node]) -> Loop:
+    def _loop(self, extents: tuple[int, ...], members: Sequence[Node]) -> FusedLoop:
         again: dict[Node, None] = {}
         inside = set(members)
         for node in members:
             for base in self._facts.bases(node):
                 if base not in inside:
                     self._provide(node, base, extents, again, inside)
-        return Loop(extents, sorted([*again, *members], key=self._order.__getitem__))
+        return FusedLoop(extents, sorted([*again, *members], key=self._order.__getitem__))
 
     def _provide(
         self,
@@ -239,7 +239,7 @@ class _Planner:
             return None
         return [*chain, base]
 
-    def _drop_unused(self, loop: Loop) -> None:
+    def _drop_unused(self, loop: FusedLoop) -> None:
         """Leave out what only other loops need, which compute it again."""
         kept: list[Node] = []
         read: set[Node] = set()

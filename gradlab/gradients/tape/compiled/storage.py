@@ -16,7 +16,7 @@ from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import add_at, put
 from gradlab.gradients.tape.compiled.kinds import dtype_of
 from gradlab.gradients.tape.compiled.operations import inner_loop
-from gradlab.gradients.tape.compiled.plan import Loop, Step
+from gradlab.gradients.tape.compiled.plan import FusedLoop, Step
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 
@@ -91,7 +91,7 @@ class Storage:
         assert node is not None
         return self._pointers[self.root(node)]
 
-    def is_stored_by(self, node: Node, loop: Loop) -> bool:
+    def is_stored_by(self, node: Node, loop: FusedLoop) -> bool:
         """Tell whether a loop writes one of its values to memory."""
         return node in self._stored and self._first[node] is loop
 
@@ -183,7 +183,7 @@ class Storage:
             self._pointers[node] = self._of_block(start)
 
     def _needs_memory(self, node: Node, step: Step) -> bool:
-        if not isinstance(step, Loop) or node in self._stored or node.primitive is put:
+        if not isinstance(step, FusedLoop) or node in self._stored or node.primitive is put:
             return True
         return self._facts.is_reduction(node) and not self._facts.row_reduces(node, step.extents)
 
@@ -201,7 +201,7 @@ class Storage:
 
 def members_of(step: Step) -> list[Node]:
     """Return the values that a step computes."""
-    return step.members if isinstance(step, Loop) else [step.node]
+    return step.members if isinstance(step, FusedLoop) else [step.node]
 
 
 def _aligned(nbytes: int) -> int:
