@@ -23,6 +23,21 @@ kink. If one side has no values, the other side gives the slope.
 
 Most functions need 14 points, and 6 more for a check at larger distances. The whole ladder is
 evaluated only if these points do not suffice.
+
+The files, in reading order:
+
+===============  ==================================================================================
+`measure`        `slope`: which rungs are evaluated, and in which order; start here
+`ladder`         the rungs, and the function with its known values
+`verdict`        the slope that the values on some rungs show
+`extrapolation`  difference quotients extrapolated to h = 0, with error bars
+`roughness`      the noise of an evaluation
+`across_jumps`   the slope of a function that jumps
+`jumps`          finds jumps between fine and coarse rungs
+`far`            finds small jumps far from the point
+`grids`          distinguishes a fixed grid from floating point of few bits
+`result`         the slope, its error bar, and the kind of point
+===============  ==================================================================================
 """
 
 from gradlab.gradients.slopes.ladder import BITS as BITS
