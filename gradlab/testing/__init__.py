@@ -20,6 +20,19 @@ where δ bounds the error of one evaluation of the loss.
 
 *Assertions* end a test with what there is to know: `assert_gradients_agree` checks the gradient
 that you derived for a loss, `assert_within` holds numbers to bounds.
+
+The files, in reading order:
+
+=============  ====================================================================================
+`assertions`   the assertions
+`strategies`   the strategies
+`bounds`       `error_bounds`: how a bound follows from a loss on rays
+`formulas`     where each method evaluates the loss
+`rays`         arrays that carry derivatives and error bounds
+`ray_context`  what the rays of one evaluation share
+`ray_rules`    the rule of each function on rays
+`taylor`       Taylor coefficients of the elementary functions
+=============  ====================================================================================
 """
 
 from gradlab.testing.assertions import assert_gradients_agree as assert_gradients_agree

@@ -18,7 +18,9 @@ from gradlab.gradients.differences.steps import steps
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array, flatten, floating
 from gradlab.testing.formulas import FORMULAS
-from gradlab.testing.rays import Ray, RayContext, along, constant
+from gradlab.testing.ray_context import RayContext
+from gradlab.testing.ray_rules import NAMESPACE
+from gradlab.testing.rays import Ray, along, constant
 
 Method: TypeAlias = Literal[
     "central", "central4", "complex-step", "forward", "reverse", "richardson"
@@ -163,13 +165,13 @@ def error_bounds(
         parts = [np.zeros((2, 0))]
         for start in range(0, x.size, CHUNK):
             these = np.arange(start, min(start + CHUNK, x.size))
-            run = RayContext(formula, inner, floating(leaf).dtype, len(these))
+            context = RayContext(NAMESPACE, formula, inner, floating(leaf).dtype, len(these))
             ends = np.array([array.reshape(-1)[these] for array in where])
-            rays = [constant(run, other) for other in wide]
-            rays[number] = along(run, wide[number], these, ends)
+            rays = [constant(context, other) for other in wide]
+            rays[number] = along(context, wide[number], these, ends)
             with np.errstate(all="ignore"):
                 outcome = loss(structure.unflatten(rays), *args)
-                parts.append(_judge(run, outcome, ends))
+                parts.append(_judge(context, outcome, ends))
         both = np.concatenate(parts, axis=1)
         both = np.where(np.isnan(both), np.inf, both).reshape(2, *x.shape)
         if method == "complex-step":  # a slope is there a STEP's part of itself
@@ -179,39 +181,39 @@ def error_bounds(
     return ErrorBounds(structure.unflatten(truncation), structure.unflatten(roundoff))
 
 
-def _judge(run: RayContext, outcome: Any, ends: Array) -> Array:
+def _judge(context: RayContext, outcome: Any, ends: Array) -> Array:
     """Return truncation and round-off, shape (2, p), from the loss at the points, (points, p)."""
     if not isinstance(outcome, Ray):  # it does not depend on its parameters
-        return np.zeros((2, run.p))
+        return np.zeros((2, context.p))
     if outcome.shape:
         raise LossError(f"the loss returned an array of shape {outcome.shape}; return one number")
-    if run.formula.quotients:
-        truncation, roundoff = _error_of_quotients(run, outcome, ends)
+    if context.formula.quotients:
+        truncation, roundoff = _error_of_quotients(context, outcome, ends)
     else:
-        truncation = np.zeros(run.p)
-        paths, slack = run.at_points(outcome.paths)[0], run.at_points(outcome.slack)[0]
-        roundoff = slack + run.rounding(paths + slack, outcome.roundings)
-    result = np.abs(run.at_points(outcome.taylor)[1, 0]) + truncation + roundoff
-    return np.stack([truncation, roundoff + run.cast(result)])
+        truncation = np.zeros(context.p)
+        paths, slack = context.at_points(outcome.paths)[0], context.at_points(outcome.slack)[0]
+        roundoff = slack + context.rounding(paths + slack, outcome.roundings)
+    result = np.abs(context.at_points(outcome.taylor)[1, 0]) + truncation + roundoff
+    return np.stack([truncation, roundoff + context.cast(result)])
 
 
-def _error_of_quotients(run: RayContext, outcome: Ray, ends: Array) -> tuple[Array, Array]:
-    formula, q = run.formula, run.formula.order
+def _error_of_quotients(context: RayContext, outcome: Ray, ends: Array) -> tuple[Array, Array]:
+    formula, q = context.formula, context.formula.order
     factorials = np.array([factorial(k) for k in range(formula.terms)])[:, None, None]
-    f = run.at_points(outcome.taylor) * factorials  # derivatives, shape (terms, points, p)
-    δ = run.at_points(outcome.error)
+    f = context.at_points(outcome.taylor) * factorials  # derivatives, shape (terms, points, p)
+    δ = context.at_points(outcome.error)
     o = ends - ends[0]
     # How far f' moves from its value at the centre, and with it each quotient.
     moved = np.abs(f[1] - f[1, 0]).max(axis=0) + np.abs(o).max(axis=0) * _largest(f[2])
 
     def errors(c: Array, first: int, quotients: float) -> tuple[Array, Array]:
         """Bound truncation and round-off of Σ c f(x + o), where its moments begin to count."""
-        known = np.zeros(run.p)
+        known = np.zeros(context.p)
         for k in range(first, q + 2):
             known = known + f[k, 0] * (c * o**k).sum(axis=0) / factorial(k)
         spread = (np.abs(c) * np.abs(o) ** (q + 1)).sum(axis=0) / factorial(q + 1)
         smooth = np.abs(known) + 2 * np.ptp(f[q + 1], axis=0) * spread
-        return np.where(run.kinked, quotients * moved, smooth), (np.abs(c) * δ).sum(axis=0)
+        return np.where(context.kinked, quotients * moved, smooth), (np.abs(c) * δ).sum(axis=0)
 
     rows = [_row(ends, i, j) for _, i, j in formula.quotients]
     weights = [w for w, _, _ in formula.quotients]
@@ -220,18 +222,18 @@ def _error_of_quotients(run: RayContext, outcome: Ray, ends: Array) -> tuple[Arr
     truncation, roundoff = errors(c, 2, total)
     # The difference, the distance of the points and the division round once each.
     size = total * (np.abs(f[1, 0]) + moved + roundoff)
-    roundoff = roundoff + run.rounding(size, 3 * len(rows))
+    roundoff = roundoff + context.rounding(size, 3 * len(rows))
     if formula.guarded:
         bends = [np.abs(row) for row in rows]
         for bend in bends:
             bend[0] = -bend.sum(axis=0)
         apart = [errors(rows[0] - rows[1], 1, 2), errors(2 * bends[0] - bends[1], 1, 3)]
         values = (np.abs(f[0]) + δ).max(axis=0)
-        noise = run.epsilon * 2 * values * np.abs(rows[0]).max(axis=0)
+        noise = context.epsilon * 2 * values * np.abs(rows[0]).max(axis=0)
         noise = noise + sum(errors[1] for errors in apart)
         bar = sum(errors[0] for errors in apart)
         truncation = truncation + (MARGIN + 1) * bar
-        roundoff = roundoff + (MARGIN + 1) * (noise + run.rounding(size + bar + noise, 12))
+        roundoff = roundoff + (MARGIN + 1) * (noise + context.rounding(size + bar + noise, 12))
     return truncation, roundoff
 
 

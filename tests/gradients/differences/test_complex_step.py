@@ -22,7 +22,7 @@ from gradlab.gradients.differences.complex_step import contradiction
 from gradlab.gradients.differences.richardson import extrapolate_once
 from gradlab.params import map_leaves
 from gradlab.testing import Problem, networks
-from gradlab.testing.rays import ELEMENTARY
+from gradlab.testing.ray_rules import ELEMENTARY
 from gradlab.testing.taylor import COMPLEX as COMPLEX_UNITS
 
 EPS = np.finfo(float).eps
