@@ -133,14 +133,16 @@ class Program:
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Evaluate the outputs node by node: slow; it defines the meaning of a program."""
+        values = self.values(inputs)
+        return [values[o] if isinstance(o, Node) else o for o in self.outputs]
+
+    def values(self, inputs: Sequence[Any]) -> dict[Node, Any]:
+        """Return the value of each node."""
         values: dict[Node, Any] = dict(zip(self.inputs, inputs, strict=True))
-
-        def value(operand: Any) -> Any:
-            return values[operand] if isinstance(operand, Node) else operand
-
         for node in self.nodes:
-            values[node] = node.evaluate(*map(value, node.operands))
-        return [value(output) for output in self.outputs]
+            operands = [values[o] if isinstance(o, Node) else o for o in node.operands]
+            values[node] = node.evaluate(*operands)
+        return values
 
     def __str__(self) -> str:
         names = names_of(self)

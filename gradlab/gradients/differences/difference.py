@@ -98,7 +98,7 @@ class FiniteDifference(Numerical):
 
     def measure(self, probe: Probe, leaf: int, h: Array) -> Array:
         """Return the slopes of a leaf over these steps."""
-        found = None if probe.incremental is None else self.by_recording(probe, leaf, h)
+        found = None if probe.recorded is None else self.by_recording(probe, leaf, h)
         return probe.each(leaf, h, self) if found is None else self.again(probe, leaf, h, *found)
 
     def steps(self, probe: Probe, leaf: int) -> Array:
@@ -172,7 +172,7 @@ class FiniteDifference(Numerical):
         if probe.given_steps is not None or not slopes.size:
             return slopes
         x, size, bent = probe.leaves[leaf], np.abs(slopes), np.abs(bends)
-        recorded = probe.incremental is not None
+        recorded = probe.recorded is not None
         typical = float(np.sqrt(np.mean(np.square(size)))) if recorded else 0.0
         doubtful = bent > self._limit(probe) * np.maximum(size, TYPICAL * typical)
         doubtful &= bent > roundoff(probe, h, slopes)

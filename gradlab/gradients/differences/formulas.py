@@ -75,8 +75,8 @@ class ForwardDifference(FiniteDifference):
 
     def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
         """Return slopes from a recording; there are no bends."""
-        assert probe.incremental is not None
-        found = probe.incremental.rises(leaf, [h])
+        assert probe.recorded is not None
+        found = probe.recorded.changes(leaf, [h])
         if found is None:
             return None
         slopes = found[0][0] / found[1][0]
@@ -217,8 +217,8 @@ def symmetric_quotient(f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> 
 
 def symmetric_by_recording(probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
     """Return the same for each entry of a leaf, from a recording of the loss."""
-    assert probe.incremental is not None
-    found = probe.incremental.rises(leaf, [h, -h])
+    assert probe.recorded is not None
+    found = probe.recorded.changes(leaf, [h, -h])
     if found is None:
         return None
     (rise, fall), (ahead, back) = found

@@ -33,7 +33,7 @@ to the row the change of a result, `powers` its power series. Elementwise operat
 reductions need neither: the engine evaluates them again at the perturbed values.
 """
 
-from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.engine import PerturbedLoss
 from gradlab.gradients.perturb.recording import PointRecorder
 
-__all__ = ["Incremental", "PointRecorder"]
+__all__ = ["PerturbedLoss", "PointRecorder"]

@@ -1,4 +1,9 @@
-"""A recorded loss at a point, prepared for perturbations of its parameters."""
+"""A recorded loss at a point: how it changes if each entry of its parameters changes in turn.
+
+This is the entry point of the package. `PerturbedLoss` holds the program and the value of each of
+its nodes at the point. For each leaf it makes a plan, which computes the changes of the loss for
+perturbations of all entries at once; the plan says itself whether it is faster than a plain loop.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,8 @@ from gradlab.params import Array
 from gradlab.program.ir import Node, Program
 
 
-class Incremental:
-    """A loss at a point, prepared for perturbations of its parameters.
+class PerturbedLoss:
+    """A recorded loss at a point.
 
     Parameters
     ----------
@@ -33,14 +38,22 @@ class Incremental:
     limits : Limits, optional
         The thresholds of the engine.
 
+    Attributes
+    ----------
+    value : float
+        The loss at the point.
+    recorded : Program
+        The program as it was given.
+    program : Program
+        The program that is evaluated: sigmoids and squares are one operation each.
+
     Examples
     --------
     >>> from gradlab.program.record import record
     >>> x, W = np.arange(6.0).reshape(2, 3), np.ones((3, 2))
     >>> program = record(lambda W, x: np.sum((x @ W) ** 2), W, [x])
-    >>> incremental = Incremental(program, [W, x])
-    >>> rises, moves = incremental.rises(0, [np.full(W.shape, 0.5)])
-    >>> rises[0]
+    >>> changes, perturbations = PerturbedLoss(program, [W, x]).changes(0, [np.full((3, 2), 0.5)])
+    >>> changes[0]
     array([[38.25, 38.25],
            [55.25, 55.25],
            [73.25, 73.25]])
@@ -53,66 +66,59 @@ class Incremental:
         threads: int | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
-        values: dict[Node, Any] = dict(zip(program.inputs, inputs, strict=True))
-        for node in program.nodes:
-            operands = [values[o] if isinstance(o, Node) else o for o in node.operands]
-            values[node] = node.evaluate(*operands)
+        values = program.values(inputs)
         (output,) = program.outputs
         self.value: Any = values[output] if isinstance(output, Node) else output
         self.recorded = program
         self.program, origins = simplify(program)
+        self._values = values | {node: values[origin] for node, origin in origins.items()}
         self._threads = available() if threads is None else threads
         self._limits = limits
-        self._values = values
-        self._values.update({node: values[origin] for node, origin in origins.items()})
 
-    def rises(self, leaf: int, moves: Sequence[Array]) -> tuple[Array, Array] | None:
+    def changes(self, leaf: int, perturbations: Sequence[Array]) -> tuple[Array, Array] | None:
         """Return the change of the loss for a perturbation of each entry of a leaf in turn.
 
         Parameters
         ----------
         leaf : int
             Index of the input.
-        moves : sequence of ndarray
-            Perturbations of each entry, in the leaf's shape: for a central difference, h and -h.
+        perturbations : sequence of ndarray
+            S perturbations of each entry, in the leaf's shape: for a central difference, h and -h.
 
         Returns
         -------
-        rises : ndarray, shape (S, *leaf)
-            f(x + move) - f(x), for each of the S perturbations.
-        moves : ndarray, shape (S, *leaf)
-            The perturbations used: the given ones if the leaf enters linearly, so that x + move
-            is never formed; otherwise those that remain after x + move is rounded.
+        changes : ndarray, shape (S, *leaf)
+            f(x + perturbation) - f(x).
+        perturbations : ndarray, shape (S, *leaf)
+            The perturbations used: the given ones if the leaf enters linearly, so that
+            x + perturbation is never formed; otherwise what remains of them after its rounding.
 
-        None if an operation has no rule, or if the plain loop is faster.
+        None if the plain loop must evaluate the loss: an operation has no rule, a value is not
+        finite, or the loop is faster.
         """
-        plan = self.plan(leaf, len(moves))
+        plan = self.plan(leaf, len(perturbations))
         if plan is None:
             return None
-        stacked = np.stack(moves, -1)
+        used = np.stack(perturbations, -1)  # (*leaf, S), as the plan has them
         if not plan.is_linear:
             x = np.asarray(self._values[self.program.inputs[leaf]])[..., None]
-            stacked = (x + stacked) - x
+            used = (x + used) - x
         with np.errstate(all="ignore"), one_thread():  # the plain loop handles infinities
-            rises = plan.run(stacked, self._threads)
+            changes = plan.run(used, self._threads)
         release()
-        if not np.isfinite(rises + self.value).all():
+        if not np.isfinite(changes + self.value).all():
             return None
-        return np.moveaxis(rises, -1, 0).copy(), np.moveaxis(stacked, -1, 0)
+        return np.moveaxis(changes, -1, 0).copy(), np.moveaxis(used, -1, 0)
 
     def plan(self, leaf: int, signs: int) -> Plan | None:
-        """Return the plan for the perturbations of a leaf; None if the plain loop is faster.
+        """Return the plan for `signs` perturbations of each entry of a leaf.
 
-        Parameters
-        ----------
-        leaf : int
-            Index of the input.
-        signs : int
-            Number of perturbations of each entry.
+        A plan that treats each row of the batch separately does least; without a separable batch
+        axis, a perturbation passes through all rows. None if the plain loop is faster than both.
         """
+        node = self.program.inputs[leaf]
         for extents in (RowExtents, Extents) if self._limits.rows else (Extents,):
             try:
-                node = self.program.inputs[leaf]
                 plan = Plan(extents(self.program, node, self._values, signs, self._limits))
             except NoRule:
                 continue

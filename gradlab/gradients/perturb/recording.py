@@ -10,7 +10,7 @@ import numpy as np
 
 from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
-from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.engine import PerturbedLoss
 from gradlab.gradients.perturb.limits import DEFAULT, Limits
 from gradlab.gradients.protocol import Loss
 from gradlab.params import flatten
@@ -72,7 +72,7 @@ class PointRecorder:
         self._loss, self._threads, self._limits = loss, threads, limits
         self.untraceable: str | None = None
 
-    def __call__(self, params: Any, args: tuple[Any, ...], probe: Around) -> Incremental | None:
+    def __call__(self, params: Any, args: tuple[Any, ...], probe: Around) -> PerturbedLoss | None:
         """Return the loss at a point; None if it cannot be recorded.
 
         The leaves of the parameters are float64 arrays. The recording is compared with the loss at
@@ -95,10 +95,10 @@ class PointRecorder:
         for arg in args:
             replace_arrays(arg, "", collect)
         try:
-            incremental = Incremental(
+            perturbed = PerturbedLoss(
                 record(self._loss, params, args), inputs, self._threads, self._limits
             )
-            recorded = float(incremental.value)
+            recorded = float(perturbed.value)
         except Exception as error:  # only for a loss that has a value
             self._give_up(f"{error} ({place_of(error.__traceback__)})")
             return None
@@ -106,16 +106,16 @@ class PointRecorder:
             probe.require_steady()
             self._give_up(f"it is {probe.value}, but {recorded} where it is recorded")
             return None
-        if not self._holds_away(incremental, inputs, probe):
+        if not self._holds_away(perturbed, inputs, probe):
             probe.require_steady()
             self._give_up(
                 "beside the parameters it differs from its recording: it takes numbers out of the "
                 "trace, as getval does, or keeps something from one call to the next"
             )
             return None
-        return incremental
+        return perturbed
 
-    def _holds_away(self, incremental: Incremental, inputs: Sequence[Any], probe: Around) -> bool:
+    def _holds_away(self, perturbed: PerturbedLoss, inputs: Sequence[Any], probe: Around) -> bool:
         """Tell whether recording and loss agree near the point, or both have no value there."""
         with np.errstate(all="ignore"):
             try:
@@ -124,7 +124,7 @@ class PointRecorder:
                 return True
             moved = [x + AWAY * d for x, d in zip(inputs, probe.direction, strict=False)]
             try:
-                (found,) = incremental.recorded.run([*moved, *inputs[len(moved) :]])
+                (found,) = perturbed.recorded.run([*moved, *inputs[len(moved) :]])
             except Exception:
                 return False
         return agree(float(found), wanted)

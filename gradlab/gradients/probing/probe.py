@@ -76,8 +76,8 @@ class Quotient(Protocol):
 class Perturbed(Protocol):
     """A recorded loss, evaluated under perturbations of its parameters."""
 
-    def rises(self, leaf: int, moves: Sequence[Array]) -> tuple[Array, Array] | None:
-        """Return the change of the loss over a step of each entry, and the steps used."""
+    def changes(self, leaf: int, perturbations: Sequence[Array]) -> tuple[Array, Array] | None:
+        """Return the change of the loss for each perturbation, and the perturbations used."""
 
 
 Record: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Perturbed | None]
@@ -137,7 +137,7 @@ class Probe:
 
     widest: ClassVar[type] = np.float64
 
-    incremental: Perturbed | None = None
+    recorded: Perturbed | None = None
     given_steps: Sequence[Array] | None = None
     closely = False
     looped = False
@@ -167,7 +167,7 @@ class Probe:
     def record(self, recorder: Record) -> None:
         """Record the loss, if possible, to evaluate perturbations in the recording."""
         if all(leaf.dtype == np.float64 for leaf in self.leaves):
-            self.incremental = recorder(self._params, self._args, self)
+            self.recorded = recorder(self._params, self._args, self)
 
     # The precision of the loss
 

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_info
 import gradlab
 from gradlab import network
 from gradlab.errors import LossError, NonFiniteError, OptionError, UntraceableWarning
-from gradlab.gradients.perturb import Incremental, PointRecorder, powers
+from gradlab.gradients.perturb import PerturbedLoss, PointRecorder, powers
 from gradlab.gradients.perturb.changes import Change, change_of, expm1, tanh_half
 from gradlab.gradients.perturb.limits import DEFAULT, Limits
 from gradlab.gradients.perturb.plan import Plan
@@ -78,8 +78,8 @@ def covered(loss: Any, params: Any, *args: Any) -> list[bool]:
     """Whether the rows are separable for each leaf."""
     inputs = [np.asarray(leaf) for leaf in flatten(params)[0]]
     limits = Limits(always=True)
-    incremental = Incremental(record(loss, params, args), [*inputs, *args], limits=limits)
-    plans = [incremental.plan(leaf, 2) for leaf in range(len(inputs))]
+    perturbed = PerturbedLoss(record(loss, params, args), [*inputs, *args], limits=limits)
+    plans = [perturbed.plan(leaf, 2) for leaf in range(len(inputs))]
     return [plan is not None and isinstance(plan.extents, RowExtents) for plan in plans]
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.engine import PerturbedLoss
 from gradlab.gradients.perturb.extents import Entries, Extents, Slice
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.operations import NoRule
@@ -80,7 +80,7 @@ def seen(case: Case, kind: type[Extents]) -> str:
     linearly, so that x + h need not be rounded; and the product behind which columns may be idle.
     """
     inputs = [np.asarray(leaf) for leaf in flatten(case.params)[0]]
-    engine = Incremental(record(case.loss, case.params, case.args), [*inputs, *case.args])
+    engine = PerturbedLoss(record(case.loss, case.params, case.args), [*inputs, *case.args])
     leaf = engine.program.inputs[case.leaf]
     try:
         extents = kind(engine.program, leaf, engine._values, 2, Limits(few=1))
@@ -283,6 +283,6 @@ def test_the_plain_loop_is_taken_where_a_perturbation_changes_everything(
     x = np.ones(size)
     program = record(lambda w, x: np.sum(np.exp(w * x)), np.array(2.0), (x,))
     for always in (False, True):
-        engine = Incremental(program, [np.array(2.0), x], limits=Limits(always=always))
+        engine = PerturbedLoss(program, [np.array(2.0), x], limits=Limits(always=always))
         assert (engine.plan(0, 2) is not None) is (faster or always)
     assert not Limits().always

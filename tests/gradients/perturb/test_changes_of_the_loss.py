@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_what_changes import CASES, Case, network
 
-from gradlab.gradients.perturb.engine import Incremental
+from gradlab.gradients.perturb.engine import PerturbedLoss
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.powers import keeps_linear
 from gradlab.params import flatten
@@ -73,10 +73,10 @@ ALL = {name: case for name, case in (CASES | MORE).items() if "wide" not in name
 STEPS = (2.0**-3, 2.0**-17)
 
 
-def engine_of(case: Case, limits: Limits) -> Incremental:
+def engine_of(case: Case, limits: Limits) -> PerturbedLoss:
     inputs = [np.asarray(leaf, float) for leaf in flatten(case.params)[0]]
     program = record(case.loss, case.params, case.args)
-    return Incremental(program, [*inputs, *case.args], limits=limits)
+    return PerturbedLoss(program, [*inputs, *case.args], limits=limits)
 
 
 @cache
@@ -100,7 +100,7 @@ def moves_and_changes(name: str, h: float) -> tuple[list[Any], list[Any]]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ALL)
-def test_rises_are_those_of_the_loss(name: str, way: str) -> None:
+def test_changes_are_those_of_the_loss(name: str, way: str) -> None:
     """To 64 roundings of the loss, for large steps and small ones, of both signs.
 
     Where the engine has no rule for a loss it says so; then the plain loop takes over.
@@ -111,7 +111,7 @@ def test_rises_are_those_of_the_loss(name: str, way: str) -> None:
         return
     for h in STEPS:
         moves, expected = moves_and_changes(name, h)
-        found = engine.rises(case.leaf, moves)
+        found = engine.changes(case.leaf, moves)
         assert found is not None
         bound = 64 * 2.0**-53 * max(1.0, abs(float(engine.value)))
         np.testing.assert_allclose(found[0], expected, rtol=2.0**-30, atol=bound)
