@@ -37,13 +37,13 @@ MUTATED = (
         f"gradlab/gradients/{name}.py"
         for name in (
             "differences/* probing/* slopes/* perturbable surface error_bars estimators noise "
-            "tape/* perturb/*"
+            "tape/* tape/compiled/* perturb/*"
         ).split()
     ),
     *(
         f"gradlab/{name}.py"
         for name in (
-            "layout program/* program/passes/* checking/* training/* comparison/* checkpoints"
+            "layout program/* program/passes/* checking/* training/* optim/* comparison/* checkpoints"
         ).split()
     ),
 )
@@ -87,6 +87,7 @@ class Result:
     mutant: Mutant
     outcome: str
     seconds: float
+    killer: str = ""
 
 
 class Run:
@@ -201,14 +202,14 @@ class Run:
                     continue
                 trials.append(running.start(mutant, seconds, body))
                 continue
-            for trial, outcome in running.finished(trials):
+            for trial, outcome, killer in running.finished(trials):
                 taken = time.monotonic() - begun[trial.mutant.key]
                 if outcome == "unfit":
                     tests, seconds = self._choice(trial.mutant)
                     anew = self._body(trial.mutant, tests, None)
                     trials.append(running.start(trial.mutant, seconds, anew))
                 else:
-                    self._note(Result(trial.mutant, outcome, taken))
+                    self._note(Result(trial.mutant, outcome, taken, killer))
             time.sleep(0.01)
 
     def _choice(self, mutant: Mutant) -> tuple[list[str], float]:
@@ -248,7 +249,8 @@ class Run:
 
     def _note(self, result: Result) -> None:
         self.results.append(result)
-        one = {"known as": self._known_as(result.mutant), "outcome": result.outcome}
+        one = {"known as": self._known_as(result.mutant), "outcome": result.outcome,
+               "killer": result.killer, "seconds": round(result.seconds, 1)}  # fmt: skip
         with (STATE / "results.jsonl").open("a") as stream:
             stream.write(json.dumps(one) + "\n")
         if result.outcome not in ("killed", "timeout"):
