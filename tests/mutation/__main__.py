@@ -43,7 +43,8 @@ MUTATED = (
     *(
         f"gradlab/{name}.py"
         for name in (
-            "layout program/* program/passes/* checking/* training/* optim/* comparison/* checkpoints"
+            "layout program/* program/passes/* checking/* training/* optim/* comparison/* "
+            "checkpoints"
         ).split()
     ),
 )
