@@ -72,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--per-file", type=int, default=30, help="mutants of a module at most")
     parser.add_argument("--share", type=float, default=1.0, help="share of them to try")
     parser.add_argument("--seed", type=int, default=0, help="which share")
+    parser.add_argument("--draw", type=int, default=0, help="another random sample of each module")
     parser.add_argument("--files", default="", help="only modules whose path contains this")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time")
     parser.add_argument("--minutes", type=float, default=1e6, help="start none after that")
@@ -165,8 +166,9 @@ class Run:
 
     def _sample(self) -> list[Mutant]:
         chosen: list[Mutant] = []
+        draw = self.options.draw
         for file, source in self.sources.items():
-            own = sorted(mutants_of(file, source), key=lambda mutant: mutant.order(0))
+            own = sorted(mutants_of(file, source), key=lambda mutant: mutant.order(draw))
             chosen += own[: self.options.per_file]
         chosen = [mutant for mutant in chosen if self.options.files in mutant.file]
         chosen.sort(key=lambda mutant: mutant.order(self.options.seed + 1))
