@@ -103,3 +103,12 @@ def test_lines_beyond_those_shown_are_counted(more):
     shown = [str(line) for line in _capped(lines, "others")]
     assert shown[:SHOWN] == [str(line) for line in lines[:SHOWN]]
     assert shown[SHOWN:] == ["… and 1 others"] * (more > 0)
+
+
+def test_a_loss_that_is_constant_around_its_parameters_is_reported():
+    """Whether it never reads them, which decides nothing, or reads them in vain."""
+    for loss, verdict in ((lambda w: 0.0 * np.sum(w), "agree"), (lambda w: 1.0, "inconclusive")):
+        report = gradlab.check_gradients(loss, W, gradient=np.zeros_like)
+        assert (report.verdict, report.constant) == (verdict, True)
+    report = gradlab.check_gradients(lambda w: np.sum(w), W, gradient=np.ones_like)
+    assert (report.verdict, report.constant) == ("agree", False)
