@@ -37,13 +37,14 @@ MUTATED = (
         f"gradlab/gradients/{name}.py"
         for name in (
             "differences/* probing/* slopes/* perturbable surface error_bars estimators noise "
-            "tape/* perturb/*"
+            "tape/* tape/compiled/* perturb/*"
         ).split()
     ),
     *(
         f"gradlab/{name}.py"
         for name in (
-            "layout program/* program/passes/* checking/* training/* comparison/* checkpoints"
+            "layout program/* program/passes/* checking/* training/* optim/* comparison/* "
+            "checkpoints"
         ).split()
     ),
 )
@@ -71,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--per-file", type=int, default=30, help="mutants of a module at most")
     parser.add_argument("--share", type=float, default=1.0, help="share of them to try")
     parser.add_argument("--seed", type=int, default=0, help="which share")
+    parser.add_argument("--draw", type=int, default=0, help="another random sample of each module")
     parser.add_argument("--files", default="", help="only modules whose path contains this")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time")
     parser.add_argument("--minutes", type=float, default=1e6, help="start none after that")
@@ -87,6 +89,7 @@ class Result:
     mutant: Mutant
     outcome: str
     seconds: float
+    killer: str = ""
 
 
 class Run:
@@ -163,8 +166,9 @@ class Run:
 
     def _sample(self) -> list[Mutant]:
         chosen: list[Mutant] = []
+        draw = self.options.draw
         for file, source in self.sources.items():
-            own = sorted(mutants_of(file, source), key=lambda mutant: mutant.order(0))
+            own = sorted(mutants_of(file, source), key=lambda mutant: mutant.order(draw))
             chosen += own[: self.options.per_file]
         chosen = [mutant for mutant in chosen if self.options.files in mutant.file]
         chosen.sort(key=lambda mutant: mutant.order(self.options.seed + 1))
@@ -201,14 +205,14 @@ class Run:
                     continue
                 trials.append(running.start(mutant, seconds, body))
                 continue
-            for trial, outcome in running.finished(trials):
+            for trial, outcome, killer in running.finished(trials):
                 taken = time.monotonic() - begun[trial.mutant.key]
                 if outcome == "unfit":
                     tests, seconds = self._choice(trial.mutant)
                     anew = self._body(trial.mutant, tests, None)
                     trials.append(running.start(trial.mutant, seconds, anew))
                 else:
-                    self._note(Result(trial.mutant, outcome, taken))
+                    self._note(Result(trial.mutant, outcome, taken, killer))
             time.sleep(0.01)
 
     def _choice(self, mutant: Mutant) -> tuple[list[str], float]:
@@ -248,7 +252,8 @@ class Run:
 
     def _note(self, result: Result) -> None:
         self.results.append(result)
-        one = {"known as": self._known_as(result.mutant), "outcome": result.outcome}
+        one = {"known as": self._known_as(result.mutant), "outcome": result.outcome,
+               "killer": result.killer, "seconds": round(result.seconds, 1)}  # fmt: skip
         with (STATE / "results.jsonl").open("a") as stream:
             stream.write(json.dumps(one) + "\n")
         if result.outcome not in ("killed", "timeout"):

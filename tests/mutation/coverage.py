@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import CodeType, FrameType
 from typing import Any
 
@@ -127,16 +127,17 @@ def choose(
 ) -> tuple[list[str], float]:
     """Return the tests to run for a mutant of a file, and the seconds they take without one.
 
-    Those come first that are fast, and run little else than this file. Of the parameters of one
-    test, each waits for as long as those before it have taken together. As many as the budget has
-    room for.
+    Those come first that are fast, run little else than this file, and are named after it. Of the
+    parameters of one test, each waits for as long as those before it have taken together. As many
+    as the budget has room for.
     """
     groups: dict[str, float] = defaultdict(float)
     ranked: list[tuple[float, float, str]] = []
     for test in sorted(covering, key=lambda test: test.seconds):
         groups[test.group()] += test.seconds
         elsewhere = sum(map(len, test.lines.values())) / max(len(test.lines.get(file, ())), 1)
-        ranked.append((groups[test.group()] * elsewhere, test.seconds, test.test))
+        rank = groups[test.group()] * elsewhere / _kinship(test.test, file)
+        ranked.append((rank, test.seconds, test.test))
     chosen: list[str] = []
     total = 0.0
     for _, seconds, name in sorted(ranked):
@@ -146,6 +147,14 @@ def choose(
         if len(chosen) == most:
             break
     return chosen, total
+
+
+def _kinship(test: str, file: str) -> int:
+    """Return how much a test is made for a module, by the names of its file and its folder."""
+    module, own = PurePath(file), PurePath(test.split("::")[0])
+    is_named = module.stem in own.stem
+    is_beside = module.parts[1:-1] == own.parts[1:-1]
+    return (10 if is_named else 1) * (3 if is_beside else 1)
 
 
 def spread(items: list[pytest.Item], parts: int) -> list[list[pytest.Item]]:

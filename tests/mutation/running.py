@@ -33,6 +33,9 @@ from mutation.operators import Mutant
 KILLED, SURVIVED, UNFIT = 1, 0, 99
 """What a process ends with: a test failed; none did; it could not be tried like that."""
 
+KILLER = "killer"
+"""Name of the file, in the folder of a trial, with the test that failed."""
+
 PATIENCE = 10.0
 """Seconds of a processor that the tests of a mutant may take beyond four times what they take."""
 
@@ -45,6 +48,12 @@ class Trial:
     folder: str
     pid: int
     until: float
+
+    def killer(self) -> str:
+        """Return the test that failed; empty if none did, or if it crashed."""
+        with contextlib.suppress(FileNotFoundError):
+            return (Path(self.folder) / KILLER).read_text()
+        return ""
 
     def end(self) -> None:
         """Kill what it started with it, and remove what it wrote."""
@@ -74,8 +83,8 @@ def start(mutant: Mutant, seconds: float, body: Callable[[], int]) -> Trial:
         os._exit(code)
 
 
-def finished(trials: list[Trial]) -> Iterator[tuple[Trial, str]]:
-    """Yield the trials that have ended, and how: killed, survived, unfit or timeout."""
+def finished(trials: list[Trial]) -> Iterator[tuple[Trial, str, str]]:
+    """Yield the trials that have ended, how (killed, survived, unfit, timeout), and the killer."""
     for trial in list(trials):
         pid, status = os.waitpid(trial.pid, os.WNOHANG)
         if pid:
@@ -87,9 +96,10 @@ def finished(trials: list[Trial]) -> Iterator[tuple[Trial, str]]:
             outcome = "timeout"
         else:
             continue
+        killer = trial.killer()
         trial.end()
         trials.remove(trial)
-        yield trial, outcome
+        yield trial, outcome, killer
 
 
 # In the same interpreter
@@ -125,9 +135,11 @@ def _codes(code: CodeType) -> Iterator[tuple[tuple[str, int], CodeType]]:
 
 
 def run_here(items: list[pytest.Item]) -> int:
-    """Run collected tests until one fails."""
+    """Run collected tests until one fails, and note which."""
+    killer = Path(os.environ["TMPDIR"]) / KILLER
     for item, following in zip(items, [*items[1:], None], strict=True):
         if not passes(item, following):
+            killer.write_text(item.nodeid)
             return KILLED
     return SURVIVED
 

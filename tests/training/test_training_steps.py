@@ -12,7 +12,7 @@ from lines import Constant, Exact, Recorder, bits, distance_loss, few
 from optional import EXACT, INSTALLED, each_backend, unless_missing
 
 from gradlab import descend, fit, network
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, NonFiniteError
 
 # Losses that look at nothing but their batches.
 pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")
@@ -312,6 +312,14 @@ def test_descend_is_fit_on_all_of_the_data(backend):
     bound = 5 * 0.1 * (1e-6 if backend == "forward" else 1e-9)
     assert abs(path[-1] - trained) <= bound
     assert len(path) == 6
+
+
+def test_descend_names_the_parameter_that_a_last_step_makes_infinite():
+    start = {"a": np.ones(2), "b": np.array([1.0, 2.0])}
+    with pytest.raises(NonFiniteError, match=r"b\[1\] is -inf"):
+        descend(
+            lambda p: np.sum(p["a"]) + 1e300 * p["b"][1], start, learning_rate=1e300, iterations=1
+        )
 
 
 def test_descend_keeps_structure_and_dtypes_and_mutates_nothing():

@@ -90,6 +90,18 @@ def test_recordings_are_bounded() -> None:
             f(W, np.ones(n))
 
 
+def test_attributes_of_a_list_of_the_users_own_class_are_part_of_the_key() -> None:
+    class Scaled(list):  # type: ignore[type-arg]
+        scale = 1.0
+
+    data = Scaled([X])
+    f = Tape().value_and_grad(lambda w, data: np.sum(w * data[0]) * data.scale)
+    for _ in range(4):
+        assert f(W, data)[1].tolist() == X.tolist()
+    data.scale = 3.0
+    assert f(W, data)[1].tolist() == (3 * X).tolist()
+
+
 def test_loss_is_traced_once() -> None:
 
     def loss(w: Any, x: Any) -> Any:

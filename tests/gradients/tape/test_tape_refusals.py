@@ -22,6 +22,8 @@ from gradlab.errors import (
 )
 from gradlab.gradients.autograd import Autograd
 from gradlab.params import flatten
+from gradlab.program.closure.tokens import HigherDerivativeError
+from gradlab.program.record import record
 
 # What is noticed
 
@@ -323,3 +325,14 @@ def test_out_of_an_eager_loss() -> None:
         f(W, out=out)
     assert f(W, out=out) == (5.25, out)
     assert out.tolist() == (2 * W).tolist()
+
+
+def test_a_value_of_another_recording_is_refused() -> None:
+    """It is no constant of the recording inside: a derivative by it would be lost."""
+
+    def outer(x: Any) -> Any:
+        record(lambda y: np.sum(x * x), np.ones(2), ())
+        return np.sum(x)
+
+    with pytest.raises(HigherDerivativeError, match="the tape computes only first derivatives"):
+        record(outer, np.ones(2), ())

@@ -1,0 +1,114 @@
+"""What the checker accepts as a claim, and what it says of a wrong one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rich.text import Text
+
+import gradlab
+from gradlab.checking.causes import guess
+from gradlab.checking.result import Entry, Leaf
+from gradlab.checking.tables import SHOWN, _capped
+from gradlab.errors import ParameterError
+
+RNG = np.random.default_rng(0)
+X, W = RNG.normal(size=(5, 3)), RNG.normal(size=(3, 2))
+
+
+# Likely causes
+
+
+def causes_of(**leaves):
+    """Return the likely causes of leaves, each given as its claimed and its measured gradient."""
+    entries, found = [], []
+    for path, (claimed, measured) in leaves.items():
+        wrong = claimed != measured
+        for index in np.ndindex(measured.shape):
+            verdict = "mismatch" if wrong[index] else "agree"
+            a, n = float(claimed[index]), float(measured[index])
+            entries.append(Entry(path, index, a, n, 1e-10, 2e-10, verdict))
+        verdict = "mismatch" if wrong.any() else "agree"
+        found.append(Leaf(path, measured.shape, verdict, measured.size))
+    return guess(entries, found, None, ())
+
+
+@pytest.mark.parametrize(("error", "is_near"), [(0.25, True), (1.0, False)])
+def test_a_gradient_within_half_its_length_is_not_far_from_right(error, is_near):
+    right, other = RNG.normal(size=(2, 4, 5))
+    other *= np.linalg.norm(right) / np.linalg.norm(other)
+    causes = causes_of(w=(right + error * other, right))
+    assert ("not far from right" in causes.get("w", "")) == is_near
+
+
+def test_a_single_wrong_leaf_before_a_layer_says_nothing_of_an_activation():
+    wrong, right = RNG.normal(size=(2, 4, 5))
+    single = causes_of(W1=(wrong, right), W2=(right, right))
+    assert "activation" not in single.get("W1", "")
+    both = causes_of(W1=(wrong, right), b1=(wrong[0], right[0]), W2=(right, right))
+    assert "activation" in both["W1"]
+
+
+# Claims
+
+
+def test_the_backward_pass_of_a_layer_with_one_output_gets_an_array():
+    def backward(dout, cache):
+        assert type(dout) is np.ndarray
+        return dout @ W.T, X.T @ dout
+
+    assert gradlab.check_layer(lambda x, w: (x @ w, None), backward, X, W).ok
+
+
+def test_a_gradient_of_nan_is_deterministic():
+    """NaN differs from itself: such a gradient is wrong, not another one at each call."""
+    report = gradlab.check_gradients(
+        lambda w: np.sum(w**2), W, gradient=lambda w: np.where(w > 0, np.nan, 2 * w)
+    )
+    assert report.verdict == "mismatch"
+
+
+def test_a_real_parameter_takes_a_complex_gradient_without_an_imaginary_part():
+    params = {"a": np.array([1.0, 2.0]), "z": np.array([1.0 + 2.0j])}
+
+    def loss(p):
+        return np.sum(p["a"] ** 2) + np.sum(np.abs(p["z"]) ** 2)
+
+    def gradient(p):
+        return {"a": 2 * p["a"] + 0j, "z": 2 * p["z"]}
+
+    assert gradlab.check_gradients(loss, params, gradient=gradient, convention="torch").ok
+
+
+def test_a_list_of_the_wrong_length_is_described():
+    with pytest.raises(ParameterError, match=r"has 1 items.*expected one item for each of 2"):
+        gradlab.check_derivatives(lambda x: [np.sin(x), x**2], X[0], jacobian=lambda x: [np.cos(x)])
+
+
+def test_an_error_inside_of_a_function_says_where_it_was_called():
+    def function(x):
+        raise ValueError("no such luck")
+
+    with pytest.raises(ValueError, match="no such luck") as caught:
+        gradlab.check_derivatives(function, X[0], jacobian=lambda x: x)
+    assert any("the function at the parameters" in note for note in caught.value.__notes__)
+
+
+# Reports
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_lines_beyond_those_shown_are_counted(more):
+    lines = [Text(str(k)) for k in range(SHOWN + more)]
+    shown = [str(line) for line in _capped(lines, "others")]
+    assert shown[:SHOWN] == [str(line) for line in lines[:SHOWN]]
+    assert shown[SHOWN:] == ["… and 1 others"] * (more > 0)
+
+
+def test_a_loss_that_is_constant_around_its_parameters_is_reported():
+    """Whether it never reads them, which decides nothing, or reads them in vain."""
+    for loss, verdict in ((lambda w: 0.0 * np.sum(w), "agree"), (lambda w: 1.0, "inconclusive")):
+        report = gradlab.check_gradients(loss, W, gradient=np.zeros_like)
+        assert (report.verdict, report.constant) == (verdict, True)
+    report = gradlab.check_gradients(lambda w: np.sum(w), W, gradient=np.ones_like)
+    assert (report.verdict, report.constant) == ("agree", False)

@@ -1,0 +1,76 @@
+"""The short series of the engine: as few terms as suffice, and refusals of what has no rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradlab.gradients.perturb.changes import HALF_ULP, expm1, tanh_half
+from gradlab.gradients.perturb.operations import NoRule, axes_of
+from gradlab.gradients.perturb.powers import MOST, Powers, elementwise
+from gradlab.program.ir import Node
+from gradlab.program.primitives import MEAN, SUM
+
+SIZES = st.floats(-30, 0).map(np.exp2)
+"""Perturbations over all lengths of the series."""
+
+
+@given(SIZES, st.sampled_from([-1.0, 1.0]))
+def test_a_short_series_errs_by_less_than_the_rounding_of_its_result(size, sign):
+    """Below half an ulp of 1, beside the rounding of at most six operations on the series itself.
+
+    The largest perturbation decides for all: it is tried alone and beside a smaller one.
+    """
+    for d in (np.array([sign * size]), np.array([sign * size, size / 3])):
+        room = HALF_ULP + 6 * np.finfo(float).eps * np.abs(d)
+        assert (np.abs(expm1(d) - np.expm1(d)) <= room).all()
+        assert (np.abs(tanh_half(d) - 2 * np.tanh(d / 2)) <= room).all()
+
+
+def exp_change(a, d):
+    return np.exp(a) * np.expm1(d), np.exp(a + d)
+
+
+def tanh_change(a, d):
+    """Also return 1: tanh(x) = 2 σ(2x) - 1 is as precise as σ."""
+    t, rise = np.tanh(a), np.tanh(d)
+    return rise * (1 - t**2) / (1 + t * rise), 1.0
+
+
+@pytest.mark.parametrize(("function", "change"), [(np.exp, exp_change), (np.tanh, tanh_change)])
+@given(size=SIZES)
+def test_a_power_series_errs_by_less_than_the_rounding_of_its_result(function, change, size):
+    """And beyond the largest number of terms, there is none."""
+    a, u = np.linspace(-2, 2, 9).reshape(9, 1, 1, 1), np.array([-size, size]).reshape(1, 2, 1)
+    found = elementwise(function, [Powers.rank_one(a, np.ones((9, 1, 1, 1)), u)], function(a))
+    if found is None:
+        assert size > 2.0**-10
+        return
+    assert 1 <= len(found.coefficients) <= MOST
+    exact, scale = change(a, u)
+    room = HALF_ULP * scale + 32 * np.finfo(float).eps * np.abs(exact)
+    assert (np.abs(found.change().delta - exact) <= room).all()
+
+
+X = Node(None, shape=(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (Node(SUM, (X,)), ((0, 1, 2), False)),
+        (Node(SUM, (X, None)), ((0, 1, 2), False)),
+        (Node(SUM, (X, 1)), ((1,), False)),
+        (Node(MEAN, (X,), {"axis": (-1, 0), "keepdims": True}), ((0, 2), True)),
+    ],
+)
+def test_the_axes_of_a_reduction(node, expected):
+    assert axes_of(node) == expected
+
+
+@pytest.mark.parametrize("node", [Node(SUM, (X, 0, None)), Node(SUM, (X,), {"initial": 1.0})])
+def test_a_reduction_with_other_options_has_no_rule(node):
+    with pytest.raises(NoRule, match="a reduction with options"):
+        axes_of(node)
