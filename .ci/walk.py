@@ -170,7 +170,7 @@ def verbs(walk: Walk) -> None:
     walk.run("compare --output compare")
     open_again(folder / "compare", "summary.json", "losses.png", "cost.png")
     walk.run("train --output train")
-    open_again(folder / "train", "history.json", "weights.npz", "curves.png")
+    open_again(folder / "train", "history.json", "weights.npz", "curves.png", "norms.png")
     walk.run("evaluate train/weights.npz --output evaluate --json evaluate.json")
     open_again(folder / "evaluate", "summary.json", "confusion.png", "misclassified.png")
     walk.run("demo --output demo")

@@ -125,7 +125,8 @@ def check_train(folder: Path, whole: bool) -> Any:
         if (results / "history.json").exists():
             json.loads((results / "history.json").read_text())
         return None
-    expect(names(results) == {"history.json", "weights.npz", "curves.png"}, f"{names(results)}")
+    written = {"history.json", "weights.npz", "curves.png", "norms.png"}
+    expect(names(results) == written, f"{names(results)}")
     kept = {"state", "state.previous", "results", "copy.json"}
     expect(names(folder) == kept, f"{names(folder)}")
     losses = json.loads((results / "history.json").read_text())["losses"]

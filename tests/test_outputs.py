@@ -175,7 +175,8 @@ def test_what_of_the_results_can_be_written_is(gradlab_, tmp_path, monkeypatch):
     assert code == 1
     assert err.count("No space left on device") == 2
     assert "Written to D: weights.npz" in out
-    assert {path.name for path in tmp_path.rglob("*")} == {"D", "weights.npz", "copy.json"}
+    there = {path.name for path in tmp_path.rglob("*")}
+    assert there == {"D", "weights.npz", "norms.png", "copy.json"}
 
 
 def test_ctrl_c_while_results_are_written_waits(gradlab_, tmp_path, monkeypatch):

@@ -155,7 +155,10 @@ def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: floa
             "leaves": result.history.leaves,
             "losses": result.history.losses,
         },
-        {"curves": lambda: plotting.training_curves(result.history)},
+        {
+            "curves": lambda: plotting.training_curves(result.history),
+            "norms": lambda: plotting.norm_curves(result.history),
+        },
         name="history.json",
         trained=partial(weights.save, params=result.params, metadata=about),
     )
@@ -172,7 +175,7 @@ def _may_go_on(
         # What a killed training leaves behind; its lock is free then.
         own = (checkpoint, checkpoints.previous(checkpoint), files.beside(checkpoint, "lock"))
         names -= {path.name for path in own}
-    if not names <= {"history.json", "weights.npz", "curves.png"}:
+    if not names <= {"history.json", "weights.npz", "curves.png", "norms.png"}:
         return False
     try:
         there = json.loads(files.read(folder / "history.json", HISTORY, OptionError))

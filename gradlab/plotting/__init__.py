@@ -3,7 +3,8 @@
 All share one style, and no global state of matplotlib is touched::
 
     style, scales, labels     colours and sizes; logarithmic axes; names beside curves and rows
-    training, comparing       losses and accuracies; backends beside each other
+    training, norms           losses and accuracies; the norms of gradients and steps
+    comparing                 backends beside each other
     checking, classifying     a gradient against its loss; what a network takes for what
     story                     losses, derivatives and descent, as `gradlab demo` tells them
 """
@@ -11,6 +12,7 @@ All share one style, and no global state of matplotlib is touched::
 from gradlab.plotting.checking import MARKS, PALE, gradient_agreement, gradient_map
 from gradlab.plotting.classifying import confusion_matrix, misclassified
 from gradlab.plotting.comparing import activation_histograms, gradient_cost, gradient_differences
+from gradlab.plotting.norms import norm_curves
 from gradlab.plotting.story import chain_rule, derivative, descent, predictions, surface
 from gradlab.plotting.style import COLOURS, STYLE, save
 from gradlab.plotting.training import loss_bands, loss_curves, training_curves
@@ -32,6 +34,7 @@ __all__ = [
     "loss_bands",
     "loss_curves",
     "misclassified",
+    "norm_curves",
     "predictions",
     "save",
     "surface",

@@ -183,7 +183,7 @@ def test_train_then_evaluate(gradlab, tmp_path):
     assert "digits, 64-16-10" in out
     run = tmp_path / "run"
     assert sorted(path.name for path in run.iterdir()) == [
-        "curves.png", "history.json", "weights.npz"
+        "curves.png", "history.json", "norms.png", "weights.npz"
     ]  # fmt: skip
     history = json.loads((run / "history.json").read_text())
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3, 4, 5]
