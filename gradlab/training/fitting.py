@@ -31,6 +31,7 @@ from gradlab.training.results import Callback, Fit
 from gradlab.training.schedule import Batches, Schedule
 from gradlab.training.stateful import Auxiliary
 from gradlab.training.stopping import Stopping
+from gradlab.training.strides import strides
 
 P = ParamSpec("P")
 
@@ -231,12 +232,10 @@ def fit(
             progress_bar(schedule, progress) as show,
             interrupts.allowed(),
         ):
-            for rows, epoch_sizes, epoch_start in schedule.minibatches(rng, reached.steps):
-                if ended:
-                    break
-                batch = batches.take(rows)
-                value, slopes = loop.step(batch)
-                remarks.watch_zeros(slopes)
+            minibatches = () if ended else schedule.minibatches(rng, reached.steps)
+            for minibatch, batch, value, slopes, seen, count in strides(loop, batches, minibatches):
+                _, epoch_sizes, epoch_start = minibatch
+                remarks.watch_zeros(seen, count)
                 if len(loop.history.losses) == 1:
                     remarks.begin(slopes, loop.measure(slopes))
                 record = None
@@ -253,6 +252,8 @@ def fit(
                 if kept:
                     stand = loop.state(epoch_start)
                     kept.reach(stand, write=_is_due(stand, record, checkpoint_every))
+                if ended:
+                    break
     except NonFiniteError as error:
         raise loop.diverged(error) from error
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from gradlab.errors import BackendError, ZeroGradientWarning
@@ -15,6 +15,29 @@ from gradlab.training.vectors import Vector
 
 GradientAt: TypeAlias = Callable[..., tuple[float, Vector]]
 """``gradient_at(params, *batch) -> (loss, gradient)``."""
+
+
+@dataclass(frozen=True)
+class WrittenGradient:
+    """A gradient that a backend writes into the same arrays each time.
+
+    Attributes
+    ----------
+    run : callable
+        The backend's function.
+    out : Any
+        The arrays, in the structure of the parameters.
+    gradient : Vector
+        The same arrays.
+    """
+
+    run: Any
+    out: Any
+    gradient: Vector
+
+    def __call__(self, params: Any, *args: Any) -> tuple[float, Vector]:
+        """Return the loss and its gradient."""
+        return self.run(params, *args, out=self.out)[0], self.gradient
 
 
 def gradients(
@@ -40,7 +63,7 @@ def gradients(
     if like and writes_out(run):
         gradient = like[0].another()
         out = replace(like[1], scalars=frozenset()).unflatten(gradient.leaves)
-        return lambda params, *args: (run(params, *args, out=out)[0], gradient)
+        return WrittenGradient(run, out, gradient)
 
     def gradient_at(params: Any, *args: Any) -> tuple[float, Vector]:
         outcome = run(params, *args)

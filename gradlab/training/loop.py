@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab import options
+from gradlab import interrupts, options
 from gradlab.checkpoints import State
 from gradlab.errors import DivergenceError, NonFiniteError, OptionError
 from gradlab.gradients import Backend, Loss
@@ -19,9 +19,11 @@ from gradlab.history import Epoch, History
 from gradlab.params import Array, Structure, flatten, floating, map_leaves
 from gradlab.training.data import Accuracy, Data, check_data, evaluate, quiet
 from gradlab.training.gradients import gradients, warn_of_zeros
+from gradlab.training.many import ManySteps
 from gradlab.training.norms import Measured, measured, peaks, room_for
 from gradlab.training.optimisers import UpdateStep, lower
 from gradlab.training.results import Step
+from gradlab.training.schedule import Batches
 from gradlab.training.stateful import Auxiliary, evaluated_by, value_of
 from gradlab.training.stopping import best
 from gradlab.training.vectors import Vector
@@ -165,6 +167,10 @@ class Descent:
         self._gradient_at = gradients(value_of(loss) if auxiliary else loss, backend, like)
         self.params = self.last_good = structure.unflatten(self.point.leaves)
         self._before, self._room = self.point, room_for(self.point.leaves)
+        self._many = None
+        if self._spare and not keep_state and not auxiliary:
+            two = self.point, self._spare
+            self._many = ManySteps.of(self._gradient_at, update, two, self._carried)
 
     def step(self, batch: tuple[Array, ...]) -> tuple[float, Vector]:
         """Take a step, and return the loss of the batch and its gradient before the step.
@@ -179,7 +185,7 @@ class Descent:
             given, after = self._arguments(batch)
             value, gradient = self._gradient_at(self.params, *given)
             if not self.history.losses:
-                warn_of_zeros(gradient, self._structure, stacklevel=4)  # who called `fit`
+                warn_of_zeros(gradient, self._structure, stacklevel=5)  # who called `fit`
             self.last_good = self.params
             self.history.losses.append(value)
             self._advance(gradient)
@@ -189,6 +195,47 @@ class Descent:
                 flatten(self.params)  # raises an error that names the entry
         self._seconds += time.perf_counter() - started
         return value, gradient
+
+    def steps_at_once(self, batches: Batches) -> int:
+        """Return how many of the next steps machine code can take in one call, or 0."""
+        return self._many.ahead(self.params, batches) if self._many else 0
+
+    def take_steps(self, rows: Sequence[Array]) -> tuple[float, Vector, Array, int]:
+        """Take steps by machine code, at most one for each minibatch.
+
+        Returns
+        -------
+        float, Vector
+            The last loss and gradient.
+        seen : ndarray of uint8, shape (leaves, 1)
+            For each leaf, whether its gradients had an entry other than 0.
+        int
+            The number of steps: it stops before one whose numbers are not finite.
+
+        Raises
+        ------
+        NonFiniteError
+            If a parameter after the last step is not finite.
+        """
+        many = self._many
+        assert many is not None
+        assert self._spare is not None
+        started = time.perf_counter()
+        with interrupts.held(), quiet():  # until what has changed is noted
+            losses, seen = many.take(self.point, rows, len(self.history.losses))
+            if len(losses) % 2:
+                self.point, self._spare = self._spare, self.point
+            if losses:
+                self._before = self._spare
+                self.params = self._structure.unflatten(self.point.leaves)
+                self.last_good = self._structure.unflatten(self._before.leaves)
+            else:
+                self._many = None
+            self.history.losses.extend(losses)
+            if not self.point.is_finite():
+                flatten(self.params)  # raises an error that names the entry
+        self._seconds += time.perf_counter() - started
+        return losses[-1] if losses else 0.0, many.gradient, seen, len(losses)
 
     def _arguments(self, batch: tuple[Array, ...]) -> tuple[tuple[Any, ...], list[Array]]:
         """Return what the gradient takes beside the parameters, and the loss's state afterwards."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradlab.errors import TrainingWarning
 from gradlab.history import History, number
+from gradlab.params import Array
 from gradlab.training.causes import chance, constant_labels, raw_columns
 from gradlab.training.norms import Measured
 from gradlab.training.vectors import Vector
@@ -97,13 +98,21 @@ class Remarks:
         if self.descends and step.promise > 0:
             self._say("columns", raw_columns(self.data, gradient.leaves, self.steps))
 
-    def watch_zeros(self, gradient: Vector) -> None:
-        """Note which leaves have had a gradient of exactly 0 in each step of this epoch."""
-        self._steps_of_zero += 1
+    def watch_zeros(self, leaves: Sequence[Array], steps: int) -> None:
+        """Note which leaves have had a gradient of exactly 0 in each step of this epoch.
+
+        Parameters
+        ----------
+        leaves : sequence of ndarray
+            For each leaf, its gradient; or any array that has entries other than 0 if the leaf's
+            gradient has had some in these steps.
+        steps : int
+            The number of steps.
+        """
         if self._zero is None:
-            self._zero, self._steps_of_zero = list(range(len(self.paths))), 1
+            self._zero, self._steps_of_zero = list(range(len(self.paths))), 0
+        self._steps_of_zero += steps
         if self._zero:
-            leaves = gradient.leaves
             self._zero = [i for i in self._zero if leaves[i].size and not leaves[i].any()]
 
     def end_epoch(self, history: History, step: Measured, peaks: Callable[[], list[float]]) -> None:

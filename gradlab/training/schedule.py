@@ -193,8 +193,13 @@ class Batches:
     """
 
     def __init__(self, data: Sequence[Array], largest: int, *, reuse: bool) -> None:
-        self._data = data
+        self._data, self.largest = data, largest
         self._buffers = [np.empty_like(array[:largest]) for array in data] if reuse else None
+
+    @property
+    def pairs(self) -> list[tuple[Array, Array]]:
+        """The arrays of the data, each with that of the largest minibatch, if these are reused."""
+        return [*zip(self._data, self._buffers, strict=True)] if self._buffers else []
 
     def take(self, rows: Array) -> tuple[Array, ...]:
         """Return these rows of the data."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product, starmap
 from typing import Any, Literal
@@ -33,6 +34,9 @@ from gradlab.program.references import are_unheld
 KEPT = 3
 """Number of returned gradients whose arrays may be used again: the one that is being computed, the
 one before, which its caller is about to replace, and one more."""
+
+NO_END = 1 << 60
+"""More calls than there can be."""
 
 _SWITCHING = ForkLock()
 
@@ -178,6 +182,33 @@ class Replayable:
             return machine(arrays), machine.norm
         finally:
             machines.append(machine)
+
+    @contextmanager
+    def machine(self) -> Iterator[NativeReplay | None]:
+        """Hold a machine for calls that someone else makes; None where there is no code any more."""
+        native, machines = self.native, self._native_machines
+        try:
+            machine = machines.pop() if native else None
+        except IndexError:
+            machine = native.build() if native else None
+        try:
+            yield machine
+        finally:
+            if machine:
+                machines.append(machine)
+
+    def calls_ahead(self, every: int | None) -> int:
+        """Return how many of the next calls machine code answers without a comparison.
+
+        Parameters
+        ----------
+        every : int or None
+            How many replays it takes until one is compared with eager autograd.
+        """
+        is_settled = self.has_answered and not self.is_due and self.replays > 1
+        if self.native is None or not is_settled or self.params_seen or self.data_seen:
+            return 0
+        return NO_END if every is None else every - 1 - self.replays % every
 
     def results(self) -> list[Array]:
         """Return arrays for a gradient: those of one that its caller no longer holds.

@@ -139,6 +139,22 @@ class TapedGradient:
                 np.setbufsize(BUFFER)  # errstate restores it
             return self._replay(tape, leaves, arrays, params, args, out)
 
+    def ahead(self, params: Any, args: tuple[Any, ...]) -> tuple[Replayable, int] | None:
+        """Return the recording whose machine code answers such calls, and how many of the next.
+
+        A trainer may make these calls itself, and then tells by `count`. None if there is none.
+        """
+        if self.untraceable is not None or self._numbers.inputs:
+            return None
+        tape = self._recorded.get(self._key(params, args, [], []))
+        calls = 0 if tape is None else tape.calls_ahead(self._verify_every)
+        return (tape, calls) if tape and calls else None
+
+    def count(self, tape: Replayable, calls: int) -> None:
+        """Count calls of a recording's machine code that someone else has made."""
+        tape.replays += calls
+        self._counts["replays"] += calls
+
     @cached_property
     def named(self) -> TapedGradient:
         """The same for calls with keyword arguments, which are a dict there; see `keywords`."""

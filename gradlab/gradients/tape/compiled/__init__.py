@@ -17,6 +17,7 @@ operations are fused into loops, and products are computed in tiles of registers
 `entry`          the function that Python calls: it looks at the arrays before it runs
 `module`         puts these together
 `native`         machine code in this process, by llvmlite; `disk` keeps it for the next one
+`steps`          many steps of a training in one native call
 ===============  ==================================================================================
 
 A program with anything that the planner does not know is declined as a whole, and NumPy replays it.
@@ -24,21 +25,27 @@ A program with anything that the planner does not know is declined as a whole, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 from gradlab.forking import held_at_forks
 from gradlab.gradients.tape.compiled.entry import DECLINED, layout_is_known, loops_are_known
 from gradlab.gradients.tape.compiled.forms import UnsupportedError
 from gradlab.gradients.tape.compiled.module import write_module
 from gradlab.gradients.tape.compiled.native import Native, NativeReplay, load, machine_code, tile
+from gradlab.gradients.tape.compiled.steps import Steps
 from gradlab.program.ir import Program
 
 __all__ = [
     "DECLINED",
     "Native",
     "NativeReplay",
+    "Steps",
     "UnsupportedError",
     "compile_native",
+    "compile_steps",
     "is_missing",
     "require_known",
 ]
@@ -77,11 +84,29 @@ def compile_native(program: Program) -> Native:
     UnsupportedError
         If nothing can be compiled here, or the planner does not know something in the program.
     """
+    with _compiling():
+        module = write_module(program, tile())
+        return load(module, machine_code(module))
+
+
+def compile_steps(*args: Any) -> Steps:
+    """Compile the steps of a training; the parameters are those of `Steps`.
+
+    Raises
+    ------
+    UnsupportedError
+        If nothing can be compiled here, or the update has an operation that is not known.
+    """
+    with _compiling():
+        return Steps(*args)
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
     require_known()
     try:
         with _COMPILING:
-            module = write_module(program, tile())
-            return load(module, machine_code(module))
+            yield
     except UnsupportedError:
         raise
     except Exception as error:  # NumPy's replay serves, whatever is wrong here

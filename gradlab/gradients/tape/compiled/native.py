@@ -111,6 +111,18 @@ class NativeReplay:
         return value
 
     @property
+    def constants(self) -> tuple[Any, ...]:
+        """The arrays that follow inputs and results in the tuple."""
+        return self._constants
+
+    @property
+    def addresses(self) -> tuple[int, int, int]:
+        """The addresses of the code, its memory and its table, for other machine code."""
+        code = ctypes.cast(self._call, ctypes.c_void_p).value
+        assert code is not None
+        return code, self._at, self._table
+
+    @property
     def norm(self) -> float:
         """The squared norm of the leaves, of the last call that was answered."""
         found: float = self._norm.item()
@@ -143,12 +155,18 @@ class Native:
         return f"{products} products and {loops} fused loops, {self.module.nbytes / 1024:,.0f} kB"
 
 
-def load(module: Module, code: bytes) -> Native:
-    """Link machine code into this process."""
+def link(code: bytes) -> Any:
+    """Link machine code into this process, and return the engine that holds it."""
     llvm = _llvm()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(llvm))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
+    return engine
+
+
+def load(module: Module, code: bytes) -> Native:
+    """Link the machine code of a program into this process."""
+    engine = link(code)
     prototype = ctypes.CFUNCTYPE(
         ctypes.c_double, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
     )

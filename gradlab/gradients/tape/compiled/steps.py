@@ -1,0 +1,293 @@
+"""Many steps of a training in one native call: gather, gradient, update.
+
+A step of stochastic gradient descent copies the rows of a minibatch, calls the machine code of the
+gradient, and updates the parameters. `write_steps` writes a loop of such steps. It knows neither
+the loss nor the shapes: addresses and sizes come in tables, and the gradient is called by its
+address. So one function serves all trainings with the same rule and dtype.
+
+The rule is not written twice. The update is a function on arrays, as the trainer uses it; it is run
+once on `_Lanes`, which write an instruction for each ufunc, and before each step on `_Lanes` that
+note the numbers in it, such as the learning rate. Each instruction rounds as the ufunc does, so
+that many steps in one call give the bits of as many single ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape.compiled.forms import UnsupportedError
+from gradlab.gradients.tape.compiled.kinds import type_of
+from gradlab.gradients.tape.compiled.module import Module
+from gradlab.gradients.tape.compiled.native import NativeReplay, link, machine_code, tile
+from gradlab.gradients.tape.compiled.text import Text
+from gradlab.params import Array
+
+Rule = Callable[..., None]
+"""``rule(params, gradient, old, new, out, spare)`` writes the parameters after a step into `out`
+and the optimiser's arrays into `new`, by NumPy's ufuncs."""
+
+INSTRUCTIONS = {np.add: "fadd", np.subtract: "fsub", np.multiply: "fmul", np.divide: "fdiv"}
+
+FIELDS = 4
+"""Entries of the table of parameters before the optimiser's arrays: the parameters at even steps,
+those at odd steps, the gradient, and the flag that it was not zero. The last entry is a count."""
+
+
+class _Lanes:
+    """An array of which only the operations matter: `apply(ufunc, operands)` does them."""
+
+    def __init__(self, dtype: np.dtype[Any], apply: Callable[..., Any], value: Any = None) -> None:
+        self.dtype, self.value, self._apply = dtype, value, apply
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any):  # type: ignore[no-untyped-def] # noqa: E501
+        known = all(type(x) is float or isinstance(x, _Lanes) for x in inputs)
+        if method != "__call__" or len(out) != 1 or options or not known:
+            raise UnsupportedError(f"an update that calls {ufunc.__name__} in another way")
+        out[0].value = self._apply(ufunc, [getattr(x, "value", x) for x in inputs])
+        return out[0]
+
+
+def numbers_of(rule: Rule, slots: int, dtype: np.dtype[Any]) -> list[float]:
+    """Return the numbers in a step, in the order in which they are used.
+
+    Examples
+    --------
+    >>> def descend(p, g, old, new, out, spare):
+    ...     np.multiply(g, -0.5, out=spare)
+    ...     np.add(p, spare, out=out)
+    >>> numbers_of(descend, 0, np.dtype(float))
+    [-0.5]
+    """
+    found: list[float] = []
+
+    def note(ufunc: Any, operands: list[Any]) -> None:
+        found.extend(x for x in operands if x is not None)
+
+    p, g, out, spare, *state = (_Lanes(dtype, note) for _ in range(4 + 2 * slots))
+    rule(p, g, state[:slots], state[slots:], out, spare)
+    return found
+
+
+def write_steps(rule: Rule, slots: int, dtype: np.dtype[Any]) -> str:
+    """Write the loop of steps.
+
+    Raises
+    ------
+    UnsupportedError
+        If the rule has an operation that is not known here.
+    """
+    text = Text({})
+    lanes = tile().vector // dtype.itemsize
+    count = len(numbers_of(rule, slots, dtype))
+
+    def step(s: Any) -> None:
+        text.loop("%arrays_n", lambda a: _gather(text, a, s))
+        odd = text.do(f"and i64 {text.add(s, '%first')}, 1")
+        arrays = text.do(f"load ptr, ptr {text.at('%tuples', odd, 'ptr')}")
+        value = text.do(f"call double %gradient(ptr {arrays}, ptr %memory, ptr %table)")
+        zero = text.do(f"fsub double {value}, {value}")  # NaN if the loss is not finite
+        wrong = text.do(f"fcmp une double {zero}, 0.0")
+        text.put(f"br i1 {wrong}, label %stop, label %go")
+        text.lines += ["stop:", f"ret i64 {s}", "go:"]
+        text.put(f"store double {value}, ptr {text.at('%losses', s, 'double')}")
+        numbers = _numbers(text, s, count, dtype, lanes)
+
+        def update(piece: Any) -> None:
+            _update(text, rule, slots, dtype, lanes, odd, piece, numbers)
+
+        text.loop("%pieces_n", update)
+
+    text.loop("%count", step)
+    given = "gradient memory table tuples arrays:n pieces:n rows batch:i numbers losses first:i count:i"
+    pairs = []
+    for name in given.split():
+        name, _, kind = name.partition(":")
+        pairs += [f"{'i64' if kind == 'i' else 'ptr'} %{name}"]
+        pairs += [f"i64 %{name}_n"] * (kind == "n")
+    return text.function(f"define i64 @steps({', '.join(pairs)})", "ret i64 %count")
+
+
+def _gather(text: Text, array: Any, step: Any) -> None:
+    """Copy the rows of a minibatch from one array of the data."""
+    fields = text.at("%arrays", text.mul(array, 3), "i64")
+    source, target = (text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in (0, 1))
+    nbytes = text.do(f"load i64, ptr {text.at(fields, 2, 'i64')}")
+    first = text.mul(step, "%batch")
+
+    def copy(i: Any) -> None:
+        row = text.do(f"load i64, ptr {text.at('%rows', text.add(first, i), 'i64')}")
+        start = text.at(source, text.mul(row, nbytes), "i8")
+        end = text.at(target, text.mul(i, nbytes), "i8")
+        text.put(
+            f"call void @llvm.memcpy.p0.p0.i64(ptr {end}, ptr {start}, i64 {nbytes}, i1 false)"
+        )
+
+    text.loop("%batch", copy)
+
+
+def _numbers(text: Text, step: Any, count: int, dtype: np.dtype[Any], lanes: int) -> list[str]:
+    """Load the numbers of a step, each into all lanes of a vector."""
+    double, found = np.dtype(float), []
+    first = text.mul(step, count)
+    for i in range(count):
+        at = text.at("%numbers", text.add(first, i), "double")
+        number = text.convert(text.load(at, double, 1, 1), double, dtype, 1)
+        found.append(text.spread(number, dtype, lanes))
+    return found
+
+
+def _update(
+    text: Text,
+    rule: Rule,
+    slots: int,
+    dtype: np.dtype[Any],
+    lanes: int,
+    odd: str,
+    piece: Any,
+    numbers: Sequence[str],
+) -> None:
+    """Update one leaf, vector by vector, and note whether its gradient has entries other than 0."""
+    vector = f"<{lanes} x {type_of(dtype)}>"
+    bits = f"<{lanes} x i1>"
+    fields = text.at("%pieces", text.mul(piece, FIELDS + slots + 1), "i64")
+    even, other, gradient, flag, *state = (
+        text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in range(FIELDS + slots)
+    )
+    count = text.do(f"load i64, ptr {text.at(fields, FIELDS + slots, 'i64')}")
+    is_odd = text.do(f"icmp ne i64 {odd}, 0")
+    before = text.do(f"select i1 {is_odd}, ptr {other}, ptr {even}")
+    after = text.do(f"select i1 {is_odd}, ptr {even}, ptr {other}")
+    seen = text.on_stack(bits)
+    text.put(f"store {bits} zeroinitializer, ptr {seen}")
+
+    def lanes_at(i: Any) -> None:
+        left = iter(numbers)
+
+        def apply(ufunc: Any, operands: list[Any]) -> str:
+            a, *rest = (next(left) if type(x) is float else x for x in operands)
+            if ufunc is np.sqrt:
+                return text.intrinsic("sqrt", dtype, lanes, (a,))
+            if ufunc not in INSTRUCTIONS:
+                raise UnsupportedError(f"an update that calls {ufunc.__name__}")
+            return text.do(f"{INSTRUCTIONS[ufunc]} {vector} {a}, {rest[0]}")
+
+        def loaded(pointer: str) -> _Lanes:
+            return _Lanes(dtype, apply, text.load(text.at(pointer, i, vector), dtype, lanes, lanes))
+
+        p, g, *old = (loaded(pointer) for pointer in (before, gradient, *state))
+        out, spare, *new = (_Lanes(dtype, apply) for _ in range(2 + slots))
+        is_not_zero = text.do(f"fcmp une {vector} {g.value}, zeroinitializer")
+        known = text.do(f"load {bits}, ptr {seen}")
+        text.put(f"store {bits} {text.do(f'or {bits} {known}, {is_not_zero}')}, ptr {seen}")
+        rule(p, g, old, new, out, spare)
+        for array, pointer in zip((out, *new), (after, *state), strict=True):
+            text.store(array.value, text.at(pointer, i, vector), dtype, lanes, lanes)
+
+    text.loop(count, lanes_at)
+    found = text.do(f"load {bits}, ptr {seen}")
+    found = text.do(f"call i1 @llvm.vector.reduce.or.v{lanes}i1({bits} {found})")
+    known = text.do(f"load i8, ptr {flag}")
+    found = text.do(f"zext i1 {found} to i8")
+    text.put(f"store i8 {text.do(f'or i8 {known}, {found}')}, ptr {flag}")
+
+
+@lru_cache(16)
+def _linked(source: str) -> tuple[Any, Any]:
+    """Return the function and what holds its code."""
+    engine = link(machine_code(Module(source, 0, (), (), ())))
+    kinds = [ctypes.c_void_p] * 4 + [ctypes.c_void_p, ctypes.c_int64] * 2
+    kinds += [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2]
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("steps")), engine
+
+
+class Steps:
+    """Takes steps of a training.
+
+    Parameters
+    ----------
+    rule : callable
+        The update; see `Rule`.
+    data : sequence of tuple of ndarray
+        For each array of the data, all rows and the rows of a minibatch, both in C order.
+    leaves : sequence of tuple of ndarray
+        For each leaf, the parameters before and after an even step, the gradient, and the
+        optimiser's arrays. All have one dtype. Each is followed by memory up to a multiple of 64
+        bytes, which is written as well.
+
+    Attributes
+    ----------
+    seen : ndarray of uint8
+        For each leaf, whether its gradient had an entry other than 0 since this was set to 0.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        data: Sequence[tuple[Array, Array]],
+        leaves: Sequence[tuple[Array, ...]],
+    ) -> None:
+        self._slots, self._dtype = len(leaves[0]) - 3, leaves[0][0].dtype
+        self._call, _ = _linked(write_steps(rule, self._slots, self._dtype))
+        self.seen = np.zeros(len(leaves), np.uint8)
+        self._held = data, leaves
+        vector = tile().vector
+        tables = [
+            [[all.ctypes.data, some.ctypes.data, some[:1].nbytes] for all, some in data],
+            [
+                [
+                    *[array.ctypes.data for array in (before, after, gradient)],
+                    self.seen[i:].ctypes.data,
+                    *[array.ctypes.data for array in slots],
+                    -(-before.nbytes // vector),
+                ]
+                for i, (before, after, gradient, *slots) in enumerate(leaves)
+                if before.size
+            ],
+        ]
+        self._tables = [np.array(table, np.int64) for table in tables]
+        self._batch = len(data[0][1])
+
+    def take(
+        self,
+        replay: NativeReplay,
+        arrays: Sequence[tuple[Any, ...]],
+        rows: Array,
+        rules: Sequence[Rule],
+        *,
+        first: int,
+    ) -> list[float]:
+        """Take a step for each rule, and return the losses before the steps.
+
+        It stops before a step whose loss, gradient or parameters are not finite, or whose arrays
+        the code of the gradient was not made for.
+
+        Parameters
+        ----------
+        replay : NativeReplay
+            The machine code of the gradient.
+        arrays : sequence of tuple
+            What it takes at even and at odd steps: parameters, minibatch, gradient.
+        rows : ndarray of int64
+            The rows of all minibatches.
+        rules : sequence of callable
+            The rule at each step. They differ in numbers alone.
+        first : int
+            1 if the first step is an odd one, else 0.
+        """
+        known = {rule: numbers_of(rule, self._slots, self._dtype) for rule in set(rules)}
+        numbers = np.array([known[rule] for rule in rules])
+        losses = np.empty(len(rules))
+        given = [arrays_of + replay.constants for arrays_of in arrays]
+        tuples = np.array([id(one) for one in given])
+        sized = [part for table in self._tables for part in (table.ctypes.data, len(table))]
+        done = self._call(
+            *replay.addresses, tuples.ctypes.data, *sized, rows.ctypes.data, self._batch,
+            numbers.ctypes.data, losses.ctypes.data, first, len(rules),
+        )  # fmt: skip
+        found: list[float] = losses[:done].tolist()
+        return found

@@ -1,0 +1,128 @@
+"""Many steps in one native call, where machine code computes the gradient.
+
+A step of `fit` costs some 50 µs beside its gradient: the minibatch is gathered, the parameters are
+updated, and all is checked, by calls of NumPy. `ManySteps` leaves that to machine code
+(`gradients.tape.compiled.steps`), in the arrays of the loop and with the same bits. It does so for
+the steps whose gradient is not to be compared with eager autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradients.tape import TapedGradient
+from gradlab.gradients.tape.compiled import Steps, UnsupportedError, compile_steps
+from gradlab.gradients.tape.recorded import Replayable
+from gradlab.optim import Optimiser
+from gradlab.optim.rules import SGD, Adagrad, Adam, RMSProp
+from gradlab.params import Array
+from gradlab.training.gradients import WrittenGradient
+from gradlab.training.optimisers import BlockUpdate, UpdateStep
+from gradlab.training.schedule import Batches
+from gradlab.training.vectors import Vector
+
+RULES = (SGD, Adagrad, RMSProp, Adam)
+"""Optimisers whose step treats each entry alone."""
+
+
+class ManySteps:
+    """Takes steps by machine code; `of` creates it where that can be.
+
+    Parameters
+    ----------
+    gradient_at : WrittenGradient
+        The gradient, by the tape.
+    optimiser : Optimiser
+        One of `RULES`.
+    two : tuple of Vector
+        The parameters at even steps, and those at odd steps.
+    carried : sequence of Vector
+        The optimiser's state.
+    """
+
+    def __init__(
+        self,
+        gradient_at: WrittenGradient,
+        optimiser: Optimiser,
+        two: tuple[Vector, Vector],
+        carried: Sequence[Vector],
+    ) -> None:
+        self._gradient_at, self._optimiser = gradient_at, optimiser
+        self._two, self._carried = two, carried
+        self._steps: Steps | None = None
+        self._tape: Replayable | None = None
+        self._arrays: list[tuple[Any, ...]] = []
+        is_constant = type(optimiser) is not Adam and not callable(optimiser.learning_rate)
+        self._constant = self._rule(0) if is_constant else None
+
+    @classmethod
+    def of(
+        cls, gradient_at: Any, update: UpdateStep, two: tuple[Vector, Vector], carried: Any
+    ) -> ManySteps | None:
+        """Return what takes these steps; None if each has to be taken by itself."""
+        if not isinstance(gradient_at, WrittenGradient) or not isinstance(update, BlockUpdate):
+            return None
+        optimiser = update.optimiser
+        if type(optimiser) not in RULES or optimiser.clip is not None or len(two[0].blocks) != 1:
+            return None
+        is_taped = isinstance(gradient_at.run, TapedGradient)
+        return cls(gradient_at, optimiser, two, carried) if is_taped else None
+
+    def ahead(self, params: Any, batches: Batches) -> int:
+        """Return how many steps can be taken before a gradient is compared, or 0."""
+        pairs = batches.pairs
+        if not pairs or not all(a.flags.c_contiguous for pair in pairs for a in pair):
+            return 0
+        batch = tuple(some for _, some in pairs)
+        found = self._gradient_at.run.ahead(params, batch)
+        if found is None:
+            return 0
+        self._tape, calls = found
+        if self._steps is None:
+            vectors = *self._two, self._gradient_at.gradient, *self._carried
+            leaves = [*zip(*(vector.leaves for vector in vectors), strict=True)]
+            try:
+                self._steps = compile_steps(self._rule(0), pairs, leaves)
+            except UnsupportedError:
+                self.ahead = lambda params, batches: 0  # type: ignore[method-assign]
+                return 0
+            outs = self._gradient_at.gradient.leaves
+            self._arrays = [(*vector.leaves, *batch, *outs) for vector in self._two]
+        return calls
+
+    def take(self, point: Vector, rows: Sequence[Array], count: int) -> tuple[list[float], Array]:
+        """Take a step for each minibatch, after `count` steps before.
+
+        Returns the losses, of fewer steps if numbers are not finite; and for each leaf, whether its
+        gradients had an entry other than 0.
+        """
+        assert self._steps is not None
+        assert self._tape is not None
+        self._steps.seen[:] = 0
+        rules = [self._constant or self._rule(count + i) for i in range(len(rows))]
+        first = int(point is self._two[1])
+        with self._tape.machine() as replay:
+            if replay is None:  # another thread has found it to be wrong
+                return [], self._steps.seen[:, None]
+            every = np.concatenate(rows, dtype=np.int64)
+            losses = self._steps.take(replay, self._arrays, every, rules, first=first)
+        self._gradient_at.run.count(self._tape, len(losses))
+        return losses, self._steps.seen[:, None]
+
+    @property
+    def gradient(self) -> Vector:
+        """The gradient of the last step."""
+        return self._gradient_at.gradient
+
+    def _rule(self, count: int) -> Callable[..., None]:
+        """Return the update of one array after `count` steps, as `BlockUpdate` computes it."""
+        write = self._optimiser.write
+
+        def rule(p: Any, g: Any, old: Any, new: Any, out: Any, spare: Any) -> None:
+            write(count, [p], [g], [[s] for s in old], [[s] for s in new], [out], [spare])
+            np.add(p, out, out=out)
+
+        return rule
