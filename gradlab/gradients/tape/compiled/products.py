@@ -20,13 +20,16 @@ import numpy as np
 
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import FEW_ROWS, UnsupportedError
-from gradlab.gradients.tape.compiled.kinds import dtype_of, type_of
+from gradlab.gradients.tape.compiled.kinds import dtype_of, power_of_two, type_of
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 
 PANEL_BYTES = 32 * 1024
 """Bytes of a block of B: it stays in the L1 cache."""
+
+NARROWEST = 16
+"""Bytes of the narrowest vector."""
 
 BLOCK_BYTES = 192 * 1024
 """Bytes of a block of A: it stays in the L2 cache."""
@@ -267,35 +270,37 @@ def _kernel(
     size: tuple[int, int, int],
     square: str,
 ) -> str:
-    """Write the kernel: ``c[i, :] (+)= sum over l of a[i row_a + l column_a] b[l row_b : ]``."""
+    """Write the kernel: ``c[i, :] (+)= sum over l of a[i row_a + l column_a] b[l row_b : ]``.
+
+    A last vector that is cut short is as narrow as it can be, as many processors compute a wide
+    vector in two halves.
+    """
     rows, width, tail = size
     text, kind = Text(functions), type_of(dtype)
-    vector = f"<{lanes} x {kind}>"
     counts = [lanes] * (width - 1) + [tail or lanes]
+    narrow = min(lanes, max(power_of_two(counts[-1]), NARROWEST // dtype.itemsize))
+    across = [lanes] * (width - 1) + [narrow]
+    vectors = [f"<{count} x {kind}>" for count in across]
     places = []
     for i in range(rows):
         start = text.at("%c", text.mul("%row_c", i), kind)
         places.append([text.at(start, j * lanes, kind) for j in range(width)])
-    squares = [text.on_stack(vector) for _ in range(width)]
-    for slot in squares if square else ():
-        text.put(f"store {vector} zeroinitializer, ptr {slot}")
+    sums = [[text.on_stack(vector) for vector in vectors] for _ in range(rows)]
+    squares = [text.on_stack(vector) for vector in vectors] if square else []
+    for slots in (*sums, squares):
+        for slot, vector in zip(slots, vectors, strict=False):
+            text.put(f"store {vector} zeroinitializer, ptr {slot}")
 
-    def add_square(slot: str, x: str) -> None:
-        before = text.do(f"load {vector}, ptr {slot}")
-        text.put(
-            f"store {vector} {text.intrinsic('fma', dtype, lanes, (x, x, before))}, ptr {slot}"
-        )
-
-    sums = [[text.on_stack(vector) for _ in range(width)] for _ in range(rows)]
-    for i in range(rows):
-        for j in range(width):
-            text.put(f"store {vector} zeroinitializer, ptr {sums[i][j]}")
+    def add(slot: str, j: int, x: str, y: str) -> None:
+        before = text.do(f"load {vectors[j]}, ptr {slot}")
+        after = text.intrinsic("fma", dtype, across[j], (x, y, before))
+        text.put(f"store {vectors[j]} {after}, ptr {slot}")
 
     def begin() -> None:
         for i in range(rows):
             for j in range(width):
-                before = text.load(places[i][j], dtype, lanes, counts[j])
-                text.put(f"store {vector} {before}, ptr {sums[i][j]}")
+                before = text.load(places[i][j], dtype, across[j], counts[j])
+                text.put(f"store {vectors[j]} {before}, ptr {sums[i][j]}")
 
     text.when("%more", begin)
     starts = [text.mul("%row_a", i) for i in range(rows)]
@@ -304,28 +309,28 @@ def _kernel(
         a = text.at("%a", text.mul(index, "%column_a"), kind)
         b = text.at("%b", text.mul(index, "%row_b"), kind)
         loaded = [
-            text.load(text.at(b, j * lanes, kind), dtype, lanes, counts[j]) for j in range(width)
+            text.load(text.at(b, j * lanes, kind), dtype, across[j], counts[j])
+            for j in range(width)
         ]
-        for slot, x in zip(squares, loaded, strict=True) if square == "b" else ():
-            add_square(slot, x)
+        for j, x in enumerate(loaded if square == "b" else ()):
+            add(squares[j], j, x, x)
         for i in range(rows):
             entry = text.load(text.at(a, starts[i], kind), dtype, lanes, lanes, 0)
             for j in range(width):
-                before = text.do(f"load {vector}, ptr {sums[i][j]}")
-                after = text.intrinsic("fma", dtype, lanes, (entry, loaded[j], before))
-                text.put(f"store {vector} {after}, ptr {sums[i][j]}")
+                add(sums[i][j], j, text.resized(entry, dtype, lanes, across[j]), loaded[j])
 
     text.loop("%depth", step)
     for i in range(rows):
         for j in range(width):
-            found = text.do(f"load {vector}, ptr {sums[i][j]}")
-            text.store(found, places[i][j], dtype, lanes, counts[j])
+            found = text.do(f"load {vectors[j]}, ptr {sums[i][j]}")
+            text.store(found, places[i][j], dtype, across[j], counts[j])
             if square == "c":
-                add_square(squares[j], found)
-    for slot in squares if square else ():
-        total = text.do(f"load {vector}, ptr %squares")
-        part = text.do(f"load {vector}, ptr {slot}")
-        text.put(f"store {vector} {text.do(f'fadd {vector} {total}, {part}')}, ptr %squares")
+                add(squares[j], j, found, found)
+    full = f"<{lanes} x {kind}>"
+    for slot, vector, count in zip(squares, vectors, across, strict=False):
+        total = text.do(f"load {full}, ptr %squares")
+        part = text.resized(text.do(f"load {vector}, ptr {slot}"), dtype, count, lanes)
+        text.put(f"store {full} {text.do(f'fadd {full} {total}, {part}')}, ptr %squares")
     head = (
         f"define internal void @{name}(i64 %depth, ptr %a, i64 %row_a, i64 %column_a, ptr %b, "
         "i64 %row_b, ptr %c, i64 %row_c, i1 %more, ptr %squares) noinline"

@@ -114,6 +114,16 @@ class Text:
             f"shufflevector {one} {vector}, {one} poison, <{lanes} x i32> zeroinitializer"
         )
 
+    def resized(self, vector: str, dtype: np.dtype[Any], lanes: int, wanted: int) -> str:
+        """Return a vector with as many lanes as wanted: the first ones, or zeros after them."""
+        if lanes == wanted:
+            return vector
+        order = ", ".join(f"i32 {min(lane, lanes)}" for lane in range(wanted))
+        kind = f"<{lanes} x {type_of(dtype)}>"
+        return self.do(
+            f"shufflevector {kind} {vector}, {kind} zeroinitializer, <{wanted} x i32> <{order}>"
+        )
+
     def mask(self, count: int, lanes: int) -> str:
         """Write the mask of the first entries of a vector."""
         return f"<{', '.join(f'i1 {str(lane < count).lower()}' for lane in range(lanes))}>"
