@@ -10,23 +10,22 @@ matrices: a VJP that is not linear, and right along each output alone, does not 
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, TypeAlias
+from functools import partial
+from typing import Annotated, TypeAlias
 
 import checker_power as power
 import common
 import numpy as np
 import typer
 from checker_power import Answer, Score
+from corpus import peers
 from corpus.outputs import VectorCase
 from corpus.real import RealCase
 from corpus.vectors import CASES, KINDS
 
 import gradlab
-from gradlab.errors import GradlabError, OptionError, unknown
 
 QUICK_SIDE = 3
 """How many right and how many wrong cases of a kind a quick run takes at most."""
@@ -38,120 +37,6 @@ def gradlab_check(real: RealCase) -> bool | None:
     """gradlab: error bars instead of a tolerance."""
     report = real.case.check(gradlab.check_derivatives)
     return None if report.verdict == "inconclusive" else bool(report.ok)
-
-
-def torch_gradcheck(real: RealCase, fast: bool = False) -> bool:
-    """PyTorch: central differences of step 1e-6, rtol 1e-3, atol 1e-5; fast: random projections."""
-    import torch
-
-    class Asked(torch.autograd.Function):
-        @staticmethod
-        def forward(x: Any) -> Any:
-            return torch.tensor(real.f(x.detach().numpy()))
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            ctx.x = inputs[0].detach().numpy().copy()
-
-        @staticmethod
-        def backward(ctx: Any, above: Any) -> Any:
-            return torch.tensor(real.vjp(ctx.x, above.detach().numpy()))
-
-        @staticmethod
-        def jvp(ctx: Any, tangent: Any) -> Any:
-            return torch.tensor(real.jvp(ctx.x, tangent.detach().numpy()))
-
-    torch.manual_seed(0)
-    return bool(
-        torch.autograd.gradcheck(
-            Asked.apply,
-            (torch.tensor(real.x, requires_grad=True),),
-            raise_exception=False,
-            fast_mode=fast,
-            check_backward_ad=real.by_rows,
-            check_forward_ad=not real.by_rows,
-            check_undefined_grad=False,
-        )
-    )
-
-
-def torch_fast(real: RealCase) -> bool:
-    """PyTorch's fast mode."""
-    return torch_gradcheck(real, fast=True)
-
-
-def jax_check_grads(real: RealCase) -> bool:
-    """JAX: its ``check_grads`` in the mode of the claim, first order, in double precision."""
-    import jax
-    from jax.test_util import check_grads
-
-    def value(x: Any) -> Any:
-        return jax.numpy.asarray(real.f(np.asarray(x)))
-
-    if real.by_rows:
-        by_rows = jax.custom_vjp(value)
-        by_rows.defvjp(
-            lambda x: (value(x), np.asarray(x)),
-            lambda x, above: (jax.numpy.asarray(real.vjp(x, np.asarray(above))),),
-        )
-        asked, mode = by_rows, "rev"
-    else:
-        by_columns = jax.custom_jvp(value)
-
-        @by_columns.defjvp
-        def _(primals: Any, tangents: Any) -> Any:
-            (x,), (v,) = primals, tangents
-            return value(x), jax.numpy.asarray(real.jvp(np.asarray(x), np.asarray(v)))
-
-        asked, mode = by_columns, "fwd"
-    with common.jax_in_float64():
-        return _asserts(check_grads, asked, (jax.numpy.asarray(real.x),), 1, modes=[mode])
-
-
-def autograd_check_grads(real: RealCase) -> bool:
-    """autograd: its ``check_grads`` in the mode of the claim, first order."""
-    from autograd.extend import defjvp, defvjp, primitive
-    from autograd.test_util import check_grads
-
-    asked = primitive(real.f)
-    if real.by_rows:
-        defvjp(asked, lambda value, x: lambda above: real.vjp(x, above))
-    else:
-        defjvp(asked, lambda tangent, value, x: real.jvp(x, tangent))
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002  # where autograd draws its directions from
-    try:
-        return _asserts(
-            check_grads(asked, modes=["rev" if real.by_rows else "fwd"], order=1), real.x
-        )
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-
-
-def _asserts(check: Callable[..., Any], *args: Any, **options: Any) -> bool:
-    try:
-        check(*args, **options)
-    except AssertionError:
-        return False
-    return True
-
-
-def scipy_check_derivative(real: RealCase) -> bool:
-    """SciPy: right if, in its documentation's words, the accuracy is "1e-6 or lower"."""
-    from scipy.optimize._numdiff import check_derivative
-
-    return bool(check_derivative(real.f, real.matrix, real.x) <= 1e-6)
-
-
-def numdifftools_jacobian(real: RealCase) -> bool:
-    """numdifftools: within ten times the error that it estimates of its own extrapolation."""
-    import numdifftools
-
-    claimed = real.matrix(real.x)
-    found, info = numdifftools.Jacobian(real.f, full_output=True)(real.x)[:2]
-    estimate = getattr(info, "error_estimate", info)  # a record until 0.10
-    distance = np.abs(np.reshape(found, claimed.shape) - claimed)
-    return bool(np.all(distance <= 10 * np.reshape(estimate, claimed.shape)))
 
 
 @dataclass(frozen=True)
@@ -172,55 +57,23 @@ class Entrant:
 
 ENTRANTS: dict[str, Entrant] = {
     "gradlab": Entrant(gradlab_check),
-    "PyTorch": Entrant(torch_gradcheck),
-    "PyTorch fast": Entrant(torch_fast),
-    "JAX": Entrant(jax_check_grads),
-    "autograd": Entrant(autograd_check_grads),
-    "SciPy": Entrant(scipy_check_derivative, by_matrix=True),
-    "numdifftools": Entrant(numdifftools_jacobian, by_matrix=True),
+    "PyTorch": Entrant(partial(peers.torch_gradcheck, undefined=False)),
+    "PyTorch fast": Entrant(partial(peers.torch_gradcheck, fast=True, undefined=False)),
+    "JAX": Entrant(peers.jax_check_grads),
+    "autograd": Entrant(peers.autograd_check_grads),
+    "SciPy": Entrant(peers.scipy_check_derivative, by_matrix=True),
+    "numdifftools": Entrant(peers.numdifftools_jacobian, by_matrix=True),
 }
 """The checkers of `checker_power`, which knows what each needs to be installed."""
 
 
 def ask(entrant: Entrant, case: VectorCase) -> Answer:
     """Put one case to one checker."""
-    calls = 0
-    differentiated = case.gradient or case.f
-
-    def counted(*point: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return differentiated(*point)
-
-    option = {"gradient": counted} if case.gradient else {"f": counted}
-    real = RealCase(replace(case, **option))
-    started, reason = time.process_time(), ""
-    if entrant.by_matrix and not _shows_in_a_matrix(case):
-        found, reason = "not run", "the fault does not show in a matrix"
-    else:
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # the peers' own, about NaN and the like
-                found = outcome(case, entrant.check(real))
-        except (GradlabError, ArithmeticError, ValueError, RuntimeError) as error:
-            found, reason = "not run", f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    seconds = time.process_time() - started
-    return Answer(case.title, case.kind, 0, found, reason, calls / len(real.x), seconds)
-
-
-def outcome(case: VectorCase, ok: bool | None) -> str:
-    """Judge a judge: what it said of a case, None where it would not say.
-
-    Examples
-    --------
-    >>> outcome(CASES[0], False), outcome(CASES[0], True), outcome(CASES[0], None)
-    ('false alarm', 'right', 'inconclusive')
-    """
-    if ok is None:
-        return "inconclusive"
-    if ok is case.right:
-        return "right"
-    return "false alarm" if case.right else "miss"
+    counted = power.Counted(case.gradient or case.f)
+    real = RealCase(replace(case, **{"gradient" if case.gradient else "f": counted}))
+    hidden = entrant.by_matrix and not _shows_in_a_matrix(case)
+    refused = "the fault does not show in a matrix" if hidden else ""
+    return power.judged(case, counted, len(real.x), lambda: entrant.check(real), refused=refused)
 
 
 def _shows_in_a_matrix(case: VectorCase) -> bool:
@@ -279,10 +132,8 @@ def main(
     quick: common.Quick = False,
 ) -> common.Findings:
     """Put checkers to derivatives of functions with many outputs; count false alarms and misses."""
-    for option, names, known in (("kind", kind, KINDS), ("checker", checker, ENTRANTS)):
-        for name in names or ():
-            if name not in known:
-                raise OptionError(f"--{option} {name}: {unknown(option, name, known)}")
+    common.require_known("--kind", kind, KINDS)
+    common.require_known("--checker", checker, ENTRANTS)
     common.limit_threads(1)
     names = [name for name in ENTRANTS if not checker or name in checker]
     missing = {name: power.ENTRANTS[name].remedy for name in names if not power.is_ready(name)}

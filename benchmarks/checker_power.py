@@ -18,19 +18,20 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, TypeAlias
+from functools import partial
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import common
 import numpy as np
 import typer
-from corpus import CASES, KINDS, Case, outcome
+from corpus import CASES, KINDS, Case, outcome, peers
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 import gradlab
-from gradlab.errors import GradlabError, OptionError, unknown
+from gradlab.errors import GradlabError
 from gradlab.params import Array, flatten, size
 from gradlab.plotting.style import PHONE, note, styled, title
 
@@ -40,27 +41,24 @@ QUICK_SIDE = 2
 """How many right and how many wrong cases of a kind a quick run takes."""
 
 
-class NotRunError(Exception):
-    """A checker cannot take a case; the message says why."""
-
-
 @dataclass(frozen=True)
 class Question:
-    """A case as a function of one vector, as any library can be asked about it.
+    """A case as a function of one vector, as any library can be asked about it; a `peers.Claim`.
 
     Attributes
     ----------
     x : ndarray, shape (p,)
         The parameters laid end to end, float64.
-    loss : callable
-        ``loss(x) -> float``.
+    f : callable
+        The loss: ``f(x) -> float``.
     claimed : ndarray, shape (p,)
         The gradient to be judged, float64.
     """
 
     x: Array
-    loss: Callable[[Any], float]
+    f: Callable[[Any], float]
     claimed: Array
+    by_rows: ClassVar[bool] = True
 
     @classmethod
     def of(cls, case: Case) -> Question:
@@ -69,7 +67,7 @@ class Question:
         Examples
         --------
         >>> question = Question.of(CASES[0])
-        >>> question.x.shape, question.claimed.shape, question.loss(0 * question.x)
+        >>> question.x.shape, question.claimed.shape, question.f(0 * question.x)
         ((5,), (5,), 0.0)
         """
         leaves, structure = flatten(case.params)
@@ -82,6 +80,18 @@ class Question:
 
         claimed = common.flat(flatten(case.gradient(*case.point))[0])
         return cls(common.flat(leaves).astype(np.float64), loss, claimed.astype(np.float64))
+
+    def vjp(self, x: Any, u: Any) -> Any:
+        """Return the claimed gradient, times u."""
+        return u * self.claimed
+
+    def jvp(self, x: Any, v: Any) -> Any:
+        """Return the claimed slope along v."""
+        return self.claimed @ v
+
+    def matrix(self, x: Any) -> Any:
+        """Return the claimed gradient."""
+        return self.claimed
 
 
 # The checkers: whether they pass the gradient, or None where they will not say
@@ -97,88 +107,9 @@ def gradlab_check(case: Case) -> bool | None:
     return None if report.verdict == "inconclusive" else bool(report.ok)
 
 
-def torch_gradcheck(case: Case, fast: bool = False) -> bool:
-    """PyTorch: central differences of step 1e-6, rtol 1e-3, atol 1e-5; fast: random projections."""
-    import torch
-
-    question = Question.of(case)
-
-    class Asked(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            return torch.tensor(question.loss(x.detach().numpy()), dtype=torch.float64)
-
-        @staticmethod
-        def backward(ctx: Any, above: Any) -> Any:
-            return above * torch.from_numpy(question.claimed)
-
-    torch.manual_seed(0)
-    x = torch.tensor(question.x, requires_grad=True)
-    return bool(torch.autograd.gradcheck(Asked.apply, (x,), raise_exception=False, fast_mode=fast))
-
-
-def torch_fast(case: Case) -> bool:
-    """PyTorch's fast mode."""
-    return torch_gradcheck(case, fast=True)
-
-
-def jax_check_grads(case: Case) -> bool:
-    """JAX: its ``check_grads`` in reverse mode, first order, in double precision."""
-    import jax
-    from jax.test_util import check_grads
-
-    question = Question.of(case)
-
-    @jax.custom_vjp
-    def asked(x: Any) -> Any:  # not jitted: x has its numbers, and a callback could deadlock
-        return jax.numpy.asarray(question.loss(np.asarray(x)))
-
-    asked.defvjp(lambda x: (asked(x), None), lambda _, above: (above * question.claimed,))
-    with common.jax_in_float64():
-        return _asserts(check_grads, asked, (jax.numpy.asarray(question.x),), 1, modes=["rev"])
-
-
-def autograd_check_grads(case: Case) -> bool:
-    """autograd: its ``check_grads`` in reverse mode, first order."""
-    from autograd.extend import defvjp, primitive
-    from autograd.test_util import check_grads
-
-    question = Question.of(case)
-    asked = primitive(question.loss)
-    defvjp(asked, lambda value, x: lambda above: above * question.claimed)
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002  # where autograd draws its directions from
-    try:
-        return _asserts(check_grads(asked, modes=["rev"], order=1), question.x)
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-
-
-def _asserts(check: Callable[..., Any], *args: Any, **options: Any) -> bool:
-    try:
-        check(*args, **options)
-    except AssertionError:
-        return False
-    return True
-
-
-def scipy_check_derivative(case: Case) -> bool:
-    """SciPy: right if, in its documentation's words, the accuracy is "1e-6 or lower"."""
-    from scipy.optimize._numdiff import check_derivative
-
-    question = Question.of(case)
-    return bool(check_derivative(question.loss, lambda x: question.claimed, question.x) <= 1e-6)
-
-
-def numdifftools_gradient(case: Case) -> bool:
-    """numdifftools: within ten times the error that it estimates of its own extrapolation."""
-    import numdifftools
-
-    question = Question.of(case)
-    found, info = numdifftools.Gradient(question.loss, full_output=True)(question.x)[:2]
-    estimate = getattr(info, "error_estimate", info)  # a record until 0.10
-    distance = np.abs(np.ravel(found) - question.claimed)
-    return bool(np.all(distance <= 10 * np.ravel(estimate)))
+def asked(peer: Callable[[peers.Claim], bool]) -> Checker:
+    """Return a peer's checker as one that takes a case."""
+    return lambda case: peer(Question.of(case))
 
 
 @dataclass(frozen=True)
@@ -205,13 +136,17 @@ class Entrant:
 
 ENTRANTS: dict[str, Entrant] = {
     "gradlab": Entrant(gradlab_check, "gradlab", "this version has no check_gradients"),
-    "PyTorch": Entrant(torch_gradcheck, "torch", "pip install 'gradlab[torch]'", True),
-    "PyTorch fast": Entrant(torch_fast, "torch", "pip install 'gradlab[torch]'"),
-    "JAX": Entrant(jax_check_grads, "jax", "pip install 'gradlab[jax]'"),
-    "autograd": Entrant(autograd_check_grads, "autograd", "pip install gradlab"),
-    "SciPy": Entrant(scipy_check_derivative, "scipy", "pip install 'gradlab[bench]'", True),
+    "PyTorch": Entrant(asked(peers.torch_gradcheck), "torch", "pip install 'gradlab[torch]'", True),
+    "PyTorch fast": Entrant(
+        asked(partial(peers.torch_gradcheck, fast=True)), "torch", "pip install 'gradlab[torch]'"
+    ),
+    "JAX": Entrant(asked(peers.jax_check_grads), "jax", "pip install 'gradlab[jax]'"),
+    "autograd": Entrant(asked(peers.autograd_check_grads), "autograd", "pip install gradlab"),
+    "SciPy": Entrant(
+        asked(peers.scipy_check_derivative), "scipy", "pip install 'gradlab[bench]'", True
+    ),
     "numdifftools": Entrant(
-        numdifftools_gradient, "numdifftools", "pip install 'gradlab[bench]'", True
+        asked(peers.numdifftools_jacobian), "numdifftools", "pip install 'gradlab[bench]'", True
     ),
 }
 
@@ -255,30 +190,47 @@ class Answer:
     seconds: float
 
 
-def ask(entrant: Entrant, case: Case, place: int = 0) -> Answer:
-    """Put one case to one checker."""
-    p = size(case.params)
-    calls = 0
+class Counted:
+    """A function that counts its calls."""
 
-    def counted(*point: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return case.loss(*point)
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self.calls = function, 0
 
-    started = time.process_time()
-    reason = ""
-    if entrant.entrywise and p > MOST_ENTRIES:
-        found, reason = "not run", f"more than {MOST_ENTRIES:,} entries"
-    else:
+    def __call__(self, *args: Any) -> Any:
+        """Call it."""
+        self.calls += 1
+        return self._function(*args)
+
+
+def judged(
+    case: Any,
+    counted: Counted,
+    p: int,
+    check: Callable[[], bool | None],
+    *,
+    place: int = 0,
+    refused: str = "",
+) -> Answer:
+    """Return what a checker makes of a case, unless it is not asked because of `refused`."""
+    started, found, reason = time.process_time(), "not run", refused
+    if not refused:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # theirs, of what we know: NaN and the like
-                found = outcome(case, entrant.check(replace(case, loss=counted)))
-        except (NotRunError, GradlabError, ArithmeticError, ValueError, RuntimeError) as error:
-            found, reason = "not run", f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    return Answer(
-        case.title, case.kind, place, found, reason, calls / p, time.process_time() - started
-    )
+                warnings.simplefilter("ignore")  # the peers' own, about NaN and the like
+                found = outcome(case, check())
+        except (GradlabError, ArithmeticError, ValueError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    seconds = time.process_time() - started
+    return Answer(case.title, case.kind, place, found, reason, counted.calls / p, seconds)
+
+
+def ask(entrant: Entrant, case: Case, place: int = 0) -> Answer:
+    """Put one case to one checker."""
+    p, loss = size(case.params), Counted(case.loss)
+    too_large = entrant.entrywise and p > MOST_ENTRIES
+    refused = f"more than {MOST_ENTRIES:,} entries" if too_large else ""
+    taken = replace(case, loss=loss)
+    return judged(case, loss, p, lambda: entrant.check(taken), place=place, refused=refused)
 
 
 @dataclass(frozen=True)
@@ -561,10 +513,8 @@ def main(
     quick: common.Quick = False,
 ) -> common.Findings:
     """Put gradient checkers to gradients whose truth is known; count false alarms and misses."""
-    for option, names, known in (("kind", kind, KINDS), ("checker", checker, ENTRANTS)):
-        for name in names or ():
-            if name not in known:
-                raise OptionError(f"--{option} {name}: {unknown(option, name, known)}")
+    common.require_known("--kind", kind, KINDS)
+    common.require_known("--checker", checker, ENTRANTS)
     common.limit_threads(1)
     names = [name for name in ENTRANTS if not checker or name in checker]
     missing = {name: ENTRANTS[name].remedy for name in names if not is_ready(name)}

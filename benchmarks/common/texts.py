@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.errors import OptionError
+from gradlab.errors import OptionError, unknown
 
 
 def duration(seconds: float, significant: int = 3) -> str:
@@ -68,7 +68,9 @@ def require_known(option: str, given: Sequence[str] | None, known: Collection[st
     --------
     >>> require_known("--loss", ["waits", "sleeps"], ["waits", "computes"])
     Traceback (most recent call last):
-    gradlab.errors.OptionError: --loss sleeps: choose from waits, computes
+    gradlab.errors.OptionError: --loss sleeps: unknown loss 'sleeps': choose from waits, computes
     """
-    if unknown := [value for value in given or () if value not in known]:
-        raise OptionError(f"{option} {unknown[0]}: choose from {', '.join(known)}")
+    for value in given or ():
+        if value not in known:
+            kind = option.removeprefix("--")
+            raise OptionError(f"{option} {value}: {unknown(kind, value, known)}")

@@ -184,8 +184,8 @@ def _flat(gradient: Any) -> Array:
     return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in flatten(gradient)[0]])
 
 
-def outcome(case: Case, ok: bool | None) -> Literal["right", "false alarm", "miss", "inconclusive"]:
-    """Judge a judge: what it said of a case, None where it would not say.
+def outcome(case: Any, ok: bool | None) -> Literal["right", "false alarm", "miss", "inconclusive"]:
+    """Judge a judge: what it said of a `Case` or `VectorCase`, None where it would not say.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class VectorCase:
     reference: str = "complex step"
     accepted: tuple[str, ...] = ("agree",)
     gradient: Callable[..., Any] | None = None
+    resolvable: ClassVar[bool] = True
 
     @property
     def right(self) -> bool:

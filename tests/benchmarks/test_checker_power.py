@@ -236,10 +236,10 @@ def test_who_goes_entry_by_entry_is_spared_large_cases() -> None:
 def test_a_question_is_the_case_as_one_vector() -> None:
     question = power.Question.of(WRONG)
     assert question.x.shape == question.claimed.shape == (11,)
-    assert question.loss(question.x) == RIGHT.loss(RIGHT.params)
+    assert question.f(question.x) == RIGHT.loss(RIGHT.params)
     i = 3
     h = np.eye(11)[i] * 1e-6
-    slope = (question.loss(question.x + h) - question.loss(question.x - h)) / 2e-6
+    slope = (question.f(question.x + h) - question.f(question.x - h)) / 2e-6
     assert -question.claimed[i] == pytest.approx(slope, rel=1e-6)
 
 
