@@ -1,8 +1,8 @@
-"""gradlab: a laboratory for gradients.
+"""gradlab: a laboratory for derivatives.
 
-A loss is written once, as a pure function of its parameters; interchangeable backends
-differentiate it, one trainer fits it, and a comparison says how they did. The modules `plotting`
-and `testing` are imported when they are first used.
+Write a loss once, as a pure function of its parameters. Interchangeable backends differentiate it,
+one trainer fits it, a checker verifies its gradients, and a comparison measures the backends. The
+modules `plotting` and `testing` are imported on first use.
 """
 
 from importlib import import_module as _import_module
@@ -64,11 +64,11 @@ from gradlab.training import fit as fit
 __version__ = "0.1.0"
 
 _MODULES = tuple("datasets errors extend interop network optim plotting testing weights".split())
-"""The public modules. Others serve gradlab itself."""
+"""The public modules; all others are internal."""
 
 
 def __getattr__(name: str) -> _ModuleType:
-    """Import a public module when it is first used: matplotlib and hypothesis take their time."""
+    """Import a public module on first use, because matplotlib and hypothesis are slow to import."""
     if name not in _MODULES:
         raise AttributeError(f"module 'gradlab' has no attribute {name!r}", name=name)
     try:
@@ -78,7 +78,7 @@ def __getattr__(name: str) -> _ModuleType:
 
 
 def __dir__() -> list[str]:
-    """Return what is public, and what Python has in every module."""
+    """Return the public names, and the names that every module has."""
     inner = {name for name, value in globals().items() if isinstance(value, _ModuleType)}
     private = {"annotations", *(name for name in globals() if name[0] == "_" and name[1] != "_")}
     return sorted({*globals(), *_MODULES} - (inner - {*_MODULES}) - private)

@@ -1,4 +1,4 @@
-"""``python -m gradlab``: the command, where its script is not on the path."""
+"""``python -m gradlab``: the command if its script is not on the path."""
 
 from gradlab.command.main import main
 

@@ -1,4 +1,4 @@
-"""How many threads NumPy's BLAS uses, and a single one for small work.
+"""The number of threads of NumPy's BLAS, limited to one for small work.
 
 BLAS splits a matrix product among threads that wait for each other in busy loops. For a product of
 a few hundred rows and columns, the waiting costs more than it saves on busy processors, and it
@@ -20,10 +20,9 @@ from gradlab.forking import ForkLock
 SMALL = 10**8
 """Work up to which a training step uses one thread, in parameter entries times samples per batch.
 
-A network's gradient takes about six operations for each; 10⁸ take a tenth of a second. Two
-threads that had two processors for themselves were faster from 10⁷ on (1.6 times at 2·10⁷); where
-others used the processors, too, they were slower throughout, up to 200 times at 5·10⁶ and three
-times at 2·10⁸.
+A network's gradient takes about six operations for each, so 10⁸ take a tenth of a second. On two
+idle processors, two threads were faster from 10⁷ on (1.6 times at 2·10⁷). On busy processors, they
+were slower at all sizes, by a factor of 200 at 5·10⁶ and of three at 2·10⁸.
 """
 
 CHOSEN = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
@@ -31,7 +30,7 @@ CHOSEN = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NU
 
 
 def available() -> int:
-    """Return how many threads BLAS may use outside of `one_thread`.
+    """Return the number of threads of BLAS outside `one_thread`.
 
     gradlab's own threads follow the same setting.
     """
@@ -41,9 +40,9 @@ def available() -> int:
 
 
 def for_work(entries: int, samples: int) -> AbstractContextManager[None]:
-    """Let BLAS use one thread where a training step is small.
+    """Let BLAS use one thread if a training step is small.
 
-    The rule depends on sizes alone, so the same training gives the same bits. An environment
+    The rule depends only on sizes, so the same training gives the same bits. An environment
     variable of `CHOSEN` takes precedence.
 
     Examples
@@ -88,7 +87,7 @@ _state = _State()
 
 def _set(counts: list[int]) -> None:
     for library, count in zip(_libraries(), counts, strict=True):
-        # From 3.8 on, threadpoolctl lets one thread of Python alone set it, until that one ends.
+        # From 3.8 on, threadpoolctl lets only one Python thread set it, until that thread ends.
         release = getattr(library, "clear_controlling_thread", lambda force: None)
         release(force=True)
         library.set_num_threads(count)

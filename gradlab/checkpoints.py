@@ -1,12 +1,11 @@
-"""Where a training stands, in a file that no crash can spoil.
+"""The state of a training in a file that survives crashes.
 
-A training is a function of its options, its parameters, what its optimiser carries, and of what its
-generator draws next. A `State` is all that changes in it between two steps, so that a training
-taken up from one ends where the undisturbed one ends, to the last bit.
+A training depends on its options, its parameters, the state of its optimiser, and the next draws of
+its generator. A `State` has everything that changes between two steps, so a training resumed from
+it ends with the same bits as the undisturbed one.
 
-The format is that of `gradlab.stores`. Each file is written anew and moved into its place; the one
-before it is kept beside it, as ``PATH.previous``, for the day on which the disk damages the newer
-one.
+The format is that of `gradlab.stores`. Each checkpoint is written to a new file, which is then
+moved into place. The previous one is kept as ``PATH.previous``, in case the newer one is damaged.
 """
 
 from __future__ import annotations
@@ -42,33 +41,33 @@ CHECKPOINT = Format(
 )
 
 GROWING = frozenset({"epochs"})
-"""Options that may be larger in a training that goes on: its first epochs stay the same."""
+"""Options that may be larger in a resumed training: its first epochs stay the same."""
 
 EPOCH = 4
 """Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds. Two
-norms for each leaf follow; they are NaN where none were taken."""
+norms for each leaf follow; they are NaN if they were not recorded."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a training stands after some steps.
+    """The state of a training after some steps.
 
     Attributes
     ----------
     params : list of ndarray
         The leaves.
     carried : list of ndarray
-        What else changes: what the optimiser carries from step to step, such as a velocity for
-        each leaf; the state of the loss; the parameters of the best epoch.
+        Other arrays that change: those of the optimiser, such as a velocity for each leaf; the
+        state of the loss; the parameters of the best epoch.
     generator : dict
-        The state of the generator at the start of the epoch of the last step: what the epoch has
-        drawn since then is drawn again.
+        The state of the generator at the start of the epoch of the last step: the later draws of
+        that epoch are repeated.
     history : History
-        It may know more already, of a step that is not over.
+        It may already have entries of an unfinished step.
     steps, epochs : int
-        How much of the history counts.
+        The numbers of steps and epochs of the history that count.
     seconds : float
-        What the steps of an epoch that is not over took.
+        Duration of the steps of an unfinished epoch.
     """
 
     params: list[Array]
@@ -81,9 +80,9 @@ class State:
 
 
 class Keeper:
-    """Writes where a training stands now and then, and at its end, whatever that is; a context.
+    """A context that writes checkpoints of a training at intervals, and always at its end.
 
-    Whoever enters it has signals held, so that no second Ctrl-C interrupts the last writing.
+    Enter it while signals are held, so that a second Ctrl-C does not interrupt the last writing.
     """
 
     def __init__(self, path: Path, options: Mapping[str, str], state: State) -> None:
@@ -91,7 +90,7 @@ class Keeper:
         self._written = state.steps
 
     def reach(self, state: State, *, write: bool) -> None:
-        """Take note of where the training stands, and perhaps write it down."""
+        """Store the state of the training, and write it if it is time."""
         self._reached = state
         if write:
             self._write()
@@ -104,14 +103,14 @@ class Keeper:
             self._write()
 
     def _write(self) -> None:
-        """Write down what was reached; the training is worth more than that one file of it."""
+        """Write the state; if that fails, warn and continue the training."""
         parts = encode(self._reached, self._options)
         try:
             files.replace(self._path, parts, previous=previous(self._path))
         except OSError as error:
             warnings.warn(
                 f"checkpoint={str(self._path)!r} cannot be written ({error.strerror}): that of "
-                f"step {self._written} stays, and the training goes on",
+                f"step {self._written} is kept, and the training continues",
                 CheckpointWarning,
                 stacklevel=3,
             )
@@ -120,7 +119,7 @@ class Keeper:
 
 
 def alone(path: Any) -> AbstractContextManager[None]:
-    """Return a context in which nobody else writes a checkpoint, if it has a path.
+    """Return a context in which no other training can write the checkpoint, if there is a path.
 
     Raises
     ------
@@ -132,7 +131,7 @@ def alone(path: Any) -> AbstractContextManager[None]:
 
 
 def previous(path: Path) -> Path:
-    """Return where the checkpoint before the last one is kept."""
+    """Return the path of the previous checkpoint."""
     return path.with_name(f"{path.name}.previous")
 
 
@@ -144,27 +143,28 @@ def take_up(
     most: tuple[int, int],
     resume: bool | str,
 ) -> tuple[Keeper, State]:
-    """Begin to keep checkpoints, and return where the training stands.
+    """Start to write checkpoints, and return the state at which the training begins.
 
     Parameters
     ----------
     path : str or path
         The file.
     options : mapping of str to str
-        What tells this training from others, by what the options are called.
+        The options that distinguish this training from others, by name.
     start : State
-        Where it starts if there is no checkpoint.
+        The initial state if there is no checkpoint.
     most : tuple of int
-        How many steps and epochs the training has.
+        The numbers of steps and epochs of the training.
     resume : bool or str
-        Whether to go on from the file, if there is one; ``"another backend"`` does so, too.
+        Whether to continue from the file, if it exists; ``"another backend"`` allows another
+        backend.
 
     Raises
     ------
     OptionError
-        If there is a file and `resume` is false, or it is of a training with other options.
+        If the file exists and `resume` is false, or it is from a training with other options.
     CheckpointError
-        If the file and the one before it are damaged, or it cannot be read or written.
+        If the file and the previous one are damaged, or it cannot be read or written.
     """
     path = Path(path)
     if path.is_dir():
@@ -173,20 +173,20 @@ def take_up(
     found = [file for file in (path, previous(path)) if file.exists()]
     if found and not resume:
         raise OptionError(
-            f"checkpoint={str(path)!r}: there is one already; go on from it with resume, or name "
+            f"checkpoint={str(path)!r}: already exists; continue from it with resume=True, or name "
             "another file"
         )
     compared = dict(options)
     if resume == "another backend":
         del compared["backend"]
     state = _latest(found, compared, start, most) or start
-    # If it cannot be written, then before the work and not after it. What stood in this place is
-    # the same, or damaged, and nothing to be kept.
+    # Test before the training whether it can be written. The file that was here is
+    # equal or damaged, and not kept.
     try:
         files.replace(path, encode(state, options))
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); name a file where there is room"
+            f"{path}: cannot be written ({error.strerror}); name a file on a disk with free space"
         ) from error
     return Keeper(path, options, state), state
 
@@ -194,7 +194,7 @@ def take_up(
 def _latest(
     found: Sequence[Path], options: Mapping[str, str], start: State, most: tuple[int, int]
 ) -> State | None:
-    """Return the state of the first file that is sound, with a warning if another one was not."""
+    """Return the state of the first valid file; warn if another one is damaged."""
     damages = []
     for file in found:
         try:
@@ -204,13 +204,13 @@ def _latest(
             continue
         if damages:
             warnings.warn(
-                f"{damages[0]}; going on from the one before it, of step {state.steps}",
+                f"{damages[0]}; continuing from the previous one, of step {state.steps}",
                 CheckpointWarning,
                 stacklevel=4,
             )
         return state
     if damages:
-        raise CheckpointError(f"{'; '.join(damages)}; remove what is damaged to start afresh")
+        raise CheckpointError(f"{'; '.join(damages)}; remove the damaged files to start again")
     return None
 
 
@@ -233,7 +233,7 @@ def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
 
 
 def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
-    """Return the state in a checkpoint of the training that is to go on; see `stores.decode`."""
+    """Return the state in a checkpoint of the training to resume; see `stores.decode`."""
     room = stores.room_for(options, [*start.params, *start.carried])
     room += 8 * most[0] + 8 * (EPOCH + 2 * len(start.params)) * most[1]
     return stores.decode(
@@ -257,7 +257,7 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
     width = EPOCH + 2 * len(start.params)
     like = [*start.params, *start.carried, np.empty(counts[0]), np.empty((counts[1], width))]
     *leaves, losses, rows = stores.arrays_like(like, body)
-    # Only what an epoch was not asked for may be missing.
+    # Only results that were not requested may be missing.
     if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
         raise ValueError("an array is not finite")
     norms = rows[:, EPOCH:]
@@ -296,13 +296,13 @@ def _known(value: float) -> float | None:
 
 
 def _generator(state: Any, like: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the state of a generator, if one of the same kind takes it."""
+    """Return the state of a generator if a generator of the same kind accepts it."""
     kind = getattr(np.random, str(like["bit_generator"]))
     kind(0).state = state
     return dict(state)
 
 
 def digest_of(state: Mapping[str, Any]) -> str:
-    """Return what tells the state of a generator from others."""
+    """Return an identity of the state of a generator."""
     text = json.dumps(state, default=stores.json_of_array, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""What can go wrong, in one place.
+"""All errors and warnings.
 
-Everything that a user can do wrong raises a subclass of `GradlabError`, whose message names the
-parameter, file or option at fault and says what to do about it. Each class is also the built-in
-exception that it specialises, so that ``except ValueError`` keeps working.
+Every user error raises a subclass of `GradlabError`. Its message names the parameter, file or
+option, and says what to do. Each class also derives from the built-in exception that it
+specialises, so ``except ValueError`` works.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LossError(GradlabError, TypeError):
 
 
 class ReadOnlyError(LossError, ValueError):
-    """A loss that writes into its parameters or arguments, which it sees read-only."""
+    """A loss that writes into its parameters or arguments, which are read-only."""
 
 
 class NonFiniteError(GradlabError, ArithmeticError):
@@ -40,7 +40,7 @@ class NonFiniteError(GradlabError, ArithmeticError):
 
 
 class BackendError(GradlabError, LookupError):
-    """A gradient backend that is not known, or an object that is none."""
+    """An unknown backend, or an object that is not a backend."""
 
 
 class WorkerError(GradlabError, RuntimeError):
@@ -53,7 +53,7 @@ class GradientMismatchError(GradlabError, AssertionError):
     Attributes
     ----------
     report : gradlab.checking.GradientReport
-        Which entries are wrong, and by how much.
+        The wrong entries, and their errors.
     """
 
     def __init__(self, message: str, *, report: Any) -> None:
@@ -66,19 +66,19 @@ class UntraceableError(GradlabError, TypeError):
 
 
 class UntraceableWarning(UserWarning):
-    """A loss that cannot be recorded or reversed is evaluated in a slower way, for this reason."""
+    """A loss cannot be recorded or reversed, and is evaluated more slowly; the message says why."""
 
 
 class StatefulLossWarning(UserWarning):
-    """A loss keeps something from one call for the next; the message says where."""
+    """A loss keeps a value from one call for the next; the message says where."""
 
 
 class ZeroGradientWarning(UserWarning):
-    """The whole gradient is zero where a training starts, so that no step changes anything."""
+    """The whole gradient is zero at the start of a training, so no step changes the parameters."""
 
 
 class TrainingWarning(UserWarning):
-    """A training goes wrong in a way that its losses and gradients show; the message says how."""
+    """The losses and gradients of a training show a problem; the message names it."""
 
 
 class DataError(GradlabError, ValueError):
@@ -86,7 +86,7 @@ class DataError(GradlabError, ValueError):
 
 
 class DownloadError(GradlabError, OSError):
-    """No mirror served the file that was asked for."""
+    """No mirror served the requested file."""
 
 
 class WeightsError(GradlabError, ValueError):
@@ -102,11 +102,11 @@ class CheckpointError(GradlabError, ValueError):
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint that was damaged or could not be written; the message says which one counts."""
+    """A checkpoint was damaged or could not be written; the message says which one is used."""
 
 
 class MissingDependencyError(GradlabError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 class DivergenceError(GradlabError, ArithmeticError):
@@ -117,10 +117,10 @@ class DivergenceError(GradlabError, ArithmeticError):
     iteration : int
         The training step (from 0) at which it happened.
     params : Any
-        The last parameters at which the loss was finite (those that it started or went on from if
-        there are none).
+        The last parameters at which the loss was finite (if there are none, those at which the
+        training started or resumed).
     history : History
-        What had been recorded until then.
+        The record until then.
     """
 
     def __init__(self, message: str, *, iteration: int, params: Any, history: History) -> None:
@@ -131,7 +131,7 @@ class DivergenceError(GradlabError, ArithmeticError):
 
 
 def reason_of(error: Exception) -> str:
-    r"""Say in part of a line what an error says, which may repeat a file's content at length.
+    r"""Return the message of an error, shortened: it may quote long file contents.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def reason_of(error: Exception) -> str:
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """Say that nothing has that name, and what the user may have meant.
+    """Return the message for an unknown name, with a suggestion.
 
     Examples
     --------

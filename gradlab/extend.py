@@ -1,24 +1,24 @@
-"""What the author of a backend imports.
+"""The functions that the author of a backend imports.
 
 A backend is a small frozen object with a ``name`` and a method
 ``value_and_grad(loss) -> f``, where ``f(params, *args) -> (value, grads)``. It needs no base class
 and no registration: `grad`, `fit`, `compare` and `check_gradients` take the object itself. The
-module of `Backend` states its laws. Each of the others serves one of them:
+module of `Backend` states the rules for a backend. The other names help to keep them:
 
 - `Backend`, `Loss`, `ValueAndGrad` and `Array` are types.
 - `passing_keywords` decorates `value_and_grad`: the loss may then have keyword arguments.
-- `flatten` takes parameters of any structure to a list of arrays and a `Structure`, which puts such
-  a list back. `floating` makes floats of integers. `entry` names one entry in messages.
+- `flatten` converts parameters of any structure to a list of arrays and a `Structure`, which puts
+  such a list back. `floating` converts integers to floats. `entry` names one entry in messages.
 - `read_only` gives the loss views of arrays that it must not write into.
 - `real_scalar` returns the value of the loss as one finite real number, or raises an error.
-- `raised_by_the_loss` adds to an exception of the loss where it was evaluated.
-- `finish_gradients` hands gradients to the caller: in the shapes and dtypes of the parameters,
-  finite, or an error names the entry. `finish_gradient` does so for one array.
+- `raised_by_the_loss` adds the place of the evaluation to an exception of the loss.
+- `finish_gradients` converts gradients to the shapes and dtypes of the parameters, and raises an
+  error that names the entry if one is not finite. `finish_gradient` does so for one array.
 - Errors derive from `GradlabError`.
 
 Examples
 --------
-A forward difference in its plainest form:
+A simple forward difference:
 
 >>> import dataclasses
 >>> import numpy as np

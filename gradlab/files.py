@@ -113,7 +113,7 @@ def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:
     """
     with opened(path, most, refusal) as file:
         try:
-            # Reading the known size avoids a second copy; the rest is there if the file has grown.
+            # Reading the known size avoids a second copy; more follows only if the file has grown.
             data = file.read(os.fstat(file.fileno()).st_size)
             rest = up_to(file, most + 1 - len(data))
         except OSError as error:
@@ -124,7 +124,7 @@ def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:
 
 
 def up_to(file: IO[bytes], most: int) -> bytearray:
-    """Return the next `most` bytes of a file, or fewer at its end; allocate only what is there."""
+    """Return the next `most` bytes of a file, or fewer at its end; allocate no more than that."""
     data = bytearray()
     while piece := file.read(min(2**20, most - len(data))):
         data += piece
@@ -132,7 +132,7 @@ def up_to(file: IO[bytes], most: int) -> bytearray:
 
 
 def cache_folder() -> Path:
-    """Return where files are kept that can be made again: ``GRADLAB_CACHE``, or the system's."""
+    """Return the folder of the cache: ``GRADLAB_CACHE``, or the system's."""
     import pooch
 
     return Path(os.environ.get("GRADLAB_CACHE") or pooch.os_cache("gradlab"))
@@ -177,7 +177,7 @@ def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
     try:
         yield
     except gzip.BadGzipFile as error:
-        raise refusal(f"not a sound gzip file ({error})") from error
+        raise refusal(f"not a valid gzip file ({error})") from error
     except (EOFError, zlib.error) as error:
         raise refusal(f"the gzip file is truncated or damaged ({error})") from error
     except OSError as error:
@@ -228,7 +228,7 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync the move itself to disk, where the system can (Windows cannot open folders)."""
+    """Sync the move itself to disk, if the system can (Windows cannot open folders)."""
     with suppress(OSError, AttributeError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,7 +1,7 @@
-"""A lock that is free in a forked process.
+"""A lock that is unlocked in a forked process.
 
-A fork copies the memory of a process, but of its threads only the one that forks. A lock that
-another thread holds at that moment stays locked in the child for good.
+A fork copies the memory of a process, but only the thread that forks. A lock that another thread
+holds at that moment would stay locked in the child forever.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ForkLock:
 
 
 def held_at_forks() -> threading.RLock:
-    """Return a lock that a fork waits for, so that its holder is not cut off in the child.
+    """Return a lock for which forks wait, so that no child is created while it is held.
 
-    It is for work in a library that has a lock of its own, which would stay locked there.
+    It protects work in a library with an internal lock, which would stay locked in the child.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What happened while training."""
+"""The record of a training."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Spelled(Protocol):
 
 
 NOT_COMPUTED = ("workers", "timeout", "resume", "threads")
-"""Fields of a backend that do not affect its results: who computes, and where progress is kept."""
+"""Fields of a backend that do not affect its results: workers, and the file of partial results."""
 
 
 def digest(thing: Any, without: frozenset[str] = frozenset()) -> str:

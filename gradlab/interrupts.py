@@ -153,7 +153,7 @@ class held:  # noqa: N801
 
 
 class allowed:  # noqa: N801
-    """A context within `held` in which signals are raised; outside of `held` it has no effect."""
+    """A context within `held` in which signals are raised; outside `held` it has no effect."""
 
     def __enter__(self) -> allowed:
         self._state = _state if _state.depth and _is_main_thread() else None

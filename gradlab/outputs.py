@@ -66,7 +66,8 @@ def write(path: Path, data: bytes) -> None:
     Raises
     ------
     OSError
-        If it cannot be written. A named pipe without a reader is an error; there is no waiting.
+        If it cannot be written. A named pipe without a reader is an error; this does not wait for
+        one.
     """
     stream = _stream(path)
     if stream is None and not is_special(path):
@@ -98,7 +99,7 @@ def _open_special(path: Path) -> int:
         file = os.open(path, os.O_WRONLY | at_once)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, "nobody reads from it", str(path)) from None
+            raise OSError(errno.ENXIO, "no process reads from it", str(path)) from None
         raise
     if at_once:
         os.set_blocking(file, True)

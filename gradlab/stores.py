@@ -33,7 +33,7 @@ HEADER = 2**16
 
 
 class DamagedError(Exception):
-    """The content of a file is not what was written."""
+    """The content of a file differs from what was written."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def decode(
     Exception
         As returned by `kind.refusal`, if the file cannot be read or is of another version.
     DamagedError
-        If the content of the file is not what was written.
+        If the content of the file differs from what was written.
     """
 
     def refusal(why: str) -> Exception:
@@ -161,7 +161,7 @@ def decode(
         return build(header, body[8 + length :])
     except OptionError:
         raise
-    except Exception as error:  # its checksum is right, so it was made on purpose
+    except Exception as error:  # its checksum is right, so the content was made on purpose
         raise DamagedError(f"not a {kind.name} that gradlab wrote ({reason_of(error)})") from error
 
 

@@ -1,7 +1,7 @@
-"""The story of the notebook that gradlab grew out of, in numbers.
+"""The numbers of `gradlab demo`, from the notebook that gradlab grew out of.
 
-What a loss says of a right and of a wrong prediction; the derivative of x² by hand and by a central
-difference; the gradient of x₀² + x₁² at three points; and the descent along it to the minimum.
+The values of losses for a right and a wrong prediction; the derivative of x² by hand and by a
+central difference; the gradient of x₀² + x₁² at three points; and gradient descent to the minimum.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gradlab.params import Array
 from gradlab.training import descend
 
 STEP = 1e-4
-"""The notebook's step of the central difference."""
+"""The step of the notebook's central difference."""
 
 LABEL = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
 RIGHT = np.array([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])

@@ -1,16 +1,14 @@
-"""A loss that is named as text: ``module:function``, or ``path/to/file.py:function``.
+"""A loss named by text: ``module:function``, or ``path/to/file.py:function``.
 
-The module says where it is to be checked, and what its gradient is claimed to be, by names of its
-own::
+Other names in the module give the parameters, the arguments and the gradient of the check::
 
     def loss(w, x, y): ...              # any name
 
     params = np.zeros(3)                # or a function params() that returns them
-    args = (x, y)                       # or a function; may be left out
-    def gradient(w, x, y): ...          # or its values; may be left out
+    args = (x, y)                       # or a function; optional
+    def gradient(w, x, y): ...          # or its values; optional
 
-Whatever goes wrong on the way is the fault of a name or of the user's own code, and is said in one
-line that points there.
+Every failure is due to a name or to the user's code; the error names the place in one line.
 """
 
 from __future__ import annotations
@@ -30,23 +28,23 @@ from gradlab import files
 from gradlab.errors import GradlabError, OptionError, unknown
 
 LARGEST = 2**24
-"""The most bytes of a file of source code, 16 MiB: ten times what anybody writes into one."""
+"""Largest size of a source file, in bytes: 16 MiB, far above any file written by hand."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a module says of a loss.
+    """A loss, and the parameters, arguments and gradient from its module.
 
     Attributes
     ----------
     name : str
-        How it was asked for.
+        The text that names it.
     loss : callable
         ``loss(params, *args)``.
     params : Any
-        Where to check.
+        The point of the check.
     args : tuple
-        What the loss takes beside them.
+        The other arguments of the loss.
     gradient : Any
         A function or values; None if the module has none.
     """
@@ -66,32 +64,34 @@ def load(
     Parameters
     ----------
     name : str
-        ``module:function`` or ``file.py:function``; modules are looked for in the current folder,
-        too.
+        ``module:function`` or ``file.py:function``; modules are also searched in the current
+        folder.
     params, args, gradient : str, optional
-        The module's names for them. Without a name, `args` and `gradient` are taken if the module
-        has them.
+        Their names in the module. By default, `args` and `gradient` are used if the module has
+        them.
 
     Raises
     ------
     OptionError
-        If something is not there, is not what it should be, or the user's code raises.
+        If a name is missing, an object has the wrong type, or the user's code raises an error.
     """
     place, colon, function = name.rpartition(":")
     if not (place and colon and function):
-        raise OptionError(f"{name!r} is no target: give module:function or file.py:function")
+        raise OptionError(
+            f"{name!r} does not name a loss: give module:function or file.py:function"
+        )
     module = _import(place)
     loss = _find(module, place, function, "function")
     if not callable(loss):
-        raise OptionError(f"{name} is {type(loss).__name__}, no function")
+        raise OptionError(f"{name} is {type(loss).__name__}, not a function")
     if not hasattr(module, params):
-        hint = "let it have an attribute or a function of that name, or name another by --params"
+        hint = "define an attribute or a function of that name, or name another by --params"
         raise OptionError(f"{place} has no {params!r} to check {function} at: {hint}")
     wanted = args or "args"
     given = _called(module, place, wanted) if args or hasattr(module, "args") else ()
     if not isinstance(given, tuple | list):
         raise OptionError(
-            f"{place}: {wanted} is {type(given).__name__}; give a tuple of what {function} takes"
+            f"{place}: {wanted} is {type(given).__name__}; give a tuple of {function}'s arguments"
         )
     claimed = gradient or "gradient"
     return Target(
@@ -110,7 +110,7 @@ def blame(name: str) -> Iterator[None]:
     Raises
     ------
     OptionError
-        For whatever is raised but gradlab's own errors.
+        For every exception except gradlab's own errors.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def blame(name: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        # The last line of the user's own: what it called may be deep in another library.
+        # The last line of the user's code; the error itself may be deep in another library.
         places = [(f.filename, f.lineno) for f in frames if not _is_foreign(f.filename)]
         text = " ".join(str(error).split())
         if isinstance(error, SyntaxError):
@@ -163,13 +163,13 @@ def _import(place: str) -> ModuleType:
                     hint = f"; for the file, give {file}:function" if file.exists() else ""
                     raise OptionError(f"{place}: there is no such module{hint}") from None
                 raise
-        # A name of its own: the file may be called like a module that is already there.
+        # A unique name: the file may have the name of an imported module.
         spec = importlib.util.spec_from_file_location(f"_gradlab_target_{path.stem}", path)
         if spec is None or spec.loader is None:
-            raise OptionError(f"{place}: is no Python file")
+            raise OptionError(f"{place}: is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
-        # What was checked is run; the loader would open the file again.
+        # Run the content that was checked; the loader would open the file again.
         exec(compile(source, spec.origin or place, "exec"), vars(module))
         return module
 
@@ -191,7 +191,7 @@ def _find(module: ModuleType, place: str, name: str, kind: str) -> Any:
 
 
 def _called(module: ModuleType, place: str, name: str) -> Any:
-    """Return what the module has under a name, or what its function of that name returns."""
+    """Return the value of a name in the module, or the result of its function of that name."""
     found = _find(module, place, name, "name")
     if not callable(found):
         return found

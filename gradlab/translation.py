@@ -1,4 +1,4 @@
-"""Convert weights that other programs have named, ordered and shaped into gradlab's form.
+"""Convert weights with other programs' names, order and shapes into gradlab's form.
 
 A network has a matrix and a bias for each layer. Their roles and order follow from the shapes: a
 bias has as many entries as its matrix has outputs, and these are the inputs of the next layer.

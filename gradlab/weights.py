@@ -1,4 +1,4 @@
-"""Save and load parameters: ``.npz``, ``.safetensors``, and old pickles, read without running them.
+"""Save and load parameters: ``.npz``, ``.safetensors``, and pickles without executing them.
 
 Reading a pickle neither imports nor calls what it names; see `gradlab.pickles`. `as_network`
 converts weights of other programs, with other names and shapes, into the form of
@@ -61,7 +61,7 @@ def save(
     Raises
     ------
     WeightsError
-        If `params` is not such a mapping (nested ones are not), the suffix is another, or the
+        If `params` is not such a mapping (nested ones are not), the suffix is unknown, or the
         file cannot be written; the message names the array or the file.
 
     Examples
@@ -108,7 +108,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     ------
     WeightsError
         If there is no such file, it is damaged, in another format or larger than 1 GiB, a pickle
-        names anything but NumPy arrays, or an array holds something else than finite real numbers.
+        names anything but NumPy arrays, or an array does not hold finite real numbers.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     gradlab.errors.WeightsError: ...old.pkl: refused, as it names builtins.print; ...
     """
     if not isinstance(path, str | os.PathLike):
-        raise WeightsError(f"{path!r} is no path: give the name of a file")
+        raise WeightsError(f"{path!r} is not a path: give the name of a file")
     return _read(Path(path), READERS, _checked)
 
 
@@ -149,7 +149,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         if not isinstance(metadata, dict) or not all(
             isinstance(text, str) for pair in metadata.items() for text in pair
         ):
-            raise WeightsError("its metadata are not texts by name")
+            raise WeightsError("its metadata do not map names to text")
         return metadata
 
     return _read(Path(path), METADATA_READERS, checked)
@@ -200,7 +200,7 @@ def _foreign(data: bytes, suffix: str) -> str | None:
         with suppress(Exception), zipfile.ZipFile(io.BytesIO(data)) as archive:
             if any(name.endswith("/data.pkl") for name in archive.namelist()):
                 return TORCH
-        return "a zip archive; if it holds arrays, let its name end in .npz"
+        return "a zip archive; if it holds arrays, rename it to end in .npz"
     if suffix == ".pkl" and 0 < data.count(b"\n") == data.count(b"\r\n"):
         return (
             "one that was damaged in transfer: each of its line ends became CR LF; copy it again, "
@@ -232,7 +232,7 @@ def _checked(params: Any) -> dict[str, Array]:
     if not isinstance(params, Mapping):
         raise WeightsError(f"weights are a dict of named arrays, not a {type(params).__name__}")
     if not params:
-        raise WeightsError("there are no arrays in it")
+        raise WeightsError("it has no arrays")
     return {_name(name): _array(name, value) for name, value in params.items()}
 
 
@@ -299,7 +299,7 @@ def _to_safetensors(params: dict[str, Array], metadata: Mapping[str, str]) -> by
 
     for name, array in params.items():
         if name == "__metadata__":
-            raise WeightsError("safetensors keeps the name __metadata__ to itself; choose another")
+            raise WeightsError("safetensors reserves the name __metadata__; choose another")
         if array.dtype.itemsize > 8:
             raise WeightsError(f"{name} has dtype {array.dtype}, which safetensors lacks; use .npz")
     return bytes(safetensors.numpy.save(params, dict(metadata) or None))

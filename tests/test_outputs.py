@@ -203,7 +203,7 @@ def test_a_named_pipe_is_written_to(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     outputs.require_writable("--json", pipe)
-    with pytest.raises(OSError, match="nobody reads from it"):
+    with pytest.raises(OSError, match="no process reads from it"):
         outputs.write(pipe, b"lost")
     read = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))

@@ -426,7 +426,7 @@ def test_parameters_that_cannot_be_saved(tmp_path, suffix, params, said):
 
 def test_what_safetensors_lacks_is_said(tmp_path):
     path = tmp_path / "w.safetensors"
-    with pytest.raises(WeightsError, match="keeps the name __metadata__"):
+    with pytest.raises(WeightsError, match="reserves the name __metadata__"):
         weights.save(path, {"__metadata__": np.ones(1)})
     if np.dtype(np.longdouble).itemsize > 8:
         with pytest.raises(WeightsError, match=r"W has dtype \w+, which safetensors lacks"):
@@ -434,7 +434,7 @@ def test_what_safetensors_lacks_is_said(tmp_path):
 
 
 def test_what_is_no_path_is_refused():
-    with pytest.raises(WeightsError, match="None is no path: give the name of a file"):
+    with pytest.raises(WeightsError, match="None is not a path: give the name of a file"):
         weights.load(None)
 
 

@@ -24,7 +24,7 @@ app.command(epilog=check.EXAMPLE, cls=Verb)(check.check)
 
 TYPED = {
     ", or a numpy.random.Generator": "",
-    "go on from it with resume": "go on from it with --resume",
+    "continue from it with resume=True": "continue from it with --resume",
 }
 """Wordings of the library, and those of the command."""
 

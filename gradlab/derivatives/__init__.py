@@ -1,28 +1,28 @@
 """Derivatives of any function: Jacobians, products with them, Hessians, higher derivatives.
 
 The derivative of a function at a point is a linear map, J. A backend gives its columns (J v, one
-perturbation of the parameters), its rows (uᵀJ, one pass of reverse mode), or all of it. In the
-order in which the files are read:
+perturbation of the parameters), its rows (uᵀJ, one pass of reverse mode), or all of it. The files,
+in reading order:
 
 ==============  ===================================================================================
-`functions`     a function of any arguments and outputs, as the backends take it
-`reverse`       rows: for every backend that has gradients; J v by reverse mode twice
+`functions`     adapts a function of any arguments and outputs to the backends
+`reverse`       rows: for every backend with gradients; J v by reverse mode applied twice
 `forward`       columns: autograd's forward mode
 `stencils`      difference formulas as points and weights, within bounds
 `lines`         a function along a line through its parameters, with all its outputs at once
-`sparsity`      which entries of the parameters can be moved together
-`measuring`     outputs that a formula does not suit, and how they are measured instead
+`sparsity`      which entries of the parameters can be perturbed together
+`measuring`     detects outputs that a formula does not suit, and measures them with error bars
 `parallel`      columns by several workers
 `differences`   columns: the finite differences
 `extrapolated`  columns: Richardson extrapolation
 `complex_step`  columns: the complex step
 `libraries`     JAX's and PyTorch's own derivatives
-`maps`          which way each backend goes; blocks of the result
+`maps`          which of these each backend uses; blocks of the result
 `first`         `jacobian`, `jvp`, `vjp`
-`second`        `hessian`, `hvp`: the same of a gradient
-`table`         an n-th derivative from values, extrapolated
+`second`        `hessian`, `hvp`: the derivatives of a gradient
+`table`         the n-th derivative from values, extrapolated
 `nth`           `derivative`: of any order, of a function of one number
-`error_bars`    `derivative_with_error`, `jvp_with_error`: measured, with error bars
+`error_bars`    `derivative_with_error`, `jvp_with_error`: derivatives with error bars
 ==============  ===================================================================================
 """
 

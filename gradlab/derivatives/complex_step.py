@@ -65,7 +65,7 @@ class ComplexColumns(Rows):
         return found
 
     def _taken(self, at: Point, take: Callable[[SteppedFunction], Array]) -> tuple[Array, str]:
-        """Return derivatives, and what is likely to be wrong if they are."""
+        """Return derivatives, and a likely cause if they are wrong."""
         stepped = SteppedFunction(partial(flat, self.function), at.params, at.args, None)
         with stepped.restoring(), warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
@@ -133,7 +133,7 @@ def refutations(
         The size of the terms that add up to a slope.
     """
     line, unit = where.along(direction)
-    # An output that does not move, with a slope too small to move it, is right.
+    # An output that does not change is right if its slope is too small to change it.
     is_flat = size * unit * LADDER[0] <= where.epsilon * np.abs(where.centre)
     for t in (LADDER[0], -LADDER[0]):
         is_flat &= line(t)[1] == where.centre
@@ -168,6 +168,6 @@ def _output(line: Line, k: int, t: float) -> float:
     if np.isnan(value):
         raise NonFiniteError(
             f"complex-step cannot confirm its derivatives: {line.where.outputs.name(k)} is not "
-            f"finite beside the parameters; {INSTEAD}"
+            f"finite near the parameters; {INSTEAD}"
         )
     return value

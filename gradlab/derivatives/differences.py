@@ -1,14 +1,14 @@
 """Columns of the Jacobian from values of the function alone.
 
-One perturbation of an entry moves all outputs, so that a column costs what one entry of a gradient
-does: 1, 2 or 4 evaluations for `forward`, `central` and `central4`. The formulas and their default
-steps are those of `gradlab.gradients.differences`. Bounds turn a central formula into a
-one-sided one of the same order (`stencils.fitting`). With a sparsity, entries that share no output
-are moved together (`sparsity`).
+A perturbation of one entry changes all outputs, so a column takes as many evaluations as one entry
+of a gradient: 1, 2 or 4 for `forward`, `central` and `central4`. The formulas and their default
+steps are those of `gradlab.gradients.differences`. Next to a bound, a one-sided formula of the same
+order replaces a central one (`stencils.fitting`). With a sparsity, entries that share no output are
+perturbed together (`sparsity`).
 
-The evaluations show where a formula does not suit an output, which is then measured with more of
-them (`measuring`). At the end, one evaluation along a random direction is compared with what the
-Jacobian predicts. A given step is taken as it is.
+If the evaluations show that a formula does not suit an output, the output is measured with more of
+them (`measuring`). At the end, one evaluation along a random direction is compared with the
+prediction of the Jacobian. A given step is used unchanged.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gradlab.params import Array
 
 @dataclass(frozen=True)
 class Options:
-    """What a numerical derivative may be told beside its backend.
+    """Options of a numerical derivative, in addition to its backend.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Options:
     sparsity: Any = None
 
     def given(self) -> list[str]:
-        """Name the options that are used."""
+        """Return the names of the options that are given."""
         return [name for name, value in vars(self).items() if value is not None]
 
 
@@ -68,18 +68,18 @@ class Differences(Rows):
     Parameters
     ----------
     backend : Numerical
-        With its step, dtype, and the order of its error.
+        Has the step, the dtype, and the order of the error.
     function : callable
         ``function(params, *args) -> outputs``.
     options : Options
-        What else is known.
+        Bounds, relative steps, sparsity.
 
     Attributes
     ----------
     precision : float
-        The relative error of an evaluation, where that is larger than its dtype's.
+        The relative error of an evaluation, if it is larger than its dtype's.
     seconds : float
-        How long the latest evaluation at given parameters took.
+        Duration of the latest evaluation at given parameters.
     """
 
     backend: Numerical
@@ -107,7 +107,7 @@ class Differences(Rows):
             )
 
     def evaluate(self, function: Function, params: Any, args: Sequence[Any]) -> Any:
-        """Return what a function returns at the parameters; note how long that takes."""
+        """Return the outputs of the function at the parameters; store the duration."""
         started = time.perf_counter()
         value = super().evaluate(function, params, args)
         self.seconds = time.perf_counter() - started
@@ -122,7 +122,7 @@ class Differences(Rows):
     def jvp(self, at: Point, tangent: Sequence[Array]) -> Array:
         """Return J v from one perturbation of all entries.
 
-        A given step is that of the entry that moves farthest, beside its step.
+        A given step applies to the entry that moves farthest in units of its step.
         """
         where = self.field(at)
         units = self.given_step(where, at)
@@ -175,14 +175,14 @@ class Differences(Rows):
         return where
 
     def _step(self, where: Field) -> float:
-        """Return the step that balances truncation and round-off, beside the entries' scales."""
+        """Return the step that balances truncation and round-off, in units of the scales."""
         return float(np.exp2(np.round(np.log2(where.precision) / (self.order + 1))))
 
     def given_step(self, where: Field, at: Point) -> Array | None:
-        """Return the given step of each entry, None for the default ones."""
+        """Return the given step of each entry, or None for default steps."""
         step, relative = self.backend.step, self.options.relative_step
         if step is not None and relative is not None:
-            raise OptionError("step and relative_step exclude each other: give one of them")
+            raise OptionError("step and relative_step exclude each other: give only one of them")
         if step is None and relative is None:
             return None
         option, value = ("relative_step", relative) if step is None else ("step", step)
@@ -218,18 +218,18 @@ class Differences(Rows):
     def _groups(
         self, where: Field, units: Array, h: float, pattern: Array | None
     ) -> Iterator[Array]:
-        """Yield the entries that are moved together."""
+        """Yield the groups of entries that are perturbed together."""
         usual = fitting(self.order, h, -np.inf, np.inf)
         for group in groups_of(pattern, len(where.x)):
             line = where.along_entries(group, units)
-            # Entries near different bounds cannot move together.
+            # Entries near different bounds cannot be perturbed together.
             if len(group) == 1 or fitting(self.order, h, line.low, line.high) == usual:
                 yield group
             else:
                 yield from (group[i:][:1] for i in range(len(group)))
 
     def column_of(self, where: Field, entries: Array, plan: ColumnPlan) -> Array:
-        """Return the slopes of all outputs, each by the one of the entries that it depends on."""
+        """Return the slope of each output by the one entry of the group that it depends on."""
         line = where.along_entries(entries, plan.units)
         found = np.zeros(len(where.centre))
         for i, j in enumerate(entries):
@@ -268,13 +268,13 @@ class Differences(Rows):
         h : float
             The step.
         rows : ndarray of int
-            Which outputs.
+            The outputs.
         i : int
-            The number of the moved entry on which these depend.
+            Index of the perturbed entry on which these depend.
         sure : bool
-            Whether the step was given, and is taken as it is.
+            Whether the step was given, and is used unchanged.
         both : bool
-            Whether a forward difference is compared with the backward one.
+            Whether to compare a forward difference with the backward one.
         """
         offsets = fitting(self.order, h, line.low, line.high)
         if not offsets:
@@ -296,7 +296,7 @@ class Differences(Rows):
     def _slopes(
         self, line: Line, offsets: Sequence[float], rows: Array, i: int
     ) -> tuple[Array, Array]:
-        """Return the slopes by a formula, and their distances from the formula of a point less."""
+        """Return the slopes of a formula, and their differences from one with a point less."""
         points = [line(t) for t in offsets]
         gone = np.array([line.distance(t, i) for t in offsets])
         if len({0.0, *gone}) <= len(gone):
@@ -306,7 +306,7 @@ class Differences(Rows):
 
 
 def _sizes(leaf: Array) -> Array:
-    """Return the size of each entry; of one that is 0, that of the leaf's largest, or 1."""
+    """Return the size of each entry; for an entry 0, that of the leaf's largest entry, or 1."""
     largest = np.abs(leaf).max(initial=0.0) or 1.0
     found: Array = np.where(leaf == 0, largest, np.abs(leaf)).ravel()
     return found

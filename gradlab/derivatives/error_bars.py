@@ -34,15 +34,15 @@ def derivative_with_error(
     function : callable
         ``f(params, *args) -> outputs``: a loss, or a function with many outputs.
     params, *args
-        Where to differentiate; see `gradlab.jacobian`.
+        The point; see `gradlab.jacobian`.
     dtype : dtype, optional
-        In which the parameters are given to the function; by default float64.
+        Dtype of the parameters that the function gets; by default float64.
 
     Returns
     -------
     Estimate
-        Value and error of each entry: of a loss, in the structure of the parameters; of other
-        functions, in that of a Jacobian.
+        Value and error of each entry: in the structure of the parameters for a loss, and in that of
+        a Jacobian for other functions.
 
     Raises
     ------
@@ -51,8 +51,8 @@ def derivative_with_error(
 
     Notes
     -----
-    About 14 evaluations an entry of the parameters where the function is smooth and its scale that
-    of the entry, up to some 200 where an output is noisy, kinked or steep. See
+    An entry of the parameters takes about 14 evaluations if the function is smooth on the scale of
+    the entry, and up to about 200 if an output is noisy, kinked or steep. See
     `gradlab.gradients.slopes` for the method.
 
     Examples
@@ -67,7 +67,7 @@ def derivative_with_error(
     >>> bool(abs(value - np.e) <= error), bool(1e-6 < error < 1e-2)
     (True, True)
 
-    Of a function with many outputs:
+    A function with many outputs:
 
     >>> value, error = derivative_with_error(lambda x: np.stack([x**2, x**3]), 2.0)
     >>> value.round(8), bool((error < 1e-8).all())
@@ -90,7 +90,7 @@ def derivative_with_error(
 
 
 def _many_outputs(function: Function, params: Any, args: tuple[Any, ...]) -> Point | None:
-    """Return where a function is differentiated, None if it returns one number or nothing fit."""
+    """Return the point and the outputs, or None if the function returns one number or no arrays."""
     leaves, structure = flatten(params)
     try:
         outputs = outputs_of(evaluated(function, params, args))
@@ -114,11 +114,11 @@ def jvp_with_error(
     function : callable
         ``f(params, *args) -> outputs``.
     params, args
-        Where.
+        The point.
     tangent : Any
         The direction, in the structure and shapes of the parameters.
     dtype : dtype, optional
-        In which the parameters are given to the function; by default float64.
+        Dtype of the parameters that the function gets; by default float64.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def jvp_with_error(
 
 
 def unsteadiness(where: Field) -> Array:
-    """Return by how much each output differs when it is evaluated again."""
+    """Return the difference of each output between two evaluations at the same parameters."""
     apart: Array = np.abs(where.evaluate().vector - where.centre)
     return apart
 

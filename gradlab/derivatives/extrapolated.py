@@ -1,8 +1,8 @@
-"""Columns of the Jacobian by Richardson extrapolation: near round-off, some 20 evaluations each.
+"""Columns of the Jacobian by Richardson extrapolation: near round-off, about 20 evaluations each.
 
-The steps and their extrapolation are those of `gradlab.gradients.differences.richardson`, output by
-output; all outputs share the evaluations. Next to a bound, where the steps have to be one-sided,
-the formula of fourth order is taken instead.
+The steps and their extrapolation are those of `gradlab.gradients.differences.richardson`, for each
+output; all outputs share the evaluations. Next to a bound, where the steps must be one-sided, the
+formula of fourth order is used instead.
 """
 
 from __future__ import annotations

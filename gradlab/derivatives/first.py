@@ -34,27 +34,26 @@ def jacobian(
         ``f(params, *args, **keywords) -> outputs``, pure. Parameters and outputs are arrays of any
         shapes in dicts, lists and tuples of any nesting, or bare arrays and numbers.
     backend : str or Backend
-        How to differentiate: a name from `gradlab.BACKENDS`, or a backend object with settings. The
-        numerical ones take a column from one perturbation, whatever the number of outputs; reverse
-        mode takes a row from one pass, whatever the number of parameters.
+        A name from `gradlab.BACKENDS`, or a backend object with settings. Numerical backends
+        compute a column from one perturbation, for any number of outputs; reverse mode computes a
+        row from one pass, for any number of parameters.
     argnums : int or tuple of int
-        Which positional arguments are the parameters. With a tuple, the parameters are the tuple of
-        these arguments.
+        Positions of the arguments that are the parameters. With a tuple, the parameters are the
+        tuple of these arguments.
     has_aux : bool
-        Whether the function returns a pair ``(outputs, aux)``, of which the second part is handed
-        over as it is.
+        Whether the function returns a pair ``(outputs, aux)``; `aux` is returned unchanged.
     bounds : pair, optional
-        The lowest and the highest values that the function may be given: each a number, or a
-        structure like the parameters with a number for each leaf or entry. Where a step would leave
-        them, a one-sided formula of the same order is taken. For `forward`, `central`,
+        The lowest and the highest values at which the function may be evaluated: each a number, or
+        a structure like the parameters with a number for each leaf or entry. If a step would leave
+        the bounds, a one-sided formula of the same order is used. For `forward`, `central`,
         `central4` and `richardson`.
     relative_step : float or structure, optional
-        The step of each entry in proportion to its size (an entry that is 0 counts like the largest
-        of its array). An absolute step is a setting of the backend:
+        The step of each entry in proportion to its size (an entry 0 counts like the largest of
+        its array). An absolute step is a setting of the backend:
         ``gradlab.CentralDifference(step=1e-4)``. For the same backends.
     sparsity : array or SciPy sparse matrix, shape (m, p), optional
-        Not zero where an output may depend on an entry of the parameters; both in all leaves laid
-        end to end. Entries that share no output are moved together. For the same backends.
+        Nonzero if an output may depend on an entry of the parameters, both numbered leaf after
+        leaf. Entries that share no output are perturbed together. For the same backends.
 
     Returns
     -------
@@ -67,17 +66,17 @@ def jacobian(
     Raises
     ------
     BackendError, LossError, OptionError
-        If there is no such backend, the function is none, or an option does not fit.
+        If the backend does not exist, `function` is not callable, or an option does not fit.
     ParameterError, LossError, NonFiniteError
         By the returned function, for parameters and outputs that are not arrays of finite real
-        numbers, and a derivative that is not finite; the message names it.
+        numbers, and for a derivative that is not finite; the message names it.
     MissingDependencyError
         By the returned function, if `sparsity` is given and SciPy is not installed.
 
     Notes
     -----
     The error is that of the backend's gradients. The numerical backends measure an output with more
-    evaluations where their formula does not suit it; see `gradlab.derivatives`.
+    evaluations if their formula does not suit it; see `gradlab.derivatives`.
 
     Examples
     --------
@@ -120,13 +119,14 @@ def jvp(
     Returns
     -------
     callable
-        ``g(params, *args, tangent, **keywords) -> J v``. The direction v comes last, and has the
-        structure and shapes of the parameters; the product those of the outputs, in float64.
+        ``g(params, *args, tangent, **keywords) -> J v``. The direction v is the last positional
+        argument, in the structure and shapes of the parameters. The product has those of the
+        outputs, in float64.
 
     Raises
     ------
     BackendError, LossError, OptionError, ParameterError, NonFiniteError
-        See `jacobian`; a ParameterError also for a direction that is not like the parameters.
+        See `jacobian`; a ParameterError also for a direction that does not match the parameters.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def vjp(
     bounds: Any = None,
     relative_step: Any = None,
 ) -> Callable[..., Any]:
-    """Return the function that evaluates a vector-Jacobian product: weighted outputs' gradient.
+    """Return the function that evaluates a vector-Jacobian product: a weighted sum of gradients.
 
     Parameters
     ----------
@@ -172,14 +172,14 @@ def vjp(
     Returns
     -------
     callable
-        ``g(params, *args, cotangent, **keywords) -> uᵀJ``. The cotangent u comes last, and has the
-        structure and shapes of the outputs; the product those of the parameters, and their dtypes
-        (float64 for integers).
+        ``g(params, *args, cotangent, **keywords) -> uᵀJ``. The cotangent u is the last positional
+        argument, in the structure and shapes of the outputs. The product has those of the
+        parameters, and their dtypes (float64 for integers).
 
     Raises
     ------
     BackendError, LossError, OptionError, ParameterError, NonFiniteError
-        See `jacobian`; a ParameterError also for a cotangent that is not like the outputs.
+        See `jacobian`; a ParameterError also for a cotangent that does not match the outputs.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Columns of the Jacobian by forward mode: J v for one evaluation with its slope.
 
-autograd runs the function on boxes that carry, beside each value, how fast it moves when the
-parameters move along v: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, section 3.1.
+autograd runs the function on boxes that hold each value and its derivative along v: Griewank &
+Walther, *Evaluating Derivatives*, 2nd ed., 2008, section 3.1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ForwardColumns(Rows):
         return found
 
     def _push(self, at: Point, tangent: Sequence[Array]) -> tuple[Array, Watch]:
-        """Return J v; then all that was traced is gone, unless the function keeps it."""
+        """Return J v; then all traced values are gone, unless the function keeps some."""
         token = Token()
         leaves = [floating(leaf) for leaf in at.leaves]
         function = partial(flat, self.function)
@@ -50,7 +50,7 @@ class ForwardColumns(Rows):
                 for leaf, v in zip(leaves, tangent, strict=True)
             ]
             try:
-                # 0 · ∞ along an entry, and an overflow, end in what is reported as not finite.
+                # 0 · ∞ along an entry, and an overflow, are reported as not finite.
                 with np.errstate(over="ignore", invalid="ignore"):
                     end = trace_loss(
                         function, leaves, boxes, at.structure, at.args, "autograd-forward"

@@ -1,10 +1,9 @@
-"""A function as the backends take it: parameters first, all outputs in one vector.
+"""Adapt a function to the backends: parameters first, all outputs in one vector.
 
-A function may take several arguments, keyword arguments, and return a structure of arrays and
-something auxiliary. Here it becomes a function of its differentiated arguments alone
-(`adapted`), whose outputs are laid end to end (`flat`), or are weighted and added up (`weighted`).
-The last one is a loss, so that every backend differentiates it: its gradient is the
-vector-Jacobian product with the weights.
+A function may take several arguments and keyword arguments, and return a structure of arrays and
+auxiliary data. `adapted` makes it a function of its differentiated arguments, `flat` concatenates
+its outputs, and `weighted` returns their weighted sum. The latter is a loss, so every backend
+differentiates it: its gradient is the vector-Jacobian product with the weights.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ BARE = "output"
 
 
 def check_argnums(argnums: Any) -> int | tuple[int, ...]:
-    """Return which arguments are differentiated, or say why they cannot be.
+    """Return the positions of the differentiated arguments; raise an error if they are not valid.
 
     Examples
     --------
@@ -80,16 +79,16 @@ def split(argnums: int | tuple[int, ...], args: Sequence[Any]) -> tuple[Any, tup
 def adapted(
     function: Function, argnums: int | tuple[int, ...], has_aux: bool, named: bool
 ) -> Function:
-    """Return the function of ``(params, *others)`` that gives the outputs alone.
+    """Return the function of ``(params, *others)`` that returns only the outputs.
 
     Parameters
     ----------
     function : callable
         The user's.
     argnums : int or tuple of int
-        The positions of what is differentiated, which comes first here.
+        The positions of the differentiated arguments, which become the first argument.
     has_aux : bool
-        Whether the function returns a pair, of which the second part is not differentiated.
+        Whether the function returns a pair whose second part is not differentiated.
     named : bool
         Whether the last of the others is the dict of keyword arguments.
     """
@@ -99,7 +98,7 @@ def adapted(
 
 
 def with_aux(function: Function, argnums: int | tuple[int, ...], named: bool) -> Function:
-    """Return the same function with all that it returns."""
+    """Return the same function with everything that it returns."""
     return partial(_call, function, argnums, named)
 
 
@@ -152,11 +151,11 @@ def flat(function: Function, params: Any, *args: Any) -> Any:
 
 
 def weighted(function: Function, params: Any, *args: Any) -> Any:
-    """Return the sum of all outputs of a function, each times a weight.
+    """Return the weighted sum of all outputs of a function.
 
-    The last argument is the vector of the weights. It is data, so that what is recorded or
-    compiled once serves all weights. Only methods of arrays are called here: the outputs may be
-    arrays of any library.
+    The last argument is the vector of the weights. It is data, so one recording or compiled
+    function serves all weights. This function calls only methods of arrays, because the outputs may
+    be arrays of any library.
 
     Examples
     --------
@@ -175,7 +174,7 @@ def weighted(function: Function, params: Any, *args: Any) -> Any:
 
 
 def leaves_of(function: Function, params: Any, args: Sequence[Any]) -> list[Any]:
-    """Return the outputs; numbers that the function made of traced values as these values."""
+    """Return the outputs, with traced values in place of numbers made from them."""
     if not is_tracing():
         return flatten(function(params, *args), lambda value, path: held(value))[0]
     with conversions() as noted:
@@ -184,7 +183,7 @@ def leaves_of(function: Function, params: Any, args: Sequence[Any]) -> list[Any]
 
 
 def _settled(outputs: Any, noted: Sequence[Conversion]) -> tuple[list[Any], Structure]:
-    """Flatten outputs, with the traced value in place of each number that was made of one."""
+    """Flatten outputs, with the traced value in place of each number that was made from it."""
     used: list[Conversion] = []
 
     def leaf(value: Any, path: str) -> Any:
@@ -195,14 +194,14 @@ def _settled(outputs: Any, noted: Sequence[Conversion]) -> tuple[list[Any], Stru
         return held(value)
 
     flattened = flatten(outputs, leaf)
-    # A number that is no output was made for another purpose, and is refused.
+    # A number that is not an output was made for another purpose, and is refused.
     returned(None, [conversion for conversion in noted if conversion not in used])
     return flattened
 
 
 @dataclass(frozen=True)
 class Outputs(Layout):
-    """What a function returned at a point, and how it hangs together.
+    """The outputs of a function at a point, and their structure.
 
     Attributes
     ----------
@@ -217,7 +216,7 @@ class Outputs(Layout):
 
 
 def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
-    """Read what a function returned on plain arrays; `finite` asks for finite numbers.
+    """Return the outputs of a function on plain arrays; `finite` requires finite numbers.
 
     Raises
     ------
@@ -249,27 +248,27 @@ def _output(place: str, finite: bool, value: Any, path: str) -> Array:
     return array
 
 
-# Where a function is differentiated
+# The point at which a function is differentiated
 
 
 @dataclass(frozen=True)
 class Point:
-    """A function, where it is differentiated, and what it returns there.
+    """A function, the point at which it is differentiated, and its outputs there.
 
     Attributes
     ----------
     function : callable
         ``function(params, *args) -> outputs``.
     params : Any
-        As they were given.
+        The parameters as they were given.
     args : tuple
-        What else the function takes.
+        The other arguments of the function.
     leaves : list of ndarray
         The parameters.
     structure : Structure
-        How they hang together.
+        The structure of the parameters.
     outputs : Outputs
-        What the function returns.
+        The outputs of the function.
     """
 
     function: Function
@@ -281,7 +280,7 @@ class Point:
 
     @cached_property
     def layout(self) -> Layout:
-        """The parameters, laid end to end."""
+        """The parameters as one vector."""
         return Layout.of(self.leaves, self.structure)
 
     @property
@@ -291,7 +290,7 @@ class Point:
 
 
 def evaluated(function: Function, params: Any, args: Sequence[Any]) -> Any:
-    """Return what a function returns on plain arrays, which it sees read-only."""
+    """Return the outputs of a function on plain, read-only arrays."""
     try:
         return function(read_only(params), *map(read_only, args))
     except Exception as error:

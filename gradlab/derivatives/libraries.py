@@ -1,12 +1,12 @@
 """JAX and PyTorch: their own Jacobians, products and Hessians of a function in plain NumPy.
 
-The function runs on the library's arrays behind NumPy's protocols (`gradlab.arrays.ducks`), as it
-does for the backends `jax` and `torch`; one that is written for the library itself runs on its
-native arrays. What differentiates it is the library's: ``jax.jvp``, ``jax.vjp`` under ``jax.vmap``;
-PyTorch's forward mode, and its reverse mode with batched cotangents. Products uᵀJ are gradients of
-weighted outputs, which the backends compile and keep (`reverse`).
+The function runs on the library's arrays behind NumPy's protocols (`gradlab.arrays.ducks`), as for
+the backends `jax` and `torch`. A function that is written for the library itself runs on native
+arrays. The library differentiates it: ``jax.jvp``, and ``jax.vjp`` under ``jax.vmap``; PyTorch's
+reverse mode, with batched cotangents for rows and applied twice for J v. Products uᵀJ are gradients
+of weighted outputs, which the backends compile and keep (`reverse`).
 
-Here the operations run one by one, with numbers: nothing is compiled, and branches are followed.
+This module runs the operations one by one, with numbers: nothing is compiled, so branches work.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class OfLibrary(Rows):
     function : callable
         ``function(params, *args) -> outputs``.
     loss : callable, optional
-        The loss whose gradient `function` is. Then that gradient is taken by the library, too.
+        The loss whose gradient `function` is. The library then also computes that gradient.
     """
 
     def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
         super().__init__(backend, function)
         self._loss = loss
-        self._is_plain = True  # until it turns out to be written for the library
+        self._is_plain = True  # until the function turns out to be for native arrays
 
     def evaluate(self, function: Function, params: Any, args: Sequence[Any]) -> Any:
-        """Return what a function returns, in NumPy's arrays, also if it takes native ones alone."""
+        """Return the outputs in NumPy arrays, also if the function takes only native arrays."""
         with self.setting():
             try:
                 value = evaluated(function, params, args)
@@ -94,23 +94,23 @@ class OfLibrary(Rows):
         )
 
     def nth(self, at: Point, order: int) -> Array:
-        """Return the n-th derivative of all outputs by the one number that the parameters are."""
+        """Return the n-th derivative of all outputs by the only parameter, a number."""
         return self._on_library(
             at, lambda vector, leaves: self.nested(vector, leaves, order), lambda found: (0.0, 0.0)
         )
 
-    # What a library defines
+    # Methods that each library defines
 
     def over(self, array: Array) -> Any:
-        """Return NumPy's array as the library's."""
+        """Convert a NumPy array to an array of the library."""
         raise NotImplementedError
 
     def plain(self, array: Any) -> Array:
-        """Return an array of the library's as NumPy's."""
+        """Convert an array of the library to a NumPy array."""
         raise NotImplementedError
 
     def back(self, array: Any) -> Array:
-        """Return an array of the library's as NumPy's, in float64."""
+        """Convert an array of the library to a NumPy array in float64."""
         return np.asarray(self.plain(array), float)
 
     def setting(self) -> AbstractContextManager[Any]:
@@ -118,7 +118,7 @@ class OfLibrary(Rows):
         return nullcontext()
 
     def join(self, arrays: list[Any]) -> Any:
-        """Lay arrays of the library's end to end."""
+        """Concatenate arrays of the library to a vector."""
         raise NotImplementedError
 
     def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
@@ -134,10 +134,10 @@ class OfLibrary(Rows):
         raise NotImplementedError
 
     def gradient(self, vector: Vector) -> Vector:
-        """Return the gradient of a vector of one entry, as a function to be differentiated."""
+        """Return the gradient of a vector of one entry, as a differentiable function."""
         raise NotImplementedError
 
-    # What both do
+    # Methods of both libraries
 
     @property
     def library(self) -> Any:
@@ -150,11 +150,10 @@ class OfLibrary(Rows):
         run: Callable[[Vector, list[Any]], tuple[Any, Array]],
         twice: Callable[[Array], tuple[Any, Any]],
     ) -> Array:
-        """Return what `run` finds, on arrays behind NumPy's protocols or on native ones.
+        """Return the result of `run`, on arrays behind NumPy's protocols or on native ones.
 
-        Where the function calls the library itself, it may take a number out of an array, whose
-        slope is lost. The backend's gradients watch for that, so that both of what `twice` returns
-        have to agree.
+        A function that calls the library itself may convert an array to a number, which loses its
+        derivative. The backend's gradients detect that, so the two results of `twice` must agree.
         """
         function = self._loss or self.function
         traces: list[Trace] = []
@@ -219,7 +218,7 @@ class OfLibrary(Rows):
         return self.join(rows)
 
     def _verify(self, value: Array, at: Point) -> None:
-        """Raise a LossError where the library's outputs are not NumPy's, to half of the digits."""
+        """Raise a LossError if the library's outputs differ from NumPy's, to half of the digits."""
         for span, path, dtype in zip(
             at.outputs.spans, at.outputs.structure.paths, at.outputs.dtypes, strict=True
         ):
@@ -234,13 +233,13 @@ class OfLibrary(Rows):
                 )
 
     def _failure(self, failures: list[Exception]) -> Exception:
-        """Return the error that says most: of plain NumPy, unless it is written for the library."""
+        """Return the more helpful error: NumPy's, unless the function is for the library."""
         for error in failures:
             if isinstance(error, GradlabError):
                 return error
         error = failures[0]
         unfit = UntraceableError(
-            f"{self.backend.name} cannot trace the function, which fails on traced arrays alone "
+            f"{self.backend.name} cannot trace the function, which fails only on traced arrays "
             f"({type(error).__name__}: {reason_of(error)}; {place_of(error.__traceback__)}): write "
             'that line with other functions of NumPy\'s, or use backend="central"'
         )
@@ -266,13 +265,13 @@ class OfJax(OfLibrary):
         return LIBRARY
 
     def over(self, array: Array) -> Any:
-        """Return NumPy's array as JAX's."""
+        """Convert a NumPy array to a JAX array."""
         import jax.numpy as jnp
 
         return jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
     def plain(self, array: Any) -> Array:
-        """Return JAX's array as NumPy's."""
+        """Convert a JAX array to a NumPy array."""
         return np.asarray(array)
 
     def setting(self) -> AbstractContextManager[Any]:
@@ -281,13 +280,13 @@ class OfJax(OfLibrary):
 
         try:
             enable: Any = jax.enable_x64
-        except AttributeError:  # where it is in older versions
+        except AttributeError:  # its place in older versions
             enable = import_module("jax.experimental").enable_x64
         context: AbstractContextManager[Any] = enable(True)
         return context
 
     def join(self, arrays: list[Any]) -> Any:
-        """Lay arrays end to end."""
+        """Concatenate arrays to a vector."""
         import jax.numpy as jnp
 
         return jnp.concatenate(arrays)
@@ -345,15 +344,15 @@ class OfTorch(OfLibrary):
         return LIBRARY
 
     def over(self, array: Array) -> Any:
-        """Return NumPy's array as a tensor, whose derivatives are recorded."""
+        """Convert a NumPy array to a tensor that requires a gradient."""
         return self.library.from_numpy(np.array(array)).requires_grad_()
 
     def plain(self, array: Any) -> Array:
-        """Return a tensor as NumPy's array."""
+        """Convert a tensor to a NumPy array."""
         return np.asarray(array.detach().cpu())
 
     def join(self, arrays: list[Any]) -> Any:
-        """Lay tensors end to end."""
+        """Concatenate tensors to a vector."""
         import torch
 
         return torch.cat(arrays)
@@ -423,7 +422,7 @@ class OfTorch(OfLibrary):
         batched: bool = False,
         create_graph: bool = False,
     ) -> list[Any]:
-        """Return vector-Jacobian products, zeros for what `value` does not depend on."""
+        """Return vector-Jacobian products; zeros for inputs on which `value` does not depend."""
         import torch
 
         rows = torch.autograd.grad(

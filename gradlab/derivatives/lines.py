@@ -1,9 +1,9 @@
 """A function along a line through its parameters, with all its outputs at once.
 
-The line moves one entry, several entries that share no output, or all entries along a direction.
+The line perturbs one entry, several entries that share no output, or all entries along a direction.
 Its coordinate t is scaled so that |t| = 1 is as large as the entries themselves (or 1, if they are
-smaller); t = 0 are the parameters. What was evaluated is remembered: outputs that are looked at one
-by one share the evaluations.
+smaller); t = 0 is the parameters. Evaluations are cached, so outputs that are measured one by one
+share them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from gradlab.params import Array, flatten
 
 
 class Field(Perturbable):
-    """A function of parameters that can be moved, evaluated in one floating-point type.
+    """A function of parameters that can be perturbed, evaluated in one floating-point type.
 
     Parameters
     ----------
     function : callable
-        ``function(params, *args) -> outputs``. It sees read-only arrays.
+        ``function(params, *args) -> outputs``. It gets read-only arrays.
     at : Point
-        Where.
+        The parameters and other arguments.
     dtype : dtype, optional
-        In which it is evaluated; by default float64.
+        Dtype of the evaluation; by default float64.
     bounds : sequence of ndarray, optional
         The lowest and the highest value of each entry, two vectors of shape (p,).
 
@@ -42,9 +42,9 @@ class Field(Perturbable):
     ----------
     at : Point
     centre : ndarray, shape (m,)
-        The outputs there.
+        The outputs at the parameters.
     epsilon : ndarray, shape (m,)
-        The relative error with which each output is returned, by its dtype.
+        The relative error of each output, by its dtype.
     scales : ndarray, shape (p,)
         A power of two near max(1, |x|), for each entry.
     before : callable
@@ -77,29 +77,29 @@ class Field(Perturbable):
         if outside.any():
             j = int(np.argmax(outside))
             raise OptionError(
-                f"{self.name(j)} = {self.x[j]} lies outside of its bounds "
+                f"{self.name(j)} = {self.x[j]} lies outside its bounds "
                 f"[{self.lowest[j]}, {self.highest[j]}]"
             )
 
     @property
     def precision(self) -> float:
-        """The relative error of the coarsest output."""
+        """The largest relative error of an output."""
         return float(max(self.epsilon.max(initial=0.0), np.finfo(self.dtype).eps))
 
     @cached_property
     def sizes(self) -> Array:
-        """A power of two near each entry; of an entry that is 0, near its leaf's median, or 1."""
+        """A power of two near each entry; for an entry 0, near the median of its leaf, or 1."""
         return np.concatenate([np.zeros(0), *(scales_of(self.x[span]) for span in self.spans)])
 
     def evaluate(self, place: str = "the given parameters", *, finite: bool = True) -> Outputs:
-        """Evaluate the function where the parameters are now; see `outputs_of`."""
+        """Evaluate the function at the current parameters; see `outputs_of`."""
         self.before()
         return outputs_of(self._call(place), place, finite=finite)
 
     def moved(self, entries: Any, there: Array, place: str) -> Array:
-        """Return the outputs, as a vector (m,), where some entries have other values.
+        """Return the outputs, as a vector (m,), with other values of some entries.
 
-        Those that are not finite there, at the edge of a domain, are NaN.
+        Outputs that are not finite there, at the edge of a domain, are NaN.
         """
         self._perturbed[entries] = there
         try:
@@ -129,13 +129,13 @@ class Field(Perturbable):
             )
 
     def raise_epsilon(self, k: int, epsilon: float) -> None:
-        """Note that the leaf of output k is evaluated with a larger relative error."""
+        """Store that the leaf of output k is evaluated with a larger relative error."""
         span = next(span for span in self.outputs.spans if k < span.stop)
         self.epsilon[span] = np.maximum(self.epsilon[span], epsilon)
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Leave the caller's arrays as they were: see `restore`."""
+        """Restore the caller's arrays: see `restore`."""
         try:
             yield
         finally:
@@ -144,7 +144,7 @@ class Field(Perturbable):
     # Lines
 
     def along_entries(self, entries: Array, units: Array) -> Line:
-        """Return the line that moves some entries, each in proportion to its unit, from (p,)."""
+        """Return the line that perturbs some entries in proportion to their units, from (p,)."""
         step = units[entries]
         return Line(
             self,
@@ -155,7 +155,7 @@ class Field(Perturbable):
         )
 
     def along(self, direction: Array, units: Array | None = None) -> tuple[Line, float]:
-        """Return the line along a direction (p,), and by what its slopes are to be divided.
+        """Return the line along a direction (p,), and the number by which its slopes are divided.
 
         For |t| = 1, no entry moves farther than about its unit, by default its scale.
         """
@@ -184,11 +184,11 @@ class Line:
     ----------
     where : Field
     entries : ndarray of int or slice
-        What moves.
+        The perturbed entries.
     step : ndarray
-        By how much each of them moves for t = 1.
+        The perturbation of each of them for t = 1.
     low, high : float
-        How far t may go.
+        The range of t.
     """
 
     where: Field
@@ -199,7 +199,7 @@ class Line:
     known: dict[float, tuple[Array, Array]] = field(default_factory=dict)
 
     def __call__(self, t: float) -> tuple[Array, Array]:
-        """Return how far each entry really moved, in units of t, and the outputs there."""
+        """Return the rounded perturbation of each entry, in units of t, and the outputs there."""
         if t not in self.known:
             home = self.where.x[self.entries]
             there = home + np.asarray(t * self.step, home.dtype)
@@ -213,11 +213,11 @@ class Line:
 
     @property
     def is_direction(self) -> bool:
-        """Whether all entries move, along a direction."""
+        """Whether the line perturbs all entries, along a direction."""
         return isinstance(self.entries, slice)
 
     def distance(self, t: float, i: int = 0) -> float:
-        """Return how far entry number i of the moved ones goes for t, in units of t."""
+        """Return the actual perturbation of the i-th perturbed entry for t, in units of t."""
         return t if self.is_direction else float(self(t)[0][i])
 
     def _place(self, t: float) -> str:
@@ -227,16 +227,16 @@ class Line:
 
     @cached_property
     def name(self) -> str:
-        """What moves, for errors."""
+        """The name of the perturbed entries, for errors."""
         if self.is_direction:
             return "the direction"
         names = [self.where.name(int(j)) for j in self.entries[:3]]
         return ", ".join(names) + (", ..." if len(self.entries) > 3 else "")
 
     def output(self, k: int, i: int = 0) -> Any:
-        """Return output k as a function for `slopes.slope`: NaN where it has no value.
+        """Return output k as a function for `slopes.slope`: NaN if it has no value.
 
-        It depends on entry number i of the moved ones alone, unless the line is a direction.
+        The output depends only on the i-th perturbed entry, unless the line is a direction.
         """
 
         def line(t: float) -> tuple[float, float]:
@@ -256,7 +256,7 @@ class Line:
 
     @cached_property
     def finest(self) -> float:
-        """The smallest |t| that can be told from the rounding of the parameters."""
+        """The smallest |t| that is larger than the rounding of the parameters."""
         x = np.abs(self.where.x[self.entries])
         moving = self.step != 0
         if not moving.any():
@@ -286,7 +286,7 @@ def bounds_of(bounds: Any, at: Point) -> tuple[Array, Array] | None:
         The lowest and the highest values: each a number, or a structure like the parameters with a
         number for each leaf or for each entry.
     at : Point
-        Where the parameters are.
+        The parameters.
     """
     if bounds is None:
         return None
@@ -302,7 +302,7 @@ def spread(value: Any, at: Point, option: str) -> Array:
     Raises
     ------
     OptionError
-        If a structure is not like that of the parameters.
+        If a structure does not match that of the parameters.
     """
     if np.ndim(value) == 0 and not isinstance(value, dict | list | tuple):
         return np.full(at.size, _number(value, option))

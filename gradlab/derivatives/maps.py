@@ -1,4 +1,4 @@
-"""Which way each backend goes, and what all ways share: arguments in, structures out."""
+"""Which class computes derivatives for each backend; their common arguments and results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ WAYS: dict[type, type[Rows]] = {
     Jax: OfJax,
     Torch: OfTorch,
 }
-"""The way of each backend that takes no options; `Rows` suits every other one."""
+"""The class for each backend without options; `Rows` for all others."""
 
 NUMERICAL: dict[type[Numerical], type[Differences]] = {
     ForwardDifference: Differences,
@@ -60,16 +60,16 @@ NUMERICAL: dict[type[Numerical], type[Differences]] = {
     CentralDifference4: Differences,
     Richardson: Extrapolated,
 }
-"""The way of each backend that takes options."""
+"""The class for each backend with options."""
 
 
 def way_of(backend: Backend, function: Function, options: Options) -> Rows:
-    """Return how a backend differentiates a function.
+    """Return the object that differentiates a function with a backend.
 
     Raises
     ------
     OptionError
-        If an option does not go with the backend.
+        If the backend does not take an option.
     """
     for kind, numerical in NUMERICAL.items():
         if isinstance(backend, kind):
@@ -86,16 +86,16 @@ def way_of(backend: Backend, function: Function, options: Options) -> Rows:
 
 
 class Differentiated:
-    """A function that is differentiated, and how.
+    """A function with the backend and options of its derivative.
 
     Parameters
     ----------
     function : callable
-        The user's.
+        The user's function.
     backend : str or Backend
-        How to differentiate.
+        The backend.
     argnums : int or tuple of int
-        Which arguments are differentiated.
+        The positions of the differentiated arguments.
     has_aux : bool
         Whether the function returns a pair (outputs, aux).
     options : Options
@@ -124,13 +124,13 @@ class Differentiated:
         return way_of(self.backend, function, self._options)
 
     def way(self, named: bool) -> Rows:
-        """Return the way of calls without and with keyword arguments."""
+        """Return the objects for calls without and with keyword arguments."""
         if named not in self._ways:
             self._ways[named] = self._way(named)
         return self._ways[named]
 
     def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
-        """Return the way, the point of a call, and what the function returned beside its outputs.
+        """Return the differentiating object, the point of a call, and the auxiliary data.
 
         Raises
         ------
@@ -194,7 +194,7 @@ def hung(vector: Array, at: Point) -> Any:
 
 
 def require_direction(name: str, what: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-    """Return a call's own arguments, and the direction that comes last."""
+    """Split the arguments of a call into the function's own and the direction, which comes last."""
     if len(args) < 2:
         raise OptionError(
             f"{name}: give the {what} as the last argument, after the function's own: "

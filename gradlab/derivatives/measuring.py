@@ -1,10 +1,11 @@
-"""Outputs that a formula does not suit: how that is noticed, and how they are measured instead.
+"""Detect outputs that a difference formula does not suit, and measure them with error bars.
 
-A slope is *doubtful* where the formula with one point less differs by more than round-off and a
-small share of it. It is then measured on a ladder of steps with error bars
-(`gradlab.gradients.slopes`). The ladder also sees the noise of the function. Noise far above the
-round-off of the returned dtype, such as that of float32 inside of the function, is kept in
-`Field.epsilon`, and all columns are taken again with larger steps (`Coarse`).
+A slope is *doubtful* if the formula with one point less differs from it by more than round-off and
+a small fraction of the slope. It is then measured on a ladder of steps with error bars
+(`gradlab.gradients.slopes`). The ladder also measures the noise of the function. If the noise is
+far above the round-off of the returned dtype, for example because the function computes in float32
+inside, it is stored in `Field.epsilon`, and all columns are computed again with larger steps
+(`Coarse`).
 """
 
 from __future__ import annotations
@@ -22,35 +23,38 @@ from gradlab.params import Array
 T = TypeVar("T")
 
 ROUNDINGS = 8.0
-"""Errors of an evaluation, in units of its precision, that a difference is taken to have."""
+"""Assumed error of a difference of two evaluations, in units of the precision of one."""
 
 BENT: dict[int, float] = {1: 2.0**-9, 2: 2.0**-9, 4: 2.0**-15}
-"""Difference between a formula and that of one point less, beside the slope, above which a slope is
-doubtful: by the order of the formula's error."""
+"""Difference between a formula and that with one point less, relative to the slope, above which a
+slope is doubtful; for each order of the formula's error."""
 
 COARSE = 64.0
-"""Noise, in round-offs of the returned dtype, above which a function computes in a narrower one."""
+"""Noise, in round-offs of the returned dtype, above which the function computes in a narrower
+dtype."""
 
 COARSEST = 2.0**-7
-"""Relative noise above which a function is not taken to be rounded, but rough."""
+"""Relative noise above which a function counts as rough, and not as rounded."""
 
 AWAY = 2.0**-12
-"""How far away, beside the parameters' size, a Jacobian is compared with the function."""
+"""Distance, relative to the parameters' size, over which a Jacobian is compared with the
+function."""
 
 PREDICTED = 2.0**-6
 """Relative error of the predicted change above which an output's slopes are doubtful."""
 
 
 FLAT = 2.0**12
-"""Error of a slope, in round-offs of the output, up to which it may be larger than the slope."""
+"""Error of a slope, in round-offs of the output, below which the error may exceed the slope."""
 
 
 SMALLEST = 2.0**-960
-"""Size of an output that is 0 everywhere, for relative errors: far above the smallest numbers."""
+"""Assumed size of an output that is 0 everywhere, for relative errors: far above the smallest
+floats."""
 
 
 class Coarse(Exception):  # noqa: N818 - no error: the differences are taken again
-    """The function is evaluated less exactly than was known.
+    """The function is less exact than assumed so far.
 
     Attributes
     ----------
@@ -66,7 +70,7 @@ class Coarse(Exception):  # noqa: N818 - no error: the differences are taken aga
 
 
 def again_if_coarse(where: Field, compute: Callable[[], T]) -> T:
-    """Return a result, computed again as often as the function turns out to be less exact."""
+    """Return a result; compute it again whenever the function turns out to be less exact."""
     while True:
         try:
             return compute()
@@ -81,7 +85,7 @@ def roundoff(where: Field, rows: Array, h: float) -> Array:
 
 
 def doubtful(where: Field, rows: Array, slopes: Array, bends: Array, h: float, order: int) -> Array:
-    """Tell which slopes of a formula of this order are not to be taken as they are."""
+    """Tell which slopes of a formula of this order are doubtful."""
     epsilon = where.epsilon[rows]
     own = (8 * epsilon ** (1 / 5)) ** 3 if order == 4 else 64 * epsilon ** (1 / 3)
     limit = np.maximum(BENT[order], np.minimum(own, 0.25))
@@ -94,7 +98,7 @@ def doubtful(where: Field, rows: Array, slopes: Array, bends: Array, h: float, o
 def ladder(line: Line, k: int, i: int = 0, noise: float = 0.0) -> Slope:
     """Return the slope of output k along a line, with its error bar, with respect to t.
 
-    It depends on entry number i of the moved ones alone, unless the line is a direction.
+    The output depends only on the i-th perturbed entry, unless the line is a direction.
     """
     where = line.where
     bits = min(round(-np.log2(where.epsilon[k])), 52)
@@ -110,14 +114,14 @@ def ladder(line: Line, k: int, i: int = 0, noise: float = 0.0) -> Slope:
 def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> float:
     """Return the slope of output k along a line, from a ladder of steps.
 
-    The slope of a formula is kept where that does not contradict it.
+    The slope of a formula is kept if the ladder does not contradict it.
 
     Raises
     ------
     LossError
-        If no slope is to be seen, or the function is not deterministic.
+        If the slope cannot be resolved, or the function is not deterministic.
     Coarse
-        If the ladder shows more noise than was known.
+        If the ladder shows more noise than assumed so far.
     """
     where = line.where
     where.require_steady()
@@ -128,21 +132,22 @@ def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> floa
         raise Coarse(k, float(np.exp2(np.ceil(np.log2(noise)))))
     if abs(found.value - formula) <= found.error:
         return formula
-    # A jump at the parameters has slopes of any size over small steps, and an error bar to match.
+    # Across a jump, small steps have slopes of any size, with equally large error bars.
     least = max(abs(found.value), found.nearby / 4, FLAT * where.epsilon[k] * size)
     is_lost = found.kind not in ("kink", "flat") and not found.error <= least
     if is_lost or not np.isfinite(found.value):
         raise LossError(
-            f"{where.outputs.name(k)} has no slope to be seen along {line.name}: it jumps there, "
-            "or is too noisy or too steep: give step=, or see gradlab.derivative_with_error"
+            f"the slope of {where.outputs.name(k)} along {line.name} cannot be resolved: "
+            "the output jumps there, or is too noisy or too steep: give step=, or see "
+            "gradlab.derivative_with_error"
         )
     return found.value
 
 
 def mispredicted(where: Field, found: Array) -> Array:
-    """Return the outputs whose change along a random direction is not what the slopes predict.
+    """Return the outputs whose change along a random direction differs from the predicted one.
 
-    That shows slopes that were lost in rounding, and one-sided ones that are too coarse.
+    This detects slopes lost in rounding, and one-sided differences that are too coarse.
 
     Parameters
     ----------
@@ -155,7 +160,7 @@ def mispredicted(where: Field, found: Array) -> Array:
         return every[:0]
     rng = np.random.default_rng(0)
     direction = rng.uniform(0.5, 1.0, where.x.size) * rng.choice([-1.0, 1.0], where.x.size)
-    # Near a bound, away from it.
+    # Near a bound, the direction points away from it.
     direction = np.where(where.high < -where.low, -np.abs(direction), direction)
     direction = np.where(where.high > -where.low, np.abs(direction), direction)
     line, unit = where.along(direction * where.scales)
@@ -175,7 +180,7 @@ def mispredicted(where: Field, found: Array) -> Array:
 
 
 def _change(line: Line, t: float) -> Array | None:
-    """Return the slopes over a step, None where the function has no value."""
+    """Return the slopes over a step, or None if the function has no value there."""
     if not line.low <= t <= line.high:
         return None
     try:

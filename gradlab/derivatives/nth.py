@@ -40,13 +40,13 @@ def derivative(
         ``f(x, *args, **keywords) -> outputs``, pure. x is a number; the outputs are arrays of any
         shapes in dicts, lists and tuples, or a bare array or number.
     order : int
-        Which derivative: 1, 2, ...
+        The order of the derivative: 1, 2, ...
     backend : str or Backend
-        How to differentiate. The finite differences take symmetric formulas of their accuracy
+        The backend. The finite differences take symmetric formulas of their accuracy
         (`forward`: one-sided ones), `richardson` extrapolates these. Reverse and forward mode are
         nested, which takes about 3ⁿ times the operations of an evaluation.
     argnums : int
-        Which positional argument is x.
+        The position of the argument x.
     has_aux : bool
         Whether the function returns a pair ``(outputs, aux)``.
 
@@ -58,11 +58,11 @@ def derivative(
     Raises
     ------
     OptionError
-        If the backend has no derivatives of that order: `complex-step` and the estimators have the
-        first alone.
+        If the backend has no derivatives of that order: `complex-step` and the estimators have only
+        the first.
     ParameterError, LossError, NonFiniteError
-        By the returned function: if x is not one number; if no derivative is to be seen in the
-        values of the function; see `jacobian` for others.
+        By the returned function: if x is not one number; if the values of the function do not
+        resolve the derivative; see `jacobian` for others.
 
     Notes
     -----
@@ -82,7 +82,7 @@ def derivative(
     differentiated = Differentiated(function, backend, argnums, has_aux)
     if order > 1 and _ways(differentiated.backend, differentiated.way(named=False)) is None:
         raise OptionError(
-            f"{differentiated.backend.name} has first derivatives alone: use autograd, jax, "
+            f"{differentiated.backend.name} has only first derivatives: use autograd, jax, "
             "torch, or a finite difference"
         )
 
@@ -105,17 +105,17 @@ def derivative(
 
 
 CLEAR = 2.0**-3
-"""Relative error of an extrapolated derivative above which none is seen. At a kink, the second
-difference doubles with each smaller step, and its error is as large as half of it."""
+"""Relative error above which an extrapolated derivative counts as unresolved. At a kink, the second
+difference doubles when the step is halved, and its error is half of it."""
 
 NOTHING = 2.0**-7
-"""Error beside the function's own size, per max(1, |x|)ⁿ, up to which a derivative may be 0."""
+"""Error, relative to the function's size per max(1, |x|)ⁿ, up to which a derivative may be 0."""
 
 Nth = Callable[[Any, Point, int], Array]
 
 
 def _ways(backend: Backend, way: Rows) -> Nth | None:
-    """Return what a backend has for higher derivatives."""
+    """Return the function that computes higher derivatives with a backend."""
     if isinstance(way, Differences):
         return _by_table if isinstance(way, Extrapolated) else _by_formula
     if isinstance(way, OfLibrary):
@@ -131,7 +131,7 @@ def _first(way: Rows, at: Point, order: int) -> Array:
 
 
 def _nested(way: Rows, at: Point, order: int) -> Array:
-    """Differentiate the sum of the weighted outputs, time and again."""
+    """Differentiate the weighted sum of the outputs n times."""
     loss: Loss = partial(weighted, way.function)
     for _ in range(order - 1):
         loss = partial(_slope, loss)
@@ -161,7 +161,7 @@ def _by_table(way: Differences, at: Point, order: int) -> Array:
 
 
 def _by_formula(way: Differences, at: Point, order: int) -> Array:
-    """Apply one formula; where a step twice as large contradicts it, extrapolate."""
+    """Apply one formula; extrapolate outputs for which a step twice as large contradicts it."""
     where = way.field(at)
     accuracy = way.order
     offsets = offsets_of(order, accuracy, one_sided=accuracy == 1)
@@ -186,12 +186,12 @@ def _by_formula(way: Differences, at: Point, order: int) -> Array:
 
 
 def _seen(found: Estimated, where: Field) -> Array:
-    """Return a derivative whose error is small beside it, or beside the function."""
+    """Return the derivative if its error is small relative to it or to the function."""
     allowed = np.maximum(CLEAR * np.abs(found.value), NOTHING * np.abs(where.centre))
     lost = ~(found.error <= allowed)
     if lost.any():
         raise LossError(
-            f"{where.outputs.name(int(np.argmax(lost)))} has no derivative of that order to be "
-            "seen in its values: it is too noisy, or not smooth enough"
+            f"the values of {where.outputs.name(int(np.argmax(lost)))} do not resolve a derivative "
+            "of that order: they are too noisy, or not smooth enough"
         )
     return found.value

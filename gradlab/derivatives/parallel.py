@@ -1,8 +1,8 @@
-"""Columns of a Jacobian by several workers: the same numbers as by one, to the last bit.
+"""Columns of a Jacobian by several workers: the same bits as by one.
 
-The workers are those of a gradient (`gradlab.gradients.workers`). A chunk is a number of groups of
-entries that are moved together, and its answer one row of outputs for each group. The same code
-computes a column here and there.
+The workers are those of a gradient (`gradlab.gradients.workers`). A chunk has several groups of
+entries that are perturbed together, and its answer has one row of outputs for each group. The same
+code computes a column in a worker and in the calling process.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from gradlab.params import Array, flatten
 
 
 class ColumnRule(Protocol):
-    """What computes a column: `gradlab.derivatives.differences.Differences`."""
+    """The interface of `gradlab.derivatives.differences.Differences` that computes a column."""
 
     def field(self, at: Point) -> Field:
         """Return the function around a point."""
 
     def column_of(self, where: Field, entries: Array, plan: ColumnPlan) -> Array:
-        """Return the slopes of all outputs, each by the one of the entries that it depends on."""
+        """Return the slope of each output by the one entry of the group that it depends on."""
 
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """Which columns are computed, and with which steps.
+    """The columns to compute, and their steps.
 
     Attributes
     ----------
     groups : sequence of ndarray of int
-        Entries that are moved together.
+        Entries that are perturbed together.
     units : ndarray, shape (p,)
-        How far each entry moves for a step of 1.
+        The perturbation of each entry for a step of 1.
     h : float
         The step.
     pattern : ndarray of bool, shape (m, p), or None
         Which output depends on which entry.
     sure : bool
-        Whether the steps were given, and are taken as they are.
+        Whether the steps were given, and are used unchanged.
     """
 
     groups: Sequence[Array]
@@ -64,16 +64,16 @@ class ColumnPlan:
 
 @dataclass(frozen=True)
 class ColumnMethod:
-    """What a worker is told: a `Method` whose slopes are columns.
+    """The task of a worker: a `Method` whose slopes are columns.
 
     Attributes
     ----------
     make : callable
-        Makes the rule in the worker, from a function.
+        Makes the `Differences` of a function in the worker.
     outputs : Outputs
-        Of the function at the parameters.
+        The outputs of the function at the parameters.
     epsilon : ndarray
-        How exactly each output is known to be evaluated.
+        The relative error of each output, as known so far.
     plan : ColumnPlan
     """
 
@@ -102,7 +102,7 @@ class ColumnMethod:
 
 @dataclass
 class Lines:
-    """The function around its parameters, in a worker; what `Part` looks at of a `Probe`."""
+    """The function around its parameters, in a worker; has what `Part` reads of a `Probe`."""
 
     rule: ColumnRule
     at: Point
@@ -118,7 +118,7 @@ class Lines:
         self.leaves = [np.arange(len(self.plan.groups))]
 
     def column(self, i: int, mark: Callable[[int, int], object]) -> Array:
-        """Return the slopes of all outputs for one group, shape (m,); once more if that fails."""
+        """Return the slopes of all outputs for one group, shape (m,); try twice."""
         try:
             return self._column(i, mark)
         except (GradlabError, Coarse):
@@ -146,7 +146,7 @@ class Lines:
 def by_workers(workers: Workers, task: Task, lines: Lines, seconds: float) -> list[Array]:
     """Return the columns of all groups of a plan.
 
-    Where several chunks fail, the error is that of the first one, as if there were one worker.
+    If several chunks fail, the error is that of the first one, as with one worker.
 
     Parameters
     ----------
@@ -154,9 +154,9 @@ def by_workers(workers: Workers, task: Task, lines: Lines, seconds: float) -> li
     task : Task
         With `ColumnMethod` as its method.
     lines : Lines
-        The same as the workers make of it.
+        The same as the workers make.
     seconds : float
-        How long a column takes.
+        Duration of a column.
     """
     team = find_team(workers.workers, workers.timeout)
     sending = team.round_trip + (task.bytes / BANDWIDTH if team.carries else 0)

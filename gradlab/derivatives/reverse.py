@@ -31,7 +31,7 @@ class Rows:
     Parameters
     ----------
     backend : Backend
-        Who differentiates.
+        The backend.
     function : callable
         ``function(params, *args) -> outputs``.
     """
@@ -41,7 +41,7 @@ class Rows:
         self._gradient = backend.value_and_grad(partial(weighted, function))
 
     def evaluate(self, function: Function, params: Any, args: Sequence[Any]) -> Any:
-        """Return what a function returns at the parameters, in plain NumPy."""
+        """Return the outputs of the function at the parameters, in plain NumPy."""
         return evaluated(function, params, args)
 
     def vjp(self, at: Point, weights: Array) -> list[Array]:
@@ -58,7 +58,7 @@ class Rows:
         found = np.empty((count, at.size))
         weights = np.zeros(count)
         for k in range(count):
-            # Each row has an array of its own: a replay may compare data by identity.
+            # Each row is a separate array, because a replay may compare data by identity.
             row = weights.copy()
             row[k] = 1.0
             found[k] = joined(self.vjp(at, row))
@@ -66,7 +66,7 @@ class Rows:
 
 
 class TwicePulled(Rows):
-    """The same, with J v from reverse mode applied twice: `autograd` and `tape`."""
+    """`Rows` with J v from reverse mode applied twice: `autograd` and `tape`."""
 
     def __init__(self, backend: Backend, function: Function) -> None:
         super().__init__(backend, function)
@@ -111,7 +111,7 @@ class TracedOnce(TwicePulled):
 def _pulled_along(
     function: Function, weights: Any, params: Any, tangent: Sequence[Any], args: Sequence[Any]
 ) -> Any:
-    """Return uᵀJ v: the slope along v of what the weights u make of the outputs."""
+    """Return uᵀJ v: the slope along v of the outputs weighted by u."""
     return slope_along(partial(weighted, function), params, tangent, (*args, weights))
 
 
@@ -123,11 +123,11 @@ def slope_along(loss: Loss, params: Any, tangent: Sequence[Any], args: Sequence[
     loss : callable
         ``loss(params, *args) -> scalar``.
     params : Any
-        Where.
+        The point.
     tangent : sequence of array
         The direction, in the leaves of the parameters.
     args : sequence
-        What else the loss takes.
+        The other arguments of the loss.
     """
     gradient = Autograd().value_and_grad(loss)(params, *args)[1]
     leaves = flatten(gradient, lambda value, path: value)[0]
@@ -138,7 +138,7 @@ def slope_along(loss: Loss, params: Any, tangent: Sequence[Any], args: Sequence[
 
 
 def joined(leaves: Sequence[Array]) -> Array:
-    """Return leaves laid end to end, as a vector of float64 or wider."""
+    """Concatenate leaves to a vector of float64 or wider."""
     return np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in leaves)])
 
 

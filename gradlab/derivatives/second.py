@@ -1,9 +1,9 @@
 """Second derivatives of a loss: the Jacobian of its gradient.
 
 One backend gives the gradient (`over`), another one differentiates it. Finite differences of an
-exact gradient need one perturbation a column; reverse mode over reverse mode is exact. Finite
-differences of finite differences need values of the loss alone: the noise of the inner ones is
-ε^(q/(q+1)) for an error of order h^q, and the outer step is chosen for that.
+exact gradient need one perturbation per column; reverse mode over reverse mode is exact. Finite
+differences of finite differences need only values of the loss: the noise of the inner ones is
+ε^(q/(q+1)) for an error of order h^q, and the outer step follows from that.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ def hessian(
     loss : callable
         ``loss(params, *args, **keywords) -> scalar``, pure.
     backend : str or Backend
-        What differentiates the gradient.
+        The backend that differentiates the gradient.
     over : str or Backend, optional
-        What gives the gradient. By default the same as `backend`; autograd for `tape` and
+        The backend of the gradient. By default the same as `backend`; autograd for `tape` and
         `autograd-forward`. ``backend="central", over="autograd"`` takes central differences of an
-        exact gradient. A numerical `backend` goes over any other one.
+        exact gradient. A numerical `backend` can differentiate the gradient of any other.
     argnums, has_aux, bounds, relative_step, sparsity
         See `jacobian`: the outputs are the entries of the gradient.
 
@@ -164,7 +164,7 @@ def hvp(
 
 
 class Gradient(Differentiated):
-    """The gradient of a loss as a function that is differentiated again."""
+    """The gradient of a loss as a function to differentiate again."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class Gradient(Differentiated):
         return way_of(self.backend, partial(_gradient, run), self._options)
 
     def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
-        """Return the way, the point of a call, and what the loss returned beside its value."""
+        """Return the differentiating object, the point of a call, and the auxiliary data."""
         params, others = split(self.argnums, args)
         named = bool(keywords)
         others = (*others, dict(keywords)) if named else others
@@ -215,7 +215,7 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
     Raises
     ------
     OptionError
-        If that cannot be.
+        If `backend` cannot differentiate the gradient of `over`.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
     found = _alone(backend) if over is None else find_backend(over)
     if isinstance(backend, Jax | Torch) and found.name != backend.name:
         raise OptionError(
-            f"{backend.name} differentiates its own gradient alone: leave over= out, or use a "
+            f"{backend.name} differentiates only its own gradient: leave over= out, or use a "
             "numerical backend"
         )
     if is_estimator(found):
@@ -263,7 +263,7 @@ def precision_of(backend: Backend, value: Any) -> float:
 
 
 def _traced_gradient(loss: Function, params: Any, *args: Any) -> Any:
-    # The loss is an argument of this function: what it reads is part of a recording's key.
+    # The loss is an argument of this function, so what it reads is part of a recording's key.
     return Autograd().value_and_grad(loss)(params, *args)[1]
 
 

@@ -1,9 +1,9 @@
-"""Sparse Jacobians: entries that share no output are moved together.
+"""Sparse Jacobians: entries that share no output are perturbed together.
 
-Where no output depends on both of two entries, one evaluation tells what a movement of either does.
+If no output depends on both of two entries, one evaluation gives the effects of both perturbations.
 The columns are grouped by SciPy (`scipy.optimize._numdiff.group_columns`; Curtis, Powell & Reid,
 *On the estimation of sparse Jacobian matrices*, 1974), so that a banded Jacobian takes as many
-evaluations as its band is wide, however large it is.
+evaluations as its band is wide, for any size.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gradlab.errors import LossError, MissingDependencyError, OptionError
 from gradlab.params import Array
 
 FAR = 2.0**-12
-"""Step, beside an entry's scale, over which an output that depends on it is seen to change."""
+"""Step, relative to an entry's scale, over which dependence on the entry is tested."""
 
 
 def pattern_of(sparsity: Any, rows: int, columns: int) -> Array | None:
-    """Return which output may depend on which entry, as truth values of shape (m, p).
+    """Return which output may depend on which entry, as booleans of shape (m, p).
 
     Parameters
     ----------
     sparsity : array or SciPy sparse matrix, shape (m, p)
-        Not zero where an output may depend on an entry: the outputs, and the entries of the
-        parameters, in all leaves laid end to end, each in C order.
+        Nonzero if an output may depend on an entry. Rows are the entries of all outputs, columns
+        those of all parameters, leaf after leaf, each in C order.
     rows, columns : int
         m and p.
 
@@ -69,22 +69,22 @@ def groups_of(pattern: Array | None, columns: int) -> Iterator[Array]:
 
 
 def require_pattern(line: Line, pattern: Array) -> None:
-    """Raise a LossError if an output changed that depends on no moved entry by the pattern."""
+    """Raise a LossError if an output changed that depends on no perturbed entry by the pattern."""
     depends = pattern[:, line.entries].any(axis=1)
     for _, values in line.known.values():
         strays = np.flatnonzero((values != line.where.centre) & ~depends)
         if len(strays):
             raise LossError(
-                f"{line.where.outputs.name(int(strays[0]))} changes where {line.name} moved; "
+                f"{line.where.outputs.name(int(strays[0]))} changes with {line.name}; "
                 "sparsity says that it does not depend on that"
             )
 
 
 def require_independent(where: Field, rows: Array, pattern: Array) -> None:
-    """Move the entries on which some outputs do not depend by the pattern; see above.
+    """Perturb the entries on which some outputs do not depend by the pattern.
 
-    Entries that are moved together, one in the pattern of an output and one that should be, are
-    told apart by that alone.
+    If a group has an entry in the pattern of an output and one that is missing there, only this
+    test detects the missing one.
     """
     for j in np.flatnonzero(~pattern[rows].all(axis=0)) if len(rows) else ():
         line = where.along_entries(np.array([j]), where.scales)

@@ -1,10 +1,10 @@
 """Difference formulas as points and weights.
 
-A formula looks at f at the offsets t₁, ..., tₖ from a point and weighs the changes f(tᵢ) − f(0).
+A formula evaluates f at the offsets t₁, ..., tₖ from a point and weights the changes f(tᵢ) − f(0).
 The weights follow from the offsets: they make the formula exact for polynomials of degree k
 (`weights`; Fornberg, *Generation of finite difference formulas on arbitrarily spaced grids*,
-Mathematics of Computation 51, 1988). So central, one-sided and lopsided formulas, and offsets that
-were rounded, are one case.
+Mathematics of Computation 51, 1988). So the same code serves central, one-sided and
+asymmetric formulas, and rounded offsets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CENTRAL: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, -1), 4: (1, -1, 2, -2)}
 """Offsets in steps, nearest first, of the formula whose error is of order h, h² and h⁴."""
 
 ONE_SIDED: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, 2), 4: (1, 2, 3, 4)}
-"""Offsets of the formula of the same order that looks to one side alone."""
+"""Offsets of the one-sided formula of the same order."""
 
 
 def weights(offsets: Array, order: int = 1) -> Array:
@@ -30,7 +30,7 @@ def weights(offsets: Array, order: int = 1) -> Array:
     offsets : ndarray, shape (k,)
         The offsets tᵢ: different from each other and from 0.
     order : int
-        Which derivative, at most k.
+        The order of the derivative, at most k.
 
     Examples
     --------
@@ -51,13 +51,13 @@ def weights(offsets: Array, order: int = 1) -> Array:
 def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
     """Return the offsets of a formula whose points lie within ``[low, high]`` around 0.
 
-    The central formula is taken if it fits, then a one-sided one to the side with more room, with a
-    smaller step if need be.
+    The central formula is used if it fits; otherwise a one-sided one to the side with more room,
+    with a smaller step if necessary.
 
     Parameters
     ----------
     order : int
-        Of the formula's error: 1, 2 or 4.
+        The order of the formula's error: 1, 2 or 4.
     h : float
         The step.
     low, high : float
@@ -88,7 +88,7 @@ def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
 
 
 def slopes(offsets: Array, changes: Array) -> tuple[Array, Array]:
-    """Return the slope of each output, and how far off the formula of one point less is.
+    """Return the slope of each output, and its difference from the formula with one point less.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def slopes(offsets: Array, changes: Array) -> tuple[Array, Array]:
     Returns
     -------
     slopes, bends : ndarray, shape (m,)
-        The second is zero where there is one point alone.
+        `bends` is zero if there is only one point.
 
     Examples
     --------

@@ -1,10 +1,10 @@
 """The n-th derivative of a function of one number from its values: differences, extrapolated.
 
-A symmetric formula for the n-th derivative has an error in even powers of the step, so that halving
-steps are extrapolated to step 0 (Richardson 1911; Ridders 1982): ``T[k, j] = T[k, j-1] + (T[k, j-1]
-− T[k-1, j-1]) / (4^j − 1)``. How far a member lies from those that it was made of is its error;
-round-off, ε|f|/hⁿ, is added. The member with the least error is taken, among those that no finer
-step contradicts: large steps alone agree on a wrong number where a function ripples.
+A symmetric formula for the n-th derivative has an error in even powers of the step, so the values
+of halving steps are extrapolated to step 0 (Richardson 1911; Ridders 1982): ``T[k, j] = T[k, j-1] +
+(T[k, j-1] − T[k-1, j-1]) / (4^j − 1)``. The error of a member is its distance from the members that
+it was made of, plus round-off, ε|f|/hⁿ. The result is the member with the smallest error that no
+finer step contradicts: if a function ripples, large steps can agree on a wrong number.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from gradlab.errors import GradlabError
 from gradlab.params import Array
 
 FIRST = 1
-"""The first step is 2^-1, beside max(1, |x|)."""
+"""The first step is 2^-FIRST, relative to max(1, |x|)."""
 
 ROWS = 24
-"""The most steps that are tried; each is half the one before."""
+"""Largest number of steps; each is half the previous one."""
 
 AGREED = 4.0
-"""Error bars by which two estimates of a derivative may lie apart."""
+"""Number of error bars by which two estimates of a derivative may differ."""
 
 
 @dataclass(frozen=True)
 class Estimated:
-    """A derivative of each output, and how far it may be off; shape (m,).
+    """A derivative of each output with its error; shape (m,).
 
     Attributes
     ----------
     value, error : ndarray
     row : int
-        The number of the step, coarsest first.
+        The index of the step, coarsest first.
     """
 
     value: Array
@@ -61,7 +61,7 @@ def offsets_of(order: int, accuracy: int, *, one_sided: bool = False) -> Sequenc
 
 
 def difference(line: Line, order: int, offsets: Sequence[int], h: float) -> Estimated:
-    """Return the n-th derivative by one formula, and its round-off; NaN where there is no value."""
+    """Return the n-th derivative by one formula, and its round-off; NaN if there is no value."""
     where = line.where
     points = [line(k * h) for k in offsets]
     gone = np.array([line.distance(k * h) for k in offsets])
@@ -77,7 +77,7 @@ def extrapolated(line: Line, order: int) -> Estimated:
     offsets = offsets_of(order, 2)
     row: list[Array] = []  # the members of the latest row
     members: list[Estimated] = []
-    firsts: list[Estimated] = []  # what each step says alone, with its error
+    firsts: list[Estimated] = []  # the estimate of each step, with its error
     for k in range(FIRST, FIRST + ROWS):
         h = 2.0**-k
         if h * max(offsets) <= line.finest:
@@ -98,7 +98,7 @@ def extrapolated(line: Line, order: int) -> Estimated:
 
 
 def _best(members: Sequence[Estimated], firsts: Sequence[Estimated], count: int) -> Estimated:
-    """Return the member of least error that no finer step contradicts, for each output."""
+    """Return the member of smallest error that no finer step contradicts, for each output."""
     value, error = np.full(count, np.nan), np.full(count, np.inf)
     for member in members:
         agrees = np.isfinite(member.value)

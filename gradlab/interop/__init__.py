@@ -1,6 +1,6 @@
 """Checks of other libraries by gradlab's checker, each with the signature of the original.
 
-A test suite changes one import:
+In a test suite, change one import:
 
 =============================================  ================================================
 ``from torch.autograd import gradcheck``       ``from gradlab.interop.torch import gradcheck``
@@ -10,11 +10,11 @@ A test suite changes one import:
 ``from scipy.optimize import check_grad``      ``from gradlab.interop.scipy import check_grad``
 =============================================  ================================================
 
-Each hands the function, and the derivatives that its library gives for it, to
-`gradlab.check_derivatives`. The verdict follows from measured error bars. Relative errors up to
-1.5e-11 pass as rounding, and a relative tolerance that the caller passes is an accepted relative
-error (``allow=``). The original check decides where measured slopes are inconclusive, such as at
-the place of a jump; only there do steps and absolute tolerances have an effect.
+Each passes the function, and the derivatives that its library computes for it, to
+`gradlab.check_derivatives`. Measured error bars decide the verdict. Relative errors up to 1.5e-11
+pass as round-off, and a relative tolerance of the caller is an accepted relative error
+(``allow=``). If measured slopes are inconclusive, for example at a jump, the original check
+decides; only then do steps and absolute tolerances have an effect.
 
-`shared` says what all of them do with a report.
+`shared` handles the reports of all of them.
 """

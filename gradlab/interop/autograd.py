@@ -1,7 +1,8 @@
 """autograd's `check_grads` by measured slopes.
 
-Complex numbers are pairs of real ones. autograd's VJP takes and gives conjugates of gradients by
-real and imaginary parts. `check_equivalent` and `scalar_close` compare values, and are autograd's.
+Complex numbers are checked as pairs of real ones. autograd's VJP takes and returns conjugates of
+gradients by real and imaginary parts. `check_equivalent` and `scalar_close`, which compare values,
+are autograd's own.
 """
 
 from __future__ import annotations
@@ -41,27 +42,27 @@ def check_grads(
     order: int = 2,
     allow: float = 0.0,
 ) -> Callable[..., None]:
-    """Return a function that checks the derivatives that autograd gives.
+    """Return a function that checks autograd's derivatives of a function.
 
     Parameters
     ----------
     f : callable
         A function of `autograd.numpy` arrays.
     argnum : int or sequence of int
-        By which arguments it is differentiated.
+        The positions of the differentiated arguments.
     modes : sequence of {"fwd", "rev"}
         Forward mode and reverse mode.
     order : int
-        The highest order of derivatives that is checked.
+        The highest order of derivatives to check.
     allow : float
-        An accepted relative error; 1.5e-11 always passes as rounding.
+        An accepted relative error; 1.5e-11 always passes as round-off.
 
     Returns
     -------
     callable
         ``check(*args, **kwargs)`` checks `f` at its arguments. It raises a `GradientMismatchError`,
         an AssertionError, with the report as its message, if a derivative is wrong; and an
-        `InconclusiveError`, an AssertionError as well, if that cannot be told.
+        `InconclusiveError`, also an AssertionError, if the check is inconclusive.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def check_grads(
     >>> check_grads(anp.sin)(np.array([0.5, 2.0]))
     """
     if unknown := [mode for mode in modes if mode not in ("fwd", "rev")]:
-        raise OptionError(f"mode {unknown[0]!r} is not known: choose among fwd, rev")
+        raise OptionError(f"unknown mode {unknown[0]!r}: choose from fwd, rev")
     check: Callable[..., None] = unary_to_nary(_check)(f, argnum, tuple(modes), order, allow)
     return check
 
@@ -122,7 +123,7 @@ def _check(f: Callable[[Any], Any], x: Any, modes: Sequence[str], order: int, al
 
 def _check_by_autograd(f: Callable[[Any], Any], x: Any, modes: Sequence[str]) -> None:
     """Run autograd's own check of first derivatives; it raises an AssertionError if it fails."""
-    before = np.random.get_state()  # noqa: NPY002 - autograd draws its directions from there
+    before = np.random.get_state()  # noqa: NPY002 - autograd draws its directions from it
     try:
         ORIGINAL.check_grads(f, modes=list(modes), order=1)(x)
     finally:
@@ -143,9 +144,9 @@ class AutogradFunction:
     Parameters
     ----------
     f : callable
-        Of `autograd.numpy` arrays, in dicts, lists and tuples.
+        A function of `autograd.numpy` arrays in dicts, lists and tuples.
     x : Any
-        Where it is checked.
+        The point of the check.
     """
 
     def __init__(self, f: Callable[[Any], Any], x: Any) -> None:
@@ -161,13 +162,13 @@ class AutogradFunction:
         return real_parts(self._output_names, found)
 
     def vjp(self, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
-        """Return what `autograd` gives for a cotangent in reverse mode."""
+        """Return autograd's VJP for a cotangent."""
         given = [np.conj(u) for u in from_real_parts(cotangent, self._like)]
         found = make_vjp(self._f, self._x(params))[0](self._hang(self._outputs, given, self._like))
         return real_parts(self.names, [np.conj(g) for g in flatten(found, _number)[0]])
 
     def jvp(self, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
-        """Return what `autograd` gives for a tangent in forward mode."""
+        """Return autograd's JVP for a tangent, in forward mode."""
         found = make_jvp(self._f, self._x(params))(self._x(tangent))[1]
         return real_parts(self._output_names, flatten(found, _number)[0])
 
@@ -186,7 +187,7 @@ class AutogradFunction:
 
     @staticmethod
     def _hang(structure: Structure, leaves: Sequence[Any], like: Sequence[Array]) -> Any:
-        """Return leaves in a structure: new arrays of the dtypes of `like`, to be written into."""
+        """Return leaves in a structure: new, writable arrays of the dtypes of `like`."""
         return structure.unflatten(
             [np.array(leaf, dtype=one.dtype) for leaf, one in zip(leaves, like, strict=True)]
         )

@@ -1,7 +1,7 @@
 """JAX's `check_grads` by measured slopes.
 
-Complex numbers are pairs of real ones. JAX's VJP maps the cotangent of Re(u·y) to that of Re(g·x),
-so that both are conjugates of the gradients by real and imaginary parts.
+Complex numbers are checked as pairs of real ones. JAX's VJP maps the cotangent of Re(u·y) to that
+of Re(g·x), so both are conjugates of the gradients by real and imaginary parts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gradlab.interop.shared import (
 from gradlab.params import Array
 
 NAMES = {"fwd": "JVP", "rev": "VJP", "lin": "linearized function"}
-"""What the modes give."""
+"""The names of the modes in messages."""
 
 
 def check_grads(
@@ -42,7 +42,7 @@ def check_grads(
     rtol: float | None = None,
     eps: float | None = None,
 ) -> None:
-    """Check the derivatives that JAX gives for a function of arrays.
+    """Check JAX's derivatives of a function of arrays.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def check_grads(
     args : sequence
         Pytrees; their leaves of floats or complex numbers are checked, in float64 where `f` allows.
     order : int
-        The highest order of derivatives that is checked.
+        The highest order of derivatives to check.
     modes : sequence of {"fwd", "rev", "lin"}
-        Forward mode, reverse mode, and what `jax.linearize` gives.
+        Forward mode, reverse mode, and `jax.linearize`.
     rtol : float, optional
-        An accepted relative error; by default 1.5e-11, which passes as rounding.
+        An accepted relative error; by default 1.5e-11, which passes as round-off.
     atol, eps
-        Without effect where slopes can be measured. Where they are inconclusive, such as at the
-        place of a jump, JAX's own check decides, with all tolerances.
+        No effect if slopes can be measured. If they are inconclusive, for example at a jump, JAX's
+        own check decides, with all tolerances.
 
     Raises
     ------
@@ -73,13 +73,13 @@ def check_grads(
     """
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
     if unknown := [mode for mode in modes if mode not in NAMES]:
-        raise OptionError(f"mode {unknown[0]!r} is not known: choose among {', '.join(NAMES)}")
+        raise OptionError(f"unknown mode {unknown[0]!r}: choose from {', '.join(NAMES)}")
     tree: Any = jax.tree_util
     leaves, treedef = tree.tree_flatten(tuple(args))
     keys = [k for k, _ in tree.tree_flatten_with_path(tuple(args))[0]]
     where = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
     if not where:
-        raise OptionError("no argument holds floats or complex numbers: nothing to check")
+        raise OptionError("no argument has floats or complex numbers: there is nothing to check")
 
     def call(given: list[Any]) -> list[Any]:
         merged = list(leaves)
@@ -102,7 +102,7 @@ def _check(
     tolerances: dict[str, float | None],
     what: str,
 ) -> None:
-    """Check one order of derivatives, and then those of what gave them."""
+    """Check one order of derivatives, and then the derivatives of these."""
     params = real_parts(function.names, function.leaves)
     params = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()}
     rtol = tolerances["rtol"]
@@ -131,9 +131,9 @@ class JaxFunction(JaxLoss):
     call : callable
         The function, which JAX can trace.
     given : list
-        Where it is checked.
+        The point of the check.
     names : list of str
-        What the arrays are called.
+        The names of the arrays.
     """
 
     def __init__(self, call: Callable[[list[Any]], list[Any]], given: list[Any], names: list[str]):
@@ -143,7 +143,7 @@ class JaxFunction(JaxLoss):
         self._kept: dict[str, Callable[..., Any]] = {}
 
     def way(self, modes: Sequence[str]) -> NativeWay:
-        """Return the first way in which the function can be differentiated."""
+        """Return the first way of evaluation in which the function can be differentiated."""
         ways = self.ways(None)
         for way in ways:
             try:
@@ -154,10 +154,10 @@ class JaxFunction(JaxLoss):
             except Exception:
                 if way is ways[-1]:
                     raise
-        raise AssertionError("a function can be evaluated in one way at least")
+        raise AssertionError("a function has at least one way of evaluation")
 
     def prepare(self, way: NativeWay) -> None:
-        """Note what the outputs are."""
+        """Store the structure of the outputs."""
         with self._setting(way):
             self._like = [np.asarray(x) for x in self.loss(self._native(way, self.leaves))]
 
@@ -172,7 +172,7 @@ class JaxFunction(JaxLoss):
         return real_parts(self._output_names, [as_numpy(x) for x in found])
 
     def claims(self, way: NativeWay, modes: Sequence[str]) -> list[dict[str, Any]]:
-        """Return what JAX claims in each mode, as options of `check_derivatives`."""
+        """Return JAX's derivatives in each mode, as options of `check_derivatives`."""
         found: list[dict[str, Any]] = [{}]
         for mode in modes:
             kind, apply = ("vjp", self.vjp) if mode == "rev" else ("jvp", self.jvp)
@@ -194,13 +194,13 @@ class JaxFunction(JaxLoss):
             original(lambda *given: self.loss(list(given)), arrays, 1, own, **tolerances)
 
     def vjp(self, way: NativeWay, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
-        """Return what reverse mode gives for a cotangent."""
+        """Return the VJP for a cotangent."""
         given = [np.conj(u) for u in from_real_parts(cotangent, self._like)]
         found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
         return real_parts(self.names, [np.conj(as_numpy(x)) for x in found])
 
     def jvp(self, way: NativeWay, mode: str, params: Any, tangent: Any) -> dict[Name, Array]:
-        """Return what forward mode, or `jax.linearize`, gives for a tangent."""
+        """Return the JVP for a tangent, by forward mode or `jax.linearize`."""
         given = self._native_of(way, tangent)
         found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
         return real_parts(self._output_names, [as_numpy(x) for x in found])
@@ -238,13 +238,13 @@ class JaxFunction(JaxLoss):
         return derived
 
     def _run(self, way: NativeWay, name: str, function: Callable[..., Any], *given: Any) -> Any:
-        """Call a function, compiled where it can be."""
+        """Call a function, compiled if possible."""
         with self._setting(way):
             if name not in self._kept:
                 self._kept[name] = jax.jit(function)
                 try:
                     return self._kept[name](*given)
-                except Exception:  # what it does depends on its numbers, or it is wrong as well
+                except Exception:  # it branches on numbers, or fails for another reason
                     self._kept[name] = function
             return self._kept[name](*given)
 

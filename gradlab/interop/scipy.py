@@ -25,7 +25,7 @@ def check_grad(
     rng: int | np.random.Generator | None = None,
     seed: int | np.random.Generator | None = None,
 ) -> float:
-    """Return how far a gradient is from the slopes of its function.
+    """Return the distance between a gradient and the slopes of its function.
 
     Parameters
     ----------
@@ -34,21 +34,21 @@ def check_grad(
     grad : callable
         ``grad(x0, *args)`` returns the gradient, shape (n,), or the Jacobian, shape (m, n).
     x0 : array_like, shape (n,)
-        Where to check.
+        The point of the check.
     *args
-        Further arguments of both.
+        Further arguments of both functions.
     epsilon : float, optional
-        Accepted, and without effect: steps are chosen by what the function's values show.
+        Accepted, but without effect: steps follow from the function's values.
     direction : {"all", "random"}
-        Every entry; or, of a function that returns a number, the slope along a random direction.
+        Every entry; or, if the function returns a number, the slope along a random direction.
     rng, seed : int or Generator, optional
-        Draws the direction; by default the same one each time.
+        Draws the direction; by default always the same one.
 
     Returns
     -------
     float
-        The norm of the difference. An entry counts as 0 where the gradient is a valid choice at a
-        kink, and as infinite where the function cannot resolve its slope.
+        The norm of the difference. An entry counts as 0 if the gradient is a valid choice at a
+        kink, and as infinite if the function cannot resolve its slope.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _along(
 
 
 def _norm(report: GradientReport) -> float:
-    """Return the norm of what separates the claimed entries from the measured ones."""
+    """Return the norm of the difference between claimed and measured entries."""
     known = {"kink": 0.0, "inconclusive": np.inf}
     gaps = [known.get(e.verdict, abs(e.analytic - e.numerical)) for e in report.entries]
     norm = float(np.linalg.norm(gaps))

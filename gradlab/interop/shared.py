@@ -1,4 +1,4 @@
-"""What the drop-ins share: complex numbers as pairs of real ones, and what follows a report."""
+"""Common parts of the replacements: complex numbers as pairs of real ones; the use of a report."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from gradlab.params import Array
 
 ATOL = 1e-5
 RTOL = 1e-3
-"""PyTorch's tolerances. An entry whose bars are too wide for a verdict passes where the claimed
-value lies within them and they are narrower than these."""
+"""PyTorch's tolerances. An entry whose bars are too wide for a verdict passes if the claimed value
+lies within them and they are narrower than these tolerances."""
 
 
 ROUNDED = 2.0**-36
-"""Relative error of a claimed derivative that passes as rounding: 1.5e-11.
+"""Relative error of a claimed derivative that passes as round-off: 1.5e-11.
 
-The formulas of the libraries round what cancels: the softmax of numbers near 1e4 is exact to
-1e4 ε = 2e-12. They also guard divisors by constants such as 1e-12."""
+The formulas of the libraries round values that cancel: the softmax of numbers near 1e4 is exact to
+1e4 ε = 2e-12. They also add constants such as 1e-12 to divisors."""
 
 
 class InconclusiveError(GradlabError, AssertionError):
-    """A derivative that could not be checked, as the function does not resolve its slopes.
+    """A derivative that could not be checked, because the function does not resolve its slopes.
 
     Attributes
     ----------
     report : gradlab.checking.DerivativeReport
-        What was found.
+        The result of the check.
     """
 
     def __init__(self, message: str, *, report: Any) -> None:
@@ -42,7 +42,7 @@ class InconclusiveError(GradlabError, AssertionError):
 
 
 def real_parts(names: Sequence[str], arrays: Sequence[Array]) -> dict[Name, Array]:
-    """Return arrays by name; a complex one as its real and its imaginary part.
+    """Return arrays by name; a complex array as its real and imaginary parts.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def from_real_parts(given: dict[Any, Array], like: Sequence[Array]) -> list[Arra
 
 
 def accepted(rtol: float | None) -> float:
-    """Return the relative error that is accepted, for a tolerance that the caller may have passed.
+    """Return the accepted relative error for the caller's tolerance.
 
     Examples
     --------
@@ -85,8 +85,8 @@ def accepted(rtol: float | None) -> float:
 
 
 def note_on(allow: float | None) -> str:
-    """Say what has become of a relative tolerance that the caller passed."""
-    return f"a relative error of {allow:g} is accepted, as the caller asks" if allow else ""
+    """Describe the use of a relative tolerance of the caller."""
+    return f"a relative error of {allow:g} is accepted, as requested" if allow else ""
 
 
 def settle(report: DerivativeReport, note: str = "") -> None:
@@ -97,7 +97,7 @@ def settle(report: DerivativeReport, note: str = "") -> None:
     GradientMismatchError
         If the derivative is wrong.
     InconclusiveError
-        If nothing can be said.
+        If the check is inconclusive.
     """
     if report.verdict == "mismatch":
         raise GradientMismatchError(f"{report}\n{note}".rstrip(), report=report)
@@ -107,12 +107,12 @@ def settle(report: DerivativeReport, note: str = "") -> None:
 
 @contextmanager
 def decided_by(library: str, original: Callable[[], object]) -> Iterator[None]:
-    """Have the original check decide what slopes cannot tell, such as at the place of a jump.
+    """Let the original check decide if slopes are inconclusive, for example at a jump.
 
     Parameters
     ----------
     library : str
-        Whose check it is.
+        The library of the original check.
     original : callable
         Raises an exception if the check fails.
 

@@ -1,9 +1,9 @@
 """PyTorch's `gradcheck` and `gradgradcheck` by measured slopes.
 
 The inputs that require a gradient are the parameters of the check, and the outputs of the function
-that require one are its outputs. The claims are what `torch.autograd.grad` gives for a cotangent,
-and with ``check_forward_ad`` what forward mode gives for a tangent. Complex numbers are pairs of
-real ones: the derivative by z that is checked is ∂L/∂re + i ∂L/∂im, PyTorch's convention.
+that require one are its outputs. The claimed derivatives are the results of `torch.autograd.grad`
+for a cotangent, and with ``check_forward_ad`` those of forward mode for a tangent. Complex numbers
+are checked as pairs of real ones: the derivative by z is ∂L/∂re + i ∂L/∂im, PyTorch's convention.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ from gradlab.interop.shared import (
 from gradlab.params import Array, flatten
 
 ORIGINAL: Any = import_module("torch.autograd.gradcheck")
-"""PyTorch's own check: a module, which a function of the same name hides in ``torch.autograd``."""
+"""The module of PyTorch's own check, which a function of the same name hides in
+``torch.autograd``."""
 
 FORWARD: Any = import_module("torch.autograd.forward_ad")
 
 
 class GradcheckError(GradlabError, ORIGINAL.GradcheckError):  # type: ignore[misc]
-    """A derivative that is wrong, or could not be checked; also PyTorch's error of this name.
+    """A derivative is wrong, or could not be checked; also PyTorch's error of this name.
 
     Attributes
     ----------
     report : DerivativeReport or None
-        What was found.
+        The result of the check.
     """
 
     def __init__(self, message: str, report: DerivativeReport | None = None) -> None:
@@ -71,30 +72,30 @@ def gradcheck(
     fast_mode: bool = False,
     masked: bool | None = None,
 ) -> bool:
-    """Check the derivatives that PyTorch gives for a function of tensors.
+    """Check PyTorch's derivatives of a function of tensors.
 
     Parameters
     ----------
     func : callable
         ``func(*inputs)`` returns a tensor or a tuple of tensors.
     inputs : tensor or tuple
-        Those tensors that require a gradient are checked, in float64 where `func` allows it.
+        The tensors that require a gradient are checked, in float64 if `func` allows it.
     rtol : float, optional
-        An accepted relative error; by default 1.5e-11, which passes as rounding.
+        An accepted relative error; by default 1.5e-11, which passes as round-off.
     fast_mode : bool
-        Measure along random directions, also where there are few entries.
+        Measure along random directions, also for few entries.
     check_forward_ad, check_backward_ad : bool
-        Which modes are checked.
+        Whether to check these modes.
     raise_exception : bool
-        Whether to raise an error, not to return False.
+        Whether to raise an error instead of returning False.
     check_undefined_grad, check_batched_grad, check_batched_forward_grad, check_grad_dtypes : bool
         PyTorch's own checks of these run afterwards.
     eps, atol, nondet_tol
-        Without effect where slopes can be measured: steps and noise are measured, too.
+        No effect if slopes can be measured, since steps and noise are measured, too.
     masked
         For sparse inputs. PyTorch's own check decides, with all options, if an input is sparse, or
-        requires a gradient and has entries that are not finite; and where measured slopes are
-        inconclusive, such as at the place of a jump.
+        requires a gradient and has entries that are not finite; or if measured slopes are
+        inconclusive, for example at a jump.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        If they are wrong, or cannot be told; the message is the report.
+        If they are wrong, or the check is inconclusive; the message is the report.
     ParameterError
         If no input requires a gradient.
 
@@ -164,9 +165,9 @@ def gradgradcheck(
     fast_mode: bool = False,
     masked: bool = False,
 ) -> bool:
-    """Check the second derivatives that PyTorch gives for a function of tensors.
+    """Check PyTorch's second derivatives of a function of tensors.
 
-    What is checked are the derivatives of the function's VJP, by the inputs and the cotangents.
+    These are the derivatives of the function's VJP by the inputs and the cotangents.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def gradgradcheck(
     gen_non_contig_grad_outputs : bool
         Whether random cotangents are not contiguous.
     check_rev_over_rev, check_fwd_over_rev : bool
-        Which modes are checked, over reverse mode.
+        Whether to check these modes, over reverse mode.
     check_undefined_grad, check_grad_dtypes, check_batched_grad : bool
         See `gradcheck`.
 
@@ -237,7 +238,7 @@ def gradgradcheck(
 def _check(
     func: Callable[..., Any], given: Sequence[Any], rtol: float | None, options: dict[str, Any]
 ) -> None:
-    """Check both modes, as far as they are asked for."""
+    """Check the requested modes."""
     function = TorchFunction(func, given, leaves_out=options["check_undefined_grad"])
     way = function.way()
     claims: dict[str, Any] = {}
@@ -246,7 +247,9 @@ def _check(
     if options["check_forward_ad"]:
         claims["jvp"] = lambda params, tangent: function.jvp(way, params, tangent)
     if not claims:
-        raise ParameterError("check_forward_ad and check_backward_ad are both False: nothing to do")
+        raise ParameterError(
+            "check_forward_ad and check_backward_ad are both False: set one of them to True"
+        )
     params = real_parts(function.names, function.leaves)
     report = check_derivatives(
         lambda params: function.outputs(way, params),
@@ -278,15 +281,15 @@ def _check_batches(func: Callable[..., Any], given: Sequence[Any], options: dict
 
 
 class TorchFunction(TorchLoss):
-    """A function of tensors, of which those that require a gradient are its parameters.
+    """A function of tensors; those that require a gradient are its parameters.
 
     Parameters
     ----------
     func, given
         The function and its inputs.
     leaves_out : bool
-        Whether outputs whose cotangent is zero are left out of a VJP, so that the function's
-        backward pass gets no cotangent for them.
+        Whether a VJP omits outputs whose cotangent is zero, so that the function's backward pass
+        gets no cotangent for them.
     """
 
     def __init__(self, func: Callable[..., Any], given: Sequence[Any], leaves_out: bool) -> None:
@@ -297,7 +300,7 @@ class TorchFunction(TorchLoss):
             if isinstance(value, torch.Tensor) and value.requires_grad
         ]
         if not where:
-            raise ParameterError("no input requires a gradient: give one requires_grad=True")
+            raise ParameterError("no input requires a gradient: set requires_grad=True on one")
 
         def call(params: list[Any], rest: list[Any]) -> Any:
             merged = list(rest)
@@ -313,7 +316,7 @@ class TorchFunction(TorchLoss):
         self._like: list[Array] = []
 
     def way(self) -> NativeWay:
-        """Return the first way in which the function runs, and note which outputs count."""
+        """Return the first way of evaluation that works; store which outputs count."""
         ways = self.ways(None)
         for way in ways:
             try:
@@ -327,7 +330,7 @@ class TorchFunction(TorchLoss):
             except Exception:
                 if way is ways[-1]:
                     raise
-        raise AssertionError("a function can be evaluated in one way at least")
+        raise AssertionError("a function has at least one way of evaluation")
 
     @property
     def _output_names(self) -> list[str]:
@@ -340,7 +343,7 @@ class TorchFunction(TorchLoss):
         return real_parts(self._output_names, [to_numpy(x) for x in found])
 
     def vjp(self, way: NativeWay, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
-        """Return what `torch.autograd.grad` gives for a cotangent."""
+        """Return the result of `torch.autograd.grad` for a cotangent."""
         roots, native = self._native(way, self._leaves_of(params))
         found = self._counted(way, native)
         gradients = self._pulled_back(way, roots, found, from_real_parts(cotangent, self._like))
@@ -366,7 +369,7 @@ class TorchFunction(TorchLoss):
         ]
 
     def jvp(self, way: NativeWay, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
-        """Return what forward mode gives for a tangent."""
+        """Return the JVP of forward mode for a tangent."""
         roots, _ = self._native(way, self._leaves_of(params))
         with FORWARD.dual_level(), self._mode(way):
             duals = [

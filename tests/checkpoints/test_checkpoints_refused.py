@@ -95,10 +95,10 @@ def test_another_backend_goes_on_if_asked_to(path, undisturbed):
 
 def test_there_is_one_already(path):
     train(path)
-    with pytest.raises(OptionError, match=r"checkpoint='.*': there is one already; go on"):
+    with pytest.raises(OptionError, match=r"checkpoint='.*': already exists; continue from it"):
         train(path)
     path.unlink()  # the one before it counts, too
-    with pytest.raises(OptionError, match="there is one already"):
+    with pytest.raises(OptionError, match="already exists"):
         train(path)
 
 
@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(sound, undisturbed, da
         checkpoints.previous(path).write_bytes(before)
         if b"checkpoint 2\n" not in damaged and b"\n" in damaged[:22]:
             return  # the version, too, may be damaged: an error
-        with pytest.warns(CheckpointWarning, match="going on from the one before it, of step 6"):
+        with pytest.warns(CheckpointWarning, match="continuing from the previous one, of step 6"):
             assert outcome(train(path, resume=True)) == undisturbed
 
 

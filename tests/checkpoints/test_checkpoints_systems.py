@@ -75,7 +75,7 @@ def test_a_disk_that_fails_later_keeps_the_one_before(path, undisturbed, monkeyp
             monkeypatch.setattr(files.os, call, fail_with(errno.ENOSPC))
 
     with pytest.warns(
-        CheckpointWarning, match=r"\(No space left on device\): that of step 6 stays"
+        CheckpointWarning, match=r"\(No space left on device\): that of step 6 is kept"
     ):
         assert outcome(train(path, callbacks=[full_from_step_seven])) == undisturbed
     monkeypatch.setattr(files.os, call, real)

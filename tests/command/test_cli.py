@@ -294,7 +294,7 @@ def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
     )
     code, _, err = gradlab(*TRAIN, *keep)
     assert code == 2
-    assert "there is one already; go on from it with --resume" in one_line(err)
+    assert "already exists; continue from it with --resume" in one_line(err)
     code, _, err = gradlab(*TRAIN, *keep, "--resume", "--momentum", "0.5")
     assert code == 2
     assert f"--checkpoint '{path}' belongs to another training (momentum was 0.9 and is 0.5)" in (
@@ -315,4 +315,4 @@ def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
         code, _, err = gradlab(*TRAIN, *keep, "--resume")
     assert code == 0
     assert "damaged, or cut short" in one_line(err)
-    assert "going on from the one before it" in err
+    assert "continuing from the previous one" in err

@@ -78,7 +78,7 @@ def test_check_a_loss_of_ones_own(gradlab, args, code, says):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["losses.py"], "'losses.py' is no target: give module:function"),
+        (["losses.py"], "'losses.py' does not name a loss: give module:function"),
         (["losses:los"], "losses: unknown function 'los': did you mean 'loss'?"),
         (["no.py:loss"], "no.py: no such file"),
         (["losses.py:loss", "--params", "short"], "losses.py:loss: ValueError: matmul"),

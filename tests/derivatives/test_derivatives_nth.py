@@ -75,14 +75,14 @@ def test_arguments_are_those_of_a_jacobian():
         (
             lambda: gradlab.derivative(np.sin, 2, "complex-step"),
             errors.OptionError,
-            "complex-step has first derivatives alone",
+            "complex-step has only first derivatives",
         ),
-        (lambda: gradlab.derivative(np.sin, 2, "spsa"), errors.OptionError, "spsa has first"),
+        (lambda: gradlab.derivative(np.sin, 2, "spsa"), errors.OptionError, "spsa has only first"),
         (lambda: gradlab.derivative(np.sin, 2)(np.ones(2)), errors.ParameterError, "2 entries"),
         (
             lambda: gradlab.derivative(lambda x: np.abs(x - 1), 2, "central")(1.0),
             errors.LossError,
-            "no derivative of that order to be seen",
+            "do not resolve a derivative of that order",
         ),
     ],
 )

@@ -89,7 +89,7 @@ def test_bounds_are_numbers_or_structures():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bounds": (0.0, 1.0)}, r"params\[1\] = 2.0 lies outside of its bounds \[0.0, 1.0\]"),
+        ({"bounds": (0.0, 1.0)}, r"params\[1\] = 2.0 lies outside its bounds \[0.0, 1.0\]"),
         ({"bounds": 1.0}, "bounds: give a pair"),
         ({"bounds": ({"w": 0.0}, 3.0)}, "bounds has w; the parameters have params"),
         ({"bounds": (np.array([1.0, 2.0]), np.array([1.0, 3.0]))}, "has no room for a step"),
@@ -162,7 +162,7 @@ def test_a_sparse_matrix_of_scipy_will_do():
 
 def test_an_output_outside_of_the_sparsity_is_noticed():
     pytest.importorskip("scipy", reason="SciPy is not installed")
-    stray = r"output\[1\] changes where params\[0\](, params\[1\])? moved"
+    stray = r"output\[1\] changes with params\[0\](, params\[1\])?; "
     first = np.array([[1, 0], [0, 0]], bool)
     with pytest.raises(errors.LossError, match=stray):
         gradlab.jacobian(lambda x: x * x[0], "central", sparsity=first)(np.array([1.0, 2.0]))
@@ -233,7 +233,8 @@ def test_a_random_function_is_refused(backend):
 
 
 def test_an_output_that_jumps_has_no_slope():
-    with pytest.raises(errors.LossError, match=r"output\[0\] has no slope to be seen along params"):
+    unresolved = r"the slope of output\[0\] along params.* cannot be resolved"
+    with pytest.raises(errors.LossError, match=unresolved):
         gradlab.jacobian(lambda x: np.stack([np.where(x > 1, 1.0, 0.0), x]), "central")(1.0)
 
 

@@ -107,8 +107,8 @@ IMPOSSIBLE = {
     ("complex-step", None): "complex-step does not differentiate gradients",
     ("spsa", None): "spsa does not differentiate gradients",
     ("autograd", "central"): "autograd cannot differentiate the gradient of central",
-    ("jax", "autograd"): "jax differentiates its own gradient alone",
-    ("torch", "central"): "torch differentiates its own gradient alone",
+    ("jax", "autograd"): "jax differentiates only its own gradient",
+    ("torch", "central"): "torch differentiates only its own gradient",
     ("central", "spsa"): "over='spsa': its gradient is an estimate",
 }
 

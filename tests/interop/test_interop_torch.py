@@ -157,7 +157,7 @@ def test_missing_cotangents_are_tried_with_torch():
 def test_unusable_calls_of_torch_are_refused():
     with pytest.raises(ParameterError, match="no input requires a gradient"):
         gradcheck(torch.sin, torch.ones(2))
-    with pytest.raises(ParameterError, match="nothing to do"):
+    with pytest.raises(ParameterError, match="are both False"):
         gradcheck(torch.sin, numbers(2), check_backward_ad=False)
     with pytest.raises(GradcheckError, match="not deterministic"):
         gradcheck(lambda x: x * torch.rand(()), numbers(2))

@@ -119,7 +119,7 @@ class Training(RuleBasedStateMachine):
         self.path.write_bytes(content)
         self.damaged = True
         # The one before it is of another backend, perhaps; which the warning comes before.
-        with pytest.warns(CheckpointWarning, match="going on from the one before it"):
+        with pytest.warns(CheckpointWarning, match="continuing from the previous one"):
             self.train(0, resume="another backend")
 
     def teardown(self):

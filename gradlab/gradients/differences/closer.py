@@ -119,9 +119,9 @@ def look_closer(
     is_lost = bool(gaps) and not agreed and least > abs(best)
     if is_lost and not is_level(f, x, h, probe.value, least):
         raise LossError(
-            f"{method.name}: the loss has no slope to be seen at {f.name}: with steps from {h:.0e} "
-            f"down, all slopes differ, such as {slopes[0]:.3g} and {slopes[-1]:.3g}; it jumps "
-            "there, or is too noisy or too steep: give step=, or see "
+            f"{method.name}: cannot resolve the slope of the loss at {f.name}: with steps from "
+            f"{h:.0e} down, all slopes differ, such as {slopes[0]:.3g} and {slopes[-1]:.3g}; the "
+            "loss jumps there, or is too noisy or too steep: give step=, or see "
             "gradlab.derivative_with_error"
         )
     return best

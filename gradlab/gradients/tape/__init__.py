@@ -1,26 +1,26 @@
-"""The tape: autograd's reverse mode, recorded once and replayed at the speed of NumPy by hand.
+"""The tape: autograd's reverse mode, recorded once and replayed as fast as handwritten NumPy.
 
-autograd spends most of the time of a small network's gradient in Python, on bookkeeping that is
-the same at every call. The tape lets autograd do that once, records the array operations, and
-repeats only these (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008,
-chapter 4; ReverseDiff.jl and CppAD call it a compiled tape). What does not depend on gradients,
-the program and its passes among it, is in `gradlab.program`. From the loss to the replay:
+For a small network, autograd spends most of the time of a gradient on bookkeeping in Python, which
+is the same at every call. The tape runs autograd once, records the array operations, and repeats
+only these (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 4; ReverseDiff.jl
+and CppAD call it a compiled tape). The parts that do not depend on gradients, such as the program
+and its passes, are in `gradlab.program`. From the loss to the replay:
 
 ==============  ===================================================================================
 `recorder`      runs value and gradient of a loss through autograd's tracer: a flat `Program`
-`invariance`    proves of maxima that they cancel, and their derivatives with them
+`invariance`    finds maxima that cancel, whose derivatives need not be computed
 `codegen`       straight-line Python over buffers that are allocated once: `code` has its lines and
-                names, `memory` says where values live, `writing` how each operation is written
-`recorded`      a recording, compiled, and where its results go
+                names, `memory` assigns buffers to values, `writing` writes each operation
+`recorded`      a compiled recording, and the arrays of its results
 `compiled`      a recording as machine code; `later` compiles it for a later replay, and `direct`
                 calls it without the key of the call
-`runtime`       which recording fits which call; when eager autograd has to decide
-`comparing`     replays beside eager autograd, and data beside those of the calls before
+`runtime`       chooses the recording for a call, and decides when to use eager autograd
+`comparing`     compares replays with eager autograd, and data with those of earlier calls
 ==============  ===================================================================================
 
-Labels in brackets, ``z[np.arange(n), y]`` and ``table[y]``, are seen to for all backends, by
-`arrays.indexing` and `arrays.rewriting`. What a recording depends on is stated in
-`program.cache_key`: other backends keep by it what they compile, too.
+`arrays.indexing` and `arrays.rewriting` handle labels in an index, ``z[np.arange(n), y]`` and
+``table[y]``, for all backends. `program.cache_key` states what a recording depends on; other
+backends use the same key for their compiled functions.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ __all__ = ["CacheInfo", "Node", "Program", "Tape", "TapedGradient", "record"]
 
 @dataclass(frozen=True)
 class Tape:
-    """autograd's reverse mode, compiled: the same gradient, without autograd's time in Python.
+    """autograd's reverse mode, compiled: the same gradient without the overhead of Python.
 
     Parameters
     ----------
     on_untraceable : {"fallback", "error"}
-        What to do with a loss that cannot be recorded because what it does depends on values:
-        run it on eager autograd, with a warning, or raise `UntraceableError`.
+        What to do with a loss that cannot be recorded because it branches on values: run it on
+        eager autograd, with a warning, or raise `UntraceableError`.
     verify : int or None
         Compare every `verify`-th replay with eager autograd; None compares only the first ones.
     exact : bool
-        Whether to leave out the passes that round differently. By default a result may differ from
+        Whether to omit the passes that round differently. By default a result may differ from
         eager autograd's by a few units in the last place of its leaf's largest entry, and float32
         is computed in float32, where autograd's own derivatives are promoted to float64. Even with
         `exact`, a power of a single number may differ in its last place: NumPy has one function
@@ -58,40 +58,39 @@ class Tape:
         Number of recordings that a function keeps, for different shapes and options.
     compile : bool or "auto"
         Whether machine code replays a recording (``pip install 'gradlab[compiled]'``): several
-        times faster for small batches. Compiling takes about half a second at each recording. With
-        "auto", NumPy answers until that pays, which is 500 to 6,000 replays for a network, and a
-        thread compiles meanwhile; machine code takes over at a replay that depends only on the
-        recorded program. By default NumPy replays, with its own roundings. Where llvmlite is
-        missing, or the program has something that the compiler does not know, NumPy replays, and
-        ``explain()`` says why.
+        times faster for small batches. Compiling takes about half a second for each recording. With
+        "auto", NumPy replays until compiling pays, for 500 to 6,000 replays of a network, while a
+        thread compiles; machine code is used from a replay on that depends only on the recorded
+        program. By default NumPy replays, with its own rounding. If llvmlite is missing, or the
+        compiler lacks an operation of the program, NumPy replays, and ``explain()`` says why.
 
     Notes
     -----
-    *The first call.* Eager autograd evaluates the loss first, with plain arrays for data. The loss
-    is then called again to be recorded. A recording that gives another value or gradient is not
-    used. A conversion that is refused while the loss is traced, such as ``int(x)``, is an error
-    even if the loss catches the exception.
+    *The first call.* Eager autograd first evaluates the loss, with plain arrays for data. The loss
+    is then called again to be recorded. A recording with another value or gradient is not used. A
+    conversion that is refused while the loss is traced, such as ``int(x)``, is an error even if the
+    loss catches the exception.
 
-    *Closures.* A loss is recorded again where anything that it reads has changed, the numbers in
-    arrays included, and runs on eager autograd where that cannot be told: see
-    `gradlab.program.cache_key`. An array that is written into before each call ends in eager
-    autograd; pass it as an argument. What that leaves out is noticed only when a replay is compared
-    with eager autograd, at the first replays, at the first with other parameters, at the first with
-    other data, and then every `verify` calls: random numbers of a generator that the loss makes,
-    and values taken out of a box with ``autograd.tracer.getval``. Pass such things as arguments. A
-    primitive of your own (``autograd.extend.primitive``) has to be pure.
+    *Closures.* A loss is recorded again if anything that it reads has changed, including the
+    numbers in arrays. It runs on eager autograd if that cannot be determined: see
+    `gradlab.program.cache_key`. If an array changes before each call, the loss also runs on eager
+    autograd; pass the array as an argument. Two things are detected only when a replay is compared
+    with eager autograd: random numbers of a generator that the loss creates, and values taken out
+    of a box with ``autograd.tracer.getval``. Pass these as arguments. The comparisons are at the
+    first replays, at the first with other parameters, at the first with other data, and then every
+    `verify` calls. A primitive of your own (``autograd.extend.primitive``) must be pure.
 
-    *Bits.* A function returns the replay's result from the first call on, so that the same
-    arguments give the same bits. They may change by roundings at one of the comparisons: where a
-    replay turns out to lose digits and is replaced by the exact program, where a Python number
-    becomes data, or where the loss is left to eager autograd. With `exact`, these agree. With
-    ``compile="auto"``, they also change where machine code takes over; the same sequence of calls
-    of a new function gives the same bits again.
+    *Bits.* A function returns the replay's result from the first call on, so the same arguments
+    give the same bits. The rounding may change at one of the comparisons: if a replay loses digits
+    and is replaced by the exact program, if a Python number becomes data, or if the loss is left to
+    eager autograd. With `exact`, these agree. With ``compile="auto"``, the rounding also changes at
+    the first call of machine code; the same sequence of calls of a new function gives the same
+    bits.
 
-    Labels in an index, ``z[np.arange(n), y]`` or ``np.eye(k)[y]``, are data, if they are an
-    argument or computed from one. A Python number is part of a recording; where two recordings
-    differ in numbers alone, such as the count of iterations, the next one has these as data, too.
-    A loss that cannot be recorded so runs on eager autograd after a few recordings more.
+    Labels in an index, ``z[np.arange(n), y]`` or ``np.eye(k)[y]``, are data if they are an argument
+    or computed from one. A Python number is part of a recording. If two recordings differ only in
+    numbers, such as a count of iterations, the next recording has these as data. A loss that cannot
+    be recorded in this way runs on eager autograd after a few more recordings.
 
     Examples
     --------
@@ -132,7 +131,7 @@ class Tape:
 
     @property
     def repeatable(self) -> Tape:
-        """The tape whose answers do not depend, in their rounding, on the calls before."""
+        """The tape whose rounding does not depend on earlier calls."""
         return replace(self, exact=True)
 
     def value_and_grad(self, loss: Loss) -> TapedGradient:

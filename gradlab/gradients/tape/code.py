@@ -22,11 +22,12 @@ from gradlab.program.pieces import is_number
 from gradlab.program.primitives import primitive_of
 
 _DISPATCHER = type(np.dot)
-"""What NumPy puts around a function to look for `__array_function__`, which plain arrays lack."""
+"""NumPy's wrapper of a function, which looks for `__array_function__`; plain arrays do not need
+it."""
 
 
 class Code:
-    """What is done once, what is done at each call, and what the names stand for.
+    """The generated lines for the setup and for each call, and the names in them.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class Code:
     scope : dict
         The objects that the generated module finds under their names.
     names : dict
-        What each node is called.
+        The name of each node.
     """
 
     def __init__(self, program: Program, scope: dict[str, Any]) -> None:
@@ -48,7 +49,7 @@ class Code:
         self._numbers = count()
 
     def do(self, line: str, node: Node | None = None) -> None:
-        """Do something at each call; a node is described in a comment."""
+        """Add a line to each call, with a comment that describes the node."""
         self.each.append(line if node is None else f"{line}  # {describe(node)}")
 
     def do_once(self, line: str, node: Node | None = None) -> None:
@@ -56,7 +57,7 @@ class Code:
         self.once.append(line if node is None else f"{line}  # {describe(node)}")
 
     def once_as(self, name: str, expression: str) -> str:
-        """Give the value of an expression a name, if it has none yet."""
+        """Assign an expression to a name, unless it already has one."""
         line = f"{name} = {expression}"
         if line not in self.once:
             self.do_once(line)
@@ -77,7 +78,7 @@ class Code:
         return ", ".join(map(self.operand, node.operands))
 
     def number(self, operand: Any, node: Node) -> str:
-        """Write an operand; a number as an array, which NumPy need not convert at each call."""
+        """Write an operand; write a number as an array, to save its conversion at each call."""
         if not is_number(operand) or node.primitive is np.power:
             return self.operand(operand)
         dtypes = {source.dtype for source in node.sources}
@@ -115,7 +116,7 @@ class Code:
             function = inspect.unwrap(function)
         name = name or name_of(function)
         name = name if name.isidentifier() and not keyword.iskeyword(name) else "function"
-        # Generated names end in digits, or begin with in_: a function of the user's must not.
+        # Generated names end in digits or begin with in_; names of the user's functions must not.
         while name[-1].isdigit() or name.startswith("in_") or name in self.scope:
             name = f"f_{name}_"
         while not _is_same(self.scope.get(f"_{name}", function), function):
@@ -126,15 +127,15 @@ class Code:
         return name
 
     def viewed(self, name: str, dtype: np.dtype[Any]) -> str:
-        """Write an array whose bits are looked at as another dtype's."""
+        """Write a view of an array as another dtype."""
         return f"{name}.view({self.constant(dtype, 'dtype')})"
 
     def out(self, node: Node, name: str) -> str:
-        """Write the argument that says where a primitive puts its result."""
-        # By position where possible: a keyword costs as much as adding ten numbers.
+        """Write the argument for the output array of a primitive."""
+        # By position if possible: a keyword takes as long as the addition of ten numbers.
         return f"out={name}" if primitive_of(node.primitive).out == "keyword" else name
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    """Tell whether two functions are one; a bound method is a new object each time."""
+    """Tell whether two functions are the same; each access to a bound method makes a new object."""
     return a is b or (type(a) is type(b) is type(np.add.reduce) and bool(a == b))

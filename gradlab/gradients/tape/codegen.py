@@ -1,17 +1,15 @@
 """Turn a program into straight-line Python over buffers that are allocated once.
 
-The generated module has one function, `build`, which makes the buffers, the views of them and
-the constants, and returns `replay`, which has them at hand: all that is left to do for each call
-is to hand arrays to NumPy, together with the array that takes the result. `Compiled.source` can
-be read; each value has there the name that it has in the printed program.
+The generated module has one function, `build`. It makes the buffers, their views and the constants,
+and returns `replay`, which only passes arrays, with an output array, to NumPy. `Compiled.source` is
+readable: each value has the name that it has in the printed program.
 
-`code` has the lines and names, `memory` says where each value lives, `writing` how each operation
-is written.
+`code` has the lines and names, `memory` assigns buffers to values, `writing` writes each operation.
 
-Chains of elementwise operations are not fused. In blocks that stay in the cache they take longer
-at every size, as the additional calls cost more than the memory that is saved; and one compiled
-loop for a chain (numba) gains 2 % of a gradient at batch 1000, where its exp, half as fast as
-NumPy's, does not lose that again.
+Chains of elementwise operations are not fused. Evaluation in blocks that stay in the cache takes
+longer at every size, because the additional calls cost more time than the memory traffic saved. One
+compiled loop per chain (numba) gains 2 % of a gradient at batch 1000, and less with exp, which is
+half as fast there as in NumPy.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ Replay = Callable[..., float]
 
 
 class ReplayError(Exception):
-    """The program does not stand for the loss with these arguments."""
+    """The program does not describe the loss for these arguments."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,15 @@ class Compiled:
     Attributes
     ----------
     program : Program
-        What was compiled.
+        The compiled program.
     source : str
         The generated module.
     build : callable
-        Makes a set of buffers and returns the `Replay` that works on it, in one thread at a time.
+        Makes a set of buffers and returns the `Replay` that uses it, in one thread at a time.
     buffers : int
-        How many pieces of memory a set has.
+        Number of buffers in a set.
     nbytes : int
-        How large they are together.
+        Their total size.
     """
 
     program: Program
@@ -63,7 +61,7 @@ class Compiled:
 def compile_program(program: Program) -> Compiled:
     """Compile a program whose outputs are a loss and its derivative by each leaf.
 
-    The leaves are its first inputs; the derivatives are delivered in their shapes and dtypes.
+    The leaves are its first inputs; the derivatives have their shapes and dtypes.
     """
     scope = {
         "reserve": reserve,
@@ -93,7 +91,7 @@ def _write_outputs(code: Code, places: Places, program: Program) -> None:
     for position, output in enumerate(derivatives):
         if not isinstance(output, Node) or places.outs.get(output) != position:
             code.do(f"copyto(out{position}, {code.operand(output)}, 'unsafe')")
-    # An array of one entry is a number only by its method.
+    # Only the method `item` converts an array of one entry to a number.
     item = ".item()" if isinstance(value, Node) and value.shape else ""
     code.do(f"return float({code.operand(value)}{item})")
 

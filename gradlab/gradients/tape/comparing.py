@@ -1,4 +1,4 @@
-"""Compare replays with eager autograd, and calls with the calls before."""
+"""Compare replays with eager autograd, and calls with earlier calls."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def squared_norm(arrays: Sequence[Array]) -> float:
 
 
 def are_finite(arrays: Sequence[Array], norm: float) -> bool:
-    """Tell whether all entries of arrays are finite, of which this is the squared norm.
+    """Tell whether all entries of arrays with this squared norm are finite.
 
-    A norm takes a fraction of the time of looking at each entry. It is not finite where an entry
-    is not; and where one is so large that its square overflows: then each is looked at.
+    A norm takes a fraction of the time of a test of each entry. If it is not finite, either an
+    entry is not, or its square overflows; each entry is tested only then.
     """
     return math.isfinite(norm) or all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def seen_params(norm: float, leaves: Sequence[Array]) -> list[float]:
-    """Return by what parameters are told from others: their norm, and an entry of each leaf."""
+    """Return numbers that identify parameters: their norm, and one entry of each leaf."""
     return [norm, *[leaf.item(0) for leaf in leaves if leaf.size]]
 
 
 class Seen:
-    """Which arrays the data were, and what was in them.
+    """The data arrays of a call, and their content.
 
-    The same arrays are taken for the same data. Of others, a sample is compared at each call, and
-    everything at the first call, the second, the fourth, and so on: a checksum of all data would
-    take longer than a small gradient.
+    The same arrays count as the same data. Of other arrays, a sample is compared at each call, and
+    the whole content at the first call, the second, the fourth, and so on: a checksum of all data
+    would take longer than a small gradient.
     """
 
     def __init__(self, arrays: Sequence[Any]) -> None:
@@ -50,7 +50,7 @@ class Seen:
         self._asked = 0
 
     def is_of(self, arrays: Sequence[Any]) -> bool:
-        """Tell whether these are the same arrays, or seem to hold the same."""
+        """Tell whether these are the same arrays, or appear to have the same content."""
         held = [reference() for reference in self._arrays]
         if len(held) == len(arrays) and all(map(operator.is_, held, arrays)):
             return True
@@ -62,10 +62,10 @@ class Seen:
 
 
 SAMPLE = 64
-"""Number of entries of a large array that are compared at each call, in a microsecond."""
+"""Number of entries of a large array compared at each call, which takes a microsecond."""
 
 WHOLE = 2048
-"""Largest size in bytes of an array that is compared in full, which takes no longer."""
+"""Largest size in bytes of an array that is compared in full, which takes as long."""
 
 
 def _sample(array: Any) -> Any:

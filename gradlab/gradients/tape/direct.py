@@ -1,9 +1,9 @@
-"""The shortest way to an answer of machine code: what a call repeats of the call before is known.
+"""Calls of machine code without the key of the call.
 
-The key of a call takes as long as a small gradient. Where parameters are a plain dict of arrays or
-one array, and all arguments are arrays, the machine code looks at types, dtypes and shapes itself.
-What is left are the names in the dict, and what the loss reads beside its arguments. Whatever does
-not fit takes the usual way, and so does a call that has to be compared with eager autograd.
+Computing the key takes as long as a small gradient. If the parameters are a plain dict of arrays or
+one array, and all arguments are arrays, the machine code checks types, dtypes and shapes itself.
+Then only the names in the dict, and the values that the loss reads beside its arguments, must be
+compared. Other calls, and calls that must be compared with eager autograd, use the key.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Direct:
     tape : Replayable
         The recording.
     surroundings : Surroundings
-        What the loss reads beside its arguments.
+        The values that the loss reads beside its arguments.
     verify : int or None
-        How many replays it takes until one is compared with eager autograd.
+        Number of replays after which one is compared with eager autograd.
     """
 
     def __init__(self, tape: Replayable, surroundings: Surroundings, verify: int | None) -> None:
@@ -54,7 +54,7 @@ class Direct:
         )
 
     def answer(self, params: Any, args: tuple[Any, ...]) -> tuple[float, Any] | None:
-        """Return the loss and its gradient, or None where the usual way has to find them."""
+        """Return the loss and its gradient, or None if the call needs its key."""
         tape = self.tape
         if self._names is None:
             leaves: Sequence[Array] = (params,)
@@ -74,7 +74,7 @@ class Direct:
         return value, tape.structure.unflatten(outs)
 
     def _is_news(self, leaves: Sequence[Array], args: Sequence[Any], norm: float) -> bool:
-        """Tell whether these may be the first other parameters, or the first other data."""
+        """Tell whether these may be the first changed parameters, or the first changed data."""
         tape = self.tape
         if tape.params_seen is not None and norm != self._norm:
             if self._norm is not None or (

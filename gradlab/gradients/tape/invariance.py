@@ -5,12 +5,12 @@ nothing overflows. The result does not depend on what is subtracted::
 
     m = max(z);    log Σ exp(z) = m + log Σ exp(z − m)     for every m
 
-The derivative by way of m is therefore zero. autograd does not know, and computes where the
-maximum is, how often it occurs, and a sum whose terms cancel but for round-off: a fifth of the
+The derivative through m is therefore zero. autograd computes it nevertheless: the position of the
+maximum, how often it occurs, and a sum whose terms cancel to round-off. That is a fifth of the
 operations of a small network's gradient.
 
-`cancelling` proves it, by following how each value changes if a constant c (of its own in each
-row) is added to m. The changes that it can follow are two: to v + k·c, and to v · exp(k·c).
+`cancelling` proves the invariance. It derives how each value changes if a constant c (a different
+one in each row) is added to m. It knows two kinds of change: to v + k·c, and to v · exp(k·c).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gradlab.program.pieces import is_plain_reduction, size
 from gradlab.program.primitives import REDUCTIONS, SUM, is_elementwise
 
 MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minimum)}
-"""Reductions that take one of the entries out, to which the same constant may be added."""
+"""Reductions that return one of the entries, so that adding a constant to all entries adds it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Response:
     kind : {"shift", "scale"}
         v + k·c, or v · exp(k·c).
     k : float
-        With 0, the value stays as it is.
+        With 0, the value does not change.
     """
 
     kind: str
@@ -50,14 +50,14 @@ SAME = Response("shift", 0.0)
 
 
 def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
-    """Return the maxima (and minima) on which a program's outcome does not depend.
+    """Return the maxima (and minima) on which the result of a program does not depend.
 
     Parameters
     ----------
     nodes : sequence of Node
         Each after its operands.
     end : Node
-        The outcome.
+        The result.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def _what_is_computed(node: Node) -> tuple[Any, ...]:
 
 
 def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
-    """Tell whether the outcome stays the same, whatever is added to a maximum, found repeatedly."""
+    """Tell whether the result stays the same if any constant is added to a maximum."""
     changes: dict[Node, Response | None] = dict.fromkeys(maxima, Response("shift", 1.0))
     for node in nodes:
         if node not in changes and any(source in changes for source in node.sources):
@@ -96,7 +96,7 @@ def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
 
 
 def _change(node: Node, changes: dict[Node, Response | None], maximum: Node) -> Response | None:
-    """Tell how a node changes, of which an operand does."""
+    """Return the change of a node with a changed operand."""
     given = [
         changes.get(operand, SAME) if isinstance(operand, Node) else SAME
         for operand in node.operands
@@ -152,7 +152,7 @@ _RULES: dict[Any, Callable[..., Response | None]] = {
 
 
 def _change_of_reduction(node: Node, given: Response) -> Response | None:
-    """Tell how a sum or a maximum changes, over entries that get the same constant."""
+    """Return the change of a sum or maximum over entries that get the same constant."""
     if not is_plain_reduction(node):
         return None
     x = node.operands[0]
@@ -164,8 +164,8 @@ def _change_of_reduction(node: Node, given: Response) -> Response | None:
 def _is_in_rows(node: Node, maximum: Node) -> bool:
     """Tell whether each entry of a node belongs to one entry of the maximum.
 
-    So it is with what is summed over a row and keeps its dimensions, and not with what is summed
-    over rows, whose constants differ.
+    This holds for sums over a row that keep the dimensions, but not for sums over rows, whose
+    constants differ.
     """
     if maximum.shape == ():
         return node.shape is not None
@@ -178,7 +178,7 @@ def _is_in_rows(node: Node, maximum: Node) -> bool:
 
 
 def _exponent(change: Response) -> float | None:
-    """Return by which exp(k·c) a value is multiplied, if it is."""
+    """Return k if a value is multiplied by exp(k·c)."""
     return change.k if change.kind == "scale" or change.k == 0 else None
 
 

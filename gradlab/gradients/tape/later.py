@@ -1,10 +1,10 @@
-"""Machine code that is compiled in the background, for a fixed replay.
+"""Machine code that is compiled in the background, and used from a fixed replay on.
 
-Compiling takes as long as thousands of replays of a small network. `Tape(compile="auto")` leaves
-the first replays to NumPy, as many as it takes until compiling pays, and compiles in a thread of
-its own meanwhile. Machine code rounds differently. So it takes over at a replay whose number
-follows from the program alone: not when the thread happens to end, and not earlier where the code
-is on disk already. The same calls then give the same bits in each run.
+Compiling takes as long as thousands of replays of a small network. With `Tape(compile="auto")`,
+NumPy does the first replays, until compiling pays, while a thread compiles. Machine code rounds
+differently, so the replay at which it is first used follows only from the program: it depends
+neither on the speed of the thread nor on code that is already on disk. The same calls then give the
+same bits in each run.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ CALL, BYTE = 0.6e-6, 1 / 25e9
 """Seconds that machine code saves: for each operation, and for each byte of their results."""
 
 FEWEST = 10
-"""The smallest number of replays by NumPy: the first ones are compared with eager autograd."""
+"""Smallest number of replays by NumPy: the first ones are compared with eager autograd."""
 
 _STARTING = ForkLock()
 
 
 def replays_until_it_pays(program: Program) -> int:
-    """Return how many replays save the time that compiling takes.
+    """Return the number of replays that save as much time as compiling takes.
 
-    The number follows from the operations and the shapes of their results: some 5,600 for a small
+    The number follows from the operations and the shapes of their results: about 5,600 for a small
     network and one sample, and 500 for 1,000 samples.
     """
     count = len(program.nodes)
@@ -46,7 +46,7 @@ def replays_until_it_pays(program: Program) -> int:
 
 
 class Later:
-    """A program that is compiled from the replay `begin` on, and needed at the replay `switch`.
+    """A program that a thread compiles from replay `begin` on; machine code runs from `switch` on.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Later:
         return self._thread is not None
 
     def start(self) -> None:
-        """Compile in another thread, unless one does already."""
+        """Start a thread that compiles, unless there is one already."""
         with _STARTING.held:
             if self._thread is None:
                 thread = threading.Thread(target=self._compile, name="gradlab compiles")
@@ -76,10 +76,10 @@ class Later:
                     self._thread = thread
 
     def outcome(self) -> Native | str:
-        """Return the machine code, or why there is none; wait for the thread."""
+        """Return the machine code, or the reason why there is none; wait for the thread."""
         if self._thread is not None:
             self._thread.join()
-        # A process that was forked meanwhile has no such thread.
+        # A process that was forked in the meantime does not have the thread.
         return self._outcome or self._compile()
 
     def _compile(self) -> Native | str:
@@ -91,7 +91,7 @@ class Later:
         return self._outcome
 
     def describe(self, replays: int) -> str:
-        """Say how far it is, after this many replays."""
+        """Describe the state after this number of replays."""
         state = "being compiled" if self.has_begun else "not compiled yet"
         return (
             f"{state}: NumPy replays the first {self.switch:,} calls, of which {replays:,} are "

@@ -1,10 +1,10 @@
-"""Where the values of a replay live: which memory each result is written to.
+"""Assign memory to the values of a replay.
 
-A result that NumPy can write where it is told goes to a buffer, a piece of *memory* that others may
-use before and after it: memory is free again after the last use of the last value in it, views
-included. An elementwise operation takes the memory of an operand which it is the last to read. The
-derivatives are written straight into the arrays of the caller. What a function that is not known
-may have kept or returned a view of is never written to again.
+If NumPy can write a result to an output array, the result goes to a buffer, a piece of *memory*
+that other values may use before and after it: memory is free after the last use of the last value
+in it, views included. An elementwise operation reuses the memory of an operand if it is the last to
+read it. The derivatives are written directly into the caller's arrays. An array that an unknown
+function may have kept, or returned a view of, is never written to again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ END = 1 << 60
 
 @dataclass(eq=False)
 class Memory:
-    """A piece of memory, and the values that are in it at present."""
+    """A piece of memory, and the values that currently use it."""
 
     name: str
     nbytes: int
@@ -42,22 +42,22 @@ class Memory:
 
 
 class Places:
-    """Where each value of a program lives.
+    """The memory of each value of a program.
 
     Attributes
     ----------
     memories : list of Memory
-        All memory that is reserved.
+        All reserved memory.
     home : dict
-        In whose memory a value lives, or is a view of.
+        For each value, the value whose memory it uses or is a view of.
     proto : dict
-        For each value an array of the same layout.
+        For each value, an array of the same layout.
     static : set of Node
         Values whose arrays are bound once.
     fixed : set of Node
-        Values that are computed once: from numbers and shapes alone.
+        Values that are computed once, because they depend only on numbers and shapes.
     outs : dict
-        Which values are written straight into an array of the caller's, and to which.
+        Values that are written directly into an array of the caller, with that array.
     """
 
     def __init__(self, program: Program, code: Code) -> None:
@@ -74,7 +74,7 @@ class Places:
             code.names[node] = f"out{position}"
 
     def _destinations(self) -> dict[Node, int]:
-        """Return which nodes can be written straight into an array of the caller's."""
+        """Return the nodes that can be written directly into an array of the caller."""
         value, *derivatives = self._program.outputs
         found: dict[Node, int] = {}
         looked_at = [guard.node for guard in self._program.guards] + [value]
@@ -91,7 +91,7 @@ class Places:
         return found
 
     def release(self, node: Node, position: int) -> None:
-        """Give back the memory whose values are not read after this position."""
+        """Free the memory whose values are not read after this position."""
         for value in (node, *node.sources):
             memory = self.home.get(value)
             if memory and memory.values and self._is_last_reader(value, position):
@@ -107,9 +107,9 @@ class Places:
         )
 
     def new(self, node: Node, over: Sequence[Any] = (), position: int = -1) -> str:
-        """Return the name of the array for a result: the caller's, an operand's own, or another.
+        """Return the name of the array for a result: the caller's, an operand's, or another.
 
-        Of the operands in `over`, one that is read here for the last time gives its memory.
+        The memory of an operand in `over` that is read here for the last time is reused.
         """
         name = self._code.names[node]
         proto = self.proto[node] = prototype(node) if node in self.outs else self.layout(node)
@@ -125,7 +125,7 @@ class Places:
         return name
 
     def _of_operand(self, node: Node, over: Sequence[Any], position: int) -> Memory | None:
-        """Return the memory of an operand that the result can be written over."""
+        """Return the memory of an operand that the result can overwrite."""
         for operand in over:
             if (
                 isinstance(operand, Node)
@@ -150,7 +150,7 @@ class Places:
         return memory
 
     def share(self, node: Node, source: Node) -> None:
-        """Note that a value is a view of another."""
+        """Store that a value is a view of another."""
         self.static.add(node)
         if memory := self.home.get(source):
             self.home[node] = memory
@@ -163,10 +163,10 @@ class Places:
                 memory.pinned = True
 
     def layout(self, node: Node) -> Any:
-        """Return an array like the one that NumPy would make for a result.
+        """Return an array with the layout that NumPy would choose for a result.
 
-        Where an operand is transposed, that is not in C order; and the order of a sum depends on
-        the layout of what is summed.
+        If an operand is transposed, that is not C order; and the order of a sum depends on the
+        layout of its operand.
         """
         operands = [self.proto[source] for source in node.sources if source in self.proto]
         row = primitive_of(node.primitive)
@@ -193,7 +193,7 @@ class Places:
         if not isinstance(operand, Node):
             return operand
         is_integer = operand.dtype is not None and operand.dtype.kind in "iu"
-        # As an index, 0 is in range where there is anything at all.
+        # As an index, 0 is in range for every array that is not empty.
         return (np.zeros_like if is_integer else np.ones_like)(self.proto[operand])
 
 
@@ -220,7 +220,7 @@ def prototype(node: Node) -> Any:
 
 
 def nbytes_of(node: Node) -> int:
-    """Return how many bytes a value takes."""
+    """Return the number of bytes of a value."""
     return prod(node.shape or ()) * _itemsize(node)
 
 
@@ -241,7 +241,7 @@ def _last_uses(program: Program) -> dict[Node, int]:
 
 
 def _fixed(program: Program) -> set[Node]:
-    """Return the nodes that are computed from numbers and shapes alone."""
+    """Return the nodes that depend only on numbers and shapes."""
     fixed: set[Node] = set()
     for node in program.nodes:
         if is_pure(node.primitive) and not node.keywords:
@@ -278,7 +278,7 @@ def is_view(node: Node) -> bool:
 
 
 def takes_out(node: Node) -> bool:
-    """Tell whether NumPy can write the result where it is told."""
+    """Tell whether NumPy can write the result to a given array."""
     if node.shape is None or node.dtype is None or node.dtype.kind not in "biufc":
         return False
     rule = _TAKES_OUT.get(kind_of(node))

@@ -1,4 +1,4 @@
-"""A recording, compiled: what replays, and where its results go."""
+"""A compiled recording: its replay, and the arrays of its results."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from gradlab.program.passes import Saving, optimise
 from gradlab.program.references import are_unheld
 
 KEPT = 3
-"""Number of returned gradients whose arrays may be used again: the one that is being computed, the
-one before, which its caller is about to replace, and one more."""
+"""Number of returned gradients whose arrays may be reused: the one being computed, the previous
+one, which the caller is about to replace, and one more."""
 
 NO_END = 1 << 60
 """More calls than there can be."""
@@ -43,38 +43,38 @@ _SWITCHING = ForkLock()
 
 @dataclass(eq=False)
 class Replayable:
-    """A recording, compiled; and which parameters and data it has been compared at.
+    """A compiled recording, and the parameters and data at which it has been compared.
 
     Attributes
     ----------
     recorded, program : Program
-        As it was recorded, and as it is replayed.
+        The program as recorded, and as replayed.
     structure : Structure
-        Of the parameters.
+        The structure of the parameters.
     exact : bool
-        Whether it leaves out the passes that round differently.
+        Whether to omit the passes that round differently.
     savings : tuple of Saving
-        What each pass did.
+        The effect of each pass.
     compiled : Compiled
         The generated code.
     compile_natively : bool or "auto"
-        Whether machine code replays it, where the planner knows all of the program; "auto": from a
+        Whether machine code replays it if the planner supports the whole program; "auto": from a
         fixed replay on.
     native : Native or None
         The machine code, if there is any.
     declined : str
-        Why there is none.
+        The reason why there is none.
     later : Later or None
-        What compiles it, if machine code takes over at a later replay.
+        Compiles the program if machine code is used from a later replay on.
     has_answered : bool
         Whether machine code has answered a call.
     is_due : bool
-        Whether the next replay is to be compared: a direct call found the first other data, or
-        machine code answers for the first time.
+        Whether the next replay must be compared: a direct call found the first other data, or
+        machine code is used for the first time.
     replays : int
-        How often it has been replayed.
+        The number of replays.
     largest : int
-        The bytes of the largest value.
+        The size of the largest value in bytes.
     """
 
     recorded: Program
@@ -129,7 +129,7 @@ class Replayable:
             self._take(self.later)
 
     def _advance(self, later: Later) -> None:
-        """Begin to compile, or let machine code take over, where this replay is the one for it."""
+        """Start to compile, or start to use machine code, if this is the replay for it."""
         if self.replays >= later.switch:
             self._take(later)
         elif self.replays >= later.begin and not later.has_begun:
@@ -147,7 +147,7 @@ class Replayable:
             self.later = None
 
     def run(self, leaves: Sequence[Any], arrays: Sequence[Any], outs: Sequence[Array]) -> float:
-        """Replay; a thread that finds all sets of buffers in use gets a new one."""
+        """Replay; if all sets of buffers are in use by other threads, make a new one."""
         if self.later is not None:
             self._advance(self.later)
         if self.native is not None:
@@ -169,7 +169,7 @@ class Replayable:
     def run_natively(self, arrays: tuple[Any, ...]) -> tuple[float, float]:
         """Run the machine code on inputs and results; return the loss and the leaves' norm.
 
-        The loss is not finite where the code declines the arrays, or something is not finite.
+        The loss is not finite if the code declines the arrays, or if a value is not finite.
         """
         native, machines = self.native, self._native_machines
         if native is None:  # another thread has given it up
@@ -185,7 +185,7 @@ class Replayable:
 
     @contextmanager
     def machine(self) -> Iterator[NativeReplay | None]:
-        """Hold a machine for calls that someone else makes; None where there is no code any more."""
+        """Hold a machine for calls by other code; None if there is no machine code."""
         native, machines = self.native, self._native_machines
         try:
             machine = machines.pop() if native else None
@@ -211,9 +211,9 @@ class Replayable:
         return NO_END if every is None else every - 1 - self.replays % every
 
     def results(self) -> list[Array]:
-        """Return arrays for a gradient: those of one that its caller no longer holds.
+        """Return arrays for a gradient: those of an earlier one that its caller has dropped.
 
-        Touching memory that is new to the process takes longer than the computation.
+        Writing to memory that is new to the process takes longer than the computation.
         """
         for _ in range(len(self._kept)):
             try:
@@ -227,14 +227,14 @@ class Replayable:
         return [np.empty(leaf.shape or (), leaf.dtype) for leaf in leaves]
 
     def given(self, arrays: list[Array]) -> None:
-        """Remember arrays that a caller gets, to look later whether he still has them."""
+        """Store arrays that a caller gets, to check later whether the caller still holds them."""
         self._kept.append(arrays)
         del self._kept[:-KEPT]
 
     def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
-        """Return the arrays of `out`, if they can take the gradient.
+        """Return the arrays of `out` if they can take the gradient.
 
-        The same ones again, as in a training, are not looked at again.
+        The same arrays, as in a training, are checked only once.
         """
         targets: list[Any] = []
         key_of(out, targets)
@@ -246,7 +246,7 @@ class Replayable:
             out_leaves(out, leaves, self.structure)
             self._targets = targets
         inputs = [*leaves, *arrays]
-        # What lies in other pieces of memory is apart; what does not may be so all the same.
+        # Arrays in different pieces of memory do not overlap; those in the same one may.
         if any(starmap(np.may_share_memory, product(owners(targets), owners(inputs)))):
             require_apart(targets, inputs, self.structure)
         return targets
@@ -254,7 +254,7 @@ class Replayable:
     def has_news(self, norm: float, leaves: Sequence[Array], arrays: Sequence[Any]) -> bool:
         """Tell whether this is the second replay, or the first of another kind.
 
-        That is the first at other parameters, with other data, or of machine code.
+        A kind is: at other parameters, with other data, or of machine code.
         """
         news = self.replays == 1 or self.is_due
         self.is_due = False
@@ -265,7 +265,7 @@ class Replayable:
         return news
 
     def explain(self) -> str:
-        """Say what each pass saved, and what a replay works with."""
+        """Describe what each pass saved, and the buffers of a replay."""
         saved: dict[str, int] = {}
         for saving in self.savings:
             name = saving.name.replace("_", " ") + ("" if saving.exact else " (rounds differently)")

@@ -1,14 +1,14 @@
 """Record a loss together with its gradient in reverse mode.
 
-`program.record` has autograd write down what a loss does to recorded boxes. Here autograd's own
-boxes for reverse mode are around these::
+`program.record` records the operations of a loss on recorded boxes. Here, autograd's own boxes for
+reverse mode are around these::
 
     record_gradient(loss, params, args)   boxes of autograd around recorded ones
 
-autograd differentiates what it always does, only that the values inside its boxes are recorded.
-Its vector-Jacobian products are written in the same primitives, so that the forward and the
-backward pass come out as one flat program, and autograd stays the only source of derivative rules.
-The values computed on the way are those of eager autograd, bit for bit.
+autograd differentiates as usual, but the values inside its boxes are recorded. Its vector-Jacobian
+products consist of the same primitives, so the forward and the backward pass become one flat
+program, and autograd remains the only source of derivative rules. The computed values have the bits
+of eager autograd.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ REVERSE = -0.5
 
 @dataclass(frozen=True)
 class Recording:
-    """A program, and what it came to at the point at which it was recorded.
+    """A program, and its results at the point at which it was recorded.
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class Recording:
     leaves : list of ndarray
         The parameters.
     structure : Structure
-        What puts the leaves back.
+        The structure of the parameters.
     kept : str
-        What the loss keeps from one call for the next, so that it cannot be replayed; or nothing.
+        State that the loss keeps between calls, so that it cannot be replayed; or "".
     """
 
     program: Program
@@ -124,8 +124,8 @@ class GradientRecorder(Recorder):
     def one(self, like: Any) -> TracedBox:
         """Return a box around 1, with which the backward pass begins.
 
-        Were it a plain number, what it meets first would be computed here and now, and be a
-        constant of the program: a captured array, say, which may be written into later.
+        With a plain number, the first operations would be computed immediately and become constants
+        of the program, although their operands, such as a captured array, may change later.
         """
         value = np.ones(np.shape(like), np.result_type(like))
         node = Node(FULL, (value.shape, value.flat[0]), {}, value.shape, value.dtype)
@@ -133,7 +133,7 @@ class GradientRecorder(Recorder):
         return TracedBox(value, RECORDED, Record.new_root(self, node))
 
     def pull_back(self, pullback: Pullback, cotangent: Any) -> tuple[Any, ...]:
-        """Take the derivatives of an operation, and say of which one where that fails."""
+        """Compute the derivatives of an operation; if that fails, add its name to the error."""
         self.place = pullback.made.place if pullback.made else None
         try:
             return tuple(pullback.vjp(cotangent))
@@ -147,7 +147,7 @@ class GradientRecorder(Recorder):
             self.place = None
 
     def mark_what_cancels(self, end: Any) -> None:
-        """Have the derivatives written down as zero that are so, before they are taken."""
+        """Record derivatives that are zero as such, without computing them."""
         maxima = cancelling(self.nodes, self.node_of(end._value))
         for pullback in toposort(end._node) if maxima else ():
             if pullback.made in maxima:
@@ -166,7 +166,7 @@ class GradientRecorder(Recorder):
 
 
 class Pullback(VJPNode):  # type: ignore[misc]
-    """autograd's node for reverse mode, which remembers what was recorded of it."""
+    """autograd's node for reverse mode, with the recorded operation."""
 
     __slots__ = ("made",)
 
@@ -180,7 +180,7 @@ class Pullback(VJPNode):  # type: ignore[misc]
         self.made = value._node.node if is_recorded else None
 
     def initialize_root(self) -> None:
-        """Stand for a leaf."""
+        """Represent a leaf."""
         super().initialize_root()
         self.made = None
 

@@ -1,18 +1,18 @@
 """Record a loss at its first call, and replay the recording at later calls.
 
-What a loss does may depend on the structure of its parameters and arguments, on the shapes and
-dtypes of the arrays among them, on the values of everything else, and on what else it reads;
-together they are the *key* under which a recording is kept (`program.cache_key`). The numbers
-inside the arrays are what a recording leaves open.
+The operations of a loss may depend on the structure of its parameters and arguments, on the shapes
+and dtypes of the arrays among them, on the values of everything else, and on other values that it
+reads. Together, these are the *key* of a recording (`program.cache_key`). Only the numbers in the
+arrays may differ between replays of a recording.
 
-Eager autograd is the reference. It evaluates a loss first, on plain arrays; then the loss is
+Eager autograd is the reference. It first evaluates a loss, on plain arrays. Then the loss is
 recorded, and a recording that gives another result is dropped. The first two replays of a
 recording, the first replay at other parameters, the first at other data, and one in `verify`
-later are compared with eager autograd. It also takes over when a replay fails or gives a value that
-is not finite, and for good when a loss cannot be recorded.
+later are compared with eager autograd. It also evaluates a call whose replay fails or
+gives a value that is not finite, and all calls of a loss that cannot be recorded.
 
 The replay's result is returned from the first call on, so that the same arguments give the same
-bits; eager autograd's own result is returned only where it takes over.
+bits. Eager autograd's result is returned only if there is no valid replay.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ from gradlab.program.reasons import definition_of, reason_of_state, refusal_of
 from gradlab.program.record import RECORDING, argument_names
 
 BUFFER = 2048
-"""Entries of the buffer that NumPy allocates to broadcast large arrays; its default is 8192.
+"""Size, in entries, of NumPy's buffer for broadcasting large arrays; NumPy's default is 8192.
 
 It is not set for small arrays, which need less."""
 
 SMALL = 32 * 1024
-"""Bytes up to which an array is small."""
+"""Largest size of a small array, in bytes."""
 
 Answer: TypeAlias = tuple[float, Any]
 """The loss and its gradient, in the structure of the parameters."""
 
 
 class CacheInfo(NamedTuple):
-    """How often a function replayed, recorded and forgot; and how many recordings it keeps."""
+    """Numbers of replays, recordings, dropped recordings, and recordings that it keeps."""
 
     replays: int
     recordings: int
@@ -68,15 +68,15 @@ class CacheInfo(NamedTuple):
 
 
 class TapedGradient:
-    """``f(params, *args, out=None) -> (value, grads)``: what the backend `Tape` returns.
+    """``f(params, *args, out=None) -> (value, grads)``: the function that `Tape` returns.
 
-    With ``out``, arrays of the structure, shapes and dtypes of the gradient, it is written there,
-    and nothing of its size is allocated.
+    With ``out``, arrays in the structure, shapes and dtypes of the gradient, the gradient is
+    written there, and no memory of its size is allocated.
 
     Attributes
     ----------
     untraceable : str or None
-        Why the loss runs on eager autograd, if it does.
+        The reason why the loss runs on eager autograd, if it does.
     """
 
     writes_out = True
@@ -133,7 +133,7 @@ class TapedGradient:
                 tape = self._recorded.get(key)
                 if tape is None:
                     return self._record(params, args, out)
-        # As in eager autograd, an overflow is on its way to 0, or ends in an error.
+        # As in eager autograd, an overflow becomes 0 later, or leads to an error.
         with np.errstate(over="ignore"):
             if tape.largest > SMALL:
                 np.setbufsize(BUFFER)  # errstate restores it
@@ -157,7 +157,7 @@ class TapedGradient:
 
     @cached_property
     def named(self) -> TapedGradient:
-        """The same for calls with keyword arguments, which are a dict there; see `keywords`."""
+        """The function for calls with keyword arguments, passed as a dict; see `keywords`."""
         return TapedGradient(
             positional(self._loss),
             on_untraceable=self._on_untraceable,
@@ -167,7 +167,7 @@ class TapedGradient:
             compile=self._compile,
         )
 
-    # What a user may look at
+    # Properties for users
 
     @property
     def program(self) -> Program:
@@ -176,16 +176,16 @@ class TapedGradient:
 
     @property
     def source(self) -> str:
-        """The Python to which the latest recording was compiled."""
+        """The Python code generated from the latest recording."""
         return self._newest().compiled.source
 
     @property
     def cache_info(self) -> CacheInfo:
-        """How often it replayed, recorded and forgot, and how many recordings it keeps."""
+        """Numbers of replays, recordings, dropped recordings, and kept ones."""
         return CacheInfo(**self._counts, size=len(self._recorded))
 
     def explain(self) -> str:
-        """Say what each pass saved, and what a replay works with."""
+        """Describe what each pass saved, and the buffers of a replay."""
         if self.untraceable:
             return f"runs on eager autograd, because {self.untraceable}"
         return self._newest().explain()
@@ -201,12 +201,12 @@ class TapedGradient:
             raise OptionError("nothing is recorded yet: call the function first")
         return self._latest
 
-    # The ways to an answer
+    # Recording and replaying
 
     def _key(
         self, params: Any, data: tuple[Any, ...], leaves: list[Any], arrays: list[Any]
     ) -> tuple[Any, ...]:
-        """Return what is fixed about a call; the arrays in it are appended to the lists."""
+        """Return the fixed part of a call; append its arrays to the lists."""
         others: list[Any] = []
         return (
             key_of(params, leaves),
@@ -228,8 +228,8 @@ class TapedGradient:
     def _record(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Record, and replay for the first time.
 
-        Eager autograd answers first: there, the data are plain arrays. A recording is a second
-        evaluation, in which they are traced; it is kept if it comes to the same.
+        Eager autograd answers first, with plain arrays as data. The recording is a second
+        evaluation with traced data; it is kept if its result is the same.
         """
         numbers, inputs = self._numbers, self._numbers.inputs
         others: list[Any] = []
@@ -241,7 +241,7 @@ class TapedGradient:
         answer, kept = self._answer(params, args)
         if answer is None:
             return self._run_nested(params, args, out)
-        if kept:  # the loss has changed what it keeps, and is not called again
+        if kept:  # the loss has changed its state, and is not called again
             self._give_up(kept)
             return self._hand_over(answer, out)
         try:
@@ -249,7 +249,7 @@ class TapedGradient:
         except HigherDerivativeError:
             return self._run_nested(params, args, out)
         except Exception as error:
-            # A copy of the error's message alone: its traceback would keep all boxes alive.
+            # Copy only the message of the error: its traceback would keep all boxes alive.
             reason = refusal_of(error)
             if numbers.inputs != inputs:
                 numbers.inputs, numbers.refusal = inputs, reason
@@ -269,9 +269,9 @@ class TapedGradient:
             return self._replay(tape, leaves, arrays, params, args, out, answer)
 
     def _answer(self, params: Any, args: tuple[Any, ...]) -> tuple[Answer | None, str]:
-        """Return eager autograd's answer, and why the loss must not be called a second time.
+        """Return eager autograd's answer, and why the loss must not be called again, if so.
 
-        There is no answer where the gradient is being differentiated itself.
+        There is no answer if the gradient itself is being differentiated.
         """
         with detachments() as places:
             value, grads, watch = evaluate(self._loss, params, args)
@@ -283,7 +283,7 @@ class TapedGradient:
     def _run_recorder(
         self, params: Any, args: tuple[Any, ...], answer: Answer
     ) -> tuple[Replayable, list[Array], list[Any]] | None:
-        """Record, and return the recording and its inputs, if it comes to the same as `answer`.
+        """Record, and return the recording and its inputs if its result agrees with `answer`.
 
         Returns None if the loss changed what it reads.
         """
@@ -351,7 +351,7 @@ class TapedGradient:
         out: Any,
         answer: Answer | None = None,
     ) -> tuple[float, Any]:
-        """Replay a recording; the first time, eager autograd has answered already."""
+        """Replay a recording; at the first call, eager autograd has already answered."""
         norm = squared_norm(leaves)
         if not are_finite(leaves, norm):
             return self._run_eager(params, args, out)  # raises the error that names the entry
@@ -402,14 +402,14 @@ class TapedGradient:
         arrays: list[Any],
         answer: Answer,
     ) -> float | None:
-        """Return the value of a replay if it is eager autograd's, None if it is not.
+        """Return the value of a replay if it agrees with eager autograd; otherwise None.
 
-        Where only the exact program agrees, the gradients are overwritten with its own.
+        If only the exact program agrees, the gradients are overwritten with its gradients.
         """
         wanted, expected = answer[0], flatten(answer[1])[0]
         if agree(value, gradients, wanted, expected):
             return value
-        if not tape.exact:  # perhaps the function magnifies what is rounded
+        if not tape.exact:  # perhaps the function amplifies round-off
             tape.compile(exact=True)
             value = tape.run(leaves, arrays, gradients)
             if agree(value, gradients, wanted, expected):
@@ -422,7 +422,7 @@ class TapedGradient:
         return None
 
     def _run_nested(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
-        """Leave a gradient that is being differentiated itself to eager autograd."""
+        """Use eager autograd for a gradient that is itself being differentiated."""
         if self._on_untraceable == "error" or out is not None:
             raise HigherDerivativeError(HIGHER)
         return self._eager(params, *args)
@@ -431,7 +431,7 @@ class TapedGradient:
         return self._hand_over(self._eager(params, *args), out)
 
     def _hand_over(self, answer: Answer, out: Any) -> tuple[float, Any]:
-        """Return an answer, its gradient in arrays of the caller's where these are given."""
+        """Return an answer, with its gradient in the caller's arrays if given."""
         if out is None:
             return answer
         gradients, structure = flatten(answer[1])
@@ -440,7 +440,7 @@ class TapedGradient:
         return answer[0], out
 
     def _give_up(self, reason: str) -> None:
-        """Leave the loss to eager autograd from now on, and say so once."""
+        """Use eager autograd for the loss from now on, and warn once."""
         message = f"the tape cannot replay this loss: {reason}"
         if self._on_untraceable == "error":
             raise UntraceableError(message)
@@ -458,7 +458,7 @@ class TapedGradient:
 
 @contextmanager
 def draws_undone() -> Iterator[None]:
-    """Leave NumPy's global random state as it is: the loss has drawn from it once already."""
+    """Restore NumPy's global random state at the end: the loss has already drawn from it once."""
     state = np.random.get_state()  # noqa: NPY002
     try:
         yield

@@ -1,6 +1,6 @@
-"""How each operation is written: a function a kind of primitive, in one table.
+"""Write each operation as code: one function per kind of primitive, in one table.
 
-Each takes the code so far, the places of the values, the node, and its position in the program.
+Each takes the code so far, the memory of the values, the node, and its position in the program.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_call(code: Code, places: Places, node: Node, position: int = -1) -> No
 
 
 def write_view(code: Code, places: Places, node: Node) -> None:
-    """Take a view: once, where it is of a buffer."""
+    """Write a view; a view of a buffer is made once."""
     source = node.operands[0]
     call, view = _call_of_view(code, node, places.proto[source])
     places.proto[node] = view
@@ -86,7 +86,7 @@ def _call_of_view(code: Code, node: Node, source: Any) -> tuple[str, Any]:
 
 
 def _as_view(index: Any) -> tuple[Any, ...]:
-    """Return an index that gives an array, where the given one may give a number."""
+    """Return an index that gives an array where the given one may give a number."""
     parts = index if isinstance(index, tuple) else (index,)
     return parts if any(part is Ellipsis for part in parts) else (*parts, ...)
 
@@ -122,7 +122,7 @@ def _copy(code: Code, places: Places, node: Node, position: int) -> None:
 
 
 def _gather(code: Code, places: Places, node: Node, position: int) -> None:
-    """Write ``x[index]`` with index arrays that other calls may change."""
+    """Write ``x[index]`` with index arrays that may change between calls."""
     x, template, *arrays = node.operands
     if not any(len(shape_of(array)) for array in arrays):  # x[i] would be a view
         write_call(code, places, node)
@@ -139,7 +139,7 @@ def _gather(code: Code, places: Places, node: Node, position: int) -> None:
 
 
 def _filled(code: Code, template: Sequence[Any], arrays: Sequence[Any]) -> str:
-    """Write an index from its template and the arrays that belong into it."""
+    """Write an index from its template and its arrays."""
     left = iter(arrays)
     return ", ".join(
         code.operand(next(left)) if part is HERE else code.constant(part, "index")
@@ -178,13 +178,13 @@ def _scatter(code: Code, places: Places, node: Node, position: int) -> None:
 
 
 def _mask(code: Code, places: Places, node: Node, position: int) -> None:
-    out = places.new(node)  # in two steps, as NumPy would convert piece by piece
+    out = places.new(node)  # in two steps, because NumPy would convert piece by piece
     code.do(f"copyto({out}, {code.operand(node.operands[0])})", node)
     code.do(f"{code.function(np.negative)}({out}, {out})")
 
 
 def _bits(code: Code, places: Places, node: Node, position: int) -> None:
-    """Write the logic of bits, on views of the buffers as integers."""
+    """Write logical operations on bits, on views of the buffers as integers."""
     x, mask = node.operands
     given = _bits_of_operand(code, places, x, mask.dtype)
     out = _bits_of(code, places.new(node, (x,), position), mask.dtype)
@@ -195,7 +195,7 @@ def _bits(code: Code, places: Places, node: Node, position: int) -> None:
 def _select(code: Code, places: Places, node: Node, position: int) -> None:
     mask, x, y = node.operands
     a, b = (_bits_of_operand(code, places, operand, mask.dtype) for operand in (x, y))
-    # Not over x where y is in the same memory: y is read once more at the end.
+    # Do not overwrite x if y uses the same memory: y is read again at the end.
     apart = isinstance(x, Node) and places.home.get(x) is not places.home.get(y)
     out = _bits_of(code, places.new(node, (x,) if apart else (), position), mask.dtype)
     xor, logic = code.function(np.bitwise_xor), code.function(np.bitwise_and)
@@ -212,7 +212,7 @@ def _bits_of_operand(code: Code, places: Places, operand: Any, dtype: np.dtype[A
 
 
 def _bits_of(code: Code, name: str, dtype: np.dtype[Any]) -> str:
-    """Write the bits of an array: a view that is taken once, unless it is the caller's."""
+    """Write the bits of an array: a view that is made once, unless the array is the caller's."""
     view = code.viewed(name, dtype)
     return view if name.startswith("out") else code.once_as(f"{name}_{dtype}", view)
 

@@ -126,7 +126,9 @@ def test_noise_is_felt_least_by_the_largest_step() -> None:
 def test_slopes_that_all_differ_are_an_error() -> None:
     """Unless the slope is zero within what it changes by: see `is_level`."""
     jump = [1 / (H / FINER**k) for k in range(12)]
-    with pytest.raises(LossError, match=r"scripted: the loss has no slope to be seen at w\[0\]"):
+    with pytest.raises(
+        LossError, match=r"scripted: cannot resolve the slope of the loss at w\[0\]"
+    ):
         best(jump)
 
 
