@@ -145,8 +145,7 @@ class _Layer:
     def differentiated(self, params: Mapping[str, Any]) -> list[str]:
         """Return the names of the arguments for which the backward pass has gradients."""
         outputs, _ = self._run(params)
-        ones = [np.ones(np.shape(out)) for out in outputs]
-        found = self._gradients(params, ones[0] if len(ones) == 1 else tuple(ones))
+        found = self._gradients(params, tuple(np.ones(np.shape(out)) for out in outputs))
         return [name for name in params if name in found]
 
     def notes(self, fixed: Mapping[str, Any]) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def holders(box: list[Any]) -> int:
 
 
 _OWN = 0
-_OWN = holders([np.zeros(1)])
+_OWN = holders([np.zeros(())])
 
 
 def are_unheld(arrays: list[Any]) -> bool:
@@ -47,8 +47,7 @@ def are_unheld(arrays: list[Any]) -> bool:
     >>> are_unheld(arrays)
     True
     """
-    return max(map(sys.getrefcount, arrays), default=0) <= _HELD_BY_A_LIST
+    return all(count <= _HELD_BY_A_LIST for count in map(sys.getrefcount, arrays))
 
 
-_HELD_BY_A_LIST = 0
-_HELD_BY_A_LIST = max(map(sys.getrefcount, [np.zeros(1)]))
+(_HELD_BY_A_LIST,) = map(sys.getrefcount, [np.zeros(())])

@@ -112,3 +112,19 @@ def test_a_loss_that_is_constant_around_its_parameters_is_reported():
         assert (report.verdict, report.constant) == (verdict, True)
     report = gradlab.check_gradients(lambda w: np.sum(w), W, gradient=np.ones_like)
     assert (report.verdict, report.constant) == ("agree", False)
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "kink"), (0.5, "kink"), (2.0, "mismatch")])
+def test_a_gradient_at_a_kink_is_judged_along_directions_too(share, verdict):
+    """The slopes of |x| at 0 reach from -1 to 1."""
+
+    def gradient(p):
+        return {"a": np.full(40, share), "b": 2 * p["b"]}
+
+    report = gradlab.check_gradients(
+        lambda p: np.sum(np.abs(p["a"])) + np.sum(p["b"] ** 2),
+        {"a": np.zeros(40), "b": np.ones(30)},
+        gradient=gradient,
+        mode="directional",
+    )
+    assert report.verdict == verdict

@@ -338,6 +338,16 @@ class _Finder(ast.NodeVisitor):
             self.note(node, ast.Attribute(node.value, NAMES[node.attr]))
         self.generic_visit(node)
 
+    def visit_Call(self, node: ast.Call) -> None:
+        """Leave the -1 of a shape: any negative number says the same."""
+        self.visit(node.func)
+        is_shape = isinstance(node.func, ast.Attribute) and node.func.attr == "reshape"
+        for argument in node.args:
+            if not (is_shape and ast.unparse(argument) == "-1"):
+                self.visit(argument)
+        for keyword in node.keywords:
+            self.visit(keyword)
+
     def visit_keyword(self, node: ast.keyword) -> None:
         if node.arg not in UNCOUNTED and ast.unparse(node) != "copy=False":
             self.generic_visit(node)

@@ -8,6 +8,7 @@ module level, such as in a constant, needs modules that are imported anew, in a 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib.abc
 import importlib.machinery
@@ -72,6 +73,7 @@ def start(mutant: Mutant, seconds: float, body: Callable[[], int]) -> Trial:
     code = KILLED
     try:
         os.setpgid(0, 0)
+        faulthandler.disable()  # pytest's would print where machine code with a fault crashes
         os.environ["TMPDIR"], tempfile.tempdir = folder, None
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):

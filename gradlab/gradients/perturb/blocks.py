@@ -200,8 +200,6 @@ def _merged_blocks(lift: Lift, delta: Array, most: int, limits: Limits) -> Itera
         for size, mask in groups:
             usable = row != 0 if mask is None else (row != 0) & mask.any(1)
             every = np.flatnonzero(usable)
-            if not len(every):
-                continue
             factors, lane = row[every], np.arange(len(every))
             if size is not None:
                 factors, lane = np.unique(factors, return_inverse=True)

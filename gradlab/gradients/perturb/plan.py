@@ -226,7 +226,7 @@ class Plan:
         of = Changes(self.extents, self._layout, block, start)
         for node, rule, used in self._steps:
             if node is self.narrow and not of.drop_idle(node.operands[0]):
-                return of.kept[:0], {}
+                return of.kept, {}  # no column is left
             rule(of, node)
             of.forget(used)
         return of.kept, {node: self._in_lanes(of, node) for node in outputs}

@@ -53,5 +53,5 @@ def into(ufunc: Any, *operands: Any) -> Any:
     return ufunc(*operands, out=take(shape)) if prod(shape) >= LARGE else ufunc(*operands)
 
 
-_PROBE = [np.empty(1)]
+_PROBE = [np.empty(())]
 _UNUSED = sys.getrefcount(_PROBE[0])

@@ -54,7 +54,6 @@ class CoarseLoss(Exception):  # noqa: N818 - not an error: the differences are r
     """
 
     def __init__(self, precision: float, closely: bool = False) -> None:
-        super().__init__(precision, closely)
         self.precision, self.closely = precision, closely
 
 

@@ -69,6 +69,7 @@ CASES: dict[str, Case] = {
     "a table of words": Case(lambda w, i: np.sum(np.tanh(w[i] @ V)), B * W, (np.array([1, 0, 1]),)),
     "an inverse": Case(lambda w: np.sum(np.linalg.inv(w)), np.eye(2)),
     "a factor of each row": Case(lambda w, x: np.sum(np.exp(w[:, None] * x)), np.ones(4), (X,)),
+    "a leaf without effect": Case(lambda p, x: np.sum(x @ p[0]), [W, B], (X,), 1),
     "a factor of each column": Case(lambda w, x: np.sum(np.exp(w * x)), np.ones(2), (X,)),
 }
 
@@ -189,6 +190,7 @@ WITHOUT_ROWS = {
         "getitem () entries [0, 1, 2, 3]; multiply (2,) slice -2 [0, 1, 2, 3]; "
         "exp (2,) slice -2 [0, 1, 2, 3]; sum () all; 2 wide"
     ),
+    "a leaf without effect": "no rule: the loss does not depend on the leaf",
     "a factor of each column": (
         "multiply (4,) slice -1 [0, 1]; exp (4,) slice -1 [0, 1]; sum () all; 4 wide"
     ),
@@ -259,6 +261,7 @@ WITH_ROWS = {
     "a table of words": "no rule: <function gather",
     "an inverse": "no rule: <function inv",
     "a factor of each row": ("no rule: entries are broadcast in another way than along rows"),
+    "a leaf without effect": "1 wide, linear",
     "a factor of each column": (
         "multiply () slice -1 [0, 1]; exp () slice -1 [0, 1]; sum () total; 1 wide"
     ),

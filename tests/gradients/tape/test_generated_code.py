@@ -25,6 +25,7 @@ from gradlab.program.stand_ins import bitmask, keep, scatter, select, toggle
 X, Y, ROW, W = given("x", (2, 3)), given("y", (2, 3)), given("row", (3,)), given("w", (3, 4))
 C, F, K = given("c", (2, 3), bool), given("f", (2, 3), np.float32), given("k", (2, 3), np.int64)
 INDEX, LONG, Z = given("i", (2,), np.int64), given("long", (64,)), given("z", (2, 3), complex)
+BIG = given("big", (8, 8))
 EMPTY, INT32 = given("empty", (0, 3)), given("j", (2,), np.int32)
 
 
@@ -74,6 +75,17 @@ EXPRESSIONS: dict[str, tuple[Callable[[], Node], str, str]] = {
         (
             "exp(in_x, v0); matmul(v0, in_w, v1); exp(in_w, v2); matmul(v1, v3, v4); "
             "exp(v4, v5); return float(v5.item())"
+        ),
+    ),
+    "large memory, used again": (
+        lambda: of(np.matmul, of(np.matmul, exp(BIG), BIG), BIG),
+        (
+            "m0 = reserve(512); v0 = place(m0, (8, 8), float64_); m1 = reserve(512); "
+            "v1 = place(m1, (8, 8), float64_); v2 = place(m0, (8, 8), float64_)"
+        ),
+        (
+            "exp(in_big, v0); matmul(v0, in_big, v1); matmul(v1, in_big, v2); "
+            "return float(v2.item())"
         ),
     ),
     "memory too large to be used again": (
