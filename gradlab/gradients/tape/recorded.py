@@ -185,7 +185,7 @@ class Replayable:
 
     @contextmanager
     def machine(self) -> Iterator[NativeReplay | None]:
-        """Hold a machine for calls that someone else makes; None where there is no code any more."""
+        """Hold a machine for calls that someone else makes; None if the code has been dropped."""
         native, machines = self.native, self._native_machines
         try:
             machine = machines.pop() if native else None
