@@ -24,7 +24,7 @@ from rich.text import Text
 
 from gradlab import fit, network
 from gradlab.errors import GradlabError
-from gradlab.gradients import value_and_grad
+from gradlab.gradients import Tape, value_and_grad
 from gradlab.params import Array
 from gradlab.plotting.labels import Row, rows
 from gradlab.plotting.style import COLOURS, PHONE, styled, title
@@ -33,6 +33,8 @@ WIDTHS = (784, 50, 100, 10)
 BATCH = 100
 RATE = 0.1
 REFERENCE = "fit, tape"
+COMPILED = "fit, compiled tape"
+SCAN = "JAX, lax.scan"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Recorded:
         return self.function
 
 
-def by_fit(backend: str, recorded: bool = False) -> Callable[[Task], Epoch]:
+def by_fit(backend: Any, recorded: bool = False) -> Callable[[Task], Epoch]:
     """Train with `gradlab.fit`, whose backend may have recorded the loss before."""
 
     def make(task: Task) -> Epoch:
@@ -199,11 +201,12 @@ def by_sklearn(task: Task) -> Epoch:
 
 CONTENDERS: dict[str, tuple[str, Callable[[Task], Epoch]]] = {
     REFERENCE: ("numpy", by_fit("tape", recorded=True)),
+    COMPILED: ("llvmlite", by_fit(Tape(compile=True), recorded=True)),
     "fit, tape, first time": ("numpy", by_fit("tape")),
     "fit, autograd": ("numpy", by_fit("autograd")),
     "own loop, tape": ("numpy", by_loop),
     "PyTorch, raw tensors": ("torch", by_torch),
-    "JAX, lax.scan": ("jax", by_scan),
+    SCAN: ("jax", by_scan),
     "scikit-learn": ("sklearn", by_sklearn),
 }
 
@@ -293,11 +296,12 @@ def headline(results: Sequence[Result]) -> str:
 
 NAMES = {
     "fit, tape": "gradlab's fit, tape",
+    COMPILED: "gradlab's fit, compiled tape",
     "fit, tape, first time": "gradlab's fit, tape, recorded anew",
     "fit, autograd": "gradlab's fit, autograd",
     "own loop, tape": "a loop of one's own, tape",
     "PyTorch, raw tensors": "a loop of one's own, PyTorch",
-    "JAX, lax.scan": "a compiled loop (lax.scan), JAX",
+    SCAN: "a compiled loop (lax.scan), JAX",
     "scikit-learn": "scikit-learn's MLPClassifier",
 }
 """What the contenders are called in the figure."""

@@ -14,7 +14,9 @@ reading order:
 - `stateful.py`: losses with a state and with randomness;
 - `stopping.py`: when a training ends early, and which parameters it returns;
 - `gradients.py`: a backend's gradient as a function of the parameters, checked;
+- `many.py`: many steps in one native call;
 - `loop.py`: one step after the other, and the record of each epoch;
+- `strides.py`: the steps of a training, one at a time or many at once;
 - `norms.py`: the size of a step, leaf by leaf;
 - `remarks.py`: what a training says when it goes wrong, and `causes.py` what the data show of it;
 - `identity.py`: what distinguishes the checkpoints of two trainings;

@@ -10,6 +10,7 @@ import numpy as np
 from gradlab.errors import DataError
 from gradlab.gradients.protocol import real_scalar
 from gradlab.params import Array, entry, first, numbers
+from gradlab.training.vectors import Vector
 
 Data: TypeAlias = Sequence[Any]
 """Arrays with one row per sample, such as ``(x, y)``; the loss is ``loss(params, *data)``."""
@@ -48,7 +49,7 @@ def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
             raise DataError(
                 f"{what}: {len(arrays[0])} samples of {names[0]}, but {len(array)} of {name}"
             )
-        if not np.isfinite(array).all():
+        if array.dtype.kind in "fc" and not Vector([array], [array]).is_finite():
             where = entry(name, first(~np.isfinite(array)))
             raise DataError(f"{what}: {where} is not finite; remove or replace such samples")
     return arrays

@@ -212,11 +212,10 @@ def fit(
         kept, reached = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
     rng.bit_generator.state = reached.generator
     # A callback may keep what it is shown; without one, the same arrays serve all steps.
-    reuse, keep_state = not callbacks, kept is not None
-    batches = Batches(watch.data, schedule.batch_size, reuse=reuse)
+    batches = Batches(watch.data, schedule.batch_size, reuse=not callbacks)
     loop = Descent(
         loss, backend, update, reached, structure,
-        reuse=reuse, keep_state=keep_state, auxiliary=auxiliary, keep_best=keep_best,
+        batches=batches, keep_state=kept is not None, auxiliary=auxiliary, keep_best=keep_best,
     )  # fmt: skip
     remarks = Remarks(
         structure.paths, [leaf.ndim > 1 for leaf in leaves], watch.data, schedule.steps,
@@ -233,9 +232,9 @@ def fit(
             interrupts.allowed(),
         ):
             minibatches = () if ended else schedule.minibatches(rng, reached.steps)
-            for minibatch, batch, value, slopes, seen, count in strides(loop, batches, minibatches):
+            for minibatch, batch, value, slopes, seen, steps in strides(loop, batches, minibatches):
                 _, epoch_sizes, epoch_start = minibatch
-                remarks.watch_zeros(seen, count)
+                remarks.watch_zeros(seen, steps)
                 if len(loop.history.losses) == 1:
                     remarks.begin(slopes, loop.measure(slopes))
                 record = None

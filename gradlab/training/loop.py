@@ -116,8 +116,9 @@ class Descent:
         The state to start from.
     structure : Structure
         The structure of the parameters.
-    reuse : bool
-        Whether the same arrays serve all steps. A callback may keep the arrays that it gets; each
+    batches : Batches
+        The minibatches. If their arrays are reused, so are those of the parameters and the
+        gradient: the same ones serve all steps. A callback may keep the arrays that it gets; each
         step then needs new ones.
     keep_state : bool
         Whether the optimiser's state before a step has to stay whole, too.
@@ -144,7 +145,7 @@ class Descent:
         state: State,
         structure: Structure,
         *,
-        reuse: bool,
+        batches: Batches,
         keep_state: bool,
         auxiliary: Auxiliary | None,
         keep_best: bool,
@@ -152,7 +153,7 @@ class Descent:
         self._update, self._structure = update, structure
         self.history, self._seconds = state.history, state.seconds
         self.history.leaves = list(structure.paths)
-        self.point = Vector.of(state.params)
+        self.point, reuse = Vector.of(state.params), batches.reuse
         self._spare = self.point.another() if reuse else None
         self._carried = update.init(self.point)
         mine, rest = _leaves(self._carried), iter(state.carried)
@@ -170,7 +171,8 @@ class Descent:
         self._many = None
         if self._spare and not keep_state and not auxiliary:
             two = self.point, self._spare
-            self._many = ManySteps.of(self._gradient_at, update, two, self._carried)
+            many = self._gradient_at, update, two, self._carried, batches.pairs
+            self._many = ManySteps.of(*many)
 
     def step(self, batch: tuple[Array, ...]) -> tuple[float, Vector]:
         """Take a step, and return the loss of the batch and its gradient before the step.
@@ -196,19 +198,19 @@ class Descent:
         self._seconds += time.perf_counter() - started
         return value, gradient
 
-    def steps_at_once(self, batches: Batches) -> int:
+    def steps_at_once(self) -> int:
         """Return how many of the next steps machine code can take in one call, or 0."""
-        return self._many.ahead(self.params, batches) if self._many else 0
+        return self._many.ahead(self.params) if self._many else 0
 
-    def take_steps(self, rows: Sequence[Array]) -> tuple[float, Vector, Array, int]:
+    def take_steps(self, rows: Sequence[Array]) -> tuple[float, Vector, list[Array], int]:
         """Take steps by machine code, at most one for each minibatch.
 
         Returns
         -------
         float, Vector
             The last loss and gradient.
-        seen : ndarray of uint8, shape (leaves, 1)
-            For each leaf, whether its gradients had an entry other than 0.
+        seen : list of ndarray
+            For each leaf an array that is not 0 if one of its gradients had an entry that is not.
         int
             The number of steps: it stops before one whose numbers are not finite.
 
@@ -235,7 +237,7 @@ class Descent:
             if not self.point.is_finite():
                 flatten(self.params)  # raises an error that names the entry
         self._seconds += time.perf_counter() - started
-        return losses[-1] if losses else 0.0, many.gradient, seen, len(losses)
+        return losses[-1] if losses else 0.0, many.gradient, [*seen], len(losses)
 
     def _arguments(self, batch: tuple[Array, ...]) -> tuple[tuple[Any, ...], list[Array]]:
         """Return what the gradient takes beside the parameters, and the loss's state afterwards."""

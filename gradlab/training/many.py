@@ -21,7 +21,6 @@ from gradlab.optim.rules import SGD, Adagrad, Adam, RMSProp
 from gradlab.params import Array
 from gradlab.training.gradients import WrittenGradient
 from gradlab.training.optimisers import BlockUpdate, UpdateStep
-from gradlab.training.schedule import Batches
 from gradlab.training.vectors import Vector
 
 RULES = (SGD, Adagrad, RMSProp, Adam)
@@ -41,6 +40,8 @@ class ManySteps:
         The parameters at even steps, and those at odd steps.
     carried : sequence of Vector
         The optimiser's state.
+    pairs : sequence of tuple of ndarray
+        All rows of the data, and the arrays of a minibatch, for each array.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class ManySteps:
         optimiser: Optimiser,
         two: tuple[Vector, Vector],
         carried: Sequence[Vector],
+        pairs: Sequence[tuple[Array, Array]],
     ) -> None:
         self._gradient_at, self._optimiser = gradient_at, optimiser
-        self._two, self._carried = two, carried
+        self._two, self._carried, self._pairs = two, carried, pairs
+        self._is_known = True
         self._steps: Steps | None = None
         self._tape: Replayable | None = None
         self._arrays: list[tuple[Any, ...]] = []
@@ -60,34 +63,44 @@ class ManySteps:
 
     @classmethod
     def of(
-        cls, gradient_at: Any, update: UpdateStep, two: tuple[Vector, Vector], carried: Any
+        cls,
+        gradient_at: Any,
+        update: UpdateStep,
+        two: tuple[Vector, Vector],
+        carried: Sequence[Vector],
+        pairs: Sequence[tuple[Array, Array]],
     ) -> ManySteps | None:
         """Return what takes these steps; None if each has to be taken by itself."""
-        if not isinstance(gradient_at, WrittenGradient) or not isinstance(update, BlockUpdate):
+        if not (isinstance(gradient_at, WrittenGradient) and isinstance(update, BlockUpdate)):
             return None
-        optimiser = update.optimiser
-        if type(optimiser) not in RULES or optimiser.clip is not None or len(two[0].blocks) != 1:
-            return None
-        is_taped = isinstance(gradient_at.run, TapedGradient)
-        return cls(gradient_at, optimiser, two, carried) if is_taped else None
+        rule = update.optimiser
+        knows = (
+            isinstance(gradient_at.run, TapedGradient)
+            and type(rule) in RULES
+            and rule.clip is None
+            and len(two[0].blocks) == 1
+            and len(pairs) > 0
+            and all(rows[0].flags.c_contiguous for pair in pairs for rows in pair)
+        )
+        return cls(gradient_at, rule, two, carried, pairs) if knows else None
 
-    def ahead(self, params: Any, batches: Batches) -> int:
+    def ahead(self, params: Any) -> int:
         """Return how many steps can be taken before a gradient is compared, or 0."""
-        pairs = batches.pairs
-        if not pairs or not all(a.flags.c_contiguous for pair in pairs for a in pair):
+        if not self._is_known:
             return 0
-        batch = tuple(some for _, some in pairs)
+        batch = tuple(some for _, some in self._pairs)
         found = self._gradient_at.run.ahead(params, batch)
         if found is None:
             return 0
+        calls: int
         self._tape, calls = found
         if self._steps is None:
             vectors = *self._two, self._gradient_at.gradient, *self._carried
             leaves = [*zip(*(vector.leaves for vector in vectors), strict=True)]
             try:
-                self._steps = compile_steps(self._rule(0), pairs, leaves)
+                self._steps = compile_steps(self._rule(0), self._pairs, leaves)
             except UnsupportedError:
-                self.ahead = lambda params, batches: 0  # type: ignore[method-assign]
+                self._is_known = False
                 return 0
             outs = self._gradient_at.gradient.leaves
             self._arrays = [(*vector.leaves, *batch, *outs) for vector in self._two]

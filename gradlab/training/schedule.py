@@ -193,7 +193,7 @@ class Batches:
     """
 
     def __init__(self, data: Sequence[Array], largest: int, *, reuse: bool) -> None:
-        self._data, self.largest = data, largest
+        self._data, self.largest, self.reuse = data, largest, reuse
         self._buffers = [np.empty_like(array[:largest]) for array in data] if reuse else None
 
     @property

@@ -13,8 +13,8 @@ from gradlab.training.schedule import Batches, Minibatch
 from gradlab.training.vectors import Vector
 
 LONGEST = 0.02
-"""Seconds of one native call, which Ctrl-C has to wait for. Calls of a thousandth of a second are as
-fast; a busy machine may take several times as long."""
+"""Seconds of one native call, which Ctrl-C has to wait for: longer ones are no faster, and a busy
+machine takes several times as long."""
 
 
 class Stride(NamedTuple):
@@ -32,8 +32,8 @@ class Stride(NamedTuple):
         Its gradient.
     seen : sequence of ndarray
         For each leaf an array that has entries other than 0 if one of the gradients had.
-    count : int
-        The number of steps.
+    steps : int
+        How many there were.
     """
 
     minibatch: Minibatch
@@ -41,12 +41,10 @@ class Stride(NamedTuple):
     value: float
     gradient: Vector
     seen: Sequence[Array]
-    count: int
+    steps: int
 
 
-def strides(
-    loop: Descent, batches: Batches, minibatches: Iterable[Minibatch]
-) -> Iterator[Stride]:
+def strides(loop: Descent, batches: Batches, minibatches: Iterable[Minibatch]) -> Iterator[Stride]:
     """Take a step for each minibatch, and yield after each call: after many steps, or one."""
     left, later = iter(minibatches), deque[Minibatch]()
     fastest = float("inf")  # seconds of a step: a longer time is that of a busy machine
@@ -59,14 +57,14 @@ def strides(
         run = [first]
         while len(run) < most and run[-1].epoch_sizes is None and (one := following()):
             if len(one.rows) != len(first.rows):
-                later.append(one)
+                later.appendleft(one)
                 break
             run.append(one)
         return run
 
     while minibatch := following():
         started = time.perf_counter()
-        most = loop.steps_at_once(batches) if len(minibatch.rows) == batches.largest else 0
+        most = loop.steps_at_once() if len(minibatch.rows) == batches.largest else 0
         run = run_from(minibatch, int(min(most, LONGEST / fastest)))
         count = 0
         if len(run) > 1:

@@ -185,7 +185,7 @@ class Replayable:
 
     @contextmanager
     def machine(self) -> Iterator[NativeReplay | None]:
-        """Hold a machine for calls by other code; None if there is no machine code."""
+        """Hold a machine for calls by other code; None if the machine code has been dropped."""
         native, machines = self.native, self._native_machines
         try:
             machine = machines.pop() if native else None

@@ -44,7 +44,9 @@ class _Lanes:
     def __init__(self, dtype: np.dtype[Any], apply: Callable[..., Any], value: Any = None) -> None:
         self.dtype, self.value, self._apply = dtype, value, apply
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any):  # type: ignore[no-untyped-def] # noqa: E501
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any
+    ) -> Any:
         known = all(type(x) is float or isinstance(x, _Lanes) for x in inputs)
         if method != "__call__" or len(out) != 1 or options or not known:
             raise UnsupportedError(f"an update that calls {ufunc.__name__} in another way")
@@ -103,7 +105,9 @@ def write_steps(rule: Rule, slots: int, dtype: np.dtype[Any]) -> str:
         text.loop("%pieces_n", update)
 
     text.loop("%count", step)
-    given = "gradient memory table tuples arrays:n pieces:n rows batch:i numbers losses first:i count:i"
+    given = (
+        "gradient memory table tuples arrays:n pieces:n rows batch:i numbers losses first:i count:i"
+    )
     pairs = []
     for name in given.split():
         name, _, kind = name.partition(":")
@@ -114,14 +118,14 @@ def write_steps(rule: Rule, slots: int, dtype: np.dtype[Any]) -> str:
 
 def _gather(text: Text, array: Any, step: Any) -> None:
     """Copy the rows of a minibatch from one array of the data."""
-    fields = text.at("%arrays", text.mul(array, 3), "i64")
+    fields = text.at("%arrays", text.mul(array, 4), "i64")
     source, target = (text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in (0, 1))
-    nbytes = text.do(f"load i64, ptr {text.at(fields, 2, 'i64')}")
+    stride, nbytes = (text.do(f"load i64, ptr {text.at(fields, i, 'i64')}") for i in (2, 3))
     first = text.mul(step, "%batch")
 
     def copy(i: Any) -> None:
         row = text.do(f"load i64, ptr {text.at('%rows', text.add(first, i), 'i64')}")
-        start = text.at(source, text.mul(row, nbytes), "i8")
+        start = text.at(source, text.mul(row, stride), "i8")
         end = text.at(target, text.mul(i, nbytes), "i8")
         text.put(
             f"call void @llvm.memcpy.p0.p0.i64(ptr {end}, ptr {start}, i64 {nbytes}, i1 false)"
@@ -213,7 +217,7 @@ class Steps:
     rule : callable
         The update; see `Rule`.
     data : sequence of tuple of ndarray
-        For each array of the data, all rows and the rows of a minibatch, both in C order.
+        For each array of the data, all rows and the rows of a minibatch. Each row is in C order.
     leaves : sequence of tuple of ndarray
         For each leaf, the parameters before and after an even step, the gradient, and the
         optimiser's arrays. All have one dtype. Each is followed by memory up to a multiple of 64
@@ -237,7 +241,10 @@ class Steps:
         self._held = data, leaves
         vector = tile().vector
         tables = [
-            [[all.ctypes.data, some.ctypes.data, some[:1].nbytes] for all, some in data],
+            [
+                [all.ctypes.data, some.ctypes.data, all.strides[0], some[:1].nbytes]
+                for all, some in data
+            ],
             [
                 [
                     *[array.ctypes.data for array in (before, after, gradient)],
