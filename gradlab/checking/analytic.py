@@ -27,6 +27,12 @@ from gradlab.gradients.protocol import Loss, differentiates, note_origin
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, flatten, leaves_like
 
+GROWS = (
+    "grows by the same amount at each call: the function adds to its last result (as += does); "
+    "set that to zero first"
+)
+"""What a gradient does whose function adds to its last result, and the advice."""
+
 
 @dataclass(frozen=True)
 class Analytic:
@@ -93,12 +99,22 @@ def _require_same_again(first: Sequence[Array], compute: Callable[[], Any], para
         return
     path = flatten(params)[1].paths[changed[0]]
     third = again()
-    if all(_same(third[k] - second[k], second[k] - first[k]) for k in changed):
-        raise LossError(
-            f"the gradient of {path} grows by the same amount at each call: the function adds to "
-            "its last result (as += does); set that to zero first"
-        )
+    if all(grows(first[k], second[k], third[k]) for k in changed):
+        raise LossError(f"the gradient of {path} {GROWS}")
     raise LossError(f"the gradient of {path} is not deterministic: fix its seed")
+
+
+def grows(first: Array, second: Array, third: Array) -> bool:
+    """Tell whether three results of the same call differ by the same amount each time.
+
+    Examples
+    --------
+    >>> grows(np.array([1.0]), np.array([2.0]), np.array([3.0]))
+    True
+    >>> grows(np.array([1.0]), np.array([1.0]), np.array([1.0]))
+    False
+    """
+    return not _same(first, second) and _same(third - second, second - first)
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -69,10 +69,12 @@ class ComplexParts:
     def parts(self, value: Any, sign: int = 1) -> Any:
         """Return real arrays; the imaginary parts are multiplied by `sign`."""
         leaves, structure = flatten(value, _numbers)
-        if structure.paths != self.structure.paths:  # a later check reports wrong paths
+        found = dict(zip(structure.paths, leaves, strict=True))
+        if found.keys() != {*self.structure.paths}:  # a later check reports wrong paths
             return value
         nodes: list[Any] = []
-        for leaf, split, path in zip(leaves, self.complex, structure.paths, strict=True):
+        for path, split in zip(self.structure.paths, self.complex, strict=True):
+            leaf = found[path]  # a dict may have its keys in another order
             if split:
                 parts = [leaf.real.copy(), sign * leaf.imag]
                 nodes.append(dict(zip(PARTS, parts, strict=True)))

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gradlab.checking.claims import LINEAR, Claim
+from gradlab.checking.claims import Claim
 from gradlab.checking.jacobian import Subject
 from gradlab.params import Array
 
@@ -22,6 +22,15 @@ DRAWS = 3
 ROUNDINGS = 1e4
 """Largest round-off of a claimed number, as a multiple of the unit round-off."""
 
+LINEAR = 2.0**-26
+"""Relative error above which a claim is not linear. It leaves half of the digits for round-off."""
+
+APPROXIMATE = 64.0
+"""Multiple of an allowed relative error by which an identity may fail.
+
+A random product of small size, such as a single v·r, can lie far below the entries whose errors
+it contains. Two such products in a row are 64 times too small with a probability below 1e-3.
+"""
 
 NEARBY = (0.25, 0.25, 64.0, 64.0, 64.0, 64.0)
 """Distances of nearby points: below 1 in units of the scale, above 1 in units of its round-off."""
@@ -73,6 +82,10 @@ class Residue:
     def _scales(self) -> Array:
         return self._subject.row(0).scales
 
+    def share(self, epsilon: float) -> float:
+        """Return the relative error up to which an identity holds."""
+        return max(LINEAR, ROUNDINGS * epsilon, APPROXIMATE * self._subject.allow)
+
     def of(self, epsilon: float, u: Array | None = None, v: Array | None = None) -> float:
         """Return the bound for u·Jv; for the norm of Jv if `u` is None, of Jᵀu if `v` is None."""
         with np.errstate(over="ignore"):
@@ -90,7 +103,7 @@ def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int, residue: 
         wide = max(float(np.linalg.norm(np.nan_to_num(part))) for part in apart)
         unit = ask(a).epsilon
         gap = float(np.linalg.norm(np.nan_to_num(sum(apart))))
-        if gap <= max(LINEAR, ROUNDINGS * unit) * wide:
+        if gap <= residue.share(unit) * wide:
             continue
         largest = np.abs(a) + np.abs(b)
         given = {"u": largest} if claim.by_rows else {"v": largest}
@@ -139,7 +152,7 @@ def _differ(
     """Tell whether two sums differ by more than the rounding errors of their terms."""
     size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
     gap = abs(float(left.sum() - right.sum()))
-    if gap <= max(LINEAR, ROUNDINGS * epsilon) * size:
+    if gap <= residue.share(epsilon) * size:
         return False
     return not gap <= residue.of(epsilon, u, v)
 

@@ -62,6 +62,8 @@ def _of_block(block: Leaf, entries: Sequence[DerivativeEntry]) -> Iterator[str]:
         apart = np.abs(claimed - other)
         return bool(np.all(apart <= 4 * tolerance) and np.any(np.abs(other) > 8 * tolerance))
 
+    if explains(2 * measured):  # a factor, which the other views name
+        return
     diagonal = np.diag(np.diag(measured))
     if explains(measured.T):
         yield "transposed"
@@ -105,7 +107,7 @@ def _of_rows(
         shown: list[Leaf] = []
         for name, leaf in values.items():
             own = by_block.get(subject.block(path, name), [])
-            if len(own) != out.size * leaf.size:
+            if not own or len(own) != out.size * leaf.size:
                 continue
             made = _combined(own, weights, name, leaf)
             combined += made

@@ -12,10 +12,11 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gradlab.checking.analytic import grows
 from gradlab.checking.native import Name
 from gradlab.errors import ParameterError
 
@@ -29,9 +30,30 @@ def is_layer(value: Any) -> bool:
     return not inspect.isclass(value) and all(map(callable, methods))
 
 
-def functions_of(
-    layer: Any, args: Sequence[Any]
-) -> tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], list[str]]:
+class Passes(NamedTuple):
+    """The passes of a layer as functions.
+
+    Attributes
+    ----------
+    forward, backward : callable
+        ``forward(*args) -> (out, None)``, and ``backward(dout, None)``, which returns a dict of
+        gradients by name.
+    args : tuple
+        The arguments of the forward pass: the inputs and the parameters.
+    names : list of str
+        Their names.
+    notes : tuple of str
+        Remarks for the report.
+    """
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    args: tuple[Any, ...]
+    names: list[str]
+    notes: tuple[str, ...]
+
+
+def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
     """Return a layer's passes as functions, with the arguments of the forward pass.
 
     The functions evaluate a copy of the layer in float64; the layer itself does not change.
@@ -50,13 +72,9 @@ def functions_of(
 
     Returns
     -------
-    forward, backward : callable
-        ``forward(*args, *parameters) -> (out, None)``, and ``backward(dout, None)``, which returns
-        a dict of gradients by name.
-    args : tuple
-        `args` and the parameters.
-    names : list of str
-        The names of `args`.
+    Passes
+        Where a backward pass adds to a gradient that it stored before, as with ``self.dW += ...``,
+        this gradient is set to zero before each call, and a note says so.
 
     Raises
     ------
@@ -75,8 +93,8 @@ def functions_of(
     ...     def backward(self, dout):
     ...         self.da = np.sum(dout * self.x)
     ...         return dout * self.a
-    >>> forward, backward, args, names = functions_of(Scale(2.0), [np.ones(3)])
-    >>> forward(*args)[0], backward(np.ones(3), None)["a"], names
+    >>> passes = functions_of(Scale(2.0), [np.ones(3)])
+    >>> passes.forward(*passes.args)[0], passes.backward(np.ones(3), None)["a"], passes.names
     (array([2., 2., 2.]), np.float64(3.0), ['x', 'a'])
     """
     own = _copy(layer)
@@ -87,8 +105,11 @@ def functions_of(
         if isinstance(arg, np.ndarray) and _is_floats(arg)
     ]
     slots: list[Slot] = []
+    adding: list[Slot] = []
 
     def backward(*given: Any) -> dict[str, Any]:
+        for slot in adding:
+            slot.clear(own)
         found = own.backward(*given[:-1])
         if found is None:
             found = ()
@@ -107,13 +128,19 @@ def functions_of(
         return (*out, None) if isinstance(out, tuple) else (out, None)
 
     held = {name: value for name, value in vars(own).items() if _is_floats(value)}
-    out = own.forward(*args)
-    backward(*map(np.ones_like, out if isinstance(out, tuple) else (out,)), None)
+
+    def both() -> None:
+        out = own.forward(*args)
+        backward(*map(np.ones_like, out if isinstance(out, tuple) else (out,)), None)
+
+    both()
     slots += _slots(vars(own), {n: value for n, value in held.items() if n not in inputs})
     known = [getattr(own, slot.name) for slot in slots]
     slots += [item for item in _items(own) if not any(item.value(own) is k for k in known)]
+    adding += _adding(own, slots, both)
     parameters = [np.array(slot.value(own)) for slot in slots]
-    return forward, backward, (*args, *parameters), [*inputs, *(slot.name for slot in slots)]
+    names = [*inputs, *(slot.name for slot in slots)]
+    return Passes(forward, backward, (*args, *parameters), names, _notes(adding))
 
 
 @dataclass(frozen=True)
@@ -134,6 +161,10 @@ class Attribute:
     def gradient(self, layer: Any) -> Any:
         """Return the gradient that the backward pass has stored."""
         return getattr(layer, self.slot)
+
+    def clear(self, layer: Any) -> None:
+        """Set the stored gradient to zero, in an array of its own."""
+        setattr(layer, self.slot, np.zeros_like(self.gradient(layer)))
 
 
 @dataclass(frozen=True)
@@ -158,6 +189,10 @@ class Item:
     def gradient(self, layer: Any) -> Any:
         """Return the gradient that the backward pass has stored."""
         return np.array(layer.grads[self.key])
+
+    def clear(self, layer: Any) -> None:
+        """Set the stored gradient to zero in its array, which parts of the layer may share."""
+        layer.grads[self.key][...] = 0.0
 
 
 Slot: TypeAlias = Attribute | Item
@@ -212,6 +247,25 @@ def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Attribute]
         for prefix in BEFORE
         if now.get(name) is value and _is_floats(now.get(prefix + name))
     ]
+
+
+def _adding(layer: Any, slots: Sequence[Slot], both: Callable[[], None]) -> list[Slot]:
+    """Return the slots whose gradient grows if `both` passes are called again."""
+    seen = []
+    for _ in range(3):
+        seen.append([np.array(slot.gradient(layer)) for slot in slots])
+        both()
+    return [slot for slot, *three in zip(slots, *seen, strict=True) if grows(*three)]
+
+
+def _notes(adding: Sequence[Slot]) -> tuple[str, ...]:
+    if not adding:
+        return ()
+    names = ", ".join(slot.name for slot in adding)
+    return (
+        f"backward adds to the gradient of {names}, as += does: the check sets it to zero before "
+        "each call, and so must a training",
+    )
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:

@@ -94,8 +94,9 @@ def check_layer(
     'agree'
     """
     names: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
     if is_layer(forward) and not callable(backward):
-        forward, backward, args, names = functions_of(forward, (backward, *args))
+        forward, backward, args, names, notes = functions_of(forward, (backward, *args))
         cache = True
     options.function("forward", forward)
     options.function("backward", backward)
@@ -115,7 +116,7 @@ def check_layer(
         dtype=dtype,
         allow=allow,
     )
-    return report.renamed("backward pass", layer.notes(fixed))
+    return report.renamed("backward pass", (*notes, *layer.notes(fixed)))
 
 
 class _Layer:

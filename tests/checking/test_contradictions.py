@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gradlab
 from gradlab.checking.claims import require_same_claim
 from gradlab.checking.consistency import (
     DRAWS,
@@ -45,9 +46,13 @@ class Claimed:
         return SimpleNamespace(values=self._product(v), epsilon=self._epsilon)
 
 
-def residue(bound: float = 0.0) -> Any:
+def residue(bound: float = 0.0, allow: float = 0.0) -> Any:
     """Return a bound on what may be the rounding of terms that cancel."""
-    return SimpleNamespace(of=lambda epsilon, u=None, v=None: bound)
+    asked = SimpleNamespace(_subject=SimpleNamespace(allow=allow))
+    return SimpleNamespace(
+        of=lambda epsilon, u=None, v=None: bound,
+        share=lambda epsilon: Residue.share(asked, epsilon),
+    )
 
 
 def matrix(rows: int, columns: int) -> Any:
@@ -123,7 +128,7 @@ def subject(value: Any, at: Callable[[Any], Any], x: Any, scales: Any) -> Any:
     """Return a function with this value at x, evaluated nearby by `at`."""
     home = SimpleNamespace(x=x, scales=scales, size=len(x), hang=lambda there: there)
     function = SimpleNamespace(value=np.asarray(value), at=at)
-    return SimpleNamespace(function=function, row=lambda i: home)
+    return SimpleNamespace(function=function, row=lambda i: home, allow=0.0)
 
 
 def test_points_nearby_are_a_quarter_of_the_scale_or_some_roundings_away() -> None:
@@ -217,5 +222,35 @@ def test_a_claim_that_differs_by_more_than_its_roundings_is_refused(
             require_same_claim(claim, rng(), p, q)
     else:
         require_same_claim(claim, rng(), p, q)
-    assert [len(d) for d in directions] == [q if by_rows else p] * 2
+    assert [len(d) for d in directions] == [q if by_rows else p] * (3 if refused else 2)
     assert -1 <= directions[0].min() < -0.5 < 0.5 < directions[0].max() <= 1
+
+
+@pytest.mark.parametrize(("off", "told"), [(1e-6, False), (-1e-6, False), (1e-2, True)])
+def test_approximations_contradict_each_other_by_more_than_is_allowed(
+    off: float, told: bool
+) -> None:
+    jacobian, square = matrix(Q, P), matrix(P, P)
+    allowed: Any = residue(allow=1e-6)
+    forward: Any = Claimed("jvp", lambda v: jacobian @ v, False)
+    reverse: Any = Claimed("vjp", lambda u: jacobian.T @ u * (1 + off), True)
+    assert bool(contradiction(forward, reverse, rng(), P, Q, allowed)) is told
+    bent: Any = Claimed("jvp", lambda v: jacobian @ (v + off * v**2), False)
+    assert bool(not_linear(bent, rng(), P, Q, allowed)) is told
+    skew: Any = Claimed("hvp", lambda v: (square + square.T + off * np.triu(square)) @ v, False)
+    assert bool(not_symmetric(skew, rng(), P, allowed)) is told
+
+
+def test_a_difference_of_gradients_is_a_product_within_what_is_allowed() -> None:
+    def loss(w: Any) -> Any:
+        return np.sum(np.exp(w) * w)
+
+    def gradient(w: Any) -> Any:
+        return np.exp(w) * (w + 1)
+
+    def product(w: Any, v: Any) -> Any:
+        return (gradient(w + 1e-3 * v) - gradient(w)) / 1e-3
+
+    w, options = np.array([0.5, -0.25, 1.0]), {"gradient": gradient, "hvp": product}
+    assert gradlab.check_derivatives(loss, w, **options, allow=1e-2).ok
+    assert "not linear" in gradlab.check_derivatives(loss, w, **options).notes[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradlab
-from gradlab.errors import ParameterError
+from gradlab.errors import LossError, ParameterError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 3))
@@ -142,3 +142,62 @@ def test_a_parameter_without_a_gradient_is_named():
     layer.params["c"] = np.ones(2)
     with pytest.raises(ParameterError, match=r"params\['c'\], but backward leaves no array"):
         gradlab.check_layer(layer, X)
+
+
+class Adding(Affine):
+    """Adds to its gradients until someone sets them to zero."""
+
+    def backward(self, dout):
+        w, _ = self.params
+        self.grads[0] += self.x.T @ dout
+        self.grads[1] += np.sum(dout, axis=0)
+        return dout @ w.T
+
+
+class Scale:
+    """Adds to a number, which becomes a new object each time."""
+
+    def __init__(self):
+        self.a, self.da = 2.0, 0.0
+
+    def forward(self, x):
+        self.x = x
+        return self.a * x
+
+    def backward(self, dout):
+        self.da += self.factor() * np.sum(dout * self.x)
+        return dout * self.a
+
+    def factor(self):
+        return 1.0
+
+
+class ScaleTwice(Scale):
+    def factor(self):
+        return 2.0
+
+
+@pytest.mark.parametrize(
+    ("layer", "names"), [(Adding(W, B), "params[0], params[1]"), (Scale(), "a")]
+)
+def test_gradients_that_grow_are_set_to_zero_and_a_note_says_so(layer, names):
+    report = gradlab.check_layer(layer, X)
+    assert report.verdict == "agree", str(report)
+    assert report.notes[0].startswith(f"backward adds to the gradient of {names}, as += does")
+
+
+def test_gradients_that_grow_are_judged():
+    report = gradlab.check_layer(ScaleTwice(), X)
+    assert {entry.path for entry in report.mismatches} == {"output by a"}
+
+
+def test_a_backward_pass_that_adds_to_its_last_result_is_told_so():
+    total = np.zeros_like(W)
+
+    def backward(dout, x):
+        nonlocal total
+        total = total + x.T @ dout
+        return total
+
+    with pytest.raises(LossError, match=r"the vjp grows by the same amount at each call"):
+        gradlab.check_layer(lambda w: (X @ w, X), backward, W)
