@@ -28,7 +28,6 @@ import common
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -326,17 +325,11 @@ def sides(curve: Mapping[float, float], method: Method) -> tuple[Side | None, Si
 
 def table(results: Sequence[Result], caption: str) -> Table:
     """Lay the results out, a section a precision, a row a method."""
-    shown = Table(
-        title="The error of a numerical gradient, relative to its length",
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
+    shown = common.new_table(
+        "The error of a numerical gradient, relative to its length",
+        caption,
+        ("default step", "error", "best step", "error", "slope above", "slope below"),
     )
-    shown.add_column("", no_wrap=True)
-    for name in ("default step", "error", "best step", "error", "slope above", "slope below"):
-        shown.add_column(name, justify="right")
     for dtype in dict.fromkeys(result.dtype for result in results):
         shown.add_row(Text(dtype, style="bold"), *6 * [""])
         for r in results:

@@ -26,7 +26,6 @@ import numpy as np
 import typer
 from corpus import CASES, KINDS, Case, outcome, peers
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -316,19 +315,7 @@ def chosen(kinds: Sequence[str], quick: bool) -> list[Case]:
 
 
 def _table(title: str, caption: str, *columns: str) -> Table:
-    shown = Table(
-        title=title,
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    shown.add_column("", no_wrap=True)
-    for column in columns:
-        shown.add_column(column, justify="right", no_wrap=True)
-    return shown
+    return common.new_table(title, caption, columns, collapse_padding=True)
 
 
 def table(

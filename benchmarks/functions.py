@@ -18,9 +18,7 @@ import common
 import numpy as np
 from common import Ratio
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
 from gradlab.errors import GradlabError
 from gradlab.gradients import value_and_grad
@@ -247,24 +245,11 @@ def measure(name: str, rounds: int, clock: Callable[[], float] = time.process_ti
 
 def table(results: Sequence[Result], caption: str) -> Table:
     """Lay the results out, a row a function."""
-    shown = Table(
-        title="A gradient by the tape, and by eager autograd",
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
+    shown = common.new_table(
+        "A gradient by the tape, and by eager autograd",
+        caption,
+        ("tape", "autograd", "tape / autograd", "first call", "operations", "difference"),
     )
-    shown.add_column("", no_wrap=True)
-    for heading in (
-        "tape",
-        "autograd",
-        "tape / autograd",
-        "first call",
-        "operations",
-        "difference",
-    ):
-        shown.add_column(heading, justify="right")
     for result in results:
         shown.add_row(
             result.problem,

@@ -27,7 +27,6 @@ import numpy as np
 import typer
 from common import Ratio
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -443,19 +442,13 @@ def _peer(name: str, problem: Problem, reference: Sequence[Array]) -> Contender:
 
 def table(results: Sequence[Result], missing: Mapping[str, str], caption: str) -> Table:
     """Lay the results out, a section a network, a row a contender, those missing among them."""
-    shown = Table(
-        title="The cost of one gradient",
-        title_justify="left",
-        caption=Text(caption),  # not markup: it has brackets
-        caption_justify="left",
-        box=SIMPLE_HEAD,
+    shown = common.new_table(
+        "The cost of one gradient",
+        caption,
+        ("seconds", f"× {REFERENCE}", "middle half", "evaluations", "difference"),
         collapse_padding=True,
         show_edge=False,
-        pad_edge=False,
     )
-    shown.add_column("", no_wrap=True)
-    for name in ("seconds", f"× {REFERENCE}", "middle half", "evaluations", "difference"):
-        shown.add_column(name, justify="right", no_wrap=True)
     for _, group in groupby(results, key=setting):
         rows = list(group)
         first = rows[0]

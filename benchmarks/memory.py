@@ -20,7 +20,6 @@ import common
 import numpy as np
 import typer
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import gradlab
@@ -88,15 +87,12 @@ def peak(function: Any, *args: Any) -> int:
 
 def table(results: list[Result], caption: str) -> Table:
     """Show the multiples."""
-    shown = Table(
-        title="memory beyond the parameters, in copies of them",
-        caption=caption,
-        box=SIMPLE_HEAD,
-        title_justify="left",
+    shown = common.new_table(
+        "memory beyond the parameters, in copies of them",
+        caption,
+        ("dtype", "parameters", "first call", "later"),
+        first="backend",
     )
-    shown.add_column("backend")
-    for column in ("dtype", "parameters", "first call", "later"):
-        shown.add_column(column, justify="right")
     for result in results:
         multiples = (f"{multiple:.1f}" for multiple in (result.first, result.later))
         shown.add_row(result.backend, result.dtype, f"{result.entries:,}", *multiples)

@@ -33,7 +33,6 @@ import typer
 from common import Ratio
 from gradient_speed import PEERS, Problem
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -258,17 +257,11 @@ def table(
     results: Sequence[Result], slopes: Sequence[Slope], missing: Mapping[str, str], caption: str
 ) -> Table:
     """Lay the results out: a section a contender, a row a size."""
-    shown = Table(
-        title="The cost of one gradient, as the number of parameters grows",
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
+    shown = common.new_table(
+        "The cost of one gradient, as the number of parameters grows",
+        caption,
+        ("seconds", "in evaluations", "middle half", "difference"),
     )
-    shown.add_column("", no_wrap=True)
-    for name in ("seconds", "in evaluations", "middle half", "difference"):
-        shown.add_column(name, justify="right", no_wrap=True)
     for contender, line in _by_contender(results).items():
         shown.add_row(Text(contender, style="bold"), "", "", "", "")
         for r in line:

@@ -4,7 +4,7 @@
 `timing`     contenders that take turns, and the ratios of their times
 `entries`    a part of a gradient, where the whole one would take too long
 `machine`    threads, packages and versions
-`texts`      numbers as text, and the values of options
+`texts`      numbers as text, tables of them, and the values of options
 `files`      the files that a benchmark writes
 `running`    a benchmark as a command: `main` and `run`
 ===========  ======================================================================================
@@ -42,6 +42,6 @@ from common.running import (
     run,
     say,
 )
-from common.texts import digits, duration, parse_dtype, parse_widths, require_known
+from common.texts import digits, duration, new_table, parse_dtype, parse_widths, require_known
 from common.timing import Laps, Ratio, interleave
 from gradlab.command.console import out, show_table

@@ -1,4 +1,4 @@
-"""Numbers as text, and the values of options."""
+"""Numbers as text, tables of them, and the values of options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
 from gradlab.errors import OptionError, unknown
 
@@ -74,3 +77,27 @@ def require_known(option: str, given: Sequence[str] | None, known: Collection[st
         if value not in known:
             kind = option.removeprefix("--")
             raise OptionError(f"{option} {value}: {unknown(kind, value, known)}")
+
+
+def new_table(
+    title: str, caption: str, columns: Sequence[str], first: str = "", **style: Any
+) -> Table:
+    """Return a table without rows: a column of names, and columns of numbers.
+
+    Parameters
+    ----------
+    title, caption : str
+        Above and below it; not markup, so that they may have brackets.
+    columns : sequence of str
+        Headings of the numbers.
+    first : str
+        Heading of the names.
+    **style : Any
+        Further options of `rich.table.Table`.
+    """
+    style = {"box": SIMPLE_HEAD, "title_justify": "left", "caption_justify": "left"} | style
+    table = Table(title=title, caption=Text(caption), pad_edge=False, **style)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
