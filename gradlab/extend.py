@@ -11,7 +11,7 @@ module of `Backend` states the rules for a backend. The other names help to keep
   such a list back. `floating` converts integers to floats. `entry` names one entry in messages.
 - `read_only` gives the loss views of arrays that it must not write into.
 - `real_scalar` returns the value of the loss as one finite real number, or raises an error.
-- `raised_by_the_loss` adds the place of the evaluation to an exception of the loss.
+- `raise_from_loss` raises an exception of the loss again, with the place of the evaluation.
 - `finish_gradients` converts gradients to the shapes and dtypes of the parameters, and raises an
   error that names the entry if one is not finite. `finish_gradient` does so for one array.
 - Errors derive from `GradlabError`.
@@ -65,7 +65,7 @@ from gradlab.gradients.protocol import (
     ValueAndGrad,
     finish_gradient,
     finish_gradients,
-    raised_by_the_loss,
+    raise_from_loss,
     real_scalar,
 )
 from gradlab.params import Array, Structure, entry, flatten, floating
@@ -88,7 +88,7 @@ __all__ = [
     "flatten",
     "floating",
     "passing_keywords",
-    "raised_by_the_loss",
+    "raise_from_loss",
     "read_only",
     "real_scalar",
 ]

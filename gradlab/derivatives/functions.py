@@ -20,7 +20,7 @@ from gradlab.arrays.conversions import Conversion, conversions, is_tracing, retu
 from gradlab.arrays.dispatch import held
 from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError, OptionError
-from gradlab.gradients.protocol import raised_by_the_loss
+from gradlab.gradients.protocol import raise_from_loss
 from gradlab.layout import Layout
 from gradlab.params import Array, Structure, entry, first, flatten, floating, read
 
@@ -294,7 +294,4 @@ def evaluated(function: Function, params: Any, args: Sequence[Any]) -> Any:
     try:
         return function(read_only(params), *map(read_only, args))
     except Exception as error:
-        told = raised_by_the_loss(error, "the given parameters")
-        if told is error:
-            raise
-        raise told from error
+        raise_from_loss(error, "the given parameters")

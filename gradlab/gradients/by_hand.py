@@ -15,7 +15,7 @@ from gradlab.gradients.protocol import (
     ValueAndGrad,
     finish_gradients,
     note_origin,
-    raised_by_the_loss,
+    raise_from_loss,
     real_scalar,
 )
 from gradlab.params import flatten, leaves_like
@@ -61,10 +61,7 @@ class ByHand:
             try:
                 value = call(loss)
             except Exception as error:
-                told = raised_by_the_loss(error, "the parameters")
-                if told is error:
-                    raise
-                raise told from error
+                raise_from_loss(error, "the parameters")
             if self.gradient is None:
                 value, found = _pair(value)
             else:

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from gradlab.arrays.read_only import read_only
 from gradlab.gradients.probing import restore
-from gradlab.gradients.protocol import raised_by_the_loss
+from gradlab.gradients.protocol import raise_from_loss
 from gradlab.layout import Layout
 from gradlab.params import Array, Structure
 
@@ -91,10 +91,7 @@ class Perturbable:
         try:
             return self._function(self._bare.unflatten(self._views), *self._args)
         except Exception as error:
-            told = raised_by_the_loss(error, place)
-            if told is error:
-                raise
-            raise told from error
+            raise_from_loss(error, place)
 
 
 def scales_of(x: Array) -> Array:

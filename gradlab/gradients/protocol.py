@@ -18,7 +18,7 @@ comparison use these protocols through the functions of this module, and nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -121,8 +121,8 @@ def note_origin(error: Exception, origin: str) -> None:
     error.add_note(f"raised by {origin}" + (", which must not write into them" if wrote else ""))
 
 
-def raised_by_the_loss(error: Exception, place: str) -> Exception:
-    """Return what to raise for an exception of the loss: itself, with a note that says where.
+def raise_from_loss(error: Exception, place: str) -> NoReturn:
+    """Raise an exception of the loss again, with a note that says where it was evaluated.
 
     A loss that writes into what it is given ends in NumPy's error about a read-only array. That
     becomes a `ReadOnlyError`, which is a ValueError, too.
@@ -130,11 +130,10 @@ def raised_by_the_loss(error: Exception, place: str) -> Exception:
     note = f"raised by the loss at {place}"
     if is_write(error):
         wrote = write_refused(place_of(error.__traceback__))
-        wrote.__cause__ = error
         wrote.add_note(note)
-        return wrote
+        raise wrote from error
     error.add_note(note)
-    return error
+    raise error
 
 
 def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:

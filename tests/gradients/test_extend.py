@@ -35,7 +35,7 @@ class Plain:
                 try:
                     value = loss(structure.unflatten(given), *args)
                 except Exception as error:
-                    raise extend.raised_by_the_loss(error, place) from error.__cause__
+                    extend.raise_from_loss(error, place)
                 return extend.real_scalar(value, place)
 
             value = float(at("the parameters"))

@@ -26,7 +26,7 @@ from gradlab.gradients.noise import relative_noise
 from gradlab.gradients.protocol import (
     Loss,
     finish_gradients,
-    raised_by_the_loss,
+    raise_from_loss,
     real_scalar,
     require_same_value,
 )
@@ -318,10 +318,7 @@ class Probe:
         try:
             value = self._loss(self._params if params is None else params, *self._args)
         except Exception as error:
-            told = raised_by_the_loss(error, place() or "the given parameters")
-            if told is error:
-                raise
-            raise told from error
+            raise_from_loss(error, place() or "the given parameters")
         if type(value) is np.float64 and np.isfinite(value):
             return value  # the usual case, without further checks
         return real_scalar(value, place())
