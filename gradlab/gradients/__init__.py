@@ -1,6 +1,34 @@
-"""The backends: one file per backend, found by name.
+"""The backends: one file or package per backend, found by name.
 
-To add one, write its file beside the others, give it the method of `Backend`, and put it into
+==================  ===============================================================================
+`protocol`          what a backend is; start here
+`autograd`          reverse mode; `left_out` has the entries that it cannot compute
+`tape`              reverse mode, recorded and replayed; `tape.compiled` makes machine code of it
+`jax`, `torch`      the same loss by another library; `array_libraries` has their common part
+`forward_mode`      forward mode, along one entry at a time
+`differences`       finite differences, Richardson extrapolation, the complex step
+`spsa`              an estimate from one random perturbation of all entries
+`forward_gradient`  an estimate by forward mode along a random direction
+`estimators`        the common part of both estimates
+`by_hand`           a gradient of the user's own
+==================  ===============================================================================
+
+How a loss is evaluated near its parameters, for the numerical backends and the checker:
+
+=============  ====================================================================================
+`probing`      the loss near its parameters, and how its evaluations are done
+`perturb`      a recorded loss, of which each perturbation changes little
+`workers`      several processes, an executor, a cluster
+`noise`        how exactly a loss is evaluated
+`terms`        a loss that is a sum of terms
+`perturbable`  any function near its parameters
+`surface`      a loss along an entry or a direction
+`slopes`       one slope, measured with an error bar
+`error_bars`   derivatives made of such slopes
+=============  ====================================================================================
+
+`keywords` and `calls` handle keyword arguments, and arrays that receive a gradient. To add a
+backend, write its file beside the others, give it the method of `Backend`, and put it into
 `BACKENDS`.
 """
 
