@@ -121,7 +121,7 @@ def text_mode(data):
         ("w.pkl", {"W": [[1, 2], [3]], "b": [True]}, "W.b.*|b.0 is a bool; weights are arrays"),
         ("w.pkl", {"a.0": W1, "a": [W2]}, "it holds the name 'a.0' twice"),
         ("w.pkl", [[[[[[[W1]]]]]]], "nests more than 6"),
-        ("w.pkl", b"\x80\x06}.", "protocol 6; 5 is the last that is known"),
+        ("w.pkl", b"\x80\x06}.", "protocol 6; 5 is the last known one"),
     ],
 )
 def test_what_it_is_instead_is_said(tmp_path, name, data, said):

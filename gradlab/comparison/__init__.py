@@ -8,9 +8,9 @@ backends, so that two gradients are compared at the same parameters.
 The files, in reading order:
 
 - `comparing.py`: `compare` itself;
-- `metering.py`: a backend that is timed, and whose evaluations are counted;
+- `metering.py`: times a backend, and counts its evaluations;
 - `following.py`: the parameters of a training, and the distances between trainings;
-- `results.py`: `Run` and `Comparison`, in numbers and in words;
+- `results.py`: `Run` and `Comparison`, as numbers and text;
 - `axes.py`: `compare_trainings`, over other options than the backend, with several seeds;
 - `trials.py`: its results, `Trial` and `Trials`.
 """

@@ -14,11 +14,11 @@ from gradlab.gradients import Loss
 from gradlab.training import Accuracy, Data, Fit, check_data, evaluate, fit
 
 REFUSED = {
-    "seed": "give seeds=, one or several",
+    "seed": "give seeds= instead",
     "checkpoint": "a checkpoint belongs to one training; leave it out",
     "resume": "a checkpoint belongs to one training; leave it out",
 }
-"""Options of `fit` that cannot be those of many trainings, and what to do."""
+"""Options of `fit` that several trainings cannot share, and what to do instead."""
 
 
 def compare_trainings(
@@ -37,24 +37,24 @@ def compare_trainings(
 
     The values may be optimisers, learning rates, activations, initialisations, backends, or
     anything else that an argument of `gradlab.fit` expresses. Trainings with the same seed see the
-    same minibatches, and start at the same parameters unless these are what is compared.
+    same minibatches, and start at the same parameters unless these are compared.
 
     Parameters
     ----------
     loss, data
         See `gradlab.fit`.
     params : Any
-        Where to start; or a function of the seed that returns it, such as
+        The starting values; or a function of the seed that returns them, such as
         ``lambda seed: gradlab.network.init([64, 32, 10], seed)``.
     values : mapping of str to mapping of str to Any
         For each value, its name and the arguments that differ: those of `gradlab.fit`, or `loss`,
         `params`, `data`, `test` and `accuracy`.
     over : str
-        What the values are, for tables and figures.
+        The name of the compared option, for tables and figures.
     seeds : int or sequence of int
         The seeds, or their number: 3 stands for 0, 1, 2.
     test : sequence of array, optional
-        The data on which the trained parameters are judged; by default, the training data.
+        The data on which the trained parameters are evaluated; by default, the training data.
     accuracy : callable, optional
         ``accuracy(params, *data) -> float``, evaluated at the end of each training.
     **training
@@ -63,16 +63,15 @@ def compare_trainings(
     Returns
     -------
     Trials
-        A training that diverges is one of its results. After Ctrl-C, it has the trainings that
-        were complete.
+        A training that diverges counts as a result. After Ctrl-C, it has the completed trainings.
 
     Raises
     ------
     OptionError
-        If fewer than two values are given, a seed is none or is given twice, or an option cannot
-        be that of several trainings.
+        If fewer than two values are given, a seed is not valid or is given twice, or several
+        trainings cannot share an option.
     GradlabError
-        Whatever else `gradlab.fit` raises.
+        Any other error of `gradlab.fit`.
 
     Examples
     --------
@@ -150,7 +149,7 @@ def _seeds(seeds: Any) -> list[int]:
 
 
 def _run(value: str, seed: int, given: dict[str, Any]) -> tuple[Trial, bool]:
-    """Train once and judge the result; also tell whether Ctrl-C ended the training."""
+    """Train once and evaluate the result; also tell whether Ctrl-C ended the training."""
     loss, params, data = (given.pop(name) for name in ("loss", "params", "data"))
     test, accuracy = given.pop("test"), given.pop("accuracy")
     try:
@@ -173,6 +172,6 @@ def _run(value: str, seed: int, given: dict[str, Any]) -> tuple[Trial, bool]:
 
 
 def _without_state(loss: Callable[..., Any], state: Any, params: Any, *data: Any) -> Any:
-    """Evaluate a loss with a state as one that has none and draws nothing."""
+    """Evaluate a loss with a state as one without state and draws."""
     value, _ = loss(params, *data, state=state, rng=None)
     return value

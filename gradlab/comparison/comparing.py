@@ -18,8 +18,8 @@ from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, check_data, evaluate, fit
 
 KEPT = 2**27
-"""Largest size, in bytes, of the parameters kept during a run: an interrupted run is compared with
-the parameters that the others had reached after as many steps."""
+"""Largest size, in bytes, of the parameters kept during a run. After an interruption, all runs are
+compared at their parameters after the same number of steps."""
 
 
 def compare(
@@ -41,7 +41,7 @@ def compare(
     backends : sequence of str or Backend
         The backends to compare, each by name or as an object with settings.
     test : sequence of array
-        The data on which the trained parameters are judged.
+        The data on which the trained parameters are evaluated.
     accuracy : callable, optional
         ``accuracy(params, *data) -> float``; a regression has none.
     **training
@@ -56,7 +56,7 @@ def compare(
     OptionError
         If fewer than two backends are named, or one of them twice.
     GradlabError
-        Whatever `gradlab.fit` raises.
+        Any error of `gradlab.fit`.
 
     Examples
     --------
@@ -110,9 +110,9 @@ def compare(
 
 
 def _common_steps(followed: dict[str, Followed]) -> int:
-    """Return the most steps of which all runs know the parameters; drop a run without any.
+    """Return the largest number of steps of which all runs have parameters; drop empty runs.
 
-    All runs took the same number, except one that Ctrl-C ended.
+    All runs took the same number of steps, except one that Ctrl-C ended.
     """
     if not followed:
         return 0

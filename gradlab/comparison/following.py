@@ -13,11 +13,11 @@ from gradlab.params import flatten, leaves_like
 from gradlab.training import Fit, Step
 
 TOGETHER = 1e-3
-"""Distance, relative to their range, below which two loss curves look the same on a plot."""
+"""Distance, relative to their range, below which two loss curves coincide on a plot."""
 
 
 class Follower:
-    """A callback that follows a training: the parameters it reached, the gradients' differences.
+    """A callback that records the parameters of a training, and the differences of gradients.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Follower:
 
 @dataclass(frozen=True)
 class Followed:
-    """A training that was followed to its end, or to Ctrl-C."""
+    """A training that was recorded to its end, or to Ctrl-C."""
 
     meter: Meter
     watch: Follower
@@ -104,7 +104,7 @@ def distance(params: Any, reference: Any) -> float:
 
 
 def stayed_together(losses: list[float], reference: list[float]) -> bool:
-    """Tell whether two loss curves look like one on a plot that shows the whole of them."""
+    """Tell whether two loss curves coincide on a plot that shows all of both."""
     a, b = np.array(losses), np.array(reference)
     with np.errstate(over="ignore"):  # a range beyond floating point is wider than all differences
         return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))

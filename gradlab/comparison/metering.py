@@ -42,7 +42,7 @@ class Meter:
         return timed
 
     def evaluate(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Any:
-        """Evaluate the loss, counted, and timed if it is the first time for a gradient."""
+        """Evaluate the loss and count it; time the first evaluation of a gradient."""
         self._calls += 1
         if self._calls > 1:
             return loss(params, *args)
@@ -66,8 +66,9 @@ class Meter:
 
 
 _METERS: WeakValueDictionary[int, Meter] = WeakValueDictionary()
-"""By their ids. A loss that refers to its meter itself would read what changes in each call: then
-the tape would not replay it, and what is compared would not be what the backend does elsewhere."""
+"""Meters by their ids. If a loss referred to its meter directly, it would read a value that changes
+at each call. The tape would not replay such a loss, and the comparison would not be
+representative."""
 
 
 def _counted(meter: int, loss: Loss, params: Any, *args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The results of a comparison, in numbers and in words."""
+"""The results of a comparison, as numbers and text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Run:
     fit : Fit
         The trained parameters and the history.
     loss : float
-        Of the trained parameters, on the test data.
+        The loss of the trained parameters on the test data.
     accuracy : float or None
-        The same, or None if no accuracy was asked for.
+        Their accuracy, or None if not requested.
     seconds_per_gradient : float
         The median over the training steps.
     evaluations_per_gradient : float
@@ -34,20 +34,20 @@ class Run:
         Whether that number is an equivalent, as for finite differences over a recording, and not
         a number of calls.
     seconds_by_plain_loop : float or None
-        Time of a gradient by plain evaluations: their number times the time of the quickest one.
+        Time of a gradient by plain evaluations: their number times the time of the fastest one.
     differences : dict of str to list of float
         For each leaf and step, the largest difference from the reference's gradient at the same
         parameters, relative to the leaf's largest entry there. Empty for the reference itself.
     distances : list of float
         At the end of each epoch, and of the training, the distance of its parameters from the
-        reference's, relative to their norm; none where Ctrl-C came before the first such end.
+        reference's, relative to their norm; empty if Ctrl-C came before the first such end.
     together : bool
         Whether its loss curve stayed within `TOGETHER` of the reference's.
     steps : int
-        The number of steps after which all this was measured, the same for all runs. `fit` has more
-        steps if Ctrl-C ended another run earlier.
+        The number of steps after which these results were measured, the same for all runs. `fit`
+        has more steps if Ctrl-C ended another run earlier.
     estimate : bool
-        Whether its gradients are right only on average, so that they cannot stay together.
+        Whether its gradients are right only on average, so that the curves differ.
     """
 
     backend: str
@@ -87,7 +87,7 @@ class Comparison:
     reference : str
         The backend whose gradient the others are compared with.
     parameters : int
-        How many entries a gradient has.
+        The number of entries of a gradient.
     interrupted : bool
         Whether Ctrl-C ended it early.
     """
@@ -107,7 +107,7 @@ class Comparison:
         return max(r.seconds_per_gradient for r in self.runs) / run.seconds_per_gradient
 
     def sections(self) -> list[list[list[str]]]:
-        """Return the comparison in words: sections of rows, with a name and one cell per run."""
+        """Return the comparison as text: sections of rows, with a name and one cell per run."""
 
         def row(name: str, show: Callable[[Run], str]) -> list[str]:
             return [name, *map(show, self.runs)]
@@ -152,7 +152,7 @@ class Comparison:
         return f"<Comparison of {names}: {count(self.parameters, 'parameter')}>"
 
     def _repr_html_(self) -> str:
-        """Return the comparison as notebooks show it."""
+        """Return the comparison as HTML for notebooks."""
         header = ["", *(run.backend for run in self.runs)]
         caption = f"{count(self.parameters, 'parameter')}, the same start and minibatches"
         if self.interrupted:
@@ -191,7 +191,7 @@ class Comparison:
 
 
 def times(factor: float) -> str:
-    """Write a factor with two digits or more.
+    """Format a factor with at least two digits.
 
     Examples
     --------
@@ -202,6 +202,6 @@ def times(factor: float) -> str:
 
 
 def _evaluations(run: Run) -> str:
-    """Write how often the loss was evaluated; or to how many evaluations that is equivalent."""
+    """Format the number of evaluations of the loss, or their equivalent."""
     calls = run.evaluations_per_gradient
     return f"{'equiv. ' * run.equivalent}{f'{calls:,.0f}' if calls >= 1 else f'{calls:.2g}'}"

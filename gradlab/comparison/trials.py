@@ -1,4 +1,4 @@
-"""The results of trainings with several values and seeds, in numbers and in words."""
+"""The results of trainings with several values and seeds, as numbers and text."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Trial:
         The trained parameters and the history. If the training diverged: the last parameters with
         a finite loss, and the history until then.
     loss : float
-        Of the trained parameters, on the test data; infinite if the training diverged.
+        The loss of the trained parameters on the test data; infinite if the training diverged.
     accuracy : float or None
-        The same, or None if no accuracy was asked for, or the training diverged.
+        Their accuracy, or None if not requested or if the training diverged.
     diverged : str or None
         The message of the error, if the training diverged.
     """
@@ -46,19 +46,19 @@ class Trials:
 
     Means and spreads are those of the trainings that did not diverge. A spread is the standard
     deviation of the seeds' results, √(Σ (x − mean)² / (n − 1)); one seed has none. Neither
-    overflows, however large a loss has grown.
+    overflows for large losses.
 
     Attributes
     ----------
     trials : tuple of Trial
-        By seed, and for each seed in the order of the values. If Ctrl-C ended the comparison
-        early: those that were complete.
+        By seed, and for each seed in the order of the values. If Ctrl-C ended the comparison early,
+        only the completed ones.
     over : str
-        What the values are, such as ``"optimizer"``.
+        The name of the compared option, such as ``"optimizer"``.
     values : tuple of str
         Their names.
     judged_on : str
-        The data on which the trained parameters are judged: ``"test"``, ``"training"``, or empty
+        The data on which the trained parameters are evaluated: ``"test"``, ``"training"``, or empty
         if the loss takes no data.
     interrupted : bool
         Whether Ctrl-C ended the comparison early.
@@ -93,9 +93,11 @@ class Trials:
         return min(means, key=lambda value: means[value], default=None)
 
     def headline(self) -> str:
-        """Return the result in a line: which value is best, and with how many of the seeds."""
+        """Return the result in one line: the best value, and with how many seeds it is best."""
         if (best := self.best) is None:
-            return "In each case, a training diverged." if self.trials else "Nothing was trained."
+            return (
+                "With each value, a training diverged." if self.trials else "Nothing was trained."
+            )
         loss = " ".join(filter(None, [self.judged_on, "loss"]))
         told = f"{best} has the lowest {loss}, {_mean([t.loss for t in self.of(best)])}"
         rounds: dict[int, list[Trial]] = {}
@@ -108,7 +110,7 @@ class Trials:
         return f"{told}: the lowest with {lowest} of {count(len(whole), 'seed')}."
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the comparison in words: column names, and a row per value."""
+        """Return the comparison as text: column names, and a row per value."""
         loss, accuracy = (
             " ".join(filter(None, [self.judged_on, what])) for what in ("loss", "accuracy")
         )
@@ -150,7 +152,7 @@ class Trials:
         return f"{', '.join(self.values)}; {count(seeds, 'seed')}{interrupted}"
 
     def _repr_html_(self) -> str:
-        """Return the comparison as notebooks show it."""
+        """Return the comparison as HTML for notebooks."""
         return html.table(self._title(), *self.table())
 
 
@@ -203,7 +205,7 @@ def _moments(name: str, numbers: Sequence[float]) -> dict[str, float | None]:
 def _mean(
     numbers: Sequence[float], digits: str = ".4g", unit: str = "", *, spread: bool = True
 ) -> str:
-    """Write the mean of numbers, and their standard deviation if there are two or more.
+    """Format the mean of numbers, and their standard deviation if there are two or more.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Data to train on: handwritten digits that ship with gradlab, MNIST, and your own arrays.
 
-Each source hands over what its file holds (`Raw`), and `prepare` turns that into floats, in the
-same way for all of them.
+Each source returns the content of its file (`Raw`), and `prepare` converts it to floats, in the
+same way for all.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ def load(
         ``"digits"``
             1,797 pictures of 8x8 pixels, offline: 1,437 to train on, 360 to test on.
         ``"mnist"``
-            70,000 pictures of 28x28 pixels: 60,000 and 10,000. Read from `data_dir`, else from
-            the folder that the environment variable ``GRADLAB_DATA`` names, else downloaded once
+            70,000 pictures of 28x28 pixels: 60,000 and 10,000. Read from `data_dir`, or from the
+            folder that the environment variable ``GRADLAB_DATA`` names; otherwise downloaded once
             (11 MB) and cached; see `gradlab.datasets.mnist`.
         the path of a file
-            ``.npz`` with arrays ``x`` (n, ...) and ``y`` (n,), and ``x_test``, ``y_test`` if you
-            have them (without, a fifth of the samples is held out); or named as Keras names them.
-            ``.csv`` with the label first; ``.pkl`` and ``.pkl.gz`` as the books have MNIST. See
-            `gradlab.datasets.user` and `gradlab.datasets.formats`.
+            ``.npz`` with arrays ``x`` (n, ...) and ``y`` (n,), and optionally ``x_test``,
+            ``y_test`` (without them, a fifth of the samples is held out); or with Keras's names.
+            ``.csv`` with the label first; ``.pkl`` and ``.pkl.gz`` with MNIST as in two textbooks.
+            See `gradlab.datasets.user` and `gradlab.datasets.formats`.
     data_dir : str or path, optional
         A folder with the four MNIST archives, or with a folder ``mnist`` of them. The other
-        data sets do not look at it.
+        data sets do not use it.
     flatten : bool
-        Make each sample a row, ``(n, d)``; otherwise it keeps its shape, ``(n, 8, 8)``.
+        Whether to make each sample a row, ``(n, d)``, or keep its shape, ``(n, 8, 8)``.
     one_hot : bool
-        Give the labels as rows ``(n, k)`` of zeros and a one, rather than as int64 ``(n,)``.
+        Whether to return the labels as rows ``(n, k)`` of zeros and a one, or as int64 ``(n,)``.
     scale : bool
-        Bring pixels to [0, 1]: digits are divided by 16, MNIST by 255, your own uint8 and uint16
-        arrays by 255 and 65535. Your floats, and integers of any other dtype (counts, say), are
-        left as they are, and everything is with ``scale=False``.
+        Whether to scale pixels to [0, 1]: digits are divided by 16, MNIST by 255, your own uint8
+        and uint16 arrays by 255 and 65535. Your floats, and integers of other dtypes, such as
+        counts, are not scaled.
     dtype : dtype
-        The samples' (and one-hot labels') floating dtype. It is float64 unless you ask for
-        float32, because differences of a loss cancel: a forward difference taken in float32
-        keeps about three digits, in float64 seven.
+        The floating dtype of the samples (and one-hot labels). The default is float64, because
+        differences of a loss cancel: a forward difference has about three digits in float32, and
+        seven in float64.
     subset : int, optional
-        Keep the first `subset` training samples, for a quick try. The test samples all stay, so
-        that an accuracy remains comparable.
+        Keep only the first `subset` training samples, for a quick test. All test samples are kept,
+        so that accuracies remain comparable.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def load(
     DownloadError
         If MNIST has to be downloaded and no mirror serves it.
     OptionError
-        If there is no data set of that name, `dtype` is not floating, or `subset` out of range.
+        If no data set has that name, `dtype` is not floating, or `subset` is out of range.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Make ``digits.npz`` from scikit-learn's copy: ``python -m gradlab.datasets.build_digits``.
 
-Nothing imports this at run time; it is kept so that the file can be checked and made again.
+No module imports this; it serves to check the file and to make it again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def build() -> bytes:
-    """Return the bytes of ``digits.npz``, the same each time."""
+    """Return the bytes of ``digits.npz``, which are always the same."""
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     source = load_digits()
@@ -22,7 +22,7 @@ def build() -> bytes:
         for name, array in (("x", source.images), ("y", source.target)):
             npy = io.BytesIO()
             np.save(npy, array.astype(np.uint8), allow_pickle=False)
-            # A ZipInfo of its own has a fixed date, which np.savez has not.
+            # A new ZipInfo has a fixed date; np.savez stores the current one.
             member = zipfile.ZipInfo(f"{name}.npy")
             member.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(member, npy.getvalue())

@@ -1,4 +1,4 @@
-"""What a data set is: two splits of samples and labels, and how raw pixels become one."""
+"""Data sets: two splits of samples and labels, and their conversion from raw pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Split(NamedTuple):
     Attributes
     ----------
     x : ndarray
-        The samples, ``(n, d)``, or in their own shape ``(n, ...)`` where they were not flattened.
+        The samples, ``(n, d)``, or in their own shape ``(n, ...)`` if not flattened.
     y : ndarray
         The labels, int64 ``(n,)``, or one-hot rows ``(n, k)`` of the samples' dtype.
     """
@@ -33,13 +33,13 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Its name, or that of the file that it came from.
+        Its name, or the name of its file.
     train, test : Split
         The samples and labels of each part; both unpack as ``x, y``.
     classes : int
-        How many classes there are, `k`; a label is one of 0, ..., k - 1.
+        The number of classes, `k`; a label is one of 0, ..., k - 1.
     image_shape : tuple of int or None
-        ``(height, width)`` where a sample is a picture, flattened or not.
+        ``(height, width)`` if a sample is a picture, flattened or not.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Dataset:
 
 
 class Raw(NamedTuple):
-    """A data set as its file holds it: samples in their own shape and dtype, integer labels.
+    """The content of a data set's file: samples in their own shape and dtype, integer labels.
 
-    `maximum` is the value that stands for full intensity, 1 where the samples are no pixels.
+    `maximum` is the value of full intensity; 1 if the samples are not pixels.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Raw(NamedTuple):
 def prepare(
     raw: Raw, *, flatten: bool, one_hot: bool, scale: bool, dtype: DTypeLike, subset: int | None
 ) -> Dataset:
-    """Turn a raw data set into floats, as the options of `gradlab.datasets.load` say."""
+    """Convert a raw data set to floats, by the options of `gradlab.datasets.load`."""
     floats = _floats(dtype)
     train = raw.train if subset is None else _first(raw, subset)
 

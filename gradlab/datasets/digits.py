@@ -1,13 +1,13 @@
-"""Handwritten digits that ship with gradlab, so that everything can be tried offline.
+"""Handwritten digits that ship with gradlab, for use offline.
 
 The 1,797 pictures are the test set of *Optical Recognition of Handwritten Digits* (Alpaydin and
 Kaynak, 1998, UCI Machine Learning Repository, doi:10.24432/C50P49, CC BY 4.0), in the order of
 scikit-learn's copy; ``digits.md`` beside this file has the notes on source and licence, and
 `gradlab.datasets.build_digits` made ``digits.npz``.
 
-The first 1,437 are for training and the last 360 for testing. The order is the source's and goes
-by writers, so that the test is mostly on hands that the training has not seen; every class has
-141 to 146 pictures in the one and 33 to 37 in the other.
+The first 1,437 are for training and the last 360 for testing. The source's order goes by writers,
+so most writers of the test pictures are not in the training pictures. Each class has 141 to 146
+pictures in the first part and 33 to 37 in the second.
 """
 
 from __future__ import annotations

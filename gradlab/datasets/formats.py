@@ -1,15 +1,15 @@
-"""The formats of data of your own, each from a file to arrays by name.
+"""The formats of users' data files: each reader returns arrays by name.
 
 ``.npz``
-    What ``numpy.savez`` writes.
+    Files of ``numpy.savez``.
 ``.csv``, ``.tsv``, ``.txt``
-    A sample a line, numbers between commas, semicolons or tabs, with a line of names before them or
-    without. The label is the column that is called so (or ``class``, ``target``, ``digit``, ``y``),
-    else the first one.
+    One sample per line: numbers separated by commas, semicolons or tabs, with or without a line of
+    names before them. The label is the column ``label`` (or ``class``, ``target``, ``digit``,
+    ``y``), otherwise the first column.
 ``.pkl``, ``.pickle``
-    Arrays in dicts, lists and tuples, taken apart and not run; see `gradlab.pickles`.
+    Arrays in dicts, lists and tuples, read without executing the pickle; see `gradlab.pickles`.
 
-Text and pickles may be compressed with gzip, whatever their names.
+Text and pickles may be compressed with gzip, under any name.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from gradlab.errors import DataError, reason_of
 Array: TypeAlias = NDArray[Any]
 
 LARGEST = 2**33
-"""The most bytes that the arrays of an archive may take, 8 GiB. A machine can hold that, but not
-everything that an archive may unpack to, a thousand times its size."""
+"""Largest total size of the arrays of an archive, in bytes: 8 GiB. That fits into memory; an
+archive could otherwise unpack to a thousand times its size."""
 
 LARGEST_TEXT = 2**30
-"""The most bytes of text or of a pickle, also after unpacking, and of a pickle's arrays together.
-These are held in memory as a whole, beside the arrays; MNIST is 0.1 or 0.2 of it."""
+"""Largest size of a text or a pickle, also after unpacking, and of a pickle's arrays together, in
+bytes. All of it is held in memory, in addition to the arrays; MNIST takes 0.1 or 0.2 of it."""
 
 TEXT = (".csv", ".tsv", ".txt")
 PICKLE = (".pkl", ".pickle")
@@ -46,7 +46,7 @@ LABELS = ("label", "labels", "class", "target", "digit", "y")
 """Names of a column of labels."""
 
 PICTURE = (28, 28)
-"""The pictures of MNIST, which pickles and texts hold as rows of 784 numbers."""
+"""Shape of MNIST's pictures, which pickles and texts store as rows of 784 numbers."""
 
 
 def looks_like_a_file(name: str) -> bool:
@@ -97,7 +97,7 @@ def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
                     "four files as data_dir (--data-dir)"
                 ) from error
             raise refusal(
-                "not an .npz file as numpy.savez(path, x=x, y=y) writes it, nor one that ends in "
+                "not an .npz file of numpy.savez(path, x=x, y=y), nor one that ends in "
                 f"{', '.join(SUFFIXES[1:])} ({reason_of(error)})"
             ) from error
 
@@ -130,7 +130,7 @@ def _from_pickle(path: Path, wanted: set[str]) -> dict[str, Array]:
 
 
 def _pictures(x: Array) -> Array:
-    """Give rows of MNIST's length the shape of its pictures."""
+    """Reshape rows of MNIST's length to its pictures."""
     if x.ndim == 2 and x.shape[1] == PICTURE[0] * PICTURE[1]:
         return x.reshape(-1, *PICTURE)
     return x
@@ -191,7 +191,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _pixels(x: Array) -> Array:
-    """Turn rows of MNIST's length into its pictures, of bytes if the numbers are such."""
+    """Reshape rows of MNIST's length to its pictures; as bytes if the numbers fit."""
     pictures = _pictures(x)
     whole = pictures.ndim == 3 and x.size and x.min() >= 0 and 1 < x.max() <= 255
     return pictures.astype(np.uint8) if whole and np.array_equal(x, np.rint(x)) else pictures

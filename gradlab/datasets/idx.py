@@ -1,10 +1,10 @@
-"""The IDX format, in which MNIST is published (LeCun, Cortes, Burges: the MNIST database).
+"""The IDX format of MNIST (LeCun, Cortes, Burges: the MNIST database).
 
-A file is a header and an array in row-major order, all of it big-endian::
+A file has a header and an array in row-major order, both big-endian::
 
     0  0  dtype code  number of dimensions | dimension, 4 bytes each | numbers
 
-The reader is strict: a file holds exactly what its header promises, or is refused.
+The reader is strict: a file whose content differs from its header is refused.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 MOST_DIMENSIONS = 32
 HEADER = 4 + 4 * 255
-"""The most bytes that a header can have."""
+"""Largest size of a header, in bytes."""
 
 LARGEST = 2**30
-"""The most bytes that a header may promise, and that a file may have beside its header. That is
-twenty times MNIST, and far below a machine's memory, which a damaged header must not fill."""
+"""Largest size of the array, in bytes: twenty times MNIST, and far below a machine's memory, which
+a damaged header must not fill."""
 
 
 def read(path: Path) -> NDArray[Any]:
-    r"""Read one array from an IDX file, compressed with gzip or not, whatever its name.
+    r"""Read one array from an IDX file, compressed with gzip or not.
 
-    Its first bytes tell: an archive may lose its suffix, and a browser may unpack it and leave the
-    suffix there.
+    The first bytes decide, not the suffix: an archive may lose it, and a browser may unpack the
+    file and keep it.
 
     Returns
     -------
     ndarray
-        Of the file's shape and dtype, in the machine's byte order.
+        An array of the file's shape and dtype, in the machine's byte order.
 
     Raises
     ------
@@ -106,6 +106,6 @@ def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
         raise _FormatError(
             f"the header promises shape {shape} of {dtype.name}, more than the {LARGEST} bytes "
-            f"that are read; it is damaged, or no data set for this library"
+            f"that are read; it is damaged, or too large for gradlab"
         )
     return dtype, shape

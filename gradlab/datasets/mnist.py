@@ -1,14 +1,14 @@
 """MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes, Burges).
 
-It is published as four IDX archives. They are looked for in the folder that you give, else in the
-one that the environment variable ``GRADLAB_DATA`` names: there or in its sub-folder ``mnist``,
-compressed or not, under their names or those with a dot (``train-images.idx3-ubyte``). What such a
-folder lacks is an error and never downloaded behind your back. Your own files are read as they are,
-whatever their checksum.
+MNIST consists of four IDX archives. They are read from the given folder, or from the one that the
+environment variable ``GRADLAB_DATA`` names: directly or in its folder ``mnist``, compressed or not,
+under their names or those with a dot (``train-images.idx3-ubyte``). If such a folder lacks a file,
+that is an error, and nothing is downloaded. Your own files are read without a check of their
+checksum.
 
-Without a folder they are downloaded from one of two mirrors, 11 MB in all, and cached where your
-system keeps caches, or where ``GRADLAB_CACHE`` says. A file is used only if its SHA-256 is that of
-the canonical archive, and has its name in the cache only then.
+Without a folder, the archives are downloaded from one of two mirrors, 11 MB in all, and stored in
+the system's folder for caches, or in ``GRADLAB_CACHE``. A file gets its name in the cache, and is
+used, only if its SHA-256 is that of the canonical archive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MIRRORS = (
 
 
 LARGEST = 2**26
-"""The most bytes that are taken from a mirror for one file, seven times the largest archive."""
+"""Largest size of one downloaded file, in bytes: seven times the largest archive."""
 
 
 def read(data_dir: str | os.PathLike[str] | None = None) -> Raw:
@@ -81,7 +81,7 @@ def find(folder: Path, hint: str = "") -> list[Path]:
     Raises
     ------
     DataError
-        If some are not there; the message names the folder, the files, and adds the hint.
+        If some are missing; the message names the folder and the files, and adds the hint.
     """
     found = [_first_file(folder, name) for name in ARCHIVES]
     paths = [path for path in found if path]
@@ -102,12 +102,12 @@ def _first_file(folder: Path, name: str) -> Path | None:
 def download(
     cache: Path, mirrors: Sequence[str] = MIRRORS, archives: Mapping[str, str] = ARCHIVES
 ) -> list[Path]:
-    """Bring the archives, in their order, into the cache and verify them.
+    """Download the archives into the cache and verify them; return them in their order.
 
     Parameters
     ----------
     cache : Path
-        The folder that keeps them; what is there and sound is not downloaded again.
+        The folder for them; files with the right checksum are not downloaded again.
     mirrors : sequence of str
         Addresses of folders, with a slash at their end, tried in turn for each archive.
     archives : mapping of str to str
@@ -122,7 +122,7 @@ def download(
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(
-            f"{cache}: cannot keep downloads there ({error.strerror}); "
+            f"{cache}: cannot store downloads there ({error.strerror}); "
             f"name another folder with GRADLAB_CACHE"
         ) from error
     return [_retrieve(f"{name}.gz", sha256, cache, mirrors) for name, sha256 in archives.items()]
@@ -144,7 +144,7 @@ def _retrieve(archive: str, sha256: str, cache: Path, mirrors: Sequence[str]) ->
                 )
         except OSError as error:  # of the network (those of requests are) or of the disk
             failures.append(f"{mirror} ({' '.join(str(error).split())})")
-        except ValueError:  # pooch's word for another checksum
+        except ValueError:  # pooch's error for a wrong checksum
             failures.append(f"{mirror} (it serves a file of another SHA-256)")
     raise DownloadError(
         f"cannot download {archive} from {' or '.join(failures)}; if you have the four archives of "
@@ -153,7 +153,7 @@ def _retrieve(archive: str, sha256: str, cache: Path, mirrors: Sequence[str]) ->
 
 
 def _fetch(url: str, output_file: str, pooch: Any) -> None:
-    """Download a file, which pooch calls by its name only if it has the right checksum."""
+    """Download a file; pooch gives it its name only if the checksum is right."""
     from pooch import HTTPDownloader
 
     with open(output_file, "wb") as file:
@@ -161,7 +161,7 @@ def _fetch(url: str, output_file: str, pooch: Any) -> None:
 
 
 class _Limited:
-    """A file that does not grow without end, however much a server sends."""
+    """A file of limited size, for any amount of data from a server."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._left = file, LARGEST

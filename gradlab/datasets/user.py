@@ -2,21 +2,21 @@
 
 ==============================  ===============================================================
 ``x``, ``y``                    samples and labels; also ``x_test``, ``y_test``, and capital X
-``x_train``, ``y_train``        the same, as Keras has it, with ``x_test``, ``y_test``
+``x_train``, ``y_train``        the same, with Keras's names, and ``x_test``, ``y_test``
 ``train_img``, ``train_label``  the same, with ``test_img``, ``test_label``, in the pickle of
                                 "Deep Learning from Scratch"
 three pairs                     training, validation and test, in the pickle of "Neural Networks
-                                and Deep Learning"; the validation data are left aside
+                                and Deep Learning"; the validation data are not used
 two pairs, one pair             training and test; all
 ==============================  ===============================================================
 
 Samples are finite numbers, ``(n, ...)``; pictures are ``(n, h, w)``. Labels are whole numbers from
 0, of any dtype: the class of each sample, ``(n,)`` or ``(n, 1)``. `gradlab.datasets.formats` lists
-the file formats. Rows of 784 in a pickle or a text are pictures of 28x28; in a text,
-whole numbers from 0 to 255 in them are pixels.
+the file formats. Rows of 784 numbers in a pickle or a text are pictures of 28x28; in
+a text, whole numbers from 0 to 255 in them are pixels.
 
-Without test data, a fifth of the samples (at least one) is held out: those with the smallest of the
-`n` numbers that PCG64 draws from seed 0, so always the same ones. Both parts keep the file's order.
+Without test data, a fifth of the samples (at least one) is held out: those with the smallest of `n`
+numbers that PCG64 draws with seed 0, so always the same ones. Both parts keep the file's order.
 No code in a file is ever executed.
 """
 
@@ -56,7 +56,7 @@ def read(path: Path) -> Raw:
     Raises
     ------
     DataError
-        If it cannot be read, or an array is missing or unfit; the message names file and array.
+        If it cannot be read, or an array is missing or unusable; the message names both.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def _split(arrays: dict[str, NDArray[Any]], x_name: str, y_name: str) -> Split:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise DataError(f"{y_name} has shape {y.shape}; expected (n,), a class number a sample")
+        raise DataError(f"{y_name} has shape {y.shape}; expected (n,), one class number per sample")
     if len(x) != len(y):
         raise DataError(f"{x_name} has {len(x)} samples, but {y_name} has {len(y)} labels")
     return Split(x, _labels(y_name, y))
@@ -107,7 +107,7 @@ def _split(arrays: dict[str, NDArray[Any]], x_name: str, y_name: str) -> Split:
 def _hold_out(everything: Split) -> tuple[Split, Split]:
     n = len(everything.x)
     if n < 2:
-        raise DataError("x has one sample, and none is left to test on; add x_test and y_test")
+        raise DataError("x has only one sample, so there is no test data; add x_test and y_test")
     # NumPy guarantees the raw numbers of a bit generator across versions, but not its permutations.
     drawn = np.random.PCG64(0).random_raw(n)
     test = np.zeros(n, bool)
@@ -120,7 +120,7 @@ def _check_samples(name: str, x: NDArray[Any]) -> None:
     if x.dtype.kind not in "fiub":
         raise DataError(f"{name} has dtype {x.dtype}; samples are real numbers")
     if x.ndim < 2:
-        raise DataError(f"{name} has shape {x.shape}; expected (n, d), one sample a row")
+        raise DataError(f"{name} has shape {x.shape}; expected (n, d), one sample per row")
     if x.size == 0:
         raise DataError(f"{name} is empty, of shape {x.shape}")
     if not np.isfinite(x).all():

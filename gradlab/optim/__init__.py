@@ -9,9 +9,9 @@ well.
 The files, in reading order:
 
 - `schedules.py`: learning rates that change from step to step;
-- `optimiser.py`: what all optimisers have in common: the protocol, weight decay, clipping;
-- `rules.py`: the steps that treat each entry alone;
-- `lbfgs.py`: the step that does not.
+- `optimiser.py`: the common parts of all optimisers: the protocol, weight decay, clipping;
+- `rules.py`: the optimisers that update each entry separately;
+- `lbfgs.py`: L-BFGS, which does not.
 
 Examples
 --------
@@ -58,7 +58,7 @@ def sgd(
     weight_decay: float = 0.0,
     clip: float | None = None,
 ) -> SGD:
-    """Return stochastic gradient descent, with momentum if wanted.
+    """Return stochastic gradient descent, optionally with momentum.
 
     With parameters p, gradient g, velocity v, momentum μ and learning rate η::
 
@@ -108,7 +108,7 @@ def adagrad(
     weight_decay: float = 0.0,
     clip: float | None = None,
 ) -> Adagrad:
-    """Return Adagrad: each entry has a rate that falls with the gradients it has seen.
+    """Return Adagrad: the rate of each entry falls with the sum of its squared gradients.
 
     With the sum s of squares, which starts at `initial`::
 
@@ -159,7 +159,7 @@ def rmsprop(
     weight_decay: float = 0.0,
     clip: float | None = None,
 ) -> RMSProp:
-    """Return RMSProp: each entry's step is relative to the size of its last gradients.
+    """Return RMSProp: each entry's step is relative to the size of its recent gradients.
 
     With the moving average v of squares, and its decay α::
 
@@ -207,7 +207,7 @@ def adam(
     weight_decay: float = 0.0,
     clip: float | None = None,
 ) -> Adam:
-    """Return Adam: averages of the gradient and of its squares decide each entry's step.
+    """Return Adam: averages of the gradient and of its squares determine each entry's step.
 
     At step t, from 1::
 
@@ -271,18 +271,18 @@ def adamw(
 def lbfgs(learning_rate: Rate = 1.0, memory: int = 10) -> LBFGS:
     """Return L-BFGS without a line search, for the gradient of all data at once.
 
-    The direction is -H g, where H is the inverse Hessian that the last `memory` steps and changes
-    of the gradient tell; the first step is ``-η min(1, 1 / ‖g‖₁) g``, as in PyTorch. (Nocedal and
-    Wright, *Numerical Optimization*, 2006, algorithm 7.4. A pair that shows no positive curvature
-    is left out.) A gradient of minibatches shows noise as curvature, so `fit` takes all data in
-    each step. For a line search, give the loss to SciPy.
+    The direction is -H g, where H is the inverse Hessian estimated from the last `memory` steps and
+    changes of the gradient; the first step is ``-η min(1, 1 / ‖g‖₁) g``, as in PyTorch. (Nocedal
+    and Wright, *Numerical Optimization*, 2006, algorithm 7.4. A pair without positive curvature is
+    omitted.) With minibatches, noise would count as curvature, so `fit` uses all data in each step.
+    For a line search, use SciPy's optimisers.
 
     Parameters
     ----------
     learning_rate : float or callable
         η, or a schedule; 1 is Newton's step.
     memory : int
-        The number of steps that count.
+        The number of steps that H is estimated from.
 
     Raises
     ------

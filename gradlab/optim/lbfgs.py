@@ -14,7 +14,7 @@ from gradlab.optim.optimiser import Arrays, Optimiser
 from gradlab.params import Array
 
 ROUNDOFF = 2.0**-52
-"""Curvature of a pair, relative to the norms of s and y, that is round-off and no curvature."""
+"""Curvature of a pair, relative to the norms of s and y, that counts as round-off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class LBFGS(Optimiser):
 
     @property
     def needs_spare(self) -> bool:
-        """Whether a step needs arrays for results in between."""
+        """Whether a step needs arrays for intermediate results."""
         return True
 
     def write(
@@ -71,7 +71,7 @@ class LBFGS(Optimiser):
         if count:
             newest_first = [i % self.memory for i in range(count - 1, -1, -1)][: self.memory]
             _to_newton(updates, [(steps[i], changes[i]) for i in newest_first], spare)
-        else:  # the length of the first step is not known: at most 1, as PyTorch takes it
+        else:  # no curvature is known for the first step: length at most 1, as in PyTorch
             total = sum(float(np.abs(update).sum()) for update in updates)
             rate *= min(1.0, 1.0 / total) if total else 1.0
         for update, s in zip(updates, step, strict=True):
@@ -82,10 +82,10 @@ class LBFGS(Optimiser):
 def _to_newton(
     direction: Arrays, pairs: Sequence[tuple[Arrays, Arrays]], spare: Sequence[Array | None]
 ) -> None:
-    """Multiply a direction by the inverse Hessian that the pairs (s, y) tell, newest first.
+    """Multiply a direction by the inverse Hessian estimated from the pairs (s, y), newest first.
 
     This is the recursion with two loops of Nocedal and Wright, *Numerical Optimization*, 2006,
-    algorithm 7.4. A pair without positive curvature tells nothing, and is left out.
+    algorithm 7.4. Pairs without positive curvature are omitted.
     """
     known = []
     for s, y in pairs:

@@ -1,6 +1,6 @@
-"""What all optimisers have in common: optax's protocol, and the same step on arrays in place.
+"""The common parts of all optimisers: optax's protocol, and the same step in place.
 
-An optimiser has two methods, as a transformation of optax has::
+An optimiser has the two methods of a transformation of optax::
 
     state = optimiser.init(params)
     updates, state = optimiser.update(grads, state, params)
@@ -9,8 +9,8 @@ An optimiser has two methods, as a transformation of optax has::
 Both are pure. The state is a dict: ``count``, the number of steps so far, and a structure like the
 parameters for each of the optimiser's `slots`, such as the velocity.
 
-The trainer calls `write` instead, which both are made from. It works on lists of arrays, and writes
-into arrays that the trainer owns, so that a step allocates none.
+The trainer calls `write` instead, which `update` is based on. It works on lists of arrays, and
+writes into arrays that the trainer owns, so that a step allocates none.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Optimiser:
     The norm is that of all leaves together (Pascanu et al., *On the difficulty of training
     recurrent neural networks*, 2013). λ is the weight decay, which does not pass through the
     direction: it is decoupled (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*,
-    2019). Each subclass has a direction of its own.
+    2019). Each subclass defines the direction.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Optimiser:
 
     @property
     def needs_spare(self) -> bool:
-        """Whether a step needs arrays for results in between."""
+        """Whether a step needs arrays for intermediate results."""
         return bool(self.weight_decay) or self.clip is not None
 
     def rate(self, count: int) -> float:
@@ -160,9 +160,9 @@ class Optimiser:
         old, new : sequence of sequence of ndarray
             The slots before and after the step. They may be the same arrays.
         updates : sequence of ndarray
-            Gets what is to be added to the parameters; its values on entry mean nothing.
+            Receives the change of the parameters; its values on entry are not used.
         spare : sequence of ndarray or None
-            Arrays for results in between. NumPy allocates one in the place of each None.
+            Arrays for intermediate results; NumPy allocates one for each None.
         """
         rate, factor = self.rate(count), self._clipping(grads)
         n = len(self.slots)
@@ -181,7 +181,7 @@ class Optimiser:
         raise NotImplementedError
 
     def _clipping(self, grads: Arrays) -> float:
-        """Return the factor that brings the norm of the gradient down to the bound."""
+        """Return the factor that reduces the norm of the gradient to the bound."""
         if self.clip is None:
             return 1.0
         length = norm(grads)
@@ -208,11 +208,12 @@ def norm(arrays: Arrays) -> float:
 
 
 TINY = 1e-30
-"""Sum of squares below which those of float32 may have underflowed, so that `norm` scales first."""
+"""Sum of squares below which squares in float32 may have underflowed, so that `norm` scales
+first."""
 
 
 def squared(g: Array, out: Array) -> Array:
-    """Return the squares of a gradient, which an adaptive step divides by.
+    """Return the squares of a gradient, for an adaptive step.
 
     Raises
     ------

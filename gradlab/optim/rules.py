@@ -1,4 +1,4 @@
-"""The optimisers whose step treats each entry alone: SGD, Adagrad, RMSProp, Adam.
+"""The optimisers that update each entry separately: SGD, Adagrad, RMSProp, Adam.
 
 Each class has its formula; the functions of `gradlab.optim` create them.
 """
@@ -26,7 +26,7 @@ class SGD(Optimiser):
         super().__post_init__()
         below_1("momentum", self.momentum)
         if self.nesterov and not self.momentum:
-            raise OptionError("nesterov=True: give a momentum above 0, too")
+            raise OptionError("nesterov=True: give a momentum above 0")
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class Adam(Optimiser):
         """Write the step of one array.
 
         With corrections c₁ = 1 - β₁ᵗ and c₂ = 1 - β₂ᵗ, the step is computed as
-        ``rate * √c₂ / c₁ * m / (√v + ε √c₂)``: no pass over the arrays is spent on them.
+        ``rate * √c₂ / c₁ * m / (√v + ε √c₂)``, without a pass over the arrays for them.
         """
         m, v = new
         np.multiply(g, 1 - self.b1, out=update)
@@ -154,7 +154,7 @@ def _averaged_square(old: Array, g: Array, decay: float, new: Array, room: Array
 def _divided(numerator: Array, root: Array, eps: float, factor: float) -> None:
     """Write ``factor * numerator / (root + eps)`` into `root`.
 
-    An ε below the smallest normal number of the dtype would be 0, and 0 / 0 not a number.
+    An ε below the smallest normal number of the dtype would be rounded to 0, and 0 / 0 is NaN.
     """
     np.add(root, max(eps, float(np.finfo(root.dtype).tiny)), out=root)
     np.divide(numerator, root, out=root)

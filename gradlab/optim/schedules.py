@@ -2,7 +2,7 @@
 
 A schedule is a function ``rate(count)``: the learning rate of the step that has `count` steps
 before it. Any function of this form is a schedule, optax's included. The ones here are frozen
-dataclasses, so that a checkpoint can tell one from another.
+dataclasses, so that a checkpoint can identify them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def constant(learning_rate: float) -> Constant:
 def step(learning_rate: float, every: int, factor: float = 0.1) -> StepDecay:
     """Return a schedule that multiplies the learning rate by `factor` after each `every` steps.
 
-    At step t it is ``learning_rate * factor ** (t // every)``: PyTorch's ``StepLR``, with steps in
-    the place of epochs.
+    At step t it is ``learning_rate * factor ** (t // every)``: PyTorch's ``StepLR``, with steps
+    instead of epochs.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def warmup(rate: Rate, steps: int) -> Warmup:
     """Return a schedule whose learning rate grows linearly for `steps` steps, then follows `rate`.
 
     At step t < steps it is ``rate(0) * (t + 1) / (steps + 1)``, then ``rate(t - steps)``: no step
-    is lost to a rate of 0 (Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 2.2).
+    has the rate 0 (Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 2.2).
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def read(data: bytes, most: int) -> dict[str, Any]:
     Parameters
     ----------
     data : bytes
-        What ``pickle.dump`` wrote, under any version of NumPy and any protocol.
+        The output of ``pickle.dump``, of any version of NumPy and any protocol.
     most : int
         Largest total size of the arrays in bytes. An array that is referenced twice counts twice.
 
@@ -57,7 +57,7 @@ def read(data: bytes, most: int) -> dict[str, Any]:
     PickleError
         If it names anything but NumPy arrays, or exceeds a limit.
     Exception
-        Whatever the machine raises for a damaged pickle.
+        Any error of the machine, for a damaged pickle.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def read(data: bytes, most: int) -> dict[str, Any]:
 
 
 class _Budget:
-    """What remains of a pickle's limits."""
+    """The remaining limits of a pickle."""
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, most
@@ -132,7 +132,7 @@ def _leaves(
 def _numbers(value: list[Any] | tuple[Any, ...], budget: _Budget) -> Any:
     """Return the array for a list of numbers, or of such lists of equal length."""
     level: list[Any] = [value]
-    # Level by level: each is counted before it is built, however the lists are shared.
+    # Level by level: each is counted before it is built, also if lists are shared.
     for _ in range(4):
         lengths = {len(part) for part in level}
         if len(lengths) != 1 or lengths == {0}:
@@ -223,7 +223,7 @@ def _dtype(call: Any) -> np.dtype[Any]:
     )
     name = "".join(parts) if all(type(part) is str for part in parts) else ""
     if not re.fullmatch(r"[<>|][bcfiu]\d{1,2}", name):
-        raise ValueError(f"dtype {name[:20]!r}, which is none of integers or floats")
+        raise ValueError(f"dtype {name[:20]!r}, which is not one of integers or floats")
     return np.dtype(name)
 
 

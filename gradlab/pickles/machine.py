@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 OPCODES = 2**21
-"""Largest number of opcodes in a pickle. One may allocate an object of some 200 bytes. An array
+"""Largest number of opcodes in a pickle. One may allocate an object of about 200 bytes. An array
 takes twenty opcodes, a list two per number."""
 
 NAME = 255
@@ -40,7 +40,7 @@ def run(data: bytes) -> Any:
 NAMES = {
     "numpy.ndarray": "ndarray",
     "numpy.dtype": "dtype",
-    # NumPy 2 moved numpy.core; pickles name the one or the other.
+    # NumPy 2 moved numpy.core; pickles have the old or the new name.
     "numpy.core.multiarray._reconstruct": "_reconstruct",
     "numpy._core.multiarray._reconstruct": "_reconstruct",
     "numpy.core.multiarray.scalar": "scalar",
@@ -78,7 +78,7 @@ class RequestedCall:
 def _name(dotted: str) -> GlobalName:
     if dotted not in NAMES:
         raise PickleError(
-            f"refused, as it names {dotted[:100]}; a pickle of arrays names NumPy alone, and "
+            f"refused, as it names {dotted[:100]}; a pickle of arrays names only NumPy, and "
             f"others can run any code"
         )
     return GlobalName(NAMES[dotted])
@@ -132,7 +132,7 @@ class _Machine:
 
     def _pop(self) -> Any:
         if len(self._stack) == (self._marks[-1] if self._marks else 0):
-            raise ValueError("it takes a value that is not there")
+            raise ValueError("it takes a value from an empty stack")
         return self._stack.pop()
 
     def _top(self) -> Any:
@@ -147,7 +147,7 @@ class _Machine:
 
     def protocol(self, number: int) -> None:
         if number > 5:
-            raise ValueError(f"it has protocol {number}; 5 is the last that is known")
+            raise ValueError(f"it has protocol {number}; 5 is the last known one")
 
     def mark(self, _: None) -> None:
         self._marks.append(len(self._stack))
@@ -229,7 +229,7 @@ class _Machine:
             self._stack.append(RequestedCall(function.name, args))
             return
         self._stack.append({})
-        for pair in args[0] if args else ():  # Python 2 hands its pairs to the call
+        for pair in args[0] if args else ():  # Python 2 passes its pairs to the call
             self._update(list(pair))
 
     def build(self, _: None) -> None:

@@ -1,13 +1,13 @@
 """The trainer: any optimiser with any backend.
 
-Nothing here depends on the backend, the loss or the network. Only the minibatches are drawn at
-random, so two backends with the same seed see the same data in the same order. The files, in
+The trainer does not depend on the backend, the loss or the network. Only the minibatches are drawn
+at random, so two backends with the same seed get the same data in the same order. The files, in
 reading order:
 
-- `fitting.py`: `fit` itself, which names each part below;
+- `fitting.py`: `fit` itself, which calls the parts below;
 - `results.py`: `Step`, which callbacks get, and `Fit`, which `fit` returns;
 - `data.py`: data as arrays with one row per sample, and the functions that are evaluated on them;
-- `schedule.py`: how many minibatches of which sizes, and the rows of each;
+- `schedule.py`: the number and sizes of the minibatches, and the rows of each;
 - `vectors.py`: the leaves of the parameters as a few contiguous blocks;
 - `optimisers.py`: the update step of an optimiser of `gradlab.optim`, on these blocks;
 - `foreign.py`: the update step of any other object with optax's protocol;
@@ -15,10 +15,10 @@ reading order:
 - `stopping.py`: when a training ends early, and which parameters it returns;
 - `gradients.py`: a backend's gradient as a function of the parameters, checked;
 - `many.py`: many steps in one native call;
-- `loop.py`: one step after the other, and the record of each epoch;
+- `loop.py`: the steps, and the record of each epoch;
 - `strides.py`: the steps of a training, one at a time or many at once;
 - `norms.py`: the size of a step, leaf by leaf;
-- `remarks.py`: what a training says when it goes wrong, and `causes.py` what the data show of it;
+- `remarks.py`: warnings about a training that goes wrong, and `causes.py`: causes in the data;
 - `identity.py`: what distinguishes the checkpoints of two trainings;
 - `progress.py`: the progress bar;
 - `descent.py`: `descend`, plain gradient descent without data.

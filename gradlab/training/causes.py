@@ -1,4 +1,4 @@
-"""What is wrong with the data of a training, as far as the arrays show it."""
+"""Problems of a training that are visible in its data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from gradlab.params import Array
 
 FEWEST = 10
-"""Number of samples from which data are judged; a few samples may be alike by chance."""
+"""Smallest number of samples for a judgement; fewer samples may be equal by chance."""
 
 MOST = 256
 """Number of samples that give the scale of a column, within about a tenth."""
@@ -60,9 +60,9 @@ def chance(data: Sequence[Array]) -> tuple[float, float, int] | None:
 
 
 def constant_labels(data: Sequence[Array]) -> str | None:
-    """Say that all samples have the same label or target; None if they differ.
+    """Return the warning that all samples have the same label or target; None if they differ.
 
-    A target of 0 everywhere is no label: losses that are residuals have it.
+    A target of 0 everywhere does not count: losses of residuals have it.
 
     Examples
     --------
@@ -83,12 +83,12 @@ def constant_labels(data: Sequence[Array]) -> str | None:
 
 
 def raw_columns(data: Sequence[Array], gradient: Sequence[Array], steps: int) -> str | None:
-    """Say that columns of x differ in scale so much that one learning rate cannot serve all.
+    """Return the warning that the columns of x differ too much in scale for one learning rate.
 
     In a layer that takes x, the curvature along the weights of a column is proportional to the
     column's mean square m. Gradient descent diverges if the learning rate exceeds 2/curvature of
-    the largest, so that along the smallest, it takes about max m / min m steps. More than the
-    training has are too many. Columns that are 0 in half of the samples, such as pixels at the
+    the largest, so along the smallest, it takes about max m / min m steps. The warning is for more
+    steps than the training has. Columns that are 0 in half of the samples, such as pixels at the
     border, are left out. The gradient has to show the same ratio within a factor of 10; otherwise,
     the loss scales x itself.
 

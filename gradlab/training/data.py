@@ -20,7 +20,7 @@ Accuracy: TypeAlias = Callable[..., float]
 
 
 def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
-    """Return data as arrays of one length, or say which array cannot be trained on.
+    """Return data as arrays of one length; raise an error that names an unusable array.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
     gradlab.errors.DataError: data: 3 samples of x, but 2 of y
     """
     if isinstance(data, (np.ndarray, str, bytes)) or not isinstance(data, Sequence) or not data:
-        raise DataError(f"{what}: give the arrays of which the loss takes rows, such as (x, y)")
+        raise DataError(f"{what}: give arrays with one row per sample, such as (x, y)")
     names = getattr(data, "_fields", None) or (
         ("x", "y") if len(data) == 2 else [f"array {i}" for i in range(len(data))]
     )
@@ -75,5 +75,5 @@ def evaluate(
 
 
 def quiet() -> np.errstate:
-    """Silence NumPy's warnings of overflow and NaN: the error for a non-finite loss says more."""
+    """Silence NumPy's warnings of overflow and NaN: the error for a non-finite loss is clearer."""
     return np.errstate(over="ignore", invalid="ignore")

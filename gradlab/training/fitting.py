@@ -37,9 +37,9 @@ P = ParamSpec("P")
 
 
 def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
-    """Let one training at a time write its checkpoint, and hold signals while it does.
+    """Lock the checkpoint against other trainings, and defer signals.
 
-    Ctrl-C still ends the training early, where `interrupts.allowed` lets it.
+    Ctrl-C still ends the training early, within `interrupts.allowed`.
     """
 
     @wraps(train)
@@ -52,9 +52,7 @@ def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
 
 def _by_hand(gradient: Callable[..., Any], backend: str | Backend, has_aux: bool) -> Backend:
     if has_aux:
-        raise OptionError(
-            "has_aux=True: a gradient by hand has no place for a state; give a backend"
-        )
+        raise OptionError("has_aux=True: a gradient function takes no state; give a backend")
     if backend != "autograd":
         raise OptionError("give a backend or a gradient, not both")
     return ByHand(options.function("gradient", gradient))
@@ -94,17 +92,17 @@ def fit(
     loss : callable
         ``loss(params, *batch) -> scalar``, the mean over the batch.
     params : Any
-        Where to start. They are not mutated; integers are trained as float64.
+        The starting values. They are not mutated; integers are trained as float64.
     data : sequence of array, optional
         Arrays with one row per sample, such as ``(x, y)``. Without data, the loss is a function of
         the parameters alone.
     backend : str or Backend
         The backend that computes the gradient.
     gradient : callable, optional
-        Instead of a backend, ``gradient(params, *batch)``: a function that you derived, the one
-        that `check_gradients` checks. It is the backend ``ByHand(gradient)``.
+        Instead of a backend, ``gradient(params, *batch)``: a function that you derived, as for
+        `check_gradients`. It becomes the backend ``ByHand(gradient)``.
     optimizer : Optimiser, optional
-        How a gradient changes the parameters: one of `gradlab.optim`, such as
+        The optimiser: one of `gradlab.optim`, such as
         ``gradlab.optim.adam(0.001)``, or any object with the methods of a transformation of optax.
     learning_rate : float or callable, optional
         Instead of an optimizer: ``gradlab.optim.sgd(learning_rate, momentum)``, where the default
@@ -133,14 +131,14 @@ def fit(
     keep_best : bool
         Return the parameters of the epoch with the lowest validation loss, not the last ones.
     state : Any, optional
-        With `has_aux`, what the loss carries from step to step, such as the running statistics of
-        batch norm: a structure of arrays of real numbers, which keep their shapes.
+        With `has_aux`, the state of the loss between steps, such as the running statistics of batch
+        norm: a structure of arrays of real numbers, which keep their shapes.
     has_aux : bool
         Whether the loss has a state or draws random numbers. It is then
         ``loss(params, *batch, state=..., rng=...) -> (scalar, new_state)``, and the accuracy takes
-        ``state=``. `rng` has the methods of `numpy.random.Generator` that return numbers. Where
-        nothing is to be drawn, as on validation data, it is None. Each step evaluates the loss once
-        more, for the new state.
+        ``state=``. `rng` has the methods of `numpy.random.Generator` that return numbers. In
+        evaluation, as on validation data, it is None. Each step evaluates the loss once more, for
+        the new state.
     callbacks : sequence of callable
         Each is called with the `Step` after every step; a true return value ends the training.
     progress : bool, optional
@@ -155,7 +153,7 @@ def fit(
     resume : bool or "another backend"
         Continue from the checkpoint, if it exists. The training then ends with the same bits as an
         undisturbed one. All other arguments must be the same, except that `epochs` may be larger,
-        and `patience` another; the error names those that differ.
+        and `patience` may differ; the error names the others that differ.
         ``"another backend"`` lets the backend differ. The loss is compared by its name and by the
         content of what it is bound to (arguments of a `functools.partial`, the object of a method,
         the variables of a closure). Callbacks are not compared, so a training that a callback
@@ -211,7 +209,7 @@ def fit(
         most = schedule.steps, schedule.epochs
         kept, reached = checkpoints.take_up(checkpoint, given, start, most=most, resume=resume)
     rng.bit_generator.state = reached.generator
-    # A callback may keep what it is shown; without one, the same arrays serve all steps.
+    # A callback may keep the arrays that it gets; without one, the same arrays serve all steps.
     batches = Batches(watch.data, schedule.batch_size, reuse=not callbacks)
     loop = Descent(
         loss, backend, update, reached, structure,

@@ -127,7 +127,7 @@ def _leaf(value: Any, path: str) -> Array:
     try:
         array = np.asarray(value)
     except Exception as error:
-        raise ParameterError(f"{path} is no array ({type(value).__name__})") from error
+        raise ParameterError(f"{path} is not an array ({type(value).__name__})") from error
     if array.dtype.kind not in "biuf":
         raise ParameterError(f"{path} has dtype {array.dtype}")
     return array

@@ -83,7 +83,7 @@ def gradients(
 
 
 def warn_of_zeros(gradient: Vector, structure: Structure, stacklevel: int) -> None:
-    """Warn if all entries of the first gradient are zero, so that no step changes anything."""
+    """Warn if the first gradient is zero, so that no step changes the parameters."""
     if gradient.leaves and not any(leaf.any() for leaf in gradient.leaves):
         warnings.warn(
             f"the whole gradient ({', '.join(structure.paths[:4])}"

@@ -91,7 +91,7 @@ def identity_of_state(auxiliary: Auxiliary | None, keep_best: bool) -> dict[str,
 
 
 def _described(optimiser: Any) -> dict[str, str]:
-    """Describe an optimiser; SGD as simple as the short way has it, by the options of that."""
+    """Describe an optimiser; describe SGD by the options of `fit` if these suffice."""
     if isinstance(optimiser, SGD):
         rate, momentum = optimiser.learning_rate, optimiser.momentum
         if optimiser == SGD(learning_rate=rate, momentum=momentum):

@@ -71,12 +71,12 @@ class Validation:
 
     @classmethod
     def of(cls, loss: Loss, accuracy: Any, data: Any, validation: Any) -> Validation:
-        """Return what these options of `fit` mean.
+        """Return the evaluations for these options of `fit`.
 
         Raises
         ------
         OptionError, DataError
-            If the accuracy is no function, or the data cannot be trained on.
+            If the accuracy is not a function, or the data cannot be used.
         """
         if accuracy is not None:
             options.function("accuracy", accuracy, "give a function of (params, *data)")
@@ -105,7 +105,7 @@ class Descent:
     """The state of a training between two steps.
 
     The parameters and the optimiser's state have two sets of arrays each. A step reads one set and
-    writes the other one, so that the parameters before the step stay whole until the next step: a
+    writes the other one, so that the parameters before the step stay intact until the next step: a
     checkpoint, an error or Ctrl-C may need them.
 
     Parameters
@@ -121,7 +121,7 @@ class Descent:
         gradient: the same ones serve all steps. A callback may keep the arrays that it gets; each
         step then needs new ones.
     keep_state : bool
-        Whether the optimiser's state before a step has to stay whole, too.
+        Whether the optimiser's state before a step must stay intact, too.
     auxiliary : Auxiliary or None
         The state of the loss, if it has one.
     keep_best : bool
@@ -187,7 +187,7 @@ class Descent:
             given, after = self._arguments(batch)
             value, gradient = self._gradient_at(self.params, *given)
             if not self.history.losses:
-                warn_of_zeros(gradient, self._structure, stacklevel=5)  # who called `fit`
+                warn_of_zeros(gradient, self._structure, stacklevel=5)  # the caller of `fit`
             self.last_good = self.params
             self.history.losses.append(value)
             self._advance(gradient)
@@ -240,7 +240,7 @@ class Descent:
         return losses[-1] if losses else 0.0, many.gradient, [*seen], len(losses)
 
     def _arguments(self, batch: tuple[Array, ...]) -> tuple[tuple[Any, ...], list[Array]]:
-        """Return what the gradient takes beside the parameters, and the loss's state afterwards."""
+        """Return the gradient's arguments after the parameters, and the loss's new state."""
         if self._auxiliary is None:
             return batch, []
         count = len(self.history.losses)

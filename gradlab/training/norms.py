@@ -26,8 +26,8 @@ class Measured:
     sizes : list of int
         The number of entries of each leaf.
     promise : float
-        By how much the loss falls in the step according to the gradient: −g·Δ, for the gradient g
-        and the change Δ of the parameters.
+        The decrease of the loss in the step to first order: −g·Δ, for the gradient g and the change
+        Δ of the parameters.
     """
 
     loss: float

@@ -26,11 +26,11 @@ class UpdateStep(Protocol):
 
     @property
     def optimiser(self) -> Any:
-        """What the user chose; checkpoints are told apart by it."""
+        """The user's choice, which identifies a checkpoint."""
 
     @property
     def whole_data(self) -> bool:
-        """Whether each gradient has to be that of all data."""
+        """Whether each step needs the gradient of all data."""
 
     def rate(self, count: int) -> float | None:
         """Return the learning rate after `count` steps, or None if it is not known."""
@@ -50,7 +50,7 @@ class UpdateStep(Protocol):
         """Write the parameters and the state after a step into `new_point` and `new_state`.
 
         `count` steps were taken before. `new_state` may be `state` itself. `new_point` is never
-        `point`. The values of `new_point` and `new_state` on entry mean nothing.
+        `point`. The values of `new_point` and `new_state` on entry are not used.
         """
 
 
@@ -126,7 +126,7 @@ class BlockUpdate:
 
 
 def lower(learning_rate: float) -> str:
-    """Return a learning rate to try where this one was too large.
+    """Return a learning rate to try if this one was too large.
 
     Examples
     --------

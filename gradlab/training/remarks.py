@@ -1,7 +1,7 @@
-"""What a training says when it goes wrong: one line with the remedy, once each.
+"""Warnings about a training that goes wrong: one line with the remedy, once for each problem.
 
-`Remarks` looks at numbers that a training computes anyway: the losses, and the norms of the first
-step and of the last step of each epoch. It evaluates nothing.
+`Remarks` examines numbers that a training computes anyway: the losses, and the norms of the first
+step and of the last step of each epoch. It evaluates no function.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from gradlab.training.norms import Measured
 from gradlab.training.vectors import Vector
 
 SOON = 10
-"""Fewest losses after the first that show growth, or that a step was too large."""
+"""Smallest number of losses after the first that can show growth, or too large a step."""
 
 LONG = 100
-"""Fewest steps of a training that can be said to learn nothing: ten epochs of ten steps."""
+"""Smallest number of steps after which a training may count as learning nothing: ten epochs of
+ten."""
 
 GROWN = 2.0
 """A loss has grown if each of the last losses exceeds the first one by this factor. Noise of the
 minibatches cannot do this: it would have to lift ten losses in a row to twice the first."""
 
 EXPLODED = 100.0
-"""The same factor for a training that is not over: momentum may double a loss for a while."""
+"""The same factor for an unfinished training: momentum may double a loss for a while."""
 
 OVERSHOT = 4.0
-"""Largest promise, as a share of a positive loss, of a step that can be stable. For a quadratic
+"""Largest promise of a stable step, relative to a positive loss. For a quadratic
 h w²/2 and a learning rate η, the gradient promises η h² w², which is 2 η h times the loss, and
 gradient descent diverges for η h > 2."""
 
 NOTHING = 1e-3
-"""Share of the loss below which the promise of all steps together is nothing: the third digit,
-which is the last one that tables show of a loss."""
+"""Promise of all steps together, relative to the loss, below which a training learns nothing: the
+third digit of the loss, the last one that tables show."""
 
 UNLEARNED = 0.01
-"""Share of the entropy of the labels that a network must have learned not to be at chance. For ten
-classes, this is an accuracy of about 13 %."""
+"""Decrease of the loss, relative to the entropy of the labels, below which a network is at chance
+level. For ten classes, this is an accuracy of about 13 %."""
 
 UNMOVED = 0.01
-"""Change of weights, relative to their root mean square, below which a layer computes what it did
-at the start, when the fastest leaf has changed by 1. Biases of the outputs change by about 1: this
-is the change of the logits that makes a class nearly three times as probable."""
+"""Change of weights, relative to their root mean square, below which a layer has hardly changed
+when the fastest leaf has changed by 1. Biases of the outputs change by about 1: this is the change
+of the logits that makes a class nearly three times as probable."""
 
 IMPLIED = {
     "zero": ("vanishing", "chance", "small"),
@@ -56,7 +57,7 @@ IMPLIED = {
     "large": ("growth", "chance"),
     "growth": ("large", "chance"),
 }
-"""Remarks that say nothing new after another one, whose consequence they are."""
+"""Remarks that are a consequence of another one, and omitted after it."""
 
 
 @dataclass
@@ -92,14 +93,14 @@ class Remarks:
     _said: set[str] = field(default_factory=set)
 
     def begin(self, gradient: Vector, step: Measured) -> None:
-        """Judge the data by themselves and by the first gradient."""
+        """Check the data, and compare them with the first gradient."""
         self._first = step
         self._say("labels", constant_labels(self.data))
         if self.descends and step.promise > 0:
             self._say("columns", raw_columns(self.data, gradient.leaves, self.steps))
 
     def watch_zeros(self, leaves: Sequence[Array], steps: int) -> None:
-        """Note which leaves have had a gradient of exactly 0 in each step of this epoch.
+        """Record which leaves have had a gradient of exactly 0 in each step of this epoch.
 
         Parameters
         ----------
@@ -116,7 +117,7 @@ class Remarks:
             self._zero = [i for i in self._zero if leaves[i].size and not leaves[i].any()]
 
     def end_epoch(self, history: History, step: Measured, peaks: Callable[[], list[float]]) -> None:
-        """Judge an epoch by its last step; `peaks` returns its largest change of each leaf."""
+        """Check an epoch by its last step; `peaks` returns its largest change of each leaf."""
         count = len(history.losses)
         of_epoch = self._steps_of_zero
         self._say("zero", self._dead(of_epoch, len(history.epochs)))
@@ -201,7 +202,7 @@ class Remarks:
         )
 
     def _exploded(self, step: Measured) -> str:
-        """Name the leaf that a step changed by more than its own norm, so that little is left."""
+        """Name the leaf that a step changed by more than its own norm."""
         changes = [
             change / size if size else 0.0
             for change, size in zip(step.updates, step.params, strict=True)
@@ -254,9 +255,9 @@ class Remarks:
         )
 
     def _projected(self, count: int, step: Measured) -> float:
-        """Return the promise of all steps, if each were as large as the last one; inf if unknown.
+        """Return the promise of all steps if each were as large as the last one; inf if unknown.
 
-        A learning rate that grows makes the steps to come larger in proportion.
+        If the learning rate grows, later steps count in proportion.
         """
         assert self._first is not None
         now = self.rate(count - 1)
@@ -267,7 +268,7 @@ class Remarks:
         return self.steps * max(self._first.promise, step.promise) * max(1.0, highest / now)
 
     def _recent(self, history: History) -> list[float]:
-        """Return the losses of the last epoch, ten at least, without the first of the training."""
+        """Return the losses of the last epoch, at least ten, without the first of the training."""
         count = len(history.losses)
         an_epoch = -(-count // max(1, len(history.epochs)))
         return history.losses[-min(count - 1, max(SOON, an_epoch)) :]
@@ -307,7 +308,7 @@ def _rms(norms: Sequence[float], sizes: Sequence[int]) -> list[float]:
 def _unmoved(step: Measured, matrices: Sequence[bool]) -> set[int]:
     """Return the weights that hardly change in a step, compared with the fastest leaf.
 
-    Leaves of zeros have no scale to compare with, and gradients of exactly 0 are no small ones.
+    Leaves of zeros have no scale to compare with, and gradients of exactly 0 do not count as small.
     """
     updates, params = _rms(step.updates, step.sizes), _rms(step.params, step.sizes)
     limit = UNMOVED * max(updates, default=0.0)

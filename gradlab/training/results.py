@@ -72,12 +72,12 @@ class Fit:
     state: Any = None
 
     def headline(self) -> str:
-        """Return the result in a line."""
+        """Return the result in one line."""
         return f"{'interrupted, ' * self.interrupted}{self.history.headline()}"
 
     def __repr__(self) -> str:
         return f"<Fit: {self.headline()}>"
 
     def _repr_html_(self) -> str:
-        """Return the epochs as notebooks show them."""
+        """Return the epochs as HTML for notebooks."""
         return html.table(self.headline(), *self.history.table())

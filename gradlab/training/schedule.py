@@ -67,7 +67,7 @@ class Schedule:
         """Return the schedule for these options of `fit`.
 
         Without data, `samples` is None. Then an epoch is one step, or all iterations are one epoch.
-        If `whole` is true, each step has to take all samples.
+        If `whole` is true, each step must take all samples.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Schedule:
                 ("batch_size", batch_size) if iterations is None else ("iterations", iterations)
             )
             raise options.refusal(
-                name, value, "this optimizer takes all samples in each step: give epochs alone"
+                name, value, "this optimizer takes all samples in each step: give only epochs"
             )
         if iterations is None:
             epochs = _count("epochs", 10 if epochs is None else epochs)
@@ -148,8 +148,8 @@ class Schedule:
     def minibatches(self, rng: np.random.Generator, steps: int = 0) -> Iterator[Minibatch]:
         """Yield the minibatches after the first `steps` ones.
 
-        The generator has to be in its state at the start of the epoch of the last of these steps;
-        see `place`.
+        The generator must have its state at the start of the epoch of the last of these steps; see
+        `place`.
         """
         epoch, taken = self.place(steps)
         return islice(self._from(epoch, rng), taken, None)

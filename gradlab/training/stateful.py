@@ -25,14 +25,14 @@ from gradlab.params import Array, Structure, as_array, entry, first, flatten
 CONTRACT = "a loss with has_aux=True returns a pair (loss, new state)"
 
 DRAWN_IN_PLACE = ("shuffle", "spawn", "bit_generator", "bytes")
-"""What a generator has that does not return numbers."""
+"""Attributes of a generator that do not return numbers."""
 
 
 class RecordingGenerator:
-    """A random generator that remembers what was drawn from it.
+    """A random generator that stores its draws.
 
     It has the methods of `numpy.random.Generator` that return numbers. Their arguments are numbers,
-    shapes and text, no arrays.
+    shapes and text, but no arrays.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -51,7 +51,7 @@ class RecordingGenerator:
 
 
 class ReplayingGenerator:
-    """A random generator that returns what was drawn before, for the same calls."""
+    """A random generator that returns earlier draws for the same calls."""
 
     def __init__(self, draws: Mapping[str, Any]) -> None:
         self._draws: Iterator[tuple[str, Any]] = iter(draws.items())
@@ -80,7 +80,7 @@ def _method(rng: np.random.Generator, name: str) -> Callable[..., Any]:
 
 
 def _request(position: int, name: str, args: Any, kwargs: Any) -> str:
-    """Return a text for a draw, which distinguishes it from others of the same loss."""
+    """Return a text for a draw that distinguishes it from other draws of the same loss."""
     given = [*map(_plain, args), *(f"{key}={_plain(value)}" for key, value in kwargs.items())]
     return f"{position} {name}({', '.join(given)})"
 
@@ -97,7 +97,7 @@ def _plain(value: Any) -> str:
 
 
 def value_of(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the loss alone, as a function of ``(params, *batch, state, draws)``."""
+    """Return the loss without the new state: a function of ``(params, *batch, state, draws)``."""
     return partial(_value, loss)
 
 
@@ -137,7 +137,7 @@ class Auxiliary:
 
     @classmethod
     def of(cls, state: Any, has_aux: Any, rng: np.random.Generator) -> Auxiliary | None:
-        """Return the state before the first step, or None for a loss that is just a number.
+        """Return the state before the first step, or None for a loss without a state.
 
         Raises
         ------
@@ -151,13 +151,13 @@ class Auxiliary:
                 raise OptionError(f"a state needs has_aux=True: {CONTRACT}")
             return None
         leaves, structure = flatten({} if state is None else state, _leaf)
-        # A seed in the place of a generator's state: a resumed training draws the same.
+        # A seed instead of a generator's state: a resumed training repeats the draws.
         entropy = int(checkpoints.digest_of(rng.bit_generator.state), 16)
         return cls(leaves, structure, entropy)
 
     @property
     def state(self) -> Any:
-        """The state as the loss has it."""
+        """The state in the structure of the loss."""
         return self.structure.unflatten(self.leaves)
 
     def evaluate(
@@ -175,7 +175,7 @@ class Auxiliary:
         Raises
         ------
         LossError, ParameterError, NonFiniteError
-            If the loss returns no pair, or a state that does not fit the one before.
+            If the loss does not return a pair, or if the new state does not fit the old one.
         """
         rng = RecordingGenerator(np.random.default_rng([self.entropy, count]))
         state = self.state

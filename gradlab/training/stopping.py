@@ -12,7 +12,7 @@ from gradlab.history import History
 
 @dataclass(frozen=True)
 class Stopping:
-    """What the validation loss of each epoch decides.
+    """Decisions by the validation loss of each epoch.
 
     Attributes
     ----------
@@ -27,12 +27,12 @@ class Stopping:
 
     @classmethod
     def of(cls, patience: Any, keep_best: Any, validation: Any) -> Stopping:
-        """Return what these options of `fit` mean.
+        """Return the decisions for these options of `fit`.
 
         Raises
         ------
         OptionError
-            If one is out of range, or there are no validation data to decide by.
+            If one is out of range, or if there are no validation data.
         """
         if patience is not None:
             patience = options.integer("patience", patience)

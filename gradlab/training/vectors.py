@@ -71,7 +71,7 @@ def order_of(array: Array) -> Literal["C", "F"]:
 
 
 def paired(*vectors: Vector) -> Sequence[tuple[Array, ...]]:
-    """Return the pieces of vectors that belong together: whole blocks where all vectors have them.
+    """Return the corresponding pieces of vectors: whole blocks if all vectors have them.
 
     Examples
     --------

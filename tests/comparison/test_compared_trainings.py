@@ -123,7 +123,7 @@ def test_a_training_that_diverges_is_a_result():
     assert (numbers["diverged"], numbers["loss"], numbers["loss_spread"]) == (2, None, None)
     both = lines([1e200, 1e201], seeds=1)
     assert both.best is None
-    assert both.headline() == "In each case, a training diverged."
+    assert both.headline() == "With each value, a training diverged."
 
 
 def test_the_last_step_may_be_the_one_that_diverges():

@@ -150,7 +150,7 @@ def test_a_text_has_its_label_first_or_by_name(tmp_path, text):
         ("1,2\n0,nan\n", r"x\[1, 0\] is nan; every number must be finite"),
         ("0.5,1\n1,2\n", r"y\[0\] is 0.5; labels are whole numbers"),
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "line 2 has 'setosa', which is not a number"),
-        ("1,2\n", "x has one sample"),
+        ("1,2\n", "x has only one sample"),
         ("1,2\n0," + "9" * 200_000 + "x\n", "could not convert|is not a number"),
     ],
 )

@@ -100,8 +100,8 @@ HEADER = bytes([0, 0, 8, 1])
         ),
         ("cut.gz", gzip.compress(idx_bytes(SAMPLE))[:-9], "truncated or damaged"),
         ("empty.gz", b"", "there are only 0"),
-        ("tail.gz", gzip.compress(idx_bytes(SAMPLE)) + b"tail", "not a sound gzip file"),
-        ("crc.gz", gzip.compress(idx_bytes(SAMPLE))[:-8] + bytes(8), "not a sound gzip file"),
+        ("tail.gz", gzip.compress(idx_bytes(SAMPLE)) + b"tail", "not a valid gzip file"),
+        ("crc.gz", gzip.compress(idx_bytes(SAMPLE))[:-8] + bytes(8), "not a valid gzip file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -246,7 +246,7 @@ def test_what_no_mirror_serves_is_said_and_leaves_no_file(
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path, mirror, checksums):
     (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match=r"file/cache: cannot keep .* with GRADLAB_CACHE"):
+    with pytest.raises(DownloadError, match=r"file/cache: cannot store .* with GRADLAB_CACHE"):
         mnist.download(tmp_path / "file" / "cache", [mirror.url], checksums)
     assert not mirror.asked
 

@@ -214,7 +214,7 @@ def test_losses_that_break_the_contract(function, error, message):
     [
         ({"has_aux": False}, "a state needs has_aux=True"),
         ({"has_aux": 1}, "has_aux=1: give True or False"),
-        ({"backend": "autograd", "gradient": abs}, "has no place for a state"),
+        ({"backend": "autograd", "gradient": abs}, "a gradient function takes no state"),
     ],
 )
 def test_options_that_make_no_sense(options, message):

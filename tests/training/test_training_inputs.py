@@ -188,12 +188,12 @@ Named = namedtuple("Named", "pixels labels")
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((), r"data: give the arrays of which the loss takes rows, such as \(x, y\)"),
-        ([], "data: give the arrays"),
-        (X, "data: give the arrays"),
-        ("xy", "data: give the arrays"),
-        ({"x": X}, "data: give the arrays"),
-        (iter((X, Y)), "data: give the arrays"),
+        ((), r"data: give arrays with one row per sample, such as \(x, y\)"),
+        ([], "data: give arrays"),
+        (X, "data: give arrays"),
+        ("xy", "data: give arrays"),
+        ({"x": X}, "data: give arrays"),
+        (iter((X, Y)), "data: give arrays"),
         ((X[:0], Y[:0]), r"data: x holds no samples \(shape \(0,\)\)"),
         ((3.0, 4.0), r"data: x holds no samples \(shape \(\)\)"),
         ((X, Y[:3]), "data: 20 samples of x, but 3 of y"),
