@@ -69,7 +69,7 @@ class LBFGS(Optimiser):
         for update, g in zip(updates, grads, strict=True):
             np.negative(g, out=update)
         if count:
-            newest_first = [i % self.memory for i in range(count - 1, -1, -1)][: self.memory]
+            newest_first = [(count - 1 - k) % self.memory for k in range(min(count, self.memory))]
             _to_newton(updates, [(steps[i], changes[i]) for i in newest_first], spare)
         else:  # no curvature is known for the first step: length at most 1, as in PyTorch
             total = sum(float(np.abs(update).sum()) for update in updates)

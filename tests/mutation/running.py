@@ -38,7 +38,7 @@ KILLER = "killer"
 """Name of the file, in the folder of a trial, with the test that failed."""
 
 PATIENCE = 10.0
-"""Seconds of a processor that the tests of a mutant may take beyond four times what they take."""
+"""Seconds of a processor that the tests of a mutant may take beyond twice what they take."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Trial:
 def start(mutant: Mutant, seconds: float, body: Callable[[], int]) -> Trial:
     """Start a process that tries a mutant, with a limit of time and memory."""
     folder = tempfile.mkdtemp(prefix="mutant-")
-    limit = PATIENCE + 4 * seconds
+    limit = PATIENCE + 2 * seconds
     pid = os.fork()
     if pid:
         return Trial(mutant, folder, pid, time.monotonic() + 60 + 6 * limit)

@@ -327,11 +327,14 @@ def test_out_of_an_eager_loss() -> None:
     assert out.tolist() == (2 * W).tolist()
 
 
-def test_a_value_of_another_recording_is_refused() -> None:
+@pytest.mark.parametrize(
+    "inner", [lambda x, y: np.sum(x * x), lambda x, y: np.sum(x * y), lambda x, y: np.sum(y * x)]
+)
+def test_a_value_of_another_recording_is_refused(inner: Any) -> None:
     """It is no constant of the recording inside: a derivative by it would be lost."""
 
     def outer(x: Any) -> Any:
-        record(lambda y: np.sum(x * x), np.ones(2), ())
+        record(lambda y: inner(x, y), np.ones(2), ())
         return np.sum(x)
 
     with pytest.raises(HigherDerivativeError, match="the tape computes only first derivatives"):
