@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 
 from matplotlib.image import imread
 
-VERBS = ("compare", "train", "evaluate", "check", "bench", "demo")
+VERBS = ("compare", "train", "diagnose", "evaluate", "check", "bench", "demo")
 EIGHT = "central,autograd,tape,forward,central4,complex-step,spsa,forward-gradient"
 SMALL = ("--layers", "4", "--iterations", "2", "--batch-size", "5")
 LOSSES = """
@@ -171,6 +171,11 @@ def verbs(walk: Walk) -> None:
     open_again(folder / "compare", "summary.json", "losses.png", "cost.png")
     walk.run("train --output train")
     open_again(folder / "train", "history.json", "weights.npz", "curves.png", "norms.png")
+    for axis in ("optimizer", "learning-rate", "activation", "initialisation"):
+        walk.run(f"compare --over {axis} --iterations 40 --seeds 2 --output over-{axis}")
+        open_again(folder / f"over-{axis}", "summary.json", "losses.png")
+    walk.run("diagnose --output diagnose --json diagnose.json")
+    open_again(folder / "diagnose", "summary.json", "report.html", "rates.png", "step.png")
     walk.run("evaluate train/weights.npz --output evaluate --json evaluate.json")
     open_again(folder / "evaluate", "summary.json", "confusion.png", "misclassified.png")
     walk.run("demo --output demo")
@@ -197,12 +202,15 @@ def terminals(walk: Walk) -> None:
         walk.run("check --network 64,4,10", encoding=encoding)
         walk.run(f"compare --backend {EIGHT} {' '.join(SMALL)}", encoding=encoding)
         walk.run("evaluate train/weights.npz", encoding=encoding)
+        walk.run("diagnose --epochs 1", encoding=encoding)
 
 
 def endings(walk: Walk) -> None:
     """Interrupt and kill verbs at work; the same commands run afterwards."""
     folder = walk.folder
-    for verb in ("demo", "evaluate train/weights.npz", "compare --iterations 100000"):
+    for verb in (
+        "demo", "evaluate train/weights.npz", "compare --iterations 100000", "diagnose --epochs 50"
+    ):  # fmt: skip
         output = f"ended-{verb.split()[0]}"
         code = walk.end(f"{verb} --output {output}", signal.SIGINT, Path(output))
         require(code in (0, 130), f"{verb}: code {code}")

@@ -30,6 +30,8 @@ from gradlab.derivatives import hvp as hvp
 from gradlab.derivatives import jacobian as jacobian
 from gradlab.derivatives import jvp as jvp
 from gradlab.derivatives import vjp as vjp
+from gradlab.diagnosis import Diagnosis as Diagnosis
+from gradlab.diagnosis import diagnose as diagnose
 from gradlab.errors import GradlabError as GradlabError
 from gradlab.gradients import BACKENDS as BACKENDS
 from gradlab.gradients import SPSA as SPSA

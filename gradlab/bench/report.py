@@ -36,20 +36,7 @@ def render(outcomes: Sequence[ScriptResult], summary: Mapping[str, Any]) -> str:
     done = sum(outcome.state == "done" for outcome in outcomes)
     told = environment_lines(summary["environment"])
     quick = " A quick run: fewer rounds, wider errors." if summary["quick"] else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>gradlab bench, {escape(summary["started"])}</title>
-<style>
-{STYLE.read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>What gradients cost, and how right they are</h1>
 <p>gradlab’s benchmarks, {escape(summary["started"])}: {done} of {len(outcomes)} done.{quick}</p>
 <p class="environment">{"<br>".join(map(escape, told))}</p>
@@ -58,7 +45,26 @@ neighbours in time. Shown are medians.</p>
 </header>
 <main>
 {overview(outcomes)}
-{"".join(map(section, outcomes))}</main>
+{"".join(map(section, outcomes))}</main>"""
+    return document(f"gradlab bench, {summary['started']}", body)
+
+
+def document(title: str, body: str) -> str:
+    """Return a page with this body, which is HTML; it may load nothing."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>{escape(title)}</title>
+<style>
+{STYLE.read_text(encoding="utf-8")}</style>
+</head>
+<body>
+{body}
 </body>
 </html>
 """

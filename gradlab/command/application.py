@@ -24,6 +24,7 @@ NEXT = {
     "demo": "losses, derivatives, descent, in pictures",
     "train": "train a network on digits, and save it",
     "train --dataset mnist": "the same on MNIST",
+    "diagnose": "what is wrong with a training, and what to do",
     "evaluate WEIGHTS": "what a trained network gets right and wrong",
     "check losses.py:loss": "is the gradient that you derived right?",
     "bench --quick": "what every way to differentiate costs here",

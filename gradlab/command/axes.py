@@ -7,14 +7,13 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
 from gradlab import datasets, environment, network, options
 from gradlab.command import arguments, optimisers
 from gradlab.command.console import fail, out, show
-from gradlab.command.networks import has_diverged, sizes_of
+from gradlab.command.networks import has_diverged, outputs_of, sizes_of
 from gradlab.command.results import Folder
 from gradlab.comparison import Trials, compare_trainings
 from gradlab.errors import OptionError, unknown
@@ -65,12 +64,7 @@ class Setting:
 
     def outputs(self, seed: int) -> list[Any]:
         """Return the outputs of the hidden layers for the test data, before training."""
-        activate, x, found = network.find_activation(self.activation), self.data.test.x, []
-        with np.errstate(over="ignore", invalid="ignore"):
-            for W, b in network.layers(self.start(seed))[:-1]:
-                x = activate(x @ W + b)
-                found.append(x)
-        return found
+        return outputs_of(self.start(seed), self.data.test.x, self.activation)
 
     def training(self, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments for a training of `steps` steps, and a record of them."""
@@ -94,10 +88,15 @@ def _activation(text: str) -> dict[str, Any]:
     return {"activation": text}
 
 
-def _initialisation(text: str) -> dict[str, Any]:
+def initialisation_of(text: str) -> str | float:
+    """Return the `scale` of `gradlab.network.init` that an option names."""
     if text in SCALES:
-        return {"initialisation": text}
-    return {"initialisation": _positive(text, f"choose {', '.join(SCALES)} or a positive number")}
+        return text
+    return _positive(text, f"choose {', '.join(SCALES)} or a positive number")
+
+
+def _initialisation(text: str) -> dict[str, Any]:
+    return {"initialisation": initialisation_of(text)}
 
 
 def _learning_rate(text: str) -> dict[str, Any]:

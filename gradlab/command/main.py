@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from gradlab.command import bench, check, compare, demo, evaluate, train
+from gradlab.command import bench, check, compare, demo, diagnose, evaluate, train
 from gradlab.command.application import Verb, app
 from gradlab.command.console import fail, show_what_can_be_shown, tell
 from gradlab.errors import BackendError, GradlabError, OptionError, reason_of
@@ -16,6 +16,7 @@ from gradlab.errors import BackendError, GradlabError, OptionError, reason_of
 # In the order in which the help lists them.
 app.command(epilog=compare.EXAMPLE, cls=Verb)(compare.compare)
 app.command(epilog=train.EXAMPLE, cls=Verb)(train.train)
+app.command(epilog=diagnose.EXAMPLE, cls=Verb)(diagnose.diagnose)
 app.command(epilog=evaluate.EXAMPLE, cls=Verb)(evaluate.evaluate)
 app.command(epilog=bench.EXAMPLE, cls=Verb)(bench.bench)
 app.command(epilog=demo.EXAMPLE, cls=Verb)(demo.demo)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gradlab import datasets, network, params, weights
 from gradlab.errors import OptionError, ParameterError, WeightsError
 from gradlab.history import History
@@ -50,6 +52,16 @@ def sizes_of(start: dict[str, params.Array]) -> list[int]:
 def name_of(data: datasets.Dataset, start: dict[str, params.Array]) -> str:
     """Return a title: the data set and the network's widths."""
     return f"{data.name}, {'-'.join(map(str, sizes_of(start)))}"
+
+
+def outputs_of(network_params: Any, x: params.Array, activation: str) -> list[params.Array]:
+    """Return the outputs of a network's hidden layers."""
+    activate, found = network.find_activation(activation), []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for W, b in network.layers(network_params)[:-1]:
+            x = activate(x @ W + b)
+            found.append(x)
+    return found
 
 
 def read_network(path: Path) -> dict[str, params.Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -133,8 +133,11 @@ class Folder:
         *,
         name: str = "summary.json",
         trained: Callable[[Path], None] | None = None,
+        others: Mapping[str, Callable[[Path], None]] | None = None,
     ) -> None:
-        """Write the numbers and the trained weights; then copies, and figures, which are drawn now.
+        """Write the numbers and the trained weights; then copies, figures, and other files.
+
+        Figures are drawn now. `others` has the names of files, and what writes each.
 
         Raises
         ------
@@ -154,6 +157,8 @@ class Folder:
             for figure_name, draw in figures.items():
                 picture = partial(_picture, plotting.save, draw)
                 attempt(self._place(f"{figure_name}.png"), picture)
+            for other, write in (others or {}).items():
+                attempt(self._place(other), write)
         self._writings.require_all()
 
     def _place(self, name: str) -> Path:

@@ -4,7 +4,7 @@ All share one style, and no global state of matplotlib is touched::
 
     style, scales, labels     colours and sizes; logarithmic axes; names beside curves and rows
     training, norms           losses and accuracies; the norms of gradients and steps
-    comparing                 backends beside each other
+    comparing, diagnosing     backends beside each other; learning rates, the loss along a step
     checking, classifying     a gradient against its loss; what a network takes for what
     story                     losses, derivatives and descent, as `gradlab demo` tells them
 """
@@ -12,6 +12,7 @@ All share one style, and no global state of matplotlib is touched::
 from gradlab.plotting.checking import MARKS, PALE, gradient_agreement, gradient_map
 from gradlab.plotting.classifying import confusion_matrix, misclassified
 from gradlab.plotting.comparing import activation_histograms, gradient_cost, gradient_differences
+from gradlab.plotting.diagnosing import loss_sections, rate_sweep
 from gradlab.plotting.norms import norm_curves
 from gradlab.plotting.story import chain_rule, derivative, descent, predictions, surface
 from gradlab.plotting.style import COLOURS, STYLE, save
@@ -33,9 +34,11 @@ __all__ = [
     "gradient_map",
     "loss_bands",
     "loss_curves",
+    "loss_sections",
     "misclassified",
     "norm_curves",
     "predictions",
+    "rate_sweep",
     "save",
     "surface",
     "training_curves",

@@ -94,7 +94,9 @@ def _draw_leaves(axes: Axes, leaves: Mapping[str, Sequence[float]]) -> list[tupl
 
 
 @styled
-def activation_histograms(outputs: Mapping[str, Sequence[Array]]) -> Figure:
+def activation_histograms(
+    outputs: Mapping[str, Sequence[Array]], when: str = "before training"
+) -> Figure:
     """Draw how the outputs of a network's layers are distributed: a row per network.
 
     Of more than six layers, six are drawn, at equal intervals.
@@ -103,6 +105,8 @@ def activation_histograms(outputs: Mapping[str, Sequence[Array]]) -> Figure:
     ----------
     outputs : mapping of str to sequence of array
         For each network, the outputs of its hidden layers, inputs first.
+    when : str
+        For the title: at which time.
 
     Examples
     --------
@@ -118,7 +122,7 @@ def activation_histograms(outputs: Mapping[str, Sequence[Array]]) -> Figure:
         line[0].set_ylabel(name)
         for axes, j in zip(line, columns, strict=True):
             _histogram(axes, f"layer {j + 1}", np.ravel(layers[j]), colour(i))
-    title(figure, "Outputs of the hidden layers before training, and their standard deviations")
+    title(figure, f"Outputs of the hidden layers {when}, and their standard deviations")
     return figure
 
 

@@ -250,8 +250,8 @@ class Remarks:
             return None  # it fell by half nevertheless: the last steps of the epochs were smaller
         return (
             f"all {self.steps:,} steps together lower the loss, {number(losses[0])}, by "
-            f"{promised:.1g}: raise the learning rate{self._rate(len(losses))}; if the start is "
-            "a minimum already, there is nothing to train"
+            f"{promised:.1g}: raise the learning rate{self._rate(len(losses))}, unless the start "
+            "is a minimum already"
         )
 
     def _projected(self, count: int, step: Measured) -> float:

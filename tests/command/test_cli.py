@@ -72,7 +72,9 @@ def test_version(gradlab):
     assert gradlab("--version") == (0, f"gradlab {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", ["compare", "train", "evaluate", "check", "bench", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["compare", "train", "diagnose", "evaluate", "check", "bench", "demo"]
+)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_shows_an_example(gradlab, verb, flag):
     code, out, _ = gradlab(verb, flag)

@@ -246,7 +246,7 @@ def test_each_parameter_has_its_own_default_and_type(site):
 @pytest.mark.slow
 def test_the_page_of_the_command_has_the_help_of_each(site):
     page = html.unescape((site / "command.html").read_text(encoding="utf-8"))
-    for verb in ("compare", "train", "evaluate", "check", "bench", "demo"):
+    for verb in ("compare", "train", "diagnose", "evaluate", "check", "bench", "demo"):
         assert f"Usage: gradlab {verb} " in re.sub(r"<[^>]+>", "", page), verb
 
 

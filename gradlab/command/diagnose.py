@@ -1,0 +1,142 @@
+"""``gradlab diagnose``: the story of a training, with remedies."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from gradlab import datasets, diagnosis, environment, interrupts, options
+from gradlab.command import arguments, axes, optimisers
+from gradlab.command.console import out, spinner
+from gradlab.command.networks import name_of, outputs_of, widths_of
+from gradlab.command.page import write_page
+from gradlab.command.results import Folder
+from gradlab.errors import OptionError
+from gradlab.gradients import find_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+EXAMPLE = (
+    "Example: `gradlab diagnose --learning-rate 10 --activation relu` "
+    "Or: `gradlab diagnose --layers 30,30,30,30,30,30 --initialisation 0.1`"
+)
+
+
+def diagnose(
+    dataset: arguments.Dataset = "digits",
+    data_dir: arguments.DataDir = None,
+    subset: arguments.Subset = None,
+    layers: arguments.Layers = "50",
+    activation: arguments.Activation = "sigmoid",
+    initialisation: Annotated[
+        str | None,
+        typer.Option(
+            help="xavier, he, normal, or a standard deviation [default: by the activation]."
+        ),
+    ] = None,
+    backend: arguments.Backend = "tape",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
+    optimizer: optimisers.Name = "sgd",
+    learning_rate: optimisers.LearningRate = None,
+    momentum: optimisers.Momentum = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
+    ] = None,
+    seed: arguments.Seed = 0,
+    output: arguments.Output = None,
+    json_file: arguments.Json = None,
+) -> None:
+    """Train a network, and say what was wrong with the training and what to do.
+
+    Checks the gradient at the start and at the end; tries other learning rates, each for 100 steps;
+    looks at the loss along a step, at dead units, at the outputs of the hidden layers and at the
+    norms of the gradient. Ends in a few sentences with remedies; writes a report.html, the figures,
+    and a summary.json.
+    """
+    data = datasets.load(dataset, data_dir=data_dir, subset=subset)
+    setting = axes.Setting(
+        data=data,
+        hidden=tuple(widths_of("--layers", layers, "50,100")),
+        activation=activation,
+        initialisation=_scale(initialisation),
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+    )
+    start = setting.start(seed)
+    given, record = setting.training(0)
+    chosen = find_backend(backend)
+    epochs = options.integer("epochs", epochs)
+    if batch_size is not None:
+        batch_size = options.integer("batch_size", batch_size)
+    training = {"backend": chosen, "epochs": epochs, "batch_size": batch_size, "seed": seed}
+    with Folder(output, json_file, spare=[Path(dataset)]) as folder:
+        with interrupts.allowed(), out.status(Text("Diagnosing"), spinner=spinner()):
+            found = diagnosis.diagnose(
+                given["loss"], start, data.train,
+                test=data.test,
+                hidden=partial(outputs_of, activation=activation),
+                optimizer=given["optimizer"],
+                accuracy=given["accuracy"],
+                progress=False,
+                **training,
+            )  # fmt: skip
+        title = name_of(data, start)
+        summary = {
+            "command": "diagnose",
+            "environment": environment.describe(),
+            "options": {"dataset": data.name, "hidden": setting.hidden, **record}
+            | {**training, "backend": chosen.name},
+            **found.summary(),
+        }
+        _write(folder, found, summary, title)
+    out.print(title, style="italic")
+    for finding in found.findings:
+        out.print(Text.assemble((finding.about, "bold"), f": {finding.text}"))
+        if finding.remedy:
+            out.print(Text(f"  → {finding.remedy}", "yellow"))
+    out.print(Text(found.headline(), "bold"))
+    folder.tell()
+
+
+def _scale(initialisation: str | None) -> str | float | None:
+    if initialisation is None:
+        return None
+    try:
+        return axes.initialisation_of(initialisation)
+    except OptionError as error:
+        raise OptionError(f"--initialisation {initialisation}: {error}") from None
+
+
+def _write(folder: Folder, found: diagnosis.Diagnosis, summary: dict[str, Any], title: str) -> None:
+    figures = {name: cache(draw) for name, draw in _figures(found).items()}
+    page = partial(
+        write_page, title=f"{title}: a diagnosis",
+        lead=found.headline(), findings=found.findings,
+        figures=figures, environment=summary["environment"],
+    )  # fmt: skip
+    folder.write(summary, dict(figures), others={"report.html": page})
+
+
+def _figures(found: diagnosis.Diagnosis) -> dict[str, Callable[[], Figure]]:
+    from gradlab import plotting
+
+    history, start = found.fit.history, found.sections["start"].loss
+    figures = {
+        "curves": lambda: plotting.training_curves(history),
+        "rates": lambda: plotting.rate_sweep(found.sweep, found.rate or 1.0, start, found.steps),
+        "step": lambda: plotting.loss_sections(found.sections),
+        "norms": lambda: plotting.norm_curves(history),
+    }
+    if found.layers["start"]:
+        figures["activations"] = lambda: plotting.activation_histograms(
+            found.outputs, "at the start and at the end"
+        )
+    return figures

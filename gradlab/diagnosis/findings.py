@@ -1,0 +1,224 @@
+"""What the measurements around a training mean, in sentences with remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gradlab.checking import GradientReport
+from gradlab.diagnosis.section import Section
+from gradlab.diagnosis.sweep import Trained, best
+from gradlab.diagnosis.units import Layer
+from gradlab.history import Epoch, number
+
+HALF = 0.5
+"""Share of the best fall of the loss from which a learning rate serves. The best rate of a sweep is
+known within a factor of 2 or so, and a fall is at most proportional to the rate."""
+
+NOTHING = 0.01
+"""Fall of the loss, relative to its start, below which a short training learned nothing. It is a
+few times the error of a mean over a thousand samples whose losses vary by a tenth."""
+
+DEAD = 0.1
+"""Share of a layer's units from which dead ones need a remedy; a few are common with relu."""
+
+SATURATED = 0.5
+"""Share of a layer's outputs from which saturation needs a remedy: most units are then slow."""
+
+FALLING = 0.05
+"""Fall of the loss in the last epoch, relative to the loss, from which more epochs are worth it."""
+
+RISEN = 1.1
+"""Rise of the test loss above its lowest value from which the training was too long. The mean of a
+few hundred test samples has an error of about a tenth."""
+
+
+NO_RATE = "look at the data, the labels, the starting values or the layers: no rate helps"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of a diagnosis.
+
+    Attributes
+    ----------
+    about : str
+        What it is about: ``"gradient"``, ``"learning rate"``, ...
+    text : str
+        What was found.
+    remedy : str
+        What to do; empty if nothing is wrong.
+    """
+
+    about: str
+    text: str
+    remedy: str = ""
+
+
+def of_gradient(checks: Mapping[str, GradientReport | str]) -> Finding:
+    """Judge the checks of the gradient; a text says why there is none."""
+    told, wrong = {}, False
+    resolved = [report.resolution for report in checks.values() if not isinstance(report, str)]
+    for where, report in checks.items():
+        if isinstance(report, str):
+            told[where] = f"not checked: {report}"
+        elif report.ok:
+            told[where] = "right"
+        else:
+            told[where] = {"mismatch": "wrong"}.get(report.verdict, report.verdict)
+            wrong |= report.verdict == "mismatch"
+    if len(set(told.values())) == 1:
+        text = f"{next(iter(told.values()))} at the {' and at the '.join(told)}"
+    else:
+        text = ", ".join(f"{verdict} at the {where}" for where, verdict in told.items())
+    if resolved:
+        text += f"; relative errors above {max(resolved):.0e} would show"
+    remedy = "derive it again; gradlab.check_gradients names the wrong entries" if wrong else ""
+    return Finding("gradient", text, remedy)
+
+
+def of_sweep(
+    found: Sequence[Trained],
+    rate: float,
+    start: float,
+    steps: int,
+    guess: tuple[float, float, int] | None,
+) -> Finding:
+    """Judge a learning rate by short trainings with others.
+
+    `guess` has the losses of guessing, from `gradlab.training.causes.chance`.
+    """
+    top, own = best(found), min(found, key=lambda trained: abs(trained.rate - rate))
+    after = f"after {steps} step{'s' * (steps != 1)}"
+    about, way = "learning rate", f"the loss, {number(start)} at first"
+    if start - top.loss < NOTHING * abs(start):
+        return Finding(
+            about,
+            f"none from {found[0].rate:.2g} to {found[-1].rate:.2g} lowers {way}, by a hundredth "
+            f"{after}",
+            NO_RATE,
+        )
+    if guess and start > guess[0] and top.loss > (1 - NOTHING) * guess[0]:
+        return Finding(
+            about,
+            f"none from {found[0].rate:.2g} to {found[-1].rate:.2g} brings {way}, below that of "
+            f"guessing among {guess[2]} classes, {number(guess[0])}, {after}",
+            NO_RATE,
+        )
+    others = f"of {len(found)} rates, {top.rate:.2g} is the best: {number(top.loss)}"
+    if not own.loss < start:
+        ended = "diverges" if own.loss == float("inf") else f"rises to {number(own.loss)}"
+        return Finding(
+            about,
+            f"with {rate:g}, {way}, {ended} {after}; {others}",
+            f"lower the learning rate to about {top.rate:.2g}",
+        )
+    text = f"with {rate:g}, {way}, is {number(own.loss)} {after}; {others}"
+    if start - own.loss >= HALF * (start - top.loss):
+        return Finding(about, text)
+    change = "raise" if top.rate > rate else "lower"
+    return Finding(about, text, f"{change} the learning rate to about {top.rate:.2g}")
+
+
+def of_sections(sections: Mapping[str, Section]) -> Finding:
+    """Judge the step at the start and at the end."""
+    told, remedy = [], ""
+    for where, s in sections.items():
+        fall = s.loss - s.after
+        if fall <= 0 < s.promise:
+            told.append(
+                f"at the {where}, it raises the loss from {number(s.loss)} to {number(s.after)}"
+            )
+            remedy = "lower the learning rate: the step leads beyond the minimum along its way"
+        else:
+            share = f", {fall / s.promise:.0%} of what the gradient promises" * (s.promise > 0)
+            told.append(f"at the {where}, it lowers the loss by {fall:.2g}{share}")
+    return Finding("one step", "; ".join(told), remedy)
+
+
+def of_units(layers: Mapping[str, Sequence[Layer]]) -> list[Finding]:
+    """Judge the hidden layers at the start and at the end."""
+    return [*_dead(layers), *_saturated(layers)]
+
+
+def _dead(layers: Mapping[str, Sequence[Layer]]) -> list[Finding]:
+    found = {
+        where: {i: layer for i, layer in enumerate(there, start=1) if layer.dead}
+        for where, there in layers.items()
+    }
+    if not any(found.values()):
+        return [Finding("dead units", "none")]
+    told = [
+        f"at the {where}, "
+        + (", ".join(f"{v.dead} of {v.units} in layer {i}" for i, v in dead.items()) or "none")
+        for where, dead in found.items()
+    ]
+    many = {
+        where: any(layer.dead > DEAD * layer.units for layer in dead.values())
+        for where, dead in found.items()
+    }
+    first, *_ = many.values()
+    remedy = ""
+    if first:
+        remedy = "start with other weights (network.init), or scale the inputs"
+    elif any(many.values()):
+        remedy = "lower the learning rate, or take leaky_relu: the training made them so"
+    return [Finding("dead units", "; ".join(told), remedy)]
+
+
+def _saturated(layers: Mapping[str, Sequence[Layer]]) -> list[Finding]:
+    for i, (where, there) in enumerate(layers.items()):
+        worst = max(range(len(there)), key=lambda i: there[i].saturated, default=None)
+        if worst is None or there[worst].saturated < SATURATED:
+            continue
+        share = f"{there[worst].saturated:.0%} of the outputs of layer {worst + 1}"
+        return [
+            Finding(
+                "saturation",
+                f"at the {where}, {share} are at the bounds of the activation, where its slope is "
+                "about 0",
+                ""
+                if i
+                else "start with smaller weights (network.init), scale the inputs, or take relu",
+            )
+        ]
+    return []
+
+
+def of_remark(text: str) -> Finding:
+    """Return what `fit` said, divided into what was found and the remedy.
+
+    Examples
+    --------
+    >>> of_remark("the loss grows, from 1.0 to 5.0: lower the learning rate (0.1)").remedy
+    'lower the learning rate (0.1)'
+    """
+    found, _, remedy = text.rpartition("; " if "; " in text else ": ")
+    return Finding("fit says", found, remedy)
+
+
+def of_overfitting(epochs: Sequence[Epoch]) -> list[Finding]:
+    """Judge whether the test loss rose while the training went on."""
+    tests = [epoch.validation_loss for epoch in epochs if epoch.validation_loss is not None]
+    if not tests or not 0 < RISEN * min(tests) < tests[-1]:
+        return []
+    lowest = min(tests)
+    return [
+        Finding(
+            "overfitting",
+            f"the test loss was lowest after epoch {tests.index(lowest) + 1}, {number(lowest)}, "
+            f"and has risen to {number(tests[-1])} since",
+            "keep the best epoch (keep_best), or take weight decay, dropout or more data",
+        )
+    ]
+
+
+def of_length(epochs: Sequence[Epoch]) -> list[Finding]:
+    """Judge whether a training that went well ended early."""
+    if len(epochs) < 2:
+        return []
+    before, last = epochs[-2].loss, epochs[-1].loss
+    if not last < before - FALLING * abs(before):
+        return []
+    text = f"the loss still falls, from {number(before)} to {number(last)} in the last epoch"
+    return [Finding("length", text, "train for more epochs")]

@@ -1,0 +1,61 @@
+"""The outputs of hidden layers: which units are dead, and whether a layer is saturated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradlab.params import Array
+
+NEAR = 0.01
+"""Distance from a bound of 0, 1 or -1 at which an output is saturated: the derivative of a sigmoid
+is then below 4 % of its largest value, that of tanh below 2 %."""
+
+BOTH = 0.1
+"""Share of a layer's outputs near each bound from which the layer counts as saturated. A layer of
+relu has many outputs of 0, but none is near an upper bound."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The units of a layer.
+
+    Attributes
+    ----------
+    units : int
+        Their number.
+    dead : int
+        The number of units that return the same for all samples: no gradient passes them, and they
+        tell nothing of the input.
+    saturated : float
+        The share of outputs at the bounds of a sigmoid or tanh; 0 if there are no bounds.
+    """
+
+    units: int
+    dead: int
+    saturated: float
+
+
+def layer(outputs: Array) -> Layer:
+    """Judge the outputs (samples, units) of a layer.
+
+    Examples
+    --------
+    >>> layer(np.array([[0.0, 1.5, 0.3], [0.0, 2.5, 0.7]]))
+    Layer(units=3, dead=1, saturated=0.0)
+    >>> layer(np.array([[0.999, 0.001], [0.0, 1.0]]))
+    Layer(units=2, dead=0, saturated=1.0)
+    """
+    rows = outputs.reshape(len(outputs), -1)
+    with np.errstate(invalid="ignore"):
+        dead = int(np.sum(np.ptp(rows, axis=0) == 0)) if len(rows) else 0
+    return Layer(rows.shape[1], dead, _saturated(rows))
+
+
+def _saturated(rows: Array) -> float:
+    if not rows.size or np.min(rows) < -1 or not np.max(rows) <= 1:
+        return 0.0
+    lower = np.mean(rows < NEAR) if np.min(rows) >= 0 else np.mean(rows < NEAR - 1)
+    upper = np.mean(rows > 1 - NEAR)
+    return float(lower + upper) if min(lower, upper) >= BOTH else 0.0
