@@ -39,6 +39,11 @@ def available() -> int:
     return max(counts, default=0) or os.cpu_count() or 1
 
 
+def in_use() -> int:
+    """Return how many threads BLAS uses at present."""
+    return max((lib.num_threads for lib in _libraries()), default=0) or os.cpu_count() or 1
+
+
 def for_work(entries: int, samples: int) -> AbstractContextManager[None]:
     """Let BLAS use one thread if a training step is small.
 

@@ -14,6 +14,7 @@ operations are fused into loops, and products are computed in tiles of registers
 `storage`        which memory each value has
 `loops`          writes a fused loop: rows, phases, lanes
 `products`       writes a product of matrices by a tile of registers
+`sharing`        threads that share out the rows of large products
 `entry`          the function that Python calls: it looks at the arrays before it runs
 `module`         puts these together
 `native`         machine code in this process, by llvmlite; `disk` keeps it for the next one

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.tape.compiled.kinds import dtype_of
+from gradlab.gradients.tape.compiled.sharing import pause
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 
@@ -25,6 +26,9 @@ DECLINED = -np.inf
 
 TABLE = tuple(np.dtype(name) for name in ("float32", "float64", "int32", "int64", "bool"))
 """The dtypes whose addresses are in the table, after the address of ``ndarray``."""
+
+PAUSE, CALLS = 8 * (1 + len(TABLE)), 8 * (2 + len(TABLE))
+"""Where in the table the address of `pause` is, and those of NumPy's inner loops, in bytes."""
 
 ITEMS = object.__basicsize__ + 8  # of a tuple
 DATA, NDIM, DIMENSIONS, DTYPE, FLAGS = 16, 24, 32, 56, 64  # of an array
@@ -62,8 +66,8 @@ def layout_is_known() -> bool:
 
 
 def addresses(calls: Sequence[tuple[np.ufunc, int]]) -> Any:
-    """Return the table of addresses: of types, and of NumPy's inner loops and their data."""
-    found = [id(np.ndarray), *map(id, TABLE)]
+    """Return the table of addresses: of types, of a function, of NumPy's inner loops and data."""
+    found = [id(np.ndarray), *map(id, TABLE), pause()]
     for ufunc, position in calls:
         loops = ctypes.c_void_p.from_address(id(ufunc) + 32).value
         data = ctypes.c_void_p.from_address(id(ufunc) + 40).value

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.entry import TABLE, check_arrays
+from gradlab.gradients.tape.compiled import sharing
+from gradlab.gradients.tape.compiled.entry import CALLS, PAUSE, check_arrays
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import (
     UnsupportedError,
@@ -23,6 +24,7 @@ from gradlab.gradients.tape.compiled.loops import LoopWriter
 from gradlab.gradients.tape.compiled.plan import FusedLoop, Product, Step, plan
 from gradlab.gradients.tape.compiled.products import ProductWriter, Tile
 from gradlab.gradients.tape.compiled.reductions import folded, write_add_at
+from gradlab.gradients.tape.compiled.sharing import CHUNKS
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Values, with_copies
@@ -50,6 +52,8 @@ class Module:
         The inner loops of NumPy that the table has.
     steps : tuple of Step
         The plan.
+    is_shared : bool
+        Whether threads share some of its products.
     """
 
     source: str
@@ -57,6 +61,7 @@ class Module:
     constants: tuple[Any, ...]
     calls: tuple[tuple[np.ufunc, int], ...]
     steps: tuple[Step, ...]
+    is_shared: bool = False
 
 
 def write_module(program: Program, tile: Tile) -> Module:
@@ -88,15 +93,17 @@ def write_module(program: Program, tile: Tile) -> Module:
     arrays = [*program.inputs, *leaves, *constants]
     readable = {node: i for i, node in enumerate(arrays) if i < len(program.inputs)}
     readable |= {node: len(program.inputs) + count + i for i, node in enumerate(constants)}
-    text.first.append(f"%calls = getelementptr i8, ptr %table, i64 {8 * (1 + len(TABLE))}")
+    text.first.append(f"%calls = getelementptr i8, ptr %table, i64 {CALLS}")
+    text.first.append(f"%yield_at = getelementptr i8, ptr %table, i64 {PAUSE}")
+    text.first.append("%yield = load ptr, ptr %yield_at")
     storage = Storage(text, facts, steps, stored, readable, positions, tile.vector)
-    squares = _Squares(text, storage)
+    squares, is_shared = _Squares(text, storage), False
     for step in steps:
         if isinstance(step, FusedLoop):
             LoopWriter(text, step, facts, storage).write()
         elif isinstance(step, Product):
             square = squares.of(step.node, squared)
-            ProductWriter(text, step.node, facts, storage, tile, square).write()
+            is_shared |= ProductWriter(text, step.node, facts, storage, tile, square).write()
         else:
             write_add_at(text, step.node, facts, storage)
     result = _result(text, storage, facts, program, count, squares)
@@ -106,9 +113,9 @@ def write_module(program: Program, tile: Tile) -> Module:
     call = head.function(
         "define double @call(ptr %tuple, ptr %m, ptr %table)", "ret double 0xFFF0000000000000"
     )
-    source = "\n".join([*text.functions.values(), run, call])
+    source = "\n".join([sharing.FUNCTIONS * is_shared, *text.functions.values(), run, call])
     values = tuple(array for _, array in facts.constants)
-    return Module(source, storage.nbytes, values, tuple(storage.calls), tuple(steps))
+    return Module(source, storage.nbytes, values, tuple(storage.calls), tuple(steps), is_shared)
 
 
 def _with_outs(program: Program) -> Program:
@@ -186,21 +193,26 @@ class _Squares:
                 key = which, entries(node)
                 lanes = self._storage.vector // entries(node).itemsize
                 if key not in self._kept:
-                    self._kept[key] = self._storage.block(self._storage.vector), lanes
+                    self._kept[key] = self._storage.block(CHUNKS * self._storage.vector), lanes
                     zero = f"<{lanes} x {type_of(entries(node))}> zeroinitializer"
-                    self._text.first.append(f"store {zero}, ptr {self._kept[key][0]}")
+                    for part in self._parts(key):
+                        self._text.put(f"store {zero}, ptr {part}")
                 return which, self._kept[key][0]
         return "", "null"
 
     def totals(self, which: str) -> list[str]:
         """Return the sums, as numbers of float64."""
         found = []
-        for (kept, dtype), (pointer, lanes) in self._kept.items():
-            if kept == which:
-                adding = Node(SUM, dtype=dtype)
-                total = folded(self._text, adding, lanes, [pointer])
-                found.append(_extracted(self._text, total, dtype))
+        for key, (_, lanes) in self._kept.items():
+            if key[0] == which:
+                adding = Node(SUM, dtype=key[1])
+                total = folded(self._text, adding, lanes, self._parts(key))
+                found.append(_extracted(self._text, total, key[1]))
         return found
+
+    def _parts(self, key: tuple[str, np.dtype[Any]]) -> list[str]:
+        pointer, vector = self._kept[key][0], self._storage.vector
+        return [self._text.at(pointer, i * vector, "i8") for i in range(CHUNKS)]
 
 
 def _with_norms(program: Program, count: int, squared: set[Node]) -> Program:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
+
+import numpy as np
 
 from gradlab.gradients.tape.compiled import disk
 from gradlab.gradients.tape.compiled.entry import addresses
 from gradlab.gradients.tape.compiled.module import Module
 from gradlab.gradients.tape.compiled.plan import Product
 from gradlab.gradients.tape.compiled.products import Tile
+from gradlab.gradients.tape.compiled.sharing import JOB, OPEN, helped, pause
 from gradlab.gradients.tape.memory import reserve
 
 
@@ -80,6 +83,7 @@ def compiled(module: Module) -> bytes:
     llvm = _llvm()
     machine = _target(llvm)
     parsed = llvm.parse_assembly(module.source)
+    parsed.verify()
     parsed.triple = llvm.get_process_triple()
     parsed.data_layout = str(machine.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=2)
@@ -96,19 +100,31 @@ class NativeReplay:
     a leaf or a derivative is not finite.
     """
 
-    __slots__ = ("_at", "_call", "_constants", "_held", "_norm", "_table")
+    __slots__ = ("_at", "_call", "_constants", "_held", "_help", "_norm", "_open", "_table")
 
-    def __init__(self, module: Module, call: Any, table: Any, held: Any) -> None:
+    def __init__(self, module: Module, call: Any, help: Any, table: Any, held: Any) -> None:
         memory = reserve(module.nbytes)
         self._call, self._at, self._table = call, memory.ctypes.data, table.ctypes.data
         self._constants = module.constants
         self._norm = memory[:8].view(float)
+        self._open = memory[OPEN : OPEN + 8].view(np.int64)
+        memory[JOB : OPEN + 8] = 0
+        self._help = partial(self._lend, help) if help else None
         self._held = held, table  # what the addresses point to
 
     def __call__(self, arrays: tuple[Any, ...]) -> float:
         """Run the code."""
-        value: float = self._call(arrays + self._constants, self._at, self._table)
+        value: float
+        if self._help is None:
+            value = self._call(arrays + self._constants, self._at, self._table)
+        else:
+            with helped(self._help, self._open):
+                value = self._call(arrays + self._constants, self._at, self._table)
         return value
+
+    def _lend(self, help: Any) -> None:
+        """Help in a call, in another thread."""
+        help(self._at + JOB, pause())
 
     @property
     def constants(self) -> tuple[Any, ...]:
@@ -141,12 +157,13 @@ class Native:
 
     module: Module
     _call: Any = field(repr=False)
+    _help: Any = field(repr=False)
     _table: Any = field(repr=False)
     _engine: Any = field(repr=False)  # holds the code
 
     def build(self) -> NativeReplay:
         """Return a replay, which works in one thread at a time."""
-        return NativeReplay(self.module, self._call, self._table, self)
+        return NativeReplay(self.module, self._call, self._help, self._table, self)
 
     def describe(self) -> str:
         """Say what the code consists of."""
@@ -171,4 +188,8 @@ def load(module: Module, code: bytes) -> Native:
         ctypes.c_double, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
     )
     call = prototype(engine.get_function_address("call"))
-    return Native(module, call, addresses(module.calls), engine)
+    help = None
+    if module.is_shared and pause():
+        lend = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+        help = lend(engine.get_function_address("help"))
+    return Native(module, call, help, addresses(module.calls), engine)

@@ -23,6 +23,9 @@ from gradlab.program.ir import Node
 ALIGNMENT = 64
 """Bytes to which each value is aligned: a cache line, and the widest vector."""
 
+FIRST = 2 * ALIGNMENT
+"""Bytes before the values: the squared norm of the leaves, and the job that threads share."""
+
 
 class Storage:
     """The memory of a compiled program.
@@ -66,7 +69,7 @@ class Storage:
     ) -> None:
         self.vector = vector
         self.calls: list[tuple[np.ufunc, int]] = []
-        self.nbytes = ALIGNMENT  # the squared norm of the leaves comes first
+        self.nbytes = FIRST
         self.flag = ""
         self._text, self._facts, self._stored = text, facts, stored
         self._pointers: dict[Node, str] = {}
@@ -94,6 +97,10 @@ class Storage:
     def is_stored_by(self, node: Node, loop: FusedLoop) -> bool:
         """Tell whether a loop writes one of its values to memory."""
         return node in self._stored and self._first[node] is loop
+
+    def pointers_again(self, text: Text) -> None:
+        """Define in another function the pointers that have been defined so far."""
+        text.first += [line for line in self._text.first if line.startswith(("%m", "%p"))]
 
     def row(self, dtype: np.dtype[Any], count: int) -> str:
         """Return a buffer for a row."""
@@ -173,7 +180,7 @@ class Storage:
                 continue
             size = _aligned(int(np.prod(node.shape or (1,))) * dtype_of(node).itemsize)
             busy = sorted(place for place in busy if place[2] >= first)
-            start = ALIGNMENT
+            start = FIRST
             for low, high, _ in busy:
                 if start + size <= low:
                     break
