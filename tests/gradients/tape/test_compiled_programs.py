@@ -16,6 +16,7 @@ from random_programs import (
     ALL,
     BINARY,
     UNARY,
+    assert_replay_rounds_as_eager,
     assume_differentiable,
     eager,
     evaluate,
@@ -86,28 +87,8 @@ def test_compiled_gradient_rounds_as_eager_autograd_does(seed: int, dtype: Any) 
     See the test of the same name of the replay in NumPy.
     """
     known = {name: step for name, step in {**UNARY, **BINARY}.items() if name in KNOWN}
-    loss = partial(evaluate, steps_of(known, seed, seed % 10))
-    here, there = point(dtype, seed), point(dtype, seed + 100)
-    assume_differentiable(loss, here)
-    f = Tape(compile=True, verify=None).value_and_grad(loss)
-    f(*here), f(*there), f(*here)
-    found = list(f(*there)[1].values())
-    assert f.untraceable is None
-    _, wanted = eager(loss, there)
-    eps = np.finfo(dtype).eps
-    rng = np.random.default_rng(0)
-    spread = [np.zeros(leaf.shape) for leaf in wanted]
-    for _ in range(4):
-        moved = [
-            (array * (1 + eps * rng.standard_normal(array.shape))).astype(dtype)
-            for array in inputs_of(there)[:5]
-        ]
-        near = dict(zip(there[0], moved[:4], strict=True)), moved[4], *there[2:]
-        for total, leaf, other in zip(spread, eager(loss, near)[1], wanted, strict=True):
-            total += np.abs(np.subtract(leaf, other, dtype=float))
-    for a, b, sensitivity in zip(found, wanted, spread, strict=True):
-        allowed = 200 * (np.max(sensitivity) + eps * np.max(np.abs(b)))
-        assert np.max(np.abs(a.astype(float) - b)) <= allowed
+    tape = Tape(compile=True, verify=None)
+    assert_replay_rounds_as_eager(tape, steps_of(known, seed, seed % 10), dtype, seed)
 
 
 @pytest.mark.slow

@@ -23,9 +23,9 @@ from random_programs import (
     UNARY,
     W,
     X,
+    assert_replay_rounds_as_eager,
     assume_differentiable,
     dtypes,
-    eager,
     evaluate,
     inputs_of,
     point,
@@ -79,33 +79,7 @@ def test_generated_code_is_its_program(steps: Any, dtype: Any, seed: int) -> Non
 @settings(max_examples=80)
 @np.errstate(over="ignore")
 def test_replay_rounds_as_eager_autograd_does(steps: Any, dtype: Any, seed: int) -> None:
-    """Within what a perturbation of the data by a unit in the last place does to the gradient.
-
-    That is how the sensitivity of a result to round-off is estimated from samples: Kenney & Laub,
-    *Small-sample statistical condition estimates*, 1994. Some 200 operations round, once each.
-    """
-    loss = partial(evaluate, steps)
-    here, there = point(dtype, seed), point(dtype, seed + 100)
-    assume_differentiable(loss, here)
-    f = Tape(verify=None).value_and_grad(loss)
-    f(*here), f(*there), f(*here)
-    found = list(f(*there)[1].values())
-    assert f.untraceable is None
-    _, wanted = eager(loss, there)
-    eps = np.finfo(dtype).eps
-    rng = np.random.default_rng(0)
-    spread = [np.zeros(leaf.shape) for leaf in wanted]
-    for _ in range(4):
-        moved = [
-            (array * (1 + eps * rng.standard_normal(array.shape))).astype(dtype)
-            for array in inputs_of(there)[:5]
-        ]
-        near = dict(zip(there[0], moved[:4], strict=True)), moved[4], *there[2:]
-        for total, leaf, other in zip(spread, eager(loss, near)[1], wanted, strict=True):
-            total += np.abs(np.subtract(leaf, other, dtype=float))
-    for a, b, sensitivity in zip(found, wanted, spread, strict=True):
-        allowed = 200 * (np.max(sensitivity) + eps * np.max(np.abs(b)))
-        assert np.max(np.abs(a.astype(float) - b)) <= allowed
+    assert_replay_rounds_as_eager(Tape(verify=None), steps, dtype, seed)
 
 
 @given(problem=networks(), other=st.integers(0, 99))
