@@ -5,7 +5,6 @@ An operand is a `Node` or a literal. A number counts as an array of dimension 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.program.ir import Node
-from gradlab.program.primitives import FULL, is_elementwise
+from gradlab.program.primitives import FULL
 
 BOOL = np.dtype(bool)
 
@@ -31,11 +30,6 @@ def full(value: Any, like: Node) -> Node:
 def negative(x: Node) -> Node:
     """Return −x."""
     return Node(np.negative, (x,), {}, x.shape, x.dtype)
-
-
-def negative_of(x: Any) -> Any:
-    """Return −x of a node or a number."""
-    return negative(x) if isinstance(x, Node) else -x
 
 
 def transposed(x: Any) -> Any:
@@ -58,16 +52,6 @@ def repeat(x: Any, shape: tuple[int, ...] | None) -> Any:
     if is_uniform(x):
         return replace(x, operands=(shape, number(x)), shape=shape)
     return Node(np.broadcast_to, (x, shape), {}, shape, dtype_of(x))
-
-
-def is_repeated(operand: Any) -> bool:
-    """Tell whether an operand is a broadcast value."""
-    return isinstance(operand, Node) and operand.primitive is np.broadcast_to
-
-
-def is_branch(operand: Any) -> bool:
-    """Tell whether an operand is ``where(c, a, b)``."""
-    return isinstance(operand, Node) and operand.primitive is np.where and is_elementwise(operand)
 
 
 def is_number(operand: Any) -> bool:
@@ -118,11 +102,6 @@ def size(operand: Any) -> int:
 def dtype_of(operand: Any) -> np.dtype[Any] | None:
     """Return an operand's dtype."""
     return operand.dtype if isinstance(operand, Node) else np.asarray(operand).dtype
-
-
-def dtype_of_all(operands: Iterable[Any]) -> np.dtype[Any]:
-    """Return the dtype to which NumPy promotes operands."""
-    return np.result_type(*(o.dtype if isinstance(o, Node) else o for o in operands))
 
 
 def is_plain_reduction(node: Node) -> bool:

@@ -8,7 +8,7 @@ each of them saved.
 ============  =====================================================================================
 `rewrite`     in `gradlab.program`: makes a pass of a rule; duplicates, constants
 `lowering`    means, adjoints and similar functions in terms of simpler ones
-`algebra`     identities, signs, repeated values; `branches` has the rules of ``where``
+`algebra`     identities, signs, values that depend only on numbers
 `float32`     computes in float32 where only numbers caused float64
 `arithmetic`  powers as products, sums as products with ones
 `selection`   ``where`` by bitwise operations
