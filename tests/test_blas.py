@@ -34,13 +34,13 @@ def test_small_work_has_one_thread_and_large_work_all(several):
         assert count() == 2
 
 
-def test_what_a_user_set_in_the_environment_stays(several, monkeypatch):
+def test_settings_of_the_environment_take_precedence(several, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with blas.for_work(1, 1):
         assert count() == 2
 
 
-def test_the_last_one_gives_the_threads_back(several):
+def test_the_last_training_restores_the_threads(several):
     """Two trainings in two threads, of which the first ends first."""
     inside, leave = threading.Event(), threading.Event()
 
@@ -59,7 +59,7 @@ def test_the_last_one_gives_the_threads_back(several):
     assert count() == 2
 
 
-def test_a_training_takes_one_and_gives_back_after_an_error(several):
+def test_a_training_restores_the_threads_after_an_error(several):
     seen = []
 
     def watch(step):

@@ -74,7 +74,7 @@ def test_a_state_dict_without_its_order_is_the_network_or_refused(widths, turn, 
     assert all(np.array_equal(found[key], net[key]) for key in net)
 
 
-def test_what_is_no_network_stays_as_it_is():
+def test_other_arrays_do_not_change():
     for params in ({"A": np.eye(3)}, {"W1": W1, "b1": b2}, {"W1": W1, "b1": b1, "W2": W2}, {}):
         found = weights.as_network(params)
         assert found.keys() == params.keys()
@@ -124,7 +124,7 @@ def text_mode(data):
         ("w.pkl", b"\x80\x06}.", "protocol 6; 5 is the last known one"),
     ],
 )
-def test_what_it_is_instead_is_said(tmp_path, name, data, said):
+def test_errors_name_the_actual_format(tmp_path, name, data, said):
     with pytest.raises(WeightsError, match=said) as caught:
         load(tmp_path, name, data)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
@@ -181,7 +181,7 @@ def deep(levels, width):
     return value
 
 
-def test_structures_that_name_each_other_end(tmp_path):
+def test_circular_structures_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="more than the 65536 values"):
         load(tmp_path, "w.pkl", deep(5, 50))
     for last in ([1.0] * 400, [1.0] * 399 + ["a"]):

@@ -307,7 +307,7 @@ def test_hostile_idx_files_take_no_memory(tmp_path):
     assert limited("idx", tmp_path) < 32  # MiB
 
 
-def test_the_limits_are_those_that_are_stated(tmp_path, monkeypatch):
+def test_the_limits_are_those_in_the_documentation(tmp_path, monkeypatch):
     path = tmp_path / "weights.npz"
     weights.save(path, {"W1": np.ones(100), "W2": np.ones(100)})
     size = path.stat().st_size

@@ -72,11 +72,11 @@ def test_a_training():
     assert repr(dataclasses.replace(fit, interrupted=True)).startswith("<Fit: interrupted, 4 ")
 
 
-def test_columns_that_nobody_asked_for_are_left_out():
+def test_columns_that_were_not_requested_are_left_out():
     assert cells(gradlab.fit(loss, 0.0, DATA, epochs=1))[0] == ["epoch", "loss", "seconds"]
 
 
-def test_nothing_yet():
+def test_an_empty_history():
     assert repr(History()) == "<History: nothing yet>"
     assert cells(History()) == [[]]
 
@@ -96,7 +96,7 @@ def test_a_comparison(comparison):
     assert told["trainings stayed together"] == ["yes", "reference"]
 
 
-def test_each_result_is_a_line(comparison):
+def test_each_result_has_a_one_line_repr(comparison):
     steps = []
     fit = gradlab.fit(loss, 0.0, DATA, epochs=1, callbacks=[steps.append])
     report = gradlab.check_gradients(loss, 0.0, *DATA)
@@ -118,7 +118,7 @@ def test_an_entry_says_what_was_found():
     )
 
 
-def test_names_are_names(comparison):
+def test_names_are_escaped(comparison):
     run = dataclasses.replace(comparison.runs[0], backend="<script>&")
     told = dataclasses.replace(comparison, runs=(run,))
     assert "<script>" not in told._repr_html_()

@@ -92,7 +92,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_other_content_is_another_loss(way):
+def test_different_content_identifies_a_different_loss(way):
     make = WAYS[way]
     assert described(make(BIG)) == described(make(BIG.copy()))
     assert described(make(BIG)) != described(make(changed()))
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_content_is_refused(way, tmp_path):
     gradlab.fit(WAYS[way](BIG.copy()), epochs=1, resume=True, **options)
 
 
-def test_what_a_function_assigns_to_is_no_part_of_it():
+def test_variables_that_a_function_assigns_to_are_ignored():
     def counting():
         count = 0
 
@@ -137,12 +137,12 @@ def test_what_a_function_assigns_to_is_no_part_of_it():
         (np.random.default_rng(1), np.random.default_rng(2)),
     ],
 )  # fmt: skip
-def test_what_is_not_the_same_has_another_digest(one, other):
+def test_different_objects_have_different_digests(one, other):
     assert digest(one) != digest(other)
     assert digest(one) == digest(one)
 
 
-def test_what_contains_itself_has_a_digest():
+def test_an_object_that_contains_itself_has_a_digest():
     a, b = [1], [1]
     a.append(a)
     b.append(b)
@@ -150,7 +150,7 @@ def test_what_contains_itself_has_a_digest():
     assert digest(a) != digest([1, [1]])
 
 
-def test_arrays_of_other_libraries_are_known_by_their_numbers():
+def test_arrays_of_other_libraries_are_identified_by_their_numbers():
     class Foreign:
         def __init__(self, numbers):
             self.numbers = numbers
@@ -161,7 +161,7 @@ def test_arrays_of_other_libraries_are_known_by_their_numbers():
     assert digest(Foreign(BIG)) == digest(BIG) != digest(Foreign(changed()))
 
 
-def test_a_plain_function_is_known_by_its_name():
+def test_a_plain_function_is_identified_by_its_name():
     assert described(network.loss) == "loss"
     assert described(partial(network.loss, activation="relu")) == "loss(activation='relu')"
     assert described(gradlab.CentralDifference(step=1e-3)) == "central(step=0.001)"
@@ -180,7 +180,7 @@ def test_a_plain_function_is_known_by_its_name():
         (gradlab.Richardson(evaluation=gradlab.Workers(2)), "richardson"),
     ],
 )
-def test_one_backend_in_two_spellings_is_one(spelled, usual):
+def test_two_spellings_of_a_backend_are_equal(spelled, usual):
     assert described(spelled) == usual
 
 

@@ -55,7 +55,7 @@ def test_a_signal_waits_for_the_end_of_the_outermost_block():
     assert done == ["inner", "outer"]
 
 
-def test_where_it_is_allowed_it_is_raised_at_once_and_the_next_one_waits():
+def test_an_allowed_signal_is_raised_at_once_and_the_next_one_waits():
     done = []
 
     def work():
@@ -76,7 +76,7 @@ def test_where_it_is_allowed_it_is_raised_at_once_and_the_next_one_waits():
     assert done == ["cleaned up", "in order"]
 
 
-def test_what_waits_is_raised_where_it_is_allowed_next():
+def test_a_deferred_signal_is_raised_when_next_allowed():
     with held():
         press()
         with pytest.raises(KeyboardInterrupt), allowed():
@@ -86,7 +86,7 @@ def test_what_waits_is_raised_where_it_is_allowed_next():
         assert not forget()
 
 
-def test_a_block_in_what_is_allowed_holds():
+def test_a_block_within_allowed_defers_signals():
     done = []
 
     def work():
@@ -100,7 +100,7 @@ def test_a_block_in_what_is_allowed_holds():
     assert done == ["held"]
 
 
-def test_an_error_on_its_way_does_not_lose_the_signal():
+def test_a_propagating_error_does_not_lose_the_signal():
     def fail():
         press()
         raise ValueError("wrong")
@@ -110,7 +110,7 @@ def test_an_error_on_its_way_does_not_lose_the_signal():
     assert isinstance(caught.value.__context__, ValueError)
 
 
-def test_one_who_swallows_ctrl_c_is_interrupted_again_later(monkeypatch):
+def test_code_that_swallows_ctrl_c_is_interrupted_again_later(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(interrupts.time, "monotonic", lambda: clock[0])
     with held(), allowed():
@@ -155,7 +155,7 @@ def test_another_thread_holds_nothing():
     assert heard == [signal.default_int_handler]
 
 
-def test_where_nothing_is_held_allowed_does_nothing():
+def test_allowed_does_nothing_outside_held():
     with pytest.raises(KeyboardInterrupt), allowed():
         press()
 
@@ -204,6 +204,6 @@ def test_ctrl_c_twice_ends_a_training_with_what_was_reached(tmp_path, monkeypatc
     assert again.history.losses == whole.history.losses
 
 
-def test_a_divergence_is_told_though_a_training_holds_signals():
+def test_a_divergence_is_raised_while_a_training_defers_signals():
     with pytest.raises(DivergenceError):
         gradlab.fit(lambda p, x, y: p**4, 1.0, DATA, learning_rate=10.0)

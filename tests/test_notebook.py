@@ -433,7 +433,7 @@ what is curved enlarges them on the way. All others are off by roundings.
 
 @each_backend(list(BACKENDS))
 @pytest.mark.parametrize("form", [loss_that_fills, loss_that_copies])
-def test_the_notebooks_network_is_trained_as_it_stands(backend, form):
+def test_the_unmodified_network_of_the_notebook_is_trained(backend, form):
     model, params, *data = the_notebooks_model()
     loss = form(model)
     before = float(loss(params, *data))
@@ -467,7 +467,7 @@ def test_the_notebooks_gradient_is_that_of_a_numerical_derivative_by_hand():
         assert np.allclose(gradient[name], by_hand, rtol=0, atol=1e-7), name
 
 
-def test_the_notebooks_network_as_it_stands_is_told_what_it_keeps():
+def test_the_unmodified_network_gets_a_warning_about_its_state():
     model, params, *data = the_notebooks_model()
     told = trained(loss_that_fills(model), params, data, "autograd")[2]
     assert {w.category for w in told} == {StatefulLossWarning}
@@ -475,13 +475,13 @@ def test_the_notebooks_network_as_it_stands_is_told_what_it_keeps():
 
 
 @pytest.mark.parametrize("backend", ["autograd", "tape", "central", "central4", "forward"])
-def test_layers_of_its_own_keep_nothing_and_are_recorded(backend):
+def test_layers_that_the_loss_creates_are_recorded(backend):
     model, params, *data = the_notebooks_model()
     assert trained(loss_that_copies(model), params, data, backend)[2] == []
 
 
 @pytest.mark.parametrize("backend", ["tape", "central", "central4", "forward"])
-def test_what_cannot_be_recorded_is_said_once(backend):
+def test_a_loss_that_cannot_be_recorded_warns_once(backend):
     model, params, *data = the_notebooks_model()
     told = trained(loss_that_fills(model), params, data, backend)[2]
     slower = [str(w.message) for w in told if w.category is UntraceableWarning]

@@ -20,7 +20,7 @@ def test_an_integer_becomes_pythons_own(value):
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, np.True_, [3], np.array(3), 3 + 0j])
-def test_what_is_no_integer_from_one(value):
+def test_values_that_are_not_integers_from_one(value):
     with pytest.raises(OptionError) as caught:
         options.integer("n", value)
     assert str(caught.value) == f"n={value!r}: give an integer from 1"
@@ -56,7 +56,7 @@ def test_a_number_becomes_pythons_own(value):
         1j,
     ],
 )
-def test_what_is_no_positive_number(value):
+def test_values_that_are_not_positive_numbers(value):
     with pytest.raises(OptionError, match=r"^rate=.*: give a positive number$"):
         options.number("rate", value)
 
@@ -68,7 +68,7 @@ def test_a_number_may_have_other_bounds():
 
 
 @pytest.mark.parametrize("value", [None, "foo", "f8,(", ("f4", -1), 3, int, complex, bool, object])
-def test_what_is_no_floating_dtype(value):
+def test_values_that_are_not_floating_dtypes(value):
     with pytest.raises(OptionError, match=r"^dtype=.*: choose float64$"):
         options.floating("dtype", value, "choose float64")
 
@@ -79,7 +79,7 @@ def test_a_floating_dtype(value):
 
 
 @pytest.mark.parametrize("values", [3, None, "12", (), (3,), (3, 0), np.array(3)])
-def test_what_is_no_list_of_two_integers(values):
+def test_values_that_are_not_lists_of_two_integers(values):
     with pytest.raises(OptionError, match=r"^sizes=.*: give two$"):
         options.each("sizes", values, options.integer, "give two", fewest=2)
 
@@ -99,7 +99,7 @@ def test_an_error_of_another_kind_is_kept():
         options.each("sizes", [1], fail, "")
 
 
-def test_what_is_no_function():
+def test_values_that_are_not_functions():
     assert options.function("loss", len) is len
     with pytest.raises(OptionError, match="loss=3: give a function"):
         options.function("loss", 3)

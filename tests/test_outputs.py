@@ -162,7 +162,7 @@ def test_a_copy_that_fails_loses_nothing(verb, gradlab_, tmp_path):
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
 
 
-def test_what_of_the_results_can_be_written_is(gradlab_, tmp_path, monkeypatch):
+def test_results_that_can_be_written_are_written(gradlab_, tmp_path, monkeypatch):
     replace = outputs.files.replace
 
     def full(path, parts, **options):
@@ -327,7 +327,7 @@ def test_two_trainings_do_not_write_one_checkpoint(tmp_path, monkeypatch):
             gradlab.fit(loss, 1.0, data, resume=True, **options)
 
 
-def test_a_folder_that_knows_no_locks_is_written_without(tmp_path, monkeypatch):
+def test_a_folder_without_support_for_locks_is_written_without_one(tmp_path, monkeypatch):
     import gradlab.locks
 
     def unknown(file):

@@ -112,7 +112,7 @@ def test_paths_of_small_structures(params: Any, paths: tuple[str, ...]) -> None:
     assert flatten(params)[1].paths == paths
 
 
-def test_containers_come_back_as_they_were() -> None:
+def test_containers_are_restored() -> None:
     leaves, structure = flatten(NESTED)
     again = structure.unflatten(leaves)
     assert isinstance(again["layers"][0], Layer)
@@ -122,7 +122,7 @@ def test_containers_come_back_as_they_were() -> None:
     assert flatten(OrderedDict(b=1.0, a=2.0))[1].paths == ("b", "a")
 
 
-def test_numbers_come_back_as_numbers() -> None:
+def test_numbers_are_restored_as_numbers() -> None:
     leaves, structure = flatten({"a": 1.5, "b": np.float32(2), "c": np.array(3.0)})
     doubled = structure.unflatten([2 * np.asarray(leaf) for leaf in leaves])
     again = structure.unflatten([np.asarray(leaf) for leaf in leaves])
@@ -163,7 +163,9 @@ def test_leaves_may_be_anything() -> None:
     [flatten, size, lambda params: map_leaves(abs, params)],
     ids=["flatten", "size", "map"],
 )
-def test_what_is_no_leaf_is_named(function: Any, leaf: Any, error: Any, message: str) -> None:
+def test_values_that_are_not_leaves_are_named(
+    function: Any, leaf: Any, error: Any, message: str
+) -> None:
     with pytest.raises(error, match=message) as caught:
         function({"fine": np.ones(2), "a": {"b": leaf}})
     assert isinstance(caught.value, GradlabError)
@@ -346,7 +348,7 @@ def test_dataclasses_and_registered_classes_hold_parameters() -> None:
 
 
 @each_backend(EXACT)
-def test_they_are_differentiated_as_dicts_are(backend: str) -> None:
+def test_dataclasses_are_differentiated_like_dicts(backend: str) -> None:
     given, x = of_dataclasses(), np.array([[0.1, 0.2], [0.3, -0.4]])
     gradient = gradlab.grad(loss_of_dataclasses, backend)
     wanted = gradlab.grad(loss_of_dataclasses)(given, x)
@@ -359,7 +361,7 @@ def test_they_are_differentiated_as_dicts_are(backend: str) -> None:
     assert abs(gradient(given, x).line.slope[0] - found.line.slope[0]) > 1e-3
 
 
-def test_what_is_no_class_is_not_registered() -> None:
+def test_objects_that_are_not_classes_are_not_registered() -> None:
     with pytest.raises(ParameterError, match="cannot be registered"):
         gradlab.register_container(dict, lambda d: (d, None), lambda _, children: children)
     Bad = type("Bad", (), {})
@@ -371,7 +373,7 @@ def test_what_is_no_class_is_not_registered() -> None:
 # Vectors
 
 
-def test_a_vector_and_the_way_back() -> None:
+def test_a_vector_and_its_inverse() -> None:
     given = {"W": np.arange(6.0, dtype=np.float32).reshape(2, 3), "n": 3, "rest": [0.5]}
     vector, unravel = gradlab.ravel(given)
     assert (vector.dtype, vector.tolist()) == (np.float64, [0, 1, 2, 3, 4, 5, 3, 0.5])

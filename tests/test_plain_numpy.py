@@ -69,7 +69,7 @@ def test_right_or_refused(pair: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("backend", [unless_missing(backend) for backend in TRACED])
 @pytest.mark.parametrize("name", KEPT)
-def test_a_loss_that_keeps_a_traced_value_is_told_where(name: str, backend: str) -> None:
+def test_a_warning_names_the_place_of_a_kept_traced_value(name: str, backend: str) -> None:
     """It gets the plain value there (`test_right_or_refused` looks), and a warning says so."""
     case = CASES[name]
     params, args = case.at(0)
@@ -108,7 +108,7 @@ def test_the_loss_itself(name: str) -> None:
         assert max(known.truncation.max(), known.noise) <= eps**0.25 * size
 
 
-def test_the_tables_name_losses() -> None:
+def test_the_tables_name_existing_losses() -> None:
     assert set().union(*REFUSED.values()) | KEPT.keys() <= CASES.keys()
 
 

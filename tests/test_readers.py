@@ -97,7 +97,7 @@ def test_folders_and_files_without_end_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_not_there_is_said_or_made(tmp_path, name):
+def test_missing_files_are_named_or_created(tmp_path, name):
     path = tmp_path / "nowhere" / name
     if name in ("partial.npz", "checkpoint"):
         assert "cannot be written (No such file" in refusal(READERS[name], path)
@@ -106,7 +106,7 @@ def test_what_is_not_there_is_said_or_made(tmp_path, name):
 
 
 @needs_pipes
-def test_a_history_that_is_a_pipe_is_none(tmp_path):
+def test_a_history_that_is_a_pipe_is_ignored(tmp_path):
     os.mkfifo(tmp_path / "history.json")
     assert not train._may_go_on({"epochs": 1}, tmp_path / "checkpoint", True, tmp_path)
 
@@ -133,7 +133,7 @@ def test_a_file_of_the_largest_size_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("most", [2, 3, 4])
-def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch, most):
+def test_a_growing_file_is_read_only_to_the_limit(tmp_path, monkeypatch, most):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
 
@@ -151,7 +151,7 @@ def test_a_file_that_grows_is_read_no_further(tmp_path, monkeypatch, most):
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 5000])
-def test_names_that_no_file_has_are_refused(name):
+def test_impossible_names_are_refused(name):
     for read in (weights.load, datasets.load):
         with pytest.raises((WeightsError, DataError), match="cannot be read"):
             read(f"{name}.npz")

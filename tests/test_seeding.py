@@ -26,19 +26,19 @@ def test_a_seed_is_that_of_numpy():
     assert generator(np.int64(7)).bytes(32) == np.random.default_rng(7).bytes(32)
 
 
-def test_a_generator_is_used_as_it_is_and_goes_on():
+def test_a_generator_is_used_itself():
     rng = np.random.default_rng(7)
     assert generator(rng) is rng
     assert generator(rng).bytes(32) != generator(rng).bytes(32)
 
 
-def test_the_global_state_of_numpy_is_left_alone():
+def test_the_global_state_of_numpy_does_not_change():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     generator(7).normal(size=10)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
 @pytest.mark.parametrize("seed", ["abc", "7", -1, 1.0, 1.5, None, True, (1, 2), np.array([1])])
-def test_what_is_no_seed_is_an_error_that_shows_it(seed):
+def test_invalid_seeds_are_shown_in_the_error(seed):
     with pytest.raises(OptionError, match=r"seed=.*give an integer from 0, or a numpy"):
         generator(seed)

@@ -59,7 +59,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mine:loss", "mine.py:loss", "sub/mine.py:loss", "sub.mine:loss"])
-def test_a_module_says_everything_by_its_names(folder, name):
+def test_a_module_gives_everything_by_name(folder, name):
     path = list(sys.path)
     found = targets.load(name)
     assert found.name == name
@@ -77,12 +77,12 @@ def test_other_names(folder):
     assert found.gradient.__name__ == "wrong"
 
 
-def test_what_may_be_left_out(folder):
+def test_optional_names(folder):
     found = targets.load("bare:loss")
     assert (found.params, found.args, found.gradient) == (3.0, (), None)
 
 
-def test_a_file_may_have_the_name_of_a_module_that_is_there(folder):
+def test_a_file_may_have_the_name_of_an_imported_module(folder):
     import json
 
     assert targets.load("json.py:loss").loss(2.0) == 2.0
@@ -115,7 +115,7 @@ def test_a_file_may_have_the_name_of_a_module_that_is_there(folder):
         ("lacks:loss", {}, "lacks: ModuleNotFoundError: No module named 'a_module_that_is_not"),
     ],
 )
-def test_what_is_wrong_is_one_line(folder, name, names, says):
+def test_errors_are_one_line(folder, name, names, says):
     with pytest.raises(OptionError) as raised:
         targets.load(name, **names)
     assert says in str(raised.value)

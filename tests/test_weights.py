@@ -122,7 +122,7 @@ def test_the_same_parameters_give_the_same_bytes(tmp_path, suffix, monkeypatch):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_others_read_what_is_saved(tmp_path):
+def test_other_programs_read_saved_files(tmp_path):
     import safetensors.numpy
 
     weights.save(tmp_path / "w.npz", PARAMS)
@@ -138,7 +138,7 @@ def test_npz_keeps_the_order_of_names(tmp_path):
     assert list(weights.load(path)) == ["z", "a"]
 
 
-def test_saving_does_not_touch_what_it_is_given(tmp_path):
+def test_saving_does_not_change_its_arguments(tmp_path):
     params = {"W": np.asfortranarray(np.ones((2, 3))).astype(">f4"), "scale": 2.0}
     before = params["W"]
     weights.save(tmp_path / "w.npz", params)
@@ -424,7 +424,7 @@ def test_parameters_that_cannot_be_saved(tmp_path, suffix, params, said):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_safetensors_lacks_is_said(tmp_path):
+def test_limits_of_safetensors_are_named(tmp_path):
     path = tmp_path / "w.safetensors"
     with pytest.raises(WeightsError, match="reserves the name __metadata__"):
         weights.save(path, {"__metadata__": np.ones(1)})
@@ -433,7 +433,7 @@ def test_what_safetensors_lacks_is_said(tmp_path):
             weights.save(path, {"W": np.ones(1, np.longdouble)})
 
 
-def test_what_is_no_path_is_refused():
+def test_objects_that_are_not_paths_are_refused():
     with pytest.raises(WeightsError, match="None is not a path: give the name of a file"):
         weights.load(None)
 

@@ -120,7 +120,7 @@ BACKENDS = [unless_missing(name) for name in TRACED]
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("loss", RIGHT)
-def test_an_array_that_nothing_else_sees_is_replaced(
+def test_an_array_without_other_references_is_replaced(
     loss: Callable[..., Any], backend: str
 ) -> None:
     found = gradlab.grad(loss, backend=backend)(W)
@@ -131,8 +131,6 @@ def test_an_array_that_nothing_else_sees_is_replaced(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("loss", SHARED)
-def test_an_array_that_something_else_sees_is_refused(
-    loss: Callable[..., Any], backend: str
-) -> None:
+def test_an_array_with_other_references_is_refused(loss: Callable[..., Any], backend: str) -> None:
     with pytest.raises(gradlab.GradlabError, match=r"test_augmented\.py, line"):
         gradlab.grad(loss, backend=backend)(W)

@@ -291,13 +291,13 @@ def single_entries(x: Any) -> Any:
 
 @pytest.mark.parametrize("backend", [unless_missing(name) for name in TRACED])
 @pytest.mark.parametrize("loss", [of_single_numbers, casts, single_entries])
-def test_functions_of_single_numbers_take_traced_ones(loss: Any, backend: str) -> None:
+def test_functions_of_single_numbers_take_traced_numbers(loss: Any, backend: str) -> None:
     found = gradlab.grad(loss, backend=backend)(X)
     wanted = gradlab.grad(loss, backend="richardson")(X)
     assert np.abs(found - wanted).max() <= 1e-9 * np.abs(wanted).max()
 
 
-def test_what_cannot_be_rewritten_ends() -> None:
+def test_code_that_cannot_be_rewritten_is_refused() -> None:
     """An integer of a traced number is refused, not asked for again and again."""
 
     def loss(x: Any) -> Any:

@@ -227,6 +227,6 @@ def test_each_library(loss: Callable[[Any], Any], backend: str) -> None:
         lambda w: st.skew(w, bias=False),
     ],
 )
-def test_what_is_not_known_is_refused(loss: Callable[[Any], Any]) -> None:
+def test_unknown_functions_are_refused(loss: Callable[[Any], Any]) -> None:
     with pytest.raises(gradlab.GradlabError, match=r"test_scipy\.py, line"):
         gradlab.grad(loss)(W)

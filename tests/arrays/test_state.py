@@ -98,7 +98,7 @@ def problem():
     return params, x, labels
 
 
-def test_the_truth_without_state_is_that_of_quotients_by_hand():
+def test_the_reference_without_state_agrees_with_difference_quotients():
     params, *data = problem()
     gradient = gradlab.grad(without_state)(params, *data)
     h = 1e-5
@@ -114,7 +114,7 @@ def test_the_truth_without_state_is_that_of_quotients_by_hand():
 
 
 @each_backend(OF_NUMPY)
-def test_batch_norm_with_running_statistics_has_the_gradient_of_the_one_without(backend):
+def test_running_statistics_do_not_change_the_gradient_of_batch_norm(backend):
     params, *data = problem()
     layer = BatchNorm(WIDTH)
     gradient, told = quietly(gradlab.grad(of_layer(layer), backend=backend), params, *data)
@@ -124,7 +124,7 @@ def test_batch_norm_with_running_statistics_has_the_gradient_of_the_one_without(
 
 
 @each_backend([*OF_NUMPY, "spsa", "forward-gradient"])
-def test_the_running_mean_is_that_of_so_many_calls(backend):
+def test_the_running_mean_is_that_of_the_number_of_calls(backend):
     """A numerical backend calls the loss with parameters moved by a step, each an update."""
     params, *data = problem()
     layer = BatchNorm(WIDTH)
@@ -189,7 +189,7 @@ def test_a_layer_that_only_reads_its_statistics_is_recorded(backend):
 
 
 @each_backend(RECORDS)
-def test_what_cannot_be_recorded_is_said_once(backend):
+def test_a_loss_that_cannot_be_recorded_warns_once(backend):
     params, *data = problem()
     f = gradlab.grad(of_layer(BatchNorm(WIDTH)), backend=backend)
     told = [w for _ in range(3) for w in quietly(f, params, *data)[1]]
@@ -294,7 +294,7 @@ def test_a_hidden_state_that_is_traced_is_replaced_and_named(backend):
 
 
 @each_backend(["central", "central4", "forward", "richardson", "spsa"])
-def test_a_hidden_state_that_changes_the_loss_is_refused_by_quotients(backend):
+def test_a_hidden_state_that_changes_the_loss_is_refused_by_differences(backend):
     """The values that they would subtract are of different losses."""
     params, parts = sequence()
     layer = Recurrent(3, gradlab.detach)
@@ -327,7 +327,7 @@ def test_rows_of_a_view_are_writeable_after_the_call(data):
     assert all(row.flags.writeable for row in rows)
 
 
-def test_a_view_of_what_nobody_may_write_into_stays_as_it_was():
+def test_a_view_of_a_read_only_array_stays_read_only():
     data = np.ones((3, 2))
     view = data[:]
     data.flags.writeable = False
@@ -348,7 +348,7 @@ class Dropout:
 
 
 @each_backend(OF_NUMPY)
-def test_dropout_with_masks_that_are_given(backend):
+def test_dropout_with_masks_as_arguments(backend):
     params, x, labels = problem()
     layer = Dropout()
     rng = np.random.default_rng(2)
@@ -370,7 +370,7 @@ def test_dropout_with_masks_that_are_given(backend):
 
 @pytest.mark.parametrize("inner", ["autograd", "tape", "central"])
 @pytest.mark.parametrize("outer", ["autograd", "tape", "central"])
-def test_gradient_at_arrays_that_a_loss_makes(inner, outer):
+def test_gradient_at_arrays_that_a_loss_creates(inner, outer):
     """Arrays that are made while a loss is traced are parameters of a gradient in it."""
 
     def loss(s):

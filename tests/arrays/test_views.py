@@ -135,13 +135,13 @@ def seen_by_another_view(w: Any) -> Any:
 @pytest.mark.parametrize(
     "loss", [copied_by_ravel, of_unknown_layout, read_only, seen_by_another_view]
 )
-def test_what_numpy_may_have_copied_is_refused(loss: Callable[..., Any], backend: str) -> None:
+def test_writes_into_possible_copies_are_refused(loss: Callable[..., Any], backend: str) -> None:
     with pytest.raises((gradlab.GradlabError, ValueError), match=r"test_views\.py, line|read-only"):
         gradlab.grad(loss, backend=backend)(W)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_text_is_for_display_alone(backend: str) -> None:
+def test_text_of_traced_values_is_only_for_display(backend: str) -> None:
     shown = []
 
     def loss(w: Any) -> Any:

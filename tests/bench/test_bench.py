@@ -154,7 +154,7 @@ def test_a_report_shows_headline_question_figure_table_and_notes():
     assert {"id": "speed"} in shown.all("section")
 
 
-def test_what_comes_from_outside_is_escaped():
+def test_text_from_outside_is_escaped():
     evil = "<script>alert(1)</script>\"'&"
     table = {**NUMBERS["table"], "title": evil, "columns": ["", evil], "rows": [[evil, evil]]}
     numbers = {"headline": evil, "missing": {evil: evil}, "table": {**table, "notes": evil}}
@@ -167,7 +167,7 @@ def test_what_comes_from_outside_is_escaped():
     assert evil in shown.all("img")[0]["alt"]
 
 
-def test_a_report_asks_for_nothing_from_elsewhere():
+def test_a_report_loads_nothing_from_elsewhere():
     source = render(
         [o := ScriptResult("speed", "", "done", 1.0, NUMBERS, SVG)], summarise([o], False, "")
     )
@@ -205,7 +205,7 @@ def test_a_missing_peer_and_a_failure_are_rows_that_say_so():
 # Tables
 
 
-def test_csv_is_what_was_measured_to_the_last_bit():
+def test_csv_has_every_bit_of_the_measured_numbers():
     rows = list(csv.DictReader(io.StringIO(tables.csv(NUMBERS))))
     assert [row["name"] for row in rows] == ["A", "C, D"]
     assert float(rows[1]["seconds"]) == 1 / 3
@@ -250,7 +250,7 @@ def test_a_folder_has_tables_figures_and_numbers(write, folder):
     assert "numpy" in summary(folder)["environment"]
 
 
-def test_one_that_fails_takes_nothing_with_it(write, folder):
+def test_a_benchmark_that_fails_does_not_affect_others(write, folder):
     outcomes = list(run_all(write(a=DONE, b=FAILS, c="1 /", d=DONE), folder))
     assert [outcome.state for outcome in outcomes] == ["done", "failed", "failed", "done"]
     assert outcomes[1].why == "fails.py: SciPy is <not> installed"
@@ -263,14 +263,14 @@ def test_one_that_fails_takes_nothing_with_it(write, folder):
     ]  # fmt: skip
 
 
-def test_one_that_cannot_run_here_has_not_failed(write, folder):
+def test_a_benchmark_that_cannot_run_here_has_not_failed(write, folder):
     absent = "import sys; print('X is missing', file=sys.stderr); sys.exit(3)"
     (outcome,) = run_all(write(a=absent), folder)
     assert (outcome.state, outcome.headline) == ("not run", "not run: X is missing")
     assert "X is missing" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_one_whose_numbers_lack_a_part_fails_and_takes_nothing_with_it(write, folder):
+def test_a_benchmark_with_incomplete_numbers_fails_alone(write, folder):
     partly = DONE.replace('"table": table,', "")
     first, second = run_all(write(a=partly, b=DONE), folder)
     assert (first.state, second.state) == ("failed", "done")
@@ -365,7 +365,7 @@ def test_a_script_does_not_outlive_its_caller_however_that_ends(tmp_path):
         assert not scratch.exists()
 
 
-def test_a_folder_is_whole_after_each(write, folder):
+def test_the_folder_is_complete_after_each_benchmark(write, folder):
     run = run_all(write(a=DONE, b=DONE), folder)
     next(run)
     assert "1 of 1 done" in (folder / "report.html").read_text("utf-8")
@@ -423,7 +423,7 @@ def test_a_wrong_option_is_one_line(words, named, monkeypatch, capsys, scripts):
     assert printed.err.count("\n") == 1
 
 
-def test_the_command_runs_and_says_where(monkeypatch, capsys, scripts, tmp_path):
+def test_the_command_runs_and_names_the_folder(monkeypatch, capsys, scripts, tmp_path):
     scripts(a=DONE)
     files = ("--output", tmp_path / "new", "--json", tmp_path / "numbers.json")
     assert command(monkeypatch, "--quick", *files) == 0
@@ -441,7 +441,7 @@ def test_the_command_fails_if_one_does(monkeypatch, capsys, scripts, tmp_path):
     assert printed.err == "gradlab: a failed; the report says why\n"
 
 
-def test_benchmarks_are_found_inside_of_a_wheel(monkeypatch, tmp_path):
+def test_benchmarks_are_found_inside_a_wheel(monkeypatch, tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "one.py").write_text('"""What\nelse?\n\nMore."""')
     monkeypatch.setattr("gradlab.bench.scripts.FOLDERS", (Path("/nowhere"), tmp_path))

@@ -140,7 +140,7 @@ def browser(tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_shows_the_report_and_complains_of_nothing(browser, report, width):
+def test_a_browser_shows_the_report_without_errors(browser, report, width):
     browser.resize(width, 844)
     browser.open(report)
     pictures = json.loads(browser.evaluate(PICTURES))
@@ -157,7 +157,7 @@ def test_a_browser_shows_the_report_and_complains_of_nothing(browser, report, wi
     assert browser.reported("Runtime.exceptionThrown", "Network.loadingFailed") == []
 
 
-def test_a_picture_that_is_missing_would_be_seen(browser, report):
+def test_a_missing_picture_is_detected(browser, report):
     broken = report.with_name("broken.html")
     source = report.read_text("utf-8")
     broken.write_text(source.replace("data:image/svg+xml;base64,", "gone.svg?", 1), "utf-8")
@@ -168,7 +168,7 @@ def test_a_picture_that_is_missing_would_be_seen(browser, report):
     assert browser.reported("Log.entryAdded", "Network.loadingFailed")
 
 
-def test_it_is_dark_where_that_is_wished_and_light_on_paper(browser, report):
+def test_the_report_is_dark_on_request_and_light_on_paper(browser, report):
     seen = {}
     for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
         wish = {"name": "prefers-color-scheme", "value": scheme}
@@ -178,7 +178,7 @@ def test_it_is_dark_where_that_is_wished_and_light_on_paper(browser, report):
     assert seen["dark", "screen"] != seen["light", "screen"] == seen["dark", "print"]
 
 
-def test_it_is_printed_on_few_pages(browser, report):
+def test_the_report_prints_on_few_pages(browser, report):
     browser.open(report)
     printed = base64.b64decode(browser("Page.printToPDF", preferCSSPageSize=True)["data"])
     assert printed.startswith(b"%PDF")

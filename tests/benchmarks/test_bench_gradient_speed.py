@@ -122,7 +122,7 @@ def test_a_missing_peer_is_a_row_that_says_so(without_peers):
     assert not {r["contender"] for r in numbers["results"]} & set(gradient_speed.MODULES)
 
 
-def test_the_json_file_has_what_stands_beside_a_figure(without_peers):
+def test_the_json_file_has_the_context_of_the_figures(without_peers):
     _, numbers, _ = without_peers
     assert set(numbers) == {
         "benchmark", "environment", "options", "reference", "table", "results", "missing",
@@ -234,7 +234,7 @@ def test_a_wrong_option_is_one_line(options, named, monkeypatch, capsys):
 # What is timed
 
 
-def test_whoever_takes_another_gradient_is_not_timed(problem, monkeypatch):
+def test_a_contender_with_a_different_gradient_is_not_timed(problem, monkeypatch):
     def halved(problem):
         _, grads = value_and_grad(network.loss)(*problem.point)
         return lambda: (0.0, [0.5 * leaf for leaf in flatten(grads)[0]])
@@ -276,7 +276,7 @@ def test_laps_are_multiplied_and_whole_gradients_are_not(
     )  # fmt: skip
 
 
-def test_evaluations_that_do_not_come_one_alike_an_entry_are_not_extrapolated():
+def test_evaluations_are_extrapolated_only_if_each_entry_takes_equally_many():
     for calls in (8, 7, 8 + gradient_speed.FEW + 1):
         with pytest.raises(ValueError, match=f"{calls} evaluations for 4 entries: not 2 for each"):
             gradient_speed.whole_evaluations(calls, 4, 100, 2)

@@ -70,7 +70,7 @@ def test_a_turn_counts_as_its_median():
     assert common.interleave({"A": work}, rounds=1, turn=5.0, clock=clock) == {"A": [1.0]}
 
 
-def test_who_holds_the_clock_counts_by_laps():
+def test_a_contender_with_the_clock_counts_laps():
     clock = Clock()
 
     def laps():
@@ -129,7 +129,7 @@ def test_the_contenders_take_the_tapes_gradient(activation, form):
     assert len(tape_speed.figure(results, names).axes) == 1
 
 
-def test_a_contender_with_another_gradient_is_not_timed(monkeypatch):
+def test_a_contender_with_a_different_gradient_is_not_timed(monkeypatch):
     def doubled(problem):
         gradient = tape_speed.by_hand(problem)
         return lambda: (0.0, [2 * leaf for leaf in gradient()[1]])
@@ -159,7 +159,7 @@ def test_epochs_reach_the_same_loss(monkeypatch):
     assert len(training.figure(results).axes) == 1
 
 
-def test_processes_take_the_gradient_of_one():
+def test_several_processes_have_the_gradient_of_one():
     results = parallel_speed.measure("waits", 5, 0.001, 2, 1)
     assert [result.contender for result in results][1:3] == ["workers=1", "workers=2"]
     assert results[1].speedup.median == 1
@@ -327,7 +327,7 @@ def test_numbers_that_lack_a_part_are_not_written(part, tmp_path):
 # Memory
 
 
-def test_memory_keeps_to_what_bench_asks_of_a_benchmark(tmp_path, monkeypatch):
+def test_memory_follows_the_protocol_of_bench(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "AT_ONCE", {"autograd": memory.AT_ONCE["autograd"]})
     monkeypatch.setattr(memory, "BY_ENTRY", {"central": memory.BY_ENTRY["central"]})
     memory.main(entries=1000, few=1000, json_file=tmp_path / "memory.json")

@@ -65,7 +65,7 @@ def test_a_checker_is_asked_about_the_claim(name: str, form: str) -> None:
     assert right.evaluations_per_entry > 0
 
 
-def test_what_a_matrix_does_not_show_is_not_asked() -> None:
+def test_claims_that_a_matrix_does_not_contain_are_omitted() -> None:
     case = replace(
         case_of("vjp"), claim=lambda x, u: jacobian(x).T @ np.maximum(u, 0), fault="clipped"
     )
@@ -74,7 +74,7 @@ def test_what_a_matrix_does_not_show_is_not_asked() -> None:
     assert outputs.ask(outputs.Entrant(lambda real: True), case).outcome == "miss"
 
 
-def test_an_error_of_a_checker_is_told_apart() -> None:
+def test_an_error_of_a_checker_is_counted_separately() -> None:
     def raises(real: RealCase) -> bool:
         raise ValueError("too many entries")
 
@@ -83,7 +83,7 @@ def test_an_error_of_a_checker_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.right], ids=lambda case: case.title)
-def test_all_ways_to_ask_for_a_case_have_the_same_numbers(case: VectorCase) -> None:
+def test_all_forms_of_a_case_have_the_same_numbers(case: VectorCase) -> None:
     real, rng = RealCase(case), np.random.default_rng(0)
     matrix = real.matrix(real.x)
     assert matrix.shape == (len(real.f(real.x)), len(real.x))

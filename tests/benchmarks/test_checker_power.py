@@ -197,14 +197,14 @@ def entrant(check: Any, **options: Any) -> power.Entrant:
     ("says", "of_right", "of_wrong"),
     [(True, "right", "miss"), (False, "false alarm", "right"), (None, *2 * ["inconclusive"])],
 )
-def test_what_a_checker_says_is_held_against_the_truth(
+def test_answers_of_a_checker_are_compared_with_the_truth(
     says: bool | None, of_right: str, of_wrong: str
 ) -> None:
     said = entrant(lambda case: says)
     assert [power.ask(said, case).outcome for case in (RIGHT, WRONG)] == [of_right, of_wrong]
 
 
-def test_an_exception_is_counted_apart_and_a_mistake_of_ours_is_not() -> None:
+def test_an_exception_of_a_checker_is_counted_but_not_one_of_ours() -> None:
     def raising(error: Exception) -> Any:
         def check(case: Case) -> bool:
             raise error
@@ -226,7 +226,7 @@ def test_evaluations_are_counted_by_entry() -> None:
     assert power.ask(entrant(check), RIGHT).evaluations_per_entry == 26 / 11
 
 
-def test_who_goes_entry_by_entry_is_spared_large_cases() -> None:
+def test_checkers_of_single_entries_skip_large_cases() -> None:
     large = next(case for case in CASES if case.kind == "large")
     answer = power.ask(entrant(lambda case: True, entrywise=True), large)
     assert (answer.outcome, answer.reason) == ("not run", "more than 1,000 entries")

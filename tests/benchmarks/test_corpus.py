@@ -254,12 +254,12 @@ def test_a_right_claim_is_the_truth_in_its_own_precision(case: Case) -> None:
 
 
 @each(case for case in CASES if case.resolvable and not case.right and case.kind != "kink")
-def test_a_fault_can_be_seen(case: Case) -> None:
+def test_a_fault_can_be_detected(case: Case) -> None:
     assert_seen(case)
 
 
 @each(case for case in CASES if not case.resolvable)
-def test_what_cannot_be_seen_cannot(case: Case) -> None:
+def test_undetectable_faults_are_undetectable(case: Case) -> None:
     assert_unseen(case)
 
 
@@ -341,7 +341,7 @@ def test_truths_and_verdicts_at_twenty_places(seed: int) -> None:
             assert_seen(there) if case.resolvable else assert_unseen(there)
 
 
-def test_moving_changes_the_parameters_alone_and_a_little() -> None:
+def test_moving_changes_only_the_parameters_and_only_slightly() -> None:
     for case in CASES:
         there = case.moved(seed=1)
         for before, after in zip(*(flatten(c.params)[0] for c in (case, there)), strict=True):
@@ -374,7 +374,7 @@ def test_every_kind_is_there_right_and_wrong() -> None:
     assert all(wrong[kind] >= 3 for kind in asked)
 
 
-def test_there_are_somewhat_more_right_ones() -> None:
+def test_there_are_slightly_more_right_cases() -> None:
     assert len(CASES) >= 150
     assert 0.5 < np.mean([case.right for case in CASES]) < 0.6
 
@@ -400,7 +400,7 @@ def test_a_verdict_is_accepted_for_what_the_case_is() -> None:
 
 
 @each(case for case in CASES if case.meant is not None and case.kind != "edge")
-def test_a_rough_loss_stands_for_what_is_meant(case: Case) -> None:
+def test_a_rough_loss_represents_its_smooth_original(case: Case) -> None:
     """They differ by what the values are rounded to, and by nothing else."""
     leaves, structure = flatten(case.params)
     # In double precision a solver would never reach the tolerance of what is meant.
@@ -438,7 +438,7 @@ def test_a_loss_in_another_dtype_computes_in_it() -> None:
     [factor(-1), plus(0.1, "W", (0, 1)), transposed("W"), swapped("W", "V"), rolled("W")],
     ids=lambda fault: fault.name,
 )
-def test_a_fault_leaves_the_truth_and_the_parameters_alone(fault: Fault) -> None:
+def test_a_fault_does_not_change_the_truth_or_the_parameters(fault: Fault) -> None:
     params = {"W": np.arange(4.0).reshape(2, 2), "V": np.ones((2, 2))}
     wrong = fault.plant(lambda params: params)(params)  # |params|²/2 has them for a gradient
     assert np.array_equal(params["W"], [[0, 1], [2, 3]])

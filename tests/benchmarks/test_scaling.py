@@ -80,7 +80,7 @@ def test_a_standard_error_is_that_of_least_squares():
     assert fitted.error == pytest.approx(np.sqrt(covariance[0, 0]))
 
 
-def test_the_plain_loop_is_extrapolated_and_all_else_is_not(problem, monkeypatch):
+def test_only_the_plain_loop_is_extrapolated(problem, monkeypatch):
     def interleave(contenders, *, rounds, clock):
         assert len(contenders[scaling.PLAIN]()) == 2 * 8  # a lap an evaluation
         return {name: [3.0 if name == scaling.EVALUATION else 6.0] * rounds for name in contenders}
@@ -98,7 +98,7 @@ def test_the_plain_loop_is_extrapolated_and_all_else_is_not(problem, monkeypatch
         assert result.difference < 1e-6
 
 
-def test_whoever_takes_another_gradient_is_not_timed(problem, monkeypatch):
+def test_a_contender_with_a_different_gradient_is_not_timed(problem, monkeypatch):
     def zero(problem):
         return lambda: (0.0, [0 * leaf for leaf in problem.params.values()])
 

@@ -63,7 +63,7 @@ def test_four_outputs_and_eight_parameters_of_each_are_named() -> None:
     assert remark == "is wrong in more entries than are named here"
 
 
-def test_what_is_wrong_in_most_places_is_sampled_instead() -> None:
+def test_faults_in_most_entries_are_sampled_instead() -> None:
     q, p = 30, 40
     everywhere = {(i, j) for i in range(q) for j in range(p)}
     named, remark, evaluations = traced(everywhere, q, p)
@@ -76,7 +76,7 @@ def test_what_is_wrong_in_most_places_is_sampled_instead() -> None:
     assert remark == "is wrong in y[4] by most parameters"
 
 
-def test_a_fault_that_no_half_shows_is_too_small_to_be_named() -> None:
+def test_a_fault_that_neither_half_shows_is_too_small_to_name() -> None:
     made: Any = Searched(())
     failed = made.pair(np.arange(4), np.arange(4))
     failed.fails, failed.excess = True, 1.5
@@ -96,7 +96,7 @@ def test_culprits_are_sampled_only_among_more_than_sixteen() -> None:
     assert (len(found), dense) == (5, False)
 
 
-def test_a_search_ends_where_it_takes_too_many_evaluations() -> None:
+def test_a_search_ends_after_too_many_evaluations() -> None:
     """A hundred for each halving of all entries, and for ten more."""
     made: Any = Searched({(0, j) for j in range(0, 4096, 8)})
     before = made.pair(np.arange(1), np.arange(4096))
@@ -118,7 +118,7 @@ def pair(verdict: Verdict = "agree", tolerance: float = 0.1, size: float = 4.0, 
     )  # fmt: skip
 
 
-def test_a_pair_is_resolved_by_its_size_or_beside_others() -> None:
+def test_a_pair_is_resolved_relative_to_its_size_or_to_other_outputs() -> None:
     """By half of the larger of its sizes, or a thousandth of the largest of as many outputs."""
     assert resolved(pair(tolerance=1.9), [])
     assert not resolved(pair(tolerance=2.1), [])

@@ -49,7 +49,7 @@ def like(g, seed=1):
 
 
 @given(gradients())
-def test_no_cause_is_given_for_what_is_right(g):
+def test_a_right_gradient_gets_no_cause(g):
     assert cause(g, g) == ""
 
 
@@ -196,7 +196,7 @@ def test_two_rows_and_a_slice():
 
 
 @pytest.mark.parametrize("claimed", [[1.0, 1.0, 1.0, 0.0], [2.0, 2.0, 2.0, 0.0]])
-def test_at_a_kink_no_pattern_means_anything(claimed):
+def test_patterns_at_a_kink_are_ignored(claimed):
     at = np.array([1.0, 1.0, 1.0, 0.0])
     report = gradlab.check_gradients(lambda w: w.max(), at, gradient=np.array(claimed))
     assert report.verdict == "mismatch"
@@ -204,7 +204,7 @@ def test_at_a_kink_no_pattern_means_anything(claimed):
 
 
 @given(gradients(axes=[1], least=4))
-def test_what_two_numbers_show_is_no_pattern(g):
+def test_two_numbers_are_no_pattern(g):
     assert cause(g[:2][::-1], g[:2]) == ""
     assert cause(np.full(2, g[0]), g[:2]) == ""
 
@@ -215,20 +215,20 @@ def test_a_factor_that_is_nearly_one():
 
 
 @given(gradients(axes=[1], least=4))
-def test_signs_that_were_lost(g):
+def test_lost_signs(g):
     assume(0 < (g < 0).sum() < g.size)
     count = int((g < 0).sum())
     assert cause(np.abs(g), g) == f"the wrong sign in {count} of {g.size} entries"
 
 
-def test_two_wrong_entries_of_a_row_are_not_the_row():
+def test_two_wrong_entries_of_a_row_do_not_blame_the_row():
     g = np.arange(1.0, 17.0).reshape(4, 4)
     a = g.copy()
     a[2, 1:3] *= -1
     assert cause(a, g) == "the wrong sign in 2 of 16 entries"
 
 
-def test_entries_without_a_slope_say_nothing():
+def test_entries_without_a_slope_are_ignored():
     entries, leaf = leaf_of("w", [-1.0, -2.0], [1.0, 2.0])
     blind = Entry("w", (2,), 5.0, np.nan, np.inf, np.inf, "inconclusive")
     assert guess([*entries, blind], [leaf]) == {"w": "the wrong sign"}
@@ -251,7 +251,7 @@ def test_one_wrong_entry_of_no_special_factor_has_no_cause():
     assert cause([1.0, 2.0, -3.0], [1.0, 2.0, 3.0]) == "the wrong sign in 1 of 3 entries"
 
 
-def test_behind_dead_units_no_place_is_named():
+def test_no_place_is_named_behind_dead_units():
     """What has a slope is wrong in all entries: the living units are no place of the mistake."""
     g = np.arange(1.0, 13.0).reshape(4, 3)
     g[:, 1] = 0
@@ -355,7 +355,7 @@ def test_a_gradient_that_adds_to_its_last_result():
 
 
 @given(gradients(least=3))
-def test_what_is_nearly_right(g):
+def test_nearly_right_gradients(g):
     """A small number inside a log makes 1e-7/p; single precision rounds each entry by itself."""
     off = 1e-7 * np.sign(like(g)) * np.random.default_rng(0).uniform(1, 2, g.shape)
     assert "log(p + ε)" in cause(g * (1 + off), g)
@@ -371,7 +371,7 @@ def test_a_mistake_behind_a_small_error(g, n):
 
 
 @given(gradients(axes=[2], least=3))
-def test_a_gradient_of_something_else_gets_no_cause_but_a_loose_one(g):
+def test_a_gradient_of_another_function_gets_at_most_a_vague_cause(g):
     found = cause(g + 0.1 * like(g, 2), g, like(g, 3))
     assert found in ("", LOOSE)
     assert cause(g + 10 * like(g, 2), g, like(g, 3)) == ""

@@ -74,7 +74,7 @@ def test_no_false_alarm_and_no_miss_in_the_other_half(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_nor_elsewhere() -> None:
+def test_no_false_alarm_and_no_miss_at_other_places() -> None:
     """Each case at five of twenty places, moved at random by 3 %."""
     told = []
     for number, case in enumerate(case for case in CASES if case.kind != "large"):
@@ -163,7 +163,7 @@ def test_one_wrong_entry_of_a_million() -> None:
 
 @pytest.mark.parametrize("fails", [True, False])
 @pytest.mark.parametrize("seen", ["agree", "inconclusive", "kink", "mismatch"])
-def test_a_failed_direction_is_never_agreed_to(fails: bool, seen: Any) -> None:
+def test_a_failed_direction_never_agrees(fails: bool, seen: Any) -> None:
     """Whatever the entries say to which it was traced."""
     slope = Slope(1.0, 1e-9, "smooth")
     walk = Walk(np.arange(2), np.ones(2), 2.0 if fails else 1.0, slope, 0.0, 1.0)
@@ -307,7 +307,7 @@ def test_invalid_choices_at_a_kink(claimed: float) -> None:
     assert "slopes 0 and 1" in report.entries[0].note
 
 
-def test_a_tie_of_two_is_looked_at_together() -> None:
+def test_two_tied_entries_are_examined_together() -> None:
     def largest(x: Any) -> Any:
         return max(x[0], x[1])
 
@@ -338,7 +338,7 @@ def test_a_dead_unit_may_have_gradient_zero() -> None:
     assert wrong.verdict == "mismatch"
 
 
-def test_what_cannot_be_resolved_is_not_agreed_to() -> None:
+def test_an_unresolved_gradient_does_not_agree() -> None:
     report = gradlab.check_gradients(lambda x: 1e18 + np.sin(x), 0.5, gradient=np.cos(0.5))
     assert (report.ok, report.verdict) == (False, "inconclusive")
     assert "would not be detected" in report.entries[0].note
@@ -455,7 +455,7 @@ def test_a_loss_that_writes_into_its_parameters() -> None:
     assert QUADRATIC["W"].tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
-def test_a_loss_that_takes_its_containers_apart() -> None:
+def test_a_loss_that_empties_its_containers() -> None:
     """It pops leaves: each evaluation is given containers of its own."""
 
     def loss(p: Any) -> Any:

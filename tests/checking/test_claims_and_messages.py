@@ -98,7 +98,7 @@ def test_an_error_inside_of_a_function_says_where_it_was_called():
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_lines_beyond_those_shown_are_counted(more):
+def test_hidden_lines_are_counted(more):
     lines = [Text(str(k)) for k in range(SHOWN + more)]
     shown = [str(line) for line in _capped(lines, "others")]
     assert shown[:SHOWN] == [str(line) for line in lines[:SHOWN]]

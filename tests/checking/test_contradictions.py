@@ -77,7 +77,7 @@ def test_a_product_must_be_linear(by_rows: bool) -> None:
 
 
 @pytest.mark.parametrize(("times", "told"), [(0.3, False), (3.0, True)])
-def test_a_gap_of_ten_thousand_roundings_is_none(times: float, told: bool) -> None:
+def test_a_gap_of_ten_thousand_roundings_is_no_contradiction(times: float, told: bool) -> None:
     """Numbers of float32, of which each carries this many roundings, all of one sign."""
     epsilon = 2.0**-23
     off = times * ROUNDINGS * epsilon
@@ -91,7 +91,7 @@ def test_a_gap_of_ten_thousand_roundings_is_none(times: float, told: bool) -> No
 
 
 @pytest.mark.parametrize(("times", "told"), [(0.1, False), (30.0, True)])
-def test_both_modes_are_one_map(times: float, told: bool) -> None:
+def test_both_modes_are_the_same_map(times: float, told: bool) -> None:
     jacobian, epsilon = matrix(Q, P), 2.0**-23
     forward = Claimed("jvp", lambda v: jacobian @ v, False, epsilon)
     off = 1 + times * ROUNDINGS * epsilon
@@ -181,7 +181,7 @@ def test_an_output_is_as_large_as_its_terms() -> None:
     assert size(0.5, edge) == pytest.approx(0.5)
 
 
-def test_every_claim_is_held_against_every_other() -> None:
+def test_every_claim_is_compared_with_every_other() -> None:
     jacobian, square = matrix(Q, P), matrix(P, P)
     here = subject(np.ones(Q), lambda there: np.ones(Q), np.ones(P), np.ones(P))
     gradient = subject(np.ones(P), lambda there: np.ones(P), np.ones(P), np.ones(P))

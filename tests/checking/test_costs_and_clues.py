@@ -45,7 +45,7 @@ def test_a_report_says_how_long_the_check_took(check: Any) -> None:
     assert report.ok
 
 
-def test_lengths_are_those_of_axes_and_of_whole_arrays_but_for_one() -> None:
+def test_lengths_are_those_of_axes_and_arrays_except_one() -> None:
     assert lengths_of([np.zeros((1, 5)), {"x": np.zeros((4, 3))}, "mean", 9]) == {3, 4, 5, 12}
 
 
@@ -82,7 +82,7 @@ def test_a_root_mean_square_does_not_overflow() -> None:
     assert root_mean_square(np.zeros(2)) == root_mean_square(np.empty(0)) == 0.0
 
 
-def test_a_tolerance_can_be_taken_back() -> None:
+def test_an_allowance_can_be_removed_from_a_report() -> None:
     """What agreed thanks to it alone is a mismatch then; other verdicts stay."""
     assert tightened(entry(1.08), 0.05).verdict == "mismatch"
     assert tightened(entry(1.04), 0.05).verdict == "agree"
@@ -90,7 +90,7 @@ def test_a_tolerance_can_be_taken_back() -> None:
     assert tightened(entry(1.08, "kink"), 0.05).verdict == "kink"
 
 
-def test_what_is_inconclusive_because_of_the_allowance_alone_is_accepted() -> None:
+def test_an_entry_is_accepted_if_only_the_allowance_makes_it_inconclusive() -> None:
     def verdict(allow: float = 0.1, **options: Any) -> str:
         made: dict[str, Any] = {"analytic": 1.05, "verdict": "inconclusive"} | options
         [found] = accepted([entry(**made)], allow)

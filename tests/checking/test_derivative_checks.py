@@ -182,7 +182,7 @@ def test_pieces_between_many_jumps(f: Any, slope: float) -> None:
     assert wrong.verdict in ("mismatch", "inconclusive")
 
 
-def test_a_small_output_is_not_drowned() -> None:
+def test_a_small_output_is_not_hidden_by_large_ones() -> None:
     """A wrong row a billionth of the others' size is found."""
     rng = np.random.default_rng(0)
     m, x = rng.normal(size=(50, 40)), rng.normal(size=40)
@@ -196,7 +196,7 @@ def test_a_small_output_is_not_drowned() -> None:
     assert gradlab.check_derivatives(lambda x: m @ x, x, jacobian=m).ok
 
 
-def test_a_layer_that_is_wrong_as_a_whole_is_told_so_early() -> None:
+def test_a_layer_that_is_wrong_as_a_whole_is_reported_early() -> None:
     rng = np.random.default_rng(0)
     m, x = rng.normal(size=(60, 50)), rng.normal(size=50)
     report = gradlab.check_derivatives(lambda x: m @ x, x, jacobian=2 * m)
@@ -255,7 +255,7 @@ def test_a_vjp_that_is_not_linear() -> None:
     assert "not linear" in report.notes[0]
 
 
-def test_rounding_of_terms_that_cancel_is_no_contradiction() -> None:
+def test_round_off_of_cancelling_terms_is_no_contradiction() -> None:
     # Both derivatives of the constant x/|x| are 0, but for the terms 1/|x| that cancel in them.
     def jvp(x: Any, v: Any) -> Any:
         return v / x * (1 + 2e-16) - v / x
@@ -441,7 +441,7 @@ def test_a_function_that_ignores_its_parameters_is_inconclusive() -> None:
     assert looked.verdict == "agree", str(looked)
 
 
-def test_what_a_backend_gives() -> None:
+def test_derivatives_of_a_backend() -> None:
     x = X[:1]
     report = gradlab.check_derivatives(
         layer, PARAMS, x, vjp="autograd", jvp="autograd-forward", jacobian=gradlab.ComplexStep()
@@ -491,7 +491,7 @@ def test_a_holomorphic_function() -> None:
         gradlab.check_derivatives(holomorphic, {"z": Z}, vjp=vjp, convention="numpy")
 
 
-def test_a_jacobian_of_what_is_not_holomorphic_is_wrong() -> None:
+def test_a_jacobian_of_a_function_that_is_not_holomorphic_is_wrong() -> None:
     report = gradlab.check_derivatives(np.conj, Z, jacobian=np.eye(2).astype(complex))
     assert report.verdict == "mismatch"
 

@@ -33,7 +33,7 @@ KINK = Slope(0.5, 0.5, "kink", Bar(0.0, 0.01), Bar(1.0, 0.02))
         (KINK, 0.5, True), (KINK, np.nan, False),
     ],
 )  # fmt: skip
-def test_a_slope_allows_what_lies_within_its_range(
+def test_a_slope_allows_claims_within_its_range(
     found: Slope, claimed: float, allowed: bool
 ) -> None:
     assert allows(found, claimed, roundoff=0.1) is allowed
@@ -59,7 +59,7 @@ def test_a_claim_lies_between_two_slopes_that_are_certainly_different(
     assert _span(bars, claimed, roundoff=0.0, drift=0.0) is between
 
 
-def test_round_off_and_drift_widen_what_lies_between() -> None:
+def test_round_off_and_drift_widen_the_range_between_slopes() -> None:
     bars = [Bar(0.0, 0.0), Bar(1.0, 0.0)]
     assert not _span(bars, 1.004, 0.0, 0.0)
     assert _span(bars, 1.004, 0.005, 0.0)
@@ -80,7 +80,7 @@ def test_offsets_try_extremes_then_single_entries_then_random_ones() -> None:
     assert len(list(_offsets(np.ones(9), np.ones(9), rng))) == 6 + 8  # too many single ones
 
 
-def test_telling_directions_begin_on_the_way_to_the_claim() -> None:
+def test_directions_begin_with_the_one_towards_the_claim() -> None:
     scales, off = np.array([1.0, 2.0]), np.array([0.5, 1.0])
     rng = np.random.default_rng(0)
     first, second, *others = _telling_directions(scales, off, rng)
@@ -139,7 +139,7 @@ def test_a_direction_tolerates_both_errors() -> None:
     assert walk(3.0).excess == 2.0
 
 
-def test_strata_are_entries_of_like_size() -> None:
+def test_strata_are_entries_of_similar_size() -> None:
     """Down to a hundredth of the largest, to a ten-thousandth, to a millionth, less, and zeros."""
     values = [1.0, -0.02, 0.005, 2e-4, 5e-5, 2e-6, 5e-7, 0.0, np.inf]
     made: Any = type("Claimed", (), {"values": np.array([9.0, *values])})()
@@ -147,7 +147,7 @@ def test_strata_are_entries_of_like_size() -> None:
     assert found == [[1, 2], [3, 4], [5, 6], [7], [8, 9]]
 
 
-def test_the_resolution_is_that_of_entries_that_are_not_zero() -> None:
+def test_entries_of_zero_do_not_affect_the_resolution() -> None:
     def entry(size: float, tolerance: float, verdict: Verdict = "agree") -> Entry:
         return Entry("w", (), size, 0.0, tolerance, tolerance, verdict)
 

@@ -191,7 +191,7 @@ def test_gradients_that_grow_are_judged():
     assert {entry.path for entry in report.mismatches} == {"output by a"}
 
 
-def test_a_backward_pass_that_adds_to_its_last_result_is_told_so():
+def test_a_backward_pass_that_adds_to_its_last_result_is_reported():
     total = np.zeros_like(W)
 
     def backward(dout, x):

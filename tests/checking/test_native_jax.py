@@ -125,7 +125,7 @@ def test_a_scan_in_jax_that_needs_float32_says_so():
     assert "in its own precision" in str(report)
 
 
-def test_gradients_of_ones_own_for_a_jax_loss():
+def test_user_gradients_of_a_jax_loss():
     w, x = array(3), array(3, seed=1)
 
     def loss(w, x):

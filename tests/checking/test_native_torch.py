@@ -164,7 +164,7 @@ def test_complex_tensors_follow_the_convention_of_torch():
     assert {entry.path for entry in wrong.mismatches} == {"z.imag"}
 
 
-def test_gradients_of_ones_own_for_a_torch_loss():
+def test_user_gradients_of_a_torch_loss():
     w = torch.tensor([0.5, -1.0], dtype=torch.float64)
 
     def loss(w, x):
@@ -202,7 +202,7 @@ def test_a_torch_loss_that_needs_its_own_precision_says_so():
     assert "returns float32" in str(report)
 
 
-def test_the_dtype_that_is_asked_for_is_used_with_torch():
+def test_the_requested_dtype_is_used_with_torch():
     seen = set()
 
     def loss(w):

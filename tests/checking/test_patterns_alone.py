@@ -164,7 +164,7 @@ WHOLE: dict[str, tuple[Columns, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_explains_all_entries(name: str) -> None:
+def test_patterns_that_explain_all_entries(name: str) -> None:
     found, expected = WHOLE[name]
     said = [cause for pattern in PATTERNS for cause in pattern(found)]
     assert said == expected
@@ -215,12 +215,12 @@ PARTS: dict[str, tuple[Columns, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_what_explains_the_wrong_entries_alone(name: str) -> None:
+def test_patterns_that_explain_only_the_wrong_entries(name: str) -> None:
     found, expected = PARTS[name]
     assert list(in_part(found)) == expected
 
 
-def test_entries_that_tell_nothing_are_left_out() -> None:
+def test_uninformative_entries_are_left_out() -> None:
     """Those without a slope, and those that are barely wrong, as at a kink."""
     entries = [
         Entry("w", (0,), 1.0, 1.0, 0.1, 0.1, "agree"),
@@ -267,7 +267,7 @@ def test_a_fit_counts_in_tolerances() -> None:
     ]
 
 
-def test_single_precision_is_told_beside_an_entry_that_is_not_clear() -> None:
+def test_single_precision_is_recognised_next_to_an_unclear_entry() -> None:
     true = np.append(V, 0.0)
     claimed = np.append(np.float32(V), 0.0)
     [cause] = _small(columns(claimed, true, 1e-12))

@@ -101,7 +101,7 @@ def test_every_line_fits_and_ends_without_blanks(width, report):
 
 
 @given(reports())
-def test_the_last_lines_say_what_was_done(report):
+def test_the_last_lines_describe_the_check(report):
     at = str(report).splitlines()
     assert at[-1] == "cost        12,345 evaluations of the loss, 0.5 s"
     looked = next(line for line in at if line.startswith("one by one"))
@@ -162,12 +162,12 @@ def test_an_inconclusive_report_says_what_to_do():
     assert "an error below 3 would not be seen" in text
 
 
-def test_what_differs_in_the_eighth_digit_shows_its_difference():
+def test_numbers_that_differ_in_the_eighth_digit_show_the_difference():
     near = Entry("w", (), 1 + 3e-8, 1.0, 1e-12, 1e-12, "mismatch")
     assert "1 + 3e-08" in str(report_of(near))
 
 
-def test_leaves_of_one_cause_share_its_line():
+def test_leaves_with_the_same_cause_share_a_line():
     leaves = tuple(Leaf(path, (2,), "mismatch", 2, "the wrong sign") for path in ("W1", "b1"))
     report = GradientReport("mismatch", (WRONG,), leaves, "directional", 0.0, 5, 9, 0.1)
     assert "mismatch: the gradient is wrong in W1 and b1\n  W1 and b1: the wrong sign" in str(
@@ -184,7 +184,7 @@ def test_long_names_stand_above_their_numbers():
     assert any(line.split() == ["3", "2", "±", "1e-09", "1.5"] for line in lines)
 
 
-def test_colours_in_a_terminal_alone():
+def test_colours_only_in_a_terminal():
     out = io.StringIO()
     Console(file=out, force_terminal=True, color_system="standard", width=80).print(
         report_of(WRONG)
@@ -193,7 +193,7 @@ def test_colours_in_a_terminal_alone():
     assert "\x1b" not in str(report_of(WRONG))
 
 
-def test_notebooks_show_it_with_colours_and_take_names_for_names():
+def test_notebooks_show_colours_and_escape_names():
     html = report_of(Entry("<script>", (1,), 3.0, 2.0, 1e-9, 2e-9, "mismatch"))._repr_html_()
     assert "font-family:monospace" in html  # or its columns would not line up
     assert html.startswith("<pre")
@@ -206,7 +206,7 @@ def test_notebooks_show_it_with_colours_and_take_names_for_names():
 
 
 @given(reports())
-def test_json_has_all_of_it(report):
+def test_json_has_the_whole_report(report):
     told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert told["verdict"] == report.verdict
     assert told["ok"] == report.ok

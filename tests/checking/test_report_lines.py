@@ -43,7 +43,7 @@ def rows(result: Result, width: int = 200) -> list[list[str]]:
     return [line.split() for line in found[first : found.index("", first)]]
 
 
-def test_the_worst_verdict_comes_first_and_of_one_verdict_the_furthest_out() -> None:
+def test_entries_are_sorted_by_verdict_then_by_distance() -> None:
     near, far = entry(analytic=1.1, name="near"), entry(analytic=3.0, name="far")
     kink, blind = entry("kink", name="kink"), entry("inconclusive", name="blind")
     result = report(kink, near, blind, far, entry("agree", name="fine"))
@@ -76,7 +76,7 @@ def test_excess_counts_tolerances() -> None:
         (1.0, math.inf, "–"),
     ],
 )
-def test_a_slope_is_written_in_the_digits_that_are_known(
+def test_a_slope_is_written_with_its_known_digits(
     numerical: float, error: float, shown: str
 ) -> None:
     table = rows(report(entry(numerical=numerical, error=error)))
@@ -107,7 +107,7 @@ def test_no_ratio_to_a_slope_within_its_error() -> None:
     assert "ratio" in rows(report(entry(numerical=0.2, error=0.1)))[0]
 
 
-def test_a_mismatch_shows_wrong_entries_alone() -> None:
+def test_a_mismatch_shows_only_wrong_entries() -> None:
     """Another verdict shows what does not agree; a right gradient shows three entries."""
     some = [entry("agree", 1.0, name="a"), entry("kink", 1.0, name="b")]
     wrong = entry(name="c")
@@ -117,7 +117,7 @@ def test_a_mismatch_shows_wrong_entries_alone() -> None:
     assert not any(line.startswith("entry") for line in lines(report(*some)))
 
 
-def test_what_is_too_long_is_counted() -> None:
+def test_omitted_lines_are_counted() -> None:
     result = report(*[entry()] * (SHOWN + 3))
     assert len(rows(result)) == 1 + SHOWN + 1
     assert "… and 3 more" in lines(result)
@@ -153,7 +153,7 @@ def test_long_names_stand_above_their_numbers() -> None:
     assert lines(result, width=len(row)).count("n" * 40) == 0
 
 
-def test_the_end_says_what_was_looked_at() -> None:
+def test_the_end_says_what_was_examined() -> None:
     end = lines(report(entry(), entry("agree"), difference=Difference(0.25, "w")))[-4:]
     assert end == [
         "one by one  all 2 entries: 1 mismatch, 1 agree",
@@ -191,7 +191,7 @@ def test_headlines() -> None:
     assert all(found == expected for found, expected in told.items()), told
 
 
-def test_a_cause_is_told_once_for_all_its_leaves() -> None:
+def test_a_cause_is_stated_once_for_all_its_leaves() -> None:
     leaves = [Leaf(name, (2,), "mismatch", 2, "the wrong sign") for name in "abc"]
     leaves.append(Leaf("d", (2,), "mismatch", 2))
     told = lines(report(entry(), leaves=tuple(leaves)))
@@ -199,7 +199,7 @@ def test_a_cause_is_told_once_for_all_its_leaves() -> None:
     assert told[2] == ""
 
 
-def test_lines_that_are_too_long_are_indented_where_they_go_on() -> None:
+def test_continued_lines_are_indented() -> None:
     told = lines(report(entry(), notes=("word " * 20,)), width=40)
     assert all(len(line) <= 40 for line in told[:5])
     assert told[2].startswith("  word")

@@ -85,7 +85,7 @@ def test_one_wrong_entry_beside_the_curvature_of_thousands(seed: int) -> None:
     assert [entry.index for entry in report.mismatches] == [(777,)]
 
 
-def test_a_fault_too_thin_for_any_half_is_still_a_fault() -> None:
+def test_a_fault_that_neither_half_shows_is_still_a_fault() -> None:
     """A loss of float32 tells that all entries together are off, and of no half that it is."""
     x = np.random.default_rng(0).uniform(0.5, 1.0, 2000)
     report = gradlab.check_gradients(
@@ -99,7 +99,7 @@ def test_a_fault_too_thin_for_any_half_is_still_a_fault() -> None:
 
 
 @pytest.mark.parametrize(("units", "verdict"), [(200, "kink"), (300, "mismatch")])
-def test_little_beyond_the_slope_of_a_side(units: int, verdict: str) -> None:
+def test_slightly_beyond_the_slope_of_a_side(units: int, verdict: str) -> None:
     """8 · 2^-18 or 256 units, since the slopes of points so near are looked at, too."""
     assert check(lambda x: max(x[0], 0.0), [0.0], [1 + units * EPS]).verdict == verdict
 

@@ -38,7 +38,7 @@ def verdict(f: Finding, remark: str = "", largest: float = 0.0, claimed: float =
     return _verdict(surface(), f, remark, largest, claimed)[0]
 
 
-def test_a_claim_is_held_to_its_bar() -> None:
+def test_a_claim_is_compared_with_the_bar() -> None:
     assert verdict(finding()) == "agree"
     assert verdict(finding(1.0009)) == "agree"
     assert verdict(finding(1.0011)) == "mismatch"
@@ -72,13 +72,13 @@ def test_an_entry_is_resolved_by_half_of_its_size() -> None:
     assert verdict(finding(error=0.51), remark="between jumps") == "agree"
 
 
-def test_or_by_a_tenth_where_the_loss_jumps() -> None:
+def test_an_entry_is_resolved_by_a_tenth_if_the_loss_jumps() -> None:
     jumping = {"piece": Bar(1.0, 1e-6)}
     assert verdict(finding(error=0.09, **jumping)) == "agree"
     assert verdict(finding(error=0.11, **jumping)) == "inconclusive"
 
 
-def test_or_by_a_thousandth_of_what_is_nearby_or_of_the_largest_entry() -> None:
+def test_an_entry_is_resolved_by_a_thousandth_of_slopes_nearby_or_of_the_largest_entry() -> None:
     f = finding(error=9.0)
     assert _enough(surface(), f, 0.0) == 0.5
     assert _enough(surface(), finding(error=9.0, nearby=1e4), 0.0) == pytest.approx(10.0)
@@ -86,7 +86,7 @@ def test_or_by_a_thousandth_of_what_is_nearby_or_of_the_largest_entry() -> None:
     assert _enough(surface([4.0]), f, 1e4) == pytest.approx(2.5)  # per unit of this entry
 
 
-def test_a_claim_of_nothing_is_one_if_the_loss_shows_nothing() -> None:
+def test_a_claim_of_zero_agrees_if_the_loss_shows_no_slope() -> None:
     """Up to a billionth of the largest entry, and of the loss's round-off."""
     tiny = {"value": 0.0, "error": 1e-14, "noise": 1e-16}
     assert _nothing(surface(), finding(0.9e-9, **tiny), 1.0)
@@ -104,7 +104,7 @@ def test_a_claim_of_nothing_is_one_if_the_loss_shows_nothing() -> None:
     assert _nothing(surface(), finding(0.0, error=1.0, value=0.0, noise=1.0, kind="flat"), 1.0)
 
 
-def test_a_claim_of_round_off_where_the_loss_is_flat_is_zero() -> None:
+def test_a_claim_of_round_off_counts_as_zero_if_the_loss_is_flat() -> None:
     flat = {"value": 0.0, "error": 1e-15, "kind": "flat"}
     assert _rounded_zero(surface(), finding(0.9e-12, **flat))
     assert not _rounded_zero(surface(), finding(1.1e-12, **flat))

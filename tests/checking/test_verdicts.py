@@ -100,7 +100,7 @@ def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_nor_are_those_of_half_precision(seed: int) -> None:
+def test_the_steps_of_half_precision_are_no_pieces(seed: int) -> None:
     """They grow with the numbers; the steps of decimals do not."""
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((2, 3))
@@ -170,7 +170,7 @@ def test_a_tiny_leaf_beside_a_loss_of_order_one(tiny: float) -> None:
 
 
 @pytest.mark.parametrize("returned", [np.float32, np.float64])
-def test_losses_in_float32_take_some_30_evaluations(returned: Any) -> None:
+def test_losses_in_float32_take_about_30_evaluations(returned: Any) -> None:
     rng = np.random.default_rng(0)
     params = {"W": rng.normal(size=(5, 6)), "b": rng.normal(size=6)}
     x = rng.normal(size=(20, 5))

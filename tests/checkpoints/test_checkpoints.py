@@ -87,7 +87,7 @@ def test_arrays_keep_their_layout(path):
 
 
 @pytest.mark.parametrize("kind", [np.random.MT19937, np.random.Philox, np.random.SFC64])
-def test_a_generator_goes_on_where_it_was(path, kind):
+def test_a_generator_continues_from_its_state(path, kind):
     undisturbed, again = (np.random.Generator(kind(5)) for _ in range(2))
     wanted = outcome(train(seed=undisturbed))
     crash(path, 8, seed=np.random.Generator(kind(5)), checkpoint_every=4)
@@ -95,7 +95,7 @@ def test_a_generator_goes_on_where_it_was(path, kind):
     assert again.integers(2**60) == undisturbed.integers(2**60)
 
 
-def test_a_training_that_is_over_is_not_taken_up(path, undisturbed):
+def test_a_finished_training_is_not_continued(path, undisturbed):
     train(path)
 
     def fail(params, x, labels):
@@ -105,7 +105,7 @@ def test_a_training_that_is_over_is_not_taken_up(path, undisturbed):
     assert outcome(train(path, resume=True, loss=fail)) == undisturbed
 
 
-def test_without_a_file_it_starts_afresh(path, undisturbed):
+def test_without_a_file_a_training_starts_new(path, undisturbed):
     assert outcome(train(path, resume=True)) == undisturbed
 
 
@@ -114,7 +114,7 @@ def test_a_callback_that_ends_it_is_a_pause(path, undisturbed):
     assert outcome(train(path, resume=True)) == undisturbed
 
 
-def test_a_divergence_is_found_again(path):
+def test_a_resumed_training_diverges_again(path):
     options = {"params": {"w": 1.0}, "loss": lambda p, x, y: p["w"] ** 4, "accuracy": None}
     errors = []
     for resume in (False, True):
@@ -125,14 +125,14 @@ def test_a_divergence_is_found_again(path):
     assert errors[0].history.losses == errors[1].history.losses
 
 
-def test_the_last_two_are_kept_and_nothing_else(path):
+def test_only_the_last_two_checkpoints_are_kept(path):
     train(path, checkpoint_every=4)
     assert {file.name for file in path.parent.iterdir()} == {"checkpoint", "checkpoint.previous"}
     path.unlink()
     assert len(train(path, resume=True, callbacks=[lambda step: True]).history.losses) == 17
 
 
-def test_what_a_killed_writing_left_is_swept_away(path):
+def test_files_of_killed_writers_are_removed(path):
     crash(path, 5)
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patched:
@@ -170,6 +170,6 @@ def test_two_threads_train_at_once(path, undisturbed):
 # Signals
 
 
-def test_every_error_is_one_of_ours():
+def test_every_error_is_a_gradlab_error():
     assert issubclass(CheckpointError, GradlabError)
     assert issubclass(CheckpointError, ValueError)

@@ -76,7 +76,7 @@ def test_a_file_that_is_far_too_long_is_not_read_to_its_end(path):
     assert most < 2**26
 
 
-def test_workers_may_be_others(path, undisturbed):
+def test_the_number_of_workers_may_change(path, undisturbed):
     options = {"backend": "central"}
     wanted = outcome(train(**options))
     crash(path, 7, **options)
@@ -84,7 +84,7 @@ def test_workers_may_be_others(path, undisturbed):
     assert outcome(train(path, resume=True, backend=backend)) == wanted
 
 
-def test_another_backend_goes_on_if_asked_to(path, undisturbed):
+def test_another_backend_continues_on_request(path, undisturbed):
     crash(path, 7, backend="central")
     bits, losses, _ = outcome(train(path, resume="another backend"))
     assert bits != undisturbed[0]
@@ -93,7 +93,7 @@ def test_another_backend_goes_on_if_asked_to(path, undisturbed):
         train(path, resume=True, backend="tape")
 
 
-def test_there_is_one_already(path):
+def test_an_existing_checkpoint_is_not_overwritten(path):
     train(path)
     with pytest.raises(OptionError, match=r"checkpoint='.*': already exists; continue from it"):
         train(path)
@@ -122,7 +122,7 @@ def test_options_that_make_no_sense(options, message):
 
 
 @given(st.data())
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(sound, undisturbed, data):
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(sound, undisturbed, data):
     last, before = sound
     where = data.draw(st.integers(0, len(last) - 1))
     kind = data.draw(st.sampled_from(["flip", "cut", "append"]))
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(sound, undisturbed, da
             assert outcome(train(path, resume=True)) == undisturbed
 
 
-def test_a_damaged_one_never_takes_the_place_of_a_sound_one(path, sound):
+def test_a_damaged_checkpoint_never_replaces_a_valid_one(path, sound):
     last, before = sound
     path.write_bytes(last[:-1])
     checkpoints.previous(path).write_bytes(before)
@@ -154,21 +154,21 @@ def test_a_damaged_one_never_takes_the_place_of_a_sound_one(path, sound):
         assert file.read_bytes() == before
 
 
-def test_both_damaged_are_named(path, sound):
+def test_two_damaged_checkpoints_are_both_named(path, sound):
     path.write_bytes(sound[0][:100])
     checkpoints.previous(path).write_bytes(sound[1][:-5])
     with pytest.raises(CheckpointError, match=r"checkpoint: .*; .*checkpoint.previous: .*; remove"):
         train(path, resume=True)
 
 
-def test_another_version_is_no_damage(path, sound):
+def test_another_version_is_not_called_damaged(path, sound):
     path.write_bytes(sound[0].replace(b"checkpoint 2\n", b"checkpoint 1\n"))
     checkpoints.previous(path).write_bytes(sound[1])
     with pytest.raises(CheckpointError, match="has the format 1, of another version"):
         train(path, resume=True)
 
 
-def test_another_file_is_no_checkpoint(path):
+def test_other_files_are_not_checkpoints(path):
     path.write_bytes(b"x,y\n1,2\n")
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         train(path, resume=True)
@@ -219,7 +219,7 @@ def test_a_forged_checkpoint_is_refused(path, sound, forgery):
         train(path, resume=True)
 
 
-def test_a_forgery_that_changes_nothing_is_taken(path, sound, undisturbed):
+def test_a_forgery_without_changes_is_accepted(path, sound, undisturbed):
     path.write_bytes(forged(sound[0], lambda header, arrays: (header, arrays)))
     assert outcome(train(path, resume=True)) == undisturbed
 
@@ -228,7 +228,7 @@ def test_a_forgery_that_changes_nothing_is_taken(path, sound, undisturbed):
 @example(checkpoints.CHECKPOINT.line)
 @example(b"gradlab checkpoint ")
 @example(b"")
-def test_anything_else_ends_in_an_error_of_ours(data):
+def test_other_damage_ends_in_a_gradlab_error(data):
     with TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint")
         path.write_bytes(data)

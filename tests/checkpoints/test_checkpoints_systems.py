@@ -24,7 +24,7 @@ SYSTEM_CALLS = ("open", "write", "fsync", "replace")  # of a writing
 # Disks
 
 
-def test_it_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+def test_a_checkpoint_is_synced_before_it_is_moved_into_place(tmp_path, monkeypatch):
     path, calls, names = tmp_path / "file", [], {}
     for name, call in {name: getattr(os, name) for name in SYSTEM_CALLS}.items():
 
@@ -67,7 +67,9 @@ def test_a_disk_that_fails_at_the_start_is_an_error(path, monkeypatch, call, num
 
 
 @pytest.mark.parametrize("call", SYSTEM_CALLS)
-def test_a_disk_that_fails_later_keeps_the_one_before(path, undisturbed, monkeypatch, call):
+def test_a_disk_that_fails_later_keeps_the_previous_checkpoint(
+    path, undisturbed, monkeypatch, call
+):
     real = getattr(os, call)
 
     def full_from_step_seven(step):
@@ -100,7 +102,7 @@ def fill(file):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount")
-def test_a_disk_that_is_really_full(tmp_path, undisturbed):
+def test_a_full_disk(tmp_path, undisturbed):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=32k", "none", str(disk)]
@@ -188,7 +190,7 @@ def test_a_signal_writes_a_last_checkpoint(path, undisturbed, number):
 
 
 @on_posix
-def test_the_handlers_of_others_are_left_alone(path):
+def test_the_programs_signal_handlers_are_restored(path):
     caught = []
 
     def terminate(step):
@@ -209,7 +211,7 @@ def test_the_handlers_of_others_are_left_alone(path):
 
 @on_posix
 @pytest.mark.parametrize("moment", range(0, 240, 10))
-def test_ctrl_c_at_any_line_of_a_step_leaves_a_whole_state(path, undisturbed, moment):
+def test_ctrl_c_at_any_line_of_a_step_leaves_a_consistent_state(path, undisturbed, moment):
     """A tracer presses Ctrl-C at a line of the trainer, the write of a checkpoint included."""
     lines = 0
     trainer = Path(gradlab.training.__file__).parent

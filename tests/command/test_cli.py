@@ -21,7 +21,7 @@ QUICK = ("--layers", "4", "--iterations", "3", "--batch-size", "20")
 # What works
 
 
-def test_alone_it_shows_what_there_is_to_do(gradlab):
+def test_without_a_verb_the_command_suggests_the_next_step(gradlab):
     code, out, err = gradlab()
     assert (code, err) == (0, "")
     assert "Start with gradlab compare" in out
@@ -133,7 +133,7 @@ def test_compare_takes_backends_by_name(gradlab):
     assert "central" not in out
 
 
-def test_compare_tells_estimates_apart(gradlab, tmp_path):
+def test_compare_marks_estimates(gradlab, tmp_path):
     backends = ["--backend", "spsa", "--backend", "autograd", "--backend", "central"]
     code, out, err = gradlab("compare", *QUICK, *backends, "--json", "numbers.json")
     assert (code, err) == (0, "")
@@ -216,7 +216,7 @@ def test_train_is_deterministic(gradlab, tmp_path):
     assert (tmp_path / "a/weights.npz").read_bytes() == (tmp_path / "b/weights.npz").read_bytes()
 
 
-def test_train_on_data_of_ones_own(gradlab, tmp_path):
+def test_train_on_a_users_data(gradlab, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 3))
     np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
@@ -236,7 +236,7 @@ def test_no_hidden_layers(gradlab):
     assert "64-10" in out
 
 
-def test_demo_tells_the_notebooks_numbers(gradlab, tmp_path):
+def test_demo_shows_the_notebooks_numbers(gradlab, tmp_path):
     code, out, err = gradlab("demo", "--output", "story")
     assert (code, err) == (0, "")
     for number in ("0.0975", "0.5975", "0.510825457099338", "2.30258409299454"):
@@ -275,7 +275,7 @@ def trained(gradlab, tmp_path, name, *options):
     return (tmp_path / name / "weights.npz").read_bytes()
 
 
-def test_a_training_goes_on_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
+def test_a_training_continues_from_its_checkpoint(gradlab, tmp_path, monkeypatch):
     undisturbed = trained(gradlab, tmp_path, "undisturbed")
     path = tmp_path / "checkpoint"
     replace, writings = files.replace, itertools.count()

@@ -66,7 +66,7 @@ def losses(tmp_path):
         (["buried"], 1, "inconclusive: "),
     ],
 )
-def test_check_a_loss_of_ones_own(gradlab, args, code, says):
+def test_check_a_users_loss(gradlab, args, code, says):
     function, *rest = args
     found, out, err = gradlab("check", f"losses.py:{function}", *rest)
     assert (found, err) == (code, "")
@@ -102,7 +102,7 @@ def test_check_a_loss_of_ones_own(gradlab, args, code, says):
         (["--network", "64,10", "--samples", "0"], "--samples 0: give an integer from 1 to 1437"),
     ],
 )
-def test_what_cannot_be_checked_is_one_line_and_exit_code_2(gradlab, tmp_path, args, says):
+def test_an_impossible_check_is_one_line_and_exit_code_2(gradlab, tmp_path, args, says):
     code, out, err = gradlab("check", *args)
     assert says in one_line(err)
     assert (code, out) == (2, "")

@@ -37,7 +37,7 @@ def in_a_table(text):
 
 @settings(max_examples=30, deadline=None)
 @given(HOSTILE)
-def test_whatever_is_printed_controls_nothing(text):
+def test_no_printed_text_controls_the_terminal(text):
     for thing in (text, Text(text), in_a_table(text), Panel(text), Text.assemble(text)):
         out = printed(thing).replace("\x1b[3m", "").replace("\x1b[2;3m", "").replace("\x1b[1m", "")
         out = out.replace("\x1b[2m", "").replace("\x1b[0m", "")  # titles and headings
@@ -46,7 +46,7 @@ def test_whatever_is_printed_controls_nothing(text):
 
 @settings(max_examples=30, deadline=None)
 @given(HOSTILE)
-def test_a_text_is_printed_as_it_stands(text):
+def test_a_text_is_printed_unchanged(text):
     shown = neutral.visible(text)
     assert printed(text) == f"{shown}\n"
     assert shown in printed(in_a_table(text))
@@ -75,7 +75,7 @@ def test_styles_and_positions_are_still_sent():
     assert "checking \\x1b[31mx" in file.getvalue()
 
 
-def test_what_is_said_is_one_line(capsys):
+def test_a_message_is_one_line(capsys):
     console.tell("a\nb\x1b[2J[/b]")
     assert capsys.readouterr().err == "gradlab: a\\nb\\x1b[2J[/b]\n"
 

@@ -13,7 +13,7 @@ COUNTS = {"gradient": 8, "train": 4, "compare": 2, "bench": 4}
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 @pytest.mark.parametrize("kind", COUNTS)
-def test_what_is_stopped_loses_nothing_and_leaves_nothing(kind):
+def test_stopped_runs_lose_nothing_and_leave_nothing_behind(kind):
     script = Path(__file__).parents[1] / "stopped.py"
     command = [sys.executable, str(script), kind, "0", str(COUNTS[kind])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

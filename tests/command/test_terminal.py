@@ -59,14 +59,14 @@ def blank(monkeypatch):
 @pytest.mark.parametrize(
     "verb", [("demo", "--output", "D"), ("check", "--network", "64,3,10", "--samples", "3")]
 )
-def test_output_is_what_the_stream_can_show(command, blank, verb, encoding):
+def test_output_has_only_characters_of_the_streams_encoding(command, blank, verb, encoding):
     code, out, err = command(*verb, encoding=encoding)
     assert (code, err) == (0, "")
     shown = {"demo": ("x^2", "x²"), "check": ("+-", "±")}[verb[0]]
     assert any(form in out for form in shown)
 
 
-def test_a_character_without_a_relative_is_a_question_mark(command, tmp_path):
+def test_a_character_without_a_replacement_is_a_question_mark(command, tmp_path):
     code, _, err = command("evaluate", "가중치.npz", encoding="ascii")
     assert code == 1
     assert err.startswith("gradlab: ???.npz")
@@ -103,7 +103,7 @@ def test_no_cell_is_cut_and_no_line_is_too_long(monkeypatch, columns, width):
         assert len(re.findall("the title", text)) == len(re.findall("the caption", text)) == 1
 
 
-def test_the_width_is_that_of_the_moment(monkeypatch):
+def test_the_current_width_is_used(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     made = type(console.out)(file=io.StringIO())
     monkeypatch.setenv("COLUMNS", "40")
@@ -113,7 +113,7 @@ def test_the_width_is_that_of_the_moment(monkeypatch):
         assert made.width == console.UNCUT
 
 
-def test_what_is_no_terminal_is_not_broken(command, blank):
+def test_lines_in_files_are_not_broken(command, blank):
     code, out, _ = command("compare", "--layers", "3", "--iterations", "2", "--output", "results")
     assert code == 0
     (line,) = [line for line in out.splitlines() if "agree" in line]
@@ -154,7 +154,7 @@ def trained(tmp_path):
         ("check", (check, "check_gradients")),
     ],
 )
-def test_ctrl_c_says_so_and_leaves_nothing_half(
+def test_ctrl_c_is_reported_and_leaves_nothing_half_written(
     command, monkeypatch, tmp_path, trained, verb, place
 ):
     args = {
@@ -169,7 +169,7 @@ def test_ctrl_c_says_so_and_leaves_nothing_half(
     assert not (tmp_path / "D").exists()
 
 
-def test_ctrl_c_while_the_folder_is_made_leaves_none(command, monkeypatch, tmp_path):
+def test_ctrl_c_while_the_folder_is_created_leaves_no_folder(command, monkeypatch, tmp_path):
     monkeypatch.setattr(files, "probe", interrupt)
     code, _, err = command("demo", "--output", "D")
     assert (code, err) == (130, "gradlab: interrupted\n")
@@ -198,7 +198,7 @@ def test_ctrl_c_while_drawing_keeps_what_was_trained(command, monkeypatch, tmp_p
     assert weights.load(tmp_path / "D/weights.npz")["W1"].shape == (64, 4)
 
 
-def test_a_training_goes_on_whose_checkpoint_is_in_its_folder(
+def test_a_training_continues_if_its_checkpoint_is_in_its_folder(
     command, blank, monkeypatch, tmp_path
 ):
     keep = ("--output", "D", "--checkpoint", "D/ck")
@@ -222,7 +222,7 @@ def test_a_training_goes_on_whose_checkpoint_is_in_its_folder(
     assert all(ours[name].tobytes() == theirs[name].tobytes() for name in theirs)
 
 
-def test_a_folder_with_files_of_others_is_not_taken_for_a_trainings_own(command, tmp_path):
+def test_a_folder_with_other_files_does_not_count_as_the_trainings_own(command, tmp_path):
     (tmp_path / "D").mkdir()
     for name in ("ck", "checkbook"):
         (tmp_path / "D" / name).write_text("precious")
@@ -251,7 +251,7 @@ def test_a_comparison_that_diverges_is_written(command, blank, tmp_path):
     assert json.loads((tmp_path / "D/summary.json").read_text())["runs"]
 
 
-def test_numbers_that_json_lacks_are_null(tmp_path):
+def test_numbers_that_are_not_finite_are_null_in_json(tmp_path):
     results.write_json(tmp_path / "x.json", {"a": [np.inf, 1.5], "b": float("nan")})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5], "b": None}
 

@@ -70,7 +70,7 @@ def test_more_epochs_end_as_the_longer_training(gradlab, tmp_path):
     assert "run" in err
 
 
-def test_it_begins_with_saved_weights(gradlab, tmp_path):
+def test_a_training_begins_with_saved_weights(gradlab, tmp_path):
     first, _ = trained(gradlab, tmp_path / "a", "--epochs", "1", "--activation", "tanh")
     file = tmp_path / "a" / "weights.npz"
     # Steps so small that nothing changes but the last digits.
@@ -83,7 +83,7 @@ def test_it_begins_with_saved_weights(gradlab, tmp_path):
         np.testing.assert_allclose(second[name], leaf, rtol=1e-6, atol=1e-9)
 
 
-def test_it_ends_early_and_keeps_the_best(gradlab, tmp_path):
+def test_a_training_ends_early_and_keeps_the_best_weights(gradlab, tmp_path):
     """A learning rate that is too large: the test loss soon rises."""
     loud = ("--learning-rate", "5", "--epochs", "30")
     _, whole = trained(gradlab, tmp_path / "whole", *loud)

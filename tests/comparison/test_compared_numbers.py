@@ -67,7 +67,7 @@ def test_fewer_evaluations_than_one_are_written_as_a_fraction() -> None:
     assert rows(replayed, whole)["evaluations a gradient"] == ["0.12", "1"]
 
 
-def test_a_comparison_without_runs_has_taken_no_step() -> None:
+def test_a_comparison_without_runs_has_no_steps() -> None:
     assert Comparison((), "autograd", 12).steps == 0
     assert Comparison((run(steps=7),), "autograd", 12).steps == 7
     assert (
@@ -76,7 +76,7 @@ def test_a_comparison_without_runs_has_taken_no_step() -> None:
     )
 
 
-def test_a_run_that_says_nothing_else_is_exact_and_plain() -> None:
+def test_a_run_is_exact_and_plain_by_default() -> None:
     plain = run()
     assert (plain.equivalent, plain.estimate, plain.together, plain.steps) == (
         False, False, True, 0
@@ -176,7 +176,7 @@ class Backend:
     ("calls", "worth", "evaluations", "equivalent"),
     [(3, 0, 3, False), (3, 10, 20, True), (30, 10, 30, False), (20, 10, 20, False)],
 )
-def test_a_meter_counts_evaluations_or_what_they_are_worth(
+def test_a_meter_counts_evaluations_or_their_equivalent(
     calls: int, worth: int, evaluations: int, equivalent: bool
 ) -> None:
     meter = Meter(Backend(calls, worth))  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def test_a_meter_counts_evaluations_or_what_they_are_worth(
     assert not meter.estimate
 
 
-def test_a_plain_loop_takes_the_quickest_first_evaluation_each_time(
+def test_a_plain_loop_is_timed_by_the_fastest_first_evaluation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]

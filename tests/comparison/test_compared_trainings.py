@@ -55,7 +55,7 @@ def test_each_training_is_that_of_fit():
         assert trial.accuracy == network.accuracy(alone.params, *TEST)
 
 
-def test_what_differs_may_be_the_loss_the_start_or_the_backend():
+def test_values_may_differ_in_the_loss_the_start_or_the_backend():
     values = {
         "tanh": {"loss": lambda p, x, y: network.loss(p, x, y, activation="tanh")},
         "small": {"params": lambda seed: network.init([4, 5, 3], seed, scale=0.01)},
@@ -133,7 +133,7 @@ def test_the_last_step_may_be_the_one_that_diverges():
     assert bad.diverged
 
 
-def test_losses_that_grew_though_finite_have_means_and_spreads():
+def test_huge_finite_losses_have_means_and_spreads():
     trials = lines([0.1, 1e75], seeds=2, iterations=2)
     numbers = trials.summary()["values"][1]
     runs = [run["loss"] for run in numbers["runs"]]
@@ -188,7 +188,7 @@ def test_a_loss_with_a_state_is_judged_without_draws():
         assert trial.accuracy == 0.07
 
 
-def test_ctrl_c_keeps_what_was_complete():
+def test_ctrl_c_keeps_the_complete_trainings():
     steps = []
 
     def stop(step):
@@ -277,7 +277,7 @@ def test_histograms_show_how_outputs_are_distributed():
     assert second.get_title(loc="left") == f"layer 2: {3 * np.std(values):.2g}"
 
 
-def test_histograms_of_any_outputs():
+def test_histograms_take_any_outputs():
     odd = [np.zeros(4), np.array([1.0, np.inf]), np.array([np.nan]), np.array([-1e308, 1e308])]
     shown = plotting.activation_histograms({"odd": odd})
     names = [axes.get_title(loc="left") for axes in shown.axes]

@@ -39,7 +39,7 @@ class Doubled:
         return faulty
 
 
-def test_evaluations_are_counted_for_the_gradients_alone(problem):
+def test_evaluations_are_counted_only_for_gradients(problem):
     comparison = run(problem, backends=["central", "forward", "autograd"])
     p = comparison.parameters
     assert p == 4 * 5 + 5 + 5 * 3 + 3
@@ -47,7 +47,7 @@ def test_evaluations_are_counted_for_the_gradients_alone(problem):
     assert counts == [2 * p + 1, p + 2, 1]
 
 
-def test_the_tape_replays_what_is_compared(problem):
+def test_the_tape_replays_in_a_comparison(problem):
     """It evaluates the loss where it records and verifies, and warns of what it cannot replay."""
     tape, _ = run(problem, backends=["tape", "autograd"], iterations=20).runs
     assert tape.evaluations_per_gradient < 0.5
@@ -71,7 +71,7 @@ def test_a_right_gradient_stays_together_with_the_reference(problem):
     assert autograd.largest_distance == 0
 
 
-def test_a_wrong_gradient_is_seen_as_wrong_by_how_much_it_is(problem):
+def test_a_wrong_gradient_has_its_error_as_difference(problem):
     doubled, _ = run(problem, backends=[Doubled(), "autograd"]).runs
     assert not doubled.together
     assert doubled.largest_difference == 1.0
@@ -96,7 +96,7 @@ def test_each_backend_sees_the_same_minibatches(problem):
     assert np.allclose(central.fit.history.losses, autograd.fit.history.losses, rtol=1e-6)
 
 
-def test_what_was_reached_is_judged_on_the_test_data(problem):
+def test_results_are_evaluated_on_the_test_data(problem):
     x, y = problem["data"]
     comparison = run({**problem, "test": (x[:7], y[:7])})
     reached = comparison.runs[1]
@@ -104,7 +104,7 @@ def test_what_was_reached_is_judged_on_the_test_data(problem):
     assert reached.accuracy == network.accuracy(reached.fit.params, x[:7], y[:7])
 
 
-def test_the_slowest_is_once_as_fast_as_itself(problem):
+def test_the_slowest_backend_has_the_factor_one(problem):
     comparison = run(problem)
     speedups = [comparison.speedup(run) for run in comparison.runs]
     assert min(speedups) == 1.0
@@ -265,7 +265,7 @@ def test_fewer_than_two_different_backends_are_refused(problem, backends):
         ({"accuracy": 0.9}, r"accuracy=0\.9: give a function"),
     ],
 )
-def test_what_cannot_be_compared(problem, options, message):
+def test_invalid_options_are_refused(problem, options, message):
     with pytest.raises(OptionError, match=message):
         run(problem, **options)
 

@@ -60,7 +60,7 @@ def test_by_default_samples_are_rows_of_float64_in_the_unit_interval():
         assert (y.dtype, y.ndim, y.min(), y.max()) == (np.int64, 1, 0, 9)
 
 
-def test_options_change_what_they_say_and_nothing_else():
+def test_each_option_changes_only_what_it_names():
     plain = datasets.load("digits")
     images = datasets.load("digits", flatten=False)
     assert images.train.x.shape == (1437, 8, 8)
@@ -108,7 +108,7 @@ def test_a_dtype_that_is_no_float_is_refused(dtype):
         (5, "unknown dataset 5"),
     ],
 )
-def test_an_unknown_name_is_said_with_the_known_ones(name, said):
+def test_an_unknown_name_is_reported_with_the_known_ones(name, said):
     with pytest.raises(OptionError, match=said) as caught:
         datasets.load(name)
     assert "digits, mnist" in str(caught.value)
@@ -134,7 +134,7 @@ def test_an_npz_is_split_by_its_own_test_set(tmp_path):
     assert np.array_equal(datasets.load(str(path)).test.y, [1, 4])
 
 
-def test_a_fifth_is_held_out_without_one(tmp_path):
+def test_a_fifth_is_held_out_without_test_data(tmp_path):
     rows = np.arange(103)
     path = saved(tmp_path, x=rows[:, None].astype(float), y=rows % 3)
     data = datasets.load(path)
@@ -150,7 +150,7 @@ def test_a_fifth_is_held_out_without_one(tmp_path):
     assert np.array_equal(datasets.load(path, subset=5).train.x[:, 0], train[:5])
 
 
-def test_two_samples_make_one_of_each(tmp_path):
+def test_of_two_samples_one_is_for_testing(tmp_path):
     data = datasets.load(saved(tmp_path, x=np.eye(2), y=[0, 1]))
     assert (len(data.train.x), len(data.test.x)) == (1, 1)
 
@@ -166,7 +166,7 @@ def test_only_pixels_are_scaled(tmp_path, dtype, divided_by):
     assert np.array_equal(datasets.load(path, scale=False).train.x, x.astype(float))
 
 
-def test_pictures_are_known_by_their_dimensions(tmp_path):
+def test_pictures_are_recognised_by_their_dimensions(tmp_path):
     path = saved(tmp_path, x=np.zeros((5, 2, 3)), y=np.arange(5))
     assert datasets.load(path).train.x.shape == (4, 6)
     assert datasets.load(path).image_shape == (2, 3)
@@ -215,7 +215,7 @@ X, Y = np.ones((3, 2)), np.array([0, 1, 2])
         ({"x": np.array([[None]]), "y": Y[:1]}, "x cannot be read .*objects are programs"),
     ],
 )
-def test_what_is_wrong_with_an_array_is_said(tmp_path, arrays, said):
+def test_errors_name_the_problem_of_an_array(tmp_path, arrays, said):
     path = saved(tmp_path, **arrays)
     with pytest.raises(DataError, match=said) as caught:
         datasets.load(path)
@@ -223,7 +223,7 @@ def test_what_is_wrong_with_an_array_is_said(tmp_path, arrays, said):
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_npz(tmp_path):
+def test_files_that_are_not_npz(tmp_path):
     path = tmp_path / "own.npz"
     with pytest.raises(DataError, match=r"own.npz: no such file"):
         datasets.load(path)
@@ -282,6 +282,6 @@ def test_a_damaged_npz_is_refused_or_harmless(folder, edits, length):
 
 @settings(deadline=None)
 @given(x=hnp.arrays(np.float64, (6, 2), elements={"allow_nan": False, "allow_infinity": False}))
-def test_floats_come_back_bit_for_bit(folder, x):
+def test_floats_keep_every_bit(folder, x):
     data = datasets.load(saved(folder, x=x, y=np.zeros(6, int), x_test=x, y_test=np.zeros(6, int)))
     assert data.train.x.tobytes() == data.test.x.tobytes() == x.tobytes()

@@ -154,14 +154,14 @@ def test_a_text_has_its_label_first_or_by_name(tmp_path, text):
         ("1,2\n0," + "9" * 200_000 + "x\n", "could not convert|is not a number"),
     ],
 )
-def test_what_is_wrong_with_a_text_is_said(tmp_path, text, said):
+def test_errors_name_the_problem_of_a_text(tmp_path, text, said):
     with pytest.raises(DataError, match=f"own.csv: .*{said}") as caught:
         load(tmp_path, "own.csv", text.encode())
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
-def test_pixels_in_a_text_are_known_by_their_range_and_number(tmp_path):
+def test_pixels_in_a_text_are_recognised_by_their_range_and_number(tmp_path):
     lines = np.column_stack([LABELS, PIXELS])
     text = "\n".join(",".join(map(str, line)) for line in lines.tolist()).encode()
     found = load(tmp_path, "mnist.csv", text)
@@ -184,7 +184,7 @@ def test_pixels_in_a_text_are_known_by_their_range_and_number(tmp_path):
     x=hnp.arrays(np.float64, (5, 3), elements={"allow_nan": False, "allow_infinity": False}),
     y=st.lists(st.integers(0, user.MOST_CLASSES - 1), min_size=5, max_size=5),
 )
-def test_numbers_in_a_text_come_back_bit_for_bit(tmp_path_factory, x, y):
+def test_numbers_in_a_text_keep_every_bit(tmp_path_factory, x, y):
     path = tmp_path_factory.mktemp("text") / "own.csv"
     path.write_text(
         "".join(f"{n},{','.join(map(repr, row))}\n" for n, row in zip(y, x.tolist(), strict=True))
@@ -197,7 +197,7 @@ def test_numbers_in_a_text_come_back_bit_for_bit(tmp_path_factory, x, y):
 # What is none
 
 
-def test_what_is_no_data_set_is_said(tmp_path):
+def test_files_without_a_data_set_are_named(tmp_path):
     idx = bytes([0, 0, 8, 1, 0, 0, 0, 2, 5, 6])
     with pytest.raises(
         DataError, match=r"idx1-ubyte: one of the IDX files of MNIST; give .* mnist"
@@ -217,7 +217,7 @@ def test_what_is_no_data_set_is_said(tmp_path):
         datasets.load("nowhere.csv")
 
 
-def test_what_unpacks_has_a_limit(tmp_path, monkeypatch):
+def test_unpacked_data_has_a_size_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "LARGEST_TEXT", 1000)
     with pytest.raises(DataError, match=r"own.csv.gz: unpacks to more than the 1000 bytes"):
         load(tmp_path, "own.csv.gz", gzip.compress(b"1,2\n" * 251))

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     ),
     compressed=st.booleans(),
 )
-def test_an_array_comes_back_bit_for_bit(folder, array, compressed):
+def test_an_array_keeps_every_bit(folder, array, compressed):
     path = folder / ("array.gz" if compressed else "array")
     path.write_bytes(gzip.compress(idx_bytes(array)) if compressed else idx_bytes(array))
     found = idx.read(path)
@@ -105,7 +105,7 @@ HEADER = bytes([0, 0, 8, 1])
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_wrong_is_said(tmp_path, name, data, said):
+def test_errors_name_the_problem(tmp_path, name, data, said):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(DataError, match=said) as caught:
@@ -121,7 +121,7 @@ def test_a_missing_file_and_a_folder_are_data_errors(tmp_path):
 
 
 @pytest.mark.parametrize("promised", [3, 2**31])
-def test_memory_is_bounded_by_the_promise_and_the_limit(tmp_path, promised):
+def test_memory_is_bounded_by_the_header_and_the_limit(tmp_path, promised):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(HEADER + struct.pack(">I", promised) + bytes(2**26), 1))
     tracemalloc.start()

@@ -90,7 +90,7 @@ def test_mnist_is_read_from_a_folder(tmp_path, monkeypatch, place, compressed, d
 
 
 @pytest.mark.usefixtures("no_download")
-def test_a_folder_that_lacks_files_is_named_and_nothing_downloaded(archives, monkeypatch):
+def test_an_incomplete_folder_is_named_and_nothing_is_downloaded(archives, monkeypatch):
     (archives / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"archives: MNIST lacks t10k-labels-idx1-ubyte$"):
         datasets.load("mnist", data_dir=archives)
@@ -215,7 +215,7 @@ def test_the_second_mirror_serves_when_the_first_is_down(tmp_path, mirror, down,
 
 
 @pytest.mark.parametrize("fault", ["other content", "truncated", "not found"])
-def test_a_bad_mirror_is_passed_over(tmp_path, mirror, other, checksums, fault):
+def test_a_bad_mirror_is_skipped(tmp_path, mirror, other, checksums, fault):
     name = "t10k-images-idx3-ubyte.gz"
     mirror.spoil(name, fault)
     paths = mnist.download(tmp_path / "cache", [mirror.url, other.url], checksums)
@@ -227,7 +227,7 @@ def test_a_bad_mirror_is_passed_over(tmp_path, mirror, other, checksums, fault):
     ("fault", "said"),
     [("other content", "another SHA-256"), ("truncated", "IncompleteRead"), ("not found", "404")],
 )
-def test_what_no_mirror_serves_is_said_and_leaves_no_file(
+def test_an_archive_without_a_mirror_is_named_and_leaves_no_file(
     tmp_path, mirror, down, checksums, fault, said
 ):
     name = "train-images-idx3-ubyte.gz"

@@ -217,7 +217,7 @@ def test_any_arguments_are_differentiated(row):
         *slow_except({"tape"}, "vjp", ([np.ones(2), 1.0],)),
     ],
 )
-def test_what_is_auxiliary_is_handed_over(row, name, direction):
+def test_auxiliary_data_are_returned_unchanged(row, name, direction):
     def f(x):
         return [x**2, float(np.sum(0 * x))], {"seen": x + 1, "n": float(np.max(x))}
 
@@ -265,7 +265,7 @@ def test_dtypes_are_those_of_the_parameters():
         ),
     ],
 )
-def test_a_slip_is_named(call, error, message):
+def test_mistakes_are_named(call, error, message):
     with np.errstate(divide="ignore"), pytest.raises(error, match=message):
         call()
 
@@ -321,7 +321,7 @@ def test_a_numerical_column_is_one_perturbation_for_all_outputs(backend, points)
 
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_structures_of_any_nesting_come_back(data):
+def test_structures_of_any_nesting_are_restored(data):
     shapes = st.sampled_from([(), (1,), (2,), (2, 3), (0,)])
     trees = st.recursive(
         shapes,

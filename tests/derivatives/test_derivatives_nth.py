@@ -56,7 +56,7 @@ def test_next_to_the_edge_of_a_domain_steps_are_smaller(backend):
     assert found == pytest.approx(-1e6, rel=1e-6)
 
 
-def test_a_given_step_is_taken():
+def test_a_given_step_is_used():
     found = gradlab.derivative(lambda x: x**4, 2, gradlab.CentralDifference(step=0.5))(1.0)
     assert found == pytest.approx(12 + 2 * 0.25, rel=64 * EPS)  # h²/12 f'''' = 2 h²
 
@@ -86,6 +86,6 @@ def test_arguments_are_those_of_a_jacobian():
         ),
     ],
 )
-def test_a_slip_is_named(call, error, message):
+def test_mistakes_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -108,7 +108,7 @@ def test_an_option_that_does_not_fit_is_named(options, message):
 # Steps
 
 
-def test_given_steps_are_taken_as_they_are():
+def test_given_steps_are_used_unchanged():
     x = np.array([1.0, 4.0])
     found = gradlab.jacobian(lambda x: x**3, gradlab.CentralDifference(step=0.5))(x)
     assert_close(found, np.diag(3 * x**2 + 0.25), 64 * EPS)  # truncation: h² f'''/6
@@ -153,14 +153,14 @@ def test_columns_that_share_no_row_are_perturbed_together(backend, points):
     assert_close(found, wanted, 4 * ERRORS[backend])
 
 
-def test_a_sparse_matrix_of_scipy_will_do():
+def test_a_sparse_matrix_of_scipy_is_accepted():
     sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
     x = np.linspace(-1.0, 1.5, 12)
     found = gradlab.jacobian(band, "central", sparsity=sparse.csr_matrix(pattern(12)))(x)
     assert_close(found, gradlab.jacobian(band)(x), ERRORS["central"])
 
 
-def test_an_output_outside_of_the_sparsity_is_noticed():
+def test_a_dependence_outside_the_sparsity_is_detected():
     pytest.importorskip("scipy", reason="SciPy is not installed")
     stray = r"output\[1\] changes with params\[0\](, params\[1\])?; "
     first = np.array([[1, 0], [0, 0]], bool)
@@ -197,7 +197,7 @@ def test_outputs_of_very_different_steepness_are_all_right(backend):
 
 
 @pytest.mark.parametrize("backend", NUMERICAL)
-def test_float32_inside_of_a_function_is_noticed(backend):
+def test_float32_inside_a_function_is_detected(backend):
     def f(x):
         inner = np.float32(1.3) * np.sin(x.astype(np.float32))
         return {"rough": inner.astype(np.float64), "fine": np.exp(x)}

@@ -91,7 +91,7 @@ def test_arguments_and_auxiliary_results_are_those_of_a_jacobian():
     np.testing.assert_allclose(vector(found), [0.0, 6.0], rtol=64 * EPS)
 
 
-def test_a_tape_notices_a_change_of_what_the_loss_reads():
+def test_a_tape_detects_changes_of_values_that_the_loss_reads():
     scale = {"s": 1.0}
 
     def f(x):
@@ -114,7 +114,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("row", rows(IMPOSSIBLE))
-def test_pairs_that_cannot_be_are_refused(row):
+def test_impossible_pairs_are_refused(row):
     backend, over, message = row
     with pytest.raises(errors.OptionError, match=message):
         gradlab.hessian(loss, backend, over=over)

@@ -58,7 +58,7 @@ def test_processes_give_the_same_bits():
     assert_same(gradlab.jacobian(simulate, backend)(point(), 2.0), wanted)
 
 
-def test_noise_that_a_worker_sees_widens_the_steps_of_all():
+def test_noise_seen_by_one_worker_widens_the_steps_of_all():
     def f(x):  # computes in float32, and returns float64
         return np.asarray(np.sin(x * np.arange(1.0, 9.0)).astype(np.float32), float) + 0.0 * x[0]
 
@@ -147,7 +147,7 @@ def busy(x):
     return x**2
 
 
-def test_workers_that_answer_nothing_are_named():
+def test_workers_without_an_answer_are_named():
     def lazy(function, *values):
         return []
 
@@ -162,6 +162,6 @@ def test_workers_that_answer_nothing_are_named():
         ({"evaluation": gradlab.Recorded()}, "is for the gradient of a loss: give Loop"),
     ],
 )
-def test_what_belongs_to_a_gradient_alone_is_refused(options, message):
+def test_options_only_for_gradients_are_refused(options, message):
     with pytest.raises(errors.OptionError, match=message):
         gradlab.jacobian(np.sin, gradlab.CentralDifference(**options))

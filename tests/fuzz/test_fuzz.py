@@ -17,7 +17,7 @@ def corpus(target):
 
 
 @pytest.mark.parametrize("target", harness.TARGETS)
-def test_what_was_found_once_is_harmless(target):
+def test_earlier_findings_are_harmless(target):
     run = harness.TARGETS[target]
     for data in [*harness.seeds(target), *(path.read_bytes() for path in corpus(target))]:
         run(data)

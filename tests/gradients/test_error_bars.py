@@ -42,7 +42,7 @@ def test_networks_lie_within_the_bars(problem: Problem) -> None:
         assert np.all(np.abs(value[name] - gradient) <= error[name] + 1e-14)
 
 
-def test_one_precise_estimate_an_entry() -> None:
+def test_each_entry_has_a_precise_estimate() -> None:
     """Each entry has its own scale and bar: parameters from 1e-8 to 1e8 in one leaf."""
     x = np.array([1e-8, 1.0, 1e8])
     value, error = derivative_with_error(lambda x: np.sum(np.log(x)), x)
@@ -57,7 +57,7 @@ def test_kinks_reach_from_side_to_side() -> None:
     assert abs(value[1] - 1.0) <= error[1] < 1e-10
 
 
-def test_where_there_is_no_slope() -> None:
+def test_losses_without_a_slope() -> None:
     value, error = derivative_with_error(lambda x: np.sum(np.sqrt(x)), np.array([0.0, 1.0]))
     assert math.isnan(value[0])
     assert error[0] == math.inf
@@ -111,7 +111,7 @@ def test_bad_usage() -> None:
         derivative_with_error(lambda x: np.nan, np.ones(2))
 
 
-def test_where_the_loss_raises_there_is_no_value() -> None:
+def test_a_loss_that_raises_has_no_value_there() -> None:
     """One that raises at the parameters raises; one that raises beside them has an edge there."""
 
     def loss(x: Any) -> Any:
@@ -126,7 +126,7 @@ def test_where_the_loss_raises_there_is_no_value() -> None:
     assert caught.value.__notes__
 
 
-def test_a_loss_that_was_off_by_a_rounding_has_wider_bars() -> None:
+def test_a_loss_that_differed_by_a_rounding_has_wider_bars() -> None:
     """One of float32 may sum in another order the next time: that is noise, though seen once."""
 
     def error(by_a_rounding: bool) -> float:

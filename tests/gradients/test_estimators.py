@@ -103,7 +103,7 @@ def test_spsa_is_spalls_quotient() -> None:
     assert gradlab.grad(f, backend)(x).tolist() == (quotient / signs).tolist()
 
 
-def test_spsa_takes_a_loss_that_nothing_can_trace() -> None:
+def test_spsa_takes_a_loss_that_cannot_be_traced() -> None:
     found = gradlab.grad(lambda x: float(str(float(x[0]))) ** 2, SPSA())(np.array([3.0]))
     assert found[0] == pytest.approx(6.0)
 
@@ -145,7 +145,7 @@ def test_a_network_is_trained_by_estimates(build: Any) -> None:
 
 
 @every_estimator
-def test_a_check_of_one_is_refused(build: Any) -> None:
+def test_a_check_of_an_estimator_is_refused(build: Any) -> None:
     with pytest.raises(BackendError, match="right only on average"):
         gradlab.check_gradients(loss, POINT, gradient=build())
 

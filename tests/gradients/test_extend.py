@@ -64,14 +64,14 @@ def test_the_backend_needs_nothing_else() -> None:
     assert mine == {"extend"}
 
 
-def test_all_that_is_offered_is_explained() -> None:
+def test_every_public_name_is_explained() -> None:
     told = inspect.getdoc(extend) or ""
     errors = {name for name in extend.__all__ if name.endswith("Error")}
     assert [name for name in extend.__all__ if f"`{name}`" not in told and name not in errors] == []
     assert all(issubclass(getattr(extend, name), extend.GradlabError) for name in errors)
 
 
-def test_it_is_a_backend() -> None:
+def test_the_plain_backend_is_a_backend() -> None:
     assert isinstance(Plain(), extend.Backend)
     assert gradlab.find_backend(Plain()) == Plain()
 
@@ -102,12 +102,12 @@ OTHERS = (
 
 @pytest.mark.parametrize("params", STRUCTURES.values(), ids=STRUCTURES)
 @pytest.mark.parametrize("law", OF_STRUCTURES, ids=lambda law: law.__name__[5:])
-def test_it_keeps_the_law_on_any_structure(law: Any, params: Any) -> None:
+def test_the_backend_keeps_the_law_on_any_structure(law: Any, params: Any) -> None:
     law(ROW, params)
 
 
 @pytest.mark.parametrize("law", OTHERS, ids=lambda law: law.__name__[5:])
-def test_it_keeps_the_law(law: Any) -> None:
+def test_the_backend_keeps_the_law(law: Any) -> None:
     law(ROW)
 
 

@@ -39,7 +39,7 @@ def test_unknown_names_get_a_hint() -> None:
 
 
 @pytest.mark.parametrize("backend", [None, 3, object(), gradlab.Autograd, np.gradient])
-def test_objects_that_are_no_backends_are_refused(backend: Any) -> None:
+def test_objects_that_are_not_backends_are_refused(backend: Any) -> None:
     with pytest.raises(BackendError, match="is not a backend"):
         gradlab.value_and_grad(smooth, backend)
 

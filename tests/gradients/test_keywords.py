@@ -87,7 +87,7 @@ def test_a_name_that_the_loss_does_not_have_is_its_error(backend):
 # Names
 
 
-def test_public_modules_come_when_they_are_used():
+def test_public_modules_are_imported_on_first_use():
     code = (
         "import sys, gradlab; print({'matplotlib', 'hypothesis'} & set(sys.modules)); "
         "gradlab.plotting.loss_curves; gradlab.testing.assert_gradients_agree; gradlab.errors"
@@ -107,6 +107,6 @@ def test_tab_completion_offers_what_is_public():
     assert not [name for name in names if name.startswith("_")]
 
 
-def test_what_is_not_there_is_an_attribute_error():
+def test_a_missing_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'gradlab' has no attribute 'ploting'"):
         gradlab.ploting  # noqa: B018

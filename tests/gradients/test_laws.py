@@ -46,7 +46,7 @@ def test_every_backend_has_a_row() -> None:
     assert of_rows | {backend for backend, _ in LIBRARIES.values()} == set(BACKENDS)
 
 
-def test_estimators_are_told_apart() -> None:
+def test_estimators_are_marked() -> None:
     """Every row says whether its backend estimates, and so does the backend."""
     for row in ROWS.values():
         assert is_estimator(row.backend) == bool(row.directions)
@@ -221,7 +221,7 @@ def test_linear_in_the_loss(row: Row, case: ClosedForm, scale: float, seed: int)
 
 @every_row
 @given(problem=networks(), seed=st.integers(0, 100))
-def test_order_of_the_batch_is_free(row: Row, problem: Problem, seed: int) -> None:
+def test_order_of_the_batch_does_not_matter(row: Row, problem: Problem, seed: int) -> None:
     x, labels = problem.args
     if x.ndim == 1:
         x, labels = x[None], labels[None]

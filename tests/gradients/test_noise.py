@@ -65,7 +65,7 @@ def test_the_relative_noise_of_a_function(line: Any, low: float, high: float) ->
     assert low <= relative_noise(line, float(line(0.0))) <= high
 
 
-def test_noise_that_is_proven_ends_the_look() -> None:
+def test_a_confirmed_noise_ends_the_search() -> None:
     """After the first three spacings that agree; the values beside the centre are new each time."""
     asked: list[float] = []
 

@@ -55,7 +55,7 @@ def test_reach_and_finest_steps() -> None:
     assert surface.finest(6) == 0.0
 
 
-def test_a_line_along_an_entry_comes_back() -> None:
+def test_a_line_along_an_entry_restores_the_parameters() -> None:
     surface = Surface(total, PARAMS)
     line = surface.along_entry(1)
     assert line(0.5) == (0.5, pytest.approx(0.75**2 + 2.5**2 + 2.5))
@@ -90,7 +90,7 @@ def test_a_surface_counts_and_notes_whether_it_is_constant() -> None:
     assert not bent.constant
 
 
-def test_where_a_loss_has_no_value() -> None:
+def test_points_without_a_value() -> None:
     def loss(x: Any) -> Any:
         if x[0] > 1:
             raise ValueError("beyond")
@@ -165,7 +165,7 @@ def test_whether_a_loss_looks_at_its_parameters() -> None:
     "use",
     [lambda x: x + 1, lambda x: np.sum(x), lambda x: x[0], lambda x: x.T, lambda x: float(x[0])],
 )
-def test_a_watched_array_notes_what_is_done_with_it(use: Any) -> None:
+def test_a_watched_array_records_its_use(use: Any) -> None:
     seen: list[bool] = []
     watched = watch(np.ones(3), seen)
     assert not seen

@@ -49,7 +49,7 @@ patterns = hnp.arrays(
 
 @pytest.mark.parametrize("backend", DIFFERENCES, ids=lambda backend: backend.name)
 @given(pattern=patterns)
-def test_groups_change_nothing_but_the_cost(backend: Any, pattern: Any) -> None:
+def test_groups_change_only_the_cost(backend: Any, pattern: Any) -> None:
     terms = Sparse(pattern)
     params = params_of(pattern.shape[1])
     loss = SumOfTerms(terms, pattern)
@@ -72,7 +72,7 @@ def test_groups_share_no_term_and_hold_each_entry_once(pattern: Any) -> None:
     assert all(pattern[:, group].sum(1).max() <= 1 for group in groups)
 
 
-def test_a_chain_takes_two_groups_however_long() -> None:
+def test_a_chain_takes_two_groups_at_any_length() -> None:
     chain = np.eye(199, 200, dtype=bool) | np.eye(199, 200, 1, dtype=bool)
     calls = []
 
@@ -87,7 +87,7 @@ def test_a_chain_takes_two_groups_however_long() -> None:
     assert np.abs(found - exact).max() < 1e-10
 
 
-def test_other_backends_take_it_as_the_loss_that_it_is() -> None:
+def test_other_backends_take_a_sum_of_terms_as_a_loss() -> None:
     loss = SumOfTerms(lambda x: x**2, np.eye(3, dtype=bool))
     for backend in ("autograd", "tape", "complex-step", "richardson"):
         assert np.allclose(gradlab.grad(loss, backend)(np.arange(3.0)), [0, 2, 4], atol=1e-9)
@@ -99,7 +99,7 @@ def test_scipy_matrices_are_taken() -> None:
     assert gradlab.grad(loss, gradlab.CentralDifference(0.5))(np.arange(3.0)).tolist() == [0, 2, 4]
 
 
-def test_a_term_that_moves_against_the_matrix_is_named() -> None:
+def test_a_term_that_changes_against_the_matrix_is_named() -> None:
     pattern = np.eye(3, dtype=bool)
     pattern[2] = False
     loss = SumOfTerms(lambda x: np.exp(x), pattern)
@@ -127,7 +127,7 @@ def test_a_term_that_is_not_finite_is_named() -> None:
         (lambda: wrong(np.eye(3, dtype=bool), workers=2), OptionError, "without them"),
     ],
 )
-def test_mistakes_are_told(make: Any, error: Any, message: str) -> None:
+def test_mistakes_are_named(make: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 

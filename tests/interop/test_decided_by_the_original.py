@@ -58,7 +58,7 @@ def scaled(by):
     return sine
 
 
-def test_rounding_passes_and_more_does_not():
+def test_round_off_passes_but_larger_errors_do_not():
     check_grads(scaled(ROUNDED / 2), modes=["rev"], order=1)(np.array([0.5, 1.0]))
     with pytest.raises(gradlab.errors.GradientMismatchError):
         check_grads(scaled(1e-9), modes=["rev"], order=1)(np.array([0.5, 1.0]))

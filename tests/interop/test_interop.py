@@ -46,7 +46,7 @@ def test_right_derivatives_pass_in_autograd(f, argnum, args):
     check_grads(f, argnum)(*args)
 
 
-def test_a_second_derivative_that_is_rounding_alone_passes_in_autograd():
+def test_a_second_derivative_of_only_round_off_passes_in_autograd():
     check_grads(autograd.grad(abs))(2.1)
 
 
@@ -89,7 +89,7 @@ def test_a_constant_function_passes_where_its_derivative_is_zero():
         settle(gradlab.check_derivatives(np.sign, 1.1, vjp=lambda x, u: u))
 
 
-def test_what_cannot_be_told_does_not_pass():
+def test_inconclusive_checks_do_not_pass():
     def noisy(x):
         return anp.sin(x) + 1e-3 * np.sin(1e12 * np.asarray(getattr(x, "_value", x)))
 
@@ -144,7 +144,7 @@ def test_unusable_calls_of_check_grad_are_refused():
 
 
 @pytest.mark.skipif(find_spec("scipy") is None, reason="SciPy is not installed")
-def test_check_grad_takes_what_scipy_takes():
+def test_check_grad_takes_scipys_arguments():
     from scipy import optimize
 
     original = inspect.signature(optimize.check_grad).parameters

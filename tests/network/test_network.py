@@ -93,7 +93,7 @@ def test_logits_against_high_precision(name, dtype, data):
 
 @given(networks())
 @few
-def test_the_ways_to_look_at_a_network_are_one(case):
+def test_the_functions_of_a_network_agree(case):
     params, x, labels = case
     k = len(params[f"b{len(params) // 2}"])
     z = network.logits(params, x)
@@ -110,7 +110,7 @@ def test_the_ways_to_look_at_a_network_are_one(case):
 
 @given(networks())
 @few
-def test_samples_alone_and_together(case):
+def test_samples_give_the_same_alone_and_together(case):
     params, x, labels = case
     bound = 2 * forward_error(params, x).max()
     for row, label, together in zip(x, labels, network.logits(params, x), strict=True):
@@ -294,7 +294,7 @@ GOOD = network.init((3, 4, 2), seed=0)
         (None, "not NoneType"),
     ],
 )
-def test_what_is_not_a_network(params, message):
+def test_parameters_that_are_not_a_network_are_refused(params, message):
     with pytest.raises(ParameterError, match=message):
         network.layers(params)
     with pytest.raises(ParameterError, match=message):
@@ -317,7 +317,7 @@ def test_inputs_of_another_shape(shape):
 
 
 @pytest.mark.parametrize("x", [["a", "b", "c"], [None, None, None], [[1.0, 2.0, 3.0], [1.0]]])
-def test_inputs_that_are_no_numbers(x):
+def test_inputs_must_be_numbers(x):
     with pytest.raises(DataError, match=r"^x[ :]"):
         network.logits(GOOD, x)
 

@@ -88,13 +88,13 @@ def test_layers_are_drawn_independently():
 
 
 @pytest.mark.parametrize("sizes", [(), (3,), (3, 0), (3, -1), (3, 2.5), (3, "2"), "ab"])
-def test_sizes_that_are_none(sizes):
+def test_invalid_sizes_are_refused(sizes):
     with pytest.raises(OptionError, match="sizes="):
         network.init(sizes)
 
 
 @pytest.mark.parametrize("scale", ["glorot", -1, -0.5, float("nan"), float("inf")])
-def test_scales_that_are_none(scale):
+def test_invalid_scales_are_refused(scale):
     with pytest.raises(OptionError, match="scale="):
         network.init((3, 2), scale=scale)
 
@@ -113,7 +113,7 @@ def test_scales_that_are_none(scale):
         ({"activation": ["relu"]}, "unknown activation"),
     ],
 )
-def test_more_options_that_are_none(options, message):
+def test_other_invalid_options_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
         network.init(**({"sizes": (3, 2)} | options))
 
@@ -125,18 +125,18 @@ def test_a_scale_may_be_a_number_of_numpy():
 
 
 @pytest.mark.parametrize("dtype", [int, np.uint8, complex, object, bool])
-def test_dtypes_that_cannot_be_drawn(dtype):
+def test_invalid_dtypes_are_refused(dtype):
     with pytest.raises(OptionError, match="dtype="):
         network.init((3, 2), dtype=dtype)
 
 
 @pytest.mark.parametrize("activation", ["rleu", None, 3])
-def test_activations_that_are_none(activation):
+def test_invalid_activations_are_refused(activation):
     with pytest.raises(OptionError, match="unknown activation"):
         network.init((3, 2), activation=activation)
 
 
 @pytest.mark.parametrize("seed", ["abc", -1, None, True])
-def test_seeds_that_are_none(seed):
+def test_invalid_seeds_are_refused(seed):
     with pytest.raises(OptionError, match="seed="):
         network.init((3, 2), seed)

@@ -84,7 +84,7 @@ def test_sigmoid_stays_where_it_and_its_derivative_would_leave_the_range(dtype):
     ],
 )
 @pytest.mark.parametrize("zero", [0.0, -0.0])
-def test_at_zero(name, value, slope, zero, dtype):
+def test_derivatives_at_zero(name, value, slope, zero, dtype):
     x = np.array([zero], dtype)
     assert network.ACTIVATIONS[name](x) == dtype(value)
     assert derivative(network.ACTIVATIONS[name], x) == dtype(slope)
@@ -396,7 +396,7 @@ def test_one_hot_is_a_table_of_zeros_and_a_one(labels, k):
 
 
 @pytest.mark.parametrize("labels", [[3], [-1], [0.0], ["0"], [[0], [1, 2]]])
-def test_one_hot_refuses_what_is_no_class(labels):
+def test_one_hot_refuses_invalid_classes(labels):
     with pytest.raises(DataError, match="label"):
         network.one_hot(labels, 3)
 
@@ -412,6 +412,6 @@ def test_one_hot_counts_classes(classes):
     [network.softmax, network.sigmoid, network.relu, lambda x: network.cross_entropy(x, 0)],
 )
 @pytest.mark.parametrize("x", ["abc", ["a", "b"], None, [[1.0], [1.0, 2.0]]])
-def test_what_is_no_array_of_numbers(function, x):
+def test_arguments_must_be_arrays_of_numbers(function, x):
     with pytest.raises(DataError, match="the input"):
         function(x)

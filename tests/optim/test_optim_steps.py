@@ -252,7 +252,7 @@ def test_a_norm_whose_squares_overflow_or_underflow_is_right(dtype, size):
     np.testing.assert_allclose(updates / size, [-0.6, -0.8], rtol=8 * np.finfo(dtype).eps)
 
 
-def test_weight_decay_shrinks_the_parameters_alone():
+def test_weight_decay_without_a_gradient_shrinks_the_parameters():
     """Without a gradient, each step multiplies them by 1 - η λ, whatever the optimiser."""
     p = np.array([2.0, -4.0])
     for rule in (optim.sgd(0.5, 0.9), optim.adam(0.5), optim.rmsprop(0.5), optim.adagrad(0.5)):
@@ -274,7 +274,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_step_changes_nothing_that_it_is_given(name):
+def test_a_step_does_not_change_its_arguments(name):
     rule = RULES[name]
     params = {"a": np.ones((2, 2)), "rest": (1.0, np.zeros(0))}
     grads = {"a": np.full((2, 2), 3.0), "rest": (np.float64(2.0), np.zeros(0))}
@@ -343,7 +343,7 @@ def test_schedules_are_their_formulas(t):
 
 
 @pytest.mark.parametrize("answer", [np.nan, np.inf, -0.1, "fast", None])
-def test_a_schedule_that_returns_no_rate_is_named(answer):
+def test_a_schedule_that_returns_an_invalid_rate_is_named(answer):
     rule, p = optim.sgd(lambda count: answer), np.ones(2)
     with pytest.raises(OptionError, match=r"schedule of the learning rate returned .* at step 0"):
         rule.update(p, rule.init(p), p)

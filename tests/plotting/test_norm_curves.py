@@ -32,14 +32,14 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_it_can_be_read(name):
+def test_the_figure_is_readable(name):
     figure = plotting.norm_curves(HISTORIES[name])
     figure.draw_without_rendering()
     figures.require_readable(figure)
     figures.require_ticks(figure)
 
 
-def test_it_shows_the_norms_of_the_history():
+def test_the_figure_shows_the_norms_of_the_history():
     given = HISTORIES["a dead layer"]
     for axes, factor in zip(plotting.norm_curves(given).axes, (1.0, 0.1), strict=True):
         curves = {line.get_label(): line.get_ydata() for line in axes.lines}

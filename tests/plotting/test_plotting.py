@@ -126,7 +126,7 @@ def laid_out(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_texts_stand_in_the_figure_apart_from_each_other_and_from_the_lines(name):
+def test_texts_lie_in_the_figure_and_overlap_nothing(name):
     figures.require_readable(laid_out(name))
 
 
@@ -157,7 +157,7 @@ def test_names_are_spread_apart_in_their_order(wanted, gap):
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=6), st.floats(0.1, 5))
-def test_names_are_moved_as_little_as_can_be(wanted, gap):
+def test_names_are_moved_as_little_as_possible(wanted, gap):
     """Against every way to part them into groups, the names of each moved up to each other."""
     steps = gap * np.arange(len(wanted))
     level = np.sort(wanted) - steps
@@ -261,7 +261,7 @@ def test_a_dollar_sign_in_a_name_is_drawn(name):
     assert title == f"{report.leaves[0].path}: 1 wrong"
 
 
-def test_evaluations_that_were_not_done_are_marked_and_explained():
+def test_extrapolated_evaluations_are_marked_and_explained():
     figure = plotting.gradient_cost({"a": 1.0, "b": 2.0}, {"a": 21.0, "b": 21.0}, {"a"})
     assert beside(figure.axes[0])[-4:] == ["21 *", *("2 s", "1.0", "21")]
     assert figure.get_supxlabel().startswith("* by the formula")
@@ -295,7 +295,7 @@ def test_a_gradient_is_drawn_against_the_slopes_with_their_bars():
     assert labels[:3] == ["5 agree", "1 mismatch", "hollow: the other sign"]
 
 
-def test_what_has_no_value_is_counted_beside_the_figure():
+def test_entries_without_a_value_are_counted_beside_the_figure():
     labels = plotting.gradient_agreement(ENDLESS).legends[0].get_texts()
     assert "2 not finite, and not shown" in [text.get_text() for text in labels]
 
@@ -307,7 +307,7 @@ def test_zero_is_drawn_and_named():
 
 @settings(max_examples=20)
 @given(st.lists(st.floats(1e-200, 1e200), min_size=1, max_size=3), st.floats(1, 10))
-def test_zero_stands_apart_from_all_that_is_not(sizes, factor):
+def test_zero_is_separate_from_all_other_values(sizes, factor):
     sizes = np.array([0.0, *sizes])
     scale = checking._Scale.of(sizes, sizes * factor)
     shown = sizes[sizes > 1e-18 * sizes.max() * factor]
@@ -331,7 +331,7 @@ def test_the_map_marks_the_wrong_entries_where_they_are(name, place):
     assert axes.get_title(loc="left") == "params: 1 wrong"
 
 
-def test_the_map_says_what_is_known_of_the_rest():
+def test_the_map_says_what_is_known_of_other_entries():
     figure = plotting.gradient_map(REPORTS["large"])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["agree", "mismatch", "agree, along directions"]

@@ -184,7 +184,7 @@ KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 
 @each(EXACT)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_an_argument_is_stays_so(kind: str, backend: str) -> None:
+def test_arguments_keep_their_types(kind: str, backend: str) -> None:
     loss, make = KINDS[kind]
     f = gradlab.value_and_grad(loss, backend)
     for x in (X[0], X[0], X[1]):
@@ -286,7 +286,7 @@ def test_error_bars_and_checks_see_a_write_beside_the_parameters() -> None:
     assert x.tolist() == [3.0, 4.0]
 
 
-def test_read_only_views_keep_what_is_no_array() -> None:
+def test_read_only_views_keep_objects_that_are_not_arrays() -> None:
     label, generator = object(), np.random.default_rng(0)
     own = Table(a=np.zeros(2))
     own.note = label  # type: ignore[attr-defined]
@@ -325,7 +325,7 @@ class Locked(dict[str, Any]):
     )
 )
 @settings(max_examples=20)
-def test_a_structure_is_rebuilt_of_its_own_types(value: Any) -> None:
+def test_a_structure_is_rebuilt_with_its_types(value: Any) -> None:
     leaves, structure = flatten(value)
     again = structure.unflatten(leaves)
     assert again == value
@@ -398,7 +398,7 @@ def change() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("how", CAPTURED)
-def test_a_captured_array_that_is_written_into_is_seen_at_once(how: str, exact: bool) -> None:
+def test_a_change_of_a_captured_array_is_detected_at_once(how: str, exact: bool) -> None:
     reset()
     loss, w = CAPTURED[how], np.array([1.3, 0.8])
     f = gradlab.value_and_grad(loss, Tape(verify=None, exact=exact))
@@ -418,7 +418,7 @@ def test_a_captured_array_that_is_written_into_is_seen_at_once(how: str, exact: 
 
 
 @each_backend(["jax", "torch"])
-def test_what_is_compiled_has_captured_arrays_in_it(backend: str) -> None:
+def test_compiled_code_contains_captured_arrays(backend: str) -> None:
     reset()
     f = gradlab.value_and_grad(lambda w: np.sum(w**A), backend)
     try:
@@ -514,7 +514,7 @@ def torchs_float(w: Any, x: Any) -> Any:
 @each_backend(["torch"])
 @pytest.mark.parametrize("loss", [numpys_item, torchs_item, torchs_float])
 @pytest.mark.parametrize("native", [False, True])
-def test_a_slope_that_gets_lost_in_another_branch(native: bool, loss: Any, backend: str) -> None:
+def test_a_slope_that_is_lost_in_another_branch(native: bool, loss: Any, backend: str) -> None:
     import torch
 
     to = torch.tensor if native else np.array
@@ -532,7 +532,7 @@ def test_a_slope_that_gets_lost_in_another_branch(native: bool, loss: Any, backe
 
 @each_backend(["torch"])
 @pytest.mark.parametrize("native", [False, True])
-def test_torch_writes_into_no_argument(native: bool, backend: str) -> None:
+def test_torch_does_not_write_into_arguments(native: bool, backend: str) -> None:
     import torch
 
     def loss(w: Any, x: Any) -> Any:

@@ -34,7 +34,7 @@ def test_inputs_have_names_that_python_accepts() -> None:
     assert all(name.isidentifier() for name in names.values())
 
 
-def test_a_program_says_what_it_does_and_what_has_to_hold() -> None:
+def test_a_program_prints_its_operations_and_guards() -> None:
     x = given("x", (3,))
     total, large = of(np.sum, x, axis=0), of(np.greater, x, 1.0)
     program = Program((x,), (total, large), (total, 2.0), (Guard(large, True, "line 3"),))
@@ -50,7 +50,7 @@ def test_a_program_says_what_it_does_and_what_has_to_hold() -> None:
     assert name_of(3) == "3"
 
 
-def test_what_roots_need_comes_after_its_operands() -> None:
+def test_nodes_are_sorted_after_their_operands() -> None:
     x = given("x", (3,))
     a, b = of(np.exp, x), of(np.sin, x)
     c = of(np.add, a, b)
@@ -59,7 +59,7 @@ def test_what_roots_need_comes_after_its_operands() -> None:
     assert reachable([x], []) == ()
 
 
-def test_why_a_loss_that_keeps_something_is_not_replayed() -> None:
+def test_the_reason_why_a_loss_with_state_is_not_replayed() -> None:
     assert reason_of_state([]) == ""
     assert "in cache, log (" in reason_of_state(["cache", "log"], ["line 1"])
     assert "gradlab.detach (line 1)" in reason_of_state([], ["line 1", "line 2"])

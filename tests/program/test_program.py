@@ -130,7 +130,7 @@ def test_a_row_holds_the_change_of_a_primitive_of_ones_own() -> None:
     assert set(shapes) == {(8, 20)}
 
 
-def test_without_a_row_it_is_left_alone() -> None:
+def test_a_primitive_without_a_row_is_opaque() -> None:
     """It may do anything: it is not merged, not dropped, and not given a buffer."""
     assert not is_pure(bend.fun)
     optimised, _ = passes.optimise(record(loss, W, [X]))
@@ -189,7 +189,7 @@ def ufuncs(arity: int) -> list[Any]:
 
 @pytest.mark.parametrize("function", [*ufuncs(1), *ufuncs(2)])
 @np.errstate(all="ignore")
-def test_elementwise_rows_write_where_they_are_told(function: Any) -> None:
+def test_elementwise_rows_write_into_out(function: Any) -> None:
     operands = [X, X + 0.5][: function.nin]
     try:
         wanted = function(*operands)
@@ -208,7 +208,7 @@ def test_elementwise_rows_write_where_they_are_told(function: Any) -> None:
         np.testing.assert_allclose(alone, wanted[entry], rtol=2**-50)
 
 
-def test_what_a_row_says_depends_on_the_node() -> None:
+def test_properties_of_a_row_depend_on_the_node() -> None:
     x = Node(None, shape=(2,), dtype=np.dtype(int), name="x")
     power = Node(np.power, (x, -1), {}, (2,), np.dtype(int))
     assert may_raise(power)  # integers to negative integer powers

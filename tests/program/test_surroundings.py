@@ -94,13 +94,13 @@ def cases(scenarios: list[Callable[[], Scenario]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("scenario", "backend"), cases(SEEN))
-def test_a_change_is_followed(scenario: Callable[[], Scenario], backend: str) -> None:
+def test_a_change_is_detected(scenario: Callable[[], Scenario], backend: str) -> None:
     warned = require_right(backend, scenario)
     assert not warned, str(warned[0].message)
 
 
 @pytest.mark.parametrize(("scenario", "backend"), cases(EAGER))
-def test_what_cannot_be_followed_is_not_replayed(
+def test_losses_that_cannot_be_tracked_are_not_replayed(
     scenario: Callable[[], Scenario], backend: str
 ) -> None:
     state = np.random.get_state()  # noqa: NPY002  some draw from it
@@ -112,7 +112,7 @@ def test_what_cannot_be_followed_is_not_replayed(
 # What is recorded, and how often
 
 
-def test_what_is_equal_again_is_replayed() -> None:
+def test_equal_values_are_replayed() -> None:
     """Functions that are made anew with the same code, and containers with the same entries."""
 
     def loss(w: Any, f: Any, options: Any) -> Any:
@@ -129,7 +129,7 @@ def test_what_is_equal_again_is_replayed() -> None:
     assert f.cache_info.replays == 19
 
 
-def test_what_the_loss_does_not_name_does_not_matter() -> None:
+def test_values_that_the_loss_does_not_name_do_not_matter() -> None:
     """A trainer that keeps a log beside its loss is replayed."""
     trainer = model()
     trainer.log, trainer.rng = [], np.random.default_rng(0)
@@ -157,7 +157,7 @@ def test_a_value_that_is_kept_at_the_first_call() -> None:
     assert f.untraceable is None
 
 
-def test_a_warning_names_what_cannot_be_followed() -> None:
+def test_a_warning_names_the_value_that_cannot_be_tracked() -> None:
     held = SimpleNamespace(parts=[itertools.count()])
     f = gradlab.grad(lambda w: np.sum(w) * (next(held.parts[0]) + 1), "tape")
     match = r"held\.parts\[0\] is a count, whose state cannot be seen \(the loss is defined in .*"

@@ -61,7 +61,7 @@ def test_a_fresh_result_shares_no_memory(function: Any) -> None:
 
 
 @pytest.mark.parametrize("function", MAY_SHARE, ids=lambda f: f.__name__)
-def test_what_may_be_a_view_is_not_fresh(function: Any) -> None:
+def test_results_that_may_be_views_are_not_fresh(function: Any) -> None:
     assert not primitive_of(function).fresh
 
 
@@ -81,7 +81,7 @@ def test_which_functions_rearrange_and_which_reduce() -> None:
 
 
 @pytest.mark.parametrize("function", TABLE, ids=lambda f: getattr(f, "__name__", str(f)))
-def test_how_a_result_is_written_where_it_is_told(function: Any) -> None:
+def test_primitives_that_take_out_write_into_it(function: Any) -> None:
     row = TABLE[function]
     if row.kind is Kind.ELEMENTWISE and isinstance(function, np.ufunc):
         assert row.out == ("keyword" if function in (np.maximum, np.minimum) else "position")
@@ -93,7 +93,7 @@ def test_how_a_result_is_written_where_it_is_told(function: Any) -> None:
         assert row.out is None
 
 
-def test_what_narrows_gives_float32_for_float32() -> None:
+def test_narrowing_primitives_give_float32_for_float32() -> None:
     """Its values are its operands of float32, and not its masks, axes, shapes, or indices."""
     x, y = np.ones((2, 2), np.float32), np.full((2, 2), 2, np.float32)
     calls = [
@@ -112,7 +112,7 @@ def test_what_narrows_gives_float32_for_float32() -> None:
     assert not primitive_of(np.mean).narrows
 
 
-def test_what_converts_its_operands() -> None:
+def test_primitives_that_convert_their_operands() -> None:
     """These compute in the dtype of the result; others have loops of their own."""
     converting = {f for f, row in TABLE.items() if row.converts}
     assert converting == {
@@ -120,7 +120,7 @@ def test_what_converts_its_operands() -> None:
     }  # fmt: skip
 
 
-def test_what_computes_with_integers_as_python_does() -> None:
+def test_primitives_that_compute_with_integers_as_python_does() -> None:
     alike = {f for f, row in TABLE.items() if row.like_python}
     assert alike == {
         np.add, np.subtract, np.negative, np.absolute, np.floor_divide, np.remainder
@@ -130,7 +130,7 @@ def test_what_computes_with_integers_as_python_does() -> None:
         assert found == [a + b, a - b, a // b, a % b]
 
 
-def test_what_is_pure() -> None:
+def test_pure_primitives() -> None:
     draws = np.random.default_rng(0).normal
     pure = [np.exp, np.linalg.inv, stand_ins.cancelled, ungather.fun, gather.fun,
             stand_ins.accumulate, stand_ins.scatter, stand_ins.add_sparse, stand_ins.bitmask,
@@ -140,7 +140,7 @@ def test_what_is_pure() -> None:
     assert not any(map(is_pure, impure))
 
 
-def test_kinds_of_what_has_no_namesake_in_numpy() -> None:
+def test_kinds_of_primitives_that_numpy_lacks() -> None:
     kinds = {
         stand_ins.scatter: Kind.SCATTER, stand_ins.bitmask: Kind.MASK, stand_ins.keep: Kind.BITS,
         stand_ins.toggle: Kind.BITS, stand_ins.select: Kind.SELECT, gather.fun: Kind.GATHER,
@@ -183,7 +183,7 @@ X, K = given("x", (3,)), given("k", (3,), int)
         (Node(print, (X,)), True),
     ],
 )
-def test_what_may_raise_an_error_that_depends_on_values(node: Node, raises: bool) -> None:
+def test_primitives_that_may_raise_depending_on_values(node: Node, raises: bool) -> None:
     assert may_raise(node) is raises
 
 
@@ -194,7 +194,7 @@ def test_a_result_whose_shape_depends_on_values() -> None:
     }  # fmt: skip
 
 
-def test_an_option_makes_an_operation_another_one() -> None:
+def test_an_option_changes_the_kind_of_an_operation() -> None:
     assert is_elementwise(of(np.exp, X))
     assert not is_elementwise(of(np.exp, X, dtype=float))
     assert is_elementwise(of(np.where, np.ones(3, bool), X, X))

@@ -314,7 +314,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_rule_leaves(name: str) -> None:
+def test_the_result_of_each_rule(name: str) -> None:
     step, make, expected = CASES[name]
     made = make()
     [found] = step(program_of(made)).outputs
@@ -383,19 +383,19 @@ NARROWED = {
 
 
 @pytest.mark.parametrize("name", NARROWED)
-def test_what_only_numbers_made_float64_is_float32(name: str) -> None:
+def test_values_that_only_numbers_made_float64_become_float32(name: str) -> None:
     make, expected, dtype = NARROWED[name]
     [found] = keep_float32(program_of(make())).outputs
     assert text(found) == expected
     assert found.dtype == dtype
 
 
-def test_a_program_without_float32_stays() -> None:
+def test_a_program_without_float32_does_not_change() -> None:
     wide = Program((X, K), (product := of(np.multiply, X, K),), (product,))
     assert keep_float32(wide) is wide
 
 
-def test_dead_code_goes_unless_it_raises() -> None:
+def test_dead_code_is_removed_unless_it_may_raise() -> None:
     kept, dead = Node(np.linalg.inv, (X,), {}, (2, 3), np.dtype(float)), of(np.exp, X)
     entry, slices = of(getitem, X, np.array([0])), of(getitem, X, (slice(None), 0))
     nodes = (dead, kept, entry, slices, used := of(np.sin, X))
@@ -403,7 +403,7 @@ def test_dead_code_goes_unless_it_raises() -> None:
     assert set(remove_dead(program).nodes) == {kept, entry, used}
 
 
-def test_a_guard_on_a_number_goes() -> None:
+def test_a_guard_on_a_number_is_removed() -> None:
     """A branch that depends on no data any more is the one that was taken."""
     number, data = of(np.greater, 2.0, 1.0), of(np.greater, of(np.max, X), 1.0)
     guards = (Guard(number, True, "here"), Guard(data, True, "there"))

@@ -161,14 +161,14 @@ def test_every_command_exists_with_its_options(line, capsys, monkeypatch):
     assert all(word in helped for word in rest if word.startswith("--"))
 
 
-def test_every_backend_has_its_place():
+def test_every_backend_is_documented():
     told = (DOCS / "accuracy.md").read_text(encoding="utf-8")
     assert [name for name in BACKENDS if f"`{name}`" not in told] == ["autograd-forward"]
     listed = (DOCS / "api" / "gradients.md").read_text(encoding="utf-8")
     assert [b.__name__ for b in BACKENDS.values() if f".{b.__name__}\n" not in listed] == []
 
 
-def test_everything_that_gradlab_offers_is_on_an_api_page():
+def test_every_public_name_is_on_an_api_page():
     told = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
     public = {name: getattr(gradlab, name) for name in dir(gradlab) if not name.startswith("_")}
     offered = {name: value.__module__ for name, value in public.items() if callable(value)}
@@ -251,7 +251,7 @@ def test_the_page_of_the_command_has_the_help_of_each(site):
 
 
 @pytest.mark.slow
-def test_parameters_that_are_described_together_get_what_the_signature_says(tmp_path):
+def test_parameters_that_are_described_together_get_their_defaults_and_types(tmp_path):
     griffe = pytest.importorskip("griffe", reason="MkDocs is not installed")
     (tmp_path / "there.py").write_text(
         "def f(a: int, b: str = 'x', c: float = 2.0):\n"

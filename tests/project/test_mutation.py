@@ -48,7 +48,7 @@ def changes(source: str) -> set[str]:
     return {mutant.change for mutant in mutants_of("m.py", source)}
 
 
-def test_what_is_changed() -> None:
+def test_kinds_of_mutants() -> None:
     assert changes(MODULE) == {
         "2.0 ** (-6) → 10 * 2.0 ** (-6)", "2.0 ** (-6) → 0.1 * 2.0 ** (-6)",
         "3 → 30", "3 → 0.3", "True → False",
@@ -81,7 +81,7 @@ def test_what_is_changed() -> None:
         ("class C:\n    def __repr__(self):\n        return self.x + 1", set()),
     ],
 )
-def test_what_nobody_could_notice_is_left_alone(text: str, expected: set[str]) -> None:
+def test_undetectable_changes_are_omitted(text: str, expected: set[str]) -> None:
     assert changes(text) - {"f(x) → pass"} == expected
 
 
@@ -97,7 +97,7 @@ def test_every_mutant_is_a_module_of_the_same_lines_before_it(file: str) -> None
         assert changed.splitlines()[: mutant.number - 1] == before
 
 
-def test_what_is_accepted_is_there_and_has_a_reason() -> None:
+def test_accepted_mutants_exist_and_have_a_reason() -> None:
     """A line that has changed is to be judged anew."""
     there = {
         (mutant.file, mutant.line, change)

@@ -14,7 +14,7 @@ LATE |= {"hypothesis", "pytest"}
 """What takes time to import, and is needed by some functions alone."""
 
 
-def test_import_brings_in_nothing_that_only_some_functions_need() -> None:
+def test_import_loads_only_modules_that_every_user_needs() -> None:
     code = "import sys, gradlab; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
@@ -23,7 +23,7 @@ def test_import_brings_in_nothing_that_only_some_functions_need() -> None:
     assert run.stderr == ""
 
 
-def test_import_is_not_slow_for_what_it_brings_in() -> None:
+def test_import_loads_few_modules_of_other_packages() -> None:
     """Counted in modules of others, as seconds depend on the machine."""
     code = "import sys, autograd.numpy; before = {*sys.modules}; import gradlab; "
     code += "print(*{*sys.modules} - before)"

@@ -43,7 +43,7 @@ def test_outputs_are_stored_in_order_and_without_errors():
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 12
 
 
-def test_what_is_derived_by_hand_is_what_autograd_records():
+def test_the_derivation_by_hand_equals_autograds_record():
     told = [words(cell) for cell in code(STORED) if "toposort(end)" in "".join(cell["source"])]
     assert len(told) == 1
     assert told[0].count("as by hand: True") == 7
@@ -55,7 +55,7 @@ def test_cells_are_short():
 
 
 @pytest.mark.slow
-def test_it_runs_from_scratch_and_shows_what_is_stored(monkeypatch):
+def test_the_tutorial_runs_from_scratch_and_gives_its_stored_outputs(monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="Jupyter is not installed")
     client = pytest.importorskip("nbclient", reason="Jupyter is not installed")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the notebook sets its own

@@ -39,7 +39,7 @@ def test_a_typed_program_is_clean(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wrong_program_is_not(tmp_path):
+def test_a_wrong_program_is_refused(tmp_path):
     source = CLIENT.read_text(encoding="utf-8")
     wrong = source.replace("step=1e-4, workers=2", "stepp=1e-4, workers=2")
     wrong = wrong.replace('mode="entries"', 'mode="all"')

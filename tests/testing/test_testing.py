@@ -510,7 +510,7 @@ def test_assert_gradients_agree(case: Any, data: Any) -> None:
     assert entry.name in str(raised.value)
 
 
-def test_what_could_not_be_tested_fails_unless_that_is_allowed() -> None:
+def test_an_inconclusive_check_fails_unless_allowed() -> None:
     def loss(w: Any) -> Any:
         return 1e15 + np.sum(w * w)
 
@@ -522,7 +522,7 @@ def test_what_could_not_be_tested_fails_unless_that_is_allowed() -> None:
         assert_gradients_agree(loss, w, gradient=2e3 * w, allow_inconclusive=True)
 
 
-def test_assert_gradients_agree_hands_its_options_on() -> None:
+def test_assert_gradients_agree_passes_its_options_on() -> None:
     def loss(w: Any) -> Any:
         return np.sum(w * w)
 

@@ -171,7 +171,7 @@ def test_an_object_of_ones_own_with_the_protocol(tmp_path):
     assert bits(train(Plain(), checkpoint=path, resume=True)) == bits(wanted)
 
 
-def test_structures_with_numbers_are_handed_over():
+def test_structures_with_numbers_are_passed_on():
     start = {"a": 1.0, "b": [np.zeros(2), np.float32(2.0)]}
 
     class Descent:
@@ -231,7 +231,7 @@ class Infinite(Plain):
         (Texts(), "name has dtype"),
     ],
 )
-def test_optimisers_that_are_none(optimizer, message):
+def test_objects_that_are_not_optimisers_are_refused(optimizer, message):
     with pytest.raises(OptionError, match=message):
         train(optimizer)
 

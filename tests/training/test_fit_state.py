@@ -143,7 +143,7 @@ def test_the_best_epoch_has_its_own_state():
     np.testing.assert_array_equal(result.state["mean"], best.state["mean"])
 
 
-def test_what_the_caller_gave_is_left_alone():
+def test_the_callers_objects_do_not_change():
     state = {"mean": np.zeros(3), "count": np.array(0)}
     train(state=state)
     assert (state["mean"] == 0).all()
@@ -225,6 +225,6 @@ def test_options_that_make_no_sense(options, message):
 @pytest.mark.parametrize(
     ("state", "error"), [({"a": "text"}, ParameterError), ({"a": np.inf}, NonFiniteError)]
 )
-def test_states_that_are_none(state, error):
+def test_invalid_states_are_refused(state, error):
     with pytest.raises(error, match="the state's a"):
         train(state=state)

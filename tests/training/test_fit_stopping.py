@@ -67,7 +67,7 @@ def test_options_that_need_data(options, message):
 
 
 @pytest.mark.parametrize("optimizer", [optim.sgd(0.1, 0.9), optim.adam(0.01)])
-def test_a_training_goes_on_for_more_epochs(optimizer, tmp_path):
+def test_a_training_continues_for_more_epochs(optimizer, tmp_path):
     path = tmp_path / "checkpoint"
     train(epochs=4, optimizer=optimizer, checkpoint=path)
     longer = train(epochs=6, optimizer=optimizer, checkpoint=path, resume=True)
@@ -103,7 +103,7 @@ def test_patience_counts_epochs_without_a_new_lowest_loss(patience, epochs, tmp_
     assert len(again.history.losses) == epochs  # it has ended, and no step is added
 
 
-def test_more_patience_goes_on(tmp_path):
+def test_a_training_continues_with_more_patience(tmp_path):
     path = tmp_path / "checkpoint"
     scripted_fit(patience=1, checkpoint=path)
     assert scripted_fit(patience=2, checkpoint=path, resume=True).params == 6
@@ -143,6 +143,6 @@ def test_before_the_first_epoch_the_best_are_the_last():
         ({"keep_best": "yes", "validation": VALIDATION}, "keep_best='yes': give True or False"),
     ],
 )
-def test_options_that_decide_nothing(options, message):
+def test_options_without_effect_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
         fit(network.loss, START, (X, LABELS), **options)

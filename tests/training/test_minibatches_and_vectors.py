@@ -39,7 +39,7 @@ def test_epochs_visit_every_sample_once_and_iterations_draw_some() -> None:
 
 
 @pytest.mark.parametrize("steps", range(7))
-def test_a_training_goes_on_after_any_step(steps: int) -> None:
+def test_a_training_continues_after_any_step(steps: int) -> None:
     """From the generator as it was at the start of the epoch of the last step."""
     schedule = of(7, 3, epochs=2)
     every = list(schedule.minibatches(np.random.default_rng(0)))
@@ -60,13 +60,13 @@ def test_a_training_goes_on_after_any_step(steps: int) -> None:
         ({"epochs": 1, "iterations": 1}, "exclude each other"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scheduled(options: Any, message: str) -> None:
+def test_invalid_schedules_are_refused(options: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         of(7, **options)
     assert of(7, 7, epochs=1).sizes == [[7]]
 
 
-def test_what_takes_all_samples_in_each_step() -> None:
+def test_optimisers_that_take_all_samples_in_each_step() -> None:
     with pytest.raises(OptionError, match="batch_size"):
         Schedule.of(7, 3, 2, None, whole=True)
     with pytest.raises(OptionError, match="iterations"):

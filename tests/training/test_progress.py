@@ -41,14 +41,14 @@ def open_terminal(monkeypatch):
     return sys.stderr
 
 
-def test_there_is_no_bar_where_nobody_looks(capsys):
+def test_there_is_no_bar_without_a_terminal(capsys):
     fit_line(epochs=3)
     fit_line(epochs=3, progress=False)
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("progress", [None, True])
-def test_a_terminal_is_shown_epoch_loss_accuracy_and_the_time_left(progress, monkeypatch, capsys):
+def test_a_terminal_shows_epoch_loss_accuracy_and_the_time_left(progress, monkeypatch, capsys):
     terminal = open_terminal(monkeypatch)
     fit_line(epochs=3, accuracy=closeness, progress=progress)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.text)
@@ -58,13 +58,13 @@ def test_a_terminal_is_shown_epoch_loss_accuracy_and_the_time_left(progress, mon
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_may_be_left_alone(monkeypatch):
+def test_the_bar_can_be_switched_off(monkeypatch):
     terminal = open_terminal(monkeypatch)
     fit_line(epochs=3, progress=False)
     assert terminal.text == ""
 
 
-def test_a_bar_that_was_asked_for_is_shown_anywhere(capsys):
+def test_a_requested_bar_is_shown_anywhere(capsys):
     fit_line(epochs=3, accuracy=closeness, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
@@ -80,7 +80,7 @@ def test_the_bar_does_not_change_what_is_learned(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:the learning rate:gradlab.errors.TrainingWarning")
-def test_the_bar_gives_the_cursor_back_after_a_divergence(monkeypatch):
+def test_the_bar_restores_the_cursor_after_a_divergence(monkeypatch):
     terminal = open_terminal(monkeypatch)
     with pytest.raises(DivergenceError):
         fit_line(learning_rate=1e10, epochs=100)

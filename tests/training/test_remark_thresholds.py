@@ -38,7 +38,7 @@ def test_a_quadratic_that_diverges_has_too_large_a_learning_rate():
     assert said.startswith("the learning rate (2.2) is too large")
 
 
-def test_noise_of_minibatches_is_not_put_down_to_the_learning_rate():
+def test_noise_of_minibatches_does_not_blame_the_learning_rate():
     """The loss (w - y)² of a single target promises 4 η of itself: 2.4 here, which is stable.
 
     The first loss, at the mean of the targets, is 1. The mean of the losses after it is about 2.

@@ -130,7 +130,7 @@ OPTIMISERS = [
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_training_that_goes_well_says_nothing(seed):
+def test_a_training_without_problems_gives_no_warning(seed):
     rng = np.random.default_rng(seed)
     data = blobs(seed, int(rng.integers(2, 8)), int(rng.integers(2, 5)))
     hidden = rng.integers(4, 30, size=rng.integers(0, 4))
@@ -146,14 +146,14 @@ def test_a_training_that_goes_well_says_nothing(seed):
     assert said == []
 
 
-def test_an_infinite_loss_before_the_first_step_is_not_put_down_to_the_learning_rate():
+def test_an_infinite_loss_before_the_first_step_does_not_blame_the_learning_rate():
     start = START | {"W1": START["W1"] * 1e200, "W2": START["W2"] * 1e200}
     with pytest.raises(DivergenceError, match="before the first step: scale the data") as caught:
         fit(relu_loss, start, (X, LABELS))
     assert "learning rate" not in str(caught.value)
 
 
-def test_digits_say_nothing_with_any_optimiser():
+def test_no_optimiser_on_digits_gives_a_warning():
     digits = gradlab.datasets.load("digits")
     for optimizer in (optim.sgd(0.1), optim.sgd(0.2, 0.9), optim.adam(0.01)):
         start = network.init([64, 32, 10], seed=0)

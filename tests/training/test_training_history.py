@@ -181,7 +181,7 @@ def test_a_callback_ends_the_training(answer):
 
 
 @pytest.mark.parametrize("answer", [None, False, 0, ""])
-def test_other_answers_do_not(answer):
+def test_other_return_values_of_a_callback_do_not_end_the_training(answer):
     result = fit_line(batch_size=5, epochs=2, callbacks=[Recorder(lambda step: answer)])
     assert len(result.history.losses) == 8
 

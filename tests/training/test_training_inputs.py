@@ -117,7 +117,7 @@ def test_nothing_is_mutated(backend):
     assert kept[0] == bits(params)
 
 
-def test_no_step_leaves_the_parameters_equal_but_not_the_same():
+def test_without_a_step_the_parameters_are_an_equal_copy():
     params = {"a": np.ones(2), "b": np.zeros(0)}
     trained = fit(lambda p, x: p["a"].sum() * 0.0, params, (X,), epochs=1).params
     assert bits(trained) == bits(params)
@@ -170,14 +170,14 @@ def test_counts_may_be_integers_of_numpy(name):
 
 
 @pytest.mark.parametrize("name", ["batch_size", "epochs", "iterations", "learning_rate"])
-def test_a_bool_is_no_number(name):
+def test_a_bool_is_not_a_number(name):
     with pytest.raises(OptionError, match=f"{name}=True"):
         fit_line(**{name: True})
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "momentum"])
 @pytest.mark.parametrize("value", ["0.1", 1j, [0.1]])
-def test_a_rate_that_is_no_number(name, value):
+def test_a_rate_must_be_a_number(name, value):
     with pytest.raises(OptionError, match=f"{name}="):
         fit_line(**{name: value})
 
@@ -206,7 +206,7 @@ Named = namedtuple("Named", "pixels labels")
         ((X, [None] * 20), "data: y has dtype object; expected numbers"),
     ],
 )
-def test_data_that_cannot_be_trained_on(data, message):
+def test_invalid_data_are_refused(data, message):
     with pytest.raises(DataError, match=message):
         fit_line(data=data)
     if data is not None:
@@ -230,7 +230,7 @@ def test_rows_of_different_lengths_are_no_data():
         (object(), "is not a backend"),
     ],
 )
-def test_backends_that_are_none(backend, message):
+def test_objects_that_are_not_backends_are_refused(backend, message):
     with pytest.raises(BackendError, match=message):
         fit_line(backend=backend)
 
@@ -254,13 +254,13 @@ def test_a_backend_whose_gradient_does_not_fit(grads, message):
 
 
 @pytest.mark.parametrize("value", [None, "low", 1j, np.ones(2)])
-def test_a_backend_whose_loss_is_no_number(value):
+def test_a_backend_must_return_a_number_as_loss(value):
     with pytest.raises(LossError, match="the loss returned"):
         fit_line(backend=Constant(value, LINE))
 
 
 @pytest.mark.parametrize("outcome", [3.0, None, (1.0,), (1.0, LINE, LINE)])
-def test_a_backend_that_returns_no_pair(outcome):
+def test_a_backend_must_return_a_pair(outcome):
     class Alone:
         name = "alone"
 
@@ -272,26 +272,26 @@ def test_a_backend_that_returns_no_pair(outcome):
 
 
 @pytest.mark.parametrize("options", [{"accuracy": 3}, {"callbacks": 3}, {"callbacks": [3]}])
-def test_what_is_not_called_back(options):
+def test_invalid_callbacks_are_refused(options):
     with pytest.raises(OptionError, match=next(iter(options))):
         fit_line(**options)
 
 
 @pytest.mark.parametrize("answer", [None, "good", np.ones(2), 1j])
-def test_an_accuracy_that_is_no_number(answer):
+def test_an_accuracy_must_be_a_number(answer):
     with pytest.raises(LossError, match="the accuracy returned"):
         fit_line(accuracy=lambda params, x, y: answer)
 
 
 @pytest.mark.parametrize("loss", [None, 3, "line_loss"])
-def test_a_loss_that_is_no_function(loss):
+def test_a_loss_must_be_a_function(loss):
     for use in (fit_line, gradlab.grad, gradlab.value_and_grad, lambda loss: descend(loss, 1.0)):
         with pytest.raises(LossError, match=f"{loss!r} is not a loss: give a function"):
             use(loss)
 
 
 @each_backend()
-def test_a_loss_that_is_no_number(backend):
+def test_a_loss_must_be_a_number(backend):
     with pytest.raises(LossError, match=r"array of shape \(20,\).*return one number"):
         fit_line(lambda params, x, y: (params["slope"] * x - y) ** 2, backend=backend)
 
@@ -309,7 +309,7 @@ def test_a_loss_that_is_no_number(backend):
         ("line", "params is 'line'"),
     ],
 )
-def test_parameters_that_cannot_be_trained(params, message):
+def test_invalid_parameters_are_refused(params, message):
     with pytest.raises(GradlabError, match=message):
         fit_line(params=params)
 

@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same_bits(counted):
     assert bits(one.params) != bits(other.params)
 
 
-def test_a_generator_goes_on_where_it_was():
+def test_a_generator_continues_from_its_state():
     rng = np.random.default_rng(5)
     first, second = train_network(rng), train_network(rng)
     assert bits(first.params) != bits(second.params)
@@ -298,7 +298,7 @@ def test_xor_is_learned(seed):
 # Gradient descent without data
 
 
-def test_descend_returns_the_way():
+def test_descend_returns_the_path():
     path = descend(lambda x: (x**2).sum(), np.array([-3.0, 4.0]), learning_rate=0.25, iterations=3)
     assert np.array_equal(path, [[-3, 4], [-1.5, 2], [-0.75, 1], [-0.375, 0.5]])
 
@@ -348,6 +348,6 @@ def test_descend_keeps_structure_and_dtypes_and_mutates_nothing():
         ({"learning_rate": 1e200}, "is (-?inf|nan)"),
     ],
 )
-def test_descend_says_what_is_wrong(options, message):
+def test_descend_names_the_problem(options, message):
     with pytest.raises(GradlabError, match=message):
         descend(lambda x: x**4, **({"start": 1.0} | options))

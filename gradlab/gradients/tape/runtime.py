@@ -146,7 +146,10 @@ class TapedGradient:
         """
         if self.untraceable is not None or self._numbers.inputs:
             return None
-        tape = self._recorded.get(self._key(params, args, [], []))
+        try:
+            tape = self._recorded.get(self._key(params, args, [], []))
+        except UnkeyableError:  # the call itself falls back on eager autograd
+            return None
         calls = 0 if tape is None else tape.calls_ahead(self._verify_every)
         return (tape, calls) if tape and calls else None
 

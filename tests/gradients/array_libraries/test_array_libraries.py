@@ -46,7 +46,7 @@ def test_native_arrays_come_back_as_native_arrays(backend: str, dtype: Any) -> N
 
 
 @every_library
-def test_native_arguments_are_left_as_they_are(backend: str) -> None:
+def test_native_arguments_do_not_change(backend: str) -> None:
     there = library(backend)
     seen = []
 
@@ -109,7 +109,7 @@ def test_matrices_of_two_dtypes_are_multiplied_in_numpys(backend: str) -> None:
 
 
 @only_jax
-def test_the_users_precision_is_left_alone(backend: str) -> None:
+def test_the_users_precision_does_not_change(backend: str) -> None:
     import jax
 
     seen = []
@@ -205,7 +205,7 @@ def test_an_argument_that_may_change_is_looked_at_each_time(backend: str) -> Non
 
 
 @every_library
-def test_only_so_many_forms_are_kept(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_kept_forms_is_limited(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(array_libraries.gradient, "KEPT", 2)
     f = gradlab.value_and_grad(lambda w, k: (w * k).sum(), backend)
     assert [f(np.ones(1), k)[0] for k in (1, 2, 3, 1)] == [1.0, 2.0, 3.0, 1.0]
@@ -216,7 +216,7 @@ def test_only_so_many_forms_are_kept(backend: str, monkeypatch: pytest.MonkeyPat
 
 
 @every_library
-def test_the_gradient_is_written_where_it_is_wanted(backend: str) -> None:
+def test_the_gradient_is_written_to_out(backend: str) -> None:
     f = gradlab.value_and_grad(lambda p, x: line(p["w"], x) + p["b"], backend)
     params, x = {"w": np.array([1.0, 2.0]), "b": 0.5}, np.array([3.0, 0.5])
     out = {"w": np.empty(2), "b": np.empty(())}
@@ -240,7 +240,7 @@ def test_an_infinite_gradient_is_not_written_in_silence(backend: str) -> None:
 
 
 @every_library
-def test_training_goes_the_way_of_autograd(backend: str) -> None:
+def test_training_follows_that_of_autograd(backend: str) -> None:
     rng = np.random.default_rng(0)
     data = rng.normal(size=(30, 4)), rng.integers(3, size=30)
     start = network.init((4, 5, 3), 0)

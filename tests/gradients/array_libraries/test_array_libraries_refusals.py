@@ -72,7 +72,7 @@ class Averaging:
 
 @every_library
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
-def test_state_that_is_kept_detached(backend: str) -> None:
+def test_detached_state_is_kept(backend: str) -> None:
     loss, wanted = Averaging(True, True), Averaging(True, True)
     f, g = gradlab.value_and_grad(loss, backend), gradlab.value_and_grad(wanted)
     for k in range(1, 4):
@@ -111,7 +111,7 @@ def test_random_numbers_are_not_frozen(backend: str) -> None:
 
 
 @every_library
-def test_a_value_that_is_not_numpys_is_refused(
+def test_a_value_that_differs_from_numpys_is_refused(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     f = gradlab.value_and_grad(lambda w: np.sum(np.tanh(w)), backend)
@@ -122,7 +122,7 @@ def test_a_value_that_is_not_numpys_is_refused(
 
 
 @every_library
-def test_a_value_may_be_off_by_rounding(backend: str) -> None:
+def test_a_value_may_differ_by_round_off(backend: str) -> None:
     """Sums that cancel: hardly a digit is left, and that is no other function."""
     w = np.random.default_rng(0).normal(size=1000) * 1e8
     w[-1] -= w.sum()
@@ -167,7 +167,7 @@ def test_a_number_keeps_its_slope(backend: str, compiled: bool) -> None:
 @only_torch
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 @pytest.mark.parametrize("take", [float, lambda x: x.item(), lambda x: x.tolist()])
-def test_a_slope_is_kept_or_said_to_be_lost(backend: str, take: Any) -> None:
+def test_a_slope_is_kept_or_reported_as_lost(backend: str, take: Any) -> None:
     for compiled in (False, True):
         gradient = gradlab.grad(lambda w: w[0] * take(w[1]), gradlab.Torch(compile=compiled))
         for scale in (1.0, 2.0, 3.0):
@@ -211,7 +211,7 @@ def test_a_loss_that_writes_into_its_parameters(backend: str) -> None:
 
 
 @only_torch
-def test_a_dtype_that_torch_has_not(backend: str) -> None:
+def test_a_dtype_that_torch_lacks(backend: str) -> None:
     if np.dtype(np.longdouble) == np.float64:
         return
     with pytest.raises(ParameterError, match=r"PyTorch has no tensors of dtype float\d+"):

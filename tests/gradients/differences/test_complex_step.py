@@ -221,7 +221,7 @@ def filled(w: Any) -> Any:
 
 
 @pytest.mark.parametrize("loss", PIECES.values(), ids=PIECES)
-def test_what_real_parts_decide_is_right(loss: Any) -> None:
+def test_functions_that_real_parts_decide_are_right(loss: Any) -> None:
     w = np.array([0.5, 1.5, 2.0]) + 1e-3
     wanted = gradlab.grad(loss, "richardson")(w)
     assert np.abs(gradlab.grad(loss, COMPLEX)(w) - wanted).max() <= 1e-8 * (1 + abs(wanted).max())
@@ -263,7 +263,7 @@ def test_a_maximum_of_equal_numbers_of_equal_derivatives_is_right() -> None:
     assert np.array_equal(gradlab.grad(loss, COMPLEX)(np.array([1.0, -2.0])), [2.0, 2.0])
 
 
-def test_a_kink_of_three_is_shared_as_everywhere() -> None:
+def test_a_kink_of_three_entries_is_shared() -> None:
     found = gradlab.grad(lambda w: np.max(w), COMPLEX)(np.ones(3))
     assert np.allclose(found, gradlab.grad(np.max)(np.ones(3)), rtol=4 * EPS, atol=0)
 
@@ -291,7 +291,7 @@ def test_a_function_of_scipy_without_a_rule_is_refused() -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_is_not_analytic_is_refused_by_name(case: Any) -> None:
+def test_functions_that_are_not_analytic_are_refused_by_name(case: Any) -> None:
     loss, message = case
     with pytest.raises(GradlabError, match=message) as caught:
         gradlab.grad(loss, COMPLEX)(np.array([0.5, 1.5, 2.0]))
@@ -346,7 +346,7 @@ HIDDEN: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("loss", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize("share", [1.0, 1e-3, 1e-6])
-def test_lost_slopes_are_found_out(loss: Any, share: float) -> None:
+def test_lost_slopes_are_detected(loss: Any, share: float) -> None:
     """Alone, or as a small part of a gradient that is right otherwise."""
 
     def whole(w: Any) -> Any:
@@ -356,13 +356,13 @@ def test_lost_slopes_are_found_out(loss: Any, share: float) -> None:
         gradlab.grad(whole, COMPLEX)(np.array([0.5, 1.5, -2.0]))
 
 
-def test_the_real_part_is_named_as_a_suspect() -> None:
+def test_the_real_part_is_named_as_a_likely_cause() -> None:
     with pytest.raises(LossError, match=r"\(it takes item\(\), the real part\); use autograd"):
         gradlab.grad(lambda w: (1j * w).real.sum() + w[0].item().real, COMPLEX)(np.ones(2))
 
 
 @given(seed=st.integers(0, 2**16), exponent=st.integers(-6, 6))
-def test_one_lost_entry_among_many_is_found_out(seed: int, exponent: int) -> None:
+def test_one_lost_entry_among_many_is_detected(seed: int, exponent: int) -> None:
     rng = np.random.default_rng(seed)
     w = rng.standard_normal(300) * 10.0**exponent
     lost = int(rng.integers(300))
@@ -424,7 +424,7 @@ def logistic(x: Any, times: int) -> Any:
     return x
 
 
-def test_slopes_below_the_range_are_no_silent_loss() -> None:
+def test_slopes_below_the_range_are_not_lost_silently() -> None:
     """Entries as small as the step itself."""
     with pytest.raises(LossError, match="slope along a random direction"):
         gradlab.grad(lambda w: (w**3).sum(), COMPLEX)(np.array([1e-100, 2e-100]))
@@ -435,7 +435,7 @@ def test_an_edge_of_the_domain_is_an_error() -> None:
         gradlab.grad(lambda w: (w**1.5).sum(), COMPLEX)(np.array([0.0, 1.0]))
 
 
-def test_a_finer_step_refutes_and_a_vaguer_one_does_not() -> None:
+def test_a_finer_step_refutes_but_a_coarser_one_does_not() -> None:
     assert contradiction(np.sin, 0.0, 1.0, 1.0) is None
     assert contradiction(np.sin, 0.0, 1 + 1e-8, 1.0) is not None
 
@@ -464,7 +464,7 @@ def test_error_of_the_differences_covers_kinks(jump: float, where: float) -> Non
 # The calls
 
 
-def test_what_is_evaluated() -> None:
+def test_the_number_of_evaluations() -> None:
     """p complex evaluations; five real ones, the centre and what confirms."""
     seen = []
 

@@ -30,7 +30,7 @@ def test_a_right_slope_is_not_contradicted_and_a_wrong_one_is(f: Any, slope: flo
 
 
 @pytest.mark.parametrize(("times", "contradicted"), [(0.9, False), (1.1, True)])
-def test_moving_the_parameters_rounds_them(times: float, contradicted: bool) -> None:
+def test_perturbing_the_parameters_rounds_them(times: float, contradicted: bool) -> None:
     """Two roundings of all products over the first step; the margin is that of few values."""
     apart = MARGIN * 2 * EPSILON * 1000.0 / LADDER[0]
     assert told(lambda t: t, 1 + times * apart, size=1000.0)[0] is contradicted

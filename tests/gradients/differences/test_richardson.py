@@ -127,7 +127,7 @@ def test_estimates_know_the_precision_of_the_loss(dtype: Any) -> None:
     assert np.median(errors) <= 30 * np.finfo(dtype).eps
 
 
-def test_no_step_is_tried_in_vain() -> None:
+def test_no_step_is_wasted() -> None:
     """A line is known from two steps; noise that the values do not tell of ends the table."""
     assert differentiate(lambda x: 3.0 * x, 0.5)[2] == 8
     value, _, evaluations = differentiate(lambda x: np.float64(np.float32(np.sin(x))), 0.5)
@@ -135,7 +135,7 @@ def test_no_step_is_tried_in_vain() -> None:
     assert evaluations <= 20
 
 
-def test_every_entry_has_its_own_best() -> None:
+def test_every_entry_has_its_own_best_step() -> None:
     """Frequencies from 1 to 1000 in one leaf: each to about its own round-off."""
     frequency = 10.0 ** np.arange(4)
     x = np.array([0.3, -0.4, 0.05, 0.001])
@@ -148,7 +148,7 @@ def test_every_entry_has_its_own_best() -> None:
 
 
 @pytest.mark.parametrize("waves", [8, 64, 1024])
-def test_a_function_whose_period_the_steps_are_is_no_constant(waves: int) -> None:
+def test_a_function_with_the_steps_as_period_is_not_constant(waves: int) -> None:
     """All large steps of sin(2π k x) agree that the slope at 0 is exactly 0."""
     found = gradlab.grad(lambda x: np.sin(2 * np.pi * waves * x), RICHARDSON)(0.0)
     assert found == pytest.approx(2 * np.pi * waves, rel=1e-9)

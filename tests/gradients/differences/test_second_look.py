@@ -112,7 +112,7 @@ def test_bends_within_their_round_off_do_not_grow() -> None:
     assert len(best([1.0, 1.0, 1.0], [0.0, 1.1 * tiny, 0.0])[1]) == 2
 
 
-def test_noise_is_felt_least_by_the_largest_step() -> None:
+def test_noise_affects_the_largest_step_least() -> None:
     """Values off by 1e-12 in turn: 17 of them lie between two slopes, and 2 over the first step."""
     noise = 1e-12
     steps = [H / FINER**k for k in range(12)]
@@ -146,7 +146,7 @@ def test_a_minimum_is_level_and_a_jump_is_not(function: Any, level: bool) -> Non
     assert is_level(line, 1.0, H, 0.0, H / 2) is level
 
 
-def test_closer_to_home_takes_the_first_step_that_has_values() -> None:
+def test_smaller_steps_begin_with_the_first_that_has_values() -> None:
     line: Any = Line()
     method: Any = Scripted([0.0, np.nan, np.nan, 2.0, 2.0])
     assert closer_to_home(method, probe(), line, 1.0, H) == 2.0
@@ -199,13 +199,13 @@ BENT = 2.0**-9
 TINY, LARGE = SMALL * H / 2, 1.0
 
 
-def test_bends_above_a_512th_of_the_slope_are_looked_at() -> None:
+def test_bends_above_a_512th_of_the_slope_are_examined() -> None:
     bends = [0.9 * BENT, 1.1 * BENT, -1.1 * BENT, 0.0]
     assert looked_at([LARGE] * 4, [1.0] * 4, bends, recorded=False) == [1, 2]
     assert looked_at([TINY] * 4, [1.0] * 4, bends) == [1, 2]
 
 
-def test_in_a_recording_entries_that_are_not_small_are_let_pass() -> None:
+def test_in_a_recording_larger_entries_are_not_examined() -> None:
     """Unless they bend by a quarter of their slope, or of the leaf's typical one."""
     assert looked_at([LARGE, TINY], [1.0, 1.0], [2 * BENT] * 2) == [1]
     assert looked_at([0.9 * SMALL * H, 1.1 * SMALL * H], [1.0, 1.0], [2 * BENT] * 2) == [0]
@@ -215,7 +215,7 @@ def test_in_a_recording_entries_that_are_not_small_are_let_pass() -> None:
     assert looked_at([LARGE] * 2, [0.01, 1.0], [0.3 * typical, 0.0]) == [0]
 
 
-def test_a_small_slope_is_held_to_the_leafs_typical_one() -> None:
+def test_a_small_slope_is_compared_with_the_leafs_typical_one() -> None:
     """In a recording, where an entry's own error does not matter beside the leaf's."""
     bend = BENT * TYPICAL / np.sqrt(2)
     assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0]) == []
@@ -223,12 +223,12 @@ def test_a_small_slope_is_held_to_the_leafs_typical_one() -> None:
     assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0], recorded=False) == [0]
 
 
-def test_bends_within_round_off_are_let_pass() -> None:
+def test_bends_within_round_off_are_not_examined() -> None:
     noise = float(roundoff(SimpleNamespace(value=1e9, precision=EPSILON), H, 1.0))  # type: ignore[arg-type]
     assert looked_at([TINY] * 2, [1.0] * 2, [0.9 * noise, 1.1 * noise], value=1e9) == [1]
 
 
-def test_many_entries_are_looked_at_together_first() -> None:
+def test_many_entries_are_first_examined_together() -> None:
     """Those whose finer slopes agree are let pass; few are looked at one by one."""
     few, many = [TINY] * FEW, [TINY] * (FEW + 1)
     assert looked_at(few, [1.0] * FEW, [2 * BENT] * FEW) == list(range(FEW))
@@ -239,7 +239,7 @@ def test_many_entries_are_looked_at_together_first() -> None:
     assert plain == [-1]
 
 
-def test_given_steps_are_taken_as_they_are() -> None:
+def test_given_steps_are_used_unchanged() -> None:
     assert looked_at([TINY], [1.0], [1.0], given_steps=[np.ones(1)]) == []
 
 
@@ -255,14 +255,14 @@ def test_given_steps_are_taken_as_they_are() -> None:
         (ForwardDifference(), EPSILON, 2.0**-9),
     ],
 )
-def test_the_bend_that_is_doubted_grows_with_the_step(
+def test_the_doubtful_bend_grows_with_the_step(
     backend: Any, precision: float, limit: float
 ) -> None:
     """It is in proportion to the default step, a quarter at most: 64 steps of `central`."""
     assert backend._limit(SimpleNamespace(precision=precision)) == pytest.approx(limit)
 
 
-def test_a_step_that_is_lost_on_one_side_is_refused_by_whom_it_concerns() -> None:
+def test_a_step_that_is_lost_on_one_side_is_refused_by_the_formulas_that_use_it() -> None:
     """1 + 1e-16 is 1; but 1 − 1e-16 is the number before it, so that central differences work."""
     step, x = 1e-16, np.ones(1)
     with pytest.raises(OptionError, match="step"):
@@ -270,7 +270,7 @@ def test_a_step_that_is_lost_on_one_side_is_refused_by_whom_it_concerns() -> Non
     assert CentralDifference(step).value_and_grad(lambda w: np.sum(w))(x)[1] == 1.0
 
 
-def test_evaluations_a_gradient_is_made_of() -> None:
+def test_the_evaluations_of_a_gradient() -> None:
     for backend, expected in (
         (ForwardDifference(), 10 + 2),
         (CentralDifference(), 20 + 1),

@@ -16,14 +16,14 @@ def deltas(*sizes: float, signs: int = 2) -> np.ndarray:
     return np.stack([ahead, -ahead][:signs], axis=-1)
 
 
-def test_perturbations_of_one_size_are_one_group_without_a_mask() -> None:
+def test_perturbations_of_the_same_size_are_one_group_without_a_mask() -> None:
     [(size, mask)] = _groups(deltas(H, H, H), most=8)
     assert size is not None
     assert size.tolist() == [H, -H]
     assert mask is None
 
 
-def test_perturbations_of_some_sizes_are_a_group_each() -> None:
+def test_perturbations_of_few_sizes_are_one_group_per_size() -> None:
     found = _groups(deltas(H, 4 * H, H), most=8)
     assert [size.tolist() for size, _ in found if size is not None] == [[H, -H], [4 * H, -4 * H]]
     masks = [mask.tolist() for _, mask in found if mask is not None]

@@ -24,7 +24,7 @@ def address(array: np.ndarray) -> int:
     return int(array.ctypes.data)
 
 
-def test_memory_of_what_was_let_go_is_used_again() -> None:
+def test_memory_of_released_arrays_is_reused() -> None:
     first = take((LARGE,))
     where = address(first)
     other = take((LARGE,))
@@ -36,7 +36,7 @@ def test_memory_of_what_was_let_go_is_used_again() -> None:
     assert again.dtype == np.float64
 
 
-def test_memory_that_a_view_refers_to_is_not_used_again() -> None:
+def test_memory_with_a_view_is_not_reused() -> None:
     view = take((LARGE,))[1:]
     assert not np.shares_memory(view, take((LARGE,)))
 
@@ -73,7 +73,7 @@ def test_a_thread_has_memory_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("size", [3, LARGE])
-def test_a_ufunc_into_memory_from_here(size: int) -> None:
+def test_a_ufunc_writes_into_reused_memory(size: int) -> None:
     x = np.arange(float(size))
     np.testing.assert_array_equal(into(np.multiply, x, 2.0), 2 * x)
     assert (into(np.multiply, x, 2.0).base is None) == (size < LARGE)

@@ -336,7 +336,7 @@ def normal(*shape: int) -> Any:
         ),
     ],
 )
-def test_what_is_not_made_of_rows(loss: Any, params: Any, x: Any, few: int) -> None:
+def test_losses_without_separable_rows(loss: Any, params: Any, x: Any, few: int) -> None:
     """Each leaf by rules, in one block and in blocks of few lanes."""
     x = normal(4, 4, 4, 3, 3) if x is None else x
     for block in (2**8, 2**19):
@@ -563,17 +563,17 @@ def test_an_error_in_a_thread_is_raised() -> None:
         list(in_order(lambda x: 1 // x, range(-5, 5), threads=2))
 
 
-def test_threads_are_a_number() -> None:
+def test_threads_must_be_a_number() -> None:
     with pytest.raises(OptionError, match="threads=0"):
         gradlab.CentralDifference(threads=0)
 
 
-def test_incremental_is_a_truth_value() -> None:
+def test_incremental_must_be_a_bool() -> None:
     with pytest.raises(OptionError, match="incremental='yes': give True or False"):
         replace(gradlab.CentralDifference(), incremental="yes")  # type: ignore[arg-type]
 
 
-def test_a_part_outside_of_the_trace_is_noticed_before_the_gradient_is_wrong() -> None:
+def test_a_part_outside_the_trace_is_detected_before_the_gradient_is_wrong() -> None:
     """Its share of the loss grows from where no digit of a difference knows of it to 10^-5."""
     w = rng().normal(size=200)
     total = np.sum(w * w)

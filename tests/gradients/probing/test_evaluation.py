@@ -54,7 +54,7 @@ def gradient(backend: Any) -> tuple[bytes, int]:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_keywords_stand_for_an_evaluation(words: Any, evaluation: Any) -> None:
+def test_keywords_are_short_for_an_evaluation(words: Any, evaluation: Any) -> None:
     assert gradlab.CentralDifference(**words).evaluated_by() == evaluation
     chosen = gradlab.CentralDifference(step=1e-3, evaluation=evaluation)
     assert chosen.evaluated_by() == evaluation
@@ -117,12 +117,12 @@ def test_an_evaluation_and_its_keywords_exclude_each_other(words: Any) -> None:
 
 
 @pytest.mark.parametrize("given", ["loop", Loop, 3, map])
-def test_what_is_no_evaluation_is_refused(given: Any) -> None:
+def test_objects_that_are_not_evaluations_are_refused(given: Any) -> None:
     with pytest.raises(OptionError, match=r"evaluation=.*: give Loop\(\), Recorded\(\), Workers"):
         gradlab.CentralDifference(evaluation=given)
 
 
-def test_a_jacobian_does_not_pass_over_an_evaluation() -> None:
+def test_a_jacobian_does_not_ignore_an_evaluation() -> None:
     backend = gradlab.CentralDifference(evaluation=Recorded())
     with pytest.raises(OptionError, match=r"evaluation=Recorded.* is for the gradient of a loss"):
         gradlab.jacobian(np.sin, backend)(np.ones(2))

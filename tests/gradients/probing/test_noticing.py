@@ -51,7 +51,7 @@ NARROW: dict[str, tuple[Callable[[Any], Any], Any]] = {
 
 @pytest.mark.parametrize("backend", DIFFERENCES)
 @pytest.mark.parametrize("how", NARROW)
-def test_float32_is_noticed(how: str, backend: str) -> None:
+def test_float32_is_detected(how: str, backend: str) -> None:
     """Within the error of the best step, ε^(q/(q+1)): at worst, of the forward difference."""
     loss, wanted = NARROW[how]
     found = gradlab.grad(loss, backend)(W)
@@ -59,7 +59,7 @@ def test_float32_is_noticed(how: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", DIFFERENCES)
-def test_float16_is_noticed(backend: str) -> None:
+def test_float16_is_detected(backend: str) -> None:
     def loss(w: Any) -> Any:
         return np.mean(((X @ w).astype(np.float16).astype(float) - Y) ** 2)
 
@@ -69,7 +69,7 @@ def test_float16_is_noticed(backend: str) -> None:
 
 @pytest.mark.parametrize("method", [gradlab.CentralDifference, gradlab.ForwardDifference])
 @pytest.mark.parametrize("how", NARROW)
-def test_workers_notice_the_same_to_the_bit(how: str, method: Any) -> None:
+def test_workers_detect_the_same_precision_to_the_bit(how: str, method: Any) -> None:
     loss, _ = NARROW[how]
     plain = gradlab.grad(loss, method())(W)
     assert gradlab.grad(loss, method(workers=map))(W).tobytes() == plain.tobytes()
@@ -80,7 +80,7 @@ def test_a_given_step_that_is_lost_is_refused() -> None:
         gradlab.grad(NARROW["returned"][0], gradlab.CentralDifference(step=1e-9))(W)
 
 
-def test_noise_of_kinks_and_ripples_is_none() -> None:
+def test_kinks_and_ripples_are_not_noise() -> None:
     for seed in range(20):
         a, b = np.random.default_rng(seed).normal(size=(2, 50))
 
@@ -246,7 +246,7 @@ def test_steps_are_positive(step: Any) -> None:
 @pytest.mark.parametrize("p", [3, 100])
 @pytest.mark.parametrize("kind", ["dropout", "state"])
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
-def test_what_is_not_deterministic_is_refused(kind: str, p: int, backend: Any) -> None:
+def test_a_random_loss_is_refused(kind: str, p: int, backend: Any) -> None:
     draw, calls = np.random.default_rng(0), []
     x, w = np.random.default_rng(1).normal(size=(9, p)), np.random.default_rng(2).normal(size=p)
 
@@ -264,7 +264,7 @@ def test_what_is_not_deterministic_is_refused(kind: str, p: int, backend: Any) -
 
 
 @pytest.mark.parametrize("backend", ["central", "forward", "central4"])
-def test_a_recording_is_held_to_the_loss_away_from_its_point(backend: str) -> None:
+def test_a_recording_is_compared_with_the_loss_at_perturbed_parameters(backend: str) -> None:
     x = np.random.default_rng(0).normal(size=100)
     with pytest.warns(UntraceableWarning, match="beside the parameters it differs"):
         found = gradlab.grad(lambda x: np.sum(x * getval(x)), backend)(x)
@@ -377,7 +377,7 @@ def test_a_check_says_that_a_loss_is_constant() -> None:
 
 
 @pytest.mark.parametrize("params", [{}, [], np.zeros(0), {"w": np.zeros((0, 3))}])
-def test_nothing_is_not_ok(params: Any) -> None:
+def test_a_check_without_a_verdict_is_not_ok(params: Any) -> None:
     report = gradlab.check_gradients(lambda p: 1.0, params, gradient=params)
     assert not report.ok
     assert "no entries" in str(report)
@@ -398,7 +398,7 @@ def test_fit_warns_of_a_gradient_that_is_zero(backend: str) -> None:
         gradlab.fit(lambda p, x: np.mean((x @ p["w"]) ** 2), own, (X[:, :3],), epochs=1)
 
 
-def test_a_loss_that_is_infinite_at_the_start_blames_no_learning_rate() -> None:
+def test_a_loss_that_is_infinite_at_the_start_does_not_blame_the_learning_rate() -> None:
     with pytest.raises(gradlab.GradlabError, match="before the first step") as caught:
         gradlab.fit(lambda p, x: p.sum() * x.sum() + np.inf, W, (X,), epochs=1)
     assert "learning rate" not in str(caught.value)
@@ -477,7 +477,7 @@ def test_a_resumed_gradient_takes_the_steps_of_its_file(tmp_path: Any) -> None:
     assert not path.exists()
 
 
-def test_what_is_sent_knows_the_precision() -> None:
+def test_sent_tasks_have_the_precision() -> None:
     task = Task(gradlab.CentralDifference(), squares, W, (), squares(W), 2.0**-20, True)
     probe = task.probe()
     assert (probe.precision, probe.closely) == (2.0**-20, True)

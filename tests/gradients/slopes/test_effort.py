@@ -33,13 +33,13 @@ def looked(function: Callable[[Any], Any], x: float, **options: Any) -> tuple[in
 
 
 @pytest.mark.parametrize(("effort", "calls"), [("usual", 14), ("thorough", 56)])
-def test_how_many_points_a_smooth_function_takes(effort: str, calls: int) -> None:
+def test_a_smooth_function_takes_few_points(effort: str, calls: int) -> None:
     """A glance has five rungs: two points each, three beside them, the centre."""
     assert looked(np.exp, 0.75, effort=effort)[0] == calls
 
 
 @pytest.mark.parametrize(("noise", "glance"), [(1e-12, True), (1e-10, True), (1e-9, False)])
-def test_a_glance_is_enough_for_a_millionth_of_the_slope(noise: float, glance: bool) -> None:
+def test_a_short_ladder_suffices_for_a_millionth_of_the_slope(noise: float, glance: bool) -> None:
     """Over steps of a 1024th, noise of 1e-10 leaves half a millionth; 1e-9 leaves four."""
     calls, found = looked(np.exp, 0.75, noise=noise, scale=0.5)
     assert (calls == 14) is glance
@@ -47,7 +47,7 @@ def test_a_glance_is_enough_for_a_millionth_of_the_slope(noise: float, glance: b
 
 
 @pytest.mark.parametrize(("exponent", "coarse"), [(0, True), (12, True), (13, False)])
-def test_a_coarse_glance_at_few_digits_is_enough_for_a_hundredth(
+def test_a_coarse_short_ladder_suffices_for_a_hundredth_of_the_slope(
     exponent: int, coarse: bool
 ) -> None:
     """An entry of 2^-k beside 1 in float32: noise of 2^-25 over steps of a quarter of its size.
@@ -82,7 +82,7 @@ def test_jumps_as_high_as_those_of_float32_show_no_piece(width: float, piece: bo
 
 
 @pytest.mark.parametrize("effort", ["usual", "wide", "thorough"])
-def test_a_function_that_never_changes_is_looked_at_far_away(effort: str) -> None:
+def test_a_constant_function_is_evaluated_far_away(effort: str) -> None:
     """Before it is called flat, as an entry may matter on the scale of its leaf only."""
     farthest = 0.0
 

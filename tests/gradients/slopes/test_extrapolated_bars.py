@@ -46,7 +46,7 @@ def test_as_many_errors_are_removed_as_allowed(most: int) -> None:
     assert abs(bar.value - 1) == pytest.approx(np.prod(h[-most - 1 :] ** 2), rel=0.2)
 
 
-def test_rungs_far_apart_do_not_belong_together() -> None:
+def test_rungs_far_apart_are_not_combined() -> None:
     for ratio, alone in ((19.0, False), (21.0, True)):
         h = np.array([ratio, 1.0])
         assert (extrapolate(h, 1 + h, 1, np.zeros(2), most=1, dissent=0) is None) is alone
@@ -78,7 +78,7 @@ def test_a_difference_within_the_fine_rungs_noise_is_no_contradiction() -> None:
         assert (bar is None or bar.error > 0.1) is contradicted
 
 
-def test_a_slope_knows_only_what_was_seen() -> None:
+def test_a_slope_has_only_the_evaluated_sides() -> None:
     bare = Slope(1.0, 0.5, "flat")
     assert (bare.noise, bare.curvature, bare.nearby, bare.rounding) == (0.0, 0.0, 0.0, 0.0)
     assert bare.left == bare.right == bare.piece == NOTHING

@@ -160,7 +160,7 @@ def test_a_model_takes_the_terms_that_stand_out_from_the_noise() -> None:
 
 
 @pytest.mark.parametrize(("place", "height"), [(0.1, 1.0), (0.1, -2.0), (-0.2, 0.5)])
-def test_a_jump_can_be_taken_off(place: float, height: float) -> None:
+def test_a_jump_can_be_subtracted(place: float, height: float) -> None:
     def function(t: float) -> float:
         return t + height * (t >= place if place > 0 else t <= place)
 

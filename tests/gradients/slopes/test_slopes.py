@@ -78,7 +78,7 @@ def shares(family: str, precision: str, cases: int, seed: int = 0) -> np.ndarray
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bars_are_honest_and_not_lazy(family: str, precision: str) -> None:
+def test_bars_hold_and_are_not_too_wide(family: str, precision: str) -> None:
     """Within the bar: all but 1 in 100, as promised; and the bar is at most 30 times too wide."""
     found = shares(family, precision, cases=150)
     assert np.mean(found > 1) <= 0.01
@@ -88,7 +88,7 @@ def test_bars_are_honest_and_not_lazy(family: str, precision: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bars_are_honest_in_thousands_of_cases(family: str, precision: str) -> None:
+def test_bars_hold_in_thousands_of_cases(family: str, precision: str) -> None:
     """What is left is flat ground: in float32, x² beside a² is nothing for the smallest x."""
     found = shares(family, precision, cases=600, seed=1)
     assert np.mean(found > 1) <= 1 / 300
@@ -156,7 +156,7 @@ def test_hard_points(name: str) -> None:
     assert abs(found.value - wanted) <= found.error + 4 * np.finfo(float).eps * abs(wanted)
 
 
-def test_what_can_be_resolved_is() -> None:
+def test_resolvable_slopes_are_resolved() -> None:
     """The bars where differences of one step have no digit left, or too few."""
     shares = {
         name: at(HARD[name][0], HARD[name][1]).error / abs(HARD[name][2])
@@ -189,7 +189,7 @@ def test_kinks_have_two_slopes(function: Function, left: float, right: float) ->
 
 
 @pytest.mark.parametrize("function", [np.sqrt, np.cbrt, lambda x: x * np.log(np.abs(x) + 1e-300)])
-def test_slopes_without_end(function: Function) -> None:
+def test_infinite_slopes(function: Function) -> None:
     found = at(function, 0.0)
     assert found.kind == "singular"
     assert math.isnan(found.value)
@@ -202,7 +202,7 @@ def test_no_value_on_either_side() -> None:
     assert found.error == math.inf
 
 
-def test_one_side_alone() -> None:
+def test_functions_with_values_on_one_side() -> None:
     """The logarithm of x − 1/2 + 1e-3 ends a little to the left; the function raises beyond 1/2."""
 
     def one_sided(x: float) -> float:
@@ -215,7 +215,7 @@ def test_one_side_alone() -> None:
     assert abs(found.value - math.exp(0.5)) <= found.error < 1e-5
 
 
-def test_steps_stay_near_where_that_suffices() -> None:
+def test_steps_stay_small_if_that_suffices() -> None:
     """A far step may lead where a function is not at home: into an endless loop, say."""
     farthest = 0.0
 
@@ -291,7 +291,7 @@ def test_the_noise_of_a_rounded_part_is_that_of_rounding(x: float, digits: int) 
 
 
 @pytest.mark.parametrize("digits", [7, 8, 10])
-def test_a_part_that_is_rounded_is_not_left_out(digits: int) -> None:
+def test_a_rounded_part_is_not_ignored(digits: int) -> None:
     """Close by, x² alone has a slope; the rounded part rises by its jumps."""
     for x in np.linspace(0.3, 1.3, 21):
         found = at(lambda x: x * x + round(math.sin(x), digits), float(x))
@@ -340,7 +340,7 @@ def test_an_iteration_that_stops_at_a_tolerance(tolerance: float) -> None:
         assert abs(wide.piece.value - close.value) <= wide.piece.error + close.error
 
 
-def test_a_wide_look_at_a_smooth_function_takes_ten_points_more() -> None:
+def test_a_wide_search_of_a_smooth_function_takes_ten_more_points() -> None:
     rng = np.random.default_rng(0)
     calls = []
     for make, _ in FAMILIES.values():
@@ -360,7 +360,7 @@ def test_a_wide_look_at_a_smooth_function_takes_ten_points_more() -> None:
         (lambda x: 3.7 * (x > 0.6), 0.0),
     ],
 )
-def test_a_step_beside_the_point_leaves_its_slope_alone(function: Function, wanted: float) -> None:
+def test_a_step_near_the_point_does_not_change_its_slope(function: Function, wanted: float) -> None:
     found = at(function, 0.5)
     assert abs(found.value - wanted) <= found.error < 1e-6
 
@@ -374,7 +374,7 @@ def test_whole_numbers_are_constant_in_between(function: Function, x: float) -> 
 
 
 @pytest.mark.parametrize("frequency", [1e4, 1e6, 1e8])
-def test_a_continuous_ripple_stays_what_it_is(frequency: float) -> None:
+def test_a_continuous_ripple_is_not_a_jump(frequency: float) -> None:
     found = at(lambda x: x * x + np.sin(frequency * x) / frequency, 1.0, effort="wide")
     wanted = 2 + float(mpmath.cos(frequency))
     assert abs(found.value - wanted) <= found.error < 1e-4

@@ -32,7 +32,7 @@ def test_bars_hold_the_exact_derivative(solver: Solver) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-def test_bars_of_all_solvers_are_honest_and_of_use(seed: int) -> None:
+def test_bars_of_all_solvers_hold_and_are_useful(seed: int) -> None:
     """All bars hold, and half of them are less than 100 times the error."""
     found = {solver.name: shares(solver, seed) for solver in SOLVERS}
     assert len(found) >= 40

@@ -22,7 +22,7 @@ PARAMS = network.init([20, 9, 3], 0)
 X, LABELS = RNG.random((5, 20)), np.array([0, 2, 1, 1, 0])
 
 
-def test_compile_is_a_choice() -> None:
+def test_compile_takes_true_false_or_auto() -> None:
     with pytest.raises(OptionError, match="compile='yes'"):
         Tape(compile="yes")  # type: ignore[arg-type]
 
@@ -109,7 +109,9 @@ DECLINED = {
 
 @needs_llvmlite
 @pytest.mark.parametrize("case", [*ANSWERED, *DECLINED])
-def test_calls(case: str, compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_have_the_outcome_of_eager_autograd(
+    case: str, compiled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The outcome is eager autograd's, an error included, whoever answers."""
     counted = Counted(compiled, monkeypatch)
     args = {**ANSWERED, **DECLINED}[case]
@@ -137,7 +139,7 @@ def test_arrays_that_the_loss_closes_over_are_read_at_each_call() -> None:
 
 
 @needs_llvmlite
-def test_results_are_apart(compiled: Any) -> None:
+def test_results_do_not_share_memory(compiled: Any) -> None:
     first, second = (compiled(PARAMS, X, LABELS)[1] for _ in range(2))
     for a, b in zip(first.values(), second.values(), strict=True):
         assert not np.shares_memory(a, b)
@@ -213,21 +215,21 @@ def test_relu_at_zero_and_largest_entries_that_tie() -> None:
 
 
 @needs_llvmlite
-def test_a_program_that_is_not_known_says_so() -> None:
+def test_an_unsupported_program_is_explained() -> None:
     f = Tape(compile=True).value_and_grad(lambda w: anp.linalg.det(w))
     assert f(np.eye(2))[0] == 1
     assert "\nnot compiled: det" in f.explain()
 
 
 @needs_llvmlite
-def test_exact_stays_numpy() -> None:
+def test_exact_is_replayed_by_numpy() -> None:
     f = Tape(compile=True, exact=True).value_and_grad(lambda w: (w**2).sum())
     f(np.ones(2))
     assert "\nnot compiled: the program is replayed exactly" in f.explain()
 
 
 @needs_llvmlite
-def test_direct_calls_give_way_where_a_call_differs(compiled: Any) -> None:
+def test_other_calls_are_not_answered_directly(compiled: Any) -> None:
     """Another order of names, another batch: each is answered right."""
     eager = Autograd().value_and_grad(network.loss)
     compiled(PARAMS, X, LABELS)
@@ -242,7 +244,7 @@ def test_direct_calls_give_way_where_a_call_differs(compiled: Any) -> None:
 
 
 @needs_llvmlite
-def test_direct_calls_are_compared_at_news_and_at_every_so_many() -> None:
+def test_direct_calls_are_compared_at_changes_and_at_intervals() -> None:
 
     def loss(w: Any, x: Any) -> Any:
         return (anp.tanh(w) * x).sum()
@@ -294,7 +296,7 @@ def test_threads_share_no_memory() -> None:
 
 
 @needs_llvmlite
-def test_where_the_exact_program_takes_over() -> None:
+def test_machine_code_is_dropped_if_only_the_exact_program_agrees() -> None:
     """The code is given up, and direct calls with it."""
     f = Tape(compile=True, verify=5).value_and_grad(lambda w, x: (anp.sin(x * w) * 1.0).sum())
     w, x = np.array([1.0, 2.0]), np.array([3.0, 4.0])
@@ -339,7 +341,7 @@ def test_other_data_that_a_direct_call_finds_are_compared() -> None:
 
 
 @needs_llvmlite
-def test_direct_calls_know_leaves_by_their_names() -> None:
+def test_direct_calls_identify_leaves_by_name() -> None:
     """Two leaves of one shape, in another order: nothing but the names tells them apart."""
     f = Tape(compile=True).value_and_grad(lambda p: (p["a"] ** 2).sum() + 3 * p["b"].sum())
     params = {"a": np.arange(3.0), "b": np.ones(3)}
@@ -352,7 +354,7 @@ def test_direct_calls_know_leaves_by_their_names() -> None:
 
 @needs_llvmlite
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_weight_that_is_not_finite_is_seen_where_the_loss_swallows_it(bad: float) -> None:
+def test_a_weight_that_is_not_finite_is_detected_even_if_the_loss_is_finite(bad: float) -> None:
     def loss(params: Any, x: Any) -> Any:
         return np.sum(np.where(x @ params["W"] > 0, 1.0, 2.0)) + np.sum(params["b"] ** 2)
 

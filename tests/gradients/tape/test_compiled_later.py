@@ -84,14 +84,14 @@ def wanted() -> list[Any]:
     return by_numpy[: SWITCH + 1] + native[SWITCH + 1 :]
 
 
-def test_compile_is_a_choice() -> None:
+def test_compile_takes_auto() -> None:
     with pytest.raises(OptionError, match="compile='always': choose True, False, or auto"):
         Tape(compile="always")  # type: ignore[arg-type]
     assert Tape().compile is False
 
 
 @needs_llvmlite
-def test_it_takes_over_at_a_fixed_replay(soon: None) -> None:
+def test_machine_code_is_used_from_a_fixed_replay_on(soon: None) -> None:
     """Also if the thread has ended before, and in a second run, which finds the code on disk."""
     for _ in range(2):
         assert answers(Tape(compile="auto"), 2 * SWITCH) == wanted()
@@ -102,7 +102,7 @@ def test_it_takes_over_at_a_fixed_replay(soon: None) -> None:
 
 
 @needs_llvmlite
-def test_it_is_waited_for_where_it_takes_over(soon: None, gate: Gate) -> None:
+def test_the_first_call_of_machine_code_waits_for_the_thread(soon: None, gate: Gate) -> None:
     f = Tape(compile="auto").value_and_grad(network.loss)
     found = [bits(f(*point(call))) for call in range(SWITCH + 1)]  # none of these waits
     with ThreadPoolExecutor(1) as executor:
@@ -131,7 +131,7 @@ def test_one_thread_compiles(gate: Gate) -> None:
 
 
 @needs_llvmlite
-def test_explain_says_how_far_it_is(soon: None, gate: Gate) -> None:
+def test_explain_states_the_progress(soon: None, gate: Gate) -> None:
     f = Tape(compile="auto").value_and_grad(network.loss)
     for _ in range(SWITCH // 2 + 1):
         f(*point(0))
@@ -164,7 +164,7 @@ def test_the_first_answers_of_machine_code_are_compared(soon: None) -> None:
 
 
 @needs_llvmlite
-def test_wrong_machine_code_is_noticed(soon: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_machine_code_is_detected(soon: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """NumPy replays the program exactly from then on."""
     real = later.compile_native
     other = Tape().value_and_grad(lambda params, x, labels: 2 * network.loss(params, x, labels))
@@ -185,7 +185,7 @@ def test_without_llvmlite_it_says_so_at_once(monkeypatch: pytest.MonkeyPatch, so
 
 
 @needs_llvmlite
-def test_a_program_that_is_not_known_says_so(soon: None) -> None:
+def test_an_unsupported_program_is_explained(soon: None) -> None:
     f = Tape(compile="auto").value_and_grad(lambda w: anp.linalg.det(w))
     for _ in range(SWITCH + 2):
         assert f(np.eye(2))[0] == 1
@@ -193,7 +193,7 @@ def test_a_program_that_is_not_known_says_so(soon: None) -> None:
 
 
 @needs_llvmlite
-def test_without_threads_it_compiles_where_it_takes_over(
+def test_without_threads_the_first_call_of_machine_code_compiles(
     soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
@@ -249,7 +249,7 @@ def test_the_same_seed_trains_to_the_same_bits(soon: None) -> None:
 
 
 @pytest.mark.parametrize(("batch", "low", "high"), [(1, 5000, 6000), (100, 2500, 4000)])
-def test_how_many_replays_it_takes(batch: int, low: int, high: int) -> None:
+def test_the_number_of_replays_before_machine_code(batch: int, low: int, high: int) -> None:
     """As measured: about 6,000 for one sample, 3,700 for 100, 500 for 1,000."""
     params = network.init([784, 50, 100, 10], 0)
     params = {name: leaf.astype(np.float32) for name, leaf in params.items()}

@@ -32,7 +32,7 @@ def file_of(folder: Path, name: str = NAME) -> Path:
     return folder / f"{name}.code"
 
 
-def test_what_is_stored_is_found(folder: Path) -> None:
+def test_stored_code_is_found(folder: Path) -> None:
     assert disk.stored(NAME) is None
     assert not folder.parent.exists()  # who only looks makes no folder
     disk.store(NAME, b"code")
@@ -103,7 +103,7 @@ SPOILED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_what_is_not_sound_is_ignored(how: str, folder: Path) -> None:
+def test_invalid_files_are_ignored(how: str, folder: Path) -> None:
     disk.store(NAME, b"code")
     SPOILED[how](file_of(folder))
     assert disk.stored(NAME) is None
@@ -112,7 +112,7 @@ def test_what_is_not_sound_is_ignored(how: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("foreign", ["folder", "file"])
-def test_what_another_user_owns_is_ignored(
+def test_files_of_another_user_are_ignored(
     foreign: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.store(NAME, b"code")
@@ -143,7 +143,7 @@ def test_too_large_a_file_is_neither_stored_nor_read(
 
 
 @pytest.mark.parametrize("call", ["open", "replace", "mkdir", "write"])
-def test_what_cannot_be_written_is_no_error(
+def test_a_folder_that_cannot_be_written_is_no_error(
     call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:

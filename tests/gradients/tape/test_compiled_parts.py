@@ -283,7 +283,7 @@ def test_known_layouts() -> None:
         (of(np.dot, T, F), "dot of other than two matrices"),
     ],
 )
-def test_what_is_not_known_is_named(node: Node, match: str) -> None:
+def test_unsupported_operations_are_named(node: Node, match: str) -> None:
     leaf = given("leaf", node.shape, node.dtype)
     program = program_of(node, inputs=(leaf, *INPUTS))
     with pytest.raises(UnsupportedError, match=match):
@@ -315,7 +315,7 @@ def test_products(seed: int) -> None:
         assert np.max(np.abs(a - b)) <= 2 * 21 * 2.3e-16 * 21 * 5 * 4**3, name
 
 
-def test_forms_mean_what_they_replace() -> None:
+def test_forms_equal_the_calls_that_they_replace() -> None:
     """Regions and indices as this package writes them are NumPy's, and inputs stay as they are."""
     arrays = values()
     program = program_of(*VIEWS, inputs=INPUTS)

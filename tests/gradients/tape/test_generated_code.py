@@ -439,7 +439,7 @@ def test_how_an_operation_is_written(name: str) -> None:
     assert lines(program_of(make())) == (once, each)
 
 
-def test_derivatives_are_written_to_where_the_caller_wants_them() -> None:
+def test_derivatives_are_written_into_the_callers_arrays() -> None:
     """Unless they are the value itself, or a constant, or of another dtype."""
     total, gradient = of(np.sum, X), of(np.sin, exp(X))
     assert "sin(v1, out0)" in lines(program_of(total, gradient, inputs=(X,)))[1]

@@ -120,7 +120,7 @@ def test_labels_of_any_integers() -> None:
     replayed(lambda w, x, i: np.sum(w[i] ** 2), (W, X, np.int64(2)), (W, X, np.int64(-1)))
 
 
-def test_row_of_a_buffer_that_is_used_again() -> None:
+def test_row_of_a_reused_buffer() -> None:
     """One label selects a copy, where one integer would select a view."""
 
     def loss(w: Any, i: Any) -> Any:
@@ -160,7 +160,7 @@ def test_table_of_a_file_that_was_edited(tmp_path: Any) -> None:
     refused(scope["loss"], (W, X, Y), (W, X, OTHER), match=r"edited\.py, line 2.*write np\.take")
 
 
-def test_functions_are_rewritten_once_and_do_what_they_did() -> None:
+def test_functions_are_rewritten_once_and_behave_the_same() -> None:
     loss: Any = INDEXED["a table"]
     replayed(loss, (W, X, Y), (W, X, OTHER))
     rewritten: CodeType = loss.__code__
@@ -180,7 +180,7 @@ def test_functions_are_rewritten_once_and_do_what_they_did() -> None:
     assert failing.__code__.co_firstlineno == before.co_firstlineno
 
 
-def test_table_that_is_written_into_is_read_anew() -> None:
+def test_table_that_is_written_into_is_read_again() -> None:
     table = TABLE.copy()
     f = Tape(verify=None).value_and_grad(lambda w, y: np.sum(w * table[y].sum()))
     for _ in range(3):
@@ -225,7 +225,7 @@ PARTS = st.sampled_from(
 
 @given(parts=st.lists(PARTS, max_size=4), seed=st.integers(0, 9), scale=st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_any_index_is_what_numpy_makes_of_it(parts: Any, seed: int, scale: bool) -> None:
+def test_any_index_selects_as_in_numpy(parts: Any, seed: int, scale: bool) -> None:
     """Random indices with labels in them: eager autograd's gradient or its error, at two labels."""
 
     def loss(w: Any, y: Any) -> Any:
@@ -278,7 +278,7 @@ def test_integer_casts_are_refused() -> None:
     )
 
 
-def test_sums_in_place_leave_constants_alone() -> None:
+def test_sums_in_place_do_not_change_constants() -> None:
     """An inner gradient that begins with a constant, to which autograd adds in place."""
 
     inner: list[Callable[[Any], Any]] = [
@@ -394,7 +394,7 @@ def test_numbers_that_cannot_be_inputs(loss: Any, match: str) -> None:
     assert f.cache_info.recordings <= MANY + 1
 
 
-def test_numbers_are_what_python_makes_of_them() -> None:
+def test_numbers_behave_as_in_python() -> None:
     """A division by 0 is an error, and whoever asks whether a number is one gets an answer."""
     calls = [(W, i) for i in range(8)]
     with np.errstate(divide="ignore"):
@@ -447,7 +447,7 @@ def check_that_nobody_needs(w: Any, a: Any) -> Any:
     return np.sum(w * a[0, 0])
 
 
-def test_what_raises_is_not_dropped() -> None:
+def test_operations_that_may_raise_are_not_dropped() -> None:
     """A matrix that is not positive definite, a label out of range: though nothing needs it."""
     good, bad = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, 2.0], [2.0, 1.0]])
     f = Tape(verify=None).value_and_grad(check_that_nobody_needs)
@@ -469,7 +469,7 @@ def test_what_raises_is_not_dropped() -> None:
     assert g.untraceable is None
 
 
-def test_what_cannot_raise_is_dropped() -> None:
+def test_operations_that_cannot_raise_are_dropped() -> None:
     program = record(lambda w: np.sum(w) + 0 * len(np.dot(w, w.T) @ np.cos(w)), W)
     assert [node.primitive for node in remove_dead(program).nodes] == [np.sum, np.add]
     assert not may_raise(Node(operator.getitem, (Node(np.exp), (0, None))))
@@ -498,7 +498,7 @@ def branches_in_its_derivative() -> bool:
     return False
 
 
-def test_no_class_of_ours_is_in_a_reason() -> None:
+def test_no_internal_class_is_in_a_reason() -> None:
     f = refused(
         lambda w, x: np.sum(w) * (x.nosuch if hasattr(x, "nosuch") else x.ctypes.data * 0 + 1.0),
         (W, X),

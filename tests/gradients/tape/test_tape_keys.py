@@ -18,7 +18,7 @@ from gradlab.errors import (
 from gradlab.gradients.autograd import Autograd
 
 
-def test_shapes_and_dtypes_are_kept_apart() -> None:
+def test_each_shape_and_dtype_has_its_recording() -> None:
     """A tape for 5 rows, replayed for 1, would broadcast, and be wrong without a word."""
     f = Tape(verify=None).value_and_grad(lambda w, x: ((x @ w) ** 2).mean())
     rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_shapes_and_dtypes_are_kept_apart() -> None:
         (np.float32, np.float64),
     ],
 )
-def test_options_are_kept_apart(first: Any, second: Any) -> None:
+def test_each_option_value_has_its_recording(first: Any, second: Any) -> None:
     f = Tape().value_and_grad(lambda w, option: (w * len(repr(option))).sum())
     for _ in range(3):
         for option in (first, second):
@@ -67,7 +67,7 @@ def test_arrays_inside_arguments_are_data() -> None:
     assert f.cache_info.recordings == 1
 
 
-def test_structures_are_kept_apart() -> None:
+def test_each_structure_has_its_recording() -> None:
     f = Tape().value_and_grad(
         lambda p: anp.sum(p["a"]) if isinstance(p, dict) else 2 * anp.sum(p[0])
     )

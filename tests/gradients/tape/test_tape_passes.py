@@ -68,7 +68,7 @@ def test_exact_passes_leave_every_bit(steps: Any, dtype: Any, seed: int) -> None
 # Single passes
 
 
-def test_duplicates_are_told_from_lookalikes() -> None:
+def test_similar_operations_are_not_merged() -> None:
     x = input_node()
 
     def program(*nodes: Node) -> Program:
@@ -85,7 +85,7 @@ def test_duplicates_are_told_from_lookalikes() -> None:
         assert len(passes.merge_duplicates(program(times(p), times(q))).nodes) == 2
 
 
-def test_impure_primitives_are_left_alone() -> None:
+def test_impure_primitives_do_not_change() -> None:
     x = input_node()
     draw = np.random.default_rng(0).normal
     first, second = (Node(draw, (x,), {}, (3,), x.dtype) for _ in range(2))
@@ -146,7 +146,7 @@ def test_float64_of_the_users_own_is_kept() -> None:
     assert dtypes == {np.dtype(np.float64)}
 
 
-def test_explains_itself() -> None:
+def test_explain_lists_the_savings() -> None:
     f = Tape().value_and_grad(lambda w: (anp.exp(w) ** 2).sum())
     with pytest.raises(OptionError, match="nothing is recorded yet"):
         print(f.program)
@@ -235,7 +235,7 @@ def test_maximum_that_counts_is_kept(name: str) -> None:
     st.integers(0, 1000),
 )
 @settings(max_examples=300, deadline=None)
-def test_what_is_said_to_cancel_does(steps: Any, axis: Any, seed: int) -> None:
+def test_cancelling_maxima_do_not_affect_the_result(steps: Any, axis: Any, seed: int) -> None:
     """Whatever is done to it: another number in its place does not change the outcome."""
 
     @np.errstate(all="ignore")

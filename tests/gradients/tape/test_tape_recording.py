@@ -64,7 +64,7 @@ def test_recording_is_eager_autograd_and_so_is_its_program(
 # Inputs and constants
 
 
-def test_forward_part_alone() -> None:
+def test_forward_part() -> None:
     """For engines of other kinds: inputs in order, primitives as they are, shapes and dtypes."""
     params = {"W": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}
     program = record(lambda p, x: (x @ p["W"] + p["b"]).sum(), params, [np.ones((5, 2))])
@@ -90,7 +90,7 @@ def test_recorded_order_is_kept() -> None:
     assert reachable([x], [1.0, x, a]) == (a,)
 
 
-def test_constant_that_somebody_holds_is_no_number() -> None:
+def test_constant_with_other_references_is_not_a_number() -> None:
     """A mask of ones is read at each run: its owner may write into it."""
     mask = np.ones(3)
     program = record(lambda w: (w * mask * np.zeros(3) + w * mask).sum(), np.ones(3))
@@ -109,7 +109,7 @@ def test_a_constant_that_one_list_holds_is_read_at_each_call() -> None:
     np.testing.assert_allclose(f(w)[1], 2 * np.cos(w), rtol=2**-51)
 
 
-def test_uniform_constants_that_nobody_holds_become_numbers() -> None:
+def test_uniform_constants_without_other_references_become_numbers() -> None:
     x = input_node()
     program = Program((x,), (node := Node(np.add, (x, np.zeros(3)), {}, (3,), x.dtype),), (node,))
     del node
@@ -181,7 +181,7 @@ def writing_into_a_comparison(w: Any, x: Any) -> Any:
         writing_into_a_comparison,
     ],
 )
-def test_arrays_made_of_the_data_are_recorded(loss: Any) -> None:
+def test_arrays_made_from_the_data_are_recorded(loss: Any) -> None:
     f, eager = Tape(verify=None).value_and_grad(loss), Autograd().value_and_grad(loss)
     for x in (X, 2 * X, -X, X[::-1].copy()):
         value, grads = f(W, x)

@@ -89,7 +89,7 @@ LINE = r"test_tape_refusals\.py, line \d+: "
         (lambda w, i: w.sum() * next(i), (W, iter([1.0] * 9)), "a list_iterator, .*: i "),
     ],
 )
-def test_what_cannot_be_recorded_is_noticed(loss: Any, args: Any, match: str) -> None:
+def test_losses_that_cannot_be_recorded_are_detected(loss: Any, args: Any, match: str) -> None:
     noticed(loss, *args, match=match)
 
 
@@ -111,7 +111,7 @@ def test_python_numbers_are_followed(loss: Any) -> None:
         np.testing.assert_allclose(f(w, x)[1], eager(w, x), rtol=1e-14)
 
 
-def test_branch_on_data_is_followed_or_noticed() -> None:
+def test_branch_on_data_is_followed_or_detected() -> None:
     """A check of the data that comes out as before is repeated; else eager autograd decides."""
 
     def loss(w: Any, x: Any) -> Any:
@@ -143,7 +143,7 @@ def test_labels_are_checked_in_a_replay() -> None:
     assert f.cache_info.recordings == 1
 
 
-def test_random_numbers_inside_the_loss_are_noticed() -> None:
+def test_random_numbers_inside_the_loss_are_detected() -> None:
     """A generator is known to draw; one that the loss makes is found when it is compared."""
     rng = np.random.default_rng(0)
     f = Tape().value_and_grad(lambda w: (w * rng.random(3)).sum())
@@ -159,7 +159,7 @@ def test_random_numbers_inside_the_loss_are_noticed() -> None:
 scale_of_the_module = 2.0
 
 
-def test_variables_that_are_bound_to_something_else_are_seen() -> None:
+def test_rebound_variables_are_detected() -> None:
     """Free variables, globals and attributes: the loss is recorded again."""
     global scale_of_the_module
     mask, factor = np.ones(3), 2.0
@@ -216,7 +216,7 @@ def test_branches_whose_values_share_memory() -> None:
     assert same(grads, wanted)
 
 
-def test_value_taken_out_of_its_box_is_noticed_at_other_parameters() -> None:
+def test_value_taken_out_of_its_box_is_detected_at_other_parameters() -> None:
     f = Tape().value_and_grad(lambda w: (w * getval(w).sum()).sum())
 
     def taken_out(w: Any) -> Any:
@@ -234,7 +234,7 @@ def test_value_taken_out_of_its_box_is_noticed_at_other_parameters() -> None:
     assert f.untraceable is None
 
 
-def test_how_often_it_is_compared() -> None:
+def test_replays_are_compared_at_intervals() -> None:
 
     def loss(w: Any, x: Any) -> Any:
         return (w * x).sum()
@@ -318,7 +318,7 @@ def test_a_replayed_gradient_that_is_not_finite_is_never_returned() -> None:
 # Of a loss that is not recorded
 
 
-def test_out_of_an_eager_loss() -> None:
+def test_out_with_an_eager_loss() -> None:
     f = Tape().value_and_grad(branching)
     out = np.empty(3)
     with pytest.warns(UntraceableWarning):

@@ -183,7 +183,7 @@ def test_views_of_buffers_that_are_used_again() -> None:
     assert f.untraceable is None
 
 
-def test_primitive_that_keeps_what_it_was_given() -> None:
+def test_primitive_that_keeps_its_operand() -> None:
     def loss(w: Any) -> Any:
         _kept.clear()
         a = keeping(anp.exp(w))
@@ -211,7 +211,7 @@ def test_results_are_not_overwritten() -> None:
         assert not np.shares_memory(grads["a"], grads["b"])
 
 
-def test_memory_of_results_that_were_let_go_is_used_again() -> None:
+def test_memory_of_released_results_is_reused() -> None:
     """And of none that anybody still has, be it a view of it."""
     f = Tape(verify=None).value_and_grad(lambda w, x: (w * x).sum())
     w = np.zeros(1000)
@@ -400,7 +400,7 @@ def test_training_by_tape_is_training_by_autograd() -> None:
         )
 
 
-def test_callbacks_may_keep_what_they_are_shown() -> None:
+def test_callbacks_may_keep_their_arrays() -> None:
     kept: list[Any] = []
     rng = np.random.default_rng(0)
     data = rng.random((20, 2)), rng.random(20)

@@ -50,7 +50,7 @@ def test_maps_of_executors_give_the_bits_of_the_plain_loop(method: type[Numerica
 
 
 @given(sizes=st.lists(st.integers(0, 20), max_size=3), size=st.integers(1, 9), data=st.data())
-def test_chunks_are_what_is_missing(sizes: list[int], size: int, data: Any) -> None:
+def test_chunks_cover_the_missing_slopes(sizes: list[int], size: int, data: Any) -> None:
     missing = [
         np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool) for n in sizes
     ]
@@ -68,7 +68,7 @@ def test_chunks_are_what_is_missing(sizes: list[int], size: int, data: Any) -> N
     evaluation=st.floats(1e-6, 100),
     sending=st.just(0.0) | st.floats(1e-3, 1),
 )
-def test_sending_is_little_beside_a_chunk(
+def test_sending_takes_a_small_part_of_a_chunk(
     entries: int, workers: int, evaluation: float, sending: float
 ) -> None:
     size = chunk_size(entries, workers, evaluation, sending)
@@ -102,7 +102,7 @@ def write_into_data(params: Any, x: Any, seen: Path) -> Any:
     return value
 
 
-def test_data_are_shared_and_nobody_may_write_into_them(tmp_path: Path) -> None:
+def test_data_are_shared_and_read_only(tmp_path: Path) -> None:
     big = np.zeros((1000, 4))
     big[:20] = X
     with pytest.raises(LossError, match=r"writes into its parameters or arguments") as caught:

@@ -53,7 +53,7 @@ def timeout(how: str) -> float:
         pytest.param("hangs once", marks=pytest.mark.slow),  # it waits for a while
     ],
 )
-def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
+def test_a_failed_evaluation_is_repeated(how: str, tmp_path: Path) -> None:
     found = gradient(PARAMS, X, how, tmp_path / "log", of=bad, workers=2, timeout=timeout(how))
     assert same_bits(found, gradient())
     assert (tmp_path / "log").stat().st_size == 3  # above, above again, below
@@ -76,7 +76,7 @@ def test_what_fails_once_is_repeated(how: str, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_fails_twice_is_named(
+def test_an_evaluation_that_fails_twice_is_named(
     how: str, error: type[GradlabError], cause: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error) as caught:
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_linux
 @pytest.mark.usefixtures("tidy")
 @pytest.mark.parametrize("place", ["start", "end"])
-def test_ctrl_c_while_workers_start_or_end_leaves_none(
+def test_ctrl_c_while_workers_start_or_end_leaves_no_worker(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal waits until all workers are in order, and so do those that follow."""
@@ -151,7 +151,7 @@ def test_ctrl_c_while_workers_start_or_end_leaves_none(
 
 
 @on_linux
-def test_workers_of_a_generator_that_nobody_closed_do_not_outlive_the_interpreter(
+def test_workers_of_an_unclosed_generator_do_not_outlive_the_interpreter(
     tmp_path: Path,
 ) -> None:
     """They ignore Ctrl-C, and the interpreter would wait for them for ever."""
@@ -206,13 +206,13 @@ def test_exhausted_descriptors_are_named() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "long", float("nan"), True])
-def test_a_timeout_is_a_time(timeout: Any) -> None:
+def test_a_timeout_must_be_a_time(timeout: Any) -> None:
     with pytest.raises(OptionError, match=r"timeout=.*give a positive number of seconds"):
         gradlab.CentralDifference(workers=2, timeout=timeout)
 
 
 @pytest.mark.parametrize("workers", [None, map])
-def test_only_processes_of_our_own_are_timed(workers: Any) -> None:
+def test_only_gradlabs_own_processes_take_a_timeout(workers: Any) -> None:
     with pytest.raises(OptionError, match="timeout=5: it takes workers= that are a number"):
         gradlab.CentralDifference(workers=workers, timeout=5)
 
@@ -243,7 +243,7 @@ def test_a_step_that_vanishes_is_named() -> None:
         gradient({**PARAMS, "w": w}, workers=map, step=1e-3)
 
 
-def test_an_error_of_the_loss_comes_through_as_it_is() -> None:
+def test_an_error_of_the_loss_keeps_its_type() -> None:
     def fails(params: Any, x: Any) -> Any:
         if moved(params, "w", 7):
             raise KeyError("boom")
@@ -269,7 +269,7 @@ def test_a_pool_that_breaks_is_an_error(tmp_path: Path) -> None:
     [lambda f, values: [], lambda f, values: list(values), lambda f, values: 1, lambda f: None],
     ids=["nothing", "not called", "no iterable", "other arguments"],
 )
-def test_what_is_no_map_is_an_error(mapping: Any) -> None:
+def test_an_object_that_is_not_a_map_is_an_error(mapping: Any) -> None:
     with pytest.raises(WorkerError, match="workers="):
         gradient(workers=mapping)
 
@@ -295,16 +295,16 @@ def test_a_map_that_returns_another_shape_is_an_error(spoil: Any) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, -2, 1.5, True, "two", [1]])
-def test_workers_are_a_number_or_a_map(workers: Any) -> None:
+def test_workers_must_be_a_number_or_a_map(workers: Any) -> None:
     with pytest.raises(OptionError, match="workers="):
         gradlab.CentralDifference(workers=workers)
 
 
-def test_one_process_a_processor() -> None:
+def test_one_process_per_processor() -> None:
     assert same_bits(gradient(workers=-1), gradient())
 
 
-def test_what_cannot_be_sent_is_an_error() -> None:
+def test_an_object_that_cannot_be_sent_is_an_error() -> None:
     with pytest.raises(OptionError, match="cannot be sent to a worker"):
         gradient(PARAMS, X, (_ for _ in ()), workers=2)
 
@@ -315,7 +315,7 @@ def script(folder: Path, text: str) -> list[str]:
     return [sys.executable, str(path)]
 
 
-def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_is_refused(tmp_path: Path) -> None:
     command = script(
         tmp_path,
         """

@@ -53,7 +53,7 @@ def interrupt(path: Path, at: int = 20) -> None:
         gradient(of=Interrupted(at), resume=path)
 
 
-def test_a_gradient_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_gradient_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     share_out(monkeypatch, 3)
     path = tmp_path / "partial"
     interrupt(path)
@@ -75,7 +75,7 @@ def recovers(params: Any, x: Any, log: Path) -> Any:
     return loss(params, x)
 
 
-def test_two_processes_take_up_what_one_began(tmp_path: Path) -> None:
+def test_two_processes_continue_what_one_began(tmp_path: Path) -> None:
     path, log = tmp_path / "partial", tmp_path / "log"
     with pytest.raises(NonFiniteError, match=r"the loss is nan at i\[0\]"):
         gradient(PARAMS, X, log, of=recovers, workers=1, resume=path)
@@ -84,7 +84,7 @@ def test_two_processes_take_up_what_one_began(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_the_next_gradient_begins_anew(tmp_path: Path) -> None:
+def test_the_next_gradient_starts_new(tmp_path: Path) -> None:
     f = gradlab.grad(loss, gradlab.CentralDifference(resume=tmp_path / "partial"))
     for b in (0.1, 0.2):
         assert same_bits(f({**PARAMS, "b": b}, X), gradient({**PARAMS, "b": b}))
@@ -125,7 +125,7 @@ class Steep(Interrupted):
 
 @pytest.mark.parametrize("complete", [False, True], ids=["part", "complete"])
 @pytest.mark.parametrize("workers", [None, lambda f, v: reversed([*map(f, v)])])
-def test_a_loss_that_changed_behind_its_value_is_refused(
+def test_a_changed_loss_with_the_same_value_is_refused(
     workers: Any, complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At weights of zero, the value does not tell one slope from another."""
@@ -180,7 +180,7 @@ def test_slopes_of_a_loss_that_is_bound_to_something_else_are_refused(
     assert path.read_bytes() == kept
 
 
-def test_one_gradient_at_a_time_has_a_file(tmp_path: Path) -> None:
+def test_only_one_gradient_at_a_time_uses_a_file(tmp_path: Path) -> None:
     path = tmp_path / "partial"
 
     def inner(params: Any, x: Any) -> Any:
@@ -195,7 +195,7 @@ def test_one_gradient_at_a_time_has_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"text", None], ids=["empty", "text", "folder"])
-def test_what_is_no_file_of_slopes_is_left_alone(content: bytes | None, tmp_path: Path) -> None:
+def test_other_files_do_not_change(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "mine"
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(OptionError, match="mine"):
@@ -204,7 +204,7 @@ def test_what_is_no_file_of_slopes_is_left_alone(content: bytes | None, tmp_path
 
 
 @pytest.mark.parametrize("writing", [0.0, 0.01], ids=["quick", "slow"])
-def test_each_answer_counts_though_the_work_is_killed_soon(
+def test_each_answer_is_stored_even_if_the_process_is_killed_soon(
     writing: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is written at once, as long as writing takes no more than a twentieth of the time."""
@@ -241,7 +241,7 @@ def test_a_file_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) 
         gradlab.CentralDifference(resume=3)  # type: ignore[arg-type]
 
 
-def test_a_bar_is_shown_where_there_is_a_terminal(
+def test_a_progress_bar_is_shown_in_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gradient(workers=map)
