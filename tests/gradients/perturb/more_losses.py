@@ -115,6 +115,10 @@ LOSSES |= {
     "einsum of three axes": Case(
         lambda w, x: np.sum(np.tanh(np.einsum("ijk,lk->ijl", w, x))), CUBE, (X,)
     ),
+    "the largest of rows, transposed": Case(
+        lambda w, x: np.sum(np.max(w.T @ x.T, axis=1) ** 2), SQUARE, (X,)
+    ),
+    "a product with a number": Case(lambda w: np.sum(np.dot(2.0, w) ** 2), BIAS),
     "three axes": Case(lambda w, x: np.sum(np.tanh(w @ x.T)), CUBE, (X,)),
     "a matrix and a vector": Case(lambda w, x: np.sum(np.tanh(x @ w)), SQUARE[0], (X,)),
     "a vector and a matrix": Case(lambda w, x: np.sum(np.tanh(w @ x.T)), SQUARE[0], (X,)),
