@@ -119,6 +119,13 @@ LOSSES |= {
         lambda w, x: np.sum(np.max(w.T @ x.T, axis=1) ** 2), SQUARE, (X,)
     ),
     "a product with a number": Case(lambda w: np.sum(np.dot(2.0, w) ** 2), BIAS),
+    "a total times an entry": Case(
+        lambda w, x: np.sum(np.tanh(x @ w)) * w[0, 0], SQUARE, (X,)
+    ),
+    "a total times a number": Case(lambda w, x: np.tanh(np.sum(x @ w)) ** 2 / 3, SQUARE, (X,)),
+    "two totals": Case(
+        lambda w, x: np.sum(np.tanh(x @ w)) / (9 + np.sum((x @ w) ** 2)), SQUARE, (X,)
+    ),
     "three axes": Case(lambda w, x: np.sum(np.tanh(w @ x.T)), CUBE, (X,)),
     "a matrix and a vector": Case(lambda w, x: np.sum(np.tanh(x @ w)), SQUARE[0], (X,)),
     "a vector and a matrix": Case(lambda w, x: np.sum(np.tanh(w @ x.T)), SQUARE[0], (X,)),
