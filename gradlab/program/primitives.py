@@ -27,6 +27,7 @@ from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 
 from gradlab.arrays.indexing import gather, is_basic, ungather
+from gradlab.arrays.rules.composed import contract
 from gradlab.program import stand_ins
 
 
@@ -224,6 +225,8 @@ RESHAPE, SUM, TRANSPOSE = np.reshape, np.sum, np.transpose
 While any thread traces a loss, `gradlab.arrays.creation` replaces them in NumPy:
 ``node.primitive is np.sum`` is then false for a sum."""
 
+EINSUMS = (np.einsum, contract.fun)
+"""autograd's `einsum`, and what `np.einsum` on traced arrays comes to."""
 
 # The rows
 
@@ -258,8 +261,8 @@ define(np.sum, np.mean, linear=True)
 define(np.matmul, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
 define(np.dot, kind=Kind.PRODUCT, values=(0, None), out="position", narrows=True)
 define(np.tensordot, kind=Kind.PRODUCT, values=(0, 2), fresh=True, narrows=True)
-define(np.einsum, kind=Kind.PRODUCT, values=(1, None), fresh=True, narrows=True)
-define(np.matmul, np.dot, np.einsum, linear=True)
+define(*EINSUMS, kind=Kind.PRODUCT, values=(1, None), fresh=True, narrows=True)
+define(np.matmul, np.dot, *EINSUMS, linear=True)
 
 define(np.reshape, np.ravel, np.transpose, np.swapaxes, kind=Kind.VIEW, narrows=True)
 define(np.moveaxis, np.rollaxis, np.expand_dims, np.squeeze, kind=Kind.VIEW, narrows=True)

@@ -295,8 +295,8 @@ def _times(ratio: float) -> str:
 
     Examples
     --------
-    >>> _times(1234.5), _times(1.25e-5), _times(2.5e9)
-    ('1,234 times', '1e-05 times', '2e+09 times')
+    >>> _times(1234.5), _times(1.25e-5), _times(2.5e6)
+    ('1,234 times', '1e-05 times', '2e+06 times')
     """
     return f"{ratio:,.0f} times" if 10 <= ratio < 1e6 else f"{ratio:.1g} times"
 

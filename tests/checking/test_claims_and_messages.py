@@ -8,6 +8,7 @@ from rich.text import Text
 
 import gradlab
 from gradlab.checking.causes import guess
+from gradlab.checking.matrices import joined
 from gradlab.checking.result import Entry, Leaf
 from gradlab.checking.tables import SHOWN, _capped
 from gradlab.errors import ParameterError
@@ -78,6 +79,24 @@ def test_a_real_parameter_takes_a_complex_gradient_without_an_imaginary_part():
         return {"a": 2 * p["a"] + 0j, "z": 2 * p["z"]}
 
     assert gradlab.check_gradients(loss, params, gradient=gradient, convention="torch").ok
+
+
+def test_the_entry_that_is_not_real_is_named():
+    params = {"a": np.array([1.0, 2.0]), "z": np.array([1.0 + 2.0j])}
+    with pytest.raises(ParameterError, match=r"a\[1\] is \(?4\+1j\)?, of a real parameter"):
+        gradlab.check_gradients(
+            lambda p: np.sum(p["a"] ** 2) + np.sum(np.abs(p["z"]) ** 2),
+            params,
+            gradient=lambda p: {"a": 2 * p["a"] + np.array([0, 1j]), "z": 2 * p["z"]},
+            convention="torch",
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(np.int64, np.float64), (np.float32, np.float32), (bool, np.float64)]
+)
+def test_a_claimed_matrix_has_floats_of_its_own_precision(given, expected):
+    assert joined([[np.ones((1, 2), given)]]).dtype == expected
 
 
 def test_a_list_of_the_wrong_length_is_described():

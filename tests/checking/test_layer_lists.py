@@ -13,6 +13,26 @@ X = RNG.normal(size=(4, 3))
 W, B = RNG.normal(size=(3, 2)), RNG.normal(size=2)
 
 
+class Strided:
+    """Keeps a number and a name beside its parameters."""
+
+    def __init__(self, w):
+        self.params = {"w": w, "stride": 1, "name": "strided", "shape": np.array([3, 2])}
+        self.grads = {"w": None}
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params["w"]
+
+    def backward(self, dout):
+        self.grads = {"w": self.x.T @ dout}
+        return dout @ self.params["w"].T
+
+
+def test_what_is_no_array_of_floats_is_no_parameter():
+    assert gradlab.check_layer(Strided(W), X).ok
+
+
 class Affine:
     """Writes into arrays that were made like the parameters."""
 

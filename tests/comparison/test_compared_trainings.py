@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,7 @@ def test_means_and_spreads_are_those_of_the_seeds():
     header, rows = trials.table()
     assert header == ["optimizer", "test loss", "test accuracy", "seconds"]
     assert rows[1][1] == f"{mean(losses):.4g} ± {spread(losses):.2g}"
+    assert "±" not in rows[1][3]
     percents = [100 * share for share in shares]
     assert rows[1][2] == f"{mean(percents):.2f}% ± {spread(percents):.2f}%"
     assert [run["seed"] for run in numbers["runs"]] == [3, 1, 8]
@@ -124,6 +126,13 @@ def test_a_training_that_diverges_is_a_result():
     both = lines([1e200, 1e201], seeds=1)
     assert both.best is None
     assert both.headline() == "With each value, a training diverged."
+
+
+def test_a_value_of_which_one_training_diverged_is_not_the_best():
+    whole = lines([0.1, 0.2], seeds=2)
+    trials = tuple(replace(t, loss=math.inf, diverged="at once") if not t.seed else t
+                   for t in whole.trials)  # fmt: skip
+    assert replace(whole, trials=trials).best is None
 
 
 def test_the_last_step_may_be_the_one_that_diverges():

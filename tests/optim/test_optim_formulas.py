@@ -121,3 +121,8 @@ def test_the_steps_of_l_bfgs_are_those_of_the_matrix_that_its_pairs_make(memory)
         assert np.abs(updates - wanted).max() <= bound, count
         step, before = updates, g
         p = p + updates
+
+
+def test_a_warmup_rises_to_the_first_rate_of_its_schedule():
+    rising = optim.warmup(lambda count: 0.5 - 0.1 * count, steps=3)
+    np.testing.assert_allclose([rising(t) for t in range(6)], [0.125, 0.25, 0.375, 0.5, 0.4, 0.3])

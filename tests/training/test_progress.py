@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from lines import bits, closeness, fit_line
+from rich.progress import Progress
 
 from gradlab.errors import DivergenceError
 
@@ -39,6 +40,20 @@ def open_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(sys, "stderr", Terminal())
     return sys.stderr
+
+
+def test_the_bar_shows_the_epoch_that_runs(monkeypatch):
+    """After each of three epochs of one step: the next one, and at the end the last."""
+    open_terminal(monkeypatch)
+    seen = []
+    update = Progress.update
+    monkeypatch.setattr(
+        Progress,
+        "update",
+        lambda bar, task, **fields: (seen.append(fields), update(bar, task, **fields)),
+    )
+    fit_line(epochs=3)
+    assert [(fields["completed"], fields["epoch"]) for fields in seen] == [(1, 2), (2, 3), (3, 3)]
 
 
 def test_there_is_no_bar_without_a_terminal(capsys):

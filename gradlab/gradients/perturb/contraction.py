@@ -11,7 +11,7 @@ from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 from gradlab.program.ir import Node
 from gradlab.program.pieces import shape_of
-from gradlab.program.primitives import DOT
+from gradlab.program.primitives import DOT, EINSUMS
 
 LANES = "JMR"
 """The letters of the lane axes; the axes of values have lowercase letters."""
@@ -26,7 +26,7 @@ def contraction(node: Node) -> tuple[str, str, str]:
     >>> contraction(Node(np.matmul, (a, b)))
     ('abc', 'cd', 'abd')
     """
-    if node.primitive is np.einsum:
+    if node.primitive in EINSUMS:
         return _of_einsum(node)
     if node.primitive not in (np.matmul, DOT) or node.keywords:
         raise NoRule(f"{node.primitive}")

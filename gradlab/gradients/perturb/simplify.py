@@ -77,18 +77,22 @@ def _argument_of_sigmoid(node: Node) -> Node | None:
     condition, first, second = over.operands
     also, minus, z = exponent.operands
     if (
-        condition is also
-        and _equals(first, 1)
+        _equals(first, 1)
         and second is e
         and isinstance(z, Node)
         and _is(minus, np.negative)
         and minus.operands[0] is z
-        and (_is(condition, np.greater_equal) or _is(condition, np.greater))
-        and condition.operands[0] is z
-        and _equals(condition.operands[1], 0)
+        and _is_positive(condition, z)
+        and _is_positive(also, z)
     ):
         return z
     return None
+
+
+def _is_positive(condition: Any, z: Node) -> bool:
+    """Tell whether a condition is z > 0 or z ≥ 0, which are one for a sigmoid: e is 1 at 0."""
+    is_above = _is(condition, np.greater_equal) or _is(condition, np.greater)
+    return is_above and condition.operands[0] is z and _equals(condition.operands[1], 0)
 
 
 def _is(node: Any, primitive: Any) -> bool:

@@ -1,0 +1,74 @@
+"""The engine's changes are those of the loss on its rarer ways as well.
+
+Steps are large, or small and of many sizes. Each loss is tried with and without rows, with and
+without series, in one block and in many.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from more_losses import LOSSES, REFUSED
+from test_changes_of_the_loss import WAYS, engine_of
+
+from gradlab.gradients.perturb.limits import Limits
+from gradlab.params import flatten
+
+KINDS = ("large", "small, of many sizes")
+
+
+def steps(kind: str, shape: tuple[int, ...]) -> Any:
+    if kind == "large":
+        return np.full(shape, 2.0**-3)
+    return 2.0**-12 * np.random.default_rng(0).uniform(0.5, 1, shape)
+
+
+@cache
+def moves_and_changes(name: str, kind: str) -> tuple[list[Any], list[Any]]:
+    """Return perturbations of both signs, and the changes of the loss in extended precision."""
+    case = LOSSES[name]
+    leaves, structure = flatten(case.params)
+    wide = [leaf.astype(np.longdouble) for leaf in leaves]
+    args = [a.astype(np.longdouble) for a in case.args]
+    before, x = case.loss(structure.unflatten(wide), *args), wide[case.leaf]
+    ahead = steps(kind, x.shape)
+    found: list[Any] = [np.zeros(x.shape), np.zeros(x.shape)]
+    for change, moves in zip(found, (ahead, -ahead), strict=True):
+        for index in np.ndindex(x.shape):
+            held = x[index]
+            x[index] = held + moves[index]
+            change[index] = case.loss(structure.unflatten(wide), *args) - before
+            x[index] = held
+    return [ahead, -ahead], found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_changes_are_those_of_the_loss(name: str, way: str) -> None:
+    """To 64 roundings of the loss, or of the largest change."""
+    case = LOSSES[name]
+    engine = engine_of(case, WAYS[way])
+    if engine.plan(case.leaf, 2) is None:
+        return
+    for kind in KINDS:
+        moves, expected = moves_and_changes(name, kind)
+        found = engine.changes(case.leaf, moves)
+        assert found is not None
+        bound = 64 * 2.0**-53 * max(1.0, abs(float(engine.value)))
+        np.testing.assert_allclose(found[0], expected, rtol=2.0**-30, atol=bound)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("way", WAYS)
+def test_what_has_no_rule_is_left_to_the_plain_loop(name: str, way: str) -> None:
+    assert engine_of(REFUSED[name], WAYS[way]).plan(0, 2) is None
+
+
+def test_einsum_has_rules_as_the_product_that_it_is() -> None:
+    """The plain loop, which evaluates the whole loss for each entry, takes over without one."""
+    for name, case in LOSSES.items():
+        if "einsum" in name:
+            assert engine_of(case, Limits(always=True)).plan(0, 2) is not None, name
