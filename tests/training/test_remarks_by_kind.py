@@ -80,6 +80,15 @@ FAULTS = {
         line, LINE, (NORMAL, TARGETS), {"learning_rate": 1e4, "iterations": 4},
         r"loss grows, .*: lower the learning rate \(10000\)",
     ),
+    "too large a rate, few steps, all data": (
+        line, LINE, (NORMAL, TARGETS), {"learning_rate": 1.5, "batch_size": N, "epochs": 8},
+        r"loss grows, .*: lower the learning rate \(1\.5\)",
+    ),
+    "large targets of a network": (
+        regression, network.init([64, 32, 1], 0, activation="relu"),
+        (X, 1e4 * RNG.normal(size=N)), {"epochs": 5, "learning_rate": 0.1},
+        "lower the learning rate .* scale the targets, which reach",
+    ),
     "large targets": (
         line, LINE, (NORMAL, 1e4 * TARGETS), {"epochs": 2, "learning_rate": 1.3},
         "lower the learning rate .* scale the targets, which reach",
@@ -102,7 +111,7 @@ def test_a_fault_is_named_by_its_kind(name):
     said = remarks(loss, start, data, **options)
     assert any(re.search(expected, text) for text in said), said
     assert len(said) <= 2
-    if name.startswith("dead"):
+    if name.startswith(("dead", "constant", "inputs")):
         assert len(said) == 1
     if "wrong sign" not in name:
         assert not any("wrong sign" in text for text in said)
@@ -157,6 +166,7 @@ FINE = {
         embedding, {"table": small(30, 5), "out": small(5, 3)}, (WORDS, WORDS[:, 0] % 3),
         {"learning_rate": 0.5, "epochs": 10},
     ),
+    "a few small steps": (relu_loss, RELU, (X, Y), {"learning_rate": 4e-5, "epochs": 1}),
     "l-bfgs": (
         relu_loss, RELU, (X, Y), {"optimizer": optim.lbfgs(), "batch_size": N, "epochs": 15},
     ),
