@@ -65,7 +65,7 @@ IMPLIED = {
     "inputs": ("zero", "chance"),
     "zero": ("vanishing", "chance", "small"),
     "vanishing": ("chance", "small"),
-    "large": ("growth", "chance"),
+    "large": ("growth", "chance", "zero"),
     "growth": ("large", "chance"),
 }
 """Remarks that are a consequence of another one, and omitted after it."""
