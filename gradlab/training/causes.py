@@ -12,6 +12,10 @@ from gradlab.params import Array
 FEWEST = 10
 """Smallest number of samples for a judgement; fewer samples may be equal by chance."""
 
+LARGE = 10.0
+"""Largest input or target that counts as scaled. Standardised values of up to a million entries
+stay below 6."""
+
 MOST = 256
 """Number of samples that give the scale of a column, within about a tenth."""
 
@@ -80,6 +84,43 @@ def constant_labels(data: Sequence[Array]) -> str | None:
         f"all {len(labels)} labels are {value:.6g}: the loss can be low without learning anything; "
         "check how they were read"
     )
+
+
+def constant_inputs(data: Sequence[Array]) -> str | None:
+    """Say that all samples of x are the same; None if they differ.
+
+    Examples
+    --------
+    >>> constant_inputs([np.ones((20, 2)), np.arange(20)])
+    'all 20 samples of x are the same: nothing can be learned from them; check how they were read'
+    """
+    if len(data) != 2 or len(data[0]) < FEWEST:
+        return None
+    x = data[0]
+    # A few rows decide it for almost all data, without a pass over them.
+    if not (x[:FEWEST] == x[0]).all() or not (x == x[0]).all():
+        return None
+    return (
+        f"all {len(x)} samples of x are the same: nothing can be learned from them; check how "
+        "they were read"
+    )
+
+
+def unscaled(data: Sequence[Array]) -> str:
+    """Return a remedy for inputs or targets that are far from 1, such as grey levels, or "".
+
+    Examples
+    --------
+    >>> unscaled([np.array([[0.0, 255.0]]), np.array([3])])
+    ', and scale the inputs, which reach 255'
+    """
+    found = [("inputs", x) for x in data[:1] if x.ndim > 1]
+    found += [("targets", y) for y in data[1:2] if y.dtype.kind == "f"]
+    for what, array in found:
+        largest = float(np.abs(array).max(initial=0))
+        if largest > LARGE:
+            return f", and scale the {what}, which reach {largest:.3g}"
+    return ""
 
 
 def raw_columns(data: Sequence[Array], gradient: Sequence[Array], steps: int) -> str | None:

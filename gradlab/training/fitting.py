@@ -20,6 +20,7 @@ from gradlab.optim.rules import SGD
 from gradlab.optim.schedules import Rate
 from gradlab.params import Structure
 from gradlab.seeding import generator
+from gradlab.training.causes import unscaled
 from gradlab.training.data import Accuracy, Data
 from gradlab.training.foreign import ForeignUpdate
 from gradlab.training.identity import check_options, identity_of, identity_of_state
@@ -217,7 +218,7 @@ def fit(
     )  # fmt: skip
     remarks = Remarks(
         structure.paths, [leaf.ndim > 1 for leaf in leaves], watch.data, schedule.steps,
-        update.rate, isinstance(update.optimiser, SGD),
+        update.rate, isinstance(update.optimiser, SGD) and not update.optimiser.weight_decay,
     )  # fmt: skip
     size = sum(leaf.size for leaf in loop.point.leaves)
     ended = stopping.is_over(loop.history)
@@ -252,7 +253,7 @@ def fit(
                 if ended:
                     break
     except NonFiniteError as error:
-        raise loop.diverged(error) from error
+        raise loop.diverged(error, unscaled(watch.data)) from error
     except KeyboardInterrupt:
         interrupted = True
     # Ctrl-C may also have come while the last checkpoint was written.

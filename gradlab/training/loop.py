@@ -317,12 +317,16 @@ class Descent:
         carried = [*_leaves(self._carried), *self._of_loss, *(self._best or ())]
         return State(self.point.leaves, carried, epoch_start, self.history, *counts, self._seconds)
 
-    def diverged(self, error: NonFiniteError) -> DivergenceError:
-        """Return the error of a training whose loss, gradient or parameters are not finite."""
+    def diverged(self, error: NonFiniteError, remedy: str = "") -> DivergenceError:
+        """Return the error of a training whose loss, gradient or parameters are not finite.
+
+        `remedy` is added to the advice to lower the learning rate.
+        """
         iteration = len(self.history.losses)
         rate = self._update.rate(max(0, iteration - 1))
+        known = "" if rate is None else f", {rate:g}, to {lower(rate)}"
         advice = (
-            f"lower the learning rate{'' if rate is None else f', {rate:g}, to {lower(rate)}'}"
+            f"lower the learning rate{known}{remedy}"
             if iteration
             else "it is so before the first step: scale the data or the starting parameters, "
             "or write the loss so that it does not overflow"

@@ -9,18 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from gradlab.errors import TrainingWarning
 from gradlab.history import History, number
 from gradlab.params import Array
-from gradlab.training.causes import chance, constant_labels, raw_columns
+from gradlab.training.causes import chance, constant_inputs, constant_labels, raw_columns, unscaled
 from gradlab.training.norms import Measured
 from gradlab.training.vectors import Vector
 
 SOON = 10
-"""Smallest number of losses after the first that can show growth, or too large a step."""
+"""Smallest number of losses after the first that can show growth, or too large a step; and of steps
+in which a gradient of exactly 0 shows a dead layer."""
 
 LONG = 100
 """Smallest number of steps after which a training may count as learning nothing: ten epochs of
@@ -31,7 +33,14 @@ GROWN = 2.0
 minibatches cannot do this: it would have to lift ten losses in a row to twice the first."""
 
 EXPLODED = 100.0
-"""The same factor for an unfinished training: momentum may double a loss for a while."""
+"""The same factor for an unfinished training: momentum may double a loss for a while. Also that for
+the last loss of a training of few steps."""
+
+FOLLOWED = 0.5
+"""Largest promise, relative to the loss, of steps that cannot double it if the gradient is right.
+If a quadratic h w²/2 + c grows to twice its first value, h w²/2 is at least half of it. It grows
+only if η h > 2, where the promise η h² w² is more than twice the loss; this is a quarter of that.
+"""
 
 OVERSHOT = 4.0
 """Largest promise of a stable step, relative to a positive loss. For a quadratic
@@ -40,7 +49,8 @@ gradient descent diverges for η h > 2."""
 
 NOTHING = 1e-3
 """Promise of all steps together, relative to the loss, below which a training learns nothing: the
-third digit of the loss, the last one that tables show."""
+third digit of the loss, the last one that tables show. For fewer than `LONG` steps, it is smaller
+in proportion."""
 
 UNLEARNED = 0.01
 """Decrease of the loss, relative to the entropy of the labels, below which a network is at chance
@@ -52,9 +62,10 @@ when the fastest leaf has changed by 1. Biases of the outputs change by about 1:
 of the logits that makes a class nearly three times as probable."""
 
 IMPLIED = {
+    "inputs": ("zero", "chance"),
     "zero": ("vanishing", "chance", "small"),
     "vanishing": ("chance", "small"),
-    "large": ("growth", "chance"),
+    "large": ("growth", "chance", "zero"),
     "growth": ("large", "chance"),
 }
 """Remarks that are a consequence of another one, and omitted after it."""
@@ -77,7 +88,7 @@ class Remarks:
     rate : callable
         The learning rate after a number of steps, or None if it is not known.
     descends : bool
-        Whether steps are proportional to gradients, as those of SGD.
+        Whether steps are proportional to gradients, as those of SGD without weight decay.
     """
 
     paths: Sequence[str]
@@ -89,6 +100,7 @@ class Remarks:
     _first: Measured | None = None
     _zero: list[int] | None = None
     _steps_of_zero: int = 0
+    _steps_of_epoch: int = 0
     _promised: float = 0.0
     _said: set[str] = field(default_factory=set)
 
@@ -96,11 +108,12 @@ class Remarks:
         """Check the data, and compare them with the first gradient."""
         self._first = step
         self._say("labels", constant_labels(self.data))
+        self._say("inputs", constant_inputs(self.data))
         if self.descends and step.promise > 0:
             self._say("columns", raw_columns(self.data, gradient.leaves, self.steps))
 
     def watch_zeros(self, leaves: Sequence[Array], steps: int) -> None:
-        """Record which leaves have had a gradient of exactly 0 in each step of this epoch.
+        """Record which leaves have had a gradient of exactly 0 in each of the last steps.
 
         Parameters
         ----------
@@ -110,6 +123,7 @@ class Remarks:
         steps : int
             The number of steps.
         """
+        self._steps_of_epoch += steps
         if self._zero is None:
             self._zero, self._steps_of_zero = list(range(len(self.paths))), 0
         self._steps_of_zero += steps
@@ -119,19 +133,21 @@ class Remarks:
     def end_epoch(self, history: History, step: Measured, peaks: Callable[[], list[float]]) -> None:
         """Check an epoch by its last step; `peaks` returns its largest change of each leaf."""
         count = len(history.losses)
-        of_epoch = self._steps_of_zero
-        self._say("zero", self._dead(of_epoch, len(history.epochs)))
-        self._zero = None
+        of_epoch, self._steps_of_epoch = self._steps_of_epoch, 0
         over = count == self.steps
+        if over or self._steps_of_zero >= SOON:
+            self._say("zero", self._dead(len(history.epochs)))
+            self._zero = None
         if self._first is not None:  # not resumed: all steps were seen
             earlier = self._promised
             self._promised += max(0.0, step.promise) * of_epoch
             self._say("vanishing", self._vanishing(step, peaks))
             self._say("large", self._too_large(history, step))
-            if over or not earlier:
+            pending = bool(self._zero) and not over  # a dead layer, which is named soon
+            if over or not (earlier or pending):
                 promised = self._promised if over else self._projected(count, step)
                 self._say("small", self._too_small(history.losses, promised))
-        self._say("growth", self._growth(history, GROWN if over else EXPLODED))
+        self._say("growth", self._growth(history, step, over=over))
         if over:
             self._say("chance", self._at_chance(history.losses))
 
@@ -142,19 +158,19 @@ class Remarks:
         # The caller of `fit`: _say, begin or end_epoch, fit, its decorator, the user.
         warnings.warn(text, TrainingWarning, stacklevel=5)
 
-    def _dead(self, steps: int, epoch: int) -> str | None:
-        zero = self._zero or []
+    def _dead(self, epoch: int) -> str | None:
+        zero, steps = self._zero or [], self._steps_of_zero
         if not zero or steps < 2 or len(zero) == len(self.paths):
             return None  # all are zero at a stationary point, where a training may end
         found = (
-            f"the gradient of {self._names(zero)} was exactly 0 in all {steps} steps of epoch "
-            f"{epoch}"
+            f"the gradient of {self._names(zero)} was exactly 0 in each of {steps} steps, up to "
+            f"epoch {epoch}"
         )
         if self._first and any(self._first.gradients[i] for i in zero):
             exploded = self._exploded(self._first)
             return (
                 f"{found}, and was not at first{exploded}: too large a step leaves relu units "
-                f"dead; lower the learning rate{self._rate(0)}{self._large_inputs()}"
+                f"dead; lower the learning rate{self._rate(0)}{unscaled(self.data)}"
             )
         return (
             f"{found}: the loss does not depend on these values, as in a layer whose relu units "
@@ -198,7 +214,7 @@ class Remarks:
             f"the learning rate{self._rate(len(history.losses))} is too large: by the gradient, a "
             f"step lowers the loss by {_times(worst.promise / worst.loss)} its value, but it rose "
             f"from {number(history.losses[0])} to {number(max(recent))}{self._exploded(worst)}; "
-            f"lower the learning rate or clip the gradient{self._large_inputs()}"
+            f"lower the learning rate or clip the gradient{unscaled(self.data)}"
         )
 
     def _exploded(self, step: Measured) -> str:
@@ -213,16 +229,36 @@ class Remarks:
         name, change = self.paths[i], _times(changes[i])
         return f" (the gradient explodes: a step changed {name} by {change} its norm)"
 
-    def _growth(self, history: History, factor: float) -> str | None:
-        if len(history.losses) <= SOON:
+    def _growth(self, history: History, step: Measured, *, over: bool) -> str | None:
+        few = len(history.losses) <= SOON
+        if few and (not over or len(history.losses) < 2):
             return None
-        start, recent = history.losses[0], self._recent(history)
+        start, recent = history.losses[0], history.losses[-1:] if few else self._recent(history)
+        factor = GROWN if over and not few else EXPLODED
         if not min(recent) > start + (factor - 1) * abs(start):
             return None
+        if self._followed(history.losses, step):
+            return (
+                f"the loss grows, from {number(start)} to {number(recent[-1])}, though the steps "
+                "are small and follow the gradient: it is not the gradient of this loss, or has "
+                "the wrong sign; check it with gradlab.check_gradients"
+            )
         return (
             f"the loss grows, from {number(start)} to {number(recent[-1])}: lower the learning "
-            f"rate{self._rate(len(history.losses))} or clip the gradient{self._large_inputs()}"
+            f"rate{self._rate(len(history.losses))} or clip the gradient{unscaled(self.data)}"
         )
+
+    def _followed(self, losses: Sequence[float], step: Measured) -> bool:
+        """Tell whether the steps are too small to increase the loss, if the gradient is right.
+
+        The first step and the last one are measured; between them, no loss may jump.
+        """
+        first = self._first
+        if not self.descends or first is None or min(losses) <= 0:
+            return False
+        if any(later > OVERSHOT * loss for loss, later in pairwise(losses)):
+            return False
+        return all(0 < it.promise < FOLLOWED * it.loss for it in (first, step))
 
     def _at_chance(self, losses: Sequence[float]) -> str | None:
         guess = chance(self.data)
@@ -243,7 +279,8 @@ class Remarks:
         )
 
     def _too_small(self, losses: Sequence[float], promised: float) -> str | None:
-        if self.steps < LONG or not 0 < promised < NOTHING * abs(losses[0]):
+        nothing = NOTHING * min(1.0, self.steps / LONG)
+        if self.steps < SOON or not 0 < promised < nothing * abs(losses[0]):
             return None
         recent = losses[-LONG:]
         if sum(recent) / len(recent) < losses[0] - abs(losses[0]) / 2:
@@ -280,14 +317,6 @@ class Remarks:
     def _rate(self, count: int) -> str:
         rate = self.rate(max(0, count - 1))
         return "" if rate is None else f" ({rate:g})"
-
-    def _large_inputs(self) -> str:
-        """Return a remedy for inputs that are far from 1, such as grey levels up to 255."""
-        x = self.data[0] if self.data else None
-        if x is None or x.ndim < 2 or not x.size:
-            return ""
-        largest = float(np.abs(x).max())
-        return f", and scale the inputs, which reach {largest:.3g}" if largest > 10 else ""
 
 
 def _times(ratio: float) -> str:

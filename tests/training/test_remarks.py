@@ -58,7 +58,7 @@ LINE = {"w": np.zeros(3), "b": 0.0}
 FAULTS = {
     "dead layer": (
         relu_loss, START | {"b1": np.full(20, -1e3)}, (X, LABELS), {"epochs": 2},
-        r"of W1, b1, W2 was exactly 0 in all 10 steps of epoch 1: .* take out parameters",
+        r"of W1, b1, W2 was exactly 0 in each of 10 steps, up to epoch 1: .* take out parameters",
     ),
     "all weights zero": (
         relu_loss, ZEROS, (X, LABELS), {"epochs": 20}, r"W1, b1, W2 was exactly 0",
