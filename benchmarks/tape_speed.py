@@ -365,13 +365,12 @@ def table(results: Sequence[Result], names: Sequence[str], caption: str) -> Tabl
 
 def headline(results: Sequence[Result]) -> str:
     """Say in one line what came out."""
-    eager = [result.ratio.median for result in results if result.contender == "autograd"]
-    hand = [result.ratio.median for result in results if result.contender == "by hand"]
     who = {results[0].contender: results[0].contender, "tape": "The tape"}[results[0].contender]
-    return (
-        f"{who} takes {min(eager):.2f} to {max(eager):.2f} of eager autograd's time, and "
-        f"{min(hand):.2f} to {max(hand):.2f} of NumPy's by hand."
-    )
+    shares = []
+    for name, called in (("autograd", "eager autograd's time"), ("by hand", "NumPy's by hand")):
+        if found := [result.ratio.median for result in results if result.contender == name]:
+            shares.append(f"{min(found):.2f} to {max(found):.2f} of {called}")
+    return f"{who} takes {', and '.join(shares) or f'{results[0].seconds:.2g} s'}."
 
 
 CALLED = {

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from autograd.numpy import numpy_wrapper
+from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 from autograd.numpy.numpy_wrapper import concatenate_args
 from expressions import given, of, program_of
 
@@ -183,6 +185,52 @@ def test_an_index_out_of_range_is_declined() -> None:
         assert np.isfinite(value) == answers
 
 
+Z = of(np.multiply, COLUMN, ROW)
+EQUIVALENT = [
+    of(np.clip, X, -0.5, 1),
+    of(np.clip, F, None, ROW),
+    of(np.clip, K, -2, 2),
+    of(np.outer, ROW, COLUMN),
+    of(np.roll, X, 2),
+    of(np.roll, T, (1, -3), axis=(0, 1)),
+    of(np.repeat, of(np.negative, X), 3, axis=1),
+    of(np.tile, ROW, (2, 2)),
+    of(np.atleast_3d, ROW),
+    of(np.atleast_2d, T),
+    of(np.rot90, F),
+    of(np.diagonal, Y),
+    of(numpy_wrapper._array_from_scalar_or_array.fun, (), {}, X),
+    of(np.dot, of(np.astype, C, np.dtype(np.float32)), of(np.swapaxes, np.ones(SHAPE), 0, 1)),
+]
+
+
+def test_functions_that_have_equivalents() -> None:
+    arrays = values()
+    found, wanted = run(EQUIVALENT, arrays), wanted_of(EQUIVALENT, arrays)
+    for node, a, b in zip(EQUIVALENT, found, wanted, strict=True):
+        assert same_bits(a, b), node
+
+
+A_META, V_META = ((ROWS, LANES), 2, np.dtype(float), False), ((LANES,), 1, np.dtype(float), False)
+U_META = ((ROWS,), 1, np.dtype(float), False)
+SHORT = of(np.reshape, COLUMN, (ROWS,))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        of(dot_adjoint_0.fun, ROW, SHORT, A_META, V_META),
+        of(dot_adjoint_1.fun, Z, SHORT, A_META, V_META),
+        of(dot_adjoint_0.fun, Z, ROW, U_META, A_META),
+        of(dot_adjoint_1.fun, SHORT, ROW, U_META, A_META),
+    ],
+)
+def test_adjoints_of_a_matrix_and_a_vector(node: Node) -> None:
+    arrays = values()
+    (found,), (wanted,) = run([node], arrays), wanted_of([node], arrays)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=21 * 21 * 2.3e-16 * np.abs(wanted).max())
+
+
 WIDE = given("wide", (3, 2, 5000))
 
 
@@ -280,7 +328,7 @@ def test_known_layouts() -> None:
         (of(np.add, of(np.astype, ROW, np.dtype(complex)), 1j), "complex128"),
         (of(np.add, C, C), "add of booleans"),
         (of(np.einsum, "ij->j", X), "einsum"),
-        (of(np.dot, T, F), "dot of other than two matrices"),
+        (of(np.matmul, of(np.reshape, X, (1, *SHAPE)), T), "matmul of other than two matrices"),
     ],
 )
 def test_unsupported_operations_are_named(node: Node, match: str) -> None:

@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.indexing import gather, is_basic
-from gradlab.gradients.tape.compiled.indexing import UnsupportedError, add_at, positions, take
+from gradlab.gradients.tape.compiled.equivalents import equivalent
+from gradlab.gradients.tape.compiled.indexing import (
+    INT,
+    UnsupportedError,
+    add_at,
+    positions,
+    reshaped,
+    take,
+)
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import is_constant, shape_of
-from gradlab.program.primitives import DOT, FULL, RESHAPE, SUM, Kind, kind_of
+from gradlab.program.primitives import DOT, FULL, SUM, Kind, kind_of
 from gradlab.program.rewrite import rebuild, rewrite
 from gradlab.program.stand_ins import accumulate, scatter
+
+REARRANGED = frozenset({np.roll, np.repeat, np.tile, np.flip, np.rot90, np.diagonal, np.resize})
+"""Functions that put entries of the first operand where the other operands, all known, say."""
 
 FEW_ROWS = 6
 """Rows below which a product with a transposed matrix is a dot product for each entry."""
@@ -45,6 +57,9 @@ def in_known_forms(program: Program) -> Program:
 
 
 def _rule(node: Node) -> Any:
+    node = equivalent(node)
+    if node.primitive in REARRANGED:
+        return _rearranged(node)
     if node.primitive in (DOT, np.matmul) and not node.keywords:
         return _product(node)
     if node.primitive is scatter:
@@ -119,16 +134,6 @@ def _multiplied(a: Any, b: Any, shape: tuple[int, ...], like: Node) -> Node:
     return Node(np.multiply, (a, b), {}, shape, like.dtype)
 
 
-def reshaped(x: Any, shape: Any) -> Any:
-    """Return an operand in another shape."""
-    if shape_of(x) == shape:
-        return x
-    if not isinstance(x, Node):
-        return np.reshape(x, shape)
-    made = np.broadcast_to(np.empty((), x.dtype), shape_of(x)).reshape(shape).shape
-    return Node(RESHAPE, (x, made), {}, made, x.dtype)
-
-
 def _is_transposed(x: Any) -> bool:
     return isinstance(x, Node) and x.primitive in (np.swapaxes, np.transpose)
 
@@ -144,10 +149,22 @@ def _gathered(node: Node) -> Node:
     x, index, *arrays = node.operands
     if isinstance(index, list):
         index = tuple(index) if index and isinstance(index[0], slice) else np.asarray(index)
-    found, in_range = positions(shape_of(x), index, arrays)
+    return _taken(x, *positions(shape_of(x), index, arrays), node)
+
+
+def _rearranged(node: Node) -> Node:
+    """NumPy itself says where each entry goes: the function is applied to their positions."""
+    x, *others = node.operands
+    if any(isinstance(other, Node) for other in others):
+        return node
+    every = np.arange(prod(shape_of(x))).reshape(shape_of(x))
+    return _taken(x, np.ascontiguousarray(node.evaluate(every, *others), INT), True, node)
+
+
+def _taken(x: Any, position: Any, in_range: Any, node: Node) -> Node:
     if isinstance(x, Node) and is_view_form(x):
         x = Node(np.positive, (x,), {}, x.shape, x.dtype)
-    return Node(take, (x, found, in_range), {}, node.shape, node.dtype)
+    return Node(take, (x, position, in_range), {}, node.shape, node.dtype)
 
 
 def _scatter(node: Node) -> Any:

@@ -85,7 +85,7 @@ def positions(shape: tuple[int, ...], template: Any, arrays: Sequence[Any]) -> t
     position: Any = np.ascontiguousarray(start.reshape(*before, *(1,) * len(across), *behind), INT)
     in_range: Any = True
     for axis, index in zip(advanced, indices, strict=True):
-        index = _reshaped(index, (*shape_of(index), *(1,) * after))
+        index = reshaped(index, (*shape_of(index), *(1,) * after))
         index, is_inside = _wrapped(index, shape[axis])
         position = _made(
             np.add, INT, position, _made(np.multiply, INT, index, prod(shape[axis + 1 :]))
@@ -122,12 +122,14 @@ def _wrapped(index: Any, count: int) -> tuple[Any, Any]:
     return index, _made(np.logical_and, BOOL, low, high)
 
 
-def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+def reshaped(x: Any, shape: Any) -> Any:
+    """Return an operand in another shape; a number stays one."""
     if shape_of(x) == shape or is_number(x):
         return x
     if not isinstance(x, Node):
         return np.reshape(x, shape)
-    return Node(RESHAPE, (x, shape), {}, shape, x.dtype)
+    made = np.broadcast_to(np.empty((), x.dtype), shape_of(x)).reshape(shape).shape
+    return Node(RESHAPE, (x, made), {}, made, x.dtype)
 
 
 def _made(primitive: Any, dtype: np.dtype[Any], *operands: Any) -> Node:

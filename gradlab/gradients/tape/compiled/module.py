@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -74,10 +75,13 @@ def write_module(program: Program, tile: Tile) -> Module:
     """
     if len(program.nodes) > MOST:
         raise UnsupportedError(f"it has {len(program.nodes)} operations, more than {MOST}")
-    unread = {*program.nodes} - {*reachable(program.inputs, program.roots)}
-    if unread:  # they are there because they may raise an error
-        raise UnsupportedError(f"{name_of(unread.pop().primitive)}, which nothing reads")
+    read = {*reachable(program.inputs, program.roots)}
+    for node in program.nodes:
+        # It is there because it may raise an error. A known index was right when it was recorded.
+        if node not in read and node.primitive is not operator.getitem:
+            raise UnsupportedError(f"{name_of(node.primitive)}, which nothing reads")
     count = len(program.outputs) - 1
+    program = replace(program, nodes=tuple(node for node in program.nodes if node in read))
     program = _with_outs(with_copies(in_known_forms(program)))
     squared = _squared_by_products(program, count)
     program = _with_norms(program, count, set(squared.values()))

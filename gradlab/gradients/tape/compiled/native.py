@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -115,12 +116,16 @@ class NativeReplay:
     def __call__(self, arrays: tuple[Any, ...]) -> float:
         """Run the code."""
         value: float
-        if self._help is None:
+        if self._help is None:  # as the next lines, in less time
             value = self._call(arrays + self._constants, self._at, self._table)
         else:
-            with helped(self._help, self._open):
+            with self.helped():
                 value = self._call(arrays + self._constants, self._at, self._table)
         return value
+
+    def helped(self) -> AbstractContextManager[None]:
+        """Have other threads help while the code runs, if it has large products."""
+        return nullcontext() if self._help is None else helped(self._help, self._open)
 
     def _lend(self, help: Any) -> None:
         """Help in a call, in another thread."""

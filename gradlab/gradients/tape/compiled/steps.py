@@ -292,9 +292,10 @@ class Steps:
         given = [arrays_of + replay.constants for arrays_of in arrays]
         tuples = np.array([id(one) for one in given])
         sized = [part for table in self._tables for part in (table.ctypes.data, len(table))]
-        done = self._call(
-            *replay.addresses, tuples.ctypes.data, *sized, rows.ctypes.data, self._batch,
-            numbers.ctypes.data, losses.ctypes.data, first, len(rules),
-        )  # fmt: skip
+        with replay.helped():
+            done = self._call(
+                *replay.addresses, tuples.ctypes.data, *sized, rows.ctypes.data, self._batch,
+                numbers.ctypes.data, losses.ctypes.data, first, len(rules),
+            )  # fmt: skip
         found: list[float] = losses[:done].tolist()
         return found
