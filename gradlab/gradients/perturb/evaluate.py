@@ -165,11 +165,13 @@ class Changes:
         own, extent, lead = self.of[operand], self.of[node], self.extents.lead
         axes, keepdims = self.layout.axes[node]
         base = self.base(node, self.at(extent), self.ndim[node])
+        in_series = operand in self.series and node in self.extents.series
+        in_series = in_series and not self._patch(operand)
         if not self.is_changed(operand):
             self.keep_same(node)
         elif is_sum(node):
             axes, terms = tuple(axis - lead for axis in axes), terms_of_mean(node)
-            if operand in self.series and node in self.extents.series and not self._patch(operand):
+            if in_series:
                 features = self.features[operand]
 
                 def summed(c: Array) -> Array:
@@ -180,6 +182,8 @@ class Changes:
                 return
             delta = self.total(operand, axes, keepdims, self.features[node], extent)
             self.changes[node] = Change(base, delta if terms == 1 else delta / terms)
+        elif in_series and (found := self._maximum_of_series(node, base)):
+            self.series[node] = Patched(found)
         else:
             if isinstance(own, Slice) and isinstance(extent, Slice):
                 axis = self.ndim[operand] + own.axis
@@ -192,6 +196,24 @@ class Changes:
             axes = tuple(axis - lead for axis in axes)
             new = node.primitive(delta, axis=axes, keepdims=keepdims)
             self.changes[node] = Change(base, new=new)
+
+    def _maximum_of_series(self, node: Node, base: Any) -> Powers | None:
+        """Return the series of the largest feature, if it is the largest one in all lanes."""
+        operand = node.operands[0]
+        (axis,), keepdims = self.layout.axes[node]
+        axis -= self.extents.lead
+        features, powers = self.features[operand], self.series[operand].powers
+        value, most = filled(powers.base, features), filled(powers.most(), features)
+        where = np.expand_dims(value.argmax(axis), axis)
+        least = np.take_along_axis(value - most, where, axis)
+        if np.count_nonzero(value + most >= least) > least.size:  # each is at least as large itself
+            return None
+
+        def taken(c: Array) -> Array:
+            found = np.take_along_axis(filled(c, features), where, axis)
+            return found if keepdims else found.squeeze(axis)
+
+        return powers.mapped(base, taken)
 
     def total(
         self,

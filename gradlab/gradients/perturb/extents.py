@@ -24,8 +24,8 @@ import numpy as np
 
 from gradlab.gradients.perturb.contraction import contraction
 from gradlab.gradients.perturb.limits import Limits
-from gradlab.gradients.perturb.operations import NoRule, axes_of, is_sum, kind_of
-from gradlab.gradients.perturb.powers import is_first_order
+from gradlab.gradients.perturb.operations import NoRule, axes_of, is_maximum, is_sum, kind_of
+from gradlab.gradients.perturb.powers import is_series
 from gradlab.params import Array
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import shape_of
@@ -96,13 +96,10 @@ class Series:
         The product where the series begins. It defines u: series of one origin can be added.
     varying : frozenset of int
         The axes along which u varies, counted from the last.
-    is_first_order : bool
-        Whether the series has only its first power, as long as no step is too large.
     """
 
     origin: Node
     varying: frozenset[int]
-    is_first_order: bool
 
 
 class Extents:
@@ -332,7 +329,8 @@ class Extents:
             found = self._series_of_elementwise(node)
         else:  # sums and gathers act on coefficients as on values, unless u varies inside
             found = self.series.get(node.operands[0])
-            if found is not None and (found.varying or not (is_sum(node) or kind is Kind.VIEW)):
+            acts = is_sum(node) or is_maximum(node) or kind is Kind.VIEW
+            if found is not None and (found.varying or not acts):
                 found = None
         if found is not None:
             self.series[node] = found
@@ -348,10 +346,8 @@ class Extents:
                 return None
             if first.varying and operand.shape != node.shape:
                 return None
-        given = all(self.series[o].is_first_order for o in changed)
         flags = [isinstance(o, Node) and o in self.of for o in node.operands]
-        found = is_first_order(node.primitive, flags, given)
-        return None if found is None else Series(first.origin, first.varying, found)
+        return first if is_series(node.primitive, flags) else None
 
     def _series_of_product(self, node: Node) -> Series | None:
         """Begin a series at an outer product; apply other products to its coefficients."""
@@ -365,12 +361,12 @@ class Extents:
                 varying = {own[axis] for axis in known.varying}
                 if varying <= set(out) and not varying & set(other):
                     axes = frozenset(out.index(k) - len(out) for k in varying)
-                    found = Series(known.origin, axes, known.is_first_order)
+                    found = Series(known.origin, axes)
             elif self._is_outer(operand, own, other, out):
                 rest = [self.of[o] for o in changed if o is not operand]
                 if all(isinstance(extent, Entries) for extent in rest):
                     axes = frozenset(out.index(k) - len(out) for k in set(own) - set(other))
-                    found = Series(node, axes, True)
+                    found = Series(node, axes)
         return found
 
     def _is_outer(self, operand: Any, own: str, other: str, out: str) -> bool:

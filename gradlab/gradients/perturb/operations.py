@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+
 from gradlab.program.ir import Node
-from gradlab.program.primitives import MEAN, SUM, Kind, is_elementwise, primitive_of
+from gradlab.program.primitives import MEAN, REDUCTIONS, SUM, Kind, is_elementwise, primitive_of
 
 
 class NoRule(Exception):  # noqa: N818 - not an error: the plain loop takes over
@@ -39,6 +41,11 @@ def kind_of(node: Node) -> Kind:
 def is_sum(node: Node) -> bool:
     """Tell whether an operation is a sum or a mean."""
     return node.primitive in (SUM, MEAN)
+
+
+def is_maximum(node: Node) -> bool:
+    """Tell whether an operation is the maximum along one axis."""
+    return REDUCTIONS.get(node.primitive) is np.maximum and len(axes_of(node)[0]) == 1
 
 
 def terms_of_mean(node: Node) -> int:

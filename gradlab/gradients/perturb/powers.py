@@ -34,6 +34,9 @@ from gradlab.program.primitives import define, primitive_of
 MOST = 6
 """Largest number of powers in a series: beyond it, computing the lanes one by one is as fast."""
 
+SMALLEST = 1e-40
+"""Size below which a change counts as this large: powers of its inverse do not overflow."""
+
 
 @dataclass(frozen=True)
 class Powers:
@@ -114,8 +117,7 @@ def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | 
         return _maximum(operands, base) if primitive is np.maximum else base
     if row.series is not None:
         (a,) = operands
-        is_too_long = len(a.coefficients) > 1 and primitive is not np.square
-        terms = None if is_too_long else row.series(a, base)
+        terms = row.series(a, base)
         return None if terms is None else Powers(base, terms, a.u, a.reach)
     if keeps_linear(primitive, [isinstance(o, Powers) for o in operands]):
         return _linear(primitive, operands, series, base)
@@ -128,22 +130,10 @@ def keeps_linear(primitive: Any, changed: Sequence[bool]) -> bool:
     return linear(changed) if callable(linear) else linear
 
 
-def is_first_order(primitive: Any, changed: Sequence[bool], given: bool) -> bool | None:
-    """Tell whether the series of a result has only its first power; None if there is no series.
-
-    Parameters
-    ----------
-    primitive : callable
-        The operation.
-    changed : sequence of bool
-        Whether each operand changes.
-    given : bool
-        Whether the operands' series have only their first power.
-    """
+def is_series(primitive: Any, changed: Sequence[bool]) -> bool:
+    """Tell whether the result has a power series if the operands that change have one."""
     row = primitive_of(primitive)
-    if row.series is not None:
-        return False if given or primitive is np.square else None
-    return given if row.sides or keeps_linear(primitive, changed) else None
+    return row.series is not None or row.sides or keeps_linear(primitive, changed)
 
 
 def _linear(primitive: Any, operands: Sequence[Any], series: list[Powers], base: Any) -> Powers:
@@ -181,24 +171,72 @@ def _maximum(operands: Sequence[Any], base: Any) -> Powers | None:
     return a.mapped(base, lambda c: c * above)
 
 
-def _orders(d: float, tail: Callable[[int], float]) -> int | None:
-    """Return the number of powers after which `tail`, relative to the result, is below rounding."""
-    if not d <= 0.25:  # NaN, too
+def _orders(a: Powers, radius: float, most: float) -> int | None:
+    """Return how many powers of u a function of a series needs; None if they are too many.
+
+    Let the function's own series, with the absolute values of its coefficients, be at most `most`
+    at `radius`. With P(s) = Σ |cₙ| (s reach)ⁿ, the coefficients of the composition are at most
+    those of that series at P. If P(s) ≤ radius, the terms after the N-th add up, at s = 1, to at
+    most most / sᴺ⁺¹ (Cauchy's estimate: each is at least sᴺ⁺¹ times as large at s).
+    """
+    sizes = [
+        float(np.max(np.abs(c) * a.reach**n, initial=0.0))
+        for n, c in enumerate(a.coefficients, start=1)
+    ]
+    if not all(map(math.isfinite, sizes)):
         return None
-    return next((m for m in range(1, MOST + 1) if tail(m) < HALF_ULP), None)
+    s = _largest_scale(sizes, radius)
+    if s <= 1:
+        return None
+    return next((n for n in range(1, MOST + 1) if most < HALF_ULP * s ** (n + 1)), None)
+
+
+def _largest_scale(sizes: Sequence[float], radius: float) -> float:
+    """Return s, within a tenth, up to which Σ sizes[n] sⁿ⁺¹ is at most a radius."""
+    s = radius / max(sizes[0], SMALLEST)
+    while sum(size * s**n for n, size in enumerate(sizes, start=1)) > radius * (1 + 1e-9):
+        s *= 0.9
+    return s
+
+
+def _solved(
+    p: Sequence[Array], orders: int, first: Any, following: Callable[[list[Array]], Array]
+) -> list[Array]:
+    """Return the first terms of the solution of y' = p' g, y(0) = 0, for a series p.
+
+    `first` is the first coefficient of g. Its n-th is `following` of the first n terms of y.
+    """
+    y: list[Array] = []
+    g = [first]
+    for n in range(1, orders + 1):
+        total = sum(i * c * g[n - i] for i, c in enumerate(p[:n], start=1))
+        y.append(total / n if n > 1 else total)
+        g.append(following(y) if n < orders else first)
+    return y
 
 
 def _exp(a: Powers, base: Any) -> list[Array] | None:
-    """exp(a) (d + d²/2! + ...): the remainder, relative to exp(a), is below dᵐ⁺¹/(m+1)! exp(d)."""
-    (w,) = a.coefficients
-    d = float(a.most().max(initial=0.0))
-    orders = _orders(d, lambda m: d ** (m + 1) / math.factorial(m + 1) * 1.3)
+    """With y = exp(a + p) - exp(a): y' = p' (exp(a) + y). At 3, exp is below 20.1."""
+    orders = _orders(a, 3.0, 20.1)
+    return None if orders is None else _solved(a.coefficients, orders, base, lambda y: y[-1])
+
+
+def _log(a: Powers, base: Any) -> list[Array] | None:
+    """log(a + p) - log(a) = log(1 + q) with q = p/a: y' = q' g, where g = 1 / (1 + q).
+
+    With the signs of its series dropped, log(1 + q) is -log(1 - q), which is below 1.4 at 3/4.
+    """
+    q = [c / a.base for c in a.coefficients]
+    orders = _orders(replace(a, coefficients=q), 0.75, 1.4)
     if orders is None:
         return None
-    terms = [base * w]
-    for m in range(2, orders + 1):
-        terms.append(terms[-1] * w / m)
-    return terms
+    g = [np.ones(())]
+
+    def following(y: list[Array]) -> Array:
+        g.append(-sum(c * g[-i] for i, c in enumerate(q[: len(y)], start=1)))
+        return g[-1]
+
+    return _solved(q, orders, g[0], following)
 
 
 def _square(a: Powers, base: Any) -> list[Array]:
@@ -212,41 +250,38 @@ def _square(a: Powers, base: Any) -> list[Array]:
 
 
 def _sigmoid(a: Powers, base: Any) -> list[Array] | None:
-    (w,) = a.coefficients
-    d = float(a.most().max(initial=0.0))
-    orders = _orders(d, lambda m: d ** (m + 1))
-    return None if orders is None else _logistic(w, base * sigmoid(-a.base), base - 0.5, orders)
+    orders = _orders(a, 1.0, 2.5)
+    if orders is None:
+        return None
+    return _logistic(a.coefficients, base * sigmoid(-a.base), base - 0.5, orders)
 
 
 def _tanh(a: Powers, base: Any) -> list[Array] | None:
     """tanh(x) = 2 σ(2x) - 1."""
-    (w,) = a.coefficients
-    d = 2 * float(a.most().max(initial=0.0))
-    orders = _orders(d, lambda m: d ** (m + 1) / 2)
+    double = a.mapped(a.base, lambda c: 2 * c)
+    orders = _orders(double, 1.0, 2.5)
     if orders is None:
         return None
     slope = (1 - base) * (1 + base) / 4
-    return [2 * term for term in _logistic(2 * w, slope, base / 2, orders)]
+    return [2 * term for term in _logistic(double.coefficients, slope, base / 2, orders)]
 
 
-def _logistic(w: Array, slope: Any, b: Any, orders: int) -> list[Array]:
-    """Return the series of y = σ(a + u w) - σ(a), where slope = σ(a) (1 - σ(a)), b = σ(a) - 1/2.
+def _logistic(p: Sequence[Array], slope: Any, b: Any, orders: int) -> list[Array]:
+    """Return the series of y = σ(a + p) - σ(a), where slope = σ(a) (1 - σ(a)), b = σ(a) - 1/2.
 
-    It follows term by term from y' = w (slope - 2 b y - y²). With |b| ≤ 1/2 its coefficients in
-    u w are at most those of slope (tan x + sec x - 1) = slope (x + x²/2 + x³/3 + 5x⁴/24 + ...),
-    and from the second on, each is at most two thirds of the one before. The remainder after m
-    powers of d ≤ 1/4, relative to σ(a), is below dᵐ⁺¹.
+    It follows term by term from y' = p' (slope - 2 b y - y²). With |b| ≤ 1/2 its coefficients are
+    at most those of slope (tan p + sec p - 1), which at p = 1 is below 2.5 σ(a).
     """
-    terms = [w * slope]
-    for m in range(1, orders):
-        term = -2 * b * terms[m - 1]
-        for i in range(m - 1):
-            term -= terms[i] * terms[m - 2 - i]
-        terms.append(term * w / (m + 1))
-    return terms
+
+    def following(y: list[Array]) -> Array:
+        n = len(y)
+        return -2 * b * y[-1] - sum(y[i] * y[n - 2 - i] for i in range(n - 1))
+
+    return _solved(p, orders, slope, following)
 
 
 define(np.exp, series=_exp)
+define(np.log, series=_log)
 define(np.tanh, series=_tanh)
 define(np.square, series=_square)
 define(sigmoid, series=_sigmoid)

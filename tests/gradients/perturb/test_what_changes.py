@@ -98,7 +98,6 @@ def seen(case: Case, kind: type[Extents]) -> str:
             what += f" {extent.place.tolist()}"
         if series := extents.series.get(node):
             what += f", series along {sorted(series.varying)}"
-            what += ", of first order" if series.is_first_order else ""
         said.append(f"{name_of(node.primitive)} {extents.shape(node)} {what}")
     end = f"{plan.widest} wide{', linear' if plan.is_linear else ''}"
     return "; ".join([*said, end + (f", narrow {plan.narrow.shape}" if plan.narrow else "")])
@@ -115,13 +114,13 @@ WITHOUT_ROWS = {
     "the first of two layers": (
         "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; add (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
         "tanh (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
-        "matmul (4, 2) all, series along [-2], of first order; "
+        "matmul (4, 2) all, series along [-2]; "
         "tanh (4, 2) all, series along [-2]; square (4, 2) all, series along [-2]; "
         "sum () all; 32 wide, linear"
     ),
     "the bias between two layers": (
         "add (4,) slice -1 [0, 1, 2]; tanh (4,) slice -1 [0, 1, 2]; "
-        "matmul (4, 2) all, series along [-2], of first order; "
+        "matmul (4, 2) all, series along [-2]; "
         "tanh (4, 2) all, series along [-2]; square (4, 2) all, series along [-2]; "
         "sum () all; 32 wide, linear"
     ),
@@ -131,17 +130,17 @@ WITHOUT_ROWS = {
     ),
     "a wide layer": (
         "matmul (4,) slice -1; add (4,) slice -1; tanh (4,) slice -1; "
-        "matmul (4, 2) all, series along [-2], of first order; "
+        "matmul (4, 2) all, series along [-2]; "
         "tanh (4, 2) all, series along [-2]; square (4, 2) all, series along [-2]; "
         "sum () all; 32 wide, linear"
     ),
     "a relu": (
         "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; maximum (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
-        "matmul (4, 2) all, series along [-2], of first order; sum () all; 32 wide, linear"
+        "matmul (4, 2) all, series along [-2]; sum () all; 32 wide, linear"
     ),
     "a wide relu": (
         "matmul (4,) slice -1; maximum (4,) slice -1; "
-        "matmul (4, 2) all, series along [-2], of first order; sum () all; 32 wide, linear"
+        "matmul (4, 2) all, series along [-2]; sum () all; 32 wide, linear"
     ),
     "a softmax": (
         "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; max (4, 1) all; subtract (4, 3) all; "
@@ -207,12 +206,12 @@ WITH_ROWS = {
     "the first of two layers": (
         "matmul () slice -1 [0, 1, 2, 0, 1, 2]; add () slice -1 [0, 1, 2, 0, 1, 2]; "
         "tanh () slice -1 [0, 1, 2, 0, 1, 2]; "
-        "matmul (2,) all, series along [], of first order; tanh (2,) all, series along []; "
+        "matmul (2,) all, series along []; tanh (2,) all, series along []; "
         "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
     ),
     "the bias between two layers": (
         "add () slice -1 [0, 1, 2]; tanh () slice -1 [0, 1, 2]; "
-        "matmul (2,) all, series along [], of first order; tanh (2,) all, series along []; "
+        "matmul (2,) all, series along []; tanh (2,) all, series along []; "
         "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
     ),
     "the second of two layers": (
@@ -221,17 +220,17 @@ WITH_ROWS = {
     ),
     "a wide layer": (
         "matmul () slice -1; add () slice -1; tanh () slice -1; "
-        "matmul (2,) all, series along [], of first order; tanh (2,) all, series along []; "
+        "matmul (2,) all, series along []; tanh (2,) all, series along []; "
         "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
     ),
     "a relu": (
         "matmul () slice -1 [0, 1, 2, 0, 1, 2]; maximum () slice -1 [0, 1, 2, 0, 1, 2]; "
-        "matmul (2,) all, series along [], of first order; sum () total; "
+        "matmul (2,) all, series along []; sum () total; "
         "8 wide, linear, narrow (4, 2)"
     ),
     "a wide relu": (
         "matmul () slice -1; maximum () slice -1; "
-        "matmul (2,) all, series along [], of first order; sum () total; "
+        "matmul (2,) all, series along []; sum () total; "
         "8 wide, linear, narrow (4, 2)"
     ),
     "a softmax": (
