@@ -162,7 +162,10 @@ class Real:
             If the claim depends on a convention, and none was given.
         """
         if kind in ("hessian", "hvp"):
-            raise OptionError(f"{kind} of complex parameters: give their parts as real parameters")
+            raise OptionError(
+                f"{kind} of complex parameters: it has no convention that JAX and PyTorch share; "
+                "give the real and imaginary parts as real parameters"
+            )
         if kind == "jvp":
             return lambda parts, *args: self._outputs.parts(
                 given(self._inputs.whole(parts), *args[:-1], self._inputs.whole(args[-1]))

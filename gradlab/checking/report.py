@@ -66,6 +66,7 @@ class GradientReport(Result):
         GradientMismatchError
             Also an AssertionError, with the report as its message.
         """
+        __tracebackhide__ = True  # pytest shows the test's own line
         if self.verdict == "mismatch":
             raise GradientMismatchError(str(self), report=self)
 

@@ -29,6 +29,9 @@ from gradlab.interop.shared import (
 )
 from gradlab.params import Array
 
+__tracebackhide__ = True
+"""Pytest shows the test's own line, and the report, instead of the functions of this module."""
+
 NAMES = {"fwd": "JVP", "rev": "VJP", "lin": "linearized function"}
 """The names of the modes in messages."""
 

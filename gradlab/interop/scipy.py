@@ -10,9 +10,38 @@ import numpy as np
 from gradlab.checking.check import check_gradients
 from gradlab.checking.derivatives import check_derivatives
 from gradlab.checking.report import GradientReport
+from gradlab.checking.tables import headline
 from gradlab.errors import OptionError, ParameterError
 from gradlab.params import Array
 from gradlab.seeding import generator
+
+
+class Distance(float):
+    """The norm of the difference between a gradient and the slopes of its function.
+
+    Parameters
+    ----------
+    norm : float
+        The norm.
+    report : GradientReport, optional
+        What the check found; the attribute of this name.
+    """
+
+    report: GradientReport | None
+
+    def __new__(cls, norm: float, report: GradientReport | None = None) -> Distance:
+        """Return the number with its report."""
+        found = super().__new__(cls, norm)
+        found.report = report
+        return found
+
+    def __repr__(self) -> str:
+        number, report = float.__repr__(self), self.report
+        if report is None or report.ok:
+            return number
+        return f"{number} ({report.verdict}: {headline(report)})"
+
+    __str__ = float.__repr__
 
 
 def check_grad(
@@ -63,8 +92,8 @@ def check_grad(
     ...     return [2 * x[0], -1.5 * x[1] ** 2]
     >>> check_grad(func, grad, [1.5, -1.5]) < 1e-10
     True
-    >>> round(check_grad(func, lambda x: [2 * x[0], 1.5 * x[1] ** 2], [1.5, -1.5]), 6)
-    6.75
+    >>> check_grad(func, lambda x: [2 * x[0], 1.5 * x[1] ** 2], [1.5, -1.5])
+    6.75... (mismatch: 1 of 2 entries of the gradient is wrong)
     """
     x = np.asarray(x0, float)
     if direction == "random":
@@ -94,7 +123,7 @@ def _along(
     x: Array,
     args: tuple[Any, ...],
     rng: np.random.Generator,
-) -> float:
+) -> Distance:
     """Return the error of the slope along a random direction."""
     found = np.asarray(grad(x.copy(), *args))
     if found.shape != x.shape:
@@ -109,9 +138,9 @@ def _along(
     return _norm(check_gradients(loss, 0.0, gradient=float(np.sum(found * v))))
 
 
-def _norm(report: GradientReport) -> float:
-    """Return the norm of the difference between claimed and measured entries."""
+def _norm(report: GradientReport) -> Distance:
+    """Return the norm of the differences between the claimed entries and the measured ones."""
     known = {"kink": 0.0, "inconclusive": np.inf}
     gaps = [known.get(e.verdict, abs(e.analytic - e.numerical)) for e in report.entries]
     norm = float(np.linalg.norm(gaps))
-    return np.inf if np.isnan(norm) else norm
+    return Distance(np.inf if np.isnan(norm) else norm, report)

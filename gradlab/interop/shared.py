@@ -14,6 +14,9 @@ from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, reason_of
 from gradlab.params import Array
 
+__tracebackhide__ = True
+"""Pytest shows the test's own line, and the report, instead of the functions of this module."""
+
 ATOL = 1e-5
 RTOL = 1e-3
 """PyTorch's tolerances. An entry whose bars are too wide for a verdict passes if the claimed value

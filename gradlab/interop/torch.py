@@ -33,6 +33,9 @@ from gradlab.interop.shared import (
 )
 from gradlab.params import Array, flatten
 
+__tracebackhide__ = True
+"""Pytest shows the test's own line, and the report, instead of the functions of this module."""
+
 ORIGINAL: Any = import_module("torch.autograd.gradcheck")
 """The module of PyTorch's own check, which a function of the same name hides in
 ``torch.autograd``."""

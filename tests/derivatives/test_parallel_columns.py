@@ -158,7 +158,7 @@ def test_workers_without_an_answer_are_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resume": "part"}, "resume= is for the gradient of a loss"),
+        ({"resume": "part"}, "resume= stores the slopes of a loss, one number"),
         ({"evaluation": gradlab.Recorded()}, "is for the gradient of a loss: give Loop"),
     ],
 )

@@ -1,6 +1,7 @@
 """The drop-ins for autograd's check_grads and SciPy's check_grad."""
 
 import inspect
+import pickle
 from importlib.util import find_spec
 
 import autograd
@@ -154,3 +155,21 @@ def test_check_grad_takes_scipys_arguments():
         assert own[name].kind == original[name].kind
     x = np.array([1.3, 0.7, 0.8, 1.9])
     assert check_grad(optimize.rosen, optimize.rosen_der, x, epsilon=1e-7) < 1e-8
+
+
+def test_a_wrong_gradient_shows_its_report_in_scipy():
+    found = check_grad(lambda x: np.sum(x**2), lambda x: x, X)
+    assert repr(found).endswith(" (mismatch: all 2 entries of the gradient are wrong)")
+    assert str(found) == repr(float(found))
+    assert "2 times too small" in str(found.report)
+    again = pickle.loads(pickle.dumps(found))
+    assert (again, str(again.report)) == (found, str(found.report))
+    right = check_grad(lambda x: np.sum(x**2), lambda x: 2 * x, X)
+    assert repr(right) == repr(float(right))
+
+
+def test_pytest_shows_the_line_of_the_test_and_the_report():
+    with pytest.raises(GradientMismatchError, match="mismatch: 2 of 4 entries") as info:
+        check_grads(exponential, modes=["rev"])(X)
+    shown = [str(entry.path) for entry in info.traceback.filter(info)]
+    assert not any("gradlab/" in path.replace("\\", "/") for path in shown if "tests" not in path)

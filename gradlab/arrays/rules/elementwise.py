@@ -51,6 +51,18 @@ defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
 defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
 
 
+# autograd's rule of abs divides x by |x|, whose derivative is lost from |x| = 1e154: the Hessian of
+# abs was 1e-200 at 1e200. The sign has the derivative 0. Both are 0 at 0.
+
+
+def _direction(x: Any, length: Any) -> Any:
+    return anp.conj(x) / anp.where(length == 0, 1.0, length) if anp.iscomplexobj(x) else anp.sign(x)
+
+
+defvjp(anp.abs, lambda ans, x: lambda g: g * _direction(x, ans))
+defjvp(anp.abs, lambda g, ans, x: of_complex(anp.real)(g * _direction(x, ans)))
+
+
 # Like a norm, hypot has the derivative 0 at 0.
 
 

@@ -1,4 +1,4 @@
-"""Second derivatives where tanh saturates, and its cosh overflows."""
+"""Second derivatives at extreme numbers: where tanh saturates, and of abs where x² overflows."""
 
 from __future__ import annotations
 
@@ -36,3 +36,21 @@ def test_a_cosh_that_overflows_behind_a_zero_has_no_slope(backend):
     with np.errstate(over="ignore"):
         found = gradlab.grad(lambda x: np.sum(1 / np.cosh(x)), backend)(np.array([800.0, 1.0]))
     np.testing.assert_allclose(found, [0.0, -np.tanh(1.0) / np.cosh(1.0)], rtol=1e-15)
+
+
+@BACKENDS
+@pytest.mark.parametrize("x", [0.0, 2.5, -1e-200, 1e160, -1e200])
+def test_the_absolute_value_has_no_curvature(backend, x):
+    found = gradlab.hessian(lambda x: np.sum(np.abs(x)), backend)(np.array([x, 1.0]))
+    np.testing.assert_array_equal(found, np.zeros((2, 2)))
+    assert gradlab.grad(np.abs, backend)(x) == np.sign(x)
+
+
+@BACKENDS
+def test_the_absolute_value_of_a_complex_number_bends(backend):
+    def length(p):
+        return np.abs(p[0] + 1j * p[1])
+
+    found = gradlab.hessian(length, backend)(np.array([3.0, 4.0]))
+    wanted = np.array([[16.0, -12.0], [-12.0, 9.0]]) / 125  # (I - u uᵀ) / r
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=8 * 2.0**-52)
