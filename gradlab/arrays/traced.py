@@ -25,6 +25,7 @@ from gradlab.arrays.dispatch import call, call_ufunc, held, refuse_plain
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import Operators
 from gradlab.arrays.places import place_of
+from gradlab.arrays.questions import HASH, KIND, TEXT, note
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.arrays.views import Viewed, as_view, index_of, mark_view, overlap, same_index
@@ -72,8 +73,10 @@ class TracedArray(Operators, Viewed):
     def __class__(self) -> type:
         # Losses call isinstance(x, np.ndarray) to test for arrays, and isinstance(x, float) to test
         # for numbers. NumPy and gradlab use type(x).
-        is_number = not self.shape and self.dtype.kind == "f"
-        return self.dtype.type if is_number else np.ndarray
+        if self.shape or self.dtype.kind != "f":
+            return np.ndarray
+        note(KIND, sys._getframe(1))  # in NumPy, it may also be an array without dimensions
+        return self.dtype.type
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Evaluate a ufunc."""
@@ -127,9 +130,20 @@ class TracedArray(Operators, Viewed):
         """Refuse to leave the trace."""
         refuse_plain("reads the bytes of a traced array", "compute with the array itself")
 
+    def __repr__(self) -> str:
+        note(TEXT, sys._getframe(1))
+        return f"<traced array {self.shape} {self.dtype}>"
+
+    __str__ = __repr__
+
     def __format__(self, spec: str) -> str:
         # For display only: a number parsed from the text would have lost its derivative.
+        note(TEXT, sys._getframe(1))
         return f"{format(self._number(), spec)}~" if spec else str(self)
+
+    def __hash__(self) -> int:
+        note(HASH, sys._getframe(1))
+        return id(self)
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy("K")
