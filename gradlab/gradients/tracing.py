@@ -201,7 +201,9 @@ def _known_of(loss: Any, given: Sequence[Any]) -> tuple[_Known, Any]:
     What it is given may be objects with code of their own.
     """
     around = None
-    while isinstance(loss, partial) and loss.func.__module__.startswith("gradlab."):
+    while isinstance(loss, partial) and loss.args and callable(loss.args[0]):
+        if not str(getattr(loss.func, "__module__", "")).startswith("gradlab."):
+            break
         around, loss = loss.func, loss.args[0]
     owner, function = loss, loss
     if isinstance(loss, MethodType):
