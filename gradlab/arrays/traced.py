@@ -8,7 +8,7 @@ things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` a
 *Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and put it into the
 same object, so that every name of the object sees the write, as in NumPy. A NumPy view shares
 memory with its base; a traced view does not. A write through a view is therefore repeated on the
-base, and a write that another living view would have to see is refused. Numbers
+base, and a living view that would have to see a write cannot be used any more. Numbers
 (arrays without dimensions) are immutable in NumPy: ``x += v`` makes a new one.
 """
 
@@ -28,7 +28,16 @@ from gradlab.arrays.places import place_of
 from gradlab.arrays.questions import HASH, KIND, TEXT, note
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
-from gradlab.arrays.views import Viewed, as_view, index_of, mark_view, overlap, same_index
+from gradlab.arrays.views import (
+    Viewed,
+    as_view,
+    expire,
+    index_of,
+    is_expired,
+    mark_view,
+    overlap,
+    same_index,
+)
 from gradlab.errors import LossError
 
 _OBJECT = np.dtype(object)
@@ -270,7 +279,7 @@ class TracedArray(Operators, Viewed):
                     )
                 )
             base.write(base._put(place, new), place, by=self)
-        self._require_unseen(index, by)
+        self._expire_views(index, by)
         if new.dtype != self.dtype:
             if not np.can_cast(new.dtype, self.dtype, "same_kind"):
                 refuse(
@@ -283,19 +292,14 @@ class TracedArray(Operators, Viewed):
             new = new.astype(self.dtype)
         self._become(new)
 
-    def _require_unseen(self, index: Any, by: Any) -> None:
-        """Raise an error if a living view would have to see the write."""
+    def _expire_views(self, index: Any, by: Any) -> None:
+        """Let no living view be used that would have to see the write."""
         for view, place in self._views or ():
-            if (seen := view()) is None or seen is by:
+            if (seen := view()) is None or seen is by or is_expired(seen):
                 continue
             place = index_of(place, self)
             if place is None or overlap(self.shape, place, index):
-                refuse(
-                    LossError(
-                        f"the loss writes into a traced array of which it holds a view "
-                        f"({place_of()}): take a copy of the part that it keeps (x[i].copy())"
-                    )
-                )
+                expire(seen)
 
     def fill(self, value: Any) -> None:
         """Write a value into all entries."""
