@@ -200,14 +200,6 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
     def __bool__(self) -> bool:
         return bool(self._value)
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __repr__(self) -> str:
-        return f"<traced array {self.shape} {self.dtype}>"
-
-    __str__ = __repr__
-
 
 _SUMS = (VSpace.mut_add, sparse_add)
 """autograd's sums of derivatives, which write into an array of autograd's own."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from gradlab.arrays.buffers import Buffer, as_views
 from gradlab.arrays.dispatch import as_traced, has_traced, held, refuse_plain
+from gradlab.arrays.replacements import function
 from gradlab.forking import ForkLock
 
 ORIGINAL: dict[str, Callable[..., Any]] = {}
@@ -133,7 +134,8 @@ def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _VECTORIZED(self, *args, **kwargs)
     arrays = np.broadcast_arrays(*map(as_traced, args))
     shape = np.shape(arrays[0])
-    made = [self.pyfunc(*[a[place] for a in arrays], **kwargs) for place in np.ndindex(*shape)]
+    entries = ([a[place] for a in arrays] for place in np.ndindex(*shape))
+    made = [function(self.pyfunc, *row, **kwargs) for row in entries]
     return np.reshape(np.stack(made), shape)
 
 

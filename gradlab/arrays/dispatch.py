@@ -316,6 +316,13 @@ def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) ->
                 refuse_function("gradlab", getattr(ufunc, method))
             result = accumulate(ufunc, x, axis).take(-1, axis=axis)
             return np.expand_dims(result, axis) if options.get("keepdims") else result
+        case "reduceat":
+            x, ends, *rest = inputs
+            axis = rest[0] if rest else options.get("axis", 0)
+            rows = np.moveaxis(x, axis, 0)
+            parts = [rows[i : max(i + 1, j)] for i, j in zip(ends, [*ends[1:], len(rows)])]  # noqa: B905
+            made = np.stack([_ufunc_method(ufunc, "reduce", part, 0) for part in parts])
+            return np.moveaxis(made, 0, axis)
         case "at" if ufunc in (np.add, np.subtract):
             target, index, value = inputs
             return add_at(target, index, value if ufunc is np.add else -value)

@@ -130,6 +130,18 @@ class Watch:
 
 def release(loss: Any, args: Sequence[Any] = ()) -> Iterator[str]:
     """Replace the traced values below a loss and its arguments, and yield where they were."""
+    for path, value, put in _kept(loss, args):
+        put(_plain(value))
+        yield path
+
+
+def keeps_traced(loss: Any, args: Sequence[Any] = ()) -> bool:
+    """Tell whether a loss or its arguments hold a traced value."""
+    return next(_kept(loss, args), None) is not None
+
+
+def _kept(loss: Any, args: Sequence[Any]) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
+    """Yield path, value, and a function that replaces the value, of each traced value."""
     seen: set[int] = set()
     queue: list[tuple[str, Any, int]] = [("", loss, 0), *[("an argument", a, 0) for a in args]]
     while queue:
@@ -139,8 +151,7 @@ def release(loss: Any, args: Sequence[Any] = ()) -> Iterator[str]:
         seen.add(id(owner))
         for path, value, put in _places(name, owner):
             if _holds_traced(value):
-                put(_plain(value))
-                yield path
+                yield path, value, put
             elif not isinstance(value, (str, bytes, int, float, type, types.ModuleType)):
                 queue.append((path, value, depth + 1))
 

@@ -8,7 +8,7 @@ things: `library`, `shape` and `dtype`, ``_at(index)``, ``_put(index, value)`` a
 *Writing.* ``x[i] = v`` and ``x += v`` on a traced array compute a new array and put it into the
 same object, so that every name of the object sees the write, as in NumPy. A NumPy view shares
 memory with its base; a traced view does not. A write through a view is therefore repeated on the
-base, and a write that another living view would have to see is refused. Numbers
+base, and a living view that would have to see a write cannot be used any more. Numbers
 (arrays without dimensions) are immutable in NumPy: ``x += v`` makes a new one.
 """
 
@@ -25,9 +25,19 @@ from gradlab.arrays.dispatch import call, call_ufunc, held, refuse_plain
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import Operators
 from gradlab.arrays.places import place_of
+from gradlab.arrays.questions import HASH, KIND, TEXT, note
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
-from gradlab.arrays.views import Viewed, as_view, index_of, mark_view, overlap, same_index
+from gradlab.arrays.views import (
+    Viewed,
+    as_view,
+    expire,
+    index_of,
+    is_expired,
+    mark_view,
+    overlap,
+    same_index,
+)
 from gradlab.errors import LossError
 
 _OBJECT = np.dtype(object)
@@ -72,8 +82,10 @@ class TracedArray(Operators, Viewed):
     def __class__(self) -> type:
         # Losses call isinstance(x, np.ndarray) to test for arrays, and isinstance(x, float) to test
         # for numbers. NumPy and gradlab use type(x).
-        is_number = not self.shape and self.dtype.kind == "f"
-        return self.dtype.type if is_number else np.ndarray
+        if self.shape or self.dtype.kind != "f":
+            return np.ndarray
+        note(KIND, sys._getframe(1))  # in NumPy, it may also be an array without dimensions
+        return self.dtype.type
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Evaluate a ufunc."""
@@ -127,9 +139,20 @@ class TracedArray(Operators, Viewed):
         """Refuse to leave the trace."""
         refuse_plain("reads the bytes of a traced array", "compute with the array itself")
 
+    def __repr__(self) -> str:
+        note(TEXT, sys._getframe(1))
+        return f"<traced array {self.shape} {self.dtype}>"
+
+    __str__ = __repr__
+
     def __format__(self, spec: str) -> str:
         # For display only: a number parsed from the text would have lost its derivative.
+        note(TEXT, sys._getframe(1))
         return f"{format(self._number(), spec)}~" if spec else str(self)
+
+    def __hash__(self) -> int:
+        note(HASH, sys._getframe(1))
+        return id(self)
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy("K")
@@ -256,7 +279,7 @@ class TracedArray(Operators, Viewed):
                     )
                 )
             base.write(base._put(place, new), place, by=self)
-        self._require_unseen(index, by)
+        self._expire_views(index, by)
         if new.dtype != self.dtype:
             if not np.can_cast(new.dtype, self.dtype, "same_kind"):
                 refuse(
@@ -269,19 +292,14 @@ class TracedArray(Operators, Viewed):
             new = new.astype(self.dtype)
         self._become(new)
 
-    def _require_unseen(self, index: Any, by: Any) -> None:
-        """Raise an error if a living view would have to see the write."""
+    def _expire_views(self, index: Any, by: Any) -> None:
+        """Let no living view be used that would have to see the write."""
         for view, place in self._views or ():
-            if (seen := view()) is None or seen is by:
+            if (seen := view()) is None or seen is by or is_expired(seen):
                 continue
             place = index_of(place, self)
             if place is None or overlap(self.shape, place, index):
-                refuse(
-                    LossError(
-                        f"the loss writes into a traced array of which it holds a view "
-                        f"({place_of()}): take a copy of the part that it keeps (x[i].copy())"
-                    )
-                )
+                expire(seen)
 
     def fill(self, value: Any) -> None:
         """Write a value into all entries."""

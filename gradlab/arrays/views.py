@@ -6,14 +6,19 @@ as a transpose, has a `Rearranged` place, which is worked out when the loss writ
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.dispatch import Traced, held
+from gradlab.arrays.places import describe_place, innermost, place_of
+from gradlab.arrays.refusals import refuse
+from gradlab.errors import LossError
 
 VIEWS = {
     np.reshape,
@@ -114,6 +119,61 @@ def mark_view(view: Any, base: Viewed, index: Any) -> None:
     view._base = (base, index)
     living = [pair for pair in base._views or () if pair[0]() is not None]
     base._views = [*living, (weakref.ref(view), index)]
+
+
+def expire(view: Viewed) -> None:
+    """Make every later use of a view, and of its own views, an error.
+
+    The loss has written into its base, and the view does not have the new entries. Most views are
+    gone by then, or used no more, like those of ``x[1:] = x[:-1]``.
+    """
+    for other, _ in view._views or ():
+        if (living := other()) is not None and not is_expired(living):
+            expire(living)
+    object.__setattr__(view, "_written", innermost(sys._getframe()))
+    object.__dict__["__class__"].__set__(view, _expired(type(view)))
+
+
+def is_expired(view: Viewed) -> bool:
+    """Tell whether a view has missed a write into its base."""
+    return issubclass(type(view), _Expired)
+
+
+def _refuse_use(view: Any, *args: Any, **kwargs: Any) -> Any:
+    written = describe_place(object.__getattribute__(view, "_written"))
+    refuse(
+        LossError(
+            f"the loss uses a view of a traced array ({place_of()}) into which it has written "
+            f"since ({written}): take a copy of the part that it keeps (x[i].copy())"
+        )
+    )
+
+
+class _Expired:
+    """A view that has missed a write into its base: every use is an error."""
+
+    __setattr__ = _refuse_use
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":  # NumPy expects no error here
+            return np.ndarray
+        if name.startswith("__array_"):  # nor here, but calls what it finds
+            return object.__getattribute__(self, name)
+        return _refuse_use(self)
+
+
+@cache
+def _expired(kind: Any) -> type:
+    """Return the class of expired views of a class, of the same layout in memory."""
+    special = [
+        name for name in dir(kind) if name.startswith("__") and callable(getattr(kind, name))
+    ]
+    refused = dict.fromkeys({*special} - _KEPT, _refuse_use)
+    return type(f"Expired{kind.__name__}", (_Expired, kind), refused)
+
+
+_KEPT = {"__class__", "__getattribute__", "__new__", "__init_subclass__", "__subclasshook__"}
+"""Special names that `_Expired` defines, or that no use of an object calls."""
 
 
 def same_index(a: Any, b: Any) -> bool:

@@ -12,11 +12,12 @@ from functools import partial
 import numpy as np
 from autograd.tracer import isbox, new_box, trace_stack
 
-from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.arrays.leaks import Watch
 from gradlab.derivatives.functions import Point, flat
 from gradlab.derivatives.reverse import Rows
 from gradlab.errors import LossError
 from gradlab.gradients.forward_mode import Tangent, Token
+from gradlab.gradients.tracing import trace_loss
 from gradlab.params import Array, floating
 
 

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from autograd.tracer import isbox, new_box, trace_stack
 
-from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.arrays.leaks import Watch
 from gradlab.derivatives.functions import Function, Point, evaluated, flat, weighted
 from gradlab.gradients.autograd import Autograd, Root, pull_back
 from gradlab.gradients.protocol import Backend, Loss
+from gradlab.gradients.tracing import trace_loss
 from gradlab.params import Array, flatten, floating
 
 

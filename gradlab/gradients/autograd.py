@@ -20,11 +20,12 @@ from autograd.tracer import Box, getval, isbox, new_box, notrace_primitives, top
 
 from gradlab.arrays.boxes import settled
 from gradlab.arrays.dispatch import held
-from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.arrays.leaks import Watch
 from gradlab.errors import NonFiniteError
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.left_out import finish_with_forward_mode
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
+from gradlab.gradients.tracing import trace_loss
 from gradlab.params import Array, Structure, as_array, flatten, floating
 
 

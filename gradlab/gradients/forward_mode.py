@@ -17,10 +17,11 @@ import numpy as np
 from autograd.core import JVPNode
 from autograd.tracer import isbox, new_box, notrace_primitives, trace_stack
 
-from gradlab.arrays.tracing import Watch, trace_loss
+from gradlab.arrays.leaks import Watch
 from gradlab.errors import LossError
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.protocol import Loss, ValueAndGrad, finish_gradients, real_scalar
+from gradlab.gradients.tracing import trace_loss
 from gradlab.params import Array, Structure, flatten, floating
 
 

@@ -131,12 +131,68 @@ def seen_by_another_view(w: Any) -> Any:
     return np.sum(a) + np.sum(b)
 
 
+def view_of_a_view(w: Any) -> Any:
+    a = w.copy()
+    b = a.T[:1]
+    a[0] = w[1]
+    return np.sum(b)
+
+
+def swapped_rows(w: Any) -> Any:
+    a = w.copy()
+    a[0], a[1] = a[1], a[0]  # two views: NumPy has twice the same row
+    return np.sum(a**3)
+
+
+def returned_from_a_list(w: Any) -> Any:
+    a = w.copy()
+    rows = list(a)
+    a[1] = 2 * w[0]
+    return rows[0].sum() * (rows[1] + 1).sum()
+
+
 @pytest.mark.parametrize("backend", ["autograd", unless_missing("torch")])
 @pytest.mark.parametrize(
-    "loss", [copied_by_ravel, of_unknown_layout, read_only, seen_by_another_view]
+    "loss",
+    [
+        *[copied_by_ravel, of_unknown_layout, read_only, seen_by_another_view],
+        *[view_of_a_view, swapped_rows, returned_from_a_list],
+    ],
 )
 def test_writes_into_possible_copies_are_refused(loss: Callable[..., Any], backend: str) -> None:
     with pytest.raises((gradlab.GradlabError, ValueError), match=r"test_views\.py, line|read-only"):
+        gradlab.grad(loss, backend=backend)(W)
+
+
+USES: dict[str, Callable[[Any], Any]] = {
+    "shape": lambda b: b.shape,
+    "operator": lambda b: b + 1,
+    "reflected": lambda b: np.ones(3) * b,
+    "function": np.sum,
+    "concatenate": lambda b: np.concatenate([b, b]),
+    "method": lambda b: b.sum(),
+    "index": lambda b: b[0],
+    "iteration": list,
+    "length": len,
+    "conversion": lambda b: np.asarray(b, object),
+    "text": str,
+    "truth": bool,
+    "equality": lambda b: b == 1.0,
+    "attribute": lambda b: setattr(b, "flag", 1),
+}
+
+
+@pytest.mark.parametrize("backend", ["autograd", unless_missing("torch")])
+@pytest.mark.parametrize("use", USES)
+def test_no_use_of_a_view_that_has_missed_a_write(use: str, backend: str) -> None:
+    def loss(w: Any) -> Any:
+        a = w.copy()
+        b = a[0]
+        a[0, 1] = w[1, 1]
+        USES[use](b)
+        return np.sum(a)
+
+    with pytest.raises(gradlab.GradlabError, match=r"uses a view .*line \d+.*written since"):
         gradlab.grad(loss, backend=backend)(W)
 
 

@@ -1,5 +1,7 @@
 """Short losses in one way to write NumPy, for each that people use."""
 
+import math
+
 import numpy as np
 
 from .registry import loss, normal, uniform
@@ -185,3 +187,42 @@ def signs_and_floors(x):
         + np.sum(np.mod(x, 0.7) ** 2)
         + np.heaviside(x, 0.5) @ x
     )
+
+
+@loss(normal(5), normal(4))
+def shift_register(taps, x):
+    state, total = np.zeros(5), 0.0
+    for sample in x:
+        state[1:] = state[:-1]
+        state[0] = sample + 0.1 * taps[-1]
+        total += (taps @ state) ** 2
+    return total
+
+
+@loss(uniform(0.5, 1.5, 3, 4))
+def rows_normalised_in_place(m):
+    m = m.copy()
+    for i in range(len(m)):
+        row = m[i]
+        m[i] = row / row.sum()
+    m[:] = m[:, ::-1]
+    m[1:] += m[:-1]
+    return (m**2 * np.arange(12).reshape(3, 4)).sum()
+
+
+@loss(normal(3, 2), normal(5, 4))
+def windows_of_an_image(k, img):
+    windows = np.lib.stride_tricks.sliding_window_view(img, k.shape)
+    smooth = np.lib.stride_tricks.sliding_window_view(k.ravel(), 4).mean(axis=-1)
+    return np.einsum("ijkl,kl->ij", windows, k).max() + smooth.prod()
+
+
+@loss(uniform(0.5, 1.5, 3, 4))
+def sums_of_segments(x):
+    parts = np.add.reduceat(x, [0, 2], axis=1)
+    return np.sum(parts**2 * [1, 3]) + np.multiply.reduceat(x.ravel(), [0, 5, 3]) @ [1, 2, 3]
+
+
+@loss(normal(6))
+def vectorised_function_of_math(x):
+    return np.vectorize(math.exp)(x).sum() + np.vectorize(math.atan2)(x, x[::-1]).prod()

@@ -174,3 +174,12 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
 
 def _like(x: Any, other: Any) -> Any:
     return x.astype(other.dtype)
+
+
+@composite(np.lib.stride_tricks.sliding_window_view)
+def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **options: Any) -> Any:
+    """Return all windows of an array along axes, as new axes at the end."""
+    sizes = tuple(window_shape) if np.iterable(window_shape) else (window_shape,)
+    places = np.arange(np.size(x)).reshape(np.shape(x))
+    windows = np.lib.stride_tricks.sliding_window_view(places, sizes, axis)
+    return np.ravel(x)[windows]

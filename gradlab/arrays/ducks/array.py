@@ -160,16 +160,6 @@ class DuckArray(TracedArray):
             refuse_data("takes a number out of an array", "compute with the array itself")
         return make(self.plain())
 
-    def __format__(self, spec: str) -> str:
-        # For display only: a number parsed from the text would have lost its derivative.
-        return f"{format(self.plain()[()], spec)}~" if self.origin.known else repr(self)
-
-    def __repr__(self) -> str:
-        return f"<traced array {self.shape} {self.dtype}>"
-
-    __str__ = __repr__
-    __hash__ = object.__hash__
-
     def __getattr__(self, name: str) -> Any:
         # Attributes of the native arrays also end here: the loss is then tried on native arrays.
         if not name.startswith("_") and hasattr(np.ndarray, name):

@@ -13,6 +13,7 @@ from gradlab.arrays.read_only import read_only
 from gradlab.gradients.array_libraries.forms import Form, Way
 from gradlab.gradients.array_libraries.library import LibraryLoss
 from gradlab.gradients.protocol import real_scalar
+from gradlab.gradients.tracing import draws_undone
 from gradlab.params import Structure, floating
 
 
@@ -74,7 +75,6 @@ class Call:
             _copy(value) if i in self.form.arrays else value for i, value in enumerate(self.values)
         ]
         values = read_only(values) if protected else values
-        state = np.random.get_state()  # noqa: NPY002  the loss may draw from it
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -85,27 +85,17 @@ class Call:
                 )
         except Exception as error:
             return error
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
 
     def agrees_with_itself(self) -> bool:
         """Tell whether two evaluations on plain arrays are equal, and finite."""
-        first, second = self.on_plain_arrays(), self.on_plain_arrays()
+        with draws_undone():
+            first, second = self.on_plain_arrays(), self.on_plain_arrays()
         return not isinstance(first, Exception) and bool(first == second)
 
-    def nearby(self, dtype: Any) -> list[float]:
-        """Return losses at parameters that are off by a rounding: how far off its value may be."""
-        step = 4 * float(np.finfo(dtype).eps)
-        rng = np.random.default_rng(0)
-        found = []
-        for _ in range(4):
-            leaves = [
-                floating(leaf) * (1 + step * rng.choice([-1, 1], np.shape(leaf)))
-                for leaf in self.leaves
-            ]
-            outcome = self.on_plain_arrays(leaves)
-            found.append(np.inf if isinstance(outcome, Exception) else float(outcome))
-        return found
+    def at(self, leaves: Sequence[Any]) -> float:
+        """Return the loss on plain parameters; infinity if it fails there."""
+        outcome = self.on_plain_arrays(leaves)
+        return np.inf if isinstance(outcome, Exception) else float(outcome)
 
 
 def _copy(value: Any) -> Any:

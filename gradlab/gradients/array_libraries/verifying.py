@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.dispatch import NUMERICAL
+from gradlab.arrays.questions import asked_in_code
 from gradlab.errors import LossError, UntraceableError
 from gradlab.gradients.array_libraries.call import Call
 from gradlab.gradients.array_libraries.forms import KEPT, Prepared, Way
-
-CLOSE = 1e4
-"""Roundings of its own value, or of its parameters, by which the library's value may differ from
-NumPy's: sums and products come in another order."""
+from gradlab.gradients.tracing import draws_undone, is_close, is_rounding
 
 
+@draws_undone()
 def verify(prepared: Prepared, call: Call, value: Any) -> bool:
     """Hold the value to that on plain arrays, at the first call with each shape.
 
@@ -36,18 +35,20 @@ def verify(prepared: Prepared, call: Call, value: Any) -> bool:
         call.owner.to_numpy(value).dtype,
         *[k for _, k in shapes if getattr(k, "kind", "") == "f"],
     ]
-    dtype = max(kinds, key=lambda kind: np.finfo(kind).eps)  # what is coarsest counts
+    eps = max(float(np.finfo(kind).eps) for kind in kinds)
     outcome = call.on_plain_arrays()
     if isinstance(outcome, (IndexError, ValueError)):
         raise outcome
     is_pure = True
-    if not isinstance(outcome, Exception) and not _is_close(outcome, float(value), dtype):
-        is_pure = _judge(prepared.way, call, float(outcome), float(value), dtype)
+    if not isinstance(outcome, Exception):
+        eps = max(eps, float(np.finfo(float).eps))
+        if not is_close(float(value), float(outcome), eps):
+            is_pure = _judge(prepared.way, call, float(outcome), float(value), eps)
     prepared.seen.add(shapes)
     return is_pure
 
 
-def _judge(way: Way, call: Call, wanted: float, value: float, dtype: Any) -> bool:
+def _judge(way: Way, call: Call, wanted: float, value: float, eps: float) -> bool:
     """Refuse a value that is not NumPy's, unless the loss is random or that inaccurate."""
     again, name = call.on_plain_arrays(), call.owner.name
     if isinstance(again, Exception) or float(again) != wanted:
@@ -58,16 +59,12 @@ def _judge(way: Way, call: Call, wanted: float, value: float, dtype: Any) -> boo
                 'arguments, or use backend="autograd"'
             )
         return False
-    spread = max(abs(near - wanted) for near in call.nearby(dtype))
-    if not abs(value - wanted) <= CLOSE * spread:
+    if not is_rounding(value, wanted, eps, call.at, call.leaves):
+        asked = "; ".join(map(str, asked_in_code(call.owner._loss, call.args)))
+        why = f"it asks what its values are ({asked})" if asked else "a function that it calls"
         raise LossError(
-            f"the loss is {value!r} on {call.owner.arrays} and {wanted!r} on NumPy's: a function "
-            f'that it calls differs in {name}; use backend="autograd" or {NUMERICAL}'
+            f"the loss is {value!r} on {call.owner.arrays} and {wanted!r} on NumPy's: {why}"
+            + (", or use" if asked else f' differs in {name}; use backend="autograd" or')
+            + f" {NUMERICAL}"
         )
     return True
-
-
-def _is_close(wanted: Any, value: float, dtype: Any) -> bool:
-    """Tell whether two values agree but for rounding, without asking how much there may be."""
-    eps = max(float(np.finfo(dtype).eps), float(np.finfo(np.asarray(wanted, float).dtype).eps))
-    return bool(abs(float(wanted) - value) <= CLOSE / 100 * eps * abs(float(wanted)))

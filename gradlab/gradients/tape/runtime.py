@@ -20,8 +20,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -38,6 +36,7 @@ from gradlab.gradients.tape.comparing import Seen, agree, are_finite, seen_param
 from gradlab.gradients.tape.direct import Direct
 from gradlab.gradients.tape.recorded import Replayable
 from gradlab.gradients.tape.recorder import record_gradient
+from gradlab.gradients.tracing import draws_undone
 from gradlab.params import Array, flatten, floating
 from gradlab.program.cache_key import Surroundings, key_of, key_of_argument
 from gradlab.program.closure import HIGHER, HigherDerivativeError, UnkeyableError
@@ -457,13 +456,3 @@ class TapedGradient:
                 UntraceableWarning,
                 stacklevel=4,
             )
-
-
-@contextmanager
-def draws_undone() -> Iterator[None]:
-    """Restore NumPy's global random state at the end: the loss has already drawn from it once."""
-    state = np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
