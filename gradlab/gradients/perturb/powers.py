@@ -273,7 +273,7 @@ def _logistic(p: Sequence[Array], slope: Any, b: Any, orders: int) -> list[Array
     at most those of slope (tan p + sec p - 1), which at p = 1 is below 2.5 σ(a).
     """
 
-    def following(y: list[Array]) -> Array:
+    def following(y: list[Array]) -> Any:
         n = len(y)
         return -2 * b * y[-1] - sum(y[i] * y[n - 2 - i] for i in range(n - 1))
 
