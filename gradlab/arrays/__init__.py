@@ -30,10 +30,11 @@ The arrays of each library:
 What NumPy's protocols do not cover:
 
 ==============  ===================================================================================
-`tracing`       runs a loss on traced parameters; explains a failure
+`tracing`       runs a loss on traced parameters, with NumPy adapted to them
 `creation`      arrays that a loss creates
 `buffers`       arrays that a loss fills with traced values
 `indexing`      indices that are traced
+`questions`     questions of a loss that traced arrays answer in another way
 `conversions`   Python numbers that a loss makes from traced values
 `rewriting`     changes expressions of the user's code in which a plain array comes first
 `replacements`  the functions that `rewriting` puts there

@@ -3,6 +3,7 @@
 ==================  ===============================================================================
 `protocol`          what a backend is; start here
 `autograd`          reverse mode; `left_out` has the entries that it cannot compute
+`tracing`           runs a loss on traced parameters, and compares its value with the plain one
 `tape`              reverse mode, recorded and replayed; `tape.compiled` makes machine code of it
 `jax`, `torch`      the same loss by another library; `array_libraries` has their common part
 `forward_mode`      forward mode, along one entry at a time

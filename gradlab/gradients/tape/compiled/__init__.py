@@ -11,8 +11,10 @@ operations are fused into loops, and products are computed in tiles of registers
 `plan`           cuts a program into products and fused loops
 `text`           LLVM's assembly: names, loops, vectors; `kinds` has its types
 `operations`     elementwise operations as instructions; `exponential` is our own ``exp``
+`indexing`       index arrays as arithmetic
 `storage`        which memory each value has
 `loops`          writes a fused loop: rows, phases, lanes
+`reductions`     what several points of a loop write into one entry
 `products`       writes a product of matrices by a tile of registers
 `sharing`        threads that share out the rows of large products
 `entry`          the function that Python calls: it looks at the arrays before it runs
