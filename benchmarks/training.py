@@ -3,8 +3,8 @@
 All train the same network from the same start for one epoch, on the same images in the same order,
 and have to reach the same mean loss; scikit-learn draws an order of its own. `raw tensors` is
 PyTorch without modules, data loader or optimiser; `lax.scan` is JAX with the whole epoch in one
-compiled function, its compilation left out, as is the tape's where it does not say `first time`. The
-two with Adam have a loss of their own to reach; PyTorch's is its own optimiser, fused.
+compiled function, its compilation left out, as is the tape's where it does not say `first time`.
+The two contenders with Adam reach a loss of their own; PyTorch's is `torch.optim.Adam`, fused.
 """
 
 from __future__ import annotations
