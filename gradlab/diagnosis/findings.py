@@ -19,8 +19,9 @@ NOTHING = 0.01
 """Fall of the loss, relative to its start, below which a short training learned nothing. It is a
 few times the error of a mean over a thousand samples whose losses vary by a tenth."""
 
-DEAD = 0.1
-"""Share of a layer's units from which dead ones need a remedy; a few are common with relu."""
+DEAD = 0.6
+"""Share of dead units in a layer above which they need a remedy. Random weights without biases
+leave up to half of a layer of relu dead: those with a negative sum, where all inputs are alike."""
 
 SATURATED = 0.5
 """Share of a layer's outputs from which saturation needs a remedy: most units are then slow."""

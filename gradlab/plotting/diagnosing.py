@@ -46,7 +46,7 @@ def rate_sweep(sweep: Sequence[Trained], rate: float, start: float, steps: int) 
     _losses(axes, rates, losses, start)
     i = int(np.argmin(losses))
     axes.plot(rates[i], losses[i], "o", markersize=9, color=COLOURS[2], zorder=3)
-    _mark(axes, rate, f"used: {rate:g}")
+    _mark(axes, rate)
     title = f"The loss after {steps} step{'s' * (steps != 1)}, by learning rate"
     axes.set(title=f"{title}\nLowest with {rates[i]:.2g}", xlabel="learning rate", ylabel="loss")
     _explain(figure, losses, "the training diverged, or its loss is higher")
@@ -79,7 +79,7 @@ def loss_sections(sections: Mapping[str, Section]) -> Figure:
         low, high = axes.get_ylim()
         axes.plot(rates, promised, "--", lw=1.2, color=COLOURS[1], label="what the gradient says")
         axes.set_ylim(low, high)
-        _mark(axes, found.rate, f"used: {found.rate:g}")
+        _mark(axes, found.rate)
         axes.set_title(f"At the {where}")
         axes.legend(loc="lower left", fontsize=9)
     shown[0].set_ylabel("loss after the step")
@@ -102,16 +102,10 @@ def _losses(axes: Axes, rates: Array, losses: Array, start: float, marks: str = 
     axes.set_ylim(lowest - 0.08 * span, top + 0.08 * span)
 
 
-def _mark(axes: Axes, rate: float, text: str) -> None:
+def _mark(axes: Axes, rate: float) -> None:
     """Mark the learning rate that was used."""
     axes.axvline(rate, color=COLOURS[3], lw=1.2)
-    low, high = axes.get_xlim()
-    right = rate * rate > low * high  # in the right half of a logarithmic axis
-    axes.annotate(
-        text, (rate, 1), xycoords=("data", "axes fraction"), xytext=(-4 if right else 4, -4),
-        textcoords="offset points", va="top", ha="right" if right else "left",
-        color=COLOURS[3], fontsize=9,
-    )  # fmt: skip
+    axes.set_title(f"used: {rate:g}", loc="right", color=COLOURS[3], fontsize=10)
 
 
 def _explain(figure: Figure, losses: Array, above: str) -> None:

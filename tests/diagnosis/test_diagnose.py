@@ -119,6 +119,16 @@ def test_units_are_dead_if_they_return_the_same_for_all_samples():
     assert layer(np.array([[np.nan, 1.0], [0.0, 0.2]])).saturated == 0.0
 
 
+def test_a_few_dead_units_are_common_with_relu():
+    (few,) = findings.of_units({"start": [Layer(30, 15, 0.0)], "end": [Layer(30, 18, 0.0)]})
+    assert few.text == "at the start, 15 of 30 in layer 1; at the end, 18 of 30 in layer 1"
+    assert few.remedy == ""
+    (many,) = findings.of_units({"start": [Layer(30, 15, 0.0)], "end": [Layer(30, 19, 0.0)]})
+    assert "the training" in many.remedy
+    (first,) = findings.of_units({"start": [Layer(30, 19, 0.0)], "end": [Layer(30, 19, 0.0)]})
+    assert "start with other weights" in first.remedy
+
+
 def test_overfitting_and_length():
     def epochs(*pairs):
         return [Epoch(i, a, b, None, 0.1) for i, (a, b) in enumerate(pairs, start=1)]
