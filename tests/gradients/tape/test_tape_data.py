@@ -47,7 +47,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def replayed(loss: Any, *calls: tuple[Any, ...], recordings: int = 1) -> Any:
-    """Compare the exact tape with eager autograd, bit for bit: each call twice, without a warning."""
+    """Compare the exact tape with eager autograd, bit for bit: each call twice, no warning."""
     f, eager = Tape(exact=True).value_and_grad(loss), Autograd().value_and_grad(loss)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UntraceableWarning)
