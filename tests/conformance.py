@@ -25,7 +25,7 @@ from gradlab.testing import Method, error_bounds
 
 @dataclass(frozen=True)
 class Replays(gradlab.Tape):
-    """The tape at its third call: recorded, compared with eager autograd, and left alone."""
+    """The tape at its third call: recorded, compared with eager autograd, and then replayed."""
 
     def value_and_grad(self, loss: Any) -> Any:
         f = super().value_and_grad(loss)
@@ -40,28 +40,28 @@ class Replays(gradlab.Tape):
 
 @dataclass(frozen=True)
 class IncrementalCentral(gradlab.CentralDifference):
-    """The central difference over a recording of the loss, however few its parameters are."""
+    """The central difference over a recording of the loss, also with few parameters."""
 
     fewest = 0
 
 
 @dataclass(frozen=True)
 class IncrementalForward(gradlab.ForwardDifference):
-    """The forward difference, likewise."""
+    """The forward difference over a recording."""
 
     fewest = 0
 
 
 @dataclass(frozen=True)
 class IncrementalCentral4(gradlab.CentralDifference4):
-    """The one of fourth order, likewise."""
+    """The central difference of fourth order over a recording."""
 
     fewest = 0
 
 
 @dataclass(frozen=True)
 class TracedTorch(gradlab.Torch):
-    """PyTorch's backend with the graph that it would compile, which takes seconds, run as it is."""
+    """PyTorch's backend with its graph run without compilation, which takes seconds."""
 
     def value_and_grad(self, loss: Any) -> Any:
         f = gradlab.Torch(compile=True).value_and_grad(loss)
@@ -71,7 +71,7 @@ class TracedTorch(gradlab.Torch):
 
 @dataclass(frozen=True)
 class Row:
-    """A backend and what it promises."""
+    """A backend and its guarantees."""
 
     backend: Backend
     method: Method  # its error law, as in `error_bounds`
@@ -98,19 +98,19 @@ class Row:
         return gradlab.grad(loss, self.backend)(params, *args)
 
     def bound(self, loss: Any, params: Any, *args: Any) -> Any:
-        """How far this backend's gradient may lie from the true one."""
+        """Bound on the distance of this backend's gradient from the true one."""
         if self.directions:
             return map_leaves(np.add, *law_of_estimate(self, loss, params, *args))
         return self.error(loss, params, *args)
 
     def error(self, loss: Any, params: Any, *args: Any) -> Any:
-        """How far it may lie from its formula in theory, for the directions that it drew."""
+        """Bound on the distance from the formula's exact value, for the drawn directions."""
         if self.directions:
             return law_of_estimate(self, loss, params, *args)[0]
         return error_bounds(loss, params, *args, method=self.method, step=self.step).total
 
     def roundoff(self, loss: Any, params: Any, *args: Any) -> Any:
-        """The part of that which is round-off; for an estimator, all of it."""
+        """The round-off part of the bound; for an estimator, all of it."""
         if self.directions:
             return law_of_estimate(self, loss, params, *args)[0]
         return error_bounds(loss, params, *args, method=self.method, step=self.step).roundoff
@@ -294,7 +294,7 @@ every_structure = pytest.mark.parametrize("params", STRUCTURES.values(), ids=STR
 
 
 def leaves_of(params: Any) -> list[Any]:
-    """The leaves as the loss sees them."""
+    """The leaves in the structure that the loss gets."""
     return flatten(params, lambda leaf, path: leaf)[0]
 
 
@@ -313,5 +313,5 @@ def snapshot(params: Any) -> list[tuple[bytes, tuple[int, ...], str]]:
 
 
 def elementary(name: str) -> Callable[[Any], Any]:
-    """A function of the Array API, whichever library's array it is given."""
+    """A function of the Array API, for arrays of any library."""
     return lambda x: getattr(array_namespace(x), name)(x)

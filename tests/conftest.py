@@ -35,7 +35,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @pytest.fixture(autouse=True, scope="session")
 def caches_are_the_tests_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test writes into the cache of the user, or finds there what another run has left."""
+    """No test writes into the user's cache or reads files of other runs there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -43,7 +43,7 @@ def caches_are_the_tests_own(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(autouse=True)
 def global_random_state_is_left_alone() -> Iterator[None]:
-    """Nothing draws from NumPy's global generator: everything random takes a seed."""
+    """No test draws from NumPy's global generator: everything random takes a seed."""
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     yield
     after = np.random.get_state()[1]  # noqa: NPY002
@@ -52,7 +52,7 @@ def global_random_state_is_left_alone() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def signals_are_not_held_back() -> Iterator[None]:
-    """No test leaves a Ctrl-C waiting for ever, and none ignores it."""
+    """No test leaves a Ctrl-C deferred or ignored."""
     before = signal.getsignal(signal.SIGINT)
     yield
     assert interrupts._state.depth == 0

@@ -10,7 +10,7 @@ from typing import Any
 def calls_of(
     function: Any, note: Callable[[dict[str, Any]], Any] = lambda arguments: None
 ) -> Iterator[list[Any]]:
-    """Collect what `note` makes of the arguments, for all calls of a function in this thread."""
+    """Collect the results of `note` on the arguments of all calls of a function in this thread."""
     calls: list[Any] = []
 
     def profile(frame: Any, event: str, argument: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class CrashError(Exception):
-    """What ends the training."""
+    """The exception that ends the training."""
 
 
 def crash_at(count: int) -> Callable[[Any], None]:

@@ -97,7 +97,7 @@ class Watch:
             warnings.warn(
                 f"the loss is not pure: it keeps a traced value in {', '.join(names)}, where its "
                 "plain number is put now; keep gradlab.detach(value) there, but not of parameters "
-                "that it goes on to use, which would have no gradient",
+                "that it uses later, which would have no gradient",
                 StatefulLossWarning,
                 stacklevel=5,
             )

@@ -127,7 +127,7 @@ _NAMES = frozenset(
 _HANDLER, _WITH = (dis.opmap[name] for name in ("PUSH_EXC_INFO", "WITH_EXCEPT_START"))
 
 LIMIT = 2000
-"""Largest number of objects that are searched, about a millisecond; others are not looked at."""
+"""Largest number of objects that are searched, which takes about a millisecond."""
 
 
 def asked_in_code(loss: Any, args: Iterable[Any] = ()) -> list[Question]:
@@ -158,7 +158,7 @@ def asked_in_code(loss: Any, args: Iterable[Any] = ()) -> list[Question]:
 
 _PLAIN = {np.ndarray, str, bytes, int, float, complex, bool, type(None), CodeType}
 _ITEMS = 100
-"""Number of items of a container that are followed."""
+"""Largest number of items of a container that are searched."""
 
 
 def _reached_from(value: Any) -> Iterator[Any]:

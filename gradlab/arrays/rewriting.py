@@ -62,7 +62,7 @@ class RewriteError(UntraceableError):
 
     def __init__(self, frame: FrameType, span: Span, others: set[Span], source: str) -> None:
         super().__init__(
-            f"a traced value is given to a plain array, or to a function that takes numbers alone "
+            f"a traced value is given to a plain array, or to a function that takes only numbers "
             f"({place_of(frame)}): write np.take(array, index, axis=0), np.dot(array, x) or "
             f"np.sin(x), or use {NUMERICAL}"
         )

@@ -29,7 +29,7 @@ NEXT = {
     "check losses.py:loss": "is the gradient that you derived right?",
     "bench --quick": "what every way to differentiate costs here",
 }
-"""What to do next, for those who begin."""
+"""The next steps, for beginners."""
 
 
 class Verb(typer.core.TyperCommand):

@@ -130,7 +130,7 @@ AXES: dict[str, tuple[str, Callable[[str], dict[str, Any]], str]] = {
     "activation": ("activation", _activation, "sigmoid,tanh,relu"),
     "initialisation": ("initialisation", _initialisation, "0.01,xavier,he"),
 }
-"""What can be compared: the field of `Setting`, what a value changes, the values by default."""
+"""The axes of a comparison: the field of `Setting`, what a value changes, the default values."""
 
 Over = Annotated[
     str | None,

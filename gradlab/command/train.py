@@ -133,7 +133,7 @@ def train(
     out.print(Text.assemble("Test accuracy ", shown, took))
     folder.tell()
     if result.interrupted:
-        how = f"; --resume goes on from {checkpoint}" if checkpoint else ""
+        how = f"; --resume continues from {checkpoint}" if checkpoint else ""
         fail(f"interrupted: the weights are those that were reached{how}", code=130)
     if has_diverged(result.history):
         fail(divergence(backend, described["learning_rate"]), code=1)

@@ -1,8 +1,8 @@
-"""The story of a training: what was right, what went wrong, and what to do about it.
+"""The examination of a training: what was right, what went wrong, and the remedies.
 
-`diagnose` trains once, measures around that training, and ends in a few sentences with remedies:
-whether the gradient is right, whether another learning rate would serve better, what a step does
-to the loss, which units are dead. The files, in reading order:
+`diagnose` trains once, examines the training, and reports the results in a few sentences: whether
+the gradient is right, whether another learning rate is better, how a step changes the loss, which
+units are dead. The files, in reading order:
 
 - `diagnosing.py`: `diagnose` itself, and its result, `Diagnosis`;
 - `sweep.py`: short trainings with other learning rates;

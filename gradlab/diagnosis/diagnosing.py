@@ -1,4 +1,4 @@
-"""`diagnose`: a training, and measurements around it."""
+"""`diagnose`: train, and examine the training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REFUSED = {
     "has_aux": "a diagnosis takes losses without a state",
     "gradient": "give backend=gradlab.ByHand(gradient)",
 }
-"""Options of `fit` that do not go with a diagnosis, and what to do."""
+"""Options of `fit` that a diagnosis does not take, and what to do instead."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +71,7 @@ class Diagnosis:
     outputs : dict of str to list of array
         Their outputs.
     findings : tuple of Finding
-        What all of this means.
+        The results as sentences.
     """
 
     fit: Fit

@@ -1,4 +1,4 @@
-"""What the measurements around a training mean, in sentences with remedies."""
+"""The results of an examination, as sentences with remedies."""
 
 from __future__ import annotations
 

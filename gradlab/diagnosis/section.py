@@ -1,4 +1,4 @@
-"""The loss along a step: what a step of another length would do, beside what the gradient says."""
+"""The loss along a step: the effect of a step of any length, and its prediction by the gradient."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Section:
     after : float
         The loss after the step.
     promise : float
-        By how much the step lowers the loss according to the gradient.
+        The decrease of the loss in the step to first order.
     rates, losses : tuple of float
         Other learning rates, and the loss after a step with each; infinite if it is not finite.
     """

@@ -1,4 +1,4 @@
-"""The learning rates around that of a training: what a short training with each one reaches.
+"""Short trainings with learning rates around that of a training.
 
 This is the range test of Smith (*Cyclical Learning Rates for Training Neural Networks*, 2017,
 section 3.3), with a separate training for each rate instead of one whose rate grows. Each starts
@@ -80,7 +80,7 @@ def sweep(train: Callable[[float], float], rate: float, start: float) -> tuple[T
 
 
 def _is_little(lowest: float, loss: float, start: float) -> bool:
-    """Tell whether a fall is little beside the best one; before there is one, none is."""
+    """Tell whether a fall is small relative to the best one, if there is one."""
     return lowest < start and start - loss < LITTLE * (start - lowest)
 
 

@@ -89,7 +89,7 @@ def trace_loss(
                 ) from error
             what = f"{type(error).__name__}: {reason_of(error)}"
             raise UntraceableError(
-                f"{backend} cannot trace the loss, which fails on traced arrays alone ({what}; "
+                f"{backend} cannot trace the loss, which fails only on traced arrays ({what}; "
                 f"{place_of(error.__traceback__)}): write that line with NumPy's functions, or use "
                 f"{NUMERICAL}"
             ) from error

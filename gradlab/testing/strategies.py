@@ -58,7 +58,7 @@ class Problem:
 
     @property
     def args(self) -> tuple[Array, Array]:
-        """What the loss takes beside the parameters."""
+        """The other arguments of the loss."""
         return self.x, self.labels
 
 

@@ -24,11 +24,11 @@ from gradlab.training.optimisers import BlockUpdate, UpdateStep
 from gradlab.training.vectors import Vector
 
 RULES = (SGD, Adagrad, RMSProp, Adam)
-"""Optimisers whose step treats each entry alone."""
+"""Optimisers that update each entry separately."""
 
 
 class ManySteps:
-    """Takes steps by machine code; `of` creates it where that can be.
+    """Takes steps by machine code; `of` creates it if that is possible.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ManySteps:
         carried: Sequence[Vector],
         pairs: Sequence[tuple[Array, Array]],
     ) -> ManySteps | None:
-        """Return what takes these steps; None if each has to be taken by itself."""
+        """Return the object that takes these steps; None if they must be single steps."""
         if not (isinstance(gradient_at, WrittenGradient) and isinstance(update, BlockUpdate)):
             return None
         rule = update.optimiser

@@ -33,7 +33,7 @@ class Stride(NamedTuple):
     seen : sequence of ndarray
         For each leaf an array that has entries other than 0 if one of the gradients had.
     steps : int
-        How many there were.
+        The number of steps.
     """
 
     minibatch: Minibatch

@@ -13,7 +13,7 @@ def rows_of(matrix: Any) -> list[Any]:
 
 
 def aligned_columns(matrix: Any, like: np.ndarray) -> Any:
-    """Turn the columns of a matrix to the side on which NumPy's are."""
+    """Give the columns of a matrix the signs of NumPy's."""
     made = matrix.copy()
     for j in range(matrix.cols):
         side = sum(matrix[i, j] * mpmath.mpf(float(like[i, j])) for i in range(matrix.rows))
@@ -23,7 +23,7 @@ def aligned_columns(matrix: Any, like: np.ndarray) -> Any:
 
 
 def lower_symmetric(a: Any) -> Any:
-    """Return what LAPACK sees of a matrix of which it reads the lower triangle."""
+    """Return the symmetric matrix that LAPACK reads from the lower triangle."""
     return mpmath.matrix([[a[max(i, j), min(i, j)] for j in range(a.cols)] for i in range(a.rows)])
 
 

@@ -13,7 +13,7 @@ from decompositions import mp_cholesky, mp_eigh, mp_qr, mp_svd
 
 @dataclass(frozen=True)
 class Case:
-    """A function of some real arrays, and how its derivative is found without the rules."""
+    """A function of some real arrays, and its derivative computed without the rules."""
 
     name: str
     function: Callable[..., Any]
@@ -31,7 +31,7 @@ class Case:
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
-    """Return distinct entries in (-1.5, 1.5), none of which is near 0 or another one."""
+    """Return distinct entries in (-1.5, 1.5), away from 0 and from each other."""
     rng = np.random.default_rng((seed, *shape))
     n = int(np.prod(shape))
     entries = np.linspace(-1.5, 1.5, 2 * n)[1::2] + 0.2 / n

@@ -25,7 +25,7 @@ RNG = np.random.default_rng(5)
 
 
 def drawn(*shape: int, low: float = 0.2, high: float = 2.0) -> Any:
-    """Distinct numbers, none near to another or to an integer or a half."""
+    """Distinct numbers, away from each other, from integers and from halves."""
     n = int(np.prod(shape))
     spaced = low + (high - low) * (np.arange(n) + 0.5 + 0.3 * RNG.uniform(-1, 1, n)) / n
     return RNG.permutation(spaced + 0.0123).reshape(shape)
@@ -418,7 +418,7 @@ def parts(call: Row) -> tuple[list[Any], Callable[[list[Any]], Any]]:
 
 
 def loss_of(call: Row, seen: list[Any]) -> Callable[[list[Any]], Any]:
-    """A sum of all entries with weights of their own; what was computed is noted."""
+    """A weighted sum of all entries; stores the computed results."""
     _, evaluate = parts(call)
 
     def loss(leaves: list[Any]) -> Any:
@@ -444,7 +444,7 @@ def direction(leaves: list[Any]) -> list[Any]:
 
 
 def slope(call: Row) -> tuple[float, float]:
-    """The derivative along a direction, and how far it may be off.
+    """The derivative along a direction, and its error bar.
 
     Differences of fourth order with two steps: they differ by 15/16 of the error of the longer one.
     """
@@ -463,7 +463,7 @@ def slope(call: Row) -> tuple[float, float]:
 
 
 def compare(found: list[Any], call: Row) -> None:
-    """Hold what a library has computed to what NumPy computes."""
+    """Compare the results of a library with NumPy's."""
     leaves, evaluate = parts(call)
     wanted = outputs(evaluate(leaves))
     assert len(found) == len(wanted)

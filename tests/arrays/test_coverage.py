@@ -25,7 +25,7 @@ T = np.linspace(0.2, 1.9, 24).reshape(2, 3, 4)[:, ::-1] ** 2
 
 
 def written(write: Callable[..., None]) -> Callable[..., Any]:
-    """Return what an array is after a function has written into a copy of it."""
+    """Return a copy of an array after a function has written into it."""
 
     def function(v: Any) -> Any:
         a = v * 1.0

@@ -53,7 +53,7 @@ def loss_of(function: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def analytic_loss_of(function: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Return the same without `np.real`, for complex parameters."""
+    """Return the loss without `np.real`, for complex parameters."""
 
     def loss(params: Any) -> Any:
         found = function(*params)

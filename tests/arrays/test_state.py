@@ -37,7 +37,7 @@ def close_to(backend, found, exact):
 
 
 def quietly(function, *args):
-    """Call something; return what it returns, and what it warned of."""
+    """Call a function; return its result and its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         return function(*args), caught
@@ -47,7 +47,7 @@ def quietly(function, *args):
 
 
 class BatchNorm:
-    """With running statistics, as the books write it, and `detach` around what is kept."""
+    """Batch norm with running statistics in the style of textbooks, and `detach` for the state."""
 
     def __init__(self, n):
         self.running_mean, self.running_var = np.zeros(n), np.ones(n)
@@ -66,7 +66,7 @@ class BatchNorm:
 
 
 def head(params, h, labels):
-    """What comes after the layer in question: a softmax, and the cross entropy."""
+    """The rest of the network after the tested layer: softmax and cross entropy."""
     z = np.dot(np.tanh(h), params["V"])
     z = z - np.max(z, axis=1, keepdims=True)
     log_p = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
@@ -125,7 +125,7 @@ def test_running_statistics_do_not_change_the_gradient_of_batch_norm(backend):
 
 @each_backend([*OF_NUMPY, "spsa", "forward-gradient"])
 def test_the_running_mean_is_that_of_the_number_of_calls(backend):
-    """A numerical backend calls the loss with parameters moved by a step, each an update."""
+    """Each evaluation of a numerical backend updates the mean."""
     params, *data = problem()
     layer = BatchNorm(WIDTH)
     quietly(gradlab.grad(of_layer(layer), backend=backend), params, *data)
@@ -172,7 +172,7 @@ def test_a_training_leaves_the_running_mean_of_its_batches(backend):
 
 @each_backend(OF_NUMPY)
 def test_a_layer_that_only_reads_its_statistics_is_recorded(backend):
-    """While it is evaluated, that is: what it has kept is a constant, and nothing is warned of."""
+    """In evaluation mode: the kept statistics are constants, and there is no warning."""
     params, *data = problem()
     layer = BatchNorm(WIDTH)
     of_layer(layer)(params, *data)
@@ -212,7 +212,7 @@ def test_a_compiled_loss_is_right_or_refused(backend):
 
 @pytest.mark.parametrize("keep", [gradlab.detach, lambda x: x], ids=["detach", "as it is"])
 def test_the_complex_step_leaves_plain_real_numbers(keep):
-    """In what is computed from what was kept before, too: the step stays in it otherwise."""
+    """Also in values computed from earlier state, which would otherwise contain the step."""
     params, x, _ = problem()
     kept = {"mean": np.zeros(WIDTH)}
 
@@ -235,7 +235,7 @@ def loss_without(params, x):
 
 
 class Recurrent:
-    """A layer that goes on from the hidden state of the call before."""
+    """A layer that continues from the hidden state of the previous call."""
 
     def __init__(self, n, keep):
         self.h, self.keep = np.zeros(n), keep
@@ -249,7 +249,7 @@ class Recurrent:
 
 
 def recurrent(params, h, steps):
-    """The same, of a state that is given; with the state that comes after it."""
+    """The layer as a function of a given state; also returns the next state."""
     for x in steps:
         h = np.tanh(x @ params["W"] + h @ params["U"])
     return (h**2).sum(), h
@@ -262,7 +262,7 @@ def sequence():
 
 
 def carried_on(backend, keep):
-    """Differentiate two parts of a sequence, and return what is said of the loss's state.
+    """Differentiate two parts of a sequence, and return the warnings about the loss's state.
 
     The second call goes on where the first ended, and differentiates its own steps alone.
     """
@@ -295,7 +295,7 @@ def test_a_hidden_state_that_is_traced_is_replaced_and_named(backend):
 
 @each_backend(["central", "central4", "forward", "richardson", "spsa"])
 def test_a_hidden_state_that_changes_the_loss_is_refused_by_differences(backend):
-    """The values that they would subtract are of different losses."""
+    """They would subtract values of different losses."""
     params, parts = sequence()
     layer = Recurrent(3, gradlab.detach)
     with pytest.raises(GradlabError):
@@ -340,7 +340,7 @@ def test_a_view_of_a_read_only_array_stays_read_only():
 
 
 class Dropout:
-    """The mask is drawn outside, and kept for whoever wants to look at it."""
+    """Dropout with a mask drawn outside, which it keeps."""
 
     def forward(self, x, mask):
         self.mask = mask

@@ -239,7 +239,7 @@ def differentiated(program: list[Statement], x: np.ndarray) -> tuple[Any, np.nda
 def judge(
     f: Callable[..., Any], program: list[Statement], x: np.ndarray, truth: tuple[Any, Any]
 ) -> str:
-    """Compare a traced run to NumPy's; return how it ended."""
+    """Compare a traced run with NumPy's; return its outcome."""
     try:
         value, found = f(x)
     except gradlab.GradlabError as error:

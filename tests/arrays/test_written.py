@@ -61,7 +61,7 @@ def into_an_item(w: Any) -> Any:
 
 
 class Table:
-    """Something with an array."""
+    """An object with an array."""
 
     values: Any
 

@@ -84,7 +84,7 @@ child.wait()
 
 
 class Page(HTMLParser):
-    """What is in a page: its text, its tags and their attributes; every tag is closed."""
+    """The content of a page: text, tags and attributes; requires that every tag is closed."""
 
     VOID = frozenset({"meta", "link", "img", "br"})
 
@@ -214,7 +214,7 @@ def test_csv_has_every_bit_of_the_measured_numbers():
 
 
 def test_csv_has_no_formulas():
-    """Only a text can be one; a number below zero is none."""
+    """Only text can be a formula; negative numbers are not."""
     texts = ["=1+1", "+1 bias", "-inf net", "@SUM(A1)", " =1", "\t=1", "-1.5", "+2e3", "a=b", ""]
     results = [{"name": text, "=ratio": -0.5} for text in texts]
     header, *rows = csv.reader(io.StringIO(tables.csv({"results": results})))

@@ -41,7 +41,7 @@ pytestmark = [
 
 
 class Browser:
-    """A headless browser with one page, and all that it reported."""
+    """A headless browser with one page, and its console output."""
 
     def __init__(self, profile):
         reads, tell = os.pipe()
@@ -69,7 +69,7 @@ class Browser:
             self(f"{domain}.enable")
 
     def __call__(self, method, **params):
-        """Call a method and return its result; what comes before it is an event."""
+        """Call a method and return its result; earlier messages are events."""
         self._calls += 1
         session = {"sessionId": self._session} if self._session else {}
         message = {"id": self._calls, "method": method, "params": params, **session}

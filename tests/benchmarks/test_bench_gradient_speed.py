@@ -59,7 +59,7 @@ def environment():
 
 
 def run(*options, before=()):
-    """Run the script as a user would, but where no terminal and no other setting is."""
+    """Run the script as a user would, without a terminal and other settings."""
     script = str(BENCHMARKS / "gradient_speed.py")
     return subprocess.run(
         [sys.executable, *before, script, *map(str, options)],

@@ -35,7 +35,7 @@ import training  # noqa: E402
 
 
 class Clock:
-    """Time that passes where somebody works, and a record of who did."""
+    """A clock that advances only when a contender works, with a record of the contenders."""
 
     def __init__(self):
         self.now = 0.0
@@ -117,7 +117,7 @@ def test_every_figure_is_drawn_in_the_one_style():
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("form", ["plain", "lse"])
 def test_the_contenders_take_the_tapes_gradient(activation, form):
-    """NumPy by hand, too: `measure` ends where one of them takes another."""
+    """Also handwritten NumPy: `measure` fails if one computes another gradient."""
     problem = tape_speed.Problem.draw(activation, form, 5, np.dtype("float64"))
     names = ["tape", "tape, out=", "autograd", "by hand", "products"]
     results = tape_speed.measure(problem, names, 1, time.process_time)
@@ -258,7 +258,7 @@ def test_numerical_speed_refuses_other_work(monkeypatch):
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
 def test_each_benchmark_keeps_to_the_protocol(path):
-    """It is a command made of findings, without running it: that takes minutes."""
+    """Checked with given findings, because a run takes minutes."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (main,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "main"]
     (decorator,) = main.decorator_list

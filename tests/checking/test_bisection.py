@@ -22,7 +22,7 @@ from gradlab.gradients.slopes import Bar, Slope
 
 
 class Searched:
-    """A claim that is wrong at some places (output, parameter), which directions show exactly."""
+    """A claim that is wrong at some pairs (output, parameter), as exact directions show."""
 
     def __init__(self, wrong: Iterable[tuple[int, int]]) -> None:
         self.wrong, self.rng = set(wrong), np.random.default_rng(0)
@@ -40,7 +40,7 @@ class Searched:
 
 
 def traced(wrong: Iterable[tuple[int, int]], q: int = 12, p: int = 40) -> tuple[Any, str, int]:
-    """Return the places that are named, what is said of the rest, and the evaluations."""
+    """Return the named pairs, the verdict on the rest, and the number of evaluations."""
     made: Any = Searched(wrong)
     named, remark = trace(made, made.pair(np.arange(q), np.arange(p)))
     return named, remark, made.function.evaluations
@@ -84,7 +84,7 @@ def test_a_fault_that_neither_half_shows_is_too_small_to_name() -> None:
 
 
 def test_culprits_are_sampled_only_among_more_than_sixteen() -> None:
-    """Four failures of eight are most."""
+    """Four of eight failures are a majority."""
     few: Any = Searched({(i, 0) for i in range(16)})
     found, dense, complete = culprits(few, few.pair(np.arange(16), np.arange(1)), "outputs", 99)
     assert (len(found), dense, complete) == (16, False, True)
@@ -162,7 +162,7 @@ def test_spreading() -> None:
 
 
 def walks(monkeypatch: pytest.MonkeyPatch, wrong: Iterable[int], size: int) -> Any:
-    """Have directions fail that go through wrong entries; return a walk through all."""
+    """Let directions through wrong entries fail; return a walk through all entries."""
     places = set(wrong)
     surface: Any = SimpleNamespace(size=size, evaluations=0)
 
@@ -283,7 +283,7 @@ def test_a_block_shows_nothing_within_its_tolerance() -> None:
 
 
 def test_a_fault_that_was_found_needs_no_note() -> None:
-    """One entry of 1,200 is named, and nothing else is left to say."""
+    """One entry of 1,200 is named, and nothing else is wrong."""
     rng = np.random.default_rng(0)
     right = rng.normal(size=(30, 40))
     wrong = right.copy()

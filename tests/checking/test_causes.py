@@ -15,7 +15,7 @@ LOOSE = "not far from right: other data, stale values, or a missing term?"
 
 
 def leaf_of(path, analytic, numerical, which=None):
-    """The entries of one leaf (those at `which` of them, or all), and what is known of the leaf."""
+    """The entries of one leaf (all, or those at `which`), and the leaf's properties."""
     analytic, numerical = np.asarray(analytic, float), np.asarray(numerical, float)
     entries = []
     for number, index in enumerate(np.ndindex(numerical.shape)):
@@ -35,7 +35,7 @@ def cause(analytic, numerical, value=None, lengths=(), which=None):
 
 @st.composite
 def gradients(draw, least=2, most=6, axes=(1, 2, 3)):
-    """Gradients of which no entry is near 0 or like another."""
+    """Gradients with entries away from 0 and from each other."""
     sides = [draw(st.integers(least, most)) for _ in range(draw(st.sampled_from(axes)))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     return rng.uniform(0.1, 2, sides) * rng.choice([-1, 1], sides)
@@ -173,7 +173,7 @@ def test_one_row_or_column(g, name, at):
 
 @given(gradients(axes=[2], least=5, most=9), st.integers(1, 3))
 def test_a_row_is_told_from_four_of_its_entries(g, at):
-    """As it is in a large leaf, of which a sample and the wrong entries were looked at."""
+    """As in a large leaf, where a sample and the wrong entries were examined."""
     a = g.copy()
     a[at] *= -1
     row = set(range(at * g.shape[1], at * g.shape[1] + 4))
@@ -252,7 +252,7 @@ def test_one_wrong_entry_of_no_special_factor_has_no_cause():
 
 
 def test_no_place_is_named_behind_dead_units():
-    """What has a slope is wrong in all entries: the living units are no place of the mistake."""
+    """All entries with a slope are wrong, so the living units are not the place of the mistake."""
     g = np.arange(1.0, 13.0).reshape(4, 3)
     g[:, 1] = 0
     a = g + like(g) * (g != 0)
@@ -391,7 +391,7 @@ def loss(p, x, y):
 
 
 def by_hand(p, x, y, slope=lambda a: a * (1 - a), **changes):
-    """Backpropagation, with one step done otherwise."""
+    """Backpropagation with one changed step."""
     a = sigmoid(x @ p["W1"] + p["b1"])
     q = np.exp(a @ p["W2"] + p["b2"])
     back = (q / q.sum(axis=1, keepdims=True) - y) / len(x)

@@ -107,7 +107,7 @@ def test_a_layer_that_is_an_object() -> None:
 
 
 class Affine:
-    """A layer as textbooks have it, with a mistake in one gradient if so asked."""
+    """A layer in the style of textbooks, optionally with a mistake in one gradient."""
 
     def __init__(self, wrong: str = "") -> None:
         self.W, self.b, self.wrong = W.copy(), B.copy(), wrong
@@ -166,7 +166,7 @@ def test_layers_that_are_refused() -> None:
 
 
 class Net:
-    """As in textbooks: the parameters are the object's."""
+    """A network in the style of textbooks: its parameters are attributes."""
 
     def __init__(self, dtype: Any = np.float64) -> None:
         self.params = {"W": W.astype(dtype), "b": B.astype(dtype)}

@@ -43,7 +43,7 @@ def check(case: Case, seed: int = 0) -> GradientReport:
 
 
 def judged_wrongly(case: Case, report: GradientReport) -> str:
-    """What is wrong with a verdict on a case, if anything."""
+    """Return the mistake in the verdict on a case, if any."""
     if not case.right and case.resolvable and report.ok:
         return f"missed: {case.title}: {report.verdict}"
     if report.verdict not in case.accepted:
@@ -52,7 +52,7 @@ def judged_wrongly(case: Case, report: GradientReport) -> str:
 
 
 def told_of(kind: str, half: int) -> list[str]:
-    """What is wrong with the verdicts on every other case of a kind, right ones and wrong ones."""
+    """Return the mistakes in the verdicts on every second case of a kind, right and wrong."""
     cases = [case for case in CASES if case.kind == kind and "million" not in case.title]
     sides = ([case for case in cases if case.right is right][half::2] for right in (True, False))
     chosen = [case for side in sides for case in side]
@@ -164,7 +164,7 @@ def test_one_wrong_entry_of_a_million() -> None:
 @pytest.mark.parametrize("fails", [True, False])
 @pytest.mark.parametrize("seen", ["agree", "inconclusive", "kink", "mismatch"])
 def test_a_failed_direction_never_agrees(fails: bool, seen: Any) -> None:
-    """Whatever the entries say to which it was traced."""
+    """For any verdict on the entries to which it was traced."""
     slope = Slope(1.0, 1e-9, "smooth")
     walk = Walk(np.arange(2), np.ones(2), 2.0 if fails else 1.0, slope, 0.0, 1.0)
     found = _with_rest(Leaf("w", (2,), seen, 1), [walk], "")
@@ -456,7 +456,7 @@ def test_a_loss_that_writes_into_its_parameters() -> None:
 
 
 def test_a_loss_that_empties_its_containers() -> None:
-    """It pops leaves: each evaluation is given containers of its own."""
+    """It pops leaves, so each evaluation must get new containers."""
 
     def loss(p: Any) -> Any:
         return (p.pop("W") ** 2).sum() + (p.pop("b") * np.array([1.0, 2.0])).sum()

@@ -27,7 +27,7 @@ P, Q = 4, 3
 
 
 class Claimed:
-    """A claim that is a function of a direction, or of a cotangent."""
+    """A claimed derivative as a function of a direction or cotangent."""
 
     def __init__(
         self, kind: str, product: Callable[[Any], Any], by_rows: bool, epsilon: float = EPSILON
@@ -47,7 +47,7 @@ class Claimed:
 
 
 def residue(bound: float = 0.0, allow: float = 0.0) -> Any:
-    """Return a bound on what may be the rounding of terms that cancel."""
+    """Return a bound on the round-off of cancelling terms."""
     asked = SimpleNamespace(_subject=SimpleNamespace(allow=allow))
     return SimpleNamespace(
         of=lambda epsilon, u=None, v=None: bound,

@@ -54,7 +54,7 @@ class Affine:
 
 
 class Averaging(Affine):
-    """A mean where a sum belongs."""
+    """A layer with a mean instead of a sum."""
 
     def backward(self, dout):
         dx = super().backward(dout)
@@ -63,7 +63,7 @@ class Averaging(Affine):
 
 
 class Embedding:
-    """No gradient of its input, which are integers; the gradient takes the place of another."""
+    """A layer without a gradient of its integer input; the gradient array is replaced."""
 
     def __init__(self, w):
         self.params, self.grads = [w], [np.zeros_like(w)]
@@ -165,7 +165,7 @@ def test_a_parameter_without_a_gradient_is_named():
 
 
 class Adding(Affine):
-    """Adds to its gradients until someone sets them to zero."""
+    """A layer that adds to its gradients until they are set to zero."""
 
     def backward(self, dout):
         w, _ = self.params
@@ -175,7 +175,7 @@ class Adding(Affine):
 
 
 class Scale:
-    """Adds to a number, which becomes a new object each time."""
+    """A layer that adds to a number, which becomes a new object each time."""
 
     def __init__(self):
         self.a, self.da = 2.0, 0.0

@@ -39,7 +39,7 @@ def cross_entropy(net, x, y):
 
 
 class Scaled(torch.autograd.Function):
-    """sin, whose derivative is off by a factor."""
+    """sin, with a derivative that is wrong by a factor."""
 
     @staticmethod
     def forward(ctx, x, factor):
@@ -54,7 +54,7 @@ class Scaled(torch.autograd.Function):
 
 
 class ScaledInTwoParts(torch.autograd.Function):
-    """The same in the newer style, with setup_context."""
+    """`Scaled` in the newer style, with setup_context."""
 
     @staticmethod
     def forward(x, factor):

@@ -27,7 +27,7 @@ def pooled(x: Any, above: Any) -> Any:
 
 
 def gradient_of_pooled(x: Any, above: Any, last: bool = False) -> Any:
-    """Give all of it to the first (or the last) of the largest."""
+    """Assign the whole gradient to the first (or last) of the largest entries."""
     at = windows(x).argmax(-1)
     if last:
         at = 3 - windows(x)[..., ::-1].argmax(-1)

@@ -18,7 +18,7 @@ def path(tmp_path):
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """Return the bytes of a checkpoint of step 12, and of the one before it."""
+    """Return the bytes of a checkpoint of step 12, and of the previous one."""
     path = tmp_path_factory.mktemp("sound") / "checkpoint"
     crash(path, 12)
     return path.read_bytes(), checkpoints.previous(path).read_bytes()

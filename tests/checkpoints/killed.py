@@ -48,7 +48,7 @@ def training(seed: int) -> dict:
 
 
 def train(seed: int, path: Path) -> tuple:
-    """Train, or go on, and return all that has to come out the same."""
+    """Train, or continue, and return everything that must be the same."""
     options = training(seed)
     params = options.pop("params")
     result = fit(network.loss, params, (X, LABELS), checkpoint=path, resume=True, **options)
@@ -59,7 +59,7 @@ def train(seed: int, path: Path) -> tuple:
 
 
 def kill_at(count: int) -> None:
-    """Have this process killed at its system call of that number, a write in its middle."""
+    """Kill this process at its n-th system call; a write is cut in the middle."""
     calls = 0
 
     def counted(name, call):
@@ -101,7 +101,7 @@ def child(seed: int, folder: Path, at: int | None = None, after: float | None = 
 
 
 def finished(seed: int, folder: Path) -> tuple:
-    """Go on undisturbed, and return the outcome; nothing but two checkpoints is left."""
+    """Continue undisturbed, and return the outcome; require that only two checkpoints are left."""
     assert child(seed, folder)
     outcome = pickle.loads((folder / "outcome").read_bytes())
     left = {path.name for path in folder.iterdir()} - {"outcome"}
@@ -110,7 +110,7 @@ def finished(seed: int, folder: Path) -> tuple:
 
 
 def each(seed: int, first: int, last: int) -> int:
-    """Kill one training at each of some system calls, and have it go on from there."""
+    """Kill one training at each of some system calls, and continue it each time."""
     with tempfile.TemporaryDirectory() as name:
         undisturbed = finished(seed, Path(name))
     for at in range(first, last + 1):

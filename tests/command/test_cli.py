@@ -291,7 +291,7 @@ def test_a_training_continues_from_its_checkpoint(gradlab, tmp_path, monkeypatch
         code, _, err = gradlab(*TRAIN, "--output", "dead", *keep)
     assert code == 130
     assert (
-        f"interrupted: the weights are those that were reached; --resume goes on from {path}"
+        f"interrupted: the weights are those that were reached; --resume continues from {path}"
         in (one_line(err))
     )
     code, _, err = gradlab(*TRAIN, *keep)

@@ -22,7 +22,7 @@ def compared(gradlab, tmp_path, *args):
 
 
 def wanted(values):
-    """Return what the library gives for values, each with an activation, a scale, an optimiser."""
+    """Return the library's results for values of an activation, a scale and an optimiser."""
     data = datasets.load("digits", subset=150)
 
     def options(activation="sigmoid", scale=None, optimizer=None):

@@ -21,7 +21,7 @@ HOSTILE = st.lists(st.sampled_from([*ESCAPES, *MARKUP, "a", " "]), max_size=6).m
 
 
 def printed(make, **options):
-    """Return what a terminal that has no colours is sent for something."""
+    """Return the text sent to a terminal without colours."""
     file = io.StringIO()
     options = {"force_terminal": True, "color_system": None, "width": 500} | options
     neutral.NeutralConsole(file=file, **options).print(make)

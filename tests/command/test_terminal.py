@@ -25,7 +25,7 @@ EIGHT = "central,autograd,tape,forward,central4,complex-step,spsa,forward-gradie
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """Run the command with a standard output of that encoding, which is no terminal."""
+    """Run the command with a standard output of that encoding that is not a terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
 
@@ -48,7 +48,7 @@ def command(monkeypatch, tmp_path):
 
 @pytest.fixture
 def blank(monkeypatch):
-    """Have empty files in place of pictures, which take longer than all else."""
+    """Write empty files instead of pictures, which take most of the time."""
     monkeypatch.setattr(results, "_picture", lambda save, draw, path: path.touch())
 
 

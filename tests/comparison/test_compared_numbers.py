@@ -155,7 +155,7 @@ def test_a_follower_compares_gradients_at_the_same_parameters() -> None:
 
 
 class Backend:
-    """A backend that evaluates the loss some times."""
+    """A backend that evaluates the loss a given number of times."""
 
     name = "counting"
 

@@ -232,7 +232,7 @@ def test_numbers_at_the_edge_of_floating_point_are_compared(problem):
 
 
 def distance(found, wanted):
-    """Of two sets of parameters, relative to the second, from the definition."""
+    """Return the distance of two sets of parameters, relative to the second, by its definition."""
     a, b = (np.concatenate([leaf.ravel() for leaf in p.values()]) for p in (found, wanted))
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 

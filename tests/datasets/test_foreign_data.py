@@ -102,7 +102,7 @@ def test_labels_of_any_dtype(tmp_path, shape, dtype):
 
 
 def everything(found):
-    """Return samples and labels as they stood in the file, before some were held out."""
+    """Return samples and labels in the order of the file."""
     x, y = (
         np.concatenate([found.train.x, found.test.x]),
         np.concatenate([found.train.y, found.test.y]),

@@ -28,7 +28,7 @@ def idx_bytes(array):
 
 
 def tiny_mnist():
-    """Return four small files in the order and of the form of MNIST's."""
+    """Return four small files in the order and format of MNIST's."""
     rng = np.random.default_rng(7)
     return {
         name: idx_bytes(
@@ -132,7 +132,7 @@ def test_archives_that_do_not_fit_together(archives, name, array, said):
 
 
 class Mirror(Server):
-    """A server that counts what it is asked for."""
+    """A server that counts its requests."""
 
     def __init__(self):
         super().__init__(self.answer)
@@ -152,7 +152,7 @@ class Mirror(Server):
         request.wfile.write(data[: len(data) - self.cut])
 
     def spoil(self, name, fault):
-        """Have one file answered wrongly."""
+        """Make the server answer one file wrongly."""
         if fault == "other content":
             self.files[name] = gzip.compress(b"another file")
         elif fault == "truncated":
@@ -182,7 +182,7 @@ def checksums(mirror):
 
 @pytest.fixture
 def down():
-    """Return an address at which nobody answers, and nobody else can while the test runs."""
+    """Return an address without a server, reserved while the test runs."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{unused.getsockname()[1]}/mnist/"

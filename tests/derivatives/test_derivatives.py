@@ -21,7 +21,7 @@ EPS = float(np.finfo(float).eps)
 
 @dataclass(frozen=True)
 class Row:
-    """A backend, and the error of its derivatives beside their size and that of the function."""
+    """A backend, and the error of its derivatives relative to their size and the function's."""
 
     backend: str
     error: float
@@ -48,7 +48,7 @@ COLUMNS = ("forward", "central", "central4")
 
 
 def slow_except(quick, *values):
-    """The rows, each with some values besides; all but the `quick` ones are slow."""
+    """The rows with additional values; all except the `quick` ones are slow."""
     for name, error in ERRORS.items():
         row = unless_missing(name, Row(name, error))
         marks = [] if name in quick else [pytest.mark.slow]
@@ -58,7 +58,7 @@ def slow_except(quick, *values):
 
 
 def vector(structure):
-    """All leaves of a structure, laid end to end."""
+    """All leaves of a structure as one vector."""
     return np.concatenate([np.zeros(0), *map(np.ravel, flatten(structure)[0])])
 
 

@@ -33,7 +33,7 @@ def by_an_index(w: Any, y: Any) -> Any:
 
 
 def of_all_rows(w: Any, y: Any) -> Any:
-    """Each parameter meets missing data in some row: reverse mode has no number at all."""
+    """Each parameter meets missing data in some row, so reverse mode gives only NaN."""
     scores = y[:, None] * w
     return np.sum(np.where(np.isnan(scores), 0.0, np.tanh(scores)))
 

@@ -17,7 +17,7 @@ from gradlab.gradients.protocol import (
 
 
 class Minimal:
-    """All that a backend has to have."""
+    """A backend with only the required method."""
 
     def value_and_grad(self, loss: Any) -> Any:
         """Return a function of a slope that is always 0."""
@@ -25,7 +25,7 @@ class Minimal:
 
 
 class Generous(Minimal):
-    """All that a backend may have."""
+    """A backend with all optional attributes."""
 
     name = "generous"
     estimates = True

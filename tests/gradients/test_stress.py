@@ -34,7 +34,7 @@ LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class Case:
-    """A loss, where it is differentiated, and its gradient in closed form."""
+    """A loss, a point, and its gradient there in closed form."""
 
     loss: Any
     params: Any
@@ -90,7 +90,7 @@ MUST_ANSWER = [name for name in ROWS if ROWS[name].exact and not ROWS[name].anal
 
 
 def answer(row: Row, loss: Any, params: Any, *args: Any) -> Any:
-    """The gradient, or a refusal: one line that names what is not right."""
+    """The gradient, or an error in one line that names the problem."""
     # NumPy's own warnings of an overflow are the loss's, and no answer.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error", np.exceptions.ComplexWarning)

@@ -14,7 +14,7 @@ from gradlab.interop.shared import ROUNDED, InconclusiveError, accepted, decided
 
 
 def inconclusive():
-    """At the place of a jump, there is no slope."""
+    """A function without a slope, at a jump."""
     return gradlab.check_derivatives(lambda x: 1.0 * (x == 1.0), 1.0, vjp=lambda x, u: 0 * u)
 
 
@@ -48,7 +48,7 @@ def test_a_mismatch_is_not_left_to_the_original():
 
 
 def scaled(by):
-    """The sine, with a derivative that is off by a relative error."""
+    """The sine, with a relative error in its derivative."""
 
     @primitive
     def sine(x):

@@ -48,7 +48,7 @@ class TwoOutputs(torch.autograd.Function):
 
 
 class Careless(TwoOutputs):
-    """The same, but it fails where an output has no cotangent."""
+    """`TwoOutputs` that fails if an output has no cotangent."""
 
     @staticmethod
     def forward(ctx, x, factor):

@@ -167,7 +167,7 @@ def test_how_a_trial_ends(code: int, outcome: str) -> None:
     ended = []
     while not ended:
         ended = list(running.finished(trials))
-    assert [(trial.mutant, told) for trial, told in ended] == [(mutant, outcome)]
+    assert [(trial.mutant, told) for trial, told, _ in ended] == [(mutant, outcome)]
     assert not Path(ended[0][0].folder).exists()
 
 

@@ -45,7 +45,7 @@ class Call:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """The arguments beside the parameters, as they were given."""
+        """The arguments other than the parameters, as given."""
         args: tuple[Any, ...] = self.arguments.unflatten(self.values)
         return args
 

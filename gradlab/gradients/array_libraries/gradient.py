@@ -192,7 +192,7 @@ class LibraryGradient(LibraryLoss):
             return plain or self._explained(failures[0][1])
         what = f"{type(plain).__name__}: {reason_of(plain)}"
         unfit = UntraceableError(
-            f"{self.name} cannot trace the loss, which fails on traced arrays alone ({what}; "
+            f"{self.name} cannot trace the loss, which fails only on traced arrays ({what}; "
             f"{place_of(plain.__traceback__)}): write that line with other functions of NumPy's, "
             f"or use {NUMERICAL}"
         )

@@ -18,7 +18,7 @@ from gradlab.gradients.array_libraries.forms import Form, Run, Way
 from gradlab.gradients.protocol import Loss, real_scalar
 from gradlab.params import Array, as_array, floating
 
-ADVICE = "write it in plain NumPy, or for the library alone"
+ADVICE = "write it in plain NumPy, or only for the library"
 
 
 class LibraryLoss:

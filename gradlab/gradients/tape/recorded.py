@@ -36,7 +36,7 @@ KEPT = 3
 one, which the caller is about to replace, and one more."""
 
 NO_END = 1 << 60
-"""More calls than there can be."""
+"""Stands for an unlimited number of calls."""
 
 _SWITCHING = ForkLock()
 

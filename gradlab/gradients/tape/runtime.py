@@ -452,7 +452,7 @@ class TapedGradient:
             self._recorded.clear()
         if is_first:
             warnings.warn(
-                f"{message}; eager autograd takes its gradients from now on, right but slower",
+                f"{message}; from now on, eager autograd computes its gradients, right but slower",
                 UntraceableWarning,
                 stacklevel=4,
             )

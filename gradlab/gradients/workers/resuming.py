@@ -150,7 +150,7 @@ class PartialGradient:
             self._next = time.monotonic() + 1.0
             warnings.warn(
                 f"resume={str(self._path)!r} cannot be written ({error.strerror}): what it held "
-                "before stays, and the work goes on",
+                "before is kept, and the work continues",
                 CheckpointWarning,
                 stacklevel=3,
             )

@@ -132,7 +132,7 @@ def test_the_users_precision_does_not_change(backend: str) -> None:
 
 
 class ReachedError(Exception):
-    """The end of what can be computed without numbers."""
+    """Raised at the end of the part that needs no numbers."""
 
 
 @only_torch

@@ -84,7 +84,7 @@ def test_linear_algebra_is_analytic() -> None:
 
 
 def pieces(p: Any) -> Any:
-    """Take an array apart and put it together, in NumPy's many ways."""
+    """Split an array and join it again, in many ways of NumPy."""
     w, s = p["w"], p["s"]
     parts = [w[0], *w[1:], np.dot(w, w), np.einsum("i->", w), w.mean(), np.linalg.det(np.diag(w))]
     whole = np.concatenate([np.stack(parts), np.where([True, False, True], w, s), w[:0:-1]])
@@ -213,7 +213,7 @@ def sorted_in_place(w: Any) -> Any:
 
 
 def filled(w: Any) -> Any:
-    """What a loss does that fills an array of its own."""
+    """A loss that fills an array."""
     array = np.zeros(3)
     array[:] = w
     array[0] = w[1] * 2

@@ -58,7 +58,7 @@ class Line:
 
 
 def best(slopes: Sequence[float], bends: Sequence[float] = (0.0,), **options: Any) -> Any:
-    """Return the slope that is taken, the steps that were, and whether the loss was doubted."""
+    """Return the chosen slope, the steps, and whether the loss counted as doubtful."""
     method, around = Scripted(slopes, bends), probe(**options)
     f: Any = Line()
     found = look_closer(method, around, f, 1.0, H, method.first, bends[0])  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ AGAIN: list[float] = []
 
 @dataclass(frozen=True)
 class Noted(CentralDifference):
-    """Central differences that note what they look at again, where finer slopes are 1 + 1e-3."""
+    """Central differences that record the entries measured again; finer slopes are 1 + 1e-3."""
 
     agree: bool = False
 
@@ -182,7 +182,7 @@ def looked_at(
     x: Sequence[float], slopes: Sequence[float], bends: Sequence[float], recorded: bool = True,
     agree: bool = False, **known: Any,
 ) -> list[float]:  # fmt: skip
-    """Return the numbers of the entries that are looked at again; -1 for all of them together."""
+    """Return the indices of the entries measured again; -1 for all of them together."""
     AGAIN.clear()
     around: Any = SimpleNamespace(
         given_steps=None, leaves=[np.array(x)], incremental=object() if recorded else None,

@@ -38,13 +38,13 @@ from gradlab.testing import Problem, networks
 
 @dataclass(frozen=True)
 class Always(gradlab.CentralDifference):
-    """The engine, however few parameters there are."""
+    """The engine for any number of parameters."""
 
     fewest = 0
 
 
 def agrees(loss: Any, params: Any, *args: Any, step: float = 2.0**-13) -> None:
-    """Both are held to the quotient in extended precision, over the same step.
+    """Both are compared with the quotient in extended precision, over the same step.
 
     The bound: the engine's error is at most four times the plain loop's largest, or 64 roundings
     of 1 or of the loss where the plain loop happens to be exact.

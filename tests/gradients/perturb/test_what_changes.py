@@ -27,7 +27,7 @@ B, MANY = np.ones(3), np.ones((2, 40))
 
 
 class Case(NamedTuple):
-    """A loss, its parameters, and which leaf of them is perturbed."""
+    """A loss, its parameters, and the perturbed leaf."""
 
     loss: Callable[..., Any]
     params: Any
@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
 
 
 def seen(case: Case, kind: type[Extents]) -> str:
-    """Return each operation with what changes of it, how large that is in a lane, and its series.
+    """Return each operation with its changed part, the part's size in a lane, and its series.
 
     And at the end, how many entries the widest value has in a lane; whether the leaf enters
     linearly, so that x + h need not be rounded; and the product behind which columns may be idle.

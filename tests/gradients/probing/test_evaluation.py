@@ -92,7 +92,7 @@ def test_richardson_records_no_loss() -> None:
 
 @dataclass(frozen=True)
 class Backwards:
-    """An evaluation as a user may write it."""
+    """An evaluation of a user."""
 
     def of(self, loss: Any) -> Slopes:
         """Take the leaves in the other order."""

@@ -275,7 +275,7 @@ def test_a_recording_is_compared_with_the_loss_at_perturbed_parameters(backend: 
 
 
 class Keeps:
-    """A network that copies what it is given into its own arrays."""
+    """A network that copies its arguments into its own arrays."""
 
     def __init__(self) -> None:
         self.params = {"w": np.array([1.0, 2.0, 3.0])}
@@ -450,7 +450,7 @@ def test_a_wrong_entry_in_float32_is_found() -> None:
 
 
 class Interrupted:
-    """A loss that is interrupted after a number of calls; its state is no part of what it is."""
+    """A loss that is interrupted after a number of calls; its state is no part of its identity."""
 
     calls, last = 0, -1
 

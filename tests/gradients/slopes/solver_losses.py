@@ -24,7 +24,7 @@ Vector = Any
 
 @dataclass(frozen=True)
 class Solver:
-    """A loss, the point at which it is differentiated, and its exact derivative there."""
+    """A loss, a point, and the exact derivative there."""
 
     name: str
     loss: Callable[[Vector], float]
@@ -79,7 +79,7 @@ def prey(p: Vector, **options: Any) -> Any:
 
 
 def stiff(p: Vector, **options: Any) -> Any:
-    """Return what a slow and a fast reaction leave."""
+    """Return the result of a slow and a fast reaction."""
     k1, k2 = p
 
     def f(t: float, y: Vector) -> list[Any]:
@@ -160,7 +160,7 @@ add(
 
 
 def simpson(f: Callable[[float], float], a: float, b: float, tolerance: float) -> float:
-    """Adaptive Simpson quadrature, as books have it."""
+    """Adaptive Simpson quadrature, in the textbook form."""
     m = (a + b) / 2
     whole = (b - a) / 6 * (f(a) + 4 * f(m) + f(b))
     left = (m - a) / 6 * (f(a) + 4 * f((a + m) / 2) + f(m))

@@ -14,7 +14,7 @@ from gradlab.gradients.slopes.result import NOTHING
 
 
 class Counted:
-    """A function around a point, counting what it is asked."""
+    """A function around a point that counts its evaluations."""
 
     def __init__(self, function: Callable[[Any], Any], x: float) -> None:
         self.function, self.x, self.calls = function, x, 0

@@ -17,7 +17,7 @@ Function = Callable[[Any], Any]
 
 
 class Counted:
-    """A function of x as a line through a point, counting what it is asked."""
+    """A function of x as a line through a point that counts its evaluations."""
 
     def __init__(self, function: Function, x: float) -> None:
         self.function, self.x, self.calls = function, np.float64(x), 0
@@ -62,7 +62,7 @@ PRECISIONS: dict[str, Callable[[Function], Function]] = {
 
 
 def shares(family: str, precision: str, cases: int, seed: int = 0) -> np.ndarray:
-    """True error beside the error bar, for random points and parameters."""
+    """True error divided by the error bar, for random points and parameters."""
     rng = np.random.default_rng(seed)
     make, derivative = FAMILIES[family]
     result = []

@@ -137,7 +137,7 @@ ALL = {**UNARY, **KINKED, **BINARY, **KINKED_BINARY}
 
 
 def evaluate(steps: list[Step], params: Any, x: Any, counts: Any, flags: Any) -> Any:
-    """Run the steps on a growing pile of values, and add up what is on it."""
+    """Run the steps on a growing list of values, and return their sum."""
     pile = [*params.values(), x, params["W"] * x, params["b"] * counts, params["W"] + flags]
     labels = counts % 3
     pile += [params["W"][labels, counts % 4], params["W"].T[:, labels]]
@@ -181,7 +181,7 @@ def eager(loss: Any, args: tuple[Any, ...]) -> tuple[float, list[Any]]:
 
 
 def assume_differentiable(loss: Any, args: tuple[Any, ...]) -> None:
-    """Leave out what autograd itself cannot do, such as indexing a number with ``...``."""
+    """Reject programs that autograd lacks rules for, such as indexing a number with ``...``."""
     try:
         eager(loss, args)
     except TypeError:

@@ -39,7 +39,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Gate(threading.Event):
-    """The compiler goes on when this is set."""
+    """The compiler continues when this is set."""
 
     begun = 0
     """How often it has been called."""

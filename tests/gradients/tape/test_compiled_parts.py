@@ -33,7 +33,7 @@ INPUTS = (X, Y, ROW, COLUMN, F, G, K, J, I32, C)
 
 
 def values(seed: int = 0) -> list[Any]:
-    """Numbers in general position, with all that is special among them."""
+    """Numbers in general position, and special values."""
     rng = np.random.default_rng(seed)
     found = []
     for node in INPUTS:

@@ -47,7 +47,7 @@ def steps_of(names: Any, seed: int, count: int) -> list[tuple[str, int, int]]:
 
 
 def check(steps: Any, dtype: Any, seed: int) -> bool:
-    """Hold a compiled gradient to eager autograd's at two points; tell whether it was compiled."""
+    """Compare a gradient with eager autograd's at two points; tell whether it was compiled."""
     loss = partial(evaluate, steps)
     here, there = point(dtype, seed), point(dtype, seed + 100)
     assume_differentiable(loss, here)
@@ -105,7 +105,7 @@ def test_networks(problem: Problem) -> None:
 
 
 def check_network(rows: int, dtype: Any) -> None:
-    """Hold a compiled network to eager autograd in float64: to round-off.
+    """Compare a compiled network with eager autograd in float64, to round-off.
 
     The products of this network add up at most 530 terms, each rounded once: the error of a sum is
     at most as many units in the last place of what its terms add up to in size (Higham, *Accuracy

@@ -47,7 +47,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def replayed(loss: Any, *calls: tuple[Any, ...], recordings: int = 1) -> Any:
-    """Hold the exact tape to eager autograd, bit for bit: each call twice, and no warning."""
+    """Compare the exact tape with eager autograd, bit for bit: each call twice, no warning."""
     f, eager = Tape(exact=True).value_and_grad(loss), Autograd().value_and_grad(loss)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UntraceableWarning)
@@ -60,7 +60,7 @@ def replayed(loss: Any, *calls: tuple[Any, ...], recordings: int = 1) -> Any:
 
 
 def refused(loss: Any, *calls: tuple[Any, ...], match: str) -> Any:
-    """Hold the tape to eager autograd where it gives up, with one warning."""
+    """Compare the tape with eager autograd for an unrecordable loss, with one warning."""
     f, eager = Tape(exact=True).value_and_grad(loss), Autograd().value_and_grad(loss)
     with pytest.warns(UntraceableWarning, match=match) as caught:  # noqa: PT031
         for call in calls:
@@ -490,7 +490,7 @@ def test_reasons_name_the_line_whose_derivative_it_is() -> None:
 
 
 def branches_in_its_derivative() -> bool:
-    """Tell whether the derivative of eigh still asks whether a cotangent is zero."""
+    """Tell whether the derivative of eigh still tests whether a cotangent is zero."""
     try:
         record_gradient(lambda a: np.sum(np.linalg.eigh(a + a.T)[0] ** 2), np.eye(3) + W[:3, :3])
     except UntraceableError:

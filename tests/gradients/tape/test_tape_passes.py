@@ -263,7 +263,7 @@ def test_cancelling_maxima_do_not_affect_the_result(steps: Any, axis: Any, seed:
 
 
 def with_others(maxima: set[Node], program: Program) -> Program:
-    """Return the program which adds 0.25 to these maxima before anything else looks at them."""
+    """Return the program with 0.25 added to these maxima before any other use."""
     replaced: dict[Any, Node] = {}
     nodes: list[Node] = []
     for node in program.nodes:

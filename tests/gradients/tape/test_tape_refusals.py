@@ -29,7 +29,7 @@ from gradlab.program.record import record
 
 
 def noticed(loss: Any, *args: Any, match: str) -> Any:
-    """Run a loss that cannot be recorded: eager autograd's answers, one warning, no replay."""
+    """Run an unrecordable loss: require eager autograd's answers, one warning, no replay."""
     wanted = Autograd().value_and_grad(loss)
     f = Tape().value_and_grad(loss)
     with pytest.warns(UntraceableWarning, match=match) as caught:  # noqa: PT031

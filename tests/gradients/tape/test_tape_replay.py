@@ -143,7 +143,7 @@ _kept: list[Any] = []
 
 @primitive
 def first_rows(x: Any) -> Any:
-    """Returns a view of what it was given."""
+    """Return a view of the operand."""
     return x[:2]
 
 
@@ -152,7 +152,7 @@ defvjp(first_rows, lambda ans, x: lambda g: anp.concatenate([g, anp.zeros((len(x
 
 @primitive
 def keeping(x: Any) -> Any:
-    """Keeps what it was given, and returns what it was given before."""
+    """Keep the operand, and return the previous one."""
     _kept.append(x)
     return 1.0 * _kept[0]
 

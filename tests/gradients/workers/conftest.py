@@ -13,7 +13,7 @@ from processes import wait_until
 
 
 def children() -> set[tuple[str, str]]:
-    """Return this process's children and their command lines, but for Python's own one."""
+    """Return this process's children and their command lines, except Python's own one."""
     found = set()
     for folder in Path("/proc").iterdir():
         try:
@@ -42,7 +42,7 @@ def tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forsaken(files: set[Path]) -> set[Path]:
-    """Return those of our files that no process has open or in its memory any more."""
+    """Return gradlab's files that no process has open or mapped."""
     used = ""
     for process in Path("/proc").glob("[0-9]*") if files else ():
         with suppress(OSError):  # it has ended, or is somebody else's

@@ -31,12 +31,12 @@ X = RNG.normal(size=(20, 4))
 
 
 def loss(params: Any, x: Any, *rest: Any) -> Any:
-    """Smooth, and no two entries of the parameters are alike."""
+    """A smooth loss with a different slope for each entry."""
     return (np.sin(x @ params["w"]) ** 2).mean() * (1 + params["i"][0]) + np.exp(params["b"])
 
 
 def moved(params: Any, name: str, index: int) -> bool:
-    """Tell whether an entry is not where it started."""
+    """Tell whether an entry is perturbed."""
     return bool(np.ravel(params[name])[index] != np.ravel(PARAMS[name])[index])
 
 
@@ -53,7 +53,7 @@ def gradient(params: Any = PARAMS, *args: Any, of: Any = loss, **options: Any) -
 
 
 class Counted:
-    """Data that leave a mark wherever they arrive."""
+    """Data that record each process that they are sent to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,12 +75,12 @@ def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
 
 
 def share_out(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Have chunks of so many entries, however long an evaluation takes here and now."""
+    """Use chunks of this number of entries, for any duration of an evaluation."""
     monkeypatch.setattr(sharing, "chunk_size", lambda *args: size)
 
 
 def bad(params: Any, x: Any, how: str, log: Path) -> Any:
-    """Fail where entry 7 of w is moved: always, or the first time alone."""
+    """Fail if entry 7 of w is perturbed: always, or only the first time."""
     if moved(params, "w", 7):
         first = not log.exists()
         with log.open("a") as file:
@@ -101,7 +101,7 @@ def bad(params: Any, x: Any, how: str, log: Path) -> Any:
 
 
 class Unpicklable(Exception):  # noqa: N818
-    """Made from two arguments, of which only one is handed on."""
+    """An error made from two arguments, of which its pickle has only one."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)

@@ -69,7 +69,7 @@ def test_dask_outlives_a_worker_that_is_killed(client: Any, tmp_path: Path) -> N
 
 
 class FakeClient:
-    """What gradlab asks of a Dask client."""
+    """The part of a Dask client that gradlab uses."""
 
     def __init__(self, workers: int | None) -> None:
         self.workers, self.cancelled = workers, 0

@@ -88,7 +88,7 @@ def test_an_evaluation_that_fails_twice_is_named(
 
 
 def slow_but_well(p: Any) -> Any:
-    """Take its time for each evaluation."""
+    """A slow loss without errors."""
     time.sleep(0.1)
     return (p**2).sum()
 
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_while_workers_start_or_end_leaves_no_worker(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal waits until all workers are in order, and so do those that follow."""
+    """Signals are deferred until all workers are started or ended."""
     called = []
 
     def pressed(function: Any) -> Any:

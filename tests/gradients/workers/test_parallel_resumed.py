@@ -20,7 +20,7 @@ from gradlab.gradients.workers.resuming import PartialGradient
 
 
 class Clock:
-    """A clock that stands still, but where somebody moves it."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -21,7 +21,7 @@ from gradlab.program.pieces import is_number, is_uniform, number
 from gradlab.program.rewrite import rewrite
 
 DTYPES = {np.dtype(name) for name in ("float32", "float64", "int32", "int64", "bool")}
-"""What arrays may consist of."""
+"""The dtypes that arrays may have."""
 
 
 @dataclass(frozen=True)
