@@ -69,6 +69,12 @@ CASES: dict[str, Case] = {
     "a table of words": Case(lambda w, i: np.sum(np.tanh(w[i] @ V)), B * W, (np.array([1, 0, 1]),)),
     "an inverse": Case(lambda w: np.sum(np.linalg.inv(w)), np.eye(2)),
     "a factor of each row": Case(lambda w, x: np.sum(np.exp(w[:, None] * x)), np.ones(4), (X,)),
+    "a mean behind two layers": Case(
+        lambda p, x: np.sum(np.mean(np.tanh(x @ p[0]) @ p[2], axis=1) ** 2), [W, B, V], (X,)
+    ),
+    "a reversal behind two layers": Case(
+        lambda p, x: np.sum((np.tanh(x @ p[0]) @ p[2])[:, ::-1] ** 2), [W, B, V], (X,)
+    ),
     "a leaf without effect": Case(lambda p, x: np.sum(x @ p[0]), [W, B], (X,), 1),
     "a factor of each column": Case(lambda w, x: np.sum(np.exp(w * x)), np.ones(2), (X,)),
 }
@@ -189,6 +195,16 @@ WITHOUT_ROWS = {
         "getitem () entries [0, 1, 2, 3]; multiply (2,) slice -2 [0, 1, 2, 3]; "
         "exp (2,) slice -2 [0, 1, 2, 3]; sum () all; 2 wide"
     ),
+    "a mean behind two layers": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; tanh (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (4, 2) all, series along [-2]; sum (4,) all; divide (4,) all; "
+        "square (4,) all; sum () all; 32 wide, linear"
+    ),
+    "a reversal behind two layers": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; tanh (4,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (4, 2) all, series along [-2]; getitem (4, 2) all; square (4, 2) all; "
+        "sum () all; 32 wide, linear"
+    ),
     "a leaf without effect": "no rule: the loss does not depend on the leaf",
     "a factor of each column": (
         "multiply (4,) slice -1 [0, 1]; exp (4,) slice -1 [0, 1]; sum () all; 4 wide"
@@ -260,6 +276,17 @@ WITH_ROWS = {
     "a table of words": "no rule: <function gather",
     "an inverse": "no rule: <function inv",
     "a factor of each row": ("no rule: entries are broadcast in another way than along rows"),
+    "a mean behind two layers": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; tanh () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (2,) all, series along []; sum () all, series along []; "
+        "divide () all, series along []; square () all, series along []; sum () total; "
+        "8 wide, linear, narrow (4, 2)"
+    ),
+    "a reversal behind two layers": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; tanh () slice -1 [0, 1, 2, 0, 1, 2]; "
+        "matmul (2,) all, series along []; getitem (2,) all, series along []; "
+        "square (2,) all, series along []; sum () total; 8 wide, linear, narrow (4, 2)"
+    ),
     "a leaf without effect": "1 wide, linear",
     "a factor of each column": (
         "multiply () slice -1 [0, 1]; exp () slice -1 [0, 1]; sum () total; 1 wide"

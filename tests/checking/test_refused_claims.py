@@ -1,0 +1,96 @@
+"""Claims, layers and functions that the checker cannot use, each refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradlab
+from gradlab.errors import OptionError, ParameterError
+
+X = np.array([0.5, 1.0, -2.0])
+W = np.arange(6.0).reshape(3, 2)
+
+
+def two_outputs(x):
+    return {"s": np.sin(x), "c": np.cos(x)}
+
+
+def test_a_gradient_that_is_no_array_is_named():
+    with pytest.raises(ParameterError, match=r"gradient"):
+        gradlab.check_gradients(lambda p: np.sum(p["a"]), {"a": X}, gradient=lambda p: {"a": "one"})
+
+
+def test_complex_parameters_are_not_perturbed_in_place():
+    class Net:
+        params = {"z": np.array([1.0 + 2.0j])}  # noqa: RUF012 - one net
+
+    with pytest.raises(OptionError, match="complex parameters cannot be perturbed in place"):
+        gradlab.check_gradients(
+            lambda: float(np.abs(Net.params["z"][0])),
+            Net.params,
+            gradient=lambda: {"z": np.ones(1) + 0j},
+            in_place=True,
+            convention="torch",
+        )
+
+
+def test_a_product_with_an_output_too_many_is_named():
+    def jvp(x, v):
+        return {"s": np.cos(x) * v, "c": -np.sin(x) * v, "t": v}
+
+    with pytest.raises(ParameterError, match=r"has .*t.*, which is not an output"):
+        gradlab.check_derivatives(two_outputs, X, jvp=jvp)
+
+
+def test_a_matrix_that_lacks_a_parameter_is_named():
+    with pytest.raises(ParameterError, match=r"lacks .*b"):
+        gradlab.check_derivatives(
+            lambda p: p["a"] * p["b"],
+            {"a": X, "b": X},
+            jacobian=lambda p: {"a": np.diag(p["b"])},
+        )
+
+
+def test_an_array_in_the_place_of_a_list_is_described():
+    with pytest.raises(ParameterError, match=r"an array of shape \(3, 3\).*one item for each of 2"):
+        gradlab.check_derivatives(
+            lambda x: [np.sin(x), x**2], X, jacobian=lambda x: np.diag(np.cos(x))
+        )
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [
+        lambda x: x[:2] if x[0] == 0.5 else x,
+        lambda x: [x, x[:2]] if x[0] == 0.5 else [x, x],
+    ],
+)
+def test_a_function_whose_shapes_change_nearby_is_never_right(jump):
+    """It has no value nearby that could be compared with its value."""
+    report = gradlab.check_derivatives(jump, X, jvp=lambda x, v: jump(X))
+    assert not report.ok
+
+
+def test_a_backward_pass_of_any_arguments_gets_the_inputs():
+    """Only one with a single argument is called with the upstream gradient alone."""
+
+    def backward(*given):
+        dout, x, w = given
+        return dout @ w.T, x.T @ dout
+
+    x = np.arange(12.0).reshape(4, 3)
+    assert gradlab.check_layer(lambda x, w: x @ w, backward, x, W).ok
+    alone = gradlab.check_layer(lambda x: x * 2.0, lambda dout, scale=2.0: dout * scale, x)
+    assert alone.ok
+
+
+def test_a_function_without_a_signature_is_a_forward_pass():
+    report = gradlab.check_layer(np.tanh, lambda dout, x: dout * (1 - np.tanh(x) ** 2), X)
+    assert report.ok
+
+
+def test_a_number_that_is_read_as_a_float_is_read():
+    """The loss is constant, but not because it ignores its parameter."""
+    report = gradlab.check_gradients(lambda w: 0.0 * float(w), 2.0, gradient=lambda w: 0.0)
+    assert (report.verdict, report.constant) == ("agree", True)
