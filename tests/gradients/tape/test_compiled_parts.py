@@ -14,6 +14,7 @@ from autograd.numpy.numpy_wrapper import concatenate_args
 from expressions import given, of, program_of
 
 from gradlab.arrays.indexing import HERE, gather
+from gradlab.arrays.rules.writing import put_primitive
 from gradlab.gradients.tape.compiled import UnsupportedError, compile_native
 from gradlab.gradients.tape.compiled.entry import layout_is_known, loops_are_known
 from gradlab.gradients.tape.compiled.forms import add_at, in_known_forms, put, take
@@ -163,6 +164,8 @@ VIEWS = [
     of(gather.fun, T, (HERE, np.arange(ROWS)), J),
     of(operator.getitem, Y, np.array([0, -1, 0])),
     of(operator.getitem, Y, (np.array([True, False, True, True, False]), 3)),
+    of(operator.getitem, Y, np.arange(ROWS * LANES).reshape(SHAPE) % 7 > 4),
+    of(operator.getitem, ROW, (np.array(3),)),
     of(scatter, X, [np.array([0, -1, 0, 1, 1])], None, SHAPE, np.dtype(float)),
     of(scatter, COLUMN, (slice(None), HERE), Y, SHAPE, np.dtype(float), of(np.reshape, J, (ROWS,))),
 ]
@@ -186,6 +189,7 @@ def test_an_index_out_of_range_is_declined() -> None:
 
 
 Z = of(np.multiply, COLUMN, ROW)
+FLOAT_TESTS = (np.isnan, np.isinf, np.isfinite)
 EQUIVALENT = [
     of(np.clip, X, -0.5, 1),
     of(np.clip, F, None, ROW),
@@ -198,6 +202,10 @@ EQUIVALENT = [
     of(np.atleast_3d, ROW),
     of(np.atleast_2d, T),
     of(np.rot90, F),
+    of(put_primitive.fun, X, ROW, (slice(1, 3),)),
+    of(put_primitive.fun, np.zeros(SHAPE), K, (..., slice(None, None, -1))),
+    of(put_primitive.fun, of(np.negative, F), 2.5, (2, 3)),
+    *(of(np.where, of(ufunc, z), z, 7.0) for z in (X, F) for ufunc in FLOAT_TESTS),
     of(np.diagonal, Y),
     of(numpy_wrapper._array_from_scalar_or_array.fun, (), {}, X),
     of(np.dot, of(np.astype, C, np.dtype(np.float32)), of(np.swapaxes, np.ones(SHAPE), 0, 1)),
