@@ -199,8 +199,8 @@ def _reverses(index: Any) -> bool:
 
 def _written(node: Node) -> Node:
     x, value, index = node.operands
-    kept = dtype_of(value).kind != "f" or node.dtype.kind == "f"
-    if not kept or not is_basic(index) or len(shape_of(value)) > len(shape_of(x)):
+    kinds = np.dtype(dtype_of(value)).kind, np.dtype(node.dtype).kind
+    if kinds == ("f", "i") or not is_basic(index) or len(shape_of(value)) > len(shape_of(x)):
         return node
     return Node(put, (x, value, index, False), {}, node.shape, node.dtype)
 
