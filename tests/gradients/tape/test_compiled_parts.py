@@ -382,3 +382,18 @@ def test_forms_equal_the_calls_that_they_replace() -> None:
         assert change.sum() == 1
     assert total.sum() == 0
     assert take(np.array([5.0]), np.array([7]), np.array([False])) == 0
+
+
+def test_a_sum_waits_for_a_value_that_is_computed_after_a_product() -> None:
+    """Only the sum reads ``-cos w``, but ``cos w`` is read after the product as well."""
+    w, leaf = given("w", (9, 9)), given("leaf", ())
+    scaled, cosine = of(np.multiply, w, 1.5), of(np.cos, w)
+    outputs = of(np.sum, of(np.negative, cosine)), of(np.multiply, of(np.dot, scaled, w), cosine)
+    program = program_of(*outputs, inputs=(leaf, w))
+    native = compile_native(Program(program.inputs, program.nodes, (0.0, *outputs))).build()
+    for scale in (1.0, 2.0):
+        array = scale * np.random.default_rng(0).random((9, 9))
+        found = [np.zeros(()), np.zeros((9, 9))]
+        native((np.zeros(()), array, *found))
+        for a, b in zip(found, program.run([np.zeros(()), array]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
