@@ -14,6 +14,7 @@ from autograd.numpy.numpy_wrapper import concatenate_args
 from expressions import given, of, program_of
 
 from gradlab.arrays.indexing import HERE, gather
+from gradlab.arrays.rules.writing import put_primitive
 from gradlab.gradients.tape.compiled import UnsupportedError, compile_native
 from gradlab.gradients.tape.compiled.entry import layout_is_known, loops_are_known
 from gradlab.gradients.tape.compiled.forms import add_at, in_known_forms, put, take
@@ -163,6 +164,8 @@ VIEWS = [
     of(gather.fun, T, (HERE, np.arange(ROWS)), J),
     of(operator.getitem, Y, np.array([0, -1, 0])),
     of(operator.getitem, Y, (np.array([True, False, True, True, False]), 3)),
+    of(operator.getitem, Y, np.arange(ROWS * LANES).reshape(SHAPE) % 7 > 4),
+    of(operator.getitem, ROW, (np.array(3),)),
     of(scatter, X, [np.array([0, -1, 0, 1, 1])], None, SHAPE, np.dtype(float)),
     of(scatter, COLUMN, (slice(None), HERE), Y, SHAPE, np.dtype(float), of(np.reshape, J, (ROWS,))),
 ]
@@ -186,6 +189,7 @@ def test_an_index_out_of_range_is_declined() -> None:
 
 
 Z = of(np.multiply, COLUMN, ROW)
+FLOAT_TESTS = (np.isnan, np.isinf, np.isfinite)
 EQUIVALENT = [
     of(np.clip, X, -0.5, 1),
     of(np.clip, F, None, ROW),
@@ -198,6 +202,10 @@ EQUIVALENT = [
     of(np.atleast_3d, ROW),
     of(np.atleast_2d, T),
     of(np.rot90, F),
+    of(put_primitive.fun, X, ROW, (slice(1, 3),)),
+    of(put_primitive.fun, np.zeros(SHAPE), K, (..., slice(None, None, -1))),
+    of(put_primitive.fun, of(np.negative, F), 2.5, (2, 3)),
+    *(of(np.where, of(ufunc, z), z, 7.0) for z in (X, F) for ufunc in FLOAT_TESTS),
     of(np.diagonal, Y),
     of(numpy_wrapper._array_from_scalar_or_array.fun, (), {}, X),
     of(np.dot, of(np.astype, C, np.dtype(np.float32)), of(np.swapaxes, np.ones(SHAPE), 0, 1)),
@@ -374,3 +382,18 @@ def test_forms_equal_the_calls_that_they_replace() -> None:
         assert change.sum() == 1
     assert total.sum() == 0
     assert take(np.array([5.0]), np.array([7]), np.array([False])) == 0
+
+
+def test_a_sum_waits_for_a_value_that_is_computed_after_a_product() -> None:
+    """Only the sum reads ``-cos w``, but ``cos w`` is read after the product as well."""
+    w, leaf = given("w", (9, 9)), given("leaf", ())
+    scaled, cosine = of(np.multiply, w, 1.5), of(np.cos, w)
+    outputs = of(np.sum, of(np.negative, cosine)), of(np.multiply, of(np.dot, scaled, w), cosine)
+    program = program_of(*outputs, inputs=(leaf, w))
+    native = compile_native(Program(program.inputs, program.nodes, (0.0, *outputs))).build()
+    for scale in (1.0, 2.0):
+        array = scale * np.random.default_rng(0).random((9, 9))
+        found = [np.zeros(()), np.zeros((9, 9))]
+        native((np.zeros(()), array, *found))
+        for a, b in zip(found, program.run([np.zeros(()), array]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -56,6 +56,21 @@ def _outer(node: Node) -> Any:
     return Node(np.multiply, (reshaped(a, (-1, 1)), reshaped(b, (1, -1))), {}, *_like(node))
 
 
+def _is_nan(node: Node) -> Any:
+    (x,) = node.operands
+    return Node(np.not_equal, (x, x), {}, *_like(node))
+
+
+def _size_is(ufunc: np.ufunc) -> Callable[[Node], Any]:
+    """Compare the absolute value with infinity."""
+
+    def rule(node: Node) -> Any:
+        size = Node(np.absolute, node.operands, {}, node.shape, dtype_of(node.operands[0]))
+        return Node(ufunc, (size, np.inf), {}, *_like(node))
+
+    return rule
+
+
 def _copied(node: Node) -> Any:
     """``np.array(x)`` without further arguments."""
     args, keywords, x = node.operands
@@ -90,6 +105,9 @@ def _like(node: Node) -> tuple[Any, Any]:
 _RULES: dict[Any, Callable[[Node], Any]] = {
     np.clip: _clip,
     np.outer: _outer,
+    np.isnan: _is_nan,
+    np.isinf: _size_is(np.equal),
+    np.isfinite: _size_is(np.less),
     np.atleast_1d: _at_least,
     np.atleast_2d: _at_least,
     np.atleast_3d: _at_least,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.indexing import gather, is_basic
+from gradlab.arrays.rules.writing import put_primitive
 from gradlab.gradients.tape.compiled.equivalents import equivalent
 from gradlab.gradients.tape.compiled.indexing import (
     INT,
@@ -26,7 +27,7 @@ from gradlab.gradients.tape.compiled.indexing import (
     take,
 )
 from gradlab.program.ir import Node, Program
-from gradlab.program.pieces import is_constant, shape_of
+from gradlab.program.pieces import dtype_of, is_constant, shape_of
 from gradlab.program.primitives import DOT, FULL, SUM, Kind, kind_of
 from gradlab.program.rewrite import rebuild, rewrite
 from gradlab.program.stand_ins import accumulate, scatter
@@ -66,6 +67,8 @@ def _rule(node: Node) -> Any:
         return _scatter(node)
     if node.primitive is accumulate:
         return Node(np.add, node.operands, {}, node.shape, node.dtype)
+    if node.primitive is put_primitive.fun:
+        return _written(node)
     if kind_of(node) is Kind.JOIN:
         return _join(node)
     is_index = node.primitive is operator.getitem and not is_basic(node.operands[1])
@@ -158,7 +161,7 @@ def _rearranged(node: Node) -> Node:
     if any(isinstance(other, Node) for other in others):
         return node
     every = np.arange(prod(shape_of(x))).reshape(shape_of(x))
-    return _taken(x, np.ascontiguousarray(node.evaluate(every, *others), INT), True, node)
+    return _taken(x, np.asarray(node.evaluate(every, *others), INT, order="C"), True, node)
 
 
 def _taken(x: Any, position: Any, in_range: Any, node: Node) -> Node:
@@ -192,6 +195,14 @@ def _scatter(node: Node) -> Any:
 def _reverses(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts)
+
+
+def _written(node: Node) -> Node:
+    x, value, index = node.operands
+    kinds = np.dtype(dtype_of(value)).kind, np.dtype(node.dtype).kind
+    if kinds == ("f", "i") or not is_basic(index) or len(shape_of(value)) > len(shape_of(x)):
+        return node
+    return Node(put, (x, value, index, False), {}, node.shape, node.dtype)
 
 
 def _join(node: Node) -> Any:

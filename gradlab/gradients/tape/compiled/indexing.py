@@ -67,10 +67,10 @@ def positions(shape: tuple[int, ...], template: Any, arrays: Sequence[Any]) -> t
     arrays : sequence
         Index arrays that are values of the program.
     """
-    parts = _completed(template if isinstance(template, tuple) else (template,), len(shape))
     whole = np.arange(prod(shape)).reshape(shape)
     if not arrays:
-        return np.ascontiguousarray(whole[parts], INT), True
+        return np.asarray(whole[template], INT, order="C"), True
+    parts = _completed(template if isinstance(template, tuple) else (template,), len(shape))
     if any(part is None for part in parts):
         raise UnsupportedError("an index array beside None")
     left = iter(arrays)
@@ -79,10 +79,11 @@ def positions(shape: tuple[int, ...], template: Any, arrays: Sequence[Any]) -> t
         raise UnsupportedError("index arrays on both sides of a slice")
     indices = [next(left) if parts[axis] is HERE else parts[axis] for axis in advanced]
     across = np.broadcast_shapes(*map(shape_of, indices))
-    start = whole[tuple(part if isinstance(part, slice) else 0 for part in parts)]
+    start = np.asarray(whole[tuple(part if isinstance(part, slice) else 0 for part in parts)])
     after = start.ndim - advanced[0]
     before, behind = start.shape[: advanced[0]], start.shape[advanced[0] :]
-    position: Any = np.ascontiguousarray(start.reshape(*before, *(1,) * len(across), *behind), INT)
+    places = np.reshape(start, (*before, *(1,) * len(across), *behind))
+    position: Any = np.asarray(places, INT, order="C")
     in_range: Any = True
     for axis, index in zip(advanced, indices, strict=True):
         index = reshaped(index, (*shape_of(index), *(1,) * after))
@@ -112,7 +113,7 @@ def _wrapped(index: Any, count: int) -> tuple[Any, Any]:
         index = np.asarray(index)
         if index.dtype.kind not in "iu":
             raise UnsupportedError("a mask beside an index array")
-        index = np.ascontiguousarray(np.where(index < 0, index + count, index), INT)
+        index = np.asarray(np.where(index < 0, index + count, index), INT, order="C")
         return index, bool(((index >= 0) & (index < count)).all())
     if index.dtype != INT:
         index = Node(np.astype, (index, INT), {}, index.shape, INT)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradlab.gradients.tape.compiled.facts import Facts
-from gradlab.gradients.tape.compiled.forms import add_at, put, take
-from gradlab.program.ir import Node, Program
+from gradlab.gradients.tape.compiled.forms import UnsupportedError, add_at, put, take
+from gradlab.program.ir import Node, Program, name_of
 
 CHAIN = 8
 """Number of operations up to which a value is computed again rather than stored."""
@@ -81,7 +81,8 @@ class _Planner:
         for node in self._nodes:
             for base in facts.bases(node):
                 self._readers.setdefault(base, []).append(node)
-        self._done: set[Node] = {*program.inputs, *(node for node, _ in facts.constants)}
+        self._inputs = {*program.inputs, *(node for node, _ in facts.constants)}
+        self._done = {*self._inputs}
         self.stored: set[Node] = {root.base for root in facts.roots if root.base is not None}
         self._steps: list[Step] = []
 
@@ -98,7 +99,19 @@ class _Planner:
         for step in self._steps:
             if isinstance(step, FusedLoop):
                 self._drop_unused(step)
+        self._require_order()
         return [step for step in self._steps if not isinstance(step, FusedLoop) or step.members]
+
+    def _require_order(self) -> None:
+        """Raise an error if a step reads what a later step computes."""
+        have = {*self._inputs}
+        for step in self._steps:
+            for node in step.members if isinstance(step, FusedLoop) else [step.node]:
+                if not have.issuperset(self._facts.bases(node)):
+                    raise UnsupportedError(
+                        f"the planner has no order for {name_of(node.primitive)}"
+                    )
+                have.add(node)
 
     def _needed(self, roots: Iterable[Node]) -> set[Node]:
         found: set[Node] = set()
@@ -125,7 +138,12 @@ class _Planner:
                 can.add(node)
         while True:
             inside = can | found
-            left = {n for n in can if all(r in inside for r in self._readers.get(n, ()))}
+            left = {
+                n
+                for n in can
+                if all(reader in inside for reader in self._readers.get(n, ()))
+                and all(base in have or base in can for base in facts.bases(n))
+            }
             if left == can:
                 return found | can
             can = left
