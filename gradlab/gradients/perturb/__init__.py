@@ -20,6 +20,7 @@ The files, in reading order:
 `layout`        arranges unchanged values for broadcasting against lanes; index tricks
 `evaluate`      the changes of all values in a block of lanes
 `products`      the same for matrix products
+`whole_series`  the loss as a power series in each perturbation, without lanes
 `plan`          the stages: entries, blocks of lanes, totals; estimates whether they pay
 `simplify`      recognises sigmoids and squares written as several operations
 `limits`        the thresholds

@@ -23,7 +23,7 @@ from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.extents import All, Entries, Extent, Extents, Slice
 from gradlab.gradients.perturb.layout import Arrangement, At, at_slice, filled, flat, is_range, put
 from gradlab.gradients.perturb.operations import is_sum, terms_of_mean
-from gradlab.gradients.perturb.powers import Powers
+from gradlab.gradients.perturb.powers import Powers, largest_feature
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
 from gradlab.params import Array
 from gradlab.program.ir import Node
@@ -198,22 +198,9 @@ class Changes:
             self.changes[node] = Change(base, new=new)
 
     def _maximum_of_series(self, node: Node, base: Any) -> Powers | None:
-        """Return the series of the largest feature, if it is the largest one in all lanes."""
-        operand = node.operands[0]
-        (axis,), keepdims = self.layout.axes[node]
-        axis -= self.extents.lead
+        operand, ((axis,), keepdims) = node.operands[0], self.layout.axes[node]
         features, powers = self.features[operand], self.series[operand].powers
-        value, most = filled(powers.base, features), filled(powers.most(), features)
-        where = np.expand_dims(value.argmax(axis), axis)
-        least = np.take_along_axis(value - most, where, axis)
-        if np.count_nonzero(value + most >= least) > least.size:  # each is at least as large itself
-            return None
-
-        def taken(c: Array) -> Array:
-            found = np.take_along_axis(filled(c, features), where, axis)
-            return found if keepdims else found.squeeze(axis)
-
-        return powers.mapped(base, taken)
+        return largest_feature(powers, base, features, axis - self.extents.lead, keepdims)
 
     def total(
         self,

@@ -19,6 +19,9 @@ class Limits:
     few : int
         Lanes that share a coefficient of a power series, below which the series costs more than
         the lanes.
+    series : int
+        Coefficients of the widest value that are computed together where the whole loss is a power
+        series. 2**17 of them (1 MB) were the fastest of 2**13 to 2**18.
     rows_side_by_side : int
         Rows of the batch in a block; with fewer, each row is a block, because loops over a short
         innermost axis are slow.
@@ -37,6 +40,7 @@ class Limits:
     block: int = 2**19
     worth_a_thread: int = 2**18
     few: int = 32
+    series: int = 2**17
     rows_side_by_side: int = 8
     lanes_side_by_side: int = 16
     sizes: int = 8

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
 from math import prod
@@ -32,6 +33,7 @@ from gradlab.gradients.perturb.operations import NoRule, is_sum, terms_of_mean
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents
 from gradlab.gradients.perturb.threads import in_order
+from gradlab.gradients.perturb.whole_series import NoSeries, PowerSums, WholeSeries
 from gradlab.params import Array
 from gradlab.program.ir import Node
 from gradlab.program.primitives import Kind
@@ -180,8 +182,13 @@ class Plan:
     def _of_lanes(
         self, changes: dict[Node, Change], found: dict[Node, Array], threads: int
     ) -> None:
-        """Sum the changes found in lanes, for each perturbation."""
-        blocks = self._blocks(changes)
+        """Sum the changes found in rows and lanes, for each perturbation."""
+        lift, left = self._lift, [slice(None)]
+        if lift is not None and lift.is_product:
+            delta = changes[lift.entries].delta[lift.index]  # (p, S) -> (d, k, S)
+            if len(lift.index) * self.extents.signs >= self.limits.few:
+                left = self._by_series(lift, delta, found, threads)
+        blocks = chain.from_iterable(self._blocks(changes, rows) for rows in left)
         first = list(islice(blocks, 4))
         size = sum(prod(block.lanes) for block in first) / max(len(first), 1) * self.widest
         if len(first) < 2 or size < self.limits.worth_a_thread:
@@ -191,7 +198,6 @@ class Plan:
             start = self._start_of(block, changes)
             return block, *self._run_block(block, start, list(found))
 
-        lift = self._lift
         shape = (*lift.index.shape, self.extents.signs) if lift else None
         totals = {node: np.zeros(shape) if shape else found[node] for node in found}
         for block, kept, parts in in_order(work, chain(first, blocks), threads):
@@ -201,12 +207,56 @@ class Plan:
             for node, total in totals.items():
                 found[node][lift.index] += total
 
-    def _blocks(self, changes: dict[Node, Change]) -> Iterator[EntryBlock | RowBlock]:
+    def _by_series(
+        self, lift: Lift, delta: Array, found: dict[Node, Array], threads: int
+    ) -> list[slice]:
+        """Add what rows contribute whose loss is a power series; return the other rows."""
+        n, columns = len(lift.rows), lift.index.shape[1]
+        sizes = (prod(self.extents.shape(node)) for node in self._nodes)
+        each = max(1, self.limits.series // (columns * max([1, *sizes])))
+        farthest = np.abs(delta).max((0, 2))
+        sums = {node: PowerSums(lift.index.shape) for node in found}
+
+        def work(rows: slice) -> tuple[slice, list[list[Array]] | None]:
+            reach = farthest[:, None, None] * np.abs(lift.rows[rows]).max(1)
+            series = WholeSeries(self.extents, self._layout, rows, reach)
+            series.start(lift)
+            try:
+                for node, _, used in self._steps:
+                    series.take(node)
+                    series.forget(used)
+                return rows, [series.total(node) for node in found]
+            except NoSeries:
+                return rows, None
+
+        left: list[slice] = []
+        waiting = [slice(start, min(start + each, n)) for start in range(0, n, each)]
+        while waiting:
+            failed = []
+            for rows, totals in in_order(work, waiting, min(threads, len(waiting))):
+                if totals is None:
+                    failed.append(rows)
+                    continue
+                for node, coefficients in zip(found, totals, strict=True):
+                    sums[node].add(lift.rows[rows], coefficients)
+            left += [rows for rows in failed if rows.stop - rows.start == 1]
+            waiting = [half for rows in failed for half in _halves(rows)]
+        for node, total in sums.items():
+            found[node][lift.index] += total.at(delta)
+        return sorted(left, key=lambda rows: rows.start)
+
+    def _blocks(self, changes: dict[Node, Change], rows: slice) -> Iterator[EntryBlock | RowBlock]:
+        """Yield blocks of lanes for some rows of the batch."""
         lift = self._lift
         if lift is None:
-            return iter(entry_blocks(self.extents, self.widest))
+            yield from entry_blocks(self.extents, self.widest)
+            return
         delta = changes[lift.entries].delta[lift.index]  # (p, S) -> (d, k, S)
-        return row_blocks(lift, delta, self.widest, self.limits)
+        some = replace(lift, rows=lift.rows[rows])
+        first = rows.start or 0
+        for block in row_blocks(some, delta, self.widest, self.limits):
+            start, stop = first + block.rows.start, first + block.rows.stop
+            yield replace(block, rows=slice(start, stop))
 
     def _start_of(
         self, block: EntryBlock | RowBlock, changes: dict[Node, Change]
@@ -263,3 +313,9 @@ class Plan:
                 is_only = not any(s in before for user in later for s in user.sources)
                 return node if is_only and isinstance(of.get(node.operands[0]), Slice) else None
         return None
+
+
+def _halves(rows: slice) -> list[slice]:
+    """Cut rows in two; a single row is not cut."""
+    middle = (rows.start + rows.stop) // 2
+    return [slice(rows.start, middle), slice(middle, rows.stop)] if middle > rows.start else []

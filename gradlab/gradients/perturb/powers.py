@@ -11,10 +11,15 @@ there are hundreds of these. Products and sums are applied to the coefficients i
 The lanes are computed only where a later operation has no series. After a hidden layer of 100
 features, for example, they are computed for the 10 features of the next layer.
 
+A function of a value that has a series already continues the series: its coefficients follow from a
+differential equation, term by term. So the series goes on through exp, log, sigmoids, and the
+maximum of a row, down to the loss. A maximum has the series of its largest feature, if that is the
+largest one in all lanes.
+
 The series adds no error to the loss. It ends when the remainder, in every lane of the block, is
-below half an ulp of f, which is the precision of f(a + u w) itself. There is no series if it needs
-more than `MOST` powers (the step is large), or if a comparison differs between lanes (a kink lies
-between them). The lanes are then computed one by one.
+proven to be below half an ulp of f, which is the precision of f(a + u w) itself (`_orders`). There
+is no series if it needs more than `MOST` powers (the step is large), or if a comparison differs
+between lanes (a kink lies between them). The lanes are then computed one by one.
 """
 
 from __future__ import annotations
@@ -161,6 +166,45 @@ def _keeps_side(operands: Sequence[Any]) -> bool:
     return bool((np.abs(a - b) > most).all())
 
 
+def largest_feature(
+    powers: Powers, base: Any, features: tuple[int, ...], axis: int, keepdims: bool
+) -> Powers | None:
+    """Return the series of the maximum along an axis, if one feature is the largest in all lanes.
+
+    Parameters
+    ----------
+    powers : Powers
+        The values.
+    base : ndarray
+        The unperturbed maximum.
+    features : tuple of int
+        The shape of the values without lanes.
+    axis : int
+        The axis of the features, counted from 0.
+    keepdims : bool
+        Whether the result keeps the axis, with length 1.
+    """
+
+    def filled(c: Array) -> Array:
+        return np.broadcast_to(c, (*features, *c.shape[-3:]))
+
+    value, most = filled(powers.base), filled(powers.most())
+    where = np.expand_dims(value.argmax(axis), axis)
+    least = np.take_along_axis(value - most, where, axis)
+    if np.count_nonzero(value + most >= least) > least.size:  # each is at least as large itself
+        return None
+    at: Any = where
+    is_same = bool((where == where.flat[0]).all())
+    if is_same:
+        at = int(where.flat[0])
+
+    def taken(c: Array) -> Array:
+        found = filled(c).take([at], axis) if is_same else np.take_along_axis(filled(c), at, axis)
+        return found if keepdims else found.squeeze(axis)
+
+    return powers.mapped(base, taken)
+
+
 def _maximum(operands: Sequence[Any], base: Any) -> Powers | None:
     a, b = operands
     if not isinstance(a, Powers) or isinstance(b, Powers):
@@ -234,7 +278,7 @@ def _log(a: Powers, base: Any) -> list[Array] | None:
 
     def following(y: list[Array]) -> Array:
         g.append(-sum(c * g[-i] for i, c in enumerate(q[: len(y)], start=1)))
-        return g[-1]
+        return np.asarray(g[-1])
 
     return _solved(q, orders, g[0], following)
 
@@ -275,7 +319,7 @@ def _logistic(p: Sequence[Array], slope: Any, b: Any, orders: int) -> list[Array
 
     def following(y: list[Array]) -> Any:
         n = len(y)
-        return -2 * b * y[-1] - sum(y[i] * y[n - 2 - i] for i in range(n - 1))
+        return np.asarray(-2 * b * y[-1] - sum(y[i] * y[n - 2 - i] for i in range(n - 1)))
 
     return _solved(p, orders, slope, following)
 

@@ -144,13 +144,18 @@ def _slice_times(
     return multiply(delta, own + LANES, other, of_other, out + LANES), None
 
 
+def slice_of(other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
+    """Select the slice of each lane from a value without lanes, along the axis of letter k."""
+    moved = np.moveaxis(other, of_other.index(k), -1)  # (..., k) at the indices (J, M or 1)
+    picked = moved[..., at.hit, None] if at.run is None else moved[..., at.run, None, None]
+    return picked, of_other.replace(k, "") + LANES
+
+
 def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
     """Select the slice of each lane from the other value, along the axis of letter k."""
-    order = sorted(range(other.ndim), key=lambda axis: of_other[axis] == k)  # k last
-    moved = other.transpose(order)
-    if not of_other.endswith(LANES):  # (..., k) at the indices (J, M or 1)
-        picked = moved[..., at.hit, None] if at.run is None else moved[..., at.run, None, None]
-        return picked, of_other.replace(k, "") + LANES
+    if not of_other.endswith(LANES):
+        return slice_of(other, of_other, k, at)
+    moved = np.moveaxis(other, of_other.index(k), -1)
     # (..., J, M, R, k) at one index for each lane
     j, m = np.arange(of.lanes[0])[:, None], np.arange(of.lanes[1])
     return np.moveaxis(moved, -1, -4)[..., at.hit, j, m, :], of_other.replace(k, "")
