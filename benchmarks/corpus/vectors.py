@@ -1,11 +1,11 @@
 """All derivatives of functions with many outputs: see `corpus.outputs`."""
 
-from corpus import layers, matrices, seconds, waves
+from corpus import layers, matrices, models, seconds, waves
 from corpus.outputs import VectorCase as VectorCase
 from corpus.outputs import unique
 
 CASES: tuple[VectorCase, ...] = unique(
-    [*layers.CASES, *matrices.CASES, *seconds.CASES, *waves.CASES]
+    [*layers.CASES, *matrices.CASES, *models.CASES, *seconds.CASES, *waves.CASES]
 )
 
 KINDS: tuple[str, ...] = tuple(dict.fromkeys(case.kind for case in CASES))

@@ -98,8 +98,8 @@ class Differences(Rows):
         self._workers = evaluation if isinstance(evaluation, Workers) else None
         if self._workers is not None and self._workers.resume is not None:
             raise OptionError(
-                "resume= stores the slopes of a loss, one number per entry of the parameters: "
-                "leave it out for other derivatives, which have several per entry"
+                "resume= stores the slopes of a loss, one number per entry: leave it out for other "
+                "derivatives, which have a number per output and entry"
             )
         if backend.evaluation is not None and not isinstance(evaluation, Workers | Loop):
             raise OptionError(

@@ -137,7 +137,8 @@ def test_no_false_alarm_and_no_miss(kind: str, mode: str) -> None:
 
 
 def test_there_are_enough_of_every_kind() -> None:
-    assert set(KINDS) == {"layers", "linear algebra", "solvers", "hessians", "complex"}
+    kinds = {"layers", "linear algebra", "solvers", "models", "hessians", "complex"}
+    assert set(KINDS) == kinds
     assert len(CASES) >= 150
     right, wrong = (Counter(c.kind for c in CASES if c.right is side) for side in (True, False))
     assert all(right[kind] >= 7 and wrong[kind] >= 7 for kind in KINDS)

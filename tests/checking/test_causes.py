@@ -205,6 +205,7 @@ def test_patterns_at_a_kink_are_ignored(claimed):
 
 @given(gradients(axes=[1], least=4))
 def test_two_numbers_are_no_pattern(g):
+    assume(abs(g[0] + g[1]) > 0.01)  # exchanged, opposite numbers have the wrong sign
     assert cause(g[:2][::-1], g[:2]) == ""
     assert cause(np.full(2, g[0]), g[:2]) == ""
 

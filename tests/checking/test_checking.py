@@ -51,12 +51,12 @@ def judged_wrongly(case: Case, report: GradientReport) -> str:
     return ""
 
 
-def told_of(kind: str, half: int) -> list[str]:
-    """Return the mistakes in the verdicts on every second case of a kind, right and wrong."""
+def told_of(kind: str, first: int) -> list[str]:
+    """Return the mistakes in the verdicts on every fourth case of a kind, right and wrong."""
     cases = [case for case in CASES if case.kind == kind and "million" not in case.title]
-    sides = ([case for case in cases if case.right is right][half::2] for right in (True, False))
+    sides = ([case for case in cases if case.right is right][first::4] for right in (True, False))
     chosen = [case for side in sides for case in side]
-    assert chosen
+    assert chosen or first  # a kind may have fewer than four cases
     return [told for case in chosen if (told := judged_wrongly(case, check(case)))]
 
 
@@ -68,9 +68,10 @@ def test_no_false_alarm_and_no_miss(kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_false_alarm_and_no_miss_in_the_other_half(kind: str) -> None:
-    assert told_of(kind, 1) == []
+def test_no_false_alarm_and_no_miss_in_the_other_cases(kind: str, first: int) -> None:
+    assert told_of(kind, first) == []
 
 
 @pytest.mark.slow
