@@ -131,7 +131,8 @@ def expire(view: Viewed) -> None:
         if (living := other()) is not None and not is_expired(living):
             expire(living)
     object.__setattr__(view, "_written", innermost(sys._getframe()))
-    object.__dict__["__class__"].__set__(view, _expired(type(view)))
+    kind: Any = type(view)
+    object.__dict__["__class__"].__set__(view, _expired(kind))
 
 
 def is_expired(view: Viewed) -> bool:
