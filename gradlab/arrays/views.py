@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +131,8 @@ def expire(view: Viewed) -> None:
         if (living := other()) is not None and not is_expired(living):
             expire(living)
     object.__setattr__(view, "_written", innermost(sys._getframe()))
-    object.__dict__["__class__"].__set__(view, _expired(cast(Any, type(view))))
+    kind: Any = type(view)
+    object.__dict__["__class__"].__set__(view, _expired(kind))
 
 
 def is_expired(view: Viewed) -> bool:

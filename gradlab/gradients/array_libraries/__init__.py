@@ -1,26 +1,26 @@
-"""What the backends of other array libraries share: how a loss gets over to them, and back.
+"""The common part of the backends `jax` and `torch`: a NumPy loss on another library's arrays.
 
-A loss in plain NumPy runs on *duck arrays* (`gradlab.arrays.ducks`): NumPy's arrays to the loss,
-the library's inside. One that is written for the library itself runs on its *native* arrays. Which
-of the two it is, and whether it can be compiled, is tried at the first call of a form, in an order
-of `Way`s, and remembered.
+A loss in plain NumPy runs on *duck arrays* (`gradlab.arrays.ducks`), which behave as NumPy's arrays
+and hold the library's. A loss that is written for the library itself runs on its *native* arrays.
+The first call of each form tries several `Way`s to run the loss, native or not, compiled or not.
+Later calls take the first that worked.
 
-With parameters of NumPy, the loss is also evaluated on plain arrays at that call. Where its value
-differs from the library's by more than rounding, that is an error: the library has other rules
-than NumPy somewhere, and its derivative is of another function.
+With NumPy's arrays as parameters, the first call also evaluates the loss on plain arrays. A value
+that differs from the library's by more than rounding is an error: some function differs between the
+library and NumPy, so that the derivative is that of another function.
 
-What already is an array of the library stays one, on its device, and so does its gradient. What a
-library does once for all calls of one *form*, such as compiling, is kept by the form: the structure
-of the parameters and arguments, and the values of all that is no array.
+An array of the library stays on its device, and so does its gradient. The *form* of a call is the
+structure of the parameters and arguments, and the values of all arguments that are not arrays. The
+library compiles a loss once for each form.
 
 The files, in reading order:
 
-- `loading.py`: the package of a library, or an error that names the extra;
-- `forms.py`: what is fixed about a call, and how a loss is run;
-- `library.py`: what a library defines, and a loss that is called with its arrays;
+- `loading.py`: imports a library, or raises an error that names the extra;
+- `forms.py`: the form of a call, and the ways to run a loss;
+- `library.py`: the functions that a library defines, and a loss that is called with its arrays;
 - `call.py`: one call, and the same loss on plain arrays;
-- `verifying.py`: the value of the library held to NumPy's;
-- `gradient.py`: `LibraryGradient`, which finds a way that works, and hands the gradient over.
+- `verifying.py`: compares the library's value with NumPy's;
+- `gradient.py`: `LibraryGradient`, which finds a way that works, and returns the gradient.
 """
 
 from gradlab.gradients.array_libraries.forms import KEPT, Form, Run, Way

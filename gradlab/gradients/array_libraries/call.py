@@ -26,13 +26,13 @@ class Call:
     owner : LibraryLoss
         The loss, on the arrays of a library.
     form : Form
-        What is fixed about it.
+        Everything about the call except the numbers in its arrays.
     params, arguments : Structure
-        How its leaves hang together, numbers being numbers.
+        The structures of the parameters and of the arguments.
     leaves, values : list
         The parameters; the leaves of the arguments.
     native : array, optional
-        A parameter that is the library's.
+        A parameter that is an array of the library.
     """
 
     owner: LibraryLoss
@@ -50,9 +50,9 @@ class Call:
         return args
 
     def inputs(self, way: Way) -> tuple[list[Any], list[Any]]:
-        """Return parameters and arrays as a loss that runs in this way gets them."""
+        """Return parameters and arrays as a loss takes them in this way."""
         arrays, leaves = [self.values[i] for i in self.form.arrays], self.leaves
-        if not way.plain and self.owner.writeable:  # nothing keeps the loss from writing there
+        if not way.plain and self.owner.writeable:  # the loss could write into the caller's arrays
             arrays, leaves = [*map(_copy, arrays)], [*map(_copy, leaves)]
         if way.data:
             arrays = [self.owner.over(array, self.native) for array in arrays]
@@ -66,7 +66,7 @@ class Call:
     def on_plain_arrays(
         self, leaves: Sequence[Any] | None = None, *, protected: bool = False
     ) -> Any:
-        """Return the loss on copies that are NumPy's, or the exception that it raises.
+        """Return the loss on NumPy copies, or the exception that it raises.
 
         With `protected`, the loss may not write into its arguments.
         """
@@ -99,6 +99,6 @@ class Call:
 
 
 def _copy(value: Any) -> Any:
-    """Return a copy of an array, of its own class; a number as it is."""
+    """Return a copy of an array, in its class; return a number unchanged."""
     copy = getattr(value, "clone", None) or getattr(value, "copy", None)
     return value if copy is None or isinstance(value, np.generic) else copy()

@@ -1,4 +1,4 @@
-"""What is fixed about a call, how a loss is run, and what is kept for calls of a form."""
+"""The form of a call, the ways to run a loss, and what is stored for each form."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gradlab.params import Structure
 from gradlab.program.cache_key import Bindings, key_of_argument
 
 KEPT = 32
-"""Call signatures for which the compiled function is kept; the oldest is dropped first."""
+"""Largest number of forms with a stored compiled function; the oldest is dropped first."""
 
 Run: TypeAlias = Callable[[list[Any], list[Any]], tuple[Any, list[Any]]]
-"""From leaves and arrays of the library to the loss and the leaves of its gradient."""
+"""Function from leaves and arrays of the library to the loss and the leaves of its gradient."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a loss is run.
+    """A way to run a loss.
 
     Attributes
     ----------
     plain : bool
-        Whether it gets duck arrays, and may be plain NumPy; else native arrays.
+        True for duck arrays, on which plain NumPy runs; False for native arrays.
     compiled : bool
-        Whether it is traced once, without numbers; else it runs operation by operation.
+        True if the loss is traced once, without numbers; False if it runs operation by operation.
     data : bool
-        Whether arrays among the arguments are the library's, too; else they stay NumPy's.
+        Whether arrays among the arguments become the library's; otherwise they stay NumPy's.
     """
 
     plain: bool
@@ -37,18 +37,18 @@ class Way:
 
 @dataclass
 class Prepared:
-    """What is kept for calls of a form.
+    """What is stored for calls of a form.
 
     Attributes
     ----------
     way : Way
-        How the loss is run.
+        The way that runs the loss.
     run : callable
-        What computes loss and gradient.
+        Computes loss and gradient.
     seen : set
-        Shapes for which the value was held to NumPy's.
+        Shapes for which the value was compared with NumPy's.
     bindings : Bindings or None
-        What the loss read in the latest call.
+        The key of everything that the loss read in the latest call.
     """
 
     way: Way
@@ -59,16 +59,16 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Form:
-    """What is fixed about a call: everything but the numbers in its arrays.
+    """Everything about a call except the numbers in its arrays.
 
     Attributes
     ----------
     params, args : Structure
-        How the leaves hang together.
+        The structures of the parameters and of the arguments.
     values : tuple
-        The leaves of the arguments, None in the place of each array.
+        The leaves of the arguments, with None in the place of each array.
     arrays : tuple of int
-        Where the arrays are among them.
+        The positions of the arrays among them.
     """
 
     params: Structure
@@ -77,12 +77,12 @@ class Form:
     arrays: tuple[int, ...]
 
     def key(self, others: list[Any]) -> Any:
-        """Return what is equal for equal forms, or raise `UnkeyableError`; see `keys`."""
+        """Return a key of the form, or raise `UnkeyableError`; see `cache_key`."""
         parts = (self.params.template, self.args.template, self.values, self.arrays)
         return key_of_argument(parts, [], others)
 
     def arguments(self, leaves: Sequence[Any], arrays: Sequence[Any]) -> tuple[Any, ...]:
-        """Return what the loss is called with."""
+        """Return the arguments for the loss."""
         values = list(self.values)
         for place, array in zip(self.arrays, arrays, strict=True):
             values[place] = array

@@ -1,4 +1,4 @@
-"""Loss and gradient by a library: the way that works, and the gradient handed over."""
+"""Loss and gradient by a library: find a way that works, and return the gradient."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ from gradlab.program.cache_key import Bindings, Surroundings
 from gradlab.program.closure import HigherDerivativeError, UnkeyableError
 
 FEW = 2
-"""Calls in a row in which the loss changes what it reads, after which it is not compiled again."""
+"""Number of successive calls in which the loss changes what it reads, after which it is no longer
+compiled."""
 
 
 class LibraryGradient(LibraryLoss):
-    """``f(params, *args, out=None) -> (value, grads)``: what these backends return."""
+    """``f(params, *args, out=None) -> (value, grads)``, as these backends return it."""
 
     writes_out = True
     surveyed = ("_loss",)
@@ -54,7 +55,7 @@ class LibraryGradient(LibraryLoss):
         super().__init__(loss, library)
         self.settings = settings
         self._compiles = compiles
-        # What is compiled has the numbers of all arrays in it.
+        # Compiled code contains the numbers of all arrays that the loss closes over.
         self._surroundings = Surroundings(loss, contents=compiles)
         self._changes = 0  # compilations in a row in which the loss changed what it reads
         self._is_warned = False
@@ -64,7 +65,7 @@ class LibraryGradient(LibraryLoss):
 
     @cached_property
     def named(self) -> LibraryGradient:
-        """The same for calls with keyword arguments, which are a dict there; see `keywords`."""
+        """The same for keyword arguments, which become one more argument; see `keywords`."""
         return type(self)(positional(self._loss), **self.settings)
 
     def __call__(
@@ -93,12 +94,12 @@ class LibraryGradient(LibraryLoss):
             return float(value), self._write(out, gradients, given, structure, arrays)
 
     def _run(self, call: Call) -> tuple[Any, list[Any]]:
-        """Return loss and gradient, in the way that is known to work, or find one."""
+        """Return loss and gradient by the stored way; find one at the first call of a form."""
         others: list[Any] = []
         form, bindings = self._keys(call.form, others)
         if form is None:
             return self._first(call, is_kept=False)[1]
-        # What is not compiled runs the loss itself, on the same objects, whatever it reads.
+        # Without compilation the loss itself runs, so its key does not need what the loss reads.
         fast = form, call.native is not None, bindings
         slow = form, call.native is not None, *map(id, others)
         prepared = self._prepared.get(fast) or self._prepared.get(slow)
@@ -121,7 +122,7 @@ class LibraryGradient(LibraryLoss):
         return result
 
     def _keys(self, form: Form, others: list[Any]) -> tuple[Any, Bindings | None]:
-        """Return keys of a form and of what the loss reads; None for what may change unseen."""
+        """Return keys of a form and of what the loss reads; None if changes cannot be detected."""
         key = None
         try:
             key = form.key(others)
@@ -134,20 +135,20 @@ class LibraryGradient(LibraryLoss):
             raise LossError(self._is_nested) from error
 
     def _note_change(self, place: str) -> None:
-        """Compile a loss no more that changes what it reads, time and again."""
+        """Count calls in which the loss changes what it reads; stop compiling after a few."""
         self._changes += 1
         if self._changes >= FEW:
             self._warn(UnkeyableError(f"it changes {place} in each call"))
 
     def _first(self, call: Call, is_kept: bool) -> tuple[Prepared, tuple[Any, list[Any]]]:
-        """Try one way after the other."""
+        """Try the ways in order; return the first that works, and its result."""
         ways = self.ways(call.native is not None, is_kept)
         if self._latest in ways:
             ways = [self._latest, *[way for way in ways if way != self._latest]]
         failures: list[tuple[Way, Exception]] = []
         for way in ways:
             if not way.plain and any(isinstance(error, UntraceableError) for _, error in failures):
-                continue  # a refusal: where a derivative would be lost, it would be so there, too
+                continue  # the derivative that was refused there would also be lost here
             prepared = Prepared(way, self.prepare(call.form, way))
             try:
                 result = self._evaluate(prepared, call)
@@ -163,7 +164,7 @@ class LibraryGradient(LibraryLoss):
         raise self._failure(call, failures)
 
     def _warn(self, why: Exception) -> None:
-        """Say once that the loss is not compiled."""
+        """Warn once that the loss is not compiled."""
         if self._is_warned:
             return
         self._is_warned = True
@@ -175,7 +176,7 @@ class LibraryGradient(LibraryLoss):
         )
 
     def _failure(self, call: Call, failures: list[tuple[Way, Exception]]) -> Exception:
-        """Return the error that tells most of why no way works."""
+        """Return the most helpful error if no way works."""
         by_way = dict(failures)
         plain = next((error for way, error in failures if way.plain), None)
         native = by_way.get(next((way for way in by_way if not way.plain), failures[0][0]))
@@ -200,7 +201,7 @@ class LibraryGradient(LibraryLoss):
         return unfit
 
     def _explained(self, error: Exception) -> Exception:
-        """Return an error of the loss with where it came from, or what it means."""
+        """Return an error of the loss with its origin, or with its meaning."""
         if isinstance(error, GradlabError):
             return error
         if (reason := self.reason(error)) is not None:
@@ -214,7 +215,7 @@ class LibraryGradient(LibraryLoss):
         return error
 
     def _evaluate(self, prepared: Prepared, call: Call) -> tuple[Any, list[Any]]:
-        """Run the loss in one way, and look at what it has left behind."""
+        """Run the loss in one way, verify its value, and replace traced values that it keeps."""
         way, here = prepared.way, self._here
         here.traces = []
         try:
@@ -247,7 +248,7 @@ class LibraryGradient(LibraryLoss):
         return result
 
     def _require_cache(self, call: Call, way: Way, names: list[str]) -> None:
-        """Warn of what the loss keeps, or refuse what it reads again while it is compiled."""
+        """Warn of values that the loss keeps; refuse if compiled code would have to read them."""
         where, self.is_pure = ", ".join(names), False
         if way.compiled and not call.agrees_with_itself():
             raise LossError(
@@ -265,7 +266,7 @@ class LibraryGradient(LibraryLoss):
     def _require_finite(
         self, paths: Sequence[str], given: Sequence[Any], value: Any, gradients: Sequence[Any]
     ) -> None:
-        """Raise an error that names what is not finite, with one look at the library's arrays."""
+        """Raise an error that names an entry that is not finite; one check covers all arrays."""
         natives = [
             row for row in zip(paths, given, gradients, strict=True) if self.is_native(row[1])
         ]
@@ -280,7 +281,7 @@ class LibraryGradient(LibraryLoss):
                 finish_gradient(path, self.to_numpy(gradient), self.to_numpy(leaf))
 
     def _finished(self, call: Call, gradients: Sequence[Any]) -> list[Any]:
-        """Return the gradient's leaves where those of the parameters are, and in their dtypes."""
+        """Return the gradient's leaves on the devices and in the dtypes of the parameters."""
         structure, leaves = call.params, call.leaves
         try:
             return list(map(self._finish, structure.paths, gradients, leaves))
@@ -291,7 +292,7 @@ class LibraryGradient(LibraryLoss):
             return finish_with_forward_mode(self._loss, leaves, structure, call.args, found)
 
     def _finish(self, path: str, gradient: Any, leaf: Any) -> Any:
-        """Return one leaf's gradient where the leaf is, and in its dtype."""
+        """Return the gradient of one leaf, on its device and in its dtype."""
         if self.is_native(leaf):
             return gradient
         return finish_gradient(path, self.to_numpy(gradient), leaf)
@@ -304,7 +305,7 @@ class LibraryGradient(LibraryLoss):
         structure: Structure,
         arrays: Sequence[Any],
     ) -> Any:
-        """Write the gradient into arrays of the caller's."""
+        """Write the gradient into the caller's arrays."""
         if any(map(self.is_native, given)):
             raise OptionError(f"out= takes the gradient of NumPy's arrays, not of {self.arrays}")
         leaves = [floating(leaf) for leaf in given]

@@ -1,4 +1,4 @@
-"""What a library defines, and a loss that is called with its arrays."""
+"""The functions that a library defines, and a loss that is called with its arrays."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ADVICE = "write it in plain NumPy, or only for the library"
 
 
 class LibraryLoss:
-    """A loss on the arrays of a library. A subclass defines the first methods."""
+    """A loss on the arrays of a library. A subclass defines the methods up to `reason`."""
 
     name: str
     arrays: str
-    """What the library calls its arrays."""
+    """The name of the library's arrays in messages."""
     writeable = False
     """Whether native arrays can be written into."""
 
@@ -40,7 +40,7 @@ class LibraryLoss:
         return self._library.is_native(value)
 
     def to_native(self, array: Array, like: Any) -> Any:
-        """Return NumPy's array as what `prepare` takes, where `like` is if that is native."""
+        """Return NumPy's array as the library's, on the device of `like` if that is native."""
         raise NotImplementedError
 
     def to_numpy(self, array: Any) -> Array:
@@ -60,34 +60,34 @@ class LibraryLoss:
         raise NotImplementedError
 
     def setting(self, native: Any) -> AbstractContextManager[Any]:
-        """Return the context of a call: with a native parameter, or None where all are NumPy's."""
+        """Return the context of a call, given a native parameter, or None without one."""
         raise NotImplementedError
 
     def device_of(self, leaves: Sequence[Any]) -> Any:
-        """Return the device on which the parameters lie, None for the usual one."""
+        """Return the device of the parameters, None for the default one."""
         return None
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
-        """Return how to run a loss, in the order of the attempts.
+        """Return the ways to run a loss, in the order of the attempts.
 
         Parameters
         ----------
         is_native : bool
-            Whether a parameter is the library's.
+            Whether a parameter is an array of the library.
         is_kept : bool
-            Whether there are other calls of the form, for which compiling pays.
+            Whether the result is stored for other calls of the form, so that compiling pays.
         """
         raise NotImplementedError
 
     def prepare(self, form: Form, way: Way) -> Run:
-        """Return what computes loss and gradient, for calls of a form."""
+        """Return the function that computes loss and gradient for calls of a form."""
         raise NotImplementedError
 
     def reason(self, error: Exception) -> str | None:
-        """Say why a loss cannot run on the library's arrays, if that is what an error means."""
+        """Return why the loss cannot run on the library's arrays, or None for another error."""
         raise NotImplementedError
 
-    # What follows from that
+    # The rest is the same for all libraries
 
     def call(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
         """Call the loss on the library's arrays; return a native scalar, or a NumPy one."""

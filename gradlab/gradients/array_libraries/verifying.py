@@ -1,4 +1,4 @@
-"""The value of the library held to NumPy's."""
+"""Compare the value of a loss on the library's arrays with that on NumPy's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradlab.gradients.tracing import draws_undone, is_close, is_rounding
 
 @draws_undone()
 def verify(prepared: Prepared, call: Call, value: Any) -> bool:
-    """Hold the value to that on plain arrays, at the first call with each shape.
+    """Compare the value with that on plain arrays, at the first call with each shape.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def verify(prepared: Prepared, call: Call, value: Any) -> bool:
 
 
 def _judge(way: Way, call: Call, wanted: float, value: float, eps: float) -> bool:
-    """Refuse a value that is not NumPy's, unless the loss is random or that inaccurate."""
+    """Refuse a value that differs from NumPy's by more than rounding, unless the loss is random."""
     again, name = call.on_plain_arrays(), call.owner.name
     if isinstance(again, Exception) or float(again) != wanted:
         if way.compiled:
