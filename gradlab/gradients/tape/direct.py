@@ -70,8 +70,7 @@ class Direct:
         if not math.isfinite(value) or self._is_news(leaves, args, norm):
             return None
         tape.replays += 1
-        tape.given(outs)
-        return value, tape.structure.unflatten(outs)
+        return value, tape.given(outs)
 
     def _is_news(self, leaves: Sequence[Array], args: Sequence[Any], norm: float) -> bool:
         """Tell whether these may be the first changed parameters, or the first changed data."""

@@ -226,10 +226,15 @@ class Replayable:
         leaves = self.recorded.inputs[: len(self.structure.paths)]
         return [np.empty(leaf.shape or (), leaf.dtype) for leaf in leaves]
 
-    def given(self, arrays: list[Array]) -> None:
-        """Store arrays that a caller gets, to check later whether the caller still holds them."""
+    def given(self, arrays: list[Array]) -> Any:
+        """Return the gradient, and remember its arrays, to look later whether a caller holds them.
+
+        The gradient holds them from the first moment on: another thread may look at once.
+        """
+        gradient = self.structure.unflatten(arrays)
         self._kept.append(arrays)
         del self._kept[:-KEPT]
+        return gradient
 
     def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
         """Return the arrays of `out` if they can take the gradient.

@@ -386,10 +386,10 @@ class TapedGradient:
                 return self._hand_over(answer, out)
             value = found
         if out is None:
-            tape.given(outs)
+            gradient = tape.given(outs)
             if self._compile and not self._numbers.inputs and Direct.is_for(tape, params, args):
                 self._direct = Direct(tape, self._surroundings, self._verify_every)
-            return value, tape.structure.unflatten(outs)
+            return value, gradient
         for target, source in zip(targets, outs, strict=True):
             if target is not source:
                 np.copyto(target, source)

@@ -16,6 +16,7 @@ from gradlab import Tape, network
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients.autograd import Autograd
 from gradlab.params import flatten
+from gradlab.program.references import are_unheld
 
 RNG = np.random.default_rng(0)
 PARAMS = network.init([20, 9, 3], 0)
@@ -377,3 +378,21 @@ def test_a_product_with_a_matrix_that_the_loss_closes_over() -> None:
     assert "compiled: 2 products" in f.explain()
     assert value == pytest.approx(np.sum((w @ held) ** 2), rel=1e-14)
     np.testing.assert_allclose(grads, 2 * w @ held @ held.T, rtol=1e-12)
+
+
+@pytest.mark.parametrize("choice", [False, pytest.param(True, marks=needs_llvmlite)])
+def test_a_caller_holds_a_gradient_before_its_arrays_can_be_taken_again(choice: bool) -> None:
+    """Another thread may look for arrays that nobody holds at any moment."""
+    f = Tape(compile=choice, verify=None).value_and_grad(network.loss)
+    for _ in range(4):
+        f(PARAMS, X, LABELS)
+    held = []
+
+    class Kept(list[Any]):
+        def append(self, arrays: Any) -> None:
+            held.append(not are_unheld(arrays))
+            super().append(arrays)
+
+    f._latest._kept = Kept(f._latest._kept)
+    f(PARAMS, X, LABELS)
+    assert held == [True]
