@@ -13,6 +13,7 @@ import ast
 import dis
 import functools
 import linecache
+import os
 import sys
 import types
 from collections import deque
@@ -68,7 +69,7 @@ def questions() -> AbstractContextManager[list[Question]]:
 def note(instead: str, frame: FrameType) -> None:
     """Record a question, if the frame that asks it is the user's and does more than show a text."""
     noted, code = _noted.found, frame.f_code
-    if noted is None or len(noted) >= MOST or not is_users(code.co_filename):
+    if noted is None or len(noted) >= MOST or not may_ask(code.co_filename):
         return
     if instead is not TEXT or not _only_shows(frame):
         noted.append(Question((code.co_filename, frame.f_lineno), instead))
@@ -114,6 +115,15 @@ def _end(node: ast.stmt) -> tuple[int, int]:
 
 # Questions in code
 
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+@functools.cache
+def may_ask(file: str) -> bool:
+    """Tell whether the questions in a file matter: those of the user's code, and not gradlab's."""
+    return is_users(file) and not file.startswith(_OWN)
+
+
 _NAMES = frozenset(
     """
     type hasattr vars dir getsizeof getrefcount
@@ -150,7 +160,7 @@ def asked_in_code(loss: Any, args: Iterable[Any] = ()) -> list[Question]:
         if type(value) in _PLAIN or id(value) in seen or is_traced(value):
             continue
         seen.add(id(value))
-        if isinstance(value, types.FunctionType) and is_users(value.__code__.co_filename):
+        if isinstance(value, types.FunctionType) and may_ask(value.__code__.co_filename):
             found.update(dict.fromkeys(_in_code(value.__code__)))
         queue.extend(_reached_from(value))
     return list(found)[:MOST]
@@ -167,7 +177,7 @@ def _reached_from(value: Any) -> Iterator[Any]:
         yield from value.__defaults__ or ()
         yield from (value.__kwdefaults__ or {}).values()
         yield from (cell.cell_contents for cell in value.__closure__ or () if _is_bound(cell))
-        if is_users(value.__code__.co_filename):
+        if may_ask(value.__code__.co_filename):
             yield from _named(value.__code__, value.__globals__)
     elif isinstance(value, types.MethodType):
         yield from (value.__func__, value.__self__)
@@ -201,7 +211,7 @@ def _is_bound(cell: types.CellType) -> bool:
 def _is_of_user(module: str) -> bool:
     if module == "__main__" or module not in sys.modules:
         return True
-    return is_users(getattr(sys.modules[module], "__file__", None) or "<frozen")
+    return may_ask(getattr(sys.modules[module], "__file__", None) or "<frozen")
 
 
 def _named(code: CodeType, space: dict[str, Any]) -> Iterator[Any]:

@@ -234,6 +234,7 @@ def test_a_folder_with_other_files_does_not_count_as_the_trainings_own(command, 
 # Diverged
 
 
+@pytest.mark.filterwarnings("ignore:the loss grows:gradlab.errors.TrainingWarning")
 def test_a_training_that_diverges_says_so(command, blank):
     code, out, err = command(*TRAIN, "--learning-rate", "1e300", "--output", "D")
     assert code == 1
@@ -242,6 +243,7 @@ def test_a_training_that_diverges_says_so(command, blank):
     assert "lower --learning-rate 1e+300 to 0.1" in err
 
 
+@pytest.mark.filterwarnings("ignore:the loss grows:gradlab.errors.TrainingWarning")
 def test_a_comparison_that_diverges_is_written(command, blank, tmp_path):
     code, _, err = command(
         "compare", "--learning-rate", "1e200", "--layers", "3", "--iterations", "4", "--output", "D"

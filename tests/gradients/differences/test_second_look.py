@@ -185,7 +185,7 @@ def looked_at(
     """Return the indices of the entries measured again; -1 for all of them together."""
     AGAIN.clear()
     around: Any = SimpleNamespace(
-        given_steps=None, leaves=[np.array(x)], incremental=object() if recorded else None,
+        given_steps=None, leaves=[np.array(x)], recorded=object() if recorded else None,
         precision=EPSILON, value=1.0, line=lambda leaf, i: i,
     )  # fmt: skip
     vars(around).update(known)
