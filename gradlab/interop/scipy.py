@@ -19,12 +19,10 @@ from gradlab.seeding import generator
 class Distance(float):
     """The norm of the difference between a gradient and the slopes of its function.
 
-    Parameters
+    Attributes
     ----------
-    norm : float
-        The norm.
-    report : GradientReport, optional
-        What the check found; the attribute of this name.
+    report : GradientReport or None
+        What the check found.
     """
 
     report: GradientReport | None
