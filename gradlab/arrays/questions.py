@@ -17,7 +17,7 @@ import os
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -196,9 +196,19 @@ def _reached_from(value: Any) -> Iterator[Any]:
             yield from list(vars(base).values()) if _is_of_user(base.__module__) else ()
     elif not isinstance(value, (types.ModuleType, np.ndarray, np.generic)):
         yield type(value)
-        yield from list(getattr(value, "__dict__", {}).values())
-    wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
-    yield wrapped if wrapped is not None else getattr(value, "pyfunc", None)
+        yield from list(_attributes(value).values())
+    if isinstance(value, np.vectorize):
+        yield value.pyfunc
+    yield _attributes(value).get("__wrapped__")
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    """Return the attributes of an object, without a call of its own code."""
+    try:
+        found: Mapping[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:  # a class with slots
+        return {}
+    return found
 
 
 def _is_bound(cell: types.CellType) -> bool:

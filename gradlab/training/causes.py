@@ -87,14 +87,14 @@ def constant_labels(data: Sequence[Array]) -> str | None:
 
 
 def constant_inputs(data: Sequence[Array]) -> str | None:
-    """Say that all samples of x are the same; None if they differ.
+    """Say that all rows of a matrix x are the same; None if they differ.
 
     Examples
     --------
     >>> constant_inputs([np.ones((20, 2)), np.arange(20)])
     'all 20 samples of x are the same: nothing can be learned from them; check how they were read'
     """
-    if len(data) != 2 or len(data[0]) < FEWEST:
+    if len(data) != 2 or len(data[0]) < FEWEST or data[0].ndim < 2:
         return None
     x = data[0]
     # A few rows decide it for almost all data, without a pass over them.

@@ -148,7 +148,8 @@ def test_functions_are_replayed(name):
 
 
 def test_epochs_reach_the_same_loss(monkeypatch):
-    contenders = {name: training.CONTENDERS[name] for name in list(training.CONTENDERS)[:4]}
+    names = [training.REFERENCE, "fit, tape, first time", "fit, autograd", "own loop, tape"]
+    contenders = {name: training.CONTENDERS[name] for name in names}
     monkeypatch.setattr(training, "CONTENDERS", contenders)
     task = training.Task.draw(300, np.dtype("float64"))
     results = training.measure(task, 1, time.process_time)

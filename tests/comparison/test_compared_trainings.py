@@ -142,6 +142,7 @@ def test_the_last_step_may_be_the_one_that_diverges():
     assert bad.diverged
 
 
+@pytest.mark.filterwarnings("ignore:the loss grows:gradlab.errors.TrainingWarning")
 def test_huge_finite_losses_have_means_and_spreads():
     trials = lines([0.1, 1e75], seeds=2, iterations=2)
     numbers = trials.summary()["values"][1]

@@ -65,7 +65,7 @@ class Powers:
     >>> powers = Powers.rank_one(two, two + 1, u)
     >>> result = elementwise(np.exp, [powers], np.exp(two))
     >>> len(result.coefficients)
-    2
+    3
     >>> bool(np.abs(result.change().new - np.exp(two + (two + 1) * u)).max() < 1e-15)
     True
     """
