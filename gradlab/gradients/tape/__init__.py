@@ -30,7 +30,8 @@ from typing import Literal
 
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.tape.runtime import CacheInfo, TapedGradient
+from gradlab.gradients.tape.recorded import CacheInfo
+from gradlab.gradients.tape.runtime import TapedGradient
 from gradlab.program.ir import Node, Program
 from gradlab.program.record import record
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product, starmap
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,15 @@ NO_END = 1 << 60
 """Stands for an unlimited number of calls."""
 
 _SWITCHING = ForkLock()
+
+
+class CacheInfo(NamedTuple):
+    """Numbers of replays, recordings, dropped recordings, and recordings that a tape keeps."""
+
+    replays: int
+    recordings: int
+    evictions: int
+    size: int
 
 
 @dataclass(eq=False)

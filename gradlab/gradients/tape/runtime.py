@@ -21,7 +21,7 @@ import math
 import warnings
 from collections import OrderedDict
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
 from gradlab.gradients.tape.codegen import ReplayError
 from gradlab.gradients.tape.comparing import Seen, agree, are_finite, seen_params, squared_norm
 from gradlab.gradients.tape.direct import Direct
-from gradlab.gradients.tape.recorded import Replayable
+from gradlab.gradients.tape.recorded import CacheInfo, Replayable
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.gradients.tracing import draws_undone
 from gradlab.params import Array, flatten, floating
@@ -55,15 +55,6 @@ SMALL = 32 * 1024
 
 Answer: TypeAlias = tuple[float, Any]
 """The loss and its gradient, in the structure of the parameters."""
-
-
-class CacheInfo(NamedTuple):
-    """Numbers of replays, recordings, dropped recordings, and recordings that it keeps."""
-
-    replays: int
-    recordings: int
-    evictions: int
-    size: int
 
 
 class TapedGradient:

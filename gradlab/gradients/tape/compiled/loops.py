@@ -1,9 +1,8 @@
 """Write a fused loop: rows, phases within a row, lanes.
 
-A row is computed in *phases*. A reduction of a row ends a phase, as its result is needed as a
-whole; a call of NumPy's inner loop begins one, as its operands are. Within a phase, all members go
-through the lanes together, and values stay in registers. A value that a later phase needs waits in
-a buffer for one row.
+A row is computed in *phases*. A reduction of a row ends a phase, as its whole result is needed; a
+call of NumPy's inner loop begins one, as it needs whole operands. Within a phase, all members go
+through the lanes together, in registers. A later phase reads values from a buffer of one row.
 """
 
 from __future__ import annotations
