@@ -90,31 +90,32 @@ def of_sweep(
     `guess` has the losses of guessing, from `gradlab.training.causes.chance`.
     """
     top, own = best(found), min(found, key=lambda trained: abs(trained.rate - rate))
-    after = f"after {steps} step{'s' * (steps != 1)}"
-    about, way = "learning rate", f"the loss, {number(start)} at first"
+    after, about = f"after {steps} step{'s' * (steps != 1)}", "learning rate"
+    rates = f"no rate from {found[0].rate:.2g} to {found[-1].rate:.2g}"
     if start - top.loss < NOTHING * abs(start):
         return Finding(
             about,
-            f"none from {found[0].rate:.2g} to {found[-1].rate:.2g} lowers {way}, by a hundredth "
-            f"{after}",
+            f"{after}, {rates} has lowered the loss, {number(start)}, by a hundredth",
             NO_RATE,
         )
     if guess and start > guess[0] and top.loss > (1 - NOTHING) * guess[0]:
         return Finding(
             about,
-            f"none from {found[0].rate:.2g} to {found[-1].rate:.2g} brings {way}, below that of "
-            f"guessing among {guess[2]} classes, {number(guess[0])}, {after}",
+            f"{after}, {rates} has brought the loss from {number(start)} below that of guessing "
+            f"among {guess[2]} classes, {number(guess[0])}",
             NO_RATE,
         )
-    others = f"of {len(found)} rates, {top.rate:.2g} is the best: {number(top.loss)}"
+    others = f"the best of {len(found)} rates is {top.rate:.2g}, with {number(top.loss)}"
     if not own.loss < start:
-        ended = "diverges" if own.loss == float("inf") else f"rises to {number(own.loss)}"
+        rise = f"has risen from {number(start)} to {number(own.loss)}"
+        ended = "diverges" if own.loss == float("inf") else rise
         return Finding(
             about,
-            f"with {rate:g}, {way}, {ended} {after}; {others}",
+            f"{after} with {rate:g}, the loss {ended}; {others}",
             f"lower the learning rate to about {top.rate:.2g}",
         )
-    text = f"with {rate:g}, {way}, is {number(own.loss)} {after}; {others}"
+    fall = f"has fallen from {number(start)} to {number(own.loss)}"
+    text = f"{after} with {rate:g}, the loss {fall}; {others}"
     if start - own.loss >= HALF * (start - top.loss):
         return Finding(about, text)
     change = "raise" if top.rate > rate else "lower"

@@ -12,6 +12,10 @@ NEAR = 0.01
 """Distance from a bound of 0, 1 or -1 at which an output is saturated: the derivative of a sigmoid
 is then below 4 % of its largest value, that of tanh below 2 %."""
 
+STILL = 1e-6
+"""Variation of a unit's output over all samples up to which the unit is dead. A weight of order 1
+behind it then changes no more than the rounding of float32 does."""
+
 BOTH = 0.1
 """Share of a layer's outputs near each bound from which the layer counts as saturated. A layer of
 relu has many outputs of 0, but none is near an upper bound."""
@@ -26,8 +30,8 @@ class Layer:
     units : int
         Their number.
     dead : int
-        The number of units that return the same for all samples: no gradient passes them, and they
-        tell nothing of the input.
+        The number of units that return the same for all samples, within `STILL`: no gradient passes
+        them, and they tell nothing of the input.
     saturated : float
         The share of outputs at the bounds of a sigmoid or tanh; 0 if there are no bounds.
     """
@@ -44,12 +48,14 @@ def layer(outputs: Array) -> Layer:
     --------
     >>> layer(np.array([[0.0, 1.5, 0.3], [0.0, 2.5, 0.7]]))
     Layer(units=3, dead=1, saturated=0.0)
+    >>> layer(np.array([[1e-9, 0.2], [5e-9, 0.4]]))  # a sigmoid far on one side
+    Layer(units=2, dead=1, saturated=0.0)
     >>> layer(np.array([[0.999, 0.001], [0.0, 1.0]]))
     Layer(units=2, dead=0, saturated=1.0)
     """
     rows = outputs.reshape(len(outputs), -1)
     with np.errstate(invalid="ignore"):
-        dead = int(np.sum(np.ptp(rows, axis=0) == 0)) if len(rows) else 0
+        dead = int(np.sum(np.ptp(rows, axis=0) <= STILL)) if len(rows) else 0
     return Layer(rows.shape[1], dead, _saturated(rows))
 
 
