@@ -256,7 +256,9 @@ X = np.array([0.3137, -0.7291, 1.1173, 0.0519, -0.2213, 0.6411])  # no sums of s
 Y = X + np.array([0.0523, 0.1119, -0.0617, 0.0237, -0.0971, 0.0411])
 
 
-@pytest.mark.parametrize("backend", ["autograd", "autograd-forward", "tape"])
+@pytest.mark.parametrize(
+    "backend", ["autograd", pytest.param("autograd-forward", marks=pytest.mark.slow), "tape"]
+)
 @settings(max_examples=300, deadline=None)
 @given(program=programs)
 # A view that was taken before a traced value came in is written into twice, and read.

@@ -89,6 +89,7 @@ def problem():
 # The script
 
 
+@pytest.mark.slow
 def test_the_table_shows_every_network_and_contender(without_peers):
     printed, _, _ = without_peers
     lines = printed.splitlines()

@@ -160,6 +160,7 @@ def test_epochs_reach_the_same_loss(monkeypatch):
     assert len(training.figure(results).axes) == 1
 
 
+@pytest.mark.slow
 def test_several_processes_have_the_gradient_of_one():
     results = parallel_speed.measure("waits", 5, 0.001, 2, 1)
     assert [result.contender for result in results][1:3] == ["workers=1", "workers=2"]

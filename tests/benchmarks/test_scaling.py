@@ -120,6 +120,7 @@ def test_the_figure_marks_what_is_extrapolated_and_draws_the_fits():
     assert "p^1.00" in shown
 
 
+@pytest.mark.slow
 def test_the_script_says_what_it_fitted(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(common, "limit_threads", lambda count: None)
     monkeypatch.setattr(common, "missing", lambda modules: dict.fromkeys(modules, "get it"))

@@ -36,6 +36,7 @@ def test_killed_at_each_system_call_of_a_write_it_ends_in_the_same_bits():
     assert killed("each", 3, 12, 22) == 11
 
 
+@pytest.mark.slow
 @on_posix
 def test_killed_at_random_moments_it_ends_in_the_same_bits():
     assert killed("random", 0, 12) >= 12
