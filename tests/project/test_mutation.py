@@ -188,6 +188,6 @@ def test_a_module_is_changed_before_anything_imports_it(
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     ended = subprocess.run(
         [sys.executable, "-m", "mutation", "--one", str(work)],
-        env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, check=False,
+        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path)}, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert ended.returncode == {"survived": running.SURVIVED, "killed": running.KILLED}[outcome]
