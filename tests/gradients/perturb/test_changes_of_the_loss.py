@@ -79,23 +79,36 @@ def engine_of(case: Case, limits: Limits) -> PerturbedLoss:
     return PerturbedLoss(program, [*inputs, *case.args], limits=limits)
 
 
-@cache
-def moves_and_changes(name: str, h: float) -> tuple[list[Any], list[Any]]:
-    """Return perturbations of both signs, and the changes of the loss in extended precision."""
-    case = ALL[name]
+def exact_changes(case: Case, steps: Any) -> tuple[list[Any], list[Any]]:
+    """Return perturbations of both signs, and the changes of the loss in extended precision.
+
+    Parameters
+    ----------
+    case : Case
+        The loss, its parameters, and the leaf that is perturbed.
+    steps : ndarray
+        For each entry of the leaf, the size of its perturbation.
+    """
     leaves, structure = flatten(case.params)
     wide = [leaf.astype(np.longdouble) for leaf in leaves]
     args = [a.astype(np.longdouble) if a.dtype == np.float64 else a for a in case.args]
     before, x = case.loss(structure.unflatten(wide), *args), wide[case.leaf]
-    ahead = np.where(np.arange(x.size).reshape(x.shape) % 3, h, h / 4)
     found: list[Any] = [np.zeros(x.shape), np.zeros(x.shape)]
-    for change, moves in zip(found, (ahead, -ahead), strict=True):
+    for change, moves in zip(found, (steps, -steps), strict=True):
         for index in np.ndindex(x.shape):
             held = x[index]
             x[index] = held + moves[index]
             change[index] = case.loss(structure.unflatten(wide), *args) - before
             x[index] = held
-    return [ahead, -ahead], found
+    return [steps, -steps], found
+
+
+@cache
+def moves_and_changes(name: str, h: float) -> tuple[list[Any], list[Any]]:
+    """Return the exact changes for steps of h, and of h/4 in every third entry."""
+    case = ALL[name]
+    x = flatten(case.params)[0][case.leaf]
+    return exact_changes(case, np.where(np.arange(x.size).reshape(x.shape) % 3, h, h / 4))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from more_losses import LOSSES, REFUSED
-from test_changes_of_the_loss import WAYS, engine_of
+from test_changes_of_the_loss import WAYS, engine_of, exact_changes
 
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.params import flatten
@@ -28,21 +28,9 @@ def steps(kind: str, shape: tuple[int, ...]) -> Any:
 
 @cache
 def moves_and_changes(name: str, kind: str) -> tuple[list[Any], list[Any]]:
-    """Return perturbations of both signs, and the changes of the loss in extended precision."""
+    """Return the exact changes for steps of a kind."""
     case = LOSSES[name]
-    leaves, structure = flatten(case.params)
-    wide = [leaf.astype(np.longdouble) for leaf in leaves]
-    args = [a.astype(np.longdouble) for a in case.args]
-    before, x = case.loss(structure.unflatten(wide), *args), wide[case.leaf]
-    ahead = steps(kind, x.shape)
-    found: list[Any] = [np.zeros(x.shape), np.zeros(x.shape)]
-    for change, moves in zip(found, (ahead, -ahead), strict=True):
-        for index in np.ndindex(x.shape):
-            held = x[index]
-            x[index] = held + moves[index]
-            change[index] = case.loss(structure.unflatten(wide), *args) - before
-            x[index] = held
-    return [ahead, -ahead], found
+    return exact_changes(case, steps(kind, flatten(case.params)[0][case.leaf].shape))
 
 
 @pytest.mark.parametrize("way", WAYS)
