@@ -95,7 +95,8 @@ class Diagnosis:
         count = len(self.remedies)
         if not count:
             return "Nothing is wrong with this training, as far as these measurements show."
-        return f"{count} of {len(self.findings)} findings call for a remedy."
+        call = "calls" if count == 1 else "call"
+        return f"{count} of {len(self.findings)} findings {call} for a remedy."
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers, ready for JSON."""
