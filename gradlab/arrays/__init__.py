@@ -44,6 +44,5 @@ What NumPy's protocols do not cover:
 `places`        the line of the user's code, for messages
 `refusals`      the operations that were refused
 `collecting`    records of what a loss does, one list per thread
-`coverage`      the table of functions in ``docs/numpy.md``
 ==============  ===================================================================================
 """

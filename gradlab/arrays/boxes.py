@@ -23,7 +23,6 @@ from autograd.tracer import Box, isbox, notrace_primitives, trace_primitives_map
 
 from gradlab.arrays import augmented as augmented  # registers itself
 from gradlab.arrays import numpy_source as numpy_source  # registers itself
-from gradlab.arrays import rules
 from gradlab.arrays.creation import protect
 from gradlab.arrays.dispatch import (
     COMPOSITES,
@@ -33,36 +32,45 @@ from gradlab.arrays.dispatch import (
     operand,
     refuse_function,
 )
+from gradlab.arrays.rules import (
+    composed,
+    decompositions,
+    elementwise,
+    fourier,
+    linalg,
+    shared,
+    writing,
+)
 from gradlab.arrays.traced import TracedArray
 
 _CORE: dict[Any, Implementation] = {
-    np.concatenate: rules.concatenate,
-    np.where: rules.where,
-    np.zeros_like: rules.filled_like(0),
-    np.ones_like: rules.filled_like(1),
-    np.empty_like: rules.filled_like(0),
-    np.full_like: rules.full_like,
+    np.concatenate: shared.concatenate,
+    np.where: elementwise.where,
+    np.zeros_like: writing.filled_like(0),
+    np.ones_like: writing.filled_like(1),
+    np.empty_like: writing.filled_like(0),
+    np.full_like: writing.full_like,
     np.cbrt: anp.cbrt,
-    np.real: rules.of_complex(anp.real),
-    np.conj: rules.of_complex(anp.conj),
+    np.real: elementwise.of_complex(anp.real),
+    np.conj: elementwise.of_complex(anp.conj),
     np.broadcast_to: anp.broadcast_to,
-    np.astype: rules.astype,
-    np.transpose: rules.transpose,
-    np.linalg.svd: rules.svd,
-    np.linalg.svdvals: rules.svdvals,
-    np.linalg.eigh: rules.named(alinalg.eigh),
-    np.linalg.eig: rules.eig,
-    np.linalg.slogdet: rules.named(alinalg.slogdet),
-    np.linalg.qr: rules.qr,
-    np.linalg.cholesky: rules.cholesky,
-    np.linalg.pinv: rules.pinv,
-    np.linalg.solve: rules.solve,
-    np.fft.rfft: rules.rfft,
-    np.fft.irfft: rules.irfft,
-    np.fft.rfft2: rules.rfft2,
-    np.fft.irfft2: rules.irfft2,
-    np.fft.rfftn: rules.rfftn,
-    np.fft.irfftn: rules.irfftn,
+    np.astype: elementwise.astype,
+    np.transpose: shared.transpose,
+    np.linalg.svd: decompositions.svd,
+    np.linalg.svdvals: decompositions.svdvals,
+    np.linalg.eigh: linalg.named(alinalg.eigh),
+    np.linalg.eig: decompositions.eig,
+    np.linalg.slogdet: linalg.named(alinalg.slogdet),
+    np.linalg.qr: decompositions.qr,
+    np.linalg.cholesky: decompositions.cholesky,
+    np.linalg.pinv: linalg.pinv,
+    np.linalg.solve: linalg.solve,
+    np.fft.rfft: fourier.rfft,
+    np.fft.irfft: fourier.irfft,
+    np.fft.rfft2: fourier.rfft2,
+    np.fft.irfft2: fourier.irfft2,
+    np.fft.rfftn: fourier.rfftn,
+    np.fft.irfftn: fourier.irfftn,
     np.shape: np.shape.__wrapped__,  # type: ignore[attr-defined]
     np.ndim: np.ndim.__wrapped__,  # type: ignore[attr-defined]
     np.size: np.size.__wrapped__,  # type: ignore[attr-defined]
@@ -95,7 +103,9 @@ def _fallback(function: Any) -> Implementation | None:
     if "scipy" in sys.modules and function not in trace_primitives_map:
         _import_rules_of_scipy()
     wrapper = trace_primitives_map.get(function)
-    is_known = wrapper in primitive_vjps or isinstance(function, np.ufunc) or function in rules.DATA
+    is_known = (
+        wrapper in primitive_vjps or isinstance(function, np.ufunc) or function in elementwise.DATA
+    )
     return _guarded(function, wrapper) if is_known and wrapper is not None else None
 
 
@@ -116,7 +126,7 @@ def _guarded(function: Any, wrapper: Any) -> Implementation:
         if kwargs and has_traced(kwargs):
             args, kwargs = _by_position(function, args, kwargs)
         if function in _PRODUCTS:
-            args = (*rules.of_one_kind(*map(operand, args[:2])), *args[2:])
+            args = (*shared.of_one_kind(*map(operand, args[:2])), *args[2:])
         elif args and issubclass(type(args[0]), (list, tuple)) and has_traced(args[0]):
             args = (operand(args[0]), *args[1:])
         try:
@@ -150,14 +160,14 @@ class BoxLibrary(Library):
 
     def constant(self, traced: Any, value: Any) -> Any:
         """Return an array in a box of the same trace."""
-        return rules.constant(traced, value)
+        return writing.constant(traced, value)
 
     def entries(self, traced: Any, array: Any, index: Any) -> Any:
         """Return the entries of an array at a boxed index."""
-        return rules.getitem(array, index)
+        return writing.getitem(array, index)
 
 
-LIBRARY = BoxLibrary("autograd", _own, _fallback, rules.contract)
+LIBRARY = BoxLibrary("autograd", _own, _fallback, composed.contract)
 
 
 class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
@@ -169,10 +179,10 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
     dtype = ArrayBox.dtype
 
     def _at(self, index: Any) -> Any:
-        return rules.getitem(self, index)
+        return writing.getitem(self, index)
 
     def _put(self, index: Any, value: Any) -> Any:
-        return rules.put(self, index, value)
+        return writing.put(self, index, value)
 
     def _same(self) -> Any:
         return type(self)(self._value, self._trace, self._node)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradlab.arrays import rules
+from gradlab.arrays.rules.writing import constant
 from gradlab.program.ir import Node, Program, reachable
 from gradlab.program.primitives import FULL, is_elementwise, is_pure, may_raise
 from gradlab.program.references import holders
@@ -86,8 +86,9 @@ def _identity(operand: Any) -> Any:
 
 def inline_constants(program: Program) -> Program:
     """Replace the node that wraps a constant for tracing by the constant."""
-    made = rules.constant_primitive.fun
-    return rewrite(program, lambda node: node.operands[1] if node.primitive is made else node)
+    return rewrite(
+        program, lambda node: node.operands[1] if node.primitive is constant.fun else node
+    )
 
 
 def own_constants(program: Program) -> Program:

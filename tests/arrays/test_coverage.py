@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy_table
 import pytest
 from test_arrays_numpy import TABLE
 
 import gradlab
-from gradlab.arrays import coverage
 from gradlab.gradients import derivative_with_error
 
 PAGE = Path(__file__).parents[2] / "docs" / "numpy.md"
-KINDS = {name: coverage.kind_of(name, function) for name, function in coverage.functions()}
+KINDS = {name: numpy_table.kind_of(name, function) for name, function in numpy_table.functions()}
 IN_TABLE = {call.function for call in TABLE if call.smooth}
 
 V = np.array([0.7, -1.3, 2.1, 0.45])
@@ -141,19 +141,19 @@ def loss_of(function: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def test_every_function_has_a_kind() -> None:
-    """If this fails: NumPy has functions that `gradlab.arrays.coverage` does not know."""
+    """If this fails: NumPy has functions that `numpy_table` does not know."""
     assert [name for name, kind in KINDS.items() if kind == "unknown"] == []
 
 
 def test_every_differentiable_function_is_tested() -> None:
-    named = dict(coverage.functions())
+    named = dict(numpy_table.functions())
     untested = [
         name
         for name, kind in KINDS.items()
         if kind == "differentiable" and named[name] not in IN_TABLE and name not in EXAMPLES
     ]
     assert untested == []
-    assert set(REFUSED) == set(coverage.REFUSED)
+    assert set(REFUSED) == set(numpy_table.REFUSED)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -191,7 +191,7 @@ BINARY = """
 
 @pytest.mark.parametrize("name", FLAT)
 def test_flat(name: str) -> None:
-    function = dict(coverage.functions())[name]
+    function = dict(numpy_table.functions())[name]
     call = SECOND.get(name, lambda f, x: f(x, 0.8) if name in BINARY else f(x))
 
     def loss(x: Any) -> Any:
@@ -214,4 +214,4 @@ def test_the_page_shows_the_table() -> None:
     version = ".".join(np.__version__.split(".")[:2])
     if f"NumPy {version}" not in page:
         pytest.skip("the page is about another version of NumPy")
-    assert coverage.table() in page, "run python -m gradlab.arrays.coverage"
+    assert numpy_table.table() in page, "run python tests/arrays/numpy_table.py"

@@ -12,42 +12,17 @@ Importing this package registers all of them. In reading order: `shared`, `joini
 `polynomials`, `products`, `linalg`.
 """
 
-from gradlab.arrays.composites import (
-    calculus as calculus,
-)
-from gradlab.arrays.composites import (
-    elementwise as elementwise,
-)
-from gradlab.arrays.composites import (
-    joining as joining,
-)
-from gradlab.arrays.composites import (
-    linalg as linalg,
-)
-from gradlab.arrays.composites import (
-    missing as missing,
-)
-from gradlab.arrays.composites import (
-    picking as picking,
-)
-from gradlab.arrays.composites import (
-    polynomials as polynomials,
-)
-from gradlab.arrays.composites import (
-    products as products,
-)
-from gradlab.arrays.composites import (
-    rearranging as rearranging,
-)
-from gradlab.arrays.composites import (
-    reductions as reductions,
-)
-from gradlab.arrays.composites import (
-    shared as shared,
-)
-from gradlab.arrays.composites import (
-    sorting as sorting,
-)
-from gradlab.arrays.composites import (
-    statistics as statistics,
+from gradlab.arrays.composites import (  # noqa: F401
+    calculus,
+    elementwise,
+    joining,
+    linalg,
+    missing,
+    picking,
+    polynomials,
+    products,
+    rearranging,
+    reductions,
+    sorting,
+    statistics,
 )

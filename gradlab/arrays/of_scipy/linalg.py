@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,15 @@ def _linalg(function: Callable[..., Any]) -> Callable[..., Any]:
 
     FUNCTIONS["linalg", function.__name__] = implementation
     return function
+
+
+def _same_as(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of NumPy with the name that SciPy has for its first argument."""
+    return wraps(function)(lambda a, *args, **kwargs: function(as_array(a), *args, **kwargs))
+
+
+for _name in ("inv", "det", "norm", "pinv", "svdvals"):
+    _linalg(_same_as(getattr(np.linalg, _name)))
 
 
 def _symmetric(a: Any, lower: bool) -> Any:
@@ -85,30 +95,6 @@ def solve(
 
 
 @_linalg
-def inv(a: Any) -> Any:
-    """Return the inverse."""
-    return np.linalg.inv(as_array(a))
-
-
-@_linalg
-def det(a: Any) -> Any:
-    """Return the determinant."""
-    return np.linalg.det(as_array(a))
-
-
-@_linalg
-def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return a norm."""
-    return np.linalg.norm(as_array(a), ord, axis, keepdims)
-
-
-@_linalg
-def pinv(a: Any) -> Any:
-    """Return the pseudo-inverse."""
-    return np.linalg.pinv(as_array(a))
-
-
-@_linalg
 def eigh(a: Any, *, lower: bool = True, eigvals_only: bool = False) -> Any:
     """Return eigenvalues and eigenvectors of a symmetric matrix."""
     found = np.linalg.eigh(as_array(a), UPLO="L" if lower else "U")
@@ -125,14 +111,8 @@ def eigvalsh(a: Any, *, lower: bool = True) -> Any:
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """Return the singular value decomposition."""
     if not compute_uv:
-        return svdvals(a)
+        return np.linalg.svdvals(as_array(a))
     return tuple(np.linalg.svd(as_array(a), full_matrices))
-
-
-@_linalg
-def svdvals(a: Any) -> Any:
-    """Return the singular values."""
-    return np.linalg.svdvals(as_array(a))
 
 
 @_linalg

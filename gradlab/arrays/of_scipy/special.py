@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,38 +33,7 @@ def of_special(function: Any) -> Implementation | None:
     return SPECIAL.get(name) if getattr(module, name, None) is function else None
 
 
-@_special
-def ndtr(x: Any) -> Any:
-    """Return the normal distribution function."""
-    return 0.5 * _sp().erfc(-as_array(x) / np.sqrt(2))
-
-
 SOURCES.append(of_special)
-
-
-def _same_as(function: Callable[..., Any]) -> Implementation:
-    return lambda x: function(x)
-
-
-SPECIAL.update({f.__name__: _same_as(f) for f in (np.log1p, np.expm1, np.cbrt, np.exp2)})
-
-
-@_special
-def exp10(x: Any) -> Any:
-    """Return 10ˣ."""
-    return 10.0 ** as_array(x)
-
-
-@_special
-def cosm1(x: Any) -> Any:
-    """Return cos x - 1, without cancellation near 0."""
-    return -2 * np.sin(as_array(x) / 2) ** 2
-
-
-@_special
-def log_expit(x: Any) -> Any:
-    """Return the logarithm of the logistic function."""
-    return -np.logaddexp(0.0, -as_array(x))
 
 
 @_special
@@ -86,18 +54,6 @@ def gammasgn(x: Any) -> Any:
 
 
 @_special
-def gamma(x: Any) -> Any:
-    """Return the gamma function."""
-    return gammasgn(x) * np.exp(_sp().gammaln(x))
-
-
-@_special
-def rgamma(x: Any) -> Any:
-    """Return 1 / Γ(x)."""
-    return gammasgn(x) * np.exp(-_sp().gammaln(x))
-
-
-@_special
 def betaln(a: Any, b: Any) -> Any:
     """Return the logarithm of the beta function's absolute value."""
     sp = _sp()
@@ -112,13 +68,6 @@ def beta(a: Any, b: Any) -> Any:
 
 
 @_special
-def poch(z: Any, m: Any) -> Any:
-    """Return Γ(z + m) / Γ(z)."""
-    sp, upper = _sp(), as_array(z) + m
-    return gammasgn(upper) * gammasgn(z) * np.exp(sp.gammaln(upper) - sp.gammaln(z))
-
-
-@_special
 def rel_entr(x: Any, y: Any) -> Any:
     """Return x log(x / y), 0 where x is 0 and y is not negative, else infinity."""
     x, y = as_array(x), as_array(y)
@@ -126,26 +75,6 @@ def rel_entr(x: Any, y: Any) -> Any:
     ratio = np.where(is_inside, x, 1.0) / np.where(is_inside, y, 1.0)
     outside = np.where((x == 0) & (y >= 0), 0.0, np.inf)
     return np.where(is_inside, x * np.log(ratio), outside)
-
-
-@_special
-def kl_div(x: Any, y: Any) -> Any:
-    """Return x log(x / y) - x + y."""
-    return _sp().rel_entr(x, y) - x + y
-
-
-@_special
-def xlogy(x: Any, y: Any) -> Any:
-    """Return x log y, 0 where x is 0."""
-    is_zero = np.equal(x, 0) & ~np.isnan(y)
-    return np.where(is_zero, 0.0, x * np.log(np.where(is_zero, 1.0, y)))
-
-
-@_special
-def xlog1py(x: Any, y: Any) -> Any:
-    """Return x log(1 + y), 0 where x is 0."""
-    is_zero = np.equal(x, 0) & ~np.isnan(y)
-    return np.where(is_zero, 0.0, x * np.log1p(np.where(is_zero, 1.0, y)))
 
 
 @_special
@@ -166,33 +95,34 @@ def pseudo_huber(delta: Any, r: Any) -> Any:
     return np.where(np.less(delta, 0), np.inf, np.where(is_zero, 0.0, value))
 
 
-@_special
-def boxcox(x: Any, lmbda: Any) -> Any:
-    """Return (x^λ - 1) / λ; log x where λ is 0."""
-    log = np.log(as_array(x))
-    return log * _sp().exprel(lmbda * log)
+def _x_times(log: Any, x: Any, y: Any) -> Any:
+    """Return x log(y), 0 where x is 0."""
+    is_zero = np.equal(x, 0) & ~np.isnan(y)
+    return np.where(is_zero, 0.0, x * log(np.where(is_zero, 1.0, y)))
 
 
-@_special
-def boxcox1p(x: Any, lmbda: Any) -> Any:
-    """Return ((1 + x)^λ - 1) / λ; log(1 + x) where λ is 0."""
-    log = np.log1p(as_array(x))
-    return log * _sp().exprel(lmbda * log)
-
-
-@_special
-def chdtr(v: Any, x: Any) -> Any:
-    """Return the distribution function of χ²."""
-    return _sp().gammainc(np.true_divide(v, 2), np.true_divide(x, 2))
-
-
-@_special
-def chdtrc(v: Any, x: Any) -> Any:
-    """Return the survival function of χ²."""
-    return _sp().gammaincc(np.true_divide(v, 2), np.true_divide(x, 2))
-
-
-@_special
-def pdtr(k: Any, m: Any) -> Any:
-    """Return the distribution function of a Poisson variable."""
-    return _sp().gammaincc(np.floor(k) + 1, m)
+SPECIAL |= {
+    "log1p": lambda x: np.log1p(x),
+    "expm1": lambda x: np.expm1(x),
+    "cbrt": lambda x: np.cbrt(x),
+    "exp2": lambda x: np.exp2(x),
+    "exp10": lambda x: 10.0**x,
+    "cosm1": lambda x: -2 * np.sin(x / 2) ** 2,  # without cancellation near 0
+    "xlogy": lambda x, y: _x_times(np.log, x, y),
+    "xlog1py": lambda x, y: _x_times(np.log1p, x, y),
+    "kl_div": lambda x, y: _sp().rel_entr(x, y) - x + y,
+    "boxcox": lambda x, k: np.log(x) * _sp().exprel(k * np.log(x)),
+    "boxcox1p": lambda x, k: np.log1p(x) * _sp().exprel(k * np.log1p(x)),
+    # Γ
+    "gamma": lambda x: gammasgn(x) * np.exp(_sp().gammaln(x)),
+    "rgamma": lambda x: gammasgn(x) * np.exp(-_sp().gammaln(x)),
+    "poch": lambda z, m: (
+        gammasgn(z + m) * gammasgn(z) * np.exp(_sp().gammaln(z + m) - _sp().gammaln(z))
+    ),
+    # Distribution functions: normal, logistic, χ² and its survival function, Poisson
+    "ndtr": lambda x: 0.5 * _sp().erfc(-x / np.sqrt(2)),
+    "log_expit": lambda x: -np.logaddexp(0.0, -x),
+    "chdtr": lambda v, x: _sp().gammainc(np.true_divide(v, 2), np.true_divide(x, 2)),
+    "chdtrc": lambda v, x: _sp().gammaincc(np.true_divide(v, 2), np.true_divide(x, 2)),
+    "pdtr": lambda k, m: _sp().gammaincc(np.floor(k) + 1, m),
+}

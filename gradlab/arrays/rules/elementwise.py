@@ -1,4 +1,4 @@
-"""Elementwise functions, choices and casts."""
+"""Elementwise functions, choices and casts; functions without a derivative."""
 
 from __future__ import annotations
 
@@ -134,3 +134,10 @@ register_notrace(JVPNode, _integers)
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
     """Return an array in another dtype; among integers there is no derivative."""
     return anp.astype(x, dtype) if np.dtype(dtype).kind in "fc" else _integers(x, dtype)
+
+
+for _flat in (anp.digitize, anp.isin, anp.lexsort, anp.heaviside, anp.signbit):
+    register_notrace(VJPNode, _flat)
+    register_notrace(JVPNode, _flat)
+DATA = {np.unravel_index, np.ravel_multi_index, np.digitize, np.isin, np.lexsort}
+"""Functions of integers and truth values, which a recording follows although they have no rule."""

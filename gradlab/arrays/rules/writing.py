@@ -17,20 +17,13 @@ from gradlab.arrays.rules.shared import unbroadcast_to
 
 
 @primitive  # type: ignore[untyped-decorator]
-def constant_primitive(like: Any, value: Any) -> Any:
-    """Return a copy of an array in the trace of another."""
+def constant(like: Any, value: Any) -> Any:
+    """Return a copy of an array in the trace of another, on which it does not depend."""
     return np.array(value)
 
 
-defvjp(constant_primitive, lambda ans, like, value: lambda g: vspace(like).zeros(), argnums=(0,))
-defjvp(
-    constant_primitive, lambda g, ans, like, value: np.zeros(np.shape(ans), ans.dtype), argnums=(0,)
-)
-
-
-def constant(like: Any, value: Any) -> Any:
-    """Return an array in the trace of another on which it does not depend."""
-    return constant_primitive(like, value)
+defvjp(constant, lambda ans, like, value: lambda g: vspace(like).zeros(), argnums=(0,))
+defjvp(constant, lambda g, ans, like, value: np.zeros(np.shape(ans), ans.dtype), argnums=(0,))
 
 
 def filled_like(value: float) -> Callable[..., Any]:

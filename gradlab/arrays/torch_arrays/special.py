@@ -16,69 +16,43 @@ import torch
 _Function: Any = torch.autograd.Function  # without types where PyTorch is missing
 
 
-class _Zeta(_Function):  # type: ignore[misc]
-    """The function ζ(s, q), which is differentiated with respect to q."""
+def _with_slope(function: Callable[..., Any], pull_back: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is differentiated with respect to its last argument.
 
-    generate_vmap_rule = True
+    The cotangent of that argument is ``pull_back(g, *args)``.
+    """
 
-    @staticmethod
-    def forward(s: Any, q: Any) -> Any:
-        return torch.special.zeta(s, q)
+    class WithSlope(_Function):  # type: ignore[misc]
+        generate_vmap_rule = True
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
+        @staticmethod
+        def forward(*args: Any) -> Any:
+            return function(*args)
 
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        s, q = ctx.saved_tensors
-        if ctx.needs_input_grad[0]:
-            raise NotImplementedError("torch has no derivative of zeta for its first argument")
-        return None, -g * s * _Zeta.apply(s + 1, q)
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_backward(*inputs)
 
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            *others, _ = ctx.needs_input_grad
+            if any(others):
+                raise NotImplementedError("torch has no derivative of zeta for its first argument")
+            return *[None] * len(others), pull_back(g, *ctx.saved_tensors)
 
-class _Digamma(_Function):  # type: ignore[misc]
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Any) -> Any:
-        return torch.digamma(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        (x,) = ctx.saved_tensors
-        return g * _Zeta.apply(torch.full_like(x, 2.0), x)
+    apply: Callable[..., Any] = WithSlope.apply
+    return apply
 
 
-class _LogGamma(_Function):  # type: ignore[misc]
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Any) -> Any:
-        return torch.lgamma(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        (x,) = ctx.saved_tensors
-        return g * _Digamma.apply(x)
-
-
-def _zeta(s: Any, q: Any) -> Any:
-    return _Zeta.apply(*torch.broadcast_tensors(s, q))  # type: ignore[no-untyped-call,unused-ignore]
+_zeta = _with_slope(torch.special.zeta, lambda g, s, q: -g * s * _zeta(s + 1, q))
+_digamma = _with_slope(torch.digamma, lambda g, x: g * _zeta(torch.full_like(x, 2.0), x))
+_log_gamma = _with_slope(torch.lgamma, lambda g, x: g * _digamma(x))
 
 
 _OWN: dict[str, Callable[..., Any] | None] = {
-    "_zeta": _zeta,
-    "psi": _Digamma.apply,
-    "gammaln": _LogGamma.apply,
+    "_zeta": lambda s, q: _zeta(*torch.broadcast_tensors(s, q)),
+    "psi": _digamma,
+    "gammaln": _log_gamma,
     "ndtr": None,
 }
 

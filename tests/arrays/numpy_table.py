@@ -1,6 +1,6 @@
 """Which functions of NumPy are differentiable: the table of ``docs/numpy.md``.
 
-Print it with ``python -m gradlab.arrays.coverage``. A test compares the page with it, and fails if
+Print it with ``python tests/arrays/numpy_table.py``. A test compares the page with it, and fails if
 NumPy has a function that this module does not list.
 """
 
