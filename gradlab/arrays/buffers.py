@@ -25,6 +25,7 @@ from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import METHODS
 from gradlab.arrays.traced import Flat, TracedArray
 from gradlab.arrays.views import as_view, mark_view
+from gradlab.containers import rebuilt
 
 
 class Buffer(Holder, np.ndarray):
@@ -187,8 +188,7 @@ def _is_within(array: Any, root: Any) -> bool:
 def as_views(found: Any, args: tuple[Any, ...]) -> Any:
     """Return results that share memory with a buffer among the arguments as buffers."""
     if isinstance(found, (list, tuple)):
-        views = [as_views(item, args) for item in found]
-        return type(found)(*views) if hasattr(found, "_fields") else type(found)(views)
+        return rebuilt(found, [as_views(item, args) for item in found])
     if type(found) is np.ndarray:
         for arg in args:
             if isinstance(arg, Buffer):

@@ -22,7 +22,7 @@ import numpy as np
 from gradlab.arrays.accumulating import accumulate
 from gradlab.arrays.places import place_of
 from gradlab.arrays.refusals import refuse
-from gradlab.errors import UntraceableError
+from gradlab.containers import rebuilt
 
 Implementation = Callable[..., Any]
 F = TypeVar("F", bound=Implementation)
@@ -151,20 +151,16 @@ class Library:
 def refuse_function(library: str, function: Any) -> NoReturn:
     """Raise the error for a function that has no derivative here."""
     refuse(
-        UntraceableError(
-            f"{library} has no derivative of {name_of(function)}, which the loss calls "
-            f"({place_of()}): write it with other functions, or use {NUMERICAL}"
-        )
+        f"{library} has no derivative of {name_of(function)}, which the loss calls "
+        f"({place_of()}): write it with other functions, or use {NUMERICAL}"
     )
 
 
 def refuse_plain(what: str, instead: str, *, place: str = "") -> NoReturn:
     """Raise the error for a traced value that is to become a plain one."""
     refuse(
-        UntraceableError(
-            f"the loss {what} ({place or place_of()}), where its derivative would be lost: "
-            f"{instead}, or use {NUMERICAL}"
-        )
+        f"the loss {what} ({place or place_of()}), where its derivative would be lost: "
+        f"{instead}, or use {NUMERICAL}"
     )
 
 
@@ -388,8 +384,7 @@ def held(value: Any) -> Any:
     if issubclass(type(value), (list, tuple)) and any(
         is_buffer(v) or is_boxed(v) or isinstance(v, (list, tuple)) for v in value
     ):
-        items = map(held, value)
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        return rebuilt(value, list(map(held, value)))
     return value
 
 

@@ -22,7 +22,6 @@ from autograd.extend import defjvp_argnum, defvjp_argnum, primitive
 from autograd.tracer import isbox
 
 from gradlab.arrays.refusals import refuse
-from gradlab.errors import UntraceableError
 
 
 class _NextIndex:
@@ -73,19 +72,15 @@ def _part(part: Any, arrays: list[Any]) -> Any:
         return part
     if isinstance(part, slice):
         refuse(
-            UntraceableError(
-                "an end of a slice is a traced value, and the shape of the result depends on it: "
-                "make it an integer that is fixed, or select with where"
-            )
+            "an end of a slice is a traced value, and the shape of the result depends on it: "
+            "make it an integer that is fixed, or select with where"
         )
     if isinstance(part, list):
         part = anp.array(part)
     if np.dtype(part.dtype) == bool:
         refuse(
-            UntraceableError(
-                "it selects by a boolean mask that it computes, and the shape of the result "
-                "depends on it: use where"
-            )
+            "it selects by a boolean mask that it computes, and the shape of the result "
+            "depends on it: use where"
         )
     arrays.append(part)
     return HERE

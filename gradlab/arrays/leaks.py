@@ -22,7 +22,8 @@ import numpy as np
 
 from gradlab.arrays.collecting import Collector
 from gradlab.arrays.dispatch import Holder, Traced, held
-from gradlab.arrays.places import place_of
+from gradlab.arrays.places import all_code, place_of
+from gradlab.containers import rebuilt
 from gradlab.errors import LossError, StatefulLossWarning
 
 _detached = Collector[str]()
@@ -68,8 +69,7 @@ def detach(x: Any) -> Any:
     if isinstance(x, dict):
         return {key: detach(value) for key, value in x.items()}
     if isinstance(x, (list, tuple)):
-        items = map(detach, x)
-        return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
+        return rebuilt(x, list(map(detach, x)))
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
@@ -164,8 +164,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        items = map(_plain, value)
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        return rebuilt(value, list(map(_plain, value)))
     return value
 
 
@@ -197,7 +196,7 @@ def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], N
                     cell.cell_contents,
                     functools.partial(setattr, cell, "cell_contents"),
                 )
-        for variable in _globals_of(code):
+        for variable in {name for part in all_code(code) for name in part.co_names}:
             if variable in owner.__globals__:
                 yield (
                     variable,
@@ -222,14 +221,6 @@ def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], N
             )
         if not isinstance(owner, type):
             yield f"{prefix}", type(owner), _nowhere
-
-
-def _globals_of(code: types.CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _globals_of(constant)
-    return names
 
 
 def _set_attribute(owner: Any, name: str, value: Any) -> None:

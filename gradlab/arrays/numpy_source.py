@@ -10,7 +10,7 @@ unchanged, and traced values can be written into the results of ``empty`` and it
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from gradlab.arrays.creation import ORIGINAL, WRITABLE
 from gradlab.arrays.dispatch import SOURCES
+from gradlab.arrays.places import all_code
 
 
 def traced_source(function: Any) -> Callable[..., Any] | None:
@@ -45,7 +46,7 @@ _IN_C = {np.dot, np.concatenate, np.where, np.copyto, np.put, np.place, np.putma
 @cache
 def _rebuilt(source: types.FunctionType) -> types.FunctionType:
     """Return a copy of a function of NumPy whose globals are those of a `Namespace`."""
-    names = set(_names_in(source.__code__))
+    names = {name for part in all_code(source.__code__) for name in part.co_names}
     found = {name: source.__globals__[name] for name in names & source.__globals__.keys()}
     seen: dict[str, Any] = {"__builtins__": __builtins__, "__name__": source.__module__}
     copy = types.FunctionType(
@@ -54,13 +55,6 @@ def _rebuilt(source: types.FunctionType) -> types.FunctionType:
     copy.__kwdefaults__ = source.__kwdefaults__
     seen.update({name: _seen(name, value) for name, value in found.items()})
     return copy
-
-
-def _names_in(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names_in(constant)
 
 
 def _seen(name: str, value: Any) -> Any:

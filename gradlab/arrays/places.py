@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import TypeAlias
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -54,6 +54,14 @@ _OF_ARRAYS = tuple(filter(None, map(_folder_of, ("numpy", "scipy"))))
 def is_librarys(file: str) -> bool:
     """Tell whether a file is NumPy's or SciPy's."""
     return file.startswith(_OF_ARRAYS)
+
+
+def all_code(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of a function or file, then that of the functions defined in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from all_code(constant)
 
 
 def place_of(origin: FrameType | TracebackType | None = None) -> str:

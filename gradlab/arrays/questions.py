@@ -28,7 +28,7 @@ import numpy as np
 
 from gradlab.arrays.collecting import Collector
 from gradlab.arrays.dispatch import is_traced
-from gradlab.arrays.places import Place, describe_place, is_users
+from gradlab.arrays.places import Place, all_code, describe_place, is_users
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _is_of_user(module: str) -> bool:
 
 def _named(code: CodeType, space: dict[str, Any]) -> Iterator[Any]:
     """Yield what code names: variables, and their attributes where these are modules."""
-    for part in _parts(code):
+    for part in all_code(code):
         modules = [space[name] for name in part.co_names if name in space]
         for value in modules:
             if not isinstance(value, types.ModuleType):
@@ -235,18 +235,11 @@ def _named(code: CodeType, space: dict[str, Any]) -> Iterator[Any]:
                 modules += [vars(value)[name] for name in part.co_names if name in vars(value)]
 
 
-def _parts(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _parts(constant)
-
-
 @functools.lru_cache(maxsize=4096)
 def _in_code(code: CodeType) -> list[Question]:
     """Return the questions in a function and in the functions that it defines."""
     found = []
-    for part in _parts(code):
+    for part in all_code(code):
         texts = [constant for constant in part.co_consts if type(constant) is str]
         named = _NAMES.intersection([*part.co_names, *texts])
         steps = part.co_code[::2]

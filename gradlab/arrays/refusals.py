@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn
 
 from gradlab.arrays.collecting import Collector
+from gradlab.errors import UntraceableError
 
 _refused = Collector[Exception]()
 
@@ -50,7 +51,8 @@ def record(error: Exception) -> None:
     _refused.note(error)
 
 
-def refuse(error: Exception) -> NoReturn:
-    """Record a refusal, and raise it."""
+def refuse(why: str | Exception, kind: type[Exception] = UntraceableError) -> NoReturn:
+    """Record a refusal, and raise it: an error, or one of this kind with a text."""
+    error = why if isinstance(why, Exception) else kind(why)
     record(error)
     raise error

@@ -28,13 +28,13 @@ import inspect
 import linecache
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, reduce
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from gradlab.arrays.dispatch import NUMERICAL
-from gradlab.arrays.places import is_librarys, is_users, place_of
+from gradlab.arrays.places import all_code, is_librarys, is_users, place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 from gradlab.forking import ForkLock
@@ -190,7 +190,7 @@ def _compiled(file: str, source: str, flags: int, spans: frozenset[Span]) -> lis
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # of the call of a constant
         code = compile(tree, file, "exec", flags, dont_inherit=True)
-    return list(_all_code(_with_functions(code)))
+    return list(all_code(_with_functions(code)))
 
 
 @lru_cache(maxsize=16)
@@ -362,10 +362,3 @@ def _with_functions(code: CodeType) -> CodeType:
         for c in code.co_consts
     ]
     return code.replace(co_consts=tuple(consts))
-
-
-def _all_code(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _all_code(constant)

@@ -263,31 +263,28 @@ class TracedArray(Operators, Viewed):
             )
         if self._is_argument:
             refuse(
-                LossError(
-                    f"the loss writes into its parameters or arguments ({place_of()}): "
-                    "write into a copy (x = x.copy())"
-                )
+                f"the loss writes into its parameters or arguments ({place_of()}): "
+                "write into a copy (x = x.copy())",
+                LossError,
             )
         if self._base is not None:
             base, place = self._base
             place = index_of(place, base)
             if place is None:
                 refuse(
-                    LossError(
-                        f"the loss writes into a part of a traced array that NumPy may have copied "
-                        f"({place_of()}): write into the array itself"
-                    )
+                    f"the loss writes into a part of a traced array that NumPy may have copied "
+                    f"({place_of()}): write into the array itself",
+                    LossError,
                 )
             base.write(base._put(place, new), place, by=self)
         self._expire_views(index, by)
         if new.dtype != self.dtype:
             if not np.can_cast(new.dtype, self.dtype, "same_kind"):
                 refuse(
-                    LossError(
-                        f"the loss writes {new.dtype} into an array of {self.dtype} "
-                        f"({place_of()}), which would cut it off: make the array of "
-                        "floating-point numbers"
-                    )
+                    f"the loss writes {new.dtype} into an array of {self.dtype} "
+                    f"({place_of()}), which would cut it off: make the array of "
+                    "floating-point numbers",
+                    LossError,
                 )
             new = new.astype(self.dtype)
         self._become(new)

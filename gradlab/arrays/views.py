@@ -143,10 +143,9 @@ def is_expired(view: Viewed) -> bool:
 def _refuse_use(view: Any, *args: Any, **kwargs: Any) -> Any:
     written = describe_place(object.__getattribute__(view, "_written"))
     refuse(
-        LossError(
-            f"the loss uses a view of a traced array ({place_of()}) into which it has written "
-            f"since ({written}): take a copy of the part that it keeps (x[i].copy())"
-        )
+        f"the loss uses a view of a traced array ({place_of()}) into which it has written "
+        f"since ({written}): take a copy of the part that it keeps (x[i].copy())",
+        LossError,
     )
 
 

@@ -53,7 +53,8 @@ from gradlab.gradients.error_bars import Estimate, derivative_with_error
 from gradlab.gradients.forward_gradient import ForwardGradient
 from gradlab.gradients.forward_mode import AutogradForward
 from gradlab.gradients.jax import Jax
-from gradlab.gradients.probing import Evaluation, Loop, Recorded
+from gradlab.gradients.perturb import Recorded
+from gradlab.gradients.probing import Evaluation, Loop
 from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, differentiates, is_estimator
 from gradlab.gradients.spsa import SPSA
 from gradlab.gradients.tape import Tape

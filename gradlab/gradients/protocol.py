@@ -10,9 +10,10 @@ laws. ``value == loss(params, *args)``, as a Python float. `grads` has the struc
 dtypes of `params` (float64 where these are integers) and belongs to the caller. The backend mutates
 neither `params` nor `args`, and differentiates with respect to `params` only.
 
-A backend may also implement the optional protocols `Repeatable`, `Estimates` and
-`CountsEvaluations`, and the function that it returns may implement `WritesOut`. The trainer and the
-comparison use these protocols through the functions of this module, and nothing else of a backend.
+A backend may also have the attributes `repeatable` and `estimates` and the method
+`equivalent_evaluations`, and the function that it returns the attribute `writes_out`. The trainer
+and the comparison read these through the functions of the same names in this module, and nothing
+else of a backend.
 """
 
 from __future__ import annotations
@@ -48,41 +49,6 @@ class Backend(Protocol):
         """Return the function that evaluates `loss` and its gradient."""
 
 
-@runtime_checkable
-class Repeatable(Protocol):
-    """A backend whose results may depend on earlier calls, if only in their rounding."""
-
-    @property
-    def repeatable(self) -> Backend:
-        """The same backend with results that do not, to the last bit; resumed trainings need it."""
-
-
-@runtime_checkable
-class Estimates(Protocol):
-    """A backend that tells whether its gradients are estimates."""
-
-    @property
-    def estimates(self) -> bool:
-        """Whether gradients are right only on average."""
-
-
-@runtime_checkable
-class CountsEvaluations(Protocol):
-    """A backend that may save evaluations of the loss, and tells how many a gradient stands for."""
-
-    def equivalent_evaluations(self, p: int) -> int:
-        """Return how many evaluations a gradient of p entries stands for, done or saved."""
-
-
-@runtime_checkable
-class WritesOut(Protocol):
-    """A function of a backend that may write the gradient into arrays of the caller."""
-
-    @property
-    def writes_out(self) -> bool:
-        """Whether it takes ``out=``, arrays of the structure, shapes and dtypes of the gradient."""
-
-
 def name_of(backend: Any) -> str:
     """Return the name of a backend, or that of its class if it has none."""
     return str(backend.name) if isinstance(backend, Backend) else type(backend).__name__
@@ -94,25 +60,34 @@ def differentiates(thing: Any) -> bool:
 
 
 def repeatable(backend: Backend) -> Backend:
-    """Return the backend with results that do not depend on earlier calls, to the last bit."""
-    return backend.repeatable if isinstance(backend, Repeatable) else backend
+    """Return the backend with results that do not depend on earlier calls, to the last bit.
+
+    A resumed training needs them. A backend whose results may depend on earlier calls, if only in
+    their rounding, has this other one as its attribute `repeatable`.
+    """
+    return getattr(backend, "repeatable", backend)
 
 
 def is_estimator(backend: Any) -> bool:
-    """Tell whether a backend's gradients are right only on average."""
-    return isinstance(backend, Estimates) and bool(backend.estimates)
+    """Tell whether a backend's gradients are right only on average: its attribute `estimates`."""
+    return bool(getattr(backend, "estimates", False))
 
 
 def equivalent_evaluations(backend: Any, p: int) -> int | None:
-    """Return how many evaluations a gradient of p entries stands for; None if unknown."""
-    if not isinstance(backend, CountsEvaluations):
-        return None
-    return int(backend.equivalent_evaluations(p))
+    """Return how many evaluations a gradient of p entries stands for, done or saved.
+
+    None for a backend without this method.
+    """
+    count = getattr(backend, "equivalent_evaluations", None)
+    return None if count is None else int(count(p))
 
 
 def writes_out(function: ValueAndGrad) -> bool:
-    """Tell whether a function of a backend takes ``out=``."""
-    return isinstance(function, WritesOut) and bool(function.writes_out)
+    """Tell whether a function of a backend takes ``out=``: its attribute `writes_out`.
+
+    These are arrays in the structure, shapes and dtypes of the gradient, which is written there.
+    """
+    return bool(getattr(function, "writes_out", False))
 
 
 def note_origin(error: Exception, origin: str) -> None:

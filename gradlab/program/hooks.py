@@ -29,7 +29,6 @@ from autograd.numpy import numpy_wrapper
 from autograd.tracer import isbox
 
 from gradlab.arrays.refusals import refuse
-from gradlab.errors import UntraceableError
 
 
 def _function_of(wrapped: Any) -> Any:
@@ -69,9 +68,7 @@ def autograd_as_recorded(recorded: type) -> Iterator[None]:
             return x._value  # type: ignore[attr-defined]
         if function in _INTEGERS:
             name = _INTEGERS[function]
-            refuse(
-                UntraceableError(f"it makes a NumPy integer of a traced value: use astype({name})")
-            )
+            refuse(f"it makes a NumPy integer of a traced value: use astype({name})")
         return x
 
     written: Any = SparseObject.mut_add  # a slot's descriptor

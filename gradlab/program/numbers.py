@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.refusals import refuse
-from gradlab.errors import UntraceableError
 from gradlab.program.ir import Node, name_of
 from gradlab.program.primitives import Kind, primitive_of
 
@@ -164,10 +163,8 @@ class Rules:
         )
         if by_zero or (node.dtype.kind in "iu" and not row.like_python):
             refuse(
-                UntraceableError(
-                    f"{name_of(node.primitive)} of Python numbers that change at each call: "
-                    "Python and NumPy may compute it differently; make them arrays"
-                )
+                f"{name_of(node.primitive)} of Python numbers that change at each call: "
+                "Python and NumPy may compute it differently; make them arrays"
             )
         return by if node.primitive is np.divide and isinstance(by, Node) else None
 
@@ -184,8 +181,6 @@ def _require_same_promotion(number: Node, others: list[Any]) -> None:
             continue
         if np.result_type(dtype, weak) != np.result_type(dtype, number.dtype):
             refuse(
-                UntraceableError(
-                    f"a Python number that differs at each call meets {dtype}: give it as an array "
-                    f"of {dtype}"
-                )
+                f"a Python number that differs at each call meets {dtype}: give it as an array "
+                f"of {dtype}"
             )

@@ -179,10 +179,8 @@ class Recorder:
         """Store that `primitive` computed `value`."""
         if any(map(_has_box, operands)) or any(map(_has_box, keywords.values())):
             refuse(
-                UntraceableError(
-                    f"a traced value is in a tuple, a list or a keyword argument of "
-                    f"{primitive.__name__.strip('_')}, where it cannot be followed"
-                )
+                f"a traced value is in a tuple, a list or a keyword argument of "
+                f"{primitive.__name__.strip('_')}, where it cannot be followed"
             )
         place = self.current_place()
         primitive, operands = _as_pure(primitive, operands)
@@ -209,7 +207,7 @@ class Recorder:
     def branch(self, node: Node, taken: bool) -> bool:
         """Store a branch on data; refuse one that depends on the parameters."""
         if node in self._of_params:
-            refuse(UntraceableError("it branches on a value that depends on the parameters"))
+            refuse("it branches on a value that depends on the parameters")
         self.guards.append(Guard(node, taken, describe_place(self.current_place()) or "the loss"))
         return taken
 
@@ -347,11 +345,9 @@ def _require_fixed_shape(primitive: Any, operands: list[Any]) -> None:
     if primitive is operator.getitem:
         index = operands[1]
         if isinstance(index, Node) and index.dtype == bool:
-            refuse(UntraceableError("it selects by a boolean mask that it computes: use where"))
+            refuse("it selects by a boolean mask that it computes: use where")
     if primitive_of(primitive).varies or (primitive is np.where and len(operands) == 1):
-        refuse(
-            UntraceableError(f"the shape of what {primitive.__name__} returns depends on values")
-        )
+        refuse(f"the shape of what {primitive.__name__} returns depends on values")
 
 
 def _as_pure(primitive: Any, operands: list[Any]) -> tuple[Any, list[Any]]:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from gradlab.arrays.places import place_of
 from gradlab.arrays.refusals import refuse
-from gradlab.errors import UntraceableError
 
 
 class Trace:
@@ -74,8 +73,6 @@ def device_here() -> Any:
 def refuse_data(what: str, instead: str) -> NoReturn:
     """Raise the error for an operation that depends on numbers unknown during compilation."""
     refuse(
-        UntraceableError(
-            f"the loss {what} ({place_of()}): what it does depends on the numbers in its arrays, "
-            f'which are not known while it is compiled; {instead}, or use backend="autograd"'
-        )
+        f"the loss {what} ({place_of()}): what it does depends on the numbers in its arrays, "
+        f'which are not known while it is compiled; {instead}, or use backend="autograd"'
     )

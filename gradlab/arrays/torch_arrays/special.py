@@ -44,13 +44,15 @@ def _with_slope(function: Callable[..., Any], pull_back: Callable[..., Any]) -> 
     return apply
 
 
-_zeta = _with_slope(torch.special.zeta, lambda g, s, q: -g * s * _zeta(s + 1, q))
+_zeta: Callable[..., Any] = _with_slope(
+    torch.special.zeta, lambda g, s, q: -g * s * _zeta(s + 1, q)
+)
 _digamma = _with_slope(torch.digamma, lambda g, x: g * _zeta(torch.full_like(x, 2.0), x))
 _log_gamma = _with_slope(torch.lgamma, lambda g, x: g * _digamma(x))
 
 
 _OWN: dict[str, Callable[..., Any] | None] = {
-    "_zeta": lambda s, q: _zeta(*torch.broadcast_tensors(s, q)),
+    "_zeta": lambda *args: _zeta(*torch.broadcast_tensors(*args)),  # type: ignore[no-untyped-call,unused-ignore]
     "psi": _digamma,
     "gammaln": _log_gamma,
     "ndtr": None,

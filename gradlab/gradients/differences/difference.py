@@ -30,7 +30,8 @@ from gradlab.gradients.differences.closer import (
 )
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.steps import FINER, steps
-from gradlab.gradients.probing import EntryLine, Loop, Probe, ProbeOfTerms, Recorded
+from gradlab.gradients.perturb import Recorded
+from gradlab.gradients.probing import EntryLine, Loop, Probe, ProbeOfTerms
 from gradlab.params import Array
 
 FEWEST = 64

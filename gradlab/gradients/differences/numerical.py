@@ -13,13 +13,13 @@ from gradlab import options
 from gradlab.errors import OptionError
 from gradlab.gradients.differences.steps import check_step, given_steps
 from gradlab.gradients.keywords import passing_keywords
+from gradlab.gradients.perturb import Recorded
 from gradlab.gradients.probing import (
     CoarseLoss,
     Evaluation,
     Loop,
     Probe,
     ProbeOfTerms,
-    Recorded,
 )
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.gradients.terms import SumOfTerms

@@ -32,7 +32,8 @@ import numpy as np
 from gradlab.errors import NonFiniteError, OptionError, ReadOnlyError
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.steps import FINER, finer_steps, steps
-from gradlab.gradients.probing import Probe, Recorded
+from gradlab.gradients.perturb import Recorded
+from gradlab.gradients.probing import Probe
 from gradlab.gradients.slopes import Bar
 from gradlab.params import Array, floating
 

@@ -26,7 +26,7 @@ The files, in reading order:
 `limits`        the thresholds
 `threads`       several blocks at once
 `scratch`       reused memory
-`recording`     records the loss, or notes why the plain loop must evaluate it
+`recording`     `Recorded`, which a backend holds: records the loss, or notes why it cannot
 ==============  ===================================================================================
 
 The table of primitives (`gradlab.program.primitives`) has a row for each operation. `changes` adds
@@ -35,6 +35,6 @@ reductions need neither: the engine evaluates them again at the perturbed values
 """
 
 from gradlab.gradients.perturb.engine import PerturbedLoss
-from gradlab.gradients.perturb.recording import PointRecorder
+from gradlab.gradients.perturb.recording import PointRecorder, Recorded
 
-__all__ = ["PerturbedLoss", "PointRecorder"]
+__all__ = ["PerturbedLoss", "PointRecorder", "Recorded"]

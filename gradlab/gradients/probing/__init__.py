@@ -6,13 +6,13 @@ In reading order:
 `probe`         the loss at its parameters and near them; its precision
 `sums`          the same for a `SumOfTerms`: entries that share no term are perturbed together
 `evaluation`    an object that decides how a gradient's evaluations are done; the plain loop
-`recorded`      the loss recorded as a program; computes only what an entry changes
 ==============  ===================================================================================
 
-Evaluation by workers has its own package: `gradlab.gradients.workers`.
+Two evaluations have packages of their own: from a recording of the loss,
+`gradlab.gradients.perturb`, and by workers, `gradlab.gradients.workers`.
 """
 
-from gradlab.gradients.probing.evaluation import Evaluation, Loop, Method, Slopes
+from gradlab.gradients.probing.evaluation import Evaluation, Loop, Method, Slopes, by_leaf
 from gradlab.gradients.probing.probe import (
     COARSEST,
     CoarseLoss,
@@ -22,7 +22,6 @@ from gradlab.gradients.probing.probe import (
     restore,
     size_of,
 )
-from gradlab.gradients.probing.recorded import Recorded
 from gradlab.gradients.probing.sums import ProbeOfTerms
 
 __all__ = [
@@ -35,8 +34,8 @@ __all__ = [
     "Probe",
     "ProbeOfTerms",
     "Quotient",
-    "Recorded",
     "Slopes",
+    "by_leaf",
     "restore",
     "size_of",
 ]

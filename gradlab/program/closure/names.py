@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dis
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
+
+from gradlab.arrays.places import all_code
 
 REFLECTIVE = frozenset({"__dict__", "__getattribute__", "format", "format_map"})
 """Attributes through which code reads other attributes without naming them."""
@@ -50,7 +51,7 @@ def names_of(code: CodeType) -> Names:
     variables: set[str] = set()
     attributes: set[str] = set()
     imports: set[str] = set()
-    for part in _parts(code):
+    for part in all_code(code):
         before = None  # the name on top of the stack
         for step in dis.get_instructions(part):
             name = step.argval
@@ -70,10 +71,3 @@ def names_of(code: CodeType) -> Names:
     if attributes & REFLECTIVE:
         attributes.add(EVERY)
     return Names(tuple(sorted(variables)), frozenset(attributes), tuple(sorted(imports)))
-
-
-def _parts(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _parts(constant)

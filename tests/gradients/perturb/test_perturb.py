@@ -22,14 +22,14 @@ from threadpoolctl import threadpool_info
 import gradlab
 from gradlab import network
 from gradlab.errors import LossError, NonFiniteError, OptionError, UntraceableWarning
-from gradlab.gradients.perturb import PerturbedLoss, PointRecorder, powers
+from gradlab.gradients.perturb import PerturbedLoss, PointRecorder, powers, recording
 from gradlab.gradients.perturb.changes import Change, change_of, expm1, tanh_half
 from gradlab.gradients.perturb.limits import DEFAULT, Limits
 from gradlab.gradients.perturb.plan import Plan
 from gradlab.gradients.perturb.powers import Powers, elementwise
 from gradlab.gradients.perturb.rows import RowExtents
 from gradlab.gradients.perturb.threads import in_order
-from gradlab.gradients.probing import Probe, recorded
+from gradlab.gradients.probing import Probe
 from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.program.primitives import TABLE
@@ -70,7 +70,7 @@ def only(rows: bool = True, few: int = 1, block: int = 2**19, **limits: Any) -> 
         block=block, few=few, lanes_side_by_side=side_by_side, rows=rows, always=True, **limits
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorded, "PointRecorder", partial(PointRecorder, limits=taken))
+        patch.setattr(recording, "PointRecorder", partial(PointRecorder, limits=taken))
         yield
 
 
@@ -548,7 +548,7 @@ def test_the_number_of_threads_changes_no_bit(activation: Any) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         limits = Limits(block=2**12, worth_a_thread=0)
-        patch.setattr(recorded, "PointRecorder", partial(PointRecorder, limits=limits))
+        patch.setattr(recording, "PointRecorder", partial(PointRecorder, limits=limits))
         patch.setattr(Plan, "_run_block", noted)
         found = [
             flatten(gradlab.grad(loss, gradlab.CentralDifference(threads=threads))(params, x, y))[0]
