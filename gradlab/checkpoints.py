@@ -50,33 +50,20 @@ norms for each leaf follow; they are NaN if they were not recorded."""
 
 @dataclass(frozen=True)
 class State:
-    """The state of a training after some steps.
+    """The state of a training after some steps."""
 
-    Attributes
-    ----------
-    params : list of ndarray
-        The leaves.
-    carried : list of ndarray
-        Other arrays that change: those of the optimiser, such as a velocity for each leaf; the
-        state of the loss; the parameters of the best epoch.
-    generator : dict
-        The state of the generator at the start of the epoch of the last step: the later draws of
-        that epoch are repeated.
-    history : History
-        It may already have entries of an unfinished step.
-    steps, epochs : int
-        The numbers of steps and epochs of the history that count.
-    seconds : float
-        Duration of the steps of an unfinished epoch.
-    """
-
-    params: list[Array]
+    params: list[Array]  # the leaves
+    # Other arrays that change: those of the optimiser, such as a velocity for each leaf; the state
+    # of the loss; the parameters of the best epoch.
     carried: list[Array]
+    # The state of the generator at the start of the epoch of the last step: the later draws of that
+    # epoch are repeated.
     generator: Mapping[str, Any]
-    history: History
+    history: History  # it may already have entries of an unfinished step
+    # The numbers of steps and epochs of the history that count.
     steps: int = 0
     epochs: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # duration of the steps of an unfinished epoch
 
 
 class Keeper:

@@ -18,15 +18,6 @@ from gradlab.params import Array, Structure, entry, flatten, floating
 class Layout:
     """The position of each leaf in the vector, and the names of the entries.
 
-    Attributes
-    ----------
-    structure : Structure
-        The containers.
-    shapes : sequence of tuple
-        The shape of each leaf.
-    names : sequence of str
-        The names of the leaves.
-
     Examples
     --------
     >>> layout = Layout.of(*flatten({"W": np.zeros((2, 3)), "b": 1.0}))

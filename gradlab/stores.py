@@ -38,30 +38,15 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A kind of file."""
 
-    Attributes
-    ----------
-    name : str
-        What a file is called, also in its first line.
-    option : str
-        The option that names the file.
-    version : int
-        The version of the format.
-    work : str
-        The kind of task that a file belongs to.
-    refusal : callable
-        Returns the exception to raise for a file and a reason.
-    advice : str
-        What to do with a file of another task.
-    """
-
-    name: str
-    option: str
-    version: int
-    work: str
+    name: str  # what a file is called, also in its first line
+    option: str  # the option that names the file
+    version: int  # the version of the format
+    work: str  # the kind of task that a file belongs to
+    # Returns the exception to raise for a file and a reason.
     refusal: Callable[[Path, str], Exception]
-    advice: str
+    advice: str  # what to do with a file of another task
 
     @property
     def line(self) -> bytes:

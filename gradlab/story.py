@@ -38,26 +38,17 @@ def bowl(x: Any) -> Any:
 
 @dataclass(frozen=True)
 class Story:
-    """The notebook's numbers.
+    """The notebook's numbers."""
 
-    Attributes
-    ----------
-    losses : dict
-        For each loss, its value for the right and the wrong prediction.
-    x, by_hand, numerical : ndarray, shape (100,)
-        Points, and the derivative of x² there: 2x, and the central difference.
-    gradients : dict of tuple to ndarray
-        The numerical gradient of x₀² + x₁² at each of `POINTS`.
-    path : ndarray, shape (101, 2)
-        Gradient descent on it from (-3, 4), rate 0.1.
-    """
-
+    # For each loss, its value for the right and the wrong prediction.
     losses: dict[str, tuple[float, float]]
+    # Shape (100,): points, and the derivative of x² there: 2x, and the central difference.
     x: Array
     by_hand: Array
     numerical: Array
+    # The numerical gradient of x₀² + x₁² at each of `POINTS`.
     gradients: dict[tuple[float, float], Array]
-    path: Array
+    path: Array  # shape (101, 2): gradient descent on it from (-3, 4), rate 0.1
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers of the story, ready for JSON."""

@@ -33,27 +33,13 @@ LARGEST = 2**24
 
 @dataclass(frozen=True)
 class Target:
-    """A loss, and the parameters, arguments and gradient from its module.
+    """A loss, and the parameters, arguments and gradient from its module."""
 
-    Attributes
-    ----------
-    name : str
-        The text that names it.
-    loss : callable
-        ``loss(params, *args)``.
-    params : Any
-        The point of the check.
-    args : tuple
-        The other arguments of the loss.
-    gradient : Any
-        A function or values; None if the module has none.
-    """
-
-    name: str
-    loss: Callable[..., Any]
-    params: Any
-    args: tuple[Any, ...]
-    gradient: Any
+    name: str  # the text that names it
+    loss: Callable[..., Any]  # ``loss(params, *args)``
+    params: Any  # the point of the check
+    args: tuple[Any, ...]  # the other arguments of the loss
+    gradient: Any  # a function or values; None if the module has none
 
 
 def load(

@@ -10,31 +10,15 @@ State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """The result of one benchmark, or why there is none.
-
-    Attributes
-    ----------
-    name, question : str
-        The script's name and question.
-    state : str
-        "done", "failed", "interrupted" or "not run".
-    seconds : float
-        How long it ran.
-    numbers : dict or None
-        Its numbers, if it is done.
-    figure : str or None
-        Its figure as SVG.
-    why : str
-        If it failed, the last line of its error.
-    """
+    """The result of one benchmark, or why there is none."""
 
     name: str
     question: str
-    state: State
+    state: State  # "done", "failed", "interrupted" or "not run"
     seconds: float = 0.0
-    numbers: dict[str, Any] | None = None
-    figure: str | None = None
-    why: str = ""
+    numbers: dict[str, Any] | None = None  # its numbers, if it is done
+    figure: str | None = None  # as SVG
+    why: str = ""  # if it failed, the last line of its error
 
     @property
     def headline(self) -> str:

@@ -27,21 +27,11 @@ SHARED = "common"
 
 @dataclass(frozen=True)
 class Script:
-    """A benchmark.
+    """A benchmark."""
 
-    Attributes
-    ----------
-    name : str
-        The file's name without suffix.
-    path : Path
-        The file.
-    question : str
-        The question that it answers: the first paragraph of its docstring.
-    """
-
-    name: str
+    name: str  # that of the file, without suffix
     path: Path
-    question: str
+    question: str  # the question that it answers: the first paragraph of its docstring
 
 
 def find(names: Sequence[str] = ()) -> list[Script]:

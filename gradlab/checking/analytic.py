@@ -36,21 +36,12 @@ GROWS = (
 
 @dataclass(frozen=True)
 class Analytic:
-    """The gradient under test as a vector.
+    """The gradient under test as a vector."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (p,)
-        The gradient in the order of `Surface.x`; NaN where an entry is missing.
-    epsilon : ndarray, shape (p,)
-        The unit round-off of each entry's dtype.
-    floor : ndarray, shape (p,)
-        The part of the round-off that does not depend on the loss.
-    """
-
+    # Shape (p,): the gradient in the order of `Surface.x`; NaN where an entry is missing.
     values: Array
-    epsilon: Array
-    floor: Array
+    epsilon: Array  # shape (p,): the unit round-off of each entry's dtype
+    floor: Array  # shape (p,): the part of the round-off that does not depend on the loss
 
     def roundoff(self, i: Any, curvature: Any, x: Any) -> Any:
         """Return a bound on the round-off of entry `i`, given the second derivative `curvature`."""

@@ -25,18 +25,10 @@ from gradlab.params import Array, flatten, leaves_like, read
 
 @dataclass(frozen=True)
 class Rounded:
-    """A claimed vector, with the unit round-off of its dtype.
+    """A claimed vector, with the unit round-off of its dtype."""
 
-    Attributes
-    ----------
-    values : ndarray
-        The vector in float64.
-    epsilon : float
-        The unit round-off of the coarsest leaf.
-    """
-
-    values: Array
-    epsilon: float
+    values: Array  # the vector in float64
+    epsilon: float  # the unit round-off of the coarsest leaf
 
 
 class Claim:

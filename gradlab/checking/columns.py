@@ -19,45 +19,25 @@ EXACT = 2.0**-53
 
 @dataclass(frozen=True)
 class Clues:
-    """Properties of a loss's arguments that point to likely mistakes.
+    """Properties of a loss's arguments that point to likely mistakes."""
 
-    Attributes
-    ----------
-    lengths : collection of int
-        Sizes over which the loss may take a mean.
-    repeated : collection of int
-        Integers that occur more than once in one array, such as a repeated index.
-    """
-
-    lengths: Collection[int] = ()
+    lengths: Collection[int] = ()  # sizes over which the loss may take a mean
+    # Integers that occur more than once in one array, such as a repeated index.
     repeated: Collection[int] = ()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Arrays of the m entries of one leaf that were checked and resolved.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        The leaf's shape.
-    index : ndarray, shape (m, axes)
-        The index of each entry in the leaf.
-    analytic, numerical, tolerance, wrong : ndarray, shape (m,)
-        See `Entry`; `wrong` says whether the entry is a mismatch.
-    value : ndarray, shape (m,)
-        The value of the parameter; NaN if it is not known.
-    clues : Clues
-        See `Clues`.
-    """
+    """Arrays of the m entries of one leaf that were checked and resolved."""
 
     shape: tuple[int, ...]
-    index: Array
+    index: Array  # shape (m, axes): the index of each entry in the leaf
+    # Shape (m,): see `Entry`; `wrong` says whether the entry is a mismatch.
     analytic: Array
     numerical: Array
     tolerance: Array
     wrong: Array
-    value: Array
+    value: Array  # shape (m,): the value of the parameter; NaN if it is not known
     clues: Clues
 
     @classmethod

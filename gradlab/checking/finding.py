@@ -9,24 +9,12 @@ from gradlab.gradients.slopes import Slope
 
 @dataclass(frozen=True)
 class Finding:
-    """An entry with its claimed and measured slopes.
+    """An entry with its claimed and measured slopes."""
 
-    Attributes
-    ----------
-    number : int
-        The position of the entry in `Surface.x`.
-    slope : Slope
-        The measured slope.
-    analytic : float
-        The claimed slope.
-    roundoff : float
-        The round-off of the claimed value, from its dtype.
-    """
-
-    number: int
+    number: int  # the position of the entry in `Surface.x`
     slope: Slope
     analytic: float
-    roundoff: float
+    roundoff: float  # the round-off of the claimed value, from its dtype
 
     @property
     def tolerance(self) -> float:

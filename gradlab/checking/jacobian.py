@@ -48,29 +48,14 @@ class DerivativeEntry(Entry):
 
 @dataclass(frozen=True)
 class Subject:
-    """A function at a point, whose derivative is under test.
-
-    Attributes
-    ----------
-    function : Function
-        The function.
-    params : Any
-        The point.
-    dtype : dtype or None
-        Dtype of the parameters that the function gets.
-    kind : str
-        The claim under test if there are several; "" if there is one.
-    allow : float
-        Accepted relative error.
-    rows : dict
-        Cache of the surfaces of single outputs, for the next claim.
-    """
+    """A function at a point, whose derivative is under test."""
 
     function: Function
-    params: Any
-    dtype: DTypeLike | None = None
-    kind: str = ""
-    allow: float = 0.0
+    params: Any  # the point
+    dtype: DTypeLike | None = None  # dtype of the parameters that the function gets
+    kind: str = ""  # the claim under test if there are several; "" if there is one
+    allow: float = 0.0  # accepted relative error
+    # Cache of the surfaces of single outputs, for the next claim.
     rows: dict[int, Surface] = field(default_factory=dict, compare=False)
 
     def surface(self, outputs: Array, weights: Array) -> Surface:

@@ -55,14 +55,9 @@ PROBE = 2.0**-8
 
 @dataclass(frozen=True)
 class Pair(Walk):
-    """Weights u and a direction v, with the claimed and the measured u·Jv; see `Walk`.
+    """Weights u and a direction v, with the claimed and the measured u·Jv; see `Walk`."""
 
-    Attributes
-    ----------
-    outputs, weights : ndarray
-        The outputs, and their weights.
-    """
-
+    # The outputs, and their weights.
     outputs: Array = field(kw_only=True)
     weights: Array = field(kw_only=True)
 

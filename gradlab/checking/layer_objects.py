@@ -31,26 +31,15 @@ def is_layer(value: Any) -> bool:
 
 
 class Passes(NamedTuple):
-    """The passes of a layer as functions.
+    """The passes of a layer as functions."""
 
-    Attributes
-    ----------
-    forward, backward : callable
-        ``forward(*args) -> (out, None)``, and ``backward(dout, None)``, which returns a dict of
-        gradients by name.
-    args : tuple
-        The arguments of the forward pass: the inputs and the parameters.
-    names : list of str
-        Their names.
-    notes : tuple of str
-        Remarks for the report.
-    """
-
+    # ``forward(*args) -> (out, None)``, and ``backward(dout, None)``, which returns a dict of
+    # gradients by name.
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-    args: tuple[Any, ...]
-    names: list[str]
-    notes: tuple[str, ...]
+    args: tuple[Any, ...]  # the arguments of the forward pass: the inputs and the parameters
+    names: list[str]  # their names
+    notes: tuple[str, ...]  # remarks for the report
 
 
 def functions_of(layer: Any, args: Sequence[Any]) -> Passes:

@@ -78,25 +78,14 @@ class Name(str):
 
 @dataclass(frozen=True)
 class NativeProblem:
-    """A native loss and its gradient as functions of NumPy arrays.
+    """A native loss and its gradient as functions of NumPy arrays."""
 
-    Attributes
-    ----------
-    loss, gradient : callable
-        Functions of a dict of arrays of floats, one per name.
-    params : dict
-        The point at which to check.
-    dtype : dtype or None
-        Dtype of the perturbed parameters; None for float64.
-    notes : tuple of str
-        Notes on the evaluation for the report.
-    """
-
+    # Functions of a dict of arrays of floats, one per name.
     loss: Callable[[dict[Name, Array]], Any]
-    params: dict[Name, Array]
+    params: dict[Name, Array]  # the point at which to check
     gradient: Any
-    dtype: Any
-    notes: tuple[str, ...]
+    dtype: Any  # dtype of the perturbed parameters; None for float64
+    notes: tuple[str, ...]  # notes on the evaluation for the report
 
 
 def is_native(params: Any) -> bool:

@@ -17,18 +17,12 @@ Gradient: TypeAlias = list[Array | None]
 
 @dataclass(frozen=True, eq=False)  # to NumPy, the dtype None is float64
 class NativeWay:
-    """A way to evaluate a native loss.
+    """A way to evaluate a native loss."""
 
-    Attributes
-    ----------
-    dtype : dtype or None
-        In which parameters and arguments are given to it; None for their own.
-    widens : bool
-        Whether operations on numbers of two precisions compute in the wider one, where the library
-        would refuse them.
-    """
-
+    # In which parameters and arguments are given to it; None for their own.
     dtype: np.dtype[Any] | None
+    # Whether operations on numbers of two precisions compute in the wider one, where the library
+    # would refuse them.
     widens: bool = False
 
 

@@ -35,31 +35,18 @@ class Along(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """A direction along which a function was measured.
+    """A direction along which a function was measured."""
 
-    Attributes
-    ----------
-    entries, direction : ndarray
-        The perturbed entries, and their perturbations at t = 1.
-    claimed : float
-        The slope along the direction by the derivative under test.
-    measured : Slope
-        The measured slope.
-    roundoff : float
-        The round-off of the claimed value, from its dtype.
-    size : float
-        The expected slope along a random direction, given the sizes of the claimed entries.
-    valid : bool
-        Whether the claimed slope is a limit of slopes at nearby points, although it lies outside of
-        the slopes of both sides.
-    """
-
+    # The perturbed entries, and their perturbations at t = 1.
     entries: Array
     direction: Array
-    claimed: float
+    claimed: float  # the slope along the direction by the derivative under test
     measured: Slope
-    roundoff: float
+    roundoff: float  # the round-off of the claimed value, from its dtype
+    # The expected slope along a random direction, given the sizes of the claimed entries.
     size: float
+    # Whether the claimed slope is a limit of slopes at nearby points, although it lies outside of
+    # the slopes of both sides.
     valid: bool = False
 
     @property

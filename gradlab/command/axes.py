@@ -33,27 +33,15 @@ SCALES = ("xavier", "he", "normal")
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A network and its training, of which one field varies.
+    """A network and its training, of which one field varies."""
 
-    Attributes
-    ----------
-    data : Dataset
-        What it is trained on.
-    hidden : tuple of int
-        The widths of the hidden layers.
-    activation, optimizer : str
-        Their names.
-    initialisation : str or float or None
-        The `scale` of `gradlab.network.init`.
-    learning_rate, momentum : float or None
-        None stands for the optimiser's own.
-    """
-
-    data: datasets.Dataset
-    hidden: tuple[int, ...]
+    data: datasets.Dataset  # what it is trained on
+    hidden: tuple[int, ...]  # the widths of the hidden layers
+    # Their names.
     activation: str = "sigmoid"
-    initialisation: Any = None
+    initialisation: Any = None  # the `scale` of `gradlab.network.init`
     optimizer: str = "sgd"
+    # None stands for the optimiser's own.
     learning_rate: float | None = None
     momentum: float | None = None
 

@@ -41,21 +41,11 @@ from gradlab.params import Array
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a numerical derivative, in addition to its backend.
+    """Options of a numerical derivative, in addition to its backend."""
 
-    Attributes
-    ----------
-    bounds : pair, optional
-        The lowest and the highest value of each entry.
-    relative_step : float or structure, optional
-        The step of each entry, in proportion to its size.
-    sparsity : array or sparse matrix, optional
-        Which output may depend on which entry, of shape (m, p).
-    """
-
-    bounds: Any = None
-    relative_step: Any = None
-    sparsity: Any = None
+    bounds: Any = None  # the lowest and the highest value of each entry
+    relative_step: Any = None  # the step of each entry, in proportion to its size
+    sparsity: Any = None  # which output may depend on which entry, of shape (m, p)
 
     def given(self) -> list[str]:
         """Return the names of the options that are given."""

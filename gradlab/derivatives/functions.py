@@ -201,18 +201,10 @@ def _settled(outputs: Any, noted: Sequence[Conversion]) -> tuple[list[Any], Stru
 
 @dataclass(frozen=True)
 class Outputs(Layout):
-    """The outputs of a function at a point, and their structure.
+    """The outputs of a function at a point, and their structure."""
 
-    Attributes
-    ----------
-    vector : ndarray, shape (m,)
-        All entries, leaf by leaf, in C order.
-    dtypes : tuple of dtype
-        The dtype of each leaf.
-    """
-
-    vector: Array
-    dtypes: tuple[np.dtype[Any], ...]
+    vector: Array  # shape (m,): all entries, leaf by leaf, in C order
+    dtypes: tuple[np.dtype[Any], ...]  # of each leaf
 
 
 def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
@@ -253,29 +245,13 @@ def _output(place: str, finite: bool, value: Any, path: str) -> Array:
 
 @dataclass(frozen=True)
 class Point:
-    """A function, the point at which it is differentiated, and its outputs there.
+    """A function, the point at which it is differentiated, and its outputs there."""
 
-    Attributes
-    ----------
-    function : callable
-        ``function(params, *args) -> outputs``.
-    params : Any
-        The parameters as they were given.
-    args : tuple
-        The other arguments of the function.
-    leaves : list of ndarray
-        The parameters.
-    structure : Structure
-        The structure of the parameters.
-    outputs : Outputs
-        The outputs of the function.
-    """
-
-    function: Function
-    params: Any
-    args: tuple[Any, ...]
+    function: Function  # ``function(params, *args) -> outputs``
+    params: Any  # the parameters as they were given
+    args: tuple[Any, ...]  # the other arguments of the function
     leaves: list[Array]
-    structure: Structure
+    structure: Structure  # that of the parameters
     outputs: Outputs
 
     @cached_property

@@ -178,22 +178,12 @@ class Field(Perturbable):
 
 @dataclass
 class Line:
-    """A function of t; see the module.
-
-    Attributes
-    ----------
-    where : Field
-    entries : ndarray of int or slice
-        The perturbed entries.
-    step : ndarray
-        The perturbation of each of them for t = 1.
-    low, high : float
-        The range of t.
-    """
+    """A function of t; see the module."""
 
     where: Field
-    entries: Any
-    step: Array
+    entries: Any  # the perturbed entries
+    step: Array  # the perturbation of each of them for t = 1
+    # The range of t.
     low: float
     high: float
     known: dict[float, tuple[Array, Array]] = field(default_factory=dict)

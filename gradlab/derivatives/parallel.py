@@ -39,47 +39,22 @@ class ColumnRule(Protocol):
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """The columns to compute, and their steps.
+    """The columns to compute, and their steps."""
 
-    Attributes
-    ----------
-    groups : sequence of ndarray of int
-        Entries that are perturbed together.
-    units : ndarray, shape (p,)
-        The perturbation of each entry for a step of 1.
-    h : float
-        The step.
-    pattern : ndarray of bool, shape (m, p), or None
-        Which output depends on which entry.
-    sure : bool
-        Whether the steps were given, and are used unchanged.
-    """
-
-    groups: Sequence[Array]
-    units: Array
+    groups: Sequence[Array]  # indices of entries that are perturbed together
+    units: Array  # shape (p,): the perturbation of each entry for a step of 1
     h: float
-    pattern: Array | None
-    sure: bool
+    pattern: Array | None  # booleans (m, p): which output depends on which entry
+    sure: bool  # whether the steps were given, and are used unchanged
 
 
 @dataclass(frozen=True)
 class ColumnMethod:
-    """The task of a worker: a `Method` whose slopes are columns.
+    """The task of a worker: a `Method` whose slopes are columns."""
 
-    Attributes
-    ----------
-    make : callable
-        Makes the `Differences` of a function in the worker.
-    outputs : Outputs
-        The outputs of the function at the parameters.
-    epsilon : ndarray
-        The relative error of each output, as known so far.
-    plan : ColumnPlan
-    """
-
-    make: Callable[[Function], ColumnRule]
-    outputs: Outputs
-    epsilon: Array
+    make: Callable[[Function], ColumnRule]  # makes the `Differences` of a function in the worker
+    outputs: Outputs  # the outputs of the function at the parameters
+    epsilon: Array  # the relative error of each output, as known so far
     plan: ColumnPlan
     name: ClassVar[str] = "columns"
 

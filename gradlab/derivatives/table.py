@@ -32,18 +32,11 @@ AGREED = 4.0
 
 @dataclass(frozen=True)
 class Estimated:
-    """A derivative of each output with its error; shape (m,).
-
-    Attributes
-    ----------
-    value, error : ndarray
-    row : int
-        The index of the step, coarsest first.
-    """
+    """A derivative of each output with its error; shape (m,)."""
 
     value: Array
     error: Array
-    row: int = 0
+    row: int = 0  # the index of the step, coarsest first
 
 
 def offsets_of(order: int, accuracy: int, *, one_sided: bool = False) -> Sequence[int]:

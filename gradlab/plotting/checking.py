@@ -116,17 +116,10 @@ def gradient_agreement(report: GradientReport) -> Figure:
 
 
 class _Scale(NamedTuple):
-    """A logarithmic axis with a strip for zero below its smallest power of ten.
+    """A logarithmic axis with a strip for zero below its smallest power of ten."""
 
-    Attributes
-    ----------
-    zero : float or None
-        Where zero is drawn; None if no value is zero.
-    edge, high : float
-        The powers of ten between which all other values lie.
-    """
-
-    zero: float | None
+    zero: float | None  # where zero is drawn; None if no value is zero
+    # The powers of ten between which all other values lie.
     edge: float
     high: float
 

@@ -95,27 +95,13 @@ def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of `rows`.
+    """A row of `rows`."""
 
-    Attributes
-    ----------
-    name : str
-        The text left of it.
-    value : float
-        The length of its bar; NaN for a row with texts only.
-    cells : tuple of str
-        The texts right of it, one per column.
-    colour : str
-        Of the bar.
-    hollow : bool
-        Whether it was extrapolated rather than measured.
-    """
-
-    name: str
-    value: float
-    cells: tuple[str, ...] = ()
-    colour: str = COLOURS[0]
-    hollow: bool = False
+    name: str  # the text left of it
+    value: float  # the length of its bar; NaN for a row with texts only
+    cells: tuple[str, ...] = ()  # the texts right of it, one per column
+    colour: str = COLOURS[0]  # of the bar
+    hollow: bool = False  # whether it was extrapolated rather than measured
 
 
 def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bool = False) -> None:

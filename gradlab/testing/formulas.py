@@ -7,27 +7,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Formula:
-    """What the error of a method follows from.
+    """What the error of a method follows from."""
 
-    Attributes
-    ----------
-    points : tuple of int
-        Where it evaluates the loss, in steps from x; the centre comes first.
-    quotients : tuple of (float, int, int)
-        Their weights, and the places in `points` of their upper and lower ends.
-    order : int
-        The order q of the truncation error, h^q; 0 if it has none.
-    guarded : bool
-        Whether it is extrapolation, held to this formula by its error estimate.
-    forward : bool
-        Whether the slopes are carried forward, as imaginary parts.
-    """
-
+    # Where it evaluates the loss, in steps from x; the centre comes first.
     points: tuple[int, ...] = (0,)
+    # Their weights, and the places in `points` of their upper and lower ends.
     quotients: tuple[tuple[float, int, int], ...] = ()
-    order: int = 0
-    guarded: bool = False
-    forward: bool = False
+    order: int = 0  # the order q of the truncation error, h^q; 0 if it has none
+    guarded: bool = False  # whether it is extrapolation, held to this formula by its error estimate
+    forward: bool = False  # whether the slopes are carried forward, as imaginary parts
 
     @property
     def terms(self) -> int:

@@ -19,21 +19,11 @@ GradientAt: TypeAlias = Callable[..., tuple[float, Vector]]
 
 @dataclass(frozen=True)
 class WrittenGradient:
-    """A gradient that a backend writes into the same arrays each time.
+    """A gradient that a backend writes into the same arrays each time."""
 
-    Attributes
-    ----------
-    run : callable
-        The backend's function.
-    out : Any
-        The arrays, in the structure of the parameters.
-    gradient : Vector
-        The same arrays.
-    """
-
-    run: Any
-    out: Any
-    gradient: Vector
+    run: Any  # the backend's function
+    out: Any  # the arrays, in the structure of the parameters
+    gradient: Vector  # the same arrays
 
     def __call__(self, params: Any, *args: Any) -> tuple[float, Vector]:
         """Return the loss and its gradient."""

@@ -52,20 +52,12 @@ def start_of(
 
 @dataclass(frozen=True)
 class Validation:
-    """The functions evaluated at the end of each epoch.
+    """The functions evaluated at the end of each epoch."""
 
-    Attributes
-    ----------
-    loss : callable
-        Evaluated on the validation data, if there are any.
-    accuracy : callable or None
-        Evaluated on the validation data, or on the training data without them.
-    data, validation : sequence of ndarray
-        The training data, and the validation data or None.
-    """
-
-    loss: Loss
+    loss: Loss  # evaluated on the validation data, if there are any
+    # Evaluated on the validation data, or on the training data without them.
     accuracy: Accuracy | None
+    # The training data, and the validation data or None.
     data: Data
     validation: Data | None
 

@@ -14,27 +14,17 @@ from gradlab.training.vectors import Vector
 
 @dataclass(frozen=True)
 class Measured:
-    """A step in numbers.
+    """A step in numbers."""
 
-    Attributes
-    ----------
-    loss : float
-        The loss of the minibatch, before the step.
-    gradients, updates, params : list of float
-        For each leaf, the norms of its gradient, of its change in the step, and of the leaf itself
-        before the step.
-    sizes : list of int
-        The number of entries of each leaf.
-    promise : float
-        The decrease of the loss in the step to first order: −g·Δ, for the gradient g and the change
-        Δ of the parameters.
-    """
-
-    loss: float
+    loss: float  # the loss of the minibatch, before the step
+    # For each leaf, the norms of its gradient, of its change in the step, and of the leaf itself
+    # before the step.
     gradients: list[float]
     updates: list[float]
     params: list[float]
-    sizes: list[int]
+    sizes: list[int]  # the number of entries of each leaf
+    # The decrease of the loss in the step to first order: −g·Δ, for the gradient g and the change Δ
+    # of the parameters.
     promise: float
 
 

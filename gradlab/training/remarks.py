@@ -73,29 +73,15 @@ IMPLIED = {
 
 @dataclass
 class Remarks:
-    """The remarks on a training.
+    """The remarks on a training."""
 
-    Attributes
-    ----------
-    paths : sequence of str
-        The names of the leaves.
-    matrices : sequence of bool
-        For each leaf, whether it is a layer's weights: has two axes or more.
-    data : sequence of ndarray
-        All samples.
-    steps : int
-        The number of steps of the training.
-    rate : callable
-        The learning rate after a number of steps, or None if it is not known.
-    descends : bool
-        Whether steps are proportional to gradients, as those of SGD without weight decay.
-    """
-
-    paths: Sequence[str]
-    matrices: Sequence[bool]
-    data: Sequence[np.ndarray]
+    paths: Sequence[str]  # the names of the leaves
+    matrices: Sequence[bool]  # for each leaf, whether it is a layer's weights: has two axes or more
+    data: Sequence[np.ndarray]  # all samples
     steps: int
+    # The learning rate after a number of steps, or None if it is not known.
     rate: Callable[[int], float | None]
+    # Whether steps are proportional to gradients, as those of SGD without weight decay.
     descends: bool
     _first: Measured | None = None
     _zero: list[int] | None = None

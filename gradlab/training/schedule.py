@@ -19,40 +19,21 @@ MOST = 10**7
 
 
 class Minibatch(NamedTuple):
-    """The rows of a minibatch, and its place in the epoch.
+    """The rows of a minibatch, and its place in the epoch."""
 
-    Attributes
-    ----------
-    rows : ndarray
-        The positions of its samples.
-    epoch_sizes : list of int or None
-        The sizes of all minibatches of the epoch, if this one is the last of them.
-    epoch_start : mapping
-        The state of the random generator at the start of the epoch.
-    """
-
-    rows: Array
+    rows: Array  # the positions of its samples
+    # The sizes of all minibatches of the epoch, if this one is the last of them.
     epoch_sizes: list[int] | None
-    epoch_start: Mapping[str, Any]
+    epoch_start: Mapping[str, Any]  # the state of the random generator at the start of the epoch
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The minibatches of a training.
-
-    Attributes
-    ----------
-    samples : int
-        The number of samples.
-    sizes : list of list of int
-        The sizes of the minibatches of each epoch.
-    replace : bool
-        Whether rows are drawn with replacement, instead of in a new order each epoch.
-    """
+    """The minibatches of a training."""
 
     samples: int
-    sizes: list[list[int]]
-    replace: bool
+    sizes: list[list[int]]  # the sizes of the minibatches of each epoch
+    replace: bool  # whether rows are drawn with replacement, instead of in a new order each epoch
 
     @classmethod
     def of(

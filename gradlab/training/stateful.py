@@ -119,21 +119,12 @@ def _pair(result: Any) -> tuple[Any, Any]:
 
 @dataclass
 class Auxiliary:
-    """The state of a loss during a training.
+    """The state of a loss during a training."""
 
-    Attributes
-    ----------
-    leaves : list of ndarray
-        The state's arrays. They are replaced by others in each step, and never written into.
-    structure : Structure
-        The structure of the state.
-    entropy : int
-        Distinguishes the draws from those of trainings with another seed.
-    """
-
+    # The state's arrays. They are replaced by others in each step, and never written into.
     leaves: list[Array]
     structure: Structure
-    entropy: int
+    entropy: int  # distinguishes the draws from those of trainings with another seed
 
     @classmethod
     def of(cls, state: Any, has_aux: Any, rng: np.random.Generator) -> Auxiliary | None:

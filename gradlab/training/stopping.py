@@ -12,18 +12,11 @@ from gradlab.history import History
 
 @dataclass(frozen=True)
 class Stopping:
-    """Decisions by the validation loss of each epoch.
+    """Decisions by the validation loss of each epoch."""
 
-    Attributes
-    ----------
-    patience : int or None
-        The number of epochs without a new lowest validation loss after which a training ends.
-    keep_best : bool
-        Whether the result is that of the epoch with the lowest validation loss.
-    """
-
+    # The number of epochs without a new lowest validation loss after which a training ends.
     patience: int | None
-    keep_best: bool
+    keep_best: bool  # whether the result is that of the epoch with the lowest validation loss
 
     @classmethod
     def of(cls, patience: Any, keep_best: Any, validation: Any) -> Stopping:

@@ -18,28 +18,13 @@ machine takes several times as long."""
 
 
 class Stride(NamedTuple):
-    """Steps that were taken.
+    """Steps that were taken."""
 
-    Attributes
-    ----------
-    minibatch : Minibatch
-        That of the last step.
-    batch : tuple of ndarray
-        Its samples; none after many steps, which no callback sees.
-    value : float
-        Its loss before the step.
-    gradient : Vector
-        Its gradient.
-    seen : sequence of ndarray
-        For each leaf an array that has entries other than 0 if one of the gradients had.
-    steps : int
-        The number of steps.
-    """
-
-    minibatch: Minibatch
-    batch: tuple[Array, ...]
-    value: float
+    minibatch: Minibatch  # that of the last step
+    batch: tuple[Array, ...]  # its samples; none after many steps, which no callback sees
+    value: float  # its loss before the step
     gradient: Vector
+    # For each leaf an array that has entries other than 0 if one of the gradients had.
     seen: Sequence[Array]
     steps: int
 

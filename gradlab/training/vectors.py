@@ -14,17 +14,10 @@ from gradlab.params import Array
 
 @dataclass(frozen=True)
 class Vector:
-    """Arrays that lie side by side in memory, so that a step is a few operations on few blocks.
+    """Arrays that lie side by side in memory, so that a step is a few operations on few blocks."""
 
-    Attributes
-    ----------
-    leaves : list of ndarray
-        Views of the blocks.
-    blocks : list of ndarray
-        One for each dtype, with one axis; for arrays that do not lie side by side, the leaves.
-    """
-
-    leaves: list[Array]
+    leaves: list[Array]  # views of the blocks
+    # One for each dtype, with one axis; for arrays that do not lie side by side, the leaves.
     blocks: list[Array]
 
     @classmethod
