@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlab.checking.analytic import Analytic
+from gradlab.checking import check_layer, functions, jacobian
+from gradlab.checking.analytic import Analytic, _epsilon
 from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
-from gradlab.checking.complex_numbers import ComplexParts
+from gradlab.checking.complex_numbers import ComplexParts, Real, conjugated
 from gradlab.checking.entries import _beside_jumps
 from gradlab.checking.finding import Finding
+from gradlab.checking.functions import Function
+from gradlab.checking.jacobian import Subject, check_row
 from gradlab.checking.jacobian_causes import _of_block
 from gradlab.checking.layer_objects import _adding
 from gradlab.checking.matrices import joined
-from gradlab.checking.patterns import CONSTANTS, _name, _place
+from gradlab.checking.patterns import CONSTANTS, _constant_factor, _name, _place, _smeared
 from gradlab.checking.result import Entry, Leaf
+from gradlab.errors import OptionError
 from gradlab.gradients.slopes import Slope
 from gradlab.gradients.surface import Surface
 
@@ -49,7 +53,9 @@ def matrix(wrong: list[tuple[int, int]], seen: Any = None) -> Columns:
 
 
 def test_a_row_is_blamed_for_two_of_its_entries_or_four_of_a_sample() -> None:
-    assert _place(matrix([(1, 0)])) == ""
+    zeros = matrix([(1, 0)])
+    zeros.numerical[zeros.index[:, 0] == 1] = 0.0  # the rest of the row shows nothing
+    assert _place(zeros) == ""
     assert _place(matrix([(1, k) for k in range(3)])) == "in row 1 alone"
     assert _place(matrix([(k, 1) for k in range(4)])) == "in column 1 alone"
     column, others = [(k, 1) for k in range(4)], [(0, 0), (1, 2)]
@@ -132,3 +138,121 @@ def test_a_bare_complex_array_has_a_name_and_a_structure_has_its_own() -> None:
     assert both._bare == ""
     assert both.any
     assert not ComplexParts({"x": np.array([1.0])}).any
+
+
+@pytest.mark.parametrize(
+    ("off", "name"),
+    [(1.5, "3 times too large"), (-1.5, "3 times too large"), (5.0, "3.0015 times what it should")],
+)
+def test_a_factor_is_known_to_twice_the_accuracy_of_the_clearest_entry(
+    off: float, name: str
+) -> None:
+    true = np.array([1.0, -2.0, 4.0])
+    claimed, tolerances = 3 * (1 + 1e-4 * off) * true, 1e-4 * np.array([4.0, 4.0, 4.0])
+    entries = [
+        Entry("w", (k,), float(a), float(n), t, t, "mismatch")
+        for k, (a, n, t) in enumerate(zip(claimed, true, tolerances, strict=True))
+    ]
+    leaf = Leaf("w", (3,), "mismatch", 3)
+    (said,) = _constant_factor(Columns.of(leaf, entries, None, Clues()))
+    assert said.startswith(name)
+
+
+def test_one_number_for_a_vector_has_one_cause() -> None:
+    entries = [Entry("w", (k,), 10.0, float(k), 1e-9, 1e-9, "mismatch") for k in range(5)]
+    found = Columns.of(Leaf("w", (5,), "mismatch", 5), entries, None, Clues())
+    assert list(_smeared(found)) == ["the same number throughout: summed over too many axes?"]
+
+
+def test_integers_are_as_exact_as_doubles() -> None:
+    assert _epsilon(np.array([1])) == 2.0**-52
+    assert _epsilon(np.array([1]), np.ones(1, np.float32)) == 2.0**-23
+
+
+def test_a_kink_is_no_noise() -> None:
+    assert Finding(0, Slope(1.0, 0.1, "kink", noise=0.5), 1.0, 0.0).noise == 0.0
+    assert Finding(0, Slope(1.0, 0.1, "smooth", noise=0.5), 1.0, 0.0).noise == 0.5
+
+
+def test_an_output_without_weight_counts_nothing() -> None:
+    function = Function(lambda x: np.array([x[0], 3 * x[1]]), np.ones(2))
+    assert function.weighted(np.array([1]), np.zeros(1))(np.ones(2)) == 0.0
+    assert function.weighted(np.array([1]), np.ones(1))(np.ones(2)) == 3.0
+    assert function.weighted(np.array([1]), np.full(1, 2.0))(np.ones(2)) == 6.0
+
+
+def test_outputs_are_kept_at_eight_points_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "KEPT", 0)
+    function = Function(lambda x: 2 * x, np.ones(1))
+    before = function.evaluations
+    for k in (*range(8), *range(8)):
+        assert function.at(np.array([float(k)])).tolist() == [2.0 * k]
+    assert function.evaluations == before + 8
+    function.at(np.array([8.0]))
+    function.at(np.array([7.0]))
+    assert function.evaluations == before + 9
+    function.at(np.array([0.0]))  # the oldest was forgotten
+    assert function.evaluations == before + 10
+
+
+def test_an_allowed_error_of_a_row_counts_once_unless_it_is_a_direction() -> None:
+    subject = Subject(Function(lambda x: 2 * x, np.ones(2)), np.ones(2), allow=1e-3)
+    surface, row = subject.row(0), np.array([2.0, 0.0])
+    plain = Subject(subject.function, np.ones(2)).analytic(surface, row, 2.0**-52).floor
+    size = np.array([2.0, np.sqrt(2)])  # the second has the root mean square
+    assert subject.analytic(surface, row, 2.0**-52).floor - plain == pytest.approx(1e-3 * size)
+    wide = subject.analytic(surface, row, 2.0**-52, 2.5).floor
+    assert wide - plain == pytest.approx(2.5e-3 * size)
+
+
+def test_a_row_of_which_all_is_known_may_hide_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict on a sample is that of its worst entry."""
+    every = [
+        Entry("params", (k,), 1.0, 1.0, tolerance, tolerance, verdict)
+        for k, (tolerance, verdict) in enumerate([(1e-9, "agree"), (1e-3, "inconclusive")])
+    ]  # fmt: skip
+    monkeypatch.setattr(
+        jacobian, "check_entries", lambda surface, analytic, which, rng: [every[k] for k in which]
+    )
+    subject, rng = Subject(Function(lambda x: x, np.ones(2)), np.ones(2)), np.random.default_rng(0)
+    row = np.array([1.0, 0.0])
+    assert check_row(subject, 0, row, 2.0**-52, [0, 1], rng)[1] == "agree"
+    assert check_row(subject, 0, row, 2.0**-52, [1], rng)[1] == "inconclusive"
+
+
+def test_a_forward_pass_that_is_no_function_is_refused() -> None:
+    with pytest.raises(OptionError, match="forward"):
+        check_layer(3, lambda dout, cache: dout, np.ones(2))
+
+
+def imaginary(cause: str = "the wrong sign", path: str = "z.imag") -> Leaf:
+    return Leaf(path, (2,), "mismatch", 2, cause)
+
+
+def test_wrong_signs_of_all_imaginary_parts_are_the_other_convention() -> None:
+    right = Leaf("z.real", (2,), "agree", 2)
+    assert conjugated([right, imaginary()], "jax").startswith("conjugated: ")
+    assert conjugated([right, imaginary()], None) == ""
+    assert conjugated([right], "jax") == ""
+    assert conjugated([imaginary("2 times too large")], "jax") == ""
+    assert conjugated([imaginary(), imaginary(path="x")], "jax") == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "outputs", "needed"),
+    [
+        ("jacobian", 1j, 1j, False), ("jacobian", 1.0, 1j, False), ("jacobian", 1.0, 1.0, False),
+        ("jacobian", 1j, 1.0, True), ("vjp", 1j, 1j, True), ("gradient", 1j, 1.0, True),
+        ("jacobian", 1j, [1j, 1.0], True), ("jacobian", 1.0, [1j, 1.0], False),
+    ],
+)  # fmt: skip
+def test_a_convention_is_needed_unless_a_jacobian_has_complex_entries_of_one_meaning(
+    kind: str, params: complex, outputs: Any, needed: bool
+) -> None:
+    split = [np.array([x]) for x in outputs] if isinstance(outputs, list) else np.array([outputs])
+    real = Real(lambda x: x, np.array([params]), split, None)
+    if needed:
+        with pytest.raises(OptionError, match="convention"):
+            real._sign(kind)
+    else:
+        assert real._sign(kind) == 1
