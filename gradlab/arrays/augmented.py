@@ -27,12 +27,7 @@ _OPERATOR = dis.opmap["BINARY_OP"]
 def is_unshared(inputs: tuple[Any, ...], out: tuple[Any, ...], references: int) -> bool:
     """Tell whether ``+=`` or its like writes into an array that only its target refers to.
 
-    Parameters
-    ----------
-    inputs, out : tuple
-        The inputs and the ``out`` of the ufunc that is called.
-    references : int
-        The reference count, in `call_ufunc`, of the array that is written into.
+    `references` is the reference count of that array in `call_ufunc`.
     """
     if isinstance(inputs[-1], _Probe):
         inputs[-1].references = references

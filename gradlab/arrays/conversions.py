@@ -31,15 +31,7 @@ _noted = Collector[Conversion]()
 
 
 def number_of(traced: Traced, value: Any) -> float:
-    """Return a traced value as a Python number, and record the conversion.
-
-    Parameters
-    ----------
-    traced : Traced
-        The traced value.
-    value : Any
-        Its number; NaN if it is not known.
-    """
+    """Return the number of a traced value, or NaN if it is not known; record the conversion."""
     if not is_tracing():
         _refuse(place_of())
     number = float(value)
@@ -58,13 +50,7 @@ def conversions() -> AbstractContextManager[list[Conversion]]:
 
 
 def returned(value: Any, noted: list[Conversion]) -> Any:
-    """Return the traced value of what a loss returned.
-
-    Raises
-    ------
-    UntraceableError
-        If the loss converted a traced value to a number for another purpose.
-    """
+    """Return the traced value of what a loss returned; refuse any other conversion."""
     for conversion in noted:
         if conversion.number is value:
             value = conversion.traced

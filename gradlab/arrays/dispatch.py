@@ -112,13 +112,7 @@ class Library:
         self.found: dict[Any, Implementation] = {}
 
     def find(self, function: Any) -> Implementation:
-        """Return the implementation of a NumPy function on traced arrays.
-
-        Raises
-        ------
-        UntraceableError
-            If there is none.
-        """
+        """Return the implementation of a NumPy function on traced arrays, or refuse it."""
         found = self.found.get(function) or self._search(function)
         if found is None:
             refuse_function(self.name, function)
@@ -411,10 +405,7 @@ def operand(value: Any) -> Any:
 def values_of(x: Any) -> Any:
     """Return the plain numbers of an array, for functions that have no derivative.
 
-    Raises
-    ------
-    UntraceableError
-        If they are not known, because the loss is recorded or compiled.
+    They are refused if they are not known, because the loss is recorded or compiled.
     """
     while is_traced(x):
         x = x.detached()

@@ -40,20 +40,7 @@ HERE = _NextIndex()
 def gather_at(x: Any, index: Any) -> Any:
     """Return ``x[index]``, where the index may hold traced integer arrays.
 
-    Parameters
-    ----------
-    x : array or box
-        The array to index.
-    index : Any
-        The index: integers, slices, ``None``, ``...``, lists and integer
-        arrays, traced or not, or a tuple of these.
-
-    Raises
-    ------
-    UntraceableError
-        If the shape of the result would depend on traced values: a mask, or an end of a slice.
-    IndexError
-        As NumPy does.
+    A traced mask or end of a slice is refused: the shape of the result would depend on its value.
 
     Examples
     --------

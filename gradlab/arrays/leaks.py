@@ -81,10 +81,7 @@ def detachments() -> AbstractContextManager[list[str]]:
 class Watch:
     """Check whether something of a trace outlives it.
 
-    Parameters
-    ----------
-    roots : sequence
-        Objects that every traced value of the trace keeps alive, directly or indirectly.
+    Every traced value of the trace keeps all `roots` alive, directly or indirectly.
     """
 
     def __init__(self, roots: Sequence[Any]) -> None:
@@ -105,12 +102,8 @@ class Watch:
     def replace(self, loss: Any, args: Sequence[Any] = ()) -> list[str]:
         """Replace what the loss keeps by plain numbers, and return where.
 
-        Call this when only the loss can still hold values of the trace.
-
-        Raises
-        ------
-        LossError
-            If something is kept in a place that cannot be found or changed.
+        Call this when only the loss can still hold values of the trace. A place that cannot be
+        found or changed is an error.
         """
         if not self._is_alive():
             return []

@@ -165,16 +165,8 @@ def written(value: Any, array: Any, index: Any) -> Any:
 def augmented(array: Any, index: Any, current: Any, name: str, value: Any) -> Any:
     """Do ``array[index] += value``, or another such statement, as `written` does.
 
-    Parameters
-    ----------
-    array, index : Any
-        What is written into, and where.
-    current : Any
-        ``array[index]``.
-    name : str
-        The name of the operation in the module `operator`, such as ``"iadd"``.
-    value : Any
-        The right-hand side.
+    `current` is ``array[index]``. The name is that of the operation in the module `operator`, such
+    as ``"iadd"``.
     """
     operation = getattr(operator, name)
     if type(array) is not np.ndarray or not (has_traced(value) or has_traced(index)):

@@ -142,10 +142,7 @@ def _writes(places: dict[Span, ast.Subscript | None], code: CodeType) -> set[Spa
 def following_rewrites(run: Callable[[], T]) -> T:
     """Run a function that traces a loss; run it again whenever the loss has to be rewritten.
 
-    Raises
-    ------
-    RewriteError
-        If the source of an expression does not match the code that is running.
+    An expression whose source does not match the running code stays a `RewriteError`.
     """
     seen: set[Any] = set()
     while True:

@@ -44,27 +44,17 @@ LARGEST_SINGLE = 2.0**-30
 
 
 class Notes(set[str]):
-    """Parts that a loss took of its numbers; alive as long as some of the numbers are.
-
-    Attributes
-    ----------
-    single : bool
-        Whether the loss has computed in complex64, in which the usual step is 0.
-    """
+    """Parts that a loss took of its numbers; alive as long as some of the numbers are."""
 
     single = False
+    """Whether the loss has computed in complex64, in which the usual step is 0."""
 
 
 class Stepped(Traced, np.ndarray):
-    """A complex array that computes like the real array that it represents.
-
-    Attributes
-    ----------
-    notes : Notes
-        Parts taken of it, such as the real one, that may lose the derivative.
-    """
+    """A complex array that computes like the real array that it represents."""
 
     notes: Notes
+    """Parts taken of it, such as the real one, that may lose the derivative."""
 
     def __array_finalize__(self, source: Any) -> None:
         notes = getattr(source, "notes", None)

@@ -118,16 +118,8 @@ def pull_back(
 ) -> list[Any]:
     """Return the derivative of the scalar `end` with respect to each of `roots`.
 
-    Parameters
-    ----------
-    end : Box
-        The boxed result of a traced function.
-    roots : sequence of Box
-        The boxed arguments; one that `end` does not depend on gets zeros.
-    seed : array or box, optional
-        The derivative of `end` by itself, 1.
-    vjp : callable, optional
-        Function from a node and its cotangent to the cotangents of the node's parents.
+    The derivative by a root that `end` does not depend on is 0. The seed is the derivative of `end`
+    by itself, by default 1. ``vjp(node, cotangent)`` yields the cotangents of a node's parents.
     """
     cotangents = {end._node: (vspace(end._value).ones() if seed is None else seed, False)}
     waiting = {root._node for root in roots}

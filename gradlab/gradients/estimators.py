@@ -61,18 +61,9 @@ class Estimator:
 def directions(
     leaves: Sequence[Array], draws: int, entropy: int, kind: Literal["signs", "normal"]
 ) -> Iterator[list[Array]]:
-    """Yield random directions in the shapes of the leaves, determined by the bits of the leaves.
+    """Yield random directions in the shapes of the leaves, determined by their bits and `entropy`.
 
-    Parameters
-    ----------
-    leaves : sequence of ndarray
-        The parameters at which the loss is evaluated.
-    draws : int
-        The number of directions.
-    entropy : int
-        Other directions for another number.
-    kind : {"signs", "normal"}
-        Entries of ±1, each as likely (Rademacher); or of the standard normal distribution.
+    The entries are ±1, each as likely (Rademacher), or of the standard normal distribution.
 
     Examples
     --------

@@ -67,21 +67,10 @@ class AutogradForward:
 
 @dataclass(frozen=True)
 class LossJVP:
-    """A loss at its parameters, and its slope along any direction: a Jacobian-vector product.
-
-    Attributes
-    ----------
-    loss : callable
-    leaves : list of ndarray
-        The parameters, in floating point.
-    structure : Structure
-        The structure of the parameters.
-    args : tuple
-        The other arguments of the loss.
-    """
+    """A loss at its parameters, and its slope along any direction: a Jacobian-vector product."""
 
     loss: Loss
-    leaves: list[Array]
+    leaves: list[Array]  # the parameters, in floating point
     structure: Structure
     args: tuple[Any, ...]
     warned: list[bool] = field(default_factory=lambda: [False])

@@ -35,19 +35,10 @@ def finish_with_forward_mode(
     args: tuple[Any, ...],
     gradients: Sequence[Any],
 ) -> list[Array]:
-    """Return a gradient whose NaN are replaced by the slopes of forward mode.
+    """Return a gradient of reverse mode with its NaN replaced by the slopes of forward mode.
 
-    Parameters
-    ----------
-    loss, leaves, structure, args : callable, sequence of array, Structure, tuple
-        The loss, its parameters, their structure, its other arguments.
-    gradients : sequence of array
-        The gradient of reverse mode, some of whose entries are not finite.
-
-    Raises
-    ------
-    NonFiniteError
-        If an entry is infinite, is NaN in forward mode as well, or if more than `MOST` are NaN.
+    A NonFiniteError is raised if an entry is infinite, or NaN in forward mode as well, or if more
+    than `MOST` are NaN.
     """
     found = [np.array(gradient) for gradient in gradients]
     count = sum(int(np.isnan(array).sum()) for array in found)

@@ -41,14 +41,7 @@ ORDERS = range(3, 7)
 def relative_noise(line: Callable[[float], float], centre: float, enough: float = 1.0) -> float:
     """Return the noise of one evaluation of a function, relative to its values near 0.
 
-    Parameters
-    ----------
-    line : callable
-        The function of one number. Its exceptions are passed on.
-    centre : float
-        Its value at 0.
-    enough : float
-        Estimates above this value are returned without evaluating more spacings.
+    `centre` is the value at 0. An estimate above `enough` ends the search for more noise.
 
     Examples
     --------

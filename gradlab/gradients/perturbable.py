@@ -17,20 +17,9 @@ from gradlab.params import Array, Structure
 
 
 class Perturbable:
-    """A function of parameters that can be perturbed.
+    """A function ``function(params, *args)`` of parameters that can be perturbed.
 
-    Parameters
-    ----------
-    function : callable
-        ``function(params, *args)``. It sees read-only arrays.
-    given : sequence of ndarray
-        The leaves of the parameters.
-    structure : Structure
-        The structure of the parameters.
-    args : tuple
-        The other arguments.
-    dtype : dtype, optional
-        Dtype of the parameters that the function gets; by default float64.
+    It sees read-only arrays, the parameters in a dtype that is float64 by default.
 
     Attributes
     ----------

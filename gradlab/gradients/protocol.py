@@ -136,13 +136,8 @@ STEADY = 1e-9
 def require_same_value(value: Any, again: Any, precision: float = 0.0) -> None:
     """Raise a LossError if a second evaluation of a loss gave another value.
 
-    Parameters
-    ----------
-    value, again : float
-        The values of two evaluations at the same parameters.
-    precision : float
-        The relative error of an evaluation. A difference of a few times that is allowed, since
-        sums may be taken in another order each time.
+    A difference of a few times the relative error of an evaluation is allowed, since sums may be
+    taken in another order each time.
     """
     apart = abs(float(again) - float(value))
     if not apart <= max(STEADY, 16 * precision) * abs(float(value)):

@@ -23,15 +23,6 @@ from gradlab.params import Array, flatten
 class Surface(Perturbable):
     """A loss with perturbable parameters, and the known precision of its values.
 
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *args) -> scalar``. It sees read-only arrays.
-    params, args
-        The point, and the other arguments.
-    dtype : dtype, optional
-        Dtype of the parameters that the loss gets; by default float64.
-
     Attributes
     ----------
     value : float
@@ -47,11 +38,6 @@ class Surface(Perturbable):
     known : dict or None
         Cache of the slopes measured along entries, for several claims about one loss; None if
         there is no cache.
-
-    Raises
-    ------
-    ParameterError, LossError, NonFiniteError
-        As for every backend; and if the loss depends on more than its arguments.
     """
 
     def __init__(
@@ -138,14 +124,8 @@ class Surface(Perturbable):
     def along(self, entries: Any, direction: Array, start: Array | None = None) -> Line:
         """Return the loss as a function of t, with ``x[entries]`` perturbed by ``t * direction``.
 
-        Parameters
-        ----------
-        entries : ndarray of int or slice
-            The m entries to perturb.
-        direction : ndarray, shape (m,)
-            The perturbation at t = 1.
-        start : ndarray, shape (p,), optional
-            The point at t = 0, by default the parameters.
+        The entries are indices or a slice. The point at t = 0 is `start`, shape (p,), by default
+        the parameters.
         """
         home = self.x[entries]
         held = home if start is None else start[entries]

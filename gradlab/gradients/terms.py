@@ -77,13 +77,7 @@ class SumOfTerms:
         return self.terms(params, *args, **keywords).sum()
 
     def evaluate(self, params: Any, *args: Any) -> Array:
-        """Return the terms.
-
-        Raises
-        ------
-        LossError
-            If they are not as many numbers as the sparsity has rows.
-        """
+        """Return the terms; raise a LossError unless there are as many as the sparsity has rows."""
         values = read(self.terms(params, *args), "the array of terms", LossError)
         if values.shape != self.sparsity.shape[:1] or values.dtype.kind not in "fiu":
             raise LossError(

@@ -41,27 +41,10 @@ def trace_loss(
     args: Sequence[Any],
     backend: str,
 ) -> Any:
-    """Return what a loss returns for traced parameters.
+    """Return what a loss returns for traced parameters, the arrays `traced` around the leaves.
 
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *args)``.
-    leaves, traced : sequence of array
-        The parameters, and the traced arrays around them.
-    structure : Structure
-        The structure of the parameters.
-    args : sequence
-        The other arguments.
-    backend : str
-        Name of the backend, for error messages.
-
-    Raises
-    ------
-    UntraceableError
-        If the loss fails on traced parameters and not on plain ones, or has another value there.
-    Exception
-        An exception that the loss also raises on plain parameters, with a note.
+    An UntraceableError is raised if the loss fails on traced parameters and not on plain ones, or
+    has another value there. An exception that it also raises on plain parameters gets a note.
     """
     for array in traced:
         if isinstance(array, Traced):
@@ -152,16 +135,7 @@ def is_rounding(
 ) -> bool:
     """Tell whether two values of a loss differ by what roundings of its parameters change.
 
-    Parameters
-    ----------
-    value, wanted : float or array
-        The values.
-    eps : float
-        The relative rounding of a number.
-    at : callable
-        Function from parameters to the loss.
-    leaves : sequence of array
-        The parameters.
+    ``at(leaves)`` is the loss, and `eps` the relative rounding of a number.
     """
     rng, spread = np.random.default_rng(0), 0.0
     for _ in range(4):

@@ -96,16 +96,9 @@ def names_of(mapping: Mapping[Any, Any]) -> Sequence[Any]:
 
 
 def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
-    """Return the key of an argument.
+    """Return the key of an argument; append its arrays to one list.
 
-    Parameters
-    ----------
-    value : Any
-        The argument.
-    arrays : list
-        Receives the arrays in the argument.
-    others : list
-        Receives all that is not a number, text or container, for a survey.
+    `others` receives all that is not a number, text or container, for a survey.
     """
     kind = type(value)
     if kind is np.ndarray and value.dtype.kind in "biufc":
@@ -146,12 +139,7 @@ def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
 class Surroundings:
     """Everything that a loss reads, apart from the arrays among its arguments.
 
-    Parameters
-    ----------
-    loss : callable
-        The loss.
-    contents : bool
-        Whether the contents of arrays that the loss closes over are part of the key.
+    The contents of arrays that it closes over are part of the key if `contents` is set.
 
     Examples
     --------
@@ -175,17 +163,9 @@ class Surroundings:
     def key(self, others: Sequence[Any] = ()) -> Bindings:
         """Return a key that stays equal as long as a call reads the same values.
 
-        Parameters
-        ----------
-        others : sequence
-            Functions and objects among the arguments.
-
-        Raises
-        ------
-        UnkeyableError
-            If the loss reads a value whose changes cannot be detected.
-        HigherDerivativeError
-            If the loss reads a value that is being differentiated.
+        `others` are functions and objects among the arguments. An UnkeyableError is raised if the
+        loss reads a value whose changes cannot be detected, a HigherDerivativeError if it reads one
+        that is being differentiated.
         """
         ids = tuple(map(id, others)) if others else ()
         known = self._known.get(ids)

@@ -17,11 +17,6 @@ SAMPLE = 4096
 class Captured:
     """The arrays that a loss closes over, with their contents at construction.
 
-    Parameters
-    ----------
-    arrays : iterable of ndarray
-        The arrays.
-
     Examples
     --------
     >>> scale = np.array([1.0, 2.0])

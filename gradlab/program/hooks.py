@@ -49,13 +49,7 @@ _INTEGERS = {
 
 @contextmanager
 def autograd_as_recorded(recorded: type) -> Iterator[None]:
-    """Make autograd add in new arrays and leave recorded values in their boxes.
-
-    Parameters
-    ----------
-    recorded : type
-        The class of boxes around recorded values.
-    """
+    """Make autograd add in new arrays and leave recorded values in their boxes of this class."""
 
     def getval(x: Any) -> Any:
         while isbox(x) and type(x) is not recorded:

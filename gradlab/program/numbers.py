@@ -139,12 +139,7 @@ class Rules:
     def keep(self, node: Node) -> Node | None:
         """Refuse an operation for which NumPy and Python may differ.
 
-        Returns the operand that must not be 0, because Python would raise an error.
-
-        Raises
-        ------
-        UntraceableError
-            If Python might compute a different result.
+        Return the operand that must not be 0, because Python would raise an error.
         """
         row = primitive_of(node.primitive)
         numbers = [o for o in node.sources if o in self._numbers]

@@ -41,12 +41,7 @@ def refusal_of(error: BaseException) -> str:
 def reason_of_state(kept: Sequence[str], detached: Sequence[str] = ()) -> str:
     """Describe why a loss that keeps values from one call to the next is not replayed.
 
-    Parameters
-    ----------
-    kept : sequence of str
-        The places where it keeps a value.
-    detached : sequence of str
-        The lines where it takes plain numbers from a value.
+    It keeps them in the places `kept`, or takes plain numbers from a value in the lines `detached`.
     """
     if kept:
         return (

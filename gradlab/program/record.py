@@ -112,17 +112,7 @@ def _record(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> tuple
 def recording(
     recorder: Recorder, loss: Callable[..., Any], params: Any, args: Sequence[Any]
 ) -> Iterator[tuple[list[TracedBox], Structure, list[Any]]]:
-    """Replace all arrays by recorded boxes.
-
-    Yields
-    ------
-    leaves : list of TracedBox
-        The parameters.
-    structure : Structure
-        The structure of the parameters.
-    boxed_args : list
-        The arguments, with boxes for the arrays in them.
-    """
+    """Replace all arrays by recorded boxes; yield leaves, their structure, and the arguments."""
     given, structure = flatten(params, _as_leaf)
     leaves = [
         recorder.input(leaf, path, is_param=True)
@@ -139,20 +129,12 @@ def recording(
 class Recorder:
     """The operations on boxes so far.
 
-    Parameters
-    ----------
-    entry : code
-        The code of the function that calls the loss: its frame and those above are not the loss's.
-
-    Attributes
-    ----------
-    place : tuple of str and int, or None
-        The line to name for an operation that no line of the loss does.
+    `entry` is the code that calls the loss: its frame and those above are not the loss's.
     """
 
     def __init__(self, entry: CodeType) -> None:
         self._entry = entry
-        self.place: Place | None = None
+        self.place: Place | None = None  # to name for an operation that no line of the loss does
         self.inputs: list[Node] = []
         self.nodes: list[Node] = []
         self.guards: list[Guard] = []

@@ -70,12 +70,8 @@ class LibraryLoss:
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
         """Return the ways to run a loss, in the order of the attempts.
 
-        Parameters
-        ----------
-        is_native : bool
-            Whether a parameter is an array of the library.
-        is_kept : bool
-            Whether the result is stored for other calls of the form, so that compiling pays.
+        `is_native` says that a parameter is an array of the library; `is_kept`, that the result is
+        stored for other calls of the form, so that compiling pays.
         """
         raise NotImplementedError
 

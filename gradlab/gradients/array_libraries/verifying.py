@@ -18,15 +18,8 @@ from gradlab.gradients.tracing import draws_undone, is_close, is_rounding
 def verify(prepared: Prepared, call: Call, value: Any) -> bool:
     """Compare the value with that on plain arrays, at the first call with each shape.
 
-    Returns
-    -------
-    bool
-        False if the loss turned out to be random, or to keep state.
-
-    Raises
-    ------
-    LossError, UntraceableError
-        If the values differ by more than rounding, or a random loss would be compiled.
+    Return False if the loss turns out to be random, or to keep state. A difference beyond rounding
+    is an error, and so is a random loss that would be compiled.
     """
     shapes = call.shapes()
     if shapes in prepared.seen or len(prepared.seen) > KEPT:

@@ -34,10 +34,7 @@ def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
 def closer_to_home(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
     """Return the slope along an entry for which the loss has no value at the distance h.
 
-    Raises
-    ------
-    NonFiniteError
-        If it has no value on both sides at smaller distances, either.
+    Raise a NonFiniteError if it has no value on both sides at smaller distances, either.
     """
     finer = h
     for _ in range(LEVELS):
@@ -58,17 +55,7 @@ def is_level(f: EntryLine, x: Any, h: Any, centre: Any, error: Any) -> bool:
     This is the case at the minimum of a sum of squares: the residuals cancel, their round-off is
     larger than the loss, and the slopes differ by more than `roundoff` allows. But the loss rises
     less steeply over smaller steps. A jump, a cusp or noise gets steeper over smaller steps.
-
-    Parameters
-    ----------
-    f : EntryLine
-        The loss along an entry.
-    x, h : number
-        The entry, and the first step.
-    centre : number
-        f at x.
-    error : number
-        The error of the slope.
+    `centre` is f(x).
     """
     first, *finer = (abs(f(x + step) - centre) / step for step in (h, *finer_steps(x, h)))
     return bool(error <= first and max(finer) < first)
@@ -86,11 +73,8 @@ def look_closer(
     slopes count as noise in the values, as if residuals cancel. The error that this noise causes in
     a slope is inversely proportional to the step.
 
-    Raises
-    ------
-    LossError, CoarseLoss
-        See `Probe.look_into`: if the first smaller step does not agree. Also a LossError if no
-        steps agree, unless the slope is zero within its error: see `is_level`.
+    `Probe.look_into` is called if the first smaller step does not agree. If no steps agree, a
+    LossError is raised, unless the slope is zero within its error: see `is_level`.
     """
     slopes, errors, bends = [slope], [roundoff(probe, h, slope)], [bend]
     steps, gaps = [h], list[Any]()

@@ -185,12 +185,8 @@ UNSURE = 2.0**-10
 def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> None:
     """Compare a gradient with real differences of the loss along a random direction.
 
-    Raises
-    ------
-    LossError
-        If it differs from them by more than their error, or the loss is not deterministic.
-    NonFiniteError
-        If the loss is not finite on both sides of the parameters.
+    Raise a LossError if it differs from them by more than their error or the loss is not
+    deterministic, a NonFiniteError if the loss is not finite on both sides of the parameters.
     """
     for seed in range(DIRECTIONS):
         rng = generator(seed)

@@ -118,16 +118,9 @@ class FiniteDifference(Numerical):
         return h
 
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
-        """Return the slope of f over a step from x, and its bend: see the module's docstring.
+        """Return the slope of f over a step h from x, and its bend: see the module's docstring.
 
-        Parameters
-        ----------
-        f : callable
-            A function of one number; or of an array, entry by entry.
-        x, h : number or ndarray
-            The point, and the step.
-        centre : number
-            f at x.
+        f is a function of one number, or of an array entry by entry; `centre` is f(x).
         """
         raise NotImplementedError
 

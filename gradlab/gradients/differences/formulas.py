@@ -49,11 +49,9 @@ class ForwardDifference(FiniteDifference):
         The same absolute step for every entry, or a structure like the parameters with a number
         for each leaf or for each entry. By default √ε scaled to each entry:
         1.5e-8 max(1, |x|) or the power of two nearest to it.
-    dtype : dtype, optional
-        The floating-point type in which the loss is evaluated; by default float64, or the
-        parameters' own where that is wider.
-    evaluation, workers, timeout, resume, incremental, threads : optional
-        How the loss is evaluated: see `Numerical`.
+    dtype, evaluation, workers, timeout, resume, incremental, threads : optional
+        The floating-point type in which the loss is evaluated, float64 by default, and how: see
+        `Numerical`.
 
     Examples
     --------
@@ -123,11 +121,9 @@ class CentralDifference(FiniteDifference):
         parameters with a number for each leaf or for each entry. By default ∛ε scaled to each
         entry: 7.6e-6 max(1, |x|) or the power of two nearest to it, and less where the loss
         varies faster.
-    dtype : dtype, optional
-        The floating-point type in which the loss is evaluated; by default float64, or the
-        parameters' own where that is wider.
-    evaluation, workers, timeout, resume, incremental, threads : optional
-        How the loss is evaluated: see `Numerical`.
+    dtype, evaluation, workers, timeout, resume, incremental, threads : optional
+        The floating-point type in which the loss is evaluated, float64 by default, and how: see
+        `Numerical`.
 
     Examples
     --------
@@ -161,11 +157,9 @@ class CentralDifference4(FiniteDifference):
         for each leaf or for each entry; the loss is evaluated up to twice as far away. By default
         ε^(1/5) scaled to each entry: 9.8e-4 max(1, |x|), rounded to a power of two, and less where
         the loss varies faster.
-    dtype : dtype, optional
-        The floating-point type in which the loss is evaluated; by default float64, or the
-        parameters' own where that is wider.
-    evaluation, workers, timeout, resume, incremental, threads : optional
-        How the loss is evaluated: see `Numerical`.
+    dtype, evaluation, workers, timeout, resume, incremental, threads : optional
+        The floating-point type in which the loss is evaluated, float64 by default, and how: see
+        `Numerical`.
 
     Examples
     --------

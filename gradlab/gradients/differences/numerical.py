@@ -72,10 +72,7 @@ class Numerical:
     def evaluated_by(self) -> Evaluation:
         """Return the evaluation of the loss: the given one, or the one of the keywords.
 
-        Raises
-        ------
-        OptionError
-            If both were given, or one of them is invalid.
+        An OptionError is raised if both were given, or one of them is invalid.
         """
         by_keywords = evaluation_of(**self._keywords())
         if self.evaluation is None:

@@ -251,10 +251,7 @@ def central_quotient(
 ) -> tuple[Any, Any, Any]:
     """Return the slope over x ± h, half the difference of one-sided slopes, and their round-off.
 
-    Raises
-    ------
-    NonFiniteError
-        If the slope is not finite.
+    A NonFiniteError is raised if the slope is not finite.
     """
     above, below = f(x + h), f(x - h)
     width = (x + h) - (x - h)

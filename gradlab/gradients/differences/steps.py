@@ -63,10 +63,7 @@ def check_step(step: Any) -> None:
 def given_steps(step: Any, params: Any, leaves: Sequence[Array]) -> list[Array]:
     """Return the given step of each entry, leaf by leaf, in the dtype of the evaluation.
 
-    Raises
-    ------
-    OptionError
-        If the structure of steps does not match that of the parameters.
+    An OptionError is raised if the structure of steps does not match that of the parameters.
 
     Examples
     --------

@@ -44,17 +44,10 @@ class Block(Protocol):
         """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1)."""
 
     def give_back(self, total: Array, kept: Array, found: Array) -> None:
-        """Add the changes found in the lanes to the change of a total, for each perturbation.
+        """Add the changes found in the `kept` ones of the J columns, (J, M, R), to a total.
 
-        Parameters
-        ----------
-        total : ndarray, shape (p, S)
-            The change for each entry of the leaf and each sign; with rows, for each entry of the
-            factor of the `Lift`, shape (d, k, S).
-        kept : ndarray
-            The remaining columns among the J.
-        found : ndarray, shape (J, M, R)
-            The changes found in them.
+        The total has the change for each entry of the leaf and each sign, (p, S); with rows, for
+        each entry of the factor of the `Lift`, (d, k, S).
         """
 
 

@@ -74,16 +74,9 @@ def sigmoid(x: Any) -> Any:
 
 
 def change_of(primitive: Any, operands: Sequence[Any], base: Any) -> Change:
-    """Return the change of an elementwise operation's result.
+    """Return the change of an elementwise operation's result; `base` is the unperturbed one.
 
-    Parameters
-    ----------
-    primitive : callable
-        The operation.
-    operands : sequence of Change, ndarray or number
-        Its operands, which broadcast against each other; at least one is a `Change`.
-    base : ndarray
-        Its unperturbed result.
+    The operands broadcast against each other. At least one is a `Change`.
 
     Examples
     --------

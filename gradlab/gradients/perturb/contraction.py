@@ -53,14 +53,9 @@ def _of_einsum(node: Node) -> tuple[str, str, str]:
 
 
 def multiply(a: Array, of_a: str, b: Array, of_b: str, out: str) -> Array:
-    """Contract two arrays; a has lanes, and b may have.
+    """Contract two arrays, given the letters of their axes and of the result's.
 
-    Parameters
-    ----------
-    a, b : ndarray
-        The arrays.
-    of_a, of_b, out : str
-        The letters of their axes, and of the result's; lanes come last.
+    Lanes come last: a has them, and b may have.
 
     Examples
     --------

@@ -39,19 +39,7 @@ class Patched:
 
 
 class Changes:
-    """The changes of the values of one block.
-
-    Parameters
-    ----------
-    extents : Extents
-        What a perturbation can change in each value.
-    layout : Arrangement
-        The unperturbed values.
-    block : Block
-        The lanes.
-    start : dict
-        The changes at the start of the block.
-    """
+    """The changes of the values of one block; `start` has those from which all others follow."""
 
     def __init__(
         self, extents: Extents, layout: Arrangement, block: Block, start: dict[Node, Array]

@@ -117,10 +117,7 @@ class Extents:
     series : dict
         The values whose changes are power series, unless a step is too large.
 
-    Raises
-    ------
-    NoRule
-        If no rule covers an operation.
+    `NoRule` is raised if no rule covers an operation.
     """
 
     lead = 0
@@ -163,6 +160,12 @@ class Extents:
             for node in self.nodes
             if any(isinstance(self.of.get(source), Entries) for source in node.sources)
         )
+        self.require_output()
+
+    def require_output(self) -> None:
+        """Raise `NoRule` if the loss does not depend on the leaf."""
+        if self.program.outputs[0] not in self.of:
+            raise NoRule("the loss does not depend on the leaf")
 
     def constant(self, operand: Any) -> Any:
         """Return the unperturbed value of an operand."""

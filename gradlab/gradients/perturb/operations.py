@@ -21,10 +21,7 @@ RULED = (Kind.ELEMENTWISE, Kind.REDUCTION, Kind.VIEW, Kind.PRODUCT)
 def kind_of(node: Node) -> Kind:
     """Return the kind of an operation, one of `RULED`.
 
-    Raises
-    ------
-    NoRule
-        If the kind has no rule, or an elementwise operation has options.
+    `NoRule` is raised for another kind, and for an elementwise operation with options.
 
     Examples
     --------

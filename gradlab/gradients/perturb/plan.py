@@ -29,7 +29,7 @@ from gradlab.gradients.perturb.contraction import flops
 from gradlab.gradients.perturb.evaluate import Changes
 from gradlab.gradients.perturb.extents import All, Entries, Extents, Slice, Total
 from gradlab.gradients.perturb.layout import Arrangement
-from gradlab.gradients.perturb.operations import NoRule, is_sum, terms_of_mean
+from gradlab.gradients.perturb.operations import is_sum, terms_of_mean
 from gradlab.gradients.perturb.products import product
 from gradlab.gradients.perturb.rows import Lift, RowExtents
 from gradlab.gradients.perturb.threads import in_order
@@ -48,14 +48,7 @@ RULES = {
 
 
 class Plan:
-    """A plan that evaluates a program under the perturbations of one leaf.
-
-    Raises
-    ------
-    NoRule
-        If an operation between the leaf and the loss has no rule, or the loss does not depend on
-        the leaf.
-    """
+    """A plan that evaluates a program under the perturbations of one leaf."""
 
     def __init__(self, extents: Extents) -> None:
         self.extents, self.limits = extents, extents.limits
@@ -70,8 +63,6 @@ class Plan:
         self._nodes = [n for n in extents.nodes if n not in first and n is not self._start]
         if isinstance(extents, RowExtents):
             extents.start_rows()
-        elif self._output not in of:
-            raise NoRule("the loss does not depend on the leaf")
         self._layout = Arrangement(extents)
 
     @property

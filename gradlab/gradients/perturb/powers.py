@@ -105,14 +105,8 @@ class Powers:
 def elementwise(primitive: Any, operands: Sequence[Any], base: Any) -> Powers | Array | None:
     """Apply an elementwise operation to `Powers` and constant values.
 
-    Returns
-    -------
-    Powers
-        The series of the result.
-    ndarray
-        The base, if it does not change in any lane, such as that of a comparison.
-    None
-        If there is no series.
+    Return the series of the result, or its base if that does not change in any lane, as for a
+    comparison; None if there is no series.
     """
     row = primitive_of(primitive)
     series = [o for o in operands if isinstance(o, Powers)]
@@ -171,18 +165,7 @@ def largest_feature(
 ) -> Powers | None:
     """Return the series of the maximum along an axis, if one feature is the largest in all lanes.
 
-    Parameters
-    ----------
-    powers : Powers
-        The values.
-    base : ndarray
-        The unperturbed maximum.
-    features : tuple of int
-        The shape of the values without lanes.
-    axis : int
-        The axis of the features, counted from 0.
-    keepdims : bool
-        Whether the result keeps the axis, with length 1.
+    `features` is the shape of the values without lanes, and `base` the unperturbed maximum.
     """
 
     def filled(c: Array) -> Array:

@@ -86,19 +86,8 @@ def agree(recorded: float, value: float) -> bool:
 class PointRecorder:
     """A loss that is recorded anew at each point, so that no recording is out of date.
 
-    Parameters
-    ----------
-    loss : callable
-        The loss.
-    threads : int, optional
-        Number of threads for a gradient; by default the number that NumPy's BLAS may use.
-    limits : Limits, optional
-        The thresholds of the engine.
-
-    Attributes
-    ----------
-    untraceable : str or None
-        Why the loss cannot be recorded, if it cannot.
+    The threads and limits are those of `PerturbedLoss`. The attribute `untraceable` tells why the
+    loss cannot be recorded, if it cannot.
     """
 
     def __init__(self, loss: Loss, threads: int | None = None, limits: Limits = DEFAULT) -> None:
@@ -110,12 +99,7 @@ class PointRecorder:
 
         The leaves of the parameters are float64 arrays. The recording is compared with the loss at
         the point and away from it: a number taken out of the trace is a constant in the recording,
-        and is right only at the point.
-
-        Raises
-        ------
-        LossError
-            If the loss is not deterministic.
+        and is right only at the point. If they differ, a non-deterministic loss is refused.
         """
         if self.untraceable is not None:
             return None

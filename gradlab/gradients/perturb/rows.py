@@ -8,7 +8,6 @@ computed for all entries at once, and so are values computed from a sum over all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.perturb.extents import All, Entries, Extent, Extents, Slice, Total
-from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.operations import NoRule, axes_of, is_sum
 from gradlab.params import Array
-from gradlab.program.ir import Node, Program
+from gradlab.program.ir import Node
 from gradlab.program.primitives import DOT
 
 
@@ -54,27 +52,14 @@ class Lift:
 
 
 class RowExtents(Extents):
-    """The extents of features in a row, if the batch axis is separable.
-
-    Raises
-    ------
-    NoRule
-        If it is not, or if no rule covers an operation.
-    """
+    """The extents of features in a row; `NoRule` is raised if the batch axis is not separable."""
 
     lead = 1
     lift: Lift | None = None
 
-    def __init__(
-        self,
-        program: Program,
-        leaf: Node,
-        values: Mapping[Node, Any],
-        signs: int,
-        limits: Limits,
-    ) -> None:
-        super().__init__(program, leaf, values, signs, limits)
-        (output,) = program.outputs
+    def require_output(self) -> None:
+        """Raise `NoRule` unless the loss is a sum over rows, or does not depend on the leaf."""
+        (output,) = self.program.outputs
         if isinstance(output, Node) and not isinstance(self.of.get(output, Total()), Total):
             raise NoRule("the loss is not a sum over rows")
 

@@ -13,12 +13,7 @@ from gradlab.program.ir import Node, Program, reachable
 def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
     """Replace sigmoids, squares, and lower bounds by one operation each.
 
-    Returns
-    -------
-    program : Program
-        With the same result.
-    origins : dict
-        Maps nodes of the result to nodes of the given program with the same value.
+    Return the new program, and a dict from its nodes to those of the old one with the same value.
     """
     renewed: dict[Node, Node] = {}
     origins: dict[Node, Node] = {}

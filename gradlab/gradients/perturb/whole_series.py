@@ -40,19 +40,7 @@ class NoSeries(Exception):  # noqa: N818 - not an error: the lanes are computed
 
 
 class WholeSeries:
-    """The series of all values in some rows.
-
-    Parameters
-    ----------
-    extents : RowExtents
-        What a perturbation can change in each value.
-    layout : Arrangement
-        The unperturbed values.
-    rows : slice
-        The rows.
-    reach : ndarray, shape (J, 1, R)
-        The largest |u| in each column and row.
-    """
+    """The series of all values in some rows; `reach` is the largest |u| of each, (J, 1, R)."""
 
     def __init__(self, extents: Extents, layout: Arrangement, rows: slice, reach: Array) -> None:
         self._extents, self._layout, self._rows = extents, layout, rows
@@ -67,13 +55,7 @@ class WholeSeries:
         self._series[node] = self._powers(node, [first])
 
     def take(self, node: Node) -> None:
-        """Compute the series of the next value.
-
-        Raises
-        ------
-        NoSeries
-            If it has none.
-        """
+        """Compute the series of the next value; raise `NoSeries` if it has none."""
         if any(isinstance(self._of.get(source), Entries) for source in node.sources):
             raise NoSeries
         if not any(source in self._series for source in node.sources):
@@ -212,10 +194,7 @@ class WholeSeries:
 class PowerSums:
     """Sums over rows of powers of each perturbation: Σₙ dⁿ Σᵣ rows[r, i]ⁿ cₙ[j, r].
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (d, k), that of the factor of the `Lift`.
+    The shape, (d, k), is that of the factor of the `Lift`.
 
     Examples
     --------

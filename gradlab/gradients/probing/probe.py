@@ -85,21 +85,12 @@ Record: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Perturbed | None]
 
 @dataclass(slots=True)  # not frozen, which is faster: one is made for each entry
 class EntryLine:
-    """The loss as a function of one entry of its parameters.
-
-    Attributes
-    ----------
-    probe : Probe
-    leaf, i : int
-        The leaf, and the index of the entry in it.
-    to_type : type
-        The type of the values.
-    """
+    """The loss as a function of one entry of its parameters."""
 
     probe: Probe
     leaf: int
-    i: int
-    to_type: Any
+    i: int  # the index of the entry in the leaf
+    to_type: Any  # of the values
 
     def __call__(self, x: Any) -> Any:
         """Return the loss with the entry set to `x`."""
@@ -193,12 +184,8 @@ class Probe:
     def look_into(self) -> None:
         """Find out why evaluations contradict each other.
 
-        Raises
-        ------
-        LossError
-            If the loss is not deterministic.
-        CoarseLoss
-            If its noise exceeds the assumed precision.
+        Raise a LossError if the loss is not deterministic, a `CoarseLoss` if its noise exceeds the
+        assumed precision.
         """
         self.require_steady()
         if COARSE * self.precision < self.noise <= COARSEST:

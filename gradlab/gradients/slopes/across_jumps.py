@@ -48,18 +48,8 @@ def across_near_jumps(
 ) -> Slope:
     """Search for jumps, whose height is noise unless there are only a few isolated ones.
 
-    Parameters
-    ----------
-    rungs : Rungs
-        The ladder.
-    found : Slope
-        The slope that the rungs show if jumps are not considered.
-    floor : float
-        Known lower bound of the noise.
-    exact : float
-        Lower bound of the noise from the values' precision alone.
-    probe : SampledLine
-        The function.
+    `found` is the slope that the rungs show if jumps are not considered, `floor` the known lower
+    bound of the noise, `exact` the one from the values' precision alone.
     """
     if found.kind not in ("smooth", "flat", "edge", "unresolved") or len(rungs.h) < 3:
         return found

@@ -25,18 +25,10 @@ def extrapolate(
 ) -> Bar | None:
     """Extrapolate difference quotients to h = 0, from the rungs that give the smallest error bar.
 
-    Parameters
-    ----------
-    h, q : ndarray
-        Steps, coarsest first, and quotients.
-    power : int
-        Power of h in the error's expansion: 2 for central quotients, 1 for one-sided ones.
-    noise : ndarray
-        The error of an evaluation on each rung.
-    most : int
-        Largest number of orders of the error to remove.
-    dissent : int
-        Number of finer rungs that may disagree by chance.
+    The steps h come coarsest first. The error's expansion has powers of h² for central quotients
+    (`power` is 2), of h for one-sided ones; at most `most` orders of it are removed. `noise` is the
+    error of an evaluation on each rung, `dissent` the number of finer rungs that may disagree by
+    chance.
     """
     z = h**power
     # A central quotient divides the errors of two evaluations by 2 h, a one-sided one by h.

@@ -21,17 +21,7 @@ from gradlab.program.cache_key import Surroundings
 
 
 class Direct:
-    """Answers calls like one that machine code has answered.
-
-    Parameters
-    ----------
-    tape : Replayable
-        The recording.
-    surroundings : Surroundings
-        The values that the loss reads beside its arguments.
-    verify : int or None
-        Number of replays after which one is compared with eager autograd.
-    """
+    """Answers calls like one that machine code has answered; every `verify`-th needs its key."""
 
     def __init__(self, tape: Replayable, surroundings: Surroundings, verify: int | None) -> None:
         self.tape = tape

@@ -50,14 +50,7 @@ SAME = Response("shift", 0.0)
 
 
 def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
-    """Return the maxima (and minima) on which the result of a program does not depend.
-
-    Parameters
-    ----------
-    nodes : sequence of Node
-        Each after its operands.
-    end : Node
-        The result.
+    """Return the maxima (and minima) on which `end`, the result of a program, does not depend.
 
     Examples
     --------

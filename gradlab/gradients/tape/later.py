@@ -46,13 +46,7 @@ def replays_until_it_pays(program: Program) -> int:
 
 
 class Later:
-    """A program that a thread compiles from replay `begin` on; machine code runs from `switch` on.
-
-    Parameters
-    ----------
-    program : Program
-        Its outputs are a loss and its derivative by each leaf.
-    """
+    """A program compiled by a thread from replay `begin` on, and run from `switch` on."""
 
     def __init__(self, program: Program) -> None:
         self.program = program

@@ -209,10 +209,7 @@ class Replayable:
     def calls_ahead(self, every: int | None) -> int:
         """Return how many of the next calls machine code answers without a comparison.
 
-        Parameters
-        ----------
-        every : int or None
-            How many replays it takes until one is compared with eager autograd.
+        One of `every` replays is compared with eager autograd.
         """
         is_settled = self.has_answered and not self.is_due and self.replays > 1
         if self.native is None or not is_settled or self.params_seen or self.data_seen:

@@ -32,16 +32,8 @@ class Chunk(NamedTuple):
 def chunk_size(entries: int, workers: int, evaluation: float, sending: float) -> int:
     """Return how many entries a chunk should have.
 
-    Parameters
-    ----------
-    entries : int
-        Number of entries.
-    workers : int
-        Number of workers.
-    evaluation : float
-        Seconds of one evaluation of the loss; an entry takes at least one.
-    sending : float
-        Seconds to send a chunk and its answer.
+    `evaluation` is the time of one evaluation of the loss in seconds, of which an entry takes at
+    least one; `sending`, the time to send a chunk and its answer.
 
     Examples
     --------

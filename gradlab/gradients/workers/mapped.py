@@ -67,10 +67,7 @@ def _opened_by_name(name: str) -> NamelessFile:
 def written(parts: Sequence[Any]) -> NamelessFile:
     """Write bytes one after the other into a new file, each at a multiple of `ALIGNMENT`.
 
-    Raises
-    ------
-    WorkerError
-        If the disk is full: using memory mapped to it would crash later.
+    A full disk is a WorkerError here: using memory mapped to the file would crash later.
     """
     try:
         with ExitStack() as stack:

@@ -87,13 +87,8 @@ def work(
     """Yield the answers of a number of processes to all chunks, in any order.
 
     A process that evaluates the loss at one place for longer than the timeout is killed. The
-    caller must hold signals: see `gradlab.interrupts`.
-
-    Raises
-    ------
-    WorkerError
-        If a worker could not start, a worker died or hung twice at the same chunk, or the
-        temporary folder has no room for the task.
+    caller must hold signals: see `gradlab.interrupts`. A WorkerError is raised if a worker could
+    not start, died or hung twice at the same chunk, or if the temporary folder has no room.
     """
     if not pieces:
         return
@@ -136,10 +131,7 @@ def _lost(
 ) -> Chunk | None:
     """Clean up after a worker that died, and return its unfinished chunk, if any.
 
-    Raises
-    ------
-    WorkerError
-        If it never began, or is the second worker to die at this chunk.
+    A WorkerError is raised if it never began, or is the second worker to die at this chunk.
     """
     code = worker.end()
     ending = f"it hung, for {timeout:g} s" if worker.hung else _ending(code)
@@ -191,13 +183,7 @@ def _ending(code: int) -> str:
 
 
 def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
-    """Start a worker on a task that was stored.
-
-    Raises
-    ------
-    WorkerError
-        If the system has no process or descriptor left.
-    """
+    """Start a worker on a task that was stored."""
     context = get_context("spawn")
     try:
         ours, theirs = context.Pipe()

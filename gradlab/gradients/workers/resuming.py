@@ -73,10 +73,8 @@ class PartialGradient:
     def open(cls, path: Any, known: dict[str, str] | None, probe: Probe) -> PartialGradient:
         """Begin a record, or resume the one in the file.
 
-        Raises
-        ------
-        OptionError
-            If the file holds something else, part of another gradient, or cannot be written.
+        A file of something else, or of another gradient, or one that cannot be written, is an
+        OptionError.
         """
         record = cls(None if path is None else Path(path), known, probe)
         if record._path is not None:
@@ -104,13 +102,7 @@ class PartialGradient:
         return Chunk(leaf, i, i + 1)
 
     def confirm(self, chunk: Chunk, found: Array) -> None:
-        """Compare slopes of the file with the same ones computed again.
-
-        Raises
-        ------
-        OptionError
-            If they differ in a bit.
-        """
+        """Refuse the file if its slopes differ in a bit from the same ones computed again."""
         held = self.slopes[chunk.leaf].reshape(-1)[chunk.start : chunk.stop]
         if not np.array_equal(held, found):
             raise OptionError(
@@ -194,13 +186,7 @@ class PartialGradient:
 
 
 def identity(task: Task, probe: Probe) -> dict[str, str]:
-    """Return the properties that identify a gradient, by the names used in errors.
-
-    Raises
-    ------
-    OptionError
-        If the arguments cannot be pickled, and so cannot be identified.
-    """
+    """Return the properties that identify a gradient, by the names used in errors."""
     numbers: dict[Any, Array] = {
         probe.name(leaf, 0) if x.size else leaf: x for leaf, x in enumerate(probe.leaves)
     }

@@ -78,13 +78,7 @@ class Task:
         return probe
 
     def pickle(self, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
-        """Return the task as bytes, its arrays apart if `buffers` takes them.
-
-        Raises
-        ------
-        OptionError
-            If something in it cannot be sent to another process.
-        """
+        """Return the task as bytes, its arrays apart if `buffers` takes them."""
         fields = (
             self.method,
             self.loss,
@@ -175,16 +169,8 @@ def answer(
 ) -> Answer:
     """Return a chunk with the slopes of its entries, or with a failure.
 
-    Parameters
-    ----------
-    task : Task
-        What to differentiate.
-    chunk : Chunk
-        The entries to differentiate by.
-    probe : Probe, optional
-        A probe of the task that is not in use elsewhere; by default a new one.
-    mark : callable
-        Called with the leaf and the entry before each evaluation, in case the process dies in it.
+    The probe of the task must not be in use elsewhere; by default it is a new one. `mark` is called
+    with the leaf and the entry before each evaluation, in case the process dies in it.
     """
     try:
         part = Part(probe or task.probe(), chunk, mark)

@@ -48,12 +48,7 @@ class Same:
 
 
 class Tokens(ReadValues):
-    """The tokens of a survey, with their places.
-
-    Parameters
-    ----------
-    names : set of str
-        The relevant attributes found so far.
+    """The tokens of a survey, with their places; `names` are the attributes that matter to it.
 
     Attributes
     ----------
