@@ -33,18 +33,10 @@ from gradlab.arrays.places import Place, all_code, describe_place, is_users
 
 @dataclass(frozen=True)
 class Question:
-    """A question, and the line that asks it.
+    """A question, and the line that asks it."""
 
-    Attributes
-    ----------
-    place : tuple of str and int
-        File and line.
-    instead : str
-        What to write instead.
-    """
-
-    place: Place
-    instead: str
+    place: Place  # file and line
+    instead: str  # what to write instead
 
     def __str__(self) -> str:
         return f"{describe_place(self.place)}; {self.instead}"

@@ -50,14 +50,9 @@ on, and the flag marks a code object inside another."""
 
 
 class RewriteError(UntraceableError):
-    """An expression of the user's code gives a traced array to a plain one.
+    """An expression of the user's code gives a traced array to a plain one."""
 
-    Attributes
-    ----------
-    original : Exception or None
-        The error of a function of SciPy's, which counts if the function cannot be replaced.
-    """
-
+    # The error of a function of SciPy's, which counts if the function cannot be replaced.
     original: Exception | None = None
 
     def __init__(self, frame: FrameType, span: Span, others: set[Span], source: str) -> None:

@@ -21,36 +21,22 @@ from gradlab.params import Array, flatten
 
 
 class Surface(Perturbable):
-    """A loss with perturbable parameters, and the known precision of its values.
-
-    Attributes
-    ----------
-    value : float
-        The loss at the parameters.
-    bits : int
-        The precision of the loss's values: 52 for float64.
-    unsteadiness : float
-        The largest difference between repeated evaluations at the parameters.
-    rounding : float
-        The observed noise of numbers that are rounded inside the loss.
-    constant : bool
-        Whether the loss has had the same value at all points so far.
-    known : dict or None
-        Cache of the slopes measured along entries, for several claims about one loss; None if
-        there is no cache.
-    """
+    """A loss with perturbable parameters, and the known precision of its values."""
 
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...] = (), dtype: DTypeLike | None = None
     ) -> None:
         super().__init__(loss, *flatten(params), args, dtype)
+        # The slopes along entries, for several claims about one loss; None without a cache.
         self.known: dict[tuple[Any, ...], Slope] | None = None
         first = self._evaluate()
         self.value = float(first)
+        # The precision of the values: 52 for float64.
         self.bits = int(np.finfo(first.dtype).nmant) if first.dtype.kind == "f" else 52
-        self.rounding = 0.0
-        self.constant = True
+        self.rounding = 0.0  # the observed noise of numbers that are rounded inside the loss
+        self.constant = True  # whether the loss has had the same value at all points so far
         self.bits = min(self.bits, self._bits_of_values())
+        # The largest difference between repeated evaluations at the parameters.
         self.unsteadiness = 0.0
         self.look_again()
         self.scales = np.concatenate([np.empty(0), *map(scales_of, self.leaves)])

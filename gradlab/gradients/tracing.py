@@ -146,20 +146,11 @@ def is_rounding(
 
 @dataclass
 class _Known:
-    """What is known of a loss.
+    """What is known of a loss."""
 
-    Attributes
-    ----------
-    loss : callable
-        A weak reference to the loss, or to the object of a method.
-    code : list of Question
-        The questions in its code.
-    forms : dict
-        For each form of a call, how the values differ; "" if they agree.
-    """
-
-    loss: Any
-    code: list[Question]
+    loss: Any  # a weak reference to the loss, or to the object of a method
+    code: list[Question]  # the questions in its code
+    # For each form of a call, how the values differ; "" if they agree.
     forms: dict[Any, str] = field(default_factory=dict)
 
 

@@ -46,19 +46,12 @@ class PythonFloat(np.float64):
 
 
 class Numbers:
-    """The numbers of a function that are inputs, and all numbers seen so far.
-
-    Attributes
-    ----------
-    inputs : set of tuple
-        Their places in the arguments: the position, then indices and keys.
-    refusal : str or None
-        Why numbers that change cannot be inputs.
-    """
+    """The numbers of a function that are inputs, and all numbers seen so far."""
 
     def __init__(self) -> None:
+        # Their places in the arguments: the position, then indices and keys.
         self.inputs: set[Path] = set()
-        self.refusal: str | None = None
+        self.refusal: str | None = None  # why numbers that change cannot be inputs
         self._seen: dict[Any, list[dict[Path, Any]]] = {}
 
     def as_data(self, args: tuple[Any, ...]) -> tuple[Any, ...]:

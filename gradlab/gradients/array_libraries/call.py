@@ -19,29 +19,15 @@ from gradlab.params import Structure, floating
 
 @dataclass(frozen=True)
 class Call:
-    """One call: its form, and the numbers in it.
-
-    Attributes
-    ----------
-    owner : LibraryLoss
-        The loss, on the arrays of a library.
-    form : Form
-        Everything about the call except the numbers in its arrays.
-    params, arguments : Structure
-        The structures of the parameters and of the arguments.
-    leaves, values : list
-        The parameters; the leaves of the arguments.
-    native : array, optional
-        A parameter that is an array of the library.
-    """
+    """One call: its form, and the numbers in it."""
 
     owner: LibraryLoss
     form: Form
     params: Structure
     arguments: Structure
-    leaves: list[Any]
-    values: list[Any]
-    native: Any
+    leaves: list[Any]  # the parameters
+    values: list[Any]  # the leaves of the arguments
+    native: Any  # a parameter that is an array of the library
 
     @property
     def args(self) -> tuple[Any, ...]:

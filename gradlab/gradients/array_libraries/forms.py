@@ -18,63 +18,31 @@ Run: TypeAlias = Callable[[list[Any], list[Any]], tuple[Any, list[Any]]]
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run a loss.
+    """A way to run a loss."""
 
-    Attributes
-    ----------
-    plain : bool
-        True for duck arrays, on which plain NumPy runs; False for native arrays.
-    compiled : bool
-        True if the loss is traced once, without numbers; False if it runs operation by operation.
-    data : bool
-        Whether arrays among the arguments become the library's; otherwise they stay NumPy's.
-    """
-
-    plain: bool
-    compiled: bool
-    data: bool = True
+    plain: bool  # duck arrays, on which plain NumPy runs; otherwise native arrays
+    compiled: bool  # traced once, without numbers; otherwise operation by operation
+    data: bool = True  # arrays among the arguments become the library's; otherwise NumPy's
 
 
 @dataclass
 class Prepared:
-    """What is stored for calls of a form.
-
-    Attributes
-    ----------
-    way : Way
-        The way that runs the loss.
-    run : callable
-        Computes loss and gradient.
-    seen : set
-        Shapes for which the value was compared with NumPy's.
-    bindings : Bindings or None
-        The key of everything that the loss read in the latest call.
-    """
+    """What is stored for calls of a form."""
 
     way: Way
     run: Run
-    seen: set[Any] = field(default_factory=set)
-    bindings: Bindings | None = None
+    seen: set[Any] = field(default_factory=set)  # shapes whose value was compared with NumPy's
+    bindings: Bindings | None = None  # of all that the loss read in the latest call
 
 
 @dataclass(frozen=True)
 class Form:
-    """Everything about a call except the numbers in its arrays.
-
-    Attributes
-    ----------
-    params, args : Structure
-        The structures of the parameters and of the arguments.
-    values : tuple
-        The leaves of the arguments, with None in the place of each array.
-    arrays : tuple of int
-        The positions of the arrays among them.
-    """
+    """Everything about a call except the numbers in its arrays."""
 
     params: Structure
     args: Structure
-    values: tuple[Any, ...]
-    arrays: tuple[int, ...]
+    values: tuple[Any, ...]  # the leaves of the arguments, with None in the place of each array
+    arrays: tuple[int, ...]  # the positions of the arrays among them
 
     def key(self, others: list[Any]) -> Any:
         """Return a key of the form, or raise `UnkeyableError`; see `cache_key`."""

@@ -53,18 +53,10 @@ class Block(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EntryBlock:
-    """Perturbations of some entries of the leaf, one lane each.
+    """Perturbations of some entries of the leaf, one lane each."""
 
-    Attributes
-    ----------
-    entries : ndarray, shape (i,)
-        The entries of the leaf.
-    signs : int
-        Number of perturbations of each entry; M is i times this number.
-    """
-
-    entries: Array
-    signs: int
+    entries: Array  # shape (i,)
+    signs: int  # perturbations of each entry; M is i times this number
 
     rows = slice(0, 1)
 
@@ -91,29 +83,15 @@ class EntryBlock:
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """Perturbations of some columns, in some rows.
-
-    Attributes
-    ----------
-    lift : Lift
-        The source of the perturbations.
-    rows, columns : slice
-        The rows and columns of the lanes.
-    change : ndarray, shape (J, m, S, R)
-        The change of each column: m different perturbations of it, for each of S signs.
-    moved, lane : ndarray, shape (i,)
-        The perturbed rows of the factor, and the index of each one's lane among the m.
-    mask : ndarray, shape (i, k), or None
-        The perturbed entries of these rows; by default all.
-    """
+    """Perturbations of some columns, in some rows."""
 
     lift: Lift
     rows: slice
     columns: slice
-    change: Array
-    moved: Array
-    lane: Array
-    mask: Array | None = None
+    change: Array  # shape (J, m, S, R): for each column, m different perturbations of S signs
+    moved: Array  # shape (i,): the perturbed rows of the factor
+    lane: Array  # shape (i,): the index of each one's lane among the m
+    mask: Array | None = None  # shape (i, k): the perturbed entries of these rows; by default all
 
     @property
     def lanes(self) -> tuple[int, int, int]:

@@ -34,18 +34,10 @@ from gradlab.program.primitives import Kind, primitive_of
 
 @dataclass(frozen=True)
 class Entries:
-    """The value consists of entries of the leaf.
+    """The value consists of entries of the leaf."""
 
-    Attributes
-    ----------
-    index : ndarray
-        The entry of the leaf at each position; each occurs at most once.
-    place : ndarray, shape (p,)
-        The position of each entry of the leaf; -1 if the value lacks it.
-    """
-
-    index: Array
-    place: Array
+    index: Array  # the entry of the leaf at each position; each occurs at most once
+    place: Array  # shape (p,): the position of each entry of the leaf; -1 if the value lacks it
 
     @classmethod
     def of(cls, index: Array, p: int) -> Entries:
@@ -88,34 +80,15 @@ Extent: TypeAlias = Entries | Slice | All | Total
 
 @dataclass(frozen=True)
 class Series:
-    """Properties of a change that is a power series in a number u.
+    """Properties of a change that is a power series in a number u."""
 
-    Attributes
-    ----------
-    origin : Node
-        The product where the series begins. It defines u: series of one origin can be added.
-    varying : frozenset of int
-        The axes along which u varies, counted from the last.
-    """
-
+    # The product where the series begins. It defines u: series of one origin can be added.
     origin: Node
-    varying: frozenset[int]
+    varying: frozenset[int]  # the axes along which u varies, counted from the last
 
 
 class Extents:
     """The extents of the values that depend on a leaf, without a separable batch axis.
-
-    Attributes
-    ----------
-    nodes : list of Node
-        The values, in order.
-    of : dict
-        From node to extent; constant nodes are left out.
-    gathers : dict
-        For each `Kind.VIEW` node, the index of each of its features among the operand's features
-        (or those of a slice): shape (1, ...), or (n, ...) if it differs between rows.
-    series : dict
-        The values whose changes are power series, unless a step is too large.
 
     `NoRule` is raised if no rule covers an operation.
     """
@@ -136,8 +109,12 @@ class Extents:
         self.limits = limits
         self.p = prod(leaf.shape)
         start = Entries.of(np.arange(self.p).reshape(leaf.shape), self.p)
+        # Constant nodes are left out.
         self.of: dict[Node, Extent] = {leaf: start}
+        # For each `Kind.VIEW` node, the index of each of its features among the operand's features
+        # (or those of a slice): shape (1, ...), or (n, ...) if it differs between rows.
         self.gathers: dict[Node, Array] = {}
+        # The values whose changes are power series, unless a step is too large.
         self.series: dict[Node, Series] = {}
         self.kinds: dict[Node, Kind] = {}
         self.nodes: list[Node] = []

@@ -26,20 +26,11 @@ from gradlab.program.primitives import Kind
 
 @dataclass(frozen=True)
 class At:
-    """The slice of each lane: the index ``hit`` of one axis, counted from the last.
-
-    Attributes
-    ----------
-    axis : int
-        The axis.
-    hit : ndarray, shape (J, M), (J, 1) or (1, 1)
-        The index.
-    run : slice or None
-        The index as a slice, if it has shape (J, 1) and counts up by 1: views are faster.
-    """
+    """The slice of each lane: the index ``hit`` of one axis, counted from the last."""
 
     axis: int
-    hit: Array
+    hit: Array  # shape (J, M), (J, 1) or (1, 1)
+    # The index as a slice, if it has shape (J, 1) and counts up by 1: views are faster.
     run: slice | None = None
 
     @classmethod

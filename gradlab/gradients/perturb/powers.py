@@ -47,17 +47,6 @@ SMALLEST = 1e-40
 class Powers:
     """A value and its perturbed value in each lane, as a power series.
 
-    Attributes
-    ----------
-    base : ndarray, shape (..., 1, 1, R)
-        The value.
-    coefficients : list of ndarray, shape (..., J, 1, R) or (..., J, 1, 1)
-        The coefficients of u, u², and so on.
-    u : ndarray, shape (J, M, R)
-        The number u of each lane.
-    reach : ndarray, shape (J, 1, R)
-        The largest |u| in each column and row.
-
     Examples
     --------
     >>> u = np.array([1e-6, 2e-6, 3e-6]).reshape(1, 3, 1)
@@ -70,10 +59,10 @@ class Powers:
     True
     """
 
-    base: Any
-    coefficients: list[Array]
-    u: Array
-    reach: Array
+    base: Any  # shape (..., 1, 1, R): the value
+    coefficients: list[Array]  # of u, u², ...: shape (..., J, 1, R) or (..., J, 1, 1)
+    u: Array  # shape (J, M, R): the number u of each lane
+    reach: Array  # shape (J, 1, R): the largest |u| in each column and row
 
     @classmethod
     def rank_one(cls, base: Any, w: Array, u: Array, axis: int = 1) -> Powers:

@@ -26,24 +26,14 @@ class Lift:
     """The node where entries of the leaf first change rows.
 
     A perturbation d of entry (i, j) of the factor changes column j, in row r, by ``rows[r, i] d``.
-
-    Attributes
-    ----------
-    node : Node
-        The value that changes: a product of a constant matrix and entries of the leaf, or entries
-        of the leaf that are added to each row.
-    index : ndarray, shape (d, k)
-        The entry of the leaf at position (i, j) of the factor.
-    rows : ndarray, shape (n, d)
-        The constant matrix; ones if the entries are added to each row.
-    entries : Node
-        The factor.
     """
 
+    # The value that changes: a product of a constant matrix and entries of the leaf, or entries of
+    # the leaf that are added to each row.
     node: Node
-    index: Array
-    rows: Array
-    entries: Node
+    index: Array  # shape (d, k): the entry of the leaf at position (i, j) of the factor
+    rows: Array  # shape (n, d): the constant matrix; ones if the entries are added to each row
+    entries: Node  # the factor itself
 
     @property
     def is_product(self) -> bool:

@@ -27,22 +27,12 @@ it."""
 
 
 class Code:
-    """The generated lines for the setup and for each call, and the names in them.
-
-    Attributes
-    ----------
-    once, each : list of str
-        The lines.
-    scope : dict
-        The objects that the generated module finds under their names.
-    names : dict
-        The name of each node.
-    """
+    """The generated lines for the setup and for each call, and the names in them."""
 
     def __init__(self, program: Program, scope: dict[str, Any]) -> None:
-        self.once: list[str] = []
-        self.each: list[str] = []
-        self.scope = scope
+        self.once: list[str] = []  # the lines of the setup
+        self.each: list[str] = []  # those of each call
+        self.scope = scope  # the objects that the generated module finds under their names
         self.names = names_of(program)
         for node in program.inputs:
             self.names[node] = f"in_{self.names[node]}"

@@ -35,27 +35,14 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program as Python.
-
-    Attributes
-    ----------
-    program : Program
-        The compiled program.
-    source : str
-        The generated module.
-    build : callable
-        Makes a set of buffers and returns the `Replay` that uses it, in one thread at a time.
-    buffers : int
-        Number of buffers in a set.
-    nbytes : int
-        Their total size.
-    """
+    """A program as Python."""
 
     program: Program
-    source: str = field(repr=False)
+    source: str = field(repr=False)  # the generated module
+    # Makes a set of buffers and returns the `Replay` that uses it, in one thread at a time.
     build: Callable[[], Replay] = field(repr=False)
-    buffers: int
-    nbytes: int
+    buffers: int  # in a set
+    nbytes: int  # their total size
 
 
 def compile_program(program: Program) -> Compiled:

@@ -32,18 +32,10 @@ MAXIMA = {f for f, ufunc in REDUCTIONS.items() if ufunc in (np.maximum, np.minim
 
 @dataclass(frozen=True)
 class Response:
-    """How a value v changes when c is added to the maximum.
+    """How a value v changes when c is added to the maximum."""
 
-    Attributes
-    ----------
-    kind : {"shift", "scale"}
-        v + k·c, or v · exp(k·c).
-    k : float
-        With 0, the value does not change.
-    """
-
-    kind: str
-    k: float
+    kind: str  # "shift": v + k·c; "scale": v · exp(k·c)
+    k: float  # with 0, the value does not change
 
 
 SAME = Response("shift", 0.0)

@@ -42,34 +42,20 @@ class Memory:
 
 
 class Places:
-    """The memory of each value of a program.
-
-    Attributes
-    ----------
-    memories : list of Memory
-        All reserved memory.
-    home : dict
-        For each value, the value whose memory it uses or is a view of.
-    proto : dict
-        For each value, an array of the same layout.
-    static : set of Node
-        Values whose arrays are bound once.
-    fixed : set of Node
-        Values that are computed once, because they depend only on numbers and shapes.
-    outs : dict
-        Values that are written directly into an array of the caller, with that array.
-    """
+    """The memory of each value of a program."""
 
     def __init__(self, program: Program, code: Code) -> None:
         self._program, self._code = program, code
         self._free: list[Memory] = []
         self._last_use = _last_uses(program)
-        self.memories: list[Memory] = []
+        self.memories: list[Memory] = []  # all that is reserved
+        # The memory that a value uses, or is a view of.
         self.home: dict[Node, Memory] = {}
+        # An array of the same layout.
         self.proto: dict[Node, Any] = {node: prototype(node) for node in program.inputs}
-        self.static: set[Node] = set()
-        self.fixed = _fixed(program)
-        self.outs = self._destinations()
+        self.static: set[Node] = set()  # values whose arrays are bound once
+        self.fixed = _fixed(program)  # values that depend only on numbers and shapes
+        self.outs = self._destinations()  # values written into an array of the caller, and which
         for node, position in self.outs.items():
             code.names[node] = f"out{position}"
 

@@ -52,54 +52,27 @@ class CacheInfo(NamedTuple):
 
 @dataclass(eq=False)
 class Replayable:
-    """A compiled recording, and the parameters and data at which it has been compared.
-
-    Attributes
-    ----------
-    recorded, program : Program
-        The program as recorded, and as replayed.
-    structure : Structure
-        The structure of the parameters.
-    exact : bool
-        Whether to omit the passes that round differently.
-    savings : tuple of Saving
-        The effect of each pass.
-    compiled : Compiled
-        The generated code.
-    compile_natively : bool or "auto"
-        Whether machine code replays it if the planner supports the whole program; "auto": from a
-        fixed replay on.
-    native : Native or None
-        The machine code, if there is any.
-    declined : str
-        The reason why there is none.
-    later : Later or None
-        Compiles the program if machine code is used from a later replay on.
-    has_answered : bool
-        Whether machine code has answered a call.
-    is_due : bool
-        Whether the next replay must be compared: a direct call found the first other data, or
-        machine code is used for the first time.
-    replays : int
-        The number of replays.
-    largest : int
-        The size of the largest value in bytes.
-    """
+    """A compiled recording, and the parameters and data at which it has been compared."""
 
     recorded: Program
     structure: Structure
-    exact: bool
+    exact: bool  # whether to omit the passes that round differently
     params_seen: list[float] | None
     data_seen: Seen | None
+    # Whether machine code replays it if the planner supports the whole program; "auto": from a
+    # fixed replay on.
     compile_natively: bool | Literal["auto"] = False
     replays: int = 0
     native: Native | None = field(init=False, default=None)
-    declined: str = field(init=False, default="")
+    declined: str = field(init=False, default="")  # why there is no machine code
+    # Compiles the program if machine code is used from a later replay on.
     later: Later | None = field(init=False, default=None)
-    has_answered: bool = field(init=False, default=False)
+    has_answered: bool = field(init=False, default=False)  # by machine code, a call
+    # Whether the next replay must be compared: a direct call found the first other data, or machine
+    # code is used for the first time.
     is_due: bool = field(init=False, default=False)
-    largest: int = field(init=False)
-    program: Program = field(init=False)
+    largest: int = field(init=False)  # bytes of the largest value
+    program: Program = field(init=False)  # as it is replayed
     savings: tuple[Saving, ...] = field(init=False)
     compiled: Compiled = field(init=False)
     _machines: list[Replay] = field(init=False)

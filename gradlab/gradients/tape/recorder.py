@@ -52,30 +52,14 @@ REVERSE = -0.5
 
 @dataclass(frozen=True)
 class Recording:
-    """A program, and its results at the point at which it was recorded.
+    """A program, and its results at the point at which it was recorded."""
 
-    Attributes
-    ----------
-    program : Program
-        Its outputs are the loss and the gradient's leaves.
-    value : Any
-        The loss.
-    gradients : list of array
-        The derivative with respect to each leaf.
-    leaves : list of ndarray
-        The parameters.
-    structure : Structure
-        The structure of the parameters.
-    kept : str
-        State that the loss keeps between calls, so that it cannot be replayed; or "".
-    """
-
-    program: Program
+    program: Program  # its outputs are the loss and the gradient's leaves
     value: Any
     gradients: list[Any]
     leaves: list[Array]
     structure: Structure
-    kept: str = ""
+    kept: str = ""  # state that the loss keeps between calls, so that it cannot be replayed; or ""
 
 
 def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Recording:

@@ -45,25 +45,15 @@ Answer: TypeAlias = tuple[Chunk, Array | Failure]
 
 @dataclass(frozen=True)
 class Task:
-    """All that a worker needs: the function to differentiate, the point, and the method.
-
-    Attributes
-    ----------
-    value : float
-        The loss at the parameters.
-    precision : float
-        The relative error of an evaluation, as far as it is known.
-    closely : bool
-        Whether every entry is measured again with smaller steps.
-    """
+    """All that a worker needs: the function to differentiate, the point, and the method."""
 
     method: Method
     loss: Loss
     params: Any
     args: tuple[Any, ...]
     value: Any
-    precision: float
-    closely: bool = False
+    precision: float  # the relative error of an evaluation, as far as it is known
+    closely: bool = False  # whether every entry is measured again with smaller steps
 
     @classmethod
     def of(cls, method: Method, probe: Probe) -> Task:

@@ -27,23 +27,12 @@ ROUND_TRIP = 1e-3
 
 @dataclass(frozen=True)
 class Team:
-    """Workers and their properties.
+    """Workers and their properties."""
 
-    Attributes
-    ----------
-    count : int
-        The number of workers, as far as it is known.
-    round_trip : float
-        Seconds to send a chunk and its answer.
-    carries : bool
-        Whether each chunk carries the task with it.
-    work : callable
-        Yields the answers to chunks, in any order; the probe names entries in errors.
-    """
-
-    count: int
-    round_trip: float
-    carries: bool
+    count: int  # the number of workers, as far as it is known
+    round_trip: float  # seconds to send a chunk and its answer
+    carries: bool  # whether each chunk carries the task with it
+    # Yields the answers to chunks, in any order. The probe names entries in errors.
     work: Callable[[Task, list[Chunk], Probe], Generator[Answer]]
 
 

@@ -18,22 +18,13 @@ EVERY = "*"
 
 @dataclass(frozen=True)
 class Names:
-    """The names that a function and its nested functions, lambdas and comprehensions may read.
+    """The names that a function and its nested functions, lambdas and comprehensions may read."""
 
-    Attributes
-    ----------
-    variables : tuple of str
-        Globals and builtins.
-    attributes : frozenset of str
-        Attributes of any object; also pairs of a name and its attribute, such as ``"np.tanh"``; and
-        `EVERY`, if the code reads attributes that it does not name.
-    imports : tuple of str
-        Modules that are imported when the function runs.
-    """
-
-    variables: tuple[str, ...]
+    variables: tuple[str, ...]  # globals and builtins
+    # Attributes of any object; also pairs of a name and its attribute, such as ``"np.tanh"``; and
+    # `EVERY`, if the code reads attributes that it does not name.
     attributes: frozenset[str]
-    imports: tuple[str, ...]
+    imports: tuple[str, ...]  # modules that are imported when the function runs
 
 
 @lru_cache(maxsize=4096)

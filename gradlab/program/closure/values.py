@@ -16,10 +16,6 @@ class ReadValues:
 
     All readers and the loop over them are written in C: a value takes about 20 ns.
 
-    Attributes
-    ----------
-    arrays : list of ndarray
-        Arrays whose layout must stay the same.
 
     Examples
     --------
@@ -36,7 +32,7 @@ class ReadValues:
     """
 
     def __init__(self) -> None:
-        self.arrays: list[Any] = []
+        self.arrays: list[Any] = []  # arrays whose layout must stay the same
         self._held: list[Any] = []  # keeps objects alive, so that no other gets their ids
         self._spaces: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._without: dict[int, tuple[Any, set[str]]] = {}
