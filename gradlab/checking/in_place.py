@@ -16,12 +16,7 @@ from gradlab.params import Array, entry, flatten
 
 
 class InPlace:
-    """Parameters that a function reads from its own arrays.
-
-    Parameters
-    ----------
-    params : Any
-        Structure of writeable arrays of floats, or of numbers in dicts and lists.
+    """Parameters that a function reads from its own arrays, or from numbers in dicts and lists.
 
     Raises
     ------

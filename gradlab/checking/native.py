@@ -186,12 +186,8 @@ def _is_plain(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> b
 def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[Any]) -> Any:
     """Return the gradient under test in a form that `check_gradients` takes.
 
-    Parameters
-    ----------
-    gradient : str, Backend, callable or structure
-        The caller's option; "own" for the library's reverse mode.
-    value : dtype
-        Dtype of the loss. If it is narrower than that of the parameters, so is the gradient.
+    `gradient` is the caller's option, or "own" for the library's reverse mode; `value` is the dtype
+    of the loss. If that is narrower than the dtype of the parameters, so is the gradient.
     """
 
     def as_dict(found: Gradient) -> dict[Name, Array]:

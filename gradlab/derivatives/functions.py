@@ -81,16 +81,7 @@ def adapted(
 ) -> Function:
     """Return the function of ``(params, *others)`` that returns only the outputs.
 
-    Parameters
-    ----------
-    function : callable
-        The user's.
-    argnums : int or tuple of int
-        The positions of the differentiated arguments, which become the first argument.
-    has_aux : bool
-        Whether the function returns a pair whose second part is not differentiated.
-    named : bool
-        Whether the last of the others is the dict of keyword arguments.
+    If it is `named`, the last of the others is the dict of keyword arguments.
     """
     if argnums == 0 and not has_aux and not named:
         return function
