@@ -134,12 +134,8 @@ def claim_of(
 ) -> Claim:
     """Return the claim that an option of `check_derivatives` makes.
 
-    Raises
-    ------
-    OptionError
-        If a ``vjp``, ``jvp`` or ``hvp`` is not a function.
-    ParameterError
-        If the structure or shape of a matrix differs from the derivative's.
+    Raise an OptionError if a ``vjp``, ``jvp`` or ``hvp`` is not a function. Raise a ParameterError
+    if the structure or shape of a matrix differs from the derivative's.
     """
     leaves, structure = flatten(params)
     if kind in ("jacobian", "hessian"):

@@ -141,10 +141,7 @@ class Real:
     def claim(self, kind: str, given: Any) -> Any:
         """Return the claim about `function`.
 
-        Raises
-        ------
-        OptionError
-            If the claim depends on a convention, and none was given.
+        Raise an OptionError if the claim depends on a convention, and none was given.
         """
         if kind in ("hessian", "hvp"):
             raise OptionError(

@@ -34,10 +34,8 @@ class Function:
     At `params`, the outputs are counted and named: a bare one is `bare`, others are ``output[0]``
     in a tuple, or the key of a dict.
 
-    Raises
-    ------
-    LossError, NonFiniteError
-        If an output is not an array of finite real numbers, or is not deterministic.
+    Raises a LossError or a NonFiniteError if an output is not an array of finite real numbers, or
+    is not deterministic.
 
     Examples
     --------

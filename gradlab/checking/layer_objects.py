@@ -55,11 +55,8 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
     before, as with ``self.dW += ...``, this gradient is set to zero before each call, and a note
     says so.
 
-    Raises
-    ------
-    ParameterError
-        If the backward pass returns more gradients than there are arrays of floats, or ``grads``
-        has no place for a parameter.
+    Raise a ParameterError if the backward pass returns more gradients than there are arrays of
+    floats, or ``grads`` has no place for a parameter.
 
     Examples
     --------
@@ -202,10 +199,7 @@ def _arrays(container: Any) -> dict[Any, Any]:
 def _items(layer: Any) -> list[Item]:
     """Return the parameters in ``params``.
 
-    Raises
-    ------
-    ParameterError
-        If the backward pass has stored no gradient for one of them.
+    Raise a ParameterError if the backward pass has stored no gradient for one of them.
     """
     if not hasattr(layer, "grads"):
         return []

@@ -108,12 +108,8 @@ def as_numpy(
 ) -> NativeProblem | None:
     """Return a native loss as a function of NumPy arrays; None if the loss is plain NumPy.
 
-    Raises
-    ------
-    LossError
-        If the loss does not depend on the parameters that it is given.
-    ParameterError
-        If a parameter is not an array of floats.
+    Raise a LossError if the loss does not depend on the parameters that it is given. Raise a
+    ParameterError if a parameter is not an array of floats.
     """
     make: Callable[..., NativeLoss] = TorchLoss if is_torch(params) else JaxLoss
     first = FirstOfPair(loss)

@@ -201,10 +201,8 @@ class Outputs(Layout):
 def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
     """Return the outputs of a function on plain arrays; `finite` requires finite numbers.
 
-    Raises
-    ------
-    LossError, NonFiniteError
-        If an output is not an array of finite real numbers; the message names it.
+    Raise a LossError or a NonFiniteError if an output is not an array of finite real numbers; the
+    message names it.
     """
     leaves, structure = flatten(value, partial(_output, place, finite))
     paths = tuple(BARE if path == "params" else path for path in structure.paths)

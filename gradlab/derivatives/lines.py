@@ -263,10 +263,7 @@ def bounds_of(bounds: Any, at: Point) -> tuple[Array, Array] | None:
 def spread(value: Any, at: Point, option: str) -> Array:
     """Return a number, or a structure like the parameters, as a vector (p,).
 
-    Raises
-    ------
-    OptionError
-        If a structure does not match that of the parameters.
+    Raise an OptionError if a structure does not match that of the parameters.
     """
     if np.ndim(value) == 0 and not isinstance(value, dict | list | tuple):
         return np.full(at.size, _number(value, option))

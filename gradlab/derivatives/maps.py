@@ -67,10 +67,7 @@ NUMERICAL: dict[type[Numerical], type[Differences]] = {
 def way_of(backend: Backend, function: Function, options: Options) -> Rows:
     """Return the object that differentiates a function with a backend.
 
-    Raises
-    ------
-    OptionError
-        If the backend does not take an option.
+    Raise an OptionError if the backend does not take an option.
     """
     for kind, numerical in NUMERICAL.items():
         if isinstance(backend, kind):
@@ -119,10 +116,8 @@ class Differentiated:
     def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
         """Return the differentiating object, the point of a call, and the auxiliary data.
 
-        Raises
-        ------
-        ParameterError, LossError, NonFiniteError
-            For arguments and outputs that are not arrays of finite real numbers.
+        Raise a ParameterError, a LossError or a NonFiniteError for arguments and outputs that are
+        not arrays of finite real numbers.
         """
         params, others = split(self.argnums, args)
         named = bool(keywords)

@@ -108,12 +108,8 @@ def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> floa
 
     The slope of a formula is kept if the ladder does not contradict it.
 
-    Raises
-    ------
-    LossError
-        If the slope cannot be resolved, or the function is not deterministic.
-    Coarse
-        If the ladder shows more noise than assumed so far.
+    Raise a LossError if the slope cannot be resolved, or the function is not deterministic. Raise
+    `Coarse` if the ladder shows more noise than assumed so far.
     """
     where = line.where
     where.require_steady()

@@ -193,10 +193,7 @@ class Gradient(Differentiated):
 def inner(backend: Backend, over: str | Backend | None) -> Backend:
     """Return the backend of the gradient that another one differentiates.
 
-    Raises
-    ------
-    OptionError
-        If `backend` cannot differentiate the gradient of `over`.
+    Raise an OptionError if `backend` cannot differentiate the gradient of `over`.
 
     Examples
     --------
