@@ -108,10 +108,7 @@ class Keeper:
 def alone(path: Any) -> AbstractContextManager[None]:
     """Return a context in which no other training can write the checkpoint, if there is a path.
 
-    Raises
-    ------
-    OptionError
-        If another training is writing it.
+    Raise an OptionError if another training is writing it.
     """
     named = isinstance(path, str | os.PathLike)
     return locked("checkpoint", Path(path)) if named else nullcontext()
@@ -132,19 +129,9 @@ def take_up(
 ) -> tuple[Keeper, State]:
     """Start to write checkpoints, and return the state at which the training begins.
 
-    Parameters
-    ----------
-    path : str or path
-        The file.
-    options : mapping of str to str
-        The options that distinguish this training from others, by name.
-    start : State
-        The initial state if there is no checkpoint.
-    most : tuple of int
-        The numbers of steps and epochs of the training.
-    resume : bool or str
-        Whether to continue from the file, if it exists; ``"another backend"`` allows another
-        backend.
+    This is `start`, or with `resume` the state in the file, if it exists; ``"another backend"``
+    allows another backend. The options distinguish this training from others, and `most` are its
+    numbers of steps and epochs.
 
     Raises
     ------

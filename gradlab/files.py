@@ -25,20 +25,8 @@ from typing import IO, cast
 def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None) -> None:
     """Write a file completely or not at all; a symbolic link stays a link.
 
-    Parameters
-    ----------
-    path : Path
-        The file; its folder must exist.
-    parts : iterable of bytes
-        Its content, in order.
-    previous : Path, optional
-        Where to keep the old content, in the same folder. Between the two moves, only this file
-        exists.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; the old content is then still there.
+    `previous`, in the same folder, gets the old content; between the two moves, only that file
+    exists. Raise an OSError if the file cannot be written; the old content is then still there.
     """
     target = _target(path)
     temporary = beside(path, f"{secrets.token_hex(8)}.tmp")
@@ -66,16 +54,8 @@ def opened(
     """Open a regular file of at most `most` bytes for reading.
 
     The file is opened once and its descriptor is checked, so it cannot be replaced between check
-    and read. It may still grow, so the caller must limit how much it reads.
-
-    Parameters
-    ----------
-    path : Path
-        The file; links are followed.
-    most : int or None
-        Its largest size in bytes. None: the caller limits what it reads.
-    refusal : callable
-        Returns the exception to raise for a reason, such as ``no such file``.
+    and read. It may still grow, so the caller must limit how much it reads. ``refusal(why)`` is the
+    exception to raise for a reason, such as ``no such file``.
 
     Examples
     --------

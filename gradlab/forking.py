@@ -11,12 +11,7 @@ import threading
 
 
 class ForkLock:
-    """A lock for a module of gradlab: ``with lock.held: ...``.
-
-    Attributes
-    ----------
-    held : threading.Lock
-        The lock; a forked process has a new one.
+    """A lock for a module of gradlab: ``with lock.held: ...``; a forked process has a new one.
 
     Examples
     --------

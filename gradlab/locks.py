@@ -42,19 +42,9 @@ _guard = ForkLock()
 def locked(option: str, path: Path) -> Iterator[None]:
     """Hold the only lock on a file among all processes and threads of this machine.
 
-    Without support for locks in the file system, or without write access, nothing is locked.
-
-    Parameters
-    ----------
-    option : str
-        The option that names the file, for the error message.
-    path : Path
-        The file; it need not exist.
-
-    Raises
-    ------
-    OptionError
-        If another process or thread holds the lock.
+    The file need not exist. Without support for locks in the file system, or without write access,
+    nothing is locked. Raise an OptionError, which names the option of the file, if another process
+    or thread holds the lock.
 
     Examples
     --------
@@ -94,12 +84,8 @@ def locked(option: str, path: Path) -> Iterator[None]:
 def _open(place: Path) -> int:
     """Open and lock a lock file; return its descriptor.
 
-    Raises
-    ------
-    BlockingIOError
-        If another process has locked it; the message has its number.
-    OSError
-        If it cannot be locked at all.
+    Raise a BlockingIOError if another process has locked it; the message has its number. Raise an
+    OSError if it cannot be locked at all.
     """
     while True:
         file = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)

@@ -18,6 +18,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import files
 from gradlab.errors import reason_of
 
 Array: TypeAlias = NDArray[Any]
@@ -35,19 +36,10 @@ def read(
 ) -> dict[str, Array]:
     """Return the arrays of an archive by name; with `wanted`, only those of these names.
 
-    Parameters
-    ----------
-    source : path or file
-        The archive.
-    most : int
-        Largest total size of the arrays, in bytes.
-    wanted : iterable of str, optional
-        The names of the arrays to read; the others are ignored.
-
     Raises
     ------
     ValueError
-        If the archive holds more than that, or the same name twice.
+        If the arrays take more than `most` bytes, or two have the same name.
     ArrayError
         If an array is damaged, or does not hold numbers or text.
     Exception
@@ -89,12 +81,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Arra
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
     """Return the content of a member; reading to the end verifies its checksum."""
-    data = bytearray()
     with archive.open(member) as file:
-        # In small pieces: a read without a limit would unpack everything before it is cut off.
-        while piece := file.read(2**20):
-            data += piece
-    return data
+        return files.up_to(file, member.file_size + 1)
 
 
 def _parsed(data: bytearray) -> Array:

@@ -23,21 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def integer(
     name: str, value: Any, advice: str = "", *, least: int = 1, most: float = math.inf
 ) -> int:
-    """Return an integer from `least` to `most`.
-
-    Parameters
-    ----------
-    name : str
-        The option, as the user wrote it.
-    value : Any
-        Its value.
-    advice : str
-        What the error tells the user to do.
-
-    Raises
-    ------
-    OptionError
-        If it is not such an integer.
+    """Return an integer from `least` to `most`, or raise an error that gives advice.
 
     Examples
     --------

@@ -20,21 +20,10 @@ from gradlab.errors import OptionError
 
 
 def require_writable(option: str, path: Path, spare: Iterable[Path] = ()) -> None:
-    """Raise an error if a file is known not to be writable, without writing to it.
+    """Raise an OptionError if a file is known not to be writable, without writing to it.
 
-    Parameters
-    ----------
-    option : str
-        The option that names the file, for the error message.
-    path : Path
-        The file.
-    spare : iterable of Path
-        Other files of the same run, which it must not replace.
-
-    Raises
-    ------
-    OptionError
-        If the path is a folder or one of `spare`, its folder does not exist, or it is not writable.
+    This is so if the path is a folder or one of `spare`, other files of the same run; if its folder
+    does not exist; or if it is not writable. The error names the option.
 
     Examples
     --------
@@ -63,11 +52,8 @@ def require_writable(option: str, path: Path, spare: Iterable[Path] = ()) -> Non
 def write(path: Path, data: bytes) -> None:
     """Write a file completely or not at all; write to a path that is not a regular file.
 
-    Raises
-    ------
-    OSError
-        If it cannot be written. A named pipe without a reader is an error; this does not wait for
-        one.
+    Raise an OSError if it cannot be written. A named pipe without a reader is an error; this does
+    not wait for one.
     """
     stream = _stream(path)
     if stream is None and not is_special(path):

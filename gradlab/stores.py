@@ -59,16 +59,8 @@ def encode(
 ) -> Iterator[bytes]:
     """Yield the bytes of a file part by part, since it may be large compared with the memory.
 
-    Parameters
-    ----------
-    kind : Format
-        What the file is.
-    identity : mapping of str to str
-        Properties that distinguish this task from others, by the names used in errors.
-    facts : mapping
-        Further entries of the header: values that JSON has, and integer arrays.
-    arrays : sequence of ndarray
-        The content of the file.
+    The identity has what distinguishes this task from others, by the names used in errors. The
+    facts are further entries of the header: values that JSON has, and integer arrays.
     """
     text = json.dumps({"options": dict(identity), **facts}, default=json_of_array).encode()
 
@@ -93,21 +85,9 @@ def decode(
 ) -> Built:
     """Read the file of a task that is resumed.
 
-    Parameters
-    ----------
-    kind : Format
-        The expected kind of file.
-    file : Path
-        The file.
-    identity : mapping of str to str
-        Properties that distinguish this task from others.
-    room : int
-        Largest length of a file of this task, in bytes: see `room_for`.
-    build : callable
-        Returns the content from the header and the bytes of the arrays. If it raises, gradlab did
-        not write the file.
-    growing : set of str
-        Names of counts in the identity that may be larger than in the file.
+    A file of this task has at most `room` bytes; see `room_for`. ``build(header, body)`` returns
+    the content from the header and the bytes of the arrays; if it raises, gradlab did not write the
+    file. The counts of the identity named in `growing` may be larger than in the file.
 
     Raises
     ------
@@ -194,10 +174,7 @@ def arrays_like(like: Sequence[Array], body: memoryview) -> list[Array]:
 
     The rounding of linear algebra may depend on the layout.
 
-    Raises
-    ------
-    ValueError
-        If the number of bytes does not fit.
+    Raise a ValueError if the number of bytes does not fit.
     """
     if len(body) != sum(array.nbytes for array in like):
         raise ValueError(f"{len(body)} bytes of arrays")

@@ -45,21 +45,11 @@ class Target:
 def load(
     name: str, *, params: str = "params", args: str | None = None, gradient: str | None = None
 ) -> Target:
-    """Find a loss, its parameters, arguments and gradient in a module.
+    """Find a loss, its parameters, arguments and gradient in a module, by their names in it.
 
-    Parameters
-    ----------
-    name : str
-        ``module:function`` or ``file.py:function``; modules are also searched in the current
-        folder.
-    params, args, gradient : str, optional
-        Their names in the module. By default, `args` and `gradient` are used if the module has
-        them.
-
-    Raises
-    ------
-    OptionError
-        If a name is missing, an object has the wrong type, or the user's code raises an error.
+    Modules are also searched in the current folder. By default, `args` and `gradient` are used if
+    the module has them. Raise an OptionError if a name is missing, an object has the wrong type, or
+    the user's code raises an error.
     """
     place, colon, function = name.rpartition(":")
     if not (place and colon and function):
@@ -93,10 +83,7 @@ def load(
 def blame(name: str) -> Iterator[None]:
     """Turn an exception of the user's code into one line that names it and the place.
 
-    Raises
-    ------
-    OptionError
-        For every exception except gradlab's own errors.
+    Raise an OptionError for every exception except gradlab's own errors.
 
     Examples
     --------

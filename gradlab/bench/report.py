@@ -24,15 +24,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def render(outcomes: Sequence[ScriptResult], summary: Mapping[str, Any]) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    outcomes : sequence of ScriptResult
-        In display order.
-    summary : mapping
-        From `gradlab.bench.running.summarise`.
-    """
+    """Return the page; the summary is that of `gradlab.bench.running.summarise`."""
     done = sum(outcome.state == "done" for outcome in outcomes)
     told = environment_lines(summary["environment"])
     quick = " A quick run: fewer rounds, wider errors." if summary["quick"] else ""

@@ -39,21 +39,8 @@ def bench(
     once, and the report says so. If this process is killed, the script ends, and the report keeps
     the earlier results.
 
-    Parameters
-    ----------
-    scripts : sequence of Script
-        From `find`.
-    folder : Path
-        For the results; it must exist.
-    quick : bool
-        Whether the scripts are run with ``--quick``.
-    watch : callable
-        ``watch(name, message)`` is called with a script's progress.
-
-    Yields
-    ------
-    ScriptResult
-        One for each script, in order.
+    The folder for the results must exist. ``watch(name, message)`` is called with the progress of a
+    script.
     """
     for part in ("raw", "figures", "tables"):
         (folder / part).mkdir(exist_ok=True)
@@ -87,10 +74,7 @@ def bench(
 def run(script: Script, folder: Path, quick: bool, watch: Callable[[str], None]) -> ScriptResult:
     """Run one script; its files are moved to the folder when it is done.
 
-    Raises
-    ------
-    SystemExit
-        At SIGTERM, after the script was killed.
+    Raise SystemExit at SIGTERM, after the script was killed.
     """
     started = time.perf_counter()
 

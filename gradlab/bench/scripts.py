@@ -37,10 +37,7 @@ class Script:
 def find(names: Sequence[str] = ()) -> list[Script]:
     """Return the benchmarks with these names in alphabetical order; by default, all.
 
-    Raises
-    ------
-    OptionError
-        If a name is unknown, or there are no benchmarks at all.
+    Raise an OptionError if a name is unknown, or there are no benchmarks at all.
 
     Examples
     --------
@@ -76,10 +73,7 @@ def question(source: str) -> str:
 def require_protocol(numbers: Mapping[str, Any]) -> None:
     """Raise an error that names the keys that a benchmark's numbers lack.
 
-    Raises
-    ------
-    GradlabError
-        If a key is missing.
+    Raise a GradlabError if a key is missing.
 
     Examples
     --------

@@ -110,7 +110,7 @@ def grows(first: Array, second: Array, third: Array) -> bool:
 
 def _same(a: Array, b: Array) -> bool:
     """Tell whether two gradients of a leaf are equal within the round-off of their dtype."""
-    close = 1e4 * _epsilon(a)
+    close = 1e4 * epsilon_of(a)
     return bool(np.allclose(a, b, rtol=close, atol=close, equal_nan=True))
 
 
@@ -156,18 +156,17 @@ def _numbers(value: Any, path: str) -> Array:
     return array
 
 
-def _epsilon(*arrays: Array) -> float:
-    return max(
-        float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 2.0**-52
-        for array in arrays
-    )
+def epsilon_of(*arrays: Array) -> float:
+    """Return the unit round-off of the coarsest of some arrays; integers count as float64."""
+    kinds = [array.dtype for array in arrays if array.dtype.kind == "f"]
+    return max((float(np.finfo(kind).eps) for kind in kinds), default=2.0**-52)
 
 
 def _row(gradient: Array, leaf: Array, x: Array) -> Array:
     """Values, unit round-off and floor of one leaf, shape (3, its size)."""
     a = gradient.astype(np.float64).ravel()
     # A hand-written gradient may compute in the parameters' precision and store in a wider one.
-    epsilon = _epsilon(gradient, leaf)
+    epsilon = epsilon_of(gradient, leaf)
     size, x = np.nan_to_num(np.abs(a), posinf=0.0), np.abs(x.astype(np.float64))
     with np.errstate(all="ignore"):
         shared = np.fmin(size.max(initial=0.0), (size * x).max(initial=0.0) / x)

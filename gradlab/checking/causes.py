@@ -38,18 +38,8 @@ def guess(
 ) -> dict[str, str]:
     """Return a likely cause for each leaf with a mismatch whose errors match a pattern.
 
-    Parameters
-    ----------
-    entries : sequence of Entry
-        The entries that were checked one by one.
-    leaves : sequence of Leaf
-        The leaves, in the order of the parameters.
-    values : mapping of str to ndarray, optional
-        The parameters, by the leaves' paths.
-    lengths : collection of int, optional
-        Numbers of terms over which the loss may take a mean, such as the samples of a batch.
-    repeated : collection of int, optional
-        Integers that occur more than once in an argument of the loss, such as a repeated index.
+    The leaves are in the order of the parameters, whose `values` are given by path. See `Clues` for
+    `lengths` and `repeated`.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.read_only import read_only
-from gradlab.checking.analytic import GROWS, grows
+from gradlab.checking.analytic import GROWS, epsilon_of, grows
 from gradlab.checking.functions import Function
 from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.errors import LossError, OptionError, ParameterError
@@ -32,19 +32,10 @@ class Rounded:
 
 
 class Claim:
-    """A derivative under test.
+    """A derivative under test, which the option `kind` gave: ``"vjp"``, ``"jacobian"``, ...
 
-    Parameters
-    ----------
-    kind : str
-        The option that gave the claim: ``"vjp"``, ``"jvp"``, ``"jacobian"``, ...
-    function : Function
-        The differentiated function.
-    params : Any
-        The point.
-    rows, columns : callable or None
-        ``rows(u)`` returns Jᵀu in the structure of the parameters, ``columns(v)`` Jv in that of
-        the outputs; one of them may be missing.
+    ``rows(u)`` returns Jᵀu in the structure of the parameters, ``columns(v)`` Jv in that of the
+    outputs; one of them may be missing.
     """
 
     def __init__(
@@ -118,12 +109,7 @@ class Claim:
 
 def _rounded(leaves: list[Array]) -> Rounded:
     values = np.concatenate([np.empty(0), *(leaf.astype(np.float64).ravel() for leaf in leaves)])
-    epsilon = max((_epsilon(leaf) for leaf in leaves), default=2.0**-52)
-    return Rounded(values, epsilon)
-
-
-def _epsilon(array: Array) -> float:
-    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 2.0**-52
+    return Rounded(values, epsilon_of(*leaves))
 
 
 def _numbers(value: Any, path: str) -> Array:
@@ -148,12 +134,8 @@ def claim_of(
 ) -> Claim:
     """Return the claim that an option of `check_derivatives` makes.
 
-    Raises
-    ------
-    OptionError
-        If a ``vjp``, ``jvp`` or ``hvp`` is not a function.
-    ParameterError
-        If the structure or shape of a matrix differs from the derivative's.
+    Raise an OptionError if a ``vjp``, ``jvp`` or ``hvp`` is not a function. Raise a ParameterError
+    if the structure or shape of a matrix differs from the derivative's.
     """
     leaves, structure = flatten(params)
     if kind in ("jacobian", "hessian"):

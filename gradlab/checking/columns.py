@@ -65,15 +65,8 @@ class Columns:
 
     def where(self, mask: Array) -> Columns:
         """Return the selected entries."""
-        return replace(
-            self,
-            index=self.index[mask],
-            analytic=self.analytic[mask],
-            numerical=self.numerical[mask],
-            tolerance=self.tolerance[mask],
-            wrong=self.wrong[mask],
-            value=self.value[mask],
-        )
+        names = ("index", "analytic", "numerical", "tolerance", "wrong", "value")
+        return replace(self, **{name: getattr(self, name)[mask] for name in names})
 
     def within(self, error: float) -> Columns:
         """Return the same entries with errors up to `error` tolerated."""

@@ -23,7 +23,7 @@ from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.checking.result import Leaf
 from gradlab.errors import OptionError, ParameterError
 from gradlab.layout import Layout
-from gradlab.params import BARE, Array, Structure, entry, first, flatten, read
+from gradlab.params import BARE, Array, entry, first, flatten, read
 
 Convention: TypeAlias = Literal["jax", "torch"]
 
@@ -39,12 +39,7 @@ OTHER = {
 class ComplexParts:
     """A structure whose complex arrays are split into real and imaginary parts.
 
-    Parameters
-    ----------
-    value : Any
-        A structure of real and complex arrays.
-    bare : str
-        Name of a bare array in errors.
+    Errors call a bare array `bare`.
 
     Examples
     --------
@@ -80,7 +75,8 @@ class ComplexParts:
                 nodes.append(dict(zip(PARTS, parts, strict=True)))
             else:
                 nodes.append(_real(leaf, path))
-        return self._wrapped(self.structure, nodes)
+        whole = self.structure.unflatten(nodes)
+        return {self._bare: whole} if self._bare else whole
 
     def whole(self, parts: Any, sign: int = 1) -> Any:
         """Return the complex arrays with these parts."""
@@ -90,10 +86,6 @@ class ComplexParts:
             for split in self.complex
         ]
         return self.structure.unflatten(whole)
-
-    def _wrapped(self, structure: Structure, nodes: list[Any]) -> Any:
-        found = structure.unflatten(nodes)
-        return {self._bare: found} if self._bare else found
 
 
 def _joined(real: Array, imag: Array) -> Array:
@@ -127,14 +119,7 @@ def has_complex(value: Any) -> bool:
 class Real:
     """A function of complex arrays as a function of their parts, with its claims.
 
-    Parameters
-    ----------
-    f : callable
-        The function.
-    params, outputs : Any
-        A point, and the outputs at it.
-    convention : {"jax", "torch"} or None
-        The convention of a claimed gradient.
+    `outputs` are those at `params`; the convention is that of a claimed gradient.
     """
 
     def __init__(
@@ -156,10 +141,7 @@ class Real:
     def claim(self, kind: str, given: Any) -> Any:
         """Return the claim about `function`.
 
-        Raises
-        ------
-        OptionError
-            If the claim depends on a convention, and none was given.
+        Raise an OptionError if the claim depends on a convention, and none was given.
         """
         if kind in ("hessian", "hvp"):
             raise OptionError(

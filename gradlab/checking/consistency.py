@@ -49,12 +49,7 @@ class Residue:
     slope over such a step. This makes F at most 64 sⱼ times the slope, and the bound 1e-10 of the
     slope.
 
-    Parameters
-    ----------
-    subject : Subject
-        The function and the parameters. The first bound evaluates the function at nearby points.
-    rng : Generator
-        Draws the nearby points.
+    The first bound evaluates the function at nearby points, which `rng` draws.
     """
 
     def __init__(self, subject: Subject, rng: np.random.Generator) -> None:

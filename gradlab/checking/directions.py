@@ -184,14 +184,9 @@ def _is_dense(
 def search(
     surface: Surface, analytic: Analytic, failed: Walk, rng: np.random.Generator
 ) -> tuple[list[int], bool]:
-    """Find the wrong entries under a direction that failed, by bisection.
+    """Find the entries under a failed direction that fail on their own, by bisection.
 
-    Returns
-    -------
-    entries : list of int
-        The entries that fail on their own.
-    complete : bool
-        Whether the search divided every failed direction down to single entries.
+    Also tell whether every failed direction was divided down to single entries.
     """
 
     def halves(node: Walk) -> tuple[Walk, ...]:

@@ -31,37 +31,11 @@ KEPT = 2**26
 class Function:
     """``f(params, *args)`` as a vector of its q outputs, evaluated once per point.
 
-    Parameters
-    ----------
-    f : callable
-        ``f(params, *args) -> outputs``, a structure of real arrays.
-    params, args
-        The point at which the outputs are counted and named, and the other arguments.
-    bare : str
-        Name of a bare output, and prefix of the names in a list or tuple.
+    At `params`, the outputs are counted and named: a bare one is `bare`, others are ``output[0]``
+    in a tuple, or the key of a dict.
 
-    Attributes
-    ----------
-    structure : Structure
-        The structure of the outputs.
-    leaves : list of ndarray
-        The outputs at the parameters.
-    paths : tuple of str
-        The names of the leaves: ``output`` for a bare one, ``output[0]`` in a tuple, or the key
-        of a dict.
-    value : ndarray, shape (q,)
-        All outputs at the parameters in one vector.
-    layout : Layout
-        The position of each leaf in the vector.
-    evaluations : int
-        Number of calls of `f`.
-    constant : bool
-        Whether the outputs have been the same at all points so far.
-
-    Raises
-    ------
-    LossError, NonFiniteError
-        If an output is not an array of finite real numbers, or is not deterministic.
+    Raises a LossError or a NonFiniteError if an output is not an array of finite real numbers, or
+    is not deterministic.
 
     Examples
     --------
@@ -75,7 +49,7 @@ class Function:
     ) -> None:
         self._f, self._args, self._bare = f, args, bare
         self.evaluations = 0
-        self.constant = True
+        self.constant = True  # the outputs have been the same at all points so far
         self._kept: OrderedDict[bytes, Array] = OrderedDict()
         leaves, structure = flatten(params)
         own = structure.unflatten([leaf.copy() for leaf in leaves])
@@ -114,7 +88,7 @@ class Function:
 
     def at(self, params: Any) -> Array:
         """Return the outputs at a point as one vector, evaluated once per point."""
-        leaves, _ = flatten(params, _as_it_is)
+        leaves, _ = flatten(params, lambda value, path: value)
         digest = blake2b(digest_size=16)
         for leaf in leaves:
             digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -175,10 +149,6 @@ class Function:
         apart = float(np.linalg.norm(again.astype(np.float64) - self.value))
         epsilon = float(np.finfo(self.value.dtype).eps)
         require_same_value(size, size + apart, epsilon)
-
-
-def _as_it_is(value: Any, path: str) -> Any:
-    return value
 
 
 def _shapes(leaves: list[Array]) -> str:

@@ -16,17 +16,10 @@ from gradlab.params import Array, entry, flatten
 
 
 class InPlace:
-    """Parameters that a function reads from its own arrays.
+    """Parameters that a function reads from its own arrays, or from numbers in dicts and lists.
 
-    Parameters
-    ----------
-    params : Any
-        Structure of writeable arrays of floats, or of numbers in dicts and lists.
-
-    Raises
-    ------
-    ParameterError
-        If a leaf is not writeable, or holds integers, which small steps do not change.
+    Raises a ParameterError if a leaf is not writeable, or holds integers, which small steps do not
+    change.
 
     Examples
     --------

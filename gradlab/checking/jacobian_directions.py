@@ -263,14 +263,8 @@ def trace(search: Search, failed: Pair) -> tuple[set[tuple[int, int]], str]:
 def culprits(search: Search, failed: Pair, side: Side, most: int) -> tuple[list[Pair], bool, bool]:
     """Find the single outputs, or the single parameters, under which a claim fails.
 
-    Returns
-    -------
-    pairs : list of Pair
-        The failing pairs with a single output or a single parameter.
-    dense : bool
-        Whether most single outputs or parameters fail; `pairs` is then a sample.
-    complete : bool
-        Whether the search divided all failures down to single ones.
+    Return the failing pairs; whether most fail, so that these are a sample; and whether all
+    failures were divided down to single ones.
     """
     size = len(getattr(failed, side))
     if size > 2 * PARTS:

@@ -182,19 +182,9 @@ def is_limit(
 ) -> bool:
     """Tell whether `claimed` lies between the slopes along `v` at points near the parameters.
 
-    Parameters
-    ----------
-    moved, pull : ndarray
-        The entries that are perturbed to get nearby points, and the sign of each one's expected
-        effect on the slope.
-    entries, v : ndarray
-        The direction.
-    claimed : float
-        The slope along the direction by the gradient under test.
-    known : Finding or float
-        The entry if there is only one, or the round-off of `claimed`.
-    distance : float
-        The distance of the points, relative to the scale.
+    The direction `v` perturbs `entries`. The entries `moved` are perturbed to get nearby points, at
+    a distance relative to the scale; `pull` has the sign of each one's expected effect on the
+    slope. `known` is the entry if there is only one, or else the round-off of `claimed`.
     """
     roundoff, noise = (known, 0.0) if isinstance(known, float) else (known.roundoff, known.noise)
     entries = np.asarray(entries)

@@ -47,29 +47,16 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
 
     The functions evaluate a copy of the layer in float64; the layer itself does not change.
 
-    Parameters
-    ----------
-    layer : object
-        ``layer.forward(*args)`` and ``layer.backward(dout)``, which returns the gradients of the
-        arrays of floats among `args`, or None. An attribute ``W`` of floats is a parameter if no
-        pass replaces it, and the backward pass stores floats in ``dW``, ``d_W`` or ``grad_W``. An
-        attribute that a pass stores, such as its outputs, is not a parameter. The arrays in
-        ``params``, a list or a dict, are parameters whose gradients are at the same places of
-        ``grads``.
-    args : sequence
-        The arguments of the forward pass.
+    ``layer.backward(dout)`` returns the gradients of the arrays of floats among `args`, or None. An
+    attribute ``W`` of floats is a parameter if no pass replaces it, and the backward pass stores
+    floats in ``dW``, ``d_W`` or ``grad_W``. An attribute that a pass stores, such as its outputs,
+    is not a parameter. The arrays in ``params``, a list or a dict, are parameters whose gradients
+    are at the same places of ``grads``. Where a backward pass adds to a gradient that it stored
+    before, as with ``self.dW += ...``, this gradient is set to zero before each call, and a note
+    says so.
 
-    Returns
-    -------
-    Passes
-        Where a backward pass adds to a gradient that it stored before, as with ``self.dW += ...``,
-        this gradient is set to zero before each call, and a note says so.
-
-    Raises
-    ------
-    ParameterError
-        If the backward pass returns more gradients than there are arrays of floats, or ``grads``
-        has no place for a parameter.
+    Raise a ParameterError if the backward pass returns more gradients than there are arrays of
+    floats, or ``grads`` has no place for a parameter.
 
     Examples
     --------
@@ -212,10 +199,7 @@ def _arrays(container: Any) -> dict[Any, Any]:
 def _items(layer: Any) -> list[Item]:
     """Return the parameters in ``params``.
 
-    Raises
-    ------
-    ParameterError
-        If the backward pass has stored no gradient for one of them.
+    Raise a ParameterError if the backward pass has stored no gradient for one of them.
     """
     if not hasattr(layer, "grads"):
         return []

@@ -16,11 +16,11 @@ from numpy.typing import DTypeLike
 from gradlab import options
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.layer_objects import functions_of, is_layer
+from gradlab.checking.layer_objects import BEFORE, functions_of, is_layer
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import OptionError, ParameterError
 
-PREFIXES = ("", "d", "d_", "grad_")
+PREFIXES = ("", *BEFORE)
 """Prefixes that an argument's name may have in a dict of gradients."""
 
 

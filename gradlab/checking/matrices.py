@@ -20,10 +20,8 @@ def matrix_blocks(
 ) -> list[list[Array]]:
     """Return the blocks of a Jacobian as matrices: ``blocks[output leaf][parameter leaf]``.
 
-    Raises
-    ------
-    ParameterError
-        If a block is missing, or its shape is not the output's followed by the parameter's.
+    Raise a ParameterError if a block is missing, or its shape is not the output's followed by the
+    parameter's.
     """
     if not isinstance(found, (dict, list, tuple)):
         flat = numbers(found, kind)

@@ -108,12 +108,8 @@ def as_numpy(
 ) -> NativeProblem | None:
     """Return a native loss as a function of NumPy arrays; None if the loss is plain NumPy.
 
-    Raises
-    ------
-    LossError
-        If the loss does not depend on the parameters that it is given.
-    ParameterError
-        If a parameter is not an array of floats.
+    Raise a LossError if the loss does not depend on the parameters that it is given. Raise a
+    ParameterError if a parameter is not an array of floats.
     """
     make: Callable[..., NativeLoss] = TorchLoss if is_torch(params) else JaxLoss
     first = FirstOfPair(loss)
@@ -186,12 +182,8 @@ def _is_plain(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> b
 def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[Any]) -> Any:
     """Return the gradient under test in a form that `check_gradients` takes.
 
-    Parameters
-    ----------
-    gradient : str, Backend, callable or structure
-        The caller's option; "own" for the library's reverse mode.
-    value : dtype
-        Dtype of the loss. If it is narrower than that of the parameters, so is the gradient.
+    `gradient` is the caller's option, or "own" for the library's reverse mode; `value` is the dtype
+    of the loss. If that is narrower than the dtype of the parameters, so is the gradient.
     """
 
     def as_dict(found: Gradient) -> dict[Name, Array]:

@@ -68,7 +68,7 @@ class TorchLoss:
     def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
         """Return the loss, with its operations recorded as for differentiation."""
         value = self._call(way, self._native(way, leaves)[1])
-        return _number(value) if isinstance(value, self.torch.Tensor) else value
+        return to_numpy(value) if isinstance(value, self.torch.Tensor) else value
 
     def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
         """Return the loss and its gradient by `torch.autograd.grad`."""
@@ -77,10 +77,10 @@ class TorchLoss:
         if not isinstance(value, self.torch.Tensor):
             return value, [None] * len(roots)
         if value.numel() != 1 or not value.requires_grad:
-            return _number(value), [None] * len(roots)
+            return to_numpy(value), [None] * len(roots)
         with self._mode(way):
             found = self.torch.autograd.grad(value.sum(), roots, allow_unused=True)
-        return _number(value), [None if g is None else to_numpy(g) for g in found]
+        return to_numpy(value), [None if g is None else to_numpy(g) for g in found]
 
     def apply(
         self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
@@ -202,10 +202,6 @@ def to_numpy(tensor: Any) -> Array:
         tensor = tensor.float()
     array: Array = tensor.numpy(force=True)
     return array
-
-
-def _number(value: Any) -> Array:
-    return to_numpy(value)
 
 
 def widening() -> AbstractContextManager[Any]:

@@ -10,11 +10,6 @@ from gradlab.gradients.protocol import Loss
 class FirstOfPair:
     """Split a loss that may return ``(scalar, gradient)`` into a loss and a gradient.
 
-    Attributes
-    ----------
-    pair : bool
-        Whether the loss has returned a pair.
-
     Examples
     --------
     >>> first = FirstOfPair(lambda x: (x**2, 2 * x))
@@ -24,7 +19,7 @@ class FirstOfPair:
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
-        self.pair = False
+        self.pair = False  # whether the loss has returned a pair
 
     def __call__(self, params: Any, *args: Any) -> Any:
         """Return the scalar."""

@@ -92,18 +92,8 @@ def walk_along(
 ) -> Walk:
     """Compare a claim with the slope of a surface along one direction.
 
-    Parameters
-    ----------
-    surface : Surface
-        The function.
-    entries, direction : ndarray
-        The direction.
-    claim : callable
-        Returns the claim, given the size of the second derivative along the direction.
-    rng : Generator
-        Draws points near a kink.
-    bits : int
-        The precision of the function's values.
+    ``claim(curvature)`` is the claim, given the size of the second derivative along the direction.
+    The values of the function have `bits` of precision. `rng` draws points near a kink.
     """
     line = surface.along(entries, direction)
 
@@ -145,27 +135,11 @@ def bisect(
     size: int,
     most: int,
 ) -> tuple[list[W], bool]:
-    """Bisect a failed walk down to indivisible walks that fail.
+    """Bisect a failed walk down to indivisible walks that fail, at most `most` of them.
 
-    Parameters
-    ----------
-    failed : Walk
-        The walk.
-    halves : callable
-        Measures both halves of a walk; returns () if the walk is indivisible.
-    evaluations : callable
-        Returns the number of evaluations so far.
-    size : int
-        The number of entries, which determines the limit of evaluations.
-    most : int
-        The largest number of walks to find.
-
-    Returns
-    -------
-    found : list of Walk
-        Indivisible walks that fail.
-    complete : bool
-        Whether every failed walk was divided down to such a walk.
+    ``halves(walk)`` measures both halves of a walk, and returns () if it is indivisible.
+    ``evaluations()`` is the number of evaluations so far, which `size`, the number of entries,
+    limits. Also tell whether every failed walk was divided down to indivisible ones.
     """
     found: list[W] = []
     queue: list[tuple[float, int, W]] = [(-failed.excess, 0, failed)]

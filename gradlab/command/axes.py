@@ -156,10 +156,7 @@ def refuse(**given: Any) -> None:
 def settings_of(over: str, values: str | None, common: Setting) -> dict[str, Setting]:
     """Return the setting of each value.
 
-    Raises
-    ------
-    OptionError
-        If the axis or a value is unknown, or an option contradicts the axis.
+    Raise an OptionError if the axis or a value is unknown, or an option contradicts the axis.
     """
     if over not in AXES:
         raise OptionError(f"--over {over}: {unknown('axis', over, AXES)}")

@@ -25,14 +25,9 @@ _ACTIVE = re.compile(
 
 
 def visible(text: str, *, one_line: bool = False) -> str:
-    r"""Return a text in which characters that a terminal acts on are escaped.
+    r"""Return a text in which characters that a terminal acts on are escaped, also line ends.
 
-    Parameters
-    ----------
-    text : str
-        Any text.
-    one_line : bool
-        Whether to escape line ends, too.
+    Line ends are escaped only for `one_line`.
 
     Examples
     --------

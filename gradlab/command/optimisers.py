@@ -64,10 +64,7 @@ def build(
 ) -> tuple[optim.Optimiser, dict[str, Any]]:
     """Return the optimiser for a training of `steps` steps, and the options for its record.
 
-    Raises
-    ------
-    OptionError
-        If an option is out of range, or the optimiser does not have it.
+    Raise an OptionError if an option is out of range, or the optimiser does not have it.
     """
     if name not in RATES:
         raise OptionError(f"--optimizer {name}: {unknown('optimizer', name, RATES)}")

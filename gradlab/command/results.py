@@ -55,18 +55,8 @@ class Folder:
     hold only files that `again` recognises from an earlier attempt at the same training.
 
     Within the context, Ctrl-C is held back except where it is allowed (see `gradlab.interrupts`),
-    so that finished results get written.
-
-    Parameters
-    ----------
-    output, json_file : Path or None
-        The values of the options.
-    again : callable
-        Tells whether a folder that is not empty may be used.
-    keeps : bool
-        See above.
-    spare : sequence of Path or None
-        Other files of the run, which `json_file` must not replace.
+    so that finished results get written. `spare` are other files of the run, which `json_file` must
+    not replace.
     """
 
     def __init__(
@@ -139,10 +129,7 @@ class Folder:
 
         Figures are drawn now. `others` has the names of files, and what writes each.
 
-        Raises
-        ------
-        OutputError
-            If a file cannot be written; the others are written.
+        Raise an OutputError if a file cannot be written; the others are written.
         """
         from gradlab import plotting
 

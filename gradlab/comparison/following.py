@@ -19,21 +19,14 @@ TOGETHER = 1e-3
 class Follower:
     """A callback that records the parameters of a training, and the differences of gradients.
 
-    Attributes
-    ----------
-    points : dict of int to Any
-        The parameters by number of steps: the last ones, those at the end of each epoch, and up to
-        `room` others at equal intervals.
-    ends : set of int
-        The numbers of steps after which an epoch ended.
-    done : int
-        The number of steps so far.
+    It keeps the last parameters, those at the end of each epoch, and up to `room` others at equal
+    intervals.
     """
 
     def __init__(self, reference: ValueAndGrad | None, room: int) -> None:
-        self.points: dict[int, Any] = {}
-        self.ends: set[int] = set()
-        self.done = 0
+        self.points: dict[int, Any] = {}  # the parameters by number of steps
+        self.ends: set[int] = set()  # the numbers of steps after which an epoch ended
+        self.done = 0  # the number of steps so far
         self.differences: dict[str, list[float]] = {}
         self._reference = reference
         self._room = room

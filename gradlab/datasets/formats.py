@@ -62,10 +62,7 @@ def looks_like_a_file(name: str) -> bool:
 def read(path: Path, wanted: Iterable[str]) -> dict[str, Array]:
     """Return the arrays of a file that have one of the wanted names.
 
-    Raises
-    ------
-    DataError
-        If it cannot be read, is damaged or in another format; the message names it.
+    Raise a DataError if it cannot be read, is damaged or in another format; the message names it.
     """
     suffix = Path(_plain(path.name)).suffix
     if suffix in TEXT:

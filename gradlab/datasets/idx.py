@@ -34,17 +34,8 @@ def read(path: Path) -> NDArray[Any]:
     r"""Read one array from an IDX file, compressed with gzip or not.
 
     The first bytes decide, not the suffix: an archive may lose it, and a browser may unpack the
-    file and keep it.
-
-    Returns
-    -------
-    ndarray
-        An array of the file's shape and dtype, in the machine's byte order.
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it is not exactly one array in the IDX format.
+    file and keep it. The array has the machine's byte order. Raise a DataError if there is no such
+    file, or it is not exactly one array in the IDX format.
 
     Examples
     --------

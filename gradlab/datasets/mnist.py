@@ -48,10 +48,7 @@ LARGEST = 2**26
 def read(data_dir: str | os.PathLike[str] | None = None) -> Raw:
     """Read MNIST from a folder, or download it.
 
-    Returns
-    -------
-    Raw
-        The pictures, uint8 ``(n, 28, 28)`` from 0 to 255, and the labels, uint8 ``(n,)``.
+    The pictures are uint8 ``(n, 28, 28)`` from 0 to 255, and the labels uint8 ``(n,)``.
 
     Raises
     ------
@@ -78,10 +75,8 @@ def read(data_dir: str | os.PathLike[str] | None = None) -> Raw:
 def find(folder: Path, hint: str = "") -> list[Path]:
     """Find the four archives, in the order of `ARCHIVES`, in a folder or its ``mnist``.
 
-    Raises
-    ------
-    DataError
-        If some are missing; the message names the folder and the files, and adds the hint.
+    Raise a DataError if some are missing; the message names the folder and the files, and adds the
+    hint.
     """
     found = [_first_file(folder, name) for name in ARCHIVES]
     paths = [path for path in found if path]
@@ -104,19 +99,9 @@ def download(
 ) -> list[Path]:
     """Download the archives into the cache and verify them; return them in their order.
 
-    Parameters
-    ----------
-    cache : Path
-        The folder for them; files with the right checksum are not downloaded again.
-    mirrors : sequence of str
-        Addresses of folders, with a slash at their end, tried in turn for each archive.
-    archives : mapping of str to str
-        The SHA-256 of each file's archive, by the file's name.
-
-    Raises
-    ------
-    DownloadError
-        If no mirror serves an archive of that checksum, or the cache cannot be written.
+    Files with the right checksum are not downloaded again. The mirrors, addresses of folders with a
+    slash at their end, are tried in turn for each archive. Raise a DownloadError if none serves an
+    archive of that checksum, or the cache cannot be written.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)

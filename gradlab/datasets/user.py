@@ -53,10 +53,8 @@ MOST_CLASSES = 2**16
 def read(path: Path) -> Raw:
     """Read and check a file.
 
-    Raises
-    ------
-    DataError
-        If it cannot be read, or an array is missing or unusable; the message names both.
+    Raise a DataError if it cannot be read, or an array is missing or unusable; the message names
+    both.
 
     Examples
     --------

@@ -123,14 +123,8 @@ def refutations(
 ) -> list[tuple[str, Bar]]:
     """Return the outputs whose slope real differences contradict, with these differences.
 
-    Parameters
-    ----------
-    where : Field
-    direction : ndarray, shape (p,)
-    claimed : ndarray, shape (m,)
-        The slopes along the direction.
-    size : ndarray, shape (m,)
-        The size of the terms that add up to a slope.
+    The slopes along the direction (p,) are `claimed`, of shape (m,), and `size` is that of the
+    terms that add up to each.
     """
     line, unit = where.along(direction)
     # An output that does not change is right if its slope is too small to change it.

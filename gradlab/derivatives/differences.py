@@ -53,28 +53,11 @@ class Options:
 
 
 class Differences(Rows):
-    """The derivative of a function, column by column: `forward`, `central`, `central4`.
-
-    Parameters
-    ----------
-    backend : Numerical
-        Has the step, the dtype, and the order of the error.
-    function : callable
-        ``function(params, *args) -> outputs``.
-    options : Options
-        Bounds, relative steps, sparsity.
-
-    Attributes
-    ----------
-    precision : float
-        The relative error of an evaluation, if it is larger than its dtype's.
-    seconds : float
-        Duration of the latest evaluation at given parameters.
-    """
+    """The derivative of a function, column by column: `forward`, `central`, `central4`."""
 
     backend: Numerical
-    precision = 0.0
-    seconds = 0.0
+    precision = 0.0  # the relative error of an evaluation, if it is larger than its dtype's
+    seconds = 0.0  # duration of the latest evaluation at given parameters
 
     @property
     def order(self) -> int:
@@ -124,12 +107,10 @@ class Differences(Rows):
         with where.restoring():
             if units is not None:
                 return self.column(line, 1.0, every, sure=True) / unit
-            return (
-                again_if_coarse(
-                    where, lambda: self.column(line, self._step(where), every, both=True)
-                )
-                / unit
+            found = again_if_coarse(
+                where, lambda: self.column(line, self._step(where), every, both=True)
             )
+        return found / unit
 
     def matrix(self, at: Point) -> Array:
         """Return J, of shape (m, p)."""
@@ -251,21 +232,10 @@ class Differences(Rows):
         sure: bool = False,
         both: bool = False,
     ) -> Array:
-        """Return the slopes of some outputs along a line, with respect to t.
+        """Return the slopes of the outputs `rows` along a line, with respect to t, for a step h.
 
-        Parameters
-        ----------
-        line : Line
-        h : float
-            The step.
-        rows : ndarray of int
-            The outputs.
-        i : int
-            Index of the perturbed entry on which these depend.
-        sure : bool
-            Whether the step was given, and is used unchanged.
-        both : bool
-            Whether to compare a forward difference with the backward one.
+        They depend on the i-th perturbed entry. A step that is `sure` was given, and is used
+        unchanged. With `both`, a forward difference is compared with the backward one.
         """
         offsets = fitting(self.order, h, line.low, line.high)
         if not offsets:

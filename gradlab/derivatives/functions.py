@@ -81,16 +81,7 @@ def adapted(
 ) -> Function:
     """Return the function of ``(params, *others)`` that returns only the outputs.
 
-    Parameters
-    ----------
-    function : callable
-        The user's.
-    argnums : int or tuple of int
-        The positions of the differentiated arguments, which become the first argument.
-    has_aux : bool
-        Whether the function returns a pair whose second part is not differentiated.
-    named : bool
-        Whether the last of the others is the dict of keyword arguments.
+    If it is `named`, the last of the others is the dict of keyword arguments.
     """
     if argnums == 0 and not has_aux and not named:
         return function
@@ -210,10 +201,8 @@ class Outputs(Layout):
 def outputs_of(value: Any, place: str = "", *, finite: bool = True) -> Outputs:
     """Return the outputs of a function on plain arrays; `finite` requires finite numbers.
 
-    Raises
-    ------
-    LossError, NonFiniteError
-        If an output is not an array of finite real numbers; the message names it.
+    Raise a LossError or a NonFiniteError if an output is not an array of finite real numbers; the
+    message names it.
     """
     leaves, structure = flatten(value, partial(_output, place, finite))
     paths = tuple(BARE if path == "params" else path for path in structure.paths)

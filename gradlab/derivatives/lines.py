@@ -27,31 +27,14 @@ from gradlab.params import Array, flatten
 class Field(Perturbable):
     """A function of parameters that can be perturbed, evaluated in one floating-point type.
 
-    Parameters
-    ----------
-    function : callable
-        ``function(params, *args) -> outputs``. It gets read-only arrays.
-    at : Point
-        The parameters and other arguments.
-    dtype : dtype, optional
-        Dtype of the evaluation; by default float64.
-    bounds : sequence of ndarray, optional
-        The lowest and the highest value of each entry, two vectors of shape (p,).
-
-    Attributes
-    ----------
-    at : Point
-    centre : ndarray, shape (m,)
-        The outputs at the parameters.
-    epsilon : ndarray, shape (m,)
-        The relative error of each output, by its dtype.
-    scales : ndarray, shape (p,)
-        A power of two near max(1, |x|), for each entry.
-    before : callable
-        Called before each evaluation.
+    The function gets read-only arrays. `bounds` are two vectors (p,), the lowest and the highest
+    value of each entry.
     """
 
-    before: Callable[[], object] = staticmethod(lambda: None)
+    centre: Array  # shape (m,): the outputs at the parameters
+    epsilon: Array  # shape (m,): the relative error of each output, by its dtype
+    scales: Array  # shape (p,): a power of two near max(1, |x|), for each entry
+    before: Callable[[], object] = staticmethod(lambda: None)  # called before each evaluation
 
     def __init__(
         self,
@@ -268,16 +251,7 @@ def _epsilons(size: int, dtype: np.dtype[Any]) -> Array:
 
 
 def bounds_of(bounds: Any, at: Point) -> tuple[Array, Array] | None:
-    """Return bounds as two vectors (p,).
-
-    Parameters
-    ----------
-    bounds : pair or None
-        The lowest and the highest values: each a number, or a structure like the parameters with a
-        number for each leaf or for each entry.
-    at : Point
-        The parameters.
-    """
+    """Return bounds as two vectors (p,); see `gradlab.jacobian`."""
     if bounds is None:
         return None
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
@@ -289,10 +263,7 @@ def bounds_of(bounds: Any, at: Point) -> tuple[Array, Array] | None:
 def spread(value: Any, at: Point, option: str) -> Array:
     """Return a number, or a structure like the parameters, as a vector (p,).
 
-    Raises
-    ------
-    OptionError
-        If a structure does not match that of the parameters.
+    Raise an OptionError if a structure does not match that of the parameters.
     """
     if np.ndim(value) == 0 and not isinstance(value, dict | list | tuple):
         return np.full(at.size, _number(value, option))

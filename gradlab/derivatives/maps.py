@@ -15,6 +15,7 @@ from gradlab.derivatives.extrapolated import Extrapolated
 from gradlab.derivatives.forward import ForwardColumns
 from gradlab.derivatives.functions import (
     Function,
+    Outputs,
     Point,
     adapted,
     check_argnums,
@@ -66,10 +67,7 @@ NUMERICAL: dict[type[Numerical], type[Differences]] = {
 def way_of(backend: Backend, function: Function, options: Options) -> Rows:
     """Return the object that differentiates a function with a backend.
 
-    Raises
-    ------
-    OptionError
-        If the backend does not take an option.
+    Raise an OptionError if the backend does not take an option.
     """
     for kind, numerical in NUMERICAL.items():
         if isinstance(backend, kind):
@@ -86,21 +84,7 @@ def way_of(backend: Backend, function: Function, options: Options) -> Rows:
 
 
 class Differentiated:
-    """A function with the backend and options of its derivative.
-
-    Parameters
-    ----------
-    function : callable
-        The user's function.
-    backend : str or Backend
-        The backend.
-    argnums : int or tuple of int
-        The positions of the differentiated arguments.
-    has_aux : bool
-        Whether the function returns a pair (outputs, aux).
-    options : Options
-        For numerical backends.
-    """
+    """A function with the backend and options of its derivative; see `gradlab.jacobian`."""
 
     def __init__(
         self,
@@ -132,24 +116,22 @@ class Differentiated:
     def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
         """Return the differentiating object, the point of a call, and the auxiliary data.
 
-        Raises
-        ------
-        ParameterError, LossError, NonFiniteError
-            For arguments and outputs that are not arrays of finite real numbers.
+        Raise a ParameterError, a LossError or a NonFiniteError for arguments and outputs that are
+        not arrays of finite real numbers.
         """
         params, others = split(self.argnums, args)
         named = bool(keywords)
         others = (*others, dict(keywords)) if named else others
         way = self.way(named)
         leaves, structure = flatten(params)
-        value, aux = (
-            way.evaluate(with_aux(self._function, self.argnums, named), params, others),
-            None,
-        )
-        if self.has_aux:
-            value, aux = pair_of(value)
-        point = Point(way.function, params, others, leaves, structure, outputs_of(value))
-        return way, point, aux
+        value = way.evaluate(with_aux(self._function, self.argnums, named), params, others)
+        value, aux = pair_of(value) if self.has_aux else (value, None)
+        outputs = self._outputs(way, value, params, others)
+        return way, Point(way.function, params, others, leaves, structure, outputs), aux
+
+    def _outputs(self, way: Rows, value: Any, params: Any, others: tuple[Any, ...]) -> Outputs:
+        """Return the outputs to differentiate: those of the function, which returned `value`."""
+        return outputs_of(value)
 
 
 def blocks(matrix: Array, at: Point) -> Any:

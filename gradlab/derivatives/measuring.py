@@ -54,15 +54,7 @@ floats."""
 
 
 class Coarse(Exception):  # noqa: N818 - no error: the differences are taken again
-    """The function is less exact than assumed so far.
-
-    Attributes
-    ----------
-    k : int
-        The output that shows it.
-    epsilon : float
-        The relative error of its evaluations.
-    """
+    """The function is less exact than assumed: output k shows the relative error `epsilon`."""
 
     def __init__(self, k: int, epsilon: float) -> None:
         super().__init__(k, epsilon)
@@ -116,12 +108,8 @@ def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> floa
 
     The slope of a formula is kept if the ladder does not contradict it.
 
-    Raises
-    ------
-    LossError
-        If the slope cannot be resolved, or the function is not deterministic.
-    Coarse
-        If the ladder shows more noise than assumed so far.
+    Raise a LossError if the slope cannot be resolved, or the function is not deterministic. Raise
+    `Coarse` if the ladder shows more noise than assumed so far.
     """
     where = line.where
     where.require_steady()
@@ -147,13 +135,8 @@ def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> floa
 def mispredicted(where: Field, found: Array) -> Array:
     """Return the outputs whose change along a random direction differs from the predicted one.
 
-    This detects slopes lost in rounding, and one-sided differences that are too coarse.
-
-    Parameters
-    ----------
-    where : Field
-    found : ndarray, shape (m, p)
-        The Jacobian times the scales.
+    This detects slopes lost in rounding, and one-sided differences that are too coarse. `found` is
+    the Jacobian times the scales, of shape (m, p).
     """
     every = np.arange(len(where.centre))
     if not where.x.size or not len(every):

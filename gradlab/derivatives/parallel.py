@@ -121,17 +121,8 @@ class Lines:
 def by_workers(workers: Workers, task: Task, lines: Lines, seconds: float) -> list[Array]:
     """Return the columns of all groups of a plan.
 
-    If several chunks fail, the error is that of the first one, as with one worker.
-
-    Parameters
-    ----------
-    workers : Workers
-    task : Task
-        With `ColumnMethod` as its method.
-    lines : Lines
-        The same as the workers make.
-    seconds : float
-        Duration of a column.
+    If several chunks fail, the error is that of the first one, as with one worker. The task has a
+    `ColumnMethod`, and `lines` is what that makes in the workers. A column takes `seconds`.
     """
     team = find_team(workers.workers, workers.timeout)
     sending = team.round_trip + (task.bytes / BANDWIDTH if team.carries else 0)

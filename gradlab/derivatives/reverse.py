@@ -11,7 +11,7 @@ Hessians by reverse accumulation*, IMA Journal of Numerical Analysis 12, 1992).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,21 +21,13 @@ from autograd.tracer import isbox, new_box, trace_stack
 from gradlab.arrays.leaks import Watch
 from gradlab.derivatives.functions import Function, Point, evaluated, flat, weighted
 from gradlab.gradients.autograd import Autograd, Root, pull_back
-from gradlab.gradients.protocol import Backend, Loss
+from gradlab.gradients.protocol import Backend
 from gradlab.gradients.tracing import trace_loss
 from gradlab.params import Array, flatten, floating
 
 
 class Rows:
-    """The derivative of a function, row by row: for any backend.
-
-    Parameters
-    ----------
-    backend : Backend
-        The backend.
-    function : callable
-        ``function(params, *args) -> outputs``.
-    """
+    """The derivative of ``function(params, *args) -> outputs``, row by row: for any backend."""
 
     def __init__(self, backend: Backend, function: Function) -> None:
         self.backend, self.function = backend, function
@@ -112,25 +104,8 @@ class TracedOnce(TwicePulled):
 def _pulled_along(
     function: Function, weights: Any, params: Any, tangent: Sequence[Any], args: Sequence[Any]
 ) -> Any:
-    """Return uᵀJ v: the slope along v of the outputs weighted by u."""
-    return slope_along(partial(weighted, function), params, tangent, (*args, weights))
-
-
-def slope_along(loss: Loss, params: Any, tangent: Sequence[Any], args: Sequence[Any]) -> Any:
-    """Return the slope of a loss along a direction, by autograd, so that it can be differentiated.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *args) -> scalar``.
-    params : Any
-        The point.
-    tangent : sequence of array
-        The direction, in the leaves of the parameters.
-    args : sequence
-        The other arguments of the loss.
-    """
-    gradient = Autograd().value_and_grad(loss)(params, *args)[1]
+    """Return uᵀJ v, differentiable by u: the slope along v of the outputs weighted by u."""
+    gradient = Autograd().value_and_grad(partial(weighted, function))(params, *args, weights)[1]
     leaves = flatten(gradient, lambda value, path: value)[0]
     slope: Any = 0.0
     for share, direction in zip(leaves, tangent, strict=True):
@@ -141,6 +116,3 @@ def slope_along(loss: Loss, params: Any, tangent: Sequence[Any], args: Sequence[
 def joined(leaves: Sequence[Array]) -> Array:
     """Concatenate leaves to a vector of float64 or wider."""
     return np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in leaves)])
-
-
-Maker = Callable[[Any, Function], Rows]

@@ -9,22 +9,14 @@ differences of finite differences need only values of the loss: the noise of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradlab.derivatives.differences import Differences, Options
-from gradlab.derivatives.functions import (
-    Function,
-    Point,
-    adapted,
-    outputs_of,
-    pair_of,
-    split,
-    with_aux,
-)
+from gradlab.derivatives.functions import Function, Outputs, adapted, outputs_of
 from gradlab.derivatives.libraries import OfJax, OfTorch
 from gradlab.derivatives.maps import Differentiated, blocks, hung, require_direction, way_of
 from gradlab.derivatives.reverse import Rows, joined
@@ -43,7 +35,7 @@ from gradlab.gradients import (
     is_estimator,
 )
 from gradlab.gradients.differences.difference import FiniteDifference
-from gradlab.params import flatten, leaves_like
+from gradlab.params import leaves_like
 
 TRACED = (Autograd, AutogradForward, Tape)
 """Backends that differentiate autograd's gradient, and nothing else."""
@@ -188,34 +180,20 @@ class Gradient(Differentiated):
             return library(self.backend, partial(_gradient, run), loss)
         return way_of(self.backend, partial(_gradient, run), self._options)
 
-    def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
-        """Return the differentiating object, the point of a call, and the auxiliary data."""
-        params, others = split(self.argnums, args)
-        named = bool(keywords)
-        others = (*others, dict(keywords)) if named else others
-        way = self.way(named)
-        leaves, structure = flatten(params)
-        value, aux = (
-            way.evaluate(with_aux(self._function, self.argnums, named), params, others),
-            None,
-        )
-        if self.has_aux:
-            value, aux = pair_of(value)
+    def _outputs(self, way: Rows, value: Any, params: Any, others: tuple[Any, ...]) -> Outputs:
+        """Return the gradient; `value` is that of the loss."""
         started = time.perf_counter()
         outputs = outputs_of(way.function(params, *others))
         if isinstance(way, Differences):
             way.precision = precision_of(self.over, value)
             way.seconds = time.perf_counter() - started
-        return way, Point(way.function, params, others, leaves, structure, outputs), aux
+        return outputs
 
 
 def inner(backend: Backend, over: str | Backend | None) -> Backend:
     """Return the backend of the gradient that another one differentiates.
 
-    Raises
-    ------
-    OptionError
-        If `backend` cannot differentiate the gradient of `over`.
+    Raise an OptionError if `backend` cannot differentiate the gradient of `over`.
 
     Examples
     --------

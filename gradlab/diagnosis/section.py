@@ -59,18 +59,10 @@ class Section:
 def section(
     loss: Callable[[Any], float], params: Any, gradient: Any, optimiser: Any, rate: float | None
 ) -> Section:
-    """Return the loss along the first step of an optimiser.
+    """Return the loss along the first step of an optimiser, an object with optax's methods.
 
-    Parameters
-    ----------
-    loss : callable
-        The loss of the parameters; infinite where it is not finite.
-    params, gradient : Any
-        The point, and the gradient there.
-    optimiser : Any
-        An object with optax's `init` and `update`.
-    rate : float or None
-        Its learning rate; None if it is not known.
+    The loss of the parameters is infinite where it is not finite. The gradient is that at `params`.
+    The rate is None if it is not known.
 
     Examples
     --------

@@ -42,21 +42,8 @@ def sweep(train: Callable[[float], float], rate: float, start: float) -> tuple[T
     """Try learning rates above and below one, until others cannot be better.
 
     Upwards, that is after two rates in a row that end above the start, or diverge; downwards, after
-    two in a row with little progress.
-
-    Parameters
-    ----------
-    train : callable
-        Returns the loss that a learning rate reaches; infinite if the training diverges.
-    rate : float
-        The first learning rate.
-    start : float
-        The loss before any step.
-
-    Returns
-    -------
-    tuple of Trained
-        In the order of their rates.
+    two in a row with little progress. ``train(rate)`` is the loss that a learning rate reaches,
+    infinite if the training diverges; `start` is the loss before any step.
 
     Examples
     --------

@@ -153,15 +153,7 @@ def _reverse(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class AutogradFunction:
-    """A function of a structure of arrays, real or complex.
-
-    Parameters
-    ----------
-    f : callable
-        A function of `autograd.numpy` arrays in dicts, lists and tuples.
-    x : Any
-        The point of the check.
-    """
+    """A function of a structure of `autograd.numpy` arrays, real or complex, at the point x."""
 
     def __init__(self, f: Callable[[Any], Any], x: Any) -> None:
         self._f = f

@@ -127,17 +127,7 @@ def _check(
 
 
 class JaxFunction(JaxLoss):
-    """A function from a list of arrays to a list of arrays.
-
-    Parameters
-    ----------
-    call : callable
-        The function, which JAX can trace.
-    given : list
-        The point of the check.
-    names : list of str
-        The names of the arrays.
-    """
+    """A function from a list of named arrays to a list of arrays, which JAX can trace."""
 
     def __init__(self, call: Callable[[list[Any]], list[Any]], given: list[Any], names: list[str]):
         super().__init__(call, given, ())

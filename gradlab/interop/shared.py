@@ -95,12 +95,8 @@ def note_on(allow: float | None) -> str:
 def settle(report: DerivativeReport, note: str = "") -> None:
     """Raise unless a report says that the derivative is right, or right within wide bars.
 
-    Raises
-    ------
-    GradientMismatchError
-        If the derivative is wrong.
-    InconclusiveError
-        If the check is inconclusive.
+    Raise a GradientMismatchError if the derivative is wrong. Raise an InconclusiveError if the
+    check is inconclusive.
     """
     if report.verdict == "mismatch":
         raise GradientMismatchError(f"{report}\n{note}".rstrip(), report=report)
@@ -112,17 +108,7 @@ def settle(report: DerivativeReport, note: str = "") -> None:
 def decided_by(library: str, original: Callable[[], object]) -> Iterator[None]:
     """Let the original check decide if slopes are inconclusive, for example at a jump.
 
-    Parameters
-    ----------
-    library : str
-        The library of the original check.
-    original : callable
-        Raises an exception if the check fails.
-
-    Raises
-    ------
-    InconclusiveError
-        If the original check fails as well.
+    The original raises an exception if it fails; an InconclusiveError then has both reports.
     """
     try:
         yield

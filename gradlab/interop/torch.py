@@ -286,13 +286,8 @@ def _check_batches(func: Callable[..., Any], given: Sequence[Any], options: dict
 class TorchFunction(TorchLoss):
     """A function of tensors; those that require a gradient are its parameters.
 
-    Parameters
-    ----------
-    func, given
-        The function and its inputs.
-    leaves_out : bool
-        Whether a VJP omits outputs whose cotangent is zero, so that the function's backward pass
-        gets no cotangent for them.
+    If it `leaves_out`, a VJP omits outputs whose cotangent is zero, so that the function's backward
+    pass gets no cotangent for them.
     """
 
     def __init__(self, func: Callable[..., Any], given: Sequence[Any], leaves_out: bool) -> None:

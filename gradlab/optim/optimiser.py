@@ -215,10 +215,7 @@ first."""
 def squared(g: Array, out: Array) -> Array:
     """Return the squares of a gradient, for an adaptive step.
 
-    Raises
-    ------
-    NonFiniteError
-        If a square overflows: the step would silently be 0.
+    Raise a NonFiniteError if a square overflows: the step would silently be 0.
     """
     with np.errstate(over="raise"):
         try:

@@ -43,14 +43,8 @@ def read(data: bytes, most: int) -> dict[str, Any]:
     """Return the arrays of a pickle by name; nested ones by their path, as ``layers.0.W``.
 
     Dicts, lists and tuples are traversed. A list of numbers, or of such lists of equal length,
-    becomes an array. Other values are returned unchanged: text, numbers, None.
-
-    Parameters
-    ----------
-    data : bytes
-        The output of ``pickle.dump``, of any version of NumPy and any protocol.
-    most : int
-        Largest total size of the arrays in bytes. An array that is referenced twice counts twice.
+    becomes an array. Other values are returned unchanged: text, numbers, None. The arrays may take
+    `most` bytes in all; one that is referenced twice counts twice.
 
     Raises
     ------

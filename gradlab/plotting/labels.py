@@ -25,16 +25,8 @@ AWAY = 8
 def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10) -> None:
     """Label curves right of the axes, each at the height of its end.
 
-    Call it last, when everything is drawn and the limits of the axes are set.
-
-    Parameters
-    ----------
-    axes : Axes
-        The axes of the curves.
-    ends : iterable of (float, str, str)
-        For each curve, the height of its end, its name, and its colour.
-    size : float
-        Font size in points.
+    Call it last, when everything is drawn and the limits of the axes are set. For each curve,
+    `ends` has the height of its end, its name, and its colour.
     """
     texts = [
         axes.annotate(
@@ -60,16 +52,8 @@ def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10
 def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
     """Move points on a line apart, in order, with the least sum of squared moves.
 
-    This is isotonic regression by pooling adjacent violators (Ayer et al. 1955).
-
-    Parameters
-    ----------
-    wanted : sequence of float
-        The wanted positions.
-    gap : float
-        The smallest distance between two points.
-    low, high : float
-        The ends of the line. Points that do not fit extend beyond its upper end.
+    This is isotonic regression by pooling adjacent violators (Ayer et al. 1955). Two points are at
+    least `gap` apart. Points that do not fit extend beyond the upper end of the line.
 
     Examples
     --------
@@ -108,18 +92,7 @@ def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bo
     """Draw rows from the top down: a bar each, with its name on the left and numbers on the right.
 
     A logarithmic axis has no zero for a bar to start from, so it shows points at the ends of thin
-    lines.
-
-    Parameters
-    ----------
-    axes : Axes
-        Empty axes.
-    shown : sequence of Row
-        The rows in order, best sorted by value.
-    heads : sequence of str
-        The titles of the text columns.
-    log : bool
-        Whether the axis is logarithmic.
+    lines. The heads are the titles of the text columns.
     """
     values = np.array([row.value for row in shown])
     if log:

@@ -21,16 +21,7 @@ def logarithmic(
 ) -> None:
     """Make an axis logarithmic, from below `low` to above `high`, with at least two ticks.
 
-    Parameters
-    ----------
-    axis : Axis
-        ``axes.xaxis`` or ``axes.yaxis``.
-    low, high : float
-        The smallest and the largest value to be shown, both positive.
-    show : callable, optional
-        Formats a tick; by default `plain`, or `power` if a tick would be long.
-    most : int
-        About how many ticks fit.
+    About `most` ticks fit. `show` formats one; by default `plain`, or `power` if one would be long.
     """
     margin = max((high / low) ** 0.06, 1.15)
     low = max(low / margin, sys.float_info.min)

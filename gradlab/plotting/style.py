@@ -120,18 +120,9 @@ def times(factor: float) -> str:
 def panels(
     figure: FigureBase, count: int, columns: int, *, xlabel: str = "", **how: Any
 ) -> list[Axes]:
-    """Return `count` panels in rows of `columns`.
+    """Return `count` panels in rows of `columns`; the lowest have the label.
 
-    Parameters
-    ----------
-    figure : Figure
-        An empty figure.
-    count, columns : int
-        The number of panels, and the number per row.
-    xlabel : str
-        The label below panels that have no other panel below them.
-    **how
-        ``sharex``, ``sharey``.
+    Further keywords are those of `Figure.subplots`: ``sharex``, ``sharey``.
     """
     columns = min(columns, max(count, 1))
     rows = max(-(-count // columns), 1)

@@ -11,25 +11,11 @@ from gradlab.testing.formulas import Formula
 
 
 class RayContext:
-    """One evaluation of a loss on rays.
+    """One evaluation of a loss on rays, for p coordinates.
 
-    Parameters
-    ----------
-    namespace : module
-        The functions of rays; see `gradlab.testing.ray_rules`.
-    formula : Formula
-        The method whose error is bounded.
-    inner : dtype or None
-        The narrowest dtype in which an operation may be done.
-    result : dtype
-        That of the parameters, to which the gradient is rounded.
-    p : int
-        Number of coordinates.
-
-    Attributes
-    ----------
-    kinked : ndarray of bool, shape (p,)
-        The coordinates along which the loss may have a kink between its points.
+    The namespace has the functions of rays; see `gradlab.testing.ray_rules`. `inner` is the
+    narrowest dtype in which an operation may be done, `result` that of the parameters, to which the
+    gradient is rounded.
     """
 
     def __init__(
@@ -45,6 +31,7 @@ class RayContext:
         self._inner, self._result = np.finfo(inner or result), np.finfo(result)
         self.epsilon = float(self._inner.eps)
         self.p = p
+        # The coordinates along which the loss may have a kink between its points.
         self.kinked = np.zeros(p, dtype=bool)
 
     def at_points(self, values: Array) -> Array:
@@ -71,12 +58,8 @@ class RayContext:
     def observe(self, outcome: Array, uncertain: Array) -> None:
         """Note the coordinates along which a decision changes, or could change by rounding.
 
-        Parameters
-        ----------
-        outcome : ndarray, shape (q, ...)
-            What is decided, such as the result of a comparison; q is 1 or points * p.
-        uncertain : ndarray of bool, shape (q, ...)
-            Whether rounding could change it.
+        Both arrays have the shape (q, ...), where q is 1 or points * p: the outcome, such as the
+        result of a comparison, and whether rounding could change it.
         """
         doubt = uncertain.reshape(len(uncertain), -1).any(axis=1)
         if len(outcome) > 1:

@@ -173,18 +173,9 @@ def constant(context: RayContext, value: Any) -> Ray:
 
 
 def along(context: RayContext, x: Array, entries: Array, ends: Array) -> Ray:
-    """Return a leaf as a function of some of its entries.
+    """Return a leaf x as a function of some of its entries, given by p flat indices.
 
-    Parameters
-    ----------
-    context : RayContext
-        What the rays of the evaluation share.
-    x : ndarray
-        The leaf.
-    entries : ndarray of int, shape (p,)
-        Flat indices of the entries.
-    ends : ndarray, shape (points, p)
-        The value of each of these entries at each point.
+    `ends`, of shape (points, p), has the value of each of these entries at each point.
     """
     taylor = np.zeros((context.terms, len(ends), context.p, x.size))
     taylor[0] = x.reshape(-1)

@@ -64,12 +64,23 @@ class Problem:
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """A loss whose gradient is known."""
+    """A loss whose gradient is known.
 
-    params: Any  # where to differentiate
-    seed: int  # what its coefficients were drawn from
-    loss: Loss = field(repr=False)  # ``loss(params) -> scalar``, smooth, written with the Array API
-    # ``gradient(params)``, its gradient by the formula, evaluated in float64.
+    Attributes
+    ----------
+    params : Any
+        Where to differentiate.
+    seed : int
+        What its coefficients were drawn from.
+    loss : callable
+        ``loss(params) -> scalar``, smooth, written with the Array API.
+    gradient : callable
+        ``gradient(params)``, its gradient by the formula, evaluated in float64.
+    """
+
+    params: Any
+    seed: int
+    loss: Loss = field(repr=False)
     gradient: Callable[[Any], Any] = field(repr=False)
 
 

@@ -25,17 +25,8 @@ ADVICE = "give an optimizer of gradlab.optim, or an object with optax's init and
 class ForeignUpdate:
     """The update step of an object with the methods of a transformation of optax.
 
-    Parameters
-    ----------
-    optimiser : Any
-        The object.
-    structure : Structure
-        The structure of the parameters.
-
-    Raises
-    ------
-    OptionError
-        If the object lacks a method; by the other methods, if its state cannot be stored.
+    Raises an OptionError if the object lacks a method; by the other methods, if its state cannot be
+    stored.
     """
 
     whole_data = False

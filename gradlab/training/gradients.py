@@ -35,19 +35,8 @@ def gradients(
 ) -> GradientAt:
     """Return the loss and its gradient as a function.
 
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *batch) -> scalar``.
-    backend : str or Backend
-        The backend that computes the gradient.
-    like : tuple of Vector and Structure, optional
-        Parameters. With them, a backend that can writes each gradient into the same arrays.
-
-    Raises
-    ------
-    BackendError, ParameterError, LossError
-        By the returned function, if the backend breaks its contract.
+    Given parameters that it is `like`, a backend that can writes each gradient into the same
+    arrays. The function raises an error if the backend breaks its contract.
     """
     run = value_and_grad(loss, backend)
     if like and writes_out(run):

@@ -19,10 +19,7 @@ from gradlab.training.stateful import Auxiliary
 def check_options(checkpoint: Any, every: Any, resume: Any) -> None:
     """Refuse options of `fit` that do not determine which checkpoint to write, and when.
 
-    Raises
-    ------
-    OptionError
-        If one is of the wrong kind, or belongs to a checkpoint that is not named.
+    Raise an OptionError if one is of the wrong kind, or belongs to a checkpoint that is not named.
     """
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         raise options.refusal("checkpoint", checkpoint, "give the path of a file")

@@ -65,10 +65,8 @@ class Validation:
     def of(cls, loss: Loss, accuracy: Any, data: Any, validation: Any) -> Validation:
         """Return the evaluations for these options of `fit`.
 
-        Raises
-        ------
-        OptionError, DataError
-            If the accuracy is not a function, or the data cannot be used.
+        Raise an OptionError or a DataError if the accuracy is not a function, or the data cannot be
+        used.
         """
         if accuracy is not None:
             options.function("accuracy", accuracy, "give a function of (params, *data)")
@@ -100,33 +98,10 @@ class Descent:
     writes the other one, so that the parameters before the step stay intact until the next step: a
     checkpoint, an error or Ctrl-C may need them.
 
-    Parameters
-    ----------
-    loss, backend, update
-        The function to minimise, the source of its gradient, and the update step.
-    state : State
-        The state to start from.
-    structure : Structure
-        The structure of the parameters.
-    batches : Batches
-        The minibatches. If their arrays are reused, so are those of the parameters and the
-        gradient: the same ones serve all steps. A callback may keep the arrays that it gets; each
-        step then needs new ones.
-    keep_state : bool
-        Whether the optimiser's state before a step must stay intact, too.
-    auxiliary : Auxiliary or None
-        The state of the loss, if it has one.
-    keep_best : bool
-        Whether to keep the parameters of the epoch with the lowest validation loss.
-
-    Attributes
-    ----------
-    params, last_good : Any
-        The parameters, and the last ones whose loss and gradient were finite.
-    point : Vector
-        The leaves of `params`.
-    history : History
-        The losses and epochs until now.
+    If the arrays of the batches are reused, so are those of the parameters and the gradient: the
+    same ones serve all steps. A callback may keep the arrays that it gets; each step then needs new
+    ones. With `keep_state`, the optimiser's state before a step stays intact, too. `last_good` has
+    the last parameters whose loss and gradient were finite.
     """
 
     def __init__(
@@ -169,10 +144,8 @@ class Descent:
     def step(self, batch: tuple[Array, ...]) -> tuple[float, Vector]:
         """Take a step, and return the loss of the batch and its gradient before the step.
 
-        Raises
-        ------
-        NonFiniteError
-            If the loss, the gradient or a parameter after the step is not finite.
+        Raise a NonFiniteError if the loss, the gradient or a parameter after the step is not
+        finite.
         """
         started = time.perf_counter()
         with quiet():
@@ -197,19 +170,9 @@ class Descent:
     def take_steps(self, rows: Sequence[Array]) -> tuple[float, Vector, list[Array], int]:
         """Take steps by machine code, at most one for each minibatch.
 
-        Returns
-        -------
-        float, Vector
-            The last loss and gradient.
-        seen : list of ndarray
-            For each leaf an array that is not 0 if one of its gradients had an entry that is not.
-        int
-            The number of steps: it stops before one whose numbers are not finite.
-
-        Raises
-        ------
-        NonFiniteError
-            If a parameter after the last step is not finite.
+        Return the last loss and gradient; for each leaf an array that is not 0 if one of its
+        gradients had an entry that is not; and the number of steps, which ends before one whose
+        numbers are not finite. Raise a NonFiniteError if a parameter after the last is not finite.
         """
         many = self._many
         assert many is not None

@@ -101,13 +101,8 @@ class Remarks:
     def watch_zeros(self, leaves: Sequence[Array], steps: int) -> None:
         """Record which leaves have had a gradient of exactly 0 in each of the last steps.
 
-        Parameters
-        ----------
-        leaves : sequence of ndarray
-            For each leaf, its gradient; or any array that has entries other than 0 if the leaf's
-            gradient has had some in these steps.
-        steps : int
-            The number of steps.
+        For each leaf, `leaves` has its gradient; or any array that has entries other than 0 if the
+        leaf's gradient has had some in these steps.
         """
         self._steps_of_epoch += steps
         if self._zero is None:

@@ -50,10 +50,8 @@ class Schedule:
         Without data, `samples` is None. Then an epoch is one step, or all iterations are one epoch.
         If `whole` is true, each step must take all samples.
 
-        Raises
-        ------
-        OptionError
-            If an option is out of range, or both `epochs` and `iterations` are given.
+        Raise an OptionError if an option is out of range, or both `epochs` and `iterations` are
+        given.
 
         Examples
         --------
@@ -161,16 +159,9 @@ def _count(name: str, value: Any) -> int:
 
 
 class Batches:
-    """The samples of a minibatch, in arrays that serve each minibatch or in new ones.
+    """The samples of a minibatch of `data`, in arrays that serve each minibatch or in new ones.
 
-    Parameters
-    ----------
-    data : sequence of ndarray
-        All samples.
-    largest : int
-        The size of the largest minibatch.
-    reuse : bool
-        Whether the arrays of one minibatch may hold the next one.
+    The largest minibatch has `largest` samples. With `reuse`, the arrays of one may hold the next.
     """
 
     def __init__(self, data: Sequence[Array], largest: int, *, reuse: bool) -> None:

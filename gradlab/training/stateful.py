@@ -130,10 +130,8 @@ class Auxiliary:
     def of(cls, state: Any, has_aux: Any, rng: np.random.Generator) -> Auxiliary | None:
         """Return the state before the first step, or None for a loss without a state.
 
-        Raises
-        ------
-        OptionError, ParameterError, NonFiniteError
-            If there is a state without `has_aux`, or it is not a structure of real numbers.
+        Raise an OptionError, a ParameterError or a NonFiniteError if there is a state without
+        `has_aux`, or it is not a structure of real numbers.
         """
         if not isinstance(has_aux, bool):
             raise options.refusal("has_aux", has_aux, "give True or False")
@@ -156,17 +154,9 @@ class Auxiliary:
     ) -> tuple[tuple[Any, dict[str, Array]], list[Array]]:
         """Evaluate the loss in the step after `count` others.
 
-        Returns
-        -------
-        arguments : tuple
-            The state and the draws, for the function that `value_of` returns.
-        leaves : list of ndarray
-            The new state.
-
-        Raises
-        ------
-        LossError, ParameterError, NonFiniteError
-            If the loss does not return a pair, or if the new state does not fit the old one.
+        Return the state and the draws, for the function that `value_of` returns; and the arrays of
+        the new state. Raise an error if the loss does not return a pair, or if the new state does
+        not fit the old one.
         """
         rng = RecordingGenerator(np.random.default_rng([self.entropy, count]))
         state = self.state

@@ -22,10 +22,7 @@ class Stopping:
     def of(cls, patience: Any, keep_best: Any, validation: Any) -> Stopping:
         """Return the decisions for these options of `fit`.
 
-        Raises
-        ------
-        OptionError
-            If one is out of range, or if there are no validation data.
+        Raise an OptionError if one is out of range, or if there are no validation data.
         """
         if patience is not None:
             patience = options.integer("patience", patience)

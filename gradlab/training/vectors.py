@@ -61,19 +61,3 @@ class Vector:
 def order_of(array: Array) -> Literal["C", "F"]:
     """Return the memory order of an array: by columns ("F") or, if in doubt, by rows ("C")."""
     return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-
-
-def paired(*vectors: Vector) -> Sequence[tuple[Array, ...]]:
-    """Return the corresponding pieces of vectors: whole blocks if all vectors have them.
-
-    Examples
-    --------
-    >>> point = Vector.of([np.zeros((2, 2)), np.ones(3)])
-    >>> [piece.shape for piece, _ in paired(point, point.another())]
-    [(16,)]
-    >>> [piece.shape for piece, _ in paired(point, Vector(point.leaves, point.leaves))]
-    [(2, 2), (3,)]
-    """
-    in_blocks = all(vector.blocks is not vector.leaves for vector in vectors)
-    pieces = [vector.blocks if in_blocks else vector.leaves for vector in vectors]
-    return list(zip(*pieces, strict=True))

@@ -12,7 +12,7 @@ from gradlab.errors import OptionError
 from gradlab.history import History
 from gradlab.training.results import Fit
 from gradlab.training.schedule import Batches, Schedule
-from gradlab.training.vectors import Vector, order_of, paired
+from gradlab.training.vectors import Vector, order_of
 
 
 def of(samples: int, batch: Any = None, epochs: Any = None, iterations: Any = None) -> Schedule:
@@ -117,13 +117,6 @@ def test_a_vector_is_finite_even_where_its_norm_overflows(value: float, finite: 
     vector = Vector.of(LEAVES)
     vector.leaves[2][1, 2] = value
     assert vector.is_finite() is finite
-
-
-def test_pieces_of_vectors_are_blocks_where_all_have_them() -> None:
-    vector, other = Vector.of(LEAVES), Vector.of(LEAVES)
-    assert [a.shape for a, _ in paired(vector, other)] == [(24,), (16,)]
-    loose = Vector(other.leaves, other.leaves)
-    assert [a.shape for a, _ in paired(vector, loose)] == [leaf.shape for leaf in LEAVES]
 
 
 def test_a_result_in_a_line_says_whether_it_was_interrupted() -> None:
