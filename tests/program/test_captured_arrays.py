@@ -43,8 +43,8 @@ def test_arrays_of_every_layout(array: Any) -> None:
 
 
 def test_of_a_large_array_a_sample_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captured, "WHOLE", 8 * SAMPLE)
-    whole, large = np.zeros(SAMPLE), np.zeros(3 * SAMPLE)
+    monkeypatch.setattr(captured, "WHOLE", 16 * SAMPLE)
+    whole, large = np.zeros(4 * SAMPLE)[::2], np.zeros(3 * SAMPLE)
     seen = Captured([whole, large])
     whole[1] = 1.0
     assert not seen.are_unchanged()

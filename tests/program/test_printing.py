@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from expressions import given, of
 
 from gradlab.program.ir import Guard, Node, Program, describe, literal, name_of, names_of, reachable
-from gradlab.program.reasons import reason_of_state
+from gradlab.program.reasons import reason_of_state, refusal_of
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,18 @@ def test_the_reason_why_a_loss_with_state_is_not_replayed() -> None:
     assert reason_of_state([]) == ""
     assert "in cache, log (" in reason_of_state(["cache", "log"], ["line 1"])
     assert "gradlab.detach (line 1)" in reason_of_state([], ["line 1", "line 2"])
+
+
+def test_a_refusal_names_its_place_once() -> None:
+    """The line that raised it; not again if the message already says it, or if there is none."""
+    line = sys._getframe().f_lineno + 2
+    try:
+        raise ValueError("no\nnumber")
+    except ValueError as error:
+        found = refusal_of(error)
+        place = f"{Path(__file__).name}, line {line}"
+        assert found.startswith("ValueError while it was recorded: no number (")
+        assert place in found
+        again = ValueError(found[found.index("(") + 1 : -1]).with_traceback(error.__traceback__)
+        assert refusal_of(again).count(place) == 1
+    assert refusal_of(ValueError("no number")) == "ValueError while it was recorded: no number"

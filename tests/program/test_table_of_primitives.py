@@ -200,3 +200,13 @@ def test_an_option_changes_the_kind_of_an_operation() -> None:
     assert is_elementwise(of(np.where, np.ones(3, bool), X, X))
     assert not is_elementwise(Node(np.where, (X,)))
     assert not is_elementwise(Node(np.divmod, (X, X)))
+
+
+def test_a_ufunc_without_a_row_is_elementwise_if_it_has_one_result() -> None:
+    """It counts as pure, and one that runs Python may raise an error."""
+    one, two = np.frompyfunc(abs, 1, 1), np.frompyfunc(lambda x: (x, -x), 1, 2)
+    assert (primitive_of(one).kind, primitive_of(one).out) == (Kind.ELEMENTWISE, "position")
+    assert (primitive_of(two).kind, primitive_of(two).out) == (Kind.OTHER, None)
+    for function in (one, two):
+        assert primitive_of(function).pure
+        assert primitive_of(function).raises

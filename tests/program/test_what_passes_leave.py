@@ -174,6 +174,11 @@ LOWERED = {
         lambda: of(np.mean, X, axis=1, keepdims=True),
         "divide(sum(x, axis=1, keepdims=True), 3)",
     ),
+    "mean of nothing": (
+        lambda: of(np.mean, given("e", (0, 3)), axis=1),
+        "divide(sum(e, axis=1), 0)",
+    ),
+    "mean in a given dtype": (lambda: of(np.mean, X, 1, float), "mean(x, 1, float)"),
     "mean of integers": (lambda: of(np.mean, K), "mean(k)"),
     "mean in another dtype": (
         lambda: of(np.mean, F, dtype=np.float64),
@@ -332,6 +337,16 @@ NARROWED = {
         np.float32,
     ),
     "a number of NumPy's": (lambda: where(F, np.float64(0.5)), "where(c, f, 0.5)", np.float32),
+    "a number of NumPy's in a product": (
+        lambda: of(np.multiply, F, np.float64(0.5)),
+        "multiply(f, 0.5)",
+        np.float32,
+    ),
+    "an integer of NumPy's": (
+        lambda: of(np.multiply, F, np.int64(3)),
+        "multiply(f, 3.0)",
+        np.float32,
+    ),
     "a cast of the user's": (
         lambda: of(np.multiply, of(np.astype, F, np.dtype(float)), K),
         "multiply(astype(f, float64), k)",
@@ -444,7 +459,10 @@ def test_savings_tell_what_was_done_and_whether_it_was_exact() -> None:
     assert savings[-1].after == len(found.nodes)
     assert all(a.after == b.before for a, b in pairwise(savings))
     # Once to simplify, and once more to see that nothing is left to do.
-    assert [s.name for s in savings].count("simplify") == 2
+    names = [saving.name for saving in savings]
+    assert names.count("simplify") == 2
+    assert names.count("merge_duplicates") == 3
+    assert names[-4:] == ["lower", "convert_beforehand", "select_by_bits", "merge_duplicates"]
     found, savings = optimise(program, exact=True)
     assert text(found.outputs[0]) == "sum(power(x, 2), 1)"
     assert all(saving.exact for saving in savings)

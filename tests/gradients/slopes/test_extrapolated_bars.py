@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, neville
+from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, neville, widening
 from gradlab.gradients.slopes.result import NOTHING, Bar, Slope
 
 
@@ -47,9 +47,29 @@ def test_as_many_errors_are_removed_as_allowed(most: int) -> None:
 
 
 def test_rungs_far_apart_are_not_combined() -> None:
-    for ratio, alone in ((19.0, False), (21.0, True)):
+    for ratio, alone in ((20.0, False), (21.0, True)):
         h = np.array([ratio, 1.0])
         assert (extrapolate(h, 1 + h, 1, np.zeros(2), most=1, dissent=0) is None) is alone
+
+
+def test_one_finer_rung_may_disagree() -> None:
+    h, q = 2.0 ** -np.arange(6.0), np.ones(6)
+    q[4] = 1.5
+    bar = widening(h, q, 2, np.full(6, 1e-9))
+    assert bar is not None
+    assert bar.value == pytest.approx(1.0)
+    assert bar.error < 1e-6
+
+
+@pytest.mark.parametrize(("excess", "factor"), [(0.5, 1), (3.0, 4), (10.0, 16), (50.0, 64)])
+def test_noise_is_assumed_larger_until_it_explains_the_finer_rungs(
+    excess: float, factor: int
+) -> None:
+    """Two rungs far inside differ from two coarse ones by a multiple of their round-off."""
+    h, noise = 2.0 ** -np.array([8.0, 10.0, 22.0, 34.0]), np.full(4, 1e-12)
+    q = 1 + np.append([0.0, 0.0], excess * TRUST * noise[2:] / h[2:])
+    assert widening(h, q, 2, noise) == extrapolate(h, q, 2, factor * noise, most=3, dissent=1)
+    assert widening(h, 1 + 100 * (q - 1) / excess, 2, noise) is None
 
 
 def ripple(coarse: float, fine: float, noise: float, dissent: int) -> Bar | None:

@@ -30,7 +30,7 @@ def root_mean_square(values: Any) -> float:
 def test_exponents_are_scaled_to_the_bits_of_the_values() -> None:
     assert steps_of((-2, -4, 2), 1.0, 0.0, BITS) == [4.0, 0.25, 0.0625]
     assert steps_of((-2, -4, 2), 1.0, 0.0, BITS // 2) == [4.0, 0.5, 0.25]
-    assert steps_of((-2, -4), 8.0, 0.5, BITS) == [2.0, 0.5]
+    assert steps_of((-2, -4, -5), 8.0, 0.5, BITS) == [2.0, 0.5]
     assert steps_of((-1, -2), 1.0, 0.0, BITS // 4) == [1.0]  # both are the same step then
 
 
@@ -186,7 +186,7 @@ def test_a_search_ends_early_where_the_function_is_continuous() -> None:
             t: float, height: float = height, asked: list[float] = asked
         ) -> tuple[float, float]:
             asked.append(t)
-            return t, t + height * (t > 0.3)
+            return t, t - 0.375 + height * (t > 0.3)
 
         found = _search(line, Model(0.0, 0.0, 0.0, 0.0), 0.25, 0.5)
         assert len(asked) == evaluations
@@ -224,6 +224,8 @@ def test_a_staircase_has_the_noise_of_its_rounding() -> None:
     noise, tread = stairs(found, 1e-16, probe)
     assert noise == pytest.approx(0.3 * 0.1)
     assert tread.tolist() == [False, False, True, True, True, True]
+    to_the_left = SampledLine(lambda t: (t, min(probe(t)[1], 0.0) if t > -0.3 else np.nan))
+    assert stairs(to_the_left.rungs(STEPS), 1e-16, to_the_left)[0] == pytest.approx(0.3 * 0.2)
     for function in (lambda t: 0.0, lambda t: t, lambda t: max(t - 0.1, 0.0)):
         smooth = SampledLine(lambda t, function=function: (t, function(t)))  # type: ignore[misc]
         noise, tread = stairs(smooth.rungs(STEPS), 1e-16, smooth)

@@ -8,6 +8,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import builtins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_programs import (
@@ -62,6 +63,19 @@ def test_recording_is_eager_autograd_and_so_is_its_program(
 
 
 # Inputs and constants
+
+
+def test_autograds_builtins_see_arrays() -> None:
+    """As they do outside of a recording."""
+
+    def loss(w: Any) -> Any:
+        is_array = builtins.isinstance(w, np.ndarray) and builtins.type(w) is np.ndarray
+        return (w**2).sum() if is_array else (0 * w).sum()
+
+    f = Tape().value_and_grad(loss)
+    for _ in range(2):
+        np.testing.assert_array_equal(f(X)[1], 2 * X)
+    assert f.cache_info.recordings == 1
 
 
 def test_forward_part() -> None:

@@ -1,0 +1,45 @@
+"""Arrays that a loss uses and then writes into are detected, and programs share their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradlab.errors import UntraceableError
+from gradlab.program.constants import Constants
+from gradlab.program.ir import Node, reachable
+
+
+@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: [1.0, (a,)], lambda a: (a, "x")])
+def test_a_write_after_the_use_is_refused(wrap: Callable[[Any], Any]) -> None:
+    """Its first content counts; afterwards, all is forgotten."""
+    array, other, constants = np.zeros(3), np.ones(2), Constants()
+    for operand in (wrap(array), other, 2.0, None, Node(None)):
+        constants.see(operand, ("loss.py", 7))
+    array[0] = 1.0
+    constants.see(array, ("loss.py", 9))
+    with pytest.raises(UntraceableError, match=r"writes into an array .*loss\.py.*7"):
+        constants.require_unchanged()
+    constants.require_unchanged()
+
+
+def test_arrays_that_stay_are_no_reason_to_refuse() -> None:
+    array, constants = np.zeros(3), Constants()
+    constants.see([array, array], None)
+    constants.require_unchanged()
+    array[0] = 1.0
+    constants.require_unchanged()
+
+
+def test_a_value_that_others_share_is_visited_once() -> None:
+    """A chain of doublings has 2^100 paths to its start."""
+    start = node = Node(None, name="x")
+    for _ in range(100):
+        node = Node(np.add, (node, node))
+    order = reachable([start], [node])
+    assert len(order) == 100
+    assert order[-1] is node
+    assert all(later.operands[0] is earlier for earlier, later in zip(order, order[1:], strict=False))
