@@ -103,6 +103,7 @@ def test_constant_inputs(x, constant):
         ([np.array([99.0])], ""),  # no matrix: positions, or one number a sample
         ([X, np.array([-250.0])], ", and scale the targets, which reach 250"),
         ([X, np.array([250])], ""),  # labels
+        ([X, np.array([[250]])], ""),
         ([X, X[:, 0], np.array([250.0])], ""),
         ([], ""),
     ],
@@ -136,6 +137,7 @@ def test_columns_that_need_more_steps_than_there_are(steps, ratio, named):
 
 
 def test_the_scaled_columns_are_named():
+    assert ratio_of(columns(1e3, 10), STEEP)
     text = "column 1 of x is 1,000 times as large as column 0"
     assert ratio_of(columns(1e3), STEEP) == text
     assert ratio_of(columns(1e3)[:, ::-1], [np.array([1e9, 1.0])]) == (
