@@ -11,7 +11,7 @@ import pytest
 from gradlab.errors import TrainingWarning
 from gradlab.history import Epoch, History
 from gradlab.training.norms import Measured
-from gradlab.training.remarks import Remarks
+from gradlab.training.remarks import Remarks, _times
 from gradlab.training.vectors import Vector
 
 NAMES = ["W", "b"]
@@ -249,3 +249,40 @@ def test_how_much_less_the_weights_change_is_said():
 def test_a_remark_is_made_once_and_not_beside_its_cause():
     losses = [1.0] + [9.0] * 12
     assert one(said(losses, step(4.1), step(4.1)), "the learning rate")  # not that it grows, too
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(9.9, "1e+01 times"), (10.0, "10 times"), (1e6, "1e+06 times")]
+)
+def test_ratios_are_whole_numbers_from_ten(ratio, text):
+    assert _times(ratio) == text
+
+
+def test_a_dead_layer_is_named_before_a_small_training():
+    """It is pending while fewer than ten steps were seen."""
+    tiny = step(1e-7)
+    assert said([1.0] * 5, tiny, tiny, leaves=NONE, steps=1000) == []
+    assert len(said([1.0] * 5, tiny, tiny, steps=1000)) == 1
+
+
+def test_later_epochs_that_are_small_do_not_make_a_small_training():
+    remarks = Remarks(NAMES, [True, False], (), 1000, lambda count: 0.1, True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        remarks.begin(Vector.of(GRADIENT), step())
+        for epoch, promise in ((1, 0.1), (2, 1e-9)):
+            remarks.watch_zeros(GRADIENT, 50)
+            history = History([1.0] * 50 * epoch, [Epoch(1, 1.0, None, None, 0.0)] * epoch)
+            remarks.end_epoch(history, step(promise), None)  # no leaf needs its peak
+
+
+def test_columns_are_compared_if_steps_follow_the_gradient_downhill():
+    x = np.random.default_rng(0).normal(size=(50, 2)) * [1, 1000]
+    data = (x, x[:, 0])
+    steep = Vector.of([np.array([0.1, 50.0])])
+    for promise, descends, expected in ((0.1, True, 1), (0.1, False, 0), (-0.1, True, 0)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", TrainingWarning)
+            remarks = Remarks(["w"], [False], data, 100, lambda count: 0.1, descends)
+            remarks.begin(steep, step(promise))
+        assert len(caught) == expected
