@@ -22,8 +22,9 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import numpy as np
 
 from gradlab.arrays.places import place_of
-from gradlab.arrays.refusals import refuse
+from gradlab.arrays.refusals import PlainWriteError, refuse
 from gradlab.containers import rebuilt
+from gradlab.errors import UntraceableError
 
 Implementation = Callable[..., Any]
 F = TypeVar("F", bound=Implementation)
@@ -154,12 +155,20 @@ def refuse_function(library: str, function: Any) -> NoReturn:
     )
 
 
-def refuse_plain(what: str, instead: str, *, place: str = "") -> NoReturn:
+def refuse_plain(
+    what: str, instead: str, *, place: str = "", kind: type[Exception] = UntraceableError
+) -> NoReturn:
     """Raise the error for a traced value that is to become a plain one."""
     refuse(
         f"the loss {what} ({place or place_of()}), where its derivative would be lost: "
-        f"{instead}, or use {NUMERICAL}"
+        f"{instead}, or use {NUMERICAL}",
+        kind,
     )
+
+
+def refuse_write(what: str, instead: str) -> NoReturn:
+    """Raise the error for a traced value that is written into a plain array."""
+    refuse_plain(what, instead, kind=PlainWriteError)
 
 
 def name_of(function: Any) -> str:
@@ -278,7 +287,7 @@ def write_out(out: Any, result: Any) -> Any:
         out[...] = result
         return out
     if not hasattr(out, "write"):
-        refuse_plain("writes a traced value into a plain array", "leave out= or += away")
+        refuse_write("writes a traced value into a plain array", "leave out= or += away")
     out.write(result)
     return out
 

@@ -23,6 +23,7 @@ from gradlab.arrays.dispatch import (
     is_given,
     operand,
     refuse_plain,
+    refuse_write,
     values_of,
     write_out,
 )
@@ -174,7 +175,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
 def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     """Apply a ufunc to entries of an array in place; it is applied again for a repeated index."""
     if not hasattr(target, "write"):
-        refuse_plain(
+        refuse_write(
             f"writes a traced value into a plain array with np.{ufunc.__name__}.at",
             "make it by np.zeros",
         )
