@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.dispatch import UNSHARED, Library, Traced, call_ufunc
+from gradlab.arrays.dispatch import Library, Traced
 from gradlab.arrays.refusals import forgiving
+from gradlab.arrays.ufuncs import UNSHARED, call_ufunc
 from gradlab.errors import UntraceableError
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep

@@ -15,7 +15,6 @@ from gradlab.arrays.dispatch import (
     Holder,
     as_traced,
     call,
-    call_ufunc,
     first_traced,
     has_traced,
     held,
@@ -24,6 +23,7 @@ from gradlab.arrays.dispatch import (
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import METHODS
 from gradlab.arrays.traced import Flat, TracedArray
+from gradlab.arrays.ufuncs import call_ufunc
 from gradlab.arrays.views import as_view, mark_view
 from gradlab.containers import rebuilt
 

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from inspect import signature
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
-from gradlab.arrays.accumulating import accumulate
 from gradlab.arrays.places import place_of
-from gradlab.arrays.refusals import refuse
+from gradlab.arrays.refusals import PlainWriteError, refuse
 from gradlab.containers import rebuilt
+from gradlab.errors import UntraceableError
 
 Implementation = Callable[..., Any]
 F = TypeVar("F", bound=Implementation)
@@ -32,9 +34,6 @@ COMPOSITES: dict[Any, Implementation] = {}
 
 SOURCES: list[Callable[[Any], Implementation | None]] = []
 """Source of NumPy's own implementations; `gradlab.arrays.numpy_source` registers itself."""
-
-UNSHARED: list[Callable[[Any, Any, int], bool]] = []
-"""Test for plain arrays without other references; `gradlab.arrays.augmented` registers itself."""
 
 WRITERS: dict[Any, Implementation] = {}
 """NumPy's functions that write into their first argument; see `gradlab.arrays.writing`."""
@@ -150,12 +149,20 @@ def refuse_function(library: str, function: Any) -> NoReturn:
     )
 
 
-def refuse_plain(what: str, instead: str, *, place: str = "") -> NoReturn:
+def refuse_plain(
+    what: str, instead: str, *, place: str = "", kind: type[Exception] = UntraceableError
+) -> NoReturn:
     """Raise the error for a traced value that is to become a plain one."""
     refuse(
         f"the loss {what} ({place or place_of()}), where its derivative would be lost: "
-        f"{instead}, or use {NUMERICAL}"
+        f"{instead}, or use {NUMERICAL}",
+        kind,
     )
+
+
+def refuse_write(what: str, instead: str) -> NoReturn:
+    """Raise the error for a traced value that is written into a plain array."""
+    refuse_plain(what, instead, kind=PlainWriteError)
 
 
 def name_of(function: Any) -> str:
@@ -167,6 +174,8 @@ def name_of(function: Any) -> str:
     ('np.linalg.solve', 'np.add')
     """
     name = getattr(function, "__name__", str(function))
+    if isinstance(owner := getattr(function, "__self__", None), np.ufunc):
+        return f"{name_of(owner)}.{name}"
     if isinstance(function, np.ufunc) and getattr(np, name, None) is not function:
         return name  # another package's, without a `__module__`
     module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
@@ -194,12 +203,17 @@ def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping
     if function in WRITERS:
         return WRITERS[function](*args, **kwargs)
     implementation = library.find(function)
-    if _has_containers(args):
+    named_from, names = _output_names(function)
+    if len(args) > named_from:
+        kwargs = {**kwargs, **dict(zip(names, args[named_from:], strict=False))}
+        args = args[:named_from]
+    if has_containers(args):
         args = tuple(map(held, args))
     if not kwargs:
         return implementation(*args)
-    options = {key: held(value) for key, value in kwargs.items() if _is_given(key, value)}
+    options = {key: held(value) for key, value in kwargs.items() if is_given(key, value)}
     out, dtype = options.pop("out", None), options.pop("dtype", None)
+    out = None if out is None else kwargs["out"]  # what is written into stays a buffer
     if function in _REDUCTIONS and ("where" in options or "initial" in options):
         result = _masked_reduction(function, args, options)
     elif dtype is not None and function in _KEEP_DTYPE:
@@ -215,7 +229,24 @@ def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping
 _KEEP_DTYPE = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.astype}
 
 
-def _is_given(key: str, value: Any) -> bool:
+@cache
+def _output_names(function: Any) -> tuple[int, list[str]]:
+    """Return the place of `dtype` or `out` among positional arguments, and the names from there.
+
+    `call` handles these options for all functions, however they are given.
+    """
+    try:
+        parameters = signature(function).parameters.values()
+        names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    except ValueError:  # functions in C, before NumPy 2.4
+        names = ["arrays", "axis", "out"] if function is np.concatenate else ["a", "b", "out"]
+    if "out" not in names:
+        return sys.maxsize, []
+    place = min(names.index(name) for name in ("dtype", "out") if name in names)
+    return place, names[place:]
+
+
+def is_given(key: str, value: Any) -> bool:
     """Tell whether an option differs from NumPy's default."""
     if value is np._NoValue:
         return False
@@ -237,105 +268,20 @@ def _masked_reduction(function: Any, args: tuple[Any, ...], options: dict[str, A
     return _STEP[function](result, initial)
 
 
-def call_ufunc(
-    library: Library, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Evaluate a ufunc, or one of its methods, on traced arrays."""
-    if method != "__call__":
-        into = inputs[:1] if method == "at" else ()  # what is written into stays a buffer
-        return _ufunc_method(ufunc, method, *into, *map(held, inputs[len(into) :]), **kwargs)
-    if _has_containers(inputs):
-        inputs = tuple(map(operand, inputs))
-    if not kwargs:
-        return library.find(ufunc)(*inputs)
-    out, where = kwargs.get("out"), kwargs.get("where", True)
-    if where is not True:
-        # The ufunc must not be evaluated outside of the mask; 1 is in the domain of every ufunc.
-        inputs = tuple(np.where(where, x, 1) for x in inputs)
-    # Test this before the operands are kept for the derivative.
-    is_unshared = out is not None and any(f(inputs, out, sys.getrefcount(out[0])) for f in UNSHARED)
-    result = library.find(ufunc)(*inputs)
-    if where is not True:
-        before = out[0] if out is not None else np.full(np.shape(result), np.nan)
-        result = np.where(where, result, before)
-    dtype = kwargs.get("dtype")
-    if dtype is not None and result.dtype != np.dtype(dtype):
-        result = result.astype(dtype)
-    if out is None:
-        return result
-    if is_unshared and np.shape(result) == out[0].shape and _fits(result, out[0].dtype):
-        return result if result.dtype == out[0].dtype else result.astype(out[0].dtype)
-    return write_out(out[0] if len(out) == 1 else out, result)
-
-
-def _fits(result: Any, dtype: Any) -> bool:
-    return np.can_cast(getattr(result, "real_dtype", result.dtype), dtype, "same_kind")
-
-
 _STEP = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.amax: np.maximum}
 _STEP |= {np.min: np.minimum, np.amin: np.minimum, np.all: np.logical_and, np.any: np.logical_or}
 """The ufunc that a reduction repeats."""
-
-_REDUCE: dict[Any, Any] = {
-    np.add: np.sum,
-    np.multiply: np.prod,
-    np.maximum: np.max,
-    np.minimum: np.min,
-    np.logical_and: np.all,
-    np.logical_or: np.any,
-}
-
-
-def _ufunc_method(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-    options = {key: value for key, value in options.items() if _is_given(key, value)}
-    match method:
-        case "reduce" if ufunc in _REDUCE:
-            x, *rest = inputs
-            axis = rest[0] if rest else options.pop("axis", 0)
-            return _REDUCE[ufunc](x, axis=axis, **options)
-        case "accumulate":
-            x, *rest = inputs
-            return accumulate(ufunc, x, rest[0] if rest else options.get("axis", 0))
-        case "outer":
-            a, b = (x if hasattr(x, "shape") else np.asarray(x) for x in inputs)
-            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
-        case "reduce":
-            x, *rest = inputs
-            axis = rest[0] if rest else options.get("axis", 0)
-            if axis is None or isinstance(axis, tuple):
-                refuse_function("gradlab", getattr(ufunc, method))
-            result = accumulate(ufunc, x, axis).take(-1, axis=axis)
-            return np.expand_dims(result, axis) if options.get("keepdims") else result
-        case "reduceat":
-            x, ends, *rest = inputs
-            axis = rest[0] if rest else options.get("axis", 0)
-            rows = np.moveaxis(x, axis, 0)
-            parts = [rows[i : max(i + 1, j)] for i, j in zip(ends, [*ends[1:], len(rows)])]  # noqa: B905
-            made = np.stack([_ufunc_method(ufunc, "reduce", part, 0) for part in parts])
-            return np.moveaxis(made, 0, axis)
-        case "at" if ufunc in (np.add, np.subtract):
-            target, index, value = inputs
-            return add_at(target, index, value if ufunc is np.add else -value)
-    refuse_function("gradlab", getattr(ufunc, method))
-
-
-def add_at(target: Any, index: Any, value: Any) -> None:
-    """Add to a traced array in place; a repeated index adds repeatedly: ``np.add.at``."""
-    if not hasattr(target, "write"):
-        refuse_plain("adds a traced value to a plain array with np.add.at", "make it by np.zeros")
-    size = int(np.prod(np.shape(target)))
-    places = np.arange(size).reshape(np.shape(target))[index]
-    terms = np.broadcast_to(value, np.shape(places)).reshape(-1)
-    sums = np.bincount(places.reshape(-1), weights=terms, minlength=size)
-    target[...] = target + sums.reshape(np.shape(target))
 
 
 def write_out(out: Any, result: Any) -> Any:
     """Write a traced result into the array that the caller gave for it."""
     if isinstance(out, tuple):
         return tuple(write_out(*pair) for pair in zip(out, result, strict=True))
+    if not has_traced(result):
+        out[...] = result
+        return out
     if not hasattr(out, "write"):
-        refuse_plain("writes a traced value into a plain array", "leave out= or += away")
+        refuse_write("writes a traced value into a plain array", "leave out= or += away")
     out.write(result)
     return out
 
@@ -348,7 +294,7 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, Traced)
 
 
-def _has_containers(values: Iterable[Any]) -> bool:
+def has_containers(values: Iterable[Any]) -> bool:
     """Tell whether some value needs `held`."""
     return any(
         issubclass(type(value), (list, tuple, dict, Holder)) or is_boxed(value) for value in values

@@ -51,6 +51,10 @@ def record(error: Exception) -> None:
     _refused.note(error)
 
 
+class PlainWriteError(UntraceableError):
+    """The loss writes a traced value into a plain array, which cannot hold it."""
+
+
 def refuse(why: str | Exception, kind: type[Exception] = UntraceableError) -> NoReturn:
     """Record a refusal, and raise it: an error, or one of this kind with a text."""
     error = why if isinstance(why, Exception) else kind(why)

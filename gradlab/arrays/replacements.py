@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.buffers import Buffer
+from gradlab.arrays.conversions import is_tracing
 from gradlab.arrays.dispatch import (
     as_traced,
     first_traced,
@@ -26,6 +27,7 @@ from gradlab.arrays.dispatch import (
     held,
     is_buffer,
     refuse_plain,
+    refuse_write,
 )
 from gradlab.arrays.of_scipy import counterpart, given_before
 from gradlab.arrays.operators import METHODS
@@ -49,6 +51,8 @@ def subscript(container: Any, index: Any) -> Any:
 def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """Return ``owner.name(*args, **kwargs)``; a plain array may be given a traced one.
 
+    A copy of a plain array becomes a buffer while a loss is traced.
+
     Examples
     --------
     >>> method(np.ones(2), "dot", np.ones(2))
@@ -57,6 +61,9 @@ def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     if isinstance(owner, ModuleType) or type(owner).__module__.startswith("scipy."):
         return function(getattr(owner, name), *args, **kwargs)
     traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
+    if type(owner) is np.ndarray and name in ("copy", "astype"):
+        made = getattr(owner, name)(*args, **kwargs)
+        return made.view(Buffer) if is_tracing() and made.dtype.kind in "fc" else made
     # Any other method, such as fill, may write into the array itself.
     if traced is None or not _is_plain(owner) or name not in METHODS:
         return getattr(owner, name)(*args, **kwargs)
@@ -184,7 +191,7 @@ def _buffer_of(array: Any, references: int) -> Buffer:
     """Return a buffer that takes the place of a plain array, if nothing else refers to that."""
     is_own = array.base is None and array.flags.writeable
     if not is_own or references > _fewest():
-        refuse_plain(
+        refuse_write(
             "writes a traced value into a plain array that other names may refer to",
             "write into a copy (z = z.copy())",
         )

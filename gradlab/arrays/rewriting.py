@@ -7,6 +7,7 @@ the expression in the user's source, and the loss runs again with a function cal
 
     table[y]      ->   subscript(table, y)
     X.dot(w)      ->   method(X, "dot", w)
+    z = x.copy()  ->   z = method(x, "copy")                if z is written into later
     sin(w[0])     ->   function(sin, w[0])
     z[i] = w      ->   written(w, z, i)                     and z = the result, unless it is None
     z[i] += w     ->   augmented(z, i, z[i], "iadd", w)     likewise
@@ -92,6 +93,28 @@ def raise_for_scipy(error: Exception) -> None:
         if found is not None:
             found.original = error
             raise found from error
+
+
+def raise_for_copies(error: Exception) -> None:
+    """Raise `RewriteError` for the copies that a function makes of plain arrays, if it has any.
+
+    The function has written into an array that an operation keeps for the derivative. Its copies
+    become buffers, which it may write into.
+    """
+    steps, step = [], error.__traceback__
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    frame = next((s.tb_frame for s in reversed(steps) if is_users(s.tb_frame.f_code.co_filename)), None)
+    if frame is None:
+        return
+    code = frame.f_code
+    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
+    copies = _copies(source).intersection(code.co_positions())
+    if copies:
+        found = RewriteError(frame, min(copies), copies, source)  # type: ignore[type-var]
+        found.original = error
+        raise found from error
 
 
 def _is_compiled(step: TracebackType) -> bool:
@@ -195,6 +218,17 @@ def _places(source: str) -> dict[Span, ast.Subscript | None]:
         elif (target := _target(node)) is not None:
             found[_span(target)] = target
     return found
+
+
+@lru_cache(maxsize=16)
+def _copies(source: str) -> frozenset[Span]:
+    """Return the calls of the method `copy` or `astype` in a file."""
+    calls = [node for node in ast.walk(_parsed(source)) if isinstance(node, ast.Call)]
+    return frozenset(
+        _span(call)
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ("copy", "astype")
+    )
 
 
 def _target(node: ast.AST) -> ast.Subscript | None:

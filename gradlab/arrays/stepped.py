@@ -25,12 +25,12 @@ from gradlab.arrays.dispatch import (
     Library,
     Traced,
     call,
-    call_ufunc,
     is_traced,
     name_of,
 )
 from gradlab.arrays.places import place_of
 from gradlab.arrays.rewriting import raise_if_rewritable
+from gradlab.arrays.ufuncs import call_ufunc
 from gradlab.errors import LossError
 
 INSTEAD = "use autograd, or richardson, which takes any loss"

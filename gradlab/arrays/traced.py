@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.conversions import is_tracing, number_of
-from gradlab.arrays.dispatch import call, call_ufunc, held, refuse_plain
+from gradlab.arrays.dispatch import call, held, refuse_plain
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import Operators
 from gradlab.arrays.places import place_of
 from gradlab.arrays.questions import HASH, KIND, TEXT, note
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
+from gradlab.arrays.ufuncs import call_ufunc
 from gradlab.arrays.views import (
     Viewed,
     as_view,

@@ -11,9 +11,9 @@ from gradlab.arrays.conversions import conversions, returned
 from gradlab.arrays.creation import tracing
 from gradlab.arrays.dispatch import held
 from gradlab.arrays.leaks import Watch as Watch
-from gradlab.arrays.read_only import read_only
-from gradlab.arrays.refusals import refusals
-from gradlab.arrays.rewriting import RewriteError, raise_for_scipy
+from gradlab.arrays.read_only import is_write, read_only
+from gradlab.arrays.refusals import PlainWriteError, refusals
+from gradlab.arrays.rewriting import RewriteError, raise_for_copies, raise_for_scipy
 
 
 def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> Any:
@@ -24,6 +24,8 @@ def run_traced(loss: Callable[..., Any], params: Any, args: Sequence[Any]) -> An
         except Exception as error:
             if refused and isinstance(refused[-1], RewriteError):  # NumPy raises its own instead
                 raise refused[-1] from error
+            if is_write(error) or isinstance(error, PlainWriteError):
+                raise_for_copies(error)
             raise_for_scipy(error)
             raise
         if refused:  # the loss caught the error and took another branch than on plain arrays

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.composites.shared import as_array, axis_of
-from gradlab.arrays.dispatch import WRITERS, Implementation, name_of, refuse_plain, values_of
+from gradlab.arrays.dispatch import WRITERS, Implementation, name_of, refuse_write, values_of
 
 
 def _writer(function: Any) -> Callable[[Implementation], Implementation]:
     def register(implementation: Implementation) -> Implementation:
         def write(a: Any, *args: Any, **kwargs: Any) -> None:
             if not hasattr(a, "write"):
-                refuse_plain(
+                refuse_write(
                     f"writes a traced value into a plain array by {name_of(function)}",
                     "make the array by np.zeros",
                 )
