@@ -232,13 +232,24 @@ def test_leaves_of_two_dtypes_take_single_steps(counted: list[int]) -> None:
 
 
 def test_an_update_that_is_not_known_is_refused() -> None:
-    from gradlab.gradients.tape.compiled.steps import write_steps
+    from gradlab.gradients.tape.compiled.steps import recorded
 
-    def rule(p: Any, g: Any, old: Any, new: Any, out: Any, spare: Any) -> None:
+    def bends(p: Any, g: Any, old: Any, new: Any, out: Any, spare: Any) -> None:
         np.tanh(g, out=out)
 
-    with pytest.raises(UnsupportedError, match="tanh"):
-        write_steps(rule, 0, np.dtype(float))
+    def leaves_the_state(p: Any, g: Any, old: Any, new: Any, out: Any, spare: Any) -> None:
+        np.add(p, g, out=out)
+
+    def reads_what_is_not_written(p: Any, g: Any, old: Any, new: Any, out: Any, spare: Any) -> None:
+        np.add(p, spare, out=out)
+
+    for rule, slots, message in (
+        (bends, 0, "tanh"),
+        (leaves_the_state, 1, "leaves an array as it was"),
+        (reads_what_is_not_written, 0, "add"),
+    ):
+        with pytest.raises(UnsupportedError, match=message):
+            recorded(rule, slots, np.dtype(float))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")

@@ -6,9 +6,9 @@ the loss nor the shapes: addresses and sizes come in tables, and the gradient is
 address. So one function serves all trainings with the same rule and dtype.
 
 The rule is not written twice. The update is a function on arrays, as the trainer uses it; it is run
-once on `_Lanes`, which write an instruction for each ufunc, and before each step on `_Lanes` that
-note the numbers in it, such as the learning rate. Each instruction rounds as the ufunc does, so
-that many steps in one call give the bits of as many single ones.
+on `_Lanes`, which record its ufuncs and the numbers in it, such as the learning rate. Each ufunc
+becomes an instruction that rounds as it does, so that many steps in one call give the bits of as
+many single ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,17 +31,53 @@ Rule = Callable[..., None]
 """``rule(params, gradient, old, new, out, spare)`` writes the parameters after a step into `out`
 and the optimiser's arrays into `new`, by NumPy's ufuncs."""
 
-INSTRUCTIONS = {np.add: "fadd", np.subtract: "fsub", np.multiply: "fmul", np.divide: "fdiv"}
+INSTRUCTIONS = {
+    np.add: "fadd",
+    np.subtract: "fsub",
+    np.multiply: "fmul",
+    np.divide: "fdiv",
+    np.sqrt: "sqrt",
+}
 
 FIELDS = 4
 """Entries of the table of parameters before the optimiser's arrays: the parameters at even steps,
 those at odd steps, the gradient, and the flag that it was not zero. The last entry is a count."""
 
+AHEAD = 4
+"""Rows that are fetched into the cache before they are copied: 5 % of a step of a small network."""
+
+
+class Update(NamedTuple):
+    """The operations of a rule.
+
+    Values have numbers: 0 is the parameters, 1 the gradient, the next ones are the optimiser's
+    arrays, then come the results of the operations. -1 is the first number in the rule, such as the
+    learning rate, -2 the second.
+
+    Attributes
+    ----------
+    operations : tuple
+        Each a ufunc and its operands.
+    results : tuple of int
+        The new parameters and the optimiser's new arrays.
+    numbers : int
+        How many numbers there are.
+    """
+
+    operations: tuple[tuple[Any, tuple[int, ...]], ...]
+    results: tuple[int, ...]
+    numbers: int
+
+    @property
+    def slots(self) -> int:
+        """The number of the optimiser's arrays."""
+        return len(self.results) - 1
+
 
 class _Lanes:
-    """An array of which only the operations matter: `apply(ufunc, operands)` does them."""
+    """An array of which only the operations matter: `apply(ufunc, operands)` records them."""
 
-    def __init__(self, dtype: np.dtype[Any], apply: Callable[..., Any], value: Any = None) -> None:
+    def __init__(self, dtype: np.dtype[Any], apply: Callable[..., int], value: Any = None) -> None:
         self.dtype, self.value, self._apply = dtype, value, apply
 
     def __array_ufunc__(
@@ -54,38 +90,53 @@ class _Lanes:
         return out[0]
 
 
-def numbers_of(rule: Rule, slots: int, dtype: np.dtype[Any]) -> list[float]:
-    """Return the numbers in a step, in the order in which they are used.
+def recorded(rule: Rule, slots: int, dtype: np.dtype[Any]) -> tuple[Update, list[float]]:
+    """Return what a rule does, and the numbers in it.
+
+    Raises
+    ------
+    UnsupportedError
+        If the rule has an operation that is not known here.
 
     Examples
     --------
     >>> def descend(p, g, old, new, out, spare):
     ...     np.multiply(g, -0.5, out=spare)
     ...     np.add(p, spare, out=out)
-    >>> numbers_of(descend, 0, np.dtype(float))
-    [-0.5]
+    >>> update, numbers = recorded(descend, 0, np.dtype(float))
+    >>> update.operations
+    ((<ufunc 'multiply'>, (1, -1)), (<ufunc 'add'>, (0, 2)))
+    >>> update.results, numbers
+    ((3,), [-0.5])
     """
-    found: list[float] = []
+    numbers: list[float] = []
+    operations: list[tuple[Any, tuple[int, ...]]] = []
 
-    def note(ufunc: Any, operands: list[Any]) -> None:
-        found.extend(x for x in operands if x is not None)
+    def place(operand: Any) -> int:
+        if type(operand) is float:
+            numbers.append(operand)
+            return -len(numbers)
+        return int(operand)
 
-    p, g, out, spare, *state = (_Lanes(dtype, note) for _ in range(4 + 2 * slots))
-    rule(p, g, state[:slots], state[slots:], out, spare)
-    return found
+    def apply(ufunc: Any, operands: list[Any]) -> int:
+        if ufunc not in INSTRUCTIONS or None in operands:
+            raise UnsupportedError(f"an update that calls {ufunc.__name__}")
+        operations.append((ufunc, tuple(map(place, operands))))
+        return 1 + slots + len(operations)
+
+    p, g, *old = (_Lanes(dtype, apply, i) for i in range(2 + slots))
+    out, spare, *new = (_Lanes(dtype, apply) for _ in range(2 + slots))
+    rule(p, g, old, new, out, spare)
+    results = tuple(array.value for array in (out, *new))
+    if None in results:
+        raise UnsupportedError("an update that leaves an array as it was")
+    return Update(tuple(operations), results, len(numbers)), numbers
 
 
-def write_steps(rule: Rule, slots: int, dtype: np.dtype[Any]) -> str:
-    """Write the loop of steps.
-
-    Raises
-    ------
-    UnsupportedError
-        If the rule has an operation that is not known here.
-    """
+def write_steps(update: Update, dtype: np.dtype[Any]) -> str:
+    """Write the loop of steps."""
     text = Text({})
     lanes = tile().vector // dtype.itemsize
-    count = len(numbers_of(rule, slots, dtype))
 
     def step(s: Any) -> None:
         text.loop("%arrays_n", lambda a: _gather(text, a, s))
@@ -97,12 +148,8 @@ def write_steps(rule: Rule, slots: int, dtype: np.dtype[Any]) -> str:
         text.put(f"br i1 {wrong}, label %stop, label %go")
         text.lines += ["stop:", f"ret i64 {s}", "go:"]
         text.put(f"store double {value}, ptr {text.at('%losses', s, 'double')}")
-        numbers = _numbers(text, s, count, dtype, lanes)
-
-        def update(piece: Any) -> None:
-            _update(text, rule, slots, dtype, lanes, odd, piece, numbers)
-
-        text.loop("%pieces_n", update)
+        numbers = _numbers(text, s, update.numbers, dtype, lanes)
+        text.loop("%pieces_n", lambda p: _update(text, update, dtype, lanes, odd, p, numbers))
 
     text.loop("%count", step)
     given = (
@@ -123,13 +170,22 @@ def _gather(text: Text, array: Any, step: Any) -> None:
     stride, nbytes = (text.do(f"load i64, ptr {text.at(fields, i, 'i64')}") for i in (2, 3))
     first = text.mul(step, "%batch")
 
-    def copy(i: Any) -> None:
+    lines = text.do(f"udiv i64 {text.add(nbytes, 63)}, 64")
+
+    def start_of(i: Any) -> str:
         row = text.do(f"load i64, ptr {text.at('%rows', text.add(first, i), 'i64')}")
-        start = text.at(source, text.mul(row, stride), "i8")
-        end = text.at(target, text.mul(i, nbytes), "i8")
-        text.put(
-            f"call void @llvm.memcpy.p0.p0.i64(ptr {end}, ptr {start}, i64 {nbytes}, i1 false)"
-        )
+        return text.at(source, text.mul(row, stride), "i8")
+
+    def copy(i: Any) -> None:
+        later = start_of(text.add(i, AHEAD))
+
+        def fetch(line: Any) -> None:
+            here = text.at(later, text.mul(line, 64), "i8")
+            text.put(f"call void @llvm.prefetch.p0(ptr {here}, i32 0, i32 2, i32 1)")  # into L2
+
+        text.loop(lines, fetch)
+        here, end = start_of(i), text.at(target, text.mul(i, nbytes), "i8")
+        text.put(f"call void @llvm.memcpy.p0.p0.i64(ptr {end}, ptr {here}, i64 {nbytes}, i1 false)")
 
     text.loop("%batch", copy)
 
@@ -147,8 +203,7 @@ def _numbers(text: Text, step: Any, count: int, dtype: np.dtype[Any], lanes: int
 
 def _update(
     text: Text,
-    rule: Rule,
-    slots: int,
+    update: Update,
     dtype: np.dtype[Any],
     lanes: int,
     odd: str,
@@ -158,6 +213,7 @@ def _update(
     """Update one leaf, vector by vector, and note whether its gradient has entries other than 0."""
     vector = f"<{lanes} x {type_of(dtype)}>"
     bits = f"<{lanes} x i1>"
+    slots = update.slots
     fields = text.at("%pieces", text.mul(piece, FIELDS + slots + 1), "i64")
     even, other, gradient, flag, *state = (
         text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in range(FIELDS + slots)
@@ -170,27 +226,22 @@ def _update(
     text.put(f"store {bits} zeroinitializer, ptr {seen}")
 
     def lanes_at(i: Any) -> None:
-        left = iter(numbers)
-
-        def apply(ufunc: Any, operands: list[Any]) -> str:
-            a, *rest = (next(left) if type(x) is float else x for x in operands)
-            if ufunc is np.sqrt:
-                return text.intrinsic("sqrt", dtype, lanes, (a,))
-            if ufunc not in INSTRUCTIONS:
-                raise UnsupportedError(f"an update that calls {ufunc.__name__}")
-            return text.do(f"{INSTRUCTIONS[ufunc]} {vector} {a}, {rest[0]}")
-
-        def loaded(pointer: str) -> _Lanes:
-            return _Lanes(dtype, apply, text.load(text.at(pointer, i, vector), dtype, lanes, lanes))
-
-        p, g, *old = (loaded(pointer) for pointer in (before, gradient, *state))
-        out, spare, *new = (_Lanes(dtype, apply) for _ in range(2 + slots))
-        is_not_zero = text.do(f"fcmp une {vector} {g.value}, zeroinitializer")
+        values = [
+            text.load(text.at(pointer, i, vector), dtype, lanes, lanes)
+            for pointer in (before, gradient, *state)
+        ]
+        is_not_zero = text.do(f"fcmp une {vector} {values[1]}, zeroinitializer")
         known = text.do(f"load {bits}, ptr {seen}")
         text.put(f"store {bits} {text.do(f'or {bits} {known}, {is_not_zero}')}, ptr {seen}")
-        rule(p, g, old, new, out, spare)
-        for array, pointer in zip((out, *new), (after, *state), strict=True):
-            text.store(array.value, text.at(pointer, i, vector), dtype, lanes, lanes)
+        for ufunc, operands in update.operations:
+            given = [values[x] if x >= 0 else numbers[-1 - x] for x in operands]
+            values.append(
+                text.intrinsic("sqrt", dtype, lanes, given)
+                if ufunc is np.sqrt
+                else text.do(f"{INSTRUCTIONS[ufunc]} {vector} {', '.join(given)}")
+            )
+        for result, pointer in zip(update.results, (after, *state), strict=True):
+            text.store(values[result], text.at(pointer, i, vector), dtype, lanes, lanes)
 
     text.loop(count, lanes_at)
     found = text.do(f"load {bits}, ptr {seen}")
@@ -201,9 +252,9 @@ def _update(
 
 
 @lru_cache(16)
-def _linked(source: str) -> tuple[Any, Any]:
+def _linked(update: Update, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the function and what holds its code."""
-    engine = link(machine_code(Module(source, 0, (), (), ())))
+    engine = link(machine_code(Module(write_steps(update, dtype), 0, (), (), ())))
     kinds = [ctypes.c_void_p] * 4 + [ctypes.c_void_p, ctypes.c_int64] * 2
     kinds += [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2]
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("steps")), engine
@@ -236,7 +287,7 @@ class Steps:
         leaves: Sequence[tuple[Array, ...]],
     ) -> None:
         self._slots, self._dtype = len(leaves[0]) - 3, leaves[0][0].dtype
-        self._call, _ = _linked(write_steps(rule, self._slots, self._dtype))
+        self._call, _ = _linked(recorded(rule, self._slots, self._dtype)[0], self._dtype)
         self.seen = np.zeros(len(leaves), np.uint8)
         self._held = data, leaves
         vector = tile().vector
@@ -286,11 +337,12 @@ class Steps:
         first : int
             1 if the first step is an odd one, else 0.
         """
-        known = {rule: numbers_of(rule, self._slots, self._dtype) for rule in set(rules)}
+        known = {rule: recorded(rule, self._slots, self._dtype)[1] for rule in set(rules)}
         numbers = np.array([known[rule] for rule in rules])
         losses = np.empty(len(rules))
         given = [arrays_of + replay.constants for arrays_of in arrays]
         tuples = np.array([id(one) for one in given])
+        rows = np.append(rows, rows[-1:].repeat(AHEAD))
         sized = [part for table in self._tables for part in (table.ctypes.data, len(table))]
         with replay.helped():
             done = self._call(
