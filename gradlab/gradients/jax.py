@@ -26,7 +26,6 @@ from gradlab.gradients.array_libraries import (
     LibraryGradient,
     Run,
     Way,
-    load,
     require,
 )
 from gradlab.gradients.protocol import Loss
@@ -101,7 +100,8 @@ class JaxGradient(LibraryGradient):
     arrays = "JAX's arrays"
 
     def __init__(self, loss: Loss) -> None:
-        self._jax = load("jax", "JAX")
+        self._jax: Any = import_module("jax")
+        self._xp = self._jax.numpy
         from gradlab.arrays.jax_arrays import LIBRARY
 
         super().__init__(loss, LIBRARY, compiles=True)
@@ -121,18 +121,13 @@ class JaxGradient(LibraryGradient):
 
     def to_float(self, array: Any) -> Any:
         """Return integers as float64; as float32 where x64 is not enabled."""
-        return self._jax.numpy.asarray(array, dtype=float)
+        return self._xp.asarray(array, dtype=float)
 
     def kind(self, array: Any) -> str:
         """Return the kind of a dtype; "f" for JAX's own kinds of float."""
-        if self._jax.numpy.issubdtype(array.dtype, np.floating):
+        if self._xp.issubdtype(array.dtype, np.floating):
             return "f"
         return "i" if array.dtype.kind == "u" else str(array.dtype.kind)
-
-    def are_finite(self, arrays: list[Any]) -> Any:
-        """Return whether all entries are finite."""
-        xp = self._jax.numpy
-        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
 
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Switch x64 on for parameters of NumPy."""
@@ -149,7 +144,7 @@ class JaxGradient(LibraryGradient):
 
     def prepare(self, form: Form, way: Way) -> Run:
         """Return value and gradient, compiled at the first call with each shape and dtype."""
-        xp = self._jax.numpy
+        xp = self._xp
 
         def scalar(leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
             value = self.call(form, way, leaves, arrays)

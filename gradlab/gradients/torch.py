@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -32,7 +33,6 @@ from gradlab.gradients.array_libraries import (
     LibraryGradient,
     Run,
     Way,
-    load,
     require,
 )
 from gradlab.gradients.protocol import Loss
@@ -113,7 +113,7 @@ class TorchGradient(LibraryGradient):
     writeable = True
 
     def __init__(self, loss: Loss, *, compile: bool) -> None:
-        self._torch = load("torch", "PyTorch")
+        self._xp = self._torch = import_module("torch")
         from gradlab.arrays.torch_arrays import LIBRARY
 
         super().__init__(loss, LIBRARY, compiles=compile, compile=compile)
@@ -141,11 +141,6 @@ class TorchGradient(LibraryGradient):
         if array.is_complex():
             return "c"
         return "b" if array.dtype == self._torch.bool else "i"
-
-    def are_finite(self, arrays: list[Any]) -> Any:
-        """Return whether all entries are finite."""
-        xp = self._torch
-        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
 
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Create the loss's own tensors on the device of its parameters."""

@@ -15,7 +15,6 @@ library compiles a loss once for each form.
 
 The files, in reading order:
 
-- `loading.py`: imports a library, or raises an error that names the extra;
 - `forms.py`: the form of a call, and the ways to run a loss;
 - `library.py`: the functions that a library defines, and a loss that is called with its arrays;
 - `call.py`: one call, and the same loss on plain arrays;
@@ -25,7 +24,6 @@ The files, in reading order:
 
 from gradlab.gradients.array_libraries.forms import KEPT, Form, Run, Way
 from gradlab.gradients.array_libraries.gradient import LibraryGradient
-from gradlab.gradients.array_libraries.library import ADVICE
-from gradlab.gradients.array_libraries.loading import load, require
+from gradlab.gradients.array_libraries.library import ADVICE, require
 
-__all__ = ["ADVICE", "KEPT", "Form", "LibraryGradient", "Run", "Way", "load", "require"]
+__all__ = ["ADVICE", "KEPT", "Form", "LibraryGradient", "Run", "Way", "require"]

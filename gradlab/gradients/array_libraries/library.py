@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,20 @@ from gradlab.arrays.dispatch import is_traced
 from gradlab.arrays.ducks import DuckLibrary, Trace, within
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import run_traced
-from gradlab.errors import LossError, ParameterError
+from gradlab.errors import LossError, MissingDependencyError, ParameterError
 from gradlab.gradients.array_libraries.forms import Form, Run, Way
 from gradlab.gradients.protocol import Loss, real_scalar
 from gradlab.params import Array, as_array, floating
 
 ADVICE = "write it in plain NumPy, or only for the library"
+
+
+def require(package: str, name: str) -> None:
+    """Raise an error that names the extra, if a package is not installed."""
+    if find_spec(package) is None:
+        raise MissingDependencyError(
+            f'the backend {package} needs {name}: pip install "gradlab[{package}]"'
+        )
 
 
 class LibraryLoss:
@@ -29,6 +38,8 @@ class LibraryLoss:
     """The name of the library's arrays in messages."""
     writeable = False
     """Whether native arrays can be written into."""
+    _xp: Any
+    """The namespace of the library's functions."""
 
     def __init__(self, loss: Loss, library: DuckLibrary) -> None:
         self._loss = loss
@@ -53,10 +64,6 @@ class LibraryLoss:
 
     def kind(self, array: Any) -> str:
         """Return the kind of an array's dtype: "b", "i", "f" or "c"."""
-        raise NotImplementedError
-
-    def are_finite(self, arrays: list[Any]) -> Any:
-        """Return whether all entries of native arrays are finite, as a native truth value."""
         raise NotImplementedError
 
     def setting(self, native: Any) -> AbstractContextManager[Any]:
@@ -84,6 +91,11 @@ class LibraryLoss:
         raise NotImplementedError
 
     # The rest is the same for all libraries
+
+    def are_finite(self, arrays: list[Any]) -> Any:
+        """Return whether all entries of native arrays are finite, as a native truth value."""
+        xp = self._xp
+        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
 
     def call(self, form: Form, way: Way, leaves: Sequence[Any], arrays: Sequence[Any]) -> Any:
         """Call the loss on the library's arrays; return a native scalar, or a NumPy one."""

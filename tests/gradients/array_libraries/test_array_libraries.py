@@ -317,7 +317,7 @@ def test_the_readmes_loss_runs(backend: str) -> None:
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_missing_package_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_libraries.loading, "find_spec", lambda package: None)
+    monkeypatch.setattr(array_libraries.library, "find_spec", lambda package: None)
     message = rf'the backend {name} needs {LIBRARIES[name]}: pip install "gradlab\[{name}\]"'
     with pytest.raises(MissingDependencyError, match=message):
         gradlab.grad(lambda w: w.sum(), name)
