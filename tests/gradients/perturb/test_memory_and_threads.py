@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.perturb.scratch import LARGE, into, release, take
+from gradlab.gradients.perturb import threads as module
 from gradlab.gradients.perturb.threads import in_order
 
 
@@ -107,3 +108,24 @@ def test_floating_point_errors_are_ignored_in_each_thread(threads: int) -> None:
     with np.errstate(all="raise"):
         found = list(in_order(lambda x: np.float64(x) / 0.0, [1.0, 2.0], threads))
     assert found == [np.inf, np.inf]
+
+
+def test_items_that_wait_are_dropped_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five items that are begun on two threads, two are at work when the first has failed."""
+    go, begun = threading.Event(), list[int]()
+
+    class Pool(module.ThreadPoolExecutor):
+        def shutdown(self, *args: object, **options: object) -> None:
+            go.set()  # the others may end once nothing else can begin
+            super().shutdown()
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise ValueError("no value")
+        begun.append(item)
+        go.wait()
+
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Pool)
+    with pytest.raises(ValueError, match="no value"):
+        list(in_order(work, range(5), 2))
+    assert set(begun) <= {1, 2}
