@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,8 +116,8 @@ def test_many_entries_of_a_slice_have_blocks_of_their_own() -> None:
     """From 64 lanes of one slice, which are 32 entries of two signs."""
     for many, is_apart in ((32, True), (31, False)):
         hit = np.array([0, *[1] * many, 0, 2])
-        order = [np.flatnonzero(hit == k).tolist() for k in range(3)]
-        assert entries_of(hit, len(hit)) == (order if is_apart else [sum(order, [])])
+        order = [[0, many + 1], [*range(1, many + 1)], [many + 2]]
+        assert entries_of(hit, len(hit)) == (order if is_apart else [[*chain(*order)]])
     assert entries_of(None, 5) == [[0, 1, 2, 3, 4]]
     assert entries_of(None, 5, block=1, lanes_side_by_side=4) == [[0, 1], [2, 3], [4]]
     assert entries_of(None, 5, block=1, lanes_side_by_side=1) == [[0], [1], [2], [3], [4]]
