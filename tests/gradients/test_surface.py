@@ -171,3 +171,9 @@ def test_a_watched_array_records_its_use(use: Any) -> None:
     assert not seen
     assert np.all(np.asarray(use(watched)) == np.asarray(use(np.ones(3))))
     assert seen
+
+
+def test_the_point_cannot_be_moved() -> None:
+    surface = Surface(np.sum, np.ones(2))
+    with pytest.raises(ValueError, match="read-only"):
+        surface.x[0] = 2.0

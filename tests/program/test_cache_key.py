@@ -15,7 +15,7 @@ class Numbers(list[Any]):
 
 
 def test_an_argument_adds_what_may_change_inside_it() -> None:
-    """The class and the attributes of a container of a user's own; a method's function and object."""
+    """The class and attributes of a container of a user's own; a method's function and object."""
     listed, others = Numbers([1.0]), list[Any]()
     key_of_argument(listed, [], others)
     assert others == [Numbers]

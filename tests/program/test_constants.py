@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,4 +43,4 @@ def test_a_value_that_others_share_is_visited_once() -> None:
     order = reachable([start], [node])
     assert len(order) == 100
     assert order[-1] is node
-    assert all(later.operands[0] is earlier for earlier, later in zip(order, order[1:], strict=False))
+    assert all(later.operands[0] is earlier for earlier, later in pairwise(order))

@@ -259,7 +259,7 @@ class Changes:
             return
         if len(gathered) > 1:
             gathered = gathered[self._block.rows]
-        is_same_for_all = len(gathered) == 1 or bool((gathered == gathered[:1]).all())
+        is_same_for_all = bool((gathered == gathered[:1]).all())
         in_series = node in self.extents.series and operand in self.series
         if in_series and is_same_for_all and not self._patch(operand):
             features, powers = self.features[operand], self.series[operand].powers

@@ -125,8 +125,6 @@ def _with_noise(level: float, rungs: Rungs, probe: SampledLine) -> Slope:
 def _across_higher_jumps(rungs: Rungs, found: Slope, probe: SampledLine) -> Slope:
     """Search for jumps higher than the known ones, since the treads of stairs may be stairs."""
     for _ in range(LEVELS):
-        if not np.isfinite(found.error):
-            break
         noise = max(found.noise, found.rounding)
         jump = first_jump(rungs, probe, found.value, found.error, noise, known=True)
         if jump is None:

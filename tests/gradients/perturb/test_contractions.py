@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from string import ascii_letters
+from typing import Any
+
 import numpy as np
 import pytest
 
-from gradlab.gradients.perturb.contraction import LANES, align, drop_unit_lanes, multiply
+from gradlab.gradients.perturb.contraction import (
+    LANES,
+    align,
+    contraction,
+    drop_unit_lanes,
+    flops,
+    multiply,
+)
+from gradlab.gradients.perturb.operations import NoRule
+from gradlab.program.ir import Node
 
 SIZES = {"a": 2, "b": 3, "c": 4, "d": 5}
 
@@ -38,3 +50,56 @@ def test_lanes_of_length_one_are_left_out_and_axes_put_in_order() -> None:
     array, letters = drop_unit_lanes(np.ones((1, 2, 6, 1)), "aJMR")
     assert (array.shape, letters) == ((1, 2, 6), "aJM")
     assert align(np.ones((2, 3)), "ba", "acb").shape == (3, 1, 2)
+
+
+def product(*shapes: tuple[int, ...], spec: str | None = None, **keywords: Any) -> Node:
+    operands = [Node(None, shape=shape) for shape in shapes]
+    if spec is None:
+        return Node(np.matmul, tuple(operands), keywords)
+    return Node(np.einsum, (spec, *operands), keywords)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "letters"),
+    [
+        (((3,), (3, 4)), ("a", "ab", "b")),
+        (((3,), (3,)), ("a", "a", "")),
+        (((2, 3), (3,)), ("ab", "b", "a")),
+        (((5, 2, 3), (3, 4)), ("abc", "cd", "abd")),
+    ],
+)
+def test_the_subscripts_of_a_product_are_those_of_einsum(shapes: Any, letters: Any) -> None:
+    assert contraction(product(*shapes)) == letters
+    sizes = dict(zip("".join(letters[:2]), [n for shape in shapes for n in shape], strict=True))
+    assert flops(product(*shapes)) == np.prod(list(sizes.values())) / 8
+
+
+def test_subscripts_of_einsum_are_written_in_small_letters() -> None:
+    """As capital letters are those of lanes; there are 26 of them."""
+    assert contraction(product((2, 3), (3, 4), spec="iJ, Jk -> ik")) == ("ab", "bc", "ac")
+    assert contraction(product((2,), (2,), spec="i,i->", optimize=True)) == ("a", "a", "")
+    a, b = ascii_letters[:20], ascii_letters[20:26]
+    assert contraction(product((1,) * 20, (1,) * 6, spec=f"{a},{b}->{a}"))[0] == a
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        product((), (3,)),
+        product((2, 3), (5, 3, 4)),
+        product((2, 3), ()),
+        product((2, 3), (3,), dtype=float),
+        product((2, 3), (3, 4), spec="ij,jk"),
+        product((2, 3), (3, 4), spec="...j,jk->...k"),
+        product((2, 2), (2,), spec="ii,i->i"),
+        product((2, 2), spec="ij->ji"),
+        product((2, 3), (3,), (3,), spec="ij,j,j->i"),
+        product((2, 3), (3,), spec="ij,j->i", dtype=float),
+        product((1,) * 20, (1,) * 7, spec=f"{ascii_letters[:20]},{ascii_letters[20:27]}->a"),
+        Node(np.kron, (Node(None, shape=(2,)), Node(None, shape=(2,)))),
+    ],
+)
+def test_other_products_have_no_rule(node: Node) -> None:
+    with pytest.raises(NoRule):
+        contraction(node)
+    assert flops(node) == 0.0

@@ -9,8 +9,13 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
+from gradlab.gradients.perturb import scratch
+from gradlab.gradients.perturb import threads as module
+from gradlab.gradients.perturb.engine import PerturbedLoss
+from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.scratch import LARGE, into, release, take
 from gradlab.gradients.perturb.threads import in_order
+from gradlab.program.record import record
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +112,44 @@ def test_floating_point_errors_are_ignored_in_each_thread(threads: int) -> None:
     with np.errstate(all="raise"):
         found = list(in_order(lambda x: np.float64(x) / 0.0, [1.0, 2.0], threads))
     assert found == [np.inf, np.inf]
+
+
+def test_items_that_wait_are_dropped_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five items that are begun on two threads, two are at work when the first has failed."""
+    go, begun = threading.Event(), list[int]()
+
+    class Pool(module.ThreadPoolExecutor):
+        def shutdown(self, *args: object, **options: object) -> None:
+            go.set()  # the others may end once nothing else can begin
+            super().shutdown()
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise ValueError("no value")
+        begun.append(item)
+        go.wait()
+
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Pool)
+    with pytest.raises(ValueError, match="no value"):
+        list(in_order(work, range(5), 2))
+    assert set(begun) <= {1, 2}
+
+
+def test_memory_is_released_after_the_changes_of_a_leaf() -> None:
+    x = np.linspace(0, 1, 3 * LARGE).reshape(-1, 3)
+    w = np.ones((3, 2))
+    program = record(lambda w, x: np.sum(np.tanh(x @ w)), w, (x,))
+    assert PerturbedLoss(program, [w, x], threads=1).changes(0, [0.1 * w, -0.1 * w]) is not None
+    assert not getattr(scratch._local, "buffers", [])
+
+
+def test_steps_are_rounded_with_the_point_unless_it_enters_linearly() -> None:
+    """Then x + h is never formed."""
+    x, h = np.array([0.7, 1e3]), np.full(2, 1e-5 / 3)
+    for loss, is_linear in (
+        (lambda w: np.sum(np.ones(2) @ w), True),
+        (lambda w: np.sum(w * w), False),
+    ):
+        found = PerturbedLoss(record(loss, x), [x], limits=Limits(always=True)).changes(0, [h])
+        assert found is not None
+        np.testing.assert_array_equal(found[1][0], h if is_linear else (x + h) - x)

@@ -28,6 +28,25 @@ def test_a_short_series_errs_by_less_than_the_rounding_of_its_result(sign):
         assert (np.abs(tanh_half(d) - 2 * np.tanh(d / 2)) <= room).all()
 
 
+@pytest.mark.parametrize(
+    ("function", "size", "series"),
+    [
+        (expm1, 8.5e-6, lambda d: (d * 0.5 + 1) * d),
+        (expm1, 9e-6, lambda d: ((d * (1 / 6) + 0.5) * d + 1) * d),
+        (expm1, 2.2e-4, lambda d: ((d * (1 / 6) + 0.5) * d + 1) * d),
+        (expm1, 2.4e-4, np.expm1),
+        (tanh_half, 1.05e-5, lambda d: d),
+        (tanh_half, 1.15e-5, lambda d: (d * d * (-1 / 12) + 1) * d),
+        (tanh_half, 1.6e-3, lambda d: (d * d * (-1 / 12) + 1) * d),
+        (tanh_half, 1.75e-3, lambda d: np.tanh(d * 0.5) * 2),
+    ],
+)
+def test_the_shortest_series_is_taken(function, size, series):
+    """Of a remainder |d|ᵐ⁺¹/(m+1)! below half an ulp, and the function itself for larger ones."""
+    d = np.array([size, -size / 3])
+    np.testing.assert_array_equal(function(d), series(d))
+
+
 def exp_change(a, d):
     return np.exp(a) * np.expm1(d), np.exp(a + d)
 
