@@ -4,21 +4,24 @@ import numpy as np
 import pytest
 
 from gradlab import optim
+from gradlab.errors import OptionError
+from gradlab.optim.lbfgs import _to_newton
 from gradlab.optim.optimiser import TINY, norm
 from gradlab.optim.rules import SGD, Adagrad, Adam, RMSProp
 
 
 @pytest.mark.parametrize(
-    ("made", "own"),
+    ("create", "own", "defaults"),
     [
-        (optim.sgd(0.1), SGD(learning_rate=0.1)),
-        (optim.adagrad(0.1), Adagrad(learning_rate=0.1)),
-        (optim.rmsprop(0.1), RMSProp(learning_rate=0.1)),
-        (optim.adam(0.1), Adam(learning_rate=0.1)),
+        (optim.sgd, SGD, {"momentum": 0.0, "nesterov": False}),
+        (optim.adagrad, Adagrad, {"eps": 1e-10, "initial": 0.0}),
+        (optim.rmsprop, RMSProp, {"decay": 0.9, "eps": 1e-8}),
+        (optim.adam, Adam, {"b1": 0.9, "b2": 0.999, "eps": 1e-8}),
     ],
 )
-def test_a_class_has_the_defaults_of_its_function(made, own):
-    assert made == own
+def test_a_class_has_the_defaults_of_its_function(create, own, defaults):
+    assert create(0.1) == own(learning_rate=0.1) == own(learning_rate=0.1, **defaults)
+    assert create(0.1).rate(0) == 0.1
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,41 @@ def test_the_state_counts_its_steps():
         assert state["count"] == count
         assert state["sum"]["w"].tolist() == [0.25 + count] * 2
         np.testing.assert_allclose(updates["w"], -1 / np.sqrt(0.25 + count), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("rate", "valid"), [(0.0, True), (-1e-300, False), (np.nan, False)])
+def test_a_schedule_may_end_at_zero(rate, valid):
+    optimiser = optim.sgd(lambda count: rate)
+    if valid:
+        assert optimiser.rate(3) == 0.0
+    else:
+        with pytest.raises(OptionError, match="at step 3"):
+            optimiser.rate(3)
+
+
+def test_half_a_cosine_ends_at_zero():
+    schedule = optim.cosine(0.1, 10)
+    assert [schedule(t) for t in (0, 10, 99)] == [0.1, 0.0, 0.0]
+    assert schedule(5) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("gradient", "step"), [([3.0, -1.0], 0.25), ([0.25, 0.25], 1.0)])
+def test_the_first_step_of_l_bfgs_has_a_length_of_at_most_one(gradient, step):
+    """The sum of the absolute changes, times the rate."""
+    optimiser, params = optim.lbfgs(0.5), np.zeros(2)
+    updates, _ = optimiser.update(np.array(gradient), optimiser.init(params), params)
+    assert updates.tolist() == [-0.5 * step * g for g in gradient]
+    updates, _ = optimiser.update(np.zeros(2), optimiser.init(params), params)
+    assert updates.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("curvature", "used"), [(2.0**-51, True), (2.0**-53, False), (-1.0, False)]
+)
+def test_a_pair_without_curvature_is_left_out(curvature, used):
+    """Relative to the norms of the step s and of the change y of the gradient."""
+    for size in (1.0, 64.0):
+        s, y = [np.array([1.0, 0.0])], [size * np.array([curvature, 1.0])]
+        direction = [np.array([1.0, 2.0])]
+        _to_newton(direction, [(s, y)], [None])
+        assert (direction[0].tolist() != [1.0, 2.0]) == used

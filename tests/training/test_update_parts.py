@@ -5,13 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gradlab import optim
-from gradlab.errors import OptionError
+from gradlab import fit, optim
+from gradlab.errors import OptionError, TrainingWarning
 from gradlab.gradients.tape import TapedGradient
+from gradlab.gradients.tape.compiled import UnsupportedError
+from gradlab.training import many as module
+from gradlab.training.fitting import _is_due
 from gradlab.training.foreign import ForeignUpdate
 from gradlab.training.gradients import WrittenGradient
 from gradlab.training.loop import own
 from gradlab.training.many import ManySteps
+from gradlab.training.norms import room_for
 from gradlab.training.optimisers import BlockUpdate, lower
 from gradlab.training.vectors import Vector
 
@@ -171,3 +175,55 @@ def test_the_state_of_an_object_may_hold_none_and_booleans():
     assert seen[0]["flags"].shape == (0,)
     assert seen[0]["one"] == np.array(True)
     assert seen[0]["two"].tolist() == [False, False]
+
+
+def test_how_many_steps_machine_code_can_take(monkeypatch):
+    """None while nothing is recorded, and none for good if the update cannot be compiled."""
+    compiled, asked, answers = [], [], [None, ("tape", 5), ("tape", 4), ("tape", 3)]
+
+    def compile_steps(rule, pairs, leaves):
+        compiled.append(leaves)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(module, "compile_steps", compile_steps)
+    made = many()
+    monkeypatch.setattr(
+        made._gradient_at.run,
+        "ahead",
+        lambda *given: asked.append(given) or answers[len(asked) - 1],
+    )
+    assert [made.ahead("params") for _ in range(3)] == [0, 5, 4]
+    assert len(compiled) == 1
+    assert made._tape == "tape"
+    assert [len(leaves) for leaves in compiled[0]] == [3, 3]  # two points and the gradient
+    assert [len(arrays) for arrays in made._arrays] == [2 + 2 + 2] * 2
+    assert all(batch is PAIR[1] for _, given in asked for batch in given)
+
+    def refuse(*given):
+        raise UnsupportedError("no")
+
+    monkeypatch.setattr(module, "compile_steps", refuse)
+    made._steps = None
+    assert made.ahead("params") == 0
+    assert made.ahead("params") == 0
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "record", "every", "due"),
+    [(4, None, 2, True), (5, None, 2, False), (5, "epoch", 2, False), (6, None, 3, True),
+     (4, None, None, False), (5, "epoch", None, True)],
+)  # fmt: skip
+def test_a_checkpoint_is_due_after_some_steps_or_after_each_epoch(steps, record, every, due):
+    assert _is_due(SimpleNamespace(steps=steps), record, every) is due
+
+
+def test_remarks_begin_with_the_first_step():
+    data = (np.arange(24.0).reshape(12, 2), np.full(12, 3.0))
+    with pytest.warns(TrainingWarning, match="all 12 labels are 3"):
+        fit(lambda w, x, y: (w - 1.0) ** 2, 0.0, data, iterations=1)
+
+
+def test_no_leaves_need_no_room():
+    assert room_for([]).size == 0
+    assert room_for([np.zeros(3), np.zeros(5, np.float32)]).nbytes == 24
