@@ -112,7 +112,7 @@ def raise_for_copies(error: Exception) -> None:
     source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
     copies = _copies(source).intersection(code.co_positions())
     if copies:
-        found = RewriteError(frame, min(copies), copies, source)  # type: ignore[type-var]
+        found = RewriteError(frame, next(iter(copies)), set(copies), source)
         found.original = error
         raise found from error
 

@@ -30,7 +30,7 @@ def sinc(x: Any) -> Any:
     """
     is_small = np.abs(x) < 1 / np.pi
     square = np.square(np.pi * np.where(is_small, x, 0.0))
-    series = 1.0
+    series: Any = 1.0
     for k in range(9, 0, -1):
         series = 1.0 - square / (2 * k * (2 * k + 1)) * series
     y = np.pi * np.where(is_small, 1.0, x)
