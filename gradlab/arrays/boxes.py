@@ -41,6 +41,7 @@ from gradlab.arrays.rules import (
     shared,
     writing,
 )
+from gradlab.arrays.rules import large_numbers as large_numbers  # registers itself
 from gradlab.arrays.traced import TracedArray
 
 _CORE: dict[Any, Implementation] = {

@@ -105,14 +105,14 @@ def raise_for_copies(error: Exception) -> None:
     while step is not None:
         steps.append(step)
         step = step.tb_next
-    frame = next((s.tb_frame for s in reversed(steps) if is_users(s.tb_frame.f_code.co_filename)), None)
-    if frame is None:
+    frames = [step.tb_frame for step in steps if is_users(step.tb_frame.f_code.co_filename)]
+    if not frames:
         return
-    code = frame.f_code
+    frame, code = frames[-1], frames[-1].f_code
     source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
     copies = _copies(source).intersection(code.co_positions())
     if copies:
-        found = RewriteError(frame, min(copies), copies, source)  # type: ignore[type-var]
+        found = RewriteError(frame, next(iter(copies)), set(copies), source)
         found.original = error
         raise found from error
 

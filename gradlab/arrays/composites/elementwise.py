@@ -23,9 +23,25 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 
 @composite(np.sinc)
 def sinc(x: Any) -> Any:
-    """Return sin(πx) / (πx), 1 at 0."""
-    y = np.pi * np.where(x == 0, 1.0, x)
-    return np.where(x == 0, 1.0, np.sin(y) / y)
+    """Return sin(πx) / (πx), 1 at 0.
+
+    The derivative of the quotient is a difference of two numbers that are nearly equal for a small
+    x. The Taylor series is used there; its ten terms reach round-off at |πx| < 1.
+    """
+    is_small = np.abs(x) < 1 / np.pi
+    square = np.square(np.pi * np.where(is_small, x, 0.0))
+    series: Any = 1.0
+    for k in range(9, 0, -1):
+        series = 1.0 - square / (2 * k * (2 * k + 1)) * series
+    y = np.pi * np.where(is_small, 1.0, x)
+    return np.where(is_small, series, np.sin(y) / y)
+
+
+@composite(np.angle)
+def angle(z: Any, deg: bool = False) -> Any:
+    """Return the angles of complex numbers."""
+    found = np.arctan2(np.imag(z), np.real(z))
+    return np.degrees(found) if deg else found
 
 
 @composite(np.float_power)
