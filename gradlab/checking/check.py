@@ -37,7 +37,7 @@ from gradlab.checking.in_place import InPlace
 from gradlab.checking.native import NativeProblem, as_numpy, is_native
 from gradlab.checking.pairs import FirstOfPair
 from gradlab.checking.report import GradientReport
-from gradlab.checking.result import worst
+from gradlab.checking.result import notes_on_errors, worst
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Backend, Loss, require_same_value
 from gradlab.gradients.slopes import BITS
@@ -258,7 +258,7 @@ def _report(
         size=surface.size,
         evaluations=surface.evaluations,
         seconds=time.perf_counter() - started,
-        notes=tuple(found.notes),
+        notes=(*found.notes, *notes_on_errors(surface.refusal, found.verdict, found.entries)),
         constant=constant,
         difference=difference(found.entries),
     )

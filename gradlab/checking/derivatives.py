@@ -27,13 +27,19 @@ from gradlab.checking.functions import Function
 from gradlab.checking.jacobian import Subject, blocks_of, check_matrix
 from gradlab.checking.jacobian_causes import causes_of
 from gradlab.checking.jacobian_directions import Findings, check_large
+from gradlab.checking.native_torch import is_torch
 from gradlab.checking.report import DerivativeReport
-from gradlab.checking.result import worst
+from gradlab.checking.result import notes_on_errors, worst
 from gradlab.errors import OptionError
 from gradlab.gradients import value_and_grad
 from gradlab.gradients.protocol import Backend, note_origin
 from gradlab.params import BARE, flatten
 from gradlab.seeding import generator
+
+TENSORS = (
+    "f was called with NumPy arrays: to check a function of PyTorch's tensors, use "
+    "gradlab.interop.torch.gradcheck"
+)
 
 LARGE = 1000
 """Number of entries of the Jacobian above which "auto" measures along directions."""
@@ -150,10 +156,15 @@ def check_derivatives(
     if real:
         f, params = real.function, real.params
         given = {kind: real.claim(kind, value) for kind, value in given.items()}
-    if set(given) & set(SECOND):
-        function = Function(_gradient_of(f, gradient), params, args, bare=BARE)
-    else:
-        function = Function(f, params, args)
+    try:
+        if set(given) & set(SECOND):
+            function = Function(_gradient_of(f, gradient), params, args, bare=BARE)
+        else:
+            function = Function(f, params, args)
+    except TypeError as error:
+        if is_torch(params):
+            error.add_note(TENSORS)
+        raise
     subject = Subject(function, params, dtype, allow=checked(allow))
     claims = [claim_of(kind, value, function, params, args) for kind, value in given.items()]
     report = _check(subject, claims, mode, generator(seed))
@@ -195,7 +206,11 @@ def _check(
         size=p * q * len(claims),
         evaluations=function.evaluations,
         seconds=0.0,
-        notes=(*notes, *(note for found in findings for note in found.notes)),
+        notes=(
+            *notes,
+            *(note for found in findings for note in found.notes),
+            *notes_on_errors(function.refusal, verdict, entries),
+        ),
         constant=ignored,
         what=" and ".join(claim.kind for claim in claims),
         difference=difference(entries),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.read_only import read_only
-from gradlab.errors import LossError, NonFiniteError
+from gradlab.errors import LossError, NonFiniteError, reason_of
 from gradlab.gradients.protocol import note_origin, require_same_value
 from gradlab.gradients.surface import watch
 from gradlab.layout import Layout
@@ -50,6 +50,7 @@ class Function:
         self._f, self._args, self._bare = f, args, bare
         self.evaluations = 0
         self.constant = True  # the outputs have been the same at all points so far
+        self.refusal = ""  # the first error at another point
         self._kept: OrderedDict[bytes, Array] = OrderedDict()
         leaves, structure = flatten(params)
         own = structure.unflatten([leaf.copy() for leaf in leaves])
@@ -94,17 +95,24 @@ class Function:
             digest.update(np.ascontiguousarray(leaf).tobytes())
         key = digest.digest()
         if key not in self._kept:
-            found, _ = self._outputs(params)
-            if [leaf.shape for leaf in found] != [leaf.shape for leaf in self.leaves]:
-                raise LossError(
-                    f"the function returns {_shapes(self.leaves)} at the parameters and "
-                    f"{_shapes(found)} at a point nearby: return the same shapes everywhere"
-                )
-            self._kept[key] = self._vector(found)
+            try:
+                self._kept[key] = self._vector(self._same_shapes(params))
+            except Exception as error:
+                self.refusal = self.refusal or f"{type(error).__name__}: {reason_of(error)}"
+                raise
             self.constant &= np.array_equal(self._kept[key], self.value)
             while len(self._kept) > 8 and len(self._kept) * self._kept[key].nbytes > KEPT:
                 self._kept.popitem(last=False)
         return self._kept[key]
+
+    def _same_shapes(self, params: Any) -> list[Array]:
+        found, _ = self._outputs(params)
+        if [leaf.shape for leaf in found] != [leaf.shape for leaf in self.leaves]:
+            raise LossError(
+                f"the function returns {_shapes(self.leaves)} at the parameters and "
+                f"{_shapes(found)} at a point nearby: return the same shapes everywhere"
+            )
+        return found
 
     def ignores(self, params: Any) -> bool:
         """Evaluate the function once more; tell whether it never reads its parameters."""

@@ -98,12 +98,17 @@ def check_layer(
     if is_layer(forward) and not callable(backward):
         forward, backward, args, names, notes = functions_of(forward, (backward, *args))
         cache = True
+    if inspect.isclass(forward):
+        raise OptionError(f"forward is the class {forward.__name__}: give an object of it")
     options.function("forward", forward)
     options.function("backward", backward)
     names = names or _names(forward, len(args))
     params = {name: arg for name, arg in zip(names, args, strict=True) if _is_floats(arg)}
     if not params:
-        raise OptionError("nothing to check: no argument of the layer is an array of floats")
+        raise OptionError(
+            "nothing to check: no argument of the layer is an array of floats; "
+            "give a number that is to be differentiated as an array"
+        )
     layer = _Layer(forward, backward, names, args, cache)
     checked = layer.differentiated(params)
     fixed = {name: arg for name, arg in params.items() if name not in checked}
@@ -169,7 +174,11 @@ class _Layer:
     def _gradients(self, params: Mapping[str, Any], cotangents: Any) -> dict[str, Any]:
         _, rest = self._run(params)
         each = cotangents if isinstance(cotangents, tuple) else (cotangents,)
-        found = self._backward(*each, *rest)
+        try:
+            found = self._backward(*each, *rest)
+        except Exception as error:
+            error.add_note(self._called(len(each), len(rest)))
+            raise
         names = [name for name in self._names if name in params]
         if isinstance(found, Mapping):
             named = _by_name(found, names)
@@ -184,6 +193,13 @@ class _Layer:
                 )
             named = dict(zip(names, items, strict=False))
         return {n: g for n, g in named.items() if g is not None and n in params}
+
+    def _called(self, cotangents: int, rest: int) -> str:
+        """Return a note for errors: how the backward pass was called."""
+        if rest > 1:
+            return "called as backward(dout, *args), because forward returns no cache"
+        dout = "dout" if cotangents == 1 else f"{cotangents} gradients of outputs"
+        return f"called as backward({dout}{', cache' if rest else ''})"
 
 
 def _by_name(found: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:

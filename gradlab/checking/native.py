@@ -62,6 +62,9 @@ class NativeLoss(Protocol):
     ) -> Gradient:
         """Return the gradient that a native function returns."""
 
+    def wants_numpy(self, error: Exception) -> bool:
+        """Tell whether reverse mode failed because the loss converts arrays to NumPy's."""
+
     def read(self, gradient: Any) -> Gradient:
         """Return a gradient in the structure of the parameters as NumPy arrays."""
 
@@ -119,8 +122,9 @@ def as_numpy(
         way, value, found, refusals = _first_that_runs(native, asked, first)
     except GradlabError:
         raise
-    except Exception:
-        if _is_plain(first, params, args):
+    except Exception as error:
+        plain = native.wants_numpy(error) or not _evaluates(native, asked)
+        if plain and _is_plain(first, params, args):
             return None
         raise
     if first.pair and gradient == "autograd":
@@ -164,6 +168,15 @@ def _first_that_runs(
                 raise
             refusals.append(error)
     raise AssertionError("a native loss has at least one way of evaluation")
+
+
+def _evaluates(native: NativeLoss, dtype: np.dtype[Any] | None) -> bool:
+    """Tell whether a loss has a value at native arrays, so that only reverse mode fails."""
+    try:
+        native.value(native.ways(dtype)[-1], native.leaves)
+    except Exception:
+        return False
+    return True
 
 
 def _is_plain(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> bool:

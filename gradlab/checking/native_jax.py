@@ -98,6 +98,10 @@ class JaxLoss:
         found = self._named(gradient)
         return [np.asarray(v) for v in matched(self.names, found, "the gradient")]
 
+    def wants_numpy(self, error: Exception) -> bool:
+        """Tell whether the loss converts a traced array to NumPy or to a number."""
+        return isinstance(error, self.jax.errors.JAXTypeError)
+
     # Native arrays and calls
 
     def _named(self, params: Any) -> dict[str, Any]:

@@ -102,6 +102,10 @@ class TorchLoss:
         values = matched(self.names, found, "the gradient")
         return [to_numpy(v) if isinstance(v, self.torch.Tensor) else v for v in values]
 
+    def wants_numpy(self, error: Exception) -> bool:
+        """Return False: a loss that converts tensors to NumPy already fails in `value`."""
+        return False
+
     # Native arrays and calls
 
     def _as_tensor(self, value: Any, path: str) -> Any:

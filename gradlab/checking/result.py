@@ -83,6 +83,18 @@ class Entry:
         return f"<Entry {self.name}: {self.verdict}, gradient {self.analytic:.8g}, slope {slope}>"
 
 
+def notes_on_errors(refusal: str, verdict: Verdict, entries: Iterable[Entry]) -> list[str]:
+    """Return a note on an error at a point nearby, if something was inconclusive.
+
+    Examples
+    --------
+    >>> notes_on_errors("ValueError: x < 0", "inconclusive", []), notes_on_errors("", "agree", [])
+    (['raised at a point nearby: ValueError: x < 0'], [])
+    """
+    unresolved = "inconclusive" in (verdict, *(entry.verdict for entry in entries))
+    return [f"raised at a point nearby: {refusal}"] if refusal and unresolved else []
+
+
 class Difference(NamedTuple):
     """The largest relative error of a derivative, and the entry that has it."""
 

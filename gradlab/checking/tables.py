@@ -42,7 +42,7 @@ def headline(report: Result) -> str:
     'the gradient is that of the loss, as far as the error bars reach'
     """
     if not report.size:
-        return "the parameters have no entries, and there is nothing to check"
+        return "there is nothing to check, because the parameters or outputs have no entries"
     what, of = report.what, report.of
     if report.constant:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from gradlab.diagnosis.findings import Finding
 from gradlab.diagnosis.section import Section, section
 from gradlab.diagnosis.sweep import Trained, sweep
 from gradlab.diagnosis.units import Layer, layer
-from gradlab.errors import DivergenceError, GradlabError, OptionError, TrainingWarning
+from gradlab.errors import DivergenceError, GradlabError, OptionError, TrainingWarning, unknown
 from gradlab.gradients import Loss, find_backend, value_and_grad
 from gradlab.gradients.protocol import is_estimator
 from gradlab.optim.schedules import rate_at
@@ -181,6 +182,10 @@ def diagnose(
     >>> [finding.about for finding in found.remedies]
     ['learning rate']
     """
+    known = inspect.signature(fit).parameters
+    for option in training:
+        if option not in known:
+            raise TypeError(unknown("option of diagnose", option, known))
     for option, remedy in REFUSED.items():
         if training.get(option):
             raise OptionError(f"{option}={training[option]!r}: {remedy}")

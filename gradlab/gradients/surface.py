@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gradlab.errors import ReadOnlyError
+from gradlab.errors import ReadOnlyError, reason_of
 from gradlab.gradients.perturbable import Perturbable, scales_of
 from gradlab.gradients.probing import size_of
 from gradlab.gradients.protocol import Loss, real_scalar
@@ -29,6 +29,7 @@ class Surface(Perturbable):
         super().__init__(loss, *flatten(params), args, dtype)
         # The slopes along entries, for several claims about one loss; None without a cache.
         self.known: dict[tuple[Any, ...], Slope] | None = None
+        self.refusal = ""  # the first error that the loss raised at another point
         first = self._evaluate()
         self.value = float(first)
         # The precision of the values: 52 for float64.
@@ -153,7 +154,8 @@ class Surface(Perturbable):
             value = float(self._evaluate())
         except ReadOnlyError:
             raise
-        except Exception:
+        except Exception as error:
+            self.refusal = self.refusal or f"{type(error).__name__}: {reason_of(error)}"
             return np.nan
         self.constant = self.constant and value == self.value
         return value if np.isfinite(value) else np.nan

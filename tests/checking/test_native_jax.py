@@ -160,6 +160,14 @@ def test_plain_numpy_on_jax_arrays_is_checked_by_its_backend():
     assert gradlab.check_gradients(lambda w: np.sum(np.tanh(w)), array(3)).ok
 
 
+def test_a_derivative_that_jax_refuses_is_an_error_of_jax():
+    """The function computes plain NumPy, too, but the gradient under test is JAX's."""
+    product = jax.custom_vjp(lambda x, y: x * y)
+    product.defvjp(lambda x, y: (x * y, y), lambda y, g: (g * y,))  # one gradient for two
+    with pytest.raises(TypeError, match="bwd"):
+        gradlab.check_gradients(lambda p: product(*p), (jnp.array(1.0), jnp.array(2.0)))
+
+
 def test_a_dict_that_is_no_pytree_is_plain_numpy():
     params = {1: np.ones(2), "a": np.ones(2)}
     report = gradlab.check_gradients(lambda p: np.sum(p[1] ** 2 + p["a"]), params)

@@ -272,6 +272,28 @@ def test_a_module_of_50_000_parameters_takes_few_evaluations():
     assert report.evaluations < 2000
 
 
+def test_a_derivative_that_torch_refuses_is_an_error_of_torch():
+    """The function computes plain NumPy, too, but the gradient under test is PyTorch's."""
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, a, b):
+            return a * b
+
+        @staticmethod
+        def backward(ctx, g):
+            return g  # one gradient for two
+
+    with pytest.raises(RuntimeError, match="incorrect number of gradients"):
+        gradlab.check_gradients(lambda p: Product.apply(*p).sum(), [torch.ones(2), torch.ones(2)])
+
+
+def test_a_function_of_tensors_is_told_from_one_of_arrays():
+    with pytest.raises(TypeError) as caught:
+        gradlab.check_derivatives(torch.sin, torch.ones(2), jvp=lambda x, v: v * torch.cos(x))
+    assert any("gradlab.interop.torch.gradcheck" in note for note in caught.value.__notes__)
+
+
 def test_parameters_of_a_module_as_a_list():
     # Not the idiom, but it must not pass for a check.
     net, (x, y) = small_net(), data()

@@ -89,6 +89,11 @@ WHOLE: dict[str, tuple[Columns, list[str]]] = {
     "one entry, twice": (columns(2 * V[:1], V[:1]), ["2 times too large"]),
     "one entry, reversed": (columns(-V[:1], V[:1]), ["the wrong sign"]),
     "cut off": (columns(np.clip(G, -0.5, 0.5), G), ["clipped to [-0.5, 0.5]"]),
+    "half of slopes of one size": (
+        columns(np.full(3, 0.35), np.full(3, 0.7)),
+        ["2 times too small: the 2 of a square?", "too small by 0.35",
+         "the same number throughout: summed over too many axes?"],
+    ),
     "cut off at the largest": (columns(np.minimum(V, np.sort(V)[-2]), V), []),
     "scaled to length 1": (
         columns(V / np.linalg.norm(V) / 4, V / np.linalg.norm(V) / 3),

@@ -68,8 +68,61 @@ def test_an_array_in_the_place_of_a_list_is_described():
 )
 def test_a_function_whose_shapes_change_nearby_is_never_right(jump):
     """It has no value nearby that could be compared with its value."""
-    report = gradlab.check_derivatives(jump, X, jvp=lambda x, v: jump(X))
-    assert not report.ok
+    for mode in ("entries", "directional"):
+        report = gradlab.check_derivatives(jump, X, jvp=lambda x, v: jump(X), mode=mode)
+        assert not report.ok
+        assert any("return the same shapes everywhere" in note for note in report.notes)
+
+
+def test_an_error_at_all_points_nearby_is_named_where_nothing_can_be_measured():
+    def loss(x):
+        if (x != X).any():
+            raise ValueError("only at X")
+        return x.sum()
+
+    report = gradlab.check_gradients(loss, X, gradient=np.ones_like)
+    assert (report.verdict, report.notes) == (
+        "inconclusive",
+        ("raised at a point nearby: ValueError: only at X",),
+    )
+
+
+def test_an_error_on_one_side_is_not_named_where_the_other_side_decides():
+    def loss(x):
+        if x[0] > X[0]:
+            raise ValueError("too large")
+        return x.sum()
+
+    report = gradlab.check_gradients(loss, X, gradient=np.ones_like)
+    assert (report.verdict, report.notes) == ("agree", ())
+
+
+def test_an_error_of_a_backward_pass_says_how_it_was_called():
+    def backward(dout, cache):
+        raise ValueError("no luck")
+
+    for forward, called in (
+        (lambda x: (x, x, x), "backward(2 gradients of outputs, cache)"),
+        (lambda x: (x, x), "backward(dout, cache)"),
+    ):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            gradlab.check_layer(forward, backward, X)
+        assert f"called as {called}" in caught.value.__notes__
+    with pytest.raises(TypeError) as caught:
+        gradlab.check_layer(lambda x, w: x @ w, backward, X, W)
+    assert any("forward returns no cache" in note for note in caught.value.__notes__)
+
+
+def test_the_class_of_a_layer_is_no_layer():
+    class Layer:
+        def forward(self, x):
+            return x
+
+        def backward(self, dout):
+            return dout
+
+    with pytest.raises(OptionError, match="forward is the class Layer: give an object"):
+        gradlab.check_layer(Layer, X)
 
 
 def test_a_backward_pass_of_any_arguments_gets_the_inputs():

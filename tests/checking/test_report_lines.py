@@ -177,7 +177,9 @@ def test_headlines() -> None:
     one = entry()
     fine = Leaf("b", (2,), "agree", 2)
     told = {
-        headline(report(size=0)): "the parameters have no entries, and there is nothing to check",
+        headline(
+            report(size=0)
+        ): "there is nothing to check, because the parameters or outputs have no entries",
         headline(report(one)): "the one entry of the gradient is wrong",
         headline(report(one, one)): "all 2 entries of the gradient are wrong",
         headline(report(one, one, size=7)): "2 of 7 entries of the gradient are wrong",

@@ -107,6 +107,10 @@ def test_what_cannot_be_diagnosed_is_refused():
         found(has_aux=True)
     with pytest.raises(OptionError, match=r"checkpoint=.*: a diagnosis trains several times"):
         found(checkpoint="state")
+    with pytest.raises(
+        TypeError, match="unknown option of diagnose 'epoch': did you mean 'epochs'"
+    ):
+        found(epoch=3)
     with pytest.raises(DivergenceError, match="before the first step"):
         found(start=START | {"W1": START["W1"] * 1e200, "W2": START["W2"] * 1e200})
 
