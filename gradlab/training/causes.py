@@ -142,15 +142,15 @@ def raw_columns(data: Sequence[Array], gradient: Sequence[Array], steps: int) ->
     'column 1 of x is ... times as large as column 0: ...'
     """
     x = data[0] if data else None
-    if x is None or x.ndim != 2 or x.shape[1] < 2 or len(x) < FEWEST or x.dtype.kind == "b":
+    if x is None or x.ndim != 2 or x.shape[1] < 2 or len(x) < FEWEST or x.dtype.kind not in "fiu":
         return None
     rows = x[:: -(-len(x) // MOST)]
     present = np.flatnonzero(2 * np.count_nonzero(rows, axis=0) > len(rows))
     if len(present) < 2:
         return None
-    dense = np.abs(rows[:, present].astype(np.float64))
-    peak = dense.max()
-    scales = peak * np.sqrt(np.mean((dense / peak) ** 2, axis=0))
+    with np.errstate(over="ignore"):
+        sums = np.einsum("ij,ij->j", rows, rows, dtype=np.float64, casting="same_kind")
+    scales = np.sqrt(sums[present] / len(rows))
     small, large = int(scales.argmin()), int(scales.argmax())
     ratio = float(scales[large]) / max(float(scales[small]), float(np.finfo(float).tiny))
     if ratio**2 <= max(steps, 100):
