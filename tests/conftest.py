@@ -28,7 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long it takes to draw examples says something of the machine, and nothing of the code.
 TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # "default": the same examples at every run, so that a failure elsewhere is a failure here.
-for profile, examples in (("default", 15), ("ci", 40)):
+for profile, examples in (("default", 15), ("ci", 60)):
     settings.register_profile(
         profile, TIMELESS, derandomize=True, max_examples=examples, print_blob=True
     )

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 PATIENCE = 600.0
 """Seconds without what has to come, after which a test fails.
 
@@ -39,7 +37,7 @@ def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str])
         for process in processes:
             assert process.poll() is None, f"ended with code {process.returncode}"
         if time.monotonic() > end:
-            pytest.fail(f"nothing came of it in {PATIENCE:g} s")
+            raise AssertionError(f"nothing came of it in {PATIENCE:g} s")
         time.sleep(0.005)
 
 

@@ -6,7 +6,7 @@ Its data, its code where a test needs it, and its outputs are quoted; everything
 import os
 import warnings
 from copy import copy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import neuralnet
@@ -418,6 +418,13 @@ def trained(loss, params, data, backend):
     return result.params, result.history.losses, caught
 
 
+@cache
+def trained_exactly():
+    """Return parameters and losses by reverse mode."""
+    model, params, *data = the_notebooks_model()
+    return trained(loss_that_copies(model), params, data, "autograd")[:2]
+
+
 TRAJECTORY = {
     "forward": 1e-5,
     "central": 1e-7,
@@ -443,8 +450,7 @@ def test_the_unmodified_network_of_the_notebook_is_trained(backend, form):
     assert all(type(layer.W) is type(layer.b) is np.ndarray for layer in model.layers)
     if backend not in EXACT:
         return
-    model, params, *data = the_notebooks_model()
-    exact, path, _ = trained(loss_that_copies(model), params, data, "autograd")
+    exact, path = trained_exactly()
     close = TRAJECTORY.get(backend, 1e-10)
     assert np.allclose(losses, path, rtol=close, atol=0)
     for name, leaf in found.items():

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import event, example, given, settings
+from drawing import times
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 import gradlab
@@ -259,7 +260,7 @@ Y = X + np.array([0.0523, 0.1119, -0.0617, 0.0237, -0.0971, 0.0411])
 @pytest.mark.parametrize(
     "backend", ["autograd", pytest.param("autograd-forward", marks=pytest.mark.slow), "tape"]
 )
-@settings(max_examples=300, deadline=None)
+@times(8)
 @given(program=programs)
 # A view that was taken before a traced value came in is written into twice, and read.
 @example(program=[("view", 1, "T"), ("put", 1, "...", ("entry", 0)), ("put", 4, "0", ("entry", 1))])

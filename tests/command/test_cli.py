@@ -90,6 +90,7 @@ def test_every_backend_trains(gradlab, backend):
     assert "Test accuracy" in out
 
 
+@pytest.mark.usefixtures("drawn")
 def test_compare(gradlab, tmp_path):
     code, out, err = gradlab("compare", *QUICK, "--output", "results", "--json", "numbers.json")
     assert (code, err) == (0, "")
@@ -177,6 +178,7 @@ def test_results_go_to_a_new_folder_each_time(gradlab, tmp_path):
     assert len(list((tmp_path / "gradlab-runs").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("drawn")
 def test_train_then_evaluate(gradlab, tmp_path):
     code, out, err = gradlab(
         "train", "--layers", "16", "--activation", "tanh", "--epochs", "5", "--output", "run"
@@ -236,6 +238,7 @@ def test_no_hidden_layers(gradlab):
     assert "64-10" in out
 
 
+@pytest.mark.usefixtures("drawn")
 def test_demo_shows_the_notebooks_numbers(gradlab, tmp_path):
     code, out, err = gradlab("demo", "--output", "story")
     assert (code, err) == (0, "")

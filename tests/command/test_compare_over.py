@@ -76,6 +76,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("options", CASES)
+@pytest.mark.usefixtures("drawn")
 def test_the_numbers_are_those_of_the_library(gradlab, tmp_path, options):
     out, summary = compared(gradlab, tmp_path, *options.split())
     library = wanted(CASES[options])

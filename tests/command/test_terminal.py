@@ -46,12 +46,6 @@ def command(monkeypatch, tmp_path):
     return run
 
 
-@pytest.fixture
-def blank(monkeypatch):
-    """Write empty files instead of pictures, which take most of the time."""
-    monkeypatch.setattr(results, "_picture", lambda save, draw, path: path.touch())
-
-
 # Any encoding
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from processes import PATIENCE
 
 import gradlab
 from gradlab import errors
@@ -73,7 +74,7 @@ def test_noise_seen_by_one_worker_widens_the_steps_of_all():
 
 
 def test_columns_are_evaluated_at_the_same_time():
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=PATIENCE)
 
     def f(x):
         if x[0] != 0.5 or x[1] != 0.5:  # two perturbed evaluations wait for each other

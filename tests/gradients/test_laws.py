@@ -21,6 +21,7 @@ from conformance import (
     snapshot,
 )
 from counting import calls_of
+from drawing import times
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -189,6 +190,7 @@ def test_unused_leaves_have_gradient_zero(row: Row) -> None:
 
 
 @every_row
+@times(0.5)
 @given(case=losses(parameters(dtypes=[np.float64])), scale=st.floats(-4, 4), seed=st.integers(0, 9))
 def test_linear_in_the_loss(row: Row, case: ClosedForm, scale: float, seed: int) -> None:
     """∇(c f + g) = c ∇f + ∇g, within what the three bounds allow."""
@@ -203,7 +205,8 @@ def test_linear_in_the_loss(row: Row, case: ClosedForm, scale: float, seed: int)
         return map_leaves(lambda a, b: scale * a + b, f, g)
 
     found = row.grad(combined, case.params)
-    wanted = weigh(row.grad(case.loss, case.params), row.grad(other, case.params))
+    both = row.grad(case.loss, case.params), row.grad(other, case.params)
+    wanted = weigh(*both)
     allowed = map_leaves(
         # The weighing itself rounds twice.
         lambda a, b, c, w: a + abs(scale) * b + c + np.finfo(float).eps * (np.abs(w) + a),
@@ -211,15 +214,12 @@ def test_linear_in_the_loss(row: Row, case: ClosedForm, scale: float, seed: int)
         wanted,
     )
     # `wanted` may be the small difference of two large terms, whose roundings count.
-    large = map_leaves(
-        lambda a, b: np.finfo(float).eps * (np.abs(scale * a) + np.abs(b)),
-        row.grad(case.loss, case.params),
-        row.grad(other, case.params),
-    )
+    large = map_leaves(lambda a, b: np.finfo(float).eps * (np.abs(scale * a) + np.abs(b)), *both)
     assert_within(found, wanted, map_leaves(np.add, allowed, large))
 
 
 @every_row
+@times(0.5)
 @given(problem=networks(), seed=st.integers(0, 100))
 def test_order_of_the_batch_does_not_matter(row: Row, problem: Problem, seed: int) -> None:
     x, labels = problem.args
@@ -239,6 +239,7 @@ def test_order_of_the_batch_does_not_matter(row: Row, problem: Problem, seed: in
 
 
 @every_row
+@times(0.5)
 @given(problem=networks(max_layers=2))
 def test_names_do_not_matter(row: Row, problem: Problem) -> None:
     """The same leaves under other names, in other containers, give the same bits."""
@@ -284,6 +285,7 @@ def test_evaluations_are_counted(row: Row, params: Any) -> None:
 
 @every_row
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@times(0.5)
 @given(data=st.data())
 def test_agrees_with_reverse_mode_on_networks(row: Row, dtype: Any, data: Any) -> None:
     """Entry by entry, for any depth, widths, activation, loss and batch."""

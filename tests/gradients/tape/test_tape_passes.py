@@ -9,6 +9,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from drawing import times
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_programs import (
@@ -39,7 +40,7 @@ from gradlab.program.stand_ins import bitmask, keep, scatter, select, toggle
 
 
 @given(steps=steps_from(ALL), dtype=dtypes, seed=st.integers(0, 99))
-@settings(max_examples=120)
+@times(4)
 @np.errstate(over="ignore")
 def test_exact_passes_leave_every_bit(steps: Any, dtype: Any, seed: int) -> None:
     loss = partial(evaluate, steps)

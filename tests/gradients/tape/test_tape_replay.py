@@ -15,7 +15,8 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd.extend import defvjp, primitive
-from hypothesis import given, settings
+from drawing import times
+from hypothesis import given
 from hypothesis import strategies as st
 from random_programs import (
     ALL,
@@ -53,7 +54,7 @@ SMOOTH = {**UNARY, **BINARY}
 
 
 @given(steps=steps_from(ALL), dtype=dtypes, seed=st.integers(0, 99))
-@settings(max_examples=120)
+@times(4)
 @np.errstate(over="ignore")
 def test_generated_code_is_its_program(steps: Any, dtype: Any, seed: int) -> None:
     """With buffers that are used again: at two points, twice, and with outs that held others."""
@@ -76,7 +77,7 @@ def test_generated_code_is_its_program(steps: Any, dtype: Any, seed: int) -> Non
 
 
 @given(steps=steps_from(SMOOTH), dtype=dtypes, seed=st.integers(0, 99))
-@settings(max_examples=80)
+@times(3)
 @np.errstate(over="ignore")
 def test_replay_rounds_as_eager_autograd_does(steps: Any, dtype: Any, seed: int) -> None:
     assert_replay_rounds_as_eager(Tape(verify=None), steps, dtype, seed)

@@ -1,18 +1,12 @@
-"""A loss whose gradient workers share, and gradients by one process and by several."""
+"""Gradients by one process and by several."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import time
-from multiprocessing import parent_process
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from processes import wait_until
+from shared_losses import PARAMS, X, loss
 
 import gradlab
 from gradlab.gradients.workers import gradient as sharing
@@ -24,20 +18,6 @@ METHODS = [
     gradlab.Richardson,
 ]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-
-RNG = np.random.default_rng(0)
-PARAMS = {"w": RNG.normal(size=(4, 3)), "b": 0.3, "none": np.zeros((0, 2)), "i": np.array([2])}
-X = RNG.normal(size=(20, 4))
-
-
-def loss(params: Any, x: Any, *rest: Any) -> Any:
-    """A smooth loss with a different slope for each entry."""
-    return (np.sin(x @ params["w"]) ** 2).mean() * (1 + params["i"][0]) + np.exp(params["b"])
-
-
-def moved(params: Any, name: str, index: int) -> bool:
-    """Tell whether an entry is perturbed."""
-    return bool(np.ravel(params[name])[index] != np.ravel(PARAMS[name])[index])
 
 
 def same_bits(found: Any, wanted: Any) -> bool:
@@ -52,56 +32,6 @@ def gradient(params: Any = PARAMS, *args: Any, of: Any = loss, **options: Any) -
     return gradlab.grad(of, gradlab.CentralDifference(**options))(params, *(args or (X,)))
 
 
-class Counted:
-    """Data that record each process that they are sent to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> Any:
-        return arrive, (self.folder,)
-
-
-def arrive(folder: Path) -> Counted:
-    (folder / f"{os.getpid()} {time.monotonic_ns()}").touch()
-    return Counted(folder)
-
-
-def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
-    """Evaluate the loss, in a worker only when both have arrived."""
-    if parent_process() is not None:
-        wait_until(lambda: len(list(counted.folder.iterdir())) >= 2)
-    return loss(params, x)
-
-
 def share_out(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Use chunks of this number of entries, for any duration of an evaluation."""
     monkeypatch.setattr(sharing, "chunk_size", lambda *args: size)
-
-
-def bad(params: Any, x: Any, how: str, log: Path) -> Any:
-    """Fail if entry 7 of w is perturbed: always, or only the first time."""
-    if moved(params, "w", 7):
-        first = not log.exists()
-        with log.open("a") as file:
-            file.write("x")
-        if first or not how.endswith("once"):
-            match how.split()[0]:
-                case "raises":
-                    raise Unpicklable("the simulator stopped", 3)
-                case "nan":
-                    return float("nan")
-                case "killed":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                case "exits":
-                    sys.exit(3)
-                case "hangs":
-                    time.sleep(600)
-    return loss(params, x)
-
-
-class Unpicklable(Exception):  # noqa: N818
-    """An error made from two arguments, of which its pickle has only one."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)

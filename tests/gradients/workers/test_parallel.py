@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,18 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sharing import (
-    PARAMS,
-    Counted,
-    X,
-    every_method,
-    gradient,
-    loss,
-    moved,
-    note_chunks,
-    same_bits,
-    share_out,
-)
+from shared_losses import PARAMS, Counted, X, loss, note_chunks, write_into_data
+from sharing import every_method, gradient, same_bits, share_out
 
 import gradlab
 from gradlab.errors import LossError
@@ -35,18 +24,25 @@ from gradlab.gradients.workers.chunks import chunk_size, chunks
 @every_method
 def test_processes_give_the_bits_of_the_plain_loop(method: type[Numerical]) -> None:
     value, wanted = gradlab.value_and_grad(loss, method())(PARAMS, X)
-    for count in (1, 3):
+    for count in (1, 3) if method is gradlab.CentralDifference else (2,):
         found = gradlab.value_and_grad(loss, method(workers=count))(PARAMS, X)
         assert found[0] == value
         assert same_bits(found[1], wanted)
 
 
-@every_method
-def test_maps_of_executors_give_the_bits_of_the_plain_loop(method: type[Numerical]) -> None:
-    wanted = gradlab.grad(loss, method())(PARAMS, X)
+@pytest.fixture(scope="module")
+def maps() -> Iterator[list[Any]]:
     with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for mapping in (map, threads.map, pool.map):
-            assert same_bits(gradlab.grad(loss, method(workers=mapping))(PARAMS, X), wanted)
+        yield [map, threads.map, pool.map]
+
+
+@every_method
+def test_maps_of_executors_give_the_bits_of_the_plain_loop(
+    method: type[Numerical], maps: list[Any]
+) -> None:
+    wanted = gradlab.grad(loss, method())(PARAMS, X)
+    for mapping in maps:
+        assert same_bits(gradlab.grad(loss, method(workers=mapping))(PARAMS, X), wanted)
 
 
 @given(sizes=st.lists(st.integers(0, 20), max_size=3), size=st.integers(1, 9), data=st.data())
@@ -91,15 +87,6 @@ def test_the_problem_is_sent_once_to_a_process(
     share_out(monkeypatch, 1)
     gradient(PARAMS, X, Counted(tmp_path), of=note_chunks, workers=2)
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def write_into_data(params: Any, x: Any, seen: Path) -> Any:
-    """Spoil a large array."""
-    value = loss(params, x[:20, :4])
-    if moved(params, "w", 0):
-        (seen / str(os.getpid())).touch()
-        x[20:] = np.nan
-    return value
 
 
 def test_data_are_shared_and_read_only(tmp_path: Path) -> None:

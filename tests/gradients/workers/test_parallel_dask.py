@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sharing import (
-    PARAMS,
-    Counted,
-    X,
-    bad,
-    every_method,
-    gradient,
-    loss,
-    note_chunks,
-    same_bits,
-    share_out,
-)
+from shared_losses import PARAMS, Counted, X, bad, loss, note_chunks
+from sharing import every_method, gradient, same_bits, share_out
 
 import gradlab
 from gradlab.errors import NonFiniteError, WorkerError

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 from processes import PATIENCE, is_alive, running, wait_until
-from sharing import PARAMS, X, bad, gradient, loss, moved, same_bits, share_out
+from shared_losses import PARAMS, X, bad, loss, moved, slow_but_well
+from sharing import gradient, same_bits, share_out
 
 import gradlab
 from gradlab import files
@@ -85,12 +86,6 @@ def test_an_evaluation_that_fails_twice_is_named(
     assert "w[2, 1]" in told
     assert cause in told
     assert (tmp_path / "log").stat().st_size == 2
-
-
-def slow_but_well(p: Any) -> Any:
-    """A slow loss without errors."""
-    time.sleep(0.1)
-    return (p**2).sum()
 
 
 @on_linux

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sharing import PARAMS, X, gradient, loss, moved, same_bits, share_out
+from shared_losses import PARAMS, X, loss, moved, recovers
+from sharing import gradient, same_bits, share_out
 from stored import arrays_in
 
 import gradlab
@@ -64,15 +65,6 @@ def test_an_interrupted_gradient_continues(tmp_path: Path, monkeypatch: pytest.M
     # Of 14 entries, three chunks of 3 were complete: left are the value, one slope again, and 5.
     assert rest.calls == 1 + 2 + 2 * 5
     assert list(tmp_path.iterdir()) == []
-
-
-def recovers(params: Any, x: Any, log: Path) -> Any:
-    """Fail at the last entry, but not for a third time."""
-    if moved(params, "i", 0) and (not log.exists() or log.stat().st_size < 2):
-        with log.open("a") as file:
-            file.write("x")
-        return float("nan")
-    return loss(params, x)
 
 
 def test_two_processes_continue_what_one_began(tmp_path: Path) -> None:
