@@ -88,10 +88,12 @@ GROUPS = {
 
 _SUBJECTS = {
     "reductions": "sum max min amax amin cumsum apply_over_axes",
-    "joining": "concatenate concat row_stack",
-    "rearranging": """broadcast_to expand_dims moveaxis permute_dims ravel reshape squeeze swapaxes
+    "joining": "append concatenate concat dstack row_stack",
+    "rearranging": """broadcast_to expand_dims moveaxis fliplr flipud permute_dims ravel
+        reshape rollaxis squeeze swapaxes
         transpose resize ix_ trim_zeros""",
-    "picking": "where",
+    "picking": "extract tril triu where",
+    "calculus": "trapezoid",
     "products": "dot inner matmul tensordot",
     "polynomials": "poly polyadd polyder polydiv polyint polysub",
     "sorting": """sort_complex union1d intersect1d setdiff1d setxor1d unique_values

@@ -76,22 +76,6 @@ def _slopes(f: Any, axis: int, spacing: Any, edge_order: int) -> Any:
     return np.moveaxis(np.concatenate([first, inner, last]), 0, axis)
 
 
-@composite(np.trapezoid)
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    """Integrate by the trapezoidal rule."""
-    y = as_array(y)
-    axis = axis_of(y, axis)
-    if x is None:
-        width = dx
-    else:
-        x = as_array(x)
-        width = diff(x) if np.ndim(x) == 1 else diff(x, axis=axis)
-        if np.ndim(x) == 1:
-            width = np.reshape(width, (-1,) + (1,) * (np.ndim(y) - axis - 1))
-    means = (y[along(axis, slice(1, None))] + y[along(axis, slice(None, -1))]) / 2.0
-    return np.sum(width * means, axis=axis)
-
-
 @composite(np.linspace)
 def linspace(
     start: Any,

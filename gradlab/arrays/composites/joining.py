@@ -35,12 +35,6 @@ def hstack(arrays: Sequence[Any], **options: Any) -> Any:
     return np.concatenate(rows, axis=0 if np.ndim(rows[0]) == 1 else 1)
 
 
-@composite(np.dstack)
-def dstack(arrays: Sequence[Any]) -> Any:
-    """Join along the third axis."""
-    return np.concatenate([np.atleast_3d(as_array(a)) for a in arrays], axis=2)
-
-
 @composite(np.column_stack)
 def column_stack(arrays: Sequence[Any]) -> Any:
     """Join vectors as columns."""
@@ -71,15 +65,6 @@ def block(arrays: Any) -> Any:
         return np.reshape(leaf, (1,) * (ndim - np.ndim(leaf)) + np.shape(leaf))
 
     return join(arrays, 0)
-
-
-@composite(np.append)
-def append(arr: Any, values: Any, axis: Any = None) -> Any:
-    """Join two arrays."""
-    arr, values = as_array(arr), as_array(values)
-    if axis is None:
-        arr, values, axis = np.ravel(arr), np.ravel(values), 0
-    return np.concatenate([arr, values], axis=axis)
 
 
 @composite(np.insert)

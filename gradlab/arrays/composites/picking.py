@@ -47,12 +47,6 @@ def compress(condition: Any, a: Any, axis: Any = None) -> Any:
     return np.take(a, np.flatnonzero(condition), axis=axis)
 
 
-@composite(np.extract)
-def extract(condition: Any, arr: Any) -> Any:
-    """Take the entries where a condition holds, in one dimension."""
-    return np.take(np.ravel(arr), np.flatnonzero(condition))
-
-
 @composite(np.choose)
 def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
     """Take each entry from one of several arrays."""
@@ -136,21 +130,3 @@ def diagflat(v: Any, k: int = 0) -> Any:
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Sum a diagonal."""
     return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
-
-
-@composite(np.tril)
-def tril(m: Any, k: int = 0) -> Any:
-    """Set the entries above a diagonal to zero."""
-    return np.where(_triangle(m, k), m, np.zeros(1, m.dtype))
-
-
-@composite(np.triu)
-def triu(m: Any, k: int = 0) -> Any:
-    """Set the entries below a diagonal to zero."""
-    return np.where(_triangle(m, k - 1), np.zeros(1, m.dtype), m)
-
-
-def _triangle(m: Any, k: int) -> Any:
-    """Return where the entries on and below a diagonal are."""
-    rows, columns = np.shape(m)[-2:]
-    return np.tri(rows, columns, k, bool)

@@ -41,16 +41,8 @@ def vecmat(x: Any, y: Any) -> Any:
     return np.matmul(np.conj(as_array(x))[..., None, :], y)[..., 0, :]
 
 
-@composite(np.linalg.matmul)
-def matmul(x: Any, y: Any) -> Any:
-    """Multiply matrices."""
-    return np.matmul(x, y)
-
-
-@composite(np.linalg.tensordot)
-def tensordot(x: Any, y: Any, *, axes: Any = 2) -> Any:
-    """Sum products over axes."""
-    return np.tensordot(x, y, axes)
+composite(np.linalg.matmul)(np.matmul)
+composite(np.linalg.tensordot)(np.tensordot)
 
 
 @composite(np.kron)

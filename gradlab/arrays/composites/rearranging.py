@@ -40,18 +40,6 @@ def flip(m: Any, axis: Any = None) -> Any:
     return m[tuple(slice(None, None, -1 if i in axes else None) for i in range(np.ndim(m)))]
 
 
-@composite(np.fliplr)
-def fliplr(m: Any) -> Any:
-    """Reverse the columns."""
-    return flip(m, 1)
-
-
-@composite(np.flipud)
-def flipud(m: Any) -> Any:
-    """Reverse the rows."""
-    return flip(m, 0)
-
-
 @composite(np.rot90)
 def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     """Rotate by multiples of 90° in the plane of two axes."""
@@ -74,14 +62,6 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     for s, i in np.broadcast(shift, axis):
         a = np.take(a, np.roll(np.arange(np.shape(a)[int(i)]), int(s)), axis=int(i))
     return a
-
-
-@composite(np.rollaxis)
-def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    """Move an axis to lie before another."""
-    axis = axis_of(a, axis)
-    start = start + np.ndim(a) if start < 0 else start
-    return np.moveaxis(a, axis, start - 1 if start > axis else start)
 
 
 @composite(np.matrix_transpose, np.linalg.matrix_transpose)
