@@ -119,6 +119,19 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
+def times(factor: float) -> str:
+    """Format a factor with at least two digits.
+
+    Examples
+    --------
+    >>> times(0.0412), times(2.52), times(1234.5)
+    ('0.041', '2.5', '1,234')
+    """
+    if factor < 1:
+        return f"{factor:.2g}"
+    return f"{factor:,.1f}" if factor < 9.95 else f"{factor:,.0f}"
+
+
 def percent(share: float | None) -> str:
     """Format a share in percent; None gives an empty string."""
     return "" if share is None else f"{share:.2%}"

@@ -13,15 +13,13 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable
-from typing import IO, Any, TypeAlias
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab import files
 from gradlab.errors import reason_of
-
-Array: TypeAlias = NDArray[Any]
+from gradlab.params import Array
 
 KINDS = "biufcSU"
 """The kinds of dtype that an array may have: numbers and text."""

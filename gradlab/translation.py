@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab.errors import WeightsError
+from gradlab.params import Array
 
-Array: TypeAlias = NDArray[Any]
 Pairs: TypeAlias = list[tuple[str, str]]
 
 

@@ -14,13 +14,13 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlab import files, npz, pickles
 from gradlab.errors import WeightsError, reason_of
+from gradlab.params import Array, entry, first
 from gradlab.translation import as_network as as_network
 
 LARGEST = 2**30
@@ -31,7 +31,6 @@ UNPACKED = 2**29
 """Largest unpacked size of a compressed pickle, in bytes. All of it is held in memory, beside its
 arrays."""
 
-Array: TypeAlias = NDArray[Any]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -264,9 +263,8 @@ def _array(name: str, value: Any) -> Array:
         what = f"of dtype {array.dtype}" if from_numpy else f"a {type(value).__name__}"
         raise WeightsError(f"{name} is {what}; weights are arrays of integers or floats")
     if not np.isfinite(array).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        entry = f"{name}[{', '.join(map(str, index))}]" if index else name
-        raise WeightsError(f"{entry} is {array[index]}; every entry must be finite")
+        index = first(~np.isfinite(array))
+        raise WeightsError(f"{entry(name, index)} is {array[index]}; every entry must be finite")
     return array.astype(array.dtype.newbyteorder("="), order="C")
 
 

@@ -8,7 +8,9 @@ result has a shape that depends on numbers are left out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -17,6 +19,13 @@ import jax.scipy.special as special
 import numpy as np
 
 from gradlab.arrays.ducks import DuckArray, DuckLibrary
+
+
+def in_x64() -> AbstractContextManager[Any]:
+    """Return a context in which JAX computes in 64 bits; older versions have it elsewhere."""
+    home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
+    context: AbstractContextManager[Any] = home.enable_x64(True)
+    return context
 
 
 def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **options: Any) -> Any:

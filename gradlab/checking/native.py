@@ -132,10 +132,10 @@ def as_numpy(
     notes = _precision_notes(native, way, value, refusals)
     if is_own := isinstance(gradient, str) and gradient in ("autograd", native.backend):
         notes += _missing_notes(native, way, value, found)
-    leaves = _as_dict(native, native.leaves)
+    leaves = real_parts(native.names, native.leaves)
     given = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in leaves.items()}
     return NativeProblem(
-        loss=lambda given: native.value(way, _as_leaves(native, given)),
+        loss=lambda given: native.value(way, from_real_parts(given, native.leaves)),
         params=given,
         gradient=_claim(native, way, "own" if is_own else gradient, np.asarray(value).dtype),
         dtype=np.result_type(np.float32, *given.values()),
@@ -204,21 +204,26 @@ def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[An
             np.zeros(leaf.shape) if array is None else np.asarray(array)
             for array, leaf in zip(found, native.leaves, strict=True)
         ]
-        named = _as_dict(native, [a.conj() for a in arrays] if native.conjugates else arrays)
+        arrays = [a.conj() for a in arrays] if native.conjugates else arrays
+        named = real_parts(native.names, arrays, native.leaves)
         return {name: _narrowed(array, value) for name, array in named.items()}
 
     if isinstance(gradient, str) and gradient == "own":
-        return lambda given: as_dict(native.reverse_mode(way, _as_leaves(native, given))[1])
+        return lambda given: as_dict(
+            native.reverse_mode(way, from_real_parts(given, native.leaves))[1]
+        )
     if isinstance(gradient, str) or callable(getattr(gradient, "value_and_grad", None)):
         backend = find_backend(gradient)
         if backend.name != native.backend:
             return backend  # a numerical backend differentiates the function of NumPy arrays
         f = backend.value_and_grad(native.loss)
         return lambda given: as_dict(
-            native.apply(way, lambda *args: f(*args)[1], _as_leaves(native, given))
+            native.apply(way, lambda *args: f(*args)[1], from_real_parts(given, native.leaves))
         )
     if callable(gradient):
-        return lambda given: as_dict(native.apply(way, gradient, _as_leaves(native, given)))
+        return lambda given: as_dict(
+            native.apply(way, gradient, from_real_parts(given, native.leaves))
+        )
     return as_dict(native.read(gradient))
 
 
@@ -231,24 +236,37 @@ def _narrowed(array: Array, dtype: np.dtype[Any]) -> Array:
 # Native leaves to real ones, and back
 
 
-def _as_dict(native: NativeLoss, leaves: Sequence[Array]) -> dict[Name, Array]:
-    """Return leaves by name; a complex leaf becomes two real ones."""
+def real_parts(
+    names: Sequence[str], arrays: Sequence[Array], like: Sequence[Array] | None = None
+) -> dict[Name, Array]:
+    """Return arrays by name; one that is complex in `like`, as its real and imaginary parts.
+
+    Examples
+    --------
+    >>> real_parts(["z", "x"], [np.array([1 + 2j]), np.array([3.0])])
+    {'z.real': array([1.]), 'z.imag': array([2.]), 'x': array([3.])}
+    """
     found: dict[Name, Array] = {}
-    for name, leaf, like in zip(native.names, leaves, native.leaves, strict=True):
-        if like.dtype.kind == "c":
-            found[Name(f"{name}.real")] = np.array(leaf.real)
-            found[Name(f"{name}.imag")] = np.array(leaf.imag)
+    for name, array, one in zip(names, arrays, like or arrays, strict=True):
+        if one.dtype.kind == "c":
+            found[Name(f"{name}.real")] = np.array(array.real)
+            found[Name(f"{name}.imag")] = np.array(array.imag)
         else:
-            found[Name(name)] = leaf
+            found[Name(name)] = np.array(array)
     return found
 
 
-def _as_leaves(native: NativeLoss, given: dict[Name, Array]) -> list[Array]:
-    """Return the leaves of a dict that `_as_dict` returned."""
-    arrays = iter(given.values())
+def from_real_parts(given: dict[Any, Array], like: Sequence[Array]) -> list[Array]:
+    """Return the arrays of such a dict, complex where those of `like` are.
+
+    Examples
+    --------
+    >>> from_real_parts({"z.real": np.ones(1), "z.imag": np.ones(1)}, [np.array([0j])])
+    [array([1.+1.j])]
+    """
+    parts = iter(given.values())
     return [
-        next(arrays) + 1j * next(arrays) if leaf.dtype.kind == "c" else next(arrays)
-        for leaf in native.leaves
+        next(parts) + 1j * next(parts) if array.dtype.kind == "c" else next(parts) for array in like
     ]
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -174,14 +173,9 @@ class JaxLoss:
             self._compiled[way] = compiled
 
     def _setting(self, way: NativeWay) -> AbstractContextManager[Any]:
-        if way.dtype != np.float64:
-            return nullcontext()
-        try:
-            enable_x64 = self.jax.enable_x64
-        except AttributeError:  # its place in older versions of JAX
-            enable_x64 = import_module("jax.experimental").enable_x64
-        setting: AbstractContextManager[Any] = enable_x64(True)
-        return setting
+        from gradlab.arrays.jax_arrays import in_x64
+
+        return in_x64() if way.dtype == np.float64 else nullcontext()
 
 
 def as_numpy(value: Any) -> Array:

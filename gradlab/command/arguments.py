@@ -40,6 +40,10 @@ Activation = Annotated[
         autocompletion=one_of(network.ACTIVATIONS),
     ),
 ]
+Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the initial parameters and the minibatches.")]
 Output = Annotated[
     Path | None, typer.Option(help="Folder for the results [default: gradlab-runs/TIME].")

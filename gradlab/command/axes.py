@@ -8,11 +8,10 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from gradlab import datasets, environment, network, options
 from gradlab.command import arguments, optimisers
-from gradlab.command.console import fail, out, show
+from gradlab.command.console import fail, out, show, table
 from gradlab.command.networks import has_diverged, outputs_of, sizes_of
 from gradlab.command.results import Folder
 from gradlab.comparison import Trials, compare_trainings
@@ -238,7 +237,10 @@ def run(
         }
         _write(place, trials, record, settings, first)
     sizes = "-".join(map(str, sizes_of(common.start(first))))
-    show(f"{data.name}, {sizes}, {count(training['iterations'], 'step')}", _table(trials))
+    show(
+        f"{data.name}, {sizes}, {count(training['iterations'], 'step')}",
+        table(*trials.table(), named=True),
+    )
     out.print(trials.headline(), soft_wrap=True)
     place.tell()
     if trials.interrupted:
@@ -266,13 +268,3 @@ def _write(
         },
         figures,
     )
-
-
-def _table(trials: Trials) -> Table:
-    header, rows = trials.table()
-    table = Table()
-    for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -23,9 +23,10 @@ from gradlab.command.networks import (
     widths_of,
 )
 from gradlab.command.results import Folder
-from gradlab.comparison import Comparison, Run, times
+from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
 from gradlab.gradients import BACKENDS, find_backend
+from gradlab.history import times
 
 EXAMPLE = (
     "Example: `gradlab compare --backend forward --backend autograd --layers 20` "

@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from rich.console import ConsoleDimensions
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
 
 from gradlab.command.neutral import NeutralConsole, visible
 
@@ -83,6 +85,18 @@ def plain(character: str) -> str:
     """
     related = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return PLAIN.get(character, related or "?")
+
+
+def table(
+    header: Iterable[str], rows: Iterable[Iterable[str | Text]], *, named: bool = False
+) -> Table:
+    """Return a table of numbers, aligned to the right; if `named`, the first column has names."""
+    made = Table()
+    for i, name in enumerate(header):
+        made.add_column(name, justify="left" if named and not i else "right")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def show(title: str, *tables: Table) -> None:

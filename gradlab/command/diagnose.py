@@ -42,13 +42,11 @@ def diagnose(
         ),
     ] = None,
     backend: arguments.Backend = "tape",
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
+    epochs: arguments.Epochs = 10,
     optimizer: optimisers.Name = "sgd",
     learning_rate: optimisers.LearningRate = None,
     momentum: optimisers.Momentum = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
-    ] = None,
+    batch_size: arguments.BatchSize = None,
     seed: arguments.Seed = 0,
     output: arguments.Output = None,
     json_file: arguments.Json = None,

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from gradlab import checkpoints, datasets, environment, files, network, weights
 from gradlab.command import arguments, optimisers
-from gradlab.command.console import fail, out, show
+from gradlab.command.console import fail, out, show, table
 from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
 from gradlab.command.results import Folder
 from gradlab.errors import OptionError
@@ -35,7 +34,7 @@ def train(
     layers: arguments.Layers = "50",
     activation: arguments.Activation = "sigmoid",
     backend: arguments.Backend = "tape",
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 20,
+    epochs: arguments.Epochs = 20,
     start_from: Annotated[
         Path | None, typer.Option(help="Begin with the weights in this file, not with new ones.")
     ] = None,
@@ -46,9 +45,7 @@ def train(
     warmup: optimisers.Warmup = 0,
     weight_decay: optimisers.WeightDecay = None,
     clip: optimisers.Clip = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
-    ] = None,
+    batch_size: arguments.BatchSize = None,
     patience: Annotated[
         int | None,
         typer.Option(help="End after this many epochs without a new lowest test loss."),
@@ -128,7 +125,7 @@ def train(
         )
         accuracy = network.accuracy(result.params, *data.test, **settings)
         _write(folder, result, training, accuracy)
-    show(name_of(data, start), _epochs_table(result))
+    show(name_of(data, start), table(*result.history.table(validation="test")))
     shown, took = (f"{accuracy:.2%}", "bold"), f", in {result.history.seconds:.1f} s."
     out.print(Text.assemble("Test accuracy ", shown, took))
     folder.tell()
@@ -184,13 +181,3 @@ def _may_go_on(
         return bool(longer and before | {"epochs": 0} == training | {"epochs": 0})
     except Exception:  # it is missing, or not written by a training
         return not names
-
-
-def _epochs_table(result: Fit) -> Table:
-    header, rows = result.history.table(validation="test")
-    table = Table()
-    for name in header:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table

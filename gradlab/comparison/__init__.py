@@ -18,7 +18,7 @@ The files, in reading order:
 from gradlab.comparison.axes import compare_trainings
 from gradlab.comparison.comparing import compare
 from gradlab.comparison.following import relative_differences
-from gradlab.comparison.results import Comparison, Run, times
+from gradlab.comparison.results import Comparison, Run
 from gradlab.comparison.trials import Trial, Trials
 
 __all__ = [
@@ -29,5 +29,4 @@ __all__ = [
     "compare",
     "compare_trainings",
     "relative_differences",
-    "times",
 ]

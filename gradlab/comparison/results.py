@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradlab import html
-from gradlab.history import count, number, percent
+from gradlab.history import count, number, percent, times
 from gradlab.training import Fit
 
 
@@ -188,17 +188,6 @@ class Comparison:
                 for run in self.runs
             ],
         }
-
-
-def times(factor: float) -> str:
-    """Format a factor with at least two digits.
-
-    Examples
-    --------
-    >>> times(2.52), times(1234.5)
-    ('2.5', '1,234')
-    """
-    return f"{factor:,.1f}" if factor < 10 else f"{factor:,.0f}"
 
 
 def _evaluations(run: Run) -> str:

@@ -3,7 +3,7 @@
 The 1,797 pictures are the test set of *Optical Recognition of Handwritten Digits* (Alpaydin and
 Kaynak, 1998, UCI Machine Learning Repository, doi:10.24432/C50P49, CC BY 4.0), in the order of
 scikit-learn's copy; ``digits.md`` beside this file has the notes on source and licence, and
-`gradlab.datasets.build_digits` made ``digits.npz``.
+``tests/datasets/build_digits.py`` made ``digits.npz``.
 
 The first 1,437 are for training and the last 360 for testing. The source's order goes by writers,
 so most writers of the test pictures are not in the training pictures. Each class has 141 to 146

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from gradlab.datasets import formats
 from gradlab.datasets.dataset import Raw, Split
 from gradlab.errors import DataError
+from gradlab.params import entry, first
 
 Names: TypeAlias = tuple[str, str, str, str]
 
@@ -122,8 +123,8 @@ def _check_samples(name: str, x: NDArray[Any]) -> None:
     if x.size == 0:
         raise DataError(f"{name} is empty, of shape {x.shape}")
     if not np.isfinite(x).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise DataError(f"{name}{list(index)} is {x[index]}; every number must be finite")
+        index = first(~np.isfinite(x))
+        raise DataError(f"{entry(name, index)} is {x[index]}; every number must be finite")
 
 
 def _labels(name: str, y: NDArray[Any]) -> NDArray[Any]:

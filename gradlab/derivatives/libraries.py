@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -38,14 +37,7 @@ Vector = Callable[[list[Any]], Any]
 class OfLibrary(Rows):
     """The derivative of a function, by another library.
 
-    Parameters
-    ----------
-    backend : Backend
-        `Jax` or `Torch`, with its settings.
-    function : callable
-        ``function(params, *args) -> outputs``.
-    loss : callable, optional
-        The loss whose gradient `function` is. The library then also computes that gradient.
+    If the function is the gradient of a given loss, the library computes that gradient, too.
     """
 
     def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
@@ -66,10 +58,11 @@ class OfLibrary(Rows):
                 except Exception:
                     raise error from None
             leaves, structure = flatten(value, lambda leaf, path: leaf)
-            if not any(map(self.library.is_native, leaves)):
+            is_native, to_numpy = self.library.is_native, self.library.to_numpy
+            if not any(map(is_native, leaves)):
                 return value
             return structure.unflatten(
-                [self.plain(leaf) if self.library.is_native(leaf) else leaf for leaf in leaves]
+                [to_numpy(leaf) if is_native(leaf) else leaf for leaf in leaves]
             )
 
     def matrix(self, at: Point) -> Array:
@@ -101,18 +94,6 @@ class OfLibrary(Rows):
 
     # Methods that each library defines
 
-    def over(self, array: Array) -> Any:
-        """Convert a NumPy array to an array of the library."""
-        raise NotImplementedError
-
-    def plain(self, array: Any) -> Array:
-        """Convert an array of the library to a NumPy array."""
-        raise NotImplementedError
-
-    def back(self, array: Any) -> Array:
-        """Convert an array of the library to a NumPy array in float64."""
-        return np.asarray(self.plain(array), float)
-
     def setting(self) -> AbstractContextManager[Any]:
         """Return the context of a call."""
         return nullcontext()
@@ -137,12 +118,20 @@ class OfLibrary(Rows):
         """Return the gradient of a vector of one entry, as a differentiable function."""
         raise NotImplementedError
 
-    # Methods of both libraries
-
     @property
     def library(self) -> Any:
         """The library behind NumPy's protocols."""
         raise NotImplementedError
+
+    # Methods of both libraries
+
+    def over(self, array: Array) -> Any:
+        """Convert a NumPy array to an array of the library."""
+        return self.library.from_numpy(array)
+
+    def back(self, array: Any) -> Array:
+        """Convert an array of the library to a NumPy array in float64."""
+        return np.asarray(self.library.to_numpy(array), float)
 
     def _on_library(
         self,
@@ -264,26 +253,11 @@ class OfJax(OfLibrary):
 
         return LIBRARY
 
-    def over(self, array: Array) -> Any:
-        """Convert a NumPy array to a JAX array."""
-        import jax.numpy as jnp
-
-        return jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
-
-    def plain(self, array: Any) -> Array:
-        """Convert a JAX array to a NumPy array."""
-        return np.asarray(array)
-
     def setting(self) -> AbstractContextManager[Any]:
         """Switch x64 on."""
-        import jax
+        from gradlab.arrays.jax_arrays import in_x64
 
-        try:
-            enable: Any = jax.enable_x64
-        except AttributeError:  # its place in older versions
-            enable = import_module("jax.experimental").enable_x64
-        context: AbstractContextManager[Any] = enable(True)
-        return context
+        return in_x64()
 
     def join(self, arrays: list[Any]) -> Any:
         """Concatenate arrays to a vector."""
@@ -346,10 +320,6 @@ class OfTorch(OfLibrary):
     def over(self, array: Array) -> Any:
         """Convert a NumPy array to a tensor that requires a gradient."""
         return self.library.from_numpy(np.array(array)).requires_grad_()
-
-    def plain(self, array: Any) -> Array:
-        """Convert a tensor to a NumPy array."""
-        return np.asarray(array.detach().cpu())
 
     def join(self, arrays: list[Any]) -> Any:
         """Concatenate tensors to a vector."""

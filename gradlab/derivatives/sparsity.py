@@ -24,13 +24,8 @@ FAR = 2.0**-12
 def pattern_of(sparsity: Any, rows: int, columns: int) -> Array | None:
     """Return which output may depend on which entry, as booleans of shape (m, p).
 
-    Parameters
-    ----------
-    sparsity : array or SciPy sparse matrix, shape (m, p)
-        Nonzero if an output may depend on an entry. Rows are the entries of all outputs, columns
-        those of all parameters, leaf after leaf, each in C order.
-    rows, columns : int
-        m and p.
+    Rows are the entries of all outputs, columns those of all parameters, leaf after leaf, each in C
+    order.
 
     Examples
     --------

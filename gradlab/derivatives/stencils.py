@@ -25,12 +25,7 @@ ONE_SIDED: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, 2), 4: (1, 2, 3, 4)}
 def weights(offsets: Array, order: int = 1) -> Array:
     """Return w for which Σ wᵢ (f(tᵢ) − f(0)) is a derivative of f at 0.
 
-    Parameters
-    ----------
-    offsets : ndarray, shape (k,)
-        The offsets tᵢ: different from each other and from 0.
-    order : int
-        The order of the derivative, at most k.
+    The k offsets tᵢ are different from each other and from 0; the order is at most k.
 
     Examples
     --------
@@ -51,22 +46,9 @@ def weights(offsets: Array, order: int = 1) -> Array:
 def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
     """Return the offsets of a formula whose points lie within ``[low, high]`` around 0.
 
-    The central formula is used if it fits; otherwise a one-sided one to the side with more room,
-    with a smaller step if necessary.
-
-    Parameters
-    ----------
-    order : int
-        The order of the formula's error: 1, 2 or 4.
-    h : float
-        The step.
-    low, high : float
-        The room to both sides; the first is not positive, the second not negative.
-
-    Returns
-    -------
-    tuple of float
-        The offsets, nearest first; none if there is no room for normal numbers.
+    Its error has the order 1, 2 or 4. The central formula with the step h is used if it fits;
+    otherwise a one-sided one to the side with more room, with a smaller step if necessary. The
+    nearest offset comes first; there is none if there is no room for normal numbers.
 
     Examples
     --------
@@ -90,16 +72,8 @@ def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
 def slopes(offsets: Array, changes: Array) -> tuple[Array, Array]:
     """Return the slope of each output, and its difference from the formula with one point less.
 
-    Parameters
-    ----------
-    offsets : ndarray, shape (k,)
-    changes : ndarray, shape (k, m)
-        f(tᵢ) − f(0).
-
-    Returns
-    -------
-    slopes, bends : ndarray, shape (m,)
-        `bends` is zero if there is only one point.
+    The changes f(tᵢ) − f(0) at k offsets have the shape (k, m), the results (m,). The difference is
+    zero if there is only one point.
 
     Examples
     --------

@@ -102,14 +102,11 @@ class JaxGradient(LibraryGradient):
     def __init__(self, loss: Loss) -> None:
         self._jax: Any = import_module("jax")
         self._xp = self._jax.numpy
-        from gradlab.arrays.jax_arrays import LIBRARY
+        from gradlab.arrays.jax_arrays import LIBRARY, in_x64
 
         super().__init__(loss, LIBRARY, compiles=True)
         self.are_finite = self._jax.jit(self.are_finite)  # type: ignore[method-assign]
-        try:
-            self._enable_x64 = self._jax.enable_x64
-        except AttributeError:  # where it is in older versions
-            self._enable_x64 = import_module("jax.experimental").enable_x64
+        self._in_x64 = in_x64
 
     def to_native(self, array: Array, like: Any) -> Any:
         """Return NumPy's array in the machine's byte order; JAX converts it itself."""
@@ -131,10 +128,7 @@ class JaxGradient(LibraryGradient):
 
     def setting(self, native: Any) -> AbstractContextManager[Any]:
         """Switch x64 on for parameters of NumPy."""
-        setting: AbstractContextManager[Any] = (
-            self._enable_x64(True) if native is None else nullcontext()
-        )
-        return setting
+        return self._in_x64() if native is None else nullcontext()
 
     def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
         """Compile if another call will follow and the loss can be compiled."""

@@ -21,16 +21,9 @@ from autograd.test_util import scalar_close as scalar_close
 from autograd.wrap_util import unary_to_nary
 
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.native import Name
+from gradlab.checking.native import Name, from_real_parts, real_parts
 from gradlab.errors import OptionError
-from gradlab.interop.shared import (
-    accepted,
-    decided_by,
-    from_real_parts,
-    note_on,
-    real_parts,
-    settle,
-)
+from gradlab.interop.shared import accepted, decided_by, note_on, random_like, settle
 from gradlab.params import Array, Structure, flatten
 
 __tracebackhide__ = True
@@ -181,11 +174,7 @@ class AutogradFunction:
     def random(self, rng: np.random.Generator, of_outputs: bool) -> Any:
         """Return a random direction in the structure of the outputs, or of the arguments."""
         like = self._like if of_outputs else self.leaves
-        drawn = []
-        for array in like:
-            numbers = rng.standard_normal(array.shape)
-            is_complex = array.dtype.kind == "c"
-            drawn.append(numbers + 1j * rng.standard_normal(array.shape) if is_complex else numbers)
+        drawn = [random_like(array, rng) for array in like]
         return self._hang(self._outputs if of_outputs else self._structure, drawn, like)
 
     def _x(self, params: dict[Name, Array]) -> Any:

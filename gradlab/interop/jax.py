@@ -15,18 +15,11 @@ import jax
 import numpy as np
 
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.native import Name
+from gradlab.checking.native import Name, from_real_parts, real_parts
 from gradlab.checking.native_jax import JaxLoss, as_numpy
 from gradlab.checking.native_way import NativeWay
 from gradlab.errors import OptionError
-from gradlab.interop.shared import (
-    accepted,
-    decided_by,
-    from_real_parts,
-    note_on,
-    real_parts,
-    settle,
-)
+from gradlab.interop.shared import accepted, decided_by, note_on, random_like, settle
 from gradlab.params import Array
 
 __tracebackhide__ = True
@@ -222,7 +215,7 @@ class JaxFunction(JaxLoss):
         apply, count = self._of(mode), len(self.leaves)
         rng = np.random.default_rng(0)
         like = self._like if mode == "rev" else self.leaves
-        drawn = [_random_like(array, rng) for array in like]
+        drawn = [random_like(array, rng) for array in like]
         names = [*self.names, *(f"direction[{i}]" for i in range(len(drawn)))]
         derived = JaxFunction(
             lambda arrays: apply(arrays[:count], arrays[count:]), [*self._arrays, *drawn], names
@@ -248,10 +241,3 @@ class JaxFunction(JaxLoss):
 
 def _is_float(leaf: Any) -> bool:
     return bool(jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.numpy.inexact))
-
-
-def _random_like(array: Array, rng: np.random.Generator) -> Array:
-    drawn = rng.standard_normal(array.shape)
-    if array.dtype.kind == "c":
-        drawn = drawn + 1j * rng.standard_normal(array.shape)
-    return np.asarray(drawn, array.dtype)

@@ -1,15 +1,14 @@
-"""Common parts of the replacements: complex numbers as pairs of real ones; the use of a report."""
+"""Common parts of the replacements: random directions, and the use of a report."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from gradlab.checking.native import Name
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, reason_of
 from gradlab.params import Array
@@ -44,36 +43,12 @@ class InconclusiveError(GradlabError, AssertionError):
         self.report = report
 
 
-def real_parts(names: Sequence[str], arrays: Sequence[Array]) -> dict[Name, Array]:
-    """Return arrays by name; a complex array as its real and imaginary parts.
-
-    Examples
-    --------
-    >>> real_parts(["z", "x"], [np.array([1 + 2j]), np.array([3.0])])
-    {'z.real': array([1.]), 'z.imag': array([2.]), 'x': array([3.])}
-    """
-    found: dict[Name, Array] = {}
-    for name, array in zip(names, arrays, strict=True):
-        if array.dtype.kind == "c":
-            found[Name(f"{name}.real")] = np.array(array.real)
-            found[Name(f"{name}.imag")] = np.array(array.imag)
-        else:
-            found[Name(name)] = np.array(array)
-    return found
-
-
-def from_real_parts(given: dict[Any, Array], like: Sequence[Array]) -> list[Array]:
-    """Return the arrays of such a dict, complex where those of `like` are.
-
-    Examples
-    --------
-    >>> from_real_parts({"z.real": np.ones(1), "z.imag": np.ones(1)}, [np.array([0j])])
-    [array([1.+1.j])]
-    """
-    parts = iter(given.values())
-    return [
-        next(parts) + 1j * next(parts) if array.dtype.kind == "c" else next(parts) for array in like
-    ]
+def random_like(array: Array, rng: np.random.Generator) -> Array:
+    """Return normal numbers in the shape and dtype of an array, real or complex."""
+    drawn = rng.standard_normal(array.shape)
+    if array.dtype.kind == "c":
+        drawn = drawn + 1j * rng.standard_normal(array.shape)
+    return np.asarray(drawn, array.dtype)
 
 
 def accepted(rtol: float | None) -> float:

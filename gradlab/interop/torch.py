@@ -17,20 +17,12 @@ import numpy as np
 import torch
 
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.native import Name
+from gradlab.checking.native import Name, from_real_parts, real_parts
 from gradlab.checking.native_torch import TorchLoss, to_numpy
 from gradlab.checking.native_way import NativeWay
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
-from gradlab.interop.shared import (
-    InconclusiveError,
-    accepted,
-    decided_by,
-    from_real_parts,
-    note_on,
-    real_parts,
-    settle,
-)
+from gradlab.interop.shared import InconclusiveError, accepted, decided_by, note_on, settle
 from gradlab.params import Array, flatten
 
 __tracebackhide__ = True

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gradlab.history import times
 from gradlab.params import Array
 from gradlab.plotting.labels import Row, at_ends, rows
 from gradlab.plotting.scales import logarithmic
@@ -22,7 +23,6 @@ from gradlab.plotting.style import (
     note,
     panels,
     styled,
-    times,
     title,
 )
 

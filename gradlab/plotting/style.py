@@ -104,19 +104,6 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def times(factor: float) -> str:
-    """Format a factor with at least two digits.
-
-    Examples
-    --------
-    >>> times(0.0412), times(2.52), times(1234.5)
-    ('0.041', '2.5', '1,234')
-    """
-    if factor < 1:
-        return f"{factor:.2g}"
-    return f"{factor:,.1f}" if factor < 9.95 else f"{factor:,.0f}"
-
-
 def panels(
     figure: FigureBase, count: int, columns: int, *, xlabel: str = "", **how: Any
 ) -> list[Axes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -93,13 +92,11 @@ class ForeignUpdate:
 
 def _setting() -> AbstractContextManager[Any]:
     """Switch x64 on in JAX, if it was imported."""
-    jax = sys.modules.get("jax")
-    if jax is None:
+    if "jax" not in sys.modules:
         return nullcontext()
-    # Older versions have it elsewhere.
-    home = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
-    context: AbstractContextManager[Any] = home.enable_x64(True)
-    return context
+    from gradlab.arrays.jax_arrays import in_x64
+
+    return in_x64()
 
 
 def _flat(state: Any) -> tuple[list[Array], Structure]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from gradlab import checkpoints, identity, options
@@ -32,25 +31,6 @@ def check_options(checkpoint: Any, every: Any, resume: Any) -> None:
         raise options.refusal(name, value, "name the file, too, with checkpoint")
 
 
-def told_apart(
-    numbers: Mapping[str, Any],
-    functions: Mapping[str, Any],
-    arrays: Mapping[str, Mapping[Any, Array]],
-) -> dict[str, str]:
-    """Return a text for each option; it differs if the option differs.
-
-    Examples
-    --------
-    >>> told_apart({"batch_size": 5}, {}, {})
-    {'batch_size': '5'}
-    """
-    return (
-        {name: str(value) for name, value in numbers.items()}
-        | {name: identity.described(function) for name, function in functions.items()}
-        | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
-    )
-
-
 def identity_of(
     optimiser: Any,
     schedule: Schedule,
@@ -61,20 +41,23 @@ def identity_of(
     structure: Structure,
 ) -> dict[str, str]:
     """Return what distinguishes a training from others, by the names of the options of `fit`."""
-    return told_apart(
-        {
-            **_described(optimiser),
-            "batch_size": schedule.batch_size,
-            "epochs": None if schedule.replace else schedule.epochs,
-            "iterations": schedule.steps if schedule.replace else None,
-            "seed": seed,
-        },
-        {"loss": watch.loss, "accuracy": watch.accuracy, "backend": backend},
-        {
-            "params": dict(zip(structure.paths, start.params, strict=True)),
-            "data": dict(enumerate(watch.data)),
-            "validation": dict(enumerate(watch.validation or ())),
-        },
+    numbers = {
+        "batch_size": schedule.batch_size,
+        "epochs": None if schedule.replace else schedule.epochs,
+        "iterations": schedule.steps if schedule.replace else None,
+        "seed": seed,
+    }
+    functions = {"loss": watch.loss, "accuracy": watch.accuracy, "backend": backend}
+    arrays: dict[str, dict[Any, Array]] = {
+        "params": dict(zip(structure.paths, start.params, strict=True)),
+        "data": dict(enumerate(watch.data)),
+        "validation": dict(enumerate(watch.validation or ())),
+    }
+    return (
+        _described(optimiser)
+        | {name: str(value) for name, value in numbers.items()}
+        | {name: identity.described(function) for name, function in functions.items()}
+        | {name: checkpoints.fingerprint(group) for name, group in arrays.items()}
     )
 
 

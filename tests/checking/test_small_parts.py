@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradlab.checking import check_layer, functions, jacobian
-from gradlab.checking.analytic import Analytic, _epsilon
+from gradlab.checking.analytic import Analytic, epsilon_of
 from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.complex_numbers import ComplexParts, Real, conjugated
@@ -165,8 +165,8 @@ def test_one_number_for_a_vector_has_one_cause() -> None:
 
 
 def test_integers_are_as_exact_as_doubles() -> None:
-    assert _epsilon(np.array([1])) == 2.0**-52
-    assert _epsilon(np.array([1]), np.ones(1, np.float32)) == 2.0**-23
+    assert epsilon_of(np.array([1])) == 2.0**-52
+    assert epsilon_of(np.array([1]), np.ones(1, np.float32)) == 2.0**-23
 
 
 def test_a_kink_is_no_noise() -> None:

@@ -15,7 +15,8 @@ from gradlab.comparison.following import (
     stayed_together,
 )
 from gradlab.comparison.metering import Meter
-from gradlab.comparison.results import Comparison, Run, times
+from gradlab.comparison.results import Comparison, Run
+from gradlab.history import times
 
 
 def run(backend: str = "central", **options: Any) -> Run:

@@ -5,6 +5,7 @@ import os
 import pickle
 import zipfile
 
+import build_digits
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlab import datasets
-from gradlab.datasets import build_digits, digits
+from gradlab.datasets import digits
 from gradlab.errors import DataError, OptionError
 
 

@@ -1,7 +1,4 @@
-"""Make ``digits.npz`` from scikit-learn's copy: ``python -m gradlab.datasets.build_digits``.
-
-No module imports this; it serves to check the file and to make it again.
-"""
+"""Make ``digits.npz`` from scikit-learn's copy: ``python tests/datasets/build_digits.py``."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from gradlab import datasets
 
 
 def build() -> bytes:
@@ -30,4 +29,4 @@ def build() -> bytes:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("digits.npz").write_bytes(build())
+    Path(datasets.__file__).with_name("digits.npz").write_bytes(build())
