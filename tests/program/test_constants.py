@@ -12,6 +12,7 @@ import pytest
 from gradlab.errors import UntraceableError
 from gradlab.program.constants import Constants
 from gradlab.program.ir import Node, reachable
+from gradlab.program.rewrite import _is_uniform
 
 
 @pytest.mark.parametrize("wrap", [lambda a: a, lambda a: [1.0, (a,)], lambda a: (a, "x")])
@@ -44,3 +45,11 @@ def test_a_value_that_others_share_is_visited_once() -> None:
     assert len(order) == 100
     assert order[-1] is node
     assert all(later.operands[0] is earlier for earlier, later in pairwise(order))
+
+
+def test_an_array_is_uniform_if_its_bits_are() -> None:
+    """So that NaN equals itself, and 0 does not equal -0, which 1/x tells apart."""
+    assert _is_uniform(np.full(3, np.nan))
+    assert not _is_uniform(np.array([0.0, -0.0]))
+    assert _is_uniform(np.arange(8.0).reshape(2, 4)[:, ::4][:1])
+    assert not _is_uniform(np.arange(8.0)[::2])

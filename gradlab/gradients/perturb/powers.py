@@ -202,8 +202,6 @@ def _orders(a: Powers, radius: float, most: float) -> int | None:
     if not all(map(math.isfinite, sizes)):
         return None
     s = _largest_scale(sizes, radius)
-    if s <= 1:
-        return None
     return next((n for n in range(1, MOST + 1) if most < HALF_ULP * s ** (n + 1)), None)
 
 

@@ -36,6 +36,7 @@ MORE = {
     "behind a square": Case(
         lambda p, x: np.sum(np.square(np.square(x @ p[0]) @ p[2])), LAYERS, (X,)
     ),
+    "a high power": Case(lambda w, x: np.sum((x @ w / 2) ** 20), RNG.normal(size=(3, 2)), (X,)),
     "behind exponentials": Case(
         lambda p, x: np.sum(np.log(np.exp(np.tanh(x @ p[0]) @ p[2]).sum(axis=1))), LAYERS, (X,)
     ),

@@ -7,7 +7,7 @@ import pytest
 
 from gradlab.gradients.perturb.changes import HALF_ULP, expm1, tanh_half
 from gradlab.gradients.perturb.operations import NoRule, axes_of
-from gradlab.gradients.perturb.powers import MOST, Powers, elementwise
+from gradlab.gradients.perturb.powers import MOST, Powers, _largest_scale, elementwise
 from gradlab.program.ir import Node
 from gradlab.program.primitives import MEAN, SUM
 
@@ -70,6 +70,35 @@ def test_a_power_series_errs_by_less_than_the_rounding_of_its_result(function, c
     exact, scale = change(a, u)
     room = HALF_ULP * scale + 32 * np.finfo(float).eps * np.abs(exact)
     assert (np.abs(found.change().delta - exact) <= room).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "size", "terms"),
+    [
+        (np.exp, 1e-4, 3),
+        (np.exp, 2e-4, 4),
+        (np.log, 6e-5, 3),
+        (np.log, 9e-5, 4),
+        (np.exp, 4.0, None),
+    ],
+)
+def test_a_power_series_has_as_many_terms_as_its_remainder_needs(function, size, terms):
+    """The bound is that of exp at 3, 20.1, or of -log(1 - q) at 3/4, 1.4: for n terms, it has to be
+    below half an ulp times (3 / size)ⁿ⁺¹, or (3/4 / size)ⁿ⁺¹."""
+    u = np.array([-size, size]).reshape(1, 2, 1)
+    powers = Powers.rank_one(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), u)
+    found = elementwise(function, [powers], function(np.ones((1, 1, 1, 1))))
+    assert (found and len(found.coefficients)) == terms
+
+
+@pytest.mark.parametrize("sizes", [[2.0], [1e-3, 5.0], [1.0, 0.0, 40.0], [0.0, 1.0]])
+def test_a_series_is_scaled_to_a_radius(sizes):
+    """By the largest factor within a tenth; a single term to the radius itself."""
+    s = _largest_scale(sizes, 3.0)
+    reached = [sum(a * (x * s) ** n for n, a in enumerate(sizes, 1)) for x in (1, 1.12)]
+    assert reached[0] <= 3.0 * (1 + 1e-8) < reached[1]
+    if len(sizes) == 1:
+        assert s == 1.5
 
 
 X = Node(None, shape=(2, 3, 4))

@@ -315,3 +315,32 @@ def test_the_plain_loop_is_taken_where_a_perturbation_changes_everything(
         engine = PerturbedLoss(program, [np.array(2.0), x], limits=Limits(always=always))
         assert (engine.plan(0, 2) is not None) is (faster or always)
     assert not Limits().always
+
+
+@pytest.mark.parametrize(
+    ("rows", "block", "is_taken"),
+    [(10, 16, True), (14, 16, False), (3, 4, True), (5, 4, False), (100, 2**19, True)],
+)
+def test_rows_are_taken_one_by_one_where_they_are_fewer_than_the_evaluations(
+    rows: int, block: int, is_taken: bool
+) -> None:
+    """Twelve evaluations for six entries, each of one lane a row; a block of 4 holds a third.
+
+    Without blocks of rows, all rows change with each entry.
+    """
+    x, w = np.ones((rows, 3)), np.ones((3, 2))
+    program = record(lambda w, x: np.sum(np.tanh(x @ w)), w, (x,))
+    plan = PerturbedLoss(program, [w, x], limits=Limits(block=block)).plan(0, 2)
+    assert (plan is not None and isinstance(plan.extents, RowExtents)) is is_taken
+
+
+def test_the_cost_of_wide_products_counts() -> None:
+    """A product of 64 rows and columns for each entry costs four times the rest of the loss."""
+    x, w = np.ones((64, 64)), np.array(2.0)
+    for loss, is_taken in (
+        (lambda w, x: np.sum((w * x) @ x), False),
+        (lambda w, x: np.sum(w * (x @ x)), True),
+    ):
+        program = record(loss, w, (x,))
+        engine = PerturbedLoss(program, [w, x], limits=Limits(block=2**19))
+        assert (engine.plan(0, 2) is not None) is is_taken

@@ -490,3 +490,10 @@ def test_what_the_passes_saved_adds_up() -> None:
     before, after = (int(line.split()[1]) for line in (first, last))
     counts = [int(line.split()[0]) for line in passes if line.startswith("  ")]
     assert before + sum(counts) == after < before
+
+
+def test_methods_of_the_same_name_are_told_apart() -> None:
+    """Each access to ``np.add.reduce`` makes a new object, which is the same function."""
+    largest, total = of(np.maximum.reduce, LONG), of(np.add.reduce, LONG)
+    compiled = compile_program(program_of(of(np.subtract, of(np.subtract, largest, total), total)))
+    assert compiled.build()(np.full(64, 2.0)) == 2 - 2 * 128

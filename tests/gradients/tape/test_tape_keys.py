@@ -126,3 +126,8 @@ def test_loss_is_traced_once() -> None:
 def test_useless_options_are_refused(options: Any, match: str) -> None:
     with pytest.raises(OptionError, match=match):
         Tape(**options)
+
+
+def test_options_of_one_are_allowed() -> None:
+    tape = Tape(verify=1, cache=1)
+    assert (tape.verify, tape.cache) == (1, 1)

@@ -9,6 +9,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import builtins
+from autograd.tracer import Box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_programs import (
@@ -63,6 +64,18 @@ def test_recording_is_eager_autograd_and_so_is_its_program(
 
 
 # Inputs and constants
+
+
+def test_autograd_is_as_before_after_a_recording() -> None:
+    before = dict(Box.type_mappings)
+    record(lambda w: np.sum(w), X)
+    assert before == Box.type_mappings
+
+
+def test_a_recording_gives_away_no_numbers() -> None:
+    """A replay would not compute them anew."""
+    with pytest.raises(UntraceableError, match="takes plain numbers out of a recording"):
+        record(lambda w: np.sum(w) * float(gradlab.detach(np.sum(w))), X)
 
 
 def test_autograds_builtins_see_arrays() -> None:
