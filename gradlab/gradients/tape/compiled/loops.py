@@ -177,43 +177,17 @@ class LoopWriter:
             self._base[key] = text.at(self._storage.pointer(use.base), index, kind)
         return self._base[key]
 
-    # Columns: an entry a row, as vectors of one
-
     def _column(self, member: _Member) -> None:
-        node = member.node
-        wanted = self._dtypes(node)
-        operands = [
-            self._column_operand(use, dtype) for use, dtype in zip(member.uses, wanted, strict=True)
-        ]
-        if member.reduces:
-            value = self._text.convert(operands[0], wanted[0], dtype_of(node), 1)
-            self._add_to_total(member, value)
-            return
-        if node.primitive is put:
-            self._put(member, operands[0], 1, 1, self._pointer(member.place), 1)
-            return
+        """Write a member that has one entry a row, as a vector of one."""
+        lanes, self._lanes, self._values = self._lanes, 1, {}
         if member.is_call:
-            slots = [self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>") for _ in operands]
-            for slot, operand in zip(slots, operands, strict=True):
-                self._text.store(operand, slot, dtype_of(node), 1, 1)
-            result = self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>")
-            self._storage.call_numpy(self._text, node, [(s, 0) for s in slots], result, 1)
-            value = self._text.load(result, dtype_of(node), 1, 1)
-        elif node.primitive is take:
-            value = self._take(member, operands, 1, 1)
+            self._call(member, 1)
+            dtype = dtype_of(member.node)
+            self._values[member.node] = self._text.load(self._row_buffer(member), dtype, 1, 1)
         else:
-            value = write(self._text, node, 1, operands)
-        self._columns[node] = value
-        if member.is_stored:
-            self._text.store(value, self._pointer(member.place), dtype_of(node), 1, 1)
-
-    def _column_operand(self, use: Use, dtype: np.dtype[Any]) -> str:
-        if use.base is None:
-            return self._text.splat(use.number, dtype, 1)
-        value = self._columns.get(use.base)
-        if value is None:
-            value = self._text.load(self._pointer(use), dtype_of(use.base), 1, 1)
-        return self._text.convert(value, dtype_of(use.base), dtype, 1)
+            self._point(member, 0, 1, 0)
+        self._columns.update(self._values)
+        self._lanes = lanes
 
     def _dtypes(self, node: Node) -> tuple[np.dtype[Any], ...]:
         if node.primitive is put:
@@ -338,10 +312,10 @@ class LoopWriter:
         ]
         if node.primitive is put:
             pointer = self._at_lane(member.place, j)
-            self._put(member, operands[0], lanes, lanes_here, pointer, member.place.strides[-1])
+            self._put(member, operands[0], lanes_here, pointer)
             return
         if node.primitive is take:
-            value = self._take(member, operands, lanes, lanes_here)
+            value = self._take(member, operands, lanes_here)
         else:
             value = write(self._text, node, lanes, operands)
         self._values[node] = value
@@ -385,9 +359,9 @@ class LoopWriter:
             value = text.load(self._at_lane(use, j), old, lanes, lanes_here, use.strides[-1])
         return text.convert(value, old, dtype, lanes)
 
-    def _take(self, member: _Member, operands: list[str], lanes: int, lanes_here: int) -> str:
+    def _take(self, member: _Member, operands: list[str], lanes_here: int) -> str:
         """Load entries at positions, where these are in range."""
-        text, (position, in_range) = self._text, operands
+        text, lanes, (position, in_range) = self._text, self._lanes, operands
         mask = text.mask(lanes_here, lanes)
         wrong = text.do(f"xor <{lanes} x i1> {in_range}, {text.mask(lanes, lanes)}")
         wrong = text.do(f"and <{lanes} x i1> {wrong}, {mask}")
@@ -400,15 +374,15 @@ class LoopWriter:
         )
         return text.from_memory(text.gather(at, dtype_of(x), lanes, allowed), dtype_of(x), lanes)
 
-    def _put(
-        self, member: _Member, value: str, lanes: int, lanes_here: int, pointer: str, stride: int
-    ) -> None:
-        dtype = dtype_of(member.node)
+    def _put(self, member: _Member, value: str, lanes_here: int, pointer: str) -> None:
+        """Store the entries of a region, or add them to those that it has."""
+        text, lanes, dtype = self._text, self._lanes, dtype_of(member.node)
+        stride = member.place.strides[-1] or 1
         if member.node.operands[3]:
-            before = self._text.load(pointer, dtype, lanes, lanes_here, stride or 1)
+            before = text.load(pointer, dtype, lanes, lanes_here, stride)
             op = "fadd" if dtype.kind == "f" else "add"
-            value = self._text.do(f"{op} <{lanes} x {type_of(dtype)}> {before}, {value}")
-        self._text.store(value, pointer, dtype, lanes, lanes_here, stride or 1)
+            value = text.do(f"{op} <{lanes} x {type_of(dtype)}> {before}, {value}")
+        text.store(value, pointer, dtype, lanes, lanes_here, stride)
 
     # Reductions
 
@@ -416,13 +390,13 @@ class LoopWriter:
         node, lanes, text = member.node, self._lanes, self._text
         dtype = dtype_of(node)
         vector = f"<{lanes} x {type_of(dtype)}>"
-        if member.place.strides[-1]:  # each lane has a total of its own
+        stride = member.place.strides[-1]
+        if stride or member.is_column:  # each lane, or each row, has a total of its own
             value = self._operand(member.uses[0], dtype, j, lanes_here)
             to = self._at_lane(member.place, j)
-            stride = member.place.strides[-1]
-            before = text.load(to, dtype, lanes, lanes_here, stride)
+            before = text.load(to, dtype, lanes, lanes_here, stride or 1)
             found = combine(text, node, lanes, before, value)
-            text.store(found, to, dtype, lanes, lanes_here, stride)
+            text.store(found, to, dtype, lanes, lanes_here, stride or 1)
             return
         accumulator = member.parts[part % len(member.parts)]
         before = text.do(f"load {vector}, ptr {accumulator}")

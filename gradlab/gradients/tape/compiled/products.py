@@ -13,7 +13,9 @@ strides.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -129,17 +131,16 @@ class ProductWriter:
         widest = max(tile.widest, tile.accumulators // m) if few else tile.widest
         panels = split(vectors, widest)
         size = max(16, PANEL_BYTES // (max(panels) * tile.vector))
-        start = 0
-        for depth, count in runs(split(k, k if few else size)):
+        widths = [panel * lanes for panel in panels]
+        widths[-1] -= -self._n % lanes
+
+        def block(depth: int, start: Any) -> None:
             rows = split(m, max(24, BLOCK_BYTES // (depth * self._dtype.itemsize)))
+            self._block(start, depth, rows, widths)
 
-            def block(i: Any, depth: int = depth, start: int = start, rows: Any = rows) -> None:
-                self._block(self._text.add(self._text.mul(i, depth), start), depth, rows, panels)
+        _each(self._text, split(k, k if few else size), block)
 
-            self._text.loop(count, block)
-            start += depth * count
-
-    def _block(self, at: Any, depth: int, rows: list[int], panels: list[int]) -> None:
+    def _block(self, at: Any, depth: int, rows: list[int], widths: list[int]) -> None:
         """Add what a block of B contributes to C."""
         text, kind = self._text, self._kind
         self._at, self._depth = at, depth
@@ -147,59 +148,39 @@ class ProductWriter:
         more = text.do(f"icmp sgt i64 {at}, 0")
         a = text.at(self._a, text.add(text.mul(at, column_a), self._a_offset), kind)
         b = text.at(self._b, text.add(text.mul(at, row_b), self._b_offset), kind)
-        top = 0
-        for height, count in runs(rows):
 
-            def stripe(i: Any, height: int = height, top: int = top) -> None:
-                row = self._row = text.add(text.add(text.mul(i, height), top), self._top)
-                a_here = text.at(a, text.mul(row, row_a), kind)
-                c_here = text.at(self._c, text.mul(row, self._n), kind)
-                self._panels(depth, height, panels, (a_here, b, c_here), more)
+        def stripe(height: int, top: Any) -> None:
+            row = self._row = text.add(top, self._top)
+            a_here = text.at(a, text.mul(row, row_a), kind)
+            c_here = text.at(self._c, text.mul(row, self._n), kind)
 
-            text.loop(count, stripe)
-            top += height * count
+            def panel(width: int, left: Any) -> None:
+                here = a_here, text.at(b, left, kind), text.at(c_here, left, kind)
+                self._tiles(depth, height, width, here, more)
 
-    def _panels(
-        self, depth: int, height: int, panels: list[int], at: tuple[str, str, str], more: str
-    ) -> None:
-        text, kind, lanes = self._text, self._kind, self._lanes
-        a, b, c = at
-        rest = self._n % lanes
-        kinds = [(width, 0) for width in panels[:-1]] + [(panels[-1], rest)]
-        left = 0
-        for (width, tail), count in runs(kinds):
+            _each(text, widths, panel)
 
-            def panel(i: Any, width: int = width, tail: int = tail, left: int = left) -> None:
-                column = text.add(text.mul(i, width * lanes), left)
-                here = (a, text.at(b, column, kind), text.at(c, column, kind))
-                self._tiles(depth, height, width, tail, here, more)
-
-            text.loop(count, panel)
-            left += width * lanes * count
+        _each(text, rows, stripe)
 
     def _tiles(
-        self, depth: int, height: int, width: int, tail: int, at: tuple[str, str, str], more: str
+        self, depth: int, height: int, columns: int, at: tuple[str, str, str], more: str
     ) -> None:
         text, kind = self._text, self._kind
         a, b, c = at
         (row_a, column_a), row_b = self._a_strides, self._b_strides[0]
-        top = 0
-        for rows, count in runs(split(height, max(1, self._tile.accumulators // width))):
-            size = rows, width, tail
+        width, tail = -(-columns // self._lanes), columns % self._lanes
 
-            def tile(i: Any, size: tuple[int, int, int] = size, top: int = top) -> None:
-                row = text.add(text.mul(i, size[0]), top)
-                name = self._choose(size, row)
-                x = text.at(a, text.mul(row, row_a), kind)
-                z = text.at(c, text.mul(row, self._n), kind)
-                text.put(
-                    f"call void {name}(i64 {depth}, ptr {x}, i64 {row_a}, i64 {column_a}, "
-                    f"ptr {b}, i64 {row_b}, ptr {z}, i64 {self._n}, i1 {more}, "
-                    f"ptr {self._squares})"
-                )
+        def tile(rows: int, row: Any) -> None:
+            name = self._choose((rows, width, tail), row)
+            x = text.at(a, text.mul(row, row_a), kind)
+            z = text.at(c, text.mul(row, self._n), kind)
+            text.put(
+                f"call void {name}(i64 {depth}, ptr {x}, i64 {row_a}, i64 {column_a}, "
+                f"ptr {b}, i64 {row_b}, ptr {z}, i64 {self._n}, i1 {more}, "
+                f"ptr {self._squares})"
+            )
 
-            text.loop(count, tile)
-            top += rows * count
+        _each(text, split(height, max(1, self._tile.accumulators // width)), tile)
 
     def _choose(self, size: tuple[int, int, int], row: Any) -> str:
         """Return the kernel: it squares B in the first rows, C where its sum is complete."""
@@ -236,7 +217,7 @@ class ProductWriter:
         to = self._storage.block((self._k + lanes) * across * self._dtype.itemsize)
         source = text.at(self._b, self._b_offset, kind)
 
-        def square(j: Any, i: Any, rows: int, columns: int) -> None:
+        def square(rows: int, j: Any, columns: int, i: Any) -> None:
             vectors = []
             for r in range(lanes):
                 start = text.add(text.mul(text.add(j, r), column), i)
@@ -249,33 +230,17 @@ class ProductWriter:
                 place = text.add(text.mul(text.add(i, c), across), j)
                 text.store(vector, text.at(to, place, kind), self._dtype, lanes, lanes)
 
-        for rows, j_count, j_start in _pieces(self._n, lanes):
-            for columns, i_count, i_start in _pieces(self._k, lanes):
+        def stripe(rows: int, j: Any) -> None:
+            _each(text, _vectors(self._k, lanes), lambda columns, i: square(rows, j, columns, i))
 
-                def stripe(
-                    j: Any,
-                    rows: int = rows,
-                    columns: int = columns,
-                    starts: tuple[int, int] = (j_start, i_start),
-                    count: int = i_count,
-                ) -> None:
-                    at = text.add(text.mul(j, lanes), starts[0])
-                    text.loop(
-                        count,
-                        lambda i: square(
-                            at, text.add(text.mul(i, lanes), starts[1]), rows, columns
-                        ),
-                    )
-
-                text.loop(j_count, stripe)
+        _each(text, _vectors(self._n, lanes), stripe)
         self._b, self._b_offset, self._b_strides = to, 0, (across, 1)
 
 
-def _pieces(extent: int, lanes: int) -> list[tuple[int, int, int]]:
-    """Cut an extent into whole vectors and a rest: the size, how many, and where they start."""
+def _vectors(extent: int, lanes: int) -> list[int]:
+    """Cut an extent into whole vectors and a rest."""
     full, rest = divmod(extent, lanes)
-    pieces = [(lanes, full, 0), (rest, 1, full * lanes)]
-    return [piece for piece in pieces if piece[0] and piece[1]]
+    return [lanes] * full + [rest] * (rest > 0)
 
 
 def _turned(text: Text, vectors: list[str], lanes: int, kind: str) -> list[str]:
@@ -386,18 +351,14 @@ def split(total: int, most: int) -> list[int]:
     return [small + 1] * extra + [small] * (parts - extra)
 
 
-def runs(values: list[Any]) -> list[tuple[Any, int]]:
-    """Return equal neighbours as a value and how often it comes.
+def _each(text: Text, sizes: Iterable[int], body: Callable[[int, Any], None]) -> None:
+    """Write ``body(size, start)`` for parts that lie behind each other: a loop for equal ones."""
+    start = 0
+    for size, equal in groupby(sizes):
+        count = len([*equal])
 
-    Examples
-    --------
-    >>> runs([4, 3, 3])
-    [(4, 1), (3, 2)]
-    """
-    found: list[tuple[Any, int]] = []
-    for value in values:
-        if found and found[-1][0] == value:
-            found[-1] = value, found[-1][1] + 1
-        else:
-            found.append((value, 1))
-    return found
+        def part(i: Any, size: int = size, start: int = start) -> None:
+            body(size, text.add(text.mul(i, size), start))
+
+        text.loop(count, part)
+        start += size * count
