@@ -66,7 +66,7 @@ def test_recording_is_eager_autograd_and_so_is_its_program(
 
 
 def test_autograds_builtins_see_arrays() -> None:
-    """As they do outside of a recording."""
+    """This is the same as outside a recording."""
 
     def loss(w: Any) -> Any:
         is_array = builtins.isinstance(w, np.ndarray) and builtins.type(w) is np.ndarray
@@ -154,7 +154,7 @@ def test_differentiating_what_the_loss_closes_over() -> None:
 
 
 def test_gradient_inside_a_loss_is_recorded() -> None:
-    """Of eager autograd's: the tape then holds the second derivative's operations, too."""
+    """The inner gradient is eager autograd's: the tape also holds the second derivative."""
     inner = gradlab.grad(lambda u, w: (anp.sin(u) * w).sum())
 
     def loss(w: Any, x: Any) -> Any:
