@@ -1,4 +1,4 @@
-"""The conformance table: a row a backend, with its error law; structures to differentiate at."""
+"""The conformance table: one row per backend, with its error law; structures of parameters."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class IncrementalCentral4(gradlab.CentralDifference4):
 
 @dataclass(frozen=True)
 class TracedTorch(gradlab.Torch):
-    """PyTorch's backend with its graph run without compilation, which takes seconds."""
+    """PyTorch's backend, which runs its graph without compiling it, as that takes seconds."""
 
     def value_and_grad(self, loss: Any) -> Any:
         f = gradlab.Torch(compile=True).value_and_grad(loss)
@@ -77,10 +77,10 @@ class Row:
     method: Method  # its error law, as in `error_bounds`
     evaluations: Callable[[int], int]  # of the loss, for p parameters; at most, where adaptive
     own_precision: bool = False  # evaluates float32 parameters in float32, not in float64
-    adaptive: bool = False  # evaluates as often as the loss makes it
+    adaptive: bool = False  # the number of evaluations depends on the loss
     traced: bool = False  # evaluates the loss on boxes around all arrays, not the parameters alone
-    native: bool = False  # computes in another library, which rounds in ways of its own
-    directions: str = ""  # estimates, from random directions of these entries
+    native: bool = False  # computes in another library, which rounds differently
+    directions: str = ""  # an estimator, with random directions of these entries
 
     @property
     def exact(self) -> bool:
@@ -119,7 +119,7 @@ class Row:
 # The error laws of estimators
 
 FALSE_ALARM = 1e-9
-"""How likely it is that an entry is off by more than its bound, where directions are normal."""
+"""Probability that an entry is off by more than its bound, for normal directions."""
 
 
 def law_of_estimate(row: Row, loss: Any, params: Any, *args: Any) -> tuple[Any, Any]:
@@ -209,7 +209,7 @@ FORWARD_GRADIENT = Row(
 
 
 def native(backend: str, build: Callable[..., Backend], **settings: Any) -> Any:
-    """The row of a backend of another library, or the reason why there is none here."""
+    """Return the row of a backend of another library; None if it is not installed."""
     if not is_installed(backend):
         return None
     # Once on the library's arrays, and once on NumPy's, to compare the values.
@@ -294,12 +294,12 @@ every_structure = pytest.mark.parametrize("params", STRUCTURES.values(), ids=STR
 
 
 def leaves_of(params: Any) -> list[Any]:
-    """The leaves in the structure that the loss gets."""
+    """The leaves of the structure that the loss is called with."""
     return flatten(params, lambda leaf, path: leaf)[0]
 
 
 def smooth(params: Any) -> Any:
-    """Of any structure: every entry has its own slope, and each depends on the others."""
+    """A smooth loss of any structure: each entry has its own slope, which depends on all others."""
     total = 0.0
     for number, leaf in enumerate(leaves_of(params), start=1):
         leaf = 1.0 * leaf

@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, the untouched global random state, the real data."""
+"""Shared by all tests: hypothesis profiles, checks of global state, the real data."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from hypothesis import HealthCheck, settings
 
 from gradlab import interrupts
 
-# They have no doctests, and all of them one name.
+# They have no doctests, and their common name would be imported only once.
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
-# It has none either, and needs SciPy.
+# It has no doctests, and needs SciPy.
 collect_ignore = ["gradients/slopes/solver_losses.py"]
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# A shell may start jobs in the background with Ctrl-C ignored.
+# A shell may start background jobs with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long it takes to draw examples says something of the machine, and nothing of the code.
+# The time to draw examples depends on the load of the machine.
 TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# "default": the same examples at every run, so that a failure elsewhere is a failure here.
+# The same examples in every run, so that a failure elsewhere can be reproduced.
 for profile, examples in (("default", 15), ("ci", 60)):
     settings.register_profile(
         profile, TIMELESS, derandomize=True, max_examples=examples, print_blob=True

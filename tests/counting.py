@@ -1,4 +1,4 @@
-"""How often a function is called, without writing into anything that it reads."""
+"""Count the calls of a function without changing the function or its data."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -7,11 +7,11 @@ from matplotlib.transforms import Bbox
 
 
 def require_readable(figure):
-    """Texts stand in the figure, apart from each other, and no line runs through them."""
+    """Require that texts lie inside the figure, do not overlap, and are crossed by no line."""
     figure.draw_without_rendering()
     hidden = {text for axes in figure.axes for text in not_drawn(axes)}
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text not in hidden]
-    # Without the line that leads to an annotation. What is turned takes a part of its box alone.
+    # Without the arrow of an annotation. A rotated text fills only a part of its box.
     shown = [
         (text.get_text(), Text.get_window_extent(text).padded(-1), text.get_rotation() % 90)
         for text in texts
@@ -26,13 +26,13 @@ def require_readable(figure):
     for (text, box, turned), (other, place, also) in itertools.combinations(shown, 2):
         assert (turned and also) or not box.overlaps(place), (text, other)
     for axes in figure.axes:
-        boxed = {text.get_text() for text in axes.texts if text.get_bbox_patch()}  # on a ground
+        boxed = {text.get_text() for text in axes.texts if text.get_bbox_patch()}  # on a box
         for text, box, _ in shown:
             assert text in boxed or not crossed(axes, box), text
 
 
 def not_drawn(axes):
-    """The labels of ticks beyond the limits, which are there all the same; or all texts."""
+    """Yield labels that are not drawn: those of ticks beyond the limits, or all if axes are off."""
     for axis in axes._axis_map.values():
         drawn = axis._update_ticks() if axes.axison else []
         for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
@@ -43,7 +43,7 @@ def not_drawn(axes):
 
 
 def crossed(axes, box):
-    """The lines that run through a box: those of data, and those that show a limit."""
+    """Return the lines of data and limits that cross a box."""
     seen = Bbox.intersection(box, axes.bbox)  # lines end where their axes end
     if seen is None:
         return []
@@ -53,7 +53,7 @@ def crossed(axes, box):
 
 
 def require_ticks(figure):
-    """A logarithmic axis has two ticks or more, whatever it spans."""
+    """Require at least two major ticks on each logarithmic axis."""
     for axes in figure.axes:
         for axis in axes._axis_map.values():
             if axis.get_scale() == "log":

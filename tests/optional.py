@@ -12,9 +12,9 @@ import pytest
 from gradlab import BACKENDS
 
 LIBRARIES = {"jax": "JAX", "torch": "PyTorch"}
-"""Backends, which have the names of the packages, and what these are called."""
+"""Backends that need a package of the same name, with the name in messages."""
 
-# Before a test begins: JAX draws from NumPy's global generator when it is imported.
+# Imported before any test: JAX draws from NumPy's global generator during its import.
 for package in filter(find_spec, LIBRARIES):
     import_module(package)
 
@@ -38,4 +38,4 @@ def each_backend(names: Iterable[str] = BACKENDS) -> Any:
 
 INSTALLED = [name for name in BACKENDS if is_installed(name)]
 EXACT = [name for name in BACKENDS if not getattr(BACKENDS[name], "estimates", False)]
-"""Those that are no estimators."""
+"""Backends that are not estimators."""

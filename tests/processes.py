@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 600.0
-"""Seconds without what has to come, after which a test fails.
+"""Seconds after which a test that waits for something fails.
 
-It only ends a test that would hang for ever. What takes a second on an idle machine takes minutes
-where others keep its processors, memory and disk busy.
+This only ends a test that would otherwise hang. A second of work on an idle machine can take
+minutes on one whose processors, memory and disk are busy.
 """
 
 
 @contextmanager
 def running(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command beside the test; when the test is over, or fails, it is killed and waited for.
+    """Run a command beside the test; when the block ends, kill the process and wait for its end.
 
-    Its pipes are closed, too: what one test leaves open is reported in whichever runs later.
+    This also closes its pipes: Python reports an open pipe later, in an unrelated test.
     """
     with subprocess.Popen([*map(str, command)], text=True, **options) as process:
         try:
@@ -31,18 +31,18 @@ def running(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen
 
 
 def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
-    """Wait for a condition, which these processes are to bring about: none of them may end."""
+    """Wait until a condition holds; fail if one of these processes ends before."""
     end = time.monotonic() + PATIENCE
     while not condition():
         for process in processes:
             assert process.poll() is None, f"ended with code {process.returncode}"
         if time.monotonic() > end:
-            raise AssertionError(f"nothing came of it in {PATIENCE:g} s")
+            raise AssertionError(f"the condition did not hold within {PATIENCE:g} s")
         time.sleep(0.005)
 
 
 def is_alive(pid: int | str) -> bool:
-    """Tell, on Linux, whether a process runs: not one that has ended and was not yet waited for."""
+    """Return whether a process runs, on Linux. A process that ended as a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""Servers on the loopback interface, which answer as a test tells them to."""
+"""HTTP servers on the loopback interface whose answers a test defines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class Server:
-    """A server whose answer to a request is a function of the handler; it ends with its block."""
+    """A server that answers each request by a function; it stops at the end of its block."""
 
     def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                with suppress(OSError):  # who asked is gone
+                with suppress(OSError):  # the client has gone
                     answer(self)
 
             def log_message(self, *_: Any) -> None:

@@ -1,12 +1,13 @@
-"""Runs of gradlab that are stopped again and again, and go on: a script for test_stopping.
+"""Stop runs of gradlab at random moments, and resume them: a script for test_stopping.
 
 ``python stopped.py KIND SEED COUNT`` stops runs of one kind (`RUNS`) COUNT times: at a random
-moment, by SIGKILL, SIGTERM, SIGINT, or two SIGINT that are 1 to 50 ms apart, sent to the process
-alone or to its whole group, as a terminal does. Each time, nothing hangs, no process outlives the
-run, nothing stays in the folder for temporary files or in shared memory, and what was done is kept;
-in the end there are the bits of the undisturbed run. It prints what it did, in JSON.
+moment, by SIGKILL, SIGTERM, SIGINT, or two SIGINT that are 1 to 50 ms apart. The signal goes to the
+process alone or to its whole group, as a terminal sends it. The script requires each time that
+nothing hangs, that no process outlives the run, and that nothing stays in the folder for temporary
+files or in shared memory. Finished work must be kept, and a run that is resumed to its end must
+have the bits of the undisturbed run. The counts are printed in JSON.
 
-Processes are found by a variable of their environment, so that it takes Linux.
+The script finds the processes of a run by a variable in their environment, which needs Linux.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Run:
-    """A kind of run: its command, and what has to hold of its folder after it was stopped."""
+    """A kind of run: its command, and the check of its folder after it was stopped."""
 
     command: list[str]
     files: dict[str, str]
@@ -136,7 +137,7 @@ def check_train(folder: Path, whole: bool) -> Any:
 
 
 def check_compare(folder: Path, whole: bool) -> Any:
-    """Return the losses of a comparison, and see that what is written can be read."""
+    """Return the losses of a comparison; require that the written files can be read."""
     summary = folder / "results" / "summary.json"
     if not whole:
         if summary.exists():
@@ -146,7 +147,7 @@ def check_compare(folder: Path, whole: bool) -> Any:
 
 
 def check_gradient(folder: Path, whole: bool) -> Any:
-    """Return the gradient; the file of what is done can be read until then."""
+    """Return the gradient; until it is there, the file of finished slopes can be read."""
     if (part := folder / "part").exists():
         *_, missing = arrays_in(part)
         expect(missing.dtype == bool, "no file of slopes")
@@ -157,7 +158,7 @@ def check_gradient(folder: Path, whole: bool) -> Any:
 
 
 def check_bench(folder: Path, whole: bool) -> Any:
-    """See that the report has what is done, and that no scratch folder is left."""
+    """Require a whole report and no scratch folder; return the benchmarks that are done."""
     results = folder / "results"
     if not results.exists():
         return None
@@ -186,7 +187,7 @@ RUNS = {
 
 
 class Place:
-    """A folder of a run, with a folder for its temporary files beside."""
+    """The folder of a run, and one for its temporary files."""
 
     def __init__(self, root: Path, run: Run) -> None:
         self.run = run
@@ -211,7 +212,7 @@ class Place:
         )
 
     def processes(self) -> dict[int, str]:
-        """Return what runs of this place, by its command."""
+        """Return the running processes of this run: their ids and commands."""
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -223,7 +224,7 @@ class Place:
         return found
 
     def require_tidy(self) -> None:
-        """See that nothing of the run is left: processes may take a moment to end."""
+        """Require that no process or temporary file is left; wait for processes that still end."""
         end = time.monotonic() + PATIENCE
         while left := self.processes():
             if time.monotonic() > end:
@@ -231,7 +232,7 @@ class Place:
                     os.kill(pid, signal.SIGKILL)
                 raise Stopped(f"orphans: {left}")
             time.sleep(0.02)
-        # What Matplotlib, where it has no folder for its settings, or Python itself leaves there.
+        # Matplotlib leaves a folder there if it has none for its settings.
         left_behind = {name for name in names(self.temporary) if not name.startswith("matplotlib-")}
         expect(not left_behind, f"in the temporary folder: {left_behind}")
 
@@ -242,7 +243,7 @@ def send(process: subprocess.Popen[bytes], number: int, to_group: bool) -> None:
 
 
 def stop(place: Place, after: float, way: str, rng: np.random.Generator) -> bool:
-    """Run until it is stopped, or over; tell whether it was over, and fine."""
+    """Run until the end or the signal; return whether the run ended without an error."""
     with (place.folder.parent / "errors").open("w+b") as errors:
         process = place.start(errors)
         try:
@@ -272,9 +273,9 @@ def stop(place: Place, after: float, way: str, rng: np.random.Generator) -> bool
 
 
 def shared_memory() -> set[str]:
-    """Return what lies in shared memory by Python's names and is in no process's memory.
+    """Return the names of Python's shared memory that no process has mapped.
 
-    Other programs of this machine have theirs there, too, while they run.
+    Other programs of this machine may have mapped theirs.
     """
     there = {name for name in os.listdir("/dev/shm") if name.startswith(("psm_", "sem."))}
     for process in Path("/proc").glob("[0-9]*") if there else ():
@@ -285,7 +286,7 @@ def shared_memory() -> set[str]:
 
 
 def sweep(kind: str, seed: int, count: int) -> Iterator[str]:
-    """Stop runs of a kind so many times; yield how each was stopped."""
+    """Stop runs of a kind COUNT times; yield the signal of each."""
     rng = np.random.default_rng(seed)
     run = RUNS[kind]
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""Files of `gradlab.stores`, taken apart and rebuilt as a forger would."""
+"""Read the parts of files of `gradlab.stores`, and forge such files with the right checksum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def forged(data: bytes, change: Callable[[Any, bytes], tuple[Any, bytes]]) -> bytes:
-    """Return a file with another header (or other arrays) and the right checksum."""
+    """Return the bytes of a file with changed header or arrays and the right checksum."""
     line, header, arrays = parts(data)
     header, arrays = change(header, arrays)
     text = header if isinstance(header, bytes) else json.dumps(header).encode()

@@ -357,7 +357,7 @@ def test_hostile_json_is_refused(tmp_path, comment):
 
 
 def test_the_pickle_of_a_bomb_is_well_formed():
-    """Nothing but its size keeps `laughs` from being read."""
+    """Only its size makes `laughs` unreadable."""
     pickletools.dis(laughs(b"s.", depth=3), io.StringIO())
     assert pickle.loads(laughs(b"s.", depth=2)) == {"W": (((None,), (None,)),) * 2}
 

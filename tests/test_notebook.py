@@ -39,7 +39,7 @@ def numerical_gradient(f, x, step=STEP):
 
 
 def quotient_error(value, step=STEP):
-    """What round-off does to a difference quotient of values of that size, each good to 4 ε."""
+    """Return the round-off of a difference quotient of values of this size, each right to 4 ε."""
     return 4 * EPS * abs(value) / step
 
 
@@ -204,7 +204,7 @@ def softmax_of_the_notebook(a):
 @given(shape=hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=4))
 @settings(max_examples=20, deadline=None)
 def test_defect_matrix_indexing(shape):
-    """It counted the entries of a matrix and used the count as the number of a row."""
+    """The notebook used the number of entries of a matrix as the index of a row."""
     W = np.arange(np.prod(shape), dtype=float).reshape(shape)
     if W.size > len(W):
         with pytest.raises((IndexError, ValueError, TypeError)):
@@ -215,7 +215,7 @@ def test_defect_matrix_indexing(shape):
 
 
 def test_defect_integer_truncation():
-    """It wrote x ± h into an array of integers, which cut the step off: every quotient was zero."""
+    """The notebook wrote x ± h into an array of integers, so that every quotient was zero."""
     x = np.array([3, 4])
     assert not np.array_equal(numerical_gradient_of_the_notebook(bowl, x.copy()), [6, 8])
     for backend in filter(is_installed, EXACT):
@@ -227,7 +227,7 @@ def test_defect_integer_truncation():
 
 
 def test_defect_parameters_are_written_into():
-    """It moved the entries of the array that it was given, and left them moved if f raised."""
+    """The notebook changed the caller's entries, and left them changed if f raised an error."""
     x = np.array([3.0, 4.0])
     calls = []
 
@@ -247,7 +247,7 @@ def test_defect_parameters_are_written_into():
 @given(hnp.arrays(np.float64, (3, 4), elements=st.floats(-20, 20)))
 @settings(max_examples=20, deadline=None)
 def test_defect_softmax_over_the_whole_batch(z):
-    """Its probabilities added up to one over all samples together, so that each had a part."""
+    """The notebook's probabilities added up to one over the whole batch, not over each sample."""
     assert np.isclose(softmax_of_the_notebook(z).sum(), 1)
     p = network.softmax(z)
     assert np.allclose(p.sum(axis=1), 1, rtol=0, atol=8 * EPS)
@@ -263,7 +263,7 @@ def test_defect_softmax_of_a_batch_loses_whole_samples():
 
 
 def test_defect_logarithm_of_zero():
-    """Its second cross_entropy had no guard: a probability of 0 gave inf, or nan beside a 0."""
+    """The notebook's second cross_entropy gave inf or nan for a probability of 0."""
     z, labels = np.array([[0.0, 1000.0]]), np.array([0])
     with np.errstate(divide="ignore", invalid="ignore"):
         p = network.softmax(z)
@@ -305,7 +305,7 @@ def test_defect_a_target_that_ignores_its_parameters(backend):
 
 
 def test_defect_updates_went_into_a_copy():
-    """It updated np.vstack([W, b]), a copy: the layers stayed as they were."""
+    """The notebook updated np.vstack([W, b]), a copy, so that the layers did not change."""
     params, x, labels = small()
     stacked = np.vstack([params["W1"], params["b1"]])
     assert not np.shares_memory(stacked, params["W1"])
@@ -320,7 +320,7 @@ def test_defect_updates_went_into_a_copy():
 @pytest.mark.parametrize("scale", ["normal", None])
 @pytest.mark.parametrize("one_hot", [True, False])
 def test_the_network_learns_with_a_numerical_gradient(scale, one_hot):
-    """What the notebook set out to do, and ended with an IndexError instead."""
+    """The notebook set out to do this, and ended with an IndexError."""
     params, x, labels = small(scale=scale)
     y = network.one_hot(labels, 3) if one_hot else labels
     result = gradlab.fit(
@@ -368,7 +368,7 @@ def test_a_step_along_the_numerical_gradient_lowers_the_loss_by_its_squared_leng
 
 
 def the_notebooks_model(softmax=neuralnet.softmax):
-    """Its network and data, made small, with its data as its last cell has them."""
+    """The notebook's network and data, made small."""
     state = np.random.get_state()  # noqa: NPY002
     model = neuralnet.FeedForwardNet(학습률=0.1, 학습횟수=10, 손실함수=neuralnet.cross_entropy)
     model.add(neuralnet.Layer(6, 5, neuralnet.sigmoid))
@@ -458,7 +458,7 @@ def test_the_unmodified_network_of_the_notebook_is_trained(backend, form):
 
 
 def test_the_notebooks_gradient_is_that_of_a_numerical_derivative_by_hand():
-    """The reference of the one above: quotients of its own loss, entry by entry, by NumPy alone."""
+    """This proves the reference of the trainings: difference quotients by NumPy alone."""
     model, params, X, Y = the_notebooks_model()
     loss = loss_that_fills(model)
     gradient = gradlab.grad(loss_that_copies(model), backend="autograd")(params, X, Y)

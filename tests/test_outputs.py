@@ -236,7 +236,7 @@ def test_a_device_is_written_to(tmp_path):
 @on_posix
 @pytest.mark.parametrize("goes_to", [pytest.param("a pipe", marks=pytest.mark.slow), "a file"])
 def test_the_standard_output_gets_the_numbers_too(goes_to, tmp_path):
-    """What a shell redirects is open already: the file is not replaced under its hands."""
+    """A file that the shell redirects to is open already, and must not be replaced."""
     command = [sys.executable, "-m", "gradlab", *TRAIN, "--output", "D", "--json", "/dev/stdout"]
     with (tmp_path / "printed").open("w+") as file:
         to = subprocess.PIPE if goes_to == "a pipe" else file

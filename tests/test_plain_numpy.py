@@ -70,7 +70,7 @@ def test_right_or_refused(pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize("backend", [unless_missing(backend) for backend in TRACED])
 @pytest.mark.parametrize("name", KEPT)
 def test_a_warning_names_the_place_of_a_kept_traced_value(name: str, backend: str) -> None:
-    """It gets the plain value there (`test_right_or_refused` looks), and a warning says so."""
+    """The place gets the plain value, which `test_right_or_refused` checks."""
     case = CASES[name]
     params, args = case.at(0)
     with warnings.catch_warnings(record=True) as caught:
@@ -82,14 +82,14 @@ def test_a_warning_names_the_place_of_a_kept_traced_value(name: str, backend: st
 
 @pytest.mark.parametrize("name", CASES)
 def test_complex_step_is_right_or_refused(name: str) -> None:
-    """It refuses a loss that is not analytic as it is written, and that may be any of them."""
+    """It may refuse any loss, as a loss need not be analytic as it is written."""
     outcome = judge(CASES[name], "complex-step")
     assert outcome.kind in {"right", "refused"}, f"{outcome.kind}: {outcome.message}"
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_loss_itself(name: str) -> None:
-    """It is finite, the same again, moves nothing, and has a gradient that is known."""
+    """The loss is finite and deterministic, changes no argument, and has a known gradient."""
     case = CASES[name]
     for draw in range(3):
         params, args = case.at(draw)
@@ -175,7 +175,7 @@ def test_the_judge_of_errors() -> None:
     ],
 )
 def test_the_truth(source: object, params: np.ndarray) -> None:
-    """Where the complex step holds and where it does not, against the closed form."""
+    """The references are closed forms, for losses that are analytic and that are not."""
     known = truth(one_case(source, params), 0)
     expected = np.exp(params) * (np.sin(params) + np.cos(params))
     assert (np.abs(known.gradient - expected) <= known.error + known.rounding).all()
@@ -183,7 +183,7 @@ def test_the_truth(source: object, params: np.ndarray) -> None:
 
 
 def test_the_truth_of_what_is_not_analytic() -> None:
-    """A complex step that drops an imaginary part is off by half here, and does not count."""
+    """A complex step that drops an imaginary part is off by half, and must not be used."""
     params = np.array([0.3, -1.0, 2.0])
     known = truth(one_case(lambda x: np.sum(x * np.real(x)), params), 0)
     assert not known.analytic

@@ -138,7 +138,7 @@ def test_a_growing_file_is_read_only_to_the_limit(tmp_path, monkeypatch, most):
     path.write_bytes(b"abc")
 
     class Smaller:
-        """What fstat said of the file before it grew."""
+        """The result of fstat, taken before the file grew."""
 
         st_mode, st_size = path.stat().st_mode, 1
 

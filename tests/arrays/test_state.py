@@ -172,7 +172,7 @@ def test_a_training_leaves_the_running_mean_of_its_batches(backend):
 
 @each_backend(OF_NUMPY)
 def test_a_layer_that_only_reads_its_statistics_is_recorded(backend):
-    """In evaluation mode: the kept statistics are constants, and there is no warning."""
+    """In evaluation mode, the kept statistics are constants, and there is no warning."""
     params, *data = problem()
     layer = BatchNorm(WIDTH)
     of_layer(layer)(params, *data)
@@ -212,7 +212,7 @@ def test_a_compiled_loss_is_right_or_refused(backend):
 
 @pytest.mark.parametrize("keep", [gradlab.detach, lambda x: x], ids=["detach", "as it is"])
 def test_the_complex_step_leaves_plain_real_numbers(keep):
-    """Also in values computed from earlier state, which would otherwise contain the step."""
+    """This includes values computed from earlier state, which would otherwise contain the step."""
     params, x, _ = problem()
     kept = {"mean": np.zeros(WIDTH)}
 
@@ -295,7 +295,7 @@ def test_a_hidden_state_that_is_traced_is_replaced_and_named(backend):
 
 @each_backend(["central", "central4", "forward", "richardson", "spsa"])
 def test_a_hidden_state_that_changes_the_loss_is_refused_by_differences(backend):
-    """They would subtract values of different losses."""
+    """The differences would subtract values of different losses."""
     params, parts = sequence()
     layer = Recurrent(3, gradlab.detach)
     with pytest.raises(GradlabError):

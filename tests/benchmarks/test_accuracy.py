@@ -67,7 +67,7 @@ def test_the_slopes_are_those_of_theory(results):
 
 
 def test_the_default_steps_are_near_the_best(results):
-    """Within a hundred times the least error that any step has: a V is no flatter than that."""
+    """The error of a default step is at most a hundred times the least error of any step."""
     for result in results:
         assert result.default_error < 100 * result.best_error, (result.method, result.dtype)
 

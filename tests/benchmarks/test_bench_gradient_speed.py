@@ -104,6 +104,7 @@ def test_the_table_shows_every_network_and_contender(without_peers):
     assert max(map(len, lines[:-1])) <= 80
 
 
+@pytest.mark.slow
 def test_the_last_line_is_the_headline(without_peers):
     printed, numbers, _ = without_peers
     assert printed.splitlines()[-1] == numbers["headline"]
@@ -112,6 +113,7 @@ def test_the_last_line_is_the_headline(without_peers):
     )
 
 
+@pytest.mark.slow
 def test_a_missing_peer_is_a_row_that_says_so(without_peers):
     printed, numbers, _ = without_peers
     lines = printed.splitlines()
@@ -123,6 +125,7 @@ def test_a_missing_peer_is_a_row_that_says_so(without_peers):
     assert not {r["contender"] for r in numbers["results"]} & set(gradient_speed.MODULES)
 
 
+@pytest.mark.slow
 def test_the_json_file_has_the_context_of_the_figures(without_peers):
     _, numbers, _ = without_peers
     assert set(numbers) == {
@@ -138,6 +141,7 @@ def test_the_json_file_has_the_context_of_the_figures(without_peers):
     assert str(BENCHMARKS.parent) not in json.dumps(numbers)
 
 
+@pytest.mark.slow
 def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers):
     _, numbers, _ = without_peers
     results = {(r["network"], r["contender"]): r for r in numbers["results"]}
@@ -170,6 +174,7 @@ def test_each_result_has_seconds_ratio_evaluations_and_difference(without_peers)
             assert result["difference"] <= largest[contender]
 
 
+@pytest.mark.slow
 def test_extrapolated_figures_are_marked(without_peers):
     printed, _, _ = without_peers
     small, large = printed.split("40-20-10", 1)
@@ -183,6 +188,7 @@ def test_extrapolated_figures_are_marked(without_peers):
     assert "~ extrapolated" in printed
 
 
+@pytest.mark.slow
 def test_the_figure_is_written(without_peers):
     _, _, folder = without_peers
     assert (folder / "speed.png").read_bytes().startswith(b"\x89PNG")

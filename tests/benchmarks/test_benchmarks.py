@@ -117,7 +117,7 @@ def test_every_figure_is_drawn_in_the_one_style():
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("form", ["plain", "lse"])
 def test_the_contenders_take_the_tapes_gradient(activation, form):
-    """Also handwritten NumPy: `measure` fails if one computes another gradient."""
+    """This includes handwritten NumPy: `measure` fails if a contender has another gradient."""
     problem = tape_speed.Problem.draw(activation, form, 5, np.dtype("float64"))
     names = ["tape", "tape, out=", "autograd", "by hand", "products"]
     results = tape_speed.measure(problem, names, 1, time.process_time)

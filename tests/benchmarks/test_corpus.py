@@ -401,7 +401,7 @@ def test_a_verdict_is_accepted_for_what_the_case_is() -> None:
 
 @each(case for case in CASES if case.meant is not None and case.kind != "edge")
 def test_a_rough_loss_represents_its_smooth_original(case: Case) -> None:
-    """They differ by what the values are rounded to, and by nothing else."""
+    """The two losses differ only by the rounding of the values."""
     leaves, structure = flatten(case.params)
     # In double precision a solver would never reach the tolerance of what is meant.
     exact = leaves if case.kind == "large" else [Precise.of(leaf) for leaf in leaves]

@@ -119,7 +119,7 @@ def pair(verdict: Verdict = "agree", tolerance: float = 0.1, size: float = 4.0, 
 
 
 def test_a_pair_is_resolved_relative_to_its_size_or_to_other_outputs() -> None:
-    """By half of the larger of its sizes, or a thousandth of the largest of as many outputs."""
+    """The limit is half of the pair's larger size, or a thousandth of the largest output."""
     assert resolved(pair(tolerance=1.9), [])
     assert not resolved(pair(tolerance=2.1), [])
     assert resolved(pair(tolerance=2.4, value=5.0), [])

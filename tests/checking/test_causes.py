@@ -323,7 +323,7 @@ def test_the_mean_of_a_batch_norm():
         return np.sum(c * (x - x.mean(axis=0)) / x.std(axis=0))
 
     def gradient(x, c, mean=True):
-        """By hand, with or without the path through the mean."""
+        """The gradient derived by hand, with or without the path through the mean."""
         deviation, spread = x - x.mean(axis=0), x.std(axis=0)
         front = c / spread - deviation * (c * deviation).sum(axis=0) / (len(x) * spread**3)
         return front - front.mean(axis=0) * mean

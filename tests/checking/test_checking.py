@@ -321,7 +321,7 @@ def test_two_tied_entries_are_examined_together() -> None:
 
 @pytest.mark.parametrize(("claimed", "verdict"), [((0.5, 0.5), "kink"), ((1.0, 0.0), "mismatch")])
 def test_a_narrow_set_of_subgradients(claimed: tuple[float, float], verdict: str) -> None:
-    """Those of |x + y| are the multiples (s, s): neither middle nor sides of a box tell."""
+    """The subgradients of |x + y| are the multiples (s, s), which no box of entries describes."""
     report = gradlab.check_gradients(
         lambda x: abs(x[0] + x[1]), np.zeros(2), gradient=np.array(claimed)
     )
@@ -457,7 +457,7 @@ def test_a_loss_that_writes_into_its_parameters() -> None:
 
 
 def test_a_loss_that_empties_its_containers() -> None:
-    """It pops leaves, so each evaluation must get new containers."""
+    """The loss pops leaves, so each evaluation must get new containers."""
 
     def loss(p: Any) -> Any:
         return (p.pop("W") ** 2).sum() + (p.pop("b") * np.array([1.0, 2.0])).sum()

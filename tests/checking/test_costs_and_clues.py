@@ -83,7 +83,7 @@ def test_a_root_mean_square_does_not_overflow() -> None:
 
 
 def test_an_allowance_can_be_removed_from_a_report() -> None:
-    """What agreed thanks to it alone is a mismatch then; other verdicts stay."""
+    """Without it, entries that agreed only because of it are mismatches; others do not change."""
     assert tightened(entry(1.08), 0.05).verdict == "mismatch"
     assert tightened(entry(1.04), 0.05).verdict == "agree"
     assert tightened(entry(1.04), 0.05).tolerance == pytest.approx(0.05)

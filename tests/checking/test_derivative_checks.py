@@ -141,7 +141,7 @@ def test_a_random_matrix_and_a_planted_fault(seed: int, size: float) -> None:
 
 @pytest.mark.parametrize("kind", ["vjp", "jvp"])
 def test_one_wrong_entry_of_400_000(kind: str) -> None:
-    """It takes under 1,000 evaluations and calls."""
+    """The check takes fewer than 1,000 evaluations and calls."""
     rng = np.random.default_rng(0)
     m, x = rng.normal(size=(100, 4000)) / 100, rng.normal(size=4000)
     i, j = 67, 2345

@@ -38,7 +38,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch, findings: list[Finding]) -> list[
 def test_entries_that_knew_nothing_of_rounding_are_measured_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those that seemed wrong or flat, as values rounded to 1 make them."""
+    """Values rounded to 1 make these entries look wrong or flat at first."""
     monkeypatch.setattr(module, "_choices", lambda *arguments: {})
     monkeypatch.setattr(SURFACE, "rounding", 1.0)
     findings = [

@@ -140,7 +140,7 @@ def test_a_direction_tolerates_both_errors() -> None:
 
 
 def test_strata_are_entries_of_similar_size() -> None:
-    """Down to a hundredth of the largest, to a ten-thousandth, to a millionth, less, and zeros."""
+    """The limits are 1e-2, 1e-4 and 1e-6 of the largest entry; smaller entries and zeros follow."""
     values = [1.0, -0.02, 0.005, 2e-4, 5e-5, 2e-6, 5e-7, 0.0, np.inf]
     made: Any = type("Claimed", (), {"values": np.array([9.0, *values])})()
     found = [group.tolist() for group in strata(made, slice(1, 10))]

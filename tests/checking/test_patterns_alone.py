@@ -226,7 +226,7 @@ def test_patterns_that_explain_only_the_wrong_entries(name: str) -> None:
 
 
 def test_uninformative_entries_are_left_out() -> None:
-    """Those without a slope, and those that are barely wrong, as at a kink."""
+    """Left out are entries without a slope, and entries that are barely wrong, as at a kink."""
     entries = [
         Entry("w", (0,), 1.0, 1.0, 0.1, 0.1, "agree"),
         Entry("w", (1,), 1.9, 1.0, 0.1, 0.1, "mismatch"),
@@ -255,7 +255,7 @@ def test_a_slope_is_clear_from_ten_tolerances() -> None:
 
 
 def test_a_fit_counts_in_tolerances() -> None:
-    """Of two slopes, the one that is known ten times as well counts a hundred times as much."""
+    """A slope with a tenth of the error bar has a hundred times the weight."""
     entries = [
         Entry("w", (0,), 1.0, 1.0, 0.1, 0.1, "agree"),
         Entry("w", (1,), 1.0, 1.0, 1.0, 1.0, "agree"),

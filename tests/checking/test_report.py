@@ -229,7 +229,7 @@ def test_only_a_mismatch_raises():
 
 
 def test_few_wrong_entries_of_a_large_leaf_are_named():
-    """They make most random parts of it fail, and yet it is not wrong as a whole."""
+    """Most random parts of the leaf contain one of them, but most entries are right."""
     rng = np.random.default_rng(0)
     w, x = rng.standard_normal((60, 40)), rng.standard_normal((60, 40))
     for count in (1, 6, 9):
@@ -243,7 +243,7 @@ def test_few_wrong_entries_of_a_large_leaf_are_named():
 
 
 def test_a_flat_loss_agrees_with_no_claim_that_it_could_not_show():
-    """All that 1e18 + sin x says of its slope is that it is less than some thousands."""
+    """Values of 1e18 + sin x only show that the slope is below some thousands."""
 
     def loss(x):
         return 1e18 + np.sin(x).sum()

@@ -39,7 +39,7 @@ def test_eight_units_of_the_largest_entry(units: int, verdict: str) -> None:
 
 
 def test_less_of_an_entry_of_a_large_parameter() -> None:
-    """Its gradient was not summed from terms of the others' size, scaled as the entries are."""
+    """The gradient of a large parameter is small, and so are the terms that it was summed from."""
     small = 2.0**-10
     report = check(lambda x: x[0] + small * x[1], [1.0, 1 / small], [1.0, small + EPS])
     assert [entry.index for entry in report.mismatches] == [(1,)]
@@ -69,7 +69,7 @@ def test_independent_roundings_are_no_fault_along_directions(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_one_wrong_entry_beside_the_roundings_of_thousands(seed: int) -> None:
-    """Those of 2,000 entries add up to 24 √2000 ε, or 1,100 ε; the entry is off by 4,000 ε."""
+    """2,000 entries round by 24 √2000 ε = 1,100 ε in all; the wrong entry is off by 4,000 ε."""
     claimed = np.ones(2000)
     claimed[777] += 4000 * EPS
     report = check(line, np.ones(2000), claimed, seed=seed)
@@ -78,7 +78,7 @@ def test_one_wrong_entry_beside_the_roundings_of_thousands(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_one_wrong_entry_beside_the_curvature_of_thousands(seed: int) -> None:
-    """Of 2,000 entries it is 8 · 2000 · 1000 ε at most, or 1.9; the entry is off by 4."""
+    """Curvature explains at most 8 · 2000 · 1000 ε = 1.9; the wrong entry is off by 4."""
     claimed = np.ones(2000)
     claimed[777] = 5.0
     report = check(lambda x: np.sum(x + 500 * (x - 1) ** 2), np.ones(2000), claimed, seed=seed)
@@ -106,14 +106,14 @@ def test_slightly_beyond_the_slope_of_a_side(units: int, verdict: str) -> None:
 
 @pytest.mark.parametrize(("units", "verdict"), [(8, "kink"), (75, "mismatch")])
 def test_the_roundings_of_a_tie_add_up(units: int, verdict: str) -> None:
-    """Of 1/4 and 3/4 they make 16 ε."""
+    """Parts of 1/4 and 3/4 of a tie add up to 16 ε."""
     report = check(lambda x: max(x[0], x[1]), [1.0, 1.0], [0.25, 0.75 + units * EPS])
     assert report.verdict == verdict
 
 
 @pytest.mark.parametrize(("claimed", "verdict"), [(0.0, "kink"), (2 + 2.0**-10, "mismatch")])
 def test_beyond_all_slopes_nearby(claimed: float, verdict: str) -> None:
-    """Along b the slope is 2 at 0, and between 0 and 2 nearby."""
+    """The slope along b is 2 at 0, and between 0 and 2 nearby."""
 
     def loss(x: Any) -> Any:
         return max(x[0] + x[1], 0.0) - max(x[0] - x[1], 0.0) + x[1] / 2 - x[1] / 2

@@ -87,7 +87,7 @@ def test_an_entry_is_resolved_by_a_thousandth_of_slopes_nearby_or_of_the_largest
 
 
 def test_a_claim_of_zero_agrees_if_the_loss_shows_no_slope() -> None:
-    """Up to a billionth of the largest entry, and of the loss's round-off."""
+    """The limits are a billionth of the largest entry, and of the loss's round-off."""
     tiny = {"value": 0.0, "error": 1e-14, "noise": 1e-16}
     assert _nothing(surface(), finding(0.9e-9, **tiny), 1.0)
     assert not _nothing(surface(), finding(1.1e-9, **tiny), 1.0)

@@ -101,7 +101,7 @@ def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_steps_of_half_precision_are_no_pieces(seed: int) -> None:
-    """They grow with the numbers; the steps of decimals do not."""
+    """The steps of float16 grow with the numbers, unlike those of values rounded to decimals."""
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((2, 3))
     for rounded in (lambda x: x.astype(np.float16), lambda x: np.tanh(x).astype(np.float16)):

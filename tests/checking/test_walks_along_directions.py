@@ -28,7 +28,7 @@ def walked(loss: Any, direction: list[float], claimed: float, x: Any = None) -> 
     ("claimed", "verdict"), [(0.0, "kink"), (-2.9, "kink"), (3.1, "mismatch"), (-9.0, "mismatch")]
 )
 def test_a_claim_beyond_all_slopes_at_a_kink_fails(claimed: float, verdict: str) -> None:
-    """Along (1, 1, 1), the slopes of |x| + |y| + |z| at 0 reach from -3 to 3, here and nearby."""
+    """The slopes of |x| + |y| + |z| along (1, 1, 1) lie between -3 and 3, at 0 and nearby."""
     found = walked(lambda x: np.abs(x).sum(), [1.0, 1.0, 1.0], claimed)
     assert (found.verdict, found.valid) == (verdict, False)
 
@@ -112,7 +112,7 @@ def test_a_resolved_agreement_does_not_look_between_jumps(monkeypatch: pytest.Mo
 
 
 def test_weights_make_all_outputs_change_equally() -> None:
-    """To a factor of 4; an output that hardly changes gets 1e12 of the usual weight at most."""
+    """The changes are equal to a factor of 4; no weight exceeds 1e12 times the usual one."""
     moved = np.array([4e6, 1e6, 1e6, 1e-9, 0.0])
     search: Any = SimpleNamespace(
         changes=lambda entries, direction: moved, rng=np.random.default_rng(0)

@@ -75,7 +75,7 @@ def test_resumed_again_and_again_with_draws_with_replacement(path, backend):
 
 
 def test_arrays_keep_their_layout(path):
-    """In rows of columns, linear algebra rounds otherwise than in columns of rows."""
+    """Linear algebra rounds differently on arrays in column-major order."""
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(60, 64)), rng.integers(10, size=60)
     start = {name: np.asfortranarray(leaf) for name, leaf in network.init((64, 50, 10), 0).items()}

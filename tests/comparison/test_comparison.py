@@ -48,7 +48,7 @@ def test_evaluations_are_counted_only_for_gradients(problem):
 
 
 def test_the_tape_replays_in_a_comparison(problem):
-    """It evaluates the loss where it records and verifies, and warns of what it cannot replay."""
+    """The loss is called only to record and verify; if that is impossible, there is a warning."""
     tape, _ = run(problem, backends=["tape", "autograd"], iterations=20).runs
     assert tape.evaluations_per_gradient < 0.5
 

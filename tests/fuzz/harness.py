@@ -166,7 +166,7 @@ def slopes(data: bytes) -> None:
 
 
 class ReachedError(GradlabError):
-    """All that was given is accepted."""
+    """The error that stands for the work: all options were accepted."""
 
 
 def reached(*args: object, **options: object) -> object:

@@ -124,7 +124,7 @@ def test_the_seed_decides_the_bits(build: Any) -> None:
 
 @every_estimator
 def test_other_parameters_have_other_directions(build: Any) -> None:
-    """Or a training would see the loss along a line only."""
+    """Otherwise, a training would see the loss along one line only."""
     gradient = gradlab.grad(lambda p: p.sum(), build())
     signs = {tuple(np.sign(gradient(np.full(20, 0.1 * k)))) for k in range(10)}
     assert len({max(s, tuple(-x for x in s)) for s in signs}) == 10

@@ -59,7 +59,7 @@ def test_backend_of_the_users_own() -> None:
 
 
 def test_hessian_by_reverse_mode_twice() -> None:
-    """Of Rosenbrock's function, in closed form."""
+    """The reference is the closed form for Rosenbrock's function."""
 
     def rosenbrock(x: Any) -> Any:
         return 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2

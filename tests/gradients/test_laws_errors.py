@@ -136,7 +136,7 @@ def test_exception_beside_the_point_names_the_entry(row: Row) -> None:
 @every_row
 @every_structure
 def test_loss_that_writes_into_its_parameters_fails(row: Row, params: Any) -> None:
-    """It raises, or it wrote into a number of its own; the caller's arrays stay as they were."""
+    """An error is raised, or the write hits a private copy; the caller's arrays do not change."""
 
     def loss(params: Any) -> Any:
         for leaf in leaves_of(params):

@@ -28,7 +28,7 @@ def test_a_kink_shows_in_two_third_differences_and_not_in_their_median() -> None
 
 
 def test_estimates_that_three_of_four_spacings_share_are_noise() -> None:
-    """Within a factor of four; the larger one is taken."""
+    """The estimates agree within a factor of four; the largest one counts."""
     assert _agreed([(1.0, 0.0)] * 2) == 0.0
     assert _agreed([(1.0, 0.0), (2.0, 0.0), (3.9, 0.0)]) == 3.9
     assert _agreed([(1.0, 0.0), (2.0, 0.0), (4.1, 0.0)]) == 0.0
@@ -66,7 +66,7 @@ def test_the_relative_noise_of_a_function(line: Any, low: float, high: float) ->
 
 
 def test_a_confirmed_noise_ends_the_search() -> None:
-    """After the first three spacings that agree; the values beside the centre are new each time."""
+    """Three spacings that agree suffice; all their values are new, except for the centre's."""
     asked: list[float] = []
 
     def noisy(t: float) -> float:

@@ -129,14 +129,14 @@ def test_right_or_refused_at_the_edges(row: Row, case: Case) -> None:
 @pytest.mark.parametrize("name", MUST_ANSWER)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_reverse_and_forward_mode_answer_at_every_edge(name: str, case: Case) -> None:
-    """With nothing but round-off, and without a warning."""
+    """The gradient is right up to round-off, without a warning."""
     found = ROWS[name].grad(case.loss, case.params)
     eps, tiny = np.finfo(case.params.dtype).eps, np.finfo(case.params.dtype).tiny
     np.testing.assert_allclose(found, case.gradient, rtol=4 * eps, atol=tiny)
 
 
 def test_steps_become_as_small_as_an_entry_of_1e_minus_300() -> None:
-    """They are made for entries of order 1 and more, and scaled to the entry where that is seen."""
+    """Default steps suit entries of order 1 or more; a small entry gets a step of its own scale."""
     seen = CASES["sin 1e-300"]
     found = CENTRAL.grad(seen.loss, seen.params)
     np.testing.assert_allclose(found, seen.gradient, rtol=1e-9)
@@ -348,7 +348,7 @@ def test_training_on_one_sample(backend: str, sizes: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("backend", ["autograd", gradlab.Tape(exact=True), "spsa"], ids=str)
 def test_threads_of_blas_change_no_more_than_rounding(backend: Any) -> None:
-    """As many of them give the same bits; others, a few roundings of the leaf's largest entry."""
+    """The same number of threads gives the same bits, another number a few roundings."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     rng = np.random.default_rng(0)
     params = network.init((200, 150, 10), seed=0)  # large enough for a product to be shared out

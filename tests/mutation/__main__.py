@@ -1,9 +1,9 @@
-"""``python -m mutation``: try mutants of the numerical core, and tell which survive.
+"""``python -m mutation``: try mutants of the numerical core, and print those that survive.
 
-What is tried is a fixed random sample, of `--per-file` mutants a module at most; `--share` tries
-that share of it, another one for each `--seed`. What covers what, and each outcome, is kept in
-`.mutation`, so that a run that was interrupted goes on, and what was killed is not tried again
-until its module changes.
+The run is a fixed random sample of at most `--per-file` mutants per module. `--share` tries a part
+of it, which `--seed` selects. The folder `.mutation` keeps the coverage of each test and each
+outcome. So an interrupted run continues, and a killed mutant is not tried again until its module
+changes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MUTATED = (
 """The numerical core and the checker."""
 
 LIBRARIES = "native"
-"""Start of the names of modules that need JAX or PyTorch, which CI has not yet installed then."""
+"""Prefix of modules that need JAX or PyTorch, which CI installs after this run."""
 
 LEFT_OUT = (
     "array_libraries* arrays_numpy bench* blas circles cli* concurrency corpus coverage datasets* "
@@ -60,14 +60,14 @@ LEFT_OUT = (
     "notebook options outputs packaging parallel* plain_numpy plotting readers readme rewriting "
     "rules* scaling stopping stress surroundings terminal testing tutorial typing weights writing"
 )
-"""Names of the files of tests that do not run: of other modules, or taking minutes."""
+"""Test files that do not run: they test other modules, or take minutes."""
 
 OPTIONS = ["-qq", "--capture=sys", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
 OPTIONS += ["-k", "not jax and not torch and not dask"]
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
     parser.add_argument("--per-file", type=int, default=30, help="mutants of a module at most")
     parser.add_argument("--share", type=float, default=1.0, help="share of them to try")
@@ -84,7 +84,7 @@ def arguments() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Result:
-    """How a mutant fared."""
+    """The outcome of a mutant."""
 
     mutant: Mutant
     outcome: str
@@ -93,7 +93,7 @@ class Result:
 
 
 class Run:
-    """A plugin of pytest that tries mutants instead of running the tests it has collected."""
+    """A plugin of pytest that collects the tests, and tries mutants instead of running them all."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -108,7 +108,7 @@ class Run:
         STATE.mkdir(exist_ok=True)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Trace the tests, choose mutants, try them, and tell."""
+        """Trace the tests, choose mutants, and try them."""
         self.items = {item.nodeid: item for item in session.items}
         self.covering = Covering(self._coverage(session.items), self.sources)
         self._try(self._sample())
@@ -117,7 +117,7 @@ class Run:
     # What covers what
 
     def _coverage(self, items: list[pytest.Item]) -> list[Covered]:
-        """Return what each test covers; trace those of which it is not known."""
+        """Return the lines that each test covers; trace the tests that are new or have changed."""
         code = _digest(*sources(ROOT, ("gradlab/**/*.py",)).values())
         kept = STATE / "coverage.json"
         known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
@@ -196,7 +196,7 @@ class Run:
                 begun[mutant.key] = time.monotonic()
                 tests, seconds = self._choice(mutant)
                 body = self._body(mutant, tests, functions)
-                if not tests:  # it may run at the import alone
+                if not tests:  # the line may run only at the import
                     of_file = self.covering.of_file(mutant.file)
                     tests, seconds = choose(of_file, self.options.budget, mutant.file)
                     body = self._body(mutant, tests, None)
@@ -219,7 +219,7 @@ class Run:
         return choose(self.covering.of(mutant), self.options.budget, mutant.file)
 
     def _body(self, mutant: Mutant, tests: list[str], functions: running.Functions | None) -> Any:
-        """Return what the process of a mutant does."""
+        """Return the function that runs in the process of a mutant."""
         source = self.sources[mutant.file]
         changed, path = mutant.applied(source), ROOT / mutant.file
 
@@ -237,7 +237,7 @@ class Run:
         return here if functions is not None and mutant.function else anew
 
     def _done(self) -> dict[str, str]:
-        """Return the outcomes of earlier runs that still hold."""
+        """Return the outcomes of earlier runs whose modules have not changed."""
         file = STATE / "results.jsonl"
         told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         killed = ("killed", "timeout")
@@ -262,7 +262,7 @@ class Run:
 
 
 class Covering:
-    """Which tests run the line of a mutant."""
+    """The tests that run the line of a mutant."""
 
     def __init__(self, tests: list[Covered], sources: dict[str, str]) -> None:
         self._by_line: dict[tuple[str, int], list[Covered]] = defaultdict(list)
@@ -285,7 +285,10 @@ class Covering:
                     self._uses[name].append((file, node.lineno))
 
     def of(self, mutant: Mutant) -> list[Covered]:
-        """Return the tests; of a constant or a default, those that run a line that may use it."""
+        """Return the tests of a mutant's line.
+
+        For a constant or a default, these are the tests that run a line that may use it.
+        """
         if mutant.function:
             for line in (mutant.number, mutant.statement):
                 if found := self._by_line[mutant.file, line]:
@@ -297,7 +300,7 @@ class Covering:
         ]
         places = places or self._uses[name]
         found = {test.test: test for place in places for test in self._by_line[place]}
-        # A field's default is seen where an object is made, in no line of its own.
+        # No line shows the use of a field's default: it is used where an object is created.
         found |= {test.test: test for test in self._by_file[mutant.file]}
         return list(found.values())
 
@@ -307,7 +310,7 @@ class Covering:
 
 
 def _say(text: str) -> None:
-    """Print past pytest, which keeps what is printed."""
+    """Print to the terminal, although pytest captures the standard output."""
     print(text, file=sys.__stdout__, flush=True)
 
 
@@ -326,7 +329,7 @@ def _digest(*texts: str) -> str:
 def accepted() -> dict[tuple[str, str, str], str]:
     """Return the reasons why some mutants may survive, by file, line and change.
 
-    An entry without a change stands for every change of its line, as of a limit of speed.
+    An entry without a change accepts every change of its line.
     """
     file = Path(__file__).with_name("accepted.toml")
     found = tomllib.loads(file.read_text()).get("accepted", [])
@@ -334,7 +337,7 @@ def accepted() -> dict[tuple[str, str, str], str]:
 
 
 def tell(run: Run) -> int:
-    """Print how many were killed and which survived; return the exit code."""
+    """Print the counts and the surviving mutants, and return the exit code."""
     reasons = accepted()
     counts: Counter[str] = Counter()
     open_ones: list[Result] = []
@@ -356,7 +359,7 @@ def tell(run: Run) -> int:
         f"{counts['accepted']} more are accepted, {run.left} not tried for want of time"
     )
     least = run.options.least
-    # A part of the run is a sample: three standard deviations of its share are left.
+    # A part of the run is a sample: its share may be three standard deviations lower.
     is_sample = run.left or run.options.share < 1
     chance = 3 * math.sqrt(least * (1 - least) / tried) if is_sample and tried else 0.0
     return int(share < least - chance)

@@ -1,7 +1,7 @@
-"""Which test runs which line of the mutated modules, and how long it takes without a fault.
+"""The lines of the mutated modules that each test runs, and its time without a fault.
 
-Every test is traced once, in the order of pytest. What came out is kept for each file of tests, so
-that after a change of one file that file alone is traced again.
+Each test is traced once, in pytest's order. The result is kept per test file, so that only changed
+files are traced again.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any
 import pytest
 
 CALLS = 100
-"""A function that a test calls more often than this is traced no further."""
+"""Number of calls after which a function is not traced any more in a test, for speed."""
 
 
 @dataclass
 class Covered:
-    """What one test does without a fault.
+    """The lines and the time of one test without a fault.
 
     Attributes
     ----------
     test : str
         Its node id.
     seconds : float
-        Of a processor, traced.
+        CPU time, including the tracer's.
     passed : bool
-        Whether it passed; no other test tells anything.
+        Whether it passed; a test that fails or is skipped detects nothing.
     lines : dict of str to list of int
         For each module that is mutated, the lines that it runs.
     """
@@ -47,13 +47,13 @@ class Covered:
     lines: dict[str, list[int]] = field(default_factory=dict)
 
     def group(self) -> str:
-        """Return the name of the function, the same for all its parameters."""
+        """Return the name of the test function, without parameters."""
         return self.test.split("[")[0]
 
 
 @contextmanager
 def traced(files: dict[str, str]) -> Iterator[dict[str, set[int]]]:
-    """Note which lines run, of code whose path is a key of `files`, under the names given there."""
+    """Collect the lines that run, for code whose path is a key of `files`, by the value there."""
     lines: dict[str, set[int]] = defaultdict(set)
     calls: dict[CodeType, int] = defaultdict(int)
 
@@ -82,18 +82,18 @@ def traced(files: dict[str, str]) -> Iterator[dict[str, set[int]]]:
 
 
 class _Reports:
-    """A plugin of pytest that keeps what it is told of one test."""
+    """A plugin of pytest that keeps the reports of one test."""
 
     def __init__(self) -> None:
         self.seen: list[pytest.TestReport] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a report: of the setup, the call, or the teardown."""
+        """Keep the report of a setup, a call or a teardown."""
         self.seen.append(report)
 
 
 def passes(item: pytest.Item, following: pytest.Item | None) -> bool:
-    """Run a test as pytest does, and tell whether it passed and was not skipped."""
+    """Run a test as pytest does; return whether it passed and was not skipped."""
     reports = _Reports()
     plugins = item.config.pluginmanager
     plugins.register(reports)
@@ -105,7 +105,7 @@ def passes(item: pytest.Item, following: pytest.Item | None) -> bool:
 
 
 def trace(items: list[pytest.Item], files: dict[str, str], out: Path) -> None:
-    """Run tests under the tracer and write what they cover, a line of JSON each."""
+    """Run tests under the tracer, and write the coverage of each as one line of JSON."""
     with out.open("w") as stream:
         for item, following in zip(items, [*items[1:], None], strict=True):
             started = time.process_time()
@@ -118,7 +118,7 @@ def trace(items: list[pytest.Item], files: dict[str, str], out: Path) -> None:
 
 
 def read(file: Path) -> list[Covered]:
-    """Return what `trace` wrote."""
+    """Read the file that `trace` wrote."""
     return [Covered(**json.loads(line)) for line in file.read_text().splitlines()]
 
 
@@ -127,9 +127,9 @@ def choose(
 ) -> tuple[list[str], float]:
     """Return the tests to run for a mutant of a file, and the seconds they take without one.
 
-    Those come first that are fast, run little else than this file, and are named after it. Of the
-    parameters of one test, each waits for as long as those before it have taken together. As many
-    as the budget has room for.
+    The first tests are those that are fast, run little code of other files, and are named after
+    this file. The parameters of one test count with the sum of their times so far, so that other
+    tests come between them. The list ends when the budget is spent.
     """
     groups: dict[str, float] = defaultdict(float)
     ranked: list[tuple[float, float, str]] = []
@@ -150,7 +150,7 @@ def choose(
 
 
 def _kinship(test: str, file: str) -> int:
-    """Return how much a test is made for a module, by the names of its file and its folder."""
+    """Return a factor by which a test of this module itself is preferred, from names alone."""
     module, own = PurePath(file), PurePath(test.split("::")[0])
     is_named = module.stem in own.stem
     is_beside = module.parts[1:-1] == own.parts[1:-1]
@@ -158,7 +158,7 @@ def _kinship(test: str, file: str) -> int:
 
 
 def spread(items: list[pytest.Item], parts: int) -> list[list[pytest.Item]]:
-    """Deal tests out, file by file, into parts of about the same number."""
+    """Distribute whole test files over parts with about the same number of tests."""
     files: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         files[file_of(item)].append(item)

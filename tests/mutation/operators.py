@@ -39,13 +39,13 @@ COUNTS = ("len", "prod", "count_nonzero", "size", "ndim", "nbytes")
 measured number is not, as in ``error < 1e-3``: no test meets it but by chance."""
 
 UNCOUNTED = ("stacklevel", "maxsize", "repr", "indent", "strict", "kw_only", "compare", "optimize")
-"""Keyword arguments that change no number."""
+"""Keyword arguments that do not affect numbers."""
 
 PRINTED = ("__repr__", "__str__", "_repr_html_")
 """Methods that only print."""
 
 GUARD = 1e-100
-"""Size below which a number only keeps a division from failing."""
+"""Magnitude below which a number only guards a division against zero."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """What it is known by when lines move."""
+        """The identity of the mutant, which does not change when lines move."""
         return f"{self.file}: {self.line}: {self.change}" + (f" ({self.nth})" if self.nth else "")
 
     def applied(self, source: str) -> str:
@@ -95,7 +95,7 @@ class Mutant:
         return source[: self.start] + self.text + source[self.end :]
 
     def order(self, seed: int) -> bytes:
-        """Return where it stands in the random order that a seed gives."""
+        """Return the sort key of the mutant in the random order of a seed."""
         return hashlib.sha256(f"{seed} {self.key}".encode()).digest()
 
 
@@ -121,7 +121,7 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
 
 
 class _Finder(ast.NodeVisitor):
-    """Walk the tree and note what can be changed."""
+    """Walk the syntax tree and collect the mutants."""
 
     def __init__(self, file: str, source: str) -> None:
         self.file, self.source, self.found = file, source, list[Mutant]()
@@ -147,7 +147,7 @@ class _Finder(ast.NodeVisitor):
         return self._starts[number - 1] + len(line)
 
     def note(self, node: ast.expr | ast.stmt, after: ast.AST | str) -> None:
-        """Note that a node may become another one."""
+        """Add the mutant in which a node is replaced by another one."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         new = after if isinstance(after, str) else ast.unparse(after)
@@ -249,7 +249,7 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Assert(self, node: ast.Assert) -> None:
-        """Leave it: it is for the type checker."""
+        """Skip annotations, which only the type checker reads."""
 
     def visit_If(self, node: ast.If) -> None:
         if ast.unparse(node.test) != "TYPE_CHECKING":
@@ -264,7 +264,7 @@ class _Finder(ast.NodeVisitor):
     # Expressions
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """Leave it: a message."""
+        """Skip messages."""
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
         self._negate(node.test)
@@ -339,7 +339,7 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Leave the -1 of a shape: any negative number says the same."""
+        """Skip the -1 of a shape: any negative number has the same meaning."""
         self.visit(node.func)
         is_shape = isinstance(node.func, ast.Attribute) and node.func.attr == "reshape"
         for argument in node.args:
@@ -354,7 +354,7 @@ class _Finder(ast.NodeVisitor):
 
 
 def _ends(body: list[ast.stmt], kind: type[ast.stmt]) -> list[ast.stmt]:
-    """Return the statements of a kind after which a block ends anyway."""
+    """Return the statements of a kind after which their block ends in any case."""
     match body[-1:]:
         case [ast.Match(cases=cases)]:
             return [end for case in cases for end in _ends(case.body, kind)]
@@ -368,7 +368,7 @@ def _ends(body: list[ast.stmt], kind: type[ast.stmt]) -> list[ast.stmt]:
 
 
 def _is_message(node: ast.expr) -> bool:
-    """Tell whether a call only adds a line to a message."""
+    """Return whether a call only adds a line to a message."""
     return isinstance(node, ast.Call) and any(isinstance(a, ast.JoinedStr) for a in node.args)
 
 
@@ -395,7 +395,7 @@ def _is_none(node: ast.expr) -> bool:
 
 
 def _number(node: ast.expr) -> float | None:
-    """Return the value of a number that is written down: 3, -3, 2.0**-3; None of others."""
+    """Return the value of a literal number such as 3, -3 or 2.0**-3, and None for other nodes."""
     match node:
         case ast.Constant(value=bool()):
             return None
@@ -420,6 +420,6 @@ def _put(values: list[ast.cmpop], k: int, value: ast.cmpop) -> list[ast.cmpop]:
 
 
 def sources(root: Path, patterns: tuple[str, ...]) -> dict[str, str]:
-    """Return the source of every module that one of the patterns names."""
+    """Return the source of every module that matches one of the patterns."""
     files = sorted({file for pattern in patterns for file in root.glob(pattern)})
     return {str(file.relative_to(root)): file.read_text() for file in files}

@@ -1,8 +1,8 @@
-"""Plant one fault after the other, each in a process of its own, and run the tests of its line.
+"""Try mutants: plant each fault in a separate process, and run the tests that cover its line.
 
-Tests are collected once. For a fault inside of a function, the process is forked from that state,
-and the function's code is replaced in place; it takes no longer than its tests do. A fault at
-module level, such as in a constant, needs modules that are imported anew, in a new interpreter.
+The tests are collected once. For a fault inside a function, the process is a fork of the collected
+state, in which the function gets the code with the fault; this takes no longer than the tests do. A
+fault at module level, such as in a constant, needs a new interpreter that imports everything again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from mutation.coverage import passes
 from mutation.operators import Mutant
 
 KILLED, SURVIVED, UNFIT = 1, 0, 99
-"""What a process ends with: a test failed; none did; it could not be tried like that."""
+"""Exit codes of the process of a mutant. UNFIT: the fault could not be planted in a fork."""
 
 KILLER = "killer"
 """Name of the file, in the folder of a trial, with the test that failed."""
 
 PATIENCE = 10.0
-"""Seconds of a processor that the tests of a mutant may take beyond twice what they take."""
+"""CPU seconds that the tests of a mutant may take, beyond twice their time without a fault."""
 
 
 @dataclass
@@ -57,14 +57,14 @@ class Trial:
         return ""
 
     def end(self) -> None:
-        """Kill what it started with it, and remove what it wrote."""
+        """Kill the processes that the trial started, and remove the files that it wrote."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def start(mutant: Mutant, seconds: float, body: Callable[[], int]) -> Trial:
-    """Start a process that tries a mutant, with a limit of time and memory."""
+    """Start a process that tries a mutant, with limits of time and memory."""
     folder = tempfile.mkdtemp(prefix="mutant-")
     limit = PATIENCE + 2 * seconds
     pid = os.fork()
@@ -86,7 +86,10 @@ def start(mutant: Mutant, seconds: float, body: Callable[[], int]) -> Trial:
 
 
 def finished(trials: list[Trial]) -> Iterator[tuple[Trial, str, str]]:
-    """Yield the trials that have ended, how (killed, survived, unfit, timeout), and the killer."""
+    """Yield each trial that has ended, its outcome, and the test that failed.
+
+    The outcome is killed, survived, unfit or timeout.
+    """
     for trial in list(trials):
         pid, status = os.waitpid(trial.pid, os.WNOHANG)
         if pid:
@@ -108,7 +111,7 @@ def finished(trials: list[Trial]) -> Iterator[tuple[Trial, str, str]]:
 
 
 class Functions:
-    """All functions of some files, as they were found once."""
+    """All functions of some files, found once."""
 
     def __init__(self, files: set[str]) -> None:
         self._found: dict[tuple[str, str], list[FunctionType]] = defaultdict(list)
@@ -118,7 +121,7 @@ class Functions:
                 self._found[thing.__code__.co_filename, top].append(thing)
 
     def replace(self, path: str, source: str, name: str) -> bool:
-        """Give the functions of that name, and those inside of it, the code of another source."""
+        """Give the functions of this name, and those inside them, the code of another source."""
         codes = dict(_codes(compile(source, path, "exec")))
         functions = self._found[path, name]
         for function in functions:
@@ -137,7 +140,7 @@ def _codes(code: CodeType) -> Iterator[tuple[tuple[str, int], CodeType]]:
 
 
 def run_here(items: list[pytest.Item]) -> int:
-    """Run collected tests until one fails, and note which."""
+    """Run collected tests until one fails, and store its name."""
     killer = Path(os.environ["TMPDIR"]) / KILLER
     for item, following in zip(items, [*items[1:], None], strict=True):
         if not passes(item, following):
@@ -150,7 +153,7 @@ def run_here(items: list[pytest.Item]) -> int:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads one module from a source that is handed over."""
+    """Loads one module from a given source."""
 
     def __init__(self, name: str, path: str, source: str) -> None:
         super().__init__(name, path)
@@ -169,7 +172,7 @@ class Changed(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the module's specification if it is the one; see `importlib`."""
+        """Return the specification of the changed module, and None for others; see `importlib`."""
         if not fullname.startswith("gradlab"):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
@@ -191,15 +194,15 @@ class Ordered:
         sys.meta_path.insert(0, self._changed)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run them; the process ends here."""
+        """Run the tests, and end the process."""
         items = {item.nodeid: item for item in session.items}
         os._exit(run_here([items[test] for test in self._tests if test in items]))
 
 
 def run_anew(file: Path, source: str, tests: list[str], options: list[str]) -> int:
-    """Import everything anew, with one source changed, and run tests until one fails."""
+    """Import everything again with one source changed, and run tests until one fails."""
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
     changed = Changed(file, source)
     sys.meta_path.insert(0, changed)  # the first conftest.py imports most of the package already
     pytest.main([*options, *files], plugins=[Ordered(tests, changed)])
-    return KILLED  # they could not even be collected
+    return KILLED  # the tests could not be collected

@@ -253,7 +253,7 @@ def test_a_norm_whose_squares_overflow_or_underflow_is_right(dtype, size):
 
 
 def test_weight_decay_without_a_gradient_shrinks_the_parameters():
-    """Without a gradient, each step multiplies them by 1 - η λ, whatever the optimiser."""
+    """Each step then multiplies the parameters by 1 - η λ, for every optimiser."""
     p = np.array([2.0, -4.0])
     for rule in (optim.sgd(0.5, 0.9), optim.adam(0.5), optim.rmsprop(0.5), optim.adagrad(0.5)):
         decaying = type(rule)(**{**vars(rule), "weight_decay": 0.25})

@@ -54,7 +54,7 @@ class Outcome:
 
 
 def judge(case: Case, backend: str) -> Outcome:
-    """Differentiate a loss and hold the result to the truth."""
+    """Differentiate a loss, and compare the result with the truth."""
     loss = case.loss()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -101,7 +101,7 @@ def is_plain(leaf: Any) -> bool:
 
 
 def fault_of(case: Case, backend: str, draw: int, result: Any, params: Any) -> str:
-    """What is wrong with a value and gradient, or nothing."""
+    """Return what is wrong with a value and gradient; an empty text if nothing is."""
     value, gradient = result
     if not (is_plain(value) and np.ndim(value) == 0):
         return f"the value is a {type(value).__name__}"
@@ -134,7 +134,7 @@ def fault_of(case: Case, backend: str, draw: int, result: Any, params: Any) -> s
 
 
 def to_skeleton(params: Any) -> Any:
-    """The structure without its leaves."""
+    """Return a structure without its leaves."""
     if isinstance(params, dict):
         return {key: to_skeleton(value) for key, value in params.items()}
     if isinstance(params, list | tuple):
@@ -143,7 +143,7 @@ def to_skeleton(params: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two structures are equal to the bit."""
+    """Return whether two structures have the same bits."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
@@ -154,7 +154,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def traced_in(state: Any, path: str = "", depth: int = 0) -> str:
-    """The path to a value in an object that is no plain data, or nothing."""
+    """Return the path to a value that is not plain data; empty if there is none."""
     if depth > 6 or state is None or isinstance(state, str | bytes | int | float | complex | bool):
         return ""
     if isinstance(state, dict):

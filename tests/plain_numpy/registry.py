@@ -18,7 +18,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Draw:
-    """An array that is drawn, and not yet."""
+    """An array that is drawn later, by `make`."""
 
     make: Callable[[np.random.Generator], Any]
 
@@ -38,12 +38,12 @@ def uniform(low: float, high: float, *shape: int) -> Draw:
 
 
 def below(limit: int, *shape: int) -> Draw:
-    """Integers from 0 up to the limit, which they do not reach."""
+    """Integers from 0 to limit - 1."""
     return Draw(lambda rng: rng.integers(limit, size=shape))
 
 
 def rising(count: int) -> Draw:
-    """Times, ages, positions: numbers that rise, some 0.3 to 1 apart."""
+    """Increasing numbers, such as times or positions, with distances of 0.3 to 1."""
     return Draw(lambda rng: np.cumsum(rng.uniform(0.3, 1.0, size=count)))
 
 

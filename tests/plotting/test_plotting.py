@@ -186,7 +186,7 @@ def test_axes_are_labelled(name):
 
 
 def beside(axes):
-    """What is written right of the axes, row by row."""
+    """Return the texts to the right of the axes, row by row."""
     return [text.get_text().strip() for text in axes.texts]
 
 

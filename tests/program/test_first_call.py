@@ -267,7 +267,7 @@ def test_a_training_on_data_that_the_loss_writes_into_is_refused(backend: str) -
 
 
 def test_error_bars_and_checks_see_a_write_beside_the_parameters() -> None:
-    """It is an error there, too, no missing value."""
+    """The write is an error there, too, and not a missing value."""
 
     def loss(w: Any, x: Any) -> Any:
         if w[0] != W[0]:

@@ -42,7 +42,7 @@ def kept(primitive: Any, *operands: Any, dtype: Any, numbers: tuple[Node, ...]) 
     ],
 )
 def test_a_number_as_data_may_not_widen_an_array(number: Any, array: Any, is_allowed: bool) -> None:
-    """As a Python number it would take the array's dtype; int64 or float64 may be wider."""
+    """A Python number takes the array's dtype; as int64 or float64 data, it might be wider."""
     n, other = value(number), value(array)
     if is_allowed:
         assert kept(np.multiply, n, other, dtype=np.float64, numbers=(n,)) is None

@@ -131,7 +131,7 @@ def test_a_row_holds_the_change_of_a_primitive_of_ones_own() -> None:
 
 
 def test_a_primitive_without_a_row_is_opaque() -> None:
-    """It may do anything: it is not merged, not dropped, and not given a buffer."""
+    """An opaque primitive is not merged, not dropped, and gets no buffer."""
     assert not is_pure(bend.fun)
     optimised, _ = passes.optimise(record(loss, W, [X]))
     assert [node.primitive for node in optimised.nodes].count(bend.fun) == 3

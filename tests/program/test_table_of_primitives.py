@@ -94,7 +94,7 @@ def test_primitives_that_take_out_write_into_it(function: Any) -> None:
 
 
 def test_narrowing_primitives_give_float32_for_float32() -> None:
-    """Its values are its operands of float32, and not its masks, axes, shapes, or indices."""
+    """The operands that count are values, not masks, axes, shapes, or indices."""
     x, y = np.ones((2, 2), np.float32), np.full((2, 2), 2, np.float32)
     calls = [
         (np.exp, x), (np.where, x > 1, x, y), (np.sum, x), (np.prod, x), (np.max, x), (np.min, x),
@@ -113,7 +113,7 @@ def test_narrowing_primitives_give_float32_for_float32() -> None:
 
 
 def test_primitives_that_convert_their_operands() -> None:
-    """These compute in the dtype of the result; others have loops of their own."""
+    """These primitives compute in the dtype of the result; others have loops for their operands."""
     converting = {f for f, row in TABLE.items() if row.converts}
     assert converting == {
         np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum
@@ -203,7 +203,7 @@ def test_an_option_changes_the_kind_of_an_operation() -> None:
 
 
 def test_a_ufunc_without_a_row_is_elementwise_if_it_has_one_result() -> None:
-    """It counts as pure, and one that runs Python may raise an error."""
+    """It counts as pure; a ufunc that runs Python code may raise an error."""
     one, two = np.frompyfunc(abs, 1, 1), np.frompyfunc(lambda x: (x, -x), 1, 2)
     assert (primitive_of(one).kind, primitive_of(one).out) == (Kind.ELEMENTWISE, "position")
     assert (primitive_of(two).kind, primitive_of(two).out) == (Kind.OTHER, None)

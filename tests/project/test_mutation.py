@@ -98,7 +98,7 @@ def test_every_mutant_is_a_module_of_the_same_lines_before_it(file: str) -> None
 
 
 def test_accepted_mutants_exist_and_have_a_reason() -> None:
-    """A line that has changed is to be judged anew."""
+    """After a change of its line, a mutant has to be judged again."""
     there = {
         (mutant.file, mutant.line, change)
         for file, source in sources(ROOT, MUTATED).items()
@@ -176,7 +176,7 @@ def test_how_a_trial_ends(code: int, outcome: str) -> None:
 def test_a_module_is_changed_before_anything_imports_it(
     tmp_path: Path, added: str, outcome: str
 ) -> None:
-    """Also one that the tests' conftest.py imports."""
+    """This includes a module that the tests' conftest.py imports."""
     file, work = ROOT / "gradlab/seeding.py", tmp_path / "mutant.json"
     test = tmp_path / "test_seen.py"
     test.write_text("def test_seen():\n    from gradlab import seeding\n"

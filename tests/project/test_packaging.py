@@ -24,7 +24,7 @@ def test_import_loads_only_modules_that_every_user_needs() -> None:
 
 
 def test_import_loads_few_modules_of_other_packages() -> None:
-    """Counted in modules of others, as seconds depend on the machine."""
+    """The test counts modules, as seconds depend on the machine."""
     code = "import sys, autograd.numpy; before = {*sys.modules}; import gradlab; "
     code += "print(*{*sys.modules} - before)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

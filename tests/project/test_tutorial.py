@@ -25,7 +25,7 @@ def kinds(cell):
 
 
 def words(cell):
-    """What a cell shows in words."""
+    """Return the text that a cell shows."""
     shown = [
         output.get("text") or output.get("data", {}).get("text/plain", "")
         for output in cell["outputs"]

@@ -140,7 +140,7 @@ def test_planted_fault_violates_the_bound(method: str, fault: float, least: floa
 
 
 def test_exact_quotients_have_no_truncation() -> None:
-    """Of a parabola (central) and of a line (forward)."""
+    """Central quotients are exact for parabolas, forward quotients for lines."""
     w = np.array([0.5, 3.0, -2.0])
     parabola = error_bounds(lambda w: np.sum(w**2), w, method="central")
     line = error_bounds(lambda w: np.sum(2 * w), w, method="forward")
@@ -152,7 +152,7 @@ def test_exact_quotients_have_no_truncation() -> None:
 @given(losses(parameters(dtypes=[np.float64], max_side=2)))
 @example(ClosedForm(np.array([0.3, -0.4]), 0, lambda w: np.sin(300 * w).sum(), np.cos))  # steep
 def test_bound_of_extrapolation_holds_five_errors_of_its_fine_steps(case: Any) -> None:
-    """Its promise: whatever member of the table it takes lies within them."""
+    """Any member of the extrapolation table lies within the bound."""
     bounds = error_bounds(case.loss, case.params, method="richardson").total
     probe = Probe(case.loss, case.params, (), None)
     for leaf, (x, bound) in enumerate(zip(probe.leaves, flatten(bounds)[0], strict=True)):
@@ -349,7 +349,7 @@ def test_ufunc_and_namespace_agree(rule: str) -> None:
 
 
 def test_bound_holds_on_a_kink_and_is_about_its_jump() -> None:
-    """At relu's kink the quotient is 1/2, reverse mode says 0: half the jump of the slope."""
+    """At relu's kink, the quotient is 1/2 and reverse mode gives 0: half the jump of the slope."""
 
     def loss(w: Any) -> Any:
         return np.sum(network.relu(w))
@@ -488,7 +488,7 @@ def test_losses_whose_error_is_unknown_are_refused() -> None:
 
 @given(losses(parameters(dtypes=[np.float64], layouts=["plain"])), st.data())
 def test_assert_gradients_agree(case: Any, data: Any) -> None:
-    """It takes what is right, in every form; and names the one entry that is not."""
+    """It accepts right gradients in every form, and names the one wrong entry."""
     right = case.gradient(case.params)
     leaves, structure = flatten(right)
     sizes = [leaf.size for leaf in leaves]

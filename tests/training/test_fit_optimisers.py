@@ -114,7 +114,7 @@ def test_the_short_way_is_sgd():
 
 @pytest.mark.parametrize("name", ["momentum", "adamw", "rmsprop", "lbfgs"])
 def test_a_step_allocates_nothing(name):
-    """Once it runs: under 50 kB a step, where the parameters take 80 kB."""
+    """After the first steps, a step allocates less than 50 kB; the parameters take 80 kB."""
     params = network.init((200, 50, 10), seed=0)
     x, labels = np.random.default_rng(0).random((500, 200)), np.arange(500) % 10
     levels = []
@@ -141,7 +141,7 @@ def test_a_step_allocates_nothing(name):
 
 
 def test_optax_adam_is_adam():
-    """On float64 parameters in float64, whatever JAX's own setting is."""
+    """Float64 parameters are updated in float64, whatever JAX's own setting is."""
     optax = pytest.importorskip("optax", reason="optax is not installed")
     theirs, ours = train(optax.adam(0.01)), train(optim.adam(0.01))
     for path, leaf in ours.params.items():

@@ -73,7 +73,7 @@ def test_the_state_is_that_of_the_formula():
 
 @pytest.mark.parametrize("name", [unless_missing(name) for name in EXACT])
 def test_every_backend_sees_the_same_draws_and_states(name):
-    """Within the error of a forward difference, the least exact backend."""
+    """The bound is the error of a forward difference, the least exact backend."""
     wanted, result = train(), train(backend=name)
     np.testing.assert_allclose(result.history.losses, wanted.history.losses, rtol=1e-5)
     np.testing.assert_allclose(result.state["mean"], wanted.state["mean"], rtol=1e-4, atol=1e-6)

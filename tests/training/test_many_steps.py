@@ -278,7 +278,7 @@ def test_ctrl_c_comes_after_the_native_call(kept: Any, monkeypatch: pytest.Monke
 
 
 def test_a_native_call_is_short(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that shows 3 ms for each step, 6 of them fit in 20 ms."""
+    """The clock advances by 3 ms per step, so that 6 steps fit into 20 ms."""
     clock, counts = [0.0], []
     step, take = Descent.step, Descent.take_steps
 

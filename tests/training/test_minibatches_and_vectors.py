@@ -40,7 +40,7 @@ def test_epochs_visit_every_sample_once_and_iterations_draw_some() -> None:
 
 @pytest.mark.parametrize("steps", range(7))
 def test_a_training_continues_after_any_step(steps: int) -> None:
-    """From the generator as it was at the start of the epoch of the last step."""
+    """The generator has the state that it had at the start of the last epoch."""
     schedule = of(7, 3, epochs=2)
     every = list(schedule.minibatches(np.random.default_rng(0)))
     rng = np.random.default_rng(1)

@@ -43,7 +43,7 @@ def open_terminal(monkeypatch):
 
 
 def test_the_bar_shows_the_epoch_that_runs(monkeypatch):
-    """After each of three epochs of one step: the next one, and at the end the last."""
+    """After each of three epochs of one step, it shows the next epoch; at the end, the last."""
     open_terminal(monkeypatch)
     seen = []
     update = Progress.update

@@ -162,7 +162,7 @@ def test_no_optimiser_on_digits_gives_a_warning():
 
 
 def test_the_history_has_the_norms_of_the_last_step_of_each_epoch(tmp_path):
-    """Also after a checkpoint; the reference is what a callback sees."""
+    """This also holds after a checkpoint; a callback gives the reference."""
     seen = []
     options = {"batch_size": 20, "learning_rate": 0.1, "checkpoint": tmp_path / "state"}
     fit(relu_loss, START, (X, LABELS), epochs=2, **options)

@@ -52,7 +52,7 @@ def test_an_epoch_records_the_mean_over_its_samples(batch_size, epochs):
 
 
 def test_an_epoch_takes_the_seconds_of_its_own_steps(monkeypatch):
-    """By a clock that the loss alone moves on: a second a step, four steps an epoch."""
+    """Only the loss advances the clock: one second per step, four steps per epoch."""
     now = 0.0
 
     class Ticking:

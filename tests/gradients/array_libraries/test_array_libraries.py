@@ -139,7 +139,7 @@ class ReachedError(Exception):
 def test_everything_stays_on_the_device_of_the_parameters(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On PyTorch's device without numbers: data go there, and what the loss makes lies there."""
+    """PyTorch's meta device has no numbers: data and new arrays of the loss must be there, too."""
     import torch
 
     def look(paths: Any, given: Any, value: Any, gradients: Any) -> None:

@@ -51,7 +51,7 @@ HIGH: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", ANALYTIC)
 def test_numpys_analytic_functions_have_exact_slopes(name: str) -> None:
-    """Within the round-off that the bounds count for them."""
+    """The slopes lie within the round-off that `error_bounds` states."""
     x = np.random.default_rng(0).uniform(*ANALYTIC[name], 60)
     found = gradlab.grad(lambda x: getattr(np, name)(x).sum(), COMPLEX)(x)
     high = HIGH.get(name) or getattr(mpmath, name)
@@ -317,7 +317,7 @@ SINGLE: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("loss", SINGLE.values(), ids=SINGLE)
 def test_a_loss_that_computes_in_single_precision_gets_its_gradient(loss: Any) -> None:
-    """Of Σ w²: a cast, a square, and a product in the derivative round to float32."""
+    """For Σ w², a cast, a square, and a product of the derivative round to float32."""
     w = np.array([0.1, -1.7, 2.3])
     found = gradlab.grad(loss, COMPLEX)(w)
     np.testing.assert_allclose(found, 2 * w, rtol=4 * np.finfo(np.float32).eps, atol=0)
@@ -347,7 +347,7 @@ HIDDEN: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("loss", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize("share", [1.0, 1e-3, 1e-6])
 def test_lost_slopes_are_detected(loss: Any, share: float) -> None:
-    """Alone, or as a small part of a gradient that is right otherwise."""
+    """The lost slope is the whole gradient, or a small part of one that is otherwise right."""
 
     def whole(w: Any) -> Any:
         return share * loss(w) + (np.sin(w).sum() if share < 1 else 0.0)
@@ -381,7 +381,7 @@ def test_one_lost_entry_among_many_is_detected(seed: int, exponent: int) -> None
 
 @pytest.mark.parametrize("kind", ["offset", "cancelling", "steep", "chaotic", "small", "mixed"])
 def test_right_gradients_are_confirmed(kind: str) -> None:
-    """Of losses that are hard for differences: noisy, steep, badly scaled."""
+    """The losses are hard for differences: noisy, steep, badly scaled."""
     rng = np.random.default_rng(5)
     for _ in range(150):
         a, offset = rng.standard_normal(5), 10.0 ** rng.integers(0, 11)

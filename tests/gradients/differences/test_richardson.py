@@ -65,7 +65,7 @@ def differentiate(f: Any, x: float) -> tuple[float, float, int]:
 def test_a_member_of_column_j_is_exact_for_polynomials_of_degree_2j_and_2(
     degree: int, seed: int
 ) -> None:
-    """In exact arithmetic: h², h⁴, ... are cancelled one by one."""
+    """In exact arithmetic, each column cancels one more of h², h⁴, ...."""
     rng = np.random.default_rng(seed)
     coefficients = [int(c) for c in rng.integers(1, 9, degree + 1)]
     x = Fraction(int(rng.integers(1, 5)), 4)

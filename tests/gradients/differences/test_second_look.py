@@ -101,7 +101,7 @@ def test_a_difference_within_the_round_off_of_both_its_steps_does_not_count() ->
 
 @pytest.mark.parametrize(("growth", "steps"), [(3.0, 1), (5.0, 2)])
 def test_slopes_agree_by_chance_where_the_bend_grows_fourfold(growth: float, steps: int) -> None:
-    """At a spike, one step cancels; the bends tell."""
+    """At a spike, two slopes may agree by chance; the bends show that."""
     bends = [1e-3, growth * 1e-3, 0.0, 0.0]
     assert len(best([1.0, 1.0, 1.0, 1.0], bends)[1]) == steps
 
@@ -124,7 +124,7 @@ def test_noise_affects_the_largest_step_least() -> None:
 
 
 def test_slopes_that_all_differ_are_an_error() -> None:
-    """Unless the slope is zero within what it changes by: see `is_level`."""
+    """The exception is a slope that is zero within its own changes: see `is_level`."""
     jump = [1 / (H / FINER**k) for k in range(12)]
     with pytest.raises(
         LossError, match=r"scripted: cannot resolve the slope of the loss at w\[0\]"
@@ -206,7 +206,7 @@ def test_bends_above_a_512th_of_the_slope_are_examined() -> None:
 
 
 def test_in_a_recording_larger_entries_are_not_examined() -> None:
-    """Unless they bend by a quarter of their slope, or of the leaf's typical one."""
+    """The exceptions bend by a quarter of their slope, or of the leaf's typical slope."""
     assert looked_at([LARGE, TINY], [1.0, 1.0], [2 * BENT] * 2) == [1]
     assert looked_at([0.9 * SMALL * H, 1.1 * SMALL * H], [1.0, 1.0], [2 * BENT] * 2) == [0]
     assert looked_at([LARGE] * 2, [1.0, -1.0], [0.23, 0.27]) == [1]
@@ -216,7 +216,7 @@ def test_in_a_recording_larger_entries_are_not_examined() -> None:
 
 
 def test_a_small_slope_is_compared_with_the_leafs_typical_one() -> None:
-    """In a recording, where an entry's own error does not matter beside the leaf's."""
+    """In a recording, errors count relative to the typical slope of the leaf."""
     bend = BENT * TYPICAL / np.sqrt(2)
     assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0]) == []
     assert looked_at([TINY] * 2, [0.0, 1.0], [1.1 * bend, 0.0]) == [0]
@@ -229,7 +229,7 @@ def test_bends_within_round_off_are_not_examined() -> None:
 
 
 def test_many_entries_are_first_examined_together() -> None:
-    """Those whose finer slopes agree are let pass; few are looked at one by one."""
+    """Entries whose finer slopes agree are accepted; only the others are examined one by one."""
     few, many = [TINY] * FEW, [TINY] * (FEW + 1)
     assert looked_at(few, [1.0] * FEW, [2 * BENT] * FEW) == list(range(FEW))
     count = FEW + 1
@@ -258,7 +258,7 @@ def test_given_steps_are_used_unchanged() -> None:
 def test_the_doubtful_bend_grows_with_the_step(
     backend: Any, precision: float, limit: float
 ) -> None:
-    """It is in proportion to the default step, a quarter at most: 64 steps of `central`."""
+    """The limit is proportional to the step, up to a quarter at 64 default steps of `central`."""
     assert backend._limit(SimpleNamespace(precision=precision)) == pytest.approx(limit)
 
 

@@ -50,7 +50,7 @@ def test_perturbations_of_too_many_sizes_are_not_sorted() -> None:
 
 
 def test_perturbations_that_differ_in_their_second_sign_are_not_sorted() -> None:
-    """As where x − h is rounded and x + h is not."""
+    """An example: x − h is rounded, and x + h is not."""
     mixed = deltas(H, H)
     mixed[1, 0, 1] *= 0.5
     assert _groups(mixed, most=8) == [(None, None)]

@@ -210,7 +210,7 @@ def test_agrees_on_networks(problem: Problem, few: int, rows: bool) -> None:
 @pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_networks_are_covered(activation: Any, kind: Any) -> None:
-    """Without a fallback: each leaf by rules, blocks of one row and of many, merged or not."""
+    """Each leaf is perturbed by rules, in blocks of one and of many rows, without a fallback."""
     params = network.init((16, 9, 5), seed=0, activation=activation)
     x = np.maximum(np.round(rng().normal(size=(20, 16))), 0)
     args = x, np.arange(20) % 5
@@ -348,7 +348,7 @@ def test_losses_without_separable_rows(loss: Any, params: Any, x: Any, few: int)
 
 
 def test_a_wide_series_is_patched_where_a_weight_is_used_again() -> None:
-    """Not filled in: what is as wide as the output is the coefficients alone."""
+    """The series is not filled in: only its coefficients are as wide as the output."""
     W, x = rng().normal(size=(60, 4)), rng(1).normal(size=(20, 60))
     widest = []
     into = powers.into
@@ -575,7 +575,7 @@ def test_incremental_must_be_a_bool() -> None:
 
 
 def test_a_part_outside_the_trace_is_detected_before_the_gradient_is_wrong() -> None:
-    """Its share of the loss grows from where no digit of a difference knows of it to 10^-5."""
+    """Its share of the loss grows from less than a rounding of the difference to 1e-5."""
     w = rng().normal(size=200)
     total = np.sum(w * w)
     noticed = []

@@ -36,7 +36,7 @@ def moves_and_changes(name: str, kind: str) -> tuple[list[Any], list[Any]]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", LOSSES)
 def test_changes_are_those_of_the_loss(name: str, way: str) -> None:
-    """To 64 roundings of the loss, or of the largest change."""
+    """The bound is 64 roundings of the loss, or of the largest change."""
     case = LOSSES[name]
     engine = engine_of(case, WAYS[way])
     if engine.plan(case.leaf, 2) is None:

@@ -60,7 +60,7 @@ def tanh_change(a, d):
 @pytest.mark.parametrize(("function", "change"), [(np.exp, exp_change), (np.tanh, tanh_change)])
 @pytest.mark.parametrize("size", SIZES[::4])
 def test_a_power_series_errs_by_less_than_the_rounding_of_its_result(function, change, size):
-    """And beyond the largest number of terms, there is none."""
+    """Beyond the largest number of terms, there is no series."""
     a, u = np.linspace(-2, 2, 9).reshape(9, 1, 1, 1), np.array([-size, size]).reshape(1, 2, 1)
     found = elementwise(function, [Powers.rank_one(a, np.ones((9, 1, 1, 1)), u)], function(a))
     if found is None:

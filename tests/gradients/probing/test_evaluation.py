@@ -72,7 +72,7 @@ def test_a_difference_takes_the_bits_of_the_same_keywords(method: Any) -> None:
 
 
 def test_richardson_records_no_loss() -> None:
-    """It takes steps of its own for each entry, and needs no recording."""
+    """Richardson extrapolation chooses its steps for each entry, and needs no recording."""
 
     def untraceable(w: Any) -> Any:
         return np.sum(w**2 + getval(w) ** 2)

@@ -52,7 +52,7 @@ NARROW: dict[str, tuple[Callable[[Any], Any], Any]] = {
 @pytest.mark.parametrize("backend", DIFFERENCES)
 @pytest.mark.parametrize("how", NARROW)
 def test_float32_is_detected(how: str, backend: str) -> None:
-    """Within the error of the best step, ε^(q/(q+1)): at worst, of the forward difference."""
+    """The bound is the error of the best step, ε^(q/(q+1)), for the forward difference."""
     loss, wanted = NARROW[how]
     found = gradlab.grad(loss, backend)(W)
     assert np.abs(found - wanted).max() <= 16 * 2.0**-12 * np.abs(wanted).max()

@@ -87,7 +87,7 @@ def test_half_precision_matters_to_claims_near_the_slope_between_steps(
 
 
 def test_half_precision_shows_at_few_and_small_steps() -> None:
-    """With parameters of float32, and with parameters of a thousandth."""
+    """The parameters are in float32, or of the order of a thousandth."""
     assert piece(lambda x: math.sin(few_bits(10, x)), 0.0, finest=2.0**-20) == NOTHING
     scale = 2.0**-10
 
@@ -107,7 +107,7 @@ def test_other_pieces_support_claims() -> None:
 
 
 def test_the_height_of_a_far_jump_is_noise() -> None:
-    """Half of it; the slope near the point becomes that of the piece."""
+    """Half of the height is noise; the slope near the point becomes that of the piece."""
     found = Slope(1.0, 1e-9, "smooth")
     for function, is_smooth in ((math.sin, True), (abs, False)):
         probe = SampledLine(lambda t, function=function: (t, function(t)))  # type: ignore[misc]

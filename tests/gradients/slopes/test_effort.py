@@ -40,7 +40,7 @@ def test_a_smooth_function_takes_few_points(effort: str, calls: int) -> None:
 
 @pytest.mark.parametrize(("noise", "glance"), [(1e-12, True), (1e-10, True), (1e-9, False)])
 def test_a_short_ladder_suffices_for_a_millionth_of_the_slope(noise: float, glance: bool) -> None:
-    """Over steps of a 1024th, noise of 1e-10 leaves half a millionth; 1e-9 leaves four."""
+    """Over steps of 1/1024, noise of 1e-10 leaves an error of 5e-7, and 1e-9 one of 4e-6."""
     calls, found = looked(np.exp, 0.75, noise=noise, scale=0.5)
     assert (calls == 14) is glance
     assert found.error < 1e-6 * found.value
@@ -83,7 +83,7 @@ def test_jumps_as_high_as_those_of_float32_show_no_piece(width: float, piece: bo
 
 @pytest.mark.parametrize("effort", ["usual", "wide", "thorough"])
 def test_a_constant_function_is_evaluated_far_away(effort: str) -> None:
-    """Before it is called flat, as an entry may matter on the scale of its leaf only."""
+    """An entry may matter only on the scale of its leaf: it is not called flat before."""
     farthest = 0.0
 
     def function(x: float) -> float:

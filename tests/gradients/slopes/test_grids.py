@@ -40,7 +40,7 @@ def test_one_place_with_other_steps_suffices(place: float) -> None:
 @pytest.mark.parametrize("decimals", [2, 3, 4])
 @pytest.mark.parametrize("factor", [1.0, 1e4, 1e-4])
 def test_steps_of_a_fixed_grid_do_not_grow(decimals: int, factor: float) -> None:
-    """Nor if the function around the rounding changes their height."""
+    """This also holds if the function around the rounding changes the height of the steps."""
     width = 10.0**-decimals
     assert not shows_growth(lambda t: factor * round(X + t, decimals), factor * width, width)
     height = factor * width * np.exp(X)

@@ -106,7 +106,7 @@ def test_the_noise_of_one_side_is_that_of_an_evaluation() -> None:
 
 @pytest.mark.parametrize("power", [1, 2, 3])
 def test_a_polynomial_has_no_noise(power: int) -> None:
-    """Up to the round-off of values of order one."""
+    """The bound is the round-off of values of order one."""
     found = noise_of(rungs(lambda t: 1 + t + t**power))
     assert np.isnan(found[:2]).all()
     assert (found[2:] <= 8 * 2.0**-53).all()
@@ -178,7 +178,7 @@ def test_a_jump_can_be_subtracted(place: float, height: float) -> None:
 
 
 def test_a_search_ends_early_where_the_function_is_continuous() -> None:
-    """After nine halvings its change is less than a 64th; a jump takes all twenty-five."""
+    """After nine halvings, its change is below 1/64; a jump takes all twenty-five."""
     for height, evaluations in ((0.0, 2 + 9), (1.0, 2 + 25)):
         asked: list[float] = []
 
@@ -218,7 +218,7 @@ def test_a_smooth_function_has_no_jump(function: Callable[[float], float]) -> No
 
 
 def test_a_staircase_has_the_noise_of_its_rounding() -> None:
-    """On treads of a tenth: up to half a step off, 0.3 of it as a standard deviation."""
+    """Treads of 0.1 are off by up to half a step, which has a standard deviation of 0.3 steps."""
     probe = SampledLine(lambda t: (t, float(np.round(10 * (t + 0.02)) / 10)))
     found = probe.rungs(STEPS)
     noise, tread = stairs(found, 1e-16, probe)

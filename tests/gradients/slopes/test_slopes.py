@@ -79,7 +79,7 @@ def shares(family: str, precision: str, cases: int, seed: int = 0) -> np.ndarray
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bars_hold_and_are_not_too_wide(family: str, precision: str) -> None:
-    """Within the bar: all but 1 in 100, as promised; and the bar is at most 30 times too wide."""
+    """99 of 100 errors lie within their bars, and bars are at most 30 times too wide."""
     found = shares(family, precision, cases=150)
     assert np.mean(found > 1) <= 0.01
     assert np.median(found) >= 1 / 30
@@ -229,7 +229,7 @@ def test_steps_stay_small_if_that_suffices() -> None:
 
 
 def test_staircases_of_any_width() -> None:
-    """On a tread's very middle, where rounding is symmetric, and off it."""
+    """The point is the middle of a tread, where rounding is symmetric, or lies beside it."""
     rng = np.random.default_rng(0)
     for on_grid in (True, False):
         for width in 10.0 ** rng.uniform(-9, -2, 100):
@@ -275,14 +275,14 @@ def test_one_side_bears_the_errors_of_both_its_evaluations() -> None:
 
 @pytest.mark.parametrize("digits", [2, 3, 4])
 def test_the_noise_of_a_rounded_value_is_that_of_rounding(digits: int) -> None:
-    """Between 1/√12 of the last digit, its standard deviation, and 1/2, the most it can be."""
+    """The noise is between 1/√12 of the last digit, its standard deviation, and the maximum 1/2."""
     found = at(lambda x: round(math.sin(x), digits), 0.7)
     assert 1 / math.sqrt(12) <= found.rounding * 10**digits <= 1 / 2
 
 
 @pytest.mark.parametrize(("x", "digits"), [(0.7, 7), (0.8, 7), (0.9, 7), (0.8, 10)])
 def test_the_noise_of_a_rounded_part_is_that_of_rounding(x: float, digits: int) -> None:
-    """At least its standard deviation, at most four of them."""
+    """The noise is between one and four standard deviations of the rounding."""
     found = at(lambda x: x * x + round(math.sin(x), digits), x)
     assert 1 / math.sqrt(12) <= found.rounding * 10**digits <= 4 / math.sqrt(12)
 
@@ -319,7 +319,7 @@ def test_a_bisection_inside(e: float) -> None:
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-10])
 def test_an_iteration_that_stops_at_a_tolerance(tolerance: float) -> None:
-    """It is smooth until it takes another number of steps, which only far points show."""
+    """The result jumps where the number of iterations changes, which only far points show."""
 
     def fixed_point(a: float) -> float:
         x = 0.5

@@ -40,7 +40,7 @@ def beside(far: float, nearer: float) -> Rungs:
 
 
 def test_a_small_slope_is_exact_if_its_error_is_small_beside_slopes_nearby() -> None:
-    """Or beside the slope itself; at a minimum, there is none."""
+    """The error may also be small beside the slope itself, but at a minimum that is 0."""
     for nearby, error, is_poor in ((1.0, 1e-7, False), (1.0, 1e-5, True), (1e-9, 1e-7, True)):
         assert is_doubtful(Slope(1e-9, error, "smooth", nearby=nearby)) is is_poor
     assert not is_doubtful(Slope(1.0, GOOD / 2, "smooth"))
@@ -67,7 +67,7 @@ def test_a_far_rung_that_supports_no_claim_is_let_be() -> None:
 
 
 def test_a_few_rungs_suffice_however_much_the_function_rises() -> None:
-    """By 1 on the coarsest of them, too; by nothing there is reason to look farther."""
+    """The function rises by 1 on the coarsest rungs, too; without a rise, more rungs are taken."""
     assert calls(lambda t: 2.0**8 * t) == 14
     assert calls(lambda t: 2.0**10 * t) == 14
     assert calls(lambda t: 1e-9 * t * t) == 14
@@ -80,7 +80,7 @@ def test_an_error_counts_beside_slopes_nearby_at_a_minimum() -> None:
 
 
 def test_the_middle_of_a_tread_may_lie_beside_the_point() -> None:
-    """Along x² of rounded x: the bar holds the slope at x, which is off the middle by up to w/2."""
+    """For x² of rounded x, the bar includes the slope at x, up to w/2 from the middle."""
     width = 1e-3
     for x in np.linspace(0.7, 0.7 + width, 12):
         function = lambda t, x=x: (width * round((x + t) / width)) ** 2  # noqa: E731

@@ -203,7 +203,7 @@ def test_other_arrays_are_declined(wrong: Any, compiled: Any) -> None:
 
 @needs_llvmlite
 def test_relu_at_zero_and_largest_entries_that_tie() -> None:
-    """Half the slope at the kink, and a share for each of the largest, as the tape documents."""
+    """The tape documents half the slope at the kink, and equal parts for equal maxima."""
 
     def loss(w: Any) -> Any:
         return anp.sum(anp.maximum(w, 0.0)) + anp.max(w) * 2.0

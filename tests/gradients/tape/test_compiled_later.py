@@ -147,7 +147,7 @@ def test_explain_states_the_progress(soon: None, gate: Gate) -> None:
 
 @needs_llvmlite
 def test_the_first_answers_of_machine_code_are_compared(soon: None) -> None:
-    """That is the first call that it answers, not one that it leaves to NumPy."""
+    """The comparison is at the first call that machine code answers, not one left to NumPy."""
 
     def loss(w: Any, x: Any) -> Any:
         return (anp.tanh(w) * x).sum()
@@ -250,7 +250,7 @@ def test_the_same_seed_trains_to_the_same_bits(soon: None) -> None:
 
 @pytest.mark.parametrize(("batch", "low", "high"), [(1, 5000, 6000), (100, 2500, 4000)])
 def test_the_number_of_replays_before_machine_code(batch: int, low: int, high: int) -> None:
-    """As measured: about 6,000 for one sample, 3,700 for 100, 500 for 1,000."""
+    """Measured values are about 6,000 for one sample, 3,700 for 100, and 500 for 1,000."""
     params = network.init([784, 50, 100, 10], 0)
     params = {name: leaf.astype(np.float32) for name, leaf in params.items()}
     x = np.zeros((batch, 784), np.float32)

@@ -268,7 +268,7 @@ def test_code_of_another_processor_or_compiler_is_not_used(
 
 @needs_llvmlite
 def test_another_process_uses_the_code(folder: Path) -> None:
-    """Its addresses are others, and so is the order of its sets."""
+    """Another process has different addresses, and a different order of sets."""
     first = gradient()
     program = (
         "from gradlab.gradients.tape.compiled import native; native.compiled = None; "

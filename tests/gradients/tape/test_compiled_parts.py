@@ -303,7 +303,7 @@ def test_booleans_are_reduced_and_counted() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_exp(dtype: Any) -> None:
-    """Within a unit in the last place, from underflow to overflow; special values as NumPy's."""
+    """The result is within a unit in the last place, with special values as NumPy's."""
     low, high = (-105, 90) if dtype == np.float32 else (-747, 711)
     x = np.linspace(low, high, 200_000).astype(dtype)
     x[:8] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 10 * high, 10 * low]
@@ -360,7 +360,7 @@ PRODUCTS: dict[str, Callable[[], Node]] = {
 
 @pytest.mark.parametrize("seed", [3])
 def test_products(seed: int) -> None:
-    """To the round-off of a sum of at most 21 products of numbers below 4, twice over."""
+    """The bound is twice the round-off of a sum of 21 products of numbers below 4."""
     arrays = [
         np.nan_to_num(a, nan=0.5, posinf=1, neginf=-1) if a.dtype.kind == "f" else a
         for a in values(seed)

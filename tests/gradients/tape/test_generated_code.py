@@ -440,7 +440,7 @@ def test_how_an_operation_is_written(name: str) -> None:
 
 
 def test_derivatives_are_written_into_the_callers_arrays() -> None:
-    """Unless they are the value itself, or a constant, or of another dtype."""
+    """Exceptions are the value itself, constants, and derivatives of another dtype."""
     total, gradient = of(np.sum, X), of(np.sin, exp(X))
     assert "sin(v1, out0)" in lines(program_of(total, gradient, inputs=(X,)))[1]
     twice = program_of(total, gradient, gradient, inputs=(X, Y))

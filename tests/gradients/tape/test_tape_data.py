@@ -151,7 +151,7 @@ def test_table_of_code_without_source() -> None:
 
 
 def test_table_of_a_file_that_was_edited(tmp_path: Any) -> None:
-    """What would be changed is not what is running: refused, not guessed."""
+    """The source does not match the running code, so the loss is refused."""
     file = tmp_path / "edited.py"
     source = "def loss(w, x, y):\n    return (w * {}[y, 0].sum()).sum()\n"
     scope: dict[str, Any] = {"table": TABLE}
@@ -191,7 +191,7 @@ def test_table_that_is_written_into_is_read_again() -> None:
 
 
 def test_table_that_a_loss_makes_is_a_constant() -> None:
-    """Not copied at each replay; and the uniform one is a number."""
+    """The table is not copied at each replay, and a uniform table becomes a number."""
 
     def loss(w: Any, y: Any) -> Any:
         return np.sum(w[:4] * np.eye(4)[y] * np.ones_like(w[:4]))
@@ -298,7 +298,7 @@ def test_sums_in_place_do_not_change_constants() -> None:
 
 
 def test_arrays_that_a_loss_writes_into() -> None:
-    """Its own arrays are recorded as they were; others are noticed."""
+    """Arrays of the loss are recorded before the write; a write into others is noticed."""
 
     def own(w: Any) -> Any:
         buffer, total = np.zeros(3), 0.0
@@ -512,7 +512,7 @@ def test_no_internal_class_is_in_a_reason() -> None:
 
 
 def test_equal_data_in_new_arrays(monkeypatch: Any) -> None:
-    """They are not checked as a whole at each call, and other data are noticed all the same."""
+    """Most calls do not compare the whole data, but different data are always noticed."""
     sums: list[Any] = []
     checksum = comparing.checksum
     monkeypatch.setattr(comparing, "checksum", lambda a: sums.append(a) or checksum(a))

@@ -237,7 +237,7 @@ def test_maximum_that_counts_is_kept(name: str) -> None:
 )
 @settings(max_examples=300, deadline=None)
 def test_cancelling_maxima_do_not_affect_the_result(steps: Any, axis: Any, seed: int) -> None:
-    """Whatever is done to it: another number in its place does not change the outcome."""
+    """Any other number in the place of such a maximum gives the same result."""
 
     @np.errstate(all="ignore")
     def loss(z: Any) -> Any:

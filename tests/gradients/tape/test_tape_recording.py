@@ -79,7 +79,7 @@ def test_a_recording_gives_away_no_numbers() -> None:
 
 
 def test_autograds_builtins_see_arrays() -> None:
-    """As they do outside of a recording."""
+    """This is the same as outside a recording."""
 
     def loss(w: Any) -> Any:
         is_array = builtins.isinstance(w, np.ndarray) and builtins.type(w) is np.ndarray
@@ -167,7 +167,7 @@ def test_differentiating_what_the_loss_closes_over() -> None:
 
 
 def test_gradient_inside_a_loss_is_recorded() -> None:
-    """Of eager autograd's: the tape then holds the second derivative's operations, too."""
+    """The inner gradient is eager autograd's: the tape also holds the second derivative."""
     inner = gradlab.grad(lambda u, w: (anp.sin(u) * w).sum())
 
     def loss(w: Any, x: Any) -> Any:

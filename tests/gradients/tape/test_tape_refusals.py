@@ -307,7 +307,7 @@ def test_replay_that_is_not_finite_is_an_error_with_its_place() -> None:
 
 
 def test_a_replayed_gradient_that_is_not_finite_is_never_returned() -> None:
-    """Nor where no replay is compared with the loss."""
+    """This also holds if no replay is compared with the loss."""
     f = Tape(verify=None).value_and_grad(lambda w: anp.sqrt(w).sum())
     for scale in (1.0, 2.0, 3.0):
         f(np.full(2, scale))
@@ -331,7 +331,7 @@ def test_out_with_an_eager_loss() -> None:
     "inner", [lambda x, y: np.sum(x * x), lambda x, y: np.sum(x * y), lambda x, y: np.sum(y * x)]
 )
 def test_a_value_of_another_recording_is_refused(inner: Any) -> None:
-    """It is no constant of the recording inside: a derivative by it would be lost."""
+    """As a constant of the inner recording, it would lose its derivative."""
 
     def outer(x: Any) -> Any:
         record(lambda y: inner(x, y), np.ones(2), ())

@@ -57,7 +57,7 @@ SMOOTH = {**UNARY, **BINARY}
 @times(4)
 @np.errstate(over="ignore")
 def test_generated_code_is_its_program(steps: Any, dtype: Any, seed: int) -> None:
-    """With buffers that are used again: at two points, twice, and with outs that held others."""
+    """Its buffers are reused: it runs twice at each point, with output arrays in use before."""
     loss = partial(evaluate, steps)
     here = point(dtype, seed)
     assume_differentiable(loss, here)
@@ -213,7 +213,7 @@ def test_results_are_not_overwritten() -> None:
 
 
 def test_memory_of_released_results_is_reused() -> None:
-    """And of none that anybody still has, be it a view of it."""
+    """Memory of a result that the caller still holds, even through a view, is not reused."""
     f = Tape(verify=None).value_and_grad(lambda w, x: (w * x).sum())
     w = np.zeros(1000)
     for _ in range(2):

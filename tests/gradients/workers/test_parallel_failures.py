@@ -149,7 +149,7 @@ def test_ctrl_c_while_workers_start_or_end_leaves_no_worker(
 def test_workers_of_an_unclosed_generator_do_not_outlive_the_interpreter(
     tmp_path: Path,
 ) -> None:
-    """They ignore Ctrl-C, and the interpreter would wait for them for ever."""
+    """Workers ignore Ctrl-C, so the interpreter would wait for them without end."""
     command = script(
         tmp_path,
         """

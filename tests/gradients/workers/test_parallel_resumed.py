@@ -120,7 +120,7 @@ class Steep(Interrupted):
 def test_a_changed_loss_with_the_same_value_is_refused(
     workers: Any, complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At weights of zero, the value does not tell one slope from another."""
+    """At weights of zero, the losses have the same value and different slopes."""
     monkeypatch.setattr(resuming, "time", Clock())  # with which each answer is written at once
     path = tmp_path / "partial"
     backend = gradlab.CentralDifference(resume=path)
@@ -199,7 +199,7 @@ def test_other_files_do_not_change(content: bytes | None, tmp_path: Path) -> Non
 def test_each_answer_is_stored_even_if_the_process_is_killed_soon(
     writing: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is written at once, as long as writing takes no more than a twentieth of the time."""
+    """Answers are written at once if writing takes at most a twentieth of the time."""
     share_out(monkeypatch, 1)
     clock, saved = Clock(), []
     replace = files.replace

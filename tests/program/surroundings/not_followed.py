@@ -93,7 +93,7 @@ def too_much() -> Scenario:
 
 @eager
 def counter() -> Scenario:
-    """It would not be counted on in a replay."""
+    """A counter would not advance in a replay."""
     held = SimpleNamespace(calls=0)
 
     def loss(w: Any) -> Any:
