@@ -19,20 +19,8 @@ from gradlab.params import Array, Structure
 class Perturbable:
     """A function ``function(params, *args)`` of parameters that can be perturbed.
 
-    It sees read-only arrays, the parameters in a dtype that is float64 by default.
-
-    Attributes
-    ----------
-    x : ndarray, shape (p,)
-        All entries, leaf by leaf, in C order.
-    leaves : list of ndarray
-        Copies of the given leaves.
-    layout : Layout
-        The position of each leaf in x.
-    spans, structure
-        The spans and the structure of the layout.
-    evaluations : int
-        Number of calls of the function.
+    It sees read-only arrays, the parameters in a dtype that is float64 by default. `x`, shape (p,),
+    has all entries, leaf by leaf, in C order; `leaves` are copies of the given leaves.
     """
 
     def __init__(

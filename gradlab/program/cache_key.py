@@ -211,15 +211,7 @@ class Surroundings:
 
 
 class Bindings:
-    """The key of a survey; its hash is computed once.
-
-    Attributes
-    ----------
-    sums : list of int
-        Checksums of the contents of arrays.
-    has_arrays : bool
-        Whether the survey found arrays, whose contents can change.
-    """
+    """The key of a survey, and checksums of its arrays; its hash is computed once."""
 
     __slots__ = ("_hash", "_places", "_tokens", "has_arrays", "sums")
 

@@ -16,47 +16,24 @@ def _kept(a: Any, value: float) -> Any:
     return np.where(np.isnan(a), value, a)
 
 
-@composite(np.nansum)
-def nansum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Sum the entries that are not NaN."""
-    return np.sum(_kept(a, 0.0), axis=axis, keepdims=keepdims)
+def _without_nan(function: Any, value: float) -> Any:
+    """Return a reduction, or running results, in which NaN counts as a neutral value."""
+    return lambda a, *args, **options: function(_kept(a, value), *args, **options)
 
 
-@composite(np.nanprod)
-def nanprod(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Multiply the entries that are not NaN."""
-    return prod(_kept(a, 1.0), axis=axis, keepdims=keepdims)
-
-
-@composite(np.nancumsum)
-def nancumsum(a: Any, axis: Any = None) -> Any:
-    """Return running sums; NaN counts as 0."""
-    return np.cumsum(_kept(a, 0.0), axis=axis)
-
-
-@composite(np.nancumprod)
-def nancumprod(a: Any, axis: Any = None) -> Any:
-    """Return running products; NaN counts as 1."""
-    return cumprod(_kept(a, 1.0), axis=axis)
-
-
-@composite(np.nanmax)
-def nanmax(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the largest entry that is not NaN."""
-    return np.max(_kept(a, -np.inf), axis=axis, keepdims=keepdims)
-
-
-@composite(np.nanmin)
-def nanmin(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the smallest entry that is not NaN."""
-    return np.min(_kept(a, np.inf), axis=axis, keepdims=keepdims)
+nansum = composite(np.nansum)(_without_nan(np.sum, 0.0))
+composite(np.nanprod)(_without_nan(prod, 1.0))
+composite(np.nancumsum)(_without_nan(np.cumsum, 0.0))
+composite(np.nancumprod)(_without_nan(cumprod, 1.0))
+composite(np.nanmax)(_without_nan(np.max, -np.inf))
+composite(np.nanmin)(_without_nan(np.min, np.inf))
 
 
 @composite(np.nanmean)
 def nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the mean of the entries that are not NaN."""
     count = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
-    return nansum(a, axis, keepdims) / count
+    return nansum(a, axis, keepdims=keepdims) / count
 
 
 @composite(np.nanvar)
@@ -64,7 +41,7 @@ def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) ->
     """Return the variance of the entries that are not NaN."""
     count = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
     centred = a - nanmean(a, axis, keepdims=True)
-    return nansum(centred * centred, axis, keepdims) / (count - ddof)
+    return nansum(centred * centred, axis, keepdims=keepdims) / (count - ddof)
 
 
 @composite(np.nanstd)

@@ -12,24 +12,15 @@ from gradlab.arrays.refusals import refuse
 
 
 class Trace:
-    """One evaluation of a loss on duck arrays. Each of its duck arrays keeps it alive.
-
-    Attributes
-    ----------
-    known : bool
-        Whether the numbers in the arrays are known.
-    device : Any
-        Device of the arrays that are made for it; None for the library's default.
-    detached : bool
-        Whether the loss has called `gradlab.detach`, which shows that it keeps state.
-    mixed : bool
-        Whether the loss calls functions of the library itself, which return native arrays.
-    """
+    """One evaluation of a loss on duck arrays. Each of its duck arrays keeps it alive."""
 
     __slots__ = ("__weakref__", "detached", "device", "known", "mixed")
 
     def __init__(self, known: bool, device: Any = None) -> None:
-        self.known, self.device, self.detached, self.mixed = known, device, False, False
+        self.known = known  # whether the numbers in the arrays are known
+        self.device = device  # of the arrays that are made for it; None for the library's default
+        self.detached = False  # whether the loss has called `gradlab.detach`: it keeps state
+        self.mixed = False  # whether it calls the library itself, which returns native arrays
 
 
 class _ThreadState(threading.local):

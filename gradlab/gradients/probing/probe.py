@@ -43,18 +43,11 @@ COARSEST = 2.0**-7
 
 
 class CoarseLoss(Exception):  # noqa: N818 - not an error: the differences are repeated
-    """The steps do not suit the loss: its gradient must be computed again with other steps.
-
-    Attributes
-    ----------
-    precision : float
-        The relative error of an evaluation.
-    closely : bool
-        Whether every entry must be measured again with smaller steps.
-    """
+    """The steps do not suit the loss: its gradient must be computed again with other steps."""
 
     def __init__(self, precision: float, closely: bool = False) -> None:
-        self.precision, self.closely = precision, closely
+        self.precision = precision  # the relative error of an evaluation
+        self.closely = closely  # whether every entry must be measured again with smaller steps
 
 
 class Quotient(Protocol):
@@ -108,39 +101,24 @@ class Probe:
     A probe owns a writable copy of the parameters in the dtype of the evaluation. The loss gets
     read-only views, so that a loss that writes into its argument fails instead of falsifying the
     difference.
-
-    Attributes
-    ----------
-    leaves : list of ndarray
-        The copy, unperturbed.
-    given_steps : list of ndarray or None
-        The step of each entry, if the caller chose it.
-    closely : bool
-        Whether every entry is measured again with smaller steps.
-    looped : bool
-        Whether the loss itself, rather than a recording, was evaluated for some entries.
-    call : tuple
-        Loss, parameters and arguments, as the caller gave them.
-    seconds : float
-        Time of the evaluation at the parameters; 0 before it.
     """
 
     widest: ClassVar[type] = np.float64
 
     recorded: Perturbed | None = None
-    given_steps: Sequence[Array] | None = None
-    closely = False
-    looped = False
-    seconds = 0.0
+    given_steps: Sequence[Array] | None = None  # of each entry, if the caller chose them
+    closely = False  # whether every entry is measured again with smaller steps
+    looped = False  # whether the loss itself, not a recording, was evaluated for some entries
+    seconds = 0.0  # time of the evaluation at the parameters; 0 before it
 
     def __init__(
         self, loss: Loss, params: Any, args: tuple[Any, ...], dtype: DTypeLike | None
     ) -> None:
-        self.call = loss, params, args
+        self.call = loss, params, args  # as the caller gave them
         self._loss = loss
         self._args = read_only(args)
         self._given, self._structure = flatten(params)
-        self.leaves: list[Array] = [
+        self.leaves: list[Array] = [  # the copy, unperturbed
             np.array(leaf, dtype or np.result_type(leaf, self.widest), order="C")
             for leaf in self._given
         ]

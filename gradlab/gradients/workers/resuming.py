@@ -46,25 +46,17 @@ that runs that are killed again and again still make progress."""
 
 
 class PartialGradient:
-    """Slopes that arrive chunk by chunk; a context that writes them to the file on exit.
-
-    Attributes
-    ----------
-    slopes : list of ndarray
-        For each leaf, in its shape; 0 where they are missing.
-    missing : list of ndarray of bool
-        For each leaf, flat, in C order.
-    pending, size : int
-        The numbers of missing slopes and of all slopes.
-    """
+    """Slopes that arrive chunk by chunk; a context that writes them to the file on exit."""
 
     def __init__(self, path: Path | None, known: dict[str, str] | None, probe: Probe) -> None:
         self._path, self._identity, self._name = path, known or {}, probe.name
         self._steps = [float(probe.precision), probe.closely]
-        self.slopes: list[Array] = [
+        self.slopes: list[Array] = [  # for each leaf, in its shape; 0 where they are missing
             np.zeros(leaf.shape, np.result_type(leaf, np.float64)) for leaf in probe.leaves
         ]
+        # For each leaf, flat, in C order.
         self.missing: list[Array] = [np.ones(leaf.size, bool) for leaf in probe.leaves]
+        # The numbers of all slopes and of missing ones.
         self.size = self.pending = sum(leaf.size for leaf in probe.leaves)
         self._next = 0.0
         self._is_ours = True

@@ -48,32 +48,19 @@ class Same:
 
 
 class Tokens(ReadValues):
-    """The tokens of a survey, with their places; `names` are the attributes that matter to it.
-
-    Attributes
-    ----------
-    seen : set of str
-        The attributes that the functions' code names.
-    tokens, places : list
-        The tokens, and the place of each.
-    arrays : list of ndarray
-        Arrays that are compared by identity.
-    texts : list of ndarray
-        Arrays of other types than numbers, whose contents are compared at each call.
-    natives : list
-        Arrays of other libraries, compared by identity.
-    """
+    """The tokens of a survey, with their places; `names` are the attributes that matter to it."""
 
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__()
         self._names = names
         self._every = EVERY in names
         self._sorted = sorted(name for name in names if "." not in name and name != EVERY)
-        self.seen: set[str] = set()
+        self.seen: set[str] = set()  # the attributes that the functions' code names
         self.tokens: list[Any] = []
         self.places: list[str] = []
+        # Arrays of other types than numbers, whose contents are compared at each call.
         self.texts: list[Any] = []
-        self.natives: list[Any] = []
+        self.natives: list[Any] = []  # arrays of other libraries, compared by identity
         self._index: dict[Any, int] = {}
         self._depth = 0
 
