@@ -23,7 +23,7 @@ from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.extents import All, Entries, Extent, Extents, Slice
 from gradlab.gradients.perturb.layout import Arrangement, At, at_slice, filled, flat, is_range, put
 from gradlab.gradients.perturb.operations import is_sum, terms_of_mean
-from gradlab.gradients.perturb.powers import Powers, largest_feature
+from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
 from gradlab.params import Array
 from gradlab.program.ir import Node
@@ -157,21 +157,12 @@ class Changes:
         in_series = in_series and not self._patch(operand)
         if not self.is_changed(operand):
             self.keep_same(node)
+        elif in_series and (found := self.layout.reduced(node, self.series[operand].powers, base)):
+            self.series[node] = Patched(found)
         elif is_sum(node):
             axes, terms = tuple(axis - lead for axis in axes), terms_of_mean(node)
-            if in_series:
-                features = self.features[operand]
-
-                def summed(c: Array) -> Array:
-                    total = filled(c, features).sum(axis=axes, keepdims=keepdims)
-                    return np.asarray(total / terms)
-
-                self.series[node] = Patched(self.series[operand].powers.mapped(base, summed))
-                return
             delta = self.total(operand, axes, keepdims, self.features[node], extent)
             self.changes[node] = Change(base, delta if terms == 1 else delta / terms)
-        elif in_series and (found := self._maximum_of_series(node, base)):
-            self.series[node] = Patched(found)
         else:
             if isinstance(own, Slice) and isinstance(extent, Slice):
                 axis = self.ndim[operand] + own.axis
@@ -184,11 +175,6 @@ class Changes:
             axes = tuple(axis - lead for axis in axes)
             new = node.primitive(delta, axis=axes, keepdims=keepdims)
             self.changes[node] = Change(base, new=new)
-
-    def _maximum_of_series(self, node: Node, base: Any) -> Powers | None:
-        operand, ((axis,), keepdims) = node.operands[0], self.layout.axes[node]
-        features, powers = self.features[operand], self.series[operand].powers
-        return largest_feature(powers, base, features, axis - self.extents.lead, keepdims)
 
     def total(
         self,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.perturb.extents import Extents
-from gradlab.gradients.perturb.operations import axes_of
-from gradlab.gradients.perturb.powers import Powers
+from gradlab.gradients.perturb.operations import axes_of, is_maximum, is_sum, terms_of_mean
+from gradlab.gradients.perturb.powers import Powers, largest_feature
 from gradlab.params import Array
 from gradlab.program.ir import Node
 from gradlab.program.primitives import Kind
@@ -80,6 +80,20 @@ class Arrangement:
         if at.run is not None:
             return laid[..., at.run, :, rows]
         return laid[..., 0, rows][..., at.hit, :]
+
+    def reduced(self, node: Node, powers: Powers, base: Any) -> Powers | None:
+        """Return the series of a sum, a mean or a maximum of features; None if it has none."""
+        features, (axes, keepdims) = self.features[node.operands[0]], self.axes[node]
+        axes = tuple(axis - self._extents.lead for axis in axes)
+        if is_sum(node):
+            terms = terms_of_mean(node)
+            return powers.mapped(
+                base,
+                lambda c: np.asarray(filled(c, features).sum(axis=axes, keepdims=keepdims) / terms),
+            )
+        if is_maximum(node):
+            return largest_feature(powers, base, features, axes[0], keepdims)
+        return None
 
     def _arranged(self, operand: Any, ndim: int, axis: int | None) -> tuple[Any, bool, bool]:
         """Return the value with lane axes, and whether it differs by row and along the axis.

@@ -26,8 +26,8 @@ import numpy as np
 from gradlab.gradients.perturb.contraction import LANES, multiply
 from gradlab.gradients.perturb.extents import All, Entries, Extents, Slice
 from gradlab.gradients.perturb.layout import Arrangement, At, filled, flat, put
-from gradlab.gradients.perturb.operations import is_maximum, is_sum, terms_of_mean
-from gradlab.gradients.perturb.powers import Powers, elementwise, largest_feature
+from gradlab.gradients.perturb.operations import terms_of_mean
+from gradlab.gradients.perturb.powers import Powers, elementwise
 from gradlab.gradients.perturb.products import slice_of
 from gradlab.gradients.perturb.rows import Lift
 from gradlab.params import Array
@@ -144,19 +144,10 @@ class WholeSeries:
             if len(gathered) > 1:
                 raise NoSeries
             return powers.mapped(base, lambda c: flat(filled(c, features))[gathered[0]])
-        axes, keepdims = self._layout.axes[node]
-        axes = tuple(axis - self._extents.lead for axis in axes)
-        if is_sum(node):
-            terms = terms_of_mean(node)
-            return powers.mapped(
-                base,
-                lambda c: np.asarray(filled(c, features).sum(axis=axes, keepdims=keepdims) / terms),
-            )
-        if is_maximum(node) and (
-            found := largest_feature(powers, base, features, axes[0], keepdims)
-        ):
-            return found
-        raise NoSeries
+        found = self._layout.reduced(node, powers, base)
+        if found is None:
+            raise NoSeries
+        return found
 
     # Values
 
