@@ -123,8 +123,8 @@ def pull_back(
     """
     cotangents = {end._node: (vspace(end._value).ones() if seed is None else seed, False)}
     waiting = {root._node for root in roots}
-    # g / cosh(x)**2, the VJP of tanh, overflows on its way to a right 0; what is not right
-    # after all is not finite, and is reported where the gradient is finished.
+    # The VJP of tanh, g / cosh(x)**2, overflows where its result is rightly 0. A wrong result is
+    # not finite, which is reported where the gradient is finished.
     with np.errstate(over="ignore"):
         for node in toposort(end._node):
             if node not in waiting:
@@ -143,7 +143,7 @@ def _as_leaf(value: Any, path: str) -> Any:
         return value
     if np.iscomplexobj(value):
         for part in (np.real(value), np.imag(value)):
-            as_array(part, path)  # raises what is to be said of them
+            as_array(part, path)  # raises the error for a part that is not finite
         return np.asarray(value)
     return floating(as_array(value, path))
 

@@ -1,10 +1,10 @@
 """Forward mode: the chain rule from the parameters to the loss, along one direction at a time.
 
-autograd runs the loss on boxes that carry, beside each value, how fast it moves when the parameters
-move along a direction v: the Jacobian-vector product (JVP), which for a loss is the slope ∇f · v.
-It takes two to three times the operations of an evaluation, stores no record, and yields one
-number: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, section 3.1. Reverse mode has
-all p numbers for about as much.
+autograd runs the loss on boxes that carry, beside each value, its derivative along a direction v of
+the parameters: the Jacobian-vector product (JVP), which for a loss is the slope ∇f · v. It takes
+two to three times the operations of an evaluation, stores no record, and yields one number:
+Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, section 3.1. Reverse mode yields all p
+numbers for about the same cost.
 """
 
 from __future__ import annotations

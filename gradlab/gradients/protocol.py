@@ -39,8 +39,7 @@ ValueAndGrad: TypeAlias = Callable[..., tuple[float, Any]]
 class Backend(Protocol):
     """A way to differentiate; see the module for its laws."""
 
-    # A field will do, and so will a class attribute without an annotation; to type checkers, a
-    # ClassVar will not.
+    # A field, or a class attribute without an annotation; type checkers refuse a ClassVar.
     @property
     def name(self) -> str:
         """The name by which users select the backend."""

@@ -31,7 +31,7 @@ def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
             return None
 
 
-def closer_to_home(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
+def slope_inside_domain(method: Quotient, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
     """Return the slope along an entry for which the loss has no value at the distance h.
 
     Raise a NonFiniteError if it has no value on both sides at smaller distances, either.

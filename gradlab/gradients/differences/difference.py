@@ -23,9 +23,9 @@ import numpy as np
 
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients.differences.closer import (
-    closer_to_home,
     look_closer,
     roundoff,
+    slope_inside_domain,
     value_beside,
 )
 from gradlab.gradients.differences.numerical import Numerical
@@ -135,7 +135,7 @@ class FiniteDifference(Numerical):
         except NonFiniteError:
             if probe.given_steps is not None or not 0 < abs(x) < 4 * h:
                 raise
-            return closer_to_home(self, probe, f, x, h)
+            return slope_inside_domain(self, probe, f, x, h)
         if not (probe.closely or abs(bend) > self.bent * abs(slope)):
             return slope
         return self._look_again(probe, f, x, h, slope, bend)

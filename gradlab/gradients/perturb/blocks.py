@@ -43,7 +43,7 @@ class Block(Protocol):
     def each(self, of_entries: Array) -> Array:
         """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1)."""
 
-    def give_back(self, total: Array, kept: Array, found: Array) -> None:
+    def add_to_total(self, total: Array, kept: Array, found: Array) -> None:
         """Add the changes found in the `kept` ones of the J columns, (J, M, R), to a total.
 
         The total has the change for each entry of the leaf and each sign, (p, S); with rows, for
@@ -76,7 +76,7 @@ class EntryBlock:
             return found[None, :1]
         return np.repeat(found, self.signs)[None]
 
-    def give_back(self, total: Array, kept: Array, found: Array) -> None:
+    def add_to_total(self, total: Array, kept: Array, found: Array) -> None:
         """Add each lane to its entry."""
         total[self.entries] += np.broadcast_to(found, self.lanes).reshape(-1, self.signs)
 
@@ -107,7 +107,7 @@ class RowBlock:
         """Raise `NoRule`: entries share these lanes, so that no lane belongs to one entry."""
         raise NotImplementedError("entries share a lane of rows")
 
-    def give_back(self, total: Array, kept: Array, found: Array) -> None:
+    def add_to_total(self, total: Array, kept: Array, found: Array) -> None:
         """Add each lane to all perturbations that share it."""
         _, m, signs, _ = self.change.shape
         # (J, m S, R) -> (J, m, S) -> (m, J, S), then take the lane of each perturbed row: (i, J, S)

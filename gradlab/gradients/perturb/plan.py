@@ -193,7 +193,7 @@ class Plan:
         totals = {node: np.zeros(shape) if shape else found[node] for node in found}
         for block, kept, parts in in_order(work, chain(first, blocks), threads):
             for node, part in parts.items():
-                block.give_back(totals[node], kept, part)
+                block.add_to_total(totals[node], kept, part)
         if lift is not None:
             for node, total in totals.items():
                 found[node][lift.index] += total

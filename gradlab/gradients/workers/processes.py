@@ -191,7 +191,7 @@ def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
             process = context.Process(
                 target=serve, args=(theirs, stored, shared, slot), name=f"gradlab-{slot}"
             )
-            with _one_thread_each(), _deaf_to_ctrl_c():
+            with _one_thread_each(), _without_ctrl_c():
                 process.start()
     except OSError as error:
         raise WorkerError(
@@ -218,7 +218,7 @@ def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, sl
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller received the signal too, and decides
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     try:
         task = restore(stored)
         probe = task.probe()
@@ -239,7 +239,7 @@ def serve(connection: Connection, stored: NamelessFile, shared: NamelessFile, sl
         connection.send(answer(task, chunk, probe, mark))
 
 
-def _outlive_nobody() -> None:
+def _end_with_caller() -> None:
     """Wait until the caller is gone, then end the process."""
     caller = parent_process()
     assert caller is not None
@@ -263,8 +263,8 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Have processes that start in here hear no Ctrl-C until they say what to do with one.
+def _without_ctrl_c() -> Iterator[None]:
+    """Block Ctrl-C in processes that start in this context, until they set a handler.
 
     A terminal sends it to them as well, and Python would end in a traceback while it starts.
     """
@@ -273,7 +273,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # which would lift the block if it was started in here
+    resource_tracker.ensure_running()  # it would lift the block if it were started in this context
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

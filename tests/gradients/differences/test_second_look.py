@@ -12,7 +12,12 @@ import pytest
 
 from gradlab import CentralDifference, CentralDifference4, ForwardDifference
 from gradlab.errors import LossError, NonFiniteError, OptionError
-from gradlab.gradients.differences.closer import closer_to_home, is_level, look_closer, roundoff
+from gradlab.gradients.differences.closer import (
+    is_level,
+    look_closer,
+    roundoff,
+    slope_inside_domain,
+)
 from gradlab.gradients.differences.difference import FEW, SMALL, TYPICAL
 from gradlab.gradients.differences.steps import FINER
 
@@ -149,11 +154,11 @@ def test_a_minimum_is_level_and_a_jump_is_not(function: Any, level: bool) -> Non
 def test_smaller_steps_begin_with_the_first_that_has_values() -> None:
     line: Any = Line()
     method: Any = Scripted([0.0, np.nan, np.nan, 2.0, 2.0])
-    assert closer_to_home(method, probe(), line, 1.0, H) == 2.0
+    assert slope_inside_domain(method, probe(), line, 1.0, H) == 2.0
     assert method.steps == [H / FINER, H / FINER**2, H / FINER**3, H / FINER**4]
     nowhere: Any = Scripted([0.0, np.nan])
     with pytest.raises(NonFiniteError):
-        closer_to_home(nowhere, probe(), line, 1.0, H)
+        slope_inside_domain(nowhere, probe(), line, 1.0, H)
     assert nowhere.steps[-1] == H  # which says why
 
 

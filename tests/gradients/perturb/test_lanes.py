@@ -87,7 +87,7 @@ def test_blocks_of_rows_hold_every_perturbation_once(
         kept = np.arange(made.lanes[0])
         found = made.change.reshape(made.lanes)
         for column in kept:  # also if other columns are idle
-            made.give_back(total, kept[[column]], found[[column]])
+            made.add_to_total(total, kept[[column]], found[[column]])
     np.testing.assert_allclose(total, lift.rows.sum(0)[:, None, None] * delta)
 
 
