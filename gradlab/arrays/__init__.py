@@ -37,6 +37,7 @@ What NumPy's protocols do not cover:
 `questions`     questions of a loss that traced arrays answer in another way
 `conversions`   Python numbers that a loss makes from traced values
 `rewriting`     changes expressions of the user's code in which a plain array comes first
+`expressions`   which expressions these are, in the syntax tree of a file
 `replacements`  the functions that `rewriting` puts there
 `augmented`     ``z += w`` where z is plain and w is traced
 `leaks`         traced values that a loss keeps

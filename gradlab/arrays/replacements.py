@@ -29,9 +29,9 @@ from gradlab.arrays.dispatch import (
     refuse_plain,
     refuse_write,
 )
+from gradlab.arrays.expressions import REPLACEMENTS
 from gradlab.arrays.of_scipy import counterpart, given_before
 from gradlab.arrays.operators import METHODS
-from gradlab.arrays.rewriting import REPLACEMENTS
 
 
 def subscript(container: Any, index: Any) -> Any:
