@@ -41,18 +41,9 @@ def markdown(numbers: Mapping[str, Any]) -> str:
         _row("--:" if right else ":--" for right in table["right"]),
         *(_row(map(_cell, row)) for row in table["rows"]),
     ]
-    notes = "  \n".join(table["notes"].splitlines())
-    return (
-        "\n\n".join(
-            [
-                f"# {table['title'] or numbers['benchmark']}",
-                numbers["headline"],
-                "\n".join(lines),
-                notes,
-            ]
-        )
-        + "\n"
-    )
+    title, notes = table["title"] or numbers["benchmark"], table["notes"].splitlines()
+    parts = [f"# {title}", numbers["headline"], "\n".join(lines), "  \n".join(notes)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _cell(text: str) -> str:

@@ -20,7 +20,7 @@ from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.errors import LossError, OptionError, ParameterError
 from gradlab.gradients.protocol import note_origin
 from gradlab.layout import Layout
-from gradlab.params import Array, flatten, leaves_like, read
+from gradlab.params import Array, flatten, floating, leaves_like, read
 
 
 @dataclass(frozen=True)
@@ -138,65 +138,40 @@ def claim_of(
     if the structure or shape of a matrix differs from the derivative's.
     """
     leaves, structure = flatten(params)
-    if kind in ("jacobian", "hessian"):
-        found = _called(given, kind, params, args) if callable(given) else given
-        return _of_matrix(kind, found, function, params, leaves)
-    if not callable(given):
-        raise OptionError(f"{kind}={given!r:.60}: give a function")
+    inputs = Layout.of(leaves, structure)
+
+    def call(*direction: Any) -> Any:
+        copies = [leaf.copy() for leaf in leaves]
+        for copy in copies:
+            copy.flags.writeable = False
+        try:
+            return given(structure.unflatten(copies), *read_only(args), *direction)
+        except Exception as error:
+            note_origin(error, f"the {kind} at the parameters")
+            raise
 
     def hang(values: Array) -> Any:
-        parts = np.split(values, np.cumsum([leaf.size for leaf in leaves])[:-1])
-        return structure.unflatten(
-            [
-                np.array(part.reshape(leaf.shape), leaf.dtype if leaf.dtype.kind == "f" else float)
-                for part, leaf in zip(parts, leaves, strict=True)
-            ]
-        )
+        parts = zip(inputs.parts(values), leaves, strict=True)
+        return structure.unflatten([np.array(part, floating(leaf).dtype) for part, leaf in parts])
 
+    if kind in ("jacobian", "hessian"):
+        return _of_matrix(kind, call() if callable(given) else given, function, params, inputs)
+    if not callable(given):
+        raise OptionError(f"{kind}={given!r:.60}: give a function")
     if kind == "vjp":
-        return Claim(
-            kind,
-            function,
-            params,
-            rows=lambda u: _called(given, kind, params, (*args, function.hang(u))),
-        )
-    return Claim(
-        kind,
-        function,
-        params,
-        columns=lambda v: _called(given, kind, params, (*args, hang(v))),
-    )
+        return Claim(kind, function, params, rows=lambda u: call(function.hang(u)))
+    return Claim(kind, function, params, columns=lambda v: call(hang(v)))
 
 
-def _called(given: Callable[..., Any], kind: str, params: Any, args: tuple[Any, ...]) -> Any:
-    leaves, structure = flatten(params)
-    copies = [leaf.copy() for leaf in leaves]
-    for copy in copies:
-        copy.flags.writeable = False
-    *fixed, direction = args if kind in ("vjp", "jvp", "hvp") else (*args, None)
-    last = () if direction is None else (direction,)
-    try:
-        return given(structure.unflatten(copies), *read_only(tuple(fixed)), *last)
-    except Exception as error:
-        note_origin(error, f"the {kind} at the parameters")
-        raise
-
-
-def _of_matrix(
-    kind: str, found: Any, function: Function, params: Any, leaves: list[Array]
-) -> Claim:
-    inputs = Layout.of(leaves, flatten(params)[1])
+def _of_matrix(kind: str, found: Any, function: Function, params: Any, inputs: Layout) -> Claim:
     matrix = joined(matrix_blocks(kind, found, function.layout, inputs, _numbers))
 
     def rows_of(u: Array) -> Any:
-        row = matrix[int(np.argmax(u))] if _is_unit(u) else (u @ matrix).astype(matrix.dtype)
+        is_unit = np.count_nonzero(u) == 1 and u.max() == 1
+        row = matrix[int(np.argmax(u))] if is_unit else (u @ matrix).astype(matrix.dtype)
         return inputs.hang(row)
 
     return Claim(kind, function, params, rows=rows_of)
-
-
-def _is_unit(u: Array) -> bool:
-    return bool(np.count_nonzero(u) == 1 and u.max() == 1)
 
 
 def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -> None:

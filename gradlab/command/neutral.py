@@ -25,9 +25,9 @@ _ACTIVE = re.compile(
 
 
 def visible(text: str, *, one_line: bool = False) -> str:
-    r"""Return a text in which characters that a terminal acts on are escaped, also line ends.
+    r"""Return a text in which characters that a terminal acts on are escaped.
 
-    Line ends are escaped only for `one_line`.
+    For `one_line`, these include line ends.
 
     Examples
     --------

@@ -93,15 +93,9 @@ def _read(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str]
         return digits.read()
     if name_or_path == "mnist":
         return mnist.read(data_dir)
-    if _looks_like_a_path(name_or_path):
+    if isinstance(name_or_path, os.PathLike) or formats.looks_like_a_file(name_or_path):
         return user.read(Path(name_or_path))
     raise OptionError(
         f"{unknown('dataset', name_or_path, NAMES)} (known are {', '.join(NAMES)} and the path of "
         f"a file that ends in {', '.join(formats.SUFFIXES)})"
-    )
-
-
-def _looks_like_a_path(name: str | os.PathLike[str]) -> bool:
-    return (
-        formats.looks_like_a_file(name) if isinstance(name, str) else isinstance(name, os.PathLike)
     )

@@ -49,8 +49,10 @@ PICTURE = (28, 28)
 """Shape of MNIST's pictures, which pickles and texts store as rows of 784 numbers."""
 
 
-def looks_like_a_file(name: str) -> bool:
+def looks_like_a_file(name: Any) -> bool:
     """Tell whether a text looks like the name of a data file, whether or not the file exists."""
+    if not isinstance(name, str):
+        return False
     if Path(_plain(name)).suffix in SUFFIXES:
         return True
     try:

@@ -48,7 +48,9 @@ class Field(Perturbable):
         is_known = all(leaf.dtype == self.dtype for leaf in at.leaves)
         self.outputs = at.outputs if is_known else self.evaluate()
         self.centre = self.outputs.vector
-        self.epsilon = np.concatenate([np.zeros(0), *map(_epsilons, *_kinds(self.outputs))])
+        kinds: list[Any] = [kind if kind.kind == "f" else float for kind in self.outputs.dtypes]
+        sizes = [span.stop - span.start for span in self.outputs.spans]
+        self.epsilon = np.repeat([float(np.finfo(kind).eps) for kind in kinds], sizes or 0)
         self.scales = np.exp2(np.round(np.log2(np.maximum(1.0, np.abs(self.x.astype(float))))))
         infinite = np.full(self.x.shape, np.inf)
         self.lowest, self.highest = bounds or (-infinite, infinite)
@@ -236,15 +238,6 @@ class Line:
             return 0.0
         gaps = np.where(x > 0, np.spacing(x), 0.0)[moving] / np.abs(self.step[moving])
         return 8 * float(np.max(gaps, initial=0.0))
-
-
-def _kinds(outputs: Outputs) -> tuple[list[int], list[Any]]:
-    return [int(np.prod(shape)) for shape in outputs.shapes], list(outputs.dtypes)
-
-
-def _epsilons(size: int, dtype: np.dtype[Any]) -> Array:
-    kind: Any = dtype if dtype.kind == "f" else np.dtype(float)
-    return np.full(size, float(np.finfo(kind).eps))
 
 
 # Bounds

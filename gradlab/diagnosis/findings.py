@@ -12,26 +12,27 @@ from gradlab.diagnosis.units import Layer
 from gradlab.history import Epoch, number
 
 HALF = 0.5
-"""Share of the best fall of the loss from which a learning rate serves. The best rate of a sweep is
-known within a factor of 2 or so, and a fall is at most proportional to the rate."""
+"""Decrease of the loss, relative to that of the best rate, above which a learning rate is good
+enough. The sweep finds the best rate within a factor of about 2, and a decrease is at most
+proportional to the rate."""
 
 NOTHING = 0.01
-"""Fall of the loss, relative to its start, below which a short training learned nothing. It is a
-few times the error of a mean over a thousand samples whose losses vary by a tenth."""
+"""Decrease of the loss, relative to its start, below which a short training learned nothing. It is
+a few times the error of a mean over a thousand samples whose losses vary by a tenth."""
 
 DEAD = 0.6
 """Share of dead units in a layer above which they need a remedy. Random weights without biases
 leave up to half of a layer of relu dead: those with a negative sum, where all inputs are alike."""
 
 SATURATED = 0.5
-"""Share of a layer's outputs from which saturation needs a remedy: most units are then slow."""
+"""Share of saturated outputs in a layer above which they need a remedy: most units learn slowly."""
 
 FALLING = 0.05
-"""Fall of the loss in the last epoch, relative to the loss, from which more epochs are worth it."""
+"""Decrease of the loss in the last epoch, relative to the loss, above which more epochs help."""
 
 RISEN = 1.1
-"""Rise of the test loss above its lowest value from which the training was too long. The mean of a
-few hundred test samples has an error of about a tenth."""
+"""Test loss at the end, relative to its lowest value, above which the training was too long. The
+mean of a few hundred test samples has an error of about a tenth."""
 
 
 NO_RATE = "look at the data, the labels, the starting values or the layers: no rate helps"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.params import Array, flatten, floating, leaves_like
+from gradlab.params import flatten, floating, leaves_like
 
 POINTS = 60
 """Number of points of a section, twelve for each power of ten of its five."""
@@ -80,7 +80,7 @@ def section(
 
     def at(other: float) -> float:
         with np.errstate(all="ignore"):
-            moved = _moved(leaves, changes, other / rate)
+            moved = [x + other / rate * change for x, change in zip(leaves, changes, strict=True)]
         if not all(np.isfinite(leaf).all() for leaf in moved):
             return math.inf
         return loss(structure.unflatten(moved))
@@ -90,10 +90,6 @@ def section(
     rates = np.geomspace(SHORT * end, end, POINTS).tolist()
     promise = -sum(float(np.vdot(g, u)) for g, u in zip(slopes, changes, strict=True))
     return Section(rate, before, after, promise, tuple(rates), tuple(map(at, rates)))
-
-
-def _moved(leaves: list[Array], changes: list[Array], factor: float) -> list[Array]:
-    return [leaf + factor * change for leaf, change in zip(leaves, changes, strict=True)]
 
 
 def _lowest(at: Callable[[float], float], rate: float, before: float) -> float:

@@ -2,7 +2,7 @@
 
 This is the range test of Smith (*Cyclical Learning Rates for Training Neural Networks*, 2017,
 section 3.3), with a separate training for each rate instead of one whose rate grows. Each starts
-from the same parameters and sees the same minibatches, so that a rate owes nothing to those before.
+from the same parameters and sees the same minibatches, so that earlier rates have no effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST = 20
 """Largest number of rates above and below the first one: ten powers of ten each."""
 
 LITTLE = 0.1
-"""Share of the best fall of the loss below which smaller rates are not worth trying."""
+"""Decrease of the loss, relative to that of the best rate, below which no smaller rate is tried."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Layer:
         Their number.
     dead : int
         The number of units that return the same for all samples, within `STILL`: no gradient passes
-        them, and they tell nothing of the input.
+        through them, and their outputs do not depend on the input.
     saturated : float
         The share of outputs at the bounds of a sigmoid or tanh; 0 if there are no bounds.
     """

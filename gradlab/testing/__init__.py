@@ -3,11 +3,11 @@
 *Strategies* for hypothesis draw whole problems: `networks`, `batches`, `parameters` of any
 structure, and `losses` whose gradient is known in closed form. hypothesis draws the sizes, the
 options and a seed; the numbers come from a NumPy generator of that seed. So drawing is fast, and
-what fails shrinks to few numbers.
+hypothesis reduces a failure to few numbers.
 
-*Bounds* say how far a backend's gradient may lie from the true one. `error_bounds` runs the very
-loss on arrays that carry, beside each value, its derivatives along one coordinate and a bound on
-its rounding error, so that no tolerance has to be picked::
+*Bounds* limit the distance of a backend's gradient from the true one. `error_bounds` runs the loss
+itself on arrays that carry, with each value, its derivatives along one coordinate and a bound on
+its rounding error, so that there is no tolerance to choose::
 
     |quotient - f'|  <=  truncation          + round-off
     forward              h/2   max|f''|        (δ(x+h) + δ(x)) / h
@@ -18,8 +18,8 @@ its rounding error, so that no tolerance has to be picked::
 
 where δ bounds the error of one evaluation of the loss.
 
-*Assertions* end a test with what there is to know: `assert_gradients_agree` checks the gradient
-that you derived for a loss, `assert_within` holds numbers to bounds.
+*Assertions* explain what is wrong: `assert_gradients_agree` checks the gradient that you derived
+for a loss, `assert_within` compares numbers with bounds.
 
 The files, in reading order:
 

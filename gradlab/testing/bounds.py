@@ -1,4 +1,4 @@
-"""How far a backend's gradient may lie from the true one, derived from the loss itself."""
+"""Bounds on the error of a backend's gradient, derived from the loss itself."""
 
 from __future__ import annotations
 
@@ -104,9 +104,10 @@ def error_bounds(
     the difference of f' at the points and the centre, and max|f''| times their distance for what
     lies between.
 
-    *Extrapolation* promises to be within five errors of what its two fine steps say, one of them
-    the estimate of the member of its table, which is less. The bound is that, and the bound of
-    those two steps by themselves: certain, but it does not tell how much better the method is.
+    *Extrapolation* returns a number within five error bars of the result of its two finest steps:
+    four are theirs, and one is that of the number itself, which is smaller. The bound is these
+    five, plus the error of the two steps. It is certain, but does not show how much more accurate
+    the method is.
 
     *Round-off of one evaluation*, δ, is bounded by running error analysis: Higham, *Accuracy and
     Stability of Numerical Algorithms*, 2nd ed., 2002, section 3.3. Every array carries a bound e

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Formula:
-    """What the error of a method follows from."""
+    """The points and weights of a method, from which its error follows."""
 
     # Where it evaluates the loss, in steps from x; the centre comes first.
     points: tuple[int, ...] = (0,)

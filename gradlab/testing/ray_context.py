@@ -1,4 +1,4 @@
-"""What all rays of one evaluation of a loss have in common: dtypes, roundings, and decisions."""
+"""The common properties of all rays of one evaluation: dtypes, roundings, and decisions."""
 
 from __future__ import annotations
 

@@ -28,22 +28,8 @@ class Ray(NDArrayOperatorsMixin):
     """An array as a function of one coordinate of the parameters, for q coordinates and points.
 
     The axis q is hidden: the array's shape and indices do not show it. Where nothing depends on the
-    coordinate, q is 1.
-
-    Attributes
-    ----------
-    context : RayContext
-        What the rays of one evaluation share.
-    taylor : ndarray, shape (terms, q, ...)
-        The Taylor coefficients along the coordinate.
-    error : ndarray, shape (q, ...)
-        Bound on the error of the value.
-    paths : ndarray, shape (q, ...)
-        Σ Π|d| over all paths from the coordinate, where d are the local derivatives on a path.
-    slack : ndarray, shape (q, ...)
-        What the error Δ of the local derivatives adds to it: Σ (Π(|d| + Δ) − Π|d|).
-    roundings : int
-        The most roundings m on one of these paths.
+    coordinate, q is 1. The paths are all those from the coordinate to the array in the computation,
+    with local derivatives d, whose errors are Δ.
     """
 
     dtype = np.dtype(np.float64)
@@ -51,11 +37,11 @@ class Ray(NDArrayOperatorsMixin):
     def __init__(
         self,
         context: RayContext,
-        taylor: Array,
-        error: Array,
-        paths: Array,
-        slack: Array,
-        roundings: int,
+        taylor: Array,  # shape (terms, q, ...): the Taylor coefficients along the coordinate
+        error: Array,  # shape (q, ...): bound on the error of the value
+        paths: Array,  # shape (q, ...): Σ Π|d| over the paths
+        slack: Array,  # shape (q, ...): what Δ adds to it, Σ (Π(|d| + Δ) − Π|d|)
+        roundings: int,  # the largest number of roundings m on a path
     ) -> None:
         self.context, self.taylor, self.error = context, taylor, error
         self.paths, self.slack, self.roundings = paths, slack, roundings

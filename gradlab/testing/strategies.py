@@ -27,7 +27,7 @@ LAYOUTS = ("plain", "fortran", "strided", "read-only", "broadcast", "number")
 
 @dataclass(frozen=True)
 class Problem:
-    """A network, a batch and a loss: everything that a gradient is taken of.
+    """A network, a batch and a loss to differentiate.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Problem:
     activation, kind : str
         Of the hidden layers, and of the loss; see `gradlab.network.loss`.
     seed : int
-        What the numbers were drawn from.
+        The seed of the numbers.
     params : dict of str to ndarray
         The network.
     x, labels : ndarray
@@ -71,7 +71,7 @@ class ClosedForm:
     params : Any
         Where to differentiate.
     seed : int
-        What its coefficients were drawn from.
+        The seed of its coefficients.
     loss : callable
         ``loss(params) -> scalar``, smooth, written with the Array API.
     gradient : callable
@@ -245,7 +245,7 @@ def losses(params: SearchStrategy[Any] | None = None) -> SearchStrategy[ClosedFo
         f = Σ (a sin w + b w²/2) + t²/2     t = Σ s w
         ∂f/∂w = a cos w + b w + s t
 
-    so that every entry has its own curvature, and all hang together through t.
+    so that each entry has its own curvature, and t couples all of them.
 
     Parameters
     ----------
