@@ -7,6 +7,7 @@ written to memory of its own, where another's would do, passes those, and makes 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from operator import getitem
 from typing import Any
 
@@ -497,3 +498,14 @@ def test_methods_of_the_same_name_are_told_apart() -> None:
     largest, total = of(np.maximum.reduce, LONG), of(np.add.reduce, LONG)
     compiled = compile_program(program_of(of(np.subtract, of(np.subtract, largest, total), total)))
     assert compiled.build()(np.full(64, 2.0)) == 2 - 2 * 128
+
+
+def test_a_decorated_function_is_called_with_its_decoration() -> None:
+    """NumPy's functions are called without their dispatch to arrays of other libraries."""
+
+    @wraps(np.max)
+    def twice(x: Any) -> Any:
+        return 2 * np.max(x)
+
+    compiled = compile_program(program_of(of(np.subtract, of(twice, LONG), of(np.max, LONG))))
+    assert compiled.build()(np.full(64, 3.0)) == 6 - 3
