@@ -515,7 +515,7 @@ def test_memory_of_both_factors_is_freed_once() -> None:
     """Else two values that are read together would lie in it."""
     product = of(np.matmul, (e := exp(BIG)), e)
     both_of_it = of(np.subtract, of(np.sin, product), of(np.cos, product))
-    program = program_of(of(np.max, both_of_it))
+    program = program_of(of(np.max, of(np.add, both_of_it, of(np.tan, product))))
     x = np.linspace(0, 1, 64).reshape(8, 8)
     assert compile_program(program).build()(x) == program.run([x])[0]
 
