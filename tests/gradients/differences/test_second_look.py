@@ -289,7 +289,7 @@ def test_the_evaluations_of_a_gradient() -> None:
 
 
 def test_a_recording_is_compared_once_by_every_formula() -> None:
-    """Evaluated, recorded, and evaluated away from there; the forward difference looks no further."""
+    """Evaluated, recorded, and evaluated beside it; the forward difference looks no further."""
     counts = []
     for backend in (ForwardDifference(), CentralDifference(), CentralDifference4()):
         with calls_of(exponentials) as calls:
