@@ -10,6 +10,7 @@ import pytest
 
 from gradlab.gradients.tape.comparing import Seen, seen_params
 from gradlab.gradients.tape.direct import Direct
+from gradlab.gradients.tape.recorded import NO_END, Replayable
 
 A, B, X = np.array([3.0, 4.0]), np.array(12.0), np.ones(2)
 NORM = 13.0**2
@@ -107,3 +108,41 @@ def test_arrays_alone_are_for_direct_calls(
     params: Any, args: Any, facts: Any, is_direct: bool
 ) -> None:
     assert Direct.is_for(tape_of(params, **facts), params, args) is is_direct
+
+
+# Many calls at once
+
+
+@pytest.mark.parametrize(
+    ("facts", "every", "calls"),
+    [
+        ({}, None, NO_END),
+        ({}, 10, 7),
+        ({"replays": 9}, 10, 0),
+        ({"replays": 10}, 10, 9),
+        ({"replays": 1}, 10, 0),
+        ({"has_answered": False}, 10, 0),
+        ({"is_due": True}, 10, 0),
+        ({"native": None}, 10, 0),
+        ({"params_seen": [1.0]}, 10, 0),
+        ({"data_seen": Seen([X])}, 10, 0),
+    ],
+)
+def test_calls_are_answered_at_once_up_to_the_next_comparison(
+    facts: Any, every: int | None, calls: int
+) -> None:
+    """Every tenth is compared: replays 10, 20, ... None after news, nor before an answer."""
+    assert Replayable.calls_ahead(tape_of(BOTH, **facts), every) == calls
+
+
+def test_a_gradient_gets_the_arrays_that_another_thread_leaves() -> None:
+    """None here, as it takes them between the count and the access."""
+
+    class Taken(list[Any]):
+        def pop(self, *position: Any) -> Any:
+            raise IndexError
+
+    recorded = SimpleNamespace(inputs=[A, B, X])
+    structure = SimpleNamespace(paths=["a", "b"])
+    tape: Any = SimpleNamespace(_kept=Taken([[A]]), recorded=recorded, structure=structure)
+    assert [array.shape for array in Replayable.results(tape)] == [(2,), ()]
