@@ -356,6 +356,13 @@ def test_lost_slopes_are_detected(loss: Any, share: float) -> None:
         gradlab.grad(whole, COMPLEX)(np.array([0.5, 1.5, -2.0]))
 
 
+@pytest.mark.parametrize(("rest", "is_real"), [(np.sin, False), (lambda x: 0.0, True)])
+def test_an_error_tells_whether_the_loss_returns_real_numbers(rest: Any, is_real: bool) -> None:
+    with pytest.raises(LossError, match="not analytic as it is written") as caught:
+        gradlab.grad(lambda w: abs(w[0].item()) + rest(w[1]), COMPLEX)(np.array([0.5, 1.5]))
+    assert ("drops the imaginary part" in str(caught.value)) is is_real
+
+
 def test_the_real_part_is_named_as_a_likely_cause() -> None:
     with pytest.raises(LossError, match=r"\(it takes item\(\), the real part\); use autograd"):
         gradlab.grad(lambda w: (1j * w).real.sum() + w[0].item().real, COMPLEX)(np.ones(2))

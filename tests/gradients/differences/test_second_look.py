@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from counting import calls_of
 
 from gradlab import CentralDifference, CentralDifference4, ForwardDifference
 from gradlab.errors import LossError, NonFiniteError, OptionError
@@ -290,3 +291,26 @@ def test_the_evaluations_of_a_gradient() -> None:
         plain = type(backend)(incremental=False)
         plain.value_and_grad(loss)(np.linspace(0.5, 1.5, 10))
         assert backend.equivalent_evaluations(10) == expected == len(calls)
+
+
+def test_a_recording_is_compared_once_by_every_formula() -> None:
+    """Evaluated, recorded, and evaluated beside it; the forward difference looks no further."""
+    counts = []
+    for backend in (ForwardDifference(), CentralDifference(), CentralDifference4()):
+        with calls_of(exponentials) as calls:
+            backend.value_and_grad(exponentials)(np.linspace(0.5, 1.5, 200).reshape(20, 10))
+        counts.append(len(calls))
+    assert counts == [3, 3, 3]
+
+
+def exponentials(w: Any) -> Any:
+    return np.sum(np.exp(np.linspace(0, 0.1, 20_000).reshape(1000, 20) @ w))
+
+
+@pytest.mark.parametrize("dtype", [int, complex, "U3", "float"])
+def test_a_loss_is_evaluated_in_a_floating_point_type(dtype: Any) -> None:
+    if dtype == "float":
+        assert CentralDifference(dtype=dtype).dtype == dtype
+    else:
+        with pytest.raises(OptionError, match="a loss is evaluated in a floating-point type"):
+            CentralDifference(dtype=dtype)

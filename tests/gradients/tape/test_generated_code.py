@@ -7,6 +7,7 @@ written to memory of its own, where another's would do, passes those, and makes 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from operator import getitem
 from typing import Any
 
@@ -18,7 +19,7 @@ from expressions import given, of, program_of
 import gradlab
 from gradlab.arrays.indexing import HERE, gather
 from gradlab.gradients.tape.codegen import compile_program
-from gradlab.gradients.tape.memory import ALIGNMENT, reserve
+from gradlab.gradients.tape.memory import ALIGNMENT, is_view, reserve
 from gradlab.program.ir import Node, Program
 from gradlab.program.stand_ins import bitmask, keep, scatter, select, toggle
 
@@ -497,3 +498,31 @@ def test_methods_of_the_same_name_are_told_apart() -> None:
     largest, total = of(np.maximum.reduce, LONG), of(np.add.reduce, LONG)
     compiled = compile_program(program_of(of(np.subtract, of(np.subtract, largest, total), total)))
     assert compiled.build()(np.full(64, 2.0)) == 2 - 2 * 128
+
+
+def test_a_decorated_function_is_called_with_its_decoration() -> None:
+    """NumPy's functions are called without their dispatch to arrays of other libraries."""
+
+    @wraps(np.max)
+    def twice(x: Any) -> Any:
+        return 2 * np.max(x)
+
+    compiled = compile_program(program_of(of(np.subtract, of(twice, LONG), of(np.max, LONG))))
+    assert compiled.build()(np.full(64, 3.0)) == 6 - 3
+
+
+def test_memory_of_both_factors_is_freed_once() -> None:
+    """Else two values that are read together would lie in it."""
+    product = of(np.matmul, (e := exp(BIG)), e)
+    both_of_it = of(np.subtract, of(np.sin, product), of(np.cos, product))
+    program = program_of(of(np.max, of(np.add, both_of_it, of(np.tan, product))))
+    x = np.linspace(0, 1, 64).reshape(8, 8)
+    assert compile_program(program).build()(x) == program.run([x])[0]
+
+
+def test_views_are_of_arrays_of_the_program() -> None:
+    assert is_view(of(np.reshape, X, (3, 2)))
+    assert is_view(of(getitem, X, (slice(None), 0)))
+    assert not is_view(of(np.reshape, np.ones((2, 3)), (3, 2)))
+    assert not is_view(of(getitem, X, np.array([0])))
+    assert not is_view(of(np.sin, X))

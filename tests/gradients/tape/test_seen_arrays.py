@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from gradlab.gradients.tape.comparing import SAMPLE, WHOLE, Seen, seen_params
+import numpy as np
+import pytest
+
+from gradlab.gradients.tape.comparing import (
+    SAMPLE,
+    WHOLE,
+    Seen,
+    agree,
+    are_finite,
+    seen_params,
+    squared_norm,
+)
 
 LONG = WHOLE // 8 * 4
 """Entries of an array that is too large to be compared in full at each call."""
@@ -55,3 +66,38 @@ def test_a_deleted_array_is_compared_by_its_former_content() -> None:
 def test_parameters_are_identified_by_their_norm_and_an_entry_of_each_leaf() -> None:
     leaves = [np.array([3.0, 4.0]), np.empty(0), np.array(7.0)]
     assert seen_params(5.0, leaves) == [5.0, 3.0, 7.0]
+
+
+def test_entries_are_finite_even_if_their_squares_overflow() -> None:
+    large, bad = [np.ones(2), np.array([1e200])], [np.ones(2), np.array([1.0, np.nan])]
+    with np.errstate(over="ignore"):
+        assert squared_norm(large) == np.inf
+    assert are_finite(large, np.inf)
+    assert not are_finite(bad, np.nan)
+    assert not are_finite(bad[::-1], np.nan)
+    assert are_finite([np.ones(2)], 2.0)
+
+
+ROOT = {np.float64: 2.0**-26, np.float32: 2.0**-11.5}
+"""The square root of machine epsilon: half of the digits."""
+
+
+@pytest.mark.parametrize(("share", "is_close"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("dtype", ROOT)
+def test_gradients_agree_to_half_of_their_digits(dtype: Any, share: float, is_close: bool) -> None:
+    """Relative to the largest entry of each leaf; of the value, in the coarsest dtype of a leaf."""
+    off = share * ROOT[dtype]
+    wanted = [np.array([8.0, 0.0], dtype), np.array([1e-9], np.float64)]
+    one, other = wanted[0] + np.array([0, 8 * off], dtype), wanted[1] * (1 + share * 2.0**-26)
+    assert agree(1.0, [one, wanted[1]], 1.0, wanted) is is_close
+    assert agree(1.0, [wanted[0], other], 1.0, wanted) is is_close
+    assert agree(1.0, wanted, 1.0 + off, wanted) is is_close
+    assert agree(1.0, [wanted[0]], 1.0 + share * 2.0**-26, []) is is_close
+
+
+def test_only_zeros_agree_with_zeros_and_nothing_with_nan() -> None:
+    zeros, empty = [np.zeros(2)], [np.empty(0)]
+    assert agree(0.0, zeros, 0.0, zeros)
+    assert agree(1.0, empty, 1.0, empty)
+    assert not agree(0.0, [np.array([0.0, 1e-300])], 0.0, zeros)
+    assert not agree(np.nan, zeros, np.nan, zeros)

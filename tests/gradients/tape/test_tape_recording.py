@@ -78,6 +78,17 @@ def test_a_recording_gives_away_no_numbers() -> None:
         record(lambda w: np.sum(w) * float(gradlab.detach(np.sum(w))), X)
 
 
+def test_a_recording_tells_that_the_loss_keeps_a_value() -> None:
+    kept: dict[str, Any] = {}
+
+    def loss(w: Any) -> Any:
+        kept["w"] = w
+        return np.sum(w)
+
+    assert "kept" in record_gradient(loss, X).kept
+    assert record_gradient(lambda w: np.sum(w), X).kept == ""
+
+
 def test_autograds_builtins_see_arrays() -> None:
     """This is the same as outside a recording."""
 
