@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gradlab.checking import check_layer, functions, jacobian
-from gradlab.checking.analytic import Analytic, _row, epsilon_of
-from gradlab.checking.causes import _small
+from gradlab.checking.analytic import Analytic, _row, epsilon_of, grows
+from gradlab.checking.causes import _small, lengths_of, repeated_in
 from gradlab.checking.check import _require_steady
 from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
@@ -321,3 +321,16 @@ def test_a_loss_may_differ_by_the_round_off_of_its_values(
     surface: Any = SimpleNamespace(value=1.0, unsteadiness=units * 2.0**-23, bits=bits)
     with nullcontext() if same else pytest.raises(LossError, match="not deterministic"):
         _require_steady(surface)
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(np.float64, 2.0**-52), (np.float32, 2.0**-23)])
+def test_a_gradient_is_the_same_within_ten_thousand_roundings(dtype: Any, unit: float) -> None:
+    """Of itself and of 1: together twice as many where it is 1."""
+    for units, grown in ((1.9e4, False), (2.1e4, True)):
+        steps = [np.full(2, 1 + k * units * unit, dtype) for k in range(3)]
+        assert grows(*steps) == grown
+
+
+def test_sizes_of_one_are_no_number_of_terms() -> None:
+    assert lengths_of([np.zeros((1, 3)), np.zeros(()), np.zeros((2, 1))]) == {2, 3}
+    assert repeated_in([np.array([5, 5, 7], np.uint8), np.array([1.5, 1.5]), "text"]) == {5}
