@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expressions import given, program_of
+from autograd.numpy.numpy_wrapper import concatenate_args
+from expressions import given, of, program_of
 
 from gradlab.arrays.indexing import HERE
-from gradlab.gradients.tape.compiled.forms import UnsupportedError
+from gradlab.arrays.rules.writing import put_primitive
+from gradlab.gradients.tape.compiled.forms import UnsupportedError, in_known_forms
 from gradlab.gradients.tape.compiled.indexing import add_at, positions, reshaped, take
-from gradlab.program.ir import Node
+from gradlab.program.ir import Node, Program
+from gradlab.program.stand_ins import scatter
 
 SHAPE = (4, 3, 5)
 X = np.random.default_rng(0).normal(size=SHAPE)
@@ -111,3 +114,41 @@ def test_an_operand_in_another_shape() -> None:
     assert isinstance(made, Node)
     assert (made.shape, made.dtype) == ((3, 2), node.dtype)
     assert reshaped(np.ones((2, 3)), (-1,)).shape == (6,)
+
+
+A, B, U = given("a", (5, 7)), given("b", (6, 7)), given("u", (7,))
+FORMED = [
+    of(np.dot, A, of(np.swapaxes, B, 0, 1)),  # few rows by a transposed matrix
+    of(np.dot, of(np.swapaxes, A, 0, 1), A),
+    of(np.dot, of(np.reshape, U, (7, 1)), of(np.reshape, U, (1, 7))),
+    of(np.dot, A, U),
+    of(np.dot, U, of(np.swapaxes, B, 0, 1)),
+    of(np.dot, U, U),
+    of(np.matmul, A, of(np.transpose, A)),
+    of(np.roll, A, 2, axis=1),
+    of(np.repeat, U, 3),
+    of(np.diagonal, A),
+    of(concatenate_args.fun, 0, A, B),
+    of(concatenate_args.fun, 1, A, of(np.reshape, of(np.negative, A), (5, 7))),
+    of(scatter, U, (1, slice(None)), None, (5, 7), np.dtype(float)),
+    of(scatter, A, (slice(None, None, -1),), None, (5, 7), np.dtype(float)),
+    of(scatter, A, (slice(None),), None, (5, 7), np.dtype(float)),
+    of(scatter, U, (2,), A, (5, 7), np.dtype(float)),
+    of(np.count_nonzero, A),
+    of(put_primitive.fun, A, U, (slice(1, 3),)),
+]
+
+
+@pytest.mark.parametrize("node", FORMED)
+def test_each_form_has_the_value_shape_and_dtype_that_numpy_gives(node: Node) -> None:
+    inputs = (A, B, U)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=i.shape) for i in inputs]
+    formed = in_known_forms(program_of(node, inputs=inputs))
+    every = Program(inputs, formed.nodes, (*formed.nodes, *formed.outputs))
+    *found, last = every.run(arrays)
+    for own, value in zip(formed.nodes, found, strict=True):
+        assert (own.shape, own.dtype) == (np.shape(value), np.asarray(value).dtype), own
+    (wanted,) = program_of(node, inputs=inputs).run(arrays)
+    assert np.shape(last) == np.shape(wanted)
+    np.testing.assert_allclose(last, wanted, rtol=0, atol=7 * 7 * 16 * 2.3e-16)
