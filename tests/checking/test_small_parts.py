@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from gradlab.checking import check_layer, functions, jacobian
-from gradlab.checking.analytic import Analytic, epsilon_of
+from gradlab.checking.analytic import Analytic, _row, epsilon_of, grows
+from gradlab.checking.causes import _small, lengths_of, repeated_in
+from gradlab.checking.check import _require_steady
 from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.complex_numbers import ComplexParts, Real, conjugated
@@ -21,9 +24,9 @@ from gradlab.checking.jacobian import Subject, check_row
 from gradlab.checking.jacobian_causes import _of_block
 from gradlab.checking.layer_objects import _adding
 from gradlab.checking.matrices import joined
-from gradlab.checking.patterns import CONSTANTS, _constant_factor, _name, _place, _smeared
+from gradlab.checking.patterns import CONSTANTS, _clipped, _constant_factor, _name, _place, _smeared
 from gradlab.checking.result import Entry, Leaf
-from gradlab.errors import OptionError
+from gradlab.errors import LossError, OptionError
 from gradlab.gradients.slopes import Slope
 from gradlab.gradients.surface import Surface
 
@@ -256,3 +259,78 @@ def test_a_convention_is_needed_unless_a_jacobian_has_complex_entries_of_one_mea
             real._sign(kind)
     else:
         assert real._sign(kind) == 1
+
+
+def test_the_round_off_of_an_entry_depends_on_its_leaf_and_its_parameter() -> None:
+    """4 ε |a| + 8 ε min(|A|, |X A| / |x|), for the largest |A| and |X A| of the leaf."""
+    a, x = np.array([1.0, -4.0, 0.0, 2.0]), np.array([1.0, 0.5, 8.0, 0.0])
+    values, epsilon, floor = _row(a, np.ones(4), x)
+    assert values.tolist() == a.tolist()
+    assert epsilon.tolist() == [2.0**-52] * 4
+    shared = [2.0, 4.0, 0.25, 4.0]  # |X A| is at most 2
+    assert (floor / 2.0**-52).tolist() == [
+        4 * abs(entry) + 8 * part for entry, part in zip(a, shared, strict=True)
+    ]
+    narrow = _row(a.astype(np.float32), np.ones(4), x)[1]
+    assert narrow.tolist() == [2.0**-23] * 4
+    assert np.isfinite(_row(np.array([np.nan, np.inf, 1.0]), np.ones(3), np.ones(3))[2]).all()
+
+
+@pytest.mark.parametrize(("off", "clipped"), [(0.5e-6, True), (-0.5e-6, True), (3e-6, False)])
+def test_a_round_norm_is_round_to_a_millionth(off: float, clipped: bool) -> None:
+    true = 3 * np.array([0.6, 0.8])
+    claimed = true / 3 * (1 + off)
+    entries = [
+        Entry("w", (k,), a, n, 1e-12, 1e-12, "mismatch")
+        for k, (a, n) in enumerate(zip(claimed, true, strict=True))
+    ]
+    found = Columns.of(Leaf("w", (2,), "mismatch", 2), entries, None, Clues())
+    assert any("clipped by its norm" in cause for cause in _clipped(found)) == clipped
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize(("share", "small"), [(0.9e-4, True), (1.1e-4, False)])
+def test_a_gradient_that_is_nearly_right_is_so_at_any_size(
+    size: float, share: float, small: bool
+) -> None:
+    """Up to 1e-4 of its largest entry."""
+    true = size * np.array([1.0, -0.7, 0.3, 0.9])
+    off = share * size * np.array([1.0, 0.5, -0.5, 0.8])
+    entries = [
+        Entry("w", (k,), float(a), float(n), 1e-9 * size, 1e-9 * size, "mismatch")
+        for k, (a, n) in enumerate(zip(true + off, true, strict=True))
+    ]
+    said = list(_small(Columns.of(Leaf("w", (4,), "mismatch", 4), entries, None, Clues())))
+    assert [cause[:32] for cause in said] == ["off by 9e-05 of its largest entr"] * small
+
+
+def test_one_output_of_extended_precision_is_not_rounded() -> None:
+    """Where the processor has such numbers."""
+    fine = np.longdouble(1) + np.longdouble(2) ** -60
+    function = Function(lambda x: np.array([fine, fine * x[0]]), np.ones(1))
+    assert function.weighted(np.array([0]), np.ones(1))(np.ones(1)) == fine
+
+
+@pytest.mark.parametrize(
+    ("units", "bits", "same"), [(15, 23, True), (17, 23, False), (15, 52, False), (0, 52, True)]
+)
+def test_a_loss_may_differ_by_the_round_off_of_its_values(
+    units: int, bits: int, same: bool
+) -> None:
+    """By 16 units in single precision, as of a sum in another order."""
+    surface: Any = SimpleNamespace(value=1.0, unsteadiness=units * 2.0**-23, bits=bits)
+    with nullcontext() if same else pytest.raises(LossError, match="not deterministic"):
+        _require_steady(surface)
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(np.float64, 2.0**-52), (np.float32, 2.0**-23)])
+def test_a_gradient_is_the_same_within_ten_thousand_roundings(dtype: Any, unit: float) -> None:
+    """Of itself and of 1: together twice as many where it is 1."""
+    for units, grown in ((1.9e4, False), (2.1e4, True)):
+        steps = [np.full(2, 1 + k * units * unit, dtype) for k in range(3)]
+        assert grows(*steps) == grown
+
+
+def test_sizes_of_one_are_no_number_of_terms() -> None:
+    assert lengths_of([np.zeros((1, 3)), np.zeros(()), np.zeros((2, 1))]) == {2, 3}
+    assert repeated_in([np.array([5, 5, 7], np.uint8), np.array([1.5, 1.5]), "text"]) == {5}

@@ -158,14 +158,14 @@ def _kinship(test: str, file: str) -> int:
 
 
 def spread(items: list[pytest.Item], parts: int) -> list[list[pytest.Item]]:
-    """Distribute whole test files over parts with about the same number of tests."""
+    """Distribute whole test files over parts with about the same number of tests; none is empty."""
     files: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         files[file_of(item)].append(item)
     dealt: list[list[pytest.Item]] = [[] for _ in range(parts)]
     for own in sorted(files.values(), key=len, reverse=True):
         min(dealt, key=len).extend(own)
-    return dealt
+    return [part for part in dealt if part]
 
 
 def file_of(item: pytest.Item) -> str:

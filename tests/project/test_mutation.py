@@ -10,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ pytest.importorskip("resource")  # Windows has no processes that fork
 
 from mutation import running
 from mutation.__main__ import MUTATED, OPTIONS, ROOT, Covering, accepted
-from mutation.coverage import Covered, choose, traced
+from mutation.coverage import Covered, choose, spread, traced
 from mutation.operators import mutants_of, sources
 
 MODULE = '''
@@ -191,3 +193,13 @@ def test_a_module_is_changed_before_anything_imports_it(
         env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path)}, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert ended.returncode == {"survived": running.SURVIVED, "killed": running.KILLED}[outcome]
+
+
+def test_tests_are_dealt_out_file_by_file() -> None:
+    """A process without tests is not started, as after a change of a single file."""
+    items: Any = [
+        SimpleNamespace(nodeid=f"tests/{name}.py::test_{k}") for name in "aab" for k in "12"
+    ]
+    parts = spread(items, 3)
+    assert [{item.nodeid[6] for item in part} for part in parts] == [{"a"}, {"b"}]
+    assert sum(map(len, parts)) == len(items)

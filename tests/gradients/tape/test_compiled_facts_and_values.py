@@ -19,7 +19,7 @@ from gradlab.gradients.tape import compiled
 from gradlab.gradients.tape.compiled import UnsupportedError, entry, kinds, require_known, sharing
 from gradlab.gradients.tape.compiled.equivalents import equivalent
 from gradlab.gradients.tape.compiled.facts import Facts
-from gradlab.gradients.tape.compiled.forms import in_known_forms
+from gradlab.gradients.tape.compiled.forms import in_known_forms, put, take
 from gradlab.gradients.tape.compiled.module import _copy
 from gradlab.gradients.tape.compiled.values import Values
 from gradlab.program.ir import Node
@@ -105,6 +105,29 @@ def test_a_number_lies_nowhere() -> None:
         assert access.strides == (0,) * len(shape)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(1, 4),
+        (slice(None), slice(2, 3)),
+        (3,),
+        (..., 2),
+        (slice(None, None, -2), slice(1, 7, 3)),
+        (slice(0, 1), slice(None)),
+        (),
+    ],
+)
+def test_the_region_of_an_array_lies_where_numpy_says(index: Any) -> None:
+    places = np.arange(35).reshape(SHAPE)[index]
+    access = Values(program_of(X)).region(X, index)
+    assert (access.base, access.shape) == (X, places.shape)
+    for position in np.ndindex(places.shape):
+        assert access.offset + np.dot(position, access.strides) == places[position]
+    assert all(
+        s == 0 for s, extent in zip(access.strides, access.shape, strict=True) if extent == 1
+    )
+
+
 # What the planner asks
 
 
@@ -155,6 +178,17 @@ def test_columns_have_an_entry_for_each_row() -> None:
     assert facts.is_column(number, (7,))
     assert not facts.is_column(number, SHAPE)
     assert facts.uses_in(whole, (5,)) is None
+
+
+def test_an_array_that_is_indexed_or_written_to_is_no_operand_of_the_loop() -> None:
+    position, here = given("i", (3,), np.int64), given("h", (3,), bool)
+    taken = Node(take, (COLUMN, position, here), {}, (3,), F64)
+    region = Node(put, (of(np.exp, ROW), given("w", (3,)), slice(1, 4), True), {}, (7,), F64)
+    facts = Facts(program_of(taken, region))
+    for node, bases in ((taken, ["i", "h"]), (region, ["w"])):
+        uses = facts.uses_in(node, (3,))
+        assert uses is not None
+        assert [use.base.name for use in uses if use.base] == bases
 
 
 # Forms

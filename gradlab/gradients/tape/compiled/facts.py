@@ -175,9 +175,7 @@ class Facts:
         if not self.is_reduction(node) or self.is_column(node, extents):
             return False
         strides = self.place(node, extents).strides
-        return (
-            strides[-1] == 0 and (all(strides[:-1]) or len(extents) == 1) and extents[-1] <= STRIP
-        )
+        return strides[-1] == 0 and all(strides[:-1]) and extents[-1] <= STRIP
 
     def is_in_register(self, use: Use, extents: tuple[int, ...]) -> bool:
         """Tell whether a member is read at the point at which the loop has it."""
