@@ -44,7 +44,7 @@ from gradlab.errors import LossError
 _OBJECT = np.dtype(object)
 
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
-_RESHAPE, _TRANSPOSE, _PUT = np.reshape, np.transpose, np.put
+_RAVEL, _RESHAPE, _TRANSPOSE, _PUT = np.ravel, np.reshape, np.transpose, np.put
 
 
 class TracedArray(Operators, Viewed):
@@ -190,6 +190,13 @@ class TracedArray(Operators, Viewed):
     def nbytes(self) -> int:
         """Bytes of all entries."""
         return self.size * self.itemsize
+
+    @property
+    def strides(self) -> Any:
+        """Refuse to tell how the array lies in memory."""
+        refuse_plain(
+            "uses strides of a traced array", "use sliding_window_view of np.lib.stride_tricks"
+        )
 
     @property
     def T(self) -> Any:  # noqa: N802
@@ -338,7 +345,7 @@ class TracedArray(Operators, Viewed):
 
     def flatten(self, order: str = "C") -> Any:
         """Return the entries in one dimension."""
-        return self.copy().reshape(-1, order=order)
+        return self._call(_RAVEL, order).copy()
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the array in another dtype."""
