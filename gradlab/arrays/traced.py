@@ -166,7 +166,11 @@ class TracedArray(Operators, Viewed):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and hasattr(np.ndarray, name):
-            refuse_plain(f"uses {name} of a traced array", "compute with the array itself")
+            instead = {"strides": "use np.lib.stride_tricks.sliding_window_view"}
+            refuse_plain(
+                f"uses {name} of a traced array",
+                instead.get(name, "compute with the array itself"),
+            )
         raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
 
     # Attributes
@@ -190,13 +194,6 @@ class TracedArray(Operators, Viewed):
     def nbytes(self) -> int:
         """Bytes of all entries."""
         return self.size * self.itemsize
-
-    @property
-    def strides(self) -> Any:
-        """Refuse to tell how the array lies in memory."""
-        refuse_plain(
-            "uses strides of a traced array", "use sliding_window_view of np.lib.stride_tricks"
-        )
 
     @property
     def T(self) -> Any:  # noqa: N802
