@@ -23,12 +23,16 @@ def is_installed(backend: str) -> bool:
     return backend not in LIBRARIES or find_spec(backend) is not None
 
 
-def unless_missing(backend: str, value: Any = None, name: str | None = None) -> Any:
+def unless_missing(
+    backend: str, value: Any = None, name: str | None = None, marks: Iterable[Any] = ()
+) -> Any:
     """A parameter of a test that needs a backend; by default the backend's name."""
     missing = pytest.mark.skipif(
         not is_installed(backend), reason=f"{LIBRARIES.get(backend)} is not installed"
     )
-    return pytest.param(backend if value is None else value, marks=missing, id=name or backend)
+    return pytest.param(
+        backend if value is None else value, marks=[missing, *marks], id=name or backend
+    )
 
 
 def each_backend(names: Iterable[str] = BACKENDS) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import plain_numpy
 import pytest
 from optional import unless_missing
-from plain_numpy import CASES, registry
+from plain_numpy import CASES, algorithms, registry
 from plain_numpy.judge import NUMERICAL, TRACED, is_plain, judge, same, summary, traced_in
 from plain_numpy.truth import ROUNDINGS, truth
 
@@ -44,16 +44,21 @@ KEPT = {
 """Losses that keep what they computed from the parameters, and where."""
 
 
+def marked(name: str, backend: str = "") -> list[pytest.MarkDecorator]:
+    """The marks of a test of a loss; the quick tests run `algorithms` on autograd only."""
+    is_of_algorithms = CASES[name].source.__module__ == algorithms.__name__
+    is_slow = backend in NUMERICAL or (is_of_algorithms and backend != "autograd")
+    return [pytest.mark.slow] if is_slow else []
+
+
 PAIRS = [
-    unless_missing(backend, (backend, name), f"{backend}-{name}")
-    for backend in TRACED
-    for name in CASES
-] + [
-    pytest.param((backend, name), id=f"{backend}-{name}", marks=pytest.mark.slow)
-    for backend in NUMERICAL
+    unless_missing(backend, (backend, name), f"{backend}-{name}", marked(name, backend))
+    for backend in (*TRACED, *NUMERICAL)
     for name in CASES
 ]
 """Every backend with every loss."""
+
+NAMES = [pytest.param(name, marks=marked(name)) for name in CASES]
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -80,14 +85,14 @@ def test_a_warning_names_the_place_of_a_kept_traced_value(name: str, backend: st
     assert any(KEPT[name] in message and "detach" in message for message in told), told
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_complex_step_is_right_or_refused(name: str) -> None:
     """It may refuse any loss, as a loss need not be analytic as it is written."""
     outcome = judge(CASES[name], "complex-step")
     assert outcome.kind in {"right", "refused"}, f"{outcome.kind}: {outcome.message}"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_loss_itself(name: str) -> None:
     """The loss is finite and deterministic, changes no argument, and has a known gradient."""
     case = CASES[name]

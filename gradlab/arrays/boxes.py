@@ -176,6 +176,7 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
 
     library = LIBRARY
 
+    ptp = property(lambda self: TracedArray.__getattr__(self, "ptp"))  # a method before NumPy 2
     shape = ArrayBox.shape
     dtype = ArrayBox.dtype
 

@@ -23,6 +23,7 @@ import numpy as np
 from gradlab.arrays.buffers import Buffer, as_views
 from gradlab.arrays.dispatch import as_traced, has_traced, held, refuse_plain
 from gradlab.arrays.replacements import function
+from gradlab.arrays.vectorized import vectorized
 from gradlab.forking import ForkLock
 
 ORIGINAL: dict[str, Callable[..., Any]] = {}
@@ -130,13 +131,9 @@ class _Rows:
 
 def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a function of `numpy.vectorize` for each entry, if some entry is traced."""
-    if not (getattr(_here, "depth", 0) and has_traced((args, kwargs))) or self.signature:
+    if not (getattr(_here, "depth", 0) and has_traced((args, kwargs))):
         return _VECTORIZED(self, *args, **kwargs)
-    arrays = np.broadcast_arrays(*map(as_traced, args))
-    shape = np.shape(arrays[0])
-    entries = ([a[place] for a in arrays] for place in np.ndindex(*shape))
-    made = [function(self.pyfunc, *row, **kwargs) for row in entries]
-    return np.reshape(np.stack(made), shape)
+    return vectorized(self, function, args, kwargs)
 
 
 def _is_scalar(element: Any) -> bool:

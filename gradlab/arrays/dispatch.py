@@ -209,6 +209,8 @@ def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping
         args = args[:named_from]
     if has_containers(args):
         args = tuple(map(held, args))
+    if function in _READS_ROWS:
+        args, kwargs = _by_rows(args, kwargs)
     if not kwargs:
         return implementation(*args)
     options = {key: held(value) for key, value in kwargs.items() if is_given(key, value)}
@@ -244,6 +246,25 @@ def _output_names(function: Any) -> tuple[int, list[str]]:
         return sys.maxsize, []
     place = min(names.index(name) for name in ("dtype", "out") if name in names)
     return place, names[place:]
+
+
+_READS_ROWS = {np.ravel, np.reshape}
+
+
+def _by_rows(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments of ravel or reshape without ``order="K"`` or "A", the order in memory.
+
+    A traced array has none, except for one that is known to lie row by row.
+    """
+    if not any(isinstance(given, str) and given in "KA" for given in (*args, *kwargs.values())):
+        return args, kwargs
+    x = args[0]
+    if np.ndim(x) > 1 and not getattr(x, "_is_contiguous", False):
+        refuse_plain("asks in which order a traced array lies in memory", "give order='C' or 'F'")
+    kept = tuple(given for given in args if not isinstance(given, str))
+    return kept, {key: given for key, given in kwargs.items() if key != "order"}
 
 
 def is_given(key: str, value: Any) -> bool:

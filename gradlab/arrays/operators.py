@@ -36,7 +36,7 @@ def _method(function: Any) -> Callable[..., Any]:
 
 METHODS = """
     all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum
-    diagonal dot max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum
+    diagonal dot max mean min nonzero prod ravel repeat round searchsorted squeeze std sum
     swapaxes take trace var
 """.split()
 

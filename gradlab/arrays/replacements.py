@@ -61,6 +61,8 @@ def method(owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     if isinstance(owner, ModuleType) or type(owner).__module__.startswith("scipy."):
         return function(getattr(owner, name), *args, **kwargs)
     traced = first_traced((args, kwargs)) if isinstance(owner, np.ndarray) else None
+    if isinstance(owner, np.ufunc):
+        return getattr(owner, name)(*map(as_traced, args), **kwargs)
     if type(owner) is np.ndarray and name in ("copy", "astype"):
         made = getattr(owner, name)(*args, **kwargs)
         return made.view(Buffer) if is_tracing() and made.dtype.kind in "fc" else made

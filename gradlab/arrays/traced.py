@@ -44,7 +44,7 @@ from gradlab.errors import LossError
 _OBJECT = np.dtype(object)
 
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
-_RESHAPE, _TRANSPOSE, _PUT = np.reshape, np.transpose, np.put
+_RAVEL, _RESHAPE, _TRANSPOSE, _PUT = np.ravel, np.reshape, np.transpose, np.put
 
 
 class TracedArray(Operators, Viewed):
@@ -166,7 +166,11 @@ class TracedArray(Operators, Viewed):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and hasattr(np.ndarray, name):
-            refuse_plain(f"uses {name} of a traced array", "compute with the array itself")
+            instead = {"strides": "use np.lib.stride_tricks.sliding_window_view"}
+            refuse_plain(
+                f"uses {name} of a traced array",
+                instead.get(name, "compute with the array itself"),
+            )
         raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
 
     # Attributes
@@ -338,7 +342,7 @@ class TracedArray(Operators, Viewed):
 
     def flatten(self, order: str = "C") -> Any:
         """Return the entries in one dimension."""
-        return self.copy().reshape(-1, order=order)
+        return self._call(_RAVEL, order).copy()
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the array in another dtype."""

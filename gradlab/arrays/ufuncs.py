@@ -27,6 +27,7 @@ from gradlab.arrays.dispatch import (
     values_of,
     write_out,
 )
+from gradlab.arrays.vectorized import call_of_objects, is_of_objects
 
 UNSHARED: list[Callable[[Any, Any, int], bool]] = []
 """Test for plain arrays without other references; `gradlab.arrays.augmented` registers itself."""
@@ -40,6 +41,8 @@ def call_ufunc(
         return _call_method(ufunc, method, inputs, kwargs)
     if has_containers(inputs):
         inputs = tuple(map(operand, inputs))
+    if is_of_objects(ufunc):
+        return call_of_objects(ufunc, inputs)
     if not kwargs:
         return library.find(ufunc)(*inputs)
     out, where = kwargs.get("out"), kwargs.get("where", True)
@@ -99,7 +102,7 @@ def _call_method(
         a, b = (x if hasattr(x, "shape") else np.asarray(x) for x in (x, *rest))
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **options)
     out, dtype = options.pop("out", None), options.pop("dtype", None)
-    if dtype is not None:
+    if dtype is not None and np.dtype(dtype) != object:
         x = x.astype(dtype)
     result = _METHODS[method](ufunc, x, *rest, **options)
     return result if out is None else write_out(out[0], result)

@@ -56,7 +56,6 @@ REFUSED = {
     "asmatrix": "`np.atleast_2d`",
     "bmat": "`np.block`",
     "frexp": "`x / 2.0 ** (np.floor(np.log2(np.abs(x))) + 1)`",
-    "frompyfunc": "`np.vectorize`",
     "kaiser": "`np.i0`; a constant argument is fine",
     "nextafter": "",
     "require": "leave it out",
@@ -92,7 +91,7 @@ _SUBJECTS = {
     "rearranging": """broadcast_to expand_dims moveaxis fliplr flipud permute_dims ravel
         reshape rollaxis squeeze swapaxes
         transpose resize ix_ trim_zeros""",
-    "picking": "extract tril triu where",
+    "picking": "extract frompyfunc tril triu where",
     "calculus": "trapezoid",
     "products": "dot inner matmul tensordot",
     "polynomials": "poly polyadd polyder polydiv polyint polysub",
@@ -132,7 +131,7 @@ def kind_of(name: str, function: Any) -> str:
             return kind
     if name in FLAT or _is_flat(function):
         return "flat"
-    if function in WRITERS or name == "row_stack" or _is_differentiable(function):
+    if function in WRITERS or name in ("row_stack", "frompyfunc") or _is_differentiable(function):
         return "differentiable"
     return "unknown"
 

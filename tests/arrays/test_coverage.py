@@ -106,6 +106,7 @@ EXAMPLES: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
     "fft.irfft2": (np.fft.irfft2, M),
     "fft.irfftn": (np.fft.irfftn, M),
     "fromiter": (lambda v: np.fromiter((a * a for a in v), float), V),
+    "frompyfunc": (lambda v: np.frompyfunc(lambda a: a * a, 1, 1)(v), V),
 }
 
 REFUSED: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
@@ -113,7 +114,6 @@ REFUSED: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
     "asmatrix": (lambda a: np.asarray(np.asmatrix(a)), M),
     "bmat": (lambda a: np.asarray(np.bmat([[a, a]])), M),
     "frexp": (lambda v: np.frexp(v)[0], V),
-    "frompyfunc": (lambda v: np.frompyfunc(lambda a: a * a, 1, 1)(v), V),
     "kaiser": (lambda v: np.kaiser(4, v[0]), V),
     "nextafter": (lambda v: np.nextafter(v, 2.0), V),
     "require": (np.require, V),

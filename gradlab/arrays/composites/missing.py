@@ -77,7 +77,11 @@ def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
     """Replace NaN and infinities."""
-    limits = np.finfo(x.dtype)
+    given, limits = x, np.finfo(x.dtype)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.isposinf(x), limits.max if posinf is None else posinf, x)
-    return np.where(np.isneginf(x), limits.min if neginf is None else neginf, x)
+    x = np.where(np.isneginf(x), limits.min if neginf is None else neginf, x)
+    if copy:
+        return x
+    given[...] = x
+    return given

@@ -49,6 +49,8 @@ class TorchLibrary(DuckLibrary):
         # Not backwards, read-only or of foreign byte order: PyTorch has no such tensors.
         if not (flags.c_contiguous and flags.writeable and array.dtype.isnative):
             array = np.require(np.asarray(array), array.dtype.newbyteorder("="), ["C", "W"])
+        if any(step < 0 for step in array.strides):  # which PyTorch does not support
+            array = array.copy()
         tensor = torch.from_numpy(array)
         protect(array)
         device = device_here()
