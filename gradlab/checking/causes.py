@@ -21,7 +21,8 @@ from gradlab.params import Array, flatten
 
 SMALL = 1e-4
 """Largest error, relative to the largest entry, that is attributed to a small number inside a log,
-to single precision or to a finite difference. The slope of log(p + 1e-7) is off by 1e-7 / p."""
+to single precision, to a finite difference or to a solver. The slope of log(p + 1e-7) is off by
+1e-7 / p."""
 
 NEARLY = "log(p + ε), single precision, or a finite difference"
 

@@ -8,6 +8,7 @@ show whether only some outputs are wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -114,8 +115,29 @@ def _of_rows(
             wrong = any(e.verdict == "mismatch" for e in made)
             shown.append(Leaf(name, leaf.shape, "mismatch" if wrong else "agree", leaf.size))
         for name, cause in guess(combined, shown, values, lengths).items():
-            causes[subject.block(path, name)] = cause
+            causes[subject.block(path, name)] = cause if out.size == 1 else _of_each_row(cause)
     return causes
+
+
+def _of_each_row(cause: str) -> str:
+    """Return what a term that a combination of rows lacks says about each row.
+
+    Examples
+    --------
+    >>> _of_each_row("too small by 0.3 times the parameter: an L2 penalty?")
+    'each row is off by a multiple of the parameter: is the path through a norm missing?'
+    >>> _of_each_row("too large by 0.3"), _of_each_row("transposed")
+    ('each row is off by a constant: is the path through a mean missing?', 'transposed')
+    """
+    term = re.fullmatch(
+        r"too (?:small|large) by \S+?( times the parameter('s sign)?)?(: .*)?", cause
+    )
+    if term is None:
+        return cause
+    if term[2]:
+        return "each row is off by a multiple of the parameter's sign"
+    what, path = ("a multiple of the parameter", "norm") if term[1] else ("a constant", "mean")
+    return f"each row is off by {what}: is the path through a {path} missing?"
 
 
 def _combined(

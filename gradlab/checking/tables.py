@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from gradlab.checking.causes import SMALL
 from gradlab.checking.result import Entry, Leaf, Result, Verdict
 
 STYLES: dict[Verdict, str] = {
@@ -82,11 +83,7 @@ def render(report: Result, console: Console, width: int) -> Iterator[Text]:
 
     verdict = (report.verdict, STYLES[report.verdict])
     yield from fitted(Text.assemble(verdict, f": {headline(report)}"))
-    told = [*_causes(report.leaves), *(Text(note) for note in report.notes)]
-    if report.constant:
-        told.append(Text(CONSTANT))
-    elif report.verdict == "inconclusive" and report.size:
-        told.append(Text(ADVICE))
+    told = [*_causes(report.leaves), *map(Text, (*report.notes, *_advice(report)))]
     for line in _capped(told, "more such lines"):
         yield from fitted(line, indent="  ")
     rows, left = _telling(report)
@@ -98,6 +95,20 @@ def render(report: Result, console: Console, width: int) -> Iterator[Text]:
     yield Text("")
     for name, text in _summary(report):
         yield Text.assemble((f"{name:10}  ", "dim"), text)
+
+
+def _advice(report: Result) -> Iterator[str]:
+    """Yield what to do next, if the verdict does not say it."""
+    if report.constant:
+        yield CONSTANT
+    elif report.verdict == "inconclusive" and report.size:
+        yield ADVICE
+    elif report.mismatches and report.difference and 0 < report.difference.relative <= SMALL:
+        share = 10.0 ** math.ceil(math.log10(1.1 * report.difference.relative))
+        yield (
+            "small errors: if the loss has a solver inside, or the derivative is an approximation, "
+            f"allow a relative error of {share:.0e}"
+        )
 
 
 def _capped(lines: Sequence[Text], rest: str) -> list[Text]:

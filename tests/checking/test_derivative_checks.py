@@ -341,6 +341,18 @@ def test_causes_of_hessians(spoil: Any, cause: str) -> None:
     assert report.mismatches[0].output.startswith("params")
 
 
+@pytest.mark.parametrize(
+    ("f", "jacobian", "path"),
+    [
+        (lambda x: A @ x / np.linalg.norm(x), lambda x: A / np.linalg.norm(x), "norm"),
+        (lambda x: A @ (x - x.mean()), lambda x: A, "mean"),
+    ],
+)
+def test_a_normalisation_taken_for_a_constant(f: Any, jacobian: Any, path: str) -> None:
+    report = gradlab.check_derivatives(f, W, jacobian=jacobian)
+    assert report.leaves[0].cause.endswith(f"is the path through a {path} missing?")
+
+
 def test_causes_of_backward_passes() -> None:
     def vjp(p: Any, x: Any, u: Any) -> Any:
         found = layer_vjp(p, x, u)

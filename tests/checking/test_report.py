@@ -275,3 +275,25 @@ def test_notebooks_of_both_kinds_show_colours_that_can_be_read(verdict, page):
     for colour in colours:
         low, high = sorted([luminance(colour), luminance(page)])
         assert (high + 0.05) / (low + 0.05) >= 4
+
+
+@pytest.mark.parametrize("off", [3e-8, 9.5e-6, 9e-5])
+def test_the_report_says_which_allowance_accepts_a_small_error(off):
+    def loss(w):
+        return np.sum(np.sin(w))
+
+    def gradient(w):
+        return np.cos(w) * (1 + off * np.array([1, -1, 0.5]))
+
+    w = np.array([0.1, 0.2, 0.3])
+    report = gradlab.check_gradients(loss, w, gradient=gradient)
+    assert report.verdict == "mismatch"
+    (allow,) = re.findall(r"allow a relative error of (\S+)", " ".join(str(report).split()))
+    assert off < float(allow) <= 11 * off
+    assert gradlab.check_gradients(loss, w, gradient=gradient, allow=float(allow)).ok
+
+
+def test_the_report_of_a_large_error_suggests_no_allowance():
+    report = gradlab.check_gradients(np.sum, np.ones(3), gradient=lambda w: 0 * w + [1, 1, 1.001])
+    assert report.verdict == "mismatch"
+    assert "allow" not in str(report)
