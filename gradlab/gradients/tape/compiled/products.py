@@ -29,8 +29,8 @@ from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 
 DEPTH = 128
-"""Rows of a block of B. Some vectors of each stay in the L1 cache, beside the cache lines of as many
-columns of a transposed A. With AVX2, 512 rows take up to 12 % more time."""
+"""Rows of a block of B. Some vectors of each stay in the L1 cache, beside as many cache lines of a
+transposed A. With AVX2, 512 rows take up to 12 % more time."""
 
 NARROWEST = 16
 """Bytes of the narrowest vector."""
