@@ -13,6 +13,7 @@ operations are fused into loops, and products are computed in tiles of registers
 `operations`     elementwise operations as instructions; `exponential` is our own ``exp``
 `indexing`       index arrays as arithmetic
 `storage`        which memory each value has
+`members`        what each member of a fused loop reads and writes, and when
 `loops`          writes a fused loop: rows, phases, lanes
 `reductions`     what several points of a loop write into one entry
 `products`       writes a product of matrices by a tile of registers

@@ -46,11 +46,6 @@ def constant(value: Any, dtype: np.dtype[Any]) -> str:
     return str(int(dtype.type(value)))
 
 
-def zero(dtype: np.dtype[Any]) -> str:
-    """Write the number 0."""
-    return constant(0, dtype)
-
-
 def suffix(kind: str) -> str:
     """Return the suffix that LLVM gives to functions of a type."""
     return {"float": "f32", "double": "f64"}.get(kind, kind)

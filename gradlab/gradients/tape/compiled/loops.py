@@ -7,8 +7,6 @@ through the lanes together, in registers. A later phase reads values from a buff
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,8 @@ import numpy as np
 from gradlab.gradients.tape.compiled.facts import STRIP, Facts, Use
 from gradlab.gradients.tape.compiled.forms import put, take
 from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
-from gradlab.gradients.tape.compiled.operations import inner_loop, operand_dtypes, write
+from gradlab.gradients.tape.compiled.members import Member, members_in
+from gradlab.gradients.tape.compiled.operations import operand_dtypes, write
 from gradlab.gradients.tape.compiled.plan import FusedLoop
 from gradlab.gradients.tape.compiled.reductions import combine, folded, neutral, start_totals
 from gradlab.gradients.tape.compiled.storage import Storage
@@ -26,30 +25,8 @@ from gradlab.program.ir import Node
 UNROLLED = 4
 """Vectors that are written one after the other; a sum has as many parts, which are independent."""
 
-WHOLE = 1 << 17
-"""Entries up to which a total has accumulators for the whole loop; above, for each row, as the
-round-off of a sum grows with the number of terms that are added one after the other."""
-
 LONGEST = 16
 """Number of operations of a phase up to which its vectors are written one after the other."""
-
-
-@dataclass
-class _Member:
-    """A node in a loop: what it reads and writes, and when."""
-
-    node: Node
-    uses: list[Use]
-    place: Use
-    phase: int
-    is_column: bool
-    is_call: bool
-    reduces: bool
-    row_reduces: bool
-    is_total: bool
-    is_stored: bool
-    row_buffer: str = ""
-    parts: list[str] = field(default_factory=list)
 
 
 class LoopWriter:
@@ -57,11 +34,7 @@ class LoopWriter:
 
     def __init__(self, text: Text, loop: FusedLoop, facts: Facts, storage: Storage) -> None:
         self._text, self._facts, self._storage = text, facts, storage
-        self._extents = loop.extents
-        self._members: dict[Node, _Member] = {}
-        for node in loop.members:
-            self._members[node] = self._member(node, loop)
-        self._collapse()
+        self._extents, self._members = members_in(loop, facts, storage)
         floats = [n.dtype.itemsize for n in self._members if n.dtype and n.dtype.kind == "f"]
         widest = max(floats, default=8)
         self._lanes = min(storage.vector // widest, power_of_two(self._extents[-1]))
@@ -69,42 +42,6 @@ class LoopWriter:
         self._columns: dict[Node, str] = {}  # vectors of one
         self._base: dict[Any, str] = {}  # pointers to the row
         self._strip: Any = 0
-
-    def _member(self, node: Node, loop: FusedLoop) -> _Member:
-        facts, extents = self._facts, loop.extents
-        uses = facts.uses_in(node, extents)
-        assert uses is not None
-        is_call = inner_loop(node) is not None and not facts.is_reduction(node)
-        is_column = facts.is_column(node, extents)
-        phase = 0
-        for use in uses:
-            member = self._members.get(use.base) if use.base else None
-            if member is not None:
-                waits = member.row_reduces or (is_call and not is_column and not member.is_column)
-                phase = max(phase, member.phase + waits)
-        is_stored = self._storage.is_stored_by(node, loop)
-        place = facts.place(node, extents)
-        reduces, rows = facts.is_reduction(node), facts.row_reduces(node, extents)
-        one = reduces and not rows and not is_column and not any(place.strides)
-        is_total = one and prod(extents) <= WHOLE
-        return _Member(
-            node, uses, place, phase, is_column, is_call, reduces, rows, is_total, is_stored
-        )
-
-    def _collapse(self) -> None:
-        """Make one axis of two, where every operand allows it."""
-        axis = len(self._extents) - 2
-        while axis >= 0:
-            extent = self._extents[axis + 1]
-            every = [u for m in self._members.values() for u in (*m.uses, m.place)]
-            fits = all(u.strides[axis] == u.strides[axis + 1] * extent for u in every)
-            if fits and not any(m.row_reduces or m.is_column for m in self._members.values()):
-                merged = (self._extents[axis] * extent,)
-                self._extents = self._extents[:axis] + merged + self._extents[axis + 2 :]
-                for member in self._members.values():
-                    member.uses = [use.merged(axis) for use in member.uses]
-                    member.place = member.place.merged(axis)
-            axis -= 1
 
     # The loop around rows
 
@@ -158,7 +95,7 @@ class LoopWriter:
             if full:
                 self._phase(full, count)
 
-    def _is_in_memory(self, use: Use, member: _Member) -> bool:
+    def _is_in_memory(self, use: Use, member: Member) -> bool:
         if use is not member.place:
             return use.base not in self._members
         is_total = member.reduces and not member.row_reduces
@@ -177,7 +114,7 @@ class LoopWriter:
             self._base[key] = text.at(self._storage.pointer(use.base), index, kind)
         return self._base[key]
 
-    def _column(self, member: _Member) -> None:
+    def _column(self, member: Member) -> None:
         """Write a member that has one entry a row, as a vector of one."""
         lanes, self._lanes, self._values = self._lanes, 1, {}
         if member.is_call:
@@ -201,31 +138,26 @@ class LoopWriter:
 
     # Calls of NumPy's inner loops
 
-    def _call(self, member: _Member, count: int) -> None:
-        node = member.node
-        size = dtype_of(node).itemsize
-        operands: list[tuple[str, int]] = []
-        for use in member.uses:
-            inside = self._members.get(use.base) if use.base else None
-            if use.base is None:
-                slot = self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>")
-                self._text.store(
-                    self._text.splat(use.number, dtype_of(node), 1), slot, dtype_of(node), 1, 1
-                )
-                operands.append((slot, 0))
-            elif dtype_of(use.base) != dtype_of(node):
-                operands.append((self._converted_row(use, dtype_of(node), count), size))
-            elif use.base in self._columns:
-                slot = self._text.on_stack(f"<1 x {type_of(dtype_of(node))}>")
-                self._text.store(self._columns[use.base], slot, dtype_of(node), 1, 1)
-                operands.append((slot, 0))
-            elif inside is not None:
-                operands.append((self._row_buffer(inside), size))
-            else:
-                operands.append((self._pointer(use), use.strides[-1] * size))
-        self._storage.call_numpy(self._text, node, operands, self._row_buffer(member), count)
+    def _call(self, member: Member, count: int) -> None:
+        operands = [self._given(use, dtype_of(member.node), count) for use in member.uses]
+        buffer = self._row_buffer(member)
+        self._storage.call_numpy(self._text, member.node, operands, buffer, count)
         if member.is_stored:
             self._copy_row(member, count)
+
+    def _given(self, use: Use, dtype: np.dtype[Any], count: int) -> tuple[str, int]:
+        """Return a pointer to an operand of a call, and the bytes from one entry to the next."""
+        base = use.base
+        if base is not None and dtype_of(base) != dtype:
+            return self._converted_row(use, dtype, count), dtype.itemsize
+        if base is None or base in self._columns:
+            value = self._text.splat(use.number, dtype, 1) if base is None else self._columns[base]
+            slot = self._text.on_stack(f"<1 x {type_of(dtype)}>")
+            self._text.store(value, slot, dtype, 1, 1)
+            return slot, 0
+        if base in self._members:
+            return self._row_buffer(self._members[base]), dtype.itemsize
+        return self._pointer(use), use.strides[-1] * dtype.itemsize
 
     def _converted_row(self, use: Use, dtype: np.dtype[Any], count: int) -> str:
         buffer = self._storage.row(dtype, min(self._extents[-1], STRIP))
@@ -239,7 +171,7 @@ class LoopWriter:
         self._over_lanes(count, body, 1)
         return buffer
 
-    def _copy_row(self, member: _Member, count: int) -> None:
+    def _copy_row(self, member: Member, count: int) -> None:
         node = member.node
         source = self._row_buffer(member)
 
@@ -250,7 +182,7 @@ class LoopWriter:
 
         self._over_lanes(count, body, 1)
 
-    def _row_buffer(self, member: _Member) -> str:
+    def _row_buffer(self, member: Member) -> str:
         if not member.row_buffer:
             count = min(self._extents[-1], STRIP)
             member.row_buffer = self._storage.row(dtype_of(member.node), count)
@@ -258,7 +190,7 @@ class LoopWriter:
 
     # Lanes
 
-    def _phase(self, full: list[_Member], count: int) -> None:
+    def _phase(self, full: list[Member], count: int) -> None:
         in_rows = [
             member
             for member in full
@@ -299,7 +231,7 @@ class LoopWriter:
         if rest:
             body(vectors * lanes, rest, vectors % UNROLLED)
 
-    def _point(self, member: _Member, j: Any, lanes_here: int, part: int) -> None:
+    def _point(self, member: Member, j: Any, lanes_here: int, part: int) -> None:
         """Write one member for one vector."""
         node, lanes = member.node, self._lanes
         if member.reduces:
@@ -325,13 +257,13 @@ class LoopWriter:
         if member.is_stored:
             self._store(member, value, j, lanes_here)
 
-    def _is_read_later(self, member: _Member) -> bool:
+    def _is_read_later(self, member: Member) -> bool:
         return any(
             other.phase > member.phase and any(use.base is member.node for use in other.uses)
             for other in self._members.values()
         )
 
-    def _store(self, member: _Member, value: str, j: Any, lanes_here: int) -> None:
+    def _store(self, member: Member, value: str, j: Any, lanes_here: int) -> None:
         node = member.node
         to = self._at_lane(member.place, j)
         stride = member.place.strides[-1]
@@ -359,7 +291,7 @@ class LoopWriter:
             value = text.load(self._at_lane(use, j), old, lanes, lanes_here, use.strides[-1])
         return text.convert(value, old, dtype, lanes)
 
-    def _take(self, member: _Member, operands: list[str], lanes_here: int) -> str:
+    def _take(self, member: Member, operands: list[str], lanes_here: int) -> str:
         """Load entries at positions, where these are in range."""
         text, lanes, (position, in_range) = self._text, self._lanes, operands
         mask = text.mask(lanes_here, lanes)
@@ -374,7 +306,7 @@ class LoopWriter:
         )
         return text.from_memory(text.gather(at, dtype_of(x), lanes, allowed), dtype_of(x), lanes)
 
-    def _put(self, member: _Member, value: str, lanes_here: int, pointer: str) -> None:
+    def _put(self, member: Member, value: str, lanes_here: int, pointer: str) -> None:
         """Store the entries of a region, or add them to those that it has."""
         text, lanes, dtype = self._text, self._lanes, dtype_of(member.node)
         stride = member.place.strides[-1] or 1
@@ -386,7 +318,7 @@ class LoopWriter:
 
     # Reductions
 
-    def _reduce(self, member: _Member, j: Any, lanes_here: int, part: int) -> None:
+    def _reduce(self, member: Member, j: Any, lanes_here: int, part: int) -> None:
         node, lanes, text = member.node, self._lanes, self._text
         dtype = dtype_of(node)
         vector = f"<{lanes} x {type_of(dtype)}>"
@@ -408,7 +340,7 @@ class LoopWriter:
             value = text.do(f"select <{lanes} x i1> {mask}, {vector} {value}, {vector} {rest}")
         text.put(f"store {vector} {combine(text, node, lanes, before, value)}, ptr {accumulator}")
 
-    def _start_parts(self, member: _Member) -> None:
+    def _start_parts(self, member: Member) -> None:
         vector = f"<{self._lanes} x {type_of(dtype_of(member.node))}>"
         if not member.parts:
             count = min(UNROLLED, -(-self._extents[-1] // self._lanes))
@@ -417,7 +349,7 @@ class LoopWriter:
         for part in member.parts:
             self._text.put(f"store {vector} {start}, ptr {part}")
 
-    def _add_to_total(self, member: _Member, value: str) -> None:
+    def _add_to_total(self, member: Member, value: str) -> None:
         node = member.node
         to = self._pointer(member.place)
         before = self._text.load(to, dtype_of(node), 1, 1)

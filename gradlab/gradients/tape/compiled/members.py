@@ -1,0 +1,110 @@
+"""The members of a fused loop: what each reads and writes, and in which phase of a row it comes.
+
+A row is computed in *phases*. A reduction of a row ends a phase, as its whole result is needed; a
+call of NumPy's inner loop begins one, as it needs whole operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+from gradlab.gradients.tape.compiled.facts import Facts, Use
+from gradlab.gradients.tape.compiled.operations import inner_loop
+from gradlab.gradients.tape.compiled.plan import FusedLoop
+from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.program.ir import Node
+
+WHOLE = 1 << 17
+"""Entries up to which a total has accumulators for the whole loop; above, for each row, as the
+round-off of a sum grows with the number of terms that are added one after the other."""
+
+
+@dataclass
+class Member:
+    """A node in a loop.
+
+    Attributes
+    ----------
+    node : Node
+        The operation.
+    uses : list of Use
+        Its operands.
+    place : Use
+        Where its result is written, if it is stored.
+    phase : int
+        The phase of a row in which it is computed.
+    is_column : bool
+        Whether it has one entry a row.
+    is_call : bool
+        Whether it is a call of NumPy's inner loop.
+    reduces, row_reduces, is_total : bool
+        Whether it is a reduction, one of each row, one of the whole loop to one entry.
+    is_stored : bool
+        Whether a later step reads it from memory.
+    row_buffer : str
+        The memory of one row of it, once there is any.
+    parts : list of str
+        The accumulators of a reduction.
+    """
+
+    node: Node
+    uses: list[Use]
+    place: Use
+    phase: int
+    is_column: bool
+    is_call: bool
+    reduces: bool
+    row_reduces: bool
+    is_total: bool
+    is_stored: bool
+    row_buffer: str = ""
+    parts: list[str] = field(default_factory=list)
+
+
+def members_in(
+    loop: FusedLoop, facts: Facts, storage: Storage
+) -> tuple[tuple[int, ...], dict[Node, Member]]:
+    """Return the axes of a loop, as few as possible, and its members in order."""
+    members: dict[Node, Member] = {}
+    for node in loop.members:
+        members[node] = _member(node, loop, facts, storage, members)
+    return _collapsed(loop.extents, members), members
+
+
+def _member(
+    node: Node, loop: FusedLoop, facts: Facts, storage: Storage, before: Mapping[Node, Member]
+) -> Member:
+    extents = loop.extents
+    uses, place = facts.uses_in(node, extents), facts.place(node, extents)
+    assert uses is not None
+    is_column, reduces = facts.is_column(node, extents), facts.is_reduction(node)
+    is_call = inner_loop(node) is not None and not reduces
+    phase = 0
+    for use in uses:
+        if use.base is not None and use.base in before:
+            member = before[use.base]
+            waits = member.row_reduces or (is_call and not is_column and not member.is_column)
+            phase = max(phase, member.phase + waits)
+    rows = facts.row_reduces(node, extents)
+    one = reduces and not rows and not is_column and not any(place.strides)
+    return Member(
+        node, uses, place, phase, is_column, is_call, reduces, rows,
+        is_total=one and prod(extents) <= WHOLE, is_stored=storage.is_stored_by(node, loop),
+    )  # fmt: skip
+
+
+def _collapsed(extents: tuple[int, ...], members: Mapping[Node, Member]) -> tuple[int, ...]:
+    """Make one axis of two, where every operand allows it."""
+    if any(member.row_reduces or member.is_column for member in members.values()):
+        return extents
+    for axis in reversed(range(len(extents) - 1)):
+        extent = extents[axis + 1]
+        every = [use for member in members.values() for use in (*member.uses, member.place)]
+        if all(use.strides[axis] == use.strides[axis + 1] * extent for use in every):
+            extents = (*extents[:axis], extents[axis] * extent, *extents[axis + 2 :])
+            for member in members.values():
+                member.uses = [use.merged(axis) for use in member.uses]
+                member.place = member.place.merged(axis)
+    return extents
