@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from autograd.core import VSpace, sparse_add
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
-from autograd.numpy.numpy_wrapper import concatenate_args
+from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, concatenate_args
 
 from gradlab.arrays.indexing import gather, is_basic, ungather
 from gradlab.arrays.rules.composed import contract
@@ -279,6 +279,8 @@ define(
     fresh=True,
     narrows=True,
 )
+# np.array of one array, as np.stack calls it: a copy in the layout of its operand.
+define(_array_from_scalar_or_array.fun, fresh=True)
 define(np.broadcast_to, kind=Kind.BROADCAST, narrows=True)
 define(np.astype, kind=Kind.CAST)
 

@@ -260,6 +260,7 @@ Y = X + np.array([0.0523, 0.1119, -0.0617, 0.0237, -0.0971, 0.0411])
 @pytest.mark.parametrize(
     "backend", ["autograd", pytest.param("autograd-forward", marks=pytest.mark.slow), "tape"]
 )
+@pytest.mark.filterwarnings("ignore:the tape cannot replay:gradlab.errors.UntraceableWarning")
 @times(8)
 @given(program=programs)
 # A view that was taken before a traced value came in is written into twice, and read.

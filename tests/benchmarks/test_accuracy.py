@@ -2,24 +2,16 @@
 
 import doctest
 import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
+import accuracy
+import common
 import numpy as np
 import pytest
 
 from gradlab import network, value_and_grad
 from gradlab.errors import GradlabError
 from gradlab.params import flatten
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import accuracy  # noqa: E402
-import common  # noqa: E402
 
 GRID = np.logspace(-1, -14, 40).tolist()
 

@@ -2,43 +2,21 @@
 
 import doctest
 import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
+import common
+import gradient_speed
 import numpy as np
 import pytest
-from processes import PATIENCE
+from run_script import BENCHMARKS, WITHOUT_PEERS, require_one_line, run
 
 from gradlab import CentralDifference, ForwardDifference, network, value_and_grad
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import flatten, size
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import common  # noqa: E402
-import gradient_speed  # noqa: E402
-
 PEERS = {"PyTorch": "torch", "JAX": "jax"}
 WITHOUT_MODULES = [name for name in gradient_speed.OWN if name not in gradient_speed.MODULES]
 TINY = ("--quick", "--batch", "5", "--network", "6-4-3", "--network", "40-20-10")
-WITHOUT_PEERS = """
-import runpy, sys
-
-class Absent:
-    def find_spec(name, *_):
-        if name in ("torch", "jax"):
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent)
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 MEASURE_PEERS = """
 import sys
@@ -53,30 +31,12 @@ for dtype in ("float64", "float32"):
 """
 
 
-def environment():
-    here = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
-    return {**os.environ, "PYTHONPATH": here, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"}
-
-
-def run(*options, before=()):
-    """Run the script as a user would, without a terminal and other settings."""
-    script = str(BENCHMARKS / "gradient_speed.py")
-    return subprocess.run(
-        [sys.executable, *before, script, *map(str, options)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-    )
-
-
 @pytest.fixture(scope="module")
 def without_peers(tmp_path_factory):
     """One run on tiny networks where neither PyTorch nor JAX can be imported."""
     folder = tmp_path_factory.mktemp("speed")
     files = ("--json", folder / "speed.json", "--plot", folder / "speed.png")
-    done = run(*TINY, *files, before=("-c", WITHOUT_PEERS))
+    done = run("-c", WITHOUT_PEERS, BENCHMARKS / "gradient_speed.py", *TINY, *files)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((folder / "speed.json").read_text("utf-8")), folder
 
@@ -198,13 +158,7 @@ def test_installed_peers_agree():
     installed = [name for name, module in PEERS.items() if find_spec(module)]
     if not installed:
         pytest.skip("neither PyTorch nor JAX is installed")
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE_PEERS, *installed],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = run("-c", MEASURE_PEERS, *installed)
     assert done.returncode == 0, done.stderr
     found = [line.split() for line in done.stdout.splitlines()]
     assert [(dtype, name) for dtype, name, _ in found] == [
@@ -227,15 +181,7 @@ def test_installed_peers_agree():
     ],
 )
 def test_a_wrong_option_is_one_line(options, named, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gradient_speed.py", *options])
-    with pytest.raises(SystemExit) as stop:
-        common.run(gradient_speed.main)
-    printed = capsys.readouterr()
-    assert stop.value.code == 2
-    assert printed.out == ""
-    assert printed.err.startswith("gradient_speed.py: ")
-    assert named in printed.err
-    assert printed.err.count("\n") == 1
+    require_one_line("gradient_speed.py", gradient_speed.main, options, named, monkeypatch, capsys)
 
 
 # What is timed

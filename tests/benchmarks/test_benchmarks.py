@@ -4,32 +4,26 @@ import ast
 import json
 import sys
 import time
-from pathlib import Path
 
+import common
+import functions
+import memory
+import numerical_speed
 import numpy as np
+import parallel_speed
 import pytest
+import tape_speed
+import training
 from matplotlib.figure import Figure
 from optional import LIBRARIES
 from rich.table import Table
 from rich.text import Text
+from run_script import BENCHMARKS
 
 from gradlab import CentralDifference, network
 from gradlab.bench import scripts
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import size
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import common  # noqa: E402
-import functions  # noqa: E402
-import memory  # noqa: E402
-import numerical_speed  # noqa: E402
-import parallel_speed  # noqa: E402
-import tape_speed  # noqa: E402
-import training  # noqa: E402
 
 # How it is timed
 

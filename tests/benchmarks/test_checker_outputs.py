@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import checker_outputs as outputs
+import checker_power as power
 import numpy as np
 import pytest
+from corpus.outputs import VectorCase
+from corpus.real import RealCase, like, parts
+from corpus.vectors import CASES
 from optional import is_installed
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import checker_outputs as outputs  # noqa: E402
-import checker_power as power  # noqa: E402
-from corpus.outputs import VectorCase  # noqa: E402
-from corpus.real import RealCase, like, parts  # noqa: E402
-from corpus.vectors import CASES  # noqa: E402
 
 A = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]])
 

@@ -4,45 +4,24 @@ from __future__ import annotations
 
 import doctest
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import checker_power as power
+import common
 import numpy as np
 import pytest
-from processes import PATIENCE
+from corpus import CASES, KINDS, Case
+from corpus.case import factor
+from run_script import BENCHMARKS, WITHOUT_PEERS, require_one_line, run
 
 import gradlab
 from gradlab.errors import OptionError
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import checker_power as power  # noqa: E402
-import common  # noqa: E402
-from corpus import CASES, KINDS, Case  # noqa: E402
-from corpus.case import factor  # noqa: E402
-
 PEERS = {name: e for name, e in power.ENTRANTS.items() if name != "gradlab"}
-WITHOUT_PEERS = """
-import runpy, sys
-
-class Absent:
-    def find_spec(name, *_):
-        if name in ("torch", "jax", "scipy", "numdifftools"):
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent)
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 ASK_PEERS = """
 import sys
@@ -68,22 +47,6 @@ for name in sys.argv[1:]:
         answer = power.ask(entrant, case)
         print(name, answer.outcome, answer.reason, answer.evaluations_per_entry > 0, sep=";")
 """
-
-
-def environment() -> dict[str, str]:
-    here = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
-    return {**os.environ, "PYTHONPATH": here, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"}
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +136,7 @@ def test_installed_peers_judge_an_easy_case_and_are_stopped_by_an_exception() ->
 def test_a_wrong_option_is_one_line(
     options: Any, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["checker_power.py", *options])
-    with pytest.raises(SystemExit) as stop:
-        common.run(power.main)
-    printed = capsys.readouterr()
-    assert stop.value.code == 2
-    assert printed.out == ""
-    assert named in printed.err
-    assert printed.err.count("\n") == 1
+    require_one_line("checker_power.py", power.main, options, named, monkeypatch, capsys)
 
 
 # What is asked, and what is counted

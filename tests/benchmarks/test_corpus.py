@@ -10,27 +10,17 @@ difference which tells it from the truth, and that one cannot, by there being no
 from __future__ import annotations
 
 import doctest
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
+import corpus
 import mpmath
 import numpy as np
 import pytest
-
-from gradlab.params import flatten, map_leaves, size
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import corpus  # noqa: E402
-from corpus import CASES, KINDS, Case, outcome, relative_difference  # noqa: E402
-from corpus.case import (  # noqa: E402
+from corpus import CASES, KINDS, Case, outcome, relative_difference
+from corpus.case import (
     Fault,
     evaluated_in,
     factor,
@@ -41,6 +31,8 @@ from corpus.case import (  # noqa: E402
     transposed,
     unique,
 )
+
+from gradlab.params import flatten, map_leaves, size
 
 DIGITS = 100
 CLOSE = 1e-11

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from corpus.outputs import VectorCase, unique
+from corpus.real import RealCase, leaves_of, like, parts
+from corpus.vectors import CASES, KINDS
 
 import gradlab
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-from corpus.outputs import VectorCase, unique  # noqa: E402
-from corpus.real import RealCase, leaves_of, like, parts  # noqa: E402
-from corpus.vectors import CASES, KINDS  # noqa: E402
 
 RIGHT = [case for case in CASES if case.right]
 

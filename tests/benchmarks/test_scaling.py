@@ -2,24 +2,16 @@
 
 import doctest
 import json
-import sys
 import time
-from pathlib import Path
 
+import common
 import numpy as np
 import pytest
+import scaling
+from gradient_speed import Problem
 
 from gradlab.errors import GradlabError, OptionError
 from gradlab.params import size
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-import common  # noqa: E402
-import scaling  # noqa: E402
-from gradient_speed import Problem  # noqa: E402
 
 OWN = [name for name in scaling.CONTENDERS if name not in scaling.PEERS]
 

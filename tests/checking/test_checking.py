@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from corpus import CASES, KINDS, Case
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,13 +26,6 @@ from gradlab.errors import (
 from gradlab.gradients.slopes import Slope
 from gradlab.params import map_leaves
 from gradlab.testing import ClosedForm, Problem, losses, networks, parameters
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
-
-from corpus import CASES, KINDS, Case  # noqa: E402
 
 # The corpus
 

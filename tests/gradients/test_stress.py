@@ -7,9 +7,9 @@ import sys
 import textwrap
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import memory
 import numpy as np
 import pytest
 from conformance import AUTOGRAD, CENTRAL, INCREMENTAL, ROWS, Row, elementary, every_row
@@ -371,7 +371,6 @@ def test_threads_of_blas_change_no_more_than_rounding(backend: Any) -> None:
 
 # Memory
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 STATED = {
     "autograd": (4, 4),
     "tape": (8, 1),
@@ -394,13 +393,6 @@ SLOW = ("richardson", "complex-step", "autograd-forward")
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in STATED]
 )
 def test_memory_is_within_the_stated_multiple(name: str) -> None:
-    if not BENCHMARKS.is_dir():
-        pytest.skip("the benchmarks are not here")
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import memory
-    finally:
-        sys.path.remove(str(BENCHMARKS))
     at_once = name in memory.AT_ONCE
     backend = (memory.AT_ONCE | memory.BY_ENTRY)[name]
     entries = 100_000 if at_once else 2000
