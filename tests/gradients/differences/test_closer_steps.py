@@ -11,10 +11,10 @@ import pytest
 
 from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients.differences.closer import (
-    closer_to_home,
     is_level,
     look_closer,
     roundoff,
+    slope_inside_domain,
     value_beside,
 )
 from gradlab.gradients.differences.steps import (
@@ -208,11 +208,11 @@ def test_an_entry_beside_the_edge_gets_smaller_steps_until_there_are_values() ->
         )
         f: Any = abs
         if edge:
-            assert closer_to_home(method, probe, f, 1.0, H) == 2.0
+            assert slope_inside_domain(method, probe, f, 1.0, H) == 2.0
             assert tried == [H / FINER**k for k in range(1, levels + 2)]
         else:
             with pytest.raises(NonFiniteError):
-                closer_to_home(method, probe, f, 1.0, H)
+                slope_inside_domain(method, probe, f, 1.0, H)
             assert tried == [*(H / FINER**k for k in range(1, levels)), H]
 
 
