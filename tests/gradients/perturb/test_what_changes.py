@@ -344,3 +344,13 @@ def test_the_cost_of_wide_products_counts() -> None:
         program = record(loss, w, (x,))
         engine = PerturbedLoss(program, [w, x], limits=Limits(block=2**19))
         assert (engine.plan(0, 2) is not None) is is_taken
+
+
+def test_a_loss_that_computes_in_single_precision_has_no_rule() -> None:
+    """Its changes would have to be rounded as it rounds; a comparison is no number, and has one."""
+    for loss, has_rule in (
+        (lambda w: np.sum(np.exp(w.astype(np.float32))), False),
+        (lambda w: np.sum(np.where(w > 0.5, w * w, 0.0)), True),
+    ):
+        engine = PerturbedLoss(record(loss, B), [B], limits=Limits(always=True))
+        assert (engine.plan(0, 2) is not None) is has_rule
