@@ -77,6 +77,11 @@ CASES: dict[str, Case] = {
     ),
     "a leaf without effect": Case(lambda p, x: np.sum(x @ p[0]), [W, B], (X,), 1),
     "a factor of each column": Case(lambda w, x: np.sum(np.exp(w * x)), np.ones(2), (X,)),
+    "an axis in between": Case(lambda w, x: np.sum(np.exp((x @ w)[:, None, :])), W, (X,)),
+    "axes in another order": Case(
+        lambda w, x: np.sum(np.exp(np.swapaxes(np.reshape(x @ w, (2, 2, 3)), 1, 2))), W, (X,)
+    ),
+    "every second row": Case(lambda w, x: np.sum(np.exp((x @ w)[::2])), W, (X,)),
 }
 
 
@@ -209,6 +214,19 @@ WITHOUT_ROWS = {
     "a factor of each column": (
         "multiply (4,) slice -1 [0, 1]; exp (4,) slice -1 [0, 1]; sum () all; 4 wide"
     ),
+    "an axis in between": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; getitem (4, 1) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "exp (4, 1) slice -1 [0, 1, 2, 0, 1, 2]; sum () all; 4 wide, linear"
+    ),
+    "axes in another order": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; reshape (2, 2) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "swapaxes (2, 2) slice -2 [0, 1, 2, 0, 1, 2]; exp (2, 2) slice -2 [0, 1, 2, 0, 1, 2]; "
+        "sum () all; 4 wide, linear"
+    ),
+    "every second row": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; getitem (2,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "exp (2,) slice -1 [0, 1, 2, 0, 1, 2]; sum () all; 4 wide, linear"
+    ),
 }
 
 WITH_ROWS = {
@@ -291,6 +309,12 @@ WITH_ROWS = {
     "a factor of each column": (
         "multiply () slice -1 [0, 1]; exp () slice -1 [0, 1]; sum () total; 1 wide"
     ),
+    "an axis in between": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; getitem (1,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "exp (1,) slice -1 [0, 1, 2, 0, 1, 2]; sum () total; 1 wide, linear"
+    ),
+    "axes in another order": "no rule: rows move",
+    "every second row": "no rule: rows move",
 }
 
 
