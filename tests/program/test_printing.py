@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from expressions import given, of
 
 from gradlab.program.ir import Guard, Node, Program, describe, literal, name_of, names_of, reachable
-from gradlab.program.reasons import reason_of_state, refusal_of
+from gradlab.program.reasons import definition_of, reason_of_state, refusal_of
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,13 @@ def test_a_refusal_names_its_place_once() -> None:
         again = ValueError(found[found.index("(") + 1 : -1]).with_traceback(error.__traceback__)
         assert refusal_of(again).count(place) == 1
     assert refusal_of(ValueError("no number")) == "ValueError while it was recorded: no number"
+
+
+def test_where_a_loss_is_defined() -> None:
+    def loss(w: Any) -> Any:
+        return w
+
+    line = loss.__code__.co_firstlineno
+    expected = f"the loss is defined in {__file__}, line {line}"
+    assert definition_of(loss) == definition_of(partial(partial(loss), 1)) == expected
+    assert definition_of(np.sin) == "the loss is a ufunc"

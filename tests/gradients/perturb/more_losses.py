@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from test_what_changes import Case
 
@@ -49,6 +50,9 @@ BEHIND: dict[str, Any] = {
     "a transposition": lambda h: np.sum(np.exp(h.T)),
     "a mean of columns": lambda h: np.sum(np.mean(np.tanh(h), axis=1) ** 2),
     "a sum that keeps its axis": lambda h: np.sum(h / np.sum(h**2, axis=1, keepdims=True)),
+    "autograd's mean of columns": lambda h: np.sum(anp.mean(np.tanh(h), axis=1) ** 2),
+    "autograd's mean of a series": lambda h: np.sum(anp.mean(h, axis=1) ** 2),
+    "autograd's mean of all": lambda h: anp.mean(np.tanh(h)),
     "a mean of rows": lambda h: np.sum(np.mean(h, axis=0) ** 2),
     "the largest of columns": lambda h: np.sum(np.max(h, axis=1)),
     "a leaky relu": lambda h: np.sum(np.where(h > 0, h, 0.125 * h) * Y),

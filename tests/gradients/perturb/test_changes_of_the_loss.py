@@ -37,6 +37,19 @@ MORE = {
         lambda p, x: np.sum(np.square(np.square(x @ p[0]) @ p[2])), LAYERS, (X,)
     ),
     "a high power": Case(lambda w, x: np.sum((x @ w / 2) ** 20), RNG.normal(size=(3, 2)), (X,)),
+    "an axis in between": Case(
+        lambda w, x: np.sum(np.exp((x @ w)[:, None, :])), RNG.normal(size=(3, 2)), (X,)
+    ),
+    "rows in blocks": Case(
+        lambda w, x: np.sum(np.exp(np.reshape(x @ w, (3, 4, 2))) * np.arange(8.0).reshape(4, 2)),
+        RNG.normal(size=(3, 2)), (X,),
+    ),
+    "axes in another order": Case(
+        lambda w, x: np.sum(
+            np.exp(np.swapaxes(np.reshape(x @ w, (3, 4, 2)), 1, 2)) * np.arange(8.0).reshape(2, 4)
+        ),
+        RNG.normal(size=(3, 2)), (X,),
+    ),
     "behind exponentials": Case(
         lambda p, x: np.sum(np.log(np.exp(np.tanh(x @ p[0]) @ p[2]).sum(axis=1))), LAYERS, (X,)
     ),

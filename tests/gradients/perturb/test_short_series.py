@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 
-from gradlab.gradients.perturb.changes import HALF_ULP, expm1, tanh_half
+from gradlab.gradients.perturb.changes import HALF_ULP, Change, change_of, expm1, tanh_half
 from gradlab.gradients.perturb.operations import NoRule, axes_of
 from gradlab.gradients.perturb.powers import MOST, Powers, _largest_scale, elementwise
 from gradlab.program.ir import Node
@@ -26,6 +27,42 @@ def test_a_short_series_errs_by_less_than_the_rounding_of_its_result(sign):
         room = HALF_ULP + 6 * np.finfo(float).eps * np.abs(d)
         assert (np.abs(expm1(d) - np.expm1(d)) <= room).all()
         assert (np.abs(tanh_half(d) - 2 * np.tanh(d / 2)) <= room).all()
+
+
+EXACT = {
+    np.add: lambda a, b: a + b,
+    np.subtract: lambda a, b: a - b,
+    np.multiply: lambda a, b: a * b,
+    np.divide: lambda a, b: a / b,
+    np.negative: lambda a: -a,
+    np.square: lambda a: a * a,
+    np.exp: mpmath.exp,
+    np.tanh: mpmath.tanh,
+}
+
+
+@pytest.mark.parametrize("primitive", EXACT)
+@pytest.mark.parametrize("moves", [(1e-20, 0.0), (0.0, -3e-20), (1e-20, -3e-20), (0.25, -0.5)])
+def test_the_change_of_an_operation_is_exact_however_small(primitive, moves):
+    """To a few roundings; the difference of two values would be 0."""
+    bases = np.array([[1.25], [-0.75]])[: primitive.nin]
+    moves = moves[: primitive.nin]
+    operands = [Change(a, np.array([d])) if d else a for a, d in zip(bases, moves, strict=True)]
+    if not any(moves):
+        return
+    with mpmath.workdps(60):
+        before, after = (
+            EXACT[primitive](
+                *[
+                    mpmath.mpf(float(a[0])) + s * mpmath.mpf(d)
+                    for a, d in zip(bases, moves, strict=True)
+                ]
+            )
+            for s in (0, 1)
+        )
+        expected = float(after - before)
+    found = change_of(primitive, operands, primitive(*bases)).delta
+    np.testing.assert_allclose(found, [expected], rtol=16 * np.finfo(float).eps)
 
 
 @pytest.mark.parametrize(

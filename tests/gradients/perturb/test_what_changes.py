@@ -77,6 +77,11 @@ CASES: dict[str, Case] = {
     ),
     "a leaf without effect": Case(lambda p, x: np.sum(x @ p[0]), [W, B], (X,), 1),
     "a factor of each column": Case(lambda w, x: np.sum(np.exp(w * x)), np.ones(2), (X,)),
+    "an axis in between": Case(lambda w, x: np.sum(np.exp((x @ w)[:, None, :])), W, (X,)),
+    "axes in another order": Case(
+        lambda w, x: np.sum(np.exp(np.swapaxes(np.reshape(x @ w, (2, 2, 3)), 1, 2))), W, (X,)
+    ),
+    "every second row": Case(lambda w, x: np.sum(np.exp((x @ w)[::2])), W, (X,)),
 }
 
 
@@ -209,6 +214,19 @@ WITHOUT_ROWS = {
     "a factor of each column": (
         "multiply (4,) slice -1 [0, 1]; exp (4,) slice -1 [0, 1]; sum () all; 4 wide"
     ),
+    "an axis in between": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; getitem (4, 1) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "exp (4, 1) slice -1 [0, 1, 2, 0, 1, 2]; sum () all; 4 wide, linear"
+    ),
+    "axes in another order": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; reshape (2, 2) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "swapaxes (2, 2) slice -2 [0, 1, 2, 0, 1, 2]; exp (2, 2) slice -2 [0, 1, 2, 0, 1, 2]; "
+        "sum () all; 4 wide, linear"
+    ),
+    "every second row": (
+        "matmul (4,) slice -1 [0, 1, 2, 0, 1, 2]; getitem (2,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "exp (2,) slice -1 [0, 1, 2, 0, 1, 2]; sum () all; 4 wide, linear"
+    ),
 }
 
 WITH_ROWS = {
@@ -291,6 +309,12 @@ WITH_ROWS = {
     "a factor of each column": (
         "multiply () slice -1 [0, 1]; exp () slice -1 [0, 1]; sum () total; 1 wide"
     ),
+    "an axis in between": (
+        "matmul () slice -1 [0, 1, 2, 0, 1, 2]; getitem (1,) slice -1 [0, 1, 2, 0, 1, 2]; "
+        "exp (1,) slice -1 [0, 1, 2, 0, 1, 2]; sum () total; 1 wide, linear"
+    ),
+    "axes in another order": "no rule: rows move",
+    "every second row": "no rule: rows move",
 }
 
 
@@ -344,3 +368,13 @@ def test_the_cost_of_wide_products_counts() -> None:
         program = record(loss, w, (x,))
         engine = PerturbedLoss(program, [w, x], limits=Limits(block=2**19))
         assert (engine.plan(0, 2) is not None) is is_taken
+
+
+def test_a_loss_that_computes_in_single_precision_has_no_rule() -> None:
+    """Its changes would have to be rounded as it rounds; a comparison is no number, and has one."""
+    for loss, has_rule in (
+        (lambda w: np.sum(np.exp(w.astype(np.float32))), False),
+        (lambda w: np.sum(np.where(w > 0.5, w * w, 0.0)), True),
+    ):
+        engine = PerturbedLoss(record(loss, B), [B], limits=Limits(always=True))
+        assert (engine.plan(0, 2) is not None) is has_rule

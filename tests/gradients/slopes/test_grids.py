@@ -60,3 +60,15 @@ def test_steps_of_the_same_height_do_not_grow() -> None:
         steep = lambda t, slope=slope: WIDTH * round(X / WIDTH + slope * t / WIDTH)  # noqa: E731
         assert not shows_growth(lambda t, steep=steep: steep(t))  # type: ignore[misc]
     assert not shows_growth(lambda t: WIDTH * np.floor((X + t / 5) / WIDTH))
+    assert not shows_growth(lambda t: WIDTH * round((X + 3 * t) / WIDTH), 0.98 * WIDTH)
+
+
+def test_heights_that_differ_are_those_of_no_grid() -> None:
+    """By more than half of one another, or by no multiple of the height at the point."""
+    assert shows_growth(lambda t: np.exp(300 * round(X + t, 3)), 300e-3 * np.exp(300 * X), 1e-3)
+
+    def uneven(t: float) -> float:
+        n = round(2 * t / WIDTH)
+        return WIDTH * (1.25 * n + 0.25 * (n % 2))  # by 1.5 and 1 in turn
+
+    assert shows_growth(uneven)

@@ -62,7 +62,7 @@ def test_a_far_rung_that_supports_no_claim_is_let_be() -> None:
     found = Slope(1.0, 0.0, "smooth")
     for far, nearer, is_off in ((0.9, 0.9, False), (1.1, 0.9, True), (0.9, 1.1, True)):
         rungs = beside(far * 0.25 * STEPS[0], nearer * 0.25 * STEPS[1])
-        assert predicts_far_rungs(rungs, found, 2.0) is not is_off
+        assert predicts_far_rungs(rungs, found, 2.0) is (not is_off)
         assert not predicts_far_rungs(rungs, found, None)
 
 
@@ -71,6 +71,7 @@ def test_a_few_rungs_suffice_however_much_the_function_rises() -> None:
     assert calls(lambda t: 2.0**8 * t) == 14
     assert calls(lambda t: 2.0**10 * t) == 14
     assert calls(lambda t: 1e-9 * t * t) == 14
+    assert calls(lambda t: t**3 - 2.0**-16 * t) > 14  # 0 on the coarsest rung
 
 
 def test_an_error_counts_beside_slopes_nearby_at_a_minimum() -> None:

@@ -98,7 +98,7 @@ def test_parameters_are_news_once_they_have_another_norm() -> None:
         (A, (1.0,), {}, False),
         ([A], (), {}, False),
         ({"a": A, "b": 1.0}, (), {}, False),
-        ({1: A}, (), {}, False),
+        ({"a": A, 1: B}, (), {}, False),
         (BOTH, (X,), {"native": None}, False),
         (BOTH, (X,), {"has_answered": False}, False),
         (BOTH, (X,), {"replays": 1}, False),
