@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gradlab import check_gradients
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.functions import Function
 from gradlab.checking.matrices import joined, matrix_blocks
@@ -106,3 +108,9 @@ def test_no_place_of_a_vector_is_named() -> None:
     assert _place(found) == ""
     two = [*entries[:3], *(Entry("w", (k,), -1.0, 1.0, 1e-9, 1e-9, "mismatch") for k in (3, 3, 3))]
     assert _place(Columns.of(Leaf("w", (6,), "mismatch", 6), two, None, Clues())) == ""
+
+
+def test_a_report_as_text_has_a_hundred_columns() -> None:
+    report = check_gradients(lambda x: x @ x, np.ones(2), gradient=lambda x: 2 * x)
+    lines = str(replace(report, notes=("word " * 60,))).splitlines()
+    assert 90 < max(map(len, lines)) <= 100

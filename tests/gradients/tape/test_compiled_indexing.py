@@ -152,3 +152,11 @@ def test_each_form_has_the_value_shape_and_dtype_that_numpy_gives(node: Node) ->
     (wanted,) = program_of(node, inputs=inputs).run(arrays)
     assert np.shape(last) == np.shape(wanted)
     np.testing.assert_allclose(last, wanted, rtol=0, atol=7 * 7 * 16 * 2.3e-16)
+
+
+@pytest.mark.parametrize(
+    ("x", "copies"), [(A, 0), (of(np.negative, A), 0), (of(np.transpose, A), 1)]
+)
+def test_only_a_view_is_copied_before_its_entries_are_read(x: Node, copies: int) -> None:
+    formed = in_known_forms(program_of(of(np.roll, x, 1), inputs=(A,)))
+    assert sum(node.primitive is np.positive for node in formed.nodes) == copies

@@ -87,7 +87,6 @@ class Facts:
             shape = np.broadcast_shapes(*map(shape_of, others))
             inputs = [values.access(o).broadcast(shape) for o in others]
             self._operands[node] = [*inputs, values.access(total)]
-            self._placed[node] = shape, values.own(node)
         elif node.primitive in REDUCTIONS:
             self._learn_reduction(node)
         else:
