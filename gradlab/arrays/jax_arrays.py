@@ -37,7 +37,22 @@ def _fix(x: Any) -> Any:
 
 
 def _cholesky(a: Any, *, upper: bool = False) -> Any:
-    return jnp.linalg.cholesky(a, upper=upper)
+    return jnp.linalg.cholesky(_hermitian(a, "U" if upper else "L"), upper=upper)
+
+
+def _eigh(a: Any, UPLO: str = "L") -> Any:
+    return jnp.linalg.eigh(_hermitian(a, UPLO), UPLO=UPLO)
+
+
+def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    return jnp.linalg.eigvalsh(_hermitian(a, UPLO), UPLO=UPLO)
+
+
+def _hermitian(a: Any, triangle: str) -> Any:
+    """Return the matrix that NumPy reads from one triangle: the other has the derivative 0."""
+    if triangle.upper() == "L":
+        return jnp.tril(a) + jnp.conj(jnp.matrix_transpose(jnp.tril(a, -1)))
+    return jnp.triu(a) + jnp.conj(jnp.matrix_transpose(jnp.triu(a, 1)))
 
 
 def _hypot(x: Any, y: Any) -> Any:
@@ -46,7 +61,14 @@ def _hypot(x: Any, y: Any) -> Any:
     return jnp.where(is_zero, 0.0, jnp.hypot(jnp.where(is_zero, 1.0, x), y))
 
 
-OWN = {"argsort": _argsort, "fix": _fix, "hypot": _hypot, "linalg.cholesky": _cholesky}
+OWN = {
+    "argsort": _argsort,
+    "fix": _fix,
+    "hypot": _hypot,
+    "linalg.cholesky": _cholesky,
+    "linalg.eigh": _eigh,
+    "linalg.eigvalsh": _eigvalsh,
+}
 WITHOUT = {"nonzero", "flatnonzero", "argwhere", "unravel_index", "ravel_multi_index", "sinc"}
 """Functions of `jax.numpy` that do not work while compiling; sinc loses digits near 0."""
 

@@ -137,11 +137,22 @@ def is_rounding(
 
     ``at(leaves)`` is the loss, and `eps` the relative rounding of a number.
     """
+    spread, size = _spread(wanted, 4 * eps, at, leaves), np.max(np.abs(wanted), initial=0.0)
+    if np.max(np.abs(value - wanted), initial=0.0) > CLOSE * spread:
+        return False
+    # The length of a printed number changes by as much for a change of any size.
+    return bool(spread <= size / 1000 or _spread(wanted, 256 * eps, at, leaves) > 4 * spread)
+
+
+def _spread(
+    wanted: Any, change: float, at: Callable[[list[Array]], Any], leaves: Sequence[Any]
+) -> float:
+    """Return by how much relative changes of the parameters change the loss, in four draws."""
     rng, spread = np.random.default_rng(0), 0.0
     for _ in range(4):
-        near = [floating(x) * (1 + 4 * eps * rng.choice([-1, 1], np.shape(x))) for x in leaves]
+        near = [floating(x) * (1 + change * rng.choice([-1, 1], np.shape(x))) for x in leaves]
         spread = max(spread, float(np.max(np.abs(at(near) - wanted), initial=0.0)))
-    return bool(np.max(np.abs(value - wanted), initial=0.0) <= CLOSE * spread)
+    return spread
 
 
 @dataclass

@@ -232,6 +232,18 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return Ray(context, coefficients, error, paths, slack, m)
 
 
+def _extreme(x: Any, y: Any, relation: Any) -> Ray:
+    """Take the larger or the smaller of two; where both may be, the bounds of both hold."""
+    x, y = _pair(x, y)
+    result: Ray = _where(_compare(x, y, relation), x, y)
+    close = np.abs(x.value - y.value) <= x.error + y.error
+    result.error = np.maximum(x.error, y.error)
+    result.paths = np.where(close, np.maximum(x.paths, y.paths), result.paths)
+    result.slack = np.where(close, np.maximum(x.slack, y.slack), result.slack)
+    result.roundings += 3  # the sweep back may share a tie
+    return result
+
+
 NAMESPACE: Any = ModuleType("rays")
 """The functions of rays, by their names in NumPy and in the Array API."""
 
@@ -269,6 +281,8 @@ vars(NAMESPACE).update(
     max=_reduction("max", _max),
     # Decisions
     where=_where,
+    maximum=partial(_extreme, relation=np.greater_equal),
+    minimum=partial(_extreme, relation=np.less_equal),
     greater=partial(_compare, relation=np.greater),
     greater_equal=partial(_compare, relation=np.greater_equal),
     less=partial(_compare, relation=np.less),

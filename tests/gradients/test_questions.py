@@ -75,6 +75,8 @@ ASKING = {
     "format": lambda w: chosen(f"{w}".startswith("["), w),
     "format of an entry": each(lambda v: f"{v:.3f}"[-1].isdigit()),
     "percent": lambda w: chosen("~" in "%.2f" % w[0] or "[" in f"{w!r}", w),  # noqa: UP031
+    "the length of a text": lambda w: np.sum(w**2) * len(str(w[0])),
+    "the length of all digits": lambda w: np.sum(w**2) * len(f"{w[0]:.20g}"),
     "a file in memory": written,
     "hasattr": each(lambda v: hasattr(v, "__len__")),
     "getattr": each(lambda v: getattr(v, "__iter__", None)),

@@ -175,6 +175,20 @@ def test_bound_of_the_complex_step_counts_the_terms_of_a_sum() -> None:
     assert error <= error_bounds(loss, w, method="complex-step").total.item()
 
 
+@pytest.mark.parametrize(("method", "backend"), [("central", "central"), ("reverse", "autograd")])
+def test_bounds_of_a_larger_and_a_smaller_number(method: Any, backend: str) -> None:
+    w = np.array([0.3, 1.2, -0.7])
+
+    def loss(w: Any) -> Any:
+        return np.sum(np.maximum(w, 0.5) ** 2 * np.minimum(np.exp(w), 2.0))
+
+    true = np.array([0.25 * np.exp(0.3), 4.8, 0.25 * np.exp(-0.7)])
+    error = np.abs(gradlab.grad(loss, backend=backend)(w) - true)
+    bound = error_bounds(loss, w, method=method).total
+    assert (error <= bound + 4 * np.finfo(float).eps * np.abs(true)).all()
+    assert (bound < 1e-8).all()
+
+
 # What the bounds are derived from
 
 

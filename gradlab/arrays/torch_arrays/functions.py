@@ -201,12 +201,19 @@ class _Det(_Function):  # type: ignore[misc]
 
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """`numpy.linalg.cholesky`."""
-    return torch.linalg.cholesky(a, upper=upper)
+    return torch.linalg.cholesky(_hermitian(a, "U" if upper else "L"), upper=upper)
 
 
 def eigh(a: Any, UPLO: str = "L") -> Any:
     """`numpy.linalg.eigh`."""
-    return tuple(torch.linalg.eigh(a, UPLO=UPLO))
+    return tuple(torch.linalg.eigh(_hermitian(a, UPLO), UPLO=UPLO))
+
+
+def _hermitian(a: Any, triangle: str) -> Any:
+    """Return the matrix that NumPy reads from one triangle: the other has the derivative 0."""
+    if triangle.upper() == "L":
+        return torch.tril(a) + torch.tril(a, -1).mH
+    return torch.triu(a) + torch.triu(a, 1).mH
 
 
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
