@@ -62,7 +62,7 @@ class Columns:
             np.array([e.verdict == "mismatch" for e in own], dtype=bool),
             np.broadcast_to(np.nan if values is None else values[tuple(index.T)], len(own)),
             clues,
-            leaf.rest in ("agree", "kink") and leaf.checked < np.prod(leaf.shape),
+            leaf.rest in ("agree", "kink") and bool(leaf.checked < np.prod(leaf.shape)),
         )
 
     def where(self, mask: Array) -> Columns:
