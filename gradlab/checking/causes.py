@@ -67,6 +67,8 @@ def guess(
                 *_exact(path, {name: _roughly(c) for name, c in columns.items()}),
                 _loose(own),
             )
+            if own.rest_is_right:  # no cause may speak of the whole leaf
+                causes = (in_part(own),)
             if cause := next((cause for pattern in causes for cause in pattern), ""):
                 found[path] = cause
     return found

@@ -39,6 +39,7 @@ class Columns:
     wrong: Array
     value: Array  # shape (m,): the value of the parameter; NaN if it is not known
     clues: Clues
+    rest_is_right: bool = False  # whether directions found the entries that are absent here right
 
     @classmethod
     def of(
@@ -61,6 +62,7 @@ class Columns:
             np.array([e.verdict == "mismatch" for e in own], dtype=bool),
             np.broadcast_to(np.nan if values is None else values[tuple(index.T)], len(own)),
             clues,
+            leaf.rest in ("agree", "kink") and bool(leaf.checked < np.prod(leaf.shape)),
         )
 
     def where(self, mask: Array) -> Columns:

@@ -233,8 +233,9 @@ def in_part(c: Columns) -> Iterator[str]:
     """Return where the wrong entries lie, and the pattern of their errors if there is one."""
     wrong = c.where(c.wrong)
     count, place = len(wrong.index), _place(c)
-    looked_at = "" if c.complete else " that were checked"
-    where = place or f"in {count:,} of {len(c.index):,} entries{looked_at}"
+    known = c.complete or c.rest_is_right
+    total, looked_at = (np.prod(c.shape), "") if known else (len(c.index), " that were checked")
+    where = place or f"in {count:,} of {total:,} entries{looked_at}"
     if not wrong.analytic.any():
         yield f"zero {where}: never stored, or masked?"
     for cause in _constant_factor(wrong):

@@ -445,3 +445,21 @@ def test_a_layer_begins_with_its_weights():
     entries = [entry for own, _ in pairs.values() for entry in own]
     causes = guess(entries, [leaf for _, leaf in pairs.values()])
     assert not any(cause.startswith("wrong before") for cause in causes.values())
+
+
+def test_one_wrong_entry_among_right_ones_that_only_directions_checked_is_no_wrong_leaf():
+    def gradient(p):
+        found = {name: np.cos(leaf) for name, leaf in p.items()}
+        found["b"][3] *= -1
+        return found
+
+    params = {name: np.random.default_rng(0).normal(size=40) for name in "abc"}
+    report = gradlab.check_gradients(
+        lambda p: sum(np.sum(np.sin(leaf)) for leaf in p.values()),
+        params,
+        gradient=gradient,
+        mode="directional",
+        seed=1,
+    )
+    assert [e.name for e in report.mismatches] == ["b[3]"]
+    assert {leaf.cause for leaf in report.leaves} == {"", "the wrong sign in 1 of 40 entries"}
