@@ -33,11 +33,11 @@ RNG = np.random.default_rng(0)
 
 
 def test_numbers_and_types_as_llvm_writes_them() -> None:
-    assert kinds.zero(F64) == "0x0000000000000000"
+    assert kinds.constant(0, F64) == "0x0000000000000000"
     assert kinds.constant(1.0, F64) == "0x3FF0000000000000"
     assert kinds.constant(0.1, F32) == kinds.constant(float(np.float32(0.1)), F64)
-    assert (kinds.zero(I64), kinds.constant(-3, I64)) == ("0", "-3")
-    assert (kinds.zero(BOOL), kinds.constant(1, BOOL)) == ("false", "true")
+    assert (kinds.constant(0, I64), kinds.constant(-3, I64)) == ("0", "-3")
+    assert (kinds.constant(0, BOOL), kinds.constant(1, BOOL)) == ("false", "true")
     assert [kinds.suffix(kind) for kind in ("float", "double", "i64")] == ["f32", "f64", "i64"]
     assert (kinds.short(F32, 8), kinds.short(F64, 4), kinds.short(I64, 2)) == (
         "v8f32", "v4f64", "v2i64"
