@@ -1,19 +1,19 @@
 """How wrong a numerical gradient is, for every method, step size and precision: the V-curve.
 
-A step h has two errors. Truncation falls with the step, as h^q for a method of order q; round-off
-grows as ε/h, as two values of the loss that agree in most digits are subtracted. The sum has its
-least where both are equal, near ε^(1/(q+1)), which is where the backends' default steps are put.
-The complex step subtracts nothing, so that it has no round-off to speak of, and no V; extrapolation
-chooses steps of its own below the one that it is given. See `gradlab.gradients.differences`,
-`complex_step` and `richardson` for the formulas and their sources.
+A step h has two errors. The truncation error falls with the step, as h^q for a method of order q.
+The round-off error grows as ε/h, because two values of the loss are subtracted that agree in most
+digits. The sum is least where both are equal, near ε^(1/(q+1)); the backends' default steps are
+there. The complex step subtracts nothing, so it has almost no round-off error and no V.
+Extrapolation chooses its own steps below the given one. The formulas and their sources are in
+`gradlab.gradients.differences`, `complex_step` and `richardson`.
 
-The gradient is that of a small sigmoid network, all of its entries: its error is the length of the
-difference from the true gradient, over the length of that. What is true is computed in 50 decimal
-digits by mpmath, by a formula of its own: central differences of step 1e-20 of a loss that is
-written there anew, whose truncation is some 1e-40. The parameters and the data are exact in single
-precision, so that both precisions have the same truth.
+The gradient is the whole gradient of a small sigmoid network. The error is the norm of the
+difference from the true gradient, relative to the norm of the true gradient. mpmath computes the
+true gradient with 50 decimal digits: by central differences with step 1e-20 of a second
+implementation of the loss, with a truncation error of about 1e-40. The parameters and the data are
+exact in single precision, so both precisions have the same true gradient.
 
-A step that vanishes beside a parameter gives no quotient: there the lines end.
+The lines end where a step is too small to change a parameter.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the tape is worth on functions that are no such network, each against eager autograd.
+"""The tape compared with eager autograd on functions that are not such networks.
 
-Written as users of autograd write them: a convolution, a recurrent network, a Gaussian process, a
-logistic regression, a physics residual, a mixture of Gaussians, a spring chain, a matrix
-factorisation. Each gradient is held against eager autograd's before it is timed, at parameters at
-which it was not recorded.
+They are written as users of autograd write them: a convolution, a recurrent network, a Gaussian
+process, a logistic regression, a physics residual, a mixture of Gaussians, a spring chain, a matrix
+factorisation. Each gradient is compared with eager autograd's before it is timed, at parameters
+other than those of the recording.
 """
 
 from __future__ import annotations

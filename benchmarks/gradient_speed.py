@@ -1,17 +1,17 @@
-"""The cost of a gradient, by each way to differentiate, as the network grows.
+"""The cost of a gradient by each method of differentiation, as the network grows.
 
-All contenders take the same gradient: of the mean cross entropy of a sigmoid network, over one
-batch, at the same parameters. gradlab's backends, in small letters, differentiate
-`gradlab.network.loss`; the peers, PyTorch and JAX, are written as their own users would, with their
-fused losses and, for JAX, `jit`. Before the clock starts, each contender's gradient is held against
-autograd's, and one that differs ends the run. Estimates (SPSA, forward gradients) make no such
-promise: what is timed is one draw, and what it is worth, only a training can tell.
+All contenders compute the same gradient: of the mean cross entropy of a sigmoid network, for one
+batch, at the same parameters. gradlab's backends (in lower case) differentiate
+`gradlab.network.loss`. PyTorch and JAX are written as their users would write them, with their
+fused losses and, for JAX, `jit`. Each gradient is compared with autograd's before it is timed; one
+that differs ends the run. Estimates (SPSA, forward gradients) are not compared, and one draw of
+them is timed.
 
-A numerical gradient of a large network is extrapolated: the backend is set on a sample of the
-entries (`common.restrict`), an evaluation of the loss is timed in its hands, and the median is
-multiplied by the evaluations that the whole gradient takes. That is fair, as each evaluation runs
-the whole network, whichever entry was moved. The count is exact, but for `richardson`, which takes
-as many as an entry needs: there it is the sample's mean. Forward mode, entry by entry, likewise.
+The time of a numerical gradient of a large network is extrapolated: the backend differentiates a
+sample of the entries (`common.restrict`), and the median time of an evaluation of the loss is
+multiplied by the number of evaluations of the whole gradient. Each evaluation runs the whole
+network, whichever entry is perturbed. The number is exact, except for `richardson`, whose number of
+evaluations differs by entry; it is the sample's mean. Forward mode is extrapolated in the same way.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ NUMERICAL: dict[str, tuple[Backend, int | None]] = {
     "complex-step": (ComplexStep(), 1),
     "richardson": (Richardson(), None),
 }
-"""And how many evaluations an entry takes; None where that depends on the entry."""
+"""Numerical backends, and their evaluations for each entry; None if that depends on the entry."""
 FEW = 50
-"""So many more, at most, are made once a gradient: of the loss as it is, or to confirm it."""
+"""Largest number of further evaluations of a gradient: at its parameters, and to confirm it."""
 FORWARD = "autograd-forward"
 REFERENCE = "autograd"
 REVERSE = (REFERENCE, "tape", "jax", "torch")
 ESTIMATES = ("spsa", "forward-gradient")
 TOLERANCE = 1e-2
-"""A larger difference from autograd, relative to a leaf's largest entry, is other work."""
+"""Largest accepted difference from autograd, relative to the largest entry of a leaf."""
 
 OWN = (*NUMERICAL, FORWARD, *REVERSE, *ESTIMATES)
 MODULES = {"jax": "jax", "torch": "torch", "PyTorch": "torch", "JAX": "jax"}
@@ -427,7 +427,7 @@ PEERS: dict[str, tuple[str, Callable[[Problem], Peer]]] = {
     "PyTorch": ("torch", torch_gradient),
     "JAX": ("jax", jax_gradient),
 }
-"""Name, then the module (which is also the extra that installs it), and what builds it."""
+"""By name, the module (also the extra that installs it), and the function that builds the peer."""
 
 
 def _peer(name: str, problem: Problem, reference: Sequence[Array]) -> Contender:
@@ -544,7 +544,7 @@ CALLED = {
     "JAX": "JAX itself",
     "PyTorch": "PyTorch itself",
 }
-"""What the contenders are called beside each other, where their names alone do not tell."""
+"""Labels of contenders in the figure, where their names are not clear."""
 
 
 @styled

@@ -1,12 +1,12 @@
-"""How much memory a gradient takes, by each way to differentiate: in copies of the parameters.
+"""The memory that a gradient takes by each method of differentiation, in copies of the parameters.
 
-The loss is Σ (w x)², over as many data x as parameters w; its own two arrays are part of what is
-counted, and the gradient that is returned is, too. tracemalloc sees what NumPy and Python ask for,
-from the call to its end; the most that was held at once, less what was held before, is divided by
-the size of the parameters. The first call of a function may record the loss; a later one is the
-third. JAX and PyTorch have allocators of their own, which nothing here sees, and are left out.
+The loss is Σ (w x)², with as many data x as parameters w. The loss's own two arrays and the
+returned gradient are included. tracemalloc records what NumPy and Python allocate during the call.
+The result is the peak, less the memory before the call, divided by the size of the parameters. The
+first call of a function may record the loss; the other figure is that of the third call. JAX and
+PyTorch have their own allocators, which tracemalloc does not see, and are left out.
 
-What takes an evaluation or more for each entry is measured with fewer of them, and to its end.
+Backends with an evaluation or more for each entry are measured with fewer parameters.
 """
 
 from __future__ import annotations

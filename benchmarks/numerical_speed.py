@@ -1,17 +1,17 @@
-"""What a whole numerical gradient costs: the plain loop, the incremental engine, and the peers.
+"""The cost of a whole numerical gradient: the plain loop, the incremental engine, and the peers.
 
-The plain loop evaluates the loss twice for each parameter. It takes minutes, so that it is timed on
-a sample: a lap is one evaluation, on the whole loss, with an entry of the parameters moved; its
-median is multiplied by the evaluations of the whole gradient. The engine computes the whole. Both
-take turns in one process, and their quotients are compared at the sampled entries first.
+The plain loop evaluates the loss twice for each parameter. That takes minutes, so it is timed on a
+sample: the median time of one evaluation of the loss, with one perturbed parameter, is multiplied
+by the number of evaluations of the whole gradient. The engine computes the whole gradient. Both
+take turns in one process, after their difference quotients at the sampled entries are compared.
 
-Peers differentiate the same loss numerically as their own users would, on some entries of the
-parameters, and are extrapolated to all: SciPy and numdifftools evaluate one point after the other,
-PyTorch and JAX many at once (`vmap`). They take turns with the two.
+Peers differentiate the same loss numerically as their users would, on some entries of the
+parameters; their times are extrapolated to all. SciPy and numdifftools evaluate one point at a
+time, PyTorch and JAX many at once (`vmap`). They take turns with the other two.
 
-With one thread, the clock is the CPU time of the process: neighbours do not count in it. With more,
-it is the wall clock, and the engine is timed with one thread beside. Memory is the peak of what the
-engine allocates, without the data and the parameters, in a run of its own.
+With one thread, the clock is the CPU time of the process, which other processes do not change. With
+more threads, it is the wall clock, and the engine is also timed with one thread. The memory is the
+peak of what the engine allocates in a separate run, without the data and the parameters.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, PHONE, note, styled, title
 
 AGREE = 1e-6
-"""A larger difference of the two, relative to the largest entry of the sample, is other work."""
+"""Largest accepted difference of the two, relative to the largest entry of the sample."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def numdifftools_peer(sample: Sample) -> tuple[Peer, Any]:
 
 
 CHUNK = 64
-"""So many points at once: the best of 16, 64 and 256 for both libraries."""
+"""Number of points at once: the fastest of 16, 64 and 256 for both libraries."""
 
 
 def torch_peer(sample: Sample) -> tuple[Peer, Any]:
@@ -335,7 +335,7 @@ PEERS: dict[str, tuple[str, Callable[[Sample], tuple[Peer, Any]]]] = {
     "PyTorch vmap": ("torch", torch_peer),
     "JAX jit(vmap)": ("jax", jax_peer),
 }
-"""Name -> what to install, and what sets it on a sample of a sigmoid network."""
+"""By name, the module, and the function that makes it differentiate a sample of entries."""
 
 WITH_PEERS = "sigmoid"
 
@@ -489,7 +489,7 @@ def headline(results: Sequence[Result]) -> str:
 
 
 MARKS = (("D", COLOURS[1]), ("o", COLOURS[0]), ("s", COLOURS[2]))
-"""Of the plain loop, the engine, and peers."""
+"""Marks and colours of the plain loop, the engine, and peers."""
 
 
 CALLED = {

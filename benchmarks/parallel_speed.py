@@ -1,14 +1,14 @@
-"""What more processes are worth to a numerical gradient of a loss that takes long.
+"""What more processes gain for a numerical gradient of a slow loss.
 
-The loss stands for a simulator of which nothing is known but its values. It either computes for
-some 20 ms, in which it holds a processor, or waits for as long, as for a program that runs
-elsewhere: then what is measured is what gradlab adds, whoever else keeps the processors busy. The
-same central difference is taken in this process, by one and by two processes, and by the `map` of
-a pool that stays (concurrent.futures); all of them have to return the same bits.
+The loss stands for a simulator that only returns a value. It either computes for about 20 ms, or
+waits for as long, as if for a program on another machine; the second shows gradlab's overhead even
+on a busy machine. The same central difference is computed in this process, by one and by two
+processes, and by the `map` of a permanent pool (concurrent.futures). All have to return the same
+bits.
 
-The clock is the wall clock, since that is what more processes are for. A round takes one gradient
-by each. Processes of `workers=` start and end with each gradient, and that is part of what they
-cost; it is the same for any number of parameters, and shown by itself.
+The clock is the wall clock. Each round computes one gradient with each contender. The processes of
+`workers=` start and end with each gradient; this time is included. It is the same for any number of
+parameters, and the table also shows it alone.
 """
 
 from __future__ import annotations

@@ -1,22 +1,20 @@
 """What a gradient costs as the number of parameters grows from a hundred to a million.
 
-A finite difference moves each parameter by itself: p of them take p or more evaluations of the
-loss. Reverse mode takes one pass forwards and one backwards, whatever p is: no more than a few
-times an evaluation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 4). Here
-both laws are measured, on sigmoid networks of one shape, 4h-h-10, as h grows. gradlab's `central`
-computes of each evaluation only what a parameter changes, which grows slower than p: it takes part
-as "incremental", beside the plain loop.
+A finite difference perturbs each parameter separately: p parameters take p or more evaluations of
+the loss. Reverse mode takes one forward and one backward pass for any p: at most a few times the
+cost of an evaluation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 4). This
+script measures both laws on sigmoid networks of one shape, 4h-h-10, as h grows. gradlab's `central`
+computes only what a perturbation changes, which grows more slowly than p; it is the contender
+"incremental", beside the plain loop.
 
-Fitted, by least squares on logarithms, is the exponent b in ``cost ~ p^b``. The cost is counted in
-evaluations: the seconds of a gradient over those of one evaluation of the same loss by NumPy, from
-the two turns of each round. Theory has 1 for finite differences and 0 for reverse mode, whatever
-an evaluation costs, and the fit is over all sizes. In seconds, the cost of an evaluation itself is
-added, which is overhead for small networks and ~ p for large ones; that exponent is fitted over
-the sizes from 10,000 on.
+The exponent b in ``cost ~ p^b`` is fitted by least squares on logarithms. The cost is counted in
+evaluations: the seconds of a gradient divided by those of one evaluation of the same loss in NumPy,
+in the same round. In theory, b is 1 for finite differences and 0 for reverse mode, and all sizes
+are fitted. A second exponent is that of the seconds. It includes the cost of an evaluation, which
+is overhead for small networks and ~ p for large ones, so it is fitted from 10,000 parameters on.
 
-The plain loop would take half an hour for a million parameters. It is set on a sample of the
-entries, an evaluation is timed in its hands, and the median is multiplied by the evaluations of the
-whole: see `common.restrict`. All else is timed as a whole.
+The plain loop would take half an hour for a million parameters. It is timed on a sample of the
+entries and extrapolated; see `common.restrict`. All others are timed on the whole gradient.
 """
 
 from __future__ import annotations
@@ -53,9 +51,9 @@ CONTENDERS = (*NUMERICAL, *REVERSE, *PEERS)
 COLOUR = dict(zip(CONTENDERS, COLOURS, strict=False))
 MARKER = dict(zip(CONTENDERS, "osD^vP", strict=True))
 TOLERANCE = 1e-2
-"""A larger difference from autograd, relative to a leaf's largest entry, is other work."""
+"""Largest accepted difference from autograd, relative to the largest entry of a leaf."""
 ARITHMETIC = 10_000
-"""Parameters from which on an evaluation is arithmetic rather than overhead."""
+"""Number of parameters above which arithmetic, not overhead, dominates an evaluation."""
 
 
 def widths_of(p: float) -> tuple[int, int, int]:

@@ -1,14 +1,14 @@
-"""What a gradient in reverse mode costs: the tape, its peers, and what bounds them all.
+"""What a gradient in reverse mode costs: the tape, its peers, and their lower bound.
 
-Two networks, at batches from 1 to 1000, in float32 and float64, with the loss written plainly (the
-logarithm of a softmax) or through log-sum-exp. The contenders take the same gradient; each is held
-against eager autograd's before it is timed. `by hand` is what somebody writes who derives the
-backward pass and gives NumPy its buffers; `products` are its matrix products alone, below which
-nothing that calls the same BLAS can come. `compiled` is the tape as machine code, which has
-products of its own. PyTorch and JAX use their fused cross entropy.
+Two networks are measured, with batches from 1 to 1000, in float32 and float64. Their loss is the
+logarithm of a softmax, or is written with log-sum-exp. All contenders compute the same gradient;
+each is compared with eager autograd's before it is timed. `by hand` is a derived backward pass in
+NumPy with buffers. `products` are its matrix products alone, a lower bound for all that call the
+same BLAS. `compiled` is the tape as machine code, which has its own products. PyTorch and JAX use
+their fused cross entropy.
 
-With one thread, the clock is the CPU time of the process: neighbours do not count in it, and
-helper threads do. With more, it is the wall clock.
+With one thread, the clock is the CPU time of the process: it includes helper threads, and not other
+processes. With more threads, it is the wall clock.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What an epoch of training costs: `gradlab.fit`, and the loops that others would write.
 
 All train the same network from the same start for one epoch, on the same images in the same order,
-and have to reach the same mean loss; scikit-learn draws an order of its own. `raw tensors` is
-PyTorch without modules, data loader or optimiser; `lax.scan` is JAX with the whole epoch in one
-compiled function, its compilation left out, as is the tape's where it does not say `first time`.
-The two contenders with Adam reach a loss of their own; PyTorch's is `torch.optim.Adam`, fused.
+and must reach the same mean loss. Only scikit-learn draws its own order. `raw tensors` is PyTorch
+without modules, data loader or optimiser. `lax.scan` is JAX with the whole epoch in one compiled
+function. The times leave out compilation, and the tape's recording except in `first time`. The two
+contenders with Adam reach another loss; PyTorch's is `torch.optim.Adam`, fused.
 """
 
 from __future__ import annotations

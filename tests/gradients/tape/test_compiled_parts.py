@@ -189,7 +189,7 @@ def test_an_index_out_of_range_is_declined() -> None:
 
 
 Z = of(np.multiply, COLUMN, ROW)
-FLOAT_TESTS = (np.isnan, np.isinf, np.isfinite)
+FLOAT_TESTS = (np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf)
 EQUIVALENT = [
     of(np.clip, X, -0.5, 1),
     of(np.clip, F, None, ROW),

@@ -61,6 +61,11 @@ def _is_nan(node: Node) -> Any:
     return Node(np.not_equal, (x, x), {}, *_like(node))
 
 
+def _is(number: float) -> Callable[[Node], Any]:
+    """Compare with a number."""
+    return lambda node: Node(np.equal, (*node.operands, number), {}, *_like(node))
+
+
 def _size_is(ufunc: np.ufunc) -> Callable[[Node], Any]:
     """Compare the absolute value with infinity."""
 
@@ -108,6 +113,8 @@ _RULES: dict[Any, Callable[[Node], Any]] = {
     np.isnan: _is_nan,
     np.isinf: _size_is(np.equal),
     np.isfinite: _size_is(np.less),
+    np.isposinf: _is(np.inf),
+    np.isneginf: _is(-np.inf),
     np.atleast_1d: _at_least,
     np.atleast_2d: _at_least,
     np.atleast_3d: _at_least,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,33 +18,6 @@ STRIP = 2048
 """Largest number of lanes at once, in entries: several values of a strip fit into the L1 cache."""
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-@dataclass(frozen=True)
-class Use:
-    """What a member of a loop reads or writes.
-
-    Attributes
-    ----------
-    base : Node or None
-        Whose entries; None for a number.
-    number : Any
-        The number, if it is one.
-    offset : int
-        Of the first entry.
-    strides : tuple of int
-        Entries from one point of the loop to the next, along each of its axes.
-    """
-
-    base: Node | None
-    number: Any
-    offset: int
-    strides: tuple[int, ...]
-
-    def merged(self, axis: int) -> Use:
-        """Return the same entries, where an axis and the next one are visited as one."""
-        strides = self.strides[:axis] + self.strides[axis + 1 :]
-        return Use(self.base, self.number, self.offset, strides)
 
 
 class Facts:
@@ -149,11 +121,11 @@ class Facts:
         """Return the axes that a node visits, without those of one entry."""
         return tuple(extent for extent in self._placed[node][0] if extent > 1) or (1,)
 
-    def place(self, node: Node, extents: tuple[int, ...]) -> Use:
+    def place(self, node: Node, extents: tuple[int, ...]) -> Access:
         """Return where a member of a loop writes its result."""
         return self._use(self._placed[node][1], self._placed[node][0], extents)
 
-    def uses_in(self, node: Node, extents: tuple[int, ...]) -> list[Use] | None:
+    def uses_in(self, node: Node, extents: tuple[int, ...]) -> list[Access] | None:
         """Return what a node reads in a loop over a rectangle; None if it does not belong there."""
         if self.is_product(node) or node.primitive is add_at:
             return None
@@ -176,7 +148,7 @@ class Facts:
         strides = self.place(node, extents).strides
         return strides[-1] == 0 and all(strides[:-1]) and extents[-1] <= STRIP
 
-    def is_in_register(self, use: Use, extents: tuple[int, ...]) -> bool:
+    def is_in_register(self, use: Access, extents: tuple[int, ...]) -> bool:
         """Tell whether a member is read at the point at which the loop has it."""
         base = use.base
         assert base is not None
@@ -187,9 +159,9 @@ class Facts:
         place = self.place(base, extents)
         return use.offset == 0 and use.strides == place.strides
 
-    def _use(self, access: Access, shape: tuple[int, ...], extents: tuple[int, ...]) -> Use:
+    def _use(self, access: Access, shape: tuple[int, ...], extents: tuple[int, ...]) -> Access:
         strides = tuple(
             stride for stride, extent in zip(access.strides, shape, strict=True) if extent > 1
         )
         strides += (0,) * (len(extents) - len(strides))
-        return Use(access.base, access.number, access.offset, strides)
+        return Access(access.base, access.number, extents, access.offset, strides)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.facts import STRIP, Facts, Use
+from gradlab.gradients.tape.compiled.facts import STRIP, Facts
 from gradlab.gradients.tape.compiled.forms import put, take
 from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
 from gradlab.gradients.tape.compiled.members import Member, members_in
@@ -20,6 +20,7 @@ from gradlab.gradients.tape.compiled.plan import FusedLoop
 from gradlab.gradients.tape.compiled.reductions import combine, folded, neutral, start_totals
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
+from gradlab.gradients.tape.compiled.values import Access
 from gradlab.program.ir import Node
 
 UNROLLED = 4
@@ -74,7 +75,7 @@ class LoopWriter:
     def _row(self, indices: list[Any], strip: Any, count: int) -> None:
         self._base, self._values, self._columns = {}, {}, {}
         self._indices, self._strip = indices, strip
-        self._once: dict[Use, str] = {}  # operands with one entry in this row
+        self._once: dict[Access, str] = {}  # operands with one entry in this row
         for member in self._members.values():
             for use in (*member.uses, member.place):
                 if use.base is not None and self._is_in_memory(use, member):
@@ -95,13 +96,13 @@ class LoopWriter:
             if full:
                 self._phase(full, count)
 
-    def _is_in_memory(self, use: Use, member: Member) -> bool:
+    def _is_in_memory(self, use: Access, member: Member) -> bool:
         if use is not member.place:
             return use.base not in self._members
         is_total = member.reduces and not member.row_reduces
         return member.is_stored or is_total or member.node.primitive is put
 
-    def _pointer(self, use: Use) -> str:
+    def _pointer(self, use: Access) -> str:
         """Return a pointer to an operand's first entry in this row."""
         key = use.base, use.offset, use.strides
         if key not in self._base:
@@ -145,7 +146,7 @@ class LoopWriter:
         if member.is_stored:
             self._copy_row(member, count)
 
-    def _given(self, use: Use, dtype: np.dtype[Any], count: int) -> tuple[str, int]:
+    def _given(self, use: Access, dtype: np.dtype[Any], count: int) -> tuple[str, int]:
         """Return a pointer to an operand of a call, and the bytes from one entry to the next."""
         base = use.base
         if base is not None and dtype_of(base) != dtype:
@@ -159,7 +160,7 @@ class LoopWriter:
             return self._row_buffer(self._members[base]), dtype.itemsize
         return self._pointer(use), use.strides[-1] * dtype.itemsize
 
-    def _converted_row(self, use: Use, dtype: np.dtype[Any], count: int) -> str:
+    def _converted_row(self, use: Access, dtype: np.dtype[Any], count: int) -> str:
         buffer = self._storage.row(dtype, min(self._extents[-1], STRIP))
 
         def body(j: Any, lanes_here: int, part: int) -> None:
@@ -269,11 +270,11 @@ class LoopWriter:
         stride = member.place.strides[-1]
         self._text.store(value, to, dtype_of(node), self._lanes, lanes_here, stride or 1)
 
-    def _at_lane(self, use: Use, j: Any) -> str:
+    def _at_lane(self, use: Access, j: Any) -> str:
         index = self._text.mul(use.strides[-1], j)
         return self._text.at(self._pointer(use), index, memory_type(dtype_of(use.base)))
 
-    def _operand(self, use: Use, dtype: np.dtype[Any], j: Any, lanes_here: int) -> str:
+    def _operand(self, use: Access, dtype: np.dtype[Any], j: Any, lanes_here: int) -> str:
         lanes, text = self._lanes, self._text
         if use.base is None:
             return text.splat(use.number, dtype, lanes)

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from gradlab.gradients.tape.compiled.facts import Facts, Use
+from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.operations import inner_loop
 from gradlab.gradients.tape.compiled.plan import FusedLoop
 from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.values import Access
 from gradlab.program.ir import Node
 
 WHOLE = 1 << 17
@@ -29,9 +30,9 @@ class Member:
     ----------
     node : Node
         The operation.
-    uses : list of Use
+    uses : list of Access
         Its operands.
-    place : Use
+    place : Access
         Where its result is written, if it is stored.
     phase : int
         The phase of a row in which it is computed.
@@ -50,8 +51,8 @@ class Member:
     """
 
     node: Node
-    uses: list[Use]
-    place: Use
+    uses: list[Access]
+    place: Access
     phase: int
     is_column: bool
     is_call: bool

@@ -14,6 +14,7 @@ many single ones.
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -42,6 +43,16 @@ INSTRUCTIONS = {
 FIELDS = 4
 """Entries of the table of parameters before the optimiser's arrays: the parameters at even steps,
 those at odd steps, the gradient, and the flag that it was not zero. The last entry is a count."""
+
+HEAD = (
+    "define i64 @steps(ptr %gradient, ptr %memory, ptr %table, ptr %tuples, ptr %arrays, "
+    "i64 %arrays_n, ptr %pieces, i64 %pieces_n, ptr %rows, i64 %batch, ptr %numbers, "
+    "ptr %losses, i64 %first, i64 %count)"
+)
+"""The function. It takes code, memory and table of the gradient, and its arrays at even and odd
+steps; the tables of the data and of the leaves; the rows of all minibatches, and how many each has;
+the numbers and the losses of the steps; 1 if the first step is odd; how many steps to take. It
+returns how many it took."""
 
 AHEAD = 4
 """Rows that are fetched into the cache before they are copied: 5 % of a step of a small network."""
@@ -152,15 +163,7 @@ def write_steps(update: Update, dtype: np.dtype[Any]) -> str:
         text.loop("%pieces_n", lambda p: _update(text, update, dtype, lanes, odd, p, numbers))
 
     text.loop("%count", step)
-    given = (
-        "gradient memory table tuples arrays:n pieces:n rows batch:i numbers losses first:i count:i"
-    )
-    pairs = []
-    for name in given.split():
-        name, _, kind = name.partition(":")
-        pairs += [f"{'i64' if kind == 'i' else 'ptr'} %{name}"]
-        pairs += [f"i64 %{name}_n"] * (kind == "n")
-    return text.function(f"define i64 @steps({', '.join(pairs)})", "ret i64 %count")
+    return text.function(HEAD, "ret i64 %count")
 
 
 def _gather(text: Text, array: Any, step: Any) -> None:
@@ -255,8 +258,10 @@ def _update(
 def _linked(update: Update, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the function and what holds its code."""
     engine = link(machine_code(Module(write_steps(update, dtype), 0, (), (), ())))
-    kinds = [ctypes.c_void_p] * 4 + [ctypes.c_void_p, ctypes.c_int64] * 2
-    kinds += [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2]
+    kinds = [
+        ctypes.c_void_p if kind == "ptr" else ctypes.c_int64
+        for kind in re.findall(r"(ptr|i64) %", HEAD)
+    ]
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("steps")), engine
 
 

@@ -55,6 +55,13 @@ class Access:
         strides = tuple(0 if mine != full else stride for mine, stride, full in pairs)
         return Access(self.base, self.number, shape, self.offset, (0,) * missing + strides)
 
+    def merged(self, axis: int) -> Access:
+        """Return the access along one axis in place of this one and the next, in a loop."""
+        shape, strides = self.shape, self.strides
+        merged = (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
+        strides = (*strides[:axis], *strides[axis + 1 :])
+        return Access(self.base, self.number, merged, self.offset, strides)
+
 
 class Values:
     """The accesses of all operands of a program.
