@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gradlab import check_gradients
+from gradlab.checking import entries as entries_module
+from gradlab.checking.allowance import sizes
 from gradlab.checking.columns import Clues, Columns
+from gradlab.checking.entries import _beside_jumps
+from gradlab.checking.finding import Finding
 from gradlab.checking.functions import Function
 from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.checking.patterns import _place
 from gradlab.checking.result import Entry, Leaf
 from gradlab.errors import ParameterError
+from gradlab.gradients.slopes import Slope
 from gradlab.layout import Layout
 from gradlab.params import flatten
 
@@ -114,3 +120,14 @@ def test_a_report_as_text_has_a_hundred_columns() -> None:
     report = check_gradients(lambda x: x @ x, np.ones(2), gradient=lambda x: 2 * x)
     lines = str(replace(report, notes=("word " * 60,))).splitlines()
     assert 90 < max(map(len, lines)) <= 100
+
+
+def test_a_claim_that_is_not_finite_has_no_size() -> None:
+    assert sizes(np.array([np.nan, np.inf, 0.0]), [slice(0, 3)]).tolist() == [0.0] * 3
+
+
+def test_the_error_bar_between_jumps_is_one_by_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries_module, "between_jumps", lambda *given: Slope(16.0, 4.0, "smooth"))
+    surface: Any = SimpleNamespace(rounding=1.0, scales=np.array([8.0]), bits=52)
+    found = _beside_jumps(surface, Finding(0, Slope(3.0, 10.0, "smooth"), 2.0, 0.0)).slope
+    assert (found.value, found.error) == (2.0, 0.5)

@@ -49,3 +49,7 @@ def test_trials_are_complete_unless_ctrl_c_came():
     assert found.headline() == "Nothing was trained."
     assert "interrupted" not in found._repr_html_()
     assert "interrupted" in Trials((), "rate", ("low",), interrupted=True)._repr_html_()
+
+
+def test_values_that_were_not_trained_have_no_row():
+    assert Trials((), "rate", ("low", "high")).table()[1] == []

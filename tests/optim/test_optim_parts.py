@@ -102,3 +102,9 @@ def test_a_pair_without_curvature_is_left_out(curvature, used):
         direction = [np.array([1.0, 2.0])]
         _to_newton(direction, [(s, y)], [None])
         assert (direction[0].tolist() != [1.0, 2.0]) == used
+
+
+@pytest.mark.parametrize("kind", [SGD, Adagrad, RMSProp, Adam])
+def test_each_class_checks_its_rate(kind):
+    with pytest.raises(OptionError, match="learning_rate"):
+        kind(learning_rate=-1.0)
