@@ -241,7 +241,7 @@ def _output_names(function: Any) -> tuple[int, list[str]]:
         parameters = signature(function).parameters.values()
         names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     except ValueError:  # functions in C, before NumPy 2.4
-        third = function in (np.dot, np.concatenate)
+        third = getattr(function, "__name__", "") in ("dot", "concatenate")
         names = ["", "axis", "out"] if third else []
     if "out" not in names:
         return sys.maxsize, []
