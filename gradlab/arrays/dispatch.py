@@ -241,7 +241,8 @@ def _output_names(function: Any) -> tuple[int, list[str]]:
         parameters = signature(function).parameters.values()
         names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     except ValueError:  # functions in C, before NumPy 2.4
-        names = ["arrays", "axis", "out"] if function is np.concatenate else ["a", "b", "out"]
+        third = getattr(function, "__name__", "") in ("dot", "concatenate")
+        names = ["", "axis", "out"] if third else []
     if "out" not in names:
         return sys.maxsize, []
     place = min(names.index(name) for name in ("dtype", "out") if name in names)

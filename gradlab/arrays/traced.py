@@ -42,6 +42,7 @@ from gradlab.arrays.views import (
 from gradlab.errors import LossError
 
 _OBJECT = np.dtype(object)
+_PLAIN = np.zeros(1)
 
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
 _RAVEL, _RESHAPE, _TRANSPOSE, _PUT = np.ravel, np.reshape, np.transpose, np.put
@@ -165,7 +166,7 @@ class TracedArray(Operators, Viewed):
         refuse_plain("pickles a traced array", "keep gradlab.detach(value)")
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and hasattr(np.ndarray, name):
+        if not name.startswith("_") and hasattr(_PLAIN, name):
             instead = {"strides": "use np.lib.stride_tricks.sliding_window_view"}
             refuse_plain(
                 f"uses {name} of a traced array",

@@ -130,7 +130,7 @@ def test_the_order_in_memory_is_refused(order: Any) -> None:
 
 
 @each_backend(["autograd", "torch"])
-def test_traced_arrays_have_the_methods_of_plain_ones(backend: str) -> None:
+def test_traced_arrays_have_no_method_that_numpy_has_removed(backend: str) -> None:
     asked = []
     gradlab.grad(lambda x: asked.append(hasattr(x, "ptp")) or (x * x).sum(), backend=backend)(X)
-    assert set(asked) == {hasattr(X, "ptp")}
+    assert not any(asked)
