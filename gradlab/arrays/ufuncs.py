@@ -144,8 +144,9 @@ def _combined(ufunc: np.ufunc, rows: Any, initial: Any) -> Any:
             result = ufunc(result, row)
         return result
     while len(rows) > 1:
-        half = len(rows) // 2
-        rows = np.concatenate([ufunc(rows[:half], rows[half : 2 * half]), rows[2 * half :]])
+        half, odd = divmod(len(rows), 2)
+        pairs = ufunc(rows[:half], rows[half : 2 * half])
+        rows = np.concatenate([pairs, rows[-1:]]) if odd else pairs
     return rows[0] if initial is None else ufunc(initial, rows[0])
 
 
