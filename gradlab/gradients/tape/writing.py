@@ -99,6 +99,12 @@ def _elementwise(code: Code, places: Places, node: Node, position: int) -> None:
 
 def _reduction(code: Code, places: Places, node: Node, position: int) -> None:
     x, axis, keepdims = reduction(node)
+    layout = places.proto[x]
+    is_reversed = layout is not None and min(layout.strides, default=0) < 0
+    if is_reversed and node not in places.outs:
+        # With an output, NumPy before 2.2 sums a reversed array in the order of its memory.
+        write_call(code, places, node, position)
+        return
     ufunc = primitive_of(node.primitive).ufunc
     assert ufunc is not None
     reduce = code.function(ufunc.reduce, name_of(ufunc))

@@ -56,6 +56,8 @@ SMOOTH = {**UNARY, **BINARY}
 @given(steps=steps_from(ALL), dtype=dtypes, seed=st.integers(0, 99))
 # The stacked arrays are transposed, and so is the result.
 @example(steps=[("stack", 0, 0)], dtype=np.float32, seed=0)
+# The entries are summed from the last to the first.
+@example(steps=[("flip", 1, 0), ("sum", 0, 0)], dtype=np.float32, seed=0)
 @times(4)
 @np.errstate(over="ignore")
 def test_generated_code_is_its_program(steps: Any, dtype: Any, seed: int) -> None:
