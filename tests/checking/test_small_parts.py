@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from gradlab.checking import check_layer, functions, jacobian
-from gradlab.checking.analytic import Analytic, _row, epsilon_of, grows
+from gradlab.checking.analytic import Analytic, _numbers, _row, epsilon_of, grows
 from gradlab.checking.causes import _small, lengths_of, repeated_in
 from gradlab.checking.check import _require_steady
 from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
-from gradlab.checking.complex_numbers import ComplexParts, Real, conjugated
+from gradlab.checking.complex_numbers import ComplexParts, Real, _joined, conjugated
 from gradlab.checking.entries import _beside_jumps
 from gradlab.checking.finding import Finding
 from gradlab.checking.functions import Function
@@ -26,7 +26,7 @@ from gradlab.checking.layer_objects import _adding
 from gradlab.checking.matrices import joined
 from gradlab.checking.patterns import CONSTANTS, _clipped, _constant_factor, _name, _place, _smeared
 from gradlab.checking.result import Entry, Leaf
-from gradlab.errors import LossError, OptionError
+from gradlab.errors import LossError, OptionError, ParameterError
 from gradlab.gradients.slopes import Slope
 from gradlab.gradients.surface import Surface
 
@@ -334,3 +334,24 @@ def test_a_gradient_is_the_same_within_ten_thousand_roundings(dtype: Any, unit: 
 def test_sizes_of_one_are_no_number_of_terms() -> None:
     assert lengths_of([np.zeros((1, 3)), np.zeros(()), np.zeros((2, 1))]) == {2, 3}
     assert repeated_in([np.array([5, 5, 7], np.uint8), np.array([1.5, 1.5]), "text"]) == {5}
+
+
+def test_a_gradient_that_is_no_array_is_refused():
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("not on this device")
+
+    with pytest.raises(ParameterError, match="of w is not an array: not on this device"):
+        _numbers(Broken(), "w")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [(np.float32, np.complex64), (np.float64, np.complex128), (np.int32, np.complex128)],
+)
+def test_complex_arrays_have_the_precision_of_their_parts(dtype, kind):
+    """An integer of 32 bits has more digits than a float of 32 bits."""
+    part = np.array([2**24 + 1 if kind is np.complex128 else 3], dtype)
+    joined = _joined(part, part)
+    assert joined.dtype == kind
+    assert joined.real.tolist() == part.tolist() == joined.imag.tolist()

@@ -8,6 +8,7 @@ import pytest
 from gradlab import compare
 from gradlab.comparison import comparing
 from gradlab.comparison.comparing import _common_steps
+from gradlab.comparison.results import Run
 from gradlab.comparison.trials import Trials
 
 
@@ -53,3 +54,11 @@ def test_trials_are_complete_unless_ctrl_c_came():
 
 def test_values_that_were_not_trained_have_no_row():
     assert Trials((), "rate", ("low", "high")).table()[1] == []
+
+
+def test_the_largest_difference_is_taken_over_all_leaves_and_steps():
+    def differing(differences):
+        return Run("central", None, 0.0, None, 0.0, 0.0, differences=differences)
+
+    assert differing({"W": [1e-9, 3e-9], "b": [2e-9], "unused": []}).largest_difference == 3e-9
+    assert differing({}).largest_difference == 0.0

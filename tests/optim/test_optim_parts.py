@@ -1,5 +1,7 @@
 """Parts of the optimisers: defaults, memory, clipping, and numbers of single precision."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,9 @@ def test_a_pair_without_curvature_is_left_out(curvature, used):
 def test_each_class_checks_its_rate(kind):
     with pytest.raises(OptionError, match="learning_rate"):
         kind(learning_rate=-1.0)
+
+
+@pytest.mark.parametrize(("factor", "valid"), [(1.0, True), (1.5, False), (0.0, False)])
+def test_a_factor_is_above_zero_and_at_most_one(factor, valid):
+    with nullcontext() if valid else pytest.raises(OptionError, match="factor"):
+        assert optim.step(0.4, every=1, factor=factor)(5) == 0.4
