@@ -21,11 +21,14 @@ cleanup runs as it does after Ctrl-C.
 
 from __future__ import annotations
 
+import _thread
+import _weakrefset
 import math
 import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
@@ -37,6 +40,16 @@ PATIENCE = 5.0
 
 This bounds how long code that swallows KeyboardInterrupt can resist Ctrl-C.
 """
+
+AGAIN = 0.01
+"""Seconds after which a signal is sent again that came where Python drops exceptions."""
+
+_DROPPING = {
+    ("<frozen importlib._bootstrap>", "cb"),
+    (_weakrefset.__file__, "_remove"),
+    (weakref.__file__, "remove"),
+}
+"""Callbacks of weak references, by file and name: Python prints and drops what they raise."""
 
 
 class _HeldBack:
@@ -54,6 +67,9 @@ class _HeldBack:
         now = time.monotonic()
         if self.depth and not (self.open and now - self.raised > PATIENCE):
             self.waiting.add(number)
+            return
+        if _is_dropped(frame):
+            _thread.start_new_thread(_send_again, (number,))  # takes no lock of `threading`
             return
         self.raised = now
         self.handlers[number](number, frame)
@@ -85,6 +101,21 @@ class _HeldBack:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+def _is_dropped(frame: FrameType | None) -> bool:
+    """Tell whether Python drops what is raised in a frame: in a destructor, for example."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or (code.co_filename, code.co_name) in _DROPPING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    time.sleep(AGAIN)
+    os.kill(os.getpid(), number)
 
 
 _state = _HeldBack()

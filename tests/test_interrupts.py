@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -121,6 +123,46 @@ def test_code_that_swallows_ctrl_c_is_interrupted_again_later(monkeypatch):
         clock[0] += interrupts.PATIENCE + 1
         with pytest.raises(KeyboardInterrupt):
             press()
+
+
+class Noisy:
+    """Interrupts the program when it is deleted, where Python drops what is raised."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+class Quiet:
+    pass
+
+
+class NoisyKey(str):
+    """A key that interrupts the program whenever it is looked up."""
+
+    def __hash__(self):
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+
+def delete():
+    Noisy()
+
+
+def call_back():
+    """End the life of a value in a dictionary that removes its key then."""
+    names, value = weakref.WeakValueDictionary(), Quiet()
+    with held():  # notes the signal of the insertion
+        names[NoisyKey("key")] = value
+        forget()
+    del value
+
+
+@pytest.mark.parametrize("interrupt", [delete, call_back])
+def test_a_signal_that_python_would_drop_comes_again(interrupt):
+    with pytest.raises(KeyboardInterrupt), held(), allowed():
+        interrupt()
+        for _ in range(6000):  # until the signal comes, a minute at most
+            time.sleep(0.01)
 
 
 def test_sigterm_ends_the_program_in_order():
