@@ -159,10 +159,14 @@ def call_back():
 
 @pytest.mark.parametrize("interrupt", [delete, call_back])
 def test_a_signal_that_python_would_drop_comes_again(interrupt):
-    with pytest.raises(KeyboardInterrupt), held(), allowed():
-        interrupt()
-        for _ in range(6000):  # until the signal comes, a minute at most
-            time.sleep(0.01)
+    def work():
+        with held(), allowed():
+            interrupt()
+            for _ in range(6000):  # until the signal comes, a minute at most
+                time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
 
 
 def test_sigterm_ends_the_program_in_order():
