@@ -395,6 +395,8 @@ def headline(scores: Sequence[Score]) -> str:
         parts.append(
             f"peers are wrong on {best.share:.0%} ({best.checker}) "
             f"to {worst.share:.0%} ({worst.checker})"
+            if len(peers) > 1
+            else f"{best.checker} is wrong on {best.share:.0%}"
         )
     line = "; ".join(parts)
     return f"{line[0].upper() if not ours else line[0]}{line[1:]}." if line else "Nobody took part."

@@ -254,6 +254,7 @@ def test_the_headline_names_ours_and_the_range_of_the_others() -> None:
         "gradlab is wrong on 0 of 100 gradients (1 inconclusive); "
         "peers are wrong on 30% (JAX) to 40% (SciPy)."
     )
+    assert power.headline(scores[:2]).endswith("(1 inconclusive); JAX is wrong on 30%.")
     assert power.headline([]) == "Nobody took part."
 
 
