@@ -86,7 +86,7 @@ def test_a_missing_peer_is_a_row_that_says_so(without_peers: Any) -> None:
 def test_the_last_line_is_the_headline(without_peers: Any) -> None:
     printed, numbers, _ = without_peers
     assert printed.splitlines()[-1] == numbers["headline"]
-    assert numbers["headline"].startswith("Peers are wrong on ")
+    assert numbers["headline"].startswith("Autograd is wrong on ")
 
 
 def test_the_numbers_add_up(without_peers: Any) -> None:
