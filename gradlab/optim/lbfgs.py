@@ -4,30 +4,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gradlab import options
 from gradlab.optim.optimiser import Arrays, Optimiser
+from gradlab.optim.schedules import Rate
 from gradlab.params import Array
 
 ROUNDOFF = 2.0**-52
 """Curvature of a pair, relative to the norms of s and y, that counts as round-off."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LBFGS(Optimiser):
-    """L-BFGS without a line search; see `gradlab.optim.lbfgs`.
+    """L-BFGS without a line search, for the gradient of all data at once.
 
-    The slots are the last gradient, the last step, and two rings: the last steps s, and the changes
-    y of the gradient along them. The pair of step t has the position t modulo `memory`.
+    The direction is -H g, where H is the inverse Hessian estimated from the last `memory` steps and
+    changes of the gradient; the first step is ``-η min(1, 1 / ‖g‖₁) g``, as in PyTorch. (Nocedal
+    and Wright, *Numerical Optimization*, 2006, algorithm 7.4. A pair without positive curvature is
+    omitted.) With minibatches, noise would count as curvature, so `fit` uses all data in each step.
+    For a line search, use SciPy's optimisers.
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        η, or a schedule; 1 is Newton's step.
+    memory : int
+        The number of steps that H is estimated from.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of range.
+
+    Examples
+    --------
+    >>> from gradlab import optim
+    >>> rule, scales = optim.lbfgs(), np.array([1.0, 10.0])
+    >>> x = np.array([3.0, 1.0])
+    >>> state = rule.init(x)
+    >>> for _ in range(20):
+    ...     update, state = rule.update(scales * x, state, x)
+    ...     x = x + update
+    >>> bool(np.abs(x).max() < 1e-6)
+    True
     """
 
+    learning_rate: Rate = 1.0
     memory: int = 10
+    weight_decay: float = field(default=0.0, init=False)
+    clip: float | None = field(default=None, init=False)
 
     whole_data = True
+    needs_spare = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,14 +67,12 @@ class LBFGS(Optimiser):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The names of the structures in the state."""
+        """The last gradient, the last step, and two rings: the last steps s, the changes y of g.
+
+        The pair of step t has the position t modulo `memory`.
+        """
         pairs = [f"{kind}{i}" for kind in "sy" for i in range(self.memory)]
         return ("gradient", "step", *pairs)
-
-    @property
-    def needs_spare(self) -> bool:
-        """Whether a step needs arrays for intermediate results."""
-        return True
 
     def write(
         self,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -31,7 +31,7 @@ Arrays: TypeAlias = Sequence[Array]
 """The leaves of parameters, or blocks that hold them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Optimiser:
     """An optimiser: how a gradient changes the parameters.
 
@@ -56,6 +56,7 @@ class Optimiser:
     """
 
     learning_rate: Rate
+    _: KW_ONLY
     weight_decay: float = 0.0
     clip: float | None = None
 

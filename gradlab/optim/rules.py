@@ -1,12 +1,12 @@
 """The optimisers that update each entry separately: SGD, Adagrad, RMSProp, Adam.
 
-Each class has its formula; the functions of `gradlab.optim` create them.
+Each class has its formula.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -15,11 +15,44 @@ from gradlab.optim.optimiser import Arrays, Optimiser, below_1, from_0, squared
 from gradlab.params import Array
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SGD(Optimiser):
-    """Stochastic gradient descent with momentum; see `gradlab.optim.sgd`."""
+    """Stochastic gradient descent, optionally with momentum.
+
+    With parameters p, gradient g, velocity v, momentum μ and learning rate η::
+
+        v  <-  μ v + g
+        p  <-  p - η v                  or, with Nesterov's momentum, p - η (g + μ v)
+
+    (Sutskever et al., *On the importance of initialization and momentum in deep learning*, 2013, in
+    the form in which η scales the whole step, as in PyTorch and optax.)
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        η, or a schedule.
+    momentum : float
+        μ, from 0 to below 1.
+    nesterov : bool
+        Whether the momentum is Nesterov's.
+    weight_decay, clip
+        See `Optimiser`.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of range.
+
+    Examples
+    --------
+    >>> from gradlab import optim
+    >>> descent = optim.sgd(0.5)
+    >>> descent.update(np.array([1.0, -1.0]), descent.init(np.zeros(2)), np.zeros(2))
+    (array([-0.5,  0.5]), {'count': 1})
+    """
 
     momentum: float = 0.0
+    _: KW_ONLY
     nesterov: bool = False
 
     def __post_init__(self) -> None:
@@ -51,22 +84,53 @@ class SGD(Optimiser):
             np.multiply(velocity, -rate, out=update)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adagrad(Optimiser):
-    """Adagrad; see `gradlab.optim.adagrad`."""
+    """Adagrad: the rate of each entry falls with the sum of its squared gradients.
 
+    With the sum s of squares, which starts at `initial`::
+
+        s  <-  s + g²
+        p  <-  p - η g / (√s + ε)
+
+    (Duchi, Hazan and Singer, *Adaptive Subgradient Methods for Online Learning and Stochastic
+    Optimization*, 2011, figure 1, with the diagonal of the matrix; ε stands as in PyTorch.)
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        η, or a schedule.
+    eps : float
+        ε, from 0.
+    initial : float
+        The sum before the first step, from 0.
+    weight_decay, clip
+        See `Optimiser`.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of range.
+
+    Examples
+    --------
+    >>> from gradlab import optim
+    >>> rule = optim.adagrad(0.5)
+    >>> updates, state = rule.update(np.array([4.0]), rule.init(np.zeros(1)), np.zeros(1))
+    >>> updates.round(6), state
+    (array([-0.5]), {'count': 1, 'sum': array([16.])})
+    """
+
+    _: KW_ONLY
     eps: float = 1e-10
     initial: float = 0.0
+
+    slots = ("sum",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         from_0("eps", self.eps)
         from_0("initial", self.initial)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The sum of the squares of all gradients."""
-        return ("sum",)
 
     def fill(self, slot: int) -> float:
         """Return the sum of squares before the first step."""
@@ -81,22 +145,53 @@ class Adagrad(Optimiser):
         _divided(g, update, self.eps, -rate)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RMSProp(Optimiser):
-    """RMSProp; see `gradlab.optim.rmsprop`."""
+    """RMSProp: each entry's step is relative to the size of its recent gradients.
+
+    With the moving average v of squares, and its decay α::
+
+        v  <-  α v + (1 - α) g²
+        p  <-  p - η g / (√v + ε)
+
+    (Tieleman and Hinton, *Neural Networks for Machine Learning*, lecture 6e, 2012; ε stands as in
+    PyTorch, whose default of α is 0.99.)
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        η, or a schedule.
+    decay : float
+        α, from 0 to below 1.
+    eps : float
+        ε, from 0.
+    weight_decay, clip
+        See `Optimiser`.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of range.
+
+    Examples
+    --------
+    >>> from gradlab import optim
+    >>> rule = optim.rmsprop(0.1, decay=0.75)
+    >>> updates, _ = rule.update(np.array([4.0]), rule.init(np.zeros(1)), np.zeros(1))
+    >>> updates.round(6)
+    array([-0.2])
+    """
 
     decay: float = 0.9
+    _: KW_ONLY
     eps: float = 1e-8
+
+    slots = ("v",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         below_1("decay", self.decay)
         from_0("eps", self.eps)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The average of the squares."""
-        return ("v",)
 
     def direct(
         self, count: int, rate: float, g: Array, old: Arrays, new: Arrays, update: Array
@@ -107,24 +202,55 @@ class RMSProp(Optimiser):
         _divided(g, update, self.eps, -rate)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Adam(Optimiser):
-    """Adam, and with a weight decay AdamW; see `gradlab.optim.adam`."""
+    """Adam: averages of the gradient and of its squares determine each entry's step.
+
+    At step t, from 1::
+
+        m  <-  β₁ m + (1 - β₁) g
+        v  <-  β₂ v + (1 - β₂) g²
+        p  <-  p - η m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + ε)
+
+    (Kingma and Ba, *Adam: A Method for Stochastic Optimization*, 2015, algorithm 1.)
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        η, or a schedule.
+    b1, b2 : float
+        β₁ and β₂, from 0 to below 1.
+    eps : float
+        ε, from 0.
+    weight_decay, clip
+        See `Optimiser`; `adamw` has a weight decay by default.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of range.
+
+    Examples
+    --------
+    >>> from gradlab import optim
+    >>> rule = optim.adam(0.001)
+    >>> updates, state = rule.update(np.array([4.0]), rule.init(np.zeros(1)), np.zeros(1))
+    >>> updates.round(6), sorted(state)
+    (array([-0.001]), ['count', 'm', 'v'])
+    """
 
     b1: float = 0.9
     b2: float = 0.999
+    _: KW_ONLY
     eps: float = 1e-8
+
+    slots = ("m", "v")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         below_1("b1", self.b1)
         below_1("b2", self.b2)
         from_0("eps", self.eps)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The averages of the gradient and of its squares."""
-        return ("m", "v")
 
     def direct(
         self, count: int, rate: float, g: Array, old: Arrays, new: Arrays, update: Array
