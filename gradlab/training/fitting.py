@@ -22,10 +22,10 @@ from gradlab.params import Structure
 from gradlab.seeding import generator
 from gradlab.training.causes import unscaled
 from gradlab.training.data import Accuracy, Data
-from gradlab.training.foreign import ForeignUpdate
+from gradlab.training.foreign import ForeignUpdate, UpdateStep
 from gradlab.training.identity import check_options, identity_of, identity_of_state
 from gradlab.training.loop import Descent, Validation, own, start_of
-from gradlab.training.optimisers import BlockUpdate, UpdateStep
+from gradlab.training.optimisers import BlockUpdate
 from gradlab.training.progress import progress_bar
 from gradlab.training.remarks import Remarks
 from gradlab.training.results import Callback, Fit

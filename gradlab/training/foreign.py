@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from gradlab.errors import OptionError, ParameterError
 from gradlab.params import Array, Structure, flatten, leaves_like
-from gradlab.training.optimisers import OptimiserState
+from gradlab.training.optimisers import BlockUpdate, OptimiserState
 from gradlab.training.vectors import Vector
 
 ADVICE = "give an optimizer of gradlab.optim, or an object with optax's init and update"
@@ -57,7 +57,7 @@ class ForeignUpdate:
         new_point: Vector,
         new_state: OptimiserState,
     ) -> None:
-        """Write the parameters and the state after a step into `new_point` and `new_state`."""
+        """Write the parameters and the state after a step; see `BlockUpdate`."""
         assert self._state_structure is not None  # `init` was called
         params = self._copy(point)
         before = _restored(self._state_structure, [leaf.copy() for leaf in state[0].leaves])
@@ -88,6 +88,10 @@ class ForeignUpdate:
 
     def _copy(self, vector: Vector) -> Any:
         return self._structure.unflatten([leaf.copy() for leaf in vector.leaves])
+
+
+UpdateStep: TypeAlias = BlockUpdate | ForeignUpdate
+"""How a gradient changes the parameters and the optimiser's state."""
 
 
 def _setting() -> AbstractContextManager[Any]:

@@ -18,10 +18,11 @@ from gradlab.gradients import Backend, Loss
 from gradlab.history import Epoch, History
 from gradlab.params import Array, Structure, flatten, floating, map_leaves
 from gradlab.training.data import Accuracy, Data, check_data, evaluate, quiet
+from gradlab.training.foreign import UpdateStep
 from gradlab.training.gradients import gradients, warn_of_zeros
 from gradlab.training.many import ManySteps
 from gradlab.training.norms import Measured, measured, peaks, room_for
-from gradlab.training.optimisers import UpdateStep, lower
+from gradlab.training.optimisers import lower
 from gradlab.training.results import Step
 from gradlab.training.schedule import Batches
 from gradlab.training.stateful import Auxiliary, evaluated_by, value_of

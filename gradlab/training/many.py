@@ -19,8 +19,9 @@ from gradlab.gradients.tape.recorded import Replayable
 from gradlab.optim import Optimiser
 from gradlab.optim.rules import SGD, Adagrad, Adam, RMSProp
 from gradlab.params import Array
+from gradlab.training.foreign import UpdateStep
 from gradlab.training.gradients import WrittenGradient
-from gradlab.training.optimisers import BlockUpdate, UpdateStep
+from gradlab.training.optimisers import BlockUpdate
 from gradlab.training.vectors import Vector
 
 RULES = (SGD, Adagrad, RMSProp, Adam)

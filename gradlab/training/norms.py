@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gradlab.optim.optimiser import norm
 from gradlab.params import Array
 from gradlab.training.vectors import Vector
 
@@ -48,29 +48,12 @@ def measured(loss: float, gradient: Vector, before: Vector, after: Vector, room:
         for slope, old, new in zip(gradient.leaves, before.leaves, after.leaves, strict=True):
             change = room[: old.nbytes].view(old.dtype).reshape(old.shape)
             np.subtract(new, old, out=change)
-            gradients.append(norm(slope))
-            updates.append(norm(change))
-            params.append(norm(old))
+            gradients.append(norm([slope]))
+            updates.append(norm([change]))
+            params.append(norm([old]))
             sizes.append(old.size)
             promise -= float(np.vdot(slope, change))
     return Measured(loss, gradients, updates, params, sizes, promise)
-
-
-def norm(array: Array) -> float:
-    """Return the Euclidean norm of all entries, also where their squares overflow.
-
-    Examples
-    --------
-    >>> norm(np.array([[3.0, 4.0]])), round(norm(np.array([3e200, 4e200])) / 1e200, 6)
-    (5.0, 5.0)
-    """
-    squares = float(np.vdot(array, array))
-    if math.isfinite(squares):
-        return math.sqrt(squares)
-    largest = float(np.abs(array).max())
-    with np.errstate(all="ignore"):
-        scaled = array / largest
-    return largest * math.sqrt(float(np.vdot(scaled, scaled)))
 
 
 def peaks(before: Vector, after: Vector) -> list[float]:

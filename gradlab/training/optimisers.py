@@ -1,15 +1,15 @@
 """The update step: how an optimiser changes the parameters by a gradient.
 
 The trainer keeps parameters and the optimiser's state as `Vector`s: a few contiguous blocks instead
-of many leaves. `UpdateStep` is what it needs of an optimiser. `BlockUpdate` makes one from an
-optimiser of `gradlab.optim`, whose step it takes on whole blocks. The loop owns the arrays, so that
-a step allocates none. `foreign.py` makes one from any other object with optax's protocol.
+of many leaves. `BlockUpdate` takes the step of an optimiser of `gradlab.optim` on whole blocks. The
+loop owns the arrays, so that a step allocates none. `foreign.py` has the same for any other object
+with optax's protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,39 +19,6 @@ from gradlab.training.vectors import Vector
 
 OptimiserState: TypeAlias = Sequence[Vector]
 """The state of an optimiser between steps. Checkpoints store the leaves of each vector."""
-
-
-class UpdateStep(Protocol):
-    """The update step of a training."""
-
-    @property
-    def optimiser(self) -> Any:
-        """The user's choice, which identifies a checkpoint."""
-
-    @property
-    def whole_data(self) -> bool:
-        """Whether each step needs the gradient of all data."""
-
-    def rate(self, count: int) -> float | None:
-        """Return the learning rate after `count` steps, or None if it is not known."""
-
-    def init(self, point: Vector) -> list[Vector]:
-        """Return the state before the first step at these parameters."""
-
-    def update(
-        self,
-        count: int,
-        point: Vector,
-        state: OptimiserState,
-        gradient: Vector,
-        new_point: Vector,
-        new_state: OptimiserState,
-    ) -> None:
-        """Write the parameters and the state after a step into `new_point` and `new_state`.
-
-        `count` steps were taken before. `new_state` may be `state` itself. `new_point` is never
-        `point`. The values of `new_point` and `new_state` on entry are not used.
-        """
 
 
 class BlockUpdate:
@@ -98,7 +65,11 @@ class BlockUpdate:
         new_point: Vector,
         new_state: OptimiserState,
     ) -> None:
-        """Write the parameters and the state after a step into `new_point` and `new_state`."""
+        """Write the parameters and the state after a step into `new_point` and `new_state`.
+
+        `count` steps were taken before. `new_state` may be `state` itself. `new_point` is never
+        `point`. The values of `new_point` and `new_state` on entry are not used.
+        """
         self.optimiser.write(
             count,
             point.blocks,
