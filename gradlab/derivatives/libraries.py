@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from gradlab.arrays.dispatch import is_traced
-from gradlab.arrays.ducks import Trace, within
+from gradlab.arrays.ducks import DuckLibrary, Trace, within
 from gradlab.arrays.leaks import Watch, release
 from gradlab.arrays.places import place_of
 from gradlab.arrays.rewriting import following_rewrites
@@ -39,6 +40,10 @@ class OfLibrary(Rows):
 
     If the function is the gradient of a given loss, the library computes that gradient, too.
     """
+
+    library: DuckLibrary
+    xp: Any  # the library's own functions
+    setting: Callable[[], AbstractContextManager[Any]]  # the context of a call
 
     def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
         super().__init__(backend, function)
@@ -67,40 +72,31 @@ class OfLibrary(Rows):
 
     def matrix(self, at: Point) -> Array:
         """Return J, of shape (m, p)."""
-        weights = _some_weights(at)
-        return self._on_library(
-            at,
-            self.all_rows,
-            lambda found: (weights @ found, joined(self.vjp(at, weights))),
-        )
+        found, is_own = self._on_library(at, self.all_rows)
+        if is_own:
+            weights = _some_weights(at)
+            self._require_equal(weights @ found, joined(self.vjp(at, weights)), at)
+        return found
 
     def jvp(self, at: Point, tangent: Sequence[Array]) -> Array:
         """Return J v, of shape (m,)."""
-        weights = _some_weights(at)
         directions = [
             np.asarray(v, floating(leaf).dtype) for v, leaf in zip(tangent, at.leaves, strict=True)
         ]
-        return self._on_library(
-            at,
-            lambda vector, leaves: self.push(vector, leaves, [self.over(v) for v in directions]),
-            lambda found: (weights @ found, joined(self.vjp(at, weights)) @ joined(directions)),
+        found, is_own = self._on_library(
+            at, lambda vector, leaves: self.push(vector, leaves, list(map(self.over, directions)))
         )
+        if is_own:
+            weights = _some_weights(at)
+            wanted = joined(self.vjp(at, weights)) @ joined(directions)
+            self._require_equal(weights @ found, wanted, at)
+        return found
 
     def nth(self, at: Point, order: int) -> Array:
         """Return the n-th derivative of all outputs by the only parameter, a number."""
-        return self._on_library(
-            at, lambda vector, leaves: self.nested(vector, leaves, order), lambda found: (0.0, 0.0)
-        )
+        return self._on_library(at, partial(self.nested, order=order))[0]
 
     # Methods that each library defines
-
-    def setting(self) -> AbstractContextManager[Any]:
-        """Return the context of a call."""
-        return nullcontext()
-
-    def join(self, arrays: list[Any]) -> Any:
-        """Concatenate arrays of the library to a vector."""
-        raise NotImplementedError
 
     def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its Jacobian (m, p)."""
@@ -118,11 +114,6 @@ class OfLibrary(Rows):
         """Return the gradient of a vector of one entry, as a differentiable function."""
         raise NotImplementedError
 
-    @property
-    def library(self) -> Any:
-        """The library behind NumPy's protocols."""
-        raise NotImplementedError
-
     # Methods of both libraries
 
     def over(self, array: Array) -> Any:
@@ -133,48 +124,51 @@ class OfLibrary(Rows):
         """Convert an array of the library to a NumPy array in float64."""
         return np.asarray(self.library.to_numpy(array), float)
 
+    def join(self, arrays: list[Any]) -> Any:
+        """Concatenate the entries of arrays of the library to a vector."""
+        return self.xp.concatenate([array.reshape(-1) for array in arrays])
+
+    def side_by_side(self, rows: list[Any], count: int) -> Array:
+        """Return the derivatives of `count` outputs by each leaf as one matrix (m, p)."""
+        blocks = [self.back(row).reshape(count, -1) for row in rows]
+        return np.concatenate([np.zeros((count, 0)), *blocks], axis=1)
+
     def _on_library(
-        self,
-        at: Point,
-        run: Callable[[Vector, list[Any]], tuple[Any, Array]],
-        twice: Callable[[Array], tuple[Any, Any]],
-    ) -> Array:
+        self, at: Point, run: Callable[[Vector, list[Any]], tuple[Any, Array]]
+    ) -> tuple[Array, bool]:
         """Return the result of `run`, on arrays behind NumPy's protocols or on native ones.
 
-        A function that calls the library itself may convert an array to a number, which loses its
-        derivative. The backend's gradients detect that, so the two results of `twice` must agree.
+        Also tell whether the function has called the library itself. It may then convert an array
+        to a number, which loses its derivative. The backend's gradients detect that.
         """
         function = self._loss or self.function
-        traces: list[Trace] = []
-        ways = [partial(self._plain, at, function, traces), partial(self._native, at, function)]
         failures: list[Exception] = []
         with self.setting():
-            for number in (0, 1) if self._is_plain else (1, 0):
+            for is_plain in (self._is_plain, not self._is_plain):
+                traces: list[Trace] = []
+                call = partial(self._plain, traces) if is_plain else self._native
+                vector: Vector = partial(call, at, function)
                 leaves = [self.over(floating(leaf)) for leaf in at.leaves]
-                vector = self.gradient(ways[number]) if self._loss else ways[number]
                 try:
-                    value, found = run(vector, leaves)
+                    value, found = run(self.gradient(vector) if self._loss else vector, leaves)
                 except Exception as error:
                     failures.append(error)
                     traces.clear()
                     list(release(function, at.args))
                     continue
-                self._is_plain = number == 0
-                is_own = number == 1 or any(trace.mixed for trace in traces)
+                self._is_plain = is_plain
+                is_own = not is_plain or any(trace.mixed for trace in traces)
                 watch = Watch(traces)
                 traces.clear()
                 watch.clean_up(function, at.args)
                 self._verify(self.back(value), at)
-                if is_own and not self._loss:
-                    self._require_equal(*twice(found), at)
-                return found
+                return found, is_own and not self._loss
         raise self._failure(failures)
 
     def _require_equal(self, found: Any, wanted: Any, at: Point) -> None:
         kinds = [floating(leaf).dtype for leaf in at.leaves]
         epsilon = max((float(np.finfo(kind).eps) for kind in kinds), default=0.0)
-        allowed = np.sqrt(epsilon) * np.max(np.abs(wanted), initial=0.0)
-        if not np.all(np.abs(found - wanted) <= allowed):
+        if not _agree(found, wanted, epsilon):
             raise LossError(
                 f"{self.backend.name}: two ways to the derivative disagree: the function takes a "
                 'number out of an array, whose slope is lost; use backend="autograd" or '
@@ -182,7 +176,7 @@ class OfLibrary(Rows):
             )
 
     def _plain(
-        self, at: Point, function: Function, traces: list[Trace], leaves: Sequence[Any]
+        self, traces: list[Trace], at: Point, function: Function, leaves: Sequence[Any]
     ) -> Any:
         """Return all outputs of a function in plain NumPy, as a vector of the library's."""
         trace = Trace(known=True)
@@ -198,23 +192,19 @@ class OfLibrary(Rows):
     def _native(self, at: Point, function: Function, leaves: Sequence[Any]) -> Any:
         """Return all outputs of a function that is written for the library."""
         outputs = leaves_of(function, at.structure.unflatten(leaves), at.args)
-        rows = [
-            (leaf if self.library.is_native(leaf) else self.over(np.asarray(leaf, float))).reshape(
-                -1
-            )
-            for leaf in outputs
-        ]
-        return self.join(rows)
+        is_native = self.library.is_native
+        return self.join(
+            [leaf if is_native(leaf) else self.over(np.asarray(leaf, float)) for leaf in outputs]
+        )
 
     def _verify(self, value: Array, at: Point) -> None:
         """Raise a LossError if the library's outputs differ from NumPy's, to half of the digits."""
+        outputs = at.outputs
         for span, path, dtype in zip(
-            at.outputs.spans, at.outputs.structure.paths, at.outputs.dtypes, strict=True
+            outputs.spans, outputs.structure.paths, outputs.dtypes, strict=True
         ):
-            wanted = at.outputs.vector[span]
             epsilon = float(np.finfo(dtype if dtype.kind == "f" else float).eps)
-            allowed = np.sqrt(epsilon) * np.abs(wanted).max(initial=0.0)
-            if not (np.abs(value[span] - wanted) <= allowed).all():
+            if not _agree(value[span], outputs.vector[span], epsilon):
                 raise LossError(
                     f"{path} differs between arrays of {self.backend.name} and NumPy's: a function "
                     "that it calls behaves differently there, or is random; use "
@@ -243,115 +233,83 @@ def _some_weights(at: Point) -> Array:
     return found
 
 
+def _agree(found: Any, wanted: Any, epsilon: float) -> bool:
+    """Tell whether numbers are equal to half of the digits of the largest."""
+    allowed = np.sqrt(epsilon) * np.max(np.abs(wanted), initial=0.0)
+    return bool(np.all(np.abs(found - wanted) <= allowed))
+
+
 class OfJax(OfLibrary):
     """JAX's derivatives of a function."""
 
-    @property
-    def library(self) -> Any:
-        """JAX behind NumPy's protocols."""
-        from gradlab.arrays.jax_arrays import LIBRARY
+    def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
+        super().__init__(backend, function, loss)
+        from gradlab.arrays.jax_arrays import LIBRARY, in_x64
 
-        return LIBRARY
-
-    def setting(self) -> AbstractContextManager[Any]:
-        """Switch x64 on."""
-        from gradlab.arrays.jax_arrays import in_x64
-
-        return in_x64()
-
-    def join(self, arrays: list[Any]) -> Any:
-        """Concatenate arrays to a vector."""
-        import jax.numpy as jnp
-
-        return jnp.concatenate(arrays)
+        self._jax: Any = import_module("jax")
+        self.library, self.xp, self.setting = LIBRARY, self._jax.numpy, in_x64
 
     def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its Jacobian: pulled back for all rows at once."""
-        import jax
-
-        value, pull = jax.vjp(vector, leaves)
-        basis = jax.numpy.eye(value.shape[0], dtype=value.dtype)
-        [rows] = jax.vmap(pull)(basis)
-        count = value.shape[0]
-        return value, np.concatenate(
-            [np.zeros((count, 0)), *(self.back(row).reshape(count, -1) for row in rows)], axis=1
-        )
+        value, pull = self._jax.vjp(vector, leaves)
+        [rows] = self._jax.vmap(pull)(self.xp.eye(len(value), dtype=value.dtype))
+        return value, self.side_by_side(rows, len(value))
 
     def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its slope along a direction."""
-        import jax
-
-        value, slope = jax.jvp(vector, (leaves,), (tangent,))
+        value, slope = self._jax.jvp(vector, (leaves,), (tangent,))
         return value, self.back(slope)
 
     def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
         """Return the vector, and its n-th derivative: forward mode, n times."""
-        import jax
-
-        slope, ones = vector, [jax.numpy.ones_like(leaf) for leaf in leaves]
+        slope, ones = vector, [self.xp.ones_like(leaf) for leaf in leaves]
         for _ in range(order):
-            slope = partial(_slope_along, slope, ones)
+            slope = partial(self._slope_along, slope, ones)
         return vector(leaves), self.back(slope(leaves))
 
+    def _slope_along(self, vector: Vector, tangent: list[Any], leaves: list[Any]) -> Any:
+        return self._jax.jvp(vector, (leaves,), (tangent,))[1]
+
     def gradient(self, vector: Vector) -> Vector:
-        """Return the gradient, laid end to end."""
-        import jax
-
-        slopes = jax.grad(lambda leaves: vector(leaves)[0])
-        return lambda leaves: self.join([leaf.reshape(-1) for leaf in slopes(leaves)])
-
-
-def _slope_along(vector: Vector, tangent: list[Any], leaves: list[Any]) -> Any:
-    import jax
-
-    return jax.jvp(vector, (leaves,), (tangent,))[1]
+        """Return the gradient, concatenated."""
+        slopes = self._jax.grad(lambda leaves: vector(leaves)[0])
+        return lambda leaves: self.join(slopes(leaves))
 
 
 class OfTorch(OfLibrary):
     """PyTorch's derivatives of a function."""
 
-    @property
-    def library(self) -> Any:
-        """PyTorch behind NumPy's protocols."""
+    setting = nullcontext
+
+    def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
+        super().__init__(backend, function, loss)
         from gradlab.arrays.torch_arrays import LIBRARY
 
-        return LIBRARY
+        self.library, self.xp = LIBRARY, import_module("torch")
 
     def over(self, array: Array) -> Any:
         """Convert a NumPy array to a tensor that requires a gradient."""
         return self.library.from_numpy(np.array(array)).requires_grad_()
 
-    def join(self, arrays: list[Any]) -> Any:
-        """Concatenate tensors to a vector."""
-        import torch
-
-        return torch.cat(arrays)
-
     def all_rows(self, vector: Vector, leaves: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its Jacobian: pulled back for all rows at once."""
-        import torch
-
         value = vector(leaves)
+        count = len(value)
         if not value.requires_grad:
-            return value, np.zeros((len(value), sum(leaf.numel() for leaf in leaves)))
-        rows = self._pulled(value, leaves, torch.eye(len(value), dtype=value.dtype), batched=True)
-        return value, np.concatenate(
-            [np.zeros((len(value), 0)), *(self.back(row).reshape(len(value), -1) for row in rows)],
-            axis=1,
-        )
+            return value, np.zeros((count, sum(leaf.numel() for leaf in leaves)))
+        basis = self.xp.eye(count, dtype=value.dtype)
+        return value, self.side_by_side(self._pulled(value, leaves, basis, batched=True), count)
 
     def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its slope along a direction, by reverse mode applied twice."""
-        import torch
-
         value = vector(leaves)
         if not value.requires_grad:
             return value, np.zeros(len(value))
-        weights = torch.ones_like(value, requires_grad=True)
+        weights = self.xp.ones_like(value, requires_grad=True)
         rows = self._pulled(value, leaves, weights, create_graph=True)
         slope = sum(
             ((row * v.detach()).sum() for row, v in zip(rows, tangent, strict=True)),
-            torch.zeros((), dtype=value.dtype),
+            self.xp.zeros((), dtype=value.dtype),
         )
         if not slope.requires_grad:
             return value, np.zeros(len(value))
@@ -372,14 +330,13 @@ class OfTorch(OfLibrary):
         return value, found
 
     def gradient(self, vector: Vector) -> Vector:
-        """Return the gradient, laid end to end."""
+        """Return the gradient, concatenated."""
 
         def slopes(leaves: list[Any]) -> Any:
             value = vector(leaves)
             if not value.requires_grad:
-                return self.join([(0 * leaf).reshape(-1) for leaf in leaves])
-            rows = self._pulled(value[0], leaves, None, create_graph=True)
-            return self.join([row.reshape(-1) for row in rows])
+                return self.join([0 * leaf for leaf in leaves])
+            return self.join(self._pulled(value[0], leaves, None, create_graph=True))
 
         return slopes
 
@@ -393,9 +350,7 @@ class OfTorch(OfLibrary):
         create_graph: bool = False,
     ) -> list[Any]:
         """Return vector-Jacobian products; zeros for inputs on which `value` does not depend."""
-        import torch
-
-        rows = torch.autograd.grad(
+        rows = self.xp.autograd.grad(
             value,
             leaves,
             weights,
@@ -406,6 +361,6 @@ class OfTorch(OfLibrary):
         )
         shape = (len(weights),) if batched else ()
         return [
-            torch.zeros(shape + leaf.shape, dtype=leaf.dtype) if row is None else row
+            self.xp.zeros(shape + leaf.shape, dtype=leaf.dtype) if row is None else row
             for row, leaf in zip(rows, leaves, strict=True)
         ]
