@@ -76,48 +76,37 @@ def split(argnums: int | tuple[int, ...], args: Sequence[Any]) -> tuple[Any, tup
     return (params if isinstance(argnums, tuple) else params[0]), others
 
 
-def adapted(
-    function: Function, argnums: int | tuple[int, ...], has_aux: bool, named: bool
-) -> Function:
-    """Return the function of ``(params, *others)`` that returns only the outputs.
-
-    If it is `named`, the last of the others is the dict of keyword arguments.
-    """
-    if argnums == 0 and not has_aux and not named:
+def adapted(function: Function, argnums: int | tuple[int, ...], has_aux: bool) -> Function:
+    """Return the function of ``(params, *others)`` that returns only the outputs."""
+    if argnums == 0 and not has_aux:
         return function
-    return partial(_outputs, function, argnums, has_aux, named)
+    called = with_aux(function, argnums)
+    return partial(_outputs, called) if has_aux else called
 
 
-def with_aux(function: Function, argnums: int | tuple[int, ...], named: bool) -> Function:
-    """Return the same function with everything that it returns."""
-    return partial(_call, function, argnums, named)
+def with_aux(function: Function, argnums: int | tuple[int, ...]) -> Function:
+    """Return the function of ``(params, *others)`` with everything that it returns."""
+    return partial(_call, function, argnums)
 
 
-def _outputs(
-    function: Function, argnums: Any, has_aux: bool, named: bool, params: Any, *others: Any
-) -> Any:
-    if not has_aux:
-        return _call(function, argnums, named, params, *others)
+def _outputs(function: Function, params: Any, *others: Any) -> Any:
     if not is_tracing():
-        return pair_of(_call(function, argnums, named, params, *others))[0]
+        return pair_of(function(params, *others))[0]
     with conversions() as noted:
-        outputs, aux = pair_of(held(_call(function, argnums, named, params, *others)))
+        outputs, aux = pair_of(held(function(params, *others)))
     spare = flatten(aux, lambda value, path: value)[0]  # numbers that need no derivative
     noted = [c for c in noted if not any(c.number is value for value in spare)]
     leaves, structure = _settled(outputs, noted)
     return structure.unflatten(leaves)
 
 
-def _call(function: Function, argnums: Any, named: bool, params: Any, *others: Any) -> Any:
-    keywords: dict[str, Any] = {}
-    if named:
-        *others, keywords = others  # type: ignore[assignment]
+def _call(function: Function, argnums: Any, params: Any, *others: Any) -> Any:
     chosen = argnums if isinstance(argnums, tuple) else (argnums,)
     values = params if isinstance(argnums, tuple) else (params,)
     arguments = list(others)
     for position, value in sorted(zip(chosen, values, strict=True), key=lambda pair: pair[0]):
         arguments.insert(position, value)
-    return function(*arguments, **keywords)
+    return function(*arguments)
 
 
 def pair_of(value: Any) -> tuple[Any, Any]:

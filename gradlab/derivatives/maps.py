@@ -42,6 +42,7 @@ from gradlab.gradients import (
     Torch,
     find_backend,
 )
+from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import finish_gradients
 from gradlab.params import Array, flatten, floating
 
@@ -101,17 +102,22 @@ class Differentiated:
         self.backend = find_backend(backend)
         self.argnums, self.has_aux = check_argnums(argnums), has_aux
         self._function, self._options = function, options
-        self._ways: dict[bool, Rows] = {False: self._way(named=False)}
-
-    def _way(self, named: bool) -> Rows:
-        function = adapted(self._function, self.argnums, self.has_aux, named)
-        return way_of(self.backend, function, self._options)
+        self._ways: dict[bool, Rows] = {}
+        self.way(named=False)
 
     def way(self, named: bool) -> Rows:
         """Return the objects for calls without and with keyword arguments."""
         if named not in self._ways:
-            self._ways[named] = self._way(named)
+            function = adapted(self._called(named), self.argnums, self.has_aux)
+            self._ways[named] = self._way(function)
         return self._ways[named]
+
+    def _called(self, named: bool) -> Function:
+        """Return the function; if `named`, its last argument is the dict of keyword arguments."""
+        return positional(self._function) if named else self._function
+
+    def _way(self, function: Function) -> Rows:
+        return way_of(self.backend, function, self._options)
 
     def at(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Rows, Point, Any]:
         """Return the differentiating object, the point of a call, and the auxiliary data.
@@ -124,7 +130,7 @@ class Differentiated:
         others = (*others, dict(keywords)) if named else others
         way = self.way(named)
         leaves, structure = flatten(params)
-        value = way.evaluate(with_aux(self._function, self.argnums, named), params, others)
+        value = way.evaluate(with_aux(self._called(named), self.argnums), params, others)
         value, aux = pair_of(value) if self.has_aux else (value, None)
         outputs = self._outputs(way, value, params, others)
         return way, Point(way.function, params, others, leaves, structure, outputs), aux

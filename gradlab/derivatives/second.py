@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.derivatives.differences import Differences, Options
-from gradlab.derivatives.functions import Function, Outputs, adapted, outputs_of
+from gradlab.derivatives.functions import Function, Outputs, outputs_of
 from gradlab.derivatives.libraries import OfJax, OfTorch
 from gradlab.derivatives.maps import Differentiated, blocks, hung, require_direction, way_of
 from gradlab.derivatives.reverse import Rows, joined
@@ -170,8 +170,7 @@ class Gradient(Differentiated):
         self.over = inner(find_backend(backend), over)
         super().__init__(loss, backend, argnums, has_aux, options)
 
-    def _way(self, named: bool) -> Rows:
-        loss = adapted(self._function, self.argnums, self.has_aux, named)
+    def _way(self, loss: Function) -> Rows:
         if isinstance(self.backend, TRACED):
             return way_of(self.backend, partial(_traced_gradient, loss), self._options)
         run = self.over.value_and_grad(loss)
