@@ -12,9 +12,8 @@ own process, so that a failure does not affect the others::
 The folder of results is complete after each script, so finished results survive any interruption.
 """
 
-from gradlab.bench.report import render
-from gradlab.bench.results import ScriptResult
-from gradlab.bench.running import bench
-from gradlab.bench.scripts import Script, find
-
-__all__ = ["Script", "ScriptResult", "bench", "find", "render"]
+from gradlab.bench.report import render as render
+from gradlab.bench.results import ScriptResult as ScriptResult
+from gradlab.bench.running import bench as bench
+from gradlab.bench.scripts import Script as Script
+from gradlab.bench.scripts import find as find

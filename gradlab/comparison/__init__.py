@@ -15,18 +15,10 @@ The files, in reading order:
 - `trials.py`: its results, `Trial` and `Trials`.
 """
 
-from gradlab.comparison.axes import compare_trainings
-from gradlab.comparison.comparing import compare
-from gradlab.comparison.following import relative_differences
-from gradlab.comparison.results import Comparison, Run
-from gradlab.comparison.trials import Trial, Trials
-
-__all__ = [
-    "Comparison",
-    "Run",
-    "Trial",
-    "Trials",
-    "compare",
-    "compare_trainings",
-    "relative_differences",
-]
+from gradlab.comparison.axes import compare_trainings as compare_trainings
+from gradlab.comparison.comparing import compare as compare
+from gradlab.comparison.following import relative_differences as relative_differences
+from gradlab.comparison.results import Comparison as Comparison
+from gradlab.comparison.results import Run as Run
+from gradlab.comparison.trials import Trial as Trial
+from gradlab.comparison.trials import Trials as Trials

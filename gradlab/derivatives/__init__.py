@@ -26,18 +26,11 @@ in reading order:
 ==============  ===================================================================================
 """
 
-from gradlab.derivatives.error_bars import derivative_with_error, jvp_with_error
-from gradlab.derivatives.first import jacobian, jvp, vjp
-from gradlab.derivatives.nth import derivative
-from gradlab.derivatives.second import hessian, hvp
-
-__all__ = [
-    "derivative",
-    "derivative_with_error",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jvp",
-    "jvp_with_error",
-    "vjp",
-]
+from gradlab.derivatives.error_bars import derivative_with_error as derivative_with_error
+from gradlab.derivatives.error_bars import jvp_with_error as jvp_with_error
+from gradlab.derivatives.first import jacobian as jacobian
+from gradlab.derivatives.first import jvp as jvp
+from gradlab.derivatives.first import vjp as vjp
+from gradlab.derivatives.nth import derivative as derivative
+from gradlab.derivatives.second import hessian as hessian
+from gradlab.derivatives.second import hvp as hvp

@@ -1,7 +1,8 @@
-"""Numerical derivatives of functions with many outputs, with an error bar for each.
+"""Numerical derivatives with an error bar for each.
 
-Each output is measured on a ladder of steps, as `gradlab.gradients.error_bars` does for a loss. All
-outputs share the evaluations.
+Each entry of the parameters is perturbed by a ladder of steps (`gradlab.gradients.slopes`). The
+truncation error is estimated from the extrapolation, and the round-off error from the noise of the
+function, so that no step and no tolerance has to be chosen. All outputs share the evaluations.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from gradlab.derivatives.maps import hung_blocks
 from gradlab.derivatives.measuring import ladder
 from gradlab.derivatives.reverse import joined
 from gradlab.errors import LossError
-from gradlab.gradients import Estimate
-from gradlab.gradients import derivative_with_error as of_a_loss
-from gradlab.gradients.slopes import Slope
+from gradlab.gradients.error_bars import Estimate, slope_of_entry
+from gradlab.gradients.surface import Surface
 from gradlab.params import Array, flatten, leaves_like
 
 
@@ -74,7 +74,7 @@ def derivative_with_error(
     (array([ 4., 12.]), True)
     """
     try:
-        return of_a_loss(function, params, *args, dtype=dtype)
+        return _of_loss(Surface(function, params, args, dtype))
     except LossError:
         at = _many_outputs(function, params, args)
         if at is None:
@@ -87,6 +87,16 @@ def derivative_with_error(
             line = where.along_entries(np.array([j]), where.scales)
             value[:, j], error[:, j] = _bars(line, noise) / where.scales[j]
     return Estimate(hung_blocks(value, at, np.float64), hung_blocks(error, at, np.float64))
+
+
+def _of_loss(surface: Surface) -> Estimate:
+    slopes = [slope_of_entry(surface, i, "wide") for i in range(surface.size)]
+    for i, found in enumerate(slopes):  # the rounding seen at later entries holds for all
+        if found.noise < surface.rounding / 2 and found.kind != "kink":
+            slopes[i] = slope_of_entry(surface, i, "wide")
+    surface.restore()
+    value, error = ([getattr(s, part) for s in slopes] for part in ("value", "error"))
+    return Estimate(surface.hang(np.array(value, float)), surface.hang(np.array(error, float)))
 
 
 def _many_outputs(function: Function, params: Any, args: tuple[Any, ...]) -> Point | None:
@@ -109,21 +119,8 @@ def jvp_with_error(
 ) -> Estimate:
     """Return the slope of each output along a direction, with its error bar.
 
-    Parameters
-    ----------
-    function : callable
-        ``f(params, *args) -> outputs``.
-    params, args
-        The point.
-    tangent : Any
-        The direction, in the structure and shapes of the parameters.
-    dtype : dtype, optional
-        Dtype of the parameters that the function gets; by default float64.
-
-    Returns
-    -------
-    Estimate
-        Value and error, in the structure and shapes of the outputs.
+    The tangent has the structure and shapes of the parameters, the result those of the outputs. The
+    function gets parameters of the given dtype, by default float64.
 
     Examples
     --------
@@ -152,5 +149,5 @@ def _bars(line: Line, noise: Array) -> Array:
     """Return slopes and error bars of all outputs along a line, shape (2, m), by t."""
     if not np.any(line.step):
         return np.zeros((2, len(noise)))
-    found: list[Slope] = [ladder(line, k, noise=float(noise[k])) for k in range(len(noise))]
+    found = [ladder(line, k, noise=float(noise[k])) for k in range(len(noise))]
     return np.array([[s.value for s in found], [s.error for s in found]], float).reshape(2, -1)

@@ -25,7 +25,7 @@ How a loss is evaluated near its parameters, for the numerical backends and the 
 `perturbable`  any function near its parameters
 `surface`      a loss along an entry or a direction
 `slopes`       one slope, measured with an error bar
-`error_bars`   derivatives made of such slopes
+`error_bars`   a derivative with error bars, and the slope along an entry
 =============  ====================================================================================
 
 `keywords` and `calls` handle keyword arguments, and arrays that receive a gradient. To add a
@@ -49,7 +49,7 @@ from gradlab.gradients.differences.formulas import (
 )
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.richardson import Richardson
-from gradlab.gradients.error_bars import Estimate, derivative_with_error
+from gradlab.gradients.error_bars import Estimate
 from gradlab.gradients.forward_gradient import ForwardGradient
 from gradlab.gradients.forward_mode import AutogradForward
 from gradlab.gradients.jax import Jax
@@ -87,7 +87,6 @@ __all__ = [
     "Torch",
     "ValueAndGrad",
     "Workers",
-    "derivative_with_error",
     "find_backend",
     "grad",
     "is_estimator",

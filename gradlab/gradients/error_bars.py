@@ -1,18 +1,9 @@
-"""Numerical derivatives that carry their own error bars.
-
-Each entry of the parameters is perturbed by a ladder of steps (`gradlab.gradients.slopes`). The
-truncation error is estimated from the extrapolation, and the round-off error from the noise of the
-loss, so that no step and no tolerance has to be chosen.
-"""
+"""A derivative with error bars, and the slope of a loss along an entry."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import DTypeLike
-
-from gradlab.gradients.protocol import Loss
 from gradlab.gradients.slopes import Effort, Slope
 from gradlab.gradients.surface import Surface
 
@@ -32,60 +23,6 @@ class Estimate(NamedTuple):
 
     value: Any
     error: Any
-
-
-def derivative_with_error(
-    loss: Loss, params: Any, *args: Any, dtype: DTypeLike | None = None
-) -> Estimate:
-    """Differentiate a loss numerically, with an error bar for each entry.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *args) -> scalar``.
-    params, *args
-        Where to differentiate; see `gradlab.value_and_grad`.
-    dtype : dtype, optional
-        Dtype of the parameters that the loss gets; by default float64.
-
-    Returns
-    -------
-    Estimate
-        Value and error of each entry.
-
-    Raises
-    ------
-    ParameterError, LossError, NonFiniteError
-        For parameters that are not arrays of finite real numbers, a loss that is not one finite
-        real number at the parameters.
-
-    Notes
-    -----
-    An entry takes about 20 evaluations where the loss is smooth on the scale of the entry, and up
-    to about 200 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
-
-    Examples
-    --------
-    >>> value, error = derivative_with_error(np.exp, 1.0)
-    >>> bool(abs(value - np.e) <= error), bool(error < 1e-10)
-    (True, True)
-
-    A loss in single precision has wider bars:
-
-    >>> value, error = derivative_with_error(lambda x: np.exp(np.float32(x)), 1.0)
-    >>> bool(abs(value - np.e) <= error), bool(1e-6 < error < 1e-2)
-    (True, True)
-    """
-    surface = Surface(loss, params, args, dtype)
-    slopes = [slope_of_entry(surface, i, "wide") for i in range(surface.size)]
-    for i, found in enumerate(slopes):  # the rounding seen at later entries holds for all
-        if found.noise < surface.rounding / 2 and found.kind != "kink":
-            slopes[i] = slope_of_entry(surface, i, "wide")
-    surface.restore()
-    return Estimate(
-        surface.hang(np.array([s.value for s in slopes], dtype=np.float64)),
-        surface.hang(np.array([s.error for s in slopes], dtype=np.float64)),
-    )
 
 
 def slope_of_entry(

@@ -24,19 +24,12 @@ reading order:
 - `descent.py`: `descend`, plain gradient descent without data.
 """
 
-from gradlab.training.data import Accuracy, Data, check_data, evaluate
-from gradlab.training.descent import descend
-from gradlab.training.fitting import fit
-from gradlab.training.results import Callback, Fit, Step
-
-__all__ = [
-    "Accuracy",
-    "Callback",
-    "Data",
-    "Fit",
-    "Step",
-    "check_data",
-    "descend",
-    "evaluate",
-    "fit",
-]
+from gradlab.training.data import Accuracy as Accuracy
+from gradlab.training.data import Data as Data
+from gradlab.training.data import check_data as check_data
+from gradlab.training.data import evaluate as evaluate
+from gradlab.training.descent import descend as descend
+from gradlab.training.fitting import fit as fit
+from gradlab.training.results import Callback as Callback
+from gradlab.training.results import Fit as Fit
+from gradlab.training.results import Step as Step

@@ -12,7 +12,7 @@ import pytest
 from test_arrays_numpy import TABLE
 
 import gradlab
-from gradlab.gradients import derivative_with_error
+from gradlab import derivative_with_error
 
 PAGE = Path(__file__).parents[2] / "docs" / "numpy.md"
 KINDS = {name: numpy_table.kind_of(name, function) for name, function in numpy_table.functions()}

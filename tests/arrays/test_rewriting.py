@@ -20,7 +20,7 @@ from optional import unless_missing
 from plain_numpy.judge import TRACED
 
 import gradlab
-from gradlab.gradients import derivative_with_error
+from gradlab import derivative_with_error
 
 TABLE = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [0.1, 0.2, 0.3]])
 X = np.array([0.4, -1.2, 0.9])

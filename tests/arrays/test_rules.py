@@ -24,7 +24,7 @@ import pytest
 from rule_cases import CASES, NAMES, TALL, A, Case, linalg
 
 import gradlab
-from gradlab.gradients import derivative_with_error
+from gradlab import derivative_with_error
 from gradlab.gradients.slopes import slope as measured_slope
 
 EPS = np.finfo(float).eps

@@ -11,7 +11,7 @@ from optional import unless_missing
 from plain_numpy.judge import TRACED
 
 import gradlab
-from gradlab.gradients import derivative_with_error
+from gradlab import derivative_with_error
 
 pytest.importorskip("scipy", reason="SciPy is not installed")
 

@@ -14,7 +14,7 @@ import pytest
 from optional import unless_missing
 
 import gradlab
-from gradlab.gradients import derivative_with_error
+from gradlab import derivative_with_error
 
 W = np.array([[0.4, -1.2, 0.9], [1.1, 0.3, -0.7]])
 
