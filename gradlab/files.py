@@ -19,7 +19,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
+
+E = TypeVar("E", bound=Exception)
 
 
 def replace(path: Path, parts: Iterable[bytes], *, previous: Path | None = None) -> None:
@@ -80,6 +82,11 @@ def opened(
         if most is not None and status.st_size > most:
             raise refusal(f"larger than the {most} bytes that are read")
         yield file
+
+
+def refusing(path: object, kind: type[E]) -> Callable[[str], E]:
+    """Return the function that makes an error about a file from a reason."""
+    return lambda why: kind(f"{path}: {why}")
 
 
 def read(path: Path, most: int, refusal: Callable[[str], Exception]) -> bytes:

@@ -122,9 +122,7 @@ def _is_foreign(filename: str) -> bool:
 def _import(place: str) -> ModuleType:
     path = Path(place)
     is_file = path.suffix == ".py"
-    source = (
-        files.read(path, LARGEST, lambda why: OptionError(f"{place}: {why}")) if is_file else b""
-    )
+    source = files.read(path, LARGEST, files.refusing(place, OptionError)) if is_file else b""
     folder = str((path.parent if is_file else Path()).resolve())
     with _first_on_path(folder), blame(place):
         if not is_file:

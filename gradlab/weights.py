@@ -157,9 +157,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 def _read(
     path: Path, readers: Mapping[str, Callable[[bytes], Any]], check: Callable[[Any], T]
 ) -> T:
-    def refusal(why: str) -> WeightsError:
-        return WeightsError(f"{path}: {why}")
-
+    refusal = files.refusing(path, WeightsError)
     if files.is_folder(path):
         raise refusal("is a folder; name the file, such as weights.npz in it")
     read, suffix = _format_of(path, readers), _suffix(path)

@@ -13,7 +13,7 @@ The folder of results is complete after each script, so finished results survive
 """
 
 from gradlab.bench.report import render as render
-from gradlab.bench.results import ScriptResult as ScriptResult
 from gradlab.bench.running import bench as bench
 from gradlab.bench.scripts import Script as Script
+from gradlab.bench.scripts import ScriptResult as ScriptResult
 from gradlab.bench.scripts import find as find

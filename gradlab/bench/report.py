@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from gradlab.bench.results import ScriptResult
+from gradlab.bench.scripts import ScriptResult
 
 STYLE = Path(__file__).with_name("report.css")
 

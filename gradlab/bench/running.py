@@ -17,8 +17,7 @@ from typing import Any
 from gradlab import environment, files
 from gradlab.bench import guard, tables
 from gradlab.bench.report import render
-from gradlab.bench.results import ScriptResult, State
-from gradlab.bench.scripts import NOT_INSTALLED, Script, require_protocol
+from gradlab.bench.scripts import NOT_INSTALLED, Script, ScriptResult, State, require_protocol
 from gradlab.errors import GradlabError
 from gradlab.interrupts import allowed, forget, held
 

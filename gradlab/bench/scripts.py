@@ -1,4 +1,4 @@
-"""Find the benchmarks: scripts beside the package, or inside it in a wheel."""
+"""The benchmarks, scripts beside the package or inside it in a wheel, and their results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from gradlab.errors import GradlabError, OptionError, unknown
 
@@ -21,6 +21,8 @@ TABLE = ("title", "columns", "right", "rows", "notes")
 NOT_INSTALLED = 3
 """The exit code of a benchmark that needs a missing package."""
 
+State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
+
 SHARED = "common"
 """The package that all scripts import."""
 
@@ -32,6 +34,31 @@ class Script:
     name: str  # that of the file, without suffix
     path: Path
     question: str  # the question that it answers: the first paragraph of its docstring
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    """The result of one benchmark, or why there is none."""
+
+    name: str
+    question: str
+    state: State  # "done", "failed", "interrupted" or "not run"
+    seconds: float = 0.0
+    numbers: dict[str, Any] | None = None  # its numbers, if it is done
+    figure: str | None = None  # as SVG
+    why: str = ""  # if it failed, the last line of its error
+
+    @property
+    def headline(self) -> str:
+        """The result in one line, or why there is none."""
+        if self.numbers is not None:
+            return str(self.numbers.get("headline", ""))
+        return f"{self.state}: {self.why}" if self.why else self.state
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The peers that were not installed, and how to install them."""
+        return dict((self.numbers or {}).get("missing", {}))
 
 
 def find(names: Sequence[str] = ()) -> list[Script]:

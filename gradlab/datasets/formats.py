@@ -79,9 +79,7 @@ def _plain(name: str) -> str:
 
 
 def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
-    def refusal(why: str) -> DataError:
-        return DataError(f"{path}: {why}")
-
+    refusal = files.refusing(path, DataError)
     with files.opened(path, LARGEST, refusal) as file:
         start = file.peek(4)[:4]
         try:
@@ -103,10 +101,7 @@ def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
 
 def _content(path: Path) -> bytes:
     """Return a file's unpacked content."""
-
-    def refusal(why: str) -> DataError:
-        return DataError(f"{path}: {why}")
-
+    refusal = files.refusing(path, DataError)
     data = files.read(path, LARGEST_TEXT, refusal)
     if data.startswith(files.GZIP):
         return bytes(files.inflated(io.BytesIO(data), LARGEST_TEXT, refusal))

@@ -10,14 +10,17 @@ The reader is strict: a file whose content differs from its header is refused.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab import files
 from gradlab.errors import DataError
+
+Refusal: TypeAlias = Callable[[str], DataError]
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -45,57 +48,45 @@ def read(path: Path) -> NDArray[Any]:
     >>> read(path)
     array([5, 0, 4], dtype=uint8)
     """
-
-    def refusal(why: str) -> DataError:
-        return DataError(f"{path}: {why}")
-
-    try:
-        with files.opened(path, LARGEST + HEADER, refusal) as file, files.reading(refusal):
-            compressed = file.peek(2).startswith(files.GZIP)
-            return _array(files.unzipped(file) if compressed else file)
-    except _FormatError as error:
-        raise refusal(str(error)) from None
+    refusal = files.refusing(path, DataError)
+    with files.opened(path, LARGEST + HEADER, refusal) as file, files.reading(refusal):
+        compressed = file.peek(2).startswith(files.GZIP)
+        return _array(files.unzipped(file) if compressed else file, refusal)
 
 
-class _FormatError(Exception):
-    """A file is not exactly one array in the IDX format."""
-
-
-def _array(file: IO[bytes]) -> NDArray[Any]:
-    dtype, shape = _header(file)
+def _array(file: IO[bytes], refusal: Refusal) -> NDArray[Any]:
+    dtype, shape = _header(file, refusal)
     promised = math.prod(shape) * dtype.itemsize
     # One byte more than promised shows that some are left over, and reads no more of them; at the
     # end of a gzip file it also has the checksum verified.
     numbers = files.up_to(file, promised + 1)
     if len(numbers) != promised:
         found = f"only {len(numbers)}" if len(numbers) < promised else "more"
-        raise _FormatError(
-            f"the header promises {promised} bytes for shape {shape}; there are {found}"
-        )
+        raise refusal(f"the header promises {promised} bytes for shape {shape}; there are {found}")
     return np.frombuffer(numbers, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _header(file: IO[bytes], refusal: Refusal) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = file.read(4)
     if len(magic) < 4:
-        raise _FormatError(f"an IDX file starts with 4 bytes; there are only {len(magic)}")
+        raise refusal(f"an IDX file starts with 4 bytes; there are only {len(magic)}")
     if magic[:2] != b"\0\0" or magic[2] not in DTYPES or magic[3] == 0:
-        raise _FormatError(
+        raise refusal(
             f"not an IDX file: it starts with {magic.hex(' ')}, not with 00 00, "
             f"a dtype code ({', '.join(f'{code:02x}' for code in DTYPES)}) and the dimensions"
         )
     dtype, dimensions = np.dtype(DTYPES[magic[2]]), magic[3]
     sizes = file.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise _FormatError(f"the header ends within the sizes of its {dimensions} dimensions")
+        raise refusal(f"the header ends within the sizes of its {dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     # An array without entries may still be too large for NumPy in its other dimensions.
     if dimensions > MOST_DIMENSIONS:
-        raise _FormatError(
+        raise refusal(
             f"the header promises {dimensions} dimensions; at most {MOST_DIMENSIONS} are read"
         )
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
-        raise _FormatError(
+        raise refusal(
             f"the header promises shape {shape} of {dtype.name}, more than the {LARGEST} bytes "
             f"that are read; it is damaged, or too large for gradlab"
         )

@@ -83,23 +83,15 @@ class _Budget:
     """The remaining limits of a pickle."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._bytes = most, most
-        self._values, self._numbers = VALUES, NUMBERS
+        self._limits = {"values": VALUES, "numbers in lists": NUMBERS, "bytes": most}
+        self._left = dict(self._limits)
 
-    def take_value(self) -> None:
-        self._values -= 1
-        if self._values < 0:
-            raise PickleError(f"it holds more than the {VALUES} values that are read")
-
-    def take_numbers(self, count: int) -> None:
-        self._numbers -= count
-        if self._numbers < 0:
-            raise PickleError(f"it holds more than the {NUMBERS} numbers in lists that are read")
-
-    def take_bytes(self, size: int) -> None:
-        self._bytes -= size
-        if self._bytes < 0:
-            raise PickleError(f"its arrays take more than the {self._most} bytes that are read")
+    def take(self, what: str, count: int = 1) -> None:
+        """Take values, numbers in lists or bytes; raise a PickleError if none are left."""
+        self._left[what] -= count
+        if self._left[what] < 0:
+            holds = "its arrays take" if what == "bytes" else "it holds"
+            raise PickleError(f"{holds} more than the {self._limits[what]} {what} that are read")
 
 
 _CONTAINERS = (dict, list, tuple)
@@ -113,7 +105,7 @@ def _leaves(
         raise PickleError(f"it nests more than {DEPTH} dicts, lists and tuples: {path[:40]}...")
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in items:
-        budget.take_value()
+        budget.take("values")
         name = f"{path}.{key}" if path else str(key)
         if isinstance(inner, list | tuple):
             inner = _numbers(inner, budget)
@@ -133,11 +125,11 @@ def _numbers(value: list[Any] | tuple[Any, ...], budget: _Budget) -> Any:
             return value
         if not all(type(part[0]) in (int, float, list, tuple) for part in level):
             return value
-        budget.take_numbers(len(level) * len(level[0]))
+        budget.take("numbers in lists", len(level) * len(level[0]))
         level = [entry for part in level for entry in part]
         kinds = set(map(type, level))
         if kinds <= {int, float}:
-            budget.take_bytes(8 * len(level))
+            budget.take("bytes", 8 * len(level))
             return np.array(value)
         if not kinds <= {list, tuple}:
             return value
@@ -156,23 +148,20 @@ class _Arrays:
         try:
             order, entries, shape, data = _parts(value)
             size = math.prod(shape) * entries.itemsize
-        except Exception as error:
-            raise _no_array(name, error) from error
-        budget.take_bytes(size)
-        if id(value) not in self._made:
-            try:
+            budget.take("bytes", size)
+            if id(value) not in self._made:
                 numbers = _bytes(data)
                 if size != len(numbers):
                     raise ValueError(f"{len(numbers)} bytes for shape {shape} of {entries}")
                 made = np.frombuffer(numbers, entries).reshape(shape, order=order)
-            except Exception as error:
-                raise _no_array(name, error) from error
-            self._made[id(value)] = made
+                self._made[id(value)] = made
+        except PickleError:
+            raise
+        except Exception as error:
+            raise PickleError(
+                f"{name} is not an array as NumPy pickles them ({reason_of(error)})"
+            ) from error
         return self._made[id(value)]
-
-
-def _no_array(name: str, error: Exception) -> PickleError:
-    return PickleError(f"{name} is not an array as NumPy pickles them ({reason_of(error)})")
 
 
 def _parts(call: RequestedCall) -> tuple[Any, np.dtype[Any], tuple[int, ...], Any]:
