@@ -37,45 +37,7 @@ class Estimate(NamedTuple):
 def derivative_with_error(
     loss: Loss, params: Any, *args: Any, dtype: DTypeLike | None = None
 ) -> Estimate:
-    """Differentiate a loss numerically, with an error bar for each entry.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, *args) -> scalar``.
-    params, *args
-        Where to differentiate; see `gradlab.value_and_grad`.
-    dtype : dtype, optional
-        Dtype of the parameters that the loss gets; by default float64.
-
-    Returns
-    -------
-    Estimate
-        Value and error of each entry.
-
-    Raises
-    ------
-    ParameterError, LossError, NonFiniteError
-        For parameters that are not arrays of finite real numbers, a loss that is not one finite
-        real number at the parameters.
-
-    Notes
-    -----
-    An entry takes about 20 evaluations where the loss is smooth on the scale of the entry, and up
-    to about 200 where it is noisy, kinked or steep. See `gradlab.gradients.slopes` for the method.
-
-    Examples
-    --------
-    >>> value, error = derivative_with_error(np.exp, 1.0)
-    >>> bool(abs(value - np.e) <= error), bool(error < 1e-10)
-    (True, True)
-
-    A loss in single precision has wider bars:
-
-    >>> value, error = derivative_with_error(lambda x: np.exp(np.float32(x)), 1.0)
-    >>> bool(abs(value - np.e) <= error), bool(1e-6 < error < 1e-2)
-    (True, True)
-    """
+    """Differentiate a loss numerically: `gradlab.derivative_with_error` for a single output."""
     surface = Surface(loss, params, args, dtype)
     slopes = [slope_of_entry(surface, i, "wide") for i in range(surface.size)]
     for i, found in enumerate(slopes):  # the rounding seen at later entries holds for all
