@@ -30,18 +30,10 @@ from gradlab.seeding import generator
 
 @dataclass(frozen=True)
 class Estimator:
-    """A backend whose gradient is right on average.
+    """A backend whose gradient is right on average."""
 
-    Parameters
-    ----------
-    draws : int
-        Number of random directions over which a gradient is averaged: its noise falls as 1/√draws.
-    seed : int or Generator
-        Determines the directions, together with the parameters.
-    """
-
-    draws: int = 1
-    seed: int | np.random.Generator = 0
+    draws: int = 1  # random directions over which a gradient is averaged
+    seed: int | np.random.Generator = 0  # determines the directions, together with the parameters
     name: ClassVar[str]
     estimates: ClassVar[bool] = True
 

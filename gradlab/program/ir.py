@@ -23,32 +23,17 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Node:
-    """One value of a program.
+    """One value of a program."""
 
-    Attributes
-    ----------
-    primitive : callable or None
-        The pure function that computes it: a NumPy function, or one of `stand_ins`. None for an
-        input.
-    operands : tuple
-        Its positional arguments: nodes and literals.
-    keywords : mapping
-        Its keyword arguments, all literals.
-    shape, dtype
-        Those of the value; None if it is not an array or a number, such as a tuple of arrays.
-    name : str
-        The name of an input.
-    place : tuple of str and int, or None
-        File and line of the operation in the loss.
-    """
-
+    # The pure function that computes it: NumPy's, or one of `stand_ins`; None for an input.
     primitive: Callable[..., Any] | None
-    operands: tuple[Any, ...] = ()
-    keywords: Mapping[str, Any] = field(default_factory=dict)
+    operands: tuple[Any, ...] = ()  # its positional arguments: nodes and literals
+    keywords: Mapping[str, Any] = field(default_factory=dict)  # all literals
+    # None if the value is not an array or a number, such as a tuple of arrays.
     shape: tuple[int, ...] | None = None
     dtype: np.dtype[Any] | None = None
-    name: str = ""
-    place: tuple[str, int] | None = None
+    name: str = ""  # of an input
+    place: tuple[str, int] | None = None  # file and line of the operation in the loss
 
     def __repr__(self) -> str:
         made = self.name or f"{name_of(self.primitive)}(...)"
@@ -73,38 +58,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Guard:
-    """A branch on data that the loss took while it was recorded.
+    """A branch on data that the loss took while it was recorded."""
 
-    Attributes
-    ----------
-    node : Node
-        The value; it does not depend on the parameters.
-    taken : bool
-        Its truth value. If a replay finds the opposite, the program is not valid.
-    place : str
-        The line of the branch in the loss.
-    """
-
-    node: Node
-    taken: bool
-    place: str
+    node: Node  # the value; it does not depend on the parameters
+    taken: bool  # its truth value; if a replay finds the opposite, the program is not valid
+    place: str  # the line of the branch in the loss
 
 
 @dataclass(frozen=True)
 class Program:
     """Array operations in execution order.
-
-    Attributes
-    ----------
-    inputs : tuple of Node
-        The leaves of the parameters, then the arrays of the arguments.
-    nodes : tuple of Node
-        All values, each after its operands.
-    outputs : tuple
-        Nodes, or literals where an output is constant: the loss alone, or also its derivative
-        with respect to each leaf.
-    guards : tuple of Guard
-        Conditions for the program to be valid.
 
     Examples
     --------
@@ -121,10 +84,12 @@ class Program:
     [array([3., 3.])]
     """
 
-    inputs: tuple[Node, ...]
-    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]  # the leaves of the parameters, then the arrays of the arguments
+    nodes: tuple[Node, ...]  # all values, each after its operands
+    # Nodes, or literals where an output is constant: the loss, and perhaps its derivative by each
+    # leaf.
     outputs: tuple[Any, ...]
-    guards: tuple[Guard, ...] = ()
+    guards: tuple[Guard, ...] = ()  # conditions for the program to be valid
 
     @property
     def roots(self) -> tuple[Any, ...]:

@@ -44,71 +44,40 @@ class Kind(Enum):
     BROADCAST = auto()  # the first operand, repeated to a shape
     CAST = auto()  # the first operand in another dtype
     MASK = auto()  # a condition as bits
-    BITS = auto()  # a ufunc on the bits of two operands
+    KEEP = auto()  # an operand, or 0, by bits
     SELECT = auto()  # one of two operands, by bits
     OTHER = auto()
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """The properties of one operation.
-
-    Attributes
-    ----------
-    kind : Kind
-        How the result is computed from the operands.
-    arity : int or None
-        The number of operands for which it is of this kind; None for any number.
-    values : tuple of int
-        The operands that enter the arithmetic, as start and stop of a slice. The others are axes,
-        shapes, indices, conditions.
-    out : {"position", "keyword"} or None
-        How it takes an output array: as the last positional argument, as ``out=``, or not at all.
-    ufunc : ufunc or None
-        For a reduction, the ufunc whose `reduce` it is, if any; for ``BITS``, the operation on the
-        bits.
-    pure : bool
-        Whether it is deterministic and without side effects.
-    raises : bool or callable
-        Whether it may raise an error that depends on values; a function of the node if this
-        differs between nodes.
-    fresh : bool
-        Whether the result shares no memory with the operands, and has a shape determined by them.
-    narrows : bool
-        Whether it computes in float32 if its operands are float32.
-    converts : bool
-        Whether it converts its operands to the dtype of the result before it computes.
-    like_python : bool
-        Whether it computes with integers as Python does, as long as they fit into 64 bits.
-    varies : bool
-        Whether the shape of the result depends on values.
-    linear : bool or callable
-        Whether the change of the result depends only on the changes of the operands, not on their
-        values; a function of a sequence of bool (which operands change) if that decides it.
-    sides : bool
-        Whether the result depends on which of two operands is larger: a comparison, a maximum.
-    change : callable or None
-        The change of the result from the changes of the operands: see
-        `gradlab.gradients.perturb.changes`.
-    series : callable or None
-        The same as a power series: see `gradlab.gradients.perturb.powers`.
-    """
+    """The properties of one operation."""
 
     kind: Kind = Kind.OTHER
+    # The number of operands for which it is of this kind; None for any number.
     arity: int | None = None
+    # The operands that enter the arithmetic, as start and stop of a slice. The others are axes,
+    # shapes, indices, conditions.
     values: tuple[int, int | None] = (0, 1)
+    # How it takes an output array: as the last positional argument, as ``out=``, or not at all.
     out: Literal["position", "keyword"] | None = None
-    ufunc: np.ufunc | None = None
-    pure: bool = False
+    ufunc: np.ufunc | None = None  # for a reduction, the ufunc whose `reduce` it is, if any
+    pure: bool = False  # whether it is deterministic and without side effects
+    # Whether it may raise an error that depends on values; a function of the node if nodes differ.
     raises: bool | Callable[[Any], bool] = True
+    # Whether the result shares no memory with the operands, and has a shape determined by them.
     fresh: bool = False
-    narrows: bool = False
-    converts: bool = False
-    like_python: bool = False
-    varies: bool = False
+    narrows: bool = False  # whether it computes in float32 if its operands are float32
+    converts: bool = False  # whether it first converts its operands to the dtype of the result
+    like_python: bool = False  # whether it computes with integers below 64 bits as Python does
+    varies: bool = False  # whether the shape of the result depends on values
+    # Whether the change of the result depends only on the changes of the operands, not on their
+    # values; a function of a sequence of bool (which operands change) if that decides it.
     linear: bool | Callable[[Sequence[bool]], bool] = False
-    sides: bool = False
+    sides: bool = False  # whether the result depends on which of two operands is larger
+    # The change of the result from the changes of the operands: `gradlab.gradients.perturb.changes`
     change: Callable[[Sequence[Any], Any], Any] | None = None
+    # The same as a power series: see `gradlab.gradients.perturb.powers`.
     series: Callable[[Any, Any], Any] | None = None
 
 
@@ -119,14 +88,9 @@ TABLE: dict[Any, Primitive] = {}
 def define(*functions: Any, **facts: Any) -> None:
     """Add rows to the table, or properties to rows.
 
-    Parameters
-    ----------
-    functions : callable
-        The primitives in programs. For a function wrapped by ``autograd.extend.primitive``, this
-        is its attribute ``fun``.
-    facts : Any
-        Fields of `Primitive`. Other fields keep their value in the table, or the one that
-        `primitive_of` derives.
+    `facts` are fields of `Primitive`; others keep their value in the table, or the one that
+    `primitive_of` derives. A function wrapped by ``autograd.extend.primitive`` is in programs, and
+    in the table, as its attribute ``fun``.
 
     Examples
     --------
@@ -288,8 +252,7 @@ define(stand_ins.cancelled, ungather.fun, pure=True)
 define(stand_ins.accumulate, stand_ins.scatter, stand_ins.add_sparse, pure=True, fresh=True)
 define(stand_ins.scatter, kind=Kind.SCATTER)
 define(stand_ins.bitmask, kind=Kind.MASK, pure=True)
-define(stand_ins.keep, kind=Kind.BITS, ufunc=np.bitwise_and, pure=True)
-define(stand_ins.toggle, kind=Kind.BITS, ufunc=np.bitwise_xor, pure=True)
+define(stand_ins.keep, kind=Kind.KEEP, pure=True)
 define(stand_ins.select, kind=Kind.SELECT, pure=True)
 define(VSpace.mut_add.fun, sparse_add.fun, pure=False)  # they write into an operand
 define(dot_adjoint_0.fun, dot_adjoint_1.fun, fresh=True)

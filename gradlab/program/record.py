@@ -64,26 +64,10 @@ that no trace of another thread comes between a recorded box and a box around it
 def record(loss: Callable[..., Any], params: Any, args: Sequence[Any] = ()) -> Program:
     """Record a loss, without derivatives.
 
-    Parameters
-    ----------
-    loss : callable
-        A pure function ``loss(params, *args) -> scalar`` that autograd can differentiate.
-    params : Any
-        The parameters at which to evaluate it: arrays in dicts, lists and tuples.
-    args : sequence
-        Its other arguments. Arrays among them, at any depth of dicts, lists and tuples, become
-        inputs of the program; everything else becomes part of it.
-
-    Returns
-    -------
-    Program
-        Its inputs are the leaves of `params` and the arrays of `args`, in their order; its output
-        is the loss.
-
-    Raises
-    ------
-    UntraceableError
-        If the operations of the loss depend on a value: a branch, a number taken from an array.
+    The inputs of the program are the leaves of `params` and the arrays in `args`, at any depth of
+    dicts, lists and tuples, in their order. Everything else in `args` becomes part of the program.
+    Its output is the loss. An UntraceableError is raised if the operations of the loss depend on a
+    value: a branch, a number taken from an array.
 
     Examples
     --------

@@ -106,15 +106,3 @@ def select(mask: Array, x: Array, y: Array) -> Array:
     """
     a, b = (np.asarray(z, np.result_type(x, y)).view(mask.dtype) for z in (x, y))
     return (b ^ ((a ^ b) & mask)).view(np.result_type(x, y))
-
-
-def toggle(x: Array, bits: Array) -> Array:
-    """Return x with these bits of its entries flipped: with the sign bit, −x.
-
-    Examples
-    --------
-    >>> sign = np.int64(-(2**63))
-    >>> toggle(np.array([1.5, 2.0]), sign & bitmask(np.array([True, False]), 8))
-    array([-1.5,  2. ])
-    """
-    return np.bitwise_xor(x.view(bits.dtype), bits).view(x.dtype)

@@ -127,38 +127,16 @@ def extrapolate(
     precision: float = 0.0,
     doubt: Callable[[], object] | None = None,
 ) -> Bar:
-    """Differentiate a function of one number.
+    """Differentiate a function of one number at x; the error is estimated, not bounded.
 
-    Parameters
-    ----------
-    f : callable
-        A function of a number. A step is skipped if the result is not finite, or if the function
-        raises an ArithmeticError or a ValueError.
-    x : float
-        The point; its dtype is that of the steps.
-    largest : float
-        The first step of the table; each further step is half the one before, as far as round-off
-        allows.
-    fine : float
-        The step that, with its double, bounds the derivative. It is made much finer if f has no
-        value there.
-    centre : float, optional
-        The value of f at x.
-    precision : float
-        The relative error of an evaluation, if it is larger than its dtype's.
-    doubt : callable, optional
-        Called if values near x contradict each other; it may raise an error that explains them.
-        With it, the fine steps are made finer while the slope still changes.
+    The steps of the table halve from `largest` on. The step `fine`, with its double, bounds the
+    derivative; it is made much finer if f has no value there. A step is skipped if the result is
+    not finite, or if f raises an ArithmeticError or a ValueError. A NonFiniteError is raised if f
+    has no value on both sides of x; an error that f raises there is passed on.
 
-    Returns
-    -------
-    Bar
-        The error is estimated, not bounded.
-
-    Raises
-    ------
-    NonFiniteError
-        If f has no value on both sides of x; an error that f raises there is passed on.
+    `centre` is f(x), if it is known, and `precision` the relative error of an evaluation, if it is
+    larger than its dtype's. `doubt` is called if values near x contradict each other; it may raise
+    an error that explains them. With it, the fine steps are made finer while the slope changes.
 
     Examples
     --------

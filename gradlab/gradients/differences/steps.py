@@ -19,19 +19,11 @@ LEVELS = 16
 
 
 def steps(x: Array, step: Any, order: int, precision: float = 0.0) -> Array:
-    """Return the step of each entry of a leaf.
+    """Return the step of each entry of a leaf: the given one, or the default.
 
-    Parameters
-    ----------
-    x : ndarray
-        The leaf, in the dtype of the evaluation (machine epsilon ε).
-    step : float, ndarray or None
-        An absolute step for all entries, or one for each; None for the default.
-    order : int
-        The order q of the truncation error, h^q: the default is then ε^(1/(q+1)) max(1, |x|),
-        which balances it with the round-off ε/h, rounded to a power of two.
-    precision : float
-        The relative error of an evaluation, if it is larger than ε.
+    The default balances the truncation error h^q, of order q, with the round-off ε/h:
+    ε^(1/(q+1)) max(1, |x|), rounded to a power of two. ε is that of the leaf's dtype, or the
+    precision of an evaluation if that is larger.
 
     Examples
     --------

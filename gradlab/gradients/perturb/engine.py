@@ -27,25 +27,8 @@ from gradlab.program.ir import Node, Program
 class PerturbedLoss:
     """A recorded loss at a point.
 
-    Parameters
-    ----------
-    program : Program
-        The loss: from the leaves, then the arrays of the arguments, to one number.
-    inputs : sequence of ndarray
-        The values of its inputs.
-    threads : int, optional
-        Number of threads; by default the number that NumPy's BLAS may use.
-    limits : Limits, optional
-        The thresholds of the engine.
-
-    Attributes
-    ----------
-    value : float
-        The loss at the point.
-    recorded : Program
-        The program as it was given.
-    program : Program
-        The program that is evaluated: sigmoids and squares are one operation each.
+    The program computes one number from the leaves of the parameters and the arrays of the
+    arguments, whose values are `inputs`. By default there are as many threads as BLAS may use.
 
     Examples
     --------
@@ -70,6 +53,7 @@ class PerturbedLoss:
         (output,) = program.outputs
         self.value: Any = values[output] if isinstance(output, Node) else output
         self.recorded = program
+        # In the program that is evaluated, sigmoids and squares are one operation each.
         self.program, origins = simplify(program)
         self._values = values | {node: values[origin] for node, origin in origins.items()}
         self._threads = available() if threads is None else threads
@@ -78,20 +62,10 @@ class PerturbedLoss:
     def changes(self, leaf: int, perturbations: Sequence[Array]) -> tuple[Array, Array] | None:
         """Return the change of the loss for a perturbation of each entry of a leaf in turn.
 
-        Parameters
-        ----------
-        leaf : int
-            Index of the input.
-        perturbations : sequence of ndarray
-            S perturbations of each entry, in the leaf's shape: for a central difference, h and -h.
-
-        Returns
-        -------
-        changes : ndarray, shape (S, *leaf)
-            f(x + perturbation) - f(x).
-        perturbations : ndarray, shape (S, *leaf)
-            The perturbations used: the given ones if the leaf enters linearly, so that
-            x + perturbation is never formed; otherwise what remains of them after its rounding.
+        There are S perturbations of each entry, in the leaf's shape: for a central difference, h
+        and -h. The results have the shape (S, *leaf): f(x + perturbation) - f(x), and the
+        perturbations used. These are the given ones if the leaf enters linearly, so that
+        x + perturbation is never formed; otherwise what remains of them after its rounding.
 
         None if the plain loop must evaluate the loss: an operation has no rule, a value is not
         finite, or the loop is faster.

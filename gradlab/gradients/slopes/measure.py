@@ -73,28 +73,16 @@ def slope(
 ) -> Slope:
     """Return the slope at 0 of a function of one number.
 
-    Parameters
-    ----------
-    line : callable
-        ``line(t) -> (moved, value)``: the realised t, and the value there, NaN if there is none.
-    scale : float
-        Typical size of t; steps are fractions of it. A power of two keeps steps exact.
-    reach : float
-        Limit of larger steps, which are taken if those below `scale` do not resolve the slope.
-    finest : float
-        Smallest step that the rounding of t allows.
-    bits : int
-        The precision of the values: 52 for float64, 23 for float32.
-    noise : float
-        Known lower bound of the noise.
-    rounding : float
-        Noise that another line of the same loss showed, and that this line may have.
-    effort : {"usual", "wide", "thorough", "brief"}
-        "usual" evaluates a few rungs, and more if they do not suffice. "wide" also evaluates more
-        if far points deviate from the prediction of these rungs. "thorough" skips the first few
-        rungs. "brief" evaluates at most the ladder, once.
-    claimed : float, optional
-        The claimed slope. With effort "wide", far points only need to refute it.
+    Steps are fractions of `scale`, the typical size of t; a power of two keeps them exact. Steps up
+    to `reach` are taken if those do not resolve the slope. `finest` is the smallest step that the
+    rounding of t allows, `bits` the precision of the values, and `noise` a known lower bound of
+    their noise. `rounding` is the noise that another line of the same loss showed, and that this
+    line may have.
+
+    With effort "usual", a few rungs are evaluated, and more if they do not suffice; "wide"
+    evaluates more as well if far points deviate from the prediction of these rungs, "thorough"
+    skips the first few rungs, and "brief" evaluates at most the ladder, once. If a slope is
+    `claimed`, the far points of "wide" only need to refute it.
 
     Examples
     --------

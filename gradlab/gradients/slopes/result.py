@@ -22,41 +22,26 @@ NOTHING = Bar(np.nan, np.inf)
 
 @dataclass(frozen=True)
 class Slope:
-    """The slope of a function at a point.
+    """The slope of a function at a point: within ``value ± error``.
 
-    Attributes
-    ----------
-    value, error : float
-        The slope lies within ``value ± error``. At a kink the interval contains the slopes of both
-        sides. NaN and infinity if the slope could not be measured.
-    kind : {"smooth", "kink", "edge", "flat", "singular", "unresolved"}
-        The behaviour at the point: one slope; two different one-sided slopes; values on one side
-        only; the same value everywhere; a slope that diverges; or none that could be determined.
-    left, right : Bar
-        The one-sided slopes, if they were measured.
-    noise : float
-        The observed error of one evaluation.
-    curvature : float
-        Estimate of the absolute second derivative.
-    nearby : float
-        Absolute mean slope of the function up to the coarsest points.
-    rounding : float
-        The noise of numbers that are rounded inside, or of a solver whose number of steps changes,
-        if a jump proves it; else 0.
-    piece : Bar
-        The slope between the two jumps nearest to the point, if there are jumps.
+    At a kink the interval contains the slopes of both sides. It is NaN and infinity if the slope
+    could not be measured.
     """
 
     value: float
     error: float
+    # One slope; two different one-sided slopes; values on one side only; the same value everywhere;
+    # a slope that diverges; or none that could be determined.
     kind: Kind
-    left: Bar = NOTHING
+    left: Bar = NOTHING  # the one-sided slopes, if they were measured
     right: Bar = NOTHING
-    noise: float = 0.0
-    curvature: float = 0.0
-    nearby: float = 0.0
+    noise: float = 0.0  # the observed error of one evaluation
+    curvature: float = 0.0  # an estimate of the absolute second derivative
+    nearby: float = 0.0  # the absolute mean slope of the function up to the coarsest points
+    # The noise of numbers that are rounded inside, or of a solver whose number of steps changes, if
+    # a jump proves it.
     rounding: float = 0.0
-    piece: Bar = NOTHING
+    piece: Bar = NOTHING  # the slope between the two jumps nearest to the point
 
     @property
     def doubt(self) -> float:

@@ -183,7 +183,7 @@ class Places:
         return (np.zeros_like if is_integer else np.ones_like)(self.proto[operand])
 
 
-_AS_ELEMENTWISE = {Kind.CAST, Kind.MASK, Kind.BITS, Kind.SELECT}
+_AS_ELEMENTWISE = {Kind.CAST, Kind.MASK, Kind.KEEP, Kind.SELECT}
 """Kinds whose results have the layout of an elementwise operation's."""
 
 

@@ -189,13 +189,12 @@ def _mask(code: Code, places: Places, node: Node, position: int) -> None:
     code.do(f"{code.function(np.negative)}({out}, {out})")
 
 
-def _bits(code: Code, places: Places, node: Node, position: int) -> None:
-    """Write logical operations on bits, on views of the buffers as integers."""
+def _keep(code: Code, places: Places, node: Node, position: int) -> None:
+    """Write a bitwise and, on views of the buffers as integers."""
     x, mask = node.operands
     given = _bits_of_operand(code, places, x, mask.dtype)
     out = _bits_of(code, places.new(node, (x,), position), mask.dtype)
-    logic = code.function(primitive_of(node.primitive).ufunc)
-    code.do(f"{logic}({given}, {code.operand(mask)}, {out})", node)
+    code.do(f"{code.function(np.bitwise_and)}({given}, {code.operand(mask)}, {out})", node)
 
 
 def _select(code: Code, places: Places, node: Node, position: int) -> None:
@@ -243,6 +242,6 @@ _WRITERS: dict[Kind, Writer] = {
     Kind.GATHER: _gather,
     Kind.SCATTER: _scatter,
     Kind.MASK: _mask,
-    Kind.BITS: _bits,
+    Kind.KEEP: _keep,
     Kind.SELECT: _select,
 }

@@ -37,13 +37,7 @@ class Team:
 
 
 def find_team(workers: Any, timeout: float | None = None) -> Team:
-    """Return the team for a user's `workers` and `timeout`.
-
-    Raises
-    ------
-    OptionError
-        If `workers` is neither an integer nor a function nor a Dask client, or `timeout` is given
-        for workers other than our own processes.
+    """Return the team for a user's `workers` and `timeout`, or raise an OptionError.
 
     Examples
     --------

@@ -47,21 +47,10 @@ class Saving:
 
 
 def optimise(program: Program, *, exact: bool = False) -> tuple[Program, tuple[Saving, ...]]:
-    """Apply the passes.
+    """Apply the passes to a recorded program; return the effect of each as well.
 
-    Parameters
-    ----------
-    program : Program
-        The recorded program. A constant with references from elsewhere counts as one that may
-        change: see `own_constants`.
-    exact : bool
-        Whether to skip the passes that rewrite floating-point arithmetic.
-
-    Returns
-    -------
-    Program
-    tuple of Saving
-        The effect of each pass, in order.
+    `exact` skips those that rewrite floating-point arithmetic. A constant with references from
+    elsewhere counts as one that may change: see `own_constants`.
     """
     savings: list[Saving] = []
 

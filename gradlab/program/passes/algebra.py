@@ -33,8 +33,6 @@ from gradlab.program.pieces import (
 from gradlab.program.primitives import (
     REDUCTIONS,
     RESHAPE,
-    SUM,
-    TRANSPOSE,
     VIEWS,
     is_elementwise,
     is_pure,
@@ -104,16 +102,7 @@ def _identities(node: Node) -> Any:
     is_reduction = primitive in REDUCTIONS and is_plain_reduction(node) and node.dtype == x.dtype
     if is_reduction and node.shape and size(node) == size(x):  # along axes of length 1
         return replace(node, primitive=RESHAPE, operands=(x, node.shape), keywords={})
-    if primitive in (RESHAPE, np.swapaxes, TRANSPOSE) and node.shape == x.shape:
-        if primitive is RESHAPE and _is_c_order(node):
-            return x
-        if primitive is np.swapaxes and operands[1:] and len(set(operands[1:])) == 1:
-            return x
-    if primitive is x.primitive is np.swapaxes and not (node.keywords or x.keywords):
-        return x.operands[0] if set(operands[1:]) == set(x.operands[1:]) else node
-    if primitive is np.real and x.dtype is not None and x.dtype.kind == "f":
-        return x
-    if primitive is np.astype and node.dtype == x.dtype:
+    if primitive is RESHAPE and node.shape == x.shape and _is_c_order(node):
         return x
     if primitive is np.negative and x.primitive is np.negative:
         return x.operands[0]
@@ -121,30 +110,18 @@ def _identities(node: Node) -> Any:
 
 
 def _signs(node: Node) -> Any:
-    """Move a minus sign outwards, unless that would negate a larger array."""
+    """Move a minus sign out of a product, unless that would negate a larger array."""
     primitive, operands = node.primitive, node.operands
-    inner = [unsigned(operand) for operand in operands]
     if primitive is np.negative:
         return _negated(node, operands[0])
-    if primitive in (np.add, np.subtract) and any(i is not None for i in inner):
-        (a, b), (p, q) = operands, inner
-        minus = np.subtract if primitive is np.add else np.add
-        if q is not None:
-            return binary(minus, a, q, node)  # a - (-q) = a + q
-        if primitive is np.add:
-            return binary(np.subtract, b, p, node)  # -p + b
     if primitive in (np.multiply, np.divide, np.true_divide):
-        (a, b), (p, q) = operands, inner
+        (a, b), (p, q) = operands, map(unsigned, operands)
         if p is not None and q is not None:
             return binary(primitive, p, q, node)
         if p is not None and size(node) <= size(p):
             return negative(binary(primitive, p, b, node))
         if q is not None and size(node) <= size(q):
             return negative(binary(primitive, a, q, node))
-    if primitive is SUM and inner[0] is not None and is_plain_reduction(node):
-        return negative(replace(node, operands=(inner[0], *operands[1:])))
-    if primitive in VIEWS and inner[0] is not None and size(node) <= size(inner[0]):
-        return negative(replace(node, operands=(inner[0], *operands[1:])))
     return node
 
 

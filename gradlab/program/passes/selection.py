@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from gradlab.program.ir import Node, Program
-from gradlab.program.pieces import BOOL, is_constant, is_number, unsigned
+from gradlab.program.pieces import BOOL, is_constant, is_number
 from gradlab.program.primitives import is_elementwise
 from gradlab.program.rewrite import rewrite
-from gradlab.program.stand_ins import bitmask, keep, select, toggle
+from gradlab.program.stand_ins import bitmask, keep, select
 
 
 def select_by_bits(program: Program) -> Program:
@@ -41,13 +41,7 @@ def _select_by_bits(node: Node) -> Any:
         mask = _bitmask(c, width)
         inverse = Node(np.invert, (mask,), {}, mask.shape, mask.dtype)
         return replace(node, primitive=keep, operands=(b, inverse))
-    mask = _bitmask(c, width)
-    if unsigned(a) is b:
-        assert mask.dtype is not None
-        sign = mask.dtype.type(np.iinfo(mask.dtype).min)
-        changed = Node(np.bitwise_and, (mask, sign), {}, mask.shape, mask.dtype)
-        return replace(node, primitive=toggle, operands=(b, changed))
-    return replace(node, primitive=select, operands=(mask, a, b))
+    return replace(node, primitive=select, operands=(_bitmask(c, width), a, b))
 
 
 def _bitmask(condition: Node, width: int) -> Node:

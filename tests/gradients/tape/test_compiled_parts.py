@@ -19,7 +19,7 @@ from gradlab.gradients.tape.compiled import UnsupportedError, compile_native
 from gradlab.gradients.tape.compiled.entry import layout_is_known, loops_are_known
 from gradlab.gradients.tape.compiled.forms import add_at, in_known_forms, put, take
 from gradlab.program.ir import Node, Program
-from gradlab.program.stand_ins import bitmask, keep, scatter, select, toggle
+from gradlab.program.stand_ins import bitmask, keep, scatter, select
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed")
 
@@ -95,7 +95,6 @@ ELEMENTWISE = [
     of(keep, X, of(bitmask, C, 8)),
     of(keep, F, of(bitmask, C, 4)),
     of(select, of(bitmask, C, 8), X, Y),
-    of(toggle, X, of(np.bitwise_and, of(bitmask, C, 8), np.int64(-(2**63)))),
 ]
 
 

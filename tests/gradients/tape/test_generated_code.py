@@ -21,7 +21,7 @@ from gradlab.arrays.indexing import HERE, gather
 from gradlab.gradients.tape.codegen import compile_program
 from gradlab.gradients.tape.memory import ALIGNMENT, is_view, reserve
 from gradlab.program.ir import Node, Program
-from gradlab.program.stand_ins import bitmask, keep, scatter, select, toggle
+from gradlab.program.stand_ins import bitmask, keep, scatter, select
 
 X, Y, ROW, W = given("x", (2, 3)), given("y", (2, 3)), given("row", (3,)), given("w", (3, 4))
 C, F, K = given("c", (2, 3), bool), given("f", (2, 3), np.float32), given("k", (2, 3), np.int64)
@@ -335,18 +335,6 @@ EXPRESSIONS: dict[str, tuple[Callable[[], Node], str, str]] = {
         (
             "exp(in_x, v0); copyto(v1, in_c); negative(v1, v1); "
             "bitwise_and(v0_int64, v1, v2_int64); return float(v2.item())"
-        ),
-    ),
-    "where(c, -x, x)": (
-        lambda: of(toggle, exp(X), mask()),
-        (
-            "m0 = reserve(48); v0 = place(m0, (2, 3), float64_); m1 = reserve(48); "
-            "v1 = place(m1, (2, 3), int64_); v0_int64 = v0.view(int64_); "
-            "v2 = place(m0, (2, 3), float64_); v2_int64 = v2.view(int64_)"
-        ),
-        (
-            "exp(in_x, v0); copyto(v1, in_c); negative(v1, v1); "
-            "bitwise_xor(v0_int64, v1, v2_int64); return float(v2.item())"
         ),
     ),
     "where(c, x, y)": (

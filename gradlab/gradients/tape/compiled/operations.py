@@ -19,7 +19,7 @@ from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node, name_of
 from gradlab.program.pieces import is_number, is_uniform, number
 from gradlab.program.primitives import is_elementwise
-from gradlab.program.stand_ins import bitmask, keep, select, toggle
+from gradlab.program.stand_ins import bitmask, keep, select
 
 BOOL = np.dtype(bool)
 
@@ -57,7 +57,7 @@ def operand_dtypes(node: Node) -> tuple[np.dtype[Any], ...]:
         return (dtype,)
     if primitive is bitmask:
         return (BOOL,)
-    if primitive in (keep, toggle):
+    if primitive is keep:
         return own, node.operands[1].dtype
     if primitive is select:
         return node.operands[0].dtype, own, own
@@ -193,15 +193,12 @@ def _bitmask(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str
     return text.do(f"sext <{lanes} x i1> {operands[0]} to <{lanes} x {type_of(dtype_of(node))}>")
 
 
-def _bits(op: str) -> Callable[..., str]:
-    def write_bits(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str:
-        x, mask = operands
-        floats = f"<{lanes} x {type_of(dtype_of(node))}>"
-        bits = f"<{lanes} x i{8 * dtype_of(node).itemsize}>"
-        found = text.do(f"{op} {bits} {text.do(f'bitcast {floats} {x} to {bits}')}, {mask}")
-        return text.do(f"bitcast {bits} {found} to {floats}")
-
-    return write_bits
+def _kept(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str:
+    x, mask = operands
+    floats = f"<{lanes} x {type_of(dtype_of(node))}>"
+    bits = f"<{lanes} x i{8 * dtype_of(node).itemsize}>"
+    found = text.do(f"and {bits} {text.do(f'bitcast {floats} {x} to {bits}')}, {mask}")
+    return text.do(f"bitcast {bits} {found} to {floats}")
 
 
 def _selected(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str:
@@ -255,8 +252,7 @@ WRITERS: dict[Any, Callable[..., str]] = {
     np.sqrt: _intrinsic("sqrt"),
     np.exp: _exp,
     bitmask: _bitmask,
-    keep: _bits("and"),
-    toggle: _bits("xor"),
+    keep: _kept,
     select: _selected,
 }
 """Operations that are written inline, beside those in the tables above."""
