@@ -79,8 +79,6 @@ ELEMENTWISE = [
     *(of(ufunc, F, G) for ufunc in BINARY),
     *(of(ufunc, K, 3) for ufunc in (np.add, np.subtract, np.multiply, np.maximum, np.remainder)),
     *(of(ufunc, z) for ufunc in UNARY for z in (X, F)),
-    of(np.floor_divide, K, 4),
-    of(np.absolute, K),
     of(np.multiply, F, X),
     of(np.add, X, K),
     of(np.divide, of(np.astype, C, np.dtype(float)), ROW),

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.exponential import exp_function
 from gradlab.gradients.tape.compiled.kinds import constant, memory_type, short, suffix, type_of
 
 
@@ -227,14 +226,6 @@ class Text:
         vector = f"<{lanes} x {type_of(dtype)}>"
         given = ", ".join(f"{vector} {operand}" for operand in operands)
         return self.do(f"call {vector} @llvm.{name}.{short(dtype, lanes)}({given})")
-
-    def call_exp(self, dtype: np.dtype[Any], lanes: int, operand: str) -> str:
-        """Call our exponential function."""
-        name = f"exp_{lanes}_{type_of(dtype)}"
-        if name not in self.functions:
-            self.functions[name] = exp_function(name, dtype, lanes)
-        vector = f"<{lanes} x {type_of(dtype)}>"
-        return self.do(f"call {vector} @{name}({vector} {operand})")
 
     def function(self, head: str, last: str) -> str:
         """Return the whole function."""
