@@ -52,29 +52,23 @@ def _making(name: str) -> Callable[..., Any]:
         made = original(*args, **kwargs)
         return made.view(Buffer) if type(made) is np.ndarray and made.dtype.kind in "fc" else made
 
-    @wraps(original)
-    def made_for_users(*args: Any, **kwargs: Any) -> Any:
-        if not getattr(_here, "depth", 0):
-            return original(*args, **kwargs)
-        caller = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+    def make_for_users(*args: Any, **kwargs: Any) -> Any:
+        caller = sys._getframe(2).f_globals.get("__name__", "").partition(".")[0]
         is_library = caller in _LIBRARIES and not (name == "array" and args and has_traced(args[0]))
         return original(*args, **kwargs) if is_library else make(*args, **kwargs)
 
     WRITABLE[name] = make
-    return made_for_users
+    return make_for_users
 
 
 def _converting(name: str) -> Callable[..., Any]:
     original = ORIGINAL[name]
 
-    @wraps(original)
     def convert(a: Any, *args: Any, **kwargs: Any) -> Any:
-        if getattr(_here, "depth", 0):
-            if has_traced(a):
-                return _converted(a, dtype=args[0] if args else kwargs.pop("dtype", None), **kwargs)
-            if isinstance(a, Buffer):
-                return as_views(original(a, *args, **kwargs), (a,))
-        return original(a, *args, **kwargs)
+        if has_traced(a):
+            return _converted(a, dtype=args[0] if args else kwargs.pop("dtype", None), **kwargs)
+        found = original(a, *args, **kwargs)
+        return as_views(found, (a,)) if isinstance(a, Buffer) else found
 
     WRITABLE[name] = convert
     return convert
@@ -83,12 +77,11 @@ def _converting(name: str) -> Callable[..., Any]:
 def _joining(name: str) -> Callable[..., Any]:
     original = ORIGINAL[name]
 
-    @wraps(original)
-    def joined(a: Any, *args: Any, **kwargs: Any) -> Any:
-        is_list = issubclass(type(a), (list, tuple)) and bool(getattr(_here, "depth", 0))
+    def join(a: Any, *args: Any, **kwargs: Any) -> Any:
+        is_list = issubclass(type(a), (list, tuple))
         return original(as_traced(a) if is_list else a, *args, **kwargs)
 
-    return joined
+    return join
 
 
 def _converted(
@@ -108,9 +101,6 @@ _lock = ForkLock()
 _users = 0
 
 ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS, *_OF_LISTS)})
-_PATCHES = {name: _making(name) for name in _MAKERS}
-_PATCHES |= {name: _converting(name) for name in _CONVERTERS}
-_PATCHES |= {name: _joining(name) for name in _OF_LISTS}
 
 
 class _Rows:
@@ -131,22 +121,20 @@ class _Rows:
 
 def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a function of `numpy.vectorize` for each entry, if some entry is traced."""
-    if not (getattr(_here, "depth", 0) and has_traced((args, kwargs))):
-        return _VECTORIZED(self, *args, **kwargs)
-    return vectorized(self, function, args, kwargs)
+    if has_traced((args, kwargs)):
+        return vectorized(self, function, args, kwargs)
+    return _VECTORIZED(self, *args, **kwargs)
 
 
 def _is_scalar(element: Any) -> bool:
     """Return `numpy.isscalar`; a traced number is one."""
-    if getattr(_here, "depth", 0) and has_traced(element):
+    if has_traced(element):
         return not isinstance(element, (list, tuple, dict)) and not np.ndim(element)
     return _ISSCALAR(element)
 
 
 def _from_iterator(iterator: Any, dtype: Any, count: int = -1, **options: Any) -> Any:
     """Return `numpy.fromiter`, which also takes traced numbers."""
-    if not getattr(_here, "depth", 0):
-        return _FROM_ITERATOR(iterator, dtype, count, **options)
     items = list(iterator if count < 0 else islice(iterator, count))
     if has_traced(items):
         return _converted(items, dtype)
@@ -157,13 +145,27 @@ _VECTORIZED = np.vectorize.__call__
 _FROM_ITERATOR = np.fromiter
 _ISSCALAR = np.isscalar
 
+
+def _place(owner: Any, name: str, inside: Callable[..., Any]) -> tuple[Any, str, Any, Any]:
+    """Return a row of `_PLACES`, whose replacement calls `inside` in a thread that traces."""
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return (inside if getattr(_here, "depth", 0) else original)(*args, **kwargs)
+
+    return owner, name, original, replacement
+
+
 _PLACES: list[tuple[Any, str, Any, Any]] = [
-    *[(np, name, ORIGINAL[name], patch) for name, patch in _PATCHES.items()],
+    *[_place(np, name, _making(name)) for name in _MAKERS],
+    *[_place(np, name, _converting(name)) for name in _CONVERTERS],
+    *[_place(np, name, _joining(name)) for name in _OF_LISTS],
+    _place(np.vectorize, "__call__", _vectorized),
+    _place(np, "isscalar", _is_scalar),
+    _place(np, "fromiter", _from_iterator),
     (np, "r_", np.r_, _Rows(np.r_, lambda parts: np.hstack(parts))),
     (np, "c_", np.c_, _Rows(np.c_, lambda parts: np.column_stack(parts))),
-    (np.vectorize, "__call__", _VECTORIZED, _vectorized),
-    (np, "isscalar", _ISSCALAR, _is_scalar),
-    (np, "fromiter", _FROM_ITERATOR, _from_iterator),
 ]
 """Owner, name, the original object, and its replacement while a loss is traced."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.creation import ORIGINAL, WRITABLE
-from gradlab.arrays.dispatch import SOURCES
+from gradlab.arrays.dispatch import COMPOSITES, SOURCES
 from gradlab.arrays.places import all_code
 
 
@@ -77,3 +77,9 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         return _seen(name, getattr(self._module, name))
+
+
+for _name in """
+    angle atleast_1d atleast_2d atleast_3d vstack split hsplit vsplit dsplit unstack
+""".split():  # autograd has its own, which take fewer arguments
+    COMPOSITES[getattr(np, _name)] = _rebuilt(getattr(np, _name).__wrapped__)

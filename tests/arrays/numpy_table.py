@@ -87,10 +87,11 @@ GROUPS = {
 
 _SUBJECTS = {
     "reductions": "sum max min amax amin cumsum apply_over_axes",
-    "joining": "append concatenate concat dstack row_stack",
-    "rearranging": """broadcast_to expand_dims moveaxis fliplr flipud permute_dims ravel
-        reshape rollaxis squeeze swapaxes
-        transpose resize ix_ trim_zeros""",
+    "joining": """append concatenate concat dstack row_stack vstack split hsplit vsplit
+        dsplit unstack""",
+    "rearranging": """atleast_1d atleast_2d atleast_3d broadcast_to expand_dims moveaxis fliplr
+        flipud permute_dims ravel reshape rollaxis squeeze swapaxes transpose resize ix_
+        trim_zeros""",
     "picking": "extract frompyfunc tril triu where",
     "calculus": "trapezoid",
     "products": "dot inner matmul tensordot",
@@ -156,8 +157,9 @@ def subject_of(name: str, function: Any) -> str:
         return name.partition(".")[0]
     if function in WRITERS:
         return "writing"
-    if function in COMPOSITES:
-        return COMPOSITES[function].__module__.rpartition(".")[2]
+    implementation = COMPOSITES.get(function, _is_flat)
+    if implementation.__module__.startswith("gradlab.arrays.composites"):
+        return implementation.__module__.rpartition(".")[2]
     return _SUBJECT_OF.get(name, "elementwise")
 
 

@@ -222,3 +222,13 @@ def test_roots(p: list[float]) -> None:
     assert abs(value - loss(given)) <= 1e-13 * abs(value)
     inner = slice(*np.flatnonzero(given)[[0, -1]] + [0, 1]) if given.any() else slice(0)
     assert np.all(np.abs(found - slopes)[inner] <= (errors + 1e-10 * np.abs(slopes))[inner])
+
+
+@pytest.mark.parametrize("backend", ["autograd", "tape"])
+def test_a_number_gets_an_axis_and_is_used_again(backend: str) -> None:
+    def loss(b: Any) -> Any:
+        c = 2.0 * b
+        row = c[None] + c[..., np.newaxis]
+        return np.sum(row) + c**2 + 3.0 * c + np.sin(c)
+
+    assert gradlab.grad(loss, backend)(1.5) == 2 * (2 + 6 + 3 + np.cos(3.0))

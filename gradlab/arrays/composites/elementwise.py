@@ -37,13 +37,6 @@ def sinc(x: Any) -> Any:
     return np.where(is_small, series, np.sin(y) / y)
 
 
-@composite(np.angle)
-def angle(z: Any, deg: bool = False) -> Any:
-    """Return the angles of complex numbers."""
-    found = np.arctan2(np.imag(z), np.real(z))
-    return np.degrees(found) if deg else found
-
-
 @composite(np.float_power)
 def float_power(x: Any, y: Any) -> Any:
     """Return a power in double precision at least."""
@@ -58,41 +51,11 @@ def copysign(x: Any, y: Any) -> Any:
     return np.where(np.signbit(y), -size, size)
 
 
-@composite(np.fmod)
-def fmod(x: Any, y: Any) -> Any:
-    """Return the remainder that has the sign of x."""
-    return x - y * np.trunc(x / y)
-
-
-@composite(np.ldexp)
-def ldexp(x: Any, i: Any) -> Any:
-    """Return x times a power of two."""
-    return x * 2.0 ** np.asarray(i)
-
-
 @composite(np.modf)
 def modf(x: Any) -> tuple[Any, Any]:
     """Return the fractional and the integral part."""
     whole = np.trunc(x)
     return x - whole, whole
-
-
-@composite(np.divmod)
-def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return quotient and remainder."""
-    return np.floor_divide(x, y), np.remainder(x, y)
-
-
-@composite(np.positive)
-def positive(x: Any) -> Any:
-    """Return a copy."""
-    return as_array(x).copy("K")
-
-
-@composite(np.copy)
-def copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
-    """Return a copy."""
-    return as_array(a).copy(order)
 
 
 @composite(np.heaviside)
@@ -121,3 +84,10 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * n
     axis = axis_of(p, axis)
     first = p[along(axis, slice(0, 1))]
     return np.concatenate([first, p[along(axis, slice(1, None))] - shift], axis=axis)
+
+
+composite(np.fmod)(lambda x, y: x - y * np.trunc(x / y))
+composite(np.ldexp)(lambda x, i: x * 2.0 ** np.asarray(i))
+composite(np.divmod)(lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)))
+composite(np.positive)(lambda x: as_array(x).copy("K"))
+composite(np.copy)(lambda a, order="K", subok=False: as_array(a).copy(order))

@@ -22,12 +22,6 @@ def stack(arrays: Sequence[Any], axis: int = 0, **options: Any) -> Any:
     return np.concatenate([np.expand_dims(row, place) for row in rows], axis=place)
 
 
-@composite(np.vstack)
-def vstack(arrays: Sequence[Any], **options: Any) -> Any:
-    """Join rows."""
-    return np.concatenate([np.atleast_2d(as_array(a)) for a in arrays], axis=0)
-
-
 @composite(np.hstack)
 def hstack(arrays: Sequence[Any], **options: Any) -> Any:
     """Join columns; vectors end to end."""
@@ -109,36 +103,3 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         stops: list[Any] = [*indices_or_sections, None]
         return [ary[along(axis, slice(*pair))] for pair in zip(starts, stops, strict=True)]
     return [ary[along(axis, slice(int(a), int(b)))] for a, b in pairwise(ends)]
-
-
-@composite(np.split)
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    """Split into equal parts, or between given places."""
-    sections = indices_or_sections
-    if isinstance(sections, (int, np.integer)) and np.shape(ary)[axis] % sections:
-        raise ValueError("array split does not result in an equal division")
-    return array_split(ary, sections, axis)
-
-
-@composite(np.hsplit)
-def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
-    """Split columns."""
-    return split(ary, indices_or_sections, 1 if np.ndim(ary) > 1 else 0)
-
-
-@composite(np.vsplit)
-def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
-    """Split rows."""
-    return split(ary, indices_or_sections, 0)
-
-
-@composite(np.dsplit)
-def dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
-    """Split along the third axis."""
-    return split(ary, indices_or_sections, 2)
-
-
-@composite(np.unstack)
-def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
-    """Return the parts along an axis."""
-    return tuple(np.moveaxis(x, axis, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -59,45 +58,21 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
         case float() if ord == -np.inf:
             result = np.min(np.sum(np.abs(x), axis=-1), axis=-1)
         case "nuc":
-            result = np.sum(svdvals(x), axis=-1)
+            result = np.sum(np.linalg.svdvals(x), axis=-1)
         case 2 | -2:
-            result = svdvals(x)[..., 0 if ord > 0 else -1]
+            result = np.linalg.svdvals(x)[..., 0 if ord > 0 else -1]
         case _:
             raise ValueError("Invalid norm order for matrices.")
     return np.expand_dims(result, (-2, -1)) if keepdims else result
-
-
-@composite(np.linalg.svdvals)
-def svdvals(x: Any) -> Any:
-    """Return the singular values."""
-    return np.linalg.svd(x, full_matrices=False, compute_uv=False)
-
-
-@composite(np.linalg.eigvalsh)
-def eigvalsh(a: Any, UPLO: Any = "L") -> Any:
-    """Return the eigenvalues of a symmetric matrix."""
-    return np.linalg.eigh(a, UPLO=UPLO)[0]
-
-
-@composite(np.linalg.eigvals)
-def eigvals(a: Any) -> Any:
-    """Return the eigenvalues of a matrix."""
-    return np.linalg.eig(a)[0]
 
 
 @composite(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     """Return the condition number."""
     if p in (None, 2, -2):
-        s = svdvals(x)
+        s = np.linalg.svdvals(x)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
     return norm(x, p, axis=(-2, -1)) * norm(np.linalg.inv(x), p, axis=(-2, -1))
-
-
-@composite(np.linalg.multi_dot)
-def multi_dot(arrays: Sequence[Any]) -> Any:
-    """Multiply several matrices."""
-    return reduce(np.dot, map(as_array, arrays))
 
 
 @composite(np.linalg.matrix_power)
@@ -118,7 +93,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     """Solve least squares by the pseudo-inverse, for a matrix of full rank."""
     a, b = as_array(a), as_array(b)
     x = np.linalg.pinv(a) @ b
-    s = svdvals(a)
+    s = np.linalg.svdvals(a)
     m, n = np.shape(a)
     rest = b - a @ x
     sums = np.sum(np.real(rest * np.conj(rest)), axis=0)
@@ -143,3 +118,9 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     shape = np.shape(a)[np.ndim(b) - np.ndim(a) :] if np.ndim(a) > np.ndim(b) else ()
     n = int(np.prod(shape))
     return np.reshape(np.linalg.solve(np.reshape(a, (-1, n)), np.ravel(b)), shape)
+
+
+composite(np.linalg.svdvals)(lambda x: np.linalg.svd(x, full_matrices=False, compute_uv=False))
+composite(np.linalg.eigvalsh)(lambda a, UPLO="L": np.linalg.eigh(a, UPLO=UPLO)[0])
+composite(np.linalg.eigvals)(lambda a: np.linalg.eig(a)[0])
+composite(np.linalg.multi_dot)(lambda arrays: reduce(np.dot, map(as_array, arrays)))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.composites.reductions import cumprod, prod
 from gradlab.arrays.composites.shared import flattened, safe_sqrt
 from gradlab.arrays.composites.sorting import quantile
 from gradlab.arrays.dispatch import composite
@@ -22,9 +21,9 @@ def _without_nan(function: Any, value: float) -> Any:
 
 
 nansum = composite(np.nansum)(_without_nan(np.sum, 0.0))
-composite(np.nanprod)(_without_nan(prod, 1.0))
+composite(np.nanprod)(_without_nan(np.prod, 1.0))
 composite(np.nancumsum)(_without_nan(np.cumsum, 0.0))
-composite(np.nancumprod)(_without_nan(cumprod, 1.0))
+composite(np.nancumprod)(_without_nan(np.cumprod, 1.0))
 composite(np.nanmax)(_without_nan(np.max, -np.inf))
 composite(np.nanmin)(_without_nan(np.min, np.inf))
 
@@ -44,24 +43,6 @@ def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) ->
     return nansum(centred * centred, axis, keepdims=keepdims) / (count - ddof)
 
 
-@composite(np.nanstd)
-def nanstd(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """Return the standard deviation of the entries that are not NaN."""
-    return safe_sqrt(nanvar(a, axis, ddof, keepdims))
-
-
-@composite(np.nanmedian)
-def nanmedian(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the median of the entries that are not NaN."""
-    return nanquantile(a, 0.5, axis, keepdims=keepdims)
-
-
-@composite(np.nanpercentile)
-def nanpercentile(a: Any, q: Any, axis: Any = None, **options: Any) -> Any:
-    """Return the percentile of the entries that are not NaN."""
-    return nanquantile(a, np.true_divide(q, 100), axis, **options)
-
-
 @composite(np.nanquantile)
 def nanquantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
     """Return the quantile of the entries that are not NaN, row by row."""
@@ -70,6 +51,15 @@ def nanquantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, **opti
     found = [quantile(row[np.flatnonzero(~np.isnan(row))], q, **options) for row in flat]
     result = np.reshape(np.stack(found, axis=-1), np.shape(q) + np.shape(rows)[:-1])
     return np.reshape(result, np.shape(q) + shape) if keepdims else result
+
+
+composite(np.nanpercentile)(
+    lambda a, q, axis=None, **options: nanquantile(a, np.true_divide(q, 100), axis, **options)
+)
+composite(np.nanmedian)(
+    lambda a, axis=None, keepdims=False: nanquantile(a, 0.5, axis, keepdims=keepdims)
+)
+composite(np.nanstd)(lambda a, *args, **options: safe_sqrt(nanvar(a, *args, **options)))
 
 
 @composite(np.nan_to_num)

@@ -41,12 +41,6 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     return arr[tuple(indices if i == axis else grid[i] for i in range(ndim))]
 
 
-@composite(np.compress)
-def compress(condition: Any, a: Any, axis: Any = None) -> Any:
-    """Take the entries where a condition holds."""
-    return np.take(a, np.flatnonzero(condition), axis=axis)
-
-
 @composite(np.choose)
 def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
     """Take each entry from one of several arrays."""
@@ -120,13 +114,10 @@ def diag(v: Any, k: int = 0) -> Any:
     return np.concatenate([np.zeros(1, v.dtype), v])[places]
 
 
-@composite(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Any:
-    """Return a matrix with all entries of an array on its diagonal."""
-    return diag(np.ravel(as_array(v)), k)
-
-
-@composite(np.trace, np.linalg.trace)
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """Sum a diagonal."""
-    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
+composite(np.compress)(
+    lambda condition, a, axis=None: np.take(a, np.flatnonzero(condition), axis=axis)
+)
+composite(np.diagflat)(lambda v, k=0: diag(np.ravel(as_array(v)), k))
+composite(np.trace, np.linalg.trace)(
+    lambda a, offset=0, axis1=0, axis2=1: np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
+)

@@ -38,12 +38,6 @@ def roots(p: Any) -> Any:
     return np.concatenate([np.linalg.eigvals(companion), zeros])
 
 
-@composite(np.polymul)
-def polymul(a1: Any, a2: Any) -> Any:
-    """Multiply polynomials."""
-    return convolve(a1, a2)
-
-
 @composite(np.vander)
 def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     """Return the matrix of powers."""
@@ -78,6 +72,9 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     padded = np.pad(a, m - 1)
     windows = padded[start + np.arange(length)[:, None] + np.arange(m)]
     return windows @ v[::-1]
+
+
+composite(np.polymul)(lambda a1, a2: convolve(a1, a2))
 
 
 @composite(np.correlate)

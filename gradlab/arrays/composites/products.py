@@ -10,37 +10,20 @@ from gradlab.arrays.composites.picking import diagonal
 from gradlab.arrays.composites.shared import as_array
 from gradlab.arrays.dispatch import composite, held, is_traced
 
-
-@composite(np.outer, np.linalg.outer)
-def outer(a: Any, b: Any) -> Any:
-    """Multiply each entry with each."""
-    return np.reshape(as_array(a), (-1, 1)) * np.reshape(as_array(b), (1, -1))
-
-
-@composite(np.vdot)
-def vdot(a: Any, b: Any) -> Any:
-    """Return the dot product of the flattened entries, the first conjugated."""
-    return np.dot(np.conj(np.ravel(as_array(a))), np.ravel(as_array(b)))
-
-
-@composite(np.vecdot, np.linalg.vecdot)
-def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
-    """Return dot products along an axis, the first conjugated."""
-    return np.sum(np.conj(as_array(x)) * as_array(y), axis=axis)
-
-
-@composite(getattr(np, "matvec", None))  # from NumPy 2.2 on
-def matvec(x: Any, y: Any) -> Any:
-    """Multiply matrices with vectors."""
-    return np.matmul(x, as_array(y)[..., None])[..., 0]
-
-
-@composite(getattr(np, "vecmat", None))
-def vecmat(x: Any, y: Any) -> Any:
-    """Multiply conjugated vectors with matrices."""
-    return np.matmul(np.conj(as_array(x))[..., None, :], y)[..., 0, :]
-
-
+# Of these, vdot, vecdot and vecmat conjugate the first argument.
+composite(np.outer, np.linalg.outer)(
+    lambda a, b: np.reshape(as_array(a), (-1, 1)) * np.reshape(as_array(b), (1, -1))
+)
+composite(np.vdot)(lambda a, b: np.dot(np.conj(np.ravel(as_array(a))), np.ravel(as_array(b))))
+composite(np.vecdot, np.linalg.vecdot)(
+    lambda x, y, axis=-1: np.sum(np.conj(as_array(x)) * as_array(y), axis=axis)
+)
+composite(getattr(np, "matvec", None))(  # from NumPy 2.2 on
+    lambda x, y: np.matmul(x, as_array(y)[..., None])[..., 0]
+)
+composite(getattr(np, "vecmat", None))(
+    lambda x, y: np.matmul(np.conj(as_array(x))[..., None, :], y)[..., 0, :]
+)
 composite(np.linalg.matmul)(np.matmul)
 composite(np.linalg.tensordot)(np.tensordot)
 

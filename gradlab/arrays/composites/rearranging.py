@@ -64,42 +64,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     return a
 
 
-@composite(np.matrix_transpose, np.linalg.matrix_transpose)
-def matrix_transpose(x: Any) -> Any:
-    """Swap the last two axes."""
-    return np.swapaxes(x, -1, -2)
-
-
-@composite(np.atleast_1d)
-def atleast_1d(*arys: Any) -> Any:
-    """View numbers as vectors."""
-    return _each(lambda x: x if np.ndim(x) else np.reshape(x, (1,)), arys)
-
-
-@composite(np.atleast_2d)
-def atleast_2d(*arys: Any) -> Any:
-    """View vectors as rows."""
-    return _each(lambda x: x if np.ndim(x) > 1 else np.reshape(x, (1, -1)), arys)
-
-
-@composite(np.atleast_3d)
-def atleast_3d(*arys: Any) -> Any:
-    """View matrices as stacks of one."""
-
-    def view(x: Any) -> Any:
-        match np.ndim(x):
-            case 0 | 1:
-                return np.reshape(x, (1, -1, 1))
-            case 2:
-                return np.reshape(x, (*np.shape(x), 1))
-        return x
-
-    return _each(view, arys)
-
-
-def _each(view: Any, arys: tuple[Any, ...]) -> Any:
-    views = tuple(view(as_array(x)) for x in arys)
-    return views[0] if len(views) == 1 else views
+composite(np.matrix_transpose, np.linalg.matrix_transpose)(lambda x: np.swapaxes(x, -1, -2))
 
 
 @composite(np.broadcast_arrays)

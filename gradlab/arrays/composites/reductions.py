@@ -30,28 +30,21 @@ def prod(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.reshape(result, shape) if keepdims else result
 
 
-@composite(np.cumprod, np.cumulative_prod)
-def cumprod(a: Any, axis: Any = None, include_initial: bool = False) -> Any:
-    """Return the running products."""
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    result = accumulate(np.multiply, a, axis)
-    return _with_initial(result, axis, 1.0) if include_initial else result
-
-
-@composite(np.cumulative_sum)
-def cumulative_sum(x: Any, axis: Any = None, include_initial: bool = False) -> Any:
-    """Return the running sums."""
+def _running(ufunc: Any, x: Any, axis: Any, include_initial: bool = False) -> Any:
+    """Return the running results of a ufunc; with `include_initial`, after its identity."""
     if axis is None:
         x, axis = np.ravel(x), 0
-    result = np.cumsum(x, axis=axis)
-    return _with_initial(result, axis, 0.0) if include_initial else result
+    result = accumulate(ufunc, x, axis)
+    if not include_initial:
+        return result
+    shape = [1 if i == axis_of(x, axis) else n for i, n in enumerate(np.shape(x))]
+    return np.concatenate([np.full(shape, ufunc.identity, result.dtype), result], axis=axis)
 
 
-def _with_initial(x: Any, axis: int, value: float) -> Any:
-    axis = axis_of(x, axis)
-    first = np.full((*np.shape(x)[:axis], 1, *np.shape(x)[axis + 1 :]), value, x.dtype)
-    return np.concatenate([first, x], axis=axis)
+composite(np.cumprod, np.cumulative_prod)(
+    lambda a, axis=None, **options: _running(np.multiply, a, axis, **options)
+)
+composite(np.cumulative_sum)(lambda x, axis=None, **options: _running(np.add, x, axis, **options))
 
 
 @composite(np.mean)
@@ -87,10 +80,7 @@ def var(
     return np.sum(squares, axis=axis, keepdims=keepdims, where=where) / (count - ddof)
 
 
-@composite(np.std)
-def std(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, **options: Any) -> Any:
-    """Return the square root of the variance."""
-    return safe_sqrt(var(a, axis=axis, ddof=ddof, keepdims=keepdims, **options))
+composite(np.std)(lambda a, *args, **options: safe_sqrt(var(a, *args, **options)))
 
 
 @composite(np.average)

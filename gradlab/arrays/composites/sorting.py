@@ -19,20 +19,6 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, stable: An
     return take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis)
 
 
-@composite(np.partition)
-def partition(
-    a: Any, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
-) -> Any:
-    """Sort partially, so that the entries at `kth` are in their sorted places."""
-    return take_along_axis(a, np.argpartition(a, kth, axis=axis), axis)
-
-
-@composite(np.ptp)
-def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the largest entry less the smallest."""
-    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
-
-
 @composite(np.median)
 def median(a: Any, axis: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
     """Return the middle entry, or the mean of the two."""
@@ -90,10 +76,15 @@ _NEIGHBOURS: dict[str, Any] = {
 """How the position between two entries is rounded by the methods that do not interpolate."""
 
 
-@composite(np.percentile)
-def percentile(a: Any, q: Any, axis: Any = None, **options: Any) -> Any:
-    """Return the `quantile` of a percentage."""
-    return quantile(a, np.true_divide(q, 100), axis, **options)
+composite(np.percentile)(
+    lambda a, q, axis=None, **options: quantile(a, np.true_divide(q, 100), axis, **options)
+)
+composite(np.partition)(
+    lambda a, kth, axis=-1, **options: take_along_axis(a, np.argpartition(a, kth, axis=axis), axis)
+)
+composite(np.ptp)(
+    lambda a, *args, **options: np.max(a, *args, **options) - np.min(a, *args, **options)
+)
 
 
 @composite(np.unique)

@@ -11,7 +11,6 @@ import numpy as np
 from autograd.core import defjvp, defvjp
 from autograd.tracer import getval, isbox
 
-from gradlab.arrays.composites.joining import stack as stack_composite
 from gradlab.arrays.composites.shared import as_array
 from gradlab.arrays.rules.shared import mh, mt, unbroadcast_to
 
@@ -63,7 +62,7 @@ def _cofactor(x: Any, ans: Any) -> Any:
     u, s, v = alinalg.svd(x, full_matrices=False)
     n = anp.shape(x)[-1]
     others = [anp.prod(s[..., [j for j in range(n) if j != i]], axis=-1) for i in range(n)]
-    adjugate = stack_composite(others, axis=-1)
+    adjugate = np.stack(others, axis=-1)
     sign = alinalg.det(anp.matmul(u, v))
     return sign[..., None, None] * anp.matmul(u * adjugate[..., None, :], v)
 

@@ -12,7 +12,7 @@ from autograd.extend import primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 
 from gradlab.arrays.dispatch import has_traced
-from gradlab.arrays.indexing import gather_at, is_traced
+from gradlab.arrays.indexing import gather_at, is_basic, is_traced
 from gradlab.arrays.rules.shared import unbroadcast_to
 
 
@@ -100,7 +100,12 @@ defjvp(
 
 def getitem(x: Any, index: Any) -> Any:
     """Return the entries of an array at an index, which may be traced itself."""
-    return gather_at(x, index) if is_traced(index) else ArrayBox.__getitem__(x, index)
+    if is_traced(index):
+        return gather_at(x, index)
+    if not x.shape and is_basic(index):
+        # autograd's rule writes into the cotangent, which is no array if it is a sum of numbers.
+        return anp.reshape(x, np.empty(())[index].shape)
+    return ArrayBox.__getitem__(x, index)
 
 
 def put(x: Any, index: Any, value: Any) -> Any:
