@@ -17,9 +17,8 @@ from expressions import given, of, program_of
 from gradlab import blas
 from gradlab.gradients.tape import compiled
 from gradlab.gradients.tape.compiled import UnsupportedError, entry, kinds, require_known, sharing
-from gradlab.gradients.tape.compiled.equivalents import equivalent
 from gradlab.gradients.tape.compiled.facts import Facts
-from gradlab.gradients.tape.compiled.forms import in_known_forms, put, take
+from gradlab.gradients.tape.compiled.forms import form_of, in_known_forms, put, take
 from gradlab.gradients.tape.compiled.module import _copy
 from gradlab.gradients.tape.compiled.values import Values
 from gradlab.program.ir import Node
@@ -247,10 +246,10 @@ def test_a_number_becomes_an_array_of_its_leaf(dtype: Any) -> None:
 
 def test_a_copy_with_options_is_left_to_numpy() -> None:
     copied = numpy_wrapper._array_from_scalar_or_array.fun
-    assert equivalent(of(copied, (), {}, X)).primitive is np.positive
+    assert form_of(of(copied, (), {}, X)).primitive is np.positive
     for args, keywords in (((F32,), {}), ((), {"dtype": F32}), ((F32,), {"copy": True})):
         node = of(copied, args, keywords, X)
-        assert equivalent(node) is node
+        assert form_of(node) is node
 
 
 # Where nothing is compiled, and who helps

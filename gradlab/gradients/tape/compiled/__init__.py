@@ -5,7 +5,7 @@ at a few rows, in the library's products. Here the whole program becomes one fun
 operations are fused into loops, and products are computed in tiles of registers. In reading order:
 
 ===============  ==================================================================================
-`forms`          rewrites a program into few forms of operation; `equivalents` has simple functions
+`forms`          rewrites a program into few forms of operation
 `values`         where the entries of an operand lie: NumPy itself says what a view is
 `facts`          what is asked about a node, in a loop over a rectangle
 `plan`           cuts a program into products and fused loops

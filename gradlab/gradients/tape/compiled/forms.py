@@ -10,30 +10,30 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
+from autograd.numpy import numpy_wrapper
+from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 
 from gradlab.arrays.indexing import gather, is_basic
 from gradlab.arrays.rules.writing import put_primitive
-from gradlab.gradients.tape.compiled.equivalents import equivalent
 from gradlab.gradients.tape.compiled.indexing import (
     INT,
     UnsupportedError,
     add_at,
+    elementwise,
     positions,
     reshaped,
     take,
 )
 from gradlab.program.ir import Node, Program
-from gradlab.program.pieces import dtype_of, is_constant, shape_of
+from gradlab.program.pieces import dtype_of, is_constant, repeat, shape_of, transposed
 from gradlab.program.primitives import DOT, FULL, SUM, Kind, kind_of
 from gradlab.program.rewrite import rebuild, rewrite
 from gradlab.program.stand_ins import accumulate, scatter
-
-REARRANGED = frozenset({np.roll, np.repeat, np.tile, np.flip, np.rot90, np.diagonal, np.resize})
-"""Functions that put entries of the first operand where the other operands, all known, say."""
 
 FEW_ROWS = 6
 """Rows below which a product with a transposed matrix is a dot product for each entry."""
@@ -54,105 +54,88 @@ def put(total: Any, term: Any, index: Any, add: bool) -> Any:
 
 def in_known_forms(program: Program) -> Program:
     """Rewrite a program; see the module."""
-    return own_totals(rewrite(program, _rule))
+    return own_totals(rewrite(program, form_of))
 
 
-def _rule(node: Node) -> Any:
-    node = equivalent(node)
-    if node.primitive in REARRANGED:
-        return _rearranged(node)
-    if node.primitive in (DOT, np.matmul) and not node.keywords:
-        return _product(node)
-    if node.primitive is scatter:
-        return _scatter(node)
-    if node.primitive is accumulate:
-        return Node(np.add, node.operands, {}, node.shape, node.dtype)
-    if node.primitive is put_primitive.fun:
-        return _written(node)
+def form_of(node: Node) -> Any:
+    """Return a value in known forms, or the node itself if it has one or there is none."""
     if kind_of(node) is Kind.JOIN:
         return _join(node)
-    is_index = node.primitive is operator.getitem and not is_basic(node.operands[1])
-    if node.primitive is gather.fun or is_index:
-        return _gathered(node)
-    if node.primitive is np.count_nonzero and len(node.operands) == 1 and not node.keywords:
-        return _counted(node)
-    return node
-
-
-def _counted(node: Node) -> Node:
-    x = node.operands[0]
-    is_set = Node(np.not_equal, (x, 0), {}, shape_of(x), np.dtype(bool))
-    return Node(SUM, (is_set,), {"axis": None}, (), node.dtype)
+    rule = _RULES.get(node.primitive)
+    return node if rule is None else rule(node)
 
 
 # Products
 
 
 def _product(node: Node) -> Any:
-    a, b = node.operands
+    a, b = (
+        x if dtype_of(x) == node.dtype else elementwise(np.astype, node.dtype, x, node.dtype)
+        for x in node.operands
+    )
     shapes = shape_of(a), shape_of(b)
-    if not all(len(shape) in (1, 2) for shape in shapes) or 0 in shapes[0] + shapes[1]:
+    if node.keywords or {*map(len, shapes)} - {1, 2} or 0 in shapes[0] + shapes[1]:
         return node
-    if is_constant(b, 1) and _is_float(a, node):
-        return _reduced(node, a, -1)
-    if is_constant(a, 1) and _is_float(b, node):
-        return _reduced(node, b, 0)
+    for ones, x, axis in ((b, a, -1), (a, b, 0)):
+        if is_constant(ones, 1) and isinstance(x, Node):
+            return _sum_for_ones(node, x, axis % len(shape_of(x)))
     a2 = a if len(shapes[0]) == 2 else reshaped(a, (1, -1))
     b2 = b if len(shapes[1]) == 2 else reshaped(b, (-1, 1))
     (m, k), n = shape_of(a2), shape_of(b2)[1]
     if k == 1:  # an outer product
-        return reshaped(_multiplied(a2, b2, (m, n), node), node.shape)
+        return reshaped(elementwise(np.multiply, node.dtype, a2, b2), node.shape)
     if n == 1:
-        terms = _multiplied(a2, reshaped(b2, (1, k)), (m, k), node)
-        return reshaped(_sum(terms, (1,), (m,), node), node.shape)
+        return _sums_of_products(node, a2, reshaped(b2, (1, k)))
     if m < FEW_ROWS and _is_transposed(b2):
-        rows = _multiplied(reshaped(a2, (m, 1, k)), _transposed(b2), (m, n, k), node)
-        return reshaped(_sum(rows, (2,), (m, n), node), node.shape)
-    if a2 is a and b2 is b:
-        return node
+        return _sums_of_products(node, reshaped(a2, (m, 1, k)), transposed(b2))
     return reshaped(Node(DOT, (a2, b2), {}, (m, n), node.dtype), node.shape)
 
 
-def _is_float(operand: Any, node: Node) -> bool:
-    return isinstance(operand, Node) and operand.dtype == node.dtype
-
-
-def _reduced(node: Node, x: Node, axis: int) -> Any:
-    """Return the sum for a product with ones, where all columns of these are the same."""
-    shape = list(shape_of(x))
-    del shape[axis]
-    total = _sum(x, (axis % len(shape_of(x)),), tuple(shape), node)
-    ends = shape_of(node.operands[1])[1:] if axis else shape_of(node.operands[0])[:-1]
-    if not ends or ends == (1,):
+def _sum_for_ones(node: Node, x: Node, axis: int) -> Any:
+    """Return the sum of x along an axis, for each column of ones if there are several."""
+    shape = shape_of(x)
+    total = _sum(x, axis, node)
+    if len(shape_of(node)) < len(shape):
         return reshaped(total, node.shape)
-    parts = (*shape, 1) if axis else (1, *shape)
-    return Node(np.broadcast_to, (reshaped(total, parts), node.shape), {}, node.shape, node.dtype)
+    return repeat(reshaped(total, (*shape[:axis], 1, *shape[axis + 1 :])), node.shape)
 
 
-def _sum(x: Any, axis: tuple[int, ...], shape: tuple[int, ...], like: Node) -> Node:
-    return Node(SUM, (x,), {"axis": axis}, shape, like.dtype)
+def _sums_of_products(node: Node, a: Any, b: Any) -> Any:
+    terms = elementwise(np.multiply, node.dtype, a, b)
+    return reshaped(_sum(terms, len(shape_of(terms)) - 1, node), node.shape)
 
 
-def _multiplied(a: Any, b: Any, shape: tuple[int, ...], like: Node) -> Node:
-    return Node(np.multiply, (a, b), {}, shape, like.dtype)
+def _sum(x: Node, axis: int, like: Node) -> Node:
+    shape = shape_of(x)
+    return Node(SUM, (x,), {"axis": (axis,)}, shape[:axis] + shape[axis + 1 :], like.dtype)
 
 
 def _is_transposed(x: Any) -> bool:
     return isinstance(x, Node) and x.primitive in (np.swapaxes, np.transpose)
 
 
-def _transposed(x: Node) -> Node:
-    return Node(np.swapaxes, (x, 0, 1), {}, shape_of(x)[::-1], x.dtype)
+def _outer(node: Node) -> Any:
+    a, b, *out = node.operands
+    if out:
+        return node
+    return elementwise(np.multiply, node.dtype, reshaped(a, (-1, 1)), reshaped(b, (1, -1)))
+
+
+def _adjoint_of_dot(node: Node) -> Any:
+    """Write the adjoint of a matrix and a vector, or of a vector and a matrix."""
+    other, g, a_meta, b_meta = node.operands
+    if not dtype_of(other) == dtype_of(g) == node.dtype or {a_meta[1], b_meta[1]} != {1, 2}:
+        return node
+    # The other factor is the matrix: B g for a vector A, A'g for a vector B.
+    factors = (g, other) if len(shape_of(node)) == 2 else (other, g)
+    if node.primitive is dot_adjoint_1.fun:
+        factors = factors[::-1]
+    return (_outer if len(shape_of(node)) == 2 else _product)(
+        Node(DOT, factors, {}, node.shape, node.dtype)
+    )
 
 
 # Regions of arrays
-
-
-def _gathered(node: Node) -> Node:
-    x, index, *arrays = node.operands
-    if isinstance(index, list):
-        index = tuple(index) if index and isinstance(index[0], slice) else np.asarray(index)
-    return _taken(x, *positions(shape_of(x), index, arrays), node)
 
 
 def _rearranged(node: Node) -> Node:
@@ -161,40 +144,35 @@ def _rearranged(node: Node) -> Node:
     if any(isinstance(other, Node) for other in others):
         return node
     every = np.arange(prod(shape_of(x))).reshape(shape_of(x))
-    return _taken(x, np.asarray(node.evaluate(every, *others), INT, order="C"), True, node)
+    return _taken(node, np.asarray(node.evaluate(every, *others), INT, order="C"), True)
 
 
-def _taken(x: Any, position: Any, in_range: Any, node: Node) -> Node:
+def _gathered(node: Node) -> Node:
+    x, index, *arrays = node.operands
+    if node.primitive is operator.getitem and is_basic(index):
+        return node
+    return _taken(node, *positions(shape_of(x), index, arrays))
+
+
+def _taken(node: Node, position: Any, in_range: Any) -> Node:
+    x = node.operands[0]
     if isinstance(x, Node) and is_view_form(x):
-        x = Node(np.positive, (x,), {}, x.shape, x.dtype)
+        x = _copy(x)
     return Node(take, (x, position, in_range), {}, node.shape, node.dtype)
 
 
 def _scatter(node: Node) -> Any:
     term, index, total, shape, dtype, *arrays = node.operands
     start = _filled(0, shape, dtype) if total is None else total
-    if isinstance(index, list) and index and isinstance(index[0], slice):
-        index = tuple(index)  # as autograd writes it
     if arrays or not is_basic(index):
-        if index is None:
-            raise UnsupportedError("an index of None")
-        found, in_range = positions(tuple(shape), index, arrays)
-        return Node(add_at, (start, term, found, in_range), {}, node.shape, node.dtype)
-    region = np.broadcast_to(np.empty((), dtype), shape)[index].shape
-    is_new = total is None and isinstance(term, Node) and term.dtype == dtype
-    if (
-        is_new
-        and np.prod(region) == np.prod(shape)
-        and shape_of(term) == region
-        and not _reverses(index)
-    ):
-        return reshaped(term, tuple(shape))  # all of it
+        found = positions(tuple(shape), index, arrays)
+        return Node(add_at, (start, term, *found), {}, node.shape, node.dtype)
+    whole = np.empty(shape, bool)
+    region = whole[index]
+    is_all = region.size == whole.size and region.flags.c_contiguous
+    if total is None and is_all and isinstance(term, Node) and term.dtype == dtype:
+        return reshaped(repeat(term, region.shape), tuple(shape))
     return Node(put, (start, term, index, True), {}, node.shape, node.dtype)
-
-
-def _reverses(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(part, slice) and (part.step or 1) < 0 for part in parts)
 
 
 def _written(node: Node) -> Node:
@@ -221,8 +199,70 @@ def _join(node: Node) -> Any:
 
 def _filled(value: Any, shape: Any, dtype: Any) -> Node:
     dtype, shape = np.dtype(dtype), tuple(shape)
-    number = Node(FULL, (shape, dtype.type(value)), {}, shape, dtype)
-    return Node(np.positive, (number,), {}, shape, dtype)
+    return _copy(Node(FULL, (shape, dtype.type(value)), {}, shape, dtype))
+
+
+def _copy(x: Node) -> Node:
+    return Node(np.positive, (x,), {}, x.shape, x.dtype)
+
+
+# Other functions
+
+
+def _clip(node: Node) -> Any:
+    if len(node.operands) != 3 or node.keywords:
+        return node
+    x, low, high = node.operands
+    for ufunc, bound in ((np.maximum, low), (np.minimum, high)):
+        if bound is not None:
+            x = Node(ufunc, (x, bound), {}, node.shape, node.dtype)
+    return x
+
+
+def _compared(ufunc: np.ufunc, number: float | None = None) -> Callable[[Node], Any]:
+    """Compare the operand with a number, or with itself."""
+
+    def rule(node: Node) -> Any:
+        (x,) = node.operands
+        return Node(ufunc, (x, x if number is None else number), {}, node.shape, node.dtype)
+
+    return rule
+
+
+def _counted(node: Node) -> Node:
+    if len(node.operands) != 1 or node.keywords:
+        return node
+    is_set = elementwise(np.not_equal, np.dtype(bool), node.operands[0], 0)
+    return Node(SUM, (is_set,), {"axis": None}, (), node.dtype)
+
+
+def _copied(node: Node) -> Any:
+    """``np.array(x)`` without further arguments."""
+    args, keywords, x = node.operands
+    return node if args or keywords else Node(np.positive, (x,), {}, node.shape, node.dtype)
+
+
+_RULES: dict[Any, Callable[[Node], Any]] = {
+    DOT: _product,
+    np.matmul: _product,
+    np.outer: _outer,
+    dot_adjoint_0.fun: _adjoint_of_dot,
+    dot_adjoint_1.fun: _adjoint_of_dot,
+    scatter: _scatter,
+    accumulate: lambda node: Node(np.add, node.operands, {}, node.shape, node.dtype),
+    put_primitive.fun: _written,
+    gather.fun: _gathered,
+    operator.getitem: _gathered,
+    np.count_nonzero: _counted,
+    np.clip: _clip,
+    np.isnan: _compared(np.not_equal),
+    np.isposinf: _compared(np.equal, np.inf),
+    np.isneginf: _compared(np.equal, -np.inf),
+    numpy_wrapper._array_from_scalar_or_array.fun: _copied,
+    **dict.fromkeys(
+        (np.roll, np.repeat, np.tile, np.flip, np.rot90, np.diagonal, np.resize), _rearranged
+    ),
+}
 
 
 def own_totals(program: Program) -> Program:

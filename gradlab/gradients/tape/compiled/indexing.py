@@ -88,11 +88,13 @@ def positions(shape: tuple[int, ...], template: Any, arrays: Sequence[Any]) -> t
     for axis, index in zip(advanced, indices, strict=True):
         index = reshaped(index, (*shape_of(index), *(1,) * after))
         index, is_inside = _wrapped(index, shape[axis])
-        position = _made(
-            np.add, INT, position, _made(np.multiply, INT, index, prod(shape[axis + 1 :]))
+        position = elementwise(
+            np.add, INT, position, elementwise(np.multiply, INT, index, prod(shape[axis + 1 :]))
         )
         in_range = (
-            is_inside if in_range is True else _made(np.logical_and, BOOL, in_range, is_inside)
+            is_inside
+            if in_range is True
+            else elementwise(np.logical_and, BOOL, in_range, is_inside)
         )
     return position, in_range
 
@@ -117,10 +119,13 @@ def _wrapped(index: Any, count: int) -> tuple[Any, Any]:
         return index, bool(((index >= 0) & (index < count)).all())
     if index.dtype != INT:
         index = Node(np.astype, (index, INT), {}, index.shape, INT)
-    from_end = _made(np.add, INT, index, count)
-    index = _made(np.where, INT, _made(np.less, BOOL, index, 0), from_end, index)
-    low, high = _made(np.greater_equal, BOOL, index, 0), _made(np.less, BOOL, index, count)
-    return index, _made(np.logical_and, BOOL, low, high)
+    from_end = elementwise(np.add, INT, index, count)
+    index = elementwise(np.where, INT, elementwise(np.less, BOOL, index, 0), from_end, index)
+    low, high = (
+        elementwise(np.greater_equal, BOOL, index, 0),
+        elementwise(np.less, BOOL, index, count),
+    )
+    return index, elementwise(np.logical_and, BOOL, low, high)
 
 
 def reshaped(x: Any, shape: Any) -> Any:
@@ -133,6 +138,7 @@ def reshaped(x: Any, shape: Any) -> Any:
     return Node(RESHAPE, (x, made), {}, made, x.dtype)
 
 
-def _made(primitive: Any, dtype: np.dtype[Any], *operands: Any) -> Node:
+def elementwise(primitive: Any, dtype: np.dtype[Any] | None, *operands: Any) -> Node:
+    """Return a node of an elementwise operation on operands that are broadcast."""
     shape = np.broadcast_shapes(*map(shape_of, operands))
     return Node(primitive, operands, {}, shape, dtype)
