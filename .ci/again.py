@@ -1,9 +1,9 @@
-"""A plugin of pytest that runs the tests which earlier runs skipped, and no others.
+"""A pytest plugin that runs only the tests which earlier runs skipped.
 
     SKIPPED=FILE pytest -p again ...               adds the names of skipped tests to FILE
     SKIPPED=FILE pytest -p again --again ...       runs the tests named in FILE
 
-So the tests that need a package follow wherever it is installed, whatever they are called.
+So a test that needs a package runs later, in an environment with this package.
 """
 
 import os
@@ -21,20 +21,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not skipped."""
+    """Deselect the tests that were not skipped."""
     if not config.getoption("again"):
         return
     skipped = set(FILE.read_text("utf-8").splitlines())
     wanted, others = [], []
     for item in items:
-        again = any(node.nodeid in skipped for node in item.listchain())  # or its whole module
+        # The file names a test, or a whole module that was skipped.
+        again = any(node.nodeid in skipped for node in item.listchain())
         (wanted if again else others).append(item)
     items[:] = wanted
     config.hook.pytest_deselected(items=others)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Write in one process: with pytest-xdist, the reports of all workers arrive there."""
+    """Write in the main process only: with pytest-xdist, it gets the reports of all workers."""
     if not hasattr(config, "workerinput") and not config.getoption("again"):
         config.pluginmanager.register(_Writer())
 

@@ -1,9 +1,9 @@
-"""Find circles of imports in the package, those below ``if TYPE_CHECKING:`` included.
+"""Find circular imports in the package, including those below ``if TYPE_CHECKING:``.
 
     python .ci/circles.py [FOLDER]
 
-import-linter cannot hold two files of one layer apart, and is told to leave out what only type
-checkers import. A circle means that neither file can be read, or moved, without the other one.
+import-linter does not check files of one layer against each other, and its configuration ignores
+imports for type checkers. In a circle, no file can be read or moved without the others.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 def imports_of(folder: Path) -> dict[str, set[str]]:
     """Return, for each module of a package, the modules of the package that it imports.
 
-    An import of a name from a package counts as one of the module with that name, if there is one;
-    otherwise as one of the package.
+    An import of a name from a package counts as an import of the module with that name, if there is
+    one; otherwise, as an import of the package.
     """
     paths = {
         ".".join((folder.name, *path.relative_to(folder).with_suffix("").parts)).removesuffix(
@@ -60,5 +60,5 @@ def _reached(module: str, imports: dict[str, set[str]]) -> set[str]:
 
 if __name__ == "__main__":
     found = circles(imports_of(Path(sys.argv[1] if len(sys.argv) > 1 else "gradlab").resolve()))
-    new = [f"a circle of imports: {', '.join(sorted(c))}" for c in found]
-    sys.exit("\n".join(sorted(new)) or None)
+    lines = [f"circular imports: {', '.join(sorted(circle))}" for circle in found]
+    sys.exit("\n".join(sorted(lines)) or None)

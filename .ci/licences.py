@@ -1,4 +1,4 @@
-"""List the licences of all that is installed beside this script; fail where one is not known.
+"""List the licences of all installed packages; fail if one is not known.
 
 python .ci/licences.py
 """
@@ -8,11 +8,11 @@ import sys
 from importlib.metadata import Distribution, distributions
 
 KNOWN = "MIT|BSD|Apache|ISC|PSF|Python Software Foundation|MPL-2.0|Mozilla"
-"""Licences under which one may use and pass on a library beside MIT code."""
+"""Licences under which a library may be used and distributed together with MIT code."""
 
 
 def licence_of(distribution: Distribution) -> str:
-    """Return what a distribution says of its licence, in one line."""
+    """Return the licence that a distribution states, in one line."""
     metadata = distribution.metadata
     trove = [c for c in metadata.get_all("Classifier") or () if c.startswith("License ::")]
     named = ", ".join(classifier.split(" :: ")[-1] for classifier in trove)

@@ -1,9 +1,9 @@
-"""Walk through the command as its users do: every verb and every example, whole, in any terminal.
+"""Run every verb and every example of the command as users do, in several terminals.
 
 python .ci/walk.py GRADLAB [--bench]
 
-GRADLAB is the command to be walked through; its environment's Python runs this script. What a verb
-writes is opened again. With --bench, only the benchmarks run, as with the peers that are installed.
+GRADLAB is the command; the Python of its environment runs this script. Files that a verb writes are
+opened again. With --bench, only the benchmarks run, with the installed peers.
 """
 
 import json
@@ -44,18 +44,18 @@ HAS_MNIST = "GRADLAB_DATA" in os.environ
 
 
 PATIENCE = 300
-"""Seconds after which a verb that was sent a signal counts as hung."""
+"""Seconds after a signal when a verb that still runs counts as hung."""
 
 
 class Walk:
-    """A walk with one command, through a folder of its own."""
+    """Runs of one command in a separate folder."""
 
     def __init__(self, command: Path, folder: Path) -> None:
         self.command = [str(command.absolute())]
         self.folder = folder
 
     def run(self, words: str, *, code: int = 0, encoding: str = "utf-8") -> str:
-        """Run the command with its output in files; return what it printed."""
+        """Run the command with its output captured, and return what it prints."""
         started = time.perf_counter()
         done = subprocess.run(
             [*self.command, *shlex.split(words)],
@@ -72,7 +72,7 @@ class Walk:
         return out
 
     def show(self, words: str, columns: int) -> None:
-        """Run the command in a terminal of so many columns, in which no cell may be cut."""
+        """Run the command in a terminal of this width, in which no cell may be cut."""
         ours, theirs = pty.openpty()
         ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         terminal = {**os.environ, "TERM": "xterm-256color"}
@@ -84,7 +84,7 @@ class Walk:
         )  # fmt: skip
         os.close(theirs)
         printed = b""
-        with suppress(OSError):  # Linux says so at the end
+        with suppress(OSError):  # Linux raises it at the end of the output
             while part := os.read(ours, 65536):
                 printed += part
         os.close(ours)
@@ -94,7 +94,7 @@ class Walk:
         print(f"          gradlab {words}  (a terminal of {columns} columns)", flush=True)
 
     def end(self, words: str, number: signal.Signals, sign: Path) -> int:
-        """Send a signal once a file or folder is there, the sign of work; return the exit code."""
+        """Send a signal once a file or folder exists, the sign of work; return the exit code."""
         process = subprocess.Popen(
             [*self.command, *shlex.split(words)], cwd=self.folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -113,13 +113,13 @@ class Walk:
 
 
 def require(holds: object, message: str) -> None:
-    """End the walk with a message unless something holds."""
+    """Exit with a message unless a condition holds."""
     if not holds:
         sys.exit(message)
 
 
 def open_again(folder: Path, *names: str) -> None:
-    """Open what was written: numbers without NaN, pictures that show something."""
+    """Open the files of a folder: numbers must not be NaN, pictures must not be empty."""
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     require(set(names) <= there, f"{folder}: {sorted(set(names) - there)} missing")
     for path in folder.rglob("*"):
@@ -132,7 +132,7 @@ def open_again(folder: Path, *names: str) -> None:
 
 
 def examples(walk: Walk) -> list[str]:
-    """Return the examples of all verbs' helps."""
+    """Return the examples in the help of all verbs."""
     found = []
     for verb in VERBS:
         told = " ".join(walk.run(f"{verb} --help").split())
@@ -141,7 +141,7 @@ def examples(walk: Walk) -> list[str]:
 
 
 def benchmarks(walk: Walk) -> None:
-    """Run all benchmarks, and look through the folder that they leave."""
+    """Run all benchmarks, and check the folder that they write."""
     walk.run("bench --quick --output bench --json bench.json")
     page = unescape((walk.folder / "bench/report.html").read_text("utf-8"))
     summary = json.loads((walk.folder / "bench.json").read_text("utf-8"))
@@ -161,7 +161,7 @@ def benchmarks(walk: Walk) -> None:
 
 
 def verbs(walk: Walk) -> None:
-    """Run every verb, every example, and what a user may do to them."""
+    """Run every verb and every example, in several terminals and with interruptions."""
     folder = walk.folder
     (folder / "losses.py").write_text(LOSSES)
     walk.run("")
@@ -192,7 +192,7 @@ def verbs(walk: Walk) -> None:
 
 
 def terminals(walk: Walk) -> None:
-    """Show the widest tables in narrow terminals, and all that is not ASCII without it."""
+    """Show the widest tables in narrow terminals, and all output in other encodings."""
     for columns in (60, 80):
         walk.show(f"compare --backend {EIGHT} {' '.join(SMALL)}", columns)
         walk.show("evaluate train/weights.npz", columns)
@@ -206,7 +206,7 @@ def terminals(walk: Walk) -> None:
 
 
 def endings(walk: Walk) -> None:
-    """Interrupt and kill verbs at work; the same commands run afterwards."""
+    """Interrupt and kill verbs while they work, and run the same commands again."""
     folder = walk.folder
     for verb in (
         "demo", "evaluate train/weights.npz", "compare --iterations 100000", "diagnose --epochs 50"
@@ -227,9 +227,9 @@ def endings(walk: Walk) -> None:
 
 
 def main(command: str, *options: str) -> None:
-    """Walk through all of it, in a folder that is removed."""
+    """Run the walk in a temporary folder."""
     started = time.perf_counter()
-    # A walk in the background may have had Ctrl-C ignored, and the verbs with it.
+    # A background process, and its children, may ignore Ctrl-C; restore the default.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         walk = Walk(Path(command), Path(folder))

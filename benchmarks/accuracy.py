@@ -58,7 +58,7 @@ DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss at a point, in one precision.
+    """The network's parameters and a batch, in one precision.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Problem:
 
     @classmethod
     def draw(cls, dtype: str, seed: int = 0) -> Problem:
-        """Draw it from a seed, in numbers that are exact in single precision."""
+        """Draw parameters and data from a seed; all numbers are exact in single precision."""
         rng = np.random.default_rng(seed)
         start = network.init(WIDTHS, rng, dtype="float32")
         moved = {k: v + 0.5 * rng.standard_normal(v.shape).astype("f4") for k, v in start.items()}
@@ -92,7 +92,7 @@ class Problem:
 
 
 def truth(problem: Problem) -> Array:
-    """Return the gradient, all entries laid end to end, right to the last digit."""
+    """Return the gradient in one vector, shape (p,), correct to the last digit of float64."""
     if not common.is_installed("mpmath"):
         raise common.NotInstalledError("mpmath is not installed: pip install 'gradlab[bench]'")
     import mpmath
@@ -131,7 +131,7 @@ def truth(problem: Problem) -> Array:
 
 
 Gradient: TypeAlias = Callable[[Problem, float | None], Array]
-"""Takes a gradient with a step, or the method's default; its entries laid end to end."""
+"""``gradient(problem, step)``, in one vector; step None is the method's default."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,12 @@ class Method:
     Attributes
     ----------
     gradient : Gradient
-        Takes its gradient.
+        The gradient by this method.
     truncation, round_off : int or None
-        What theory has for the slopes of its error over the step, on logarithms. None where it
-        has no such error, or chooses orders of its own.
+        The slopes of the error over the step in theory, on logarithmic axes. None if the method
+        has no such error, or chooses its own orders.
     default : callable
-        Its default step for numbers of order 1, in a dtype.
+        ``default(dtype)``, the default step for parameters of order 1.
     """
 
     gradient: Gradient
@@ -156,7 +156,7 @@ class Method:
 
 
 def by_backend(make: Callable[..., Backend]) -> Gradient:
-    """Set a backend on it, in the problem's own precision."""
+    """Return the gradient by one of gradlab's backends, in the problem's precision."""
 
     def gradient(problem: Problem, step: float | None) -> Array:
         backend = make(step=step, dtype=problem.x.dtype)
@@ -167,9 +167,9 @@ def by_backend(make: Callable[..., Backend]) -> Gradient:
 
 
 def by_complex_step(problem: Problem, step: float | None) -> Array:
-    """Im f(x + ih) / h in the complex type of the problem's precision.
+    """Return Im f(x + ih) / h in the complex type of the problem's precision.
 
-    The backend's step is fixed, and its type complex128; other steps are taken here.
+    The backend has a fixed step and computes in complex128. This function computes the other steps.
     """
     if step is None:
         grads = ComplexStep().value_and_grad(network.loss)(*problem.point)[1]
@@ -188,7 +188,7 @@ def by_complex_step(problem: Problem, step: float | None) -> Array:
 
 
 def balanced(order: int) -> Callable[[str], float]:
-    """Return the default step of a difference of an order, for numbers up to 1."""
+    """Return the default step of a difference of this order, for parameters up to 1."""
     return lambda dtype: float(steps(np.ones(1, dtype), None, order)[0])
 
 
@@ -205,18 +205,18 @@ MARKER = dict(zip(METHODS, "osD^v", strict=True))
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a V-curve, where one of the two errors is alone.
+    """One side of a V-curve, where one of the two errors dominates.
 
     Attributes
     ----------
     slope : float
-        Of the error over the step, on logarithms, by least squares.
+        The slope of the error over the step, by least squares on logarithms.
     theory : int
-        What it should be.
+        The slope in theory.
     factor : float
         The error is ``factor * h**theory`` in the middle of the side.
     smallest, largest : float
-        The steps h of the side.
+        The range of the steps h.
     """
 
     slope: float
@@ -227,7 +227,7 @@ class Side:
 
     @classmethod
     def fit(cls, h: Array, error: Array, theory: int | None) -> Side | None:
-        """Fit it; None where there is no theory, or too little of a side."""
+        """Fit a side; return None without a theory, or for fewer than three steps."""
         if theory is None or len(h) < 3:
             return None
         slope = float(np.polyfit(np.log(h), np.log(error), 1)[0])
@@ -237,17 +237,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Result:
-    """One method in one precision; in the JSON file, one record.
+    """The errors of one method in one precision; in the JSON file, one record.
 
     Attributes
     ----------
     method, dtype : str
-        Which.
+        The method, and the precision of parameters and data.
     default_step, default_error : float
-        The step that the method takes for numbers of order 1, and the error of its gradient where
-        each entry has its own default.
+        The default step for parameters of order 1, and the error of a gradient in which each
+        entry has its own default step.
     best_step, best_error : float
-        Of the steps that were tried, the one of the least error.
+        The step with the least error among those that were tried, and this error.
     truncation, round_off : Side or None
         The sides above and below the best step.
     steps, errors : list of float
@@ -274,7 +274,7 @@ def measure(name: str, dtype: str, grid: Sequence[float], reference: Array) -> R
     name : str
         From `METHODS`.
     dtype : str
-        Of the evaluation.
+        The precision of parameters and data.
     grid : sequence of float
         The steps, in falling order.
     reference : ndarray, shape (p,)
@@ -288,7 +288,7 @@ def measure(name: str, dtype: str, grid: Sequence[float], reference: Array) -> R
 
     curve: dict[float, float] = {}
     for step in grid:
-        with suppress(OptionError):  # the step vanishes
+        with suppress(OptionError):  # the step is too small to change a parameter
             curve[step] = error(step)
     best = min(curve, key=lambda step: curve[step])
     above, below = sides(curve, method)
@@ -299,10 +299,10 @@ def measure(name: str, dtype: str, grid: Sequence[float], reference: Array) -> R
 
 
 def sides(curve: Mapping[float, float], method: Method) -> tuple[Side | None, Side | None]:
-    """Fit the two sides of a V-curve, where one error is alone.
+    """Fit the two sides of a V-curve, where one error dominates.
 
-    That is where the error is ten times the least or more, and no more than a tenth: where it is
-    larger, theory's first term is not all of it.
+    These are the steps with an error of at least ten times the least error and at most 0.1. The
+    leading term of the theory does not describe larger errors.
 
     Examples
     --------
@@ -324,9 +324,9 @@ def sides(curve: Mapping[float, float], method: Method) -> tuple[Side | None, Si
 
 
 def table(results: Sequence[Result], caption: str) -> Table:
-    """Lay the results out, a section a precision, a row a method."""
+    """Return the results as a table: a section per precision, a row per method."""
     shown = common.new_table(
-        "The error of a numerical gradient, relative to its length",
+        "The relative error of a numerical gradient",
         caption,
         ("default step", "error", "best step", "error", "slope above", "slope below"),
     )
@@ -340,29 +340,30 @@ def table(results: Sequence[Result], caption: str) -> Table:
                     f"{r.default_error:.0e}",
                     f"{r.best_step:.0e}",
                     f"{r.best_error:.0e}",
-                    _told(r.truncation, METHODS[r.method].truncation),
-                    _told(r.round_off, METHODS[r.method].round_off),
+                    _slopes(r.truncation, METHODS[r.method].truncation),
+                    _slopes(r.round_off, METHODS[r.method].round_off),
                 )
         shown.add_section()
     return shown
 
 
-def _told(side: Side | None, theory: int | None) -> str:
+def _slopes(side: Side | None, theory: int | None) -> str:
+    """Write the measured slope, and that of the theory in brackets."""
     if theory is None:
         return "–"
     return f"{side.slope:.2f} ({theory})" if side else f"too short ({theory})"
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say in one line what came out, for the first precision."""
+    """Return the result in one line, for the first precision."""
     first = results[0].dtype
-    told = ", ".join(f"{r.method} {r.default_error:.0e}" for r in results if r.dtype == first)
-    return f"Relative errors at the default steps, in {first}: {told}."
+    errors = ", ".join(f"{r.method} {r.default_error:.0e}" for r in results if r.dtype == first)
+    return f"Relative errors at the default steps, in {first}: {errors}."
 
 
 @styled
 def figure(results: Sequence[Result], heading: str) -> Figure:
-    """Draw the V-curves, a panel a precision; stars are the defaults, dashed lines the theory."""
+    """Draw the V-curves, a panel per precision; stars are defaults, dashed lines the theory."""
     dtypes = list(dict.fromkeys(result.dtype for result in results))
     steps = [step for result in results for step in result.steps]
     drawn = Figure(figsize=(PHONE, 8.4))
@@ -376,7 +377,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
         for result in own:
             _draw(axes, result, min(steps), named)
         axes.set(title=dtype, ylabel="relative error")
-    shown[-1].set_xlabel("step h (of richardson: its first and largest)")
+    shown[-1].set_xlabel("step h (richardson: the first, largest step)")
     title(drawn, heading)
     grey: Any = {"color": "#777777", "mec": "black", "mfc": "white"}
     handles = [
@@ -384,8 +385,8 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
             Line2D([], [], color=COLOUR[name], marker=MARKER[name], label=name)
             for name in dict.fromkeys(result.method for result in results)
         ),
-        Line2D([], [], ls="", marker="*", ms=13, label="its default step", **grey),
-        Line2D([], [], ls="", marker="<", ms=9, label="its default, 1e-100", **grey),
+        Line2D([], [], ls="", marker="*", ms=13, label="default step", **grey),
+        Line2D([], [], ls="", marker="<", ms=9, label="default step, 1e-100", **grey),
         Line2D([], [], ls="--", lw=0.8, color="black", label="theory: hⁿ, ε/h"),
     ]
     drawn.legend(handles=handles, loc="outside lower left", ncols=2)
@@ -393,7 +394,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
 
 
 def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
-    """Draw one curve, its theory (whose power is named once), and its default step."""
+    """Draw one curve, its theory, and its default step; label each power of the theory once."""
     colour, marker = COLOUR[result.method], MARKER[result.method]
     every = 1 + len(result.steps) // 30
     axes.plot(
@@ -410,7 +411,7 @@ def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
                     power, (h[1], error[1]), (4, 0), textcoords="offset points", va="center"
                 )
                 named.add(side.theory)
-    inside = result.default_step >= least  # a smaller one is marked at the edge
+    inside = result.default_step >= least  # otherwise, the mark is at the edge
     mark: Any = {"marker": "*", "ms": 13} if inside else {"marker": "<", "ms": 9}
     at = result.default_step if inside else least / 5
     axes.plot(at, result.default_error, color=colour, mec="black", mew=0.8, zorder=4, **mark)
@@ -420,7 +421,7 @@ def _draw(axes: Axes, result: Result, least: float, named: set[int]) -> None:
 def main(quick: common.Quick = False) -> common.Findings:
     """Measure the error of every numerical method over step sizes from 1e-1 to 1e-16."""
     common.limit_threads(1)
-    common.say("computing the truth ...")
+    common.say("computing the true gradient ...")
     reference = truth(Problem.draw("float64"))
     grid = np.logspace(-1, -16, 61 if quick else 151).tolist()
     results = []
@@ -431,14 +432,15 @@ def main(quick: common.Quick = False) -> common.Findings:
     widths = "-".join(map(str, WIDTHS))
     caption = "\n".join(
         [
-            f"The network {widths}, all {len(reference)} entries of its gradient on {BATCH} "
-            f"samples; the truth by mpmath, {DIGITS} digits.",
-            "error: the length of the difference from the true gradient, over the length of that. "
-            "The default steps are those for numbers up to 1, and grow with larger ones.",
-            "slopes: of the error over the step, on logarithms, above and below the best step; in "
-            "brackets, theory's. –: theory has none.",
-            "complex-step is the backend with its default step, in complex128 always; with "
-            "others, the formula in the precision's own complex type.",
+            f"All {len(reference)} entries of the gradient of the network {widths} on {BATCH} "
+            f"samples; the true gradient by mpmath, {DIGITS} digits.",
+            "error: the norm of the difference from the true gradient, divided by the norm of the "
+            "true gradient. The default steps are those for parameters up to 1; they grow in "
+            "proportion to larger parameters.",
+            "slopes: of the error over the step, on logarithmic axes, above and below the best "
+            "step; in brackets, in theory. –: the theory has no slope.",
+            "complex-step: the backend, in complex128, for the default step; the formula in the "
+            "precision's complex type for other steps.",
             f"{len(grid)} steps from 1e-1 to 1e-16; ",
         ]
     )

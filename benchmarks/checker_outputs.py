@@ -1,17 +1,17 @@
 """The power of derivative checkers on functions with many outputs.
 
-All are put to the same VJPs, JVPs, Jacobians and Hessians (`corpus.vectors`): right and wrong ones
-of layers, linear algebra, solvers, and complex functions. What counts as a false alarm or a miss is
-as in `checker_power`, and so are the defaults that each checker has. gradlab takes a case as it is.
-A peer sees a function of one real vector with one real vector of outputs (`corpus.real`), to which
-the claimed VJP or JVP is attached as the library provides for. SciPy and numdifftools compare
-matrices: a VJP that is not linear, and right along each output alone, does not show there.
+All checkers judge the same VJPs, JVPs, Jacobians and Hessians (`corpus.vectors`): right and wrong
+ones of layers, linear algebra, solvers, and complex functions. False alarms, misses and the
+settings of each checker are those of `checker_power`. gradlab checks a case as it is. A peer gets a
+function from a real vector to a real vector (`corpus.real`); the claimed VJP or JVP is attached in
+the way that the library intends. SciPy and numdifftools compare matrices. They cannot detect a VJP
+that is not linear but is right along each single output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, TypeAlias
 
@@ -28,27 +28,27 @@ from corpus.vectors import CASES, KINDS
 import gradlab
 
 QUICK_SIDE = 3
-"""How many right and how many wrong cases of a kind a quick run takes at most."""
+"""Largest number of right cases of each kind in a quick run, and of wrong ones."""
 
 Checker: TypeAlias = Callable[[RealCase], bool | None]
 
 
 def gradlab_check(real: RealCase) -> bool | None:
-    """gradlab: error bars instead of a tolerance."""
+    """Check by gradlab, with error bars instead of a tolerance."""
     report = real.case.check(gradlab.check_derivatives)
     return None if report.verdict == "inconclusive" else bool(report.ok)
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A checker that takes part.
+    """A checker.
 
     Attributes
     ----------
     check : callable
-        Judges a case.
+        Returns whether it accepts the claim of a case, or None if it gives no verdict.
     by_matrix : bool
-        Whether it sees all of a claim as one matrix.
+        Whether it gets the whole claim as one matrix.
     """
 
     check: Checker
@@ -64,11 +64,11 @@ ENTRANTS: dict[str, Entrant] = {
     "SciPy": Entrant(peers.scipy_check_derivative, by_matrix=True),
     "numdifftools": Entrant(peers.numdifftools_jacobian, by_matrix=True),
 }
-"""The checkers of `checker_power`, which knows what each needs to be installed."""
+"""The checkers, with the names in `checker_power`, which says what each needs installed."""
 
 
 def ask(entrant: Entrant, case: VectorCase) -> Answer:
-    """Put one case to one checker."""
+    """Return the answer of one checker to one case."""
     counted = power.Counted(case.gradient or case.f)
     real = RealCase(replace(case, **{"gradient" if case.gradient else "f": counted}))
     hidden = entrant.by_matrix and not _shows_in_a_matrix(case)
@@ -77,7 +77,7 @@ def ask(entrant: Entrant, case: VectorCase) -> Answer:
 
 
 def _shows_in_a_matrix(case: VectorCase) -> bool:
-    """Tell whether a wrong claim is wrong along a single output or parameter."""
+    """Return whether the fault of a claim shows along a single output or parameter."""
     if case.right:
         return True
     real, truth = RealCase(case), RealCase(replace(case, claim=None))
@@ -86,7 +86,7 @@ def _shows_in_a_matrix(case: VectorCase) -> bool:
 
 
 def chosen(kinds: Sequence[str], quick: bool) -> list[VectorCase]:
-    """Return the cases of these kinds; in a quick run a few of each.
+    """Return the cases of these kinds; in a quick run, a sample of each.
 
     Examples
     --------
@@ -105,13 +105,13 @@ def chosen(kinds: Sequence[str], quick: bool) -> list[VectorCase]:
 
 
 def footnotes(cases: Sequence[VectorCase], missing: Mapping[str, str]) -> str:
-    """Say how the table is to be read."""
+    """Return the notes below the table."""
     right = sum(case.right for case in cases)
     lines = [
         f"{len(cases)} derivatives, {right} right and {len(cases) - right} wrong.",
-        "wrong: false alarms and misses, of the cases run. not run: the checker raised an error, "
-        "or takes a matrix, in which the fault does not show.",
-        "evaluations: of the function, per parameter, the median. seconds: of the processor.",
+        "wrong: false alarms and misses, as a share of the cases run. not run: the checker raised "
+        "an error, or it compares matrices, and the fault does not show in a matrix.",
+        "evaluations: of the function, per parameter, the median. seconds: CPU time.",
     ]
     return "\n".join([*lines, *(f"{name}: {remedy}" for name, remedy in missing.items())])
 
@@ -120,18 +120,13 @@ def footnotes(cases: Sequence[VectorCase], missing: Mapping[str, str]) -> str:
 def main(
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help=f"One kind, or more: {', '.join(KINDS)} [default: all]."),
+        typer.Option("--kind", help=f"A kind; repeatable: {', '.join(KINDS)} [default: all]."),
     ] = None,
-    checker: Annotated[
-        list[str] | None,
-        typer.Option("--checker", help=f"One, or more: {', '.join(ENTRANTS)} [default: all]."),
-    ] = None,
-    mistakes: Annotated[
-        bool, typer.Option("--mistakes", help="Name each case that was judged wrongly.")
-    ] = False,
+    checker: power.Checkers = None,
+    mistakes: power.Mistakes = False,
     quick: common.Quick = False,
 ) -> common.Findings:
-    """Put checkers to derivatives of functions with many outputs; count false alarms and misses."""
+    """Count false alarms and misses of derivative checkers on functions with many outputs."""
     common.require_known("--kind", kind, KINDS)
     common.require_known("--checker", checker, ENTRANTS)
     common.limit_threads(1)
@@ -152,17 +147,10 @@ def main(
             f"{footnotes(cases, missing)}\n{environment}",
             "Checkers on functions with many outputs",
         ),
-        results=[{**asdict(score), "share": score.share} for score in scores],
+        results=[score.record for score in scores],
         headline=power.headline(scores).replace("gradients", "derivatives"),
         figure=lambda: power.figure(answers, "Wrong verdicts by kind of function"),
-        more={
-            "cases": len(cases),
-            "right": sum(case.right for case in cases),
-            "answers": {
-                name: [asdict(answer) for answer in each] for name, each in answers.items()
-            },
-            "missing": missing,
-        },
+        more=power.records(cases, answers, missing),
         below=[power.table_by_kind(answers), *(power.wrong_answers(answers) if mistakes else [])],
     )
 

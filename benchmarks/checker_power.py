@@ -1,14 +1,15 @@
-"""The power of a gradient checker: how often it cries wolf, and how often it sleeps.
+"""The power of gradient checkers: how many false alarms they raise, and how many faults they miss.
 
-All are put to the same gradients (`corpus`): right and wrong ones, of losses that are hard for one
-reason each. A *false alarm* is a right gradient called wrong, a *miss* a wrong one passed. Each
-checker has its own natural defaults, because nobody who has a gradient to check knows which
-tolerance would be right. What makes a checker give up (an exception of the loss beyond an edge,
-more entries than it can take) is counted apart; so is *inconclusive*, which gradlab may say.
-A fault that the loss's values do not show (`Case.resolvable`) cannot be missed.
+All checkers judge the same right and wrong gradients (`corpus`), of losses that are each hard for
+one reason. A *false alarm* is a right gradient that is rejected; a *miss* is a wrong gradient that
+is accepted. Each checker runs with its own defaults, because a user with a gradient to check does
+not know which tolerance would be right. Two results are counted separately: *not run*, when the
+loss raises an exception beyond an edge or has too many entries for the checker, and
+*inconclusive*, a verdict of gradlab. A fault that the values of the loss do not show
+(`Case.resolvable`) never counts as a miss.
 
-gradlab takes a case as it is. A peer sees its parameters as one vector in double precision, and
-its loss as a black box to which the claimed gradient is attached as the library provides for.
+gradlab checks a case as it is. A peer gets the parameters as one vector in double precision and
+the loss as a black box; the claimed gradient is attached in the way that the library intends.
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ from gradlab.params import Array, flatten, size
 from gradlab.plotting.style import PHONE, note, styled, title
 
 MOST_ENTRIES = 1_000
-"""For peers that go entry by entry; larger cases would take them hours."""
+"""Largest number of entries for peers that go entry by entry; more would take hours."""
 QUICK_SIDE = 2
-"""How many right and how many wrong cases of a kind a quick run takes."""
+"""Largest number of right cases of each kind in a quick run, and of wrong ones."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A case as a function of one vector, as any library can be asked about it; a `peers.Claim`.
+    """A case as a function of one vector, which every library can check; a `peers.Claim`.
 
     Attributes
     ----------
     x : ndarray, shape (p,)
-        The parameters laid end to end, float64.
+        The parameters in one vector, float64.
     f : callable
         The loss: ``f(x) -> float``.
     claimed : ndarray, shape (p,)
-        The gradient to be judged, float64.
+        The claimed gradient, float64.
     """
 
     x: Array
@@ -61,7 +62,7 @@ class Question:
 
     @classmethod
     def of(cls, case: Case) -> Question:
-        """Lay out a case.
+        """Turn a case into a function of one vector.
 
         Examples
         --------
@@ -81,7 +82,7 @@ class Question:
         return cls(common.flat(leaves).astype(np.float64), loss, claimed.astype(np.float64))
 
     def vjp(self, x: Any, u: Any) -> Any:
-        """Return the claimed gradient, times u."""
+        """Return the claimed gradient times u."""
         return u * self.claimed
 
     def jvp(self, x: Any, v: Any) -> Any:
@@ -93,13 +94,12 @@ class Question:
         return self.claimed
 
 
-# The checkers: whether they pass the gradient, or None where they will not say
-
+# The checkers: each returns whether it accepts the gradient, or None if it gives no verdict
 Checker: TypeAlias = Callable[[Case], bool | None]
 
 
 def gradlab_check(case: Case) -> bool | None:
-    """gradlab: error bars instead of a tolerance."""
+    """Check by gradlab, with error bars instead of a tolerance."""
     report = gradlab.check_gradients(  # type: ignore[attr-defined, unused-ignore]
         case.loss, case.params, *case.args, gradient=case.gradient
     )
@@ -107,24 +107,24 @@ def gradlab_check(case: Case) -> bool | None:
 
 
 def asked(peer: Callable[[peers.Claim], bool]) -> Checker:
-    """Return a peer's checker as one that takes a case."""
+    """Turn a peer's checker into one that takes a case."""
     return lambda case: peer(Question.of(case))
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A checker that takes part.
+    """A checker.
 
     Attributes
     ----------
     check : callable
-        Judges a case.
+        Returns whether it accepts the gradient of a case, or None if it gives no verdict.
     module : str
-        What has to be installed.
+        The module that must be installed.
     remedy : str
         How to install it.
     entrywise : bool
-        Whether it takes each entry by itself, and so cannot take large cases.
+        Whether it checks each entry separately, which rules out large cases.
     """
 
     check: Checker
@@ -151,33 +151,33 @@ ENTRANTS: dict[str, Entrant] = {
 
 
 def is_ready(name: str) -> bool:
-    """Tell whether a checker can take part."""
+    """Return whether the library of a checker is installed."""
     if name == "gradlab":
         return hasattr(gradlab, "check_gradients")
     return common.is_installed(ENTRANTS[name].module)
 
 
-# Put to the cases
+# Their answers
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one checker made of one case; in the JSON file, one record.
+    """The answer of one checker to one case; in the JSON file, one record.
 
     Attributes
     ----------
     case, kind : str
-        Which.
+        The title and the kind of the case.
     place : int
-        0 where the corpus has it, else the seed by which it was moved.
+        0 for the parameters in the corpus, otherwise the seed of the move (`Case.moved`).
     outcome : str
         ``right``, ``false alarm``, ``miss``, ``inconclusive`` or ``not run``.
     reason : str
-        Why it was not run.
+        Why the case was not run.
     evaluations_per_entry : float
-        Of the loss.
+        Evaluations of the loss, divided by the number of entries.
     seconds : float
-        Of the processor.
+        CPU time.
     """
 
     case: str
@@ -196,7 +196,7 @@ class Counted:
         self._function, self.calls = function, 0
 
     def __call__(self, *args: Any) -> Any:
-        """Call it."""
+        """Count the call, and make it."""
         self.calls += 1
         return self._function(*args)
 
@@ -210,12 +210,12 @@ def judged(
     place: int = 0,
     refused: str = "",
 ) -> Answer:
-    """Return what a checker makes of a case, unless it is not asked because of `refused`."""
+    """Return the answer of a checker to a case; `refused` is the reason not to run it, if any."""
     started, found, reason = time.process_time(), "not run", refused
     if not refused:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # the peers' own, about NaN and the like
+                warnings.simplefilter("ignore")  # peers warn about NaN
                 found = outcome(case, check())
         except (GradlabError, ArithmeticError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
@@ -224,7 +224,7 @@ def judged(
 
 
 def ask(entrant: Entrant, case: Case, place: int = 0) -> Answer:
-    """Put one case to one checker."""
+    """Return the answer of one checker to one case."""
     p, loss = size(case.params), Counted(case.loss)
     too_large = entrant.entrywise and p > MOST_ENTRIES
     refused = f"more than {MOST_ENTRIES:,} entries" if too_large else ""
@@ -234,18 +234,18 @@ def ask(entrant: Entrant, case: Case, place: int = 0) -> Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """What came of all cases for one checker.
+    """The answers of one checker to all cases, counted.
 
     Attributes
     ----------
     checker : str
-        Who.
+        The checker's name.
     false_alarms, misses, inconclusive, not_run, run : int
-        Counts of cases; `run` are all but those not run.
+        Numbers of cases; `run` counts all but those not run.
     evaluations_per_entry : float
-        Of the loss: the median over the cases that were run.
+        Evaluations of the loss per entry, the median over the cases that were run.
     seconds : float
-        Of the processor, for those cases.
+        CPU time for these cases.
     """
 
     checker: str
@@ -259,7 +259,7 @@ class Score:
 
     @classmethod
     def of(cls, checker: str, answers: Sequence[Answer]) -> Score:
-        """Count.
+        """Count the answers of a checker.
 
         Examples
         --------
@@ -283,17 +283,22 @@ class Score:
 
     @property
     def wrong(self) -> int:
-        """False alarms and misses."""
+        """The number of false alarms and misses."""
         return self.false_alarms + self.misses
 
     @property
     def share(self) -> float:
-        """Of the cases that were run, how many were judged wrongly."""
+        """The share of wrong verdicts among the cases that were run."""
         return self.wrong / max(self.run, 1)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The score with its share, for the JSON file."""
+        return {**asdict(self), "share": self.share}
 
 
 def chosen(kinds: Sequence[str], quick: bool) -> list[Case]:
-    """Return the cases of these kinds; in a quick run a few of each, and no large ones.
+    """Return the cases of these kinds; in a quick run, a few of each, and no large ones.
 
     Examples
     --------
@@ -324,16 +329,16 @@ def table(
     caption: str,
     title: str = "The power of gradient checkers",
 ) -> Table:
-    """Lay the scores out, a row a checker, those missing among them."""
+    """Return the scores as a table: a row per checker, with those that are not installed."""
     shown = _table(
         title, caption,
-        "false alarms", "misses", "wrong", "incon-\nclusive", "not\nrun", "evaluations\nan entry",
+        "false alarms", "misses", "wrong", "incon-\nclusive", "not\nrun", "evaluations\nper entry",
         "seconds",
     )  # fmt: skip
     of = {score.checker: score for score in scores}
     for name in ENTRANTS:
         if name in missing:
-            words = "not there yet" if name == "gradlab" else "not installed"
+            words = "no checker yet" if name == "gradlab" else "not installed"
             shown.add_row(name, words, style="dim")
         elif name in of:
             score = of[name]
@@ -346,7 +351,7 @@ def table(
 
 
 def table_by_kind(answers: Mapping[str, Sequence[Answer]]) -> Table:
-    """Lay out false alarms + misses of each kind, a row a kind, a column a checker."""
+    """Return false alarms + misses as a table: a row per kind, a column per checker."""
     shown = _table(
         "By kind: false alarms + misses", "·: none; –: no case was run.",
         *(name.replace(" ", "\n") for name in answers),
@@ -365,23 +370,23 @@ def _mistakes(answers: Sequence[Answer], kind: str) -> str:
 
 
 def footnotes(cases: Sequence[Case], places: int, missing: Mapping[str, str]) -> str:
-    """Say how the table is to be read."""
+    """Return the notes below the table."""
     right = sum(case.right for case in cases)
     hidden = sum(not case.resolvable and not case.right for case in cases)
-    where = f", each also at {places} places moved by 3 %" if places else ""
+    where = f", each also at {places} other points, up to 3 % away" if places else ""
     lines = [
         f"{len(cases)} gradients, {right} right and {len(cases) - right} wrong{where}; "
-        f"{hidden} of the faults are smaller than the loss's values show, and nobody misses them.",
-        "wrong: false alarms and misses, of the cases run. not run: the checker raised an error, "
-        f"or goes entry by entry and there were more than {MOST_ENTRIES:,}.",
-        "evaluations: of the loss, the median. seconds: of the processor, for the cases run.",
+        f"{hidden} faults are too small to show in the values of the loss, and count as no miss.",
+        "wrong: false alarms and misses, as a share of the cases run. not run: the checker raised "
+        f"an error, or it goes entry by entry and there were more than {MOST_ENTRIES:,} entries.",
+        "evaluations: of the loss, the median. seconds: CPU time for the cases run.",
     ]
     lines += [f"{name}: {remedy}" for name, remedy in missing.items()]
     return "\n".join(lines)
 
 
 def headline(scores: Sequence[Score]) -> str:
-    """Say in one line what came out."""
+    """Return the result in one line."""
     of = {score.checker: score for score in scores}
     peers = [score for name, score in of.items() if name != "gradlab" and score.run]
     parts = []
@@ -399,7 +404,7 @@ def headline(scores: Sequence[Score]) -> str:
             else f"{best.checker} is wrong on {best.share:.0%}"
         )
     line = "; ".join(parts)
-    return f"{line[0].upper() if not ours else line[0]}{line[1:]}." if line else "Nobody took part."
+    return f"{line[0].upper() if not ours else line[0]}{line[1:]}." if line else "No checker ran."
 
 
 def _share(score: Score) -> float:
@@ -416,7 +421,7 @@ MEANT = {
     "steep": "steep losses",
     "edge": "at the edge of a domain",
     "network": "networks",
-    "planted": "planted mistakes",
+    "planted": "planted faults",
     "kink": "at a kink",
     "near kink": "close to a kink",
     "off kink": "away from kinks",
@@ -425,15 +430,15 @@ MEANT = {
     "quantised": "losses in coarse steps",
     "float16": "losses in float16",
     "solver": "losses that solve equations",
-    "resolution": "tiny mistakes",
+    "resolution": "tiny faults",
     "large": "many parameters",
 }
-"""What the kinds of cases are called in the figure."""
+"""The labels of the kinds in the figure."""
 
 
 @styled
 def figure(answers: Mapping[str, Sequence[Answer]], heading: str) -> Figure:
-    """Draw how many cases each checker judged wrongly, a row a kind, the hardest first."""
+    """Draw the numbers of wrong verdicts: a column per checker, a row per kind, hardest first."""
     kinds = list(dict.fromkeys(answer.kind for each in answers.values() for answer in each))
     counts = {kind: [_wrong(each, kind) for each in answers.values()] for kind in kinds}
     kinds.sort(key=lambda kind: -np.mean([share for _, share in counts[kind] if share is not None]))
@@ -455,20 +460,20 @@ def figure(answers: Mapping[str, Sequence[Answer]], heading: str) -> Figure:
     title(drawn, heading)
     note(
         drawn,
-        "right gradients that were refused and wrong ones that were passed; blank: none, "
+        "right gradients that were rejected, and wrong ones that were accepted; blank: none, "
         "–: not run; darker: a larger share of the kind",
     )
     return drawn
 
 
 def _wrong(answers: Sequence[Answer], kind: str) -> tuple[str, float | None]:
-    """Return how many cases of a kind were judged wrongly, in words, and their share."""
+    """Return the number of wrong verdicts on a kind as text, and their share."""
     score = Score.of("", [answer for answer in answers if answer.kind == kind])
     return (str(score.wrong or ""), score.share) if score.run else ("–", None)
 
 
 def wrong_answers(answers: Mapping[str, Sequence[Answer]]) -> list[Text]:
-    """Write a line for each case that was judged wrongly."""
+    """Return a line for each wrong verdict."""
     return [
         Text(
             f"{name}: {answer.outcome}: {answer.case}"
@@ -480,28 +485,42 @@ def wrong_answers(answers: Mapping[str, Sequence[Answer]]) -> list[Text]:
     ]
 
 
+def records(
+    cases: Sequence[Any], answers: Mapping[str, Sequence[Answer]], missing: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the answers, and what they depend on, for the JSON file."""
+    return {
+        "cases": len(cases),
+        "right": sum(case.right for case in cases),
+        "answers": {name: [asdict(answer) for answer in each] for name, each in answers.items()},
+        "missing": missing,
+    }
+
+
+Checkers = Annotated[
+    list[str] | None,
+    typer.Option("--checker", help=f"Repeatable: {', '.join(ENTRANTS)} [default: all]."),
+]
+Mistakes = Annotated[bool, typer.Option("--mistakes", help="Name each case with a wrong verdict.")]
+
+
 @common.main("checker_power")
 def main(
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help=f"One kind, or more: {', '.join(KINDS)} [default: all]."),
+        typer.Option("--kind", help=f"A kind; repeatable: {', '.join(KINDS)} [default: all]."),
     ] = None,
-    checker: Annotated[
-        list[str] | None,
-        typer.Option("--checker", help=f"One, or more: {', '.join(ENTRANTS)} [default: all]."),
-    ] = None,
+    checker: Checkers = None,
     by_kind: Annotated[
-        bool, typer.Option("--by-kind", help="Show the mistakes of each kind as well.")
+        bool, typer.Option("--by-kind", help="Also show the wrong verdicts of each kind.")
     ] = False,
-    mistakes: Annotated[
-        bool, typer.Option("--mistakes", help="Name each case that was judged wrongly.")
-    ] = False,
+    mistakes: Mistakes = False,
     places: Annotated[
-        int, typer.Option(min=0, help="Also ask at so many places, moved at random by 3 %.")
+        int, typer.Option(min=0, help="Check at N other points, too, up to 3 % away at random.")
     ] = 0,
     quick: common.Quick = False,
 ) -> common.Findings:
-    """Put gradient checkers to gradients whose truth is known; count false alarms and misses."""
+    """Count false alarms and misses of gradient checkers on right and wrong gradients."""
     common.require_known("--kind", kind, KINDS)
     common.require_known("--checker", checker, ENTRANTS)
     common.limit_threads(1)
@@ -526,17 +545,10 @@ def main(
         table=lambda environment: table(
             scores, missing, f"{footnotes(cases, places, missing)}\n{environment}"
         ),
-        results=[{**asdict(score), "share": score.share} for score in scores],
+        results=[score.record for score in scores],
         headline=headline(scores),
         figure=lambda: figure(answers, "Wrong verdicts by kind"),
-        more={
-            "cases": len(cases),
-            "right": sum(case.right for case in cases),
-            "answers": {
-                name: [asdict(answer) for answer in each] for name, each in answers.items()
-            },
-            "missing": missing,
-        },
+        more=records(cases, answers, missing),
         below=[
             *([table_by_kind(answers)] if by_kind else []),
             *(wrong_answers(answers) if mistakes else []),

@@ -1,8 +1,8 @@
-"""The tape compared with eager autograd on functions that are not such networks.
+"""The tape compared with eager autograd on functions other than plain networks.
 
 They are written as users of autograd write them: a convolution, a recurrent network, a Gaussian
 process, a logistic regression, a physics residual, a mixture of Gaussians, a spring chain, a matrix
-factorisation. Each gradient is compared with eager autograd's before it is timed, at parameters
+factorisation. Before the timing, each gradient is compared with eager autograd's, at parameters
 other than those of the recording.
 """
 
@@ -32,7 +32,7 @@ Problem = tuple[Callable[..., Any], Any, tuple[Any, ...]]
 
 
 def logistic_regression() -> Problem:
-    """Binary labels, 20 features, 500 samples."""
+    """Classify 500 samples with 20 features and binary labels."""
     x, y = RNG.standard_normal((500, 20)), RNG.choice([-1.0, 1.0], 500)
 
     def loss(p: Any, x: Any, y: Any) -> Any:
@@ -43,7 +43,7 @@ def logistic_regression() -> Problem:
 
 
 def convolution() -> Problem:
-    """Eight 5 x 5 filters on 32 images, as the sum over shifted slices, and a linear layer."""
+    """Apply eight 5 x 5 filters to 32 images, as a sum over shifted slices, and a linear layer."""
     images, labels = RNG.random((32, 20, 20)), np.eye(10)[RNG.integers(10, size=32)]
 
     def loss(p: Any, images: Any, labels: Any) -> Any:
@@ -65,7 +65,7 @@ def convolution() -> Problem:
 
 
 def convolution_by_einsum() -> Problem:
-    """Lay the patches out beforehand, and filter them."""
+    """Filter the patches of images, which are gathered beforehand."""
     images = RNG.random((32, 20, 20))
     patches = np.lib.stride_tricks.sliding_window_view(images, (5, 5), axis=(1, 2)).copy()
 
@@ -77,7 +77,7 @@ def convolution_by_einsum() -> Problem:
 
 
 def recurrent_network() -> Problem:
-    """50 steps, 32 hidden units, 20 sequences."""
+    """Run 50 steps of a recurrent network with 32 hidden units on 20 sequences."""
     x, y = RNG.standard_normal((50, 20, 8)), RNG.standard_normal((20, 3))
 
     def loss(p: Any, x: Any, y: Any) -> Any:
@@ -91,7 +91,7 @@ def recurrent_network() -> Problem:
 
 
 def gaussian_process() -> Problem:
-    """Marginal likelihood of 60 points: Cholesky, `solve`, `slogdet`."""
+    """Evaluate the marginal likelihood of 60 points by Cholesky, `solve` and `slogdet`."""
     x, y = np.sort(RNG.random(60)), RNG.standard_normal(60)
 
     def loss(p: Any, x: Any, y: Any) -> Any:
@@ -106,7 +106,7 @@ def gaussian_process() -> Problem:
 
 
 def physics_residual() -> Problem:
-    """Heat equation with a source on a part of the rod: `where`, slices, `concatenate`."""
+    """Solve a heat equation with a source on part of the rod: `where`, slices, `concatenate`."""
     grid = np.linspace(0, 1, 400)
 
     def loss(p: Any, grid: Any) -> Any:
@@ -122,7 +122,7 @@ def physics_residual() -> Problem:
 
 
 def mixture_of_gaussians() -> Problem:
-    """Likelihood of 300 points in the plane under five components."""
+    """Evaluate the likelihood of 300 points in the plane under five components."""
     points = RNG.standard_normal((300, 2))
 
     def loss(p: Any, points: Any) -> Any:
@@ -138,7 +138,7 @@ def mixture_of_gaussians() -> Problem:
 
 
 def spring_chain() -> Problem:
-    """Push a chain of masses so that it hits a target after 100 steps of time."""
+    """Push a chain of masses so that it reaches a target after 100 time steps."""
 
     def loss(push: Any, target: Any) -> Any:
         place, speed = anp.zeros(30), push
@@ -153,7 +153,7 @@ def spring_chain() -> Problem:
 
 
 def matrix_factorisation() -> Problem:
-    """Ten factors of a 200 x 100 table, of which half the entries are known."""
+    """Find ten factors of a 200 x 100 table, from half of its entries."""
     table, known = RNG.standard_normal((200, 100)), RNG.random((200, 100)) > 0.5
 
     def loss(p: Any, table: Any, known: Any) -> Any:
@@ -182,22 +182,22 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What the tape is worth on one function; in the JSON file, one record.
+    """The cost of a gradient of one function; in the JSON file, one record.
 
     Attributes
     ----------
     problem : str
-        The function.
+        The name of the function.
     seconds, eager_seconds : float
-        Of a gradient by the tape and by eager autograd, medians over the rounds.
+        The time of a gradient by the tape and by eager autograd, medians over the rounds.
     ratio : Ratio
-        Of the two.
+        The tape's time divided by eager autograd's.
     recording : float
-        What the first call takes, in eager gradients.
+        The time of the first call, in eager gradients.
     operations, recorded : int
-        In the program that is replayed, and as it was recorded.
+        The number of operations in the program that is replayed, and in the recorded one.
     difference : float
-        The worst from eager autograd's gradient, relative to the largest entry of its leaf.
+        The largest difference from eager autograd, relative to the largest entry of its leaf.
     """
 
     problem: str
@@ -211,7 +211,7 @@ class Result:
 
 
 def measure(name: str, rounds: int, clock: Callable[[], float] = time.process_time) -> Result:
-    """Let both take the gradient in turns."""
+    """Time the tape and eager autograd in turns, after a comparison of their gradients."""
     loss, params, args = PROBLEMS[name]()
     eager, taped = value_and_grad(loss), value_and_grad(loss, "tape")
     eager(params, *args)
@@ -244,7 +244,7 @@ def measure(name: str, rounds: int, clock: Callable[[], float] = time.process_ti
 
 
 def table(results: Sequence[Result], caption: str) -> Table:
-    """Lay the results out, a row a function."""
+    """Return the results as a table, a row per function."""
     shown = common.new_table(
         "A gradient by the tape, and by eager autograd",
         caption,
@@ -264,28 +264,28 @@ def table(results: Sequence[Result], caption: str) -> Table:
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say in one line what came out."""
+    """Return the result in one line."""
     ratios = [result.ratio.median for result in results]
     return f"The tape takes {min(ratios):.2f} to {max(ratios):.2f} of eager autograd's time."
 
 
 @styled
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw the ratios, a bar a function, the least first."""
+    """Draw the ratios: a bar per function, the lowest first."""
     drawn = Figure(figsize=(PHONE, 1.5 + 0.3 * len(results)))
     axes = drawn.subplots()
     ordered = sorted(results, key=lambda result: result.ratio.median)
     rows(axes, [Row(r.problem, r.ratio.median, (f"{r.ratio.median:.2f}",)) for r in ordered])
     axes.set_xlim(0, max(1.05, axes.get_xlim()[1]))
     axes.axvline(1, color="black", lw=0.8)
-    axes.set_xlabel("time of a gradient, the tape's / autograd's")
-    title(drawn, "The tape beside autograd, which takes 1 (the line)")
+    axes.set_xlabel("time of a gradient, tape / autograd")
+    title(drawn, "Time of a gradient by the tape, in units of autograd's")
     return drawn
 
 
 @common.main("functions")
 def main(quick: common.Quick = False) -> common.Findings:
-    """Time the tape against eager autograd on functions that are no networks. CPU time."""
+    """Time the tape against eager autograd on functions other than plain networks. CPU time."""
     common.limit_threads(1)
     rounds = 3 if quick else 9
     results = []
@@ -293,7 +293,7 @@ def main(quick: common.Quick = False) -> common.Findings:
         common.say(f"timing {name} ...")
         results.append(measure(name, rounds))
     caption = (
-        "first call: recording, compiling and one gradient, in eager gradients.\n"
+        "first call: the time to record, compile and compute one gradient, in eager gradients.\n"
         f"CPU time, {rounds} rounds; "
     )
     return common.Findings(

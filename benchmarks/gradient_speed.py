@@ -55,16 +55,16 @@ NETWORKS = ("64-32-10", "196-50-10", "784-50-100-10")
 BATCHES = (1, 10, 100, 1000)
 DTYPES = ("float64", "float32")
 NUMERICAL: dict[str, tuple[Backend, int | None]] = {
-    # The textbook's loops; `numerical_speed.py` has what is computed instead.
+    # The textbook's loops; `numerical_speed.py` times the default instead.
     "central": (CentralDifference(incremental=False), 2),
     "forward": (ForwardDifference(incremental=False), 1),
     "central4": (CentralDifference4(incremental=False), 4),
     "complex-step": (ComplexStep(), 1),
     "richardson": (Richardson(), None),
 }
-"""Numerical backends, and their evaluations for each entry; None if that depends on the entry."""
+"""Numerical backends, and their evaluations per entry; None if that depends on the entry."""
 FEW = 50
-"""Largest number of further evaluations of a gradient: at its parameters, and to confirm it."""
+"""Largest number of evaluations beyond those per entry: at the parameters, and for checks."""
 FORWARD = "autograd-forward"
 REFERENCE = "autograd"
 REVERSE = (REFERENCE, "tape", "jax", "torch")
@@ -75,7 +75,7 @@ TOLERANCE = 1e-2
 OWN = (*NUMERICAL, FORWARD, *REVERSE, *ESTIMATES)
 MODULES = {"jax": "jax", "torch": "torch", "PyTorch": "torch", "JAX": "jax"}
 CONTENDERS = (*OWN, "PyTorch", "JAX")
-# Seven colours that can be told apart, each once with a full line and once with dashes.
+# Seven distinct colours, each with a full line and with a dashed one.
 COLOUR = dict(zip(CONTENDERS, COLOURS * 2, strict=False))
 DASHES = dict(zip(CONTENDERS, 7 * ["-"] + 7 * ["--"], strict=True))
 MARKER = dict(zip(CONTENDERS, "osDv^P*XhdpH<>", strict=True))
@@ -88,11 +88,11 @@ class Effort:
     Attributes
     ----------
     rounds : int
-        How many turns each contender gets.
+        The number of turns of each contender.
     whole_up_to : int
-        The largest number of parameters for which numerical gradients are timed as a whole.
+        The largest number of parameters for which whole numerical gradients are timed.
     sample : int
-        On how many entries they are checked and timed where there are more.
+        The number of entries that are timed for larger networks.
     """
 
     rounds: int
@@ -106,12 +106,12 @@ QUICK = Effort(rounds=5, whole_up_to=500, sample=16)
 
 @dataclass(frozen=True)
 class Problem:
-    """One gradient to be taken by all: a network, at its start, on a batch of noise.
+    """The gradient that all contenders compute: of a network at its start, on a batch of noise.
 
     Attributes
     ----------
     widths : tuple of int
-        Of the layers, from input to output.
+        The widths of the layers, from input to output.
     params : dict of str to ndarray
         The network's parameters, with p entries.
     x, labels : ndarray, shapes (n, d) and (n,)
@@ -125,7 +125,7 @@ class Problem:
 
     @classmethod
     def draw(cls, widths: tuple[int, ...], batch: int, dtype: np.dtype[Any], seed: int) -> Problem:
-        """Draw everything from a seed."""
+        """Draw parameters and batch from a seed."""
         rng = np.random.default_rng(seed)
         return cls(
             widths,
@@ -141,31 +141,31 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """The widths in one word."""
+        """The widths as text, such as 784-50-10."""
         return "-".join(map(str, self.widths))
 
     @property
     def dtype(self) -> str:
-        """Of parameters and data."""
+        """The dtype of parameters and data."""
         return str(self.x.dtype)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to take a problem's gradient, found to be right and ready to be timed.
+    """A way to compute a problem's gradient.
 
     Attributes
     ----------
     name : str
-        Who it is.
+        The contender's name.
     run : callable
-        Takes the gradient, or times evaluations of the loss for it.
+        Computes the gradient, or times evaluations of the loss for it.
     evaluations : int
-        Of the loss, for the whole gradient.
+        The number of evaluations of the loss for the whole gradient.
     difference : float
-        The largest from autograd's gradient, relative to the largest entry of its leaf.
+        The largest difference from autograd, relative to the largest entry of its leaf.
     entries_sampled : int or None
-        On how many entries it was checked and timed, where not on the whole.
+        The number of entries that are checked and timed; None for the whole gradient.
     """
 
     name: str
@@ -177,32 +177,32 @@ class Contender:
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender's gradient of one network costs; in the JSON file, one record.
+    """The cost of a gradient of one network by one contender; in the JSON file, one record.
 
     Attributes
     ----------
     network : str
-        Its widths.
+        The widths of the network.
     parameters : int
-        Its entries, p.
+        The number p of its parameters.
     batch : int
-        Samples.
+        The number of samples.
     dtype : str
-        Of parameters and data.
+        The dtype of parameters and data.
     contender : str
-        Who took the gradient.
+        The contender's name.
     seconds : float
-        For the whole gradient, the median over the rounds.
+        The time of the whole gradient, the median over the rounds.
     seconds_by_round : list of float
-        The rounds, in order: the same place is the same moment for all contenders of a network.
+        The time in each round; the same index is the same round for all contenders.
     ratio : Ratio
-        To autograd's time, from the two turns of each round.
+        This time divided by autograd's in the same round.
     evaluations : int
-        Of the loss, for the whole gradient.
+        The number of evaluations of the loss for the whole gradient.
     difference : float
-        The worst from autograd's gradient, relative to the largest entry of its leaf.
+        The largest difference from autograd, relative to the largest entry of its leaf.
     entries_sampled : int or None
-        Where the seconds are extrapolated, on how many entries it was checked and timed.
+        The number of entries from which the time is extrapolated; None if it is measured.
     """
 
     network: str
@@ -219,7 +219,7 @@ class Result:
 
     @property
     def about(self) -> str:
-        """What stands before a figure that is extrapolated."""
+        """The mark before an extrapolated figure."""
         return "" if self.entries_sampled is None else "~"
 
 
@@ -229,23 +229,23 @@ def measure(
     effort: Effort,
     seed: int = 0,
 ) -> list[Result]:
-    """Let the backends and these peers take a problem's gradient in turns.
+    """Time the backends and these peers on a problem's gradient, in turns.
 
     Parameters
     ----------
     problem : Problem
-        With p parameters.
+        A problem with p parameters.
     peers : sequence of str
         Names from `MODULES` whose modules are installed.
     effort : Effort
         How much time to spend.
     seed : int
-        Decides which entries.
+        The seed for the sample of entries.
 
     Raises
     ------
     GradlabError
-        If a contender's gradient is not autograd's.
+        If a contender's gradient differs from autograd's.
     """
     p = size(problem.params)
     entries = common.sample_entries(problem.params, effort.sample, np.random.default_rng(seed))
@@ -259,11 +259,8 @@ def measure(
         if name in peers or name not in MODULES
     ] + [_peer(name, problem, reference) for name in PEERS if name in peers]
     for contender in contenders:
-        if contender.name not in ESTIMATES and not contender.difference <= TOLERANCE:
-            raise GradlabError(
-                f"{contender.name} on {problem.name}: the gradient is {contender.difference:.0e} "
-                f"of its leaf's largest entry away from {REFERENCE}'s, so it was not timed"
-            )
+        if contender.name not in ESTIMATES:
+            require_same(contender.name, problem, contender.difference)
     seconds = common.interleave(
         {contender.name: contender.run for contender in contenders}, rounds=effort.rounds
     )
@@ -288,13 +285,20 @@ def measure(
     return [result(contender) for contender in contenders]
 
 
+def require_same(name: str, problem: Problem, difference: float) -> None:
+    """Raise a GradlabError if a contender's gradient differs from autograd's."""
+    if not difference <= TOLERANCE:
+        raise GradlabError(
+            f"{name} on {problem.name}: the gradient differs from {REFERENCE}'s by "
+            f"{difference:.0e} of the largest entry of its leaf, so it was not timed"
+        )
+
+
 # gradlab's backends
-
-
 def _backend(
     name: str, problem: Problem, reference: Sequence[Array], entries: common.Entries | None
 ) -> Contender:
-    """Set a backend on the whole gradient, or on these entries of it."""
+    """Return one of gradlab's backends as a contender, on the whole gradient or these entries."""
     backend, an_entry = NUMERICAL[name] if name in NUMERICAL else (find_backend(name), None)
     loss: Callable[..., Any] = network.loss
     params, *batch = problem.point
@@ -316,7 +320,7 @@ def _backend(
         evaluations = whole_evaluations(calls, len(entries), p, an_entry)
         return Contender(name, run, evaluations, difference, len(entries))
     take = backend.value_and_grad(loss)
-    if name in REVERSE:  # what is timed, as the first call of the tape is autograd's own
+    if name in REVERSE:  # check a later call, which is timed: the tape's first is autograd's
         grads = flatten([take(start, *batch)[1] for _ in range(3)][-1])[0]
         difference = common.worst_difference(common.flat(grads), reference)
         calls = 1
@@ -324,7 +328,7 @@ def _backend(
 
 
 def whole_evaluations(calls: int, m: int, p: int, an_entry: int | None) -> int:
-    """Return how many evaluations p entries take where m took `calls`.
+    """Return the number of evaluations for p entries, given the number of calls for m entries.
 
     Examples
     --------
@@ -346,7 +350,7 @@ def whole_evaluations(calls: int, m: int, p: int, an_entry: int | None) -> int:
 def _forward_mode(
     problem: Problem, reference: Sequence[Array], entries: common.Entries
 ) -> Contender:
-    """Set forward mode on these entries: its slopes along them, one by one."""
+    """Return forward mode as a contender: its slopes along these entries, one by one."""
     leaves, structure = flatten(problem.params)
     line = LossJVP(network.loss, leaves, structure, problem.point[1:])
     direction = [np.zeros_like(leaf) for leaf in leaves]
@@ -372,14 +376,14 @@ def _forward_mode(
     return Contender(FORWARD, run, size(problem.params), difference, len(entries))
 
 
-# The peers, each on its own arrays, which it is given before the clock starts
+# The peers, each on arrays of its library, which are made before the clock starts
 
 Peer: TypeAlias = Callable[[], tuple[Any, list[Any]]]
-"""Returns the loss and the leaves of its gradient, in its library's own types."""
+"""Returns the loss and the leaves of its gradient, in the library's types."""
 
 
 def torch_gradient(problem: Problem) -> Peer:
-    """PyTorch: raw tensors, its fused cross entropy, autograd backwards."""
+    """Return PyTorch's gradient: plain tensors, its fused cross entropy, its reverse mode."""
     import torch
 
     leaves = [torch.tensor(leaf, requires_grad=True) for leaf in flatten(problem.params)[0]]
@@ -397,7 +401,7 @@ def torch_gradient(problem: Problem) -> Peer:
 
 
 def jax_gradient(problem: Problem) -> Peer:
-    """JAX: ``jit(value_and_grad)`` with its own log-softmax, waited for."""
+    """Return JAX's gradient: ``jit(value_and_grad)`` with its log-softmax."""
     import jax
 
     double = problem.x.dtype == np.float64
@@ -416,7 +420,7 @@ def jax_gradient(problem: Problem) -> Peer:
         )
 
     def gradient() -> tuple[Any, list[Any]]:
-        with common.jax_in_float64(double):  # less than a microsecond
+        with common.jax_in_float64(double):  # takes less than a microsecond
             value, grads = jax.block_until_ready(compiled(leaves, x, labels))
         return value, grads
 
@@ -427,11 +431,11 @@ PEERS: dict[str, tuple[str, Callable[[Problem], Peer]]] = {
     "PyTorch": ("torch", torch_gradient),
     "JAX": ("jax", jax_gradient),
 }
-"""By name, the module (also the extra that installs it), and the function that builds the peer."""
+"""The module of each peer (also the extra that installs it), and the function that builds it."""
 
 
 def _peer(name: str, problem: Problem, reference: Sequence[Array]) -> Contender:
-    """Set a peer on the whole gradient: one pass forwards, one backwards."""
+    """Return a peer as a contender, on the whole gradient."""
     run = PEERS[name][1](problem)
     difference = common.worst_difference(common.flat(run()[1]), reference)
     return Contender(name, run, evaluations=1, difference=difference)
@@ -441,7 +445,10 @@ def _peer(name: str, problem: Problem, reference: Sequence[Array]) -> Contender:
 
 
 def table(results: Sequence[Result], missing: Mapping[str, str], caption: str) -> Table:
-    """Lay the results out, a section a network, a row a contender, those missing among them."""
+    """Return the results as a table: a section per network, a row per contender.
+
+    Contenders that are not installed have rows, too.
+    """
     shown = common.new_table(
         "The cost of one gradient",
         caption,
@@ -471,7 +478,7 @@ def table(results: Sequence[Result], missing: Mapping[str, str], caption: str) -
 
 
 def setting(result: Result) -> str:
-    """Say of which gradient a result is."""
+    """Return the network, batch and dtype of a result as text."""
     return f"{result.network}, batch {result.batch}, {result.dtype}"
 
 
@@ -490,7 +497,7 @@ def _cells(result: Result) -> list[str]:
 
 
 def _short(number: float) -> str:
-    """Write two digits of a number, of large ones in thousands.
+    """Write a number with two digits; from 10,000 on, in thousands.
 
     Examples
     --------
@@ -503,30 +510,30 @@ def _short(number: float) -> str:
 
 
 def footnotes(results: Sequence[Result], missing: Mapping[str, str]) -> str:
-    """Say how the table is to be read."""
+    """Return the notes below the table."""
     lines = [
         "(loop): the plain loop, which evaluates the whole loss for each entry "
-        "(incremental=False). By default these backends compute only what an entry changes: "
-        "numerical_speed.py times that.",
-        "gradlab's: the same NumPy source, run by that library; itself: written for it.",
-        f"× {REFERENCE}: how many times as long as {REFERENCE}, the median over the rounds; "
+        "(incremental=False). By default, these backends compute only what an entry changes: "
+        "see numerical_speed.py.",
+        "gradlab's: the same NumPy source, run by that library; itself: written for that library.",
+        f"× {REFERENCE}: the time divided by {REFERENCE}'s, the median over the rounds; "
         "half of the rounds lie in the middle half.",
-        f"evaluations: of the loss. difference: the worst from {REFERENCE}'s gradient, relative to "
+        f"evaluations: of the loss. difference: the largest from {REFERENCE}, relative to "
         "the largest entry of its leaf.",
     ]
     if samples := [r.entries_sampled for r in results if r.entries_sampled is not None]:
         lines.append(
-            "~ extrapolated: the median evaluation, times the evaluations of a whole gradient; "
-            f"timed and checked on {max(samples)} entries, drawn at random from all leaves."
+            "~ extrapolated: the median time of an evaluation, times the evaluations of a whole "
+            f"gradient; timed and checked on {max(samples)} random entries from all leaves."
         )
     if any(result.dtype == "float32" for result in results):
-        lines.append("In float32, numerical backends evaluate the loss in float64, as always.")
+        lines.append("Numerical backends evaluate a float32 loss at float64 parameters.")
     lines += [f"{name} is not installed: {remedy}" for name, remedy in missing.items()]
     return "\n".join(lines)
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say in one line what came out, for the largest network and its largest batch."""
+    """Return the result in one line, for the largest network and its largest batch."""
     largest = max(results, key=lambda result: (result.parameters, result.batch))
     of = {r.contender: r for r in results if setting(r) == setting(largest)}
     peers = [f"{name} {common.digits(of[name].ratio.median, 2)}" for name in PEERS if name in of]
@@ -544,14 +551,14 @@ CALLED = {
     "JAX": "JAX itself",
     "PyTorch": "PyTorch itself",
 }
-"""Labels of contenders in the figure, where their names are not clear."""
+"""Labels of contenders whose names are ambiguous."""
 
 
 @styled
 def figure(results: Sequence[Result], heading: str) -> Figure:
-    """Draw the time of a gradient against the size of the network, a panel a batch and dtype.
+    """Draw the time of a gradient over the size of the network, a panel per batch and dtype.
 
-    The lines are named beside the first panel, which is the largest. Hollow marks are extrapolated.
+    Labels stand beside the first panel, which is the largest. Hollow marks are extrapolated.
     """
     settings = list(dict.fromkeys((result.batch, result.dtype) for result in results))
     rest = len(settings) - 1
@@ -561,7 +568,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
     title(drawn, heading)
     note(
         drawn,
-        f"×: times as long as {REFERENCE} on the largest network; loop: one evaluation of the "
+        f"×: time divided by {REFERENCE}'s, on the largest network; loop: one evaluation of the "
         "whole loss after the other; hollow: extrapolated; itself: written for that library. "
         f"The networks are {', '.join(networks)}.",
     )
@@ -583,7 +590,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
 
 
 def _draw(axes: Axes, results: Sequence[Result], named: bool) -> None:
-    """Draw a line a contender, and name it where that is wanted."""
+    """Draw a line per contender, with labels in a `named` panel."""
     ordered = sorted(results, key=lambda result: result.parameters)
     largest = {result.contender: result for result in ordered}
     ends = []
@@ -596,8 +603,8 @@ def _draw(axes: Axes, results: Sequence[Result], named: bool) -> None:
         at, seconds = [r.parameters for r in hollow], [r.seconds for r in hollow]
         axes.plot(at, seconds, lw=0, mfc="white", **style)
         ratio = f"{largest[name].about}{common.digits(largest[name].ratio.median, 2)} ×"
-        told = CALLED.get(name, name) + ("" if name == REFERENCE else f", {ratio}")
-        ends.append((largest[name].seconds, told, COLOUR[name]))
+        label = CALLED.get(name, name) + ("" if name == REFERENCE else f", {ratio}")
+        ends.append((largest[name].seconds, label, COLOUR[name]))
     if named:
         at_ends(axes, ends)
 
@@ -608,24 +615,27 @@ def main(
         list[str] | None,
         typer.Option(
             "--network",
-            help=f"Widths of the layers; give it once or more [default: {', '.join(NETWORKS)}].",
+            help=f"Widths of the layers; repeatable [default: {', '.join(NETWORKS)}].",
         ),
     ] = None,
     batches: Annotated[
         list[int] | None,
-        typer.Option("--batch", min=1, help="Samples; once or more [default: 1, 10, 100, 1000]."),
+        typer.Option(
+            "--batch", min=1, help="Samples per gradient; repeatable [default: 1, 10, 100, 1000]."
+        ),
     ] = None,
     dtypes: Annotated[
-        list[str] | None, typer.Option("--dtype", help="float64 or float32 [default: both].")
+        list[str] | None,
+        typer.Option("--dtype", help="float64 or float32; repeatable [default: both]."),
     ] = None,
     threads: common.Threads = 1,
     seed: common.Seed = 0,
     quick: common.Quick = False,
 ) -> common.Findings:
-    """Time one gradient of sigmoid networks: by all backends, PyTorch and JAX.
+    """Time one gradient of sigmoid networks by all backends, PyTorch and JAX.
 
-    Seconds depend on the machine and its neighbours; the ratios to autograd are the result. A quick
-    run has batch 100 in float64 alone, unless told otherwise.
+    The result is the ratios to autograd; seconds depend on the machine and its load. By default, a
+    quick run measures only batch 100 in float64.
     """
     kinds = dict.fromkeys(map(common.parse_dtype, dtypes or DTYPES[: 1 if quick else None]))
     widths = dict.fromkeys(common.parse_widths(text) for text in networks or NETWORKS)

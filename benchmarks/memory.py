@@ -1,12 +1,12 @@
 """The memory that a gradient takes by each method of differentiation, in copies of the parameters.
 
-The loss is Σ (w x)², with as many data x as parameters w. The loss's own two arrays and the
-returned gradient are included. tracemalloc records what NumPy and Python allocate during the call.
-The result is the peak, less the memory before the call, divided by the size of the parameters. The
-first call of a function may record the loss; the other figure is that of the third call. JAX and
-PyTorch have their own allocators, which tracemalloc does not see, and are left out.
+The loss is Σ (w x)², with as many data x as parameters w. The figure includes the loss's own two
+arrays and the returned gradient. tracemalloc records what NumPy and Python allocate during the
+call. The result is the peak, minus the memory before the call, divided by the size of the
+parameters. The first call of a function may record the loss; the second figure is from the third
+call. JAX and PyTorch are left out: tracemalloc does not see their allocators.
 
-Backends with an evaluation or more for each entry are measured with fewer parameters.
+Backends with one or more evaluations per entry are measured with fewer parameters.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ AT_ONCE: dict[str, Backend] = {
     "spsa": gradlab.SPSA(),
     "forward-gradient": gradlab.ForwardGradient(),
 }
-"""A few evaluations, whatever the number of parameters."""
-
+"""Backends with a fixed number of evaluations."""
 BY_ENTRY: dict[str, Backend] = {
     "central": gradlab.CentralDifference(incremental=False),
     "central4": gradlab.CentralDifference4(incremental=False),
@@ -44,11 +43,12 @@ BY_ENTRY: dict[str, Backend] = {
     "complex-step": gradlab.ComplexStep(),
     "autograd-forward": gradlab.AutogradForward(),
 }
+"""Backends whose number of evaluations is proportional to the number of entries."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The most memory that a backend held at once, in copies of the parameters."""
+    """The peak memory of a backend in its first and third call, in copies of the parameters."""
 
     backend: str
     dtype: str
@@ -63,19 +63,19 @@ def loss(w: Any, x: Any) -> Any:
 
 
 def measure(name: str, backend: Backend, entries: int, dtype: str) -> Result:
-    """Trace three calls of a gradient."""
+    """Measure the first and the third call of a gradient."""
     rng = np.random.default_rng(0)
     w, x = rng.standard_normal((2, entries)).astype(dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        peak(gradlab.grad(loss, backend), w[:99], x[:99])  # imports and caches what it needs
+        peak(gradlab.grad(loss, backend), w[:99], x[:99])  # fills caches and imports modules
         gradient = gradlab.grad(loss, backend)
         first, _, later = [peak(gradient, w, x) for _ in range(3)]
     return Result(name, dtype, entries, first / w.nbytes, later / w.nbytes)
 
 
 def peak(function: Any, *args: Any) -> int:
-    """Return the most bytes that were held at once while a function was called."""
+    """Return the peak of allocated bytes during a call of a function."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -86,9 +86,9 @@ def peak(function: Any, *args: Any) -> int:
 
 
 def table(results: list[Result], caption: str) -> Table:
-    """Show the multiples."""
+    """Return the results as a table."""
     shown = common.new_table(
-        "memory beyond the parameters, in copies of them",
+        "Memory beyond the parameters, in copies of the parameters",
         caption,
         ("dtype", "parameters", "first call", "later"),
         first="backend",
@@ -101,7 +101,7 @@ def table(results: list[Result], caption: str) -> Table:
 
 @styled
 def figure(results: list[Result]) -> Figure:
-    """Draw the multiples of a first call, a panel a dtype, the least first."""
+    """Draw the memory of the first call: a panel per dtype, the least first."""
     dtypes = list(dict.fromkeys(result.dtype for result in results))
     drawn = Figure(figsize=(PHONE, 1.2 + 0.6 * len(dtypes) + 0.26 * len(results)))
     panels = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
@@ -111,27 +111,31 @@ def figure(results: list[Result]) -> Figure:
         axes.set_title(dtype)
     panels[-1].set_xlim(0, 1.02 * max(result.first for result in results))
     panels[-1].set_xlabel("copies of the parameters")
-    title(drawn, "The most memory that a first gradient holds, beyond its parameters")
+    title(drawn, "Peak memory of a first gradient, beyond its parameters")
     return drawn
 
 
 def headline(results: list[Result]) -> str:
-    """Say who takes least and most."""
+    """Name the backends that take least and most, in one line."""
     double = [result for result in results if result.dtype == "float64"]
     least, most = (pick(double, key=lambda r: r.first) for pick in (min, max))
     return (
-        f"Beyond the parameters, a gradient takes {least.first:.1f} copies of them "
-        f"({least.backend}) to {most.first:.1f} ({most.backend}), the loss's own two included."
+        f"Beyond the parameters, a gradient takes {least.first:.1f} ({least.backend}) to "
+        f"{most.first:.1f} ({most.backend}) copies of them, including two of the loss itself."
     )
 
 
 @common.main("memory")
 def main(
-    entries: Annotated[int, typer.Option(min=1000, help="For those of few evaluations.")] = 10**6,
-    few: Annotated[int, typer.Option(min=1000, help="For those of one an entry.")] = 10**4,
+    entries: Annotated[
+        int, typer.Option(min=1000, help="Parameters, for backends with few evaluations.")
+    ] = 10**6,
+    few: Annotated[
+        int, typer.Option(min=1000, help="Parameters, for backends with an evaluation per entry.")
+    ] = 10**4,
     quick: common.Quick = False,
 ) -> common.Findings:
-    """Measure how much memory a gradient takes by each backend."""
+    """Measure how much memory a gradient takes with each backend."""
     if quick:
         entries, few = min(entries, 10**5), min(few, 4000)
     results = []

@@ -1,14 +1,14 @@
-"""What more processes gain for a numerical gradient of a slow loss.
+"""How much faster several processes compute a numerical gradient of a slow loss.
 
 The loss stands for a simulator that only returns a value. It either computes for about 20 ms, or
-waits for as long, as if for a program on another machine; the second shows gradlab's overhead even
-on a busy machine. The same central difference is computed in this process, by one and by two
-processes, and by the `map` of a permanent pool (concurrent.futures). All have to return the same
-bits.
+waits for 20 ms, as if for a program on another machine. The second kind shows gradlab's overhead
+even on a busy machine. The same central difference is computed in this process, by one and by two
+worker processes, and by the `map` of a permanent pool (concurrent.futures). All must return the
+same bits.
 
 The clock is the wall clock. Each round computes one gradient with each contender. The processes of
-`workers=` start and end with each gradient; this time is included. It is the same for any number of
-parameters, and the table also shows it alone.
+`workers=` start and end with each gradient, and this time is included. It does not depend on the
+number of parameters; the table also shows it separately.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REFERENCE = "workers=1"
 
 @dataclass(frozen=True)
 class Result:
-    """One contender: seconds a gradient, and how many times as fast it is as one process."""
+    """One contender: seconds per gradient, and how many times as fast it is as one worker."""
 
     loss: str
     contender: str
@@ -49,7 +49,7 @@ class Result:
 
 
 def computes(x: Array, terms: int) -> Any:
-    """Return a smooth function of a vector, after arithmetic that takes as long as wanted."""
+    """Return a smooth function of a vector, after a sum of this many terms."""
     total = 0.0
     for k in range(terms):
         total += 1.0 / (1.0 + k * k)
@@ -57,7 +57,7 @@ def computes(x: Array, terms: int) -> Any:
 
 
 def waits(x: Array, seconds: float) -> Any:
-    """Return a smooth function of a vector, after so many seconds."""
+    """Return a smooth function of a vector, after a pause of this many seconds."""
     time.sleep(seconds)
     return np.sin(x @ np.linspace(1, 2, x.size))
 
@@ -66,7 +66,7 @@ LOSSES = {"computes": computes, "waits": waits}
 
 
 def calibrate(seconds: float) -> int:
-    """Return how many terms `computes` has to have to take so long."""
+    """Return the number of terms with which `computes` takes this many seconds."""
     terms = 10_000
     x = np.ones(2)
     laps = []
@@ -83,7 +83,7 @@ def measure(kind: str, entries: int, seconds: float, workers: int, rounds: int) 
     Raises
     ------
     GradlabError
-        If they differ in a bit.
+        If two gradients differ in a bit.
     """
     loss, effort = LOSSES[kind], calibrate(seconds) if kind == "computes" else seconds
     x = np.random.default_rng(0).normal(size=entries) / entries
@@ -94,16 +94,17 @@ def measure(kind: str, entries: int, seconds: float, workers: int, rounds: int) 
             "this process": CentralDifference(incremental=False),
             REFERENCE: CentralDifference(workers=1),
             f"workers={workers}": CentralDifference(workers=workers),
-            f"a pool of {workers} that stays": CentralDifference(workers=pool.map),
+            f"a permanent pool of {workers}": CentralDifference(workers=pool.map),
         }
-        grad(computes, backends[f"a pool of {workers} that stays"])(np.ones(9), 1)  # it starts
+        # The first call starts the processes of the pool.
+        grad(computes, backends[f"a permanent pool of {workers}"])(np.ones(9), 1)
         for _ in range(rounds):
             for name, backend in backends.items():
                 started = time.perf_counter()
                 found[name] = grad(loss, backend)(x, effort).tobytes()
                 times[name].append(time.perf_counter() - started)
                 if found[name] != found["this process"]:
-                    raise GradlabError(f"{name}: not the gradient that this process takes")
+                    raise GradlabError(f"{name}: the gradient differs from this process's")
     return [
         Result(kind, name, float(np.median(laps)), Ratio.of(times[REFERENCE], laps))
         for name, laps in times.items()
@@ -111,7 +112,7 @@ def measure(kind: str, entries: int, seconds: float, workers: int, rounds: int) 
 
 
 def starting(workers: int) -> float:
-    """Return the seconds that processes take to start and end."""
+    """Return the seconds in which worker processes start and end."""
     laps = []
     for _ in range(3):
         started = time.perf_counter()
@@ -121,11 +122,11 @@ def starting(workers: int) -> float:
 
 
 def table(results: list[Result], title: str, caption: str) -> Table:
-    """Show seconds and speedups."""
+    """Return seconds and speedups as a table."""
     shown = Table(title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left")
-    shown.add_column("the loss")
+    shown.add_column("loss")
     shown.add_column("by")
-    shown.add_column("a gradient", justify="right")
+    shown.add_column("time", justify="right")
     shown.add_column(f"times as fast as {REFERENCE}", justify="right")
     for result in results:
         ratio = result.speedup
@@ -144,7 +145,7 @@ KINDS = {"computes": "A loss that computes", "waits": "A loss that waits, as for
 
 @styled
 def figure(results: list[Result]) -> Figure:
-    """Draw the seconds, a panel a loss, and how many times as fast each is as one worker."""
+    """Draw the seconds, a panel per loss, with the speedup over one worker."""
     kinds = list(dict.fromkeys(result.loss for result in results))
     drawn = Figure(figsize=(PHONE, 1 + 0.8 * len(kinds) + 0.32 * len(results)))
     panels = drawn.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
@@ -161,22 +162,22 @@ def figure(results: list[Result]) -> Figure:
         rows(axes, shown)
         axes.set_title(KINDS[kind])
     panels[-1].set_xlim(0, 1.02 * max(result.seconds for result in results))
-    panels[-1].set_xlabel("seconds a gradient")
-    title(drawn, "One numerical gradient, shared out")
+    panels[-1].set_xlabel("seconds per gradient")
+    title(drawn, "One numerical gradient, by several processes")
     note(drawn, f"×: times as fast as {REFERENCE}")
     return drawn
 
 
 def headline(results: list[Result], entries: int, seconds: float, workers: int) -> str:
-    """Say what the processes are worth."""
-    told = " and ".join(
-        f"{result.speedup.median:.2f} times as fast as one where it {result.loss}"
+    """Return the speedup in one line."""
+    speedups = " and ".join(
+        f"{result.speedup.median:.2f} times as fast as one if the loss {result.loss}"
         for result in results
         if result.contender == f"workers={workers}"
     )
     return (
-        f"A central difference of {entries:,} parameters, {common.duration(seconds, 2)} an "
-        f"evaluation: {workers} processes are {told}."
+        f"A central difference of {entries:,} parameters, {common.duration(seconds, 2)} per "
+        f"evaluation: {workers} processes are {speedups}."
     )
 
 
@@ -186,12 +187,12 @@ def main(
         list[str] | None, typer.Option(help="computes or waits [default: both].")
     ] = None,
     entries: Annotated[int, typer.Option(min=1, help="Parameters of the loss.")] = 500,
-    milliseconds: Annotated[float, typer.Option(min=0.01, help="Of one evaluation.")] = 20.0,
-    workers: Annotated[int, typer.Option(min=2, help="Processes beside one.")] = 2,
-    rounds: Annotated[int, typer.Option(min=1, help="Gradients by each.")] = 3,
+    milliseconds: Annotated[float, typer.Option(min=0.01, help="Time of one evaluation.")] = 20.0,
+    workers: Annotated[int, typer.Option(min=2, help="Processes to compare with one.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Gradients by each contender.")] = 3,
     quick: common.Quick = False,
 ) -> common.Findings:
-    """Time a numerical gradient of a slow loss by one process and by several."""
+    """Time a numerical gradient of a slow loss with one process and with several."""
     common.require_known("--loss", loss, LOSSES)
     if quick:
         entries, rounds = min(entries, 40), 1
@@ -202,7 +203,7 @@ def main(
         common.say(f"timing a loss that {kind} ...")
         results += measure(kind, entries, seconds, workers, rounds)
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    title = f"{entries:,} parameters, {common.duration(seconds, 2)} an evaluation"
+    title = f"{entries:,} parameters, {common.duration(seconds, 2)} per evaluation"
     caption = (
         f"wall time, {rounds} rounds{load}; {workers} processes start and end in "
         f"{common.duration(started, 2)}; "

@@ -1,17 +1,17 @@
-"""What a gradient costs as the number of parameters grows from a hundred to a million.
+"""The cost of a gradient as the number of parameters grows from a hundred to a million.
 
 A finite difference perturbs each parameter separately: p parameters take p or more evaluations of
 the loss. Reverse mode takes one forward and one backward pass for any p: at most a few times the
 cost of an evaluation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, chapter 4). This
 script measures both laws on sigmoid networks of one shape, 4h-h-10, as h grows. gradlab's `central`
-computes only what a perturbation changes, which grows more slowly than p; it is the contender
-"incremental", beside the plain loop.
+computes only what a perturbation changes, so its cost grows more slowly than p. It is the contender
+"incremental", next to the plain loop.
 
 The exponent b in ``cost ~ p^b`` is fitted by least squares on logarithms. The cost is counted in
 evaluations: the seconds of a gradient divided by those of one evaluation of the same loss in NumPy,
-in the same round. In theory, b is 1 for finite differences and 0 for reverse mode, and all sizes
-are fitted. A second exponent is that of the seconds. It includes the cost of an evaluation, which
-is overhead for small networks and ~ p for large ones, so it is fitted from 10,000 parameters on.
+in the same round. In theory, b is 1 for finite differences and 0 for reverse mode; the fit uses
+all sizes. A second exponent describes the seconds. They include the cost of an evaluation, which is
+overhead for small networks and ~ p for large ones, so this fit starts at 10,000 parameters.
 
 The plain loop would take half an hour for a million parameters. It is timed on a sample of the
 entries and extrapolated; see `common.restrict`. All others are timed on the whole gradient.
@@ -29,13 +29,13 @@ import common
 import numpy as np
 import typer
 from common import Ratio
-from gradient_speed import PEERS, Problem
+from gradient_speed import PEERS, Problem, require_same
 from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
 from gradlab import network
-from gradlab.errors import GradlabError, OptionError
+from gradlab.errors import OptionError
 from gradlab.gradients import CentralDifference, find_backend, value_and_grad
 from gradlab.params import flatten, size
 from gradlab.plotting.labels import at_ends
@@ -50,14 +50,12 @@ REVERSE = ("autograd", "tape")
 CONTENDERS = (*NUMERICAL, *REVERSE, *PEERS)
 COLOUR = dict(zip(CONTENDERS, COLOURS, strict=False))
 MARKER = dict(zip(CONTENDERS, "osD^vP", strict=True))
-TOLERANCE = 1e-2
-"""Largest accepted difference from autograd, relative to the largest entry of a leaf."""
 ARITHMETIC = 10_000
 """Number of parameters above which arithmetic, not overhead, dominates an evaluation."""
 
 
 def widths_of(p: float) -> tuple[int, int, int]:
-    """Return the widths 4h-h-10 of the network that has as close to p parameters as can be.
+    """Return the widths 4h-h-10 of the network whose number of parameters is closest to p.
 
     Examples
     --------
@@ -70,26 +68,26 @@ def widths_of(p: float) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender's gradient of one network costs; in the JSON file, one record.
+    """The cost of a gradient of one network by one contender; in the JSON file, one record.
 
     Attributes
     ----------
     network : str
-        Its widths.
+        The widths of the network.
     parameters : int
-        Its entries, p.
+        The number p of its parameters.
     contender : str
-        Who took the gradient.
+        The contender's name.
     seconds : float
-        For the whole gradient, the median over the rounds.
+        The time of the whole gradient, the median over the rounds.
     evaluations : int
-        Of the loss: how many a gradient is made of, also where they are computed in part.
+        The number of evaluations of the loss in a gradient, including incremental ones.
     cost : Ratio
-        The seconds, as a multiple of one evaluation of the loss by NumPy.
+        The time divided by that of one evaluation of the loss in NumPy.
     difference : float
-        The worst from autograd's gradient, relative to the largest entry of its leaf.
+        The largest difference from autograd, relative to the largest entry of its leaf.
     entries_sampled : int or None
-        Where the seconds are extrapolated, on how many entries it was checked and timed.
+        The number of entries from which the time is extrapolated; None if it is measured.
     """
 
     network: str
@@ -103,7 +101,7 @@ class Result:
 
     @property
     def about(self) -> str:
-        """What stands before a figure that is extrapolated."""
+        """The mark before an extrapolated figure."""
         return "" if self.entries_sampled is None else "~"
 
 
@@ -114,17 +112,17 @@ class Slope:
     Attributes
     ----------
     contender : str
-        Whose cost.
+        The contender's name.
     of : str
-        "evaluations" or "seconds".
+        The unit of the cost, "evaluations" or "seconds".
     exponent : float
-        b.
+        The exponent b.
     error : float
-        Its standard error; 0 from two points.
+        The standard error of b; 0 for two points.
     factor : float
         The cost is ``factor * p**exponent``.
     smallest, largest : int
-        The sizes p that it was fitted to lie between these.
+        The range of the fitted sizes p.
     """
 
     contender: str
@@ -137,7 +135,7 @@ class Slope:
 
     @classmethod
     def fit(cls, contender: str, of: str, sizes: Sequence[int], costs: Sequence[float]) -> Slope:
-        """Fit it.
+        """Fit an exponent.
 
         Examples
         --------
@@ -161,25 +159,25 @@ def measure(
     sample: int,
     clock: Callable[[], float],
 ) -> list[Result]:
-    """Let all take a problem's gradient in turns, beside an evaluation of its loss.
+    """Time all contenders on a problem's gradient, in turns with an evaluation of its loss.
 
     Parameters
     ----------
     problem : Problem
-        With p parameters.
+        A problem with p parameters.
     peers : sequence of str
         Names from `gradient_speed.PEERS` that are installed.
     rounds : int
-        How many turns each gets.
+        The number of turns of each contender.
     sample : int
-        On how many entries the plain loop is set; fewer parameters are timed as a whole.
+        The number of entries on which the plain loop is timed; all of them if there are fewer.
     clock : callable
         Returns seconds.
 
     Raises
     ------
     GradlabError
-        If a contender's gradient is not autograd's.
+        If a contender's gradient differs from autograd's.
     """
     params, *batch = problem.point
     p = size(params)
@@ -200,16 +198,12 @@ def measure(
     for name in peers:
         runs[name] = PEERS[name][1](problem)
     for name in (CENTRAL, *REVERSE, *peers):
-        # As it is timed: what records or compiles does so in the first calls.
+        # Check a later call, as it is timed: the first calls record or compile.
         outcome: Any = [runs[name]() for _ in range(1 if name == CENTRAL else 3)][-1]
         leaves = common.flat(flatten(outcome[1])[0])
         differences[name] = common.worst_difference(leaves, reference)
     for name, difference in differences.items():
-        if not difference <= TOLERANCE:
-            raise GradlabError(
-                f"{name} on {problem.name}: the gradient is {difference:.0e} of its leaf's "
-                "largest entry away from autograd's, so it was not timed"
-            )
+        require_same(name, problem, difference)
     seconds = common.interleave(runs, rounds=rounds, clock=clock)
     made_of = 2 * p + 1
     results = []
@@ -231,7 +225,7 @@ def measure(
 
 
 def fits(results: Sequence[Result]) -> list[Slope]:
-    """Fit the exponents of each contender: of evaluations, and of seconds where there are two."""
+    """Fit each contender's exponents: in evaluations, and in seconds if two sizes are large."""
     slopes = []
     for contender, line in _by_contender(results).items():
         sizes = [r.parameters for r in line]
@@ -254,7 +248,7 @@ def _by_contender(results: Sequence[Result]) -> dict[str, list[Result]]:
 def table(
     results: Sequence[Result], slopes: Sequence[Slope], missing: Mapping[str, str], caption: str
 ) -> Table:
-    """Lay the results out: a section a contender, a row a size."""
+    """Return the results as a table: a section per contender, a row per size."""
     shown = common.new_table(
         "The cost of one gradient, as the number of parameters grows",
         caption,
@@ -270,9 +264,9 @@ def table(
                 f"{common.digits(r.cost.low, 2)}–{common.digits(r.cost.high, 2)}",
                 f"{r.difference:.0e}",
             )
-        told = {s.of: f"p^{s.exponent:.2f} ± {s.error:.2f}" for s in slopes
-                if s.contender == contender}  # fmt: skip
-        shown.add_row("  fit", told.get("seconds", ""), told["evaluations"], "", "")
+        power = {s.of: f"p^{s.exponent:.2f} ± {s.error:.2f}" for s in slopes
+                 if s.contender == contender}  # fmt: skip
+        shown.add_row("  fit", power.get("seconds", ""), power["evaluations"], "", "")
         shown.add_section()
     for contender in missing:
         shown.add_row(contender, "not installed", "", "", "", style="dim")
@@ -280,7 +274,7 @@ def table(
 
 
 def headline(results: Sequence[Result], slopes: Sequence[Slope]) -> str:
-    """Say in one line what came out."""
+    """Return the result in one line."""
     of = {slope.contender: slope for slope in slopes if slope.of == "evaluations"}
     largest = max(results, key=lambda r: r.parameters)
     last = {r.contender: r for r in results if r.parameters == largest.parameters}
@@ -296,9 +290,9 @@ def headline(results: Sequence[Result], slopes: Sequence[Slope]) -> str:
 
 @styled
 def figure(results: Sequence[Result], slopes: Sequence[Slope], heading: str) -> Figure:
-    """Draw seconds and evaluations against the number of parameters, with the fits.
+    """Draw seconds and evaluations over the number of parameters.
 
-    Hollow marks are extrapolated; the lines are what was fitted.
+    Hollow marks are extrapolated; the lines are the fits.
     """
     drawn = Figure(figsize=(PHONE, 8))
     panels = dict(zip(("seconds", "evaluations"), drawn.subplots(2, 1, sharex=True), strict=True))
@@ -349,7 +343,7 @@ def main(
         typer.Option(
             "--parameters",
             min=20,
-            help="About how many; give it twice or more [default: 100 to a million].",
+            help="About this many parameters; give it twice or more [default: 100 to a million].",
         ),
     ] = None,
     batch: common.Batch = 10,
@@ -357,12 +351,12 @@ def main(
     threads: common.Threads = 1,
     quick: common.Quick = False,
 ) -> common.Findings:
-    """Time one gradient against the number of parameters, and fit how it grows."""
+    """Time one gradient for growing numbers of parameters, and fit the exponent of its cost."""
     kind = common.parse_dtype(dtype)
     decades = np.arange(2, 6.1, 1 if quick else 0.5)
     widths = list(dict.fromkeys(map(widths_of, sizes or [10.0**decade for decade in decades])))
     if len(widths) < 2:
-        raise OptionError("--parameters: give at least two sizes that are apart")
+        raise OptionError("--parameters: give at least two different sizes")
     common.limit_threads(threads)
     missing = common.missing({name: module for name, (module, _) in PEERS.items()})
     rounds, sample = (3, 16) if quick else (9, 32)
@@ -375,14 +369,13 @@ def main(
     slopes = fits(results)
     caption = "\n".join(
         [
-            "in evaluations: the seconds, over those of one evaluation of the loss by NumPy; the "
-            "median over the rounds, of which half lie in the middle half.",
+            "in evaluations: the seconds, divided by those of one evaluation of the loss in NumPy; "
+            "the median over the rounds; half of the rounds lie in the middle half.",
             "fit: least squares on logarithms; of seconds, from 10,000 parameters on. ± one "
             "standard error.",
-            f"~ extrapolated: the median evaluation, of {sample} entries drawn at random, times "
-            "the 2 p + 1 of a whole gradient.",
-            "difference: the worst from autograd's gradient, relative to the largest entry of its "
-            "leaf.",
+            f"~ extrapolated: the median time of an evaluation, for {sample} random entries, times "
+            "the 2 p + 1 evaluations of a whole gradient.",
+            "difference: the largest from autograd, relative to the largest entry of its leaf.",
             *(f"{name} is not installed: {remedy}" for name, remedy in missing.items()),
             f"batch {batch}, {dtype}, {clocked}, {rounds} rounds; ",
         ]

@@ -1,11 +1,11 @@
-"""What a gradient in reverse mode costs: the tape, its peers, and their lower bound.
+"""The cost of a gradient in reverse mode: the tape, its peers, and their lower bound.
 
 Two networks are measured, with batches from 1 to 1000, in float32 and float64. Their loss is the
 logarithm of a softmax, or is written with log-sum-exp. All contenders compute the same gradient;
 each is compared with eager autograd's before it is timed. `by hand` is a derived backward pass in
-NumPy with buffers. `products` are its matrix products alone, a lower bound for all that call the
-same BLAS. `compiled` is the tape as machine code, which has its own products. PyTorch and JAX use
-their fused cross entropy.
+NumPy with buffers. `products` are its matrix products alone, a lower bound for all contenders that
+call the same BLAS. `compiled` is the tape as machine code, which has its own products. PyTorch and
+JAX use their fused cross entropy.
 
 With one thread, the clock is the CPU time of the process: it includes helper threads, and not other
 processes. With more threads, it is the wall clock.
@@ -42,23 +42,23 @@ BATCHES = (1, 10, 100, 1000)
 REFERENCE = "tape"
 
 WARM_UP = 0.7
-"""Seconds after which JAX has settled: its first hundreds of calls take three times as long."""
+"""Seconds of calls before JAX is timed: its first few hundred calls take three times as long."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One gradient to be taken by all.
+    """The gradient that all contenders compute.
 
     Attributes
     ----------
     activation : str
-        ``"sigmoid"`` or ``"relu"``, which stands for the network, too.
+        ``"sigmoid"`` or ``"relu"``; it also selects the network.
     form : str
         How the loss is written: ``"plain"`` or ``"lse"``.
     params : dict of str to ndarray
-        The network.
+        The network's parameters.
     x, targets : ndarray, shapes (n, 784) and (n, 10)
-        The batch, the labels one-hot.
+        The batch, with one-hot labels.
     """
 
     activation: str
@@ -69,7 +69,7 @@ class Problem:
 
     @classmethod
     def draw(cls, activation: str, form: str, batch: int, dtype: np.dtype[Any]) -> Problem:
-        """Draw a network at its start and a batch of noise."""
+        """Draw the initial parameters and a batch of noise."""
         rng = np.random.default_rng(0)
         widths = NETWORKS[activation]
         params = network.init(widths, rng, activation=activation, dtype=dtype)
@@ -80,17 +80,17 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """The problem in one word."""
+        """The problem's activation, dtype, form and batch."""
         return f"{self.activation} {self.x.dtype} {self.form} {len(self.x)}"
 
     @property
     def loss(self) -> Any:
-        """The loss of this network. It holds no data, which the tape would compare at each call."""
+        """The loss of this network; it holds no data, because the tape would compare them."""
         return partial(cross_entropy, self.activation, self.form)
 
 
 def cross_entropy(activation: str, form: str, params: Any, x: Any, targets: Any) -> Any:
-    """Mean cross entropy, written with autograd's NumPy as its users write it."""
+    """Return the mean cross entropy, written as users of autograd write it."""
     for layer in (1, 2):
         z = x @ params[f"W{layer}"] + params[f"b{layer}"]
         x = 1 / (1 + anp.exp(-z)) if activation == "sigmoid" else anp.maximum(z, 0.0)
@@ -104,14 +104,14 @@ def cross_entropy(activation: str, form: str, params: Any, x: Any, targets: Any)
 
 
 Gradient = Callable[[], "tuple[Any, Sequence[Any]] | None"]
-"""Takes the gradient: the loss, and its derivatives in the order of the parameters."""
+"""Returns the loss and the leaves of its gradient; `products` returns None."""
 
 
 # The contenders
 
 
 def by_backend(name: Any) -> Callable[[Problem], Gradient]:
-    """One of gradlab's backends, through its public function."""
+    """Return the maker of a gradient by one of gradlab's backends, called as users call it."""
 
     def make(problem: Problem) -> Gradient:
         f = value_and_grad(problem.loss, name)
@@ -126,7 +126,7 @@ def by_backend(name: Any) -> Callable[[Problem], Gradient]:
 
 
 def into_arrays(problem: Problem) -> Gradient:
-    """Take the tape, which writes into arrays of the caller's."""
+    """Return the tape's gradient, written into given arrays."""
     f = value_and_grad(problem.loss, "tape")
     out = map_leaves(np.empty_like, problem.params)
 
@@ -137,7 +137,7 @@ def into_arrays(problem: Problem) -> Gradient:
 
 
 def by_hand(problem: Problem) -> Gradient:
-    """Derive the backward pass on paper, and write it in NumPy with buffers."""
+    """Return the gradient derived by hand, in NumPy with buffers."""
     x, targets = problem.x, problem.targets
     W1, b1, W2, b2, W3, b3 = problem.params.values()
     n, dtype = len(x), x.dtype
@@ -198,7 +198,7 @@ def by_hand(problem: Problem) -> Gradient:
 
 
 def products(problem: Problem) -> Gradient:
-    """Compute the eight matrix products of the gradient, and nothing else."""
+    """Return a function that computes only the eight matrix products of the gradient."""
     W1, b1, W2, b2, W3, b3 = problem.params.values()
     x = problem.x
     n, dtype = len(x), x.dtype
@@ -220,7 +220,7 @@ def products(problem: Problem) -> Gradient:
 
 
 def by_torch(problem: Problem, compiled: bool = False) -> Gradient:
-    """PyTorch: raw tensors, its fused cross entropy."""
+    """Return PyTorch's gradient: plain tensors, its fused cross entropy."""
     import torch
 
     leaves = [torch.tensor(leaf, requires_grad=True) for leaf in problem.params.values()]
@@ -241,7 +241,7 @@ def by_torch(problem: Problem, compiled: bool = False) -> Gradient:
 
 
 def by_jax(problem: Problem) -> Gradient:
-    """JAX: ``jit(value_and_grad)`` with its own log-softmax."""
+    """Return JAX's gradient: ``jit(value_and_grad)`` with its log-softmax."""
     import jax
 
     if problem.x.dtype == np.float64:
@@ -276,9 +276,9 @@ CONTENDERS: dict[str, Callable[[Problem], Gradient]] = {
     "torch.compile": lambda problem: by_torch(problem, compiled=True),
     "JAX": by_jax,
 }
-# Okabe & Ito's colours have no eighth: the bound below all contenders is grey.
+# The style has seven colours for nine lines: the compiled tape is brown, the lower bound grey.
 COLOUR = dict(
-    zip(CONTENDERS, (*COLOURS[:2], "#000000", *COLOURS[2:4], "#777777", *COLOURS[4:]), strict=True)
+    zip(CONTENDERS, (*COLOURS[:2], "#8C564B", *COLOURS[2:4], "#777777", *COLOURS[4:]), strict=True)
 )
 MARKER = dict(zip(CONTENDERS, "os*Dv.^XP", strict=True))
 MODULES = {"compiled": "llvmlite", "PyTorch": "torch", "torch.compile": "torch", "JAX": "jax"}
@@ -286,18 +286,18 @@ MODULES = {"compiled": "llvmlite", "PyTorch": "torch", "torch.compile": "torch",
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender's gradient of one problem costs; in the JSON file, one record.
+    """The cost of a gradient of one problem by one contender; in the JSON file, one record.
 
     Attributes
     ----------
     problem, contender : str
-        Whose gradient, and who took it.
+        The names of the problem and of the contender.
     seconds : float
-        The median over the rounds.
+        The time of a gradient, the median over the rounds.
     ratio : Ratio
-        The time of the reference, the tape by default, as a share of it.
+        The time of the reference (by default the tape) divided by this time.
     difference : float
-        The worst from eager autograd's gradient, relative to the largest entry of its leaf.
+        The largest difference from eager autograd, relative to the largest entry of its leaf.
     """
 
     problem: str
@@ -310,7 +310,7 @@ class Result:
 def measure(
     problem: Problem, names: Sequence[str], rounds: int, clock: Callable[[], float]
 ) -> list[Result]:
-    """Let the contenders take a problem's gradient in turns."""
+    """Time the contenders on a problem's gradient, in turns."""
     reference = flatten(value_and_grad(problem.loss)(problem.params, problem.x, problem.targets)[1])
     runs: dict[str, Gradient] = {}
     differences: dict[str, float] = {}
@@ -343,7 +343,7 @@ def measure(
 
 
 def table(results: Sequence[Result], names: Sequence[str], caption: str) -> Table:
-    """Lay the results out: a row a problem, a column a contender."""
+    """Return the results as a table: a row per problem, a column per contender."""
     shown = Table(
         title=f"The time of {names[0]} as a share of each contender's: below 1, it is faster",
         title_justify="left",
@@ -364,7 +364,7 @@ def table(results: Sequence[Result], names: Sequence[str], caption: str) -> Tabl
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say in one line what came out."""
+    """Return the result in one line."""
     who = {results[0].contender: results[0].contender, "tape": "The tape"}[results[0].contender]
     shares = []
     for name, called in (("autograd", "eager autograd's time"), ("by hand", "NumPy's by hand")):
@@ -381,17 +381,17 @@ CALLED = {
     "by hand": "NumPy, derived by hand",
     "products": "its matrix products alone",
 }
-"""What the contenders are called in the figure."""
+"""The labels of the contenders in the figure."""
 
 FORMS = {"lse": "log-sum-exp", "plain": "log of softmax"}
 
 
 @styled
 def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
-    """Draw the time of each contender over the batch, a panel a network, dtype and loss."""
+    """Draw the time of each contender over the batch, a panel per network, dtype and loss."""
     kinds = list(dict.fromkeys(result.problem.rsplit(" ", 1)[0] for result in results))
     drawn = Figure(figsize=(PHONE, 1.6 + 2.1 * -(-len(kinds) // 2)))
-    shown = panels(drawn, len(kinds), 2, xlabel="samples a batch", sharex=True, sharey=True)
+    shown = panels(drawn, len(kinds), 2, xlabel="samples per batch", sharex=True, sharey=True)
     batches = sorted({int(result.problem.rsplit(" ", 1)[1]) for result in results})
     seconds = [result.seconds for result in results]
     for axes, kind in zip(shown, kinds, strict=False):
@@ -420,7 +420,8 @@ def main(
         list[str] | None, typer.Option("--loss", help="plain or lse [default: both].")
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Samples [default: 1, 10, 100, 1000].")
+        list[int] | None,
+        typer.Option(min=1, help="Samples per gradient [default: 1, 10, 100, 1000]."),
     ] = None,
     dtype: Annotated[
         list[str] | None, typer.Option(help="float32 or float64 [default: both].")
@@ -460,8 +461,8 @@ def main(
                     results += measure(problem, names, rounds, clock)
     missing = common.missing(MODULES)
     caption = (
-        "lse: the loss by log-sum-exp; plain: by the logarithm of a softmax. products: the matrix "
-        "products of the gradient alone, which all contenders need.\n"
+        "lse: the loss by log-sum-exp; plain: by the logarithm of a softmax. products: only the "
+        "matrix products of the gradient, which all contenders compute.\n"
         f"{common.missing_notes(missing)}{clocked}, {rounds} rounds; "
     )
     return common.Findings(

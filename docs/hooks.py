@@ -1,7 +1,7 @@
-"""Pages that are made: the tutorial, the figures of the exercises, the command's help.
+"""Generated parts of the site: the tutorial, the figures of the exercises, the command's help.
 
-The tutorial is the notebook with its stored outputs, turned into Markdown; the figures are drawn by
-an example and by commands that the page shows; the help is what the command prints.
+The tutorial is the notebook with its stored outputs, as Markdown. The figures are drawn by an
+example and by commands on the page. The help is printed by the command.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ COMPARISONS = {
     "exercises-optimisers.png": ("optimizer", "losses.png"),
     "exercises-activations.png": ("initialisation", "activations.png"),
 }
-"""For a figure, what `gradlab compare --over` compares, and the file that it writes."""
+"""For each figure, what `gradlab compare --over` compares, and the file that it writes."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the page and its pictures."""
+    """Add the tutorial, its pictures, and the figures of the exercises."""
     path = Path(config.config_file_path).parent / NOTEBOOK
     page, resources = MarkdownExporter().from_filename(str(path))
     pictures: dict[str, Any] = resources["outputs"]
@@ -60,7 +60,7 @@ def figures(root: Path) -> dict[str, bytes]:
 
 
 def described(page: str) -> str:
-    r"""Name each picture by the section that it stands in, for those who do not see it.
+    r"""Set the alternative text of each picture to the title of its section.
 
     Examples
     --------
@@ -76,12 +76,12 @@ def described(page: str) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the command's help where a page has a comment that asks for it."""
+    """Replace comments such as ``<!-- gradlab train --help -->`` by the command's help."""
     return re.sub(r"<!-- gradlab (\w+) --help -->", lambda verb: helped(verb[1]), markdown)
 
 
 def helped(verb: str) -> str:
-    """Return what ``gradlab VERB --help`` prints, as a block of text."""
+    """Return the output of ``gradlab VERB --help`` as a Markdown block."""
     run = subprocess.run(
         [sys.executable, "-m", "gradlab", verb, "--help"],
         capture_output=True, check=True, encoding="utf-8",

@@ -1,9 +1,9 @@
-"""Each parameter on the API pages has its own default and type.
+"""A griffe extension that gives each parameter on the API pages its own default and type.
 
 A docstring in NumPy's style may describe several parameters at once, ``low, high : float``. griffe
-then gives the default and the annotation of the first to all of them. This extension of griffe
-takes both from the signature, parameter by parameter. It comes after griffe's own extension for
-dataclasses, which gives these their signatures.
+then gives the default and the annotation of the first parameter to all of them. This extension
+takes both from the signature. It must run after griffe's extension for dataclasses, which creates
+their signatures.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from griffe import Class, DocstringSectionParameters, Extension, Function, Modul
 
 
 class OwnDefaults(Extension):
-    """Give each described parameter what the signature says of it."""
+    """Takes the default and the annotation of each parameter from the signature."""
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:
-        """Go through all docstrings of the package."""
+        """Correct all docstrings of the package."""
         for described in _described(pkg):
             for section in described.docstring.parsed if described.docstring else ():
                 if isinstance(section, DocstringSectionParameters):
@@ -46,5 +46,5 @@ def _correct(section: DocstringSectionParameters, signature: dict[str, tuple[Any
         if parameter.name in signature:
             annotation, default = signature[parameter.name]
             parameter.value = None if default is None else str(default)
-            if str(parameter.annotation) in first_annotations:  # it was not given in words
+            if str(parameter.annotation) in first_annotations:  # the docstring has no other type
                 parameter.annotation = annotation

@@ -1,4 +1,4 @@
-"""Self-attention and layer norm in plain NumPy: one block of a transformer reverses sequences.
+"""Self-attention and layer norm in plain NumPy: a transformer block learns to reverse sequences.
 
 Vaswani et al. (2017); Ba, Kiros and Hinton (2016). Run it with `python examples/attention.py`.
 """
@@ -17,7 +17,7 @@ def layer_norm(x, scale, shift):
 
 
 def attention(queries, keys, values):
-    """Return the values, weighted by softmax(q k / √width), and the weights (n, steps, steps)."""
+    """Return the values weighted by softmax(q k / √width), and the weights (n, steps, steps)."""
     scores = np.matmul(queries, np.swapaxes(keys, 1, 2)) / np.sqrt(queries.shape[-1])
     weights = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
     weights = weights / np.sum(weights, axis=-1, keepdims=True)
@@ -45,7 +45,7 @@ def init():
 
 
 def trained(iterations):
-    """Return the fitted parameters, and the share of right symbols in 1000 new sequences."""
+    """Return the fitted parameters, and the share of correct symbols in 1000 new sequences."""
     x = np.random.default_rng(1).integers(SYMBOLS, size=(6000, STEPS))
     options = {"backend": "tape", "optimizer": optim.adam(0.003), "iterations": iterations}
     result = gradlab.fit(loss, init(), (x[:5000], x[:5000, ::-1]), **options)

@@ -1,8 +1,8 @@
-"""Batch norm (Ioffe and Szegedy, 2015): a loss whose running statistics are its state.
+"""Batch norm (Ioffe and Szegedy, 2015): a loss with running statistics as its state.
 
-In training, `rng` is a generator, and each minibatch is normalised by its own statistics. Otherwise
-it is None, and the running ones are used. Run it with `python examples/batch_norm.py`, or
-`... batch_norm.py mnist`.
+In training, `rng` is a generator, and each minibatch is normalised by its own statistics. In
+evaluation, `rng` is None, and the loss uses the running statistics.
+Run it with `python examples/batch_norm.py`, or `... batch_norm.py mnist`.
 """
 
 import sys

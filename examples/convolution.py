@@ -12,7 +12,7 @@ from gradlab import network, optim
 
 
 def convolution(images, kernels):
-    """Return the sums over each window of (n, h, w) images: (n, h - k + 1, w - k + 1, filters)."""
+    """Filter (n, h, w) images; the result has shape (n, h - k + 1, w - k + 1, filters)."""
     k, filters = kernels.shape[0], kernels.shape[2]
     height, width = images.shape[1] - k + 1, images.shape[2] - k + 1
     windows = [images[:, i : i + height, j : j + width] for i in range(k) for j in range(k)]

@@ -1,7 +1,7 @@
 """Dropout: a loss that draws a mask for each hidden layer.
 
-The mask comes from `rng`, which is None where nothing is dropped. Run it with
-`python examples/dropout.py`, or `... dropout.py mnist`.
+The loss draws the mask from `rng`. In evaluation, `rng` is None, and nothing is dropped. Run it
+with `python examples/dropout.py`, or `... dropout.py mnist`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Initial weights: too small, Xavier's, He's; the activations they give, and how a network learns.
+"""Initial weights (too large, too small, Xavier's, He's): the activations and the training.
 
 Run it with `python examples/initialisation.py`, or `... initialisation.py mnist`.
 """

@@ -1,4 +1,4 @@
-"""An LSTM (Hochreiter and Schmidhuber, 1997) in plain NumPy, which reads a picture row by row.
+"""An LSTM (Hochreiter and Schmidhuber, 1997) in plain NumPy that reads a picture row by row.
 
 Run it with `python examples/lstm.py` (digits), or `... lstm.py mnist`.
 """
@@ -39,7 +39,7 @@ def init(features, units, classes):
     rng = np.random.default_rng(0)
     shapes = {"Wx": (features, 4 * units), "Wh": (units, 4 * units), "W": (units, classes)}
     params = {name: rng.normal(size=s) / np.sqrt(s[0]) for name, s in shapes.items()}
-    bias = np.repeat([1.0, 0.0], [units, 3 * units])  # 1: at first, the cells forget little
+    bias = np.repeat([1.0, 0.0], [units, 3 * units])  # at first, the cells forget little
     return params | {"b": bias, "c": np.zeros(classes)}
 
 

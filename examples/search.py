@@ -12,13 +12,13 @@ from gradlab import network, optim
 
 
 def trials(dataset, count, epochs):
-    """Return (accuracy on validation data, learning rate, weight decay) of each, best first."""
+    """Return (validation accuracy, learning rate, weight decay) of each trial, best first."""
     train = gradlab.datasets.load(dataset, subset=500).train
     fitted, held_out = (train.x[:400], train.y[:400]), (train.x[400:], train.y[400:])
     start = network.init([train.x.shape[1], *[100] * 6, 10], 0, activation="relu")
     rng, found = np.random.default_rng(0), []
     for _ in range(count):
-        rate, decay = 10 ** rng.uniform(-4, -1), 10 ** rng.uniform(-4, 0)  # over all magnitudes
+        rate, decay = 10 ** rng.uniform(-4, -1), 10 ** rng.uniform(-4, 0)  # logarithmic scales
         result = gradlab.fit(
             lambda params, x, y: network.loss(params, x, y, activation="relu"),
             start,

@@ -1,4 +1,4 @@
-"""A network with one hidden layer: its gradient checked, then trained by gradient descent.
+"""A network with one hidden layer: check its gradient, then train it by gradient descent.
 
 Run it with `python examples/two_layers.py` (digits), or `... two_layers.py mnist`.
 """

@@ -1,4 +1,4 @@
-"""Overfitting: few samples, many layers, and what weight decay changes.
+"""Overfitting with few samples and many layers, and the effect of weight decay.
 
 Run it with `python examples/weight_decay.py`, or `... weight_decay.py mnist`.
 """

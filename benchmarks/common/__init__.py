@@ -1,12 +1,12 @@
-"""What all benchmarks share.
+"""The common parts of the benchmarks.
 
 ===========  ======================================================================================
 `timing`     contenders that take turns, and the ratios of their times
-`entries`    a part of a gradient, where the whole one would take too long
+`entries`    a sample of a gradient, if the whole one would take too long
 `machine`    threads, packages and versions
 `texts`      numbers as text, tables of them, and the values of options
 `files`      the files that a benchmark writes
-`running`    a benchmark as a command: `main` and `run`
+`running`    a benchmark as a command: options, `main` and `run`
 ===========  ======================================================================================
 """
 

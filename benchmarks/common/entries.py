@@ -1,8 +1,8 @@
-"""A part of a gradient, where the whole one would take half a minute.
+"""A sample of the entries of a gradient, for backends that would take minutes for all of them.
 
-`restrict` makes of a loss the function of some entries of its parameters alone, so that the same
-backend can be set on a fair sample of them: its answer is checked there, and `timed_evaluations`
-tells what one evaluation of the loss costs in its hands.
+`restrict` turns a loss into a function of some entries of its parameters. The backend then
+differentiates only these: its result is checked on them, and `timed_evaluations` measures the
+time of one evaluation of the loss within the backend.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from gradlab.gradients import Backend
 from gradlab.params import Array, flatten
 
 Entries: TypeAlias = NDArray[np.intp]
-"""Positions in all leaves laid end to end, each in C order."""
+"""Indices into the vector of all leaves, each in C order."""
 
 
 def sample_entries(params: Any, count: int, rng: np.random.Generator) -> Entries:
-    """Draw entries of the parameters without repetition: one of every leaf, the rest of all alike.
+    """Draw entries without replacement: one from each leaf, and the rest from all leaves.
 
     Parameters
     ----------
     params : Any
         Parameters with p entries.
     count : int
-        How many to draw: at least one a leaf, at most p.
+        The number of entries; each leaf gives at least one, and all leaves at most p.
 
     Examples
     --------
@@ -50,19 +50,19 @@ def sample_entries(params: Any, count: int, rng: np.random.Generator) -> Entries
 def restrict(
     loss: Callable[..., Any], params: Any, entries: Entries
 ) -> tuple[Callable[..., Any], Array]:
-    """Make of a loss the function of some entries of its parameters, all others held.
+    """Turn a loss into a function of some entries of its parameters; the others are constant.
 
-    Only for backends that call the loss with plain arrays; the others' costs do not grow with
-    the number of entries anyway. The entries are written into one copy of the parameters, which
-    costs a microsecond or two an evaluation, where the loss itself takes a hundred and more.
+    This works for backends that call the loss with plain arrays. The entries are written into one
+    copy of the parameters, which takes one or two microseconds per evaluation; the loss itself
+    takes a hundred or more.
 
     Returns
     -------
     restricted : callable
-        ``restricted(values, *args)``, the loss where the entries have these values. It evaluates
-        in the dtype of `values`, as a backend that is given the whole parameters would.
+        ``restricted(values, *args)``, the loss for these values of the entries. It computes in the
+        dtype of `values`, as it would for a backend that is given all parameters.
     values : ndarray, shape (m,)
-        The entries as they are.
+        The current values of the entries.
 
     Examples
     --------
@@ -96,12 +96,12 @@ def timed_evaluations(
     *args: Any,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Callable[[], Laps]:
-    """Make a contender for `interleave`: what an evaluation of the loss costs a numerical backend.
+    """Return a contender for `interleave` that times a backend's evaluations of the loss.
 
-    A lap lasts from one call of the loss to the next, so that it holds all that the backend does
-    for an evaluation. Left out is what it does once for the whole gradient, which is nothing
-    beside thousands of evaluations. A lap is about as long as a whole gradient in reverse mode, so
-    that a passing neighbour hits the medians of both alike; it hits every call that takes seconds.
+    A lap lasts from one call of the loss to the next, so it includes the backend's work for one
+    evaluation. It excludes the backend's work for the whole gradient, which is negligible next to
+    thousands of evaluations. A lap takes about as long as a whole gradient in reverse mode, so a
+    short load on the machine affects the medians of both equally.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def timed_evaluations(
 
 
 def flat(leaves: Sequence[Any]) -> Array:
-    """Lay leaves (of any library) end to end as one NumPy array, shape (p,)."""
+    """Concatenate leaves (arrays of any library) into one NumPy array, shape (p,)."""
     return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
 
 
@@ -139,11 +139,11 @@ def worst_difference(
     Parameters
     ----------
     found : ndarray, shape (m,)
-        Entries of a gradient, its leaves laid end to end.
+        Entries of a gradient, in one vector.
     reference : sequence of ndarray
-        All leaves of the gradient that it is held against.
+        All leaves of the reference gradient.
     entries : ndarray of int, shape (m,), optional
-        Which entries they are; by default all.
+        The indices of the entries; by default, all.
 
     Examples
     --------

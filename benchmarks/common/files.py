@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_outputs(json_file: Path | None, plot_files: Sequence[Path] | None) -> None:
-    """Fail before the work, not after it, where a file could not be written."""
+    """Raise an OptionError, before the work, if a file cannot be written."""
     plots = [("--plot", path) for path in plot_files or ()]
     for option, path in ([("--json", json_file)] if json_file else []) + plots:
         if not path.parent.is_dir():
@@ -49,12 +49,12 @@ def write_outputs(
 
 
 def record(table: Table) -> dict[str, Any]:
-    """Return what a table shows, for the JSON file: `gradlab bench` shows it again elsewhere.
+    """Return the text of a table for the JSON file, from which `gradlab bench` makes its report.
 
     Returns
     -------
     dict
-        ``title`` and ``notes`` (str), ``columns`` (their headings), ``right`` (whether each is
+        ``title`` and ``notes`` (str), ``columns`` (the headings), ``right`` (whether each column is
         aligned to the right), and ``rows`` (lists of str).
 
     Examples
@@ -77,7 +77,7 @@ def record(table: Table) -> dict[str, Any]:
 
 
 def _unbroken(heading: str) -> str:
-    """Join what a narrow column breaks: a word at a hyphen, or two words."""
+    """Join the lines of a heading; a word that is broken at a hyphen becomes one word."""
     return heading.replace("-\n", "").replace("\n", " ")
 
 

@@ -1,4 +1,4 @@
-"""Threads, packages and versions: what stands beside the figures."""
+"""Threads, packages and versions: the environment of a measurement."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gradlab import environment
 
 
 def limit_threads(count: int) -> None:
-    """Give each numerical library so many threads; call it before PyTorch and JAX are imported.
+    """Limit each numerical library to `count` threads; call it before PyTorch or JAX is imported.
 
-    NumPy's BLAS, which is loaded already, can be told so through threadpoolctl alone; where that
-    is not installed, `threads` has nothing to say about it.
+    NumPy's BLAS is already loaded, so only threadpoolctl can limit it. Without threadpoolctl,
+    `threads` does not report BLAS.
     """
     os.environ["OMP_NUM_THREADS"] = str(count)  # PyTorch
     os.environ["NPROC"] = str(count)  # XLA
@@ -27,9 +27,10 @@ def limit_threads(count: int) -> None:
 
 
 def clock_for(count: int) -> tuple[Callable[[], float], str]:
-    """Return the clock for libraries with so many threads, and what it measures.
+    """Return the clock for libraries with `count` threads, and the name of what it measures.
 
-    CPU time leaves out what other processes do; with several threads it would add up all of them.
+    CPU time excludes the work of other processes, but adds up the threads of this one. So it is
+    the clock for one thread only.
 
     Examples
     --------
@@ -40,9 +41,9 @@ def clock_for(count: int) -> tuple[Callable[[], float], str]:
 
 
 def threads() -> dict[str, int]:
-    """Return how many threads each numerical library may use, as far as can be known.
+    """Return the number of threads of each numerical library, if it can be found.
 
-    Call it after the libraries were used: a pool that is not loaded yet is not seen.
+    Call it after the libraries were used, because a pool is found only once it is loaded.
     """
     counts: dict[str, int] = {}
     if pools := _threadpoolctl():
@@ -64,7 +65,7 @@ def _threadpoolctl() -> Any:
 
 
 def jax_in_float64(enabled: bool = True) -> Any:
-    """Let JAX compute in float64 for a while, which it does not by default; or not."""
+    """Return a context in which JAX computes in float64, or does not."""
     import jax
 
     if hasattr(jax, "enable_x64"):
@@ -75,7 +76,7 @@ def jax_in_float64(enabled: bool = True) -> Any:
 
 
 def is_installed(module: str) -> bool:
-    """Tell whether a module can be imported."""
+    """Return whether a module can be imported."""
     try:
         import_module(module)
     except ImportError:
@@ -84,12 +85,12 @@ def is_installed(module: str) -> bool:
 
 
 def missing(modules: Mapping[str, str]) -> dict[str, str]:
-    """Return which peers cannot take part, and how to install each.
+    """Return the peers that are not installed, and how to install each.
 
     Parameters
     ----------
     modules : mapping of str to str
-        By the names of the peers, the module that each needs.
+        The module that each peer needs, by the peer's name.
 
     Examples
     --------
@@ -107,12 +108,12 @@ INSTALLED_BY = {"torch": "'gradlab[torch]'", "jax": "'gradlab[jax]'", "sklearn":
 
 
 def missing_notes(absent: Mapping[str, str]) -> str:
-    """Write a line for each peer that cannot take part."""
+    """Write a line for each peer that is not installed."""
     return "".join(f"{name} is not installed: {remedy}\n" for name, remedy in absent.items())
 
 
 def describe() -> dict[str, Any]:
-    """Return versions, system, cores and threads, for the JSON file and `environment_line`."""
+    """Return versions, system, cores and threads."""
     return {**environment.describe(), "threads": threads()}
 
 

@@ -1,4 +1,4 @@
-"""A benchmark as a command: its options, what it found, how that is shown."""
+"""A benchmark as a command: its options, its findings, and how they are shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class NotInstalledError(GradlabError):
-    """A package is not installed without which a benchmark cannot run at all."""
+    """A package is missing that a benchmark needs in order to run."""
 
 
 # Options that every script takes
@@ -36,37 +36,38 @@ Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds: under half a
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 Plot = Annotated[
     list[Path] | None,
-    typer.Option("--plot", help="Draw the figure into this file (.png, .pdf, .svg), or several."),
+    typer.Option("--plot", help="Draw the figure into this file (.png, .pdf, .svg); repeatable."),
 ]
-Dtype = Annotated[str, typer.Option(help="Of parameters and data: float64 or float32.")]
-Batch = Annotated[int, typer.Option(min=1, help="Samples a gradient.")]
+Dtype = Annotated[str, typer.Option(help="The dtype of parameters and data: float64 or float32.")]
+Batch = Annotated[int, typer.Option(min=1, help="Samples per gradient.")]
 Threads = Annotated[
-    int, typer.Option(min=1, help="For each library. More than 1 only on an idle machine.")
+    int,
+    typer.Option(min=1, help="Threads of each library; more than 1 only on an idle machine."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Decides parameters, data and samples.")]
+Seed = Annotated[int, typer.Option(min=0, help="The seed for parameters, data and samples.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a benchmark measured, and how to show it.
+    """The results of a benchmark, and how to show them.
 
     Attributes
     ----------
     options : mapping of str to Any
-        What the figures depend on.
+        The options with which the results were measured.
     table : callable
-        ``table(environment) -> Table``: the main table; `environment` is the line about versions,
-        machine and threads that belongs into its caption.
+        ``table(environment) -> Table``, the main table. `environment` is a line about versions,
+        machine and threads for its caption.
     results : sequence of dataclass instances or mappings
         The numbers behind the table, for the JSON file.
     headline : str
         The answer in one line.
     figure : callable
-        Draws the figure; called only if somebody asks for it.
+        Draws the figure; it is called only for `--plot`.
     more : mapping of str to Any
         Further entries of the JSON file.
     below : sequence of Table or Text
-        What is shown between the table and the headline.
+        Output between the table and the headline.
     """
 
     options: Mapping[str, Any]
@@ -79,11 +80,10 @@ class Findings:
 
 
 def main(name: str) -> Callable[[Callable[..., Findings]], Callable[..., None]]:
-    """Make the command of a benchmark from the function that measures.
+    """Turn the function that measures into the command of a benchmark.
 
-    The command takes the function's options, and ``--json`` and ``--plot`` besides. It checks
-    before the work that these files can be written; then it measures, shows the table and the
-    headline, and writes the files.
+    The command takes the function's options, ``--json`` and ``--plot``. It first checks that these
+    files can be written; then it measures, shows the table and the headline, and writes the files.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def main(name: str) -> Callable[[Callable[..., Findings]], Callable[..., None]]:
             check_outputs(json_file, plot_files)
             _finish(name, measured(**given), json_file, plot_files)
 
-        # typer reads both.
+        # typer reads both attributes.
         command.__signature__ = signature  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         return command
@@ -119,7 +119,7 @@ def main(name: str) -> Callable[[Callable[..., Findings]], Callable[..., None]]:
 
 
 def _with_files(signature: inspect.Signature) -> inspect.Signature:
-    """Add the options of the files that every benchmark writes."""
+    """Add the options for the files that every benchmark writes."""
     files = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=a)
         for name, a in (("json_file", Json), ("plot_file", Plot))
@@ -130,7 +130,7 @@ def _with_files(signature: inspect.Signature) -> inspect.Signature:
 def _finish(
     name: str, found: Findings, json_file: Path | None, plot_files: Sequence[Path] | None
 ) -> None:
-    """Show what was found, and write the files that were asked for."""
+    """Show the findings, and write the requested files."""
     described = describe()
     table = found.table(environment_line(described))
     show_table(table)
@@ -150,10 +150,10 @@ def _finish(
 
 
 def say(message: str) -> None:
-    """Tell somebody who is watching how far the work is."""
+    """Show progress on a terminal, or to `gradlab bench`."""
     if sys.stderr.isatty():
         Console(stderr=True, highlight=False).print(message, style="dim")
-    elif os.environ.get("GRADLAB_PROGRESS"):  # `gradlab bench` watches
+    elif os.environ.get("GRADLAB_PROGRESS"):  # set by `gradlab bench`
         print(message, file=sys.stderr, flush=True)
 
 
@@ -172,7 +172,7 @@ def run(script: Callable[..., None]) -> NoReturn:
     try:
         show_what_can_be_shown()
         code = app(standalone_mode=False)
-        if code == 130:  # typer has caught Ctrl-C, and says nothing
+        if code == 130:  # typer catches Ctrl-C without a message
             _fail("interrupted", code)
     except _USAGE_ERROR as error:
         _fail(f"{error.format_message()} (see --help)", code=2)

@@ -15,7 +15,7 @@ from gradlab.errors import OptionError, unknown
 
 
 def duration(seconds: float, significant: int = 3) -> str:
-    """Write seconds to so many digits, with a unit that suits them.
+    """Write a time with this many significant digits, in s, ms or µs.
 
     Examples
     --------
@@ -23,13 +23,13 @@ def duration(seconds: float, significant: int = 3) -> str:
     ('42.5 s', '12.3 ms', '42.0 µs', '1 ms')
     """
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 0.9995:  # what rounds to 1000 of the next unit
+        if seconds * factor >= 0.9995:  # anything larger rounds to 1000 of the next unit
             return f"{digits(seconds * factor, significant)} {unit}"
     return f"{digits(seconds * 1e6, significant)} µs"
 
 
 def digits(number: float, significant: int = 3) -> str:
-    """Write a positive number to so many significant digits, without an exponent.
+    """Write a positive number with this many significant digits, without an exponent.
 
     Examples
     --------
@@ -44,14 +44,14 @@ def digits(number: float, significant: int = 3) -> str:
 
 
 def parse_dtype(dtype: str) -> np.dtype[Any]:
-    """Return the dtype of that name, or say which there are."""
+    """Return the dtype of this name; raise an OptionError that lists the names for others."""
     if dtype not in ("float64", "float32"):
         raise OptionError(f"--dtype {dtype}: choose float64 or float32")
     return np.dtype(dtype)
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
-    """Return a network's widths.
+    """Return the widths of a network that an option names.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def parse_widths(text: str) -> tuple[int, ...]:
 
 
 def require_known(option: str, given: Sequence[str] | None, known: Collection[str]) -> None:
-    """Refuse a value of an option that is not among the known ones.
+    """Raise an OptionError for a value of an option that is not known.
 
     Examples
     --------
@@ -87,11 +87,11 @@ def new_table(
     Parameters
     ----------
     title, caption : str
-        Above and below it; not markup, so that they may have brackets.
+        The text above and below the table; brackets in the caption are not markup.
     columns : sequence of str
-        Headings of the numbers.
+        Headings of the columns of numbers.
     first : str
-        Heading of the names.
+        Heading of the column of names.
     **style : Any
         Further options of `rich.table.Table`.
     """

@@ -1,9 +1,9 @@
 """Fair timing on a noisy machine.
 
-The noise comes and goes, so that two figures taken one after the other cannot be compared.
-`interleave` lets the contenders take turns, A B C A B C ..., in one process; contenders of the same
-round met the same neighbours, and `Ratio` compares them round by round. Seconds are for
-orientation, ratios are the result.
+The load of a machine changes, so two times that are measured one after the other cannot be
+compared. `interleave` times the contenders in turns, A B C A B C ..., in one process. Contenders of
+the same round run under the same load, and `Ratio` compares them round by round. Ratios are the
+result; seconds are for orientation.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Runs: TypeAlias = Mapping[str, Callable[[], object]]
 
 
 MOST_CALLS = 10_000
-"""In a turn, of something that takes no time."""
+"""Largest number of calls in a turn, for contenders that take almost no time."""
 
 
 class Laps(list[float]):
-    """Seconds of pieces of work of the same size, from a contender that holds the clock itself."""
+    """Seconds of equal pieces of work, from a contender that measures its own time."""
 
 
 def interleave(
@@ -35,25 +35,26 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Time contenders in turns, A B C A B C ..., after each has been warmed up.
 
-    A turn is as many calls as fill `turn` seconds (at least one), and counts as their median: the
-    first calls of a turn find cold caches and the threads of the contender before still spinning.
+    A turn makes calls for `turn` seconds (at least one call), and its result is their median. The
+    first calls of a turn are slower: caches are cold, and threads of the contender before may still
+    spin.
 
     Parameters
     ----------
     contenders : mapping of str to callable
-        What to time; called without arguments, and done when it returns. One that returns `Laps`
-        is timed by these instead of by its calls.
+        The functions to time, without arguments. If one returns `Laps`, these are its times instead
+        of the times of its calls.
     rounds : int
-        How many turns each contender gets.
+        The number of turns of each contender.
     turn : float
-        Seconds a turn should last.
+        The duration of a turn in seconds.
     clock : callable
         Returns seconds.
 
     Returns
     -------
     dict of str to list of float
-        Seconds a call (or lap), one number a round: the i-th of all contenders are neighbours.
+        Seconds per call (or lap), one number per round.
 
     Examples
     --------
@@ -73,7 +74,7 @@ def interleave(
 
 
 def _warm_up(run: Callable[[], object], turn: float, clock: Callable[[], float]) -> int:
-    """Call `run` for as long as a turn lasts, and return how many calls fill one."""
+    """Call `run` for the duration of a turn, and return the number of calls that fill a turn."""
     calls = [_timed(run, clock)[0]]
     while sum(calls) < turn and len(calls) < MOST_CALLS:
         calls.append(_timed(run, clock)[0])
@@ -81,7 +82,7 @@ def _warm_up(run: Callable[[], object], turn: float, clock: Callable[[], float])
 
 
 def _timed(run: Callable[[], object], clock: Callable[[], float]) -> tuple[float, list[float]]:
-    """Return the seconds of a call, and what it counts as."""
+    """Return the seconds of a call, and the times that it contributes."""
     started = clock()
     outcome = run()
     call = clock() - started
@@ -90,14 +91,14 @@ def _timed(run: Callable[[], object], clock: Callable[[], float]) -> tuple[float
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long one contender takes as another, from the rounds of `interleave`.
+    """The time of one contender divided by another's, from the rounds of `interleave`.
 
     Attributes
     ----------
     median : float
-        Of the ratios of the two turns of each round.
+        The median of the rounds' ratios.
     low, high : float
-        The middle half of the rounds lies between these.
+        The quartiles: half of the rounds' ratios lie between them.
     """
 
     median: float
@@ -110,7 +111,7 @@ class Ratio:
 
         Examples
         --------
-        >>> Ratio.of([2.0, 20.0, 2.0], [1.0, 10.0, 1.0])  # a neighbour came, and hit both
+        >>> Ratio.of([2.0, 20.0, 2.0], [1.0, 10.0, 1.0])  # load in the second round
         Ratio(median=2.0, low=2.0, high=2.0)
         """
         ratios = np.divide(seconds, reference)

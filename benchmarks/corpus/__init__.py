@@ -1,8 +1,8 @@
-"""Gradients whose truth is known, right ones and wrong ones: what a gradient checker is put to.
+"""Right and wrong gradients for tests of gradient checkers.
 
-`CASES` has them all; each is a `Case`: a loss, parameters, a gradient that is claimed for it, and
-whether the claim is right. They come in kinds, by what they are hard by. Every truth is a closed
-form that was derived by hand; ``tests/benchmarks/test_corpus.py`` proves each by other means.
+`CASES` has all of them. Each is a `Case`: a loss, parameters, a claimed gradient, and whether the
+claim is right. A case belongs to a kind, which says why it is hard. Every true gradient is a closed
+form that was derived by hand; ``tests/benchmarks/test_corpus.py`` verifies it by other means.
 
 >>> case = CASES[0]
 >>> case.title, case.right, bool(case.gradient(*case.point).shape == case.params.shape)

@@ -1,17 +1,17 @@
-"""What a case is: a loss, a gradient that somebody claims for it, and whether the claim is right.
+"""A case: a loss, a gradient that is claimed for it, and whether the claim is right.
 
-A right case claims the gradient that was derived on paper (`Case.truth`). A wrong one is the same
+A right case claims the gradient that was derived by hand (`Case.truth`). A wrong one is the same
 loss with a `Fault` planted into that gradient::
 
     case = Case("steep", "exp(50 x)", loss, params, truth)     right
     case.with_fault(factor(1.5))                               wrong
 
-Nothing is stored but functions and parameters, so that a case can be `moved`: at its new
-parameters the truth and the claim are taken again.
+A case stores functions and parameters only, so it can be moved to other parameters (`Case.moved`),
+where truth and claim are computed again.
 
-Some losses are not the function that they stand for: they round to float32, add up in an
-unlucky order, stop a solver early. Their truth is the derivative of the function that is meant,
-`Case.meant`, and the difference between the two is the noise that a checker has to live with.
+Some losses approximate the function that they stand for: they round to float32, add in an unlucky
+order, or stop a solver early. Their truth is the derivative of the exact function, `Case.meant`.
+The difference between the two functions is noise for a checker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ Loss: TypeAlias = Callable[..., Any]
 Gradient: TypeAlias = Callable[..., Any]
 """``gradient(params, *args)``, in the structure of the parameters."""
 Move: TypeAlias = Callable[[Any, np.random.Generator, float], Any]
-"""``move(params, rng, by)``, the parameters at another place."""
+"""``move(params, rng, by)`` returns other parameters nearby."""
 Method: TypeAlias = Literal["high precision", "complex step", "nearby gradients"]
 
 AGREE: tuple[str, ...] = ("agree",)
@@ -43,7 +43,7 @@ UNSEEN = ("agree", "inconclusive")
 
 
 def scaled(params: Any, rng: np.random.Generator, by: float) -> Any:
-    """Multiply each entry by 1 ± `by`: sizes and signs stay, and zeros do."""
+    """Multiply each entry by up to 1 ± `by`, which keeps signs and zeros."""
 
     def move(x: Array) -> Array:
         return (x * (1 + rng.uniform(-by, by, x.shape))).astype(x.dtype)
@@ -52,13 +52,13 @@ def scaled(params: Any, rng: np.random.Generator, by: float) -> Any:
 
 
 def together(params: Any, rng: np.random.Generator, by: float) -> Any:
-    """Multiply all entries by the same power of 1 + `by`: what is equal stays equal."""
+    """Multiply all entries by the same factor, up to 1 ± `by`; equal entries stay equal."""
     factor = 1 + rng.uniform(-by, by)
     return map_leaves(lambda x: x * x.dtype.type(factor), params)
 
 
 def about(centre: Any) -> Move:
-    """Return the move that scales the distance of each entry from a centre."""
+    """Return a move that scales the distance of each entry from a centre."""
 
     def move(params: Any, rng: np.random.Generator, by: float) -> Any:
         return centre + (params - centre) * (1 + rng.uniform(-by, by, np.shape(params)))
@@ -71,40 +71,40 @@ def about(centre: Any) -> Move:
 
 @dataclass(frozen=True)
 class Case:
-    """A gradient to be judged.
+    """A gradient for a checker to judge.
 
     Attributes
     ----------
     kind, name : str
-        What it is hard by, and what it is; together they are unique.
+        Why the case is hard, and a description.
     loss : callable
         ``loss(params, *args) -> scalar``, in plain NumPy.
     params : Any
-        Where; arrays in any structure.
+        The parameters: arrays in any structure.
     truth : callable
-        ``truth(params, *args)``, the gradient of `meant`, derived by hand. At a kink it is some
-        limit of nearby gradients.
+        ``truth(params, *args)``, the gradient of `meant`, derived by hand. At a kink, it is one of
+        the limits of nearby gradients.
     args : tuple
-        What else the loss takes.
+        The other arguments of the loss.
     claim : callable or None
-        ``claim(params, *args)``, the gradient to be judged, where it is not the truth.
+        ``claim(params, *args)``, the claimed gradient; None to claim the truth.
     right : bool
         Whether the claim is right: at a kink, whether it is a subgradient (Clarke's: in the convex
         hull of the limits of nearby gradients).
     accepted : tuple of str
-        The verdicts that do not mistake the case. A kink may be called one whether the claim is a
-        subgradient or not; which of the two it is, is for `right`.
+        The verdicts that are correct. At a kink, ``kink`` is correct for any claim; whether the
+        report accepts the claim must agree with `right`.
     fault : str
         What is wrong with the claim.
     meant : callable or None
-        The function that the loss stands for, where it is not the loss.
+        The exact function that the loss approximates; None if it is the loss.
     verified_by : str
-        How the tests prove the truth, beside the closed form: ``high precision`` (central
-        differences of `meant` in 100 digits), ``complex step``, or at kinks ``nearby gradients``.
+        How the tests verify the truth: ``high precision`` (central differences of `meant` in 100
+        digits), ``complex step``, or ``nearby gradients`` (at kinks).
     resolvable : bool
-        Whether the loss's values decide the case at all, whoever looks at them.
+        Whether the values of the loss suffice to judge the claim.
     move : callable
-        How to go to another place of the same kind.
+        The move to other parameters that keeps the difficulty.
     """
 
     kind: str
@@ -124,12 +124,12 @@ class Case:
 
     @property
     def title(self) -> str:
-        """All that tells it from the others, in one line."""
+        """Kind, name and fault in one line, unique among the cases."""
         return f"{self.kind}: {self.name}" + (f" ({self.fault})" if self.fault else "")
 
     @property
     def gradient(self) -> Gradient:
-        """``gradient(params, *args)``, what is claimed."""
+        """``gradient(params, *args)``, the claimed gradient."""
         return self.claim or self.truth
 
     @property
@@ -144,16 +144,16 @@ class Case:
 
     @property
     def size(self) -> float:
-        """The relative size of the fault: the worst entry's, 0 for a right gradient, at most 2."""
+        """The largest relative error of an entry: 0 for a right gradient, at most 2."""
         return relative_difference(self.gradient(*self.point), self.truth(*self.point))
 
     def with_fault(self, fault: Fault, **changes: Any) -> Case:
-        """Return the case with its truth spoilt."""
+        """Return the case with a fault in its claim."""
         wrong: dict[str, Any] = {"right": False, "accepted": MISMATCH, "fault": fault.name}
         return replace(self, claim=fault.plant(self.truth), **wrong | changes)
 
     def moved(self, seed: int, by: float = 0.03) -> Case:
-        """Return the case elsewhere: each entry of the parameters changed at random by so much.
+        """Return the case at other parameters, changed at random by a relative amount up to `by`.
 
         Examples
         --------
@@ -166,7 +166,7 @@ class Case:
 
 
 def relative_difference(found: Any, wanted: Any) -> float:
-    """Return the largest |a − b| / max(|a|, |b|) over all entries; 2 where signs are opposite.
+    """Return the largest |a − b| / max(|a|, |b|) over all entries; 2 for opposite numbers.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def _flat(gradient: Any) -> Array:
 
 
 def outcome(case: Any, ok: bool | None) -> Literal["right", "false alarm", "miss", "inconclusive"]:
-    """Judge a judge: what it said of a `Case` or `VectorCase`, None where it would not say.
+    """Classify a checker's answer to a `Case` or `VectorCase`; `ok` is None for no verdict.
 
     Examples
     --------
@@ -201,7 +201,7 @@ def outcome(case: Any, ok: bool | None) -> Literal["right", "false alarm", "miss
 
 
 def pair(case: Case, *faults: Fault) -> list[Case]:
-    """Return a right case, and it again with each of the faults."""
+    """Return a right case, and the same case with each of the faults."""
     return [case, *(case.with_fault(fault) for fault in faults)]
 
 
@@ -210,14 +210,14 @@ def pair(case: Case, *faults: Fault) -> list[Case]:
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to get a gradient wrong.
+    """A fault in a gradient.
 
     Attributes
     ----------
     name : str
-        What was done wrong.
+        What is wrong.
     plant : callable
-        Makes the wrong gradient of the right one.
+        Turns the right gradient into the wrong one.
     """
 
     name: str
@@ -225,7 +225,7 @@ class Fault:
 
 
 def changed(name: str, change: Callable[[dict[str, Array]], None]) -> Fault:
-    """Return the fault that edits the leaves of the gradient, given by their paths, in place."""
+    """Return a fault that edits the leaves of the gradient, a dict by path, in place."""
 
     def plant(truth: Gradient) -> Gradient:
         def gradient(params: Any, *args: Any) -> Any:
@@ -240,7 +240,7 @@ def changed(name: str, change: Callable[[dict[str, Array]], None]) -> Fault:
 
 
 def instead(name: str, gradient: Gradient) -> Fault:
-    """Return the fault of another formula."""
+    """Return the fault of using another formula."""
     return Fault(name, lambda truth: gradient)
 
 
@@ -290,7 +290,7 @@ def swapped(a: str, b: str) -> Fault:
 
 
 def rolled(leaf: str, axis: int = 0) -> Fault:
-    """Move the gradient of a leaf by one place: an index that is off by one."""
+    """Shift the gradient of a leaf by one entry: an index that is off by one."""
 
     def change(leaves: dict[str, Array]) -> None:
         leaves[leaf] = np.roll(leaves[leaf], 1, axis)
@@ -299,7 +299,7 @@ def rolled(leaf: str, axis: int = 0) -> Fault:
 
 
 def averaged(leaf: str, axis: int) -> Fault:
-    """Give all entries along an axis their mean: the gradient of a broadcast that was not meant."""
+    """Replace all entries along an axis by their mean, as an unintended broadcast does."""
 
     def change(leaves: dict[str, Array]) -> None:
         g = leaves[leaf]
@@ -309,7 +309,7 @@ def averaged(leaf: str, axis: int) -> Fault:
 
 
 def stale(by: float) -> Fault:
-    """Take the gradient where the parameters were before an update of this relative size."""
+    """Return the gradient at the parameters before an update of this relative size."""
 
     def plant(truth: Gradient) -> Gradient:
         return lambda params, *args: truth(map_leaves(lambda x: x * (1 + by), params), *args)
@@ -318,7 +318,7 @@ def stale(by: float) -> Fault:
 
 
 def partly(fault: Fault, part: float) -> Fault:
-    """Make a fault smaller: so much of it, and the rest of the truth."""
+    """Make a fault smaller: this part of the wrong gradient, and the rest of the right one."""
 
     def plant(truth: Gradient) -> Gradient:
         wrong = fault.plant(truth)
@@ -329,7 +329,7 @@ def partly(fault: Fault, part: float) -> Fault:
     return Fault(f"{fault.name}, {part:g} of it", plant)
 
 
-# Losses that are not quite what is meant
+# Losses that approximate a function
 
 
 def evaluated_in(loss: Loss, dtype: Any) -> Loss:
@@ -346,10 +346,10 @@ def evaluated_in(loss: Loss, dtype: Any) -> Loss:
 
 
 def noisy(loss: Loss, relative: float) -> Loss:
-    """Disturb a loss as an unlucky order of additions would: by a hash of its parameters.
+    """Add noise to a loss, such as from an unlucky order of additions: a hash of its parameters.
 
-    The noise is uniform in ± `relative` of the value, the same at each call, and has nothing in
-    common at neighbouring floats.
+    The noise is uniform in ± `relative` of the value, the same at each call, and independent at
+    neighbouring floats.
     """
 
     def disturbed(params: Any, *args: Any) -> float:
@@ -362,7 +362,7 @@ def noisy(loss: Loss, relative: float) -> Loss:
 
 
 def on_grid(loss: Loss, spacing: float) -> Loss:
-    """Round the parameters to multiples of a spacing before the loss sees them."""
+    """Round the parameters of a loss to multiples of a spacing."""
 
     def quantised(params: Any, *args: Any) -> Any:
         return loss(map_leaves(lambda x: np.rint(x / spacing) * spacing, params), *args)
@@ -371,7 +371,7 @@ def on_grid(loss: Loss, spacing: float) -> Loss:
 
 
 def in_decimals(loss: Loss, decimals: int) -> Loss:
-    """Round the value of a loss, as one that is printed and read again."""
+    """Round the value of a loss to decimals, as printing and reading it does."""
     return lambda params, *args: float(np.round(loss(params, *args), decimals))
 
 
@@ -381,12 +381,23 @@ def draw(seed: int, *shape: int, scale: float = 1.0) -> Array:
 
 
 def a(*numbers: float) -> Array:
-    """Make an array."""
+    """Return an array of these numbers."""
     return np.array(numbers, dtype=np.float64)
 
 
-def unique(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Return the cases, or say which two have one title."""
+class Titled(Protocol):
+    """A case of any kind."""
+
+    @property
+    def title(self) -> str:
+        """A line that is unique among the cases."""
+
+
+AnyCase = TypeVar("AnyCase", bound=Titled)
+
+
+def unique(cases: Sequence[AnyCase]) -> tuple[AnyCase, ...]:
+    """Return the cases; raise a ValueError if two have the same title."""
     titles = [case.title for case in cases]
     if twice := {title for title in titles if titles.count(title) > 1}:
         raise ValueError(f"two cases are called {', '.join(sorted(twice))}")

@@ -1,11 +1,11 @@
-"""Losses with kinks: taken at the kink, a billionth beside it, and away from it.
+"""Losses with kinks: at the kink, a billionth next to it, and away from it.
 
-At a kink a loss has no gradient, but reverse mode hands one out all the same. It counts as right
-where it is a subgradient in Clarke's sense, that is, lies in the convex hull of the limits of the
-gradients nearby (Clarke, *Optimization and Nonsmooth Analysis*, 1983, theorem 2.5.1): for relu at
-0 anything from 0 to 1, at a tie of two maxima (t, 1 − t) and never (1, 1).
+A loss has no gradient at a kink, but reverse mode returns one. It counts as right if it is a
+subgradient in Clarke's sense: in the convex hull of the limits of nearby gradients (Clarke,
+*Optimization and Nonsmooth Analysis*, 1983, theorem 2.5.1). For relu at 0, this is any number from
+0 to 1; at a tie of two maxima it is (t, 1 − t) with t from 0 to 1, and never (1, 1).
 
-`Case.truth` is the gradient wherever there is one, which is everywhere beside the kinks.
+`Case.truth` is the gradient everywhere except at the kinks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from corpus.case import (
 )
 from gradlab.params import Array
 
-# Kinked functions and their gradients; `at_zero` is what is taken for the slope of a relu at 0
+# Functions with kinks and their gradients; `at_zero` is the slope of a relu at 0
 
 
 def relu(x: Any) -> Any:
@@ -70,7 +70,7 @@ def largest_gradient(x: Any) -> Any:
 
 
 def pooled(x: Any) -> Any:
-    """Max-pooling over windows of two by two, each result with a weight of its own."""
+    """Return a weighted sum of the maxima of windows of two by two."""
     windows = [x[i : i + 2, j : j + 2] for i in (0, 2) for j in (0, 2)]
     return sum(
         weight * np.max(window) for weight, window in zip((1, 2, -1, 3), windows, strict=True)
@@ -122,7 +122,7 @@ def hidden(seed: int, bias: float = 0.1) -> dict[str, Array]:
 
 
 def with_unit_at(value: float, seed: int = 90) -> dict[str, Array]:
-    """Return a network of which the first hidden unit is at this value for every sample."""
+    """Return a network whose first hidden unit has this value for every sample."""
     params = hidden(seed)
     params["W1"][:, 0] = 0
     params["b1"][0] = value
@@ -144,7 +144,7 @@ def judged(
     args: tuple[Any, ...] = (),
     move: Move = scaled,
 ) -> Iterator[Case]:
-    """Yield a case for each claim: an array, or a name and a function of the parameters."""
+    """Yield a case for each claim, which is an array, or a name and a function."""
     for right, claims in ((True, valid), (False, invalid)):
         for claim in claims:
             if isinstance(claim, tuple):
@@ -173,7 +173,7 @@ def _constant(value: Array, *point: Any) -> Array:
 
 
 def along_margin(w: Any, rng: np.random.Generator, by: float) -> Any:
-    """Move the weights of a hinge by steps that are exact and leave 2 w₀ + w₁ − w₂ as it is."""
+    """Move the weights of a hinge by exact steps that keep 2 w₀ + w₁ − w₂."""
     return w + rng.choice([-1, 1]) * np.ldexp(rng.integers(1, 8), -8) * a(1, -1, 1)
 
 
@@ -236,7 +236,7 @@ def at_kinks() -> Iterator[Case]:
         [a(0, 0), a(0.6, 0.6)],
         [a(0.9, 0.9), a(1, 1)],
     )
-    # Each slope of b is 1, from either side, but (0, 0) is what is found where both units are dead.
+    # Along b alone, both one-sided slopes are 1, but the gradient is 0 where both units are dead.
     yield from judged(
         "relu(w + b) − relu(w − b) at 0", lambda x: relu(x[0] + x[1]) - relu(x[0] - x[1]), a(0, 0),
         lambda x: step(x[0] + x[1]) * a(1, 1) - step(x[0] - x[1]) * a(1, -1),
@@ -276,7 +276,7 @@ def at_kinks() -> Iterator[Case]:
     yield alive.with_fault(factor(1.2))
 
 
-# Beside the kink
+# Next to the kink
 
 
 def near_kinks() -> Iterator[Case]:
@@ -356,7 +356,7 @@ def near_kinks() -> Iterator[Case]:
     )
 
 
-# Away from it
+# Away from the kink
 
 
 def off_kinks() -> Iterator[Case]:

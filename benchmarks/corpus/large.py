@@ -1,6 +1,6 @@
-"""Gradients of 20,000 entries and more, with one, a few or all of them wrong.
+"""Gradients with 20,000 entries or more, of which none, one, a few or all are wrong.
 
-Entry by entry they would take 40,000 evaluations and more of a loss that is not free.
+A check of each entry would take 40,000 or more evaluations of the loss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gradlab.params import Array
 
 
 def softmax_regression(params: Any, X: Array, Y: Array) -> Any:
-    """Cross entropy of labels that are given as rows of the unit matrix."""
+    """Return the cross entropy for one-hot labels."""
     z = X @ params["W"] + params["b"]
     return (np.sum(np.log(np.sum(np.exp(z), axis=1))) - np.sum(z * Y)) / len(X)
 
@@ -29,7 +29,7 @@ def softmax_regression_gradient(params: Any, X: Array, Y: Array) -> Any:
 
 
 def separate(x: Any, size: Array) -> Any:
-    """Return Σ size (sin x + x²/2), in which no entry minds another."""
+    """Return Σ size (sin x + x²/2), in which the entries are independent."""
     return np.sum(size * (np.sin(x) + x**2 / 2))
 
 

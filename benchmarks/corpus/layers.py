@@ -1,4 +1,4 @@
-"""Layers of networks: backward passes as they are written by hand, with the usual mistakes."""
+"""Layers of networks: backward passes that are written by hand, with typical mistakes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Linear algebra and solvers: derivatives from matrix calculus and by implicit differentiation.
 
-Formulas are those of Giles, *An extended collection of matrix derivative results for forward and
+The formulas are from Giles, *An extended collection of matrix derivative results for forward and
 reverse mode algorithmic differentiation*, 2008.
 """
 
@@ -135,7 +135,7 @@ def kron_vjp(p: Any, u: Any) -> Any:
 
 
 def exponential(m: Any) -> Any:
-    """Return the Taylor series of a small matrix."""
+    """Return the exponential of a small matrix by its Taylor series."""
     total = term = np.eye(len(m))
     for k in range(1, 25):
         term = term @ m / k
@@ -324,7 +324,7 @@ def least_squares_no_residual(p: Any, v: Any) -> Any:
 
 
 def root(x: Any) -> Any:
-    """Heron's method."""
+    """Return the square root by Heron's method."""
     y = 1 + 0 * x
     for _ in range(30):
         y = (y + x / y) / 2
@@ -332,7 +332,7 @@ def root(x: Any) -> Any:
 
 
 def smooth(p: Any) -> Any:
-    """Twenty steps of Jacobi's iteration, not converged: the derivative is that of the steps."""
+    """Return four steps of Jacobi's iteration, which are differentiated; it has not converged."""
     x = 0 * p["b"]
     for _ in range(4):
         x = (p["b"] - p["A"] @ x) / 4

@@ -1,4 +1,4 @@
-"""Parts of models beyond layers: gated steps, sequences, mechanics, spectra, groups of rows."""
+"""Other parts of models: gated steps, sequences, mechanics, spectra, groups of rows."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def spectrum_unconjugated(x: Any, u: Any) -> Any:
     return 2 * np.real((u * np.fft.rfft(x)) @ fourier(len(x)))
 
 
-# Sums of groups of rows, handed back to the rows
+# Sums over groups of rows, returned to each row
 
 
 GROUPS = np.array([0, 1, 0, 2, 2, 1])
@@ -177,7 +177,7 @@ def grouped_vjp(x: Any, u: Any, of_groups: bool = True) -> Any:
     return u * t[GROUPS] + (sums * (1 - t**2))[GROUPS]
 
 
-# An orthogonal matrix of a skew one, by Cayley: (I − A)⁻¹ (I + A)
+# An orthogonal matrix from a skew-symmetric one, by Cayley: (I − A)⁻¹ (I + A)
 
 
 def cayley(a: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Small networks with gradients derived by hand, and the mistakes that hands make.
+"""Small networks with gradients derived by hand, and typical mistakes in them.
 
-`mlp_gradient` is the backward pass of two layers, tanh and squared error with weight decay. The
-mistakes are made where they happen: each is a branch that replaces the right line by a wrong one.
+`mlp_gradient` is the backward pass of two layers with tanh, squared error and weight decay. Each
+mistake is a branch that replaces a right line by a wrong one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DECAY = 1e-4
 
 
 def mlp(params: Any, x: Array, y: Array) -> Any:
-    """Return the mean of (tanh(x W1 + b1) W2 + b2 − y)²/2, and the weights' decay."""
+    """Return the mean of (tanh(x W1 + b1) W2 + b2 − y)²/2, plus weight decay."""
     h = np.tanh(x @ params["W1"] + params["b1"])
     error = h @ params["W2"] + params["b2"] - y
     decay = np.sum(params["W1"] ** 2) + np.sum(params["W2"] ** 2)
@@ -88,7 +88,7 @@ MISTAKES = (
 )
 
 MLP_START: tuple[Any, ...] = (
-    # Four of all, so that a matrix has the shape of its transpose and a sum that of the other sum.
+    # All sizes are four, so transposed matrices and sums over the wrong axis have the right shape.
     {"W1": draw(60, 4, 4), "b1": draw(61, 4), "W2": draw(62, 4, 4), "b2": draw(63, 4)},
     draw(64, 4, 4),
     draw(65, 4, 4),
@@ -151,7 +151,7 @@ def recurrent(params: Any, x: Array) -> Any:
 
 
 def recurrent_gradient(params: Any, x: Array, since: int = 0) -> Any:
-    """Back through time, from the end to step `since`."""
+    """Return the gradient by backpropagation through time, from the end to step `since`."""
     states = [params["start"]]
     for step in x:
         states.append(np.tanh(params["W"] @ states[-1] + step))
@@ -164,7 +164,7 @@ def recurrent_gradient(params: Any, x: Array, since: int = 0) -> Any:
 
 
 def normalised(params: Any, x: Array) -> Any:
-    """Normalise a batch, and read it out by sines."""
+    """Return the mean of sines of a normalised batch."""
     centred = x - np.mean(x, axis=0)
     z = centred / np.sqrt(np.mean(centred**2, axis=0) + 1e-5)
     return np.mean(np.sin(params["gain"] * z + params["shift"]))
@@ -178,7 +178,7 @@ def normalised_gradient(params: Any, x: Array) -> Any:
 
 
 def convolution(params: Any, x: Array) -> Any:
-    """Return the mean square of the tanh of a filter of width three."""
+    """Return the mean square of tanh of a signal after a filter of width three."""
     k = params["kernel"]
     return np.mean(np.tanh(k[0] * x[:-2] + k[1] * x[1:-1] + k[2] * x[2:] + params["bias"]) ** 2)
 

@@ -1,8 +1,9 @@
-"""Derivatives of functions with many outputs, right ones and wrong ones, whose truth is known.
+"""Right and wrong derivatives of functions with many outputs.
 
-`CASES` has them all; each is a `VectorCase`: a function, a point, a VJP, JVP, Jacobian or Hessian
-that is claimed for it, and whether the claim is right. Every truth was derived by hand;
-``tests/benchmarks/test_corpus_outputs.py`` holds it to complex steps or extrapolated differences.
+`corpus.vectors.CASES` has all of them. Each is a `VectorCase`: a function, its parameters, a
+claimed VJP, JVP, Jacobian or Hessian, and whether the claim is right. Every true derivative was
+derived by hand; ``tests/benchmarks/test_corpus_outputs.py`` verifies it by complex steps or
+extrapolated differences.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ Form: TypeAlias = Literal["vjp", "jvp", "jacobian", "hessian", "hvp", "gradient"
 
 @dataclass(frozen=True)
 class VectorCase:
-    """A derivative to be judged.
+    """A derivative for a checker to judge.
 
     Attributes
     ----------
     kind, name : str
-        What it is of; together with form and fault they are unique.
+        The kind and the name of the function.
     f : callable
-        ``f(params, *args) -> outputs``; for `hessian`, `hvp` and `gradient` a loss.
+        ``f(params, *args) -> outputs``; for `hessian`, `hvp` and `gradient`, a loss.
     params, args
-        Where.
+        The arguments of the function.
     form : str
-        What is claimed, the option of the checker.
+        What is claimed: an option of the checker, such as ``vjp``.
     truth : callable
-        The right claim, in that form.
+        The right claim, in this form.
     claim : callable or None
-        What is claimed, where it is wrong.
+        The wrong claim; None to claim the truth.
     fault : str
-        What is wrong with it.
+        What is wrong with the claim.
     convention : str or None
-        That of complex gradients.
+        The convention of complex gradients.
     reference : str
-        How tests prove the truth: ``"complex step"``, or ``"differences"`` where the function does
-        not take complex numbers.
+        How the tests verify the truth: ``"complex step"``, or ``"differences"`` if the function
+        does not take complex numbers.
     accepted : tuple of str
-        The right verdicts.
+        The correct verdicts.
     gradient : callable or None
         For `hessian` and `hvp`, the gradient of the loss.
     """
@@ -71,15 +72,15 @@ class VectorCase:
 
     @property
     def title(self) -> str:
-        """All that tells it from the others, in one line."""
+        """Kind, form, name and fault in one line, unique among the cases."""
         return f"{self.kind}: {self.form} of {self.name}" + (
             f" ({self.fault})" if self.fault else ""
         )
 
     def check(self, check: Callable[..., Any], **options: Any) -> Any:
-        """Return what a checker with the signature of `gradlab.check_derivatives` finds."""
+        """Return the result of a checker with the signature of `gradlab.check_derivatives`."""
         claimed = {self.form: self.claim or self.truth}
-        if self.form == "gradient":  # of a real loss: its Jacobian has the same numbers
+        if self.form == "gradient":  # the Jacobian of a real loss has the same numbers
             claimed = {"jacobian": claimed["gradient"]}
         if self.convention:
             options["convention"] = self.convention
@@ -99,7 +100,7 @@ def family(
     args: tuple[Any, ...] = (),
     **more: Any,
 ) -> list[VectorCase]:
-    """Return a right case, and it again with each of the faults."""
+    """Return a right case, and the same case with each of the faults."""
     right = VectorCase(kind, name, f, params, args, form, truth, **more)
     return [
         right,
@@ -111,7 +112,7 @@ def family(
 
 
 def edited(name: str, edit: Callable[[Any], Any]) -> Fault:
-    """Return the fault that changes what a claim returns."""
+    """Return a fault that changes what a claim returns."""
 
     def plant(truth: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args: edit(truth(*args))
@@ -120,7 +121,7 @@ def edited(name: str, edit: Callable[[Any], Any]) -> Fault:
 
 
 def of_leaf(leaf: str, name: str, edit: Callable[[Any], Any]) -> Fault:
-    """Return the fault that replaces one leaf of what a claim returns."""
+    """Return a fault that replaces one leaf of what a claim returns."""
 
     def change(leaves: dict[str, Any]) -> None:
         leaves[leaf] = np.asarray(edit(leaves[leaf]))
@@ -129,17 +130,9 @@ def of_leaf(leaf: str, name: str, edit: Callable[[Any], Any]) -> Fault:
 
 
 def of_direction(name: str, edit: Callable[[Any], Any]) -> Fault:
-    """Return the fault that changes the cotangent or tangent before it is used."""
+    """Return a fault that changes the cotangent or tangent before its use."""
 
     def plant(truth: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args: truth(*args[:-1], edit(args[-1]))
 
     return Fault(name, plant)
-
-
-def unique(cases: list[VectorCase]) -> tuple[VectorCase, ...]:
-    """Return the cases, or say which two have one title."""
-    titles = [case.title for case in cases]
-    if twice := {title for title in titles if titles.count(title) > 1}:
-        raise ValueError(f"two cases are called {', '.join(sorted(twice))}")
-    return tuple(cases)

@@ -1,7 +1,7 @@
-"""The checkers of other libraries, each asked about the derivative of a function of a vector.
+"""The checkers of other libraries, for the derivative of a function of a vector.
 
-Each has its own natural defaults, and returns whether it passes what is claimed. The claim is
-attached to the function as the library provides for.
+Each runs with its own defaults, and returns whether it accepts the claim. The claim is attached to
+the function in the way that the library intends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Claim(Protocol):
-    """A function of real numbers, and a derivative that is claimed for it."""
+    """A function of a real vector, and a claimed derivative."""
 
     @property
     def x(self) -> Any:
@@ -22,7 +22,7 @@ class Claim(Protocol):
 
     @property
     def by_rows(self) -> bool:
-        """Whether a VJP is claimed, or a JVP."""
+        """Whether a VJP is claimed; otherwise a JVP."""
 
     def f(self, x: Any) -> Any:
         """Return the outputs, shape (q,), or one number."""
@@ -34,13 +34,13 @@ class Claim(Protocol):
         """Return the claimed Jv, shape (q,)."""
 
     def matrix(self, x: Any) -> Any:
-        """Return all that is claimed, shape (q, p), or (p,) for one number."""
+        """Return the claim as a matrix, shape (q, p), or (p,) for one number."""
 
 
 def torch_gradcheck(claim: Claim, *, fast: bool = False, undefined: bool = True) -> bool:
-    """PyTorch: central differences of step 1e-6, rtol 1e-3, atol 1e-5; fast: random projections.
+    """Check by PyTorch: central differences with step 1e-6, rtol 1e-3, atol 1e-5.
 
-    `undefined` also asks for the gradient where none arrives from above.
+    `fast` compares random projections. `undefined` also checks undefined cotangents.
     """
     import torch
 
@@ -76,11 +76,11 @@ def torch_gradcheck(claim: Claim, *, fast: bool = False, undefined: bool = True)
 
 
 def jax_check_grads(claim: Claim) -> bool:
-    """JAX: its ``check_grads`` in the mode of the claim, first order, in double precision."""
+    """Check by JAX's ``check_grads`` in the mode of the claim, first order, in double precision."""
     import jax
     from jax.test_util import check_grads
 
-    def value(x: Any) -> Any:  # not jitted: x has its numbers, and a callback could deadlock
+    def value(x: Any) -> Any:  # not jitted, so x has values, and no callback can deadlock
         return jax.numpy.asarray(claim.f(np.asarray(x)))
 
     if claim.by_rows:
@@ -104,7 +104,7 @@ def jax_check_grads(claim: Claim) -> bool:
 
 
 def autograd_check_grads(claim: Claim) -> bool:
-    """autograd: its ``check_grads`` in the mode of the claim, first order."""
+    """Check by autograd's ``check_grads`` in the mode of the claim, first order."""
     from autograd.extend import defjvp, defvjp, primitive
     from autograd.test_util import check_grads
 
@@ -115,7 +115,7 @@ def autograd_check_grads(claim: Claim) -> bool:
         defjvp(asked, lambda tangent, value, x: claim.jvp(x, tangent))
     mode = "rev" if claim.by_rows else "fwd"
     before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002  # where autograd draws its directions from
+    np.random.seed(0)  # noqa: NPY002  # autograd draws directions from the global state
     try:
         return _asserts(check_grads(asked, modes=[mode], order=1), claim.x)
     finally:
@@ -131,18 +131,18 @@ def _asserts(check: Callable[..., Any], *args: Any, **options: Any) -> bool:
 
 
 def scipy_check_derivative(claim: Claim) -> bool:
-    """SciPy: right if, in its documentation's words, the accuracy is "1e-6 or lower"."""
+    """Check by SciPy; its documentation calls an accuracy of "1e-6 or lower" right."""
     from scipy.optimize._numdiff import check_derivative
 
     return bool(check_derivative(claim.f, claim.matrix, claim.x) <= 1e-6)
 
 
 def numdifftools_jacobian(claim: Claim) -> bool:
-    """numdifftools: within ten times the error that it estimates of its own extrapolation."""
+    """Check by numdifftools: the claim must lie within ten times the estimated error."""
     import numdifftools
 
     claimed = claim.matrix(claim.x)
     found, info = numdifftools.Jacobian(claim.f, full_output=True)(claim.x)[:2]
-    estimate = getattr(info, "error_estimate", info)  # a record until 0.10
+    estimate = getattr(info, "error_estimate", info)  # up to version 0.10, info is a record
     distance = np.abs(np.reshape(found, claimed.shape) - claimed)
     return bool(np.all(distance <= 10 * np.reshape(estimate, claimed.shape)))

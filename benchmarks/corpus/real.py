@@ -1,6 +1,6 @@
-"""Cases of the corpus with many outputs as any checker can be asked: real vectors in, real out.
+"""Cases with many outputs as functions from real vectors to real vectors, for every checker.
 
-A complex array is laid out as its real parts, followed by its imaginary parts.
+The vector of a complex array has its real parts first, and then its imaginary parts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from corpus.outputs import VectorCase
 
 
 def leaves_of(value: Any) -> list[Any]:
-    """Return the arrays of a dict of any nesting, or a bare one."""
+    """Return the arrays of a dict of any nesting, or a bare array, in a list."""
     if isinstance(value, dict):
         return [leaf for child in value.values() for leaf in leaves_of(child)]
     return [np.asarray(value)]
 
 
 def parts(value: Any, sign: int = 1) -> Any:
-    """Return all numbers in one vector; imaginary parts, times `sign`, follow a leaf's real ones.
+    """Return all numbers in one real vector; imaginary parts are multiplied by `sign`.
 
     Examples
     --------
@@ -64,12 +64,7 @@ def _like(value: Any, flat: Any, place: list[int]) -> Any:
 
 @dataclass(frozen=True)
 class RealCase:
-    """A case as a function of a vector, with what is claimed for it.
-
-    Attributes
-    ----------
-    case : VectorCase
-    """
+    """A case as a function of a vector, with its claim; a `peers.Claim`."""
 
     case: VectorCase
 
@@ -88,7 +83,7 @@ class RealCase:
         return -1 if self.case.convention == "jax" else 1
 
     def f(self, x: Any) -> Any:
-        """Return the outputs, shape (q,): of a second derivative, those of the gradient."""
+        """Return the outputs, shape (q,); for a second derivative, the outputs of the gradient."""
         differentiated = self.case.gradient or self.case.f
         found = differentiated(self._params(x), *self.case.args)
         return np.asarray(parts(found), np.float64)
@@ -112,7 +107,7 @@ class RealCase:
         return self.matrix(x) @ v
 
     def matrix(self, x: Any) -> Any:
-        """Return all that is claimed, shape (q, p)."""
+        """Return the claim as a matrix, shape (q, p)."""
         if not self.by_rows:
             return np.array([self.jvp(x, unit) for unit in np.eye(len(x))]).T
         if self.case.form in ("vjp", "gradient"):

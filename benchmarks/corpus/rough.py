@@ -1,8 +1,8 @@
-"""Losses whose values are rough: rounded to few bits, noisy, quantised; solvers that stop early.
+"""Losses with rough values: rounded to few bits, noisy, quantised; solvers that stop early.
 
-What counts as their derivative is that of the function that is meant (`Case.meant`): a sum in
-float32 has steps, but nobody means them. `resolution` asks for faults at the limit of what values
-in double precision can tell.
+Their derivative is that of the exact function (`Case.meant`): a sum in float32 has steps, which are
+not part of the function. `resolution` plants faults at the limit of what values in double precision
+show.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from corpus.smooth import (
 )
 from gradlab.params import flatten, map_leaves
 
-# Functions that the losses below stand for
+# The exact functions of the losses below
 
 
 def bowl(x: Any) -> Any:
@@ -75,7 +75,7 @@ WAVES = a(0.4, -0.9, 2.0)
 
 
 def standing_for(kind: str, name: str, meant: Loss, params: Any, truth: Any, *args: Any) -> Case:
-    """Return the case of a loss that is yet to be made rough."""
+    """Return the case of an exact function, which `roughened` then makes rough."""
     return Case(kind, name, meant, params, truth, args, meant=meant)
 
 
@@ -87,7 +87,7 @@ def in_single_precision(case: Case, *settings: Any) -> Case:
     return roughened(case, evaluated_in, np.float32)
 
 
-# The same functions, right, made hard in each way
+# The same functions, made hard in several ways, with right gradients
 
 
 FUNCTIONS: dict[str, tuple[Loss, Any, Any, tuple[Any, ...]]] = {
@@ -105,10 +105,10 @@ def shifted(loss: Loss, by: float) -> Loss:
 
 
 def stretched(loss: Loss, by: float) -> Loss:
-    """Return the loss of parameters that are larger by a factor."""
+    """Return the loss as a function of parameters that are larger by a factor."""
 
     def loss_of_stretched(params: Any, *args: Any) -> Any:
-        leaves, structure = flatten(params, lambda leaf, path: leaf)  # of any kind of number
+        leaves, structure = flatten(params, lambda leaf, path: leaf)  # also mpmath's numbers
         return loss(structure.unflatten([leaf / by for leaf in leaves]), *args)
 
     return loss_of_stretched
@@ -140,11 +140,11 @@ def table() -> Iterator[Case]:
             yield roughened(case, how, setting)
 
 
-# Few bits
+# Low precision
 
 
 def cast(gradient: Any, dtype: Any) -> Any:
-    """Return a gradient in another dtype, as a library in single precision hands it out."""
+    """Return a gradient in another dtype, as a library in single precision does."""
     return lambda *point: map_leaves(lambda g: g.astype(dtype), gradient(*point))
 
 
@@ -173,7 +173,7 @@ def float32() -> Iterator[Case]:
                1e-8 * BOWL, lambda x: 2e16 * x + 1e8)  # fmt: skip
     yield case("exp(20 x)", lambda x: np.sum(np.exp(20 * x)), a(0.4, -0.1),
                lambda x: 20 * np.exp(20 * x))  # fmt: skip
-    # The loss is in double precision, the gradient, or the parameters, are not.
+    # The loss is in double precision; the gradient or the parameters are in single precision.
     exact = standing_for("float32", "a gradient of that dtype", bowl, BOWL, bowl_gradient)
     yield replace(exact, claim=cast(bowl_gradient, np.float32))
     yield replace(
@@ -218,11 +218,11 @@ def noise() -> Iterator[Case]:
         )
 
     def mean_of_many(x: Any, t: Any) -> Any:
-        """Over ten thousand samples."""
+        """Return the mean over ten thousand samples."""
         return np.mean((x[0] * t + x[1] - np.sin(t)) ** 2)
 
     def in_order(x: Any, t: Any) -> float:
-        """Return the same, added up one after the other in float32."""
+        """Return the mean, with terms added one after the other in float32."""
         terms = ((x[0] * t + x[1] - np.sin(t)) ** 2).astype(np.float32)
         return float(np.cumsum(terms)[-1] / np.float32(len(t)))
 
@@ -261,7 +261,7 @@ def quantised() -> Iterator[Case]:
         )
 
     def shrunk(x: Any) -> Any:
-        """Soft thresholding at 1."""
+        """Apply a soft threshold at 1."""
         return np.sum(np.sign(x) * np.maximum(np.abs(x) - 1, 0))
 
     def shrunk_gradient(x: Any) -> Any:
@@ -314,7 +314,7 @@ def cube_root(p: Any, steps: int = 8) -> Any:
 
 
 def kepler(p: Any, tolerance: float = 1e-14) -> Any:
-    """Return the square of the eccentric anomaly: E − e sin E = M, by iteration."""
+    """Return the square of the eccentric anomaly E, with E − e sin E = M, by iteration."""
     E = p["M"] + 0 * p["e"]
     for _ in range(MOST_ITERATIONS):
         following = p["M"] + p["e"] * np.sin(E)
@@ -331,9 +331,9 @@ def kepler_gradient(p: Any) -> Any:
 
 
 def bisected(p: Any, width: float = 1e-10) -> Any:
-    """Return the root of x³ + p₀ x = p₁, which lies in [0, 2], by halving."""
+    """Return the root of x³ + p₀ x = p₁ in [0, 2], by bisection."""
     low, high = 0 * p[0], 0 * p[0] + 2
-    while high - low > width:  # not less than the spacing of floats
+    while high - low > width:  # the width must exceed the spacing of floats
         middle = (low + high) / 2
         low, high = (low, middle) if middle**3 + p[0] * middle > p[1] else (middle, high)
     return (low + high) / 2
@@ -348,7 +348,7 @@ MATRIX = draw(46, 4, 4) / 8
 
 
 def jacobi(b: Any, tolerance: float = 1e-13) -> Any:
-    """Return |x|² where x = M x + b, by iteration."""
+    """Return |x|² for the solution of x = M x + b, by iteration."""
     x = b
     for _ in range(MOST_ITERATIONS):
         following = MATRIX @ x + b
@@ -454,11 +454,11 @@ def solver() -> Iterator[Case]:
     yield case("eight steps of a chaotic map", logistic_map, a(0.13), logistic_map_gradient)
 
 
-# The limit of what values can tell
+# The limit of what values show
 
 
 def resolution() -> Iterator[Case]:
-    """Give each loss a fault that its values show, and one that their rounding hides."""
+    """Yield each loss with a fault that its values show, and with one that rounding hides."""
 
     def limits(
         name: str, loss: Loss, x: Any, truth: Any, above: float, below: float, **meant: Any

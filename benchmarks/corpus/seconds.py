@@ -134,7 +134,7 @@ def product_hessian(x: Any) -> Any:
 
 
 def halved_mixed(h: Any) -> Any:
-    """Return a Hessian by leaves in which one of the two mixed blocks is halved."""
+    """Return a Hessian by leaves with one of its two mixed blocks halved."""
     return {"w": {**h["w"], "c": h["w"]["c"] / 2}, "c": h["c"]}
 
 

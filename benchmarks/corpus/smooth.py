@@ -1,6 +1,6 @@
-"""Functions that are smooth, each hard by something else: scale, offset, zeros, ripples, edges.
+"""Smooth functions, each hard for one reason: scale, offset, zeros, ripples, edges.
 
-A row is a loss in plain NumPy, where it is taken, its gradient, and faults to plant into it.
+A case lists a loss in plain NumPy, its parameters, its gradient, and faults to plant into it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def logistic_gradient(params: Any, X: Array, y: Array) -> Any:
 
 
 def gaussian(params: Any, x: Array) -> Any:
-    """Negative log likelihood of a normal distribution, up to a constant."""
+    """Return the negative log likelihood of a normal distribution, up to a constant."""
     return np.mean((x - params["mean"]) ** 2 / 2 * np.exp(-2 * params["log_sd"])) + params["log_sd"]
 
 
@@ -57,7 +57,7 @@ def gaussian_gradient(params: Any, x: Array) -> Any:
 
 
 def attention(params: Any, keys: Array, values: Array) -> Any:
-    """One query's attention, read out by a vector."""
+    """Return the attention of one query, times a readout vector."""
     weights = np.exp(keys @ params["query"])
     return (weights @ values) @ params["readout"] / np.sum(weights)
 
@@ -654,7 +654,7 @@ def steep() -> Iterator[Case]:
 
 
 def refused_below(edge: float, loss: Any) -> Any:
-    """Make a loss raise an exception below an edge."""
+    """Return a loss that raises an exception below an edge."""
 
     def guarded(x: Any) -> Any:
         if np.any(x < edge):
@@ -665,7 +665,7 @@ def refused_below(edge: float, loss: Any) -> Any:
 
 
 def nowhere_above(edge: float, loss: Any, value: float) -> Any:
-    """Make a loss return NaN or infinity above an edge."""
+    """Return a loss that is NaN or infinity above an edge."""
     return lambda x: value if np.any(x >= edge) else loss(x)
 
 
@@ -802,7 +802,7 @@ def edge() -> Iterator[Case]:
 
 
 def quiet(loss: Any) -> Any:
-    """Let a loss return NaN and infinity without a warning."""
+    """Return a loss that computes NaN and infinity without a warning."""
 
     def silent(x: Any) -> Any:
         with np.errstate(all="ignore"):

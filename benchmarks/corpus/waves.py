@@ -29,7 +29,7 @@ def both(
     args: tuple[Any, ...] = (),
     params: Any = Z,
 ) -> list[VectorCase]:
-    """Return the cases of a VJP in JAX's convention, and the right one in PyTorch's."""
+    """Return the cases of a VJP in JAX's convention and in PyTorch's."""
 
     def conjugate(*given: Any) -> Any:
         return np.conj(vjp(*given[:-1], np.conj(given[-1])))
@@ -52,12 +52,12 @@ def power(z: Any, m: Any) -> Any:
 
 
 def power_gradient(z: Any, m: Any) -> Any:
-    """In PyTorch's convention."""
+    """Return the gradient in PyTorch's convention."""
     return 2 * m.conj().T @ (m @ z)
 
 
 def energy(z: Any, h: Any) -> Any:
-    """Return the expected energy of a state that is not normalised."""
+    """Return the expected energy of an unnormalised state."""
     return np.real(np.vdot(z, h @ z)) / np.real(np.vdot(z, z))
 
 
@@ -76,7 +76,7 @@ CASES: list[VectorCase] = [
         instead("the imaginary part dropped", lambda z, m, u: m.real.T @ u), args=(M,),
     ),
     *both("a Fourier transform", np.fft.fft, lambda z, u: np.fft.fft(u)),
-    *family(  # one of few functions whose VJP is the same in both conventions
+    *family(  # its VJP is the same in both conventions
         KIND, "conjugation", np.conj, Z, "vjp", lambda z, u: np.conj(u),
         instead("the identity", lambda z, u: u), convention="jax",
     ),

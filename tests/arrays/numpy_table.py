@@ -70,13 +70,13 @@ REFUSED = {
 GROUPS = {
     "elementwise": "Functions of single entries",
     "reductions": "Sums, products, averages",
-    "missing": "What is not NaN",
+    "missing": "Functions that ignore NaN",
     "sorting": "Sorting and order statistics",
     "statistics": "Covariances and counts",
     "joining": "Joining and splitting",
-    "rearranging": "Rearranging",
-    "picking": "Choosing and picking",
-    "writing": "Writing",
+    "rearranging": "Rearrangement",
+    "picking": "Selection",
+    "writing": "Writing into arrays",
     "products": "Products",
     "calculus": "Differences, integrals, interpolation",
     "polynomials": "Polynomials and convolutions",
@@ -192,10 +192,10 @@ def table() -> str:
 
 
 _TITLES = {
-    "flat": "Derivative 0 wherever there is one: steps, comparisons, places",
-    "integers": "Of integers",
-    "makes": "Make arrays, into which traced values may be written",
-    "about": "About shapes, dtypes, dates, text, files, settings",
+    "flat": "Derivative 0 where it exists: steps, comparisons, positions",
+    "integers": "Functions of integers",
+    "makes": "Functions that make arrays; traced values may be written into these",
+    "about": "Functions of shapes, dtypes, dates, text, files, settings",
 }
 
 
@@ -204,7 +204,7 @@ def _code(names: list[str]) -> str:
 
 
 def _instead(text: str) -> str:
-    return text or 'nothing: use `backend="central"`'
+    return text or 'no replacement: use `backend="central"`'
 
 
 if __name__ == "__main__":

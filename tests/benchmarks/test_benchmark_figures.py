@@ -137,7 +137,7 @@ FIGURES = {
         [
             parallel_speed.Result(loss, name, 2.0 / (1 + i), ratio(1.0 + i))
             for loss in parallel_speed.LOSSES
-            for i, name in enumerate(["workers=1", "this process", "a pool of 2 that stays"])
+            for i, name in enumerate(["workers=1", "this process", "a permanent pool of 2"])
         ]
     ),
     "scaling": scaled,

@@ -161,7 +161,7 @@ def test_several_processes_have_the_gradient_of_one():
     assert results[1].speedup.median == 1
     assert parallel_speed.table(results, "", "").row_count == len(results) == 4
     told = parallel_speed.headline(results, 5, 0.001, 2)
-    assert f"{results[2].speedup.median:.2f} times as fast as one where it waits" in told
+    assert f"{results[2].speedup.median:.2f} times as fast as one if the loss waits" in told
     (axes,) = parallel_speed.figure(results).axes
     assert len(axes.patches) == 4
 

@@ -222,7 +222,7 @@ def test_gradlab_without_a_checker_is_a_row_that_says_so(monkeypatch: pytest.Mon
     assert not power.is_ready("gradlab")
     with common.out.capture() as printed:
         common.out.print(power.table([], {"gradlab": "this version has none"}, "caption"))
-    assert "not there yet" in printed.get()
+    assert "no checker yet" in printed.get()
 
 
 def answers(**counts: int) -> list[power.Answer]:
@@ -255,7 +255,7 @@ def test_the_headline_names_ours_and_the_range_of_the_others() -> None:
         "peers are wrong on 30% (JAX) to 40% (SciPy)."
     )
     assert power.headline(scores[:2]).endswith("(1 inconclusive); JAX is wrong on 30%.")
-    assert power.headline([]) == "Nobody took part."
+    assert power.headline([]) == "No checker ran."
 
 
 def test_the_figure_has_a_row_a_kind_and_a_column_a_checker() -> None:

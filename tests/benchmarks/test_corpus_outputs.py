@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus.outputs import VectorCase, unique
+from corpus.case import unique
+from corpus.outputs import VectorCase
 from corpus.real import RealCase, leaves_of, like, parts
 from corpus.vectors import CASES, KINDS
 

@@ -33,7 +33,7 @@ def test_a_circle_through_three_files_is_found(tmp_path):
     found = circles_of(
         tmp_path, a="from package.b import x", b="import package.c", c="from package import a"
     )
-    assert found == ["a circle of imports: package.a, package.b, package.c"]
+    assert found == ["circular imports: package.a, package.b, package.c"]
 
 
 def test_an_import_for_type_checkers_or_in_a_function_counts(tmp_path):
@@ -42,7 +42,7 @@ def test_an_import_for_type_checkers_or_in_a_function_counts(tmp_path):
         a="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from package.b import x",
         b="def f():\n    from package.a import y",
     )
-    assert found == ["a circle of imports: package.a, package.b"]
+    assert found == ["circular imports: package.a, package.b"]
 
 
 def test_gradlab_has_only_known_circles():
