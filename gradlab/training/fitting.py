@@ -32,7 +32,7 @@ from gradlab.training.results import Callback, Fit
 from gradlab.training.schedule import Batches, Schedule
 from gradlab.training.stateful import Auxiliary
 from gradlab.training.stopping import Stopping
-from gradlab.training.strides import strides
+from gradlab.training.strides import Stride, strides
 
 P = ParamSpec("P")
 
@@ -231,24 +231,16 @@ def fit(
             interrupts.allowed(),
         ):
             minibatches = () if ended else schedule.minibatches(rng, reached.steps)
-            for minibatch, batch, value, slopes, seen, steps in strides(loop, batches, minibatches):
-                _, epoch_sizes, epoch_start = minibatch
-                remarks.watch_zeros(seen, steps)
-                if len(loop.history.losses) == 1:
-                    remarks.begin(slopes, loop.measure(slopes))
-                record = None
-                if epoch_sizes:
-                    measured = loop.measure(slopes)
-                    record = loop.end_epoch(epoch_sizes, watch, measured)
-                    remarks.end_epoch(loop.history, measured, loop.peaks)
+            for stride in strides(loop, batches, minibatches):
+                record = _follow(loop, watch, remarks, stride)
                 show(loop.history)
                 ended = record is not None and stopping.is_over(loop.history)
                 if callbacks:
-                    step = loop.describe(value, slopes, batch, record)
+                    step = loop.describe(stride.value, stride.gradient, stride.batch, record)
                     answers = [callback(step) for callback in callbacks]
                     ended |= any(answers)
                 if kept:
-                    stand = loop.state(epoch_start)
+                    stand = loop.state(stride.minibatch.epoch_start)
                     kept.reach(stand, write=_is_due(stand, record, checkpoint_every))
                 if ended:
                     break
@@ -274,6 +266,23 @@ def _update_step(
     if isinstance(optimizer, optim.Optimiser):
         return BlockUpdate(optimizer)
     return ForeignUpdate(optimizer, structure)
+
+
+def _follow(loop: Descent, watch: Validation, remarks: Remarks, stride: Stride) -> Epoch | None:
+    """Look at the last steps for remarks; record and return the epoch, if it has ended."""
+    remarks.watch_zeros(stride.seen, stride.steps)
+    epoch_sizes = stride.minibatch.epoch_sizes
+    is_first = len(loop.history.losses) == 1
+    if not (is_first or epoch_sizes):
+        return None
+    measured = loop.measure(stride.gradient)
+    if is_first:
+        remarks.begin(stride.gradient, measured)
+    if not epoch_sizes:
+        return None
+    record = loop.end_epoch(epoch_sizes, watch, measured)
+    remarks.end_epoch(loop.history, measured, loop.peaks)
+    return record
 
 
 def _is_due(state: State, record: Epoch | None, every: int | None) -> bool:

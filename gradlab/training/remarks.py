@@ -136,8 +136,8 @@ class Remarks:
         if text is None or kind in self._said:
             return
         self._said |= {kind, *IMPLIED.get(kind, ())}
-        # The caller of `fit`: _say, begin or end_epoch, fit, its decorator, the user.
-        warnings.warn(text, TrainingWarning, stacklevel=5)
+        # The caller of `fit`: _say, begin or end_epoch, _follow, fit, its decorator, the user.
+        warnings.warn(text, TrainingWarning, stacklevel=6)
 
     def _dead(self, epoch: int) -> str | None:
         zero, steps = self._zero or [], self._steps_of_zero
