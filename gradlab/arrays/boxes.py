@@ -68,8 +68,6 @@ _CORE: dict[Any, Implementation] = {
     np.linalg.solve: linalg.solve,
     np.fft.rfft: fourier.rfft,
     np.fft.irfft: fourier.irfft,
-    np.fft.rfft2: fourier.rfft2,
-    np.fft.irfft2: fourier.irfft2,
     np.fft.rfftn: fourier.rfftn,
     np.fft.irfftn: fourier.irfftn,
     np.shape: np.shape.__wrapped__,  # type: ignore[attr-defined]

@@ -79,7 +79,8 @@ class Namespace:
         return _seen(name, getattr(self._module, name))
 
 
-for _name in """
-    angle atleast_1d atleast_2d atleast_3d vstack split hsplit vsplit dsplit unstack
-""".split():  # autograd has its own, which take fewer arguments
-    COMPOSITES[getattr(np, _name)] = _rebuilt(getattr(np, _name).__wrapped__)
+for _function in (
+    *(np.atleast_1d, np.atleast_2d, np.atleast_3d, np.vstack, np.angle),
+    *(np.split, np.hsplit, np.vsplit, np.dsplit, np.unstack, np.fft.rfft2, np.fft.irfft2),
+):  # autograd has its own, which take fewer arguments or have wrong rules
+    COMPOSITES[_function] = _rebuilt(_function.__wrapped__)  # type: ignore[attr-defined]

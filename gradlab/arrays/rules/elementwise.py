@@ -11,7 +11,7 @@ from autograd.core import JVPNode, VJPNode, defjvp, defvjp
 from autograd.extend import primitive
 from autograd.tracer import register_notrace
 
-from gradlab.arrays.rules.shared import unbroadcast_to, where_primitive
+from gradlab.arrays.rules.shared import define, unbroadcast_to, where_primitive
 
 # autograd's rule of where leaves out the sum over what is broadcast.
 
@@ -47,8 +47,7 @@ def of_complex(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: function(x) if anp.iscomplexobj(x) else x
 
 
-defvjp(anp.cbrt, lambda ans, x: lambda g: g / (3 * ans**2))
-defjvp(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
+define(anp.cbrt, lambda g, ans, x: g / (3 * ans**2))
 
 
 # autograd's rule of abs divides x by |x|, whose derivative is lost from |x| = 1e154: the Hessian of
@@ -70,17 +69,7 @@ def _share(x: Any, length: Any) -> Any:
     return x / anp.where(length == 0, 1.0, length)
 
 
-def _hypot_vjp(ans: Any, of: Any) -> Callable[[Any], Any]:
-    sum_up = unbroadcast_to(of)
-    return lambda g: sum_up(g * _share(of, ans))
-
-
-defvjp(
-    anp.hypot,
-    lambda ans, x, y: _hypot_vjp(ans, x),
-    lambda ans, x, y: _hypot_vjp(ans, y),
-)
-defjvp(
+define(
     anp.hypot,
     lambda g, ans, x, y: g * _share(x, ans),
     lambda g, ans, x, y: g * _share(y, ans),
@@ -106,10 +95,8 @@ def _over_cosh_twice(g: Any, x: Any) -> Any:
     return g / cosh / cosh
 
 
-defvjp(anp.cosh, lambda ans, x: lambda g: g * _finite_sinh(x))
-defjvp(anp.cosh, lambda g, ans, x: g * _finite_sinh(x))
-defvjp(anp.tanh, lambda ans, x: lambda g: _over_cosh_twice(g, x))
-defjvp(anp.tanh, lambda g, ans, x: _over_cosh_twice(g, x))
+define(anp.cosh, lambda g, ans, x: g * _finite_sinh(x))
+define(anp.tanh, lambda g, ans, x: _over_cosh_twice(g, x))
 
 
 def _astype_vjp(ans: Any, x: Any, dtype: Any, **options: Any) -> Any:

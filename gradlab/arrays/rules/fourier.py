@@ -59,13 +59,3 @@ def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
         s[-1] = 2 * (s[-1] - 1)
     result = afft.ifftn(a, s[:-1], axes[:-1], norm) if len(axes) > 1 else a
     return irfft(result, s[-1], axes[-1], norm)
-
-
-def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
-    """Return the transform of real entries along two axes, the last one halved."""
-    return rfftn(a, s, axes, norm)
-
-
-def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
-    """Return the inverse of `rfft2`."""
-    return irfftn(a, s, axes, norm)

@@ -9,40 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 import autograd.numpy as anp
-from autograd.core import defjvp, defvjp
 
-from gradlab.arrays.rules.shared import unbroadcast_to
-
-
-def _define(function: Any, slope: Callable[..., Any]) -> None:
-    """Register ``slope(g, ans, x)``, the derivative of a function of one number, times g."""
-    defvjp(function, lambda ans, x: lambda g: slope(g, ans, x))
-    defjvp(function, slope)
-
-
-def _define_binary(function: Any, first: Callable[..., Any], second: Callable[..., Any]) -> None:
-    """Register ``slope(g, ans, x, y)`` of both arguments."""
-
-    def of_first(ans: Any, x: Any, y: Any) -> Any:
-        sum_up = unbroadcast_to(x)
-        return lambda g: sum_up(first(g, ans, x, y))
-
-    def of_second(ans: Any, x: Any, y: Any) -> Any:
-        sum_up = unbroadcast_to(y)
-        return lambda g: sum_up(second(g, ans, x, y))
-
-    defvjp(function, of_first, of_second)
-    defjvp(function, first, second)
-
+from gradlab.arrays.rules.shared import define
 
 for _divide in (anp.divide, anp.true_divide):
-    _define_binary(
+    define(
         _divide,
         lambda g, ans, x, y: g / y,
         lambda g, ans, x, y: -(g / y) * ans,
     )
 
-_define(anp.reciprocal, lambda g, ans, x: -(g * ans) * ans)
+define(anp.reciprocal, lambda g, ans, x: -(g * ans) * ans)
 
 
 def _over_radius_twice(g: Any, side: Any, x: Any, y: Any) -> Any:
@@ -50,7 +27,7 @@ def _over_radius_twice(g: Any, side: Any, x: Any, y: Any) -> Any:
     return (g / radius) * (side / radius)
 
 
-_define_binary(
+define(
     anp.arctan2,
     lambda g, ans, x, y: _over_radius_twice(g, y, x, y),
     lambda g, ans, x, y: -_over_radius_twice(g, x, x, y),
@@ -61,11 +38,11 @@ def _arcsinh(g: Any, ans: Any, x: Any) -> Any:
     return g / (anp.sqrt(x**2 + 1) if anp.iscomplexobj(x) else anp.hypot(x, 1.0))
 
 
-_define(anp.arcsinh, _arcsinh)
-_define(anp.arcsin, lambda g, ans, x: g / anp.sqrt((1 - x) * (1 + x)))
-_define(anp.arccos, lambda g, ans, x: -g / anp.sqrt((1 - x) * (1 + x)))
-_define(anp.arctanh, lambda g, ans, x: g / ((1 - x) * (1 + x)))
-_define(anp.arccosh, lambda g, ans, x: g / (anp.sqrt(x - 1) * anp.sqrt(x + 1)))
+define(anp.arcsinh, _arcsinh)
+define(anp.arcsin, lambda g, ans, x: g / anp.sqrt((1 - x) * (1 + x)))
+define(anp.arccos, lambda g, ans, x: -g / anp.sqrt((1 - x) * (1 + x)))
+define(anp.arctanh, lambda g, ans, x: g / ((1 - x) * (1 + x)))
+define(anp.arccosh, lambda g, ans, x: g / (anp.sqrt(x - 1) * anp.sqrt(x + 1)))
 
 
 # The logarithm of a sum of two zeros is -inf, and so are both terms: their difference is NaN.
@@ -77,7 +54,7 @@ def _share_of_sum(power: Any) -> Callable[[Any, Any], Any]:
 
 for _function, _power in ((anp.logaddexp, anp.exp), (anp.logaddexp2, anp.exp2)):
     _share = _share_of_sum(_power)
-    _define_binary(
+    define(
         _function,
         lambda g, ans, x, y, share=_share: g * share(x, ans),
         lambda g, ans, x, y, share=_share: g * share(y, ans),

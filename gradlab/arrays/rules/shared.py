@@ -8,7 +8,7 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.core import defvjp
+from autograd.core import defjvp, defvjp
 from autograd.tracer import trace_primitives_map
 
 from gradlab.arrays.composites.shared import as_array
@@ -28,6 +28,28 @@ def unbroadcast(g: Any, shape: tuple[int, ...], is_complex: bool) -> Any:
 def unbroadcast_to(x: Any) -> Callable[[Any], Any]:
     """Return `unbroadcast` for an argument like x."""
     return partial(unbroadcast, shape=anp.shape(x), is_complex=anp.iscomplexobj(x))
+
+
+def define(function: Any, *slopes: Callable[..., Any] | None) -> None:
+    """Register the derivatives of a function of single entries, for reverse and forward mode.
+
+    For each argument, ``slope(g, ans, *args)`` is the derivative times g; None if there is no rule.
+    """
+    known = [i for i, slope in enumerate(slopes) if slope is not None]
+
+    def vjp(i: int) -> Callable[..., Any]:
+        slope: Any = slopes[i]
+        if len(slopes) == 1:
+            return lambda ans, x: lambda g: slope(g, ans, x)
+
+        def make(ans: Any, *args: Any) -> Callable[[Any], Any]:
+            sum_up = unbroadcast_to(args[i])
+            return lambda g: sum_up(slope(g, ans, *args))
+
+        return make
+
+    defvjp(function, *map(vjp, known), argnums=known)
+    defjvp(function, *[slopes[i] for i in known], argnums=known)
 
 
 where_primitive = trace_primitives_map[np.where]  # `anp.where` is a function around it

@@ -17,11 +17,11 @@ import autograd.numpy as anp
 import autograd.scipy.special as asp  # registers autograd's own rules, which these replace
 import numpy as np
 import scipy.special as sp
-from autograd.core import defjvp, defvjp
+from autograd.core import defjvp
 from autograd.extend import primitive
 from autograd.tracer import trace_primitives_map
 
-from gradlab.arrays.rules.shared import unbroadcast_to
+from gradlab.arrays.rules.shared import define
 
 Derivative = Callable[..., Any]
 
@@ -142,21 +142,11 @@ def _register(name: str, derivatives: tuple[Derivative | None, ...]) -> None:
     function = getattr(sp, name)  # where that is Python, a ufunc does the work
     ufunc = function if isinstance(function, np.ufunc) else getattr(sp._ufuncs, f"_{name}")
     wrapper = trace_primitives_map.get(ufunc) or primitive(ufunc)
-    known = {i: derivative for i, derivative in enumerate(derivatives) if derivative is not None}
+    define(wrapper, *map(_times, derivatives))
 
-    def vjp(i: int, derivative: Derivative) -> Callable[..., Any]:
-        def make(ans: Any, *args: Any) -> Callable[[Any], Any]:
-            sum_up = unbroadcast_to(args[i])
-            return lambda g: sum_up(g * derivative(ans, *args))
 
-        return make
-
-    def jvp(derivative: Derivative) -> Callable[..., Any]:
-        return lambda g, ans, *args: g * derivative(ans, *args)
-
-    places = list(known)
-    defvjp(wrapper, *[vjp(i, derivative) for i, derivative in known.items()], argnums=places)
-    defjvp(wrapper, *[jvp(derivative) for derivative in known.values()], argnums=places)
+def _times(derivative: Derivative | None) -> Callable[..., Any] | None:
+    return None if derivative is None else lambda g, ans, *args: g * derivative(ans, *args)
 
 
 for _name, _derivatives in DERIVATIVES.items():
