@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gradlab import html
+
+TOGETHER = 1e-3
+"""Distance, relative to their range, below which two loss curves coincide on a plot."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,21 @@ class History:
     def _repr_html_(self) -> str:
         """Return the epochs as an HTML table."""
         return html.table(self.headline(), *self.table())
+
+
+def coincide(losses: Sequence[float], others: Sequence[float]) -> bool:
+    """Tell whether two loss curves of the same length coincide on a plot that shows all of both.
+
+    Examples
+    --------
+    >>> coincide([2.0, 1.0], [2.0, 1.0001]), coincide([2.0, 1.0], [2.0, 1.1]), coincide([], [])
+    (True, False, False)
+    """
+    if not len(losses) == len(others) > 0:
+        return False
+    a, b = np.array(losses), np.array(others)
+    with np.errstate(over="ignore"):  # a range beyond floating point is wider than all differences
+        return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))
 
 
 def number(value: float | None) -> str:

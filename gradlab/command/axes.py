@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gradlab import datasets, environment, network, options
+from gradlab import datasets, network, options
 from gradlab.command import arguments, optimisers
 from gradlab.command.console import fail, out, show, table
-from gradlab.command.networks import has_diverged, outputs_of, sizes_of
+from gradlab.command.networks import has_diverged, new_network, outputs_of, sizes_of
 from gradlab.command.results import Folder
 from gradlab.comparison import Trials, compare_trainings
 from gradlab.errors import OptionError, unknown
@@ -46,8 +46,7 @@ class Setting:
 
     def start(self, seed: int) -> dict[str, Any]:
         """Return the initial parameters."""
-        sizes = [self.data.train.x.shape[1], *self.hidden, self.data.classes]
-        return network.init(sizes, seed, activation=self.activation, scale=self.initialisation)
+        return new_network(self.data, self.hidden, seed, self.activation, self.initialisation)
 
     def outputs(self, seed: int) -> list[Any]:
         """Return the outputs of the hidden layers for the test data, before training."""
@@ -259,12 +258,4 @@ def _write(
         figures["activations"] = lambda: plotting.activation_histograms(
             {name: setting.outputs(seed) for name, setting in settings.items()}
         )
-    folder.write(
-        {
-            "command": "compare",
-            "environment": environment.describe(),
-            "options": record,
-            **trials.summary(),
-        },
-        figures,
-    )
+    folder.write("compare", {"options": record, **trials.summary()}, figures)

@@ -10,12 +10,12 @@ import numpy as np
 import typer
 from rich.text import Text
 
-from gradlab import datasets, environment, network, options, targets
+from gradlab import datasets, network, options, targets
 from gradlab.checking import check_gradients
 from gradlab.command.arguments import Activation, DataDir, Dataset, Json, one_of
 from gradlab.command.console import fail, out, spinner
 from gradlab.command.networks import name_of, widths_of
-from gradlab.command.results import Writings, require_file, write_json
+from gradlab.command.results import Writings, numbers_writer, require_file
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import BACKENDS, find_backend
 
@@ -125,9 +125,8 @@ def check(
         fail(f"{found.name}: {error}", code=2)
     writings = Writings()
     if json_file:
-        summary = {"command": "check", "environment": environment.describe(), "target": what}
-        summary |= report.to_dict()
-        writings.attempt(json_file, partial(write_json, summary=summary))
+        numbers = {"target": what} | report.to_dict()
+        writings.attempt(json_file, numbers_writer("check", numbers))
     if plot and map_file:
         from gradlab import plotting
 

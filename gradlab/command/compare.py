@@ -11,14 +11,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gradlab import datasets, environment, network
+from gradlab import datasets, network
 from gradlab.command import arguments, axes
 from gradlab.command.console import NARROW, fail, out, show, width_of
 from gradlab.command.networks import (
     divergence,
     has_diverged,
     name_of,
-    prepare,
     sizes_of,
     widths_of,
 )
@@ -84,15 +83,15 @@ def compare(
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     batch_size = min(50, len(data.train.x)) if batch_size is None else batch_size
     create = partial(Folder, output, json_file, keeps=True, spare=[Path(dataset)])
+    common = axes.Setting(
+        data=data,
+        hidden=tuple(widths_of("--layers", layers, "50,100")),
+        activation=activation,
+        optimizer="sgd" if optimizer is None else optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+    )
     if over is not None:
-        common = axes.Setting(
-            data=data,
-            hidden=tuple(widths_of("--layers", layers, "50,100")),
-            activation=activation,
-            optimizer="sgd" if optimizer is None else optimizer,
-            learning_rate=learning_rate,
-            momentum=momentum,
-        )
         axes.run(
             over,
             values,
@@ -105,12 +104,17 @@ def compare(
             seed=seed,
         )
         return
-    iterations = 50 if iterations is None else iterations
-    learning_rate = 0.5 if learning_rate is None else learning_rate
-    momentum = 0.9 if momentum is None else momentum
+    training = {
+        "iterations": 50 if iterations is None else iterations,
+        "learning_rate": 0.5 if learning_rate is None else learning_rate,
+        "momentum": 0.9 if momentum is None else momentum,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
     names = [name.strip() for text in backend or ["central,autograd"] for name in text.split(",")]
     backends = [find_backend(name) for name in names]
-    start, settings = prepare(data, layers, activation, seed)
+    start = common.start(seed)
+    settings: dict[str, Any] = {"activation": activation}
     with create() as folder:
         comparison = compare_backends(
             partial(network.loss, **settings),
@@ -119,25 +123,12 @@ def compare(
             backends=backends,
             test=data.test,
             accuracy=partial(network.accuracy, **settings),
-            learning_rate=learning_rate,
-            momentum=momentum,
-            batch_size=batch_size,
-            iterations=iterations,
-            seed=seed,
+            **training,
         )
         if not comparison.runs:
             fail("interrupted before the first step; nothing was written", code=130)
-        training = {
-            "dataset": data.name,
-            "sizes": sizes_of(start),
-            "activation": activation,
-            "iterations": iterations,
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "batch_size": batch_size,
-            "seed": seed,
-        }
-        _write(folder, comparison, training)
+        record = {"dataset": data.name, "sizes": sizes_of(start), **settings, **training}
+        _write(folder, comparison, record)
     title = f"{name_of(data, start)}, {comparison.parameters:,} parameters"
     steps = f"{comparison.steps} step{'s' * (comparison.steps != 1)}"
     show(title + f", all after {steps}" * comparison.interrupted, *_tables(comparison))
@@ -146,20 +137,16 @@ def compare(
     if comparison.interrupted:
         fail(f"interrupted: all backends are compared after {steps}", code=130)
     if diverged := [run.backend for run in comparison.runs if has_diverged(run.fit.history)]:
-        fail(divergence(", ".join(diverged), learning_rate), code=1)
+        fail(divergence(", ".join(diverged), training["learning_rate"]), code=1)
 
 
-def _write(folder: Folder, comparison: Comparison, training: dict[str, Any]) -> None:
+def _write(folder: Folder, comparison: Comparison, record: dict[str, Any]) -> None:
     from gradlab import plotting
 
     runs = comparison.runs
     folder.write(
-        {
-            "command": "compare",
-            "environment": environment.describe(),
-            "options": training,
-            **comparison.summary(),
-        },
+        "compare",
+        {"options": record, **comparison.summary()},
         {
             "losses": lambda: plotting.loss_curves(
                 {run.backend: run.fit.history.losses for run in runs}

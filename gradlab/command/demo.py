@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from gradlab import environment, story
+from gradlab import story
 from gradlab.command.arguments import Json, Output
 from gradlab.command.console import out, show
 from gradlab.command.results import Folder
@@ -27,8 +27,7 @@ def demo(output: Output = None, json_file: Json = None) -> None:
     """
     with Folder(output, json_file) as folder:
         told = story.tell()
-        summary = {"command": "demo", "environment": environment.describe(), **told.summary()}
-        folder.write(summary, _figures(told))
+        folder.write("demo", told.summary(), _figures(told))
     table = Table("loss", "right prediction", "wrong prediction")
     for name, values in told.losses.items():
         table.add_row(name.replace("_", " "), *(f"{value:.17g}" for value in values))

@@ -87,14 +87,12 @@ def diagnose(
                 **training,
             )  # fmt: skip
         title = name_of(data, start)
-        summary = {
-            "command": "diagnose",
-            "environment": environment.describe(),
+        numbers = {
             "options": {"dataset": data.name, "hidden": setting.hidden, **record}
             | {**training, "backend": chosen.name},
             **found.summary(),
         }
-        _write(folder, found, summary, title)
+        _write(folder, found, numbers, title)
     out.print(title, style="italic")
     for finding in found.findings:
         out.print(Text.assemble((finding.about, "bold"), f": {finding.text}"))
@@ -113,14 +111,14 @@ def _scale(initialisation: str | None) -> str | float | None:
         raise OptionError(f"--initialisation {initialisation}: {error}") from None
 
 
-def _write(folder: Folder, found: diagnosis.Diagnosis, summary: dict[str, Any], title: str) -> None:
+def _write(folder: Folder, found: diagnosis.Diagnosis, numbers: dict[str, Any], title: str) -> None:
     figures = {name: cache(draw) for name, draw in _figures(found).items()}
     page = partial(
         write_page, title=f"{title}: a diagnosis",
         lead=found.headline(), findings=found.findings,
-        figures=figures, environment=summary["environment"],
+        figures=figures, environment=environment.describe(),
     )  # fmt: skip
-    folder.write(summary, dict(figures), others={"report.html": page})
+    folder.write("diagnose", numbers, dict(figures), others={"report.html": page})
 
 
 def _figures(found: diagnosis.Diagnosis) -> dict[str, Callable[[], Figure]]:

@@ -11,9 +11,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gradlab import datasets, environment, network, params, weights
+from gradlab import datasets, network, params, weights
 from gradlab.command.arguments import DataDir, Dataset, Json, Output, one_of
-from gradlab.command.console import out, show
+from gradlab.command.console import out, show, table
 from gradlab.command.networks import read_network, require_fit
 from gradlab.command.results import Folder
 
@@ -57,9 +57,7 @@ def evaluate(
     counts = np.zeros((data.classes, data.classes), int)
     np.add.at(counts, (labels, predicted), 1)
     with Folder(output, json_file, spare=[weights_file, Path(dataset)]) as folder:
-        summary = {
-            "command": "evaluate",
-            "environment": environment.describe(),
+        numbers = {
             "options": {
                 "weights": str(weights_file),
                 "dataset": data.name,
@@ -70,7 +68,7 @@ def evaluate(
             "samples": len(labels),
             "confusion": counts.tolist(),
         }
-        folder.write(summary, _figures(data, logits, predicted, counts))
+        folder.write("evaluate", numbers, _figures(data, logits, predicted, counts))
     show("Rows: true class. Columns: predicted class.", _confusion_table(counts))
     of = f": {right.sum():,} of {len(labels):,} samples of {data.name} are classified right."
     out.print(Text.assemble("Accuracy ", (f"{accuracy:.4f}", "bold"), of))
@@ -104,11 +102,9 @@ def _figures(
 
 def _confusion_table(counts: params.Array) -> Table:
     classes = [str(k) for k in range(len(counts))]
-    table = Table()
-    table.add_column("", style="bold")
-    for name in classes:
-        table.add_column(name, justify="right")
-    for k, row in enumerate(counts):
-        cells = [Text(str(n), "bold") if k == j else str(n or "·") for j, n in enumerate(row)]
-        table.add_row(classes[k], *cells)
-    return table
+    rows = [
+        [Text(classes[k], "bold")]
+        + [Text(str(n), "bold") if k == j else Text(str(n or "·")) for j, n in enumerate(row)]
+        for k, row in enumerate(counts)
+    ]
+    return table(["", *classes], rows, named=True)

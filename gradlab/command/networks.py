@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,12 @@ DIVERGED = 100.0
 about the loss of a uniform guess."""
 
 
-def prepare(
-    data: datasets.Dataset, layers: str, activation: str, seed: int, start_from: Path | None = None
-) -> tuple[dict[str, params.Array], dict[str, Any]]:
-    """Return the initial parameters for a data set, and the network's options.
-
-    They are new ones, or those of a file of weights.
-    """
-    if start_from is not None:
-        trained = read_network(start_from)
-        require_fit(start_from, trained, data)
-        activation = weights.load_metadata(start_from).get("activation", activation)
-        return trained, {"activation": activation}
-    d = data.train.x.shape[1]
-    hidden = widths_of("--layers", layers, "50,100")
-    start = network.init([d, *hidden, data.classes], seed, activation=activation)
-    return start, {"activation": activation}
+def new_network(
+    data: datasets.Dataset, hidden: Sequence[int], seed: int, activation: str, scale: Any = None
+) -> dict[str, params.Array]:
+    """Return the initial parameters of a network with these hidden layers for a data set."""
+    sizes = [data.train.x.shape[1], *hidden, data.classes]
+    return network.init(sizes, seed, activation=activation, scale=scale)
 
 
 def widths_of(option: str, text: str, example: str) -> list[int]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlab import files, outputs
+from gradlab import environment, files, outputs
 from gradlab.command.console import out
 from gradlab.errors import GradlabError, OptionError, OutputError
 from gradlab.interrupts import allowed, held
@@ -118,7 +118,8 @@ class Folder:
 
     def write(
         self,
-        summary: dict[str, Any],
+        command: str,
+        numbers: dict[str, Any],
         figures: dict[str, Callable[[], Figure]],
         *,
         name: str = "summary.json",
@@ -133,14 +134,14 @@ class Folder:
         """
         from gradlab import plotting
 
-        attempt, numbers = self._writings.attempt, partial(write_json, summary=summary)
+        attempt, write_numbers = self._writings.attempt, numbers_writer(command, numbers)
         # The numbers come first: another attempt recognises the folder by them.
-        attempt(self._place(name), numbers)
+        attempt(self._place(name), write_numbers)
         if trained:
             attempt(self._place("weights.npz"), trained)
         with allowed():
             if self.json_file:
-                attempt(self.json_file, numbers)
+                attempt(self.json_file, write_numbers)
             for figure_name, draw in figures.items():
                 picture = partial(_picture, plotting.save, draw)
                 attempt(self._place(f"{figure_name}.png"), picture)
@@ -182,10 +183,11 @@ def require_file(
         raise OptionError(f"{option} {path}: name a file that ends in {', '.join(suffixes)}")
 
 
-def write_json(path: Path, summary: dict[str, Any]) -> None:
-    """Write numbers to a file, completely or not at all; values that are not finite become null."""
+def numbers_writer(command: str, numbers: dict[str, Any]) -> Callable[[Path], None]:
+    """Return what writes the numbers of a command to a file; those not finite become null."""
+    summary = {"command": command, "environment": environment.describe(), **numbers}
     text = json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n"
-    outputs.write(path, text.encode())
+    return partial(outputs.write, data=text.encode())
 
 
 def _finite(value: Any) -> Any:

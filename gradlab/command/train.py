@@ -11,10 +11,19 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from gradlab import checkpoints, datasets, environment, files, network, weights
+from gradlab import checkpoints, datasets, files, network, weights
 from gradlab.command import arguments, optimisers
 from gradlab.command.console import fail, out, show, table
-from gradlab.command.networks import divergence, has_diverged, name_of, prepare, sizes_of
+from gradlab.command.networks import (
+    divergence,
+    has_diverged,
+    name_of,
+    new_network,
+    read_network,
+    require_fit,
+    sizes_of,
+    widths_of,
+)
 from gradlab.command.results import Folder
 from gradlab.errors import OptionError
 from gradlab.gradients import find_backend
@@ -80,7 +89,13 @@ def train(
     # With a checkpoint or without one, the same options end in the same bits.
     chosen = repeatable(find_backend(backend))
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
-    start, settings = prepare(data, layers, activation, seed, start_from)
+    if start_from is None:
+        start = new_network(data, widths_of("--layers", layers, "50,100"), seed, activation)
+    else:
+        start = read_network(start_from)
+        require_fit(start_from, start, data)
+        activation = weights.load_metadata(start_from).get("activation", activation)
+    settings: dict[str, Any] = {"activation": activation}
     n = len(data.train.x)
     if batch_size is None:
         batch_size = n if optimizer == "lbfgs" else min(100, n)
@@ -141,9 +156,8 @@ def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: floa
 
     about = {"activation": training["activation"]}
     folder.write(
+        "train",
         {
-            "command": "train",
-            "environment": environment.describe(),
             "options": training,
             "interrupted": result.interrupted,
             "accuracy": accuracy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from gradlab.comparison.trials import Trial, Trials
 from gradlab.errors import DivergenceError, NonFiniteError, OptionError
 from gradlab.gradients import Loss
 from gradlab.training import Accuracy, Data, Fit, check_data, evaluate, fit
+from gradlab.training.stateful import evaluated_by
 
 REFUSED = {
     "seed": "give seeds= instead",
@@ -161,7 +162,7 @@ def _run(value: str, seed: int, given: dict[str, Any]) -> tuple[Trial, bool]:
         ), False
     test = test or data or ()
     if given.get("has_aux"):
-        loss = partial(_without_state, loss, result.state)
+        loss = evaluated_by(loss, result.state)
         accuracy = accuracy and partial(accuracy, state=result.state)
     try:
         reached = evaluate(loss, result.params, test, "the loss of the trained parameters")
@@ -169,9 +170,3 @@ def _run(value: str, seed: int, given: dict[str, Any]) -> tuple[Trial, bool]:
         return Trial(value, seed, result, math.inf, diverged=str(error)), result.interrupted
     share = accuracy and evaluate(accuracy, result.params, test, "the accuracy")
     return Trial(value, seed, result, reached, share), result.interrupted
-
-
-def _without_state(loss: Callable[..., Any], state: Any, params: Any, *data: Any) -> Any:
-    """Evaluate a loss with a state as one without state and draws."""
-    value, _ = loss(params, *data, state=state, rng=None)
-    return value

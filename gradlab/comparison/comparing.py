@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from gradlab import options
-from gradlab.comparison.following import Followed, Follower, distance, stayed_together
+from gradlab.comparison.following import Followed, Follower, distance
 from gradlab.comparison.metering import Meter
 from gradlab.comparison.results import Comparison, Run
 from gradlab.errors import OptionError
 from gradlab.gradients import Backend, Loss, find_backend
+from gradlab.history import coincide
 from gradlab.params import flatten
 from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, check_data, evaluate, fit
@@ -148,9 +149,7 @@ def _judge(
         seconds_by_plain_loop=meter.seconds_by_plain_loop,
         differences={path: found[:steps] for path, found in watch.differences.items()},
         distances=[distance(*pair) for pair in pairs],
-        together=stayed_together(
-            run.fit.history.losses[:steps], reference.fit.history.losses[:steps]
-        ),
+        together=coincide(run.fit.history.losses[:steps], reference.fit.history.losses[:steps]),
         estimate=meter.estimate,
         steps=steps,
     )

@@ -12,9 +12,6 @@ from gradlab.gradients import ValueAndGrad
 from gradlab.params import flatten, leaves_like
 from gradlab.training import Fit, Step
 
-TOGETHER = 1e-3
-"""Distance, relative to their range, below which two loss curves coincide on a plot."""
-
 
 class Follower:
     """A callback that records the parameters of a training, and the differences of gradients.
@@ -94,10 +91,3 @@ def distance(params: Any, reference: Any) -> float:
     )
     norm = np.sqrt(sum(float(np.sum((y / scale) ** 2)) for y in b))
     return float(apart / (norm or 1.0))
-
-
-def stayed_together(losses: list[float], reference: list[float]) -> bool:
-    """Tell whether two loss curves coincide on a plot that shows all of both."""
-    a, b = np.array(losses), np.array(reference)
-    with np.errstate(over="ignore"):  # a range beyond floating point is wider than all differences
-        return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))

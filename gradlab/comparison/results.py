@@ -42,7 +42,7 @@ class Run:
         At the end of each epoch, and of the training, the distance of its parameters from the
         reference's, relative to their norm; empty if Ctrl-C came before the first such end.
     together : bool
-        Whether its loss curve stayed within `TOGETHER` of the reference's.
+        Whether its loss curve coincides with the reference's.
     steps : int
         The number of steps after which these results were measured, the same for all runs. `fit`
         has more steps if Ctrl-C ended another run earlier.

@@ -42,7 +42,7 @@ class ComplexColumns(Rows):
         """Return J, of shape (m, p)."""
         found, doubt = self._taken(at, SteppedFunction.columns)
         where = Field(self.function, at)
-        sizes = np.concatenate([np.zeros(0), *(size_of(leaf).ravel() for leaf in at.leaves)])
+        sizes = joined([size_of(leaf) for leaf in at.leaves])
         refuted: list[tuple[str, Bar]] = []
         with where.restoring():
             for seed in range(DIRECTIONS if found.size else 0):

@@ -35,6 +35,7 @@ from gradlab.derivatives.sparsity import (
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients import Loop, Numerical, Workers
+from gradlab.gradients.probing import size_of
 from gradlab.gradients.workers.task import Task
 from gradlab.params import Array
 
@@ -162,7 +163,7 @@ class Differences(Rows):
         if not ((units > 0) & np.isfinite(units)).all():
             raise OptionError(f"{option}={value!r}: give positive numbers")
         if step is None:
-            units = units * np.concatenate([np.zeros(0), *map(_sizes, at.leaves)])
+            units = units * joined([size_of(leaf) for leaf in at.leaves])
         lost = (where.x + units == where.x) | (units < where.precision * where.scales)
         if lost.any():
             j = int(np.argmax(lost))
@@ -264,10 +265,3 @@ class Differences(Rows):
             raise OptionError(f"the step vanishes beside {line.name}: give a larger step")
         changes = np.array([values[rows] for _, values in points]) - line.where.centre[rows]
         return slopes(gone, changes)
-
-
-def _sizes(leaf: Array) -> Array:
-    """Return the size of each entry; for an entry 0, that of the leaf's largest entry, or 1."""
-    largest = np.abs(leaf).max(initial=0.0) or 1.0
-    found: Array = np.where(leaf == 0, largest, np.abs(leaf)).ravel()
-    return found

@@ -48,11 +48,7 @@ def check_argnums(argnums: Any) -> int | tuple[int, ...]:
     advice = "give the position of an argument, from 0, or a tuple of positions"
     if not isinstance(argnums, tuple | list):
         return options.integer("argnums", argnums, advice, least=0)
-
-    def one(name: str, value: Any) -> int:
-        return options.integer(name, value, advice, least=0)
-
-    found = options.each("argnums", argnums, one, advice, fewest=1)
+    found = options.each("argnums", argnums, partial(options.integer, least=0), advice, fewest=1)
     if len(set(found)) < len(found):
         raise options.refusal("argnums", argnums, "give each position once")
     return tuple(found)

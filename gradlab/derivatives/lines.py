@@ -259,8 +259,8 @@ def spread(value: Any, at: Point, option: str) -> Array:
     Raise an OptionError if a structure does not match that of the parameters.
     """
     if np.ndim(value) == 0 and not isinstance(value, dict | list | tuple):
-        return np.full(at.size, _number(value, option))
-    found, structure = flatten(value, lambda leaf, path: _numbers(leaf, option, path))
+        return np.full(at.size, _numbers(value, option))
+    found, structure = flatten(value, lambda leaf, path: _numbers(leaf, f"{option} of {path}"))
     by_path = dict(zip(structure.paths, found, strict=True))
     if set(by_path) != set(at.structure.paths):
         raise OptionError(
@@ -278,21 +278,12 @@ def spread(value: Any, at: Point, option: str) -> Array:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _number(value: Any, option: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if np.isnan(number):
-        raise OptionError(f"{option}: {value!r} is not a number")
-    return number
-
-
-def _numbers(value: Any, option: str, path: str) -> Array:
+def _numbers(value: Any, name: str) -> Array:
     try:
         array = np.asarray(value, float)
     except (TypeError, ValueError):
-        raise OptionError(f"{option} of {path} is {value!r}; expected numbers") from None
+        array = np.array(np.nan)
     if np.isnan(array).any():
-        raise OptionError(f"{option} of {path} is NaN; expected numbers")
+        what = "an array of numbers" if np.ndim(value) else "a number"
+        raise OptionError(f"{name}: {value!r} is not {what}")
     return array

@@ -163,12 +163,10 @@ class Gradient(Differentiated):
         loss: Function,
         backend: str | Backend,
         over: str | Backend | None,
-        argnums: int | tuple[int, ...],
-        has_aux: bool,
-        options: Options,
+        *rest: Any,
     ) -> None:
         self.over = inner(find_backend(backend), over)
-        super().__init__(loss, backend, argnums, has_aux, options)
+        super().__init__(loss, backend, *rest)
 
     def _way(self, loss: Function) -> Rows:
         if isinstance(self.backend, TRACED):
@@ -212,7 +210,10 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
                 'numbers: use over="autograd", or a numerical backend'
             )
         return Autograd()
-    found = _alone(backend) if over is None else find_backend(over)
+    if over is not None:
+        found = find_backend(over)
+    else:  # in one process: its workers evaluate the gradient as a whole
+        found = backend.plain() if isinstance(backend, Numerical) else backend
     if isinstance(backend, Jax | Torch) and found.name != backend.name:
         raise OptionError(
             f"{backend.name} differentiates only its own gradient: leave over= out, or use a "
@@ -221,11 +222,6 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
     if is_estimator(found):
         raise OptionError(f"over={found.name!r}: its gradient is an estimate; use another backend")
     return found
-
-
-def _alone(backend: Backend) -> Backend:
-    """Return the same backend in one process: its workers evaluate the gradient as a whole."""
-    return backend.plain() if isinstance(backend, Numerical) else backend
 
 
 def precision_of(backend: Backend, value: Any) -> float:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from gradlab.history import History
+from gradlab.history import History, coincide
 from gradlab.params import Array
 from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
@@ -21,9 +21,6 @@ MOST = 1000
 
 POINTS = 100
 """Number of points of the curve for more minibatches than that."""
-
-SAME = 1e-3
-"""Share of their range within which curves are drawn as one; the limit of `gradlab.compare`."""
 
 
 @styled
@@ -61,7 +58,7 @@ def loss_curves(losses: Mapping[str, Sequence[float]], reference: str | None = N
         _count_along_x(axes)
         if grid:
             axes.set_title(name, fontsize=11)
-            if _same(values, losses.get(reference, ())):
+            if coincide(values, losses.get(reference, ())):
                 axes.set_title("same curve", loc="right", fontsize=9, color=GREY)
         else:
             axes.set_ylabel("loss of the minibatch")
@@ -128,13 +125,6 @@ def _grouped(curves: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
         means = np.stack([curves[:, part].mean(axis=1) for part in steps], axis=1)
     return np.array([part.mean() for part in steps]), means
-
-
-def _same(values: Sequence[float], reference: Sequence[float]) -> bool:
-    if not len(values) == len(reference) > 0:
-        return False
-    a, b = np.array(values), np.array(reference)
-    return bool(np.max(np.abs(a - b)) <= SAME * (np.ptp(b) or np.max(np.abs(b))))
 
 
 def _loss_axis(axes: Axes, curves: Iterable[Sequence[float]]) -> None:

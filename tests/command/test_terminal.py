@@ -248,8 +248,12 @@ def test_a_comparison_that_diverges_is_written(command, blank, tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_null_in_json(tmp_path):
-    results.write_json(tmp_path / "x.json", {"a": [np.inf, 1.5], "b": float("nan")})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5], "b": None}
+    write = results.numbers_writer("check", {"a": [np.inf, 1.5], "b": float("nan")})
+    write(tmp_path / "x.json")
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["command"] == "check"
+    assert found["a"] == [None, 1.5]
+    assert found["b"] is None
 
 
 # Messages

@@ -12,11 +12,10 @@ from gradlab.comparison.following import (
     Follower,
     distance,
     relative_differences,
-    stayed_together,
 )
 from gradlab.comparison.metering import Meter
 from gradlab.comparison.results import Comparison, Run
-from gradlab.history import times
+from gradlab.history import coincide, times
 
 
 def run(backend: str = "central", **options: Any) -> Run:
@@ -110,8 +109,8 @@ def test_curves_are_together_within_a_thousandth_of_their_range(
     share: float, together: bool
 ) -> None:
     reference = [5.0, 3.0, 1.0]
-    assert stayed_together([5.0, 3.0 + 4 * 1e-3 * share, 1.0], reference) is together
-    assert stayed_together([7.0, 7.0 - 7 * 1e-3 * share], [7.0, 7.0]) is together
+    assert coincide([5.0, 3.0 + 4 * 1e-3 * share, 1.0], reference) is together
+    assert coincide([7.0, 7.0 - 7 * 1e-3 * share], [7.0, 7.0]) is together
 
 
 def steps(follower: Follower, count: int, ends: tuple[int, ...] = ()) -> None:
