@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from gradlab.checking.analytic import grows
-from gradlab.checking.native import Name
+from gradlab.checking.native_way import Name
 from gradlab.errors import ParameterError
 
 BEFORE = ("d", "d_", "grad_")
