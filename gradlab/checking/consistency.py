@@ -130,9 +130,7 @@ def not_symmetric(claim: Claim, rng: np.random.Generator, p: int, residue: Resid
     unequal = _unequal(ask, ask, rng, p, p, residue)
     if unequal is None:
         return ""
-    return (
-        f"the {claim.kind} is not symmetric: u·Hv is {unequal[0]:.8g}, v·Hu is {unequal[1]:.8g}"
-    )
+    return f"the {claim.kind} is not symmetric: u·Hv is {unequal[0]:.8g}, v·Hu is {unequal[1]:.8g}"
 
 
 def _unequal(
