@@ -65,13 +65,6 @@ def allowing(analytic: Analytic, spans: Iterable[slice], allow: float) -> Analyt
     return replace(analytic, floor=analytic.floor + allow * sizes(analytic.values, spans))
 
 
-def tightened(e: E, by: float) -> E:
-    """Return an entry with its tolerance reduced by an amount."""
-    tolerance = e.tolerance - by
-    wrong = e.verdict == "agree" and e.gap > tolerance
-    return replace(e, tolerance=tolerance, verdict="mismatch" if wrong else e.verdict)
-
-
 def accepted(entries: Sequence[E], allow: float) -> list[E]:
     """Return entries, with *agree* for those inconclusive only because of the allowance."""
     return [

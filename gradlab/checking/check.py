@@ -19,25 +19,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab import options
-from gradlab.checking.allowance import (
-    ALONG,
-    accepted,
-    allowing,
-    checked,
-    difference,
-    sizes,
-    tightened,
-)
+from gradlab.checking.allowance import accepted, allowing, checked, difference
 from gradlab.checking.analytic import Analytic, analytic_side
 from gradlab.checking.causes import guess, lengths_of, repeated_in
 from gradlab.checking.complex_numbers import Real, conjugated, has_complex
-from gradlab.checking.directions import Outcome, check_directions
+from gradlab.checking.directions import check_directions
 from gradlab.checking.entries import check_entries, leaves_of, overall, resolution_of
 from gradlab.checking.in_place import InPlace
 from gradlab.checking.native import NativeProblem, as_numpy, is_native
 from gradlab.checking.pairs import FirstOfPair
 from gradlab.checking.report import GradientReport
-from gradlab.checking.result import notes_on_errors, worst
+from gradlab.checking.result import Outcome, notes_on_errors
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Backend, Loss, require_same_value
 from gradlab.gradients.slopes import BITS
@@ -212,27 +204,11 @@ def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Ask
     """Judge a gradient, with an allowed relative error."""
     allow, rng = asked.allow, asked.rng
     if directional:
-        found = check_directions(surface, allowing(analytic, surface.spans, ALONG * allow), rng)
-        return _strictly(surface, analytic, found, allow) if allow else found
+        return check_directions(surface, analytic, allow, rng)
     analytic = allowing(analytic, surface.spans, allow)
     entries = accepted(check_entries(surface, analytic, range(surface.size), rng), allow)
     return Outcome(
         overall(surface, entries), entries, leaves_of(surface, entries), resolution_of(entries), []
-    )
-
-
-def _strictly(surface: Surface, analytic: Analytic, found: Outcome, allow: float) -> Outcome:
-    """Check single entries with the plain allowance instead of the larger one of directions."""
-    share = sizes(analytic.values, surface.spans)
-    widths = {surface.name(i): (ALONG - 1) * allow * share[i] for i in range(surface.size)}
-    entries = accepted([tightened(e, float(widths[e.name])) for e in found.entries], allow)
-    leaves = [
-        replace(leaf, verdict=worst([leaf.verdict, *own]))
-        for leaf in found.leaves
-        for own in [[e.verdict for e in entries if e.path == leaf.path and e.gap > e.tolerance]]
-    ]
-    return replace(
-        found, entries=entries, leaves=leaves, verdict=worst(leaf.verdict for leaf in leaves)
     )
 
 

@@ -7,12 +7,12 @@ the terms that cancel in them (`Residue`). They are tested before any slope is m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from gradlab.checking.claims import Claim
+from gradlab.checking.claims import Claim, Rounded
 from gradlab.checking.jacobian import Subject
 from gradlab.params import Array
 
@@ -115,41 +115,42 @@ def contradiction(
     forward: Claim, reverse: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue
 ) -> str:
     """Return a message if u·(Jv) differs from v·(Jᵀu), else ""."""
-    for _ in range(DRAWS):
-        u, v = rng.uniform(-1, 1, q), rng.uniform(-1, 1, p)
-        column, row = forward.column(v), reverse.row(u)
-        left, right = u * column.values, v * row.values
-        if _differ(left, right, max(column.epsilon, row.epsilon), u, v, residue):
-            return (
-                f"{forward.kind} and {reverse.kind} contradict each other: u·Jv is "
-                f"{left.sum():.8g}, v·Jᵀu is {right.sum():.8g}"
-            )
-    return ""
+    unequal = _unequal(forward.column, reverse.row, rng, p, q, residue)
+    if unequal is None:
+        return ""
+    return (
+        f"{forward.kind} and {reverse.kind} contradict each other: u·Jv is {unequal[0]:.8g}, "
+        f"v·Jᵀu is {unequal[1]:.8g}"
+    )
 
 
 def not_symmetric(claim: Claim, rng: np.random.Generator, p: int, residue: Residue) -> str:
     """Return a message if u·(Hv) differs from v·(Hu), else ""."""
     ask = claim.row if claim.by_rows else claim.column
+    unequal = _unequal(ask, ask, rng, p, p, residue)
+    if unequal is None:
+        return ""
+    return f"the {claim.kind} is not symmetric: u·Hv is {unequal[0]:.8g}, v·Hu is {unequal[1]:.8g}"
+
+
+def _unequal(
+    forward: Callable[[Array], Rounded],
+    reverse: Callable[[Array], Rounded],
+    rng: np.random.Generator,
+    p: int,
+    q: int,
+    residue: Residue,
+) -> tuple[float, float] | None:
+    """Return u·(Jv) and v·(Jᵀu) if they differ by more than the rounding errors of their terms."""
     for _ in range(DRAWS):
-        u, v = rng.uniform(-1, 1, p), rng.uniform(-1, 1, p)
-        left, right = u * ask(v).values, v * ask(u).values
-        if _differ(left, right, ask(v).epsilon, u, v, residue):
-            return (
-                f"the {claim.kind} is not symmetric: u·Hv is {left.sum():.8g}, v·Hu is "
-                f"{right.sum():.8g}"
-            )
-    return ""
-
-
-def _differ(
-    left: Array, right: Array, epsilon: float, u: Array, v: Array, residue: Residue
-) -> bool:
-    """Tell whether two sums differ by more than the rounding errors of their terms."""
-    size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
-    gap = abs(float(left.sum() - right.sum()))
-    if gap <= residue.share(epsilon) * size:
-        return False
-    return not gap <= residue.of(epsilon, u, v)
+        u, v = rng.uniform(-1, 1, q), rng.uniform(-1, 1, p)
+        column, row = forward(v), reverse(u)
+        left, right, epsilon = u * column.values, v * row.values, max(column.epsilon, row.epsilon)
+        size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
+        gap = abs(float(left.sum() - right.sum()))
+        if not (gap <= residue.share(epsilon) * size or gap <= residue.of(epsilon, u, v)):
+            return float(left.sum()), float(right.sum())
+    return None
 
 
 def contradictions(

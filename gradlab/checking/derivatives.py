@@ -19,17 +19,17 @@ from numpy.typing import DTypeLike
 from gradlab import derivatives, options
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.allowance import checked, difference
-from gradlab.checking.claims import Claim, Rounded, claim_of, require_same_claim
+from gradlab.checking.claims import Claim, claim_of, require_same_claim
 from gradlab.checking.complex_numbers import Real, conjugated, has_complex
 from gradlab.checking.consistency import contradictions
 from gradlab.checking.entries import resolution_of
 from gradlab.checking.functions import Function
 from gradlab.checking.jacobian import Subject, blocks_of, check_matrix
 from gradlab.checking.jacobian_causes import causes_of
-from gradlab.checking.jacobian_directions import Findings, check_large
+from gradlab.checking.jacobian_directions import check_large
 from gradlab.checking.native_torch import is_torch
 from gradlab.checking.report import DerivativeReport
-from gradlab.checking.result import notes_on_errors, worst
+from gradlab.checking.result import Outcome, notes_on_errors, worst
 from gradlab.errors import OptionError
 from gradlab.gradients import value_and_grad
 from gradlab.gradients.protocol import Backend, note_origin
@@ -183,7 +183,7 @@ def _check(
     p, q = sum(leaf.size for leaf in flatten(subject.params)[0]), function.size
     directional = mode == "directional" or (mode == "auto" and p * q > LARGE)
     notes: list[str] = []
-    findings: list[Findings] = []
+    findings: list[Outcome] = []
     if p and q:
         for claim in claims:
             require_same_claim(claim, rng, p, q)
@@ -200,7 +200,7 @@ def _check(
     return DerivativeReport(
         verdict=verdict if p and q and not ignored else "inconclusive",
         entries=tuple(entries),
-        leaves=tuple(block for found in findings for block in found.blocks),
+        leaves=tuple(block for found in findings for block in found.leaves),
         mode="directional" if directional else "entries",
         resolution=float(np.median(shares)) if shares else 0.0,
         size=p * q * len(claims),
@@ -260,15 +260,10 @@ def _gradient_of(loss: Callable[..., Any], gradient: Any) -> Callable[..., Any]:
     return lambda params, *args: differentiate(params, *args)[1]
 
 
-def _check_small(subject: Subject, claim: Claim, rng: np.random.Generator) -> Findings:
-    claimed: Rounded = claim.matrix()
+def _check_small(subject: Subject, claim: Claim, rng: np.random.Generator) -> Outcome:
+    claimed = claim.matrix()
     entries, verdict = check_matrix(subject, claimed.values, claimed.epsilon, rng)
     blocks = blocks_of(subject, entries)
     causes = causes_of(subject, entries, blocks)
-    return Findings(
-        entries,
-        [replace(block, cause=causes.get(block.path, "")) for block in blocks],
-        [],
-        resolution_of(entries),
-        verdict,
-    )
+    leaves = [replace(block, cause=causes.get(block.path, "")) for block in blocks]
+    return Outcome(verdict, entries, leaves, resolution_of(entries))

@@ -14,14 +14,15 @@ wrong. The report then says so, and a sample of entries replaces the search.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from gradlab.checking.allowance import ALONG, accepted, allowing
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.entries import check_entries, leaves_of, look
 from gradlab.checking.kinks import EIGHTHS
-from gradlab.checking.result import Entry, Leaf, Verdict, worst
+from gradlab.checking.result import Leaf, Outcome, worst
 from gradlab.checking.walks import Along, Walk, bisect, walk_along
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
@@ -43,31 +44,27 @@ NAMED = 20
 """Largest number of wrong entries of a stratum that the report names."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The results of the directions and of a sample of entries."""
+def check_directions(
+    surface: Surface, analytic: Analytic, allow: float, rng: np.random.Generator
+) -> Outcome:
+    """Judge a gradient by directions; search those that fail for wrong entries.
 
-    verdict: Verdict
-    entries: list[Entry]
-    leaves: list[Leaf]
-    resolution: float
-    notes: list[str]
-
-
-def check_directions(surface: Surface, analytic: Analytic, rng: np.random.Generator) -> Outcome:
-    """Judge a gradient by directions; search those that fail for wrong entries."""
+    `allow` is the accepted relative error.
+    """
+    along = allowing(analytic, surface.spans, ALONG * allow)
+    single = allowing(analytic, surface.spans, allow)
     walks: list[list[Walk]] = []
     suspects: set[int] = set(map(int, rng.permutation(surface.size)[:SAMPLE]))
     remarks: list[str] = []
     for span in surface.spans:
-        groups = list(strata(analytic, span))
+        groups = list(strata(along, span))
         if len(groups) > 1:
             groups.append(np.arange(span.start, span.stop))
-        walks.append([walk(surface, analytic, entries, rng) for entries in groups])
-        named, remark = _trace(surface, analytic, [w for w in walks[-1] if w.fails], rng)
+        walks.append([walk(surface, along, entries, rng) for entries in groups])
+        named, remark = _trace(surface, along, [w for w in walks[-1] if w.fails], rng)
         suspects |= named
         remarks.append(remark)
-    entries = check_entries(surface, analytic, sorted(suspects), rng)
+    entries = accepted(check_entries(surface, single, sorted(suspects), rng), allow)
     leaves = [
         _with_rest(leaf, own, remark)
         for leaf, own, remark in zip(leaves_of(surface, entries), walks, remarks, strict=True)

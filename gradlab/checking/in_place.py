@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import ParameterError
-from gradlab.params import Array, entry, flatten
+from gradlab.params import entry, flatten
 
 
 class InPlace:
@@ -34,23 +34,21 @@ class InPlace:
     """
 
     def __init__(self, params: Any) -> None:
-        self._params = params
         self._start = [np.array(leaf) for leaf in flatten(params)[0]]
-        self._targets: list[Callable[[Array], None]] = []
-        _collect(params, "params", self._targets)
+        self._places: list[tuple[Any, Any]] = []
+        _collect(params, "params", self._places)
         dtypes = [leaf.dtype for leaf in self._start if leaf.dtype.kind == "f"]
         self.dtype = min(dtypes, key=lambda dtype: np.finfo(dtype).nmant, default=None)
 
     def write(self, values: Any) -> None:
         """Write new values into the parameters."""
         leaves = flatten(values, lambda value, path: np.asarray(value))[0]
-        for target, leaf in zip(self._targets, leaves, strict=True):
-            target(leaf)
+        for (holder, key), leaf in zip(self._places, leaves, strict=True):
+            holder[key] = leaf if key is ... else float(leaf)
 
     def restore(self) -> None:
         """Restore the original values."""
-        for target, leaf in zip(self._targets, self._start, strict=True):
-            target(leaf)
+        self.write(self._start)
 
     def function(self, read: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``f(params, *args)`` for a function ``read(*args)`` that reads its own arrays."""
@@ -62,9 +60,16 @@ class InPlace:
         return f
 
 
-def _collect(node: Any, path: str, targets: list[Callable[[Array], None]]) -> None:
+def _collect(node: Any, path: str, places: list[tuple[Any, Any]]) -> None:
+    """Append the place of each leaf: an array and ``...``, or the container and key of a number."""
     if isinstance(node, np.ndarray):
-        targets.append(_into_array(node, path))
+        if node.dtype.kind != "f":
+            raise ParameterError(
+                f"{path} has dtype {node.dtype}, which small steps do not change: use float64"
+            )
+        if not node.flags.writeable:
+            raise ParameterError(f"{path} is read-only: in_place=True writes into it")
+        places.append((node, ...))
         return
     if not isinstance(node, (Mapping, list, tuple)):
         raise ParameterError(
@@ -73,31 +78,10 @@ def _collect(node: Any, path: str, targets: list[Callable[[Array], None]]) -> No
         )
     items = node.items() if isinstance(node, Mapping) else enumerate(node)
     for key, child in items:
-        if isinstance(child, (int, float, np.generic)):
-            targets.append(_into_container(node, key, child, entry(path, (key,))))
+        below = entry(path, (key,))
+        if not isinstance(child, (int, float, np.generic)):
+            _collect(child, below, places)
+        elif isinstance(node, (MutableMapping, MutableSequence)):
+            places.append((node, key))
         else:
-            _collect(child, entry(path, (key,)), targets)
-
-
-def _into_array(array: Array, path: str) -> Callable[[Array], None]:
-    if array.dtype.kind != "f":
-        raise ParameterError(
-            f"{path} has dtype {array.dtype}, which small steps do not change: use float64"
-        )
-    if not array.flags.writeable:
-        raise ParameterError(f"{path} is read-only: in_place=True writes into it")
-
-    def write(value: Array) -> None:
-        array[...] = value
-
-    return write
-
-
-def _into_container(node: Any, key: Any, child: Any, path: str) -> Callable[[Array], None]:
-    if not isinstance(node, (MutableMapping, MutableSequence)):
-        raise ParameterError(f"{path} is a number in a {type(node).__name__}: use an array")
-
-    def write(value: Array) -> None:
-        node[key] = float(value)
-
-    return write
+            raise ParameterError(f"{below} is a number in a {type(node).__name__}: use an array")

@@ -24,7 +24,7 @@ from gradlab.checking.claims import Claim
 from gradlab.checking.entries import NEGLIGIBLE, RESOLVED
 from gradlab.checking.jacobian import DerivativeEntry, Subject, blocks_of, check_row
 from gradlab.checking.kinks import EIGHTHS
-from gradlab.checking.result import Leaf, Verdict, worst
+from gradlab.checking.result import Leaf, Outcome, worst
 from gradlab.checking.walks import Along, Walk, bisect, walk_along
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
@@ -159,18 +159,7 @@ def spread(size: int, where: Array, values: Array) -> Array:
     return vector
 
 
-@dataclass
-class Findings:
-    """The results of checking a large Jacobian."""
-
-    entries: list[DerivativeEntry] = field(default_factory=list)
-    blocks: list[Leaf] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    resolution: float = 0.0
-    verdict: Verdict = "agree"
-
-
-def check_large(subject: Subject, claim: Claim, rng: np.random.Generator) -> Findings:
+def check_large(subject: Subject, claim: Claim, rng: np.random.Generator) -> Outcome:
     """Judge a derivative by pairs of directions; search failures for wrong outputs and entries."""
     search = Search(subject, claim, rng)
     function, spans = subject.function, search.home.spans
@@ -199,12 +188,12 @@ def check_large(subject: Subject, claim: Claim, rng: np.random.Generator) -> Fin
         for leaf in blocks_of(subject, entries_found)
     ]
     shares = [pair.tolerance / pair.size for pair in pairs.values() if pair.size > 0]
-    return Findings(
+    return Outcome(
+        worst(leaf.verdict for leaf in blocks),
         entries_found,
         blocks,
-        [f"{block} {remark}" for block, remark in remarks.items() if remark],
         float(np.median(shares)) if shares else 0.0,
-        worst(leaf.verdict for leaf in blocks),
+        [f"{block} {remark}" for block, remark in remarks.items() if remark],
     )
 
 

@@ -12,12 +12,12 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradlab.checking.analytic import grows
-from gradlab.checking.native import Name
+from gradlab.checking.native_way import Name
 from gradlab.errors import ParameterError
 
 BEFORE = ("d", "d_", "grad_")
@@ -74,12 +74,8 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
     (array([2., 2., 2.]), np.float64(3.0), ['x', 'a'])
     """
     own = _copy(layer)
-    inputs = _names(own.forward, len(args))
-    floats = [
-        name
-        for name, arg in zip(inputs, args, strict=True)
-        if isinstance(arg, np.ndarray) and _is_floats(arg)
-    ]
+    inputs = argument_names(own.forward, len(args))
+    floats = [name for name, arg in zip(inputs, args, strict=True) if is_floats(arg)]
     slots: list[Slot] = []
     adding: list[Slot] = []
 
@@ -103,7 +99,7 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
         out = own.forward(*values[: len(inputs)])
         return (*out, None) if isinstance(out, tuple) else (out, None)
 
-    held = {name: value for name, value in vars(own).items() if _is_floats(value)}
+    held = {name: value for name, value in vars(own).items() if _has_floats(value)}
 
     def both() -> None:
         out = own.forward(*args)
@@ -120,58 +116,39 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
 
 
 @dataclass(frozen=True)
-class Attribute:
-    """A parameter in an attribute ``W``, whose gradient is in ``dW``."""
+class Slot:
+    """A parameter ``W`` with its gradient ``dW``, or both at one place of ``params`` and ``grads``.
 
-    name: str
-    slot: str
+    Arrays in ``params`` and ``grads`` are written into, because parts of a layer may share them.
+    """
 
-    def value(self, layer: Any) -> Any:
-        """Return the parameter."""
-        return getattr(layer, self.name)
-
-    def write(self, layer: Any, value: Any) -> None:
-        """Set the parameter of the layer."""
-        setattr(layer, self.name, np.array(value))
-
-    def gradient(self, layer: Any) -> Any:
-        """Return the gradient that the backward pass has stored."""
-        return getattr(layer, self.slot)
-
-    def clear(self, layer: Any) -> None:
-        """Set the stored gradient to zero, in an array of its own."""
-        setattr(layer, self.slot, np.zeros_like(self.gradient(layer)))
-
-
-@dataclass(frozen=True)
-class Item:
-    """A parameter in ``params``, whose gradient is at the same place in ``grads``."""
-
-    key: Any
-
-    @property
-    def name(self) -> Name:
-        """The name in reports."""
-        return Name(f"params[{self.key!r}]")
+    name: str  # in reports
+    key: Any  # the name of the attribute, or the place in ``params``
+    gradient_key: str = ""  # the name of the gradient's attribute; "" in ``params``
 
     def value(self, layer: Any) -> Any:
         """Return the parameter."""
-        return layer.params[self.key]
+        return getattr(layer, self.key) if self.gradient_key else layer.params[self.key]
 
     def write(self, layer: Any, value: Any) -> None:
-        """Write a new value into the array, which parts of the layer may share."""
-        layer.params[self.key][...] = value
+        """Set the parameter."""
+        if self.gradient_key:
+            setattr(layer, self.key, np.array(value))
+        else:
+            layer.params[self.key][...] = value
 
     def gradient(self, layer: Any) -> Any:
         """Return the gradient that the backward pass has stored."""
+        if self.gradient_key:
+            return getattr(layer, self.gradient_key)
         return np.array(layer.grads[self.key])
 
     def clear(self, layer: Any) -> None:
-        """Set the stored gradient to zero in its array, which parts of the layer may share."""
-        layer.grads[self.key][...] = 0.0
-
-
-Slot: TypeAlias = Attribute | Item
+        """Set the stored gradient to zero."""
+        if self.gradient_key:
+            setattr(layer, self.gradient_key, np.zeros_like(self.gradient(layer)))
+        else:
+            layer.grads[self.key][...] = 0.0
 
 
 def _copy(layer: Any) -> Any:
@@ -193,10 +170,10 @@ def _arrays(container: Any) -> dict[Any, Any]:
     if not isinstance(container, (Mapping, list, tuple)):
         return {}
     items = container.items() if isinstance(container, Mapping) else enumerate(container)
-    return {k: v for k, v in items if isinstance(v, np.ndarray) and _is_floats(v)}
+    return {k: v for k, v in items if is_floats(v)}
 
 
-def _items(layer: Any) -> list[Item]:
+def _items(layer: Any) -> list[Slot]:
     """Return the parameters in ``params``.
 
     Raise a ParameterError if the backward pass has stored no gradient for one of them.
@@ -209,16 +186,16 @@ def _items(layer: Any) -> list[Item]:
             f"the layer has params[{missing[0]!r}], but backward leaves no array of floats in "
             f"grads[{missing[0]!r}]"
         )
-    return [Item(key) for key in held]
+    return [Slot(Name(f"params[{key!r}]"), key) for key in held]
 
 
-def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Attribute]:
+def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Slot]:
     """Return the parameters among the attributes."""
     return [
-        Attribute(name, prefix + name)
+        Slot(name, name, prefix + name)
         for name, value in before.items()
         for prefix in BEFORE
-        if now.get(name) is value and _is_floats(now.get(prefix + name))
+        if now.get(name) is value and _has_floats(now.get(prefix + name))
     ]
 
 
@@ -241,15 +218,21 @@ def _notes(adding: Sequence[Slot]) -> tuple[str, ...]:
     )
 
 
-def _names(forward: Callable[..., Any], count: int) -> list[str]:
-    names = [
-        p.name
-        for p in inspect.signature(forward).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ][:count]
-    return names + [f"input_{k}" for k in range(len(names), count)]
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    """Return the names of the first `count` positional arguments of a function."""
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):  # a function without a signature
+        parameters = []
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in places][:count]
+    return names + [f"argument {k}" for k in range(len(names), count)]
 
 
-def _is_floats(value: Any) -> bool:
-    kinds = (float, np.floating, np.ndarray)
-    return isinstance(value, kinds) and np.asarray(value).dtype.kind == "f"
+def is_floats(value: Any) -> bool:
+    """Tell whether a value is an array of floats."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _has_floats(value: Any) -> bool:
+    return is_floats(value) or isinstance(value, (float, np.floating))

@@ -16,7 +16,13 @@ from numpy.typing import DTypeLike
 from gradlab import options
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.layer_objects import BEFORE, functions_of, is_layer
+from gradlab.checking.layer_objects import (
+    BEFORE,
+    argument_names,
+    functions_of,
+    is_floats,
+    is_layer,
+)
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import OptionError, ParameterError
 
@@ -102,8 +108,8 @@ def check_layer(
         raise OptionError(f"forward is the class {forward.__name__}: give an object of it")
     options.function("forward", forward)
     options.function("backward", backward)
-    names = names or _names(forward, len(args))
-    params = {name: arg for name, arg in zip(names, args, strict=True) if _is_floats(arg)}
+    names = names or argument_names(forward, len(args))
+    params = {name: arg for name, arg in zip(names, args, strict=True) if is_floats(arg)}
     if not params:
         raise OptionError(
             "nothing to check: no argument of the layer is an array of floats; "
@@ -112,16 +118,24 @@ def check_layer(
     layer = _Layer(forward, backward, names, args, cache)
     checked = layer.differentiated(params)
     fixed = {name: arg for name, arg in params.items() if name not in checked}
+    if fixed:
+        unchecked = f"backward returns no gradient of {', '.join(fixed)}, which was not checked"
+        notes = (*notes, unchecked)
+
+    def vjp(given: Mapping[str, Any], cotangents: Any) -> dict[str, Any]:
+        found = layer.gradients({**fixed, **given}, cotangents)
+        return {name: found[name] for name in checked}
+
     report = check_derivatives(
         lambda p: layer.outputs({**fixed, **p}),
         {name: params[name] for name in checked},
-        vjp=lambda p, u: layer.gradients({**fixed, **p}, u, [*checked]),
+        vjp=vjp,
         mode=mode,
         seed=seed,
         dtype=dtype,
         allow=allow,
     )
-    return report.renamed("backward pass", (*notes, *layer.notes(fixed)))
+    return report.renamed("backward pass", notes)
 
 
 class _Layer:
@@ -143,22 +157,11 @@ class _Layer:
         outputs, _ = self._run(params)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def gradients(self, params: Mapping[str, Any], cotangents: Any, wanted: list[str]) -> Any:
-        """Return the gradients of the arguments `wanted`, by name."""
-        found = self._gradients(params, cotangents)
-        return {name: found[name] for name in wanted}
-
     def differentiated(self, params: Mapping[str, Any]) -> list[str]:
         """Return the names of the arguments for which the backward pass has gradients."""
         outputs, _ = self._run(params)
-        found = self._gradients(params, tuple(np.ones(np.shape(out)) for out in outputs))
+        found = self.gradients(params, tuple(np.ones(np.shape(out)) for out in outputs))
         return [name for name in params if name in found]
-
-    def notes(self, fixed: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return a note on the arrays that have no gradient."""
-        if not fixed:
-            return ()
-        return (f"backward returns no gradient of {', '.join(fixed)}, which was not checked",)
 
     def _run(self, params: Mapping[str, Any]) -> tuple[list[Any], tuple[Any, ...]]:
         args = [params.get(n, read_only(a)) for n, a in zip(self._names, self._args, strict=True)]
@@ -171,7 +174,8 @@ class _Layer:
             raise ParameterError("forward returns a tuple of one item; expected (out, cache)")
         return [*found[:-1]], (found[-1],)
 
-    def _gradients(self, params: Mapping[str, Any], cotangents: Any) -> dict[str, Any]:
+    def gradients(self, params: Mapping[str, Any], cotangents: Any) -> dict[str, Any]:
+        """Return the gradients of the arguments among `params`, by name."""
         _, rest = self._run(params)
         each = cotangents if isinstance(cotangents, tuple) else (cotangents,)
         try:
@@ -216,16 +220,6 @@ def _by_name(found: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
     return named
 
 
-def _names(forward: Callable[..., Any], count: int) -> list[str]:
-    try:
-        parameters = [*inspect.signature(forward).parameters.values()]
-    except (TypeError, ValueError):  # a function without a signature
-        parameters = []
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in places][:count]
-    return names + [f"argument {k}" for k in range(len(names), count)]
-
-
 def _takes_one(function: Callable[..., Any]) -> bool:
     try:
         parameters = [*inspect.signature(function).parameters.values()]
@@ -235,7 +229,3 @@ def _takes_one(function: Callable[..., Any]) -> bool:
         return False
     required = [p for p in parameters if p.default is inspect.Parameter.empty]
     return len(required) == 1
-
-
-def _is_floats(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"

@@ -9,83 +9,50 @@ Slopes are most accurate in float64. The loss is therefore evaluated in float64 
 native arrays of floats among its arguments in float64 as well. If it raises, it is evaluated in its
 own precision, and the report says so.
 
-A complex leaf ``z`` becomes two real ones, ``z.real`` and ``z.imag``. Its derivative is
-∂L/∂re + i ∂L/∂im in PyTorch, and the conjugate of that in JAX. The check of each library uses its
-own convention.
+Complex parameters are checked in the convention of their library (`complex_numbers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gradlab.checking.complex_numbers import Real, has_complex
 from gradlab.checking.native_jax import JaxLoss, is_jax
 from gradlab.checking.native_torch import TorchLoss, is_torch
-from gradlab.checking.native_way import OWN, Gradient, NativeWay
+from gradlab.checking.native_way import (
+    OWN,
+    Gradient,
+    Name,
+    NativeWay,
+    first_that_works,
+    in_dtype,
+    named,
+    precision,
+)
 from gradlab.checking.pairs import FirstOfPair
 from gradlab.errors import GradlabError, LossError, reason_of
 from gradlab.gradients import find_backend
 from gradlab.gradients.probing import size_of
-from gradlab.gradients.protocol import Loss, real_scalar
+from gradlab.gradients.protocol import differentiates, real_scalar
 from gradlab.params import Array, flatten
+
+NativeLoss: TypeAlias = TorchLoss | JaxLoss
 
 LISTED = 5
 """Largest number of parameters that a note names."""
-
-
-class NativeLoss(Protocol):
-    """A loss with its parameters and arguments, in one library."""
-
-    library: str
-    backend: str
-    loss: Loss
-    names: list[str]
-    leaves: list[Array]
-    conjugates: bool
-    """Whether the derivative by a complex leaf is ∂L/∂re − i ∂L/∂im instead of the conjugate."""
-
-    def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
-        """Return the ways to evaluate the loss, in the order of preference."""
-
-    def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
-        """Return the loss at the given NumPy leaves."""
-
-    def reverse_mode(self, way: NativeWay, leaves: Sequence[Array]) -> tuple[Any, Gradient]:
-        """Return the loss and the library's own gradient, with None for a leaf without one."""
-
-    def apply(
-        self, way: NativeWay, gradient: Callable[..., Any], leaves: Sequence[Array]
-    ) -> Gradient:
-        """Return the gradient that a native function returns."""
-
-    def wants_numpy(self, error: Exception) -> bool:
-        """Tell whether reverse mode failed because the loss converts arrays to NumPy's."""
-
-    def read(self, gradient: Any) -> Gradient:
-        """Return a gradient in the structure of the parameters as NumPy arrays."""
-
-
-class Name(str):
-    """The name of a parameter, such as ``0.weight``, which reports show unchanged."""
-
-    __slots__ = ()
-
-    def isidentifier(self) -> bool:
-        """Return True, since `gradlab.params` puts other names in brackets and quotes."""
-        return True
 
 
 @dataclass(frozen=True)
 class NativeProblem:
     """A native loss and its gradient as functions of NumPy arrays."""
 
-    # Functions of a dict of arrays of floats, one per name.
-    loss: Callable[[dict[Name, Array]], Any]
-    params: dict[Name, Array]  # the point at which to check
+    loss: Callable[[Any], Any]
+    params: Any  # the point at which to check: arrays of floats, by name
     gradient: Any
     dtype: Any  # dtype of the perturbed parameters; None for float64
     notes: tuple[str, ...]  # notes on the evaluation for the report
@@ -114,60 +81,52 @@ def as_numpy(
     Raise a LossError if the loss does not depend on the parameters that it is given. Raise a
     ParameterError if a parameter is not an array of floats.
     """
-    make: Callable[..., NativeLoss] = TorchLoss if is_torch(params) else JaxLoss
     first = FirstOfPair(loss)
-    native = make(first, params, args)
+    native = (TorchLoss if is_torch(params) else JaxLoss)(first, params, args)
     asked = None if dtype is None else np.dtype(dtype)
     try:
-        way, value, found, refusals = _first_that_runs(native, asked, first)
+        way, (value, found), refusals = first_that_works(
+            native.ways(asked), lambda way: _differentiated(native, way, first)
+        )
     except GradlabError:
         raise
     except Exception as error:
         plain = native.wants_numpy(error) or not _evaluates(native, asked)
         if plain and _is_plain(first, params, args):
             return None
+        error.add_note(f"raised by the loss, differentiated by {native.library}")
         raise
     if first.pair and gradient == "autograd":
         gradient = first.second
     notes = _precision_notes(native, way, value, refusals)
     if is_own := isinstance(gradient, str) and gradient in ("autograd", native.backend):
         notes += _missing_notes(native, way, value, found)
-    leaves = real_parts(native.names, native.leaves)
-    given = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in leaves.items()}
-    return NativeProblem(
-        loss=lambda given: native.value(way, from_real_parts(given, native.leaves)),
-        params=given,
-        gradient=_claim(native, way, "own" if is_own else gradient, np.asarray(value).dtype),
-        dtype=np.result_type(np.float32, *given.values()),
-        notes=tuple(notes),
-    )
+    claim = _claim(native, way, "own" if is_own else gradient, np.asarray(value).dtype)
+    point = named(native.names, [in_dtype(leaf, way.dtype) for leaf in native.leaves])
+
+    def at(given: dict[Name, Array]) -> Any:
+        return native.value(way, [*given.values()])
+
+    dtype = precision(way, native.leaves)
+    problem = NativeProblem(at, point, claim, dtype, tuple(notes))
+    if not has_complex(point):
+        return problem
+    real = Real(at, point, 0.0, native.convention)
+    claim = claim if differentiates(claim) else real.gradient(claim)
+    return replace(problem, loss=real.loss, params=real.params, gradient=claim)
 
 
-def _first_that_runs(
-    native: NativeLoss, dtype: np.dtype[Any] | None, first: FirstOfPair
-) -> tuple[NativeWay, Any, Gradient, list[Exception]]:
-    """Return the first way that evaluates the loss and its gradient, with both.
+def _differentiated(native: NativeLoss, way: NativeWay, first: FirstOfPair) -> tuple[Any, Gradient]:
+    """Evaluate the loss and its gradient.
 
     If the loss returns its gradient, the library does not differentiate it, because the loss may
     have freed its graph.
     """
-    refusals: list[Exception] = []
-    ways = native.ways(dtype)
-    for way in ways:
-        try:
-            value = native.value(way, native.leaves)
-            found: Gradient = [None for _ in native.leaves]
-            if not first.pair:
-                value, found = native.reverse_mode(way, native.leaves)
-            return way, real_scalar(value), found, refusals
-        except GradlabError:
-            raise
-        except Exception as error:
-            if way is ways[-1]:
-                error.add_note(f"raised by the loss, differentiated by {native.library}")
-                raise
-            refusals.append(error)
-    raise AssertionError("a native loss has at least one way of evaluation")
+    value = native.value(way, native.leaves)
+    found: Gradient = [None for _ in native.leaves]
+    if not first.pair:
+        value, found = native.reverse_mode(way, native.leaves)
+    return real_scalar(value), found
 
 
 def _evaluates(native: NativeLoss, dtype: np.dtype[Any] | None) -> bool:
@@ -204,70 +163,27 @@ def _claim(native: NativeLoss, way: NativeWay, gradient: Any, value: np.dtype[An
             np.zeros(leaf.shape) if array is None else np.asarray(array)
             for array, leaf in zip(found, native.leaves, strict=True)
         ]
-        arrays = [a.conj() for a in arrays] if native.conjugates else arrays
-        named = real_parts(native.names, arrays, native.leaves)
-        return {name: _narrowed(array, value) for name, array in named.items()}
+        return named(native.names, [_narrowed(array, value) for array in arrays])
+
+    def applied(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda given: as_dict(native.apply(way, function, [*given.values()]))
 
     if isinstance(gradient, str) and gradient == "own":
-        return lambda given: as_dict(
-            native.reverse_mode(way, from_real_parts(given, native.leaves))[1]
-        )
-    if isinstance(gradient, str) or callable(getattr(gradient, "value_and_grad", None)):
+        return lambda given: as_dict(native.reverse_mode(way, [*given.values()])[1])
+    if isinstance(gradient, str) or differentiates(gradient):
         backend = find_backend(gradient)
         if backend.name != native.backend:
             return backend  # a numerical backend differentiates the function of NumPy arrays
         f = backend.value_and_grad(native.loss)
-        return lambda given: as_dict(
-            native.apply(way, lambda *args: f(*args)[1], from_real_parts(given, native.leaves))
-        )
-    if callable(gradient):
-        return lambda given: as_dict(
-            native.apply(way, gradient, from_real_parts(given, native.leaves))
-        )
-    return as_dict(native.read(gradient))
+        return applied(lambda *args: f(*args)[1])
+    return applied(gradient) if callable(gradient) else as_dict(native.read(gradient))
 
 
 def _narrowed(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return an array of floats in `dtype` if that is narrower than its own."""
-    is_narrower = dtype.kind == array.dtype.kind == "f" and dtype.itemsize < array.dtype.itemsize
-    return array.astype(dtype) if is_narrower else array
-
-
-# Native leaves to real ones, and back
-
-
-def real_parts(
-    names: Sequence[str], arrays: Sequence[Array], like: Sequence[Array] | None = None
-) -> dict[Name, Array]:
-    """Return arrays by name; one that is complex in `like`, as its real and imaginary parts.
-
-    Examples
-    --------
-    >>> real_parts(["z", "x"], [np.array([1 + 2j]), np.array([3.0])])
-    {'z.real': array([1.]), 'z.imag': array([2.]), 'x': array([3.])}
-    """
-    found: dict[Name, Array] = {}
-    for name, array, one in zip(names, arrays, like or arrays, strict=True):
-        if one.dtype.kind == "c":
-            found[Name(f"{name}.real")] = np.array(array.real)
-            found[Name(f"{name}.imag")] = np.array(array.imag)
-        else:
-            found[Name(name)] = np.array(array)
-    return found
-
-
-def from_real_parts(given: dict[Any, Array], like: Sequence[Array]) -> list[Array]:
-    """Return the arrays of such a dict, complex where those of `like` are.
-
-    Examples
-    --------
-    >>> from_real_parts({"z.real": np.ones(1), "z.imag": np.ones(1)}, [np.array([0j])])
-    [array([1.+1.j])]
-    """
-    parts = iter(given.values())
-    return [
-        next(parts) + 1j * next(parts) if array.dtype.kind == "c" else next(parts) for array in like
-    ]
+    """Return an array in the precision of `dtype` if that is narrower than its own."""
+    own = array.real.dtype
+    is_narrower = dtype.kind == own.kind == "f" and dtype.itemsize < own.itemsize
+    return in_dtype(array, dtype) if is_narrower else array
 
 
 # Notes for the report

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.checking.complex_numbers import Convention
 from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError
 from gradlab.params import BARE, Array
@@ -40,11 +41,11 @@ def is_jax(params: Any) -> bool:
 
 
 class JaxLoss:
-    """``loss(params, *args)`` of JAX arrays; see `gradlab.checking.native.NativeLoss`."""
+    """``loss(params, *args)`` of JAX arrays; see `gradlab.checking.native`."""
 
     library = "JAX"
     backend = "jax"
-    conjugates = True
+    convention: Convention = "jax"
 
     def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
         self.jax = sys.modules["jax"]

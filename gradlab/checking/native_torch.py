@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.checking.complex_numbers import Convention
 from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError, reason_of
 from gradlab.params import Array, flatten
@@ -33,11 +34,11 @@ def is_torch(params: Any) -> bool:
 
 
 class TorchLoss:
-    """``loss(params, *args)`` of tensors; see `gradlab.checking.native.NativeLoss`."""
+    """``loss(params, *args)`` of tensors; see `gradlab.checking.native`."""
 
     library = "PyTorch"
     backend = "torch"
-    conjugates = False
+    convention: Convention = "torch"
 
     def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
         self.torch = sys.modules["torch"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from gradlab.errors import ParameterError
+from gradlab.errors import GradlabError, ParameterError
 from gradlab.params import Array
+
+T = TypeVar("T")
 
 Gradient: TypeAlias = list[Array | None]
 """A gradient leaf by leaf; None where the library says that the loss does not depend on a leaf."""
@@ -30,6 +32,21 @@ WIDE = NativeWay(np.dtype(np.float64))
 OWN = NativeWay(None)
 
 
+class Name(str):
+    """The name of a parameter, such as ``0.weight``, which reports show unchanged."""
+
+    __slots__ = ()
+
+    def isidentifier(self) -> bool:
+        """Return True, since `gradlab.params` puts other names in brackets and quotes."""
+        return True
+
+
+def named(names: Sequence[str], arrays: Sequence[Array]) -> dict[Name, Array]:
+    """Return arrays by name."""
+    return dict(zip(map(Name, names), arrays, strict=True))
+
+
 def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:
     """Return an array of floats, or complex numbers, with the precision of a dtype.
 
@@ -41,6 +58,29 @@ def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:
     if dtype is None:
         return leaf
     return leaf.astype(np.result_type(dtype, np.complex64) if leaf.dtype.kind == "c" else dtype)
+
+
+def precision(way: NativeWay, leaves: Sequence[Array]) -> np.dtype[Any]:
+    """Return the dtype in which the parameters of a way are perturbed."""
+    return np.result_type(np.float32, *(in_dtype(leaf, way.dtype).real for leaf in leaves))
+
+
+def first_that_works(
+    ways: Sequence[NativeWay], attempt: Callable[[NativeWay], T]
+) -> tuple[NativeWay, T, list[Exception]]:
+    """Return the first way whose attempt raises no error, its result, and the earlier errors.
+
+    Errors of gradlab, and that of the last way, are raised.
+    """
+    refusals: list[Exception] = []
+    for way in ways:
+        try:
+            return way, attempt(way), refusals
+        except GradlabError:
+            raise
+        except Exception as error:
+            refusals.append(error)
+    raise refusals[-1]
 
 
 def matched(names: Sequence[str], found: dict[str, Any], what: str) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -127,6 +127,17 @@ class Leaf:
     checked: int
     cause: str = ""
     rest: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdicts on one claimed derivative."""
+
+    verdict: Verdict
+    entries: Sequence[Entry]  # those that were checked one by one
+    leaves: Sequence[Leaf]
+    resolution: float
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,8 +1,7 @@
 """autograd's `check_grads` by measured slopes.
 
-Complex numbers are checked as pairs of real ones. autograd's VJP takes and returns conjugates of
-gradients by real and imaginary parts. `check_equivalent` and `scalar_close`, which compare values,
-are autograd's own.
+autograd has JAX's convention for complex numbers. `check_equivalent` and `scalar_close`, which
+compare values, are autograd's own.
 """
 
 from __future__ import annotations
@@ -21,10 +20,9 @@ from autograd.test_util import scalar_close as scalar_close
 from autograd.wrap_util import unary_to_nary
 
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.native import Name, from_real_parts, real_parts
 from gradlab.errors import OptionError
 from gradlab.interop.shared import accepted, decided_by, note_on, random_like, settle
-from gradlab.params import Array, Structure, flatten
+from gradlab.params import Array, flatten
 
 __tracebackhide__ = True
 """Pytest shows the test's own line, and the report, instead of the functions of this module."""
@@ -110,20 +108,28 @@ def _constants_allowed() -> Iterator[None]:
 
 @_constants_allowed()
 def _check(f: Callable[[Any], Any], x: Any, modes: Sequence[str], order: int, allow: float) -> None:
-    function = AutogradFunction(f, x)
+    def vjp(params: Any, cotangent: Any) -> Any:
+        return {"x": make_vjp(f, params["x"])[0](cotangent["output"])}
+
+    def jvp(params: Any, tangent: Any) -> Any:
+        return {"output": make_jvp(f, params["x"])(tangent["x"])[1]}
+
+    leaves, structure = flatten(x, _number)
     with decided_by("autograd", lambda: _check_by_autograd(f, x, modes)):
         report = check_derivatives(
-            function.outputs,
-            real_parts(function.names, function.leaves),
+            lambda params: {"output": f(params["x"])},
+            {"x": structure.unflatten(leaves)},
             allow=accepted(allow),
-            vjp=function.vjp if "rev" in modes else None,
-            jvp=function.jvp if "fwd" in modes else None,
+            vjp=vjp if "rev" in modes else None,
+            jvp=jvp if "fwd" in modes else None,
+            convention="jax",
         )
         settle(report, note_on(allow))
     if order > 1:
         rng = np.random.default_rng(0)
         for mode in modes:
-            direction = function.random(rng, of_outputs=mode == "rev")
+            leaves, structure = flatten(f(x) if mode == "rev" else x, _number)
+            direction = structure.unflatten([random_like(leaf, rng) for leaf in leaves])
             derived = _reverse if mode == "rev" else _forward
             _check(derived(f), (x, direction), modes, order - 1, allow)
 
@@ -145,53 +151,6 @@ def _reverse(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda pair: make_vjp(f, pair[0])[0](pair[1])
 
 
-class AutogradFunction:
-    """A function of a structure of `autograd.numpy` arrays, real or complex, at the point x."""
-
-    def __init__(self, f: Callable[[Any], Any], x: Any) -> None:
-        self._f = f
-        self.leaves, self._structure = flatten(x, _number)
-        self.names = [_named("x", path) for path in self._structure.paths]
-        self._like, self._outputs = flatten(f(x), _number)
-        self._output_names = [_named("output", path) for path in self._outputs.paths]
-
-    def outputs(self, params: dict[Name, Array]) -> dict[Name, Array]:
-        """Return the outputs by name."""
-        found = flatten(self._f(self._x(params)), _number)[0]
-        return real_parts(self._output_names, found)
-
-    def vjp(self, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
-        """Return autograd's VJP for a cotangent."""
-        given = [np.conj(u) for u in from_real_parts(cotangent, self._like)]
-        found = make_vjp(self._f, self._x(params))[0](self._hang(self._outputs, given, self._like))
-        return real_parts(self.names, [np.conj(g) for g in flatten(found, _number)[0]])
-
-    def jvp(self, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
-        """Return autograd's JVP for a tangent, in forward mode."""
-        found = make_jvp(self._f, self._x(params))(self._x(tangent))[1]
-        return real_parts(self._output_names, flatten(found, _number)[0])
-
-    def random(self, rng: np.random.Generator, of_outputs: bool) -> Any:
-        """Return a random direction in the structure of the outputs, or of the arguments."""
-        like = self._like if of_outputs else self.leaves
-        drawn = [random_like(array, rng) for array in like]
-        return self._hang(self._outputs if of_outputs else self._structure, drawn, like)
-
-    def _x(self, params: dict[Name, Array]) -> Any:
-        return self._hang(self._structure, from_real_parts(params, self.leaves), self.leaves)
-
-    @staticmethod
-    def _hang(structure: Structure, leaves: Sequence[Any], like: Sequence[Array]) -> Any:
-        """Return leaves in a structure: new, writable arrays of the dtypes of `like`."""
-        return structure.unflatten(
-            [np.array(leaf, dtype=one.dtype) for leaf, one in zip(leaves, like, strict=True)]
-        )
-
-
 def _number(value: Any, path: str) -> Array:
     array = np.asarray(value)
     return array if array.dtype.kind in "fc" else array.astype(float)
-
-
-def _named(root: str, path: str) -> str:
-    return root if path == "params" else f"{root}{path if path.startswith('[') else '.' + path}"

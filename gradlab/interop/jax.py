@@ -1,8 +1,4 @@
-"""JAX's `check_grads` by measured slopes.
-
-Complex numbers are checked as pairs of real ones. JAX's VJP maps the cotangent of Re(u·y) to that
-of Re(g·x), so both are conjugates of the gradients by real and imaginary parts.
-"""
+"""JAX's `check_grads` by measured slopes."""
 
 from __future__ import annotations
 
@@ -15,9 +11,15 @@ import jax
 import numpy as np
 
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.native import Name, from_real_parts, real_parts
 from gradlab.checking.native_jax import JaxLoss, as_numpy
-from gradlab.checking.native_way import NativeWay
+from gradlab.checking.native_way import (
+    Name,
+    NativeWay,
+    first_that_works,
+    in_dtype,
+    named,
+    precision,
+)
 from gradlab.errors import OptionError
 from gradlab.interop.shared import accepted, decided_by, note_on, random_like, settle
 from gradlab.params import Array
@@ -99,16 +101,16 @@ def _check(
     what: str,
 ) -> None:
     """Check one order of derivatives, and then the derivatives of these."""
-    params = real_parts(function.names, function.leaves)
-    params = {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()}
+    params = named(function.names, [in_dtype(leaf, way.dtype) for leaf in function.leaves])
     rtol = tolerances["rtol"]
     with decided_by("JAX", lambda: function.check_by_jax(way, modes, tolerances)):
         for claims in function.claims(way, modes):
             report = check_derivatives(
-                lambda given: function.outputs(way, given),
+                partial(function.outputs, way),
                 params,
-                dtype=way.dtype or np.result_type(np.float32, *params.values()),
+                dtype=precision(way, function.leaves),
                 allow=accepted(rtol),
+                convention=function.convention,
                 **claims,
             )
             settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
@@ -130,17 +132,13 @@ class JaxFunction(JaxLoss):
 
     def way(self, modes: Sequence[str]) -> NativeWay:
         """Return the first way of evaluation in which the function can be differentiated."""
-        ways = self.ways(None)
-        for way in ways:
-            try:
-                self.prepare(way)
-                for mode in modes:
-                    self.differentiated(way, mode)
-                return way
-            except Exception:
-                if way is ways[-1]:
-                    raise
-        raise AssertionError("a function has at least one way of evaluation")
+
+        def prepared(way: NativeWay) -> None:
+            self.prepare(way)
+            for mode in modes:
+                self.differentiated(way, mode)
+
+        return first_that_works(self.ways(None), prepared)[0]
 
     def prepare(self, way: NativeWay) -> None:
         """Store the structure of the outputs."""
@@ -155,7 +153,7 @@ class JaxFunction(JaxLoss):
     def outputs(self, way: NativeWay, params: dict[Name, Array]) -> dict[Name, Array]:
         """Return the outputs by name."""
         found = self._run(way, "value", self.loss, self._native_of(way, params))
-        return real_parts(self._output_names, [as_numpy(x) for x in found])
+        return named(self._output_names, [as_numpy(x) for x in found])
 
     def claims(self, way: NativeWay, modes: Sequence[str]) -> list[dict[str, Any]]:
         """Return JAX's derivatives in each mode, as options of `check_derivatives`."""
@@ -181,15 +179,15 @@ class JaxFunction(JaxLoss):
 
     def vjp(self, way: NativeWay, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
         """Return the VJP for a cotangent."""
-        given = [np.conj(u) for u in from_real_parts(cotangent, self._like)]
+        given = [*cotangent.values()]
         found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
-        return real_parts(self.names, [np.conj(as_numpy(x)) for x in found])
+        return named(self.names, [as_numpy(x) for x in found])
 
     def jvp(self, way: NativeWay, mode: str, params: Any, tangent: Any) -> dict[Name, Array]:
         """Return the JVP for a tangent, by forward mode or `jax.linearize`."""
         given = self._native_of(way, tangent)
         found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
-        return real_parts(self._output_names, [as_numpy(x) for x in found])
+        return named(self._output_names, [as_numpy(x) for x in found])
 
     def _of(self, mode: str) -> Callable[[list[Any], list[Any]], list[Any]]:
         """Return a derivative as a function of the arrays and a direction."""
@@ -236,7 +234,7 @@ class JaxFunction(JaxLoss):
 
     def _native_of(self, way: NativeWay, params: dict[Name, Array]) -> list[Any]:
         with self._setting(way):
-            return self._native(way, from_real_parts(params, self.leaves))
+            return self._native(way, [*params.values()])
 
 
 def _is_float(leaf: Any) -> bool:

@@ -2,14 +2,15 @@
 
 The inputs that require a gradient are the parameters of the check, and the outputs of the function
 that require one are its outputs. The claimed derivatives are the results of `torch.autograd.grad`
-for a cotangent, and with ``check_forward_ad`` those of forward mode for a tangent. Complex numbers
-are checked as pairs of real ones: the derivative by z is ∂L/∂re + i ∂L/∂im, PyTorch's convention.
+for a cotangent, and with ``check_forward_ad`` those of forward mode for a tangent. Both functions
+have the signatures of the installed version of PyTorch.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any
 
@@ -17,9 +18,15 @@ import numpy as np
 import torch
 
 from gradlab.checking.derivatives import check_derivatives
-from gradlab.checking.native import Name, from_real_parts, real_parts
 from gradlab.checking.native_torch import TorchLoss, to_numpy
-from gradlab.checking.native_way import NativeWay
+from gradlab.checking.native_way import (
+    Name,
+    NativeWay,
+    first_that_works,
+    in_dtype,
+    named,
+    precision,
+)
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
 from gradlab.interop.shared import InconclusiveError, accepted, decided_by, note_on, settle
@@ -49,24 +56,8 @@ class GradcheckError(GradlabError, ORIGINAL.GradcheckError):  # type: ignore[mis
         self.report = report
 
 
-def gradcheck(
-    func: Callable[..., Any],
-    inputs: Any,
-    *,
-    eps: float | None = None,
-    atol: float | None = None,
-    rtol: float | None = None,
-    raise_exception: bool = True,
-    nondet_tol: float = 0.0,
-    check_undefined_grad: bool = True,
-    check_grad_dtypes: bool = False,
-    check_batched_grad: bool = False,
-    check_batched_forward_grad: bool = False,
-    check_forward_ad: bool = False,
-    check_backward_ad: bool = True,
-    fast_mode: bool = False,
-    masked: bool | None = None,
-) -> bool:
+@wraps(ORIGINAL.gradcheck, assigned=(), updated=())  # for its signature
+def gradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
     """Check PyTorch's derivatives of a function of tensors.
 
     Parameters
@@ -111,54 +102,29 @@ def gradcheck(
     (True, False)
     """
     given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-    options = {
-        "nondet_tol": nondet_tol,
-        "check_undefined_grad": check_undefined_grad,
-        "check_grad_dtypes": check_grad_dtypes,
-        "check_batched_grad": check_batched_grad,
-        "check_batched_forward_grad": check_batched_forward_grad,
-        "check_forward_ad": check_forward_ad,
-        "check_backward_ad": check_backward_ad,
-        "fast_mode": fast_mode,
-    }
-    tolerances = {"eps": eps, "atol": atol, "rtol": rtol, "masked": masked}
-    given_tolerances = {name: value for name, value in tolerances.items() if value is not None}
-    original = partial(ORIGINAL.gradcheck, func, inputs, **options, **given_tolerances)
+    chosen = _options(ORIGINAL.gradcheck, func, inputs, **options)
+    raises = chosen["raise_exception"]
+    original = partial(ORIGINAL.gradcheck, func, inputs, **options | {"raise_exception": True})
     try:
         if any(isinstance(x, torch.Tensor) and not _is_usual(x) for x in given):
             return bool(original())
         with decided_by("PyTorch", original):
-            _check(func, given, rtol, options)
-        _check_batches(func, given, options)
+            _check(func, given, options.get("rtol"), chosen)
+        _check_batches(func, given, chosen)
     except (GradientMismatchError, InconclusiveError, LossError) as error:
-        if raise_exception:
+        if raises:
             raise GradcheckError(str(error), getattr(error, "report", None)) from error
         return False
     except ORIGINAL.GradcheckError:
-        if raise_exception:
+        if raises:
             raise
         return False
     return True
 
 
+@wraps(ORIGINAL.gradgradcheck, assigned=(), updated=())
 def gradgradcheck(
-    func: Callable[..., Any],
-    inputs: Any,
-    grad_outputs: Any = None,
-    *,
-    eps: float | None = None,
-    atol: float | None = None,
-    rtol: float | None = None,
-    gen_non_contig_grad_outputs: bool = False,
-    raise_exception: bool = True,
-    nondet_tol: float = 0.0,
-    check_undefined_grad: bool = True,
-    check_grad_dtypes: bool = False,
-    check_batched_grad: bool = False,
-    check_fwd_over_rev: bool = False,
-    check_rev_over_rev: bool = True,
-    fast_mode: bool = False,
-    masked: bool = False,
+    func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, **options: Any
 ) -> bool:
     """Check PyTorch's second derivatives of a function of tensors.
 
@@ -193,9 +159,11 @@ def gradgradcheck(
     >>> gradgradcheck(lambda x: x**3, x)
     True
     """
+    _options(ORIGINAL.gradgradcheck, func, inputs, grad_outputs, **options)  # raises a TypeError
+    spread = options.pop("gen_non_contig_grad_outputs", False)
     given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     if grad_outputs is None:
-        drawn = _random_like(_differentiable(func(*given)), gen_non_contig_grad_outputs)
+        drawn = _random_like(_differentiable(func(*given)), spread)
     else:
         drawn = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
     count = len(given)
@@ -212,22 +180,18 @@ def gradgradcheck(
         )
         return tuple(gradient for gradient in found if gradient is not None)
 
-    return gradcheck(
-        pulled_back,
-        (*given, *drawn),
-        eps=eps,
-        atol=atol,
-        rtol=rtol,
-        raise_exception=raise_exception,
-        nondet_tol=nondet_tol,
-        check_undefined_grad=check_undefined_grad,
-        check_grad_dtypes=check_grad_dtypes,
-        check_batched_grad=check_batched_grad,
-        check_forward_ad=check_fwd_over_rev,
-        check_backward_ad=check_rev_over_rev,
-        fast_mode=fast_mode,
-        masked=masked,
-    )
+    modes = {
+        "check_forward_ad": options.pop("check_fwd_over_rev", False),
+        "check_backward_ad": options.pop("check_rev_over_rev", True),
+    }
+    return gradcheck(pulled_back, (*given, *drawn), **options, **modes)
+
+
+def _options(original: Callable[..., Any], *args: Any, **options: Any) -> dict[str, Any]:
+    """Return the options of a call of PyTorch's, with its defaults for those that are not given."""
+    call = inspect.signature(original).bind(*args, **options)
+    call.apply_defaults()
+    return call.arguments
 
 
 def _check(
@@ -238,20 +202,20 @@ def _check(
     way = function.way()
     claims: dict[str, Any] = {}
     if options["check_backward_ad"]:
-        claims["vjp"] = lambda params, cotangent: function.vjp(way, params, cotangent)
+        claims["vjp"] = partial(function.vjp, way)
     if options["check_forward_ad"]:
-        claims["jvp"] = lambda params, tangent: function.jvp(way, params, tangent)
+        claims["jvp"] = partial(function.jvp, way)
     if not claims:
         raise ParameterError(
             "check_forward_ad and check_backward_ad are both False: set one of them to True"
         )
-    params = real_parts(function.names, function.leaves)
     report = check_derivatives(
-        lambda params: function.outputs(way, params),
-        {name: leaf.astype(way.dtype or leaf.dtype) for name, leaf in params.items()},
+        partial(function.outputs, way),
+        named(function.names, [in_dtype(leaf, way.dtype) for leaf in function.leaves]),
         mode="directional" if options["fast_mode"] else "auto",
-        dtype=way.dtype or np.result_type(np.float32, *params.values()),
+        dtype=precision(way, function.leaves),
         allow=accepted(rtol),
+        convention=function.convention,
         **claims,
     )
     settle(report, note_on(rtol))
@@ -307,20 +271,16 @@ class TorchFunction(TorchLoss):
 
     def way(self) -> NativeWay:
         """Return the first way of evaluation that works; store which outputs count."""
-        ways = self.ways(None)
-        for way in ways:
-            try:
-                roots, params = self._native(way, self.leaves)
-                found = _tensors(self._call(way, params))
-                counted = [i for i, x in enumerate(found) if x.requires_grad]
-                self._which = counted or [i for i, x in enumerate(found) if _is_float(x)]
-                self._like = [to_numpy(found[i]) for i in self._which]
-                self._pulled_back(way, roots, [found[i] for i in counted], [None] * len(counted))
-                return way
-            except Exception:
-                if way is ways[-1]:
-                    raise
-        raise AssertionError("a function has at least one way of evaluation")
+
+        def differentiated(way: NativeWay) -> None:
+            roots, params = self._native(way, self.leaves)
+            found = _tensors(self._call(way, params))
+            counted = [i for i, x in enumerate(found) if x.requires_grad]
+            self._which = counted or [i for i, x in enumerate(found) if _is_float(x)]
+            self._like = [to_numpy(found[i]) for i in self._which]
+            self._pulled_back(way, roots, [found[i] for i in counted], [None] * len(counted))
+
+        return first_that_works(self.ways(None), differentiated)[0]
 
     @property
     def _output_names(self) -> list[str]:
@@ -329,15 +289,15 @@ class TorchFunction(TorchLoss):
 
     def outputs(self, way: NativeWay, params: dict[Name, Array]) -> dict[Name, Array]:
         """Return the outputs that count, by name."""
-        found = self._counted(way, self._native(way, self._leaves_of(params))[1])
-        return real_parts(self._output_names, [to_numpy(x) for x in found])
+        found = self._counted(way, self._native(way, [*params.values()])[1])
+        return named(self._output_names, [to_numpy(x) for x in found])
 
     def vjp(self, way: NativeWay, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
         """Return the result of `torch.autograd.grad` for a cotangent."""
-        roots, native = self._native(way, self._leaves_of(params))
+        roots, native = self._native(way, [*params.values()])
         found = self._counted(way, native)
-        gradients = self._pulled_back(way, roots, found, from_real_parts(cotangent, self._like))
-        return real_parts(self.names, gradients)
+        gradients = self._pulled_back(way, roots, found, [*cotangent.values()])
+        return named(self.names, gradients)
 
     def _pulled_back(
         self, way: NativeWay, roots: list[Any], found: list[Any], cotangents: Sequence[Array | None]
@@ -360,24 +320,21 @@ class TorchFunction(TorchLoss):
 
     def jvp(self, way: NativeWay, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
         """Return the JVP of forward mode for a tangent."""
-        roots, _ = self._native(way, self._leaves_of(params))
+        roots, _ = self._native(way, [*params.values()])
         with FORWARD.dual_level(), self._mode(way):
             duals = [
                 FORWARD.make_dual(root.detach(), torch.tensor(v).to(root))
-                for root, v in zip(roots, self._leaves_of(tangent), strict=True)
+                for root, v in zip(roots, tangent.values(), strict=True)
             ]
             found = self._counted(way, duals)
             tangents = [FORWARD.unpack_dual(x).tangent for x in found]
-        return real_parts(
+        return named(
             self._output_names,
             [
                 np.zeros_like(like) if t is None else to_numpy(t)
                 for t, like in zip(tangents, self._like, strict=True)
             ],
         )
-
-    def _leaves_of(self, params: dict[Name, Array]) -> list[Array]:
-        return from_real_parts(params, self.leaves)
 
     def _counted(self, way: NativeWay, params: list[Any]) -> list[Any]:
         found = _tensors(self._call(way, params))

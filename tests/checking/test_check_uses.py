@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradlab
-from gradlab.checking.allowance import accepted, difference, root_mean_square, tightened
+from gradlab.checking.allowance import accepted, difference, root_mean_square
 from gradlab.checking.result import Entry
 from gradlab.errors import OptionError, ParameterError
 
@@ -348,9 +348,6 @@ def test_an_allowance_out_of_range(allow: Any) -> None:
 
 def test_the_parts_of_an_allowance() -> None:
     entry = Entry("w", (0,), 1.02, 1.0, 1e-9, 0.05, "agree")
-    assert tightened(entry, 0.02).verdict == "agree"
-    assert tightened(entry, 0.04).verdict == "mismatch"
-    assert tightened(entry, 0.04).tolerance == pytest.approx(0.01)
     doubtful = Entry("w", (1,), 1.0, 1.0, 1e-9, 0.6, "inconclusive", "errors would not be seen")
     assert accepted([doubtful], 0.01)[0].verdict == "agree"
     assert accepted([doubtful], 0.0)[0].verdict == "inconclusive"
