@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from processes import PATIENCE, wait_until
+from random_programs import eager
+from test_compiled_programs import KNOWN, check, steps_of
 
-from gradlab import Tape, blas, network
-from gradlab.gradients.tape.compiled import is_missing, products, sharing
+from gradlab import Tape, affinity, blas, network
+from gradlab.gradients.tape.comparing import agree
+from gradlab.gradients.tape.compiled import chunks, is_missing, loops, products, sharing
+from gradlab.gradients.tape.compiled.plan import FusedLoop
 
 pytestmark = pytest.mark.skipif(is_missing(), reason="llvmlite is not installed")
 
@@ -27,9 +31,13 @@ X, LABELS = RNG.random((67, 30)), RNG.integers(0, 3, 67)
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small products are shared as well, by four threads."""
-    monkeypatch.setattr(products, "SHARED", 1000)
+    """Small steps are shared as well, by four threads."""
+    monkeypatch.setattr(chunks, "SHARED", 1000)
+    for module in (products, loops):
+        monkeypatch.setattr(module, "STEP", 100)
+    monkeypatch.setattr(products, "FEWEST", 6)
     monkeypatch.setattr(blas, "in_use", lambda: 4)
+    monkeypatch.setattr(affinity, "elsewhere", lambda: None)  # also on fewer processors
 
 
 def bits(answer: Any) -> Any:
@@ -51,8 +59,61 @@ def test_the_bits_do_not_depend_on_the_threads(shared: None, monkeypatch: Any) -
     monkeypatch.setattr(blas, "in_use", lambda: 1)
     alone = bits(f(PARAMS, X, LABELS))
     assert helped == {str(alone)}
-    monkeypatch.setattr(products, "SHARED", 10**9)
-    assert bits(gradient()(PARAMS, X, LABELS)) == alone
+
+
+def several(params: Any, x: Any) -> Any:
+    """Reductions along each axis, calls of NumPy's loops, a long vector that fills no strips."""
+    h = np.tanh(x @ params["W"] + params["b"])
+    shares = np.exp(h) / np.sum(np.exp(h), axis=1, keepdims=True)
+    columns = np.sum(h * h, axis=0) + np.max(h, axis=0)
+    v = params["v"]
+    long = np.sum(v / (1 + v * v)) + np.sum(np.log(1 + v * v)) ** 2 + np.max(v)
+    return np.sum(columns**2) - np.sum(np.log(shares) ** 2) + long
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fused_loops_are_shared(shared: None, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"W": RNG.normal(size=(30, 21)), "b": np.zeros(21), "v": RNG.normal(size=10_007)}
+    params = {name: leaf.astype(dtype) for name, leaf in given.items()}
+    x = X.astype(dtype)
+    f = Tape(compile=True, verify=None).value_and_grad(several)
+    for _ in range(3):
+        f(params, x)
+    found = [bits(f(params, x)) for _ in range(30)]
+    module = f._latest.native.module
+    loops = sum(isinstance(step, FusedLoop) for step in module.steps)
+    assert module.source.count("call void @share") >= loops / 2
+    monkeypatch.setattr(blas, "in_use", lambda: 1)
+    value, grads = f(params, x)
+    assert found == [bits((value, grads))] * 30
+    wanted, expected = eager(several, (params, x))
+    assert agree(value, list(grads.values()), wanted, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_are_shared(shared: None, seed: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(chunks, "SHARED", 0)
+    assert check(steps_of(KNOWN, seed, 14), (np.float32, np.float64)[seed % 2], seed)
+
+
+def test_a_thread_that_helps_runs_on_another_processor(shared: None, monkeypatch: Any) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(affinity, "elsewhere", lambda: frozenset({0}))
+    monkeypatch.setattr(affinity, "keep_on", lambda *given: asked.append(given))
+    helpers = sharing._Helpers()
+    monkeypatch.setattr(sharing, "_HELPERS", helpers)
+    f = gradient()
+    for _ in range(3):
+        f(PARAMS, X, LABELS)
+    assert len(helpers._threads) == 1  # as many as there are other processors
+    assert asked == [([helpers._threads[0].native_id], {0})]
+
+
+def test_no_thread_helps_on_a_single_processor(shared: None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(affinity, "elsewhere", frozenset)
+    monkeypatch.setattr(sharing._HELPERS, "ask", None)
+    gradient()(PARAMS, X, LABELS)
 
 
 def test_a_small_program_is_not_shared() -> None:
@@ -66,9 +127,9 @@ def test_a_thread_that_helps_computes_chunks(shared: None, monkeypatch: Any) -> 
     arrays = (*PARAMS.values(), X, LABELS, *map(np.zeros_like, PARAMS.values()))
     machine(arrays)
     asked: list[Any] = []
-    monkeypatch.setattr(sharing._HELPERS, "ask", lambda count, help: asked.append((count, help)))
+    monkeypatch.setattr(sharing._HELPERS, "ask", lambda *given: asked.append(given))
     value = machine(arrays)
-    ((count, help),) = asked
+    ((count, help, _),) = asked
     assert count == 3
     job = machine._held[0]
     help()  # the call is over: it returns at once
@@ -98,16 +159,18 @@ def test_many_calls_at_once(shared: None) -> None:
 def test_a_forked_process_has_threads_of_its_own() -> None:
     program = """
         import os, test_compiled_sharing as tests
-        from gradlab import blas
-        from gradlab.gradients.tape.compiled import products, sharing
-        products.SHARED, blas.in_use = 1000, lambda: 4
+        from gradlab import affinity, blas
+        from gradlab.gradients.tape.comparing import agree
+from gradlab.gradients.tape.compiled import chunks, sharing
+        chunks.SHARED, blas.in_use = 1000, lambda: 4
+        affinity.elsewhere = lambda: None
         f = tests.gradient()
         wanted = tests.bits(f(tests.PARAMS, tests.X, tests.LABELS))
-        assert sharing._HELPERS._count == 3
+        assert len(sharing._HELPERS._threads) == 3
         if child := os.fork():
             assert os.waitpid(child, 0)[1] == 0
         else:
-            assert sharing._HELPERS._count == 0
+            assert len(sharing._HELPERS._threads) == 0
             for _ in range(20):
                 assert tests.bits(f(tests.PARAMS, tests.X, tests.LABELS)) == wanted
             os._exit(0)

@@ -59,7 +59,7 @@ def test_values_are_aligned_and_rows_come_after_them() -> None:
     storage, _, _, places = stored(dot(given("a", (3, 5)), given("b", (5, 3))))
     assert [start for start, _ in places.values()] == [FIRST]
     assert storage.nbytes == FIRST + 2 * ALIGNMENT  # 72 bytes
-    storage.row(np.dtype(float), 9)
+    storage.block(72)
     assert storage.nbytes == FIRST + 4 * ALIGNMENT
     storage.block(ALIGNMENT)
     assert storage.nbytes == FIRST + 5 * ALIGNMENT

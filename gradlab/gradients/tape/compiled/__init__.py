@@ -17,7 +17,8 @@ operations are fused into loops, and products are computed in tiles of registers
 `loops`          writes a fused loop: rows, phases, lanes
 `reductions`     what several points of a loop write into one entry
 `products`       writes a product of matrices by a tile of registers
-`sharing`        threads that share out the rows of large products
+`chunks`         cuts the rows of a loop or a product into chunks
+`sharing`        threads that share out the chunks
 `entry`          the function that Python calls: it looks at the arrays before it runs
 `module`         puts these together
 `native`         machine code in this process, by llvmlite; `disk` keeps it for the next one

@@ -7,18 +7,28 @@ through the lanes together, in registers. A later phase reads values from a buff
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from gradlab.gradients.tape.compiled.chunks import STEP, write_shared
 from gradlab.gradients.tape.compiled.facts import STRIP, Facts
 from gradlab.gradients.tape.compiled.forms import put, take
 from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
 from gradlab.gradients.tape.compiled.members import Member, members_in
 from gradlab.gradients.tape.compiled.operations import operand_dtypes, write
 from gradlab.gradients.tape.compiled.plan import FusedLoop
-from gradlab.gradients.tape.compiled.reductions import combine, folded, neutral, start_totals
-from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.reductions import (
+    combine,
+    folded,
+    join_totals,
+    neutral,
+    start_totals,
+)
+from gradlab.gradients.tape.compiled.sharing import CHUNKS
+from gradlab.gradients.tape.compiled.storage import Storage, aligned
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Access
 from gradlab.program.ir import Node
@@ -28,6 +38,9 @@ UNROLLED = 4
 
 LONGEST = 16
 """Number of operations of a phase up to which its vectors are written one after the other."""
+
+JOINED = 1 << 20
+"""Bytes up to which each chunk has a part of a loop's reductions: they stay in the L2 cache."""
 
 
 class LoopWriter:
@@ -43,34 +56,95 @@ class LoopWriter:
         self._columns: dict[Node, str] = {}  # vectors of one
         self._base: dict[Any, str] = {}  # pointers to the row
         self._strip: Any = 0
+        self._is_chunk = False
+        self._parts: dict[Node | None, str] = {}  # of reductions, in a chunk
 
     # The loop around rows
 
-    def write(self) -> None:
-        """Write the loop."""
-        totals = [member for member in self._members.values() if member.is_total]
+    def write(self, is_shared: bool = False) -> bool:
+        """Write the loop; tell whether threads share its rows, which `is_shared` allows."""
+        text, storage = self._text, self._storage
         for member in self._members.values():
             if member.reduces and not member.row_reduces and not member.is_total:
-                start_totals(self._text, self._storage, member.node)
+                start_totals(text, storage.vector, member.node, storage.pointer(member.node))
+        rows = -(-self._outer // CHUNKS)
+        joined = [member.node for member in self._members.values() if self._is_joined(member)]
+        if not (is_shared and self._can_be_shared(joined)):
+            self._rows_between(0, self._outer)
+            return False
+        chunks = -(-self._outer // rows)
+        parts = {node: storage.block(chunks * storage.nbytes_of(node)) for node in joined}
+
+        def chunk(text: Text, start: str, count: str) -> None:
+            self._text, self._is_chunk = text, True
+            for node, each in parts.items():
+                own = text.mul("%chunk", storage.nbytes_of(node))
+                self._parts[node] = text.at(each, own, "i8")
+                start_totals(text, storage.vector, node, self._parts[node])
+            self._rows_between(start, count)
+
+        write_shared(text, storage, self._outer, rows, chunk)
+        for node, each in parts.items():
+            found = [text.at(each, i * storage.nbytes_of(node), "i8") for i in range(chunks)]
+            join_totals(text, storage.vector, node, storage.pointer(node), found)
+        return True
+
+    def _is_joined(self, member: Member) -> bool:
+        """Tell whether rows of several chunks are reduced to one entry."""
+        is_within = member.row_reduces or (len(self._extents) > 1 and member.place.strides[0])
+        return member.reduces and not is_within
+
+    def _can_be_shared(self, joined: Sequence[Node]) -> bool:
+        """Tell whether the loop is large, and its chunks write to memory of their own."""
+        work = 10 * prod(self._extents) * len(self._members)
+        indexed = any(node.primitive in (put, take) for node in self._members)
+        nbytes = CHUNKS * sum(map(self._storage.nbytes_of, joined))
+        is_one_row = len(self._extents) == 1
+        columns = is_one_row and any(member.is_column for member in self._members.values())
+        is_apart = not indexed and not columns and nbytes <= JOINED
+        return is_apart and self._outer > 1 and work >= STEP
+
+    @property
+    def _outer(self) -> int:
+        """The number of rows of the outermost loop: of strips, where there is one row."""
+        extents = self._extents
+        return extents[0] if len(extents) > 1 else max(1, extents[0] // STRIP)
+
+    def _rows_between(self, start: Any, count: Any) -> None:
+        """Write a part of the outermost loop."""
+        totals = [member for member in self._members.values() if member.is_total]
         for member in totals:
             self._start_parts(member)
+        self._between = start, count
         self._rows(0, [])
         for member in totals:
             value = folded(self._text, member.node, self._lanes, member.parts)
-            to = self._storage.pointer(member.node)
-            self._text.store(value, to, dtype_of(member.node), 1, 1)
+            self._text.store(value, self._memory(member.node), dtype_of(member.node), 1, 1)
 
     def _rows(self, axis: int, indices: list[Any]) -> None:
-        lanes = self._extents[-1]
-        if axis < len(self._extents) - 1:
-            self._text.loop(self._extents[axis], lambda i: self._rows(axis + 1, [*indices, i]))
+        text, lanes, last = self._text, self._extents[-1], len(self._extents) - 1
+        start, count = self._between if axis == 0 else (0, self._extents[axis])
+        if axis < last:
+            text.loop(count, lambda i: self._rows(axis + 1, [*indices, text.add(i, start)]))
         elif lanes <= STRIP:
             self._row(indices, 0, lanes)
         else:
             full, rest = divmod(lanes, STRIP)
-            self._text.loop(full, lambda s: self._row(indices, self._text.mul(s, STRIP), STRIP))
-            if rest:
+            if axis:
+                count = full
+            text.loop(
+                count, lambda s: self._row(indices, text.mul(text.add(s, start), STRIP), STRIP)
+            )
+            if rest and (axis or count == full):
                 self._row(indices, full * STRIP, rest)
+            elif rest:
+                end = text.add(start, count)
+                is_last = text.do(f"icmp eq i64 {end}, {full}")
+                text.when(is_last, lambda: self._row(indices, full * STRIP, rest))
+
+    def _memory(self, node: Node | None) -> str:
+        """Return the pointer to a value, or to the part of it that this chunk reduces."""
+        return self._parts[node] if node in self._parts else self._storage.pointer(node)
 
     def _row(self, indices: list[Any], strip: Any, count: int) -> None:
         self._base, self._values, self._columns = {}, {}, {}
@@ -112,7 +186,7 @@ class LoopWriter:
             for stride, position in pairs:
                 index = text.add(index, text.mul(stride, position))
             kind = memory_type(dtype_of(use.base))
-            self._base[key] = text.at(self._storage.pointer(use.base), index, kind)
+            self._base[key] = text.at(self._memory(use.base), index, kind)
         return self._base[key]
 
     def _column(self, member: Member) -> None:
@@ -161,7 +235,7 @@ class LoopWriter:
         return self._pointer(use), use.strides[-1] * dtype.itemsize
 
     def _converted_row(self, use: Access, dtype: np.dtype[Any], count: int) -> str:
-        buffer = self._storage.row(dtype, min(self._extents[-1], STRIP))
+        buffer = self._buffer(dtype)
 
         def body(j: Any, lanes_here: int, part: int) -> None:
             value = self._operand(use, dtype, j, lanes_here)
@@ -185,9 +259,19 @@ class LoopWriter:
 
     def _row_buffer(self, member: Member) -> str:
         if not member.row_buffer:
-            count = min(self._extents[-1], STRIP)
-            member.row_buffer = self._storage.row(dtype_of(member.node), count)
+            member.row_buffer = self._buffer(dtype_of(member.node))
         return member.row_buffer
+
+    def _buffer(self, dtype: np.dtype[Any]) -> str:
+        """Return memory for a row; each chunk has its own."""
+        nbytes = aligned(min(self._extents[-1], STRIP) * dtype.itemsize)
+        if not self._is_chunk:
+            return self._storage.block(nbytes)
+        every = self._storage.block(CHUNKS * nbytes)
+        name, first = self._text.name("b"), self._text.first
+        first.append(f"{name}_at = mul i64 %chunk, {nbytes}")
+        first.append(f"{name} = getelementptr i8, ptr {every}, i64 {name}_at")
+        return name
 
     # Lanes
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled import sharing
+from gradlab.gradients.tape.compiled import chunks, sharing
 from gradlab.gradients.tape.compiled.entry import CALLS, PAUSE, check_arrays
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import (
@@ -54,7 +54,7 @@ class Module:
     steps : tuple of Step
         The plan.
     is_shared : bool
-        Whether threads share some of its products.
+        Whether threads share some of its steps.
     """
 
     source: str
@@ -101,13 +101,15 @@ def write_module(program: Program, tile: Tile) -> Module:
     text.first.append(f"%yield_at = getelementptr i8, ptr %table, i64 {PAUSE}")
     text.first.append("%yield = load ptr, ptr %yield_at")
     storage = Storage(text, facts, steps, stored, readable, positions, tile.vector)
-    squares, is_shared = _Squares(text, storage), False
+    text.put(f"store ptr %table, ptr {text.at('%m', chunks.TABLE, 'i8')}")
+    squares, is_large, is_shared = _Squares(text, storage), _is_large(steps, facts), False
     for step in steps:
         if isinstance(step, FusedLoop):
-            LoopWriter(text, step, facts, storage).write()
+            is_shared |= LoopWriter(text, step, facts, storage).write(is_large)
         elif isinstance(step, Product):
             square = squares.of(step.node, squared)
-            is_shared |= ProductWriter(text, step.node, facts, storage, tile, square).write()
+            writer = ProductWriter(text, step.node, facts, storage, tile, square)
+            is_shared |= writer.write(is_large)
         else:
             write_add_at(text, step.node, facts, storage)
     result = _result(text, storage, facts, program, count, squares)
@@ -120,6 +122,12 @@ def write_module(program: Program, tile: Tile) -> Module:
     source = "\n".join([sharing.FUNCTIONS * is_shared, *text.functions.values(), run, call])
     values = tuple(array for _, array in facts.constants)
     return Module(source, storage.nbytes, values, tuple(storage.calls), tuple(steps), is_shared)
+
+
+def _is_large(steps: Sequence[Step], facts: Facts) -> bool:
+    """Tell whether threads are worth waking for the products of a program."""
+    shapes = [[a.shape for a in facts.accesses(s.node)] for s in steps if isinstance(s, Product)]
+    return sum(2 * m * k * n for (m, k), (_, n) in shapes) >= chunks.SHARED
 
 
 def _with_outs(program: Program) -> Program:

@@ -15,15 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from gradlab.gradients.tape.compiled.chunks import STEP, write_shared
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import FEW_ROWS, UnsupportedError
 from gradlab.gradients.tape.compiled.kinds import dtype_of, power_of_two, type_of
-from gradlab.gradients.tape.compiled.sharing import CHUNKS, JOB
+from gradlab.gradients.tape.compiled.sharing import CHUNKS
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
@@ -38,11 +40,8 @@ NARROWEST = 16
 BLOCK_BYTES = 192 * 1024
 """Bytes of a block of A: it stays in the L2 cache."""
 
-
-SHARED = 4 * 10**7
-"""Multiplications and additions from which threads share a product, 0.2 to 0.4 ms of one processor.
-
-Smaller ones gain little, and on a busy machine they wait for threads that do not run."""
+FEWEST = 24
+"""Fewest rows of a chunk, each of which reads B from the L2 cache."""
 
 
 @dataclass(frozen=True)
@@ -94,34 +93,34 @@ class ProductWriter:
         self._b, self._b_offset = storage.pointer(b.base), b.offset
         self._c = storage.pointer(node)
 
-    def write(self) -> bool:
-        """Write the product; tell whether threads share it."""
+    def write(self, is_shared: bool = False) -> bool:
+        """Write the product; tell whether threads share it, which `is_shared` allows."""
         if self._b_strides[1] != 1:
             self._transpose_b()
-        heights = split(self._m, -(-self._m // CHUNKS))
-        if 2 * self._m * self._k * self._n < SHARED or heights[-1] < FEW_ROWS:
+        height = self._height() if is_shared else self._m
+        if height >= self._m:
             self._rows(0, self._m)
             return False
-        run = self._text
-        name = f"chunk{len(run.functions)}"
-        self._text = text = Text(run.functions)
-        self._storage.pointers_again(text)
-        self._squares = text.at(self._squares, text.mul("%chunk", self._tile.vector), "i8")
-        tall = heights.count(heights[0])
-        is_tall = text.do(f"icmp slt i64 %chunk, {tall}")
-        text.when(is_tall, lambda: self._rows(text.mul("%chunk", heights[0]), heights[0]))
-        if tall < len(heights):
-            start = text.add(text.mul("%chunk", heights[-1]), tall)
-            is_low = text.do(f"icmp sge i64 %chunk, {tall}")
-            text.when(is_low, lambda: self._rows(start, heights[-1]))
-        head = f"define internal void @{name}(ptr %p, ptr %m, i64 %chunk) noinline"
-        run.functions[name] = text.function(head, "ret void")
-        job = run.at("%m", JOB, "i8")
-        run.put(
-            f"call void @share(ptr {job}, ptr @{name}, i64 {len(heights)}, ptr %p, ptr %m, "
-            "ptr %yield)"
-        )
+        run, squares = self._text, self._squares
+
+        def chunk(text: Text, start: str, count: str) -> None:
+            self._text = text
+            self._squares = text.at(squares, text.mul("%chunk", self._tile.vector), "i8")
+            for rows in dict.fromkeys((height, self._m % height or height)):
+                fits = text.do(f"icmp eq i64 {count}, {rows}")
+                text.when(fits, partial(self._rows, start, rows))
+
+        write_shared(run, self._storage, self._m, height, chunk)
         return True
+
+    def _height(self) -> int:
+        """Return the rows of a chunk: whole tiles, as more than a few rows share a block of B."""
+        chunks = min(CHUNKS, self._m // FEWEST)
+        if 2 * self._m * self._k * self._n < STEP or chunks < 2:
+            return self._m
+        vectors = -(-self._n // self._lanes)
+        tile = self._tile.accumulators // min(vectors, self._tile.widest)
+        return -(-self._m // (chunks * tile)) * tile
 
     def _rows(self, top: Any, m: int) -> None:
         """Compute some rows of C."""

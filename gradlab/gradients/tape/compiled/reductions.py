@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -72,19 +72,40 @@ def folded(text: Text, node: Node, lanes: int, accumulators: Sequence[str]) -> s
     return value
 
 
-def start_totals(text: Text, storage: Storage, node: Node) -> None:
+def start_totals(text: Text, vector: int, node: Node, pointer: str) -> None:
     """Write the neutral number to all entries of a reduction."""
-    dtype, count = dtype_of(node), prod(node.shape or (1,))
-    pointer, kind = storage.pointer(node), memory_type(dtype)
-    lanes = min(storage.vector // dtype.itemsize, power_of_two(count))
-    start = text.splat(neutral(node), dtype, lanes)
 
-    def clear(i: Any) -> None:
-        text.store(start, text.at(pointer, text.mul(i, lanes), kind), dtype, lanes, lanes)
+    def clear(i: Any, lanes: int, here: int) -> None:
+        start = text.splat(neutral(node), dtype_of(node), lanes)
+        to = text.at(pointer, i, memory_type(dtype_of(node)))
+        text.store(start, to, dtype_of(node), lanes, here)
 
-    text.loop(count // lanes, clear)
+    _each_vector(text, vector, node, clear)
+
+
+def join_totals(text: Text, vector: int, node: Node, pointer: str, parts: Sequence[str]) -> None:
+    """Write what the parts of a reduction come to, entry by entry, in their order."""
+    dtype = dtype_of(node)
+
+    def join(i: Any, lanes: int, here: int) -> None:
+        first, *others = (text.at(part, i, memory_type(dtype)) for part in parts)
+        total = text.load(first, dtype, lanes, here)
+        for other in others:
+            total = combine(text, node, lanes, total, text.load(other, dtype, lanes, here))
+        text.store(total, text.at(pointer, i, memory_type(dtype)), dtype, lanes, here)
+
+    _each_vector(text, vector, node, join)
+
+
+def _each_vector(
+    text: Text, vector: int, node: Node, body: Callable[[Any, int, int], None]
+) -> None:
+    """Write ``body(start, lanes, count)`` for the entries of a value, some lanes at a time."""
+    count = prod(node.shape or (1,))
+    lanes = min(vector // dtype_of(node).itemsize, power_of_two(count))
+    text.loop(count // lanes, lambda i: body(text.mul(i, lanes), lanes, lanes))
     if rest := count % lanes:
-        text.store(start, text.at(pointer, count - rest, kind), dtype, lanes, rest)
+        body(count - rest, lanes, rest)
 
 
 def write_add_at(text: Text, node: Node, facts: Facts, storage: Storage) -> None:

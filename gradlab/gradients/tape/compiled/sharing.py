@@ -1,8 +1,9 @@
-"""Threads that share out the rows of large products.
+"""Threads that share out the rows of products and fused loops.
 
-A product is cut into chunks of rows. Each thread takes the next chunk that is left, and so does the
-thread that called. It never waits for a thread that has not started, only for chunks that others
-have begun. The chunks follow from the shapes, and the bits do not depend on who computes them.
+A step of a large program is cut into chunks of rows. Each thread takes the next chunk that is left,
+and so does the thread that called. It never waits for a thread that has not started, only for
+chunks that others have begun. The chunks follow from the shapes, and the bits do not depend on who
+computes them.
 
 Between two calls, the threads sleep in a queue. During a call they look for the next product, and
 yield the processor each time there is none.
@@ -19,10 +20,10 @@ from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
-from gradlab import blas
+from gradlab import affinity, blas
 
 CHUNKS = 8
-"""Number of chunks of a product: more threads than that are not used."""
+"""Largest number of chunks of a step: more threads than that are not used."""
 
 JOB = 64
 """Where in the memory of a program the job is, in bytes: the chunks that are left, those that are
@@ -115,19 +116,26 @@ class _Helpers:
 
     def _begin(self) -> None:
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._count = 0
+        self._threads: list[threading.Thread] = []
+        self._processors: frozenset[int] | None = None
         self._starting = threading.Lock()
 
-    def ask(self, count: int, help: Callable[[], None]) -> None:
-        """Have `help` called by as many threads."""
+    def ask(
+        self, count: int, help: Callable[[], None], processors: frozenset[int] | None = None
+    ) -> None:
+        """Have `help` called by as many threads, on these processors."""
         with self._starting:
-            while self._count < count:
+            while len(self._threads) < count:
                 thread = threading.Thread(target=self._serve, name="gradlab helps", daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # no more threads
                     break
-                self._count += 1
+                self._threads.append(thread)
+                self._processors = None
+            if processors and processors != self._processors:
+                affinity.keep_on([thread.native_id for thread in self._threads], processors)
+                self._processors = processors
         for _ in range(count - self._queue.qsize()):  # no more than wait already
             self._queue.put(help)
 
@@ -152,12 +160,15 @@ def helped(help: Callable[[], None], opened: Any) -> Iterator[None]:
         The flag.
     """
     count = min(blas.in_use(), CHUNKS) - 1
+    processors = affinity.elsewhere() if count > 0 else None
+    if processors is not None:
+        count = min(count, len(processors))
     if count <= 0:
         yield
         return
     opened[0] = 1
     try:
-        _HELPERS.ask(count, help)
+        _HELPERS.ask(count, help, processors)
         yield
     finally:
         opened[0] = 0

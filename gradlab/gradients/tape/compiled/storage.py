@@ -8,7 +8,7 @@ other, whose places are used again once nothing reads them, then buffers for row
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
 
 import numpy as np
 
@@ -98,18 +98,18 @@ class Storage:
         """Tell whether a loop writes one of its values to memory."""
         return node in self._stored and self._first[node] is loop
 
-    def pointers_again(self, text: Text) -> None:
-        """Define in another function the pointers that have been defined so far."""
-        text.first += [line for line in self._text.first if line.startswith(("%m", "%p"))]
+    def pointers(self) -> list[str]:
+        """Return the lines that define the pointers so far, for another function."""
+        return [line for line in self._text.first if line.startswith(("%m", "%p", "%calls"))]
 
-    def row(self, dtype: np.dtype[Any], count: int) -> str:
-        """Return a buffer for a row."""
-        return self.block(count * dtype.itemsize)
+    def nbytes_of(self, node: Node) -> int:
+        """Return the bytes of the memory of a value."""
+        return aligned(prod(node.shape or (1,)) * dtype_of(node).itemsize)
 
     def block(self, nbytes: int) -> str:
         """Return memory that nothing else uses."""
         pointer = self._of_block(self.nbytes)
-        self.nbytes += _aligned(nbytes)
+        self.nbytes += aligned(nbytes)
         return pointer
 
     def call_numpy(
@@ -178,7 +178,7 @@ class Storage:
         for node, (first, last) in needed.items():
             if node in self._pointers:
                 continue
-            size = _aligned(int(np.prod(node.shape or (1,))) * dtype_of(node).itemsize)
+            size = self.nbytes_of(node)
             busy = sorted(place for place in busy if place[2] >= first)
             start = FIRST
             for low, high, _ in busy:
@@ -211,5 +211,6 @@ def members_of(step: Step) -> list[Node]:
     return step.members if isinstance(step, FusedLoop) else [step.node]
 
 
-def _aligned(nbytes: int) -> int:
+def aligned(nbytes: int) -> int:
+    """Return a number of bytes that begins and ends with a cache line."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
