@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,15 @@ STRIP = 2048
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+class Role(NamedTuple):
+    """What a node does in a loop over a rectangle."""
+
+    uses: list[Access]  # what it reads there
+    place: Access  # where its result is written
+    is_column: bool  # whether it has one entry for each row
+    row_reduces: bool  # whether it reduces each row, so that the loop can use the result
+
+
 class Facts:
     """The nodes of a program in known forms, and where their operands lie."""
 
@@ -28,44 +37,38 @@ class Facts:
         self.program = program
         self._operands: dict[Node, list[Access]] = {}
         self._placed: dict[Node, tuple[tuple[int, ...], Access]] = {}
+        self._roles: dict[tuple[Node, tuple[int, ...]], Role | None] = {}
         for node in program.nodes:
             if self.is_computed(node):
                 self._learn(node)
         self.roots = [self.values.access(root) for root in program.roots]
 
     def _learn(self, node: Node) -> None:
-        values = self.values
-        if node.primitive in (DOT, np.matmul) and not node.keywords:
-            accesses = [values.access(operand) for operand in node.operands]
+        if node.primitive in REDUCTIONS:
+            self._learn_reduction(node)
+            return
+        values, shape, place = self.values, shape_of(node), self.values.own(node)
+        inputs, total = node.operands, node.operands[:0]
+        if self.is_product(node):
+            accesses = [values.access(operand) for operand in inputs]
             same = {a.base.dtype if a.base else None for a in accesses} == {node.dtype}
             if not same or node.dtype not in FLOATS or any(len(a.shape) != 2 for a in accesses):
                 raise UnsupportedError(f"{name_of(node.primitive)} of other than two matrices")
-            self._operands[node], place = accesses, values.own(node)
-            self._placed[node] = node.shape or (), place
-        elif node.primitive is put:
-            total, term, index, _ = node.operands
-            region = values.region(node, index)
-            inputs = [values.access(term).broadcast(region.shape), values.access(total)]
-            self._operands[node], self._placed[node] = inputs, (region.shape, region)
-
-        elif node.primitive is take:
-            x, position, in_range = node.operands
-            shape = node.shape or ()
-            inputs = [values.access(o).broadcast(shape) for o in (position, in_range)]
-            self._operands[node] = [*inputs, values.access(x)]
-            self._placed[node] = shape, values.own(node)
-        elif node.primitive is add_at:
-            total, *others = node.operands
-            shape = np.broadcast_shapes(*map(shape_of, others))
-            inputs = [values.access(o).broadcast(shape) for o in others]
-            self._operands[node] = [*inputs, values.access(total)]
-        elif node.primitive in REDUCTIONS:
-            self._learn_reduction(node)
+            self._operands[node], self._placed[node] = accesses, (shape, place)
+            return
+        if node.primitive is put:
+            total, inputs = inputs[:1], inputs[1:2]
+            place = values.region(node, node.operands[2])
+            shape = place.shape
+        elif node.primitive in (take, add_at):
+            total, inputs = inputs[:1], inputs[1:]
+            if node.primitive is add_at:
+                shape = np.broadcast_shapes(*map(shape_of, inputs))
         else:
-            shape = node.shape or ()
-            given = node.operands[: len(operand_dtypes(node))]
-            self._operands[node] = [values.access(operand).broadcast(shape) for operand in given]
-            self._placed[node] = shape, values.own(node)
+            inputs = inputs[: len(operand_dtypes(node))]
+        found = [values.access(operand).broadcast(shape) for operand in inputs]
+        self._operands[node] = [*found, *map(values.access, total)]
+        self._placed[node] = shape, place
 
     def _learn_reduction(self, node: Node) -> None:
         x, *rest = node.operands
@@ -74,15 +77,11 @@ class Facts:
             raise UnsupportedError(f"{name_of(node.primitive)} with options")
         access = self.values.access(x)
         count = len(access.shape)
-        axes = range(count) if axis is None else np.atleast_1d(axis) % count
-        reduced = {int(a) for a in axes}
-        strides, step = [0] * count, 1
-        for position in reversed(range(count)):
-            if position not in reduced:
-                strides[position] = step if access.shape[position] > 1 else 0
-                step *= access.shape[position]
+        axes = {*(range(count) if axis is None else np.atleast_1d(axis) % count)}
+        kept = tuple(1 if i in axes else extent for i, extent in enumerate(access.shape))
+        place = self.values.own(Node(None, shape=kept, dtype=node.dtype)).broadcast(access.shape)
         self._operands[node] = [access]
-        self._placed[node] = access.shape, Access(node, None, access.shape, 0, tuple(strides))
+        self._placed[node] = access.shape, replace(place, base=node)
 
     # What is asked
 
@@ -98,7 +97,7 @@ class Facts:
         """Tell whether a node reduces an operand along axes of more than one entry."""
         return node.primitive in REDUCTIONS
 
-    @cached_property
+    @property
     def constants(self) -> list[tuple[Node, Any]]:
         """The arrays that the program was recorded with, and the nodes that stand for them."""
         return [*self.values.constants.values()]
@@ -121,43 +120,35 @@ class Facts:
         """Return the axes that a node visits, without those of one entry."""
         return tuple(extent for extent in self._placed[node][0] if extent > 1) or (1,)
 
-    def place(self, node: Node, extents: tuple[int, ...]) -> Access:
-        """Return where a member of a loop writes its result."""
-        return self._use(self._placed[node][1], self._placed[node][0], extents)
+    def role(self, node: Node, extents: tuple[int, ...]) -> Role | None:
+        """Return what a node does in a loop; None if it does not belong there."""
+        if (node, extents) not in self._roles:
+            self._roles[node, extents] = self._role(node, extents)
+        return self._roles[node, extents]
 
-    def uses_in(self, node: Node, extents: tuple[int, ...]) -> list[Access] | None:
-        """Return what a node reads in a loop over a rectangle; None if it does not belong there."""
+    def _role(self, node: Node, extents: tuple[int, ...]) -> Role | None:
         if self.is_product(node) or node.primitive is add_at:
             return None
-        own = self.extents(node)
-        if own != extents and not self.is_column(node, extents):
+        own, (shape, written) = self.extents(node), self._placed[node]
+        is_column = own != extents and own == (extents[:-1] or (1,))
+        if own != extents and not is_column:
             return None
-        shape = self._placed[node][0]
+        place = self._use(written, shape, extents)
+        rows = place.strides[-1] == 0 and all(place.strides[:-1]) and extents[-1] <= STRIP
         accesses = self._operands[node][: -1 if node.primitive in (put, take) else None]
-        return [self._use(access, shape, extents) for access in accesses]
-
-    def is_column(self, node: Node, extents: tuple[int, ...]) -> bool:
-        """Tell whether a node has an entry for each row of a rectangle."""
-        own = self.extents(node)
-        return own != extents and (own == extents[:-1] or (own == (1,) and len(extents) == 1))
-
-    def row_reduces(self, node: Node, extents: tuple[int, ...]) -> bool:
-        """Tell whether a node reduces each row of a loop, so that the loop can use the result."""
-        if not self.is_reduction(node) or self.is_column(node, extents):
-            return False
-        strides = self.place(node, extents).strides
-        return strides[-1] == 0 and all(strides[:-1]) and extents[-1] <= STRIP
+        uses = [self._use(access, shape, extents) for access in accesses]
+        return Role(uses, place, is_column, self.is_reduction(node) and not is_column and rows)
 
     def is_in_register(self, use: Access, extents: tuple[int, ...]) -> bool:
         """Tell whether a member is read at the point at which the loop has it."""
         base = use.base
         assert base is not None
-        if base.primitive is put or self.uses_in(base, extents) is None:
+        role = self.role(base, extents)
+        if role is None or base.primitive is put:
             return False
-        if self.is_reduction(base) and not self.row_reduces(base, extents):
+        if self.is_reduction(base) and not role.row_reduces:
             return False
-        place = self.place(base, extents)
-        return use.offset == 0 and use.strides == place.strides
+        return use.offset == 0 and use.strides == role.place.strides
 
     def _use(self, access: Access, shape: tuple[int, ...], extents: tuple[int, ...]) -> Access:
         strides = tuple(

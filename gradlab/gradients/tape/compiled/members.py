@@ -78,9 +78,10 @@ def _member(
     node: Node, loop: FusedLoop, facts: Facts, storage: Storage, before: Mapping[Node, Member]
 ) -> Member:
     extents = loop.extents
-    uses, place = facts.uses_in(node, extents), facts.place(node, extents)
-    assert uses is not None
-    is_column, reduces = facts.is_column(node, extents), facts.is_reduction(node)
+    role = facts.role(node, extents)
+    assert role is not None
+    uses, place, is_column, rows = role
+    reduces = facts.is_reduction(node)
     is_call = inner_loop(node) is not None and not reduces
     phase = 0
     for use in uses:
@@ -88,7 +89,6 @@ def _member(
             member = before[use.base]
             waits = member.row_reduces or (is_call and not is_column and not member.is_column)
             phase = max(phase, member.phase + waits)
-    rows = facts.row_reduces(node, extents)
     one = reduces and not rows and not is_column and not any(place.strides)
     return Member(
         node, uses, place, phase, is_column, is_call, reduces, rows,

@@ -196,10 +196,10 @@ class _Planner:
         missing: set[Node],
     ) -> bool:
         """Tell whether a loop can compute a node where its members are in registers."""
-        uses = self._facts.uses_in(node, extents)
-        if uses is None:
+        role = self._facts.role(node, extents)
+        if role is None:
             return False
-        for use in uses:
+        for use in role.uses:
             if use.base is None:
                 continue
             if use.base in members:
@@ -232,7 +232,8 @@ class _Planner:
         """Have an earlier value at hand: from memory, or computed again."""
         if base not in self._order or base in self.stored:
             return
-        uses = [u for u in self._facts.uses_in(node, extents) or () if u.base is base]
+        role = self._facts.role(node, extents)
+        uses = [use for use in role.uses if use.base is base] if role else []
         chain = self._chain(base, extents, {*again, *inside})
         is_memory = node.primitive in (put, take) and base is self._facts.total(node)
         if is_memory or not all(self._facts.is_in_register(use, extents) for use in uses):

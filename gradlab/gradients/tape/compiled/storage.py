@@ -192,7 +192,8 @@ class Storage:
     def _needs_memory(self, node: Node, step: Step) -> bool:
         if not isinstance(step, FusedLoop) or node in self._stored or node.primitive is put:
             return True
-        return self._facts.is_reduction(node) and not self._facts.row_reduces(node, step.extents)
+        role = self._facts.role(node, step.extents)
+        return self._facts.is_reduction(node) and not (role and role.row_reduces)
 
     def _of_block(self, offset: int) -> str:
         name = self._text.name("m")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from gradlab.arrays.dispatch import held, is_buffer
 from gradlab.gradients.tape.compiled.forms import UnsupportedError, is_view_form
 from gradlab.program.ir import Node, Program, name_of
-from gradlab.program.pieces import is_number, is_uniform, number
+from gradlab.program.pieces import is_number, is_uniform, number, shape_of
 from gradlab.program.rewrite import rewrite
 
 DTYPES = {np.dtype(name) for name in ("float32", "float64", "int32", "int64", "bool")}
@@ -26,27 +25,28 @@ DTYPES = {np.dtype(name) for name in ("float32", "float64", "int32", "int64", "b
 
 @dataclass(frozen=True)
 class Access:
-    """The entries of an operand.
+    """The entries of an operand."""
 
-    Attributes
-    ----------
-    base : Node or None
-        The input or computed value; None for a number.
-    number : Any
-        The number, if it is one.
-    shape : tuple of int
-        Of the operand.
-    offset : int
-        Of its first entry in the base, in entries.
-    strides : tuple of int
-        Entries from one index to the next along each axis.
-    """
-
-    base: Node | None
-    number: Any
+    base: Node | None  # the input or computed value; None for a number
+    number: Any  # the number, if it is one
     shape: tuple[int, ...]
-    offset: int
-    strides: tuple[int, ...]
+    offset: int  # of the first entry in the base, in entries
+    strides: tuple[int, ...]  # entries from one index to the next along each axis
+
+    @classmethod
+    def of(cls, base: Node, whole: Any, view: Any) -> Access:
+        """Return the access to a view of the whole array of a value."""
+        start = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+        strides = tuple(
+            0 if extent == 1 else stride // whole.itemsize
+            for extent, stride in zip(view.shape, view.strides, strict=True)
+        )
+        return cls(base, None, view.shape, start // whole.itemsize, strides)
+
+    @classmethod
+    def of_number(cls, number: Any, shape: tuple[int, ...]) -> Access:
+        """Return the access to a number that is repeated."""
+        return cls(None, number, shape, 0, (0,) * len(shape))
 
     def broadcast(self, shape: tuple[int, ...]) -> Access:
         """Return the access to the operand broadcast to a shape."""
@@ -64,15 +64,10 @@ class Access:
 
 
 class Values:
-    """The accesses of all operands of a program.
-
-    Attributes
-    ----------
-    constants : dict
-        For each array that is a literal, the node that stands for it, by its id.
-    """
+    """The accesses of all operands of a program."""
 
     def __init__(self, program: Program) -> None:
+        # For each array that is a literal, the node that stands for it, by its id.
         self.constants: dict[int, tuple[Node, Any]] = {}
         self._views: dict[Node, tuple[Node, Any, Any]] = {}  # base, its array, the view
         for node in (*program.inputs, *program.nodes):
@@ -82,34 +77,21 @@ class Values:
     def access(self, operand: Any) -> Access:
         """Return where the entries of an operand lie."""
         if is_number(operand) or is_uniform(operand):
-            shape = operand.shape or () if isinstance(operand, Node) else ()
-            return Access(None, number(operand), shape, 0, (0,) * len(shape))
+            shape = shape_of(operand) if isinstance(operand, Node) else ()
+            return Access.of_number(number(operand), shape)
         base, whole, view = self._view(self._node(operand))
         if is_uniform(base):
-            return Access(None, number(base), view.shape, 0, (0,) * view.ndim)
-        size = view.itemsize
-        offset = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-        strides = tuple(
-            0 if extent == 1 else stride // size
-            for extent, stride in zip(view.shape, view.strides, strict=True)
-        )
-        return Access(base, None, view.shape, offset // size, strides)
+            return Access.of_number(number(base), view.shape)
+        return Access.of(base, whole, view)
 
     def own(self, node: Node) -> Access:
         """Return how the entries of a computed value lie in its own array, in C order."""
-        shape = node.shape or ()
-        strides = [prod(shape[axis + 1 :]) if shape[axis] > 1 else 0 for axis in range(len(shape))]
-        return Access(node, None, shape, 0, tuple(strides))
+        return self.region(node, ())
 
     def region(self, node: Node, index: Any) -> Access:
         """Return the access to a region of a value's own array."""
-        whole = np.empty(node.shape or (), node.dtype)
-        parts = index if isinstance(index, tuple) else (index,)
-        view = whole[parts if Ellipsis in parts else (*parts, ...)]
-        offset = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-        pairs = zip(view.shape, view.strides, strict=True)
-        strides = tuple(0 if extent == 1 else s // whole.itemsize for extent, s in pairs)
-        return Access(node, None, view.shape, offset // whole.itemsize, strides)
+        whole = np.empty(shape_of(node), node.dtype)
+        return Access.of(node, whole, _part(whole, index))
 
     def _node(self, operand: Any) -> Node:
         if isinstance(operand, Node):
@@ -132,7 +114,7 @@ class Values:
                     raise UnsupportedError(f"{name_of(node.primitive)} copies its operand")
                 self._views[node] = base, whole, made
             else:
-                whole = np.empty(node.shape or (), node.dtype)
+                whole = np.empty(shape_of(node), node.dtype)
                 self._views[node] = node, whole, whole
         return self._views[node]
 
@@ -142,7 +124,7 @@ def with_copies(program: Program) -> Program:
     arrays: dict[Node, Any] = {}
 
     def array_of(node: Node) -> Any:
-        return arrays.setdefault(node, np.empty(node.shape or (), node.dtype))
+        return arrays.setdefault(node, np.empty(shape_of(node), node.dtype))
 
     def rule(node: Node) -> Node:
         x = node.operands[0] if node.operands else None
@@ -160,9 +142,13 @@ def with_copies(program: Program) -> Program:
 
 
 def _viewed(node: Node, array: Any) -> Any:
-    """Apply a view to an array; one entry stays an array, of no dimension."""
+    """Apply a view to an array."""
     if node.primitive is operator.getitem:
-        index = node.operands[1]
-        parts = index if isinstance(index, tuple) else (index,)
-        return array[parts if Ellipsis in parts else (*parts, ...)]
+        return _part(array, node.operands[1])
     return node.evaluate(array, *node.operands[1:])
+
+
+def _part(array: Any, index: Any) -> Any:
+    """Index an array; one entry stays an array, of no dimension."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return array[parts if Ellipsis in parts else (*parts, ...)]
