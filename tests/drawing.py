@@ -1,4 +1,4 @@
-"""How many examples a test draws, where each takes long: `.ci/run` repeats these with more."""
+"""The number of examples of a test in which each takes long; `.ci/run` repeats it with more."""
 
 from hypothesis import settings
 

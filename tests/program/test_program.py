@@ -31,18 +31,18 @@ W = np.linspace(-1.0, 1.0, 6).reshape(3, 2)
 
 
 @primitive
-def bend(x: Any, out: Any = None) -> Any:
-    """Softplus, log(1 + exp(x)): an elementwise operation that NumPy does not have."""
+def softplus(x: Any, out: Any = None) -> Any:
+    """Return log(1 + exp(x)), an elementwise operation that NumPy does not have."""
     return np.logaddexp(x, 0.0, out=out)
 
 
-defvjp(bend, lambda y, x: lambda g: g / (1.0 + np.exp(-x)))
-defjvp(bend, lambda g, y, x: g / (1.0 + np.exp(-x)))
+defvjp(softplus, lambda y, x: lambda g: g / (1.0 + np.exp(-x)))
+defjvp(softplus, lambda g, y, x: g / (1.0 + np.exp(-x)))
 
 
 def loss(w: Any, x: Any) -> Any:
-    bend(w)  # nobody needs it
-    return np.sum(bend(x @ w) * bend(x @ w))
+    softplus(w)  # the result is unused
+    return np.sum(softplus(x @ w) * softplus(x @ w))
 
 
 def gradient_by_hand(w: Any, x: Any) -> Any:
@@ -52,45 +52,46 @@ def gradient_by_hand(w: Any, x: Any) -> Any:
 
 @pytest.fixture
 def row() -> Iterator[None]:
-    define(bend.fun, kind=Kind.ELEMENTWISE, out="keyword", pure=True, raises=False, narrows=True)
+    facts = {"out": "keyword", "pure": True, "raises": False, "narrows": True}
+    define(softplus.fun, kind=Kind.ELEMENTWISE, **facts)
     yield
-    del TABLE[bend.fun]
+    del TABLE[softplus.fun]
 
 
 @pytest.mark.usefixtures("row")
-def test_a_primitive_of_ones_own_is_recorded_and_rewritten() -> None:
+def test_a_primitive_of_the_users_is_recorded_and_rewritten() -> None:
     program = record(loss, W, [X])
-    assert [node.primitive for node in program.nodes].count(bend.fun) == 3
+    assert [node.primitive for node in program.nodes].count(softplus.fun) == 3
     optimised, _ = passes.optimise(program)
-    assert [node.primitive for node in optimised.nodes].count(bend.fun) == 1
+    assert [node.primitive for node in optimised.nodes].count(softplus.fun) == 1
     np.testing.assert_array_equal(optimised.run([W, X])[0], loss(W, X))
 
 
 @pytest.mark.usefixtures("row")
-def test_a_primitive_of_ones_own_is_replayed_into_a_buffer() -> None:
+def test_a_primitive_of_the_users_is_replayed_into_a_buffer() -> None:
     f = Tape(verify=None).value_and_grad(loss)
     for w in (W, W + 1, W - 1):
         value, gradient = f(w, X)
         assert value == pytest.approx(loss(w, X), rel=2**-50)
         np.testing.assert_allclose(gradient, gradient_by_hand(w, X), rtol=0, atol=2**-45)
     assert f.untraceable is None
-    lines = [line for line in f.source.splitlines() if "= _" not in line and "bend(" in line]
+    lines = [line for line in f.source.splitlines() if "= _" not in line and "softplus(" in line]
     assert len(lines) == 1
     assert "out=" in lines[0]
     assert "shape_of" not in f.source[f.source.index("def replay") :]
 
 
 @pytest.mark.usefixtures("row")
-def test_a_primitive_of_ones_own_in_float32_stays_there() -> None:
+def test_a_primitive_of_the_users_in_float32_stays_there() -> None:
     w, x = W.astype(np.float32), X.astype(np.float32)
-    f = Tape(verify=None).value_and_grad(lambda w, x: np.sum(bend(x @ w * np.mean(x > 0))))
+    f = Tape(verify=None).value_and_grad(lambda w, x: np.sum(softplus(x @ w * np.mean(x > 0))))
     f(w, x)  # NumPy makes float64 of the mean
     made = [node for node in f.program.nodes if node.primitive is not np.full and node.shape]
     assert np.dtype(float) not in {node.dtype for node in made}
 
 
 @pytest.mark.usefixtures("row")
-def test_a_primitive_of_ones_own_is_perturbed() -> None:
+def test_a_primitive_of_the_users_is_perturbed() -> None:
     """Entry by entry, without a call of the loss for each."""
     w, x = np.resize(W, (30, 20)) / 30, np.resize(X, (8, 30))
     calls = []
@@ -105,7 +106,7 @@ def test_a_primitive_of_ones_own_is_perturbed() -> None:
     assert len(calls) < w.size
 
 
-def test_a_row_holds_the_change_of_a_primitive_of_ones_own() -> None:
+def test_a_row_holds_the_change_of_a_primitive_of_the_users() -> None:
     """The engine takes it from there: it never calls the primitive on perturbed values."""
     shapes = []
 
@@ -132,9 +133,9 @@ def test_a_row_holds_the_change_of_a_primitive_of_ones_own() -> None:
 
 def test_a_primitive_without_a_row_is_opaque() -> None:
     """An opaque primitive is not merged, not dropped, and gets no buffer."""
-    assert not is_pure(bend.fun)
+    assert not is_pure(softplus.fun)
     optimised, _ = passes.optimise(record(loss, W, [X]))
-    assert [node.primitive for node in optimised.nodes].count(bend.fun) == 3
+    assert [node.primitive for node in optimised.nodes].count(softplus.fun) == 3
     assert gradlab.grad(loss, Tape())(W, X) == pytest.approx(gradient_by_hand(W, X))
 
 
