@@ -47,10 +47,6 @@ from gradlab.arrays.traced import TracedArray
 _CORE: dict[Any, Implementation] = {
     np.concatenate: shared.concatenate,
     np.where: elementwise.where,
-    np.zeros_like: writing.filled_like(0),
-    np.ones_like: writing.filled_like(1),
-    np.empty_like: writing.filled_like(0),
-    np.full_like: writing.full_like,
     np.cbrt: anp.cbrt,
     np.real: elementwise.of_complex(anp.real),
     np.conj: elementwise.of_complex(anp.conj),
@@ -70,12 +66,6 @@ _CORE: dict[Any, Implementation] = {
     np.fft.irfft: fourier.irfft,
     np.fft.rfftn: fourier.rfftn,
     np.fft.irfftn: fourier.irfftn,
-    np.shape: np.shape.__wrapped__,  # type: ignore[attr-defined]
-    np.ndim: np.ndim.__wrapped__,  # type: ignore[attr-defined]
-    np.size: np.size.__wrapped__,  # type: ignore[attr-defined]
-    np.result_type: anp.result_type,
-    np.iscomplexobj: anp.iscomplexobj,
-    np.isrealobj: lambda x: not anp.iscomplexobj(x),
 }
 
 
@@ -197,10 +187,6 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
 
     def detached(self) -> Any:
         """Return the value inside of the box, which may be a box of another trace."""
-        return self._value
-
-    def kept_value(self) -> Any:
-        """Return the value inside of the box."""
         return self._value
 
     def _become(self, other: Any) -> None:

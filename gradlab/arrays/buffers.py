@@ -127,13 +127,11 @@ class Buffer(Holder, np.ndarray):
         value = as_traced(value)
         if self.traced is not None:
             self.traced[index] = value
-        elif not has_traced(value) and not has_traced(index):
+        elif (traced := first_traced((value, index))) is None:
             np.ndarray.__setitem__(self, index, value)
-        elif has_traced(value):
-            self.write(constant_like(value, self.view(np.ndarray).copy())._put(index, value), index)
         else:
-            plain = self.view(np.ndarray).copy()
-            self.write(constant_like(first_traced(index), plain)._put(index, value), index)
+            whole = traced.library.constant(traced, self.view(np.ndarray).copy())
+            self.write(whole._put(index, value), index)
 
     def __getitem__(self, index: Any) -> Any:
         index = held(index)
@@ -209,11 +207,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def constant_like(traced: TracedArray, value: Any) -> Any:
-    """Return a plain array as a traced one beside another, on which it does not depend."""
-    return traced.library.constant(traced, value)
-
-
 # A buffer that holds a traced array delegates these to it.
 
 
@@ -223,7 +216,7 @@ def _forwarding(name: str) -> Any:
     def method(self: Buffer, *args: Any, **kwargs: Any) -> Any:
         array = self.traced
         if array is None and (other := first_traced((args, kwargs))) is not None:
-            array = constant_like(other, self.content())
+            array = other.library.constant(other, self.content())
         return (
             own(self, *args, **kwargs) if array is None else getattr(array, name)(*args, **kwargs)
         )

@@ -13,11 +13,6 @@ T = TypeVar("T")
 class Collector(threading.local, Generic[T]):
     """Collects items within a block, in the thread that runs it.
 
-    Attributes
-    ----------
-    found : list or None
-        The items of the innermost block; None outside of all blocks.
-
     Examples
     --------
     >>> numbers = Collector[int]()
@@ -28,7 +23,7 @@ class Collector(threading.local, Generic[T]):
     [1]
     """
 
-    found: list[T] | None = None
+    found: list[T] | None = None  # of the innermost block; None outside of all blocks
 
     @contextmanager
     def collecting(self) -> Iterator[list[T]]:

@@ -63,9 +63,7 @@ class Traced:
     library: ClassVar[Library]
     _is_argument = False  # the caller's array, which the loss must not write into
 
-    def detached(self) -> Any:
-        """Return the value without its derivative; see `gradlab.detach`."""
-        raise NotImplementedError
+    detached: Callable[[], Any]  # the value without its derivative; see `gradlab.detach`
 
     def kept_value(self) -> Any:
         """Return the value to put where a loss has kept this array, when the trace is over."""
@@ -78,24 +76,16 @@ class Holder:
     traced: Any = None
     """The traced array that it holds, or None."""
 
-    def content(self) -> Any:
-        """Return the traced array, or the plain one."""
-        raise NotImplementedError
+    content: Callable[[], Any]
+    """Returns the traced array, or the plain one."""
 
 
 class Library:
     """One kind of traced array, and how NumPy's functions are evaluated on it.
 
-    Parameters
-    ----------
-    name : str
-        Its name in error messages.
-    own : callable
-        ``own(function)`` is the library's implementation of a NumPy function, or None.
-    fallback : callable, optional
-        The same, used if there is no composite either.
-    contract : callable, optional
-        ``einsum`` for subscripts that no operand repeats.
+    ``own(function)`` is the library's implementation of a NumPy function, or None; `fallback` is
+    the same, used if there is no composite either. `contract` is ``einsum`` for subscripts that no
+    operand repeats.
     """
 
     def __init__(
@@ -128,9 +118,8 @@ class Library:
             self.found[function] = found
         return found
 
-    def constant(self, traced: Any, value: Any) -> Any:
-        """Return a plain array as a traced one beside another, on which it does not depend."""
-        raise NotImplementedError
+    constant: Callable[[Any, Any], Any]
+    """``constant(traced, value)``: a plain array in the trace of another, independent of it."""
 
     def entries(self, traced: Any, array: Any, index: Any) -> Any:
         """Return the entries of a plain array at an index that holds the traced one."""

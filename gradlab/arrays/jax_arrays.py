@@ -7,9 +7,7 @@ result has a shape that depends on numbers are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -28,26 +26,6 @@ def in_x64() -> AbstractContextManager[Any]:
     return context
 
 
-def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **options: Any) -> Any:
-    return jnp.argsort(a, axis=axis)
-
-
-def _fix(x: Any) -> Any:
-    return jnp.trunc(x)
-
-
-def _cholesky(a: Any, *, upper: bool = False) -> Any:
-    return jnp.linalg.cholesky(_hermitian(a, "U" if upper else "L"), upper=upper)
-
-
-def _eigh(a: Any, UPLO: str = "L") -> Any:
-    return jnp.linalg.eigh(_hermitian(a, UPLO), UPLO=UPLO)
-
-
-def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
-    return jnp.linalg.eigvalsh(_hermitian(a, UPLO), UPLO=UPLO)
-
-
 def _hermitian(a: Any, triangle: str) -> Any:
     """Return the matrix that NumPy reads from one triangle: the other has the derivative 0."""
     if triangle.upper() == "L":
@@ -61,41 +39,22 @@ def _hypot(x: Any, y: Any) -> Any:
     return jnp.where(is_zero, 0.0, jnp.hypot(jnp.where(is_zero, 1.0, x), y))
 
 
-OWN = {
-    "argsort": _argsort,
-    "fix": _fix,
+NATIVES = {
+    **vars(jnp),
+    **{f"linalg.{name}": function for name, function in vars(jnp.linalg).items()},
+    **{f"fft.{name}": function for name, function in vars(jnp.fft).items()},
+    "argsort": lambda a, axis=-1, **options: jnp.argsort(a, axis=axis),
+    "fix": jnp.trunc,
     "hypot": _hypot,
-    "linalg.cholesky": _cholesky,
-    "linalg.eigh": _eigh,
-    "linalg.eigvalsh": _eigvalsh,
+    "linalg.cholesky": lambda a, *, upper=False: jnp.linalg.cholesky(
+        _hermitian(a, "U" if upper else "L"), upper=upper
+    ),
+    "linalg.eigh": lambda a, UPLO="L": jnp.linalg.eigh(_hermitian(a, UPLO), UPLO=UPLO),
 }
-WITHOUT = {"nonzero", "flatnonzero", "argwhere", "unravel_index", "ravel_multi_index", "sinc"}
-"""Functions of `jax.numpy` that do not work while compiling; sinc loses digits near 0."""
+"""The functions of `jax.numpy` by their names in NumPy."""
 
-
-class Natives(Mapping[str, Any]):
-    """The functions of `jax.numpy` by their names in NumPy."""
-
-    def __getitem__(self, name: str) -> Any:
-        found = OWN.get(name) or _function(name)
-        if found is None or name in WITHOUT:
-            raise KeyError(name)
-        return found
-
-    def __contains__(self, name: object) -> bool:
-        return name in OWN or (name not in WITHOUT and _function(str(name)) is not None)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(OWN)
-
-    def __len__(self) -> int:
-        return len(OWN)
-
-
-@cache
-def _function(name: str) -> Any:
-    module, _, last = name.rpartition(".")
-    return getattr(getattr(jnp, module) if module else jnp, last, None)
+for _name in "nonzero flatnonzero argwhere unravel_index ravel_multi_index sinc".split():
+    del NATIVES[_name]  # they do not work while compiling; sinc loses digits near 0
 
 
 class JaxLibrary(DuckLibrary):
@@ -173,5 +132,5 @@ def _rebuilt(_: None, children: Any) -> JaxArray:
 # Functions that JAX compiles, most of `jax.numpy` among them, take it as a tree of one array.
 jax.tree_util.register_pytree_node(JaxArray, lambda duck: ((duck.native,), None), _rebuilt)
 
-LIBRARY = JaxLibrary("jax", JaxArray, Natives())
+LIBRARY = JaxLibrary("jax", JaxArray, NATIVES)
 JaxArray.library = LIBRARY

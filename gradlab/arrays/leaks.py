@@ -9,13 +9,13 @@ way to keep a number on purpose.
 
 from __future__ import annotations
 
-import functools
 import gc
 import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,7 +176,7 @@ def _holds_traced(value: Any) -> bool:
 
 def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
     """Yield each place below an object: its name, its value, and a function that replaces it."""
-    if isinstance(owner, functools.partial):
+    if isinstance(owner, partial):
         yield from ((name, part, _nowhere) for part in (owner.func, *owner.args))
     elif isinstance(owner, types.MethodType):
         yield from ((name, part, _nowhere) for part in (owner.__self__, owner.__func__))
@@ -184,40 +184,26 @@ def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], N
         code = owner.__code__
         for variable, cell in zip(code.co_freevars, owner.__closure__ or (), strict=True):
             if cell != types.CellType():
-                yield (
-                    variable,
-                    cell.cell_contents,
-                    functools.partial(setattr, cell, "cell_contents"),
-                )
+                yield variable, cell.cell_contents, partial(setattr, cell, "cell_contents")
+        space = owner.__globals__
         for variable in {name for part in all_code(code) for name in part.co_names}:
-            if variable in owner.__globals__:
-                yield (
-                    variable,
-                    owner.__globals__[variable],
-                    functools.partial(owner.__globals__.__setitem__, variable),
-                )
+            if variable in space:
+                yield variable, space[variable], partial(space.__setitem__, variable)
         for default in owner.__defaults__ or ():
             yield f"a default of {owner.__name__}", default, _nowhere
     elif isinstance(owner, (dict, list)):
         keys = list(owner) if isinstance(owner, dict) else range(len(owner))
         for key in keys:
-            yield f"{name}[{key!r}]", owner[key], functools.partial(owner.__setitem__, key)
+            yield f"{name}[{key!r}]", owner[key], partial(owner.__setitem__, key)
     elif isinstance(owner, (np.ndarray, Traced)):
         return
     else:
         prefix = name or type(owner).__name__
         for attribute, value in list(getattr(owner, "__dict__", {}).items()):
-            yield (
-                f"{prefix}.{attribute}",
-                value,
-                functools.partial(_set_attribute, owner, attribute),
-            )
+            put = partial(object.__setattr__, owner, attribute)  # of a frozen dataclass, too
+            yield f"{prefix}.{attribute}", value, put
         if not isinstance(owner, type):
             yield f"{prefix}", type(owner), _nowhere
-
-
-def _set_attribute(owner: Any, name: str, value: Any) -> None:
-    object.__setattr__(owner, name, value)
 
 
 def _nowhere(value: Any) -> None:

@@ -79,8 +79,9 @@ class Namespace:
         return _seen(name, getattr(self._module, name))
 
 
+_function: Any
 for _function in (
     *(np.atleast_1d, np.atleast_2d, np.atleast_3d, np.vstack, np.angle),
     *(np.split, np.hsplit, np.vsplit, np.dsplit, np.unstack, np.fft.rfft2, np.fft.irfft2),
 ):  # autograd has its own, which take fewer arguments or have wrong rules
-    COMPOSITES[_function] = _rebuilt(_function.__wrapped__)  # type: ignore[attr-defined]
+    COMPOSITES[_function] = _rebuilt(_function.__wrapped__)

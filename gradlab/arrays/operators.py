@@ -16,13 +16,8 @@ class Operators(Traced):
 
     shape: tuple[int, ...]
 
-    def write(self, new: Any) -> None:
-        """Make this array represent another one of the same shape."""
-        raise NotImplementedError
-
-    def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the result of one of NumPy's functions on the array."""
-        raise NotImplementedError
+    write: Callable[[Any], None]  # represents another array of the same shape from then on
+    _call: Callable[..., Any]  # the result of one of NumPy's functions on the array
 
 
 def _method(function: Any) -> Callable[..., Any]:

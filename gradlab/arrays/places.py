@@ -65,18 +65,10 @@ def all_code(code: CodeType) -> Iterator[CodeType]:
 
 
 def place_of(origin: FrameType | TracebackType | None = None) -> str:
-    """Return file, line number and text of the innermost line that is the user's own.
+    """Return the innermost line that is the user's own, as ``'file.py, line 3: y = float(x)'``.
 
-    Parameters
-    ----------
-    origin : frame or traceback, optional
-        Where to look; by default the stack of the caller. Lines of NumPy, of the libraries that
-        differentiate, and of gradlab's own backends are passed over.
-
-    Returns
-    -------
-    str
-        ``'file.py, line 3: y = float(x)'``; ``'the loss'`` if no line is the user's.
+    It is searched in the stack of the caller, or in a traceback. Lines of NumPy, of the libraries
+    that differentiate, and of gradlab are passed over. ``'the loss'`` if no line is the user's.
 
     Examples
     --------

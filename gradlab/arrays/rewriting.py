@@ -27,7 +27,7 @@ import gc
 import inspect
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar
@@ -77,11 +77,10 @@ def raise_if_rewritable(frame: FrameType) -> None:
 
 def raise_for_scipy(error: Exception) -> None:
     """Raise `RewriteError` if an error comes out of a call of SciPy's in the user's code."""
-    step, call = error.__traceback__, None
-    while step is not None:
+    call = None
+    for step in _steps(error):
         if is_users(step.tb_frame.f_code.co_filename) and not _is_compiled(step):
             call = step
-        step = step.tb_next
     if call is None or "scipy" not in sys.modules:
         return
     inner = call.tb_next
@@ -98,11 +97,7 @@ def raise_for_copies(error: Exception) -> None:
     The function has written into an array that an operation keeps for the derivative. Its copies
     become buffers, which it may write into.
     """
-    steps, step = [], error.__traceback__
-    while step is not None:
-        steps.append(step)
-        step = step.tb_next
-    frames = [step.tb_frame for step in steps if is_users(step.tb_frame.f_code.co_filename)]
+    frames = [step.tb_frame for step in _steps(error) if is_users(step.tb_frame.f_code.co_filename)]
     if not frames:
         return
     frame, code = frames[-1], frames[-1].f_code
@@ -112,6 +107,14 @@ def raise_for_copies(error: Exception) -> None:
         found = RewriteError(frame, next(iter(copies)), set(copies), source)
         found.original = error
         raise found from error
+
+
+def _steps(error: Exception) -> Iterator[TracebackType]:
+    """Yield the steps of a traceback, from the outermost inwards."""
+    step = error.__traceback__
+    while step is not None:
+        yield step
+        step = step.tb_next
 
 
 def _is_compiled(step: TracebackType) -> bool:

@@ -76,8 +76,8 @@ def _extremum(of_all: Any) -> Any:
     return implementation
 
 
-for _of_all in (np.max, np.min):
-    _rule(_of_all, {np.max: np.amax, np.min: np.amin}[_of_all])(_extremum(_of_all))
+_rule(np.max, np.amax)(_extremum(np.max))
+_rule(np.min, np.amin)(_extremum(np.min))
 
 
 def _of_two(ufunc: Any) -> Any:
@@ -95,30 +95,16 @@ for _ufunc in (np.maximum, np.minimum, np.fmax, np.fmin):
     _rule(_ufunc)(_of_two(_ufunc))
 
 
-@_rule(np.absolute, np.fabs)
-def _absolute(x: Any) -> Any:
-    return _joined(np.abs(values(x)), np.sign(values(x)) * _step(x))
-
-
-@_rule(np.real)
-def _real(val: Any) -> Any:
-    return val.real
-
-
-@_rule(np.conjugate)
-def _conjugate(x: Any) -> Any:
-    return plain(x).copy()
-
-
-@_rule(np.nextafter)
-def _nextafter(x: Any, y: Any) -> Any:
-    return _joined(np.nextafter(values(x), values(y)), _step(x))
-
-
-@_rule(np.remainder)
-def _remainder(x: Any, y: Any) -> Any:
-    turns = np.floor_divide(values(x), values(y))
-    return _joined(np.remainder(values(x), values(y)), _step(x) - turns * _step(y))
+_rule(np.absolute, np.fabs)(lambda x: _joined(np.abs(values(x)), np.sign(values(x)) * _step(x)))
+_rule(np.real)(lambda val: val.real)
+_rule(np.conjugate)(lambda x: plain(x).copy())
+_rule(np.nextafter)(lambda x, y: _joined(np.nextafter(values(x), values(y)), _step(x)))
+_rule(np.remainder)(
+    lambda x, y: _joined(
+        np.remainder(values(x), values(y)),
+        _step(x) - np.floor_divide(values(x), values(y)) * _step(y),
+    )
+)
 
 
 # Branch cuts: a real function has no value beyond its domain, where the complex one has
@@ -151,15 +137,13 @@ for _function, _domain in _DOMAINS.items():
 # Functions that NumPy has only for real numbers
 
 
+_rule(np.hypot)(lambda a, b: safe_sqrt(a * a + b * b))
+
+
 @_rule(np.cbrt)
 def _cbrt(x: Any) -> Any:
     sign = np.where(values(x) < 0, -1.0, 1.0)
     return _joined(np.cbrt(values(x)), sign * np.imag((sign * plain(x)) ** (1 / 3)))
-
-
-@_rule(np.hypot)
-def _hypot(a: Any, b: Any) -> Any:
-    return safe_sqrt(a * a + b * b)
 
 
 @_rule(np.arctan2)

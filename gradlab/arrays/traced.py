@@ -15,7 +15,7 @@ base, and a living view that would have to see a write cannot be used any more. 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,25 +58,11 @@ class TracedArray(Operators, Viewed):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def _at(self, index: Any) -> Any:
-        """Return the entries at an index."""
-        raise NotImplementedError
-
-    def _put(self, index: Any, value: Any) -> Any:
-        """Return an array with other entries at an index."""
-        raise NotImplementedError
-
-    def _same(self) -> Any:
-        """Return a new object for the same array."""
-        raise NotImplementedError
-
-    def _become(self, other: Any) -> None:
-        """Make this object represent another traced array of the same shape."""
-        raise NotImplementedError
-
-    def _number(self) -> Any:
-        """Return the value of a traced number; NaN if it is not known."""
-        raise NotImplementedError
+    _at: Callable[[Any], Any]  # the entries at an index
+    _put: Callable[[Any, Any], Any]  # of an index and a value: an array with other entries there
+    _same: Callable[[], Any]  # a new object for the same array
+    _become: Callable[[Any], None]  # represents another traced array of the same shape from then on
+    _number: Callable[[], Any]  # the value of a traced number; NaN if it is not known
 
     # NumPy's protocols
 

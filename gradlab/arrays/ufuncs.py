@@ -11,7 +11,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +122,10 @@ def _reduce(
         return _REDUCE[ufunc](x, axis=axis, keepdims=keepdims, where=where, **start)
     if where is not True:
         if ufunc.identity is None:
-            _refuse_option(ufunc, "where")
+            refuse_plain(
+                f"gives where to np.{ufunc.__name__}.reduce, which has no identity",
+                "take the entries first",
+            )
         x = np.where(where, x, ufunc.identity)
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(a % x.ndim for a in axes)
@@ -204,10 +207,3 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
 
 def _spread(value: Any, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(value, shape).reshape(-1)
-
-
-def _refuse_option(ufunc: np.ufunc, option: str) -> NoReturn:
-    refuse_plain(
-        f"gives {option} to np.{ufunc.__name__}.reduce, which has no identity",
-        "take the entries first",
-    )

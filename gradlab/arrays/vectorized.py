@@ -13,17 +13,7 @@ from gradlab.arrays.dispatch import as_traced, has_traced, held, is_traced, refu
 
 
 def vectorized(made: Any, call: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-    """Evaluate an object of `numpy.vectorize`.
-
-    Parameters
-    ----------
-    made : numpy.vectorize
-        The object.
-    call : callable
-        ``call(function, *args, **kwargs)`` is a call of its function.
-    args, kwargs : tuple and dict
-        The arguments, of which some are traced.
-    """
+    """Evaluate an object of `numpy.vectorize`, whose function runs as ``call(function, ...)``."""
     places = [place for place in (*range(len(args)), *kwargs) if place not in made.excluded]
     given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
     ins, outs = _core_dimensions(made.signature, len(places))

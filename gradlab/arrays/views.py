@@ -20,37 +20,12 @@ from gradlab.arrays.places import describe_place, innermost, place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import LossError
 
-VIEWS = {
-    np.reshape,
-    np.ravel,
-    np.transpose,
-    np.permute_dims,
-    np.matrix_transpose,
-    np.linalg.matrix_transpose,
-    np.swapaxes,
-    np.moveaxis,
-    np.rollaxis,
-    np.expand_dims,
-    np.squeeze,
-    np.diagonal,
-    np.linalg.diagonal,
-    np.real,
-    np.imag,
-    np.flip,
-    np.fliplr,
-    np.flipud,
-    np.rot90,
-    np.broadcast_to,
-    np.broadcast_arrays,
-    np.atleast_1d,
-    np.atleast_2d,
-    np.atleast_3d,
-    np.split,
-    np.array_split,
-    np.hsplit,
-    np.vsplit,
-    np.dsplit,
-}
+_NAMES = """
+    reshape ravel transpose permute_dims matrix_transpose swapaxes moveaxis rollaxis expand_dims
+    squeeze diagonal real imag flip fliplr flipud rot90 broadcast_to broadcast_arrays atleast_1d
+    atleast_2d atleast_3d split array_split hsplit vsplit dsplit
+""".split()
+VIEWS = {np.linalg.matrix_transpose, np.linalg.diagonal, *[getattr(np, name) for name in _NAMES]}
 """Functions whose result shares memory with their argument in NumPy if possible."""
 
 

@@ -7,14 +7,15 @@ reshaping, indexing, `concatenate`, `where`, a few decompositions.
 Where several entries tie, the first in sorted order gets the derivative. At 0, a norm and a
 standard deviation have derivative 0, which is among their subgradients.
 
-Importing this package registers all of them. In reading order: `shared`, `joining`, `rearranging`,
-`picking`, `elementwise`, `reductions`, `missing`, `sorting`, `statistics`, `calculus`,
-`polynomials`, `products`, `linalg`.
+Importing this package registers all of them. In reading order: `shared`, `filling`, `joining`,
+`rearranging`, `picking`, `elementwise`, `reductions`, `missing`, `sorting`, `statistics`,
+`calculus`, `polynomials`, `products`, `linalg`.
 """
 
 from gradlab.arrays.composites import (  # noqa: F401
     calculus,
     elementwise,
+    filling,
     joining,
     linalg,
     missing,

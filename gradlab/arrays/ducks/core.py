@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.composites.shared import as_array
-from gradlab.arrays.dispatch import COMPOSITES, Implementation, held, is_traced, refuse_function
+from gradlab.arrays.dispatch import COMPOSITES, Implementation, refuse_function
 from gradlab.arrays.ducks.array import DuckArray
 from gradlab.arrays.ducks.library import CORE, DuckLibrary, Maker
 from gradlab.arrays.ducks.traces import are_known, refuse_data
@@ -165,35 +165,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _full_like(fill: Any) -> Maker:
-    def make(library: DuckLibrary, function: Any) -> Implementation:
-        def like(a: Any, *args: Any, **options: Any) -> Any:
-            value, rest = (fill, args) if fill is not None else (args[0], args[1:])
-            return full_like(library, a, value, *rest, **options)
-
-        return like
-
-    return make
-
-
-def full_like(
-    library: DuckLibrary,
-    a: Any,
-    fill_value: Any,
-    dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
-    shape: Any = None,
-) -> Any:
-    """Return an array of one value, which can be written into if it is of floating point."""
-    shape = np.shape(a) if shape is None else shape
-    dtype = np.dtype(library._kind(a) if dtype is None else dtype)
-    if is_traced(fill_value):
-        return np.broadcast_to(fill_value, shape).astype(dtype)
-    made = np.full(shape, fill_value, dtype)
-    return library.constant(a, made) if dtype.kind in "fc" and made.ndim else made
-
-
 def _astype(library: DuckLibrary, function: Any) -> Implementation:
     def astype(x: Any, dtype: Any, **options: Any) -> Any:
         if np.dtype(dtype).kind not in "biufc":
@@ -201,10 +172,6 @@ def _astype(library: DuckLibrary, function: Any) -> Implementation:
         return library.duck(library.native(x, np.dtype(dtype)))
 
     return astype
-
-
-def _same(implementation: Implementation) -> Maker:
-    return lambda library, function: implementation
 
 
 def _part_of(kind: str) -> Maker:
@@ -222,18 +189,6 @@ def _part_of(kind: str) -> Maker:
     return make
 
 
-def _result_type(library: DuckLibrary, function: Any) -> Implementation:
-    def dtype(*values: Any) -> np.dtype[Any]:
-        return np.result_type(*[x.dtype if is_traced(x) else x for x in map(held, values)])
-
-    return dtype
-
-
-def _is_complex(x: Any) -> bool:
-    dtype = getattr(x, "dtype", None)
-    return bool(dtype.kind == "c") if dtype is not None else isinstance(x, complex)
-
-
 RESULTS: dict[Any, Any] = {
     np.linalg.eig: np.linalg._linalg.EigResult,
     np.linalg.eigh: np.linalg._linalg.EighResult,
@@ -248,16 +203,6 @@ CORE |= {
     np.linalg.solve: _solve,
     np.linalg.svd: _svd,
     np.astype: _astype,
-    np.zeros_like: _full_like(0),
-    np.ones_like: _full_like(1),
-    np.empty_like: _full_like(0),
-    np.full_like: _full_like(None),
-    np.shape: _same(np.shape.__wrapped__),  # type: ignore[attr-defined]
-    np.ndim: _same(np.ndim.__wrapped__),  # type: ignore[attr-defined]
-    np.size: _same(np.size.__wrapped__),  # type: ignore[attr-defined]
-    np.result_type: _result_type,
-    np.iscomplexobj: _same(_is_complex),
-    np.isrealobj: _same(lambda x: not _is_complex(x)),
     np.real: _part_of("real"),
     np.imag: _part_of("imag"),
 }

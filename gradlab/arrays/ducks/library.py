@@ -19,16 +19,8 @@ from gradlab.arrays.traced import TracedArray
 class DuckLibrary(Library):
     """How NumPy's functions are evaluated on one library's arrays.
 
-    A library overrides the methods without an implementation.
-
-    Parameters
-    ----------
-    name : str
-        Its name in error messages.
-    duck : type
-        Its kind of `DuckArray`.
-    natives : mapping
-        Functions of its arrays by the names that NumPy has for them, with NumPy's arguments.
+    `natives` are functions of its arrays by the names that NumPy has for them, with NumPy's
+    arguments.
     """
 
     def __init__(self, name: str, duck: type[DuckArray], natives: Mapping[str, Any]) -> None:
@@ -36,43 +28,17 @@ class DuckLibrary(Library):
         self.duck = duck
         self.natives = natives
 
-    # Overridden by each library
+    # What a library's class defines
 
-    def is_native(self, value: Any) -> bool:
-        """Tell whether a value is an array of the library."""
-        raise NotImplementedError
-
-    def from_numpy(self, array: Any) -> Any:
-        """Return NumPy's array as the library's."""
-        raise NotImplementedError
-
-    def to_numpy(self, native: Any) -> Any:
-        """Return a native array as NumPy's, without its derivative."""
-        raise NotImplementedError
-
-    def dtype_of(self, native: Any) -> np.dtype[Any]:
-        """Return the dtype of a native array."""
-        raise NotImplementedError
-
-    def cast(self, native: Any, dtype: np.dtype[Any]) -> Any:
-        """Return a native array in another dtype."""
-        raise NotImplementedError
-
-    def at(self, native: Any, index: tuple[Any, ...]) -> Any:
-        """Return the entries at an index."""
-        raise NotImplementedError
-
-    def put(self, native: Any, index: tuple[Any, ...], value: Any) -> Any:
-        """Return an array with other entries at an index without repeated places."""
-        raise NotImplementedError
-
-    def depends(self, native: Any) -> bool:
-        """Tell whether a derivative may pass through a native array."""
-        raise NotImplementedError
-
-    def special(self, ufunc: Any) -> Any:
-        """Return the native function for a ufunc of scipy.special, or None."""
-        return None
+    is_native: Callable[[Any], bool]  # whether a value is an array of the library
+    from_numpy: Callable[[Any], Any]  # NumPy's array as the library's
+    to_numpy: Callable[[Any], Any]  # a native array as NumPy's, without its derivative
+    dtype_of: Callable[[Any], np.dtype[Any]]  # the dtype of a native array
+    cast: Callable[[Any, np.dtype[Any]], Any]  # a native array in another dtype
+    at: Callable[[Any, tuple[Any, ...]], Any]  # the entries at an index
+    put: Callable[[Any, tuple[Any, ...], Any], Any]  # new array, other values at distinct places
+    depends: Callable[[Any], bool]  # whether a derivative may pass through a native array
+    special: Callable[[Any], Any]  # the native function for a ufunc of scipy.special, or None
 
     takes_numbers: frozenset[str] | None = frozenset()
     """Ufuncs whose native function takes a Python number beside an array; None: all."""

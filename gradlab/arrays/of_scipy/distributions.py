@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -155,21 +156,11 @@ _NORMAL: dict[str, Callable[..., Any]] = {
 }
 
 
-class _FrozenNormal:
-    """A normal distribution of vectors with its parameters, which may be traced."""
-
-    def __init__(self, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> None:
-        self._given = mean, cov, allow_singular
-
-    def logpdf(self, x: Any) -> Any:
-        """Return the logarithm of the density."""
-        return _normal_logpdf(x, *self._given)
-
-    def pdf(self, x: Any) -> Any:
-        """Return the density."""
-        return np.exp(self.logpdf(x))
-
-
 def frozen(called: Any) -> Callable[..., Any] | None:
     """Return the function that binds a distribution to traced parameters, or None."""
-    return _FrozenNormal if type(called).__name__ == "multivariate_normal_gen" else None
+    if type(called).__name__ != "multivariate_normal_gen":
+        return None
+    return lambda *given, **named: SimpleNamespace(
+        logpdf=lambda x: _normal_logpdf(x, *given, **named),
+        pdf=lambda x: np.exp(_normal_logpdf(x, *given, **named)),
+    )

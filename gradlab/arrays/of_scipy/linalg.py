@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -155,22 +156,7 @@ def circulant(c: Any) -> Any:
     return c[(places[:, None] - places) % np.size(c)]
 
 
-_PADE: tuple[float, ...] = (
-    64764752532480000.0,
-    32382376266240000.0,
-    7771770303897600.0,
-    1187353796428800.0,
-    129060195264000.0,
-    10559470521600.0,
-    670442572800.0,
-    33522128640.0,
-    1323241920.0,
-    40840800.0,
-    960960.0,
-    16380.0,
-    182.0,
-    1.0,
-)
+_PADE = [factorial(26 - k) / (factorial(k) * factorial(13 - k)) for k in range(14)]
 """Coefficients of the Padé approximant of order 13."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.composites.shared import as_array, safe_sqrt
+from gradlab.arrays.composites.shared import as_array, count_of, safe_sqrt
 from gradlab.arrays.dispatch import refuse_function
 
 FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {}
@@ -33,14 +33,6 @@ def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
     return centred / np.std(a, axis=axis, ddof=ddof, keepdims=True)
 
 
-@_of("stats")
-def sem(a: Any, axis: Any = 0, ddof: int = 1) -> Any:
-    """Return the standard error of the mean."""
-    a = as_array(a)
-    count = np.size(a) if axis is None else np.shape(a)[axis]
-    return np.std(a, axis=axis, ddof=ddof) / np.sqrt(count)
-
-
 def _standardised_moment(a: Any, order: int, axis: Any) -> Any:
     a = as_array(a)
     centred = a - np.mean(a, axis=axis, keepdims=True)
@@ -48,28 +40,21 @@ def _standardised_moment(a: Any, order: int, axis: Any) -> Any:
     return np.mean(centred**order, axis=axis) / variance ** (order / 2)
 
 
-@_of("stats")
-def skew(a: Any, axis: Any = 0) -> Any:
-    """Return the skewness."""
-    return _standardised_moment(a, 3, axis)
-
-
-@_of("stats")
-def kurtosis(a: Any, axis: Any = 0, fisher: bool = True) -> Any:
-    """Return the kurtosis."""
-    return _standardised_moment(a, 4, axis) - (3.0 if fisher else 0.0)
-
-
-@_of("stats")
-def gmean(a: Any, axis: Any = 0) -> Any:
-    """Return the geometric mean."""
-    return np.exp(np.mean(np.log(as_array(a)), axis=axis))
-
-
-@_of("stats")
-def hmean(a: Any, axis: Any = 0) -> Any:
-    """Return the harmonic mean."""
-    return 1.0 / np.mean(1.0 / as_array(a), axis=axis)
+FUNCTIONS |= {
+    ("stats", "sem"): lambda a, axis=0, ddof=1: (
+        np.std(as_array(a), axis=axis, ddof=ddof) / np.sqrt(count_of(as_array(a), axis))
+    ),
+    ("stats", "skew"): lambda a, axis=0: _standardised_moment(a, 3, axis),
+    ("stats", "kurtosis"): lambda a, axis=0, fisher=True: (
+        _standardised_moment(a, 4, axis) - (3.0 if fisher else 0.0)
+    ),
+    ("stats", "gmean"): lambda a, axis=0: np.exp(np.mean(np.log(as_array(a)), axis=axis)),
+    ("stats", "hmean"): lambda a, axis=0: 1.0 / np.mean(1.0 / as_array(a), axis=axis),
+    ("signal", "fftconvolve"): lambda in1, in2, mode="full": convolve(in1, in2, mode),
+    ("signal", "correlate"): lambda in1, in2, mode="full", method="auto": convolve(
+        in1, np.flip(as_array(in2)).conj(), mode
+    ),
+}
 
 
 class _Correlation:
@@ -144,23 +129,11 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> An
 
 
 @_of("signal")
-def fftconvolve(in1: Any, in2: Any, mode: str = "full") -> Any:
-    """Return the convolution of two arrays of as many dimensions."""
-    return convolve(in1, in2, mode)
-
-
-@_of("signal")
 def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill") -> Any:
     """Return the convolution of two matrices, which are 0 outside."""
     if boundary != "fill":
         refuse_function("gradlab", convolve2d)
     return convolve(in1, in2, mode)
-
-
-@_of("signal")
-def correlate(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Any:
-    """Return the correlation of two arrays of as many dimensions."""
-    return convolve(in1, np.flip(as_array(in2)).conj(), mode)
 
 
 @_of("signal")

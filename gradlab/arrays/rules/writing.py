@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import autograd.numpy as anp
@@ -11,7 +10,6 @@ from autograd.core import defjvp, defvjp, vspace
 from autograd.extend import primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from gradlab.arrays.dispatch import has_traced
 from gradlab.arrays.indexing import gather_at, is_basic, is_traced
 from gradlab.arrays.rules.shared import unbroadcast_to
 
@@ -24,34 +22,6 @@ def constant(like: Any, value: Any) -> Any:
 
 defvjp(constant, lambda ans, like, value: lambda g: vspace(like).zeros(), argnums=(0,))
 defjvp(constant, lambda g, ans, like, value: np.zeros(np.shape(ans), ans.dtype), argnums=(0,))
-
-
-def filled_like(value: float) -> Callable[..., Any]:
-    """Return `numpy.zeros_like` or one of its kind, for traced arrays."""
-
-    def like(
-        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-    ) -> Any:
-        return full_like(a, value, dtype, order, subok, shape)
-
-    return like
-
-
-def full_like(
-    a: Any,
-    fill_value: Any,
-    dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
-    shape: Any = None,
-) -> Any:
-    """Return an array of one value, which can be written into if it is of floating point."""
-    dtype = np.dtype(anp.result_type(a) if dtype is None else dtype)
-    shape = anp.shape(a) if shape is None else shape
-    if has_traced(fill_value):
-        return anp.broadcast_to(fill_value, shape)
-    made = np.full(shape, fill_value, dtype)
-    return constant(a, made) if dtype.kind in "fc" and made.ndim else made
 
 
 @primitive  # type: ignore[untyped-decorator]

@@ -22,33 +22,22 @@ def _axis(x: Any, axis: Any) -> int:
     return int(np.lib.array_utils.normalize_axis_index(int(axis), x.ndim))
 
 
+def _lengths(shape: Any) -> tuple[int, ...]:
+    return tuple(map(int, shape)) if np.iterable(shape) else (int(shape),)
+
+
 def reshape(a: Any, shape: Any = None, order: str = "C", *, copy: Any = None, **old: Any) -> Any:
     """`numpy.reshape`."""
     shape = old.get("newshape", shape)
-    shape = tuple(map(int, shape)) if np.iterable(shape) else (int(shape),)
+    shape = _lengths(shape)
     if order != "F":
         return a.reshape(shape)
     return transpose(transpose(a).reshape(shape[::-1]))
 
 
-def ravel(a: Any, order: str = "C") -> Any:
-    """`numpy.ravel`."""
-    return reshape(a, -1, order)
-
-
 def transpose(a: Any, axes: Any = None) -> Any:
     """`numpy.transpose`."""
     return a.permute(tuple(range(a.ndim))[::-1] if axes is None else tuple(map(int, axes)))
-
-
-def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    """`numpy.moveaxis`."""
-    return a.movedim(_axes(a, source), _axes(a, destination))
-
-
-def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    """`numpy.swapaxes`."""
-    return a.transpose(_axis(a, axis1), _axis(a, axis2))
 
 
 def expand_dims(a: Any, axis: Any) -> Any:
@@ -70,58 +59,44 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     return a.squeeze(axes)
 
 
-def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
-    """`numpy.broadcast_to`."""
-    shape = tuple(shape) if np.iterable(shape) else (int(shape),)
-    return torch.broadcast_to(array, tuple(map(int, shape)))
-
-
 # Reductions
 
 
-def _reducing(function: Callable[..., Any]) -> Callable[..., Any]:
+def _reducing(
+    function: Callable[..., Any], converted: Callable[[Any], Any] = lambda a: a
+) -> Callable[..., Any]:
+    """Return a reduction of a converted tensor."""
+
     def reduce(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        axes = _axes(a, axis)
+        a, axes = converted(a), _axes(a, axis)
         return function(a, dim=axes, keepdim=bool(keepdims)) if axes else a
 
     return reduce
 
 
-def _extremum(function: Callable[..., Any]) -> Callable[..., Any]:
-    def extremum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        axes = _axes(a, axis)
-        if any(a.shape[i] == 0 for i in axes):
+def _not_of_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a reduction that raises NumPy's error if there is nothing to reduce."""
+
+    def reduce(a: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
+        if any(a.shape[i] == 0 for i in dim):
             raise ValueError("zero-size array to reduction operation which has no identity")
-        return function(a, dim=axes, keepdim=bool(keepdims)) if axes else a
+        return function(a, dim=dim, keepdim=keepdim)
 
-    return extremum
-
-
-def _deciding(function: Callable[..., Any]) -> Callable[..., Any]:
-    def decide(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        axes, a = _axes(a, axis), a != 0 if a.dtype != torch.bool else a
-        return function(a, dim=axes, keepdim=bool(keepdims)) if axes else a
-
-    return decide
+    return reduce
 
 
-def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """`numpy.mean`."""
-    a = a if a.is_floating_point() or a.is_complex() else a.to(torch.float64)
-    axes = _axes(a, axis)
-    return torch.mean(a, dim=axes, keepdim=bool(keepdims)) if axes else a
+def _inexact(a: Any) -> Any:
+    return a if a.is_floating_point() or a.is_complex() else a.to(torch.float64)
 
 
-def cumsum(a: Any, axis: Any = None) -> Any:
-    """`numpy.cumsum`."""
-    return torch.cumsum(a.reshape(-1), 0) if axis is None else torch.cumsum(a, int(axis))
+def _as_truth(a: Any) -> Any:
+    return a if a.dtype == torch.bool else a != 0
 
 
 def _arg(function: Callable[..., Any]) -> Callable[..., Any]:
-    def arg(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-        return function(a, dim=None if axis is None else int(axis), keepdim=bool(keepdims))
-
-    return arg
+    return lambda a, axis=None, *, keepdims=False: function(
+        a, dim=None if axis is None else int(axis), keepdim=bool(keepdims)
+    )
 
 
 def argsort(a: Any, axis: Any = -1, kind: Any = None, **options: Any) -> Any:
@@ -129,11 +104,6 @@ def argsort(a: Any, axis: Any = -1, kind: Any = None, **options: Any) -> Any:
     if axis is None:
         a, axis = a.reshape(-1), 0
     return torch.argsort(a, dim=int(axis), stable=True)
-
-
-def round_(a: Any, decimals: int = 0) -> Any:
-    """`numpy.round`."""
-    return torch.round(a, decimals=int(decimals)) if decimals else torch.round(a)
 
 
 # Products
@@ -199,28 +169,11 @@ class _Det(_Function):  # type: ignore[misc]
         return (g * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
-def cholesky(a: Any, *, upper: bool = False) -> Any:
-    """`numpy.linalg.cholesky`."""
-    return torch.linalg.cholesky(_hermitian(a, "U" if upper else "L"), upper=upper)
-
-
-def eigh(a: Any, UPLO: str = "L") -> Any:
-    """`numpy.linalg.eigh`."""
-    return tuple(torch.linalg.eigh(_hermitian(a, UPLO), UPLO=UPLO))
-
-
 def _hermitian(a: Any, triangle: str) -> Any:
     """Return the matrix that NumPy reads from one triangle: the other has the derivative 0."""
     if triangle.upper() == "L":
         return torch.tril(a) + torch.tril(a, -1).mH
     return torch.triu(a) + torch.triu(a, 1).mH
-
-
-def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
-    """`numpy.linalg.svd`."""
-    if not compute_uv:
-        return torch.linalg.svdvals(a)
-    return tuple(torch.linalg.svd(a, full_matrices=full_matrices))
 
 
 def qr(a: Any, mode: str = "reduced") -> Any:
@@ -236,10 +189,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
 
 
 def _transform(function: Callable[..., Any]) -> Callable[..., Any]:
-    def transform(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
-        return function(a, n=n, dim=axis, norm=norm)
-
-    return transform
+    return lambda a, n=None, axis=-1, norm=None: function(a, n=n, dim=axis, norm=norm)
 
 
 def _transforms(function: Callable[..., Any], default: Any) -> Callable[..., Any]:
@@ -250,32 +200,18 @@ def _transforms(function: Callable[..., Any], default: Any) -> Callable[..., Any
     return transforms
 
 
-def _shift(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axes=None: function(x, dim=axes)
-
-
 # Elementwise
 
 
-def cbrt(x: Any) -> Any:
-    """`numpy.cbrt`."""
-    return torch.sign(x) * torch.abs(x) ** (1 / 3)
-
-
-def power(x: Any, y: Any) -> Any:
-    """`numpy.power`."""
-    return x**y
+def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose derivative is 0: numbers that do not depend on the parameters."""
+    return lambda x: function(x.detach())
 
 
 def hypot(x: Any, y: Any) -> Any:
     """`numpy.hypot`, whose derivative at 0 is 0."""
     is_zero = (x == 0) & (y == 0)
     return torch.where(is_zero, 0.0, torch.hypot(torch.where(is_zero, 1.0, x), y))
-
-
-def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose derivative is 0: numbers that do not depend on the parameters."""
-    return lambda x: function(x.detach())
 
 
 _SAME = """
@@ -292,7 +228,7 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "subtract": operator.sub,
     "multiply": operator.mul,
     "divide": operator.truediv,
-    "power": power,
+    "power": operator.pow,
     "less": operator.lt,
     "less_equal": operator.le,
     "equal": operator.eq,
@@ -313,27 +249,33 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "left_shift": torch.bitwise_left_shift,
     "right_shift": torch.bitwise_right_shift,
     "conjugate": torch.conj_physical,
-    "cbrt": cbrt,
+    "cbrt": lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3),
     "reshape": reshape,
-    "ravel": ravel,
+    "ravel": lambda a, order="C": reshape(a, -1, order),
     "transpose": transpose,
     "permute_dims": transpose,
-    "moveaxis": moveaxis,
-    "swapaxes": swapaxes,
+    "moveaxis": lambda a, source, destination: a.movedim(_axes(a, source), _axes(a, destination)),
+    "swapaxes": lambda a, axis1, axis2: a.transpose(_axis(a, axis1), _axis(a, axis2)),
     "expand_dims": expand_dims,
     "squeeze": squeeze,
-    "broadcast_to": broadcast_to,
+    "broadcast_to": lambda array, shape, subok=False: torch.broadcast_to(array, _lengths(shape)),
     "sum": _reducing(torch.sum),
-    "mean": mean,
-    "max": _extremum(torch.amax),
-    "amax": _extremum(torch.amax),
-    "min": _extremum(torch.amin),
-    "amin": _extremum(torch.amin),
-    "all": _deciding(torch.all),
-    "any": _deciding(torch.any),
-    "cumsum": cumsum,
-    "round": round_,
-    "around": round_,
+    "mean": _reducing(torch.mean, _inexact),
+    "max": _reducing(_not_of_nothing(torch.amax)),
+    "amax": _reducing(_not_of_nothing(torch.amax)),
+    "min": _reducing(_not_of_nothing(torch.amin)),
+    "amin": _reducing(_not_of_nothing(torch.amin)),
+    "all": _reducing(torch.all, _as_truth),
+    "any": _reducing(torch.any, _as_truth),
+    "cumsum": lambda a, axis=None: (
+        torch.cumsum(a.reshape(-1), 0) if axis is None else torch.cumsum(a, int(axis))
+    ),
+    **dict.fromkeys(
+        ("round", "around"),
+        lambda a, decimals=0: (
+            torch.round(a, decimals=int(decimals)) if decimals else torch.round(a)
+        ),
+    ),
     "fix": _flat(torch.trunc),
     "argmax": _arg(torch.argmax),
     "argmin": _arg(torch.argmin),
@@ -349,14 +291,20 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "linalg.det": _Det.apply,
     "linalg.slogdet": lambda a: tuple(torch.linalg.slogdet(a)),
     "linalg.solve": torch.linalg.solve,
-    "linalg.cholesky": cholesky,
-    "linalg.eigh": eigh,
+    "linalg.cholesky": lambda a, *, upper=False: torch.linalg.cholesky(
+        _hermitian(a, "U" if upper else "L"), upper=upper
+    ),
+    "linalg.eigh": lambda a, UPLO="L": tuple(torch.linalg.eigh(_hermitian(a, UPLO), UPLO=UPLO)),
     "linalg.eig": lambda a: tuple(torch.linalg.eig(a)),
-    "linalg.svd": svd,
+    "linalg.svd": lambda a, full_matrices=True, compute_uv=True: (
+        tuple(torch.linalg.svd(a, full_matrices=full_matrices))
+        if compute_uv
+        else torch.linalg.svdvals(a)
+    ),
     "linalg.qr": qr,
     "linalg.pinv": pinv,
-    "fft.fftshift": _shift(torch.fft.fftshift),
-    "fft.ifftshift": _shift(torch.fft.ifftshift),
+    "fft.fftshift": lambda x, axes=None: torch.fft.fftshift(x, dim=axes),
+    "fft.ifftshift": lambda x, axes=None: torch.fft.ifftshift(x, dim=axes),
 }
 for _name in "fft ifft rfft irfft hfft ihfft".split():
     NATIVES[f"fft.{_name}"] = _transform(getattr(torch.fft, _name))

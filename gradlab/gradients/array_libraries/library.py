@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any
@@ -31,7 +31,7 @@ def require(package: str, name: str) -> None:
 
 
 class LibraryLoss:
-    """A loss on the arrays of a library. A subclass defines the methods up to `reason`."""
+    """A loss on the arrays of a library. A subclass defines the attributes up to `reason`."""
 
     name: str
     arrays: str
@@ -50,45 +50,28 @@ class LibraryLoss:
         """Tell whether a value is an array of the library."""
         return self._library.is_native(value)
 
-    def to_native(self, array: Array, like: Any) -> Any:
-        """Return NumPy's array as the library's, on the device of `like` if that is native."""
-        raise NotImplementedError
-
-    def to_numpy(self, array: Any) -> Array:
-        """Return an array of the library as NumPy's, which may share its memory."""
-        raise NotImplementedError
-
-    def to_float(self, array: Any) -> Any:
-        """Return integers of the library as floats of its widest type."""
-        raise NotImplementedError
-
-    def kind(self, array: Any) -> str:
-        """Return the kind of an array's dtype: "b", "i", "f" or "c"."""
-        raise NotImplementedError
-
-    def setting(self, native: Any) -> AbstractContextManager[Any]:
-        """Return the context of a call, given a native parameter, or None without one."""
-        raise NotImplementedError
+    to_native: Callable[[Array, Any], Any]
+    """Returns NumPy's array as the library's, on the device of a native array if one is given."""
+    to_numpy: Callable[[Any], Array]
+    """Returns an array of the library as NumPy's, which may share its memory."""
+    to_float: Callable[[Any], Any]
+    """Returns integers of the library as floats of its widest type."""
+    kind: Callable[[Any], str]
+    """Returns the kind of an array's dtype: "b", "i", "f" or "c"."""
+    setting: Callable[[Any], AbstractContextManager[Any]]
+    """Returns the context of a call, given a native parameter, or None without one."""
+    ways: Callable[[bool, bool], list[Way]]
+    """``ways(is_native, is_kept)`` to run a loss, in the order of the attempts: whether a parameter
+    is an array of the library, and whether other calls of the form follow, so that compiling pays.
+    """
+    prepare: Callable[[Form, Way], Run]
+    """Returns the function that computes loss and gradient for calls of a form."""
+    reason: Callable[[Exception], str | None]
+    """Returns why the loss cannot run on the library's arrays, or None for another error."""
 
     def device_of(self, leaves: Sequence[Any]) -> Any:
         """Return the device of the parameters, None for the default one."""
         return None
-
-    def ways(self, is_native: bool, is_kept: bool) -> list[Way]:
-        """Return the ways to run a loss, in the order of the attempts.
-
-        `is_native` says that a parameter is an array of the library; `is_kept`, that the result is
-        stored for other calls of the form, so that compiling pays.
-        """
-        raise NotImplementedError
-
-    def prepare(self, form: Form, way: Way) -> Run:
-        """Return the function that computes loss and gradient for calls of a form."""
-        raise NotImplementedError
-
-    def reason(self, error: Exception) -> str | None:
-        """Return why the loss cannot run on the library's arrays, or None for another error."""
-        raise NotImplementedError
 
     # The rest is the same for all libraries
 
