@@ -34,14 +34,9 @@ def read(
 ) -> dict[str, Array]:
     """Return the arrays of an archive by name; with `wanted`, only those of these names.
 
-    Raises
-    ------
-    ValueError
-        If the arrays take more than `most` bytes, or two have the same name.
-    ArrayError
-        If an array is damaged, or does not hold numbers or text.
-    Exception
-        Whatever the zip reader raises for a damaged archive.
+    Raise a ValueError if the arrays take more than `most` bytes, or two have the same name; and an
+    ArrayError if an array is damaged, or does not hold numbers or text. For a damaged archive, the
+    zip reader may raise any exception.
 
     Examples
     --------
