@@ -49,8 +49,8 @@ def read(data_dir: str | os.PathLike[str] | None = None) -> Raw:
     """Read MNIST from a folder, or download it.
 
     The pictures are uint8 ``(n, 28, 28)`` from 0 to 255, and the labels uint8 ``(n,)``. Raise a
-    DataError if the folder lacks an archive, or one is malformed; and a DownloadError if there is no
-    folder, and no mirror serves an archive.
+    DataError if the folder lacks an archive, or one is malformed; and a DownloadError if there is
+    no folder, and no mirror serves an archive.
     """
     if data_dir is not None:
         paths = find(Path(data_dir))

@@ -153,8 +153,8 @@ class Optimiser:
         """Write the updates and the state of a step, after `count` others, into arrays.
 
         `old` and `new` are the slots before and after the step, which may be the same arrays. The
-        values of `updates` on entry are not used. `spare` has arrays for intermediate results; NumPy
-        allocates one for each None.
+        values of `updates` on entry are not used. `spare` has arrays for intermediate results;
+        NumPy allocates one for each None.
         """
         rate, factor = self.rate(count), self._clipping(grads)
         n = len(self.slots)
