@@ -133,12 +133,9 @@ def take_up(
     allows another backend. The options distinguish this training from others, and `most` are its
     numbers of steps and epochs.
 
-    Raises
-    ------
-    OptionError
-        If the file exists and `resume` is false, or it is from a training with other options.
-    CheckpointError
-        If the file and the previous one are damaged, or it cannot be read or written.
+    Raise an OptionError if the file exists and `resume` is false, or it is from a training with
+    other options; and a CheckpointError if the file and the previous one are damaged, or it cannot
+    be read or written.
     """
     path = Path(path)
     if path.is_dir():

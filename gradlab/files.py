@@ -67,7 +67,7 @@ def opened(
     ValueError: is a device, not a regular file
     """
     try:
-        file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
+        file = open(path, "rb", opener=_open)  # noqa: SIM115
     except FileNotFoundError:
         raise refusal("no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -171,7 +171,7 @@ def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
         raise refusal(f"cannot be read ({error.strerror})") from error
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open(path: str, flags: int) -> int:
     """Open a file without waiting for a writer to a named pipe."""
     return os.open(path, flags | _AT_ONCE)
 

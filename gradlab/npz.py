@@ -34,14 +34,9 @@ def read(
 ) -> dict[str, Array]:
     """Return the arrays of an archive by name; with `wanted`, only those of these names.
 
-    Raises
-    ------
-    ValueError
-        If the arrays take more than `most` bytes, or two have the same name.
-    ArrayError
-        If an array is damaged, or does not hold numbers or text.
-    Exception
-        Whatever the zip reader raises for a damaged archive.
+    Raise a ValueError if the arrays take more than `most` bytes, or two have the same name; and an
+    ArrayError if an array is damaged, or does not hold numbers or text. For a damaged archive, the
+    zip reader may raise any exception.
 
     Examples
     --------
@@ -72,15 +67,10 @@ def read(
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Array:
     try:
-        return _parsed(_unpacked(archive, member))
+        with archive.open(member) as file:  # reading to the end verifies the checksum
+            return _parsed(files.up_to(file, member.file_size + 1))
     except Exception as error:  # damaged data may raise anything
         raise ArrayError(f"{name} cannot be read ({reason_of(error)})") from error
-
-
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
-    """Return the content of a member; reading to the end verifies its checksum."""
-    with archive.open(member) as file:
-        return files.up_to(file, member.file_size + 1)
 
 
 def _parsed(data: bytearray) -> Array:

@@ -8,12 +8,7 @@ from gradlab import options
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
-    """Return a new generator for a seed, or the given generator itself.
-
-    Raises
-    ------
-    OptionError
-        If `seed` is neither an integer from 0 nor a generator.
+    """Return a new generator for a seed, or the given generator; refuse other values.
 
     Examples
     --------

@@ -89,14 +89,9 @@ def decode(
     the content from the header and the bytes of the arrays; if it raises, gradlab did not write the
     file. The counts of the identity named in `growing` may be larger than in the file.
 
-    Raises
-    ------
-    OptionError
-        If the file belongs to another task.
-    Exception
-        As returned by `kind.refusal`, if the file cannot be read or is of another version.
-    DamagedError
-        If the content of the file differs from what was written.
+    Raise an OptionError if the file belongs to another task; the exception of `kind.refusal` if it
+    cannot be read or is of another version; and a DamagedError if its content differs from what was
+    written.
     """
 
     def refusal(why: str) -> Exception:

@@ -45,26 +45,20 @@ def as_network(params: Mapping[str, Array]) -> dict[str, Array]:
     {'W1': (2, 3), 'b1': (3,)}
     """
     own = [f"{kind}{layer}" for layer in range(1, len(params) // 2 + 1) for kind in "Wb"]
-    if set(own) == set(params):
-        pairs = list(zip(own[::2], own[1::2], strict=True))
-        # For a square matrix, gradlab's own names say which side the inputs are on.
-        turned = [turn for turn in (False, True) if _chain(params, pairs, turn)][:1]
-        ways = [(pairs, turn) for turn in turned]
-    else:
-        ways = [
-            (pairs, turn)
-            for pairs in _pairings(list(params))
-            for turn in (False, True)
-            if _chain(params, pairs, turn)
-        ]
+    is_own = set(own) == set(params)
+    pairings = [list(zip(own[::2], own[1::2], strict=True))] if is_own else _pairings(list(params))
+    ways = [
+        (pairs, turn) for pairs in pairings for turn in (False, True) if _chain(params, pairs, turn)
+    ]
     if not ways:
         return dict(params)
-    if len(ways) > 1:
+    # For a square matrix, gradlab's own names say which side the inputs are on.
+    if len(ways) > 1 and not is_own:
         raise WeightsError(
             "the shapes do not tell in which order the layers come, or on which side of a matrix "
             "the inputs are; name the arrays W1, b1, W2, b2, ..., each matrix (inputs, outputs)"
         )
-    ((pairs, turn),) = ways
+    pairs, turn = ways[0]
     found = {}
     for layer, (matrix, bias) in enumerate(pairs, start=1):
         W = params[matrix]

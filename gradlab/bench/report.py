@@ -83,7 +83,10 @@ def overview(outcomes: Sequence[ScriptResult]) -> str:
     for outcome in outcomes:
         name = escape(outcome.name)
         linked = f'<a href="#{name}">{name}</a>' if outcome.numbers else name
-        absent = "".join(f"<br>{line}" for line in missing_lines(outcome.missing))
+        absent = "".join(
+            f"<br>without {escape(peer)}, which is not installed: <code>{escape(remedy)}</code>"
+            for peer, remedy in outcome.missing.items()
+        )
         seconds = f"{outcome.seconds:.0f} s" if outcome.seconds else ""
         rows.append(
             f'<tr class="{outcome.state.replace(" ", "-")}"><th scope="row">{linked}</th>'
@@ -96,20 +99,6 @@ def overview(outcomes: Sequence[ScriptResult]) -> str:
         + "\n".join(rows)
         + "\n</tbody></table></div>"
     )
-
-
-def missing_lines(missing: Mapping[str, str]) -> list[str]:
-    """Return a line for each peer that did not take part.
-
-    Examples
-    --------
-    >>> missing_lines({"JAX": "pip install 'gradlab[jax]'"})
-    ['without JAX, which is not installed: <code>pip install &#x27;gradlab[jax]&#x27;</code>']
-    """
-    return [
-        f"without {escape(name)}, which is not installed: <code>{escape(remedy)}</code>"
-        for name, remedy in missing.items()
-    ]
 
 
 def section(outcome: ScriptResult) -> str:

@@ -114,24 +114,25 @@ class Trials:
         loss, accuracy = (
             " ".join(filter(None, [self.judged_on, what])) for what in ("loss", "accuracy")
         )
-        columns: dict[str, list[str]] = {self.over: [], loss: []}
         with_accuracy = any(trial.accuracy is not None for trial in self.trials)
-        with_divergence = any(trial.diverged for trial in self.trials)
-        for value in self.values:
-            if not (found := self.of(value)):
-                continue
+        rows = []
+        for value in filter(self.of, self.values):
+            found = self.of(value)
             kept = [trial for trial in found if not trial.diverged]
-            columns[self.over].append(value)
-            columns[loss].append(_mean([trial.loss for trial in kept]))
-            if with_accuracy:
-                shares = [100 * trial.accuracy for trial in kept if trial.accuracy is not None]
-                columns.setdefault(accuracy, []).append(_mean(shares, ".2f", "%"))
-            if with_divergence:
-                ended = f"{len(found) - len(kept)} of {len(found)}" * (len(kept) < len(found))
-                columns.setdefault("diverged", []).append(ended)
+            shares = [100 * trial.accuracy for trial in kept if trial.accuracy is not None]
+            lost = len(found) - len(kept)
             seconds = [trial.fit.history.seconds for trial in kept]
-            columns.setdefault("seconds", []).append(_mean(seconds, ".2g", spread=False))
-        return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+            rows.append(
+                {
+                    self.over: value,
+                    loss: _mean([trial.loss for trial in kept]),
+                    accuracy: _mean(shares, ".2f", "%") if with_accuracy else "",
+                    "diverged": f"{lost} of {len(found)}" if lost else "",
+                    "seconds": _mean(seconds, ".2g", spread=False),
+                }
+            )
+        names = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
+        return names or [self.over, loss], [[row[name] for name in names] for row in rows]
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers of the comparison, ready for JSON."""

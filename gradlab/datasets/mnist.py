@@ -48,14 +48,9 @@ LARGEST = 2**26
 def read(data_dir: str | os.PathLike[str] | None = None) -> Raw:
     """Read MNIST from a folder, or download it.
 
-    The pictures are uint8 ``(n, 28, 28)`` from 0 to 255, and the labels uint8 ``(n,)``.
-
-    Raises
-    ------
-    DataError
-        If the folder lacks an archive, or one is malformed.
-    DownloadError
-        If there is no folder, and no mirror serves an archive.
+    The pictures are uint8 ``(n, 28, 28)`` from 0 to 255, and the labels uint8 ``(n,)``. Raise a
+    DataError if the folder lacks an archive, or one is malformed; and a DownloadError if there is
+    no folder, and no mirror serves an archive.
     """
     if data_dir is not None:
         paths = find(Path(data_dir))

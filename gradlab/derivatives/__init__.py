@@ -13,8 +13,7 @@ in reading order:
 `sparsity`      which entries of the parameters can be perturbed together
 `measuring`     detects outputs that a formula does not suit, and measures them with error bars
 `parallel`      columns by several workers
-`differences`   columns: the finite differences
-`extrapolated`  columns: Richardson extrapolation
+`differences`   columns: the finite differences, and their extrapolation
 `complex_step`  columns: the complex step
 `libraries`     JAX's and PyTorch's own derivatives
 `maps`          which of these each backend uses; blocks of the result

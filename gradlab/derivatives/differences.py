@@ -9,6 +9,9 @@ perturbed together (`sparsity`).
 If the evaluations show that a formula does not suit an output, the output is measured with more of
 them (`measuring`). At the end, one evaluation along a random direction is compared with the
 prediction of the Jacobian. A given step is used unchanged.
+
+`Extrapolated` is the same for Richardson extrapolation
+(`gradlab.gradients.differences.richardson`).
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from gradlab.derivatives.sparsity import (
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients import Loop, Numerical, Workers
+from gradlab.gradients.differences.richardson import FIRST, extrapolate
 from gradlab.gradients.probing import size_of
 from gradlab.gradients.workers.task import Task
 from gradlab.params import Array
@@ -265,3 +269,50 @@ class Differences(Rows):
             raise OptionError(f"the step vanishes beside {line.name}: give a larger step")
         changes = np.array([values[rows] for _, values in points]) - line.where.centre[rows]
         return slopes(gone, changes)
+
+
+class Extrapolated(Differences):
+    """The derivative of a function, column by column: `richardson`.
+
+    Each output is extrapolated, near round-off, from about 20 evaluations, which all outputs share.
+    Next to a bound, where the steps must be one-sided, the formula of fourth order is used instead.
+    """
+
+    order = 4
+
+    def column(
+        self,
+        line: Line,
+        h: float,
+        rows: Array,
+        i: int = 0,
+        *,
+        sure: bool = False,
+        both: bool = False,
+    ) -> Array:
+        """Return the slopes of some outputs along a line, with respect to t; see `Differences`."""
+        where = line.where
+        room = min(-line.low, line.high)
+        largest = 1.0 if sure else FIRST
+        fine = float(np.exp2(np.round(np.log2(where.precision) / 3)))
+        if room < 4 * fine:
+            return super().column(line, h, rows, i, sure=sure)
+        while largest > room:
+            largest /= 2
+        found = [
+            extrapolate(
+                partial(_output, line, int(k)),
+                0.0,
+                largest,
+                min(fine, largest / 4),
+                centre=float(where.centre[k]),
+                precision=float(where.epsilon[k]),
+                doubt=where.require_steady,
+            ).value
+            for k in rows
+        ]
+        return np.array(found, float)
+
+
+def _output(line: Line, k: int, t: Any) -> Any:
+    return line(float(t))[1][k]

@@ -10,8 +10,7 @@ from numpy.typing import DTypeLike
 
 from gradlab import options as checks
 from gradlab.derivatives.complex_step import ComplexColumns
-from gradlab.derivatives.differences import Differences, Options
-from gradlab.derivatives.extrapolated import Extrapolated
+from gradlab.derivatives.differences import Differences, Extrapolated, Options
 from gradlab.derivatives.forward import ForwardColumns
 from gradlab.derivatives.functions import (
     Function,

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradlab import options as checks
-from gradlab.derivatives.differences import Differences
-from gradlab.derivatives.extrapolated import Extrapolated
+from gradlab.derivatives.differences import Differences, Extrapolated
 from gradlab.derivatives.functions import Function, Point, weighted
 from gradlab.derivatives.libraries import OfLibrary
 from gradlab.derivatives.lines import Field

@@ -150,20 +150,11 @@ class Optimiser:
         updates: Arrays,
         spare: Sequence[Array | None],
     ) -> None:
-        """Write the updates and the state of a step into arrays.
+        """Write the updates and the state of a step, after `count` others, into arrays.
 
-        Parameters
-        ----------
-        count : int
-            The number of steps before.
-        params, grads : sequence of ndarray
-            The parameters and their gradient. They are not changed.
-        old, new : sequence of sequence of ndarray
-            The slots before and after the step. They may be the same arrays.
-        updates : sequence of ndarray
-            Receives the change of the parameters; its values on entry are not used.
-        spare : sequence of ndarray or None
-            Arrays for intermediate results; NumPy allocates one for each None.
+        `old` and `new` are the slots before and after the step, which may be the same arrays. The
+        values of `updates` on entry are not used. `spare` has arrays for intermediate results;
+        NumPy allocates one for each None.
         """
         rate, factor = self.rate(count), self._clipping(grads)
         n = len(self.slots)

@@ -166,13 +166,7 @@ class Warmup:
 
 
 def checked(rate: Any) -> Rate:
-    """Return a learning rate or a schedule.
-
-    Raises
-    ------
-    OptionError
-        If it is neither a positive number nor a function.
-    """
+    """Return a learning rate or a schedule; raise an OptionError for anything else."""
     if callable(rate):
         return rate  # type: ignore[no-any-return]
     return options.number("learning_rate", rate, "give a positive number, or a schedule")
@@ -181,10 +175,7 @@ def checked(rate: Any) -> Rate:
 def rate_at(rate: Rate, count: int) -> float:
     """Return the learning rate of the step that has `count` steps before it.
 
-    Raises
-    ------
-    OptionError
-        If a schedule does not return a finite number from 0.
+    Raise an OptionError if a schedule does not return a finite number from 0.
 
     Examples
     --------

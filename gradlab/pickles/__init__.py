@@ -44,14 +44,9 @@ def read(data: bytes, most: int) -> dict[str, Any]:
 
     Dicts, lists and tuples are traversed. A list of numbers, or of such lists of equal length,
     becomes an array. Other values are returned unchanged: text, numbers, None. The arrays may take
-    `most` bytes in all; one that is referenced twice counts twice.
-
-    Raises
-    ------
-    PickleError
-        If it names anything but NumPy arrays, or exceeds a limit.
-    Exception
-        Any error of the machine, for a damaged pickle.
+    `most` bytes in all; one that is referenced twice counts twice. Raise a PickleError if the
+    pickle names anything but NumPy arrays, or exceeds a limit. A damaged one may raise any
+    exception.
 
     Examples
     --------

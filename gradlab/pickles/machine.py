@@ -27,12 +27,8 @@ class PickleError(ValueError):
 def run(data: bytes) -> Any:
     """Return the value of a pickle: dicts, lists, tuples, text, bytes, numbers, requested calls.
 
-    Raises
-    ------
-    PickleError
-        If it names a function that arrays do not need, or exceeds a limit.
-    Exception
-        Any exception, if it is damaged.
+    Raise a PickleError if it names a function that arrays do not need, or exceeds a limit. A
+    damaged one may raise any exception.
     """
     return _Machine().run(data)
 

@@ -177,15 +177,15 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
     figure = Figure(figsize=(2.4 + 2.2 * columns, 1.2 + sum(heights)))
     grid = figure.add_gridspec(len(heights) or 1, 2 * columns, height_ratios=heights or [1])
     shown: set[str] = set()
-    for i, leaf in enumerate(matrices):
-        row, column = divmod(i, columns)
-        axes = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
-        shown |= _draw_leaf(axes, leaf, [e for e in report.entries if e.path == leaf.path])
-    for i, leaf in enumerate(vectors):
-        row, column = divmod(i, 2)
-        half = slice(column * columns, (column + 1) * columns)
-        axes = figure.add_subplot(grid[-(-len(matrices) // columns) + row, half])
-        shown |= _draw_leaf(axes, leaf, [e for e in report.entries if e.path == leaf.path])
+    places = []
+    for row, column in (divmod(i, columns) for i in range(len(matrices))):
+        places.append(grid[row, 2 * column : 2 * column + 2])
+    for row, column in (divmod(i, 2) for i in range(len(vectors))):
+        below = -(-len(matrices) // columns) + row
+        places.append(grid[below, column * columns : (column + 1) * columns])
+    for place, leaf in zip(places, [*matrices, *vectors], strict=True):
+        own = [entry for entry in report.entries if entry.path == leaf.path]
+        shown |= _draw_leaf(figure.add_subplot(place), leaf, own)
     colours: dict[str, str] = {verdict: mark.colour for verdict, mark in MARKS.items()}
     colours |= {f"{verdict}, along directions": PALE[verdict] for verdict in MARKS}
     colours["not looked at"] = PALE[None]

@@ -20,13 +20,10 @@ Accuracy: TypeAlias = Callable[..., float]
 
 
 def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
-    """Return data as arrays of one length; raise an error that names an unusable array.
+    """Return data as arrays of one length.
 
-    Raises
-    ------
-    DataError
-        If there are no samples, the lengths differ, or an array holds a NaN, an infinity or
-        something other than numbers.
+    Raise a DataError if there are no samples, the lengths differ, or an array holds a NaN, an
+    infinity or something other than numbers; it names the array.
 
     Examples
     --------
@@ -58,12 +55,9 @@ def check_data(data: Data, what: str = "data") -> tuple[Array, ...]:
 def evaluate(
     function: Callable[..., Any], params: Any, data: Data, what: str = "the loss"
 ) -> float:
-    """Return a loss or an accuracy on all of the data, as a finite number.
+    """Return a loss or an accuracy on all of the data.
 
-    Raises
-    ------
-    LossError, NonFiniteError
-        If it is not one real number, or not finite.
+    Raise a LossError or a NonFiniteError if it is not one real, finite number.
 
     Examples
     --------

@@ -281,7 +281,7 @@ def _follow(loop: Descent, watch: Validation, remarks: Remarks, stride: Stride) 
     if not epoch_sizes:
         return None
     record = loop.end_epoch(epoch_sizes, watch, measured)
-    remarks.end_epoch(loop.history, measured, loop.peaks)
+    remarks.end_epoch(loop.history, measured)
     return record
 
 

@@ -111,8 +111,8 @@ class Remarks:
         if self._zero:
             self._zero = [i for i in self._zero if leaves[i].size and not leaves[i].any()]
 
-    def end_epoch(self, history: History, step: Measured, peaks: Callable[[], list[float]]) -> None:
-        """Check an epoch by its last step; `peaks` returns its largest change of each leaf."""
+    def end_epoch(self, history: History, step: Measured) -> None:
+        """Check an epoch by its last step."""
         count = len(history.losses)
         of_epoch, self._steps_of_epoch = self._steps_of_epoch, 0
         over = count == self.steps
@@ -122,7 +122,7 @@ class Remarks:
         if self._first is not None:  # not resumed: all steps were seen
             earlier = self._promised
             self._promised += max(0.0, step.promise) * of_epoch
-            self._say("vanishing", self._vanishing(step, peaks))
+            self._say("vanishing", self._vanishing(step))
             self._say("large", self._too_large(history, step))
             pending = bool(self._zero) and not over  # a dead layer, which is named soon
             if over or not (earlier or pending):
@@ -159,13 +159,13 @@ class Remarks:
             "the loss does not use"
         )
 
-    def _vanishing(self, step: Measured, peaks: Callable[[], list[float]]) -> str | None:
+    def _vanishing(self, step: Measured) -> str | None:
         assert self._first is not None
         found = _unmoved(step, self.matrices)
         found &= _unmoved(self._first, self.matrices) if found else found
         if not found:
             return None
-        largest = peaks()  # a table of which a step touches few rows has a small norm
+        largest = step.peaks  # a table of which a step touches few rows has a small norm
         slow = [
             i
             for i in sorted(found)

@@ -4,6 +4,7 @@ The numbers that a training would have measured are given, so that no training h
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ GRADIENT = [np.ones((3, 2)), np.ones(2)]
 
 
 def step(promise=0.1, loss=1.0, gradients=(1.0, 1.0), updates=(1.0, 1.0), params=(10.0, 10.0)):
-    return Measured(loss, list(gradients), list(updates), list(params), [100, 4], promise)
+    return Measured(
+        loss, list(gradients), list(updates), list(params), [1.0] * 2, [100, 4], promise
+    )
 
 
 def said(
@@ -29,7 +32,7 @@ def said(
     descends=True, data=(), leaves=GRADIENT, peaks=(1.0, 1.0), resumed=False,
 ):  # fmt: skip
     """Return what is said at the end of an epoch that had all these losses."""
-    first, last = first or step(), last or step()
+    first, last = first or step(), replace(last or step(), peaks=list(peaks))
     steps = len(losses) if steps is None else steps
     remarks = Remarks(NAMES, [True, False], data, steps, rate, descends)
     history = History(list(losses), [Epoch(k + 1, 1.0, None, None, 0.0) for k in range(epochs)])
@@ -38,7 +41,7 @@ def said(
         if not resumed:
             remarks.begin(Vector.of(GRADIENT), first)
         remarks.watch_zeros(leaves, len(losses))
-        remarks.end_epoch(history, last, lambda: list(peaks))
+        remarks.end_epoch(history, last)
     return [str(w.message) for w in caught]
 
 
@@ -273,7 +276,7 @@ def test_later_epochs_that_are_small_do_not_make_a_small_training():
         for epoch, promise in ((1, 0.1), (2, 1e-9)):
             remarks.watch_zeros(GRADIENT, 50)
             history = History([1.0] * 50 * epoch, [Epoch(1, 1.0, None, None, 0.0)] * epoch)
-            remarks.end_epoch(history, step(promise), None)  # no leaf needs its peak
+            remarks.end_epoch(history, step(promise))
 
 
 def test_columns_are_compared_if_steps_follow_the_gradient_downhill():

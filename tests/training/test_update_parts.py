@@ -15,7 +15,6 @@ from gradlab.training.foreign import ForeignUpdate
 from gradlab.training.gradients import WrittenGradient
 from gradlab.training.loop import own
 from gradlab.training.many import ManySteps
-from gradlab.training.norms import room_for
 from gradlab.training.optimisers import BlockUpdate, lower
 from gradlab.training.vectors import Vector
 
@@ -222,8 +221,3 @@ def test_remarks_begin_with_the_first_step():
     data = (np.arange(24.0).reshape(12, 2), np.full(12, 3.0))
     with pytest.warns(TrainingWarning, match="all 12 labels are 3"):
         fit(lambda w, x, y: (w - 1.0) ** 2, 0.0, data, iterations=1)
-
-
-def test_no_leaves_need_no_room():
-    assert room_for([]).size == 0
-    assert room_for([np.zeros(3), np.zeros(5, np.float32)]).nbytes == 24
