@@ -10,18 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradlab.checking.derivatives import check_derivatives
 from gradlab.checking.native_jax import JaxLoss, as_numpy
-from gradlab.checking.native_way import (
-    Name,
-    NativeWay,
-    first_that_works,
-    in_dtype,
-    named,
-    precision,
-)
+from gradlab.checking.native_way import NativeWay, first_that_works
 from gradlab.errors import OptionError
-from gradlab.interop.shared import accepted, decided_by, note_on, random_like, settle
+from gradlab.interop.shared import check_native, decided_by, random_like
 from gradlab.params import Array
 
 __tracebackhide__ = True
@@ -101,19 +93,9 @@ def _check(
     what: str,
 ) -> None:
     """Check one order of derivatives, and then the derivatives of these."""
-    params = named(function.names, [in_dtype(leaf, way.dtype) for leaf in function.leaves])
-    rtol = tolerances["rtol"]
     with decided_by("JAX", lambda: function.check_by_jax(way, modes, tolerances)):
-        for claims in function.claims(way, modes):
-            report = check_derivatives(
-                partial(function.outputs, way),
-                params,
-                dtype=precision(way, function.leaves),
-                allow=accepted(rtol),
-                convention=function.convention,
-                **claims,
-            )
-            settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
+        for claims in function.claims(modes):
+            check_native(function, way, claims, tolerances["rtol"], what)
     if order > 1:
         for mode in modes:
             here = f"of the {NAMES[mode]}{' ' + what if what else ''}"
@@ -127,7 +109,7 @@ class JaxFunction(JaxLoss):
     def __init__(self, call: Callable[[list[Any]], list[Any]], given: list[Any], names: list[str]):
         super().__init__(call, given, ())
         self.names = names
-        self._like: list[Array] = []
+        self.like: list[Array] = []
         self._kept: dict[str, Callable[..., Any]] = {}
 
     def way(self, modes: Sequence[str]) -> NativeWay:
@@ -143,26 +125,20 @@ class JaxFunction(JaxLoss):
     def prepare(self, way: NativeWay) -> None:
         """Store the structure of the outputs."""
         with self._setting(way):
-            self._like = [np.asarray(x) for x in self.loss(self._native(way, self.leaves))]
+            self.like = [np.asarray(x) for x in self.loss(self._native(way, self.leaves))]
 
-    @property
-    def _output_names(self) -> list[str]:
-        count = len(self._like)
-        return ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
+    def outputs(self, way: NativeWay, leaves: list[Array]) -> list[Array]:
+        """Return the outputs."""
+        return self._run(way, "value", self.loss, leaves)
 
-    def outputs(self, way: NativeWay, params: dict[Name, Array]) -> dict[Name, Array]:
-        """Return the outputs by name."""
-        found = self._run(way, "value", self.loss, self._native_of(way, params))
-        return named(self._output_names, [as_numpy(x) for x in found])
-
-    def claims(self, way: NativeWay, modes: Sequence[str]) -> list[dict[str, Any]]:
+    def claims(self, modes: Sequence[str]) -> list[dict[str, Any]]:
         """Return JAX's derivatives in each mode, as options of `check_derivatives`."""
         found: list[dict[str, Any]] = [{}]
         for mode in modes:
-            kind, apply = ("vjp", self.vjp) if mode == "rev" else ("jvp", self.jvp)
+            kind = "vjp" if mode == "rev" else "jvp"
             if kind in found[-1]:  # forward mode and linearize are both JVPs
                 found.append({})
-            found[-1][kind] = partial(apply, way, mode)
+            found[-1][kind] = partial(self.derivative, mode)
         return found
 
     def check_by_jax(
@@ -177,42 +153,30 @@ class JaxFunction(JaxLoss):
             original = import_module("jax.test_util").check_grads
             original(lambda *given: self.loss(list(given)), arrays, 1, own, **tolerances)
 
-    def vjp(self, way: NativeWay, mode: str, params: Any, cotangent: Any) -> dict[Name, Array]:
-        """Return the VJP for a cotangent."""
-        given = [*cotangent.values()]
-        found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
-        return named(self.names, [as_numpy(x) for x in found])
-
-    def jvp(self, way: NativeWay, mode: str, params: Any, tangent: Any) -> dict[Name, Array]:
-        """Return the JVP for a tangent, by forward mode or `jax.linearize`."""
-        given = self._native_of(way, tangent)
-        found = self._run(way, mode, self._of(mode), self._native_of(way, params), given)
-        return named(self._output_names, [as_numpy(x) for x in found])
+    def derivative(
+        self, mode: str, way: NativeWay, leaves: list[Array], direction: list[Array]
+    ) -> list[Array]:
+        """Return the VJP for cotangents, or the JVP for tangents."""
+        return self._run(way, mode, self._of(mode), leaves, direction)
 
     def _of(self, mode: str) -> Callable[[list[Any], list[Any]], list[Any]]:
         """Return a derivative as a function of the arrays and a direction."""
 
-        def reverse(arrays: list[Any], direction: list[Any]) -> list[Any]:
+        def derivative(arrays: list[Any], direction: list[Any]) -> Any:
+            if mode == "fwd":
+                return jax.jvp(self.loss, (arrays,), (_cast(direction, arrays),))[1]
+            if mode == "lin":
+                return jax.linearize(self.loss, arrays)[1](_cast(direction, arrays))
             out, pull = jax.vjp(self.loss, arrays)
-            cotangent = [jax.numpy.asarray(u, x.dtype) for u, x in zip(direction, out, strict=True)]
-            found: list[Any] = pull(cotangent)[0]
-            return found
+            return pull(_cast(direction, out))[0]
 
-        def forward(arrays: list[Any], direction: list[Any]) -> list[Any]:
-            found: list[Any] = jax.jvp(self.loss, (arrays,), (direction,))[1]
-            return found
-
-        def linear(arrays: list[Any], direction: list[Any]) -> list[Any]:
-            found: list[Any] = jax.linearize(self.loss, arrays)[1](direction)
-            return found
-
-        return {"rev": reverse, "fwd": forward, "lin": linear}[mode]
+        return derivative
 
     def differentiated(self, way: NativeWay, mode: str) -> JaxFunction:
         """Return a derivative as a function of the arrays and of a random direction."""
         apply, count = self._of(mode), len(self.leaves)
         rng = np.random.default_rng(0)
-        like = self._like if mode == "rev" else self.leaves
+        like = self.like if mode == "rev" else self.leaves
         drawn = [random_like(array, rng) for array in like]
         names = [*self.names, *(f"direction[{i}]" for i in range(len(drawn)))]
         derived = JaxFunction(
@@ -221,20 +185,28 @@ class JaxFunction(JaxLoss):
         derived.prepare(way)
         return derived
 
-    def _run(self, way: NativeWay, name: str, function: Callable[..., Any], *given: Any) -> Any:
-        """Call a function, compiled if possible."""
+    def _run(
+        self,
+        way: NativeWay,
+        name: str,
+        function: Callable[..., Any],
+        leaves: list[Array],
+        *direction: list[Array],
+    ) -> list[Array]:
+        """Call a function of lists of arrays, compiled if possible."""
         with self._setting(way):
+            native = [self._native(way, leaves), *direction]
             if name not in self._kept:
                 self._kept[name] = jax.jit(function)
                 try:
-                    return self._kept[name](*given)
+                    return [as_numpy(x) for x in self._kept[name](*native)]
                 except Exception:  # it branches on numbers, or fails for another reason
                     self._kept[name] = function
-            return self._kept[name](*given)
+            return [as_numpy(x) for x in self._kept[name](*native)]
 
-    def _native_of(self, way: NativeWay, params: dict[Name, Array]) -> list[Any]:
-        with self._setting(way):
-            return self._native(way, [*params.values()])
+
+def _cast(direction: list[Any], like: list[Any]) -> list[Any]:
+    return [jax.numpy.asarray(u, x.dtype) for u, x in zip(direction, like, strict=True)]
 
 
 def _is_float(leaf: Any) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from gradlab.checking.derivatives import check_derivatives
+from gradlab.checking.native_way import NativeWay, in_dtype, named, precision
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, reason_of
 from gradlab.params import Array
@@ -65,6 +67,34 @@ def accepted(rtol: float | None) -> float:
 def note_on(allow: float | None) -> str:
     """Describe the use of a relative tolerance of the caller."""
     return f"a relative error of {allow:g} is accepted, as requested" if allow else ""
+
+
+def check_native(
+    function: Any,
+    way: NativeWay,
+    claims: Mapping[str, Callable[..., Any]],
+    rtol: float | None,
+    what: str = "",
+    **options: Any,
+) -> None:
+    """Check claims about a function of PyTorch or JAX, all of which take and return leaves."""
+    count = len(function.like)
+    outputs = ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
+
+    def by_name(f: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
+        return lambda *given: named(names, f(way, *([*leaves.values()] for leaves in given)))
+
+    for kind, claim in claims.items():
+        options[kind] = by_name(claim, function.names if kind == "vjp" else outputs)
+    report = check_derivatives(
+        by_name(function.outputs, outputs),
+        named(function.names, [in_dtype(leaf, way.dtype) for leaf in function.leaves]),
+        dtype=precision(way, function.leaves),
+        allow=accepted(rtol),
+        convention=function.convention,
+        **options,
+    )
+    settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
 
 
 def settle(report: DerivativeReport, note: str = "") -> None:

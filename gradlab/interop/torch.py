@@ -17,19 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradlab.checking.derivatives import check_derivatives
 from gradlab.checking.native_torch import TorchLoss, to_numpy
-from gradlab.checking.native_way import (
-    Name,
-    NativeWay,
-    first_that_works,
-    in_dtype,
-    named,
-    precision,
-)
+from gradlab.checking.native_way import NativeWay, first_that_works
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
-from gradlab.interop.shared import InconclusiveError, accepted, decided_by, note_on, settle
+from gradlab.interop.shared import InconclusiveError, check_native, decided_by
 from gradlab.params import Array, flatten
 
 __tracebackhide__ = True
@@ -167,7 +159,7 @@ def gradgradcheck(
     else:
         drawn = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
     count = len(given)
-    wanted = [i for i, x in enumerate(given) if isinstance(x, torch.Tensor) and x.requires_grad]
+    wanted = _where_differentiable(given)
 
     def pulled_back(*args: Any) -> tuple[Any, ...]:
         own = [x.requires_grad_() if i in wanted else x for i, x in enumerate(args[:count])]
@@ -200,25 +192,14 @@ def _check(
     """Check the requested modes."""
     function = TorchFunction(func, given, leaves_out=options["check_undefined_grad"])
     way = function.way()
-    claims: dict[str, Any] = {}
-    if options["check_backward_ad"]:
-        claims["vjp"] = partial(function.vjp, way)
-    if options["check_forward_ad"]:
-        claims["jvp"] = partial(function.jvp, way)
+    modes = {"vjp": options["check_backward_ad"], "jvp": options["check_forward_ad"]}
+    claims = {kind: getattr(function, kind) for kind, asked in modes.items() if asked}
     if not claims:
         raise ParameterError(
             "check_forward_ad and check_backward_ad are both False: set one of them to True"
         )
-    report = check_derivatives(
-        partial(function.outputs, way),
-        named(function.names, [in_dtype(leaf, way.dtype) for leaf in function.leaves]),
-        mode="directional" if options["fast_mode"] else "auto",
-        dtype=precision(way, function.leaves),
-        allow=accepted(rtol),
-        convention=function.convention,
-        **claims,
-    )
-    settle(report, note_on(rtol))
+    mode = "directional" if options["fast_mode"] else "auto"
+    check_native(function, way, claims, rtol, mode=mode)
 
 
 def _check_batches(func: Callable[..., Any], given: Sequence[Any], options: dict[str, Any]) -> None:
@@ -230,7 +211,7 @@ def _check_batches(func: Callable[..., Any], given: Sequence[Any], options: dict
         if options["check_batched_grad"]:
             ORIGINAL._test_batched_grad(tuple(given), output, number)
         if options["check_grad_dtypes"]:
-            inputs = [x for x in given if isinstance(x, torch.Tensor) and x.requires_grad]
+            inputs = _differentiable(given)
             found = torch.autograd.grad(
                 output, inputs, torch.ones_like(output), retain_graph=True, allow_unused=True
             )
@@ -248,11 +229,7 @@ class TorchFunction(TorchLoss):
 
     def __init__(self, func: Callable[..., Any], given: Sequence[Any], leaves_out: bool) -> None:
         values, structure = flatten(tuple(given), lambda value, path: value)
-        where = [
-            i
-            for i, value in enumerate(values)
-            if isinstance(value, torch.Tensor) and value.requires_grad
-        ]
+        where = _where_differentiable(values)
         if not where:
             raise ParameterError("no input requires a gradient: set requires_grad=True on one")
 
@@ -267,7 +244,7 @@ class TorchFunction(TorchLoss):
         self.names = [f"inputs{structure.paths[i]}" for i in where]
         self._leaves_out = leaves_out
         self._which: list[int] = []
-        self._like: list[Array] = []
+        self.like: list[Array] = []
 
     def way(self) -> NativeWay:
         """Return the first way of evaluation that works; store which outputs count."""
@@ -277,27 +254,19 @@ class TorchFunction(TorchLoss):
             found = _tensors(self._call(way, params))
             counted = [i for i, x in enumerate(found) if x.requires_grad]
             self._which = counted or [i for i, x in enumerate(found) if _is_float(x)]
-            self._like = [to_numpy(found[i]) for i in self._which]
+            self.like = [to_numpy(found[i]) for i in self._which]
             self._pulled_back(way, roots, [found[i] for i in counted], [None] * len(counted))
 
         return first_that_works(self.ways(None), differentiated)[0]
 
-    @property
-    def _output_names(self) -> list[str]:
-        count = len(self._which)
-        return ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
+    def outputs(self, way: NativeWay, leaves: list[Array]) -> list[Array]:
+        """Return the outputs that count."""
+        return [to_numpy(x) for x in self._counted(way, self._native(way, leaves)[1])]
 
-    def outputs(self, way: NativeWay, params: dict[Name, Array]) -> dict[Name, Array]:
-        """Return the outputs that count, by name."""
-        found = self._counted(way, self._native(way, [*params.values()])[1])
-        return named(self._output_names, [to_numpy(x) for x in found])
-
-    def vjp(self, way: NativeWay, params: dict[Name, Array], cotangent: Any) -> dict[Name, Array]:
-        """Return the result of `torch.autograd.grad` for a cotangent."""
-        roots, native = self._native(way, [*params.values()])
-        found = self._counted(way, native)
-        gradients = self._pulled_back(way, roots, found, [*cotangent.values()])
-        return named(self.names, gradients)
+    def vjp(self, way: NativeWay, leaves: list[Array], cotangents: list[Array]) -> list[Array]:
+        """Return the result of `torch.autograd.grad` for cotangents."""
+        roots, native = self._native(way, leaves)
+        return self._pulled_back(way, roots, self._counted(way, native), cotangents)
 
     def _pulled_back(
         self, way: NativeWay, roots: list[Any], found: list[Any], cotangents: Sequence[Array | None]
@@ -313,28 +282,18 @@ class TorchFunction(TorchLoss):
             gradients = torch.autograd.grad(
                 [x for x, _ in pairs], roots, [u for _, u in pairs], allow_unused=True
             )
-        return [
-            np.zeros_like(leaf) if g is None else to_numpy(g)
-            for g, leaf in zip(gradients, self.leaves, strict=True)
-        ]
+        return _or_zeros(gradients, self.leaves)
 
-    def jvp(self, way: NativeWay, params: dict[Name, Array], tangent: Any) -> dict[Name, Array]:
-        """Return the JVP of forward mode for a tangent."""
-        roots, _ = self._native(way, [*params.values()])
+    def jvp(self, way: NativeWay, leaves: list[Array], tangents: list[Array]) -> list[Array]:
+        """Return the JVP of forward mode for tangents."""
+        roots, _ = self._native(way, leaves)
         with FORWARD.dual_level(), self._mode(way):
             duals = [
                 FORWARD.make_dual(root.detach(), torch.tensor(v).to(root))
-                for root, v in zip(roots, tangent.values(), strict=True)
+                for root, v in zip(roots, tangents, strict=True)
             ]
-            found = self._counted(way, duals)
-            tangents = [FORWARD.unpack_dual(x).tangent for x in found]
-        return named(
-            self._output_names,
-            [
-                np.zeros_like(like) if t is None else to_numpy(t)
-                for t, like in zip(tangents, self._like, strict=True)
-            ],
-        )
+            found = [FORWARD.unpack_dual(x).tangent for x in self._counted(way, duals)]
+        return _or_zeros(found, self.like)
 
     def _counted(self, way: NativeWay, params: list[Any]) -> list[Any]:
         found = _tensors(self._call(way, params))
@@ -346,6 +305,16 @@ def _is_usual(tensor: Any) -> bool:
     if tensor.layout is not torch.strided:
         return False
     return not tensor.requires_grad or bool(torch.isfinite(tensor.detach()).all())
+
+
+def _or_zeros(found: Sequence[Any], like: Sequence[Array]) -> list[Array]:
+    """Return tensors as arrays; one that is None as zeros."""
+    pairs = zip(found, like, strict=True)
+    return [np.zeros_like(array) if x is None else to_numpy(x) for x, array in pairs]
+
+
+def _where_differentiable(values: Sequence[Any]) -> list[int]:
+    return [i for i, x in enumerate(values) if isinstance(x, torch.Tensor) and x.requires_grad]
 
 
 def _tensors(outputs: Any) -> list[Any]:
