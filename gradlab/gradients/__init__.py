@@ -39,59 +39,31 @@ from collections.abc import Callable
 from typing import Any
 
 from gradlab.errors import BackendError, LossError, unknown
-from gradlab.gradients.autograd import Autograd
-from gradlab.gradients.by_hand import ByHand
-from gradlab.gradients.differences.complex_step import ComplexStep
-from gradlab.gradients.differences.formulas import (
-    CentralDifference,
-    CentralDifference4,
-    ForwardDifference,
-)
-from gradlab.gradients.differences.numerical import Numerical
-from gradlab.gradients.differences.richardson import Richardson
-from gradlab.gradients.error_bars import Estimate
-from gradlab.gradients.forward_gradient import ForwardGradient
-from gradlab.gradients.forward_mode import AutogradForward
-from gradlab.gradients.jax import Jax
-from gradlab.gradients.perturb import Recorded
-from gradlab.gradients.probing import Evaluation, Loop
-from gradlab.gradients.protocol import Backend, Loss, ValueAndGrad, differentiates, is_estimator
-from gradlab.gradients.spsa import SPSA
-from gradlab.gradients.tape import Tape
-from gradlab.gradients.terms import SumOfTerms
-from gradlab.gradients.torch import Torch
-from gradlab.gradients.workers import Workers
-
-__all__ = [
-    "BACKENDS",
-    "SPSA",
-    "Autograd",
-    "AutogradForward",
-    "Backend",
-    "ByHand",
-    "CentralDifference",
-    "CentralDifference4",
-    "ComplexStep",
-    "Estimate",
-    "Evaluation",
-    "ForwardDifference",
-    "ForwardGradient",
-    "Jax",
-    "Loop",
-    "Loss",
-    "Numerical",
-    "Recorded",
-    "Richardson",
-    "SumOfTerms",
-    "Tape",
-    "Torch",
-    "ValueAndGrad",
-    "Workers",
-    "find_backend",
-    "grad",
-    "is_estimator",
-    "value_and_grad",
-]
+from gradlab.gradients.autograd import Autograd as Autograd
+from gradlab.gradients.by_hand import ByHand as ByHand
+from gradlab.gradients.differences.complex_step import ComplexStep as ComplexStep
+from gradlab.gradients.differences.formulas import CentralDifference as CentralDifference
+from gradlab.gradients.differences.formulas import CentralDifference4 as CentralDifference4
+from gradlab.gradients.differences.formulas import ForwardDifference as ForwardDifference
+from gradlab.gradients.differences.numerical import Numerical as Numerical
+from gradlab.gradients.differences.richardson import Richardson as Richardson
+from gradlab.gradients.error_bars import Estimate as Estimate
+from gradlab.gradients.forward_gradient import ForwardGradient as ForwardGradient
+from gradlab.gradients.forward_mode import AutogradForward as AutogradForward
+from gradlab.gradients.jax import Jax as Jax
+from gradlab.gradients.perturb import Recorded as Recorded
+from gradlab.gradients.probing import Evaluation as Evaluation
+from gradlab.gradients.probing import Loop as Loop
+from gradlab.gradients.protocol import Backend as Backend
+from gradlab.gradients.protocol import Loss as Loss
+from gradlab.gradients.protocol import ValueAndGrad as ValueAndGrad
+from gradlab.gradients.protocol import differentiates
+from gradlab.gradients.protocol import is_estimator as is_estimator
+from gradlab.gradients.spsa import SPSA as SPSA
+from gradlab.gradients.tape import Tape as Tape
+from gradlab.gradients.terms import SumOfTerms as SumOfTerms
+from gradlab.gradients.torch import Torch as Torch
+from gradlab.gradients.workers import Workers as Workers
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "autograd": Autograd,

@@ -33,7 +33,8 @@ class Estimator:
     """A backend whose gradient is right on average."""
 
     draws: int = 1  # random directions over which a gradient is averaged
-    seed: int | np.random.Generator = 0  # determines the directions, together with the parameters
+    # Determines the directions, together with the parameters.
+    seed: int | np.random.Generator = 0
     name: ClassVar[str]
     estimates: ClassVar[bool] = True
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,31 +24,6 @@ from gradlab.gradients.perturb.extents import Extents, Slice
 from gradlab.gradients.perturb.limits import Limits
 from gradlab.gradients.perturb.rows import Lift
 from gradlab.params import Array
-
-
-class Block(Protocol):
-    """Lanes that are computed together."""
-
-    @property
-    def lanes(self) -> tuple[int, int, int]:
-        """The number of lanes: (J, M, R)."""
-
-    @property
-    def rows(self) -> slice:
-        """The rows of the batch."""
-
-    def hit(self, extent: Slice) -> Array:
-        """Return the index of the slice that changes in each lane: (J, M), or (J, 1)."""
-
-    def each(self, of_entries: Array) -> Array:
-        """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1)."""
-
-    def add_to_total(self, total: Array, kept: Array, found: Array) -> None:
-        """Add the changes found in the `kept` ones of the J columns, (J, M, R), to a total.
-
-        The total has the change for each entry of the leaf and each sign, (p, S); with rows, for
-        each entry of the factor of the `Lift`, (d, k, S).
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +41,18 @@ class EntryBlock:
         return 1, len(self.entries) * self.signs, 1
 
     def hit(self, extent: Slice) -> Array:
-        """Return the index of each lane's entry."""
+        """Return the index of the slice that changes in each lane: (1, M), or (1, 1)."""
         return self.each(extent.hit)
 
     def each(self, of_entries: Array) -> Array:
-        """Spread values for each entry over the lanes: (1, M), or (1, 1) for a single one."""
+        """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1) if equal."""
         found = of_entries[self.entries]
         if (found == found[0]).all():
             return found[None, :1]
         return np.repeat(found, self.signs)[None]
 
     def add_to_total(self, total: Array, kept: Array, found: Array) -> None:
-        """Add each lane to its entry."""
+        """Add the changes in the lanes to a total for each entry of the leaf and sign, (p, S)."""
         total[self.entries] += np.broadcast_to(found, self.lanes).reshape(-1, self.signs)
 
 
@@ -100,7 +75,7 @@ class RowBlock:
         return j, m * signs, r
 
     def hit(self, extent: Slice) -> Array:
-        """Return the columns: only the lift makes slices."""
+        """Return the columns, (J, 1): only the lift makes slices."""
         return np.arange(self.columns.start, self.columns.stop)[:, None]
 
     def each(self, of_entries: Array) -> Array:
@@ -108,7 +83,11 @@ class RowBlock:
         raise NotImplementedError("entries share a lane of rows")
 
     def add_to_total(self, total: Array, kept: Array, found: Array) -> None:
-        """Add each lane to all perturbations that share it."""
+        """Add the changes in the `kept` ones of the J columns, (J, M, R), to a total.
+
+        The total is for each entry of the factor of the `Lift` and each sign, (d, k, S). All
+        perturbations that share a lane get its change.
+        """
         _, m, signs, _ = self.change.shape
         # (J, m S, R) -> (J, m, S) -> (m, J, S), then take the lane of each perturbed row: (i, J, S)
         each = found.sum(-1).reshape(-1, m, signs).transpose(1, 0, 2)[self.lane]
@@ -121,6 +100,9 @@ class RowBlock:
             total[self.moved, columns] += each
         else:
             total[self.moved[:, None], columns] += each
+
+
+Block: TypeAlias = EntryBlock | RowBlock
 
 
 # Making them

@@ -330,7 +330,7 @@ class Changes:
         if known is None:
             hit = self._block.hit(extent)
             hit = hit if len(hit) == len(self.kept) else hit[self.kept]
-            known = self._ats[id(extent)] = At.of(extent.axis, hit)
+            known = self._ats[id(extent)] = At(extent.axis, hit)
         return known
 
     def _patch(self, node: Node) -> bool:

@@ -30,15 +30,6 @@ class At:
 
     axis: int
     hit: Array  # shape (J, M), (J, 1) or (1, 1)
-    # The index as a slice, if it has shape (J, 1) and counts up by 1: views are faster.
-    run: slice | None = None
-
-    @classmethod
-    def of(cls, axis: int, hit: Array) -> At:
-        """Find out whether the index counts up by 1."""
-        first = int(hit[0, 0]) if hit.size else 0
-        is_run = hit.shape[1] == 1 and is_range(hit[:, 0] - first)
-        return cls(axis, hit, slice(first, first + len(hit)) if is_run else None)
 
     @cached_property
     def once(self) -> tuple[Any, ...] | None:
@@ -76,10 +67,7 @@ class Arrangement:
             return laid[..., rows] if has_rows else laid
         # (..., k, 1, R) -> (..., J, M or 1, R)
         assert at is not None
-        rows = rows if has_rows else slice(None)
-        if at.run is not None:
-            return laid[..., at.run, :, rows]
-        return laid[..., 0, rows][..., at.hit, :]
+        return laid[..., 0, rows if has_rows else slice(None)][..., at.hit, :]
 
     def reduced(self, node: Node, powers: Powers, base: Any) -> Powers | None:
         """Return the series of a sum, a mean or a maximum of features; None if it has none."""

@@ -18,7 +18,6 @@ import numpy as np
 
 from gradlab.gradients.perturb.blocks import (
     Block,
-    EntryBlock,
     RowBlock,
     entry_blocks,
     row_blocks,
@@ -185,7 +184,7 @@ class Plan:
         if len(first) < 2 or size < self.limits.worth_a_thread:
             threads = 1
 
-        def work(block: EntryBlock | RowBlock) -> tuple[Block, Array, dict[Node, Array]]:
+        def work(block: Block) -> tuple[Block, Array, dict[Node, Array]]:
             start = self._start_of(block, changes)
             return block, *self._run_block(block, start, list(found))
 
@@ -236,7 +235,7 @@ class Plan:
             found[node][lift.index] += total.at(delta)
         return sorted(left, key=lambda rows: rows.start)
 
-    def _blocks(self, changes: dict[Node, Change], rows: slice) -> Iterator[EntryBlock | RowBlock]:
+    def _blocks(self, changes: dict[Node, Change], rows: slice) -> Iterator[Block]:
         """Yield blocks of lanes for some rows of the batch."""
         lift = self._lift
         if lift is None:
@@ -249,9 +248,7 @@ class Plan:
             start, stop = first + block.rows.start, first + block.rows.stop
             yield replace(block, rows=slice(start, stop))
 
-    def _start_of(
-        self, block: EntryBlock | RowBlock, changes: dict[Node, Change]
-    ) -> dict[Node, Any]:
+    def _start_of(self, block: Block, changes: dict[Node, Change]) -> dict[Node, Any]:
         """Return the changes at the start of a block."""
         if isinstance(block, RowBlock):
             return {block.lift.node: block.change.reshape(block.lanes)}

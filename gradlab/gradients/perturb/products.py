@@ -147,8 +147,7 @@ def _slice_times(
 def slice_of(other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
     """Select the slice of each lane from a value without lanes, along the axis of letter k."""
     moved = np.moveaxis(other, of_other.index(k), -1)  # (..., k) at the indices (J, M or 1)
-    picked = moved[..., at.hit, None] if at.run is None else moved[..., at.run, None, None]
-    return picked, of_other.replace(k, "") + LANES
+    return moved[..., at.hit, None], of_other.replace(k, "") + LANES
 
 
 def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:

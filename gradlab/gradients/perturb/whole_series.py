@@ -44,7 +44,7 @@ class WholeSeries:
 
     def __init__(self, extents: Extents, layout: Arrangement, rows: slice, reach: Array) -> None:
         self._extents, self._layout, self._rows = extents, layout, rows
-        self._columns = At.of(-1, np.arange(len(reach))[:, None])
+        self._columns = np.arange(len(reach))[:, None]
         self._reach, self._of = reach, extents.of
         self._series: dict[Node, Powers] = {}
 
@@ -179,7 +179,7 @@ class WholeSeries:
         extent = self._of[node]
         if not isinstance(extent, Slice):
             return None
-        return At(extent.axis, self._columns.hit, self._columns.run)
+        return At(extent.axis, self._columns)
 
 
 class PowerSums:

@@ -12,30 +12,16 @@ Two evaluations have packages of their own: from a recording of the loss,
 `gradlab.gradients.perturb`, and by workers, `gradlab.gradients.workers`.
 """
 
-from gradlab.gradients.probing.evaluation import Evaluation, Loop, Method, Slopes, by_leaf
-from gradlab.gradients.probing.probe import (
-    COARSEST,
-    CoarseLoss,
-    EntryLine,
-    Probe,
-    Quotient,
-    restore,
-    size_of,
-)
-from gradlab.gradients.probing.sums import ProbeOfTerms
-
-__all__ = [
-    "COARSEST",
-    "CoarseLoss",
-    "EntryLine",
-    "Evaluation",
-    "Loop",
-    "Method",
-    "Probe",
-    "ProbeOfTerms",
-    "Quotient",
-    "Slopes",
-    "by_leaf",
-    "restore",
-    "size_of",
-]
+from gradlab.gradients.probing.evaluation import Evaluation as Evaluation
+from gradlab.gradients.probing.evaluation import Loop as Loop
+from gradlab.gradients.probing.evaluation import Method as Method
+from gradlab.gradients.probing.evaluation import Slopes as Slopes
+from gradlab.gradients.probing.evaluation import by_leaf as by_leaf
+from gradlab.gradients.probing.probe import COARSEST as COARSEST
+from gradlab.gradients.probing.probe import CoarseLoss as CoarseLoss
+from gradlab.gradients.probing.probe import EntryLine as EntryLine
+from gradlab.gradients.probing.probe import Probe as Probe
+from gradlab.gradients.probing.probe import Quotient as Quotient
+from gradlab.gradients.probing.probe import restore as restore
+from gradlab.gradients.probing.probe import size_of as size_of
+from gradlab.gradients.probing.sums import ProbeOfTerms as ProbeOfTerms

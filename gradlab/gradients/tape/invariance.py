@@ -93,15 +93,8 @@ def _change(node: Node, changes: dict[Node, Response | None], maximum: Node) -> 
         return _change_of_reduction(node, operands[0])
     if node.primitive is np.broadcast_to:
         return operands[0]
-    if not is_elementwise(node):
-        return None
-    return _change_of_elementwise(node, operands)
-
-
-def _change_of_elementwise(node: Node, given: list[Response]) -> Response | None:
-    if rule := _RULES.get(node.primitive):
-        return rule(*given)
-    return None
+    rule = _RULES.get(node.primitive) if is_elementwise(node) else None
+    return None if rule is None else rule(*operands)
 
 
 def _exp(a: Response) -> Response | None:
@@ -117,12 +110,14 @@ def _negative(a: Response) -> Response:
 
 
 def _sum(a: Response, b: Response, sign: int = 1) -> Response | None:
-    return _shift(a.k + sign * b.k) if a.kind == b.kind == "shift" else None
+    return Response("shift", a.k + sign * b.k) if a.kind == b.kind == "shift" else None
 
 
 def _product(a: Response, b: Response, sign: int = 1) -> Response | None:
-    p, q = _exponent(a), _exponent(b)
-    return None if p is None or q is None else _scale(p + sign * q)
+    if any(change.kind != "scale" and change.k for change in (a, b)):
+        return None  # a change that is not 0 is added, not multiplied by exp(k·c)
+    k = a.k + sign * b.k
+    return Response("scale", k) if k else SAME
 
 
 _RULES: dict[Any, Callable[..., Response | None]] = {
@@ -142,7 +137,7 @@ def _change_of_reduction(node: Node, given: Response) -> Response | None:
         return None
     x = node.operands[0]
     if node.primitive is SUM and given.kind == "shift":
-        return _shift(given.k * (size(x) // size(node) if size(node) else 1))
+        return Response("shift", given.k * (size(x) // size(node) if size(node) else 1))
     return given
 
 
@@ -160,16 +155,3 @@ def _is_in_rows(node: Node, maximum: Node) -> bool:
         and len(node.shape) == len(maximum.shape)
         and all(m in (1, n) for m, n in zip(maximum.shape, node.shape, strict=True))
     )
-
-
-def _exponent(change: Response) -> float | None:
-    """Return k if a value is multiplied by exp(k·c)."""
-    return change.k if change.kind == "scale" or change.k == 0 else None
-
-
-def _shift(k: float) -> Response:
-    return Response("shift", k)
-
-
-def _scale(k: float) -> Response:
-    return Response("scale", k) if k else SAME

@@ -67,9 +67,7 @@ class Replayable:
     declined: str = field(init=False, default="")  # why there is no machine code
     # Compiles the program if machine code is used from a later replay on.
     later: Later | None = field(init=False, default=None)
-    has_answered: bool = field(
-        init=False, default=False
-    )  # whether machine code has answered a call
+    has_answered: bool = field(init=False, default=False)  # whether machine code has, to a call
     # Whether the next replay must be compared: a direct call found the first other data, or machine
     # code is used for the first time.
     is_due: bool = field(init=False, default=False)

@@ -10,8 +10,6 @@ In reading order:
 `teams`         kinds of workers: our own processes, a function like `map`, or a Dask cluster
 `processes`     our own processes, replaced if one dies or hangs
 `mapped`        the files that our own processes share
-`dask_cluster`  workers of a Dask cluster
-`waiting`       waiting for answers so that Ctrl-C can interrupt
 `resuming`      the finished part of a gradient, in a file that outlives the process
 ==============  ===================================================================================
 """

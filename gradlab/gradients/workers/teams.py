@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import reprlib
 import sys
-from collections.abc import Callable, Container, Generator
+from collections.abc import Callable, Container, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,9 +17,7 @@ from gradlab import options
 from gradlab.errors import GradlabError, WorkerError, reason_of
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.workers.chunks import Chunk, span
-from gradlab.gradients.workers.dask_cluster import asking, by_dask
 from gradlab.gradients.workers.task import Answer, Failure, Task, answer
-from gradlab.gradients.workers.waiting import interruptible
 from gradlab.interrupts import allowed
 
 ROUND_TRIP = 1e-3
@@ -55,9 +54,9 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
     if workers is None or workers is map:
         return Team(1, 0.0, False, partial(_by_map, map))
     if hasattr(workers, "scatter") and hasattr(workers, "submit"):
-        with asking(workers):
+        with _asking(workers):
             count = max(1, sum(workers.nthreads().values()))
-        return Team(count, ROUND_TRIP, False, partial(by_dask, workers))
+        return Team(count, ROUND_TRIP, False, partial(_by_dask, workers))
     if callable(workers):
         return Team(_cores(), ROUND_TRIP, True, partial(_by_map, workers))
     advice = (
@@ -82,7 +81,7 @@ def _by_map(
     try:
         with allowed():
             answers = iter(mapping(partial(answer, task), pieces))
-        for found in interruptible(answers):
+        for found in _interruptible(answers):
             if not _is_answer(found, left):
                 raise TypeError(f"it returned {reprlib.repr(found)}")
             del left[found[0]]
@@ -110,6 +109,76 @@ def _is_answer(found: Any, left: Container[Chunk]) -> bool:
         and slopes.shape[:1] == (chunk.stop - chunk.start,)
         and np.issubdtype(slopes.dtype, np.floating)
     )
+
+
+def _by_dask(client: Any, task: Task, pieces: list[Chunk], probe: Probe) -> Generator[Answer]:
+    """Scatter the task to all workers of a Dask cluster once, then submit only chunks.
+
+    Dask itself gives a dead worker's chunk to another one. If the task was lost with its
+    workers, or Dask has given up, all missing chunks are tried once more.
+    """
+    # The client is Dask's, so Dask is installed.
+    from distributed import as_completed
+
+    left = dict.fromkeys(pieces)
+    for attempt in range(2):
+        failed: dict[Chunk, Exception] = {}
+        sent: list[Any] = []
+        try:
+            with allowed(), _asking(client):
+                if not (attempt or client.nthreads()):  # a scatter would wait for them in vain
+                    raise WorkerError(
+                        f"workers={client!r}: the cluster has no workers; start some, and "
+                        "client.wait_for_workers(1)"
+                    )
+                sent.append(client.scatter(task, broadcast=True, hash=False))
+                futures = {client.submit(answer, *sent, piece, pure=False): piece for piece in left}
+                sent += futures
+            waiting = as_completed(list(futures))  # type: ignore[no-untyped-call,unused-ignore]
+            for future in _interruptible(waiting):
+                try:
+                    found = future.result()
+                except Exception as error:
+                    failed[futures[future]] = error
+                    continue
+                del left[futures[future]]
+                yield found
+        finally:
+            with allowed(), suppress(Exception):  # the client may be closed, or its scheduler gone
+                client.cancel(sent)
+        if not left:
+            return
+    chunk, reason = next(iter(failed.items()))
+    raise WorkerError(
+        f"Dask twice left {len(left)} of {len(pieces)} chunks unanswered, "
+        f"{span(probe, chunk)} among them, as when its workers die: "
+        f"{type(reason).__name__}: {reason}"
+    ) from reason
+
+
+@contextmanager
+def _asking(client: Any) -> Iterator[None]:
+    """Turn an error of Dask's own into one that says that the client does not work."""
+    try:
+        yield
+    except GradlabError:
+        raise
+    except Exception as error:
+        raise WorkerError(
+            f"workers={client!r} does not answer ({type(error).__name__}: {reason_of(error)}): "
+            "give a client that is connected to a cluster"
+        ) from error
+
+
+def _interruptible(answers: Iterator[Any]) -> Iterator[Any]:
+    """Yield the items; a signal may interrupt while the next one is computed or awaited."""
+    end = object()
+    while True:
+        with allowed():
+            found = next(answers, end)
+        if found is end:
+            return
+        yield found
 
 
 def _cores() -> int:

@@ -19,8 +19,7 @@ functions of the modules in `TRUSTED` are compared by identity, and their code i
 ==========  =======================================================================================
 `survey`    the entry point; follows values: arrays, containers, objects
 `code`      follows functions, modules and classes
-`tokens`    the tokens of a survey, and its errors
-`values`    fetches the values again and compares them at each call
+`tokens`    the tokens of a survey, the values that are compared at each call, and the errors
 `names`     the names in a function's code
 `rules`     which values are trusted, refused, or followed
 ==========  =======================================================================================
