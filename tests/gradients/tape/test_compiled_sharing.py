@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -29,15 +30,19 @@ PARAMS = network.init([30, 21, 3], 0)
 X, LABELS = RNG.random((67, 30)), RNG.integers(0, 3, 67)
 
 
+def share_small_steps(set_attribute: Any) -> None:
+    """Have four threads share small steps as well, also on fewer processors."""
+    set_attribute(chunks, "SHARED", 1000)
+    for module in (products, loops):
+        set_attribute(module, "STEP", 100)
+    set_attribute(products, "FEWEST", 6)
+    set_attribute(blas, "in_use", lambda: 4)
+    set_attribute(affinity, "elsewhere", lambda: None)
+
+
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small steps are shared as well, by four threads."""
-    monkeypatch.setattr(chunks, "SHARED", 1000)
-    for module in (products, loops):
-        monkeypatch.setattr(module, "STEP", 100)
-    monkeypatch.setattr(products, "FEWEST", 6)
-    monkeypatch.setattr(blas, "in_use", lambda: 4)
-    monkeypatch.setattr(affinity, "elsewhere", lambda: None)  # also on fewer processors
+    share_small_steps(monkeypatch.setattr)
 
 
 def bits(answer: Any) -> Any:
@@ -81,8 +86,9 @@ def test_fused_loops_are_shared(shared: None, dtype: Any, monkeypatch: pytest.Mo
         f(params, x)
     found = [bits(f(params, x)) for _ in range(30)]
     module = f._latest.native.module
-    loops = sum(isinstance(step, FusedLoop) for step in module.steps)
-    assert module.source.count("call void @share") >= loops / 2
+    fused = sum(isinstance(step, FusedLoop) for step in module.steps)
+    assert module.source.count("call void @share") >= fused / 2
+    assert re.search(r"%b\d+_at = mul i64 %chunk", module.source)  # each chunk has its own rows
     monkeypatch.setattr(blas, "in_use", lambda: 1)
     value, grads = f(params, x)
     assert found == [bits((value, grads))] * 30
@@ -159,11 +165,8 @@ def test_many_calls_at_once(shared: None) -> None:
 def test_a_forked_process_has_threads_of_its_own() -> None:
     program = """
         import os, test_compiled_sharing as tests
-        from gradlab import affinity, blas
-        from gradlab.gradients.tape.comparing import agree
-from gradlab.gradients.tape.compiled import chunks, sharing
-        chunks.SHARED, blas.in_use = 1000, lambda: 4
-        affinity.elsewhere = lambda: None
+        from gradlab.gradients.tape.compiled import sharing
+        tests.share_small_steps(setattr)
         f = tests.gradient()
         wanted = tests.bits(f(tests.PARAMS, tests.X, tests.LABELS))
         assert len(sharing._HELPERS._threads) == 3
