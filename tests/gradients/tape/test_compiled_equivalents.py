@@ -155,7 +155,9 @@ def test_a_reduction_adds_each_entry_at_its_place(shape: tuple[int, ...], axis: 
     node = of(np.sum, x, axis=axis)
     facts = Facts(program_of(node))
     extents = facts.extents(node)
-    place = facts.place(node, extents)
+    role = facts.role(node, extents)
+    assert role is not None
+    place = role.place
     assert place.base is node
     total = np.zeros(max(1, int(np.prod(node.shape or ()))))
     array = np.random.default_rng(0).integers(0, 9, shape).astype(float)

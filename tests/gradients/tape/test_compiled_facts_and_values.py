@@ -17,7 +17,7 @@ from expressions import given, of, program_of
 from gradlab import blas
 from gradlab.gradients.tape import compiled
 from gradlab.gradients.tape.compiled import UnsupportedError, entry, kinds, require_known, sharing
-from gradlab.gradients.tape.compiled.facts import Facts
+from gradlab.gradients.tape.compiled.facts import Facts, Role
 from gradlab.gradients.tape.compiled.forms import form_of, in_known_forms, put, take
 from gradlab.gradients.tape.compiled.module import _copy
 from gradlab.gradients.tape.compiled.values import Values
@@ -130,6 +130,12 @@ def test_the_region_of_an_array_lies_where_numpy_says(index: Any) -> None:
 # What the planner asks
 
 
+def role(facts: Facts, node: Node, extents: tuple[int, ...]) -> Role:
+    found = facts.role(node, extents)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(
     ("shape", "extents"), [((), (1,)), ((1, 1), (1,)), ((3, 1, 4), (3, 4)), ((1, 6), (6,))]
 )
@@ -149,8 +155,7 @@ def test_a_value_is_in_a_register_only_where_it_is_computed() -> None:
     reversed_ = of(np.add, base, of(operator.getitem, base, reverse))
     facts = Facts(program_of(same, turned, reversed_))
     for node, wanted in ((same, [True]), (turned, [True, False]), (reversed_, [True, False])):
-        uses = facts.uses_in(node, (3, 3))
-        assert uses is not None
+        uses = role(facts, node, (3, 3)).uses
         found = [facts.is_in_register(use, (3, 3)) for use in uses if use.base is base]
         assert found == wanted
 
@@ -160,23 +165,23 @@ def test_a_sum_of_rows_is_used_in_its_loop_and_a_sum_of_columns_is_not() -> None
     every, line = of(np.sum, X), of(np.sum, ROW)
     long = of(np.sum, given("long", (2, 2049)), axis=1)
     facts = Facts(program_of(rows, columns, every, line, long))
-    assert facts.row_reduces(rows, SHAPE)
-    assert facts.row_reduces(line, (7,))
-    assert not facts.row_reduces(columns, SHAPE)
-    assert not facts.row_reduces(every, SHAPE)
-    assert not facts.row_reduces(long, (2, 2049))  # a row that is longer than a strip
+    assert role(facts, rows, SHAPE).row_reduces
+    assert role(facts, line, (7,)).row_reduces
+    assert not role(facts, columns, SHAPE).row_reduces
+    assert not role(facts, every, SHAPE).row_reduces
+    assert not role(facts, long, (2, 2049)).row_reduces  # a row that is longer than a strip
     just = of(np.sum, given("just", (2, 2048)), axis=1)
-    assert Facts(program_of(just)).row_reduces(just, (2, 2048))
+    assert role(Facts(program_of(just)), just, (2, 2048)).row_reduces
 
 
 def test_columns_have_an_entry_for_each_row() -> None:
     column, whole, number = of(np.exp, given("u", (5,))), of(np.exp, X), of(np.exp, given("s", ()))
     facts = Facts(program_of(column, whole, number))
-    assert facts.is_column(column, SHAPE)
-    assert not facts.is_column(whole, SHAPE)
-    assert facts.is_column(number, (7,))
-    assert not facts.is_column(number, SHAPE)
-    assert facts.uses_in(whole, (5,)) is None
+    assert role(facts, column, SHAPE).is_column
+    assert not role(facts, whole, SHAPE).is_column
+    assert role(facts, number, (7,)).is_column
+    assert facts.role(whole, (5,)) is None
+    assert facts.role(number, SHAPE) is None
 
 
 def test_an_array_that_is_indexed_or_written_to_is_no_operand_of_the_loop() -> None:
@@ -185,8 +190,7 @@ def test_an_array_that_is_indexed_or_written_to_is_no_operand_of_the_loop() -> N
     region = Node(put, (of(np.exp, ROW), given("w", (3,)), slice(1, 4), True), {}, (7,), F64)
     facts = Facts(program_of(taken, region))
     for node, bases in ((taken, ["i", "h"]), (region, ["w"])):
-        uses = facts.uses_in(node, (3,))
-        assert uses is not None
+        uses = role(facts, node, (3,)).uses
         assert [use.base.name for use in uses if use.base] == bases
 
 

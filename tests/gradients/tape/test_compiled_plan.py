@@ -166,7 +166,9 @@ def test_each_step_reads_what_came_before_it(seed: int) -> None:
             continue
         inside = set(step.members)
         for node in step.members:
-            for use in facts.uses_in(node, step.extents) or ():
+            role = facts.role(node, step.extents)
+            assert role is not None
+            for use in role.uses:
                 in_register = use.base in inside and facts.is_in_register(use, step.extents)
                 assert use.base is None or in_register or use.base in have
         have |= inside & stored

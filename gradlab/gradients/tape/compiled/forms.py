@@ -29,8 +29,17 @@ from gradlab.gradients.tape.compiled.indexing import (
     reshaped,
     take,
 )
+from gradlab.gradients.tape.compiled.operations import inner_loop
 from gradlab.program.ir import Node, Program
-from gradlab.program.pieces import dtype_of, is_constant, repeat, shape_of, transposed
+from gradlab.program.pieces import (
+    dtype_of,
+    is_constant,
+    is_number,
+    is_uniform,
+    repeat,
+    shape_of,
+    transposed,
+)
 from gradlab.program.primitives import DOT, FULL, SUM, Kind, kind_of
 from gradlab.program.rewrite import rebuild, rewrite
 from gradlab.program.stand_ins import accumulate, scatter
@@ -61,18 +70,29 @@ def form_of(node: Node) -> Any:
     """Return a value in known forms, or the node itself if it has one or there is none."""
     if kind_of(node) is Kind.JOIN:
         return _join(node)
-    rule = _RULES.get(node.primitive)
-    return node if rule is None else rule(node)
+    if node.primitive in _RULES:
+        return _RULES[node.primitive](node)
+    if inner_loop(node) is None or all(_has(operand, node.dtype) for operand in node.operands):
+        return node
+    return node.on(
+        tuple(x if _has(x, node.dtype) else _converted(x, node.dtype) for x in node.operands)
+    )
+
+
+def _has(operand: Any, dtype: np.dtype[Any] | None) -> bool:
+    """Tell whether an operand need not be converted to a dtype: also if it is a number."""
+    return is_number(operand) or is_uniform(operand) or dtype_of(operand) == dtype
+
+
+def _converted(x: Any, dtype: np.dtype[Any] | None) -> Any:
+    return x if dtype_of(x) == dtype else elementwise(np.astype, dtype, x, dtype)
 
 
 # Products
 
 
 def _product(node: Node) -> Any:
-    a, b = (
-        x if dtype_of(x) == node.dtype else elementwise(np.astype, node.dtype, x, node.dtype)
-        for x in node.operands
-    )
+    a, b = (_converted(operand, node.dtype) for operand in node.operands)
     shapes = shape_of(a), shape_of(b)
     if node.keywords or {*map(len, shapes)} - {1, 2} or 0 in shapes[0] + shapes[1]:
         return node

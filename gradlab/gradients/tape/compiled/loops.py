@@ -1,8 +1,7 @@
 """Write a fused loop: rows, phases within a row, lanes.
 
-A row is computed in *phases*. A reduction of a row ends a phase, as its whole result is needed; a
-call of NumPy's inner loop begins one, as it needs whole operands. Within a phase, all members go
-through the lanes together, in registers. A later phase reads values from a buffer of one row.
+Within a phase (see `members`), all members go through the lanes together, in registers. A later
+phase reads values from memory: from where they are stored, or from a buffer of one row.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gradlab.gradients.tape.compiled.facts import STRIP, Facts
 from gradlab.gradients.tape.compiled.forms import put, take
 from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
 from gradlab.gradients.tape.compiled.members import Member, members_in
-from gradlab.gradients.tape.compiled.operations import operand_dtypes, write
+from gradlab.gradients.tape.compiled.operations import instruct, operand_dtypes, write
 from gradlab.gradients.tape.compiled.plan import FusedLoop
 from gradlab.gradients.tape.compiled.reductions import (
     combine,
@@ -54,8 +53,9 @@ class LoopWriter:
         self._lanes = min(storage.vector // widest, power_of_two(self._extents[-1]))
         self._values: dict[Node, str] = {}  # in registers, in this phase
         self._columns: dict[Node, str] = {}  # vectors of one
-        self._base: dict[Any, str] = {}  # pointers to the row
-        self._strip: Any = 0
+        self._once: dict[Access, str] = {}  # operands with one entry in this row
+        self._pointers: dict[Any, str] = {}  # to the first entries in this row
+        self._indices: list[Any] = []  # of this row, and where its strip begins
         self._is_chunk = False
         self._parts: dict[Node | None, str] = {}  # of reductions, in a chunk
 
@@ -126,138 +126,68 @@ class LoopWriter:
         start, count = self._between if axis == 0 else (0, self._extents[axis])
         if axis < last:
             text.loop(count, lambda i: self._rows(axis + 1, [*indices, text.add(i, start)]))
-        elif lanes <= STRIP:
-            self._row(indices, 0, lanes)
-        else:
-            full, rest = divmod(lanes, STRIP)
-            if axis:
-                count = full
-            text.loop(
-                count, lambda s: self._row(indices, text.mul(text.add(s, start), STRIP), STRIP)
-            )
-            if rest and (axis or count == full):
-                self._row(indices, full * STRIP, rest)
-            elif rest:
-                end = text.add(start, count)
-                is_last = text.do(f"icmp eq i64 {end}, {full}")
-                text.when(is_last, lambda: self._row(indices, full * STRIP, rest))
+            return
+        full, rest = divmod(lanes, STRIP)
+        if axis or not full:
+            count = full
+
+        def strip(s: Any) -> None:
+            self._row([*indices, text.mul(text.add(s, start), STRIP)], STRIP)
+
+        def end() -> None:
+            self._row([*indices, full * STRIP], rest)
+
+        text.loop(count, strip)
+        if rest and count == full:
+            end()
+        elif rest:
+            text.when(text.do(f"icmp eq i64 {text.add(start, count)}, {full}"), end)
 
     def _memory(self, node: Node | None) -> str:
         """Return the pointer to a value, or to the part of it that this chunk reduces."""
         return self._parts[node] if node in self._parts else self._storage.pointer(node)
 
-    def _row(self, indices: list[Any], strip: Any, count: int) -> None:
-        self._base, self._values, self._columns = {}, {}, {}
-        self._indices, self._strip = indices, strip
-        self._once: dict[Access, str] = {}  # operands with one entry in this row
-        for member in self._members.values():
-            for use in (*member.uses, member.place):
-                if use.base is not None and self._is_in_memory(use, member):
+    def _row(self, indices: list[Any], count: int) -> None:
+        self._pointers, self._columns, self._once = {}, {}, {}
+        self._indices = indices
+        members = [*self._members.values()]
+        for member in members:
+            outside = [use for use in member.uses if use.base not in self._members]
+            for use in [*outside, member.place] if self._is_written(member) else outside:
+                if use.base is not None:
                     self._pointer(use)
-        for use in dict.fromkeys(u for m in self._members.values() for u in m.uses):
+        for use in dict.fromkeys(use for member in members for use in member.uses):
             if use.base is not None and use.base not in self._members and not use.strides[-1]:
                 self._once[use] = self._text.load(self._pointer(use), dtype_of(use.base), 1, 1)
-        last = max(member.phase for member in self._members.values())
-        for phase in range(last + 1):
-            here = [member for member in self._members.values() if member.phase == phase]
+        for phase in range(1 + max(member.phase for member in members)):
+            here = [member for member in members if member.phase == phase]
             for member in here:
                 if member.is_column:
                     self._column(member)
             for member in here:
                 if member.is_call and not member.is_column:
                     self._call(member, count)
-            full = [m for m in here if not m.is_column and not m.is_call]
-            if full:
+            if full := [m for m in here if not m.is_column and not m.is_call]:
                 self._phase(full, count)
 
-    def _is_in_memory(self, use: Access, member: Member) -> bool:
-        if use is not member.place:
-            return use.base not in self._members
+    def _is_written(self, member: Member) -> bool:
+        """Tell whether a member writes to memory at each point."""
         is_total = member.reduces and not member.row_reduces
         return member.is_stored or is_total or member.node.primitive is put
 
     def _pointer(self, use: Access) -> str:
         """Return a pointer to an operand's first entry in this row."""
         key = use.base, use.offset, use.strides
-        if key not in self._base:
-            text, index = self._text, use.offset
-            pairs = [*zip(use.strides, self._indices, strict=False)]
-            pairs.append((use.strides[-1], self._strip))
-            for stride, position in pairs:
-                index = text.add(index, text.mul(stride, position))
-            kind = memory_type(dtype_of(use.base))
-            self._base[key] = text.at(self._memory(use.base), index, kind)
-        return self._base[key]
+        if key not in self._pointers:
+            pointer, kind = self._memory(use.base), memory_type(dtype_of(use.base))
+            index = self._text.index(use.offset, use.strides, self._indices)
+            self._pointers[key] = self._text.at(pointer, index, kind)
+        return self._pointers[key]
 
-    def _column(self, member: Member) -> None:
-        """Write a member that has one entry a row, as a vector of one."""
-        lanes, self._lanes, self._values = self._lanes, 1, {}
-        if member.is_call:
-            self._call(member, 1)
-            dtype = dtype_of(member.node)
-            self._values[member.node] = self._text.load(self._row_buffer(member), dtype, 1, 1)
-        else:
-            self._point(member, 0, 1, 0)
-        self._columns.update(self._values)
-        self._lanes = lanes
-
-    def _dtypes(self, node: Node) -> tuple[np.dtype[Any], ...]:
-        if node.primitive is put:
-            return (dtype_of(node),)
-        if node.primitive is take:
-            return np.dtype(np.int64), np.dtype(bool)
-        if self._facts.is_reduction(node):
-            x = self._facts.accesses(node)[0]
-            return (dtype_of(x.base) if x.base else dtype_of(node),)
-        return operand_dtypes(node)
-
-    # Calls of NumPy's inner loops
-
-    def _call(self, member: Member, count: int) -> None:
-        operands = [self._given(use, dtype_of(member.node), count) for use in member.uses]
-        buffer = self._row_buffer(member)
-        self._storage.call_numpy(self._text, member.node, operands, buffer, count)
+    def _row_of(self, member: Member) -> str:
+        """Return a pointer to a row of a member: where it is stored, or in a buffer."""
         if member.is_stored:
-            self._copy_row(member, count)
-
-    def _given(self, use: Access, dtype: np.dtype[Any], count: int) -> tuple[str, int]:
-        """Return a pointer to an operand of a call, and the bytes from one entry to the next."""
-        base = use.base
-        if base is not None and dtype_of(base) != dtype:
-            return self._converted_row(use, dtype, count), dtype.itemsize
-        if base is None or base in self._columns:
-            value = self._text.splat(use.number, dtype, 1) if base is None else self._columns[base]
-            slot = self._text.on_stack(f"<1 x {type_of(dtype)}>")
-            self._text.store(value, slot, dtype, 1, 1)
-            return slot, 0
-        if base in self._members:
-            return self._row_buffer(self._members[base]), dtype.itemsize
-        return self._pointer(use), use.strides[-1] * dtype.itemsize
-
-    def _converted_row(self, use: Access, dtype: np.dtype[Any], count: int) -> str:
-        buffer = self._buffer(dtype)
-
-        def body(j: Any, lanes_here: int, part: int) -> None:
-            value = self._operand(use, dtype, j, lanes_here)
-            to = self._text.at(buffer, j, memory_type(dtype))
-            self._text.store(value, to, dtype, self._lanes, lanes_here)
-
-        self._values = {}
-        self._over_lanes(count, body, 1)
-        return buffer
-
-    def _copy_row(self, member: Member, count: int) -> None:
-        node = member.node
-        source = self._row_buffer(member)
-
-        def body(j: Any, lanes_here: int, part: int) -> None:
-            at = self._text.at(source, j, memory_type(dtype_of(node)))
-            value = self._text.load(at, dtype_of(node), self._lanes, lanes_here)
-            self._store(member, value, j, lanes_here)
-
-        self._over_lanes(count, body, 1)
-
-    def _row_buffer(self, member: Member) -> str:
+            return self._pointer(member.place)
         if not member.row_buffer:
             member.row_buffer = self._buffer(dtype_of(member.node))
         return member.row_buffer
@@ -272,6 +202,36 @@ class LoopWriter:
         first.append(f"{name}_at = mul i64 %chunk, {nbytes}")
         first.append(f"{name} = getelementptr i8, ptr {every}, i64 {name}_at")
         return name
+
+    def _column(self, member: Member) -> None:
+        """Write a member that has one entry a row, as a vector of one."""
+        lanes, self._lanes, self._values = self._lanes, 1, {}
+        if member.is_call:
+            self._call(member, 1)
+            dtype = dtype_of(member.node)
+            self._values[member.node] = self._text.load(self._row_of(member), dtype, 1, 1)
+        else:
+            self._point(member, 0, 1, 0)
+        self._columns.update(self._values)
+        self._lanes = lanes
+
+    # Calls of NumPy's inner loops
+
+    def _call(self, member: Member, count: int) -> None:
+        operands = [self._given(use, dtype_of(member.node)) for use in member.uses]
+        self._storage.call_numpy(self._text, member.node, operands, self._row_of(member), count)
+
+    def _given(self, use: Access, dtype: np.dtype[Any]) -> tuple[str, int]:
+        """Return a pointer to an operand of a call, and the bytes from one entry to the next."""
+        base = use.base
+        if base is None or base in self._columns:
+            value = self._text.splat(use.number, dtype, 1) if base is None else self._columns[base]
+            slot = self._text.on_stack(f"<1 x {type_of(dtype)}>")
+            self._text.store(value, slot, dtype, 1, 1)
+            return slot, 0
+        if base in self._members:
+            return self._row_of(self._members[base]), dtype.itemsize
+        return self._pointer(use), use.strides[-1] * dtype.itemsize
 
     # Lanes
 
@@ -291,14 +251,15 @@ class LoopWriter:
 
         self._over_lanes(count, body, len(full))
         for member in in_rows:
-            value = folded(self._text, member.node, self._lanes, member.parts)
-            if not member.row_reduces:
-                self._add_to_total(member, value)
-                continue
-            self._columns[member.node] = value
-            if member.is_stored:
-                to = self._pointer(member.place)
-                self._text.store(value, to, dtype_of(member.node), 1, 1)
+            node, to = member.node, member.place
+            value = folded(self._text, node, self._lanes, member.parts)
+            if member.row_reduces:
+                self._columns[node] = value
+            else:
+                before = self._text.load(self._pointer(to), dtype_of(node), 1, 1)
+                value = combine(self._text, node, 1, before, value)
+            if member.is_stored or not member.row_reduces:
+                self._text.store(value, self._pointer(to), dtype_of(node), 1, 1)
 
     def _over_lanes(self, count: int, body: Any, operations: int) -> None:
         lanes, text = self._lanes, self._text
@@ -318,29 +279,34 @@ class LoopWriter:
 
     def _point(self, member: Member, j: Any, lanes_here: int, part: int) -> None:
         """Write one member for one vector."""
-        node, lanes = member.node, self._lanes
+        node, lanes, text = member.node, self._lanes, self._text
         if member.reduces:
             self._reduce(member, j, lanes_here, part)
             return
-        wanted = self._dtypes(node)
         operands = [
             self._operand(use, dtype, j, lanes_here)
-            for use, dtype in zip(member.uses, wanted, strict=True)
+            for use, dtype in zip(member.uses, self._dtypes(node), strict=True)
         ]
         if node.primitive is put:
-            pointer = self._at_lane(member.place, j)
-            self._put(member, operands[0], lanes_here, pointer)
+            self._write(member, operands[0], j, lanes_here, np.add if node.operands[3] else None)
             return
         if node.primitive is take:
             value = self._take(member, operands, lanes_here)
         else:
-            value = write(self._text, node, lanes, operands)
+            value = write(text, node, lanes, operands)
         self._values[node] = value
-        if self._is_read_later(member):
-            to = self._text.at(self._row_buffer(member), j, memory_type(dtype_of(node)))
-            self._text.store(value, to, dtype_of(node), lanes, lanes_here)
         if member.is_stored:
-            self._store(member, value, j, lanes_here)
+            self._write(member, value, j, lanes_here)
+        elif self._is_read_later(member):
+            to = text.at(self._row_of(member), j, memory_type(dtype_of(node)))
+            text.store(value, to, dtype_of(node), lanes, lanes_here)
+
+    def _dtypes(self, node: Node) -> tuple[np.dtype[Any], ...]:
+        if node.primitive is put:
+            return (dtype_of(node),)
+        if node.primitive is take:
+            return np.dtype(np.int64), np.dtype(bool)
+        return operand_dtypes(node)
 
     def _is_read_later(self, member: Member) -> bool:
         return any(
@@ -348,11 +314,19 @@ class LoopWriter:
             for other in self._members.values()
         )
 
-    def _store(self, member: Member, value: str, j: Any, lanes_here: int) -> None:
-        node = member.node
-        to = self._at_lane(member.place, j)
-        stride = member.place.strides[-1]
-        self._text.store(value, to, dtype_of(node), self._lanes, lanes_here, stride or 1)
+    def _write(
+        self, member: Member, value: str, j: Any, lanes_here: int, ufunc: np.ufunc | None = None
+    ) -> None:
+        """Store entries, or combine them with those that are in memory."""
+        text, lanes, dtype = self._text, self._lanes, dtype_of(member.node)
+        to, stride = self._at_lane(member.place, j), member.place.strides[-1] or 1
+        if ufunc is not None or member.reduces:
+            before = text.load(to, dtype, lanes, lanes_here, stride)
+            if ufunc is not None:
+                value = instruct(text, ufunc, dtype, dtype, lanes, (before, value))
+            else:
+                value = combine(text, member.node, lanes, before, value)
+        text.store(value, to, dtype, lanes, lanes_here, stride)
 
     def _at_lane(self, use: Access, j: Any) -> str:
         index = self._text.mul(use.strides[-1], j)
@@ -368,7 +342,7 @@ class LoopWriter:
         elif use.base in self._columns:
             value = text.spread(self._columns[use.base], old, lanes)
         elif use.base in self._members:
-            from_ = text.at(self._row_buffer(self._members[use.base]), j, memory_type(old))
+            from_ = text.at(self._row_of(self._members[use.base]), j, memory_type(old))
             value = text.load(from_, old, lanes, lanes_here)
         elif use in self._once:
             value = text.spread(self._once[use], old, lanes)
@@ -391,39 +365,26 @@ class LoopWriter:
         )
         return text.from_memory(text.gather(at, dtype_of(x), lanes, allowed), dtype_of(x), lanes)
 
-    def _put(self, member: Member, value: str, lanes_here: int, pointer: str) -> None:
-        """Store the entries of a region, or add them to those that it has."""
-        text, lanes, dtype = self._text, self._lanes, dtype_of(member.node)
-        stride = member.place.strides[-1] or 1
-        if member.node.operands[3]:
-            before = text.load(pointer, dtype, lanes, lanes_here, stride)
-            op = "fadd" if dtype.kind == "f" else "add"
-            value = text.do(f"{op} <{lanes} x {type_of(dtype)}> {before}, {value}")
-        text.store(value, pointer, dtype, lanes, lanes_here, stride)
-
     # Reductions
 
     def _reduce(self, member: Member, j: Any, lanes_here: int, part: int) -> None:
-        node, lanes, text = member.node, self._lanes, self._text
-        dtype = dtype_of(node)
-        vector = f"<{lanes} x {type_of(dtype)}>"
-        stride = member.place.strides[-1]
-        if stride or member.is_column:  # each lane, or each row, has a total of its own
-            value = self._operand(member.uses[0], dtype, j, lanes_here)
-            to = self._at_lane(member.place, j)
-            before = text.load(to, dtype, lanes, lanes_here, stride or 1)
-            found = combine(text, node, lanes, before, value)
-            text.store(found, to, dtype, lanes, lanes_here, stride or 1)
+        (use,), lanes, text = member.uses, self._lanes, self._text
+        dtype = dtype_of(member.node)
+        value = self._operand(use, dtype, j, lanes_here)
+        if member.place.strides[-1] or member.is_column:  # each lane, or row, has its own total
+            self._write(member, value, j, lanes_here)
             return
-        accumulator = member.parts[part % len(member.parts)]
+        vector, accumulator = (
+            f"<{lanes} x {type_of(dtype)}>",
+            member.parts[part % len(member.parts)],
+        )
         before = text.do(f"load {vector}, ptr {accumulator}")
-        value = self._operand(member.uses[0], self._dtypes(node)[0], j, lanes_here)
-        value = text.convert(value, self._dtypes(node)[0], dtype, lanes)
         if lanes_here < lanes:
-            rest = text.splat(neutral(node), dtype, lanes)
+            rest = text.splat(neutral(member.node), dtype, lanes)
             mask = text.mask(lanes_here, lanes)
             value = text.do(f"select <{lanes} x i1> {mask}, {vector} {value}, {vector} {rest}")
-        text.put(f"store {vector} {combine(text, node, lanes, before, value)}, ptr {accumulator}")
+        found = combine(text, member.node, lanes, before, value)
+        text.put(f"store {vector} {found}, ptr {accumulator}")
 
     def _start_parts(self, member: Member) -> None:
         vector = f"<{self._lanes} x {type_of(dtype_of(member.node))}>"
@@ -433,9 +394,3 @@ class LoopWriter:
         start = self._text.splat(neutral(member.node), dtype_of(member.node), self._lanes)
         for part in member.parts:
             self._text.put(f"store {vector} {start}, ptr {part}")
-
-    def _add_to_total(self, member: Member, value: str) -> None:
-        node = member.node
-        to = self._pointer(member.place)
-        before = self._text.load(to, dtype_of(node), 1, 1)
-        self._text.store(combine(self._text, node, 1, before, value), to, dtype_of(node), 1, 1)

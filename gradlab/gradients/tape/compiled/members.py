@@ -24,44 +24,20 @@ round-off of a sum grows with the number of terms that are added one after the o
 
 @dataclass
 class Member:
-    """A node in a loop.
-
-    Attributes
-    ----------
-    node : Node
-        The operation.
-    uses : list of Access
-        Its operands.
-    place : Access
-        Where its result is written, if it is stored.
-    phase : int
-        The phase of a row in which it is computed.
-    is_column : bool
-        Whether it has one entry a row.
-    is_call : bool
-        Whether it is a call of NumPy's inner loop.
-    reduces, row_reduces, is_total : bool
-        Whether it is a reduction, one of each row, one of the whole loop to one entry.
-    is_stored : bool
-        Whether a later step reads it from memory.
-    row_buffer : str
-        The memory of one row of it, once there is any.
-    parts : list of str
-        The accumulators of a reduction.
-    """
+    """A node in a loop."""
 
     node: Node
-    uses: list[Access]
-    place: Access
-    phase: int
-    is_column: bool
-    is_call: bool
+    uses: list[Access]  # its operands
+    place: Access  # where its result is written, if it is stored
+    phase: int  # of a row, in which it is computed
+    is_column: bool  # whether it has one entry a row
+    is_call: bool  # whether it is a call of NumPy's inner loop
     reduces: bool
-    row_reduces: bool
-    is_total: bool
-    is_stored: bool
-    row_buffer: str = ""
-    parts: list[str] = field(default_factory=list)
+    row_reduces: bool  # whether it reduces each row
+    is_total: bool  # whether it reduces the whole loop to one entry
+    is_stored: bool  # whether a later step reads it from memory
+    row_buffer: str = ""  # the memory of one row of it, once there is any
+    parts: list[str] = field(default_factory=list)  # the accumulators of a reduction
 
 
 def members_in(
@@ -77,22 +53,19 @@ def members_in(
 def _member(
     node: Node, loop: FusedLoop, facts: Facts, storage: Storage, before: Mapping[Node, Member]
 ) -> Member:
-    extents = loop.extents
-    role = facts.role(node, extents)
+    role = facts.role(node, loop.extents)
     assert role is not None
-    uses, place, is_column, rows = role
+    uses, place, is_column, row_reduces = role
     reduces = facts.is_reduction(node)
     is_call = inner_loop(node) is not None and not reduces
     phase = 0
-    for use in uses:
-        if use.base is not None and use.base in before:
-            member = before[use.base]
-            waits = member.row_reduces or (is_call and not is_column and not member.is_column)
-            phase = max(phase, member.phase + waits)
-    one = reduces and not rows and not is_column and not any(place.strides)
+    for member in [before[use.base] for use in uses if use.base and use.base in before]:
+        waits = member.row_reduces or (is_call and not is_column and not member.is_column)
+        phase = max(phase, member.phase + waits)
+    one = reduces and not row_reduces and not is_column and not any(place.strides)
     return Member(
-        node, uses, place, phase, is_column, is_call, reduces, rows,
-        is_total=one and prod(extents) <= WHOLE, is_stored=storage.is_stored_by(node, loop),
+        node, uses, place, phase, is_column, is_call, reduces, row_reduces,
+        is_total=one and prod(loop.extents) <= WHOLE, is_stored=storage.is_stored_by(node, loop),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.tape.compiled.exponential import exp
-from gradlab.gradients.tape.compiled.forms import UnsupportedError
+from gradlab.gradients.tape.compiled.indexing import UnsupportedError
 from gradlab.gradients.tape.compiled.kinds import dtype_of, short, type_of
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node, name_of
@@ -150,14 +150,26 @@ def inner_loop(node: Node) -> tuple[np.ufunc, int] | None:
 
 def write(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str:
     """Write an operation on vectors of `lanes` lanes; return the name of the result."""
-    own, dtypes = dtype_of(node), operand_dtypes(node)
+    own, dtype = dtype_of(node), operand_dtypes(node)[0]
     if node.primitive is np.astype:
-        return text.convert(operands[0], dtypes[0], own, lanes)
+        return text.convert(operands[0], dtype, own, lanes)
     if node.primitive is np.exp:
         return exp(text, own, lanes, operands[0])
+    return instruct(text, node.primitive, own, dtype, lanes, operands)
+
+
+def instruct(
+    text: Text,
+    primitive: Any,
+    own: np.dtype[Any],
+    dtype: np.dtype[Any],
+    lanes: int,
+    operands: Sequence[str],
+) -> str:
+    """Write the instructions for a result of dtype `own`, with a first operand of `dtype`."""
     names = {
         "v": f"<{lanes} x {type_of(own)}>",
-        "u": f"<{lanes} x {type_of(dtypes[0])}>",
+        "u": f"<{lanes} x {type_of(dtype)}>",
         "m": f"<{lanes} x i1>",
         "w": f"<{lanes} x i{8 * own.itemsize}>",
         "s": short(own, lanes),
@@ -165,6 +177,6 @@ def write(text: Text, node: Node, lanes: int, operands: Sequence[str]) -> str:
         **dict(zip("abc", operands, strict=False)),
     }
     results: list[str] = []
-    for instruction in INSTRUCTIONS[node.primitive][dtypes[0].kind]:
+    for instruction in INSTRUCTIONS[primitive][dtype.kind]:
         results.append(text.do(instruction.format(*results, **names)))
     return results[-1] if results else operands[0]

@@ -9,47 +9,31 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.tape.compiled.facts import Facts
-from gradlab.gradients.tape.compiled.kinds import (
-    dtype_of,
-    memory_type,
-    power_of_two,
-    type_of,
-)
+from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
+from gradlab.gradients.tape.compiled.operations import instruct
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
+from gradlab.gradients.tape.compiled.values import Access
 from gradlab.program.ir import Node
 from gradlab.program.primitives import REDUCTIONS
 
 
-def ufunc_of(node: Node) -> Any:
-    """Return the ufunc of which a node is a reduction."""
-    return REDUCTIONS[node.primitive]
-
-
 def neutral(node: Node) -> Any:
     """Return the number with which a reduction begins."""
-    ufunc = ufunc_of(node)
-    if ufunc in (np.maximum, np.minimum):
-        sign = -1 if ufunc is np.maximum else 1
-        if dtype_of(node).kind == "f":
-            return sign * np.inf
+    ends: tuple[Any, Any] = -np.inf, np.inf
+    if dtype_of(node).kind == "i":
         info = np.iinfo(dtype_of(node))
-        return info.min if sign < 0 else info.max
-    return {np.add: 0, np.multiply: 1, np.logical_and: True, np.logical_or: False}[ufunc]
+        ends = info.min, info.max
+    numbers: dict[Any, Any] = {np.add: 0, np.multiply: 1, np.maximum: ends[0], np.minimum: ends[1]}
+    return {**numbers, np.logical_and: True, np.logical_or: False}[REDUCTIONS[node.primitive]]
 
 
 def combine(text: Text, node: Node, lanes: int, a: str, b: str) -> str:
     """Write the operation of a reduction on two vectors."""
-    ufunc, dtype = ufunc_of(node), dtype_of(node)
-    vector = f"<{lanes} x {type_of(dtype)}>"
-    if ufunc in (np.maximum, np.minimum):
-        which = "max" if ufunc is np.maximum else "min"
-        name = f"{which}imum" if dtype.kind == "f" else f"s{which}"
-        return text.intrinsic(name, dtype, lanes, (a, b))
-    names = {np.add: ("fadd", "add"), np.multiply: ("fmul", "mul")}
-    if ufunc in names:
-        return text.do(f"{names[ufunc][dtype.kind != 'f']} {vector} {a}, {b}")
-    return text.do(f"{'and' if ufunc is np.logical_and else 'or'} {vector} {a}, {b}")
+    ufunc, dtype = REDUCTIONS[node.primitive], dtype_of(node)
+    if ufunc in (np.maximum, np.minimum) and dtype.kind == "f":
+        return text.intrinsic(ufunc.__name__, dtype, lanes, (a, b))
+    return instruct(text, ufunc, dtype, dtype, lanes, (a, b))
 
 
 def folded(text: Text, node: Node, lanes: int, accumulators: Sequence[str]) -> str:
@@ -74,11 +58,11 @@ def folded(text: Text, node: Node, lanes: int, accumulators: Sequence[str]) -> s
 
 def start_totals(text: Text, vector: int, node: Node, pointer: str) -> None:
     """Write the neutral number to all entries of a reduction."""
+    dtype = dtype_of(node)
 
     def clear(i: Any, lanes: int, here: int) -> None:
-        start = text.splat(neutral(node), dtype_of(node), lanes)
-        to = text.at(pointer, i, memory_type(dtype_of(node)))
-        text.store(start, to, dtype_of(node), lanes, here)
+        to = text.at(pointer, i, memory_type(dtype))
+        text.store(text.splat(neutral(node), dtype, lanes), to, dtype, lanes, here)
 
     _each_vector(text, vector, node, clear)
 
@@ -113,16 +97,13 @@ def write_add_at(text: Text, node: Node, facts: Facts, storage: Storage) -> None
     term, position, in_range, _ = facts.accesses(node)
     dtype = dtype_of(node)
 
-    def operand(access: Any, indices: list[Any], wanted: np.dtype[Any]) -> str:
+    def operand(access: Access, indices: list[Any], wanted: np.dtype[Any]) -> str:
         if access.base is None:
             return text.splat(access.number, wanted, 1)
-        index = access.offset
-        for stride, i in zip(access.strides, indices, strict=True):
-            index = text.add(index, text.mul(stride, i))
-        at = text.at(storage.pointer(access.base), index, memory_type(dtype_of(access.base)))
-        return text.convert(
-            text.load(at, dtype_of(access.base), 1, 1), dtype_of(access.base), wanted, 1
-        )
+        own = dtype_of(access.base)
+        index = text.index(access.offset, access.strides, indices)
+        at = text.at(storage.pointer(access.base), index, memory_type(own))
+        return text.convert(text.load(at, own, 1, 1), own, wanted, 1)
 
     def visit(indices: list[Any]) -> None:
         if len(indices) < len(term.shape):
@@ -137,8 +118,7 @@ def write_add_at(text: Text, node: Node, facts: Facts, storage: Storage) -> None
         def add() -> None:
             to = text.at(storage.pointer(node), offset, memory_type(dtype))
             before = text.load(to, dtype, 1, 1)
-            op = "fadd" if dtype.kind == "f" else "add"
-            found = text.do(f"{op} <1 x {type_of(dtype)}> {before}, {value}")
+            found = instruct(text, np.add, dtype, dtype, 1, (before, value))
             text.store(found, to, dtype, 1, 1)
 
         text.when(text.do(f"extractelement <1 x i1> {inside}, i64 0"), add)

@@ -76,6 +76,12 @@ class Text:
             pointer if index == 0 else self.do(f"getelementptr {kind}, ptr {pointer}, i64 {index}")
         )
 
+    def index(self, offset: Any, strides: Sequence[int], indices: Sequence[Any]) -> Any:
+        """Return the position of an entry."""
+        for stride, i in zip(strides, indices, strict=True):
+            offset = self.add(offset, self.mul(stride, i))
+        return offset
+
     def loop(self, count: int | str, body: Callable[[Any], None]) -> None:
         """Repeat `body(index)` below a count, which is at least 1 if it is a name."""
         if isinstance(count, int) and count <= 1:
