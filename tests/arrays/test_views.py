@@ -66,7 +66,7 @@ WRITES = [transpose, flips, more_axes, parts, of_one_axis, rows_in_memory, of_a_
 
 
 def started(kind: str, w: Any) -> Any:
-    """An array that the loss creates: from zeros, or as a copy of its parameters."""
+    """Return an array that the loss creates: from zeros, or as a copy of its parameters."""
     if kind == "copy":
         return w.copy()
     a = np.zeros((2, 3))

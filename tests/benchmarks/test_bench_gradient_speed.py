@@ -33,7 +33,7 @@ for dtype in ("float64", "float32"):
 
 @pytest.fixture(scope="module")
 def without_peers(tmp_path_factory):
-    """One run on tiny networks where neither PyTorch nor JAX can be imported."""
+    """Run the benchmark once on tiny networks, without PyTorch and JAX."""
     folder = tmp_path_factory.mktemp("speed")
     files = ("--json", folder / "speed.json", "--plot", folder / "speed.png")
     done = run("-c", WITHOUT_PEERS, BENCHMARKS / "gradient_speed.py", *TINY, *files)

@@ -51,7 +51,7 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def without_peers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
-    """A quick run of autograd alone: the others cannot be imported, gradlab is not asked."""
+    """Run the benchmark quickly, for autograd alone and without the other peers."""
     folder = tmp_path_factory.mktemp("power")
     files = ("--json", folder / "power.json", "--plot", folder / "power.png")
     names = [word for name in PEERS for word in ("--checker", name)]

@@ -15,7 +15,7 @@ LOOSE = "not far from right: other data, stale values, or a missing term?"
 
 
 def leaf_of(path, analytic, numerical, which=None):
-    """The entries of one leaf (all, or those at `which`), and the leaf's properties."""
+    """Return the entries of one leaf (all, or those at `which`), and the leaf's properties."""
     analytic, numerical = np.asarray(analytic, float), np.asarray(numerical, float)
     entries = []
     for number, index in enumerate(np.ndindex(numerical.shape)):
@@ -35,7 +35,7 @@ def cause(analytic, numerical, value=None, lengths=(), which=None):
 
 @st.composite
 def gradients(draw, least=2, most=6, axes=(1, 2, 3)):
-    """Gradients with entries away from 0 and from each other."""
+    """Draw gradients with entries away from 0 and from each other."""
     sides = [draw(st.integers(least, most)) for _ in range(draw(st.sampled_from(axes)))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     return rng.uniform(0.1, 2, sides) * rng.choice([-1, 1], sides)
@@ -173,7 +173,7 @@ def test_one_row_or_column(g, name, at):
 
 @given(gradients(axes=[2], least=5, most=9), st.integers(1, 3))
 def test_a_row_is_told_from_four_of_its_entries(g, at):
-    """As in a large leaf, where a sample and the wrong entries were examined."""
+    """A check of a large leaf examines only a sample and the wrong entries."""
     a = g.copy()
     a[at] *= -1
     row = set(range(at * g.shape[1], at * g.shape[1] + 4))
@@ -253,7 +253,7 @@ def test_one_wrong_entry_of_no_special_factor_has_no_cause():
 
 
 def test_no_place_is_named_behind_dead_units():
-    """All entries with a slope are wrong, so the living units are not the place of the mistake."""
+    """All entries with a slope are wrong, so the living units do not locate the mistake."""
     g = np.arange(1.0, 13.0).reshape(4, 3)
     g[:, 1] = 0
     a = g + like(g) * (g != 0)
@@ -357,7 +357,7 @@ def test_a_gradient_that_adds_to_its_last_result():
 
 @given(gradients(least=3))
 def test_nearly_right_gradients(g):
-    """A small number inside a log makes 1e-7/p; single precision rounds each entry by itself."""
+    """A small number inside a log makes 1e-7/p; single precision rounds each entry separately."""
     off = 1e-7 * np.sign(like(g)) * np.random.default_rng(0).uniform(1, 2, g.shape)
     assert "log(p + ε)" in cause(g * (1 + off), g)
     if g.size > 5:  # some of a few numbers are rounded by less than a bar
@@ -392,7 +392,7 @@ def loss(p, x, y):
 
 
 def by_hand(p, x, y, slope=lambda a: a * (1 - a), **changes):
-    """Backpropagation with one changed step."""
+    """Return the gradient by backpropagation with one changed step."""
     a = sigmoid(x @ p["W1"] + p["b1"])
     q = np.exp(a @ p["W2"] + p["b2"])
     back = (q / q.sum(axis=1, keepdims=True) - y) / len(x)
@@ -439,7 +439,7 @@ def test_a_network_by_hand(fault, causes):
 
 
 def test_a_layer_begins_with_its_weights():
-    """Where the bias of the last layer is right, and its weights are not, no step back is wrong."""
+    """If the last layer's bias is right and its weights are wrong, no earlier step is named."""
     g = {key: like(leaf, seed) for seed, (key, leaf) in enumerate(PARAMS.items())}
     pairs = {key: leaf_of(key, g[key] + (key != "b2") * g[key] ** 2, g[key]) for key in g}
     entries = [entry for own, _ in pairs.values() for entry in own]

@@ -67,7 +67,7 @@ def test_an_array_in_the_place_of_a_list_is_described():
     ],
 )
 def test_a_function_whose_shapes_change_nearby_is_never_right(jump):
-    """No value nearby can be compared with the function's value."""
+    """No value nearby can be compared with the value at the parameters."""
     for mode in ("entries", "directional"):
         report = gradlab.check_derivatives(jump, X, jvp=lambda x, v: jump(X), mode=mode)
         assert not report.ok

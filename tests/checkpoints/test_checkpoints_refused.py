@@ -1,4 +1,4 @@
-"""Checkpoints that do not fit the options or are damaged: an error or a warning names why."""
+"""Checkpoints that do not fit the options or are damaged: an error or a warning says why."""
 
 import tracemalloc
 from functools import partial

@@ -1,4 +1,4 @@
-"""A backend that imports `gradlab.extend` alone keeps the laws of a backend."""
+"""A backend that imports only `gradlab.extend` keeps the laws of a backend."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from gradlab.errors import DataError, OptionError, ParameterError
 
 @st.composite
 def networks(draw, dtype=np.float64):
-    """Parameters, inputs and labels of a small network."""
+    """Draw parameters, inputs and labels of a small network."""
     sizes = draw(sizes_of_networks)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     scale = draw(st.sampled_from([0.1, 1.0, 3.0]))

@@ -156,7 +156,7 @@ logit_rows = hnp.arrays(
 
 
 def softmax_bound(z):
-    """The relative error of softmax: exp amplifies that of its argument, k terms are added."""
+    """Bound the relative error of softmax: exp amplifies its argument's, and k terms are added."""
     shift = np.minimum(z.max(axis=-1, keepdims=True) - z, -np.log(tiny(z.dtype)))
     return u(z.dtype) * (shift + z.shape[-1] + 12)
 

@@ -1,4 +1,4 @@
-"""The scripts in `examples/`: each shows what its exercise is about, on the digits."""
+"""The scripts in `examples/` show the subject of their exercise, on the digits."""
 
 import runpy
 from pathlib import Path

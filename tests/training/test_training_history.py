@@ -154,7 +154,7 @@ def test_a_callback_sees_the_parameters_before_each_step():
 
 
 def test_a_callback_sees_the_parameters_that_were_validated():
-    """Saving the best saves those whose validation loss was the least."""
+    """A callback that saves the best saves those with the lowest validation loss."""
     seen, x = Recorder(), np.linspace(-1, 1, 10)
     validation = (x, 3 * x + 1)
     result = fit_line(

@@ -1,4 +1,4 @@
-"""Parameters of any structure, and input that the trainer refuses."""
+"""Parameters of any structure, and inputs that the trainer refuses."""
 
 from collections import namedtuple
 

@@ -1,4 +1,4 @@
-"""The search for small jumps on far rungs, beside polynomials that amplify the noise."""
+"""The search for small jumps on far rungs, next to polynomials that amplify the noise."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Functions with equivalents in simpler ones, run by NumPy: the same values, shapes and dtypes.
+"""Functions with simpler equivalents, run by NumPy: the same values, shapes and dtypes.
 
-None of this needs llvmlite.
+None of these tests needs llvmlite.
 """
 
 from __future__ import annotations

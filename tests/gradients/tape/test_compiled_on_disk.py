@@ -1,4 +1,4 @@
-"""Machine code on disk: used again where it is sound and the user's own, else ignored."""
+"""Machine code on disk is used again if it is valid and belongs to the user, and else ignored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def empty(file: Path) -> None:
 
 
 def rename(file: Path) -> None:
-    """Put sound code of another program under this name."""
+    """Give this name to valid code of another program."""
     disk.store(OTHER, b"other")
     file_of(file.parent, OTHER).replace(file)
 
@@ -193,7 +193,7 @@ def test_files_unused_for_the_longest_time_make_room(
 
 
 def test_many_write_and_read_at_once() -> None:
-    """A reader finds nothing or the whole, whoever writes."""
+    """A reader finds either nothing or the whole file."""
     codes = [bytes([k]) * 100_000 for k in range(8)]
 
     def work(code: bytes) -> bool:
@@ -213,7 +213,7 @@ def test_many_write_and_read_at_once() -> None:
 
 
 def loss(params: Any, x: Any, labels: Any) -> Any:
-    """A network, and a function that is an inner loop of NumPy's."""
+    """Compute a network with a function that is an inner loop of NumPy's."""
     return network.loss(params, x, labels) + anp.tanh(params["b1"]).sum()
 
 

@@ -1,4 +1,4 @@
-"""Products that threads share: the same bits, whoever computes, and no call that hangs."""
+"""Products that threads share have the same bits whichever thread computes, and never hang."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ X, LABELS = RNG.random((67, 30)), RNG.integers(0, 3, 67)
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small steps are shared as well, by four threads."""
+    """Share small steps, too, among four threads."""
     monkeypatch.setattr(chunks, "SHARED", 1000)
     for module in (products, loops):
         monkeypatch.setattr(module, "STEP", 100)
@@ -121,7 +121,7 @@ def test_a_small_program_is_not_shared() -> None:
 
 
 def test_a_thread_that_helps_computes_chunks(shared: None, monkeypatch: Any) -> None:
-    """The caller has to wait for it, as it is in the middle of a chunk."""
+    """The caller waits for the thread, because it is in the middle of a chunk."""
     f = gradient()
     machine = f._latest.native.build()
     arrays = (*PARAMS.values(), X, LABELS, *map(np.zeros_like, PARAMS.values()))
