@@ -178,7 +178,7 @@ def test_bare_leaf_is_called_params() -> None:
         flatten(np.array([0.0, np.nan]))
 
 
-def test_object_that_is_no_array_is_named() -> None:
+def test_object_that_is_not_an_array_is_named() -> None:
     class Broken:
         def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
             raise RuntimeError("out of memory")

@@ -85,7 +85,7 @@ def test_a_lap_is_an_evaluation_with_what_the_backend_does_for_it():
     assert run() == run() == [1.0] * 6
 
 
-def test_threads_are_told_where_they_are_known(monkeypatch):
+def test_threads_are_unknown_without_threadpoolctl(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.delitem(sys.modules, "jax", raising=False)

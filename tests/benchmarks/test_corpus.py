@@ -318,7 +318,7 @@ def everywhere(seeds: Any) -> list[Case]:
 
 @pytest.mark.slow
 @each(everywhere([7]))
-def test_truth_elsewhere(case: Case) -> None:
+def test_true_gradients_at_other_points(case: Case) -> None:
     prove(case)
 
 
@@ -404,7 +404,7 @@ def test_a_rough_loss_represents_its_smooth_original(case: Case) -> None:
     assert found == pytest.approx(meant, rel=5e-3, abs=1e-3)
 
 
-def test_noise_is_no_slope_and_as_large_as_said() -> None:
+def test_noise_has_the_stated_size_and_no_correlation() -> None:
     loss = noisy(lambda x: 2.0, 1e-6)
     values = np.array([loss(np.array([1.0 + k * 2.0**-40])) for k in range(2000)]) / 2 - 1
     assert np.abs(values).max() <= 1e-6 * (1 + 1e-9)
@@ -443,7 +443,7 @@ def test_two_cases_of_one_title_are_refused() -> None:
         unique([CASES[0], CASES[0]])
 
 
-def test_a_judge_is_judged() -> None:
+def test_outcomes_of_verdicts() -> None:
     right = next(case for case in CASES if case.right and case.resolvable)
     wrong = next(case for case in CASES if not case.right and case.resolvable)
     hidden = next(case for case in CASES if not case.right and not case.resolvable)

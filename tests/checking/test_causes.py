@@ -172,7 +172,7 @@ def test_one_row_or_column(g, name, at):
 
 
 @given(gradients(axes=[2], least=5, most=9), st.integers(1, 3))
-def test_a_row_is_told_from_four_of_its_entries(g, at):
+def test_a_row_is_recognised_from_four_of_its_entries(g, at):
     """A check of a large leaf examines only a sample and the wrong entries."""
     a = g.copy()
     a[at] *= -1
@@ -204,7 +204,7 @@ def test_patterns_at_a_kink_are_ignored(claimed):
 
 
 @given(gradients(axes=[1], least=4))
-def test_two_numbers_are_no_pattern(g):
+def test_two_numbers_are_not_a_pattern(g):
     assume(abs(g[0] + g[1]) > 0.01)  # exchanged, opposite numbers have the wrong sign
     assert cause(g[:2][::-1], g[:2]) == ""
     assert cause(np.full(2, g[0]), g[:2]) == ""
@@ -235,7 +235,7 @@ def test_entries_without_a_slope_are_ignored():
     assert guess([*entries, blind], [leaf]) == {"w": "the wrong sign"}
 
 
-def test_a_wrong_choice_at_a_kink_is_no_factor():
+def test_a_wrong_choice_at_a_kink_is_not_a_factor():
     entries, _ = leaf_of("w", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     kink = Entry("w", (3,), 0.55, 0.25, 0.25, 0.25, "mismatch", "slopes 0 and 0.5")
     assert guess([*entries, kink], [Leaf("w", (4,), "mismatch", 4)]) == {}
@@ -261,7 +261,7 @@ def test_no_place_is_named_behind_dead_units():
 
 
 @given(gradients(axes=[2], least=3))
-def test_a_total_that_is_right_is_no_cause(g):
+def test_a_right_total_is_not_a_cause(g):
     """The totals of a symmetrised matrix, and of what comes through a softmax, are always right."""
     lack = like(g)
     lack -= lack.mean(axis=0)
@@ -365,7 +365,7 @@ def test_nearly_right_gradients(g):
 
 
 @given(gradients(least=3), st.integers(3, 500))
-def test_a_mistake_behind_a_small_error(g, n):
+def test_a_small_constant_in_a_log_hides_no_factor(g, n):
     """The gradient y - t of log(p + 1e-7) leaves the 1e-7 out: it hides no factor."""
     off = 1e-6 * np.random.default_rng(0).uniform(1, 2, g.shape)
     assert cause(n * g * (1 + off), g, lengths=[n]) == f"{n} times too large: a sum for a mean?"
@@ -447,7 +447,7 @@ def test_a_layer_begins_with_its_weights():
     assert not any(cause.startswith("wrong before") for cause in causes.values())
 
 
-def test_one_wrong_entry_among_right_ones_that_only_directions_checked_is_no_wrong_leaf():
+def test_one_wrong_entry_among_right_ones_that_only_directions_checked_is_not_a_wrong_leaf():
     def gradient(p):
         found = {name: np.cos(leaf) for name, leaf in p.items()}
         found["b"][3] *= -1

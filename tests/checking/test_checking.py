@@ -409,7 +409,7 @@ def test_a_vector_loss() -> None:
         gradlab.check_gradients(lambda x: x, np.ones(2), gradient=np.ones(2))
 
 
-def test_a_loss_that_is_no_function() -> None:
+def test_a_loss_that_is_not_a_function() -> None:
     with pytest.raises((LossError, OptionError), match=r"3\.0"):
         gradlab.check_gradients(3.0, np.ones(2), gradient=np.ones(2))  # type: ignore[arg-type]
 

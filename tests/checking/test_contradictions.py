@@ -77,7 +77,7 @@ def test_a_product_must_be_linear(by_rows: bool) -> None:
 
 
 @pytest.mark.parametrize(("times", "told"), [(0.3, False), (3.0, True)])
-def test_a_gap_of_ten_thousand_roundings_is_no_contradiction(times: float, told: bool) -> None:
+def test_a_gap_of_ten_thousand_roundings_is_not_a_contradiction(times: float, told: bool) -> None:
     """Each of the float32 numbers has this many roundings, all of one sign."""
     epsilon = 2.0**-23
     off = times * ROUNDINGS * epsilon

@@ -61,7 +61,7 @@ def line(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_independent_roundings_are_no_fault_along_directions(seed: int) -> None:
+def test_independent_roundings_along_directions_are_accepted(seed: int) -> None:
     signs = np.random.default_rng(seed).choice([-11, 11], 2000)
     report = check(line, np.ones(2000), 1 + EPS * signs, seed=seed)
     assert (report.mode, report.verdict) == ("directional", "agree")

@@ -120,7 +120,7 @@ def test_a_claim_is_asked_once_for_a_direction_while_few_are_kept() -> None:
     assert asked[65:] == [65.0, 0.0]
 
 
-def test_only_gradients_that_grow_are_said_to_grow() -> None:
+def test_only_gradients_that_grow_are_reported_to_grow() -> None:
     state = {"adds": 0.0, "stays": 1.0, "doubles": 1.0}
 
     def both() -> None:
@@ -172,7 +172,7 @@ def test_integers_are_as_exact_as_doubles() -> None:
     assert epsilon_of(np.array([1]), np.ones(1, np.float32)) == 2.0**-23
 
 
-def test_a_kink_is_no_noise() -> None:
+def test_a_kink_is_not_noise() -> None:
     assert Finding(0, Slope(1.0, 0.1, "kink", noise=0.5), 1.0, 0.0).noise == 0.0
     assert Finding(0, Slope(1.0, 0.1, "smooth", noise=0.5), 1.0, 0.0).noise == 0.5
 
@@ -223,7 +223,7 @@ def test_a_row_of_which_all_is_known_may_hide_a_little(monkeypatch: pytest.Monke
     assert check_row(subject, 0, row, 2.0**-52, [1], rng)[1] == "inconclusive"
 
 
-def test_a_forward_pass_that_is_no_function_is_refused() -> None:
+def test_a_forward_pass_that_is_not_a_function_is_refused() -> None:
     with pytest.raises(OptionError, match="forward"):
         check_layer(3, lambda dout, cache: dout, np.ones(2))
 
@@ -331,12 +331,12 @@ def test_a_gradient_is_the_same_within_ten_thousand_roundings(dtype: Any, unit: 
         assert grows(*steps) == grown
 
 
-def test_sizes_of_one_are_no_number_of_terms() -> None:
+def test_sizes_of_one_do_not_count_as_numbers_of_terms() -> None:
     assert lengths_of([np.zeros((1, 3)), np.zeros(()), np.zeros((2, 1))]) == {2, 3}
     assert repeated_in([np.array([5, 5, 7], np.uint8), np.array([1.5, 1.5]), "text"]) == {5}
 
 
-def test_a_gradient_that_is_no_array_is_refused():
+def test_a_gradient_that_is_not_an_array_is_refused():
     class Broken:
         def __array__(self, dtype=None, copy=None):
             raise RuntimeError("not on this device")

@@ -86,7 +86,7 @@ def test_rounded_numbers_have_the_slope_between_jumps_or_across() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
+def test_the_steps_of_single_precision_are_not_pieces(seed: int) -> None:
     """A gradient of zeros is the slope of each step, but wrong."""
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((2, 3))
@@ -100,7 +100,7 @@ def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_steps_of_half_precision_are_no_pieces(seed: int) -> None:
+def test_the_steps_of_half_precision_are_not_pieces(seed: int) -> None:
     """The steps of float16 grow with the numbers, unlike those of values rounded to decimals."""
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((2, 3))

@@ -270,7 +270,7 @@ def test_invalid_options_are_refused(problem, options, message):
         run(problem, **options)
 
 
-def test_an_accuracy_that_is_no_number_is_named(problem):
+def test_an_accuracy_that_is_not_a_number_is_named(problem):
     with pytest.raises(LossError, match="the accuracy on the test data returned None"):
         run(problem, accuracy=lambda params, x, y: None)
 

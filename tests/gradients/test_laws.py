@@ -131,7 +131,7 @@ def test_result_belongs_to_the_caller(row: Row, params: Any) -> None:
 
 
 @every_row
-def test_result_is_no_alias_of_the_data(row: Row) -> None:
+def test_result_is_not_an_alias_of_the_data(row: Row) -> None:
     """The gradient of Σ w x is x itself, and that of Σ (u + v) x is x twice."""
     x = np.array([1.0, 2.0, 3.0])
     grads = row.grad(lambda p, x: ((p["u"] + p["v"]) * x).sum(), {"u": np.ones(3), "v": x}, x)

@@ -91,7 +91,7 @@ def test_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         gradlab.grad(after)(W, DATA)
 
 
-def test_a_loss_that_keeps_values_is_told_so_once() -> None:
+def test_a_loss_that_keeps_values_warns_once() -> None:
     class Model:
         kept: Any = None
 

@@ -248,7 +248,7 @@ def test_a_loss_that_keeps_traced_values_is_not_called_again() -> None:
     assert counted.calls == 1
 
 
-def test_rounding_is_no_difference() -> None:
+def test_rounding_is_not_a_difference() -> None:
     """A sum that cancels has few digits, which depend on the order of the terms."""
 
     def loss(w: Any) -> Any:

@@ -281,7 +281,7 @@ def data(dtype: Any = np.float32, n: int = 20, scale: float = 1.0) -> tuple[Any,
 
 
 @pytest.mark.parametrize("backend", [unless_missing(name) for name in gradlab.BACKENDS])
-def test_training_in_float32_stays_in_float32(backend: str) -> None:
+def test_a_training_in_float32_computes_in_float32(backend: str) -> None:
     """This holds for parameters and momentum, and for losses that are evaluated in float32."""
     seen = set()
 

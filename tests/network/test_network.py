@@ -206,7 +206,7 @@ def test_images_of_integers_work(dtype):
     assert network.accuracy(params, x, labels) == network.accuracy(params, x.astype(float), labels)
 
 
-def test_float32_parameters_stay_float32_beside_bytes():
+def test_float32_parameters_with_bytes_keep_their_dtype():
     params = network.init((6, 4, 3), seed=1, dtype=np.float32)
     x = np.arange(12, dtype=np.uint8).reshape(2, 6)
     assert network.logits(params, x).dtype == np.float32

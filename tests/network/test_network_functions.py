@@ -94,7 +94,7 @@ def test_derivatives_at_zero(name, value, slope, zero, dtype):
 @given(x=hnp.arrays(np.float64, 6, elements=st.floats(-40, 40)))
 @example(x=np.zeros(6))
 @few
-def test_a_complex_step_sees_the_derivative_that_autograd_sees(name, x):
+def test_a_complex_step_uses_the_derivative_that_autograd_uses(name, x):
     activation, h = network.ACTIVATIONS[name], 1e-100
     by_step = activation(x + 1j * h).imag / h
     # elu and silu: see their rows above

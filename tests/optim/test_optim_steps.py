@@ -296,7 +296,7 @@ def test_a_step_does_not_change_its_arguments(name):
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_gradient_of_zeros_is_no_step(name, dtype):
+def test_a_gradient_of_zeros_only_decays_the_parameters(name, dtype):
     params = np.ones(3, dtype)
     for rule in (RULES[name],):
         state = rule.init(params)

@@ -30,7 +30,7 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_it_can_be_read(name):
+def test_each_figure_can_be_read(name):
     figure = FIGURES[name]()
     figure.draw_without_rendering()
     figures.require_readable(figure)

@@ -28,7 +28,7 @@ def test_a_write_after_the_use_is_refused(wrap: Callable[[Any], Any]) -> None:
     constants.require_unchanged()
 
 
-def test_arrays_that_stay_are_no_reason_to_refuse() -> None:
+def test_arrays_that_do_not_change_are_accepted() -> None:
     array, constants = np.zeros(3), Constants()
     constants.see([array, array], None)
     constants.require_unchanged()

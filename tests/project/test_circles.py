@@ -23,7 +23,7 @@ def circles_of(folder: Path, **modules: str) -> list[str]:
     return found
 
 
-def test_a_chain_of_imports_is_no_circle(tmp_path):
+def test_a_chain_of_imports_is_not_circular(tmp_path):
     assert (
         circles_of(tmp_path, a="import os", b="from package import a", c="import package.b") == []
     )

@@ -17,7 +17,7 @@ def example(name):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_is_short_and_says_how_it_is_run(path):
+def test_a_script_is_short_and_shows_its_command(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 60
     assert f"python examples/{path.name}" in text

@@ -163,7 +163,7 @@ class Plain:
         return updates, after
 
 
-def test_an_object_of_ones_own_with_the_protocol(tmp_path):
+def test_a_users_object_with_the_protocol(tmp_path):
     path = tmp_path / "checkpoint"
     wanted = train(optim.sgd(0.1))
     with pytest.raises(CrashError):

@@ -153,7 +153,7 @@ def test_a_training_diverges_at_the_same_step(
     assert many.history.losses == single.history.losses
 
 
-def test_a_step_that_is_refused_is_taken_by_itself(
+def test_a_refused_step_is_taken_alone(
     kept: Any, counted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gradlab.training.many import ManySteps

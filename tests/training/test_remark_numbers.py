@@ -99,7 +99,7 @@ def test_small_steps_along_the_gradient_cannot_double_a_loss():
 
 
 @pytest.mark.parametrize(("jump", "follow"), [(3.9, True), (4.1, False)])
-def test_a_jump_between_two_losses_is_no_small_step(jump, follow):
+def test_a_jump_between_two_losses_is_not_a_small_step(jump, follow):
     assert follows([jump] * 15, step(0.1), step(0.1)) == follow
 
 

@@ -122,7 +122,7 @@ def test_validation_does_not_change_what_is_learned():
 # Backends and callbacks
 
 
-def test_a_backend_of_ones_own_plugs_in():
+def test_a_users_backend_trains():
     x = np.array([1.0, 5.0, 7.0])
     options = {"batch_size": 2, "epochs": 4, "learning_rate": 0.3, "seed": 3}
     by_hand = fit(distance_loss, np.float64(2.0), (x,), backend=Exact(), **options)

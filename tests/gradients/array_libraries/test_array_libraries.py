@@ -136,7 +136,7 @@ class ReachedError(Exception):
 
 
 @only_torch
-def test_everything_stays_on_the_device_of_the_parameters(
+def test_every_array_is_on_the_device_of_the_parameters(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch's meta device has no numbers: data and new arrays of the loss must be there, too."""
@@ -186,7 +186,7 @@ def test_jax_compiles_once_for_a_shape(backend: str) -> None:
 
 
 @every_library
-def test_a_variable_that_is_bound_anew_is_seen(backend: str) -> None:
+def test_a_variable_that_is_bound_again_is_detected(backend: str) -> None:
     factor = 2.0
     gradient = gradlab.grad(lambda w: (factor * w).sum(), backend)
     assert gradient(np.ones(1)).tolist() == [2.0]
@@ -195,7 +195,7 @@ def test_a_variable_that_is_bound_anew_is_seen(backend: str) -> None:
 
 
 @every_library
-def test_an_argument_that_may_change_is_looked_at_each_time(backend: str) -> None:
+def test_an_argument_that_may_change_is_read_each_time(backend: str) -> None:
     """An object whose contents change is still the same object, so nothing is cached."""
     settings = SimpleNamespace(factor=2.0)
     gradient = gradlab.grad(lambda w, settings: (settings.factor * w).sum(), backend)

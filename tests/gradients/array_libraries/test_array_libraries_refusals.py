@@ -177,7 +177,7 @@ def test_a_slope_is_kept_or_reported_as_lost(backend: str, take: Any) -> None:
 
 
 @only_torch
-def test_a_slope_is_not_lost_beside_an_object_either(backend: str) -> None:
+def test_a_slope_is_not_lost_next_to_an_object(backend: str) -> None:
     gradient = gradlab.grad(lambda w, _: w[0] * float(w[1]), backend)
     assert gradient(np.array([1.0, 2.0]), SimpleNamespace()).tolist() == [2.0, 1.0]
 

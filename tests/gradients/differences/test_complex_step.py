@@ -410,7 +410,7 @@ def test_right_gradients_are_confirmed(kind: str) -> None:
         assert np.all(np.abs(found - wanted) <= 1e-6 * np.abs(wanted).max())
 
 
-def test_rounding_of_the_parameters_is_no_contradiction() -> None:
+def test_rounding_of_the_parameters_is_not_a_contradiction() -> None:
     """The sum cancels, so its round-off is far below that of its terms."""
     rng = np.random.default_rng(0)
     for _ in range(300):

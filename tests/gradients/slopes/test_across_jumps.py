@@ -121,7 +121,7 @@ def test_the_height_of_a_far_jump_is_noise() -> None:
             assert across is found  # jumps explain no kink
 
 
-def test_a_claim_is_no_reason_to_search_among_noise() -> None:
+def test_a_claim_starts_no_search_among_noise() -> None:
     """Errors of 1e-9 on all values are no jumps, although they exceed the round-off."""
     rng = np.random.default_rng(0)
     found = slope(lambda t: (t, math.sin(X + t) + 1e-9 * rng.standard_normal()), effort="wide")

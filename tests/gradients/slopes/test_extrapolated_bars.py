@@ -89,7 +89,7 @@ def test_coarse_rungs_that_two_finer_ones_contradict_do_not_count() -> None:
     assert allowed.value == pytest.approx(2.0)
 
 
-def test_a_difference_within_the_fine_rungs_noise_is_no_contradiction() -> None:
+def test_a_difference_within_the_fine_rungs_noise_is_not_a_contradiction() -> None:
     """3 σ over the finest step, 1/16, is 0.48: it explains 0.4 and not 0.6."""
     for apart, contradicted in ((0.3, False), (0.6, True)):
         h = 2.0 ** -np.arange(5.0)

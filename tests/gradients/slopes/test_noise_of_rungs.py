@@ -194,7 +194,7 @@ def test_a_search_ends_early_where_the_function_is_continuous() -> None:
 
 
 @pytest.mark.parametrize(("height", "seen"), [(600, False), (1800, True)])
-def test_a_jump_that_is_no_growth_of_a_smooth_error(height: float, seen: bool) -> None:
+def test_a_jump_exceeds_the_growth_of_a_smooth_error(height: float, seen: bool) -> None:
     """From one rung to the next, the error of a cubic grows by 4⁴; four times that is a jump.
 
     The error of the finer rung is at least the noise; added to it is eight times the noise of the

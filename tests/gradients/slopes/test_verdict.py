@@ -39,7 +39,7 @@ def beside(far: float, nearer: float) -> Rungs:
     return SampledLine(line).rungs(STEPS)
 
 
-def test_a_small_slope_is_exact_if_its_error_is_small_beside_slopes_nearby() -> None:
+def test_a_small_slope_is_exact_if_its_error_is_small_compared_with_slopes_nearby() -> None:
     """The error may also be small compared with the slope, but at a minimum the slope is 0."""
     for nearby, error, is_poor in ((1.0, 1e-7, False), (1.0, 1e-5, True), (1e-9, 1e-7, True)):
         assert is_doubtful(Slope(1e-9, error, "smooth", nearby=nearby)) is is_poor
@@ -57,7 +57,7 @@ def test_a_jumping_far_rung_is_not_predicted() -> None:
         assert predicts_far_rungs(beside(0.0, share * moved), vague, None) is is_predicted
 
 
-def test_a_far_rung_that_supports_no_claim_is_let_be() -> None:
+def test_a_far_rung_that_supports_no_claim_is_left_out() -> None:
     """Neither rung may have an error of a quarter of the gap, divided by its step."""
     found = Slope(1.0, 0.0, "smooth")
     for far, nearer, is_off in ((0.9, 0.9, False), (1.1, 0.9, True), (0.9, 1.1, True)):
@@ -93,7 +93,7 @@ def test_the_middle_of_a_tread_may_lie_beside_the_point() -> None:
 # Which rungs are evaluated
 
 
-def test_noise_that_another_line_showed_is_believed_where_it_shows() -> None:
+def test_noise_of_another_line_counts_where_it_shows() -> None:
     """Then it counts as noise of this line, and coarser rungs are used; else few rungs suffice."""
     rng = np.random.default_rng(0)
     noisy = slope(lambda t: (t, math.exp(t) + 1e-8 * rng.standard_normal()), rounding=2e-8)

@@ -143,7 +143,7 @@ def test_too_large_a_file_is_neither_stored_nor_read(
 
 
 @pytest.mark.parametrize("call", ["open", "replace", "mkdir", "write"])
-def test_a_folder_that_cannot_be_written_is_no_error(
+def test_a_folder_that_cannot_be_written_is_ignored(
     call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(
     assert not folder.exists() or not [*folder.iterdir()]  # nothing half written is left
 
 
-def test_a_cache_that_is_a_file_is_no_error(folder: Path) -> None:
+def test_a_cache_that_is_a_file_is_ignored(folder: Path) -> None:
     folder.parent.parent.mkdir()
     folder.parent.write_bytes(b"")
     disk.store(NAME, b"code")

@@ -79,7 +79,7 @@ def test_other_calls_need_their_key(params: Any, facts: Any, options: Any) -> No
         assert answer(tape_of(BOTH), BOTH, verify=verify) is not None
 
 
-def test_parameters_are_news_once_they_have_another_norm() -> None:
+def test_parameters_with_another_norm_are_new() -> None:
     """The sum of squares is computed once, and compared with the norm that machine code returns."""
     tape = tape_of(BOTH, params_seen=seen_params(NORM, [A, B]), data_seen=Seen([X]))
     surroundings: Any = SimpleNamespace(key=lambda: "before")

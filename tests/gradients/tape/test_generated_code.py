@@ -481,7 +481,7 @@ def test_what_the_passes_saved_adds_up() -> None:
     assert before + sum(counts) == after < before
 
 
-def test_methods_of_the_same_name_are_told_apart() -> None:
+def test_methods_of_the_same_name_are_distinguished() -> None:
     """Each access to ``np.add.reduce`` makes a new object, which is the same function."""
     largest, total = of(np.maximum.reduce, LONG), of(np.add.reduce, LONG)
     compiled = compile_program(program_of(of(np.subtract, of(np.subtract, largest, total), total)))
