@@ -25,7 +25,7 @@ from gradlab.testing import Method, error_bounds
 
 @dataclass(frozen=True)
 class Replays(gradlab.Tape):
-    """The tape at its third call: recorded, compared with eager autograd, and then replayed."""
+    """The tape at its third call, which replays, after a recording and a comparison."""
 
     def value_and_grad(self, loss: Any) -> Any:
         f = super().value_and_grad(loss)
@@ -61,7 +61,7 @@ class IncrementalCentral4(gradlab.CentralDifference4):
 
 @dataclass(frozen=True)
 class TracedTorch(gradlab.Torch):
-    """PyTorch's backend, which runs its graph without compiling it, as that takes seconds."""
+    """PyTorch's backend with an uncompiled graph, because compiling takes seconds."""
 
     def value_and_grad(self, loss: Any) -> Any:
         f = gradlab.Torch(compile=True).value_and_grad(loss)
@@ -98,19 +98,19 @@ class Row:
         return gradlab.grad(loss, self.backend)(params, *args)
 
     def bound(self, loss: Any, params: Any, *args: Any) -> Any:
-        """Bound on the distance of this backend's gradient from the true one."""
+        """Return a bound on the distance of this backend's gradient from the true one."""
         if self.directions:
             return map_leaves(np.add, *law_of_estimate(self, loss, params, *args))
         return self.error(loss, params, *args)
 
     def error(self, loss: Any, params: Any, *args: Any) -> Any:
-        """Bound on the distance from the formula's exact value, for the drawn directions."""
+        """Return a bound on the distance from the formula's exact value for these directions."""
         if self.directions:
             return law_of_estimate(self, loss, params, *args)[0]
         return error_bounds(loss, params, *args, method=self.method, step=self.step).total
 
     def roundoff(self, loss: Any, params: Any, *args: Any) -> Any:
-        """The round-off part of the bound; for an estimator, all of it."""
+        """Return the round-off part of the bound; for an estimator, all of it."""
         if self.directions:
             return law_of_estimate(self, loss, params, *args)[0]
         return error_bounds(loss, params, *args, method=self.method, step=self.step).roundoff
@@ -123,12 +123,12 @@ FALSE_ALARM = 1e-9
 
 
 def law_of_estimate(row: Row, loss: Any, params: Any, *args: Any) -> tuple[Any, Any]:
-    """The error of an estimate, and its noise.
+    """Return bounds on the error of an estimate and on its noise.
 
-    The error is how far it may lie from the mean of (∇f · v) v over the directions v that it drew;
-    the noise is how far that may lie from ∇f. For signs, an entry is off by Σ ± g_j over all the
-    others, at most. For normal directions it is a sum of two χ² with the weights (g_i ± |g|) / 2:
-    Laurent & Massart, *Adaptive estimation of a quadratic functional by model selection*, 2000,
+    The error is the distance of the estimate from the mean of (∇f · v) v over the drawn directions
+    v; the noise is the distance of that mean from ∇f. For signs, an entry is off by at most Σ ± g_j
+    over all the others. For normal directions, it is a sum of two χ² with the weights (g_i ± |g|) /
+    2: Laurent & Massart, *Adaptive estimation of a quadratic functional by model selection*, 2000,
     lemma 1, for the upper and the lower tail of both.
     """
     backend: Any = row.backend
@@ -160,7 +160,7 @@ def law_of_estimate(row: Row, loss: Any, params: Any, *args: Any) -> tuple[Any, 
 
 
 def error_of_slopes(backend: gradlab.SPSA, loss: Any, params: Any, *args: Any) -> float:
-    """The mean error of the central differences along the directions that were drawn."""
+    """Return the mean error of the central differences along the drawn directions."""
     leaves, structure = Probe(loss, params, args, None).leaves, flatten(params)[1]
     structure = replace(structure, scalars=frozenset())
     step = common_step(leaves, backend.step)
@@ -294,12 +294,12 @@ every_structure = pytest.mark.parametrize("params", STRUCTURES.values(), ids=STR
 
 
 def leaves_of(params: Any) -> list[Any]:
-    """The leaves of the structure that the loss is called with."""
+    """Return the leaves of the structure that the loss is called with."""
     return flatten(params, lambda leaf, path: leaf)[0]
 
 
 def smooth(params: Any) -> Any:
-    """A smooth loss of any structure: each entry has its own slope, which depends on all others."""
+    """Compute a smooth loss of any structure, with distinct slopes that depend on all entries."""
     total = 0.0
     for number, leaf in enumerate(leaves_of(params), start=1):
         leaf = 1.0 * leaf
@@ -313,5 +313,5 @@ def snapshot(params: Any) -> list[tuple[bytes, tuple[int, ...], str]]:
 
 
 def elementary(name: str) -> Callable[[Any], Any]:
-    """A function of the Array API, for arrays of any library."""
+    """Return a function of the Array API, for arrays of any library."""
     return lambda x: getattr(array_namespace(x), name)(x)

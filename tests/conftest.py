@@ -1,4 +1,4 @@
-"""Shared by all tests: hypothesis profiles, checks of global state, the real data."""
+"""Fixtures for all tests: hypothesis profiles, checks of global state, the real data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Leave the garbage collector out while 20,000 tests are collected, and nothing is garbage."""
+    """Disable the garbage collector while the 20,000 tests are collected."""
     gc.disable()
     try:
         return (yield)
@@ -72,7 +72,7 @@ def signals_are_not_held_back() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real inputs: ``mnist/`` and ``mnist_weight.pkl``."""
+    """Return the folder of real inputs: ``mnist/`` and ``mnist_weight.pkl``."""
     folder = os.environ.get("GRADLAB_DATA")
     if not folder:
         pytest.skip("GRADLAB_DATA is not set")
@@ -81,5 +81,5 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def mnist_dir(data_dir: Path) -> Path:
-    """The folder of MNIST's IDX files."""
+    """Return the folder of MNIST's IDX files."""
     return data_dir / "mnist"

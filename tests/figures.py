@@ -1,4 +1,4 @@
-"""Checks that every figure has to pass."""
+"""Checks for every figure."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def require_readable(figure):
 
 
 def not_drawn(axes):
-    """Yield labels that are not drawn: those of ticks beyond the limits, or all if axes are off."""
+    """Yield labels that are not drawn: those of ticks beyond the limits, or all without axes."""
     for axis in axes._axis_map.values():
         drawn = axis._update_ticks() if axes.axison else []
         for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):

@@ -1,6 +1,6 @@
-"""The notebook's `neuralnet.py`: its network, as it stands.
+"""The notebook's `neuralnet.py`: its network, unchanged.
 
-What is not here is its training, which `tests/test_notebook.py` shows to be wrong.
+Its training is missing here: `tests/test_notebook.py` shows that it is wrong.
 """
 
 # fmt: off

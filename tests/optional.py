@@ -1,4 +1,4 @@
-"""Backends that need an optional package: their tests are skipped where it is missing."""
+"""Backends that need an optional package; their tests are skipped without it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_installed(backend: str) -> bool:
 def unless_missing(
     backend: str, value: Any = None, name: str | None = None, marks: Iterable[Any] = ()
 ) -> Any:
-    """A parameter of a test that needs a backend; by default the backend's name."""
+    """Return the parameter of a test that needs a backend; by default, the backend's name."""
     missing = pytest.mark.skipif(
         not is_installed(backend), reason=f"{LIBRARIES.get(backend)} is not installed"
     )

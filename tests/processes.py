@@ -1,4 +1,4 @@
-"""Processes under test: waiting for them on a loaded machine, and ending them in any case."""
+"""Processes under test: wait for them on a loaded machine, and end them in every case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ minutes on one whose processors, memory and disk are busy.
 
 @contextmanager
 def running(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command beside the test; when the block ends, kill the process and wait for its end.
+    """Run a command during a test; when the block ends, kill the process and wait for its end.
 
     This also closes its pipes: Python reports an open pipe later, in an unrelated test.
     """

@@ -2,10 +2,10 @@
 
 ``python stopped.py KIND SEED COUNT`` stops runs of one kind (`RUNS`) COUNT times: at a random
 moment, by SIGKILL, SIGTERM, SIGINT, or two SIGINT that are 1 to 50 ms apart. The signal goes to the
-process alone or to its whole group, as a terminal sends it. The script requires each time that
-nothing hangs, that no process outlives the run, and that nothing stays in the folder for temporary
-files or in shared memory. Finished work must be kept, and a run that is resumed to its end must
-have the bits of the undisturbed run. The counts are printed in JSON.
+process alone or to its whole group, as a terminal sends it. Each time, the script requires that
+nothing hangs, that no process outlives the run, and that no temporary files and no shared memory
+are left. Finished work must be kept, and a run that is resumed to its end must have the bits of the
+undisturbed run. The counts are printed in JSON.
 
 The script finds the processes of a run by a variable in their environment, which needs Linux.
 """
@@ -120,7 +120,7 @@ def names(folder: Path) -> set[str]:
 
 
 def check_train(folder: Path, whole: bool) -> Any:
-    """Return the weights of a training that is over."""
+    """Return the weights of a finished training."""
     results = folder / "results"
     if not whole:
         if (results / "history.json").exists():
@@ -147,7 +147,7 @@ def check_compare(folder: Path, whole: bool) -> Any:
 
 
 def check_gradient(folder: Path, whole: bool) -> Any:
-    """Return the gradient; until it is there, the file of finished slopes can be read."""
+    """Return the gradient; before it exists, the file of finished slopes must be readable."""
     if (part := folder / "part").exists():
         *_, missing = arrays_in(part)
         expect(missing.dtype == bool, "no file of slopes")
@@ -158,7 +158,7 @@ def check_gradient(folder: Path, whole: bool) -> Any:
 
 
 def check_bench(folder: Path, whole: bool) -> Any:
-    """Require a whole report and no scratch folder; return the benchmarks that are done."""
+    """Require a whole report and no scratch folder; return the finished benchmarks."""
     results = folder / "results"
     if not results.exists():
         return None
@@ -187,7 +187,7 @@ RUNS = {
 
 
 class Place:
-    """The folder of a run, and one for its temporary files."""
+    """The folder of a run, and a folder for its temporary files."""
 
     def __init__(self, root: Path, run: Run) -> None:
         self.run = run
@@ -275,7 +275,7 @@ def stop(place: Place, after: float, way: str, rng: np.random.Generator) -> bool
 def shared_memory() -> set[str]:
     """Return the names of Python's shared memory that no process has mapped.
 
-    Other programs of this machine may have mapped theirs.
+    Other programs on this machine may have mapped theirs.
     """
     there = {name for name in os.listdir("/dev/shm") if name.startswith(("psm_", "sem."))}
     for process in Path("/proc").glob("[0-9]*") if there else ():

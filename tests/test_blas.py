@@ -1,4 +1,4 @@
-"""The number of BLAS threads, and how it is restored."""
+"""The number of BLAS threads, and its restoration."""
 
 import threading
 
@@ -41,7 +41,7 @@ def test_settings_of_the_environment_take_precedence(several, monkeypatch):
 
 
 def test_the_last_training_restores_the_threads(several):
-    """Two trainings in two threads, of which the first ends first."""
+    """Of two trainings in two threads, the first ends first."""
     inside, leave = threading.Event(), threading.Event()
 
     def first():

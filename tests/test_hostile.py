@@ -42,14 +42,14 @@ def zip_of(**members):
 
 
 def npy(shape, data=b"", descr="<f8"):
-    """Return the bytes of an ``.npy`` file whose header says what it is told to say."""
+    """Return the bytes of an ``.npy`` file with this header."""
     header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + data
 
 
 def restated(archive, size):
-    """Make an archive say that what it holds is of this size."""
+    """Make an archive state this size for its contents."""
     with zipfile.ZipFile(io.BytesIO(archive)) as read:
         (member,) = read.infolist()
         true = struct.pack("<I", member.file_size)
@@ -67,7 +67,7 @@ def tensor(shape, begin, end, dtype="F64"):
 
 
 def laughs(tail, depth=200):
-    """Return a pickle of tuples in tuples whose text would be 2**depth long, then a tail."""
+    """Return a pickle of nested tuples, whose text would have 2**depth characters, and a tail."""
     program = b"}S'W'\n" + b"N"
     return program + b"\x85" + b"2\x86" * depth + tail
 
@@ -77,7 +77,7 @@ NAN = np.array([1.0, np.nan])
 
 
 def bombs():
-    """Return hostile files: suffix, bytes, what the error says."""
+    """Return hostile files: suffix, bytes, text of the error."""
     promise = npy((2**40,), bytes(8))
     pickled = io.BytesIO()
     np.save(pickled, np.array([print, None]), allow_pickle=True)
@@ -249,7 +249,7 @@ LIMITED = """
 
 
 def limited(kind, folder):
-    """Read each file of a folder, with 512 MiB of address space beyond what Python has; the MiB."""
+    """Read a folder's files with 512 MiB of memory beyond Python's own; return the peak in MiB."""
     command = [sys.executable, "-c", textwrap.dedent(LIMITED), kind, str(folder)]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -406,7 +406,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 def send(request, *pieces):
-    """Send the data's head, and these pieces of it."""
+    """Send the start of the data, and then these pieces."""
     request.send_response(200)
     request.send_header("Content-Length", str(len(DATA)))
     request.end_headers()
@@ -455,7 +455,7 @@ def test_two_processes_may_download_at_once(tmp_path):
 
 
 def sizes(folder):
-    """Return how large the files of a folder are, some of which may be renamed meanwhile."""
+    """Return the sizes of the files in a folder, some of which may be renamed meanwhile."""
     found = {}
     for path in folder.iterdir():
         with suppress(FileNotFoundError):
@@ -467,7 +467,7 @@ def test_a_download_that_is_killed_leaves_no_part_under_the_name(tmp_path):
     killed = threading.Event()
 
     def half(request):
-        """Send half of the data, and the rest when the process that asked for it is killed."""
+        """Send half of the data, and the rest once the process that requested it is killed."""
         send(request, DATA[: len(DATA) // 2])
         killed.wait()
         request.wfile.write(DATA[len(DATA) // 2 :])

@@ -1,4 +1,4 @@
-"""Results as notebooks show them: short text, and tables that escape names."""
+"""Results in notebooks: short text, and tables that escape names."""
 
 import dataclasses
 from html.parser import HTMLParser
@@ -24,7 +24,7 @@ def close(slope, x, y):
 
 
 class Cells(HTMLParser):
-    """The tags that are open, and the rows of cells."""
+    """The open tags, and the rows of cells."""
 
     def __init__(self, source):
         super().__init__()

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM wait where they are held, and are raised where they are allowed."""
+"""SIGINT and SIGTERM are deferred where they are held, and raised where they are allowed."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="forks and signals of P
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Ctrl-C is heard, also where the suite runs in the background; and handlers are put back."""
+    """Enable Ctrl-C, also if the suite runs in the background, and restore the handlers."""
     before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -126,7 +126,7 @@ def test_code_that_swallows_ctrl_c_is_interrupted_again_later(monkeypatch):
 
 
 class Noisy:
-    """Interrupts the program when it is deleted, where Python drops what is raised."""
+    """Raises an interrupt when it is deleted, where Python drops exceptions."""
 
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
@@ -137,7 +137,7 @@ class Quiet:
 
 
 class NoisyKey(str):
-    """A key that interrupts the program whenever it is looked up."""
+    """A key that interrupts the program at each look-up."""
 
     def __hash__(self):
         signal.raise_signal(signal.SIGINT)
@@ -149,7 +149,7 @@ def delete():
 
 
 def call_back():
-    """End the life of a value in a dictionary that removes its key then."""
+    """Delete a value in a dictionary that then removes its key."""
     names, value = weakref.WeakValueDictionary(), Quiet()
     with held():  # notes the signal of the insertion
         names[NoisyKey("key")] = value
@@ -228,7 +228,7 @@ DATA = np.ones(20), np.zeros(20)
 
 
 def test_ctrl_c_twice_ends_a_training_with_what_was_reached(tmp_path, monkeypatch):
-    """The second one comes while the checkpoint is written, and must not keep it from that."""
+    """The second Ctrl-C comes during the write of the checkpoint, and must not prevent it."""
     write = checkpoints.Keeper._write
 
     def pressed(self):

@@ -1,6 +1,6 @@
-"""The notebook that gradlab grew out of: each number that it shows, and each of its defects.
+"""The notebook from which gradlab grew: each of its numbers, and each of its defects.
 
-Its data, its code where a test needs it, and its outputs are quoted; everything else is gradlab's.
+Its data, its outputs, and the code that a test needs are quoted; everything else is gradlab's.
 """
 
 import os
@@ -30,7 +30,7 @@ WRONG = np.array([0.1, 0.05, 0.1, 0.0, 0.05, 0.1, 0.0, 0.6, 0.0, 0.0])
 
 
 def bowl(x):
-    """The notebook's f2."""
+    """Compute the notebook's f2."""
     return (x**2).sum(axis=0)
 
 
@@ -39,7 +39,7 @@ def numerical_gradient(f, x, step=STEP):
 
 
 def quotient_error(value, step=STEP):
-    """Return the round-off of a difference quotient of values of this size, each right to 4 ε."""
+    """Return the round-off of a difference quotient of values of this size, right to 4 ε."""
     return 4 * EPS * abs(value) / step
 
 
@@ -154,7 +154,7 @@ def test_the_table_of_dummies():
 
 @pytest.fixture(scope="module")
 def given_data():
-    """The trained weights, and the test images as the notebook scaled them."""
+    """Return the trained weights, and the test images as the notebook scaled them."""
     folder = os.environ.get("GRADLAB_DATA")
     if not folder:
         pytest.skip("GRADLAB_DATA is not set")
@@ -282,7 +282,7 @@ def test_defect_overflow_of_the_sigmoid():
 
 
 def small(seed=0, **options):
-    """A network of the notebook's form, 784-50-100-10 made small, and data to learn."""
+    """Return a small network in the notebook's form, and data for it."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(size=(40, 12))
     labels = (x[:, :4].sum(axis=1) > 2).astype(int) + (x[:, 4] > 0.5)
@@ -291,10 +291,10 @@ def small(seed=0, **options):
 
 @each_backend()
 def test_defect_a_target_that_ignores_its_parameters(backend):
-    """Its closure looked the network up by name, so that moving `params` moved nothing.
+    """Its closure looked up the network by name, so that a change of `params` had no effect.
 
-    The gradient of such a function is zero, and nothing is learned; a loss of gradlab's sees its
-    parameters by its arguments alone, and the gradient of every layer is there.
+    The gradient of such a function is zero, and nothing is learned. A loss of gradlab gets its
+    parameters only as arguments, and every layer has a gradient.
     """
     params, x, labels = small()
     held = dict(params)
@@ -368,7 +368,7 @@ def test_a_step_along_the_numerical_gradient_lowers_the_loss_by_its_squared_leng
 
 
 def the_notebooks_model(softmax=neuralnet.softmax):
-    """The notebook's network and data, made small."""
+    """Return the notebook's network and data in a small form."""
     state = np.random.get_state()  # noqa: NPY002
     model = neuralnet.FeedForwardNet(학습률=0.1, 학습횟수=10, 손실함수=neuralnet.cross_entropy)
     model.add(neuralnet.Layer(6, 5, neuralnet.sigmoid))
@@ -386,7 +386,7 @@ def the_notebooks_model(softmax=neuralnet.softmax):
 
 
 def loss_that_fills(model):
-    """The loss as a function of its parameters, which go into the layers as the notebook's did."""
+    """Compute the loss as a function of its parameters, which are written into existing layers."""
 
     def loss(params, X, Y):
         for i, layer in enumerate(model.layers, 1):
@@ -398,7 +398,7 @@ def loss_that_fills(model):
 
 
 def loss_that_copies(model):
-    """The same, of layers of its own, so that it keeps nothing."""
+    """Compute the loss with new layers, so that it keeps nothing."""
 
     def loss(params, X, Y):
         own = copy(model)

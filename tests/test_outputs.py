@@ -28,7 +28,7 @@ COMPARE = ("compare", "--layers", "2", "--subset", "20", "--iterations", "1", "-
 
 @pytest.fixture
 def gradlab_(monkeypatch, capsys, tmp_path):
-    """Run the command in a folder of its own; return exit code, output and errors."""
+    """Run the command in a separate folder; return exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     # Pictures take longer than all else.
     monkeypatch.setattr(plotting, "save", lambda figure, path: outputs.write(Path(path), b"p"))
@@ -44,7 +44,7 @@ def gradlab_(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def unworked(monkeypatch):
-    """No verb may begin its work."""
+    """Fail if a verb begins its work."""
 
     def work(*args, **kwargs):
         raise AssertionError("the work began")
@@ -148,7 +148,7 @@ def test_an_output_does_not_replace_the_weights_beside_it(gradlab_, unworked, tm
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="devices of Linux")
 @pytest.mark.parametrize("verb", [TRAIN, COMPARE])
 def test_a_copy_that_fails_loses_nothing(verb, gradlab_, tmp_path):
-    """The device is always full, and that shows when something is written."""
+    """The device is always full, which shows at the first write."""
     code, out, err = gradlab_(*verb, "--output", "D", "--json", "/dev/full")
     assert code == 1
     assert err == "gradlab: /dev/full: cannot be written (No space left on device)\n"
@@ -236,7 +236,7 @@ def test_a_device_is_written_to(tmp_path):
 @on_posix
 @pytest.mark.parametrize("goes_to", [pytest.param("a pipe", marks=pytest.mark.slow), "a file"])
 def test_the_standard_output_gets_the_numbers_too(goes_to, tmp_path):
-    """A file that the shell redirects to is open already, and must not be replaced."""
+    """A file that the shell redirects to is already open, and must not be replaced."""
     command = [sys.executable, "-m", "gradlab", *TRAIN, "--output", "D", "--json", "/dev/stdout"]
     with (tmp_path / "printed").open("w+") as file:
         to = subprocess.PIPE if goes_to == "a pipe" else file

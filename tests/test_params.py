@@ -50,7 +50,7 @@ PATHS = (
 
 
 def same(a: Any, b: Any) -> bool:
-    """The same containers, keys, dtypes and bits."""
+    """Require the same containers, keys, dtypes and bits."""
     if isinstance(a, dict):
         return type(b) is dict and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
@@ -178,7 +178,7 @@ def test_bare_leaf_is_called_params() -> None:
         flatten(np.array([0.0, np.nan]))
 
 
-def test_object_that_is_no_array_is_named() -> None:
+def test_object_that_is_not_an_array_is_named() -> None:
     class Broken:
         def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
             raise RuntimeError("out of memory")
@@ -232,7 +232,7 @@ def test_map_leaves(params: Any) -> None:
 
 
 def test_map_leaves_pairs_by_name() -> None:
-    """The order of a dict is not its meaning."""
+    """The order of a dict has no meaning."""
     result = map_leaves(np.subtract, {"a": 5.0, "b": 7.0}, {"b": 1.0, "a": 2.0})
     assert result == {"a": 3.0, "b": 6.0}
     assert list(result) == ["a", "b"]

@@ -148,7 +148,7 @@ class Doubled:
         (lambda value, grad: (np.array([value]), grad), "wrong"),
     ],
 )
-def test_the_judge(change: object, kind: str) -> None:
+def test_the_judge_tells_right_from_wrong(change: object, kind: str) -> None:
     case = one_case(lambda x: np.sum(x**2), np.array([1.0, -2.0, 0.5]))
     assert judge(case, Doubled(change)).kind == kind  # type: ignore[arg-type]
 
@@ -179,7 +179,7 @@ def test_the_judge_of_errors() -> None:
         (lambda x: np.sum(np.abs(np.exp(x) * np.sin(x)) + 0), np.array([0.3, 1.0, 2.0])),
     ],
 )
-def test_the_truth(source: object, params: np.ndarray) -> None:
+def test_true_gradients_are_right(source: object, params: np.ndarray) -> None:
     """The references are closed forms, for losses that are analytic and that are not."""
     known = truth(one_case(source, params), 0)
     expected = np.exp(params) * (np.sin(params) + np.cos(params))

@@ -46,7 +46,7 @@ READERS = {
 
 
 def refusal(read, path):
-    """Return what a reader says, which it must within some seconds."""
+    """Return the error of a reader, which must come within some seconds."""
     said = []
 
     def run():

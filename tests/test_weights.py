@@ -151,7 +151,7 @@ def test_saving_does_not_change_its_arguments(tmp_path):
 
 
 class Payload:
-    """Pickles as a call, which `pickle.loads` would make."""
+    """An object whose pickle is a call, which `pickle.loads` would make."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -248,7 +248,7 @@ def test_hand_written_programs_do_nothing(tmp_path, monkeypatch, program, said):
 
 
 def reconstructed(shape=(2,), code="f8", order="<", fortran=False, data=bytes(16)):
-    """Pickle a dict whose array is described freely, and perhaps falsely."""
+    """Pickle a dict whose array has this description, which may be false."""
     array = pickle.dumps({"W": np.zeros(2)}, 4)
     fields = {
         b"K\x02\x85": pickle.dumps(shape, 4)[2:-1],

@@ -1,6 +1,6 @@
-"""A program of a user's, as an editor with strict type checking sees it: no name is unknown to it.
+"""A user's program, as an editor with strict type checking sees it: every name is known.
 
-It is checked, not run; `test_typing.py` does that.
+It is checked, but not run, by `test_typing.py`.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def by_hand(params: Params, x: Floats, y: Floats) -> Params:
 
 @dataclass(frozen=True)
 class OneSided:
-    """A backend of the user's own."""
+    """A user's backend."""
 
     name: str = "one-sided"
 

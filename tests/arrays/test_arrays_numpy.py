@@ -25,7 +25,7 @@ RNG = np.random.default_rng(5)
 
 
 def drawn(*shape: int, low: float = 0.2, high: float = 2.0) -> Any:
-    """Distinct numbers, away from each other, from integers and from halves."""
+    """Return distinct numbers, away from each other, from integers and from halves."""
     n = int(np.prod(shape))
     spaced = low + (high - low) * (np.arange(n) + 0.5 + 0.3 * RNG.uniform(-1, 1, n)) / n
     return RNG.permutation(spaced + 0.0123).reshape(shape)
@@ -382,7 +382,7 @@ def _added_at(x: Any) -> Any:
 
 
 def outputs(result: Any) -> list[Any]:
-    """The arrays of a result, in order."""
+    """Return the arrays of a result, in order."""
     if isinstance(result, (tuple, list)):
         return [array for part in result for array in outputs(part)]
     return [result]
@@ -393,9 +393,9 @@ def is_float(value: Any) -> bool:
 
 
 def parts(call: Row) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """The arrays of a call that are to be traced, and the call as a function of them.
+    """Return the arguments of a call to trace, and the call as a function of them.
 
-    Complex numbers are traced as products of one that is not.
+    A complex number is traced as the product of a traced real number and a plain complex one.
     """
     found: list[Any] = []
 
@@ -418,7 +418,7 @@ def parts(call: Row) -> tuple[list[Any], Callable[[list[Any]], Any]]:
 
 
 def loss_of(call: Row, seen: list[Any]) -> Callable[[list[Any]], Any]:
-    """A weighted sum of all entries; stores the computed results."""
+    """Return a weighted sum of all entries, and store the computed results."""
     _, evaluate = parts(call)
 
     def loss(leaves: list[Any]) -> Any:
@@ -444,9 +444,10 @@ def direction(leaves: list[Any]) -> list[Any]:
 
 
 def slope(call: Row) -> tuple[float, float]:
-    """The derivative along a direction, and its error bar.
+    """Return the derivative along a direction, and its error bar.
 
-    Differences of fourth order with two steps: they differ by 15/16 of the error of the longer one.
+    Two differences of fourth order, with steps h and h/2, differ by 15/16 of the error of the
+    longer one.
     """
     leaves, _ = parts(call)
     loss, way = loss_of(call, []), direction(leaves)
@@ -523,7 +524,7 @@ def test_numpys_semantics(backend: str, call: Row) -> None:
 
 @pytest.fixture(scope="module")
 def compiled() -> list[Any]:
-    """All calls, with their derivatives along a direction, compiled by JAX as one function."""
+    """Return all calls and their derivatives along a direction, as one function compiled by JAX."""
     if not is_installed("jax"):
         pytest.skip("JAX is not installed")
     import jax

@@ -1,4 +1,4 @@
-"""The table of NumPy's functions in the documentation: complete, and true of each function."""
+"""The table of NumPy's functions in the documentation is complete, and true of each function."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def loss_of(function: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def test_every_function_has_a_kind() -> None:
-    """If this fails: NumPy has functions that `numpy_table` does not know."""
+    """A failure means that NumPy has functions that `numpy_table` does not know."""
     assert [name for name, kind in KINDS.items() if kind == "unknown"] == []
 
 

@@ -44,7 +44,7 @@ OF_TWO: dict[str, tuple[Any, Callable[[Any, Any], tuple[Any, Any]]]] = {
 
 
 def require_close(found: Any, true: Any) -> None:
-    """Compare with an mpmath number, which may be too large or too small for a float."""
+    """Compare a result with an mpmath number, which may be too large or too small for a float."""
     true = float(true) if abs(true) <= np.finfo(float).max else np.inf
     if np.isfinite(true):
         # Each derivative takes fewer than ten operations.

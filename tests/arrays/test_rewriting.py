@@ -34,7 +34,7 @@ lambda_ = lambda x: np.sum(np.sin(TABLE.dot(x)))  # noqa: E731
 
 
 class Model:
-    """Methods of all kinds."""
+    """A class with methods of all kinds."""
 
     table = TABLE
 
@@ -298,7 +298,7 @@ def test_functions_of_single_numbers_take_traced_numbers(loss: Any, backend: str
 
 
 def test_code_that_cannot_be_rewritten_is_refused() -> None:
-    """An integer of a traced number is refused, not asked for again and again."""
+    """The conversion of a traced number to an integer is refused at once, not retried."""
 
     def loss(x: Any) -> Any:
         return x[0] * sum(math.floor(v) for v in x)

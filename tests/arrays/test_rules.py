@@ -187,7 +187,7 @@ def test_vectors_that_are_not_unique_are_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if c.twice], ids=lambda case: case.name)
 def test_rules_of_rules(case: Case) -> None:
-    """The slope of the gradient along a direction, against one that is measured with bars."""
+    """The slope of the gradient along a direction agrees with a measured one, within its bars."""
     loss = loss_of(case.function)
     directions = [
         np.sin(1.0 + 3 * i + np.arange(p.size)).reshape(p.shape) for i, p in enumerate(case.params)

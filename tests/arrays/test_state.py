@@ -66,7 +66,7 @@ class BatchNorm:
 
 
 def head(params, h, labels):
-    """The rest of the network after the tested layer: softmax and cross entropy."""
+    """Compute the rest of the network after the tested layer: softmax and cross entropy."""
     z = np.dot(np.tanh(h), params["V"])
     z = z - np.max(z, axis=1, keepdims=True)
     log_p = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
@@ -125,7 +125,7 @@ def test_running_statistics_do_not_change_the_gradient_of_batch_norm(backend):
 
 @each_backend([*OF_NUMPY, "spsa", "forward-gradient"])
 def test_the_running_mean_is_that_of_the_number_of_calls(backend):
-    """Each evaluation of a numerical backend updates the mean."""
+    """Each evaluation of a numerical backend updates the running mean."""
     params, *data = problem()
     layer = BatchNorm(WIDTH)
     quietly(gradlab.grad(of_layer(layer), backend=backend), params, *data)
@@ -249,7 +249,7 @@ class Recurrent:
 
 
 def recurrent(params, h, steps):
-    """The layer as a function of a given state; also returns the next state."""
+    """Apply the layer to a given state, and also return the next state."""
     for x in steps:
         h = np.tanh(x @ params["W"] + h @ params["U"])
     return (h**2).sum(), h
@@ -264,7 +264,7 @@ def sequence():
 def carried_on(backend, keep):
     """Differentiate two parts of a sequence, and return the warnings about the loss's state.
 
-    The second call goes on where the first ended, and differentiates its own steps alone.
+    The second call continues from the state of the first, and differentiates only its own steps.
     """
     params, parts = sequence()
     layer = Recurrent(3, keep)
@@ -318,7 +318,7 @@ def test_a_hidden_state_that_is_reset_has_one_gradient(backend):
 
 @pytest.mark.parametrize("data", [np.ones((2, 3, 2)), np.ones((2, 3, 2))[:, ::-1]])
 def test_rows_of_a_view_are_writeable_after_the_call(data):
-    """Rows are views, too, made after what they view was protected from being written into."""
+    """Rows are views, too, made after their base was protected from writes."""
     f = gradlab.grad(lambda w, x: sum(np.dot(row, w) ** 2 for row in x), backend="autograd")
     assert np.array_equal(f(np.ones(2), data[0]), [12.0, 12.0])
     rows = list(data[1])
@@ -371,7 +371,7 @@ def test_dropout_with_masks_as_arguments(backend):
 @pytest.mark.parametrize("inner", ["autograd", "tape", "central"])
 @pytest.mark.parametrize("outer", ["autograd", "tape", "central"])
 def test_gradient_at_arrays_that_a_loss_creates(inner, outer):
-    """Arrays that are made while a loss is traced are parameters of a gradient in it."""
+    """A loss may differentiate at arrays that it creates while it is traced."""
 
     def loss(s):
         w = np.array([1.0, 2.0])

@@ -66,7 +66,7 @@ WRITES = [transpose, flips, more_axes, parts, of_one_axis, rows_in_memory, of_a_
 
 
 def started(kind: str, w: Any) -> Any:
-    """An array that the loss creates: from zeros, or as a copy of its parameters."""
+    """Return an array that the loss creates: from zeros, or as a copy of its parameters."""
     if kind == "copy":
         return w.copy()
     a = np.zeros((2, 3))
@@ -212,7 +212,7 @@ def test_text_of_traced_values_is_only_for_display(backend: str) -> None:
 
 
 @pytest.mark.parametrize("p", [[1.0, -3.0, 2.5, 1.0], [0.0, 2.0, 1.0, 3.0, 0.0], [0.0, 0.0], [3.0]])
-def test_roots(p: list[float]) -> None:
+def test_roots_of_polynomials(p: list[float]) -> None:
     def loss(p: Any) -> Any:
         return np.sum(np.abs(np.roots(p)) ** 2)
 

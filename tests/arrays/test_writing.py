@@ -240,7 +240,7 @@ def differentiated(program: list[Statement], x: np.ndarray) -> tuple[Any, np.nda
 def judge(
     f: Callable[..., Any], program: list[Statement], x: np.ndarray, truth: tuple[Any, Any]
 ) -> str:
-    """Compare a traced run with NumPy's; return its outcome."""
+    """Compare a traced run with NumPy's, and return its outcome."""
     try:
         value, found = f(x)
     except gradlab.GradlabError as error:

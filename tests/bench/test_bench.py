@@ -350,7 +350,7 @@ time.sleep(3600)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 def test_a_script_does_not_outlive_its_caller_however_that_ends(tmp_path):
-    """When a process is gone, the system closes what it held open."""
+    """When a process ends, the system closes its pipes, which ends the script."""
     scratch = tmp_path / "scratch"
     command = [sys.executable, "-S", "-c", STUBBORN]
     with running(
@@ -384,7 +384,7 @@ def command(monkeypatch, *words):
 
 @pytest.fixture
 def scripts(write, monkeypatch):
-    """Scripts in place of those that take minutes."""
+    """Write short scripts in place of those that take minutes."""
 
     def replaced(**sources):
         made = write(**sources)

@@ -89,7 +89,7 @@ class Browser:
         return json.loads(message)
 
     def open(self, path):
-        """Load a page, and wait until it is there with its pictures."""
+        """Load a page, and wait until all its pictures are loaded."""
         self.events.clear()
         self("Page.navigate", url=path.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):

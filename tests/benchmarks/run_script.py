@@ -31,7 +31,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments, without a terminal and other settings."""
+    """Run Python with these arguments, without a terminal, in a fixed environment."""
     here = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
     return subprocess.run(
         [sys.executable, *map(str, arguments)],

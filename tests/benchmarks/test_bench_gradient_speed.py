@@ -33,7 +33,7 @@ for dtype in ("float64", "float32"):
 
 @pytest.fixture(scope="module")
 def without_peers(tmp_path_factory):
-    """One run on tiny networks where neither PyTorch nor JAX can be imported."""
+    """Run the benchmark once on tiny networks, without PyTorch and JAX."""
     folder = tmp_path_factory.mktemp("speed")
     files = ("--json", folder / "speed.json", "--plot", folder / "speed.png")
     done = run("-c", WITHOUT_PEERS, BENCHMARKS / "gradient_speed.py", *TINY, *files)
@@ -74,7 +74,7 @@ def test_the_last_line_is_the_headline(without_peers):
 
 
 @pytest.mark.slow
-def test_a_missing_peer_is_a_row_that_says_so(without_peers):
+def test_a_missing_peer_has_a_row(without_peers):
     printed, numbers, _ = without_peers
     lines = printed.splitlines()
     for name, extra in gradient_speed.MODULES.items():
@@ -200,7 +200,7 @@ def test_a_contender_with_a_different_gradient_is_not_timed(problem, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["central", "forward", "central4", "complex-step"])
-def test_a_sample_knows_the_exact_evaluations_of_the_whole(name, problem):
+def test_a_sample_gives_the_exact_number_of_evaluations(name, problem):
     reference = flatten(value_and_grad(network.loss)(*problem.point)[1])[0]
     p = size(problem.params)
     whole = gradient_speed._backend(name, problem, reference, None)

@@ -34,7 +34,7 @@ def ratio(value):
 
 
 def speeds(settings):
-    """Results of every contender on three networks, the numerical ones as slow as they are."""
+    """Return results of every contender on three networks, with realistic times."""
     return [
         gradient_speed.Result(
             network, p, batch, dtype, name, seconds, [seconds], ratio(seconds / 1e-3), 9, 1e-9,

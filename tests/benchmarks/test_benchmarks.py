@@ -85,7 +85,7 @@ def test_a_lap_is_an_evaluation_with_what_the_backend_does_for_it():
     assert run() == run() == [1.0] * 6
 
 
-def test_threads_are_told_where_they_are_known(monkeypatch):
+def test_threads_are_unknown_without_threadpoolctl(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.delitem(sys.modules, "jax", raising=False)
@@ -111,7 +111,7 @@ def test_every_figure_is_drawn_in_the_one_style():
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("form", ["plain", "lse"])
 def test_the_contenders_take_the_tapes_gradient(activation, form):
-    """This includes handwritten NumPy: `measure` fails if a contender has another gradient."""
+    """`measure` fails if a contender, such as handwritten NumPy, has another gradient."""
     problem = tape_speed.Problem.draw(activation, form, 5, np.dtype("float64"))
     names = ["tape", "tape, out=", "autograd", "by hand", "products"]
     results = tape_speed.measure(problem, names, 1, time.process_time)
@@ -254,7 +254,7 @@ def test_numerical_speed_refuses_other_work(monkeypatch):
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
 def test_each_benchmark_keeps_to_the_protocol(path):
-    """Checked with given findings, because a run takes minutes."""
+    """The findings are given, because a run takes minutes."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (main,) = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "main"]
     (decorator,) = main.decorator_list

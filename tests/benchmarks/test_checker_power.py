@@ -51,7 +51,7 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def without_peers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
-    """A quick run of autograd alone: the others cannot be imported, gradlab is not asked."""
+    """Run the benchmark quickly, for autograd alone and without the other peers."""
     folder = tmp_path_factory.mktemp("power")
     files = ("--json", folder / "power.json", "--plot", folder / "power.png")
     names = [word for name in PEERS for word in ("--checker", name)]
@@ -72,7 +72,7 @@ def test_the_table_shows_every_checker(without_peers: Any) -> None:
     assert max(map(len, printed.splitlines()[:-1])) <= 80
 
 
-def test_a_missing_peer_is_a_row_that_says_so(without_peers: Any) -> None:
+def test_a_missing_peer_has_a_row(without_peers: Any) -> None:
     printed, numbers, _ = without_peers
     absent = set(PEERS) - {"autograd"}
     assert printed.count("not installed") == len(absent)
@@ -217,7 +217,7 @@ def test_gradlab_is_given_the_case_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked[0] == (case.loss(*case.point), case.params, case.args, case.gradient)
 
 
-def test_gradlab_without_a_checker_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradlab_without_a_checker_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(gradlab, "check_gradients", raising=False)
     assert not power.is_ready("gradlab")
     with common.out.capture() as printed:

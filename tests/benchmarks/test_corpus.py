@@ -44,7 +44,7 @@ def each(cases: Any) -> Any:
 
 
 def by(method: str) -> list[Case]:
-    """The cases that are proven so; wrong ones share the truth of their right ones."""
+    """Return the cases that are verified in this way; wrong cases share the truth of right ones."""
     proven: dict[Any, Case] = {}
     for case in CASES:
         if case.verified_by == method:
@@ -103,7 +103,7 @@ def _wrapped(x: Any) -> Any:
 
 
 def precise_gradient(case: Case) -> Any:
-    """Central differences of what is meant, in `DIGITS` digits."""
+    """Return central differences of the exact function, in `DIGITS` digits."""
     leaves, structure = flatten(case.params)
 
     def at(leaf: int, index: tuple[int, ...], x: Any) -> Any:
@@ -126,7 +126,7 @@ def precise_gradient(case: Case) -> Any:
 
 
 def complex_gradient(case: Case, entries: Any) -> Any:
-    """The derivatives by these entries, each by a complex step."""
+    """Return the derivative with respect to each entry, by a complex step."""
     leaves, structure = flatten(case.params)
     ends = np.cumsum([leaf.size for leaf in leaves])
     whole = np.concatenate([leaf.ravel() for leaf in leaves]).astype(complex)
@@ -156,12 +156,12 @@ def assert_truth(case: Case, reference: Any, entries: Any = slice(None)) -> None
 
 
 def true_gradient(case: Case) -> Any:
-    """The truth, derived in double precision wherever the parameters are in less."""
+    """Return the truth, computed in double precision for parameters of lower precision, too."""
     return flat(case.truth(map_leaves(np.float64, case.params), *case.args))
 
 
 def prove(case: Case) -> None:
-    """Hold the truth of a case against its reference."""
+    """Compare the truth of a case with its reference."""
     if case.verified_by == "high precision":
         assert_truth(case, flat(precise_gradient(case)))
     elif case.verified_by == "complex step":
@@ -188,7 +188,7 @@ def test_truth_by_complex_step(case: Case) -> None:
 
 
 def nearby(case: Case, seed: int = 0, distance: float = 1e-7, draws: int = 600) -> list[Any]:
-    """Parameters at random places around those of a case."""
+    """Return random parameters near those of a case."""
     rng = np.random.default_rng(seed)
     return [
         map_leaves(lambda x: x + distance * rng.normal(size=x.shape), case.params)
@@ -197,7 +197,7 @@ def nearby(case: Case, seed: int = 0, distance: float = 1e-7, draws: int = 600) 
 
 
 def distance_to_hull(point: Any, corners: Any) -> float:
-    """The distance of a point from the convex hull of others: pairwise Frank-Wolfe.
+    """Return the distance of a point from the convex hull of others, by pairwise Frank-Wolfe.
 
     Lacoste-Julien & Jaggi, On the global linear convergence of Frank-Wolfe variants, 2015.
     """
@@ -217,7 +217,7 @@ def distance_to_hull(point: Any, corners: Any) -> float:
 
 
 def prove_at_kink(case: Case) -> None:
-    """The claim is in the hull of nearby gradients if it is right, and clearly outside if not."""
+    """A right claim is in the hull of nearby gradients, a wrong one far outside."""
     around = nearby(case)
     for params in around[:3]:  # the formula, where the loss is smooth
         prove(replace(case, params=params, claim=None, right=True, verified_by="high precision"))
@@ -256,7 +256,7 @@ def test_undetectable_faults_are_undetectable(case: Case) -> None:
 
 
 def assert_seen(case: Case) -> None:
-    """Some steps in a row tell the claim from the truth: whoever takes them finds the fault."""
+    """Require several consecutive steps whose differences tell the claim from the truth."""
     assert case.size > 1e-9
     claimed, truth = (flat(g(*case.point)) for g in (case.gradient, case.truth))
     fault = np.abs(claimed - truth)
@@ -266,7 +266,7 @@ def assert_seen(case: Case) -> None:
 
 
 def assert_unseen(case: Case) -> None:
-    """No four steps in a row come as near to the truth as the claim is, or half of the slope."""
+    """No four consecutive steps are as close to the truth as the claim, or half the slope."""
     claimed, truth = (flat(g(*case.point)) for g in (case.gradient, case.truth))
     for i in range(len(truth)):
         assert resolution(case, i, truth[i]) > 2 * abs(claimed[i] - truth[i])
@@ -275,7 +275,7 @@ def assert_unseen(case: Case) -> None:
 
 
 def resolution(case: Case, entry: int, slope: float) -> float:
-    """How near to the true slope differences come: the worst of four steps, at the best four."""
+    """Return the largest error of four consecutive differences, for the best four."""
     leaves, structure = flatten(map_leaves(lambda x: np.array(x, np.float64), case.params))
     ends = np.cumsum([leaf.size for leaf in leaves])
     number = int(np.searchsorted(ends, entry, side="right"))
@@ -311,14 +311,14 @@ def resolution(case: Case, entry: int, slope: float) -> float:
 
 
 def everywhere(seeds: Any) -> list[Case]:
-    """The cases at other places, one of those that share a truth, and large ones left out."""
+    """Return the cases at other points: one of those that share a truth, and no large ones."""
     cases = [*by("high precision"), *by("nearby gradients")]
     return [case.moved(seed) for case in cases for seed in seeds]
 
 
 @pytest.mark.slow
 @each(everywhere([7]))
-def test_truth_elsewhere(case: Case) -> None:
+def test_true_gradients_at_other_points(case: Case) -> None:
     prove(case)
 
 
@@ -404,7 +404,7 @@ def test_a_rough_loss_represents_its_smooth_original(case: Case) -> None:
     assert found == pytest.approx(meant, rel=5e-3, abs=1e-3)
 
 
-def test_noise_is_no_slope_and_as_large_as_said() -> None:
+def test_noise_has_the_stated_size_and_no_correlation() -> None:
     loss = noisy(lambda x: 2.0, 1e-6)
     values = np.array([loss(np.array([1.0 + k * 2.0**-40])) for k in range(2000)]) / 2 - 1
     assert np.abs(values).max() <= 1e-6 * (1 + 1e-9)
@@ -443,7 +443,7 @@ def test_two_cases_of_one_title_are_refused() -> None:
         unique([CASES[0], CASES[0]])
 
 
-def test_a_judge_is_judged() -> None:
+def test_outcomes_of_verdicts() -> None:
     right = next(case for case in CASES if case.right and case.resolvable)
     wrong = next(case for case in CASES if not case.right and case.resolvable)
     hidden = next(case for case in CASES if not case.right and not case.resolvable)

@@ -28,7 +28,7 @@ def titled(cases: list[VectorCase]) -> Any:
 
 
 def differentiated(case: VectorCase) -> Any:
-    """Return the function whose Jacobian is claimed: of a second derivative, the gradient."""
+    """Return the function whose Jacobian is claimed; for a second derivative, the gradient."""
     return case.gradient or case.f
 
 
@@ -58,7 +58,7 @@ def differences(f: Any, params: Any) -> Any:
 
 
 def reference(case: VectorCase) -> tuple[Any, float]:
-    """Return the Jacobian of the parts, and how exact it is."""
+    """Return the Jacobian of the real and imaginary parts, and its accuracy."""
     f = differentiated(case)
 
     def of(params: Any) -> Any:
@@ -70,7 +70,7 @@ def reference(case: VectorCase) -> tuple[Any, float]:
 
 
 def gap(case: VectorCase, jacobian: Any) -> float:
-    """Return how far a claim is off, relative to the derivative, over some directions."""
+    """Return the error of a claim along some directions, relative to the derivative."""
     rng, real = np.random.default_rng(0), RealCase(case)
     claimed, truth = (real.vjp, jacobian.T) if real.by_rows else (real.jvp, jacobian)
     side = truth.shape[1]

@@ -22,7 +22,7 @@ def problem():
 
 
 def results_of(costs, seconds=1e-4):
-    """Results of contenders whose costs in evaluations are functions of p."""
+    """Return results of contenders whose costs in evaluations are functions of p."""
     return [
         scaling.Result(
             "", p, name, seconds * cost(p), 1, scaling.Ratio(cost(p), 0, 0), 0.0,

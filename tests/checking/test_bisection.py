@@ -1,4 +1,4 @@
-"""The search for wrong entries under a direction that fails, and the verdict that is left."""
+"""The search for wrong entries under a direction that fails, and the verdict on the rest."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_fault_that_neither_half_shows_is_too_small_to_name() -> None:
 
 
 def test_culprits_are_sampled_only_among_more_than_sixteen() -> None:
-    """Four of eight failures are a majority."""
+    """With fewer, all are examined: four of eight failures are a majority."""
     few: Any = Searched({(i, 0) for i in range(16)})
     found, dense, complete = culprits(few, few.pair(np.arange(16), np.arange(1)), "outputs", 99)
     assert (len(found), dense, complete) == (16, False, True)
@@ -97,7 +97,7 @@ def test_culprits_are_sampled_only_among_more_than_sixteen() -> None:
 
 
 def test_a_search_ends_after_too_many_evaluations() -> None:
-    """A hundred for each halving of all entries, and for ten more."""
+    """The limit is a hundred evaluations for each halving of all entries, and for ten more."""
     made: Any = Searched({(0, j) for j in range(0, 4096, 8)})
     before = made.pair(np.arange(1), np.arange(4096))
     found, dense, complete = culprits(made, before, "entries", 10**6)
@@ -303,6 +303,6 @@ def test_a_fault_that_was_found_needs_no_note() -> None:
 def test_exact_numbers_may_be_off_by_a_few_units_in_the_last_place(
     units: int, causes: list[str]
 ) -> None:
-    """Four times 2^-50 of the measured ones, which is 16 units."""
+    """The limit is 4 times 2^-50 of the measured numbers, which is 16 units."""
     signs = np.array([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
     assert block(signs.T * (1 + units * 2.0**-52), signs, tolerance=0.0) == causes

@@ -15,7 +15,7 @@ LOOSE = "not far from right: other data, stale values, or a missing term?"
 
 
 def leaf_of(path, analytic, numerical, which=None):
-    """The entries of one leaf (all, or those at `which`), and the leaf's properties."""
+    """Return the entries of one leaf (all, or those at `which`), and the leaf's properties."""
     analytic, numerical = np.asarray(analytic, float), np.asarray(numerical, float)
     entries = []
     for number, index in enumerate(np.ndindex(numerical.shape)):
@@ -35,7 +35,7 @@ def cause(analytic, numerical, value=None, lengths=(), which=None):
 
 @st.composite
 def gradients(draw, least=2, most=6, axes=(1, 2, 3)):
-    """Gradients with entries away from 0 and from each other."""
+    """Draw gradients with entries away from 0 and from each other."""
     sides = [draw(st.integers(least, most)) for _ in range(draw(st.sampled_from(axes)))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     return rng.uniform(0.1, 2, sides) * rng.choice([-1, 1], sides)
@@ -172,8 +172,8 @@ def test_one_row_or_column(g, name, at):
 
 
 @given(gradients(axes=[2], least=5, most=9), st.integers(1, 3))
-def test_a_row_is_told_from_four_of_its_entries(g, at):
-    """As in a large leaf, where a sample and the wrong entries were examined."""
+def test_a_row_is_recognised_from_four_of_its_entries(g, at):
+    """A check of a large leaf examines only a sample and the wrong entries."""
     a = g.copy()
     a[at] *= -1
     row = set(range(at * g.shape[1], at * g.shape[1] + 4))
@@ -204,7 +204,7 @@ def test_patterns_at_a_kink_are_ignored(claimed):
 
 
 @given(gradients(axes=[1], least=4))
-def test_two_numbers_are_no_pattern(g):
+def test_two_numbers_are_not_a_pattern(g):
     assume(abs(g[0] + g[1]) > 0.01)  # exchanged, opposite numbers have the wrong sign
     assert cause(g[:2][::-1], g[:2]) == ""
     assert cause(np.full(2, g[0]), g[:2]) == ""
@@ -235,7 +235,7 @@ def test_entries_without_a_slope_are_ignored():
     assert guess([*entries, blind], [leaf]) == {"w": "the wrong sign"}
 
 
-def test_a_wrong_choice_at_a_kink_is_no_factor():
+def test_a_wrong_choice_at_a_kink_is_not_a_factor():
     entries, _ = leaf_of("w", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     kink = Entry("w", (3,), 0.55, 0.25, 0.25, 0.25, "mismatch", "slopes 0 and 0.5")
     assert guess([*entries, kink], [Leaf("w", (4,), "mismatch", 4)]) == {}
@@ -253,7 +253,7 @@ def test_one_wrong_entry_of_no_special_factor_has_no_cause():
 
 
 def test_no_place_is_named_behind_dead_units():
-    """All entries with a slope are wrong, so the living units are not the place of the mistake."""
+    """All entries with a slope are wrong, so the living units do not locate the mistake."""
     g = np.arange(1.0, 13.0).reshape(4, 3)
     g[:, 1] = 0
     a = g + like(g) * (g != 0)
@@ -261,7 +261,7 @@ def test_no_place_is_named_behind_dead_units():
 
 
 @given(gradients(axes=[2], least=3))
-def test_a_total_that_is_right_is_no_cause(g):
+def test_a_right_total_is_not_a_cause(g):
     """The totals of a symmetrised matrix, and of what comes through a softmax, are always right."""
     lack = like(g)
     lack -= lack.mean(axis=0)
@@ -357,7 +357,7 @@ def test_a_gradient_that_adds_to_its_last_result():
 
 @given(gradients(least=3))
 def test_nearly_right_gradients(g):
-    """A small number inside a log makes 1e-7/p; single precision rounds each entry by itself."""
+    """A small number inside a log makes 1e-7/p; single precision rounds each entry separately."""
     off = 1e-7 * np.sign(like(g)) * np.random.default_rng(0).uniform(1, 2, g.shape)
     assert "log(p + ε)" in cause(g * (1 + off), g)
     if g.size > 5:  # some of a few numbers are rounded by less than a bar
@@ -365,7 +365,7 @@ def test_nearly_right_gradients(g):
 
 
 @given(gradients(least=3), st.integers(3, 500))
-def test_a_mistake_behind_a_small_error(g, n):
+def test_a_small_constant_in_a_log_hides_no_factor(g, n):
     """The gradient y - t of log(p + 1e-7) leaves the 1e-7 out: it hides no factor."""
     off = 1e-6 * np.random.default_rng(0).uniform(1, 2, g.shape)
     assert cause(n * g * (1 + off), g, lengths=[n]) == f"{n} times too large: a sum for a mean?"
@@ -392,7 +392,7 @@ def loss(p, x, y):
 
 
 def by_hand(p, x, y, slope=lambda a: a * (1 - a), **changes):
-    """Backpropagation with one changed step."""
+    """Return the gradient by backpropagation with one changed step."""
     a = sigmoid(x @ p["W1"] + p["b1"])
     q = np.exp(a @ p["W2"] + p["b2"])
     back = (q / q.sum(axis=1, keepdims=True) - y) / len(x)
@@ -439,7 +439,7 @@ def test_a_network_by_hand(fault, causes):
 
 
 def test_a_layer_begins_with_its_weights():
-    """Where the bias of the last layer is right, and its weights are not, no step back is wrong."""
+    """If the last layer's bias is right and its weights are wrong, no earlier step is named."""
     g = {key: like(leaf, seed) for seed, (key, leaf) in enumerate(PARAMS.items())}
     pairs = {key: leaf_of(key, g[key] + (key != "b2") * g[key] ** 2, g[key]) for key in g}
     entries = [entry for own, _ in pairs.values() for entry in own]
@@ -447,7 +447,7 @@ def test_a_layer_begins_with_its_weights():
     assert not any(cause.startswith("wrong before") for cause in causes.values())
 
 
-def test_one_wrong_entry_among_right_ones_that_only_directions_checked_is_no_wrong_leaf():
+def test_one_wrong_entry_among_right_ones_that_only_directions_checked_is_not_a_wrong_leaf():
     def gradient(p):
         found = {name: np.cos(leaf) for name, leaf in p.items()}
         found["b"][3] *= -1

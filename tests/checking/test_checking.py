@@ -35,7 +35,7 @@ def check(case: Case, seed: int = 0) -> GradientReport:
 
 
 def judged_wrongly(case: Case, report: GradientReport) -> str:
-    """Return the mistake in the verdict on a case, if any."""
+    """Return the error in the verdict on a case, if any."""
     if not case.right and case.resolvable and report.ok:
         return f"missed: {case.title}: {report.verdict}"
     if report.verdict not in case.accepted:
@@ -78,7 +78,7 @@ def test_no_false_alarm_and_no_miss_at_other_places() -> None:
 
 
 def test_evaluations_an_entry() -> None:
-    """About 15 in the median on smooth, well-scaled functions."""
+    """The median is about 15 on smooth, well-scaled functions."""
     reports = [check(case) for case in CASES if case.kind in ("smooth", "network") and case.right]
     share = [r.evaluations / r.size for r in reports if r.mode == "entries" and r.size]
     assert len(share) > 20
@@ -157,7 +157,7 @@ def test_one_wrong_entry_of_a_million() -> None:
 @pytest.mark.parametrize("fails", [True, False])
 @pytest.mark.parametrize("seen", ["agree", "inconclusive", "kink", "mismatch"])
 def test_a_failed_direction_never_agrees(fails: bool, seen: Any) -> None:
-    """For any verdict on the entries to which it was traced."""
+    """This holds for any verdict on the entries to which the failure is traced."""
     slope = Slope(1.0, 1e-9, "smooth")
     walk = Walk(np.arange(2), np.ones(2), 2.0 if fails else 1.0, slope, 0.0, 1.0)
     found = _with_rest(Leaf("w", (2,), seen, 1), [walk], "")
@@ -279,7 +279,7 @@ def test_a_gradient_that_is_not_finite_is_a_mismatch() -> None:
 
 
 def test_a_small_fault_is_not_hidden_by_large_entries() -> None:
-    """Each entry has its own scale: 5 % of a small one counts beside one a billion times larger."""
+    """Each entry has its own scale: a 5 % error counts next to an entry a billion times larger."""
     x = np.array([1.0, 1.0])
     weights = np.array([1e6, 1e-3])
     wrong = weights * [1.0, 1.05] * np.cos(x)
@@ -340,7 +340,7 @@ def test_an_unresolved_gradient_does_not_agree() -> None:
 
 @pytest.mark.parametrize(("times", "verdict"), [(8, "inconclusive"), (12, "agree")])
 def test_a_tenth_of_a_gradient_may_be_hidden_by_noise(times: float, verdict: str) -> None:
-    """One entry drowns in noise; the other one is so many times as large as its error bar."""
+    """One entry is below the noise; the other is this many times as large as its error bar."""
 
     def noise(x: Any) -> Any:
         return 1 + 1e-6 * ((x * 1e13) % 1 - 0.5)
@@ -378,7 +378,7 @@ def test_a_random_loss_is_named() -> None:
 
 
 def test_a_loss_that_drifts_is_named() -> None:
-    """The same for the first evaluations, another one later."""
+    """The first evaluations have the same value, and a later one has another."""
     calls = 0
 
     def drifting(x: Any) -> Any:
@@ -409,7 +409,7 @@ def test_a_vector_loss() -> None:
         gradlab.check_gradients(lambda x: x, np.ones(2), gradient=np.ones(2))
 
 
-def test_a_loss_that_is_no_function() -> None:
+def test_a_loss_that_is_not_a_function() -> None:
     with pytest.raises((LossError, OptionError), match=r"3\.0"):
         gradlab.check_gradients(3.0, np.ones(2), gradient=np.ones(2))  # type: ignore[arg-type]
 
@@ -479,7 +479,7 @@ def test_a_loss_that_writes_into_its_data() -> None:
 
 
 def test_a_gradient_that_is_the_parameters_themselves() -> None:
-    """x is the gradient of x²/2: the very array that is being moved."""
+    """The gradient of x²/2 is x: the very array that the checker perturbs."""
     x = np.array([1.0, 2.0])
     report = gradlab.check_gradients(lambda x: 0.5 * (x**2).sum(), x, gradient=x)
     assert report.verdict == "agree"

@@ -21,7 +21,7 @@ X, W = RNG.normal(size=(5, 3)), RNG.normal(size=(3, 2))
 
 
 def causes_of(**leaves):
-    """Return the likely causes of leaves, each given as its claimed and its measured gradient."""
+    """Return the likely causes for leaves, each given as its claimed and its measured gradient."""
     entries, found = [], []
     for path, (claimed, measured) in leaves.items():
         wrong = claimed != measured
@@ -62,7 +62,7 @@ def test_the_backward_pass_of_a_layer_with_one_output_gets_an_array():
 
 
 def test_a_gradient_of_nan_is_deterministic():
-    """NaN differs from itself: such a gradient is wrong, not another one at each call."""
+    """NaN differs from itself; such a gradient is wrong, but not different at each call."""
     report = gradlab.check_gradients(
         lambda w: np.sum(w**2), W, gradient=lambda w: np.where(w > 0, np.nan, 2 * w)
     )
@@ -125,7 +125,7 @@ def test_hidden_lines_are_counted(more):
 
 
 def test_a_loss_that_is_constant_around_its_parameters_is_reported():
-    """Whether it never reads them, which decides nothing, or reads them in vain."""
+    """Whether the loss never reads them (no verdict), or reads them without effect."""
     for loss, verdict in ((lambda w: 0.0 * np.sum(w), "agree"), (lambda w: 1.0, "inconclusive")):
         report = gradlab.check_gradients(loss, W, gradient=np.zeros_like)
         assert (report.verdict, report.constant) == (verdict, True)

@@ -1,4 +1,4 @@
-"""What claimed derivatives say against each other, and which gaps are round-off alone."""
+"""Contradictions between claimed derivatives, and which gaps are round-off alone."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_a_product_must_be_linear(by_rows: bool) -> None:
 
 
 @pytest.mark.parametrize(("times", "told"), [(0.3, False), (3.0, True)])
-def test_a_gap_of_ten_thousand_roundings_is_no_contradiction(times: float, told: bool) -> None:
-    """Numbers of float32, of which each carries this many roundings, all of one sign."""
+def test_a_gap_of_ten_thousand_roundings_is_not_a_contradiction(times: float, told: bool) -> None:
+    """Each of the float32 numbers has this many roundings, all of one sign."""
     epsilon = 2.0**-23
     off = times * ROUNDINGS * epsilon
 
@@ -160,7 +160,7 @@ def test_the_bound_follows_from_the_sizes_of_outputs_and_parameters() -> None:
 
 
 def test_an_output_is_as_large_as_its_terms() -> None:
-    """A zero counts as 1; noise over a step of some roundings shows the terms that cancel."""
+    """A zero counts as 1; the noise over a step of some roundings reveals terms that cancel."""
     one = np.ones(1)
 
     def size(value: float, at: Callable[[Any], Any]) -> float:

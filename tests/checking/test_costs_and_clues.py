@@ -1,4 +1,4 @@
-"""What a check says of its cost, what it sees in a loss's arguments, and what a layer returns."""
+"""The cost in a report, and clues from the arguments of a loss and the results of a layer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def backward(dout: Any, cache: Any) -> Any:
     ],
 )
 def test_a_report_says_how_long_the_check_took(check: Any) -> None:
-    """No longer than a clock around it shows, and no shorter than nothing."""
+    """The time is positive, and at most that of a clock around the check."""
     started = time.perf_counter()
     report = check()
     assert 0 < report.seconds <= time.perf_counter() - started

@@ -255,7 +255,7 @@ def test_a_vjp_that_is_not_linear() -> None:
     assert "not linear" in report.notes[0]
 
 
-def test_round_off_of_cancelling_terms_is_no_contradiction() -> None:
+def test_round_off_of_cancelling_terms_is_not_a_contradiction() -> None:
     # Both derivatives of the constant x/|x| are 0, but for the terms 1/|x| that cancel in them.
     def jvp(x: Any, v: Any) -> Any:
         return v / x * (1 + 2e-16) - v / x

@@ -1,4 +1,4 @@
-"""What one entry of a gradient tells of the others."""
+"""Information about an entry of a gradient that comes from the other entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def found(number: int, claimed: float, kind: Any = "smooth", **more: Any) -> Fin
 
 
 def looked_at(monkeypatch: pytest.MonkeyPatch, findings: list[Finding]) -> list[int]:
-    """Check entries with known slopes; return the numbers of those that were measured."""
+    """Check entries with known slopes; return the indices of those that were measured."""
     seen: list[int] = []
 
     def look(surface: Any, analytic: Any, i: int) -> Finding:

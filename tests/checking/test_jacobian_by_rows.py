@@ -1,4 +1,4 @@
-"""What a random combination of the rows of a Jacobian shows that no single view of it does."""
+"""Faults that a random combination of the rows of a Jacobian shows and single rows do not."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ check = gradlab.check_gradients
     "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))]
 )
 def test_one_wrong_entry_of_a_loss_with_jumps_is_found(seed: int) -> None:
-    """The jumps of 400 entries leave bars larger than the slope, behind which errors hid."""
+    """The jumps of 400 entries make the bar larger than the slope, which could hide errors."""
     rng = np.random.default_rng(seed)
     w, x = rng.normal(size=400), 3 * rng.normal(size=400)
 

@@ -103,7 +103,7 @@ def test_random_numbers_of_few_bits() -> None:
     [(0.1, 1e-3, True), (0.1, 1e-15, False), (1e-4, 1e-3, True)],
 )
 def test_the_slope_between_jumps(at: float, enough: float, found: bool) -> None:
-    """A small neighbourhood is without the jump; it counts where its bar is narrow enough."""
+    """A small neighbourhood has no jump; its slope counts if its bar is narrow enough."""
     surface = Surface(lambda x: 1 + 2 * (x[0] + x[1]) + (x[0] > 0.5 + at), np.array([0.5, 0.25]))
     near = between_jumps(surface, np.arange(2), np.array([1.0, 0.5]), 52, enough)
     assert (near is not None) is found

@@ -29,7 +29,7 @@ class Strided:
         return dout @ self.params["w"].T
 
 
-def test_what_is_no_array_of_floats_is_no_parameter():
+def test_only_arrays_of_floats_are_parameters():
     assert gradlab.check_layer(Strided(W), X).ok
 
 

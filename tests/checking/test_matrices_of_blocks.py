@@ -1,4 +1,4 @@
-"""Jacobians as functions return them, put together to one matrix."""
+"""Jacobians in the structures that functions return, joined to one matrix."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def numbers(value: Any, path: str) -> Any:
 
 
 def block(rows: slice, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the derivatives of one output by both parameters."""
+    """Return the derivatives of one output with respect to both parameters."""
     part = MATRIX[rows]
     return {"w": part[:, :2].reshape(*shape, 1, 2), "b": part[:, 2].reshape(shape)}
 
@@ -103,7 +103,7 @@ def test_a_function_is_constant_until_it_has_changed() -> None:
 
 
 def test_no_place_of_a_vector_is_named() -> None:
-    """Nor where all other entries are unclear."""
+    """No place is named either if all other entries are inconclusive."""
     entries = [
         Entry(
             "w", (k,), -1.0 if k == 3 else 1.0, 1.0, 1e-9, 1e-9, "mismatch" if k == 3 else "agree"

@@ -168,7 +168,7 @@ def test_a_derivative_that_jax_refuses_is_an_error_of_jax():
         gradlab.check_gradients(lambda p: product(*p), (jnp.array(1.0), jnp.array(2.0)))
 
 
-def test_a_dict_that_is_no_pytree_is_plain_numpy():
+def test_a_dict_that_is_not_a_pytree_is_plain_numpy():
     params = {1: np.ones(2), "a": np.ones(2)}
     report = gradlab.check_gradients(lambda p: np.sum(p[1] ** 2 + p["a"]), params)
     assert report.verdict == "agree"

@@ -1,4 +1,4 @@
-"""Losses of PyTorch and JAX that return their gradient beside their value."""
+"""Losses of PyTorch and JAX that return their gradient together with their value."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_a_derivative_that_torch_refuses_is_an_error_of_torch():
         gradlab.check_gradients(lambda p: Product.apply(*p).sum(), [torch.ones(2), torch.ones(2)])
 
 
-def test_a_function_of_tensors_is_told_from_one_of_arrays():
+def test_a_function_of_tensors_is_distinguished_from_one_of_arrays():
     with pytest.raises(TypeError) as caught:
         gradlab.check_derivatives(torch.sin, torch.ones(2), jvp=lambda x, v: v * torch.cos(x))
     assert any("gradlab.interop.torch.gradcheck" in note for note in caught.value.__notes__)

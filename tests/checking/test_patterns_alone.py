@@ -41,7 +41,7 @@ def columns(
     repeated: Iterable[int] = (),
     seen: Iterable[int] | None = None,
 ) -> Columns:
-    """Return the entries of a leaf, or those of the numbers `seen`."""
+    """Return the entries of a leaf, or only the entries `seen`."""
     claimed = np.broadcast_to(claimed, true.shape)
     entries = [
         Entry("w", index, float(claimed[index]), float(x), tolerance, tolerance,
@@ -55,7 +55,7 @@ def columns(
 
 
 def but(where: Any, factor: float = -1.0, g: Any = G) -> Any:
-    """Return the gradient with a factor at some places."""
+    """Return the gradient times a factor at some places."""
     claimed = g.copy()
     claimed[where] *= factor
     return claimed
@@ -226,7 +226,7 @@ def test_patterns_that_explain_only_the_wrong_entries(name: str) -> None:
 
 
 def test_uninformative_entries_are_left_out() -> None:
-    """Left out are entries without a slope, and entries that are barely wrong, as at a kink."""
+    """These are entries without a slope, and entries that are barely wrong, as at a kink."""
     entries = [
         Entry("w", (0,), 1.0, 1.0, 0.1, 0.1, "agree"),
         Entry("w", (1,), 1.9, 1.0, 0.1, 0.1, "mismatch"),

@@ -16,7 +16,7 @@ def two_outputs(x):
     return {"s": np.sin(x), "c": np.cos(x)}
 
 
-def test_a_gradient_that_is_no_array_is_named():
+def test_a_gradient_that_is_not_an_array_is_named():
     with pytest.raises(ParameterError, match=r"gradient"):
         gradlab.check_gradients(lambda p: np.sum(p["a"]), {"a": X}, gradient=lambda p: {"a": "one"})
 
@@ -67,7 +67,7 @@ def test_an_array_in_the_place_of_a_list_is_described():
     ],
 )
 def test_a_function_whose_shapes_change_nearby_is_never_right(jump):
-    """No value nearby can be compared with the function's value."""
+    """No value nearby can be compared with the value at the parameters."""
     for mode in ("entries", "directional"):
         report = gradlab.check_derivatives(jump, X, jvp=lambda x, v: jump(X), mode=mode)
         assert not report.ok
@@ -113,7 +113,7 @@ def test_an_error_of_a_backward_pass_says_how_it_was_called():
     assert any("forward returns no cache" in note for note in caught.value.__notes__)
 
 
-def test_the_class_of_a_layer_is_no_layer():
+def test_the_class_of_a_layer_is_not_a_layer():
     class Layer:
         def forward(self, x):
             return x

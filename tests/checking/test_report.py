@@ -259,7 +259,7 @@ def test_a_flat_loss_agrees_with_no_claim_that_it_could_not_show():
 
 
 def luminance(colour):
-    """WCAG 2.1's relative luminance of a colour as #rrggbb."""
+    """Return the relative luminance (WCAG 2.1) of a colour such as #rrggbb."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -108,7 +108,7 @@ def test_no_ratio_to_a_slope_within_its_error() -> None:
 
 
 def test_a_mismatch_shows_only_wrong_entries() -> None:
-    """Another verdict shows what does not agree; a right gradient shows three entries."""
+    """Other verdicts show the entries that do not agree; a right gradient shows three entries."""
     some = [entry("agree", 1.0, name="a"), entry("kink", 1.0, name="b")]
     wrong = entry(name="c")
     assert [row[0] for row in rows(report(*some, wrong))[1:]] == ["c"]

@@ -26,7 +26,7 @@ def check(loss: Any, x: Any, claimed: Any, **options: Any) -> GradientReport:
 @pytest.mark.parametrize(("units", "verdict"), [(11, "agree"), (14, "mismatch")])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_twelve_units_of_an_entry(sign: int, units: int, verdict: str) -> None:
-    """4 for the last operations, 8 for sums in the leaf, of which it is the largest."""
+    """4 units for the last operations, and 8 for sums in the leaf, whose largest entry it is."""
     report = check(lambda x: sign * x[0], [1.0], [sign * (1 + units * EPS)])
     assert report.verdict == verdict
 
@@ -39,7 +39,7 @@ def test_eight_units_of_the_largest_entry(units: int, verdict: str) -> None:
 
 
 def test_less_of_an_entry_of_a_large_parameter() -> None:
-    """The gradient of a large parameter is small, and so are the terms that it was summed from."""
+    """The gradient of a large parameter is small, and so are the terms of its sum."""
     small = 2.0**-10
     report = check(lambda x: x[0] + small * x[1], [1.0, 1 / small], [1.0, small + EPS])
     assert [entry.index for entry in report.mismatches] == [(1,)]
@@ -48,7 +48,7 @@ def test_less_of_an_entry_of_a_large_parameter() -> None:
 @pytest.mark.parametrize("scale", [1.0, 8.0])
 @pytest.mark.parametrize(("units", "verdict"), [(7, "agree"), (9, "mismatch")])
 def test_eight_units_of_the_curvature(scale: float, units: int, verdict: str) -> None:
-    """Where the slope is 0, parameters that are rounded make it as large as ε |f''| |x|."""
+    """If the slope is 0, rounded parameters make it as large as ε |f''| |x|."""
     report = check(lambda x: np.sum((x - scale) ** 2) / 2, [scale], [units * EPS * scale])
     assert report.verdict == verdict
 
@@ -61,7 +61,7 @@ def line(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_independent_roundings_are_no_fault_along_directions(seed: int) -> None:
+def test_independent_roundings_along_directions_are_accepted(seed: int) -> None:
     signs = np.random.default_rng(seed).choice([-11, 11], 2000)
     report = check(line, np.ones(2000), 1 + EPS * signs, seed=seed)
     assert (report.mode, report.verdict) == ("directional", "agree")
@@ -86,7 +86,7 @@ def test_one_wrong_entry_beside_the_curvature_of_thousands(seed: int) -> None:
 
 
 def test_a_fault_that_neither_half_shows_is_still_a_fault() -> None:
-    """A loss of float32 tells that all entries together are off, and of no half that it is."""
+    """In float32, all entries together are wrong, but neither half is wrong beyond its error."""
     x = np.random.default_rng(0).uniform(0.5, 1.0, 2000)
     report = gradlab.check_gradients(
         lambda x: np.float32(np.sum(np.sin(x))), x, gradient=np.cos(x) * 1.0006
@@ -100,7 +100,7 @@ def test_a_fault_that_neither_half_shows_is_still_a_fault() -> None:
 
 @pytest.mark.parametrize(("units", "verdict"), [(200, "kink"), (300, "mismatch")])
 def test_slightly_beyond_the_slope_of_a_side(units: int, verdict: str) -> None:
-    """8 · 2^-18 or 256 units, since the slopes of points so near are looked at, too."""
+    """The limits are 8 · 2^-18 and 256 units, because slopes of points this close count, too."""
     assert check(lambda x: max(x[0], 0.0), [0.0], [1 + units * EPS]).verdict == verdict
 
 

@@ -1,4 +1,4 @@
-"""Small parts of the checker, each by itself: constants, caches, sums over nothing."""
+"""Small parts of the checker, each tested alone: constants, caches, sums over nothing."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_claim_is_asked_once_for_a_direction_while_few_are_kept() -> None:
     assert asked[65:] == [65.0, 0.0]
 
 
-def test_only_gradients_that_grow_are_said_to_grow() -> None:
+def test_only_gradients_that_grow_are_reported_to_grow() -> None:
     state = {"adds": 0.0, "stays": 1.0, "doubles": 1.0}
 
     def both() -> None:
@@ -172,7 +172,7 @@ def test_integers_are_as_exact_as_doubles() -> None:
     assert epsilon_of(np.array([1]), np.ones(1, np.float32)) == 2.0**-23
 
 
-def test_a_kink_is_no_noise() -> None:
+def test_a_kink_is_not_noise() -> None:
     assert Finding(0, Slope(1.0, 0.1, "kink", noise=0.5), 1.0, 0.0).noise == 0.0
     assert Finding(0, Slope(1.0, 0.1, "smooth", noise=0.5), 1.0, 0.0).noise == 0.5
 
@@ -223,7 +223,7 @@ def test_a_row_of_which_all_is_known_may_hide_a_little(monkeypatch: pytest.Monke
     assert check_row(subject, 0, row, 2.0**-52, [1], rng)[1] == "inconclusive"
 
 
-def test_a_forward_pass_that_is_no_function_is_refused() -> None:
+def test_a_forward_pass_that_is_not_a_function_is_refused() -> None:
     with pytest.raises(OptionError, match="forward"):
         check_layer(3, lambda dout, cache: dout, np.ones(2))
 
@@ -262,7 +262,7 @@ def test_a_convention_is_needed_unless_a_jacobian_has_complex_entries_of_one_mea
 
 
 def test_the_round_off_of_an_entry_depends_on_its_leaf_and_its_parameter() -> None:
-    """4 ε |a| + 8 ε min(|A|, |X A| / |x|), for the largest |A| and |X A| of the leaf."""
+    """It is 4 ε |a| + 8 ε min(|A|, |X A| / |x|), for the largest |A| and |X A| of the leaf."""
     a, x = np.array([1.0, -4.0, 0.0, 2.0]), np.array([1.0, 0.5, 8.0, 0.0])
     values, epsilon, floor = _row(a, np.ones(4), x)
     assert values.tolist() == a.tolist()
@@ -293,7 +293,7 @@ def test_a_round_norm_is_round_to_a_millionth(off: float, clipped: bool) -> None
 def test_a_gradient_that_is_nearly_right_is_so_at_any_size(
     size: float, share: float, small: bool
 ) -> None:
-    """Up to 1e-4 of its largest entry."""
+    """The limit is 1e-4 of its largest entry."""
     true = size * np.array([1.0, -0.7, 0.3, 0.9])
     off = share * size * np.array([1.0, 0.5, -0.5, 0.8])
     entries = [
@@ -305,7 +305,7 @@ def test_a_gradient_that_is_nearly_right_is_so_at_any_size(
 
 
 def test_one_output_of_extended_precision_is_not_rounded() -> None:
-    """Where the processor has such numbers."""
+    """This needs a processor with such numbers."""
     fine = np.longdouble(1) + np.longdouble(2) ** -60
     function = Function(lambda x: np.array([fine, fine * x[0]]), np.ones(1))
     assert function.weighted(np.array([0]), np.ones(1))(np.ones(1)) == fine
@@ -317,7 +317,7 @@ def test_one_output_of_extended_precision_is_not_rounded() -> None:
 def test_a_loss_may_differ_by_the_round_off_of_its_values(
     units: int, bits: int, same: bool
 ) -> None:
-    """By 16 units in single precision, as of a sum in another order."""
+    """The limit is 16 units in single precision, as for a sum in another order."""
     surface: Any = SimpleNamespace(value=1.0, unsteadiness=units * 2.0**-23, bits=bits)
     with nullcontext() if same else pytest.raises(LossError, match="not deterministic"):
         _require_steady(surface)
@@ -325,18 +325,18 @@ def test_a_loss_may_differ_by_the_round_off_of_its_values(
 
 @pytest.mark.parametrize(("dtype", "unit"), [(np.float64, 2.0**-52), (np.float32, 2.0**-23)])
 def test_a_gradient_is_the_same_within_ten_thousand_roundings(dtype: Any, unit: float) -> None:
-    """Of itself and of 1: together twice as many where it is 1."""
+    """The roundings of the gradient and of 1 add up to twice as many for a gradient of 1."""
     for units, grown in ((1.9e4, False), (2.1e4, True)):
         steps = [np.full(2, 1 + k * units * unit, dtype) for k in range(3)]
         assert grows(*steps) == grown
 
 
-def test_sizes_of_one_are_no_number_of_terms() -> None:
+def test_sizes_of_one_do_not_count_as_numbers_of_terms() -> None:
     assert lengths_of([np.zeros((1, 3)), np.zeros(()), np.zeros((2, 1))]) == {2, 3}
     assert repeated_in([np.array([5, 5, 7], np.uint8), np.array([1.5, 1.5]), "text"]) == {5}
 
 
-def test_a_gradient_that_is_no_array_is_refused():
+def test_a_gradient_that_is_not_an_array_is_refused():
     class Broken:
         def __array__(self, dtype=None, copy=None):
             raise RuntimeError("not on this device")

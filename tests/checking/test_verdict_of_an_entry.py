@@ -143,7 +143,7 @@ def entry(verdict: Verdict, tolerance: float = 1e-6, numerical: float = 1.0) -> 
 
 
 def test_a_tenth_of_a_gradient_may_be_hidden() -> None:
-    """Measured by what entries change; else what cannot be seen decides."""
+    """The share is that of the entries' effects; unresolved entries decide otherwise."""
     seen = [entry("agree"), entry("agree")]
     assert overall(surface(), [*seen, entry("inconclusive", 0.9 * 0.1 * np.sqrt(2))]) == "agree"
     assert overall(surface(), [*seen, entry("inconclusive", 1.1 * 0.1 * np.sqrt(2))]) == (

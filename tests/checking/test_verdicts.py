@@ -18,7 +18,7 @@ W = np.array([0.37, 1.3, 2.2])
 
 
 def windows(x: Any) -> Any:
-    """Return the windows of 2 x 2 at all places, flattened."""
+    """Return all windows of 2 x 2, flattened."""
     return np.stack([x[i : i + 3, j : j + 3] for i in (0, 1) for j in (0, 1)], -1)
 
 
@@ -39,7 +39,7 @@ def gradient_of_pooled(x: Any, above: Any, last: bool = False) -> Any:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_max_pooling_of_the_zeros_of_a_relu(seed: int) -> None:
-    """The gradient of the first of equal ones is that of points nearby; half of it is of none."""
+    """The gradient of the first of equal entries is valid; half of it is not."""
     rng = np.random.default_rng(seed)
     x, above = np.maximum(rng.normal(size=(4, 4)) - 0.5, 0), rng.normal(size=(3, 3))
     for last in (False, True):
@@ -57,7 +57,7 @@ def test_max_pooling_of_the_zeros_of_a_relu(seed: int) -> None:
     ("function", "x"), [(np.floor, [0.3, 10.4, 3000.3]), (np.round, [300.4, -12.7, 1e4 + 0.3])]
 )
 def test_constant_pieces(function: Any, x: list[float]) -> None:
-    """Zero is their gradient, whatever their weights; and nothing is excused beside them."""
+    """Zero is their gradient, for any weights; an error in another entry is not excused."""
     y = np.array([0.3, 0.8])
     params = {"x": np.array(x), "y": y}
 
@@ -86,8 +86,8 @@ def test_rounded_numbers_have_the_slope_between_jumps_or_across() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
-    """A gradient of zeros is that of each step, and wrong."""
+def test_the_steps_of_single_precision_are_not_pieces(seed: int) -> None:
+    """A gradient of zeros is the slope of each step, but wrong."""
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((2, 3))
     for rounded in (
@@ -100,7 +100,7 @@ def test_the_steps_of_single_precision_are_no_pieces(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_steps_of_half_precision_are_no_pieces(seed: int) -> None:
+def test_the_steps_of_half_precision_are_not_pieces(seed: int) -> None:
     """The steps of float16 grow with the numbers, unlike those of values rounded to decimals."""
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((2, 3))
@@ -144,7 +144,7 @@ def test_the_slope_across_the_jumps_of_a_solver(tolerance: float) -> None:
 
 
 def test_rounding_of_a_gradient_that_is_zero() -> None:
-    """The loss is 0 at all points, and its slope 0 ± 1e-307; rounding errors are no mistake."""
+    """The loss is 0 at all points, and its slope 0 ± 1e-307; rounding errors are not a mistake."""
 
     def loss(x: Any) -> Any:
         return np.maximum(0, np.sum(x) - 50)

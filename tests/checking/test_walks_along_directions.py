@@ -1,4 +1,4 @@
-"""The claim and the measurement along one direction: which effort, which precision, what counts."""
+"""The claim and the measurement along one direction: effort, precision, and which values count."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_claim_that_is_a_slope_nearby_is_valid(claimed: float, verdict: str) -
 
 
 class Measured:
-    """A surface whose slope is known, and which counts the measurements."""
+    """A surface whose slope is known, which counts the measurements."""
 
     rounding = 0.0
 
@@ -91,7 +91,7 @@ def test_a_failure_that_is_not_blatant_is_measured_again(
 def test_a_slope_between_jumps_is_used_if_it_is_narrow_enough(
     monkeypatch: pytest.MonkeyPatch, error: float, roundoff: float, enough: float
 ) -> None:
-    """A thousandth of the slope, or a hundredth of the error bar across the jumps."""
+    """The limits are a thousandth of the slope, and a hundredth of the bar across the jumps."""
     asked: list[float] = []
 
     def between(*arguments: Any) -> Slope | None:

@@ -1,4 +1,4 @@
-"""The result of an uninterrupted training, and a sound checkpoint."""
+"""The result of an uninterrupted training, and an undamaged checkpoint."""
 
 import pytest
 from resumable import crash, outcome, train

@@ -1,7 +1,7 @@
-"""Trainings that are killed again and again and go on, to the end: a script for test_checkpoints.
+"""Trainings that are killed repeatedly and continue to the end: a script for test_checkpoints.
 
 ``python killed.py each SEED FIRST LAST`` kills one training at each of these system calls of its
-writing, in turn; ``python killed.py random SEED COUNT`` kills trainings of many kinds at COUNT
+writes, in turn; ``python killed.py random SEED COUNT`` kills trainings of many kinds at COUNT
 random moments. It imports gradlab once and forks, so that a training costs milliseconds.
 """
 
@@ -28,7 +28,7 @@ GENERATORS = (np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SF
 
 
 def training(seed: int) -> dict:
-    """Return the options of a training, of another kind for each seed."""
+    """Return the options of a training, which differ between seeds."""
     rng = np.random.default_rng(seed)
     length = [{"epochs": 4}, {"iterations": 17}][rng.integers(2)]
     kind = GENERATORS[rng.integers(4)]
@@ -59,7 +59,7 @@ def train(seed: int, path: Path) -> tuple:
 
 
 def kill_at(count: int) -> None:
-    """Kill this process at its n-th system call; a write is cut in the middle."""
+    """Kill this process at its n-th system call, in the middle of a write."""
     calls = 0
 
     def counted(name, call):
@@ -79,7 +79,7 @@ def kill_at(count: int) -> None:
 
 
 def child(seed: int, folder: Path, at: int | None = None, after: float | None = None) -> bool:
-    """Train in a child that is killed at a system call, or after a time; tell if it finished."""
+    """Train in a child that is killed at a system call or after a time; return if it finished."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -101,7 +101,7 @@ def child(seed: int, folder: Path, at: int | None = None, after: float | None = 
 
 
 def finished(seed: int, folder: Path) -> tuple:
-    """Continue undisturbed, and return the outcome; require that only two checkpoints are left."""
+    """Continue without interruption; return the outcome, and require only two checkpoints."""
     assert child(seed, folder)
     outcome = pickle.loads((folder / "outcome").read_bytes())
     left = {path.name for path in folder.iterdir()} - {"outcome"}

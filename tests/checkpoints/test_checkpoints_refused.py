@@ -1,4 +1,4 @@
-"""Checkpoints that do not fit the options or are damaged: an error or a warning names why."""
+"""Checkpoints that do not fit the options or are damaged: an error or a warning says why."""
 
 import tracemalloc
 from functools import partial
@@ -50,7 +50,7 @@ def test_other_options_are_named(path, undisturbed, message):
     assert outcome(train(path, resume=True)) == undisturbed
 
 
-def test_a_shorter_training_is_told_from_a_damaged_one(path, monkeypatch):
+def test_a_shorter_training_is_distinguished_from_a_damaged_one(path, monkeypatch):
     train(path, epochs=100, checkpoint_every=1000)
     monkeypatch.setattr(stores, "HEADER", 1000)  # so that the file is longer than it may be
     with pytest.raises(OptionError, match="epochs was 100 and is 3"):

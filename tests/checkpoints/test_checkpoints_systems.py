@@ -212,7 +212,7 @@ def test_the_programs_signal_handlers_are_restored(path):
 @on_posix
 @pytest.mark.parametrize("moment", range(0, 240, 10))
 def test_ctrl_c_at_any_line_of_a_step_leaves_a_consistent_state(path, undisturbed, moment):
-    """A tracer presses Ctrl-C at a line of the trainer, the write of a checkpoint included."""
+    """A tracer raises Ctrl-C at a line of the trainer or of the write of a checkpoint."""
     lines = 0
     trainer = Path(gradlab.training.__file__).parent
     watched = {files.__file__, *map(str, trainer.glob("*.py"))}

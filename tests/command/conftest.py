@@ -8,7 +8,7 @@ from gradlab.command.main import main
 
 @pytest.fixture
 def blank(monkeypatch):
-    """Write an empty file in place of each figure, which takes longer than a short training."""
+    """Write an empty file instead of a figure, which would take longer than a short training."""
     monkeypatch.setattr(results, "_picture", lambda save, draw, path: path.touch())
 
 

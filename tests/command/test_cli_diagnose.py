@@ -14,7 +14,7 @@ FIGURES = {"curves.png", "rates.png", "step.png", "norms.png", "activations.png"
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
-def test_it_tells_the_story_of_a_run(gradlab, tmp_path):
+def test_a_diagnosis_writes_its_files(gradlab, tmp_path):
     code, out, err = gradlab(
         "diagnose", *SMALL, "--learning-rate", "1e-6", "--initialisation", "0.5",
         "--output", "run", "--json", "copy.json",

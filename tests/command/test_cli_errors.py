@@ -93,7 +93,7 @@ def test_weights_that_do_not_fit_the_data(gradlab, tmp_path, sizes, says):
     assert code == 1
 
 
-def test_a_file_of_arrays_that_is_no_network(gradlab, tmp_path):
+def test_a_file_of_arrays_that_is_not_a_network(gradlab, tmp_path):
     weights.save(tmp_path / "w.npz", {"A": np.eye(3)})
     code, _, err = gradlab("evaluate", "w.npz")
     assert "w.npz: A: not a parameter of a network" in one_line(err)

@@ -1,4 +1,4 @@
-"""A sample of runs that are stopped at random moments; `stopped.py` says how."""
+"""A sample of runs that are stopped at random moments; see `stopped.py`."""
 
 import json
 import subprocess

@@ -84,7 +84,7 @@ def test_a_training_begins_with_saved_weights(gradlab, tmp_path):
 
 
 def test_a_training_ends_early_and_keeps_the_best_weights(gradlab, tmp_path):
-    """A learning rate that is too large: the test loss soon rises."""
+    """The learning rate is too large, so the test loss soon rises."""
     loud = ("--learning-rate", "5", "--epochs", "30")
     _, whole = trained(gradlab, tmp_path / "whole", *loud)
     losses = [epoch["validation_loss"] for epoch in whole["epochs"]]

@@ -113,7 +113,7 @@ def test_the_slowest_backend_has_the_factor_one(problem):
 
 
 def test_a_plain_loop_takes_as_long_as_its_evaluations(problem, monkeypatch):
-    """Where an evaluation takes a second, and the engine makes three where the loop makes 167."""
+    """The engine makes three evaluations of a second each, the loop 167."""
     now = 0.0
 
     def loss(*args):
@@ -239,7 +239,7 @@ def distance(found, wanted):
 
 @pytest.mark.parametrize("iterations", [6, 7])
 def test_distances_are_those_at_the_ends_of_epochs_and_of_the_training(problem, iterations):
-    """Relative to the reference's parameters, which are scaled so that it shows."""
+    """They are relative to the reference's parameters, which are scaled to show this."""
     start = {name: 10 * leaf for name, leaf in problem["params"].items()}
     doubled, autograd = run(
         {**problem, "params": start}, backends=[Doubled(), "autograd"], iterations=iterations
@@ -270,7 +270,7 @@ def test_invalid_options_are_refused(problem, options, message):
         run(problem, **options)
 
 
-def test_an_accuracy_that_is_no_number_is_named(problem):
+def test_an_accuracy_that_is_not_a_number_is_named(problem):
     with pytest.raises(LossError, match="the accuracy on the test data returned None"):
         run(problem, accuracy=lambda params, x, y: None)
 

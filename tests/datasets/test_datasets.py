@@ -95,7 +95,7 @@ def test_a_subset_out_of_range_is_refused(subset):
 
 
 @pytest.mark.parametrize("dtype", [int, np.complex128, np.float16, "text", object])
-def test_a_dtype_that_is_no_float_is_refused(dtype):
+def test_a_dtype_other_than_a_float_is_refused(dtype):
     with pytest.raises(OptionError, match=r"dtype=.* are float32 or float64"):
         datasets.load("digits", dtype=dtype)
 

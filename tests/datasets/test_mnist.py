@@ -42,7 +42,7 @@ def tiny_mnist():
 
 @pytest.fixture
 def archives(tmp_path):
-    """A folder with four small archives."""
+    """Return a folder with four small archives."""
     folder = tmp_path / "archives"
     folder.mkdir()
     for name, data in tiny_mnist().items():
@@ -152,7 +152,7 @@ class Mirror(Server):
         request.wfile.write(data[: len(data) - self.cut])
 
     def spoil(self, name, fault):
-        """Make the server answer one file wrongly."""
+        """Make the server return a wrong answer for one file."""
         if fault == "other content":
             self.files[name] = gzip.compress(b"another file")
         elif fault == "truncated":

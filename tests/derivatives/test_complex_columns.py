@@ -22,7 +22,7 @@ def counted(f):
 
 
 def test_a_column_is_one_evaluation_for_any_number_of_outputs():
-    """One for the outputs, p for the columns, and 4 that confirm all outputs."""
+    """There are p evaluations for the columns, one for the outputs, and 4 that confirm them."""
     x = np.linspace(0.5, 1.5, 5)
     for m in (1, 40):
         f, calls = counted(lambda x, m=m: np.outer(np.arange(1.0, m + 1), np.exp(x)))

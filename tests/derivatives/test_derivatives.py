@@ -48,7 +48,7 @@ COLUMNS = ("forward", "central", "central4")
 
 
 def slow_except(quick, *values):
-    """The rows with additional values; all except the `quick` ones are slow."""
+    """Return the rows with additional values; all except the `quick` ones are slow."""
     for name, error in ERRORS.items():
         row = unless_missing(name, Row(name, error))
         marks = [] if name in quick else [pytest.mark.slow]
@@ -58,7 +58,7 @@ def slow_except(quick, *values):
 
 
 def vector(structure):
-    """All leaves of a structure as one vector."""
+    """Return all leaves of a structure as one vector."""
     return np.concatenate([np.zeros(0), *map(np.ravel, flatten(structure)[0])])
 
 
@@ -115,7 +115,7 @@ def test_a_jacobian_is_that_of_the_closed_form(row):
 
 
 def products():
-    """The products of the closed form with the tangent and with the cotangent."""
+    """Return the products of the closed form with the tangent and with the cotangent."""
     matrix = np.concatenate(
         [
             np.concatenate([np.reshape(leaf, (m, -1)) for leaf in flatten(block)[0]], axis=1)
@@ -173,7 +173,7 @@ HERE = np.array([1.5, -0.5, 0.75])
 
 
 def slow_for_libraries():
-    """Backends and functions; compiling each takes a second."""
+    """Return backends and functions; those that compile for a second are slow."""
     for name in PLAIN:
         for backend, error in ERRORS.items():
             marks = [pytest.mark.slow] if backend in ("jax", "torch") else []

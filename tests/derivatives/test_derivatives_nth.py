@@ -26,7 +26,7 @@ def wanted(order):
 
 
 def error_of(backend, order):
-    """The balance of truncation, hᵠ, and round-off, ε/hⁿ: with constants that grow with n."""
+    """Balance truncation, hᵠ, and round-off, ε/hⁿ, with constants that grow with n."""
     if backend in EXACT:
         return 64 * EPS
     if backend == "richardson":  # it cancels some terms of the truncation more

@@ -26,7 +26,7 @@ def test_the_hessian_of_a_saturated_tanh_is_zero(backend, dtype):
 @BACKENDS
 @pytest.mark.parametrize("x", [0.0, 1e-8, 5.0, 30.0, 176.0, 178.0, 230.0])
 def test_second_derivatives_of_tanh_keep_their_digits(backend, x):
-    """Beyond x = 236, cosh³ overflows. The rounding of x is x times that of cosh."""
+    """Beyond x = 236, cosh³ overflows. A rounding of x changes cosh by x roundings."""
     found = gradlab.hessian(np.tanh, backend)(x)
     with mpmath.workdps(60):
         wanted = float(-2 * mpmath.tanh(x) * mpmath.sech(x) ** 2)

@@ -1,4 +1,4 @@
-"""Columns of a Jacobian by several workers: the numbers of one, to the last bit."""
+"""Columns of a Jacobian by several workers have the bits of those by one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradlab import errors
 
 
 def simulate(p, scale):
-    """Outputs that are smooth, kinked, rounded to float32, and of another size."""
+    """Return outputs that are smooth, kinked, rounded to float32, and of another size."""
     w, b = p["w"], p["b"]
     return {
         "smooth": scale * np.tanh(w @ np.arange(1.0, 4.0) + b),

@@ -1,4 +1,4 @@
-"""A diagnosis names what was planted, and finds nothing in a training that goes well."""
+"""A diagnosis names the planted fault, and finds nothing in a training that goes well."""
 
 import json
 from functools import partial
@@ -26,7 +26,7 @@ def loss(params, x, y):
 
 
 def wrong(params, x, y):
-    """The gradient, but the last biases' is twice as large."""
+    """Return the gradient with the last biases' part twice as large."""
     grads = gradlab.grad(loss)(params, x, y)
     return grads | {"b2": 2 * grads["b2"]}
 

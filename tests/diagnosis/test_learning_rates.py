@@ -15,7 +15,7 @@ STEPS = 50
 
 
 def quadratic(curvature):
-    """Return what gradient descent on h w²/2 reaches from w = 1, in closed form."""
+    """Return the result of gradient descent on h w²/2 from w = 1, in closed form."""
 
     def train(rate):
         with np.errstate(over="ignore"):

@@ -1,8 +1,8 @@
-"""What is fuzzed: each target takes bytes, and nothing may come of them but an error of gradlab's.
+"""Targets for fuzzing: each takes bytes, and may raise only an error of gradlab.
 
 ``python harness.py TARGET [FOLDER] [options of libFuzzer]`` searches with atheris for bytes that
-reach new code; ``test_fuzz.py`` does so for some seconds, and tries again whatever is in
-``corpus/TARGET``.
+reach new code. ``test_fuzz.py`` does so for some seconds, and runs each input in ``corpus/TARGET``
+again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ except ImportError:  # then only the corpus can be tried
 
 
 def instrumented():
-    """Return the context in which a search imports what it is to learn the ways through."""
+    """Return the context in which a search imports the modules whose coverage it measures."""
     if __name__ != "__main__":
         return contextlib.nullcontext()
     return atheris.instrument_imports(include=["gradlab", "zipfile", "pickletools"])
@@ -70,7 +70,7 @@ def reader(name: str, read: Callable[[Path], object]) -> Callable[[bytes], None]
 
 
 def read_weights(path: Path) -> None:
-    """Read weights; what can be read can be saved, and comes back the same."""
+    """Read weights; those that can be read can also be saved, and are then the same."""
     with contextlib.suppress(GradlabError):
         weights.load_metadata(path)
     params = weights.load(path)
@@ -91,7 +91,7 @@ def read_data(path: Path) -> None:
 
 
 def opcodes(data: bytes) -> None:
-    """Run a pickle on our machine and on Python's: where both end, with the same."""
+    """Run a pickle on our machine and on Python's; if both end, the results are equal."""
     try:
         ours = machine.run(data)
     except Exception:  # whoever calls it turns this into an error of gradlab's
@@ -108,7 +108,7 @@ def opcodes(data: bytes) -> None:
 
 
 def contains_calls(value: object) -> bool:
-    """Tell whether there is a name or a call in a structure, or whether it is too large to tell."""
+    """Return whether a structure has a name or a call, or is too large to search."""
     waiting, seen = [value], 0
     while waiting and seen < 1000:
         seen += 1
@@ -134,7 +134,7 @@ TRAINING = {
 
 
 def with_checksum(line: bytes, data: bytes) -> bytes:
-    """Put the true checksum below the first line of a file that begins with this one."""
+    """Insert the right checksum below the first line of a file that starts with it."""
     if not data.startswith(line):
         return data
     body = data[len(line) + 32 :]
@@ -142,7 +142,7 @@ def with_checksum(line: bytes, data: bytes) -> bytes:
 
 
 def checkpoint(data: bytes) -> None:
-    """Go on from a checkpoint: these bytes as they are, or what they say under a true checksum."""
+    """Resume from a checkpoint: from these bytes, or from their contents under a right checksum."""
     path = FOLDER / "checkpoint"
     checkpoints.previous(path).unlink(missing_ok=True)
     path.write_bytes(with_checksum(checkpoints.CHECKPOINT.line, data))
@@ -154,7 +154,7 @@ def checkpoint(data: bytes) -> None:
 
 
 def slopes(data: bytes) -> None:
-    """Go on from the file of a numerical gradient."""
+    """Resume from the file of a numerical gradient."""
     path = FOLDER / "partial"
     path.write_bytes(with_checksum(PARTIAL.line, data))
     backend = CentralDifference(resume=path, incremental=False)
@@ -166,11 +166,11 @@ def slopes(data: bytes) -> None:
 
 
 class ReachedError(GradlabError):
-    """The error that stands for the work: all options were accepted."""
+    """Raised in place of the work, when all options were accepted."""
 
 
 def reached(*args: object, **options: object) -> object:
-    """Stand in for the work."""
+    """Raise the error in place of the work."""
     raise ReachedError
 
 
@@ -183,7 +183,7 @@ OPTIONS = """
 
 
 def arguments(data: bytes) -> list[str]:
-    """Return arguments: lines, of which each begins with a byte that chooses an option."""
+    """Return arguments: one per line, whose first byte chooses an option."""
     first, *lines = data.split(b"\n")
     words = [VERBS[first[0] % len(VERBS)] if first else ""]
     for line in lines:
@@ -194,7 +194,7 @@ def arguments(data: bytes) -> list[str]:
 
 
 def command(data: bytes) -> None:
-    """Run the command: it ends with a known code, and in one line if something is wrong."""
+    """Run the command: its exit code must be known, and an error must be one line."""
     here, argv = Path.cwd(), sys.argv
     errors = io.StringIO()
     sys.argv = ["gradlab", *arguments(data)]
@@ -227,7 +227,7 @@ def exit_code(run: Callable[[], object]) -> object:
 
 @contextlib.contextmanager
 def output_ignored():
-    """Have the command's console, which knows the standard output already, write nowhere."""
+    """Redirect the console of the command, which already has the standard output, to nowhere."""
     console.out.file = io.StringIO()
     try:
         yield
@@ -237,7 +237,7 @@ def output_ignored():
 
 @contextlib.contextmanager
 def work_replaced():
-    """Have training, checking and telling the story raise, once they are reached."""
+    """Replace training, checking and the demo by an error that shows that they were reached."""
     places = [
         (training.fitting, "progress_bar"),
         (check, "check_gradients"),
@@ -272,7 +272,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def seeds(target: str) -> list[bytes]:
-    """Return sound inputs, from which the search starts."""
+    """Return valid inputs, from which the search starts."""
     array = b"\0\0\x08\1\0\0\0\3abc"
     params = {"W1": np.ones((2, 1), np.float32), "b1": np.zeros(1)}
     if target in ("npz", "safetensors"):

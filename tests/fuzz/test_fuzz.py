@@ -1,4 +1,4 @@
-"""Each reader, and the command, against bytes that a coverage-guided search finds."""
+"""Each reader, and the command, on bytes that a coverage-guided search finds."""
 
 import os
 import subprocess

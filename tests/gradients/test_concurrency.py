@@ -36,7 +36,7 @@ def bits(grads):
 
 @pytest.mark.parametrize("backend", [*map(unless_missing, BACKENDS), Tape(exact=True)], ids=str)
 def test_eight_threads_get_the_answers_of_one(backend):
-    """Batches of two sizes, so that a backend that records meets a new one while it replays."""
+    """Batches have two sizes, so that a backend records one while it replays the other."""
     problems = [(params(i), *batch(i, n=12 - i % 2)) for i in range(4)]
     alone = value_and_grad(network.loss, backend)
     wanted = [alone(*problem) for problem in problems]
@@ -94,7 +94,7 @@ def another_thread_traces():
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_recording_is_the_same_while_another_thread_traces(exact):
-    """NumPy's namespace has other functions then, with which nothing recorded may be compared."""
+    """NumPy's functions are then replaced, and recorded ones must not be compared with these."""
 
     def source():
         f = value_and_grad(network.loss, Tape(exact=exact))

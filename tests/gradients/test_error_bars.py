@@ -44,7 +44,7 @@ def test_networks_lie_within_the_bars(problem: Problem) -> None:
 
 
 def test_each_entry_has_a_precise_estimate() -> None:
-    """Each entry has its own scale and bar: parameters from 1e-8 to 1e8 in one leaf."""
+    """Each entry has its own scale and bar, with parameters from 1e-8 to 1e8 in one leaf."""
     x = np.array([1e-8, 1.0, 1e8])
     value, error = derivative_with_error(lambda x: np.sum(np.log(x)), x)
     assert np.all(np.abs(value - 1 / x) <= error)
@@ -52,7 +52,7 @@ def test_each_entry_has_a_precise_estimate() -> None:
 
 
 def test_rounding_that_a_later_entry_shows_counts_for_earlier_ones() -> None:
-    """They are measured again, except for a kink, which no rounding explains."""
+    """Earlier entries are measured again, except for a kink, which rounding does not explain."""
     for function, start, is_repeated in ((np.exp, 0.5, True), (abs, 0.0, False)):
         asked: Counter[float] = Counter()
 
@@ -127,7 +127,7 @@ def test_bad_usage() -> None:
 
 
 def test_a_loss_that_raises_has_no_value_there() -> None:
-    """One that raises at the parameters raises; one that raises beside them has an edge there."""
+    """An error at the parameters is raised; an error nearby is an edge."""
 
     def loss(x: Any) -> Any:
         if x[0] > 1.0:
@@ -142,7 +142,7 @@ def test_a_loss_that_raises_has_no_value_there() -> None:
 
 
 def test_a_loss_that_differed_by_a_rounding_has_wider_bars() -> None:
-    """One of float32 may sum in another order the next time: that is noise, though seen once."""
+    """A float32 loss may sum in another order next time, which is noise even if seen once."""
 
     def error(by_a_rounding: bool) -> float:
         calls = 0

@@ -1,7 +1,7 @@
-"""Estimators: right on average, as noisy as theory has it, and the same bits for the same seed.
+"""Estimators: right on average, with the noise of the theory, and the same bits for one seed.
 
-The tests of means and variances are statistical, and say how likely each is to fail although all is
-well. Their draws follow from fixed seeds, so that they fail at every run or at none.
+The tests of means and variances are statistical, and state the probability of a false alarm. Their
+draws follow from fixed seeds, so that they fail at every run or at none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINT = {"w": np.array([[0.3, -1.2], [0.7, 2.0]]), "b": np.array([0.5])}
 
 
 def loss(p: Any) -> Any:
-    """Curved in every entry, with all of them in one product."""
+    """Compute a loss that is curved in every entry, with all of them in one product."""
     return np.sin(p["w"]).sum() + 0.5 * (p["w"] ** 2).sum() * p["b"][0] + p["b"][0] ** 3
 
 
@@ -43,7 +43,7 @@ GRADIENT = flat(gradlab.grad(loss)(POINT))
 
 
 def variance(build: Any) -> np.ndarray:
-    """Of each entry of a single estimate: |∇f|² plus its own square, or minus that for signs."""
+    """Return the variance of an estimate's entries: |∇f|² plus its square, or minus for signs."""
     sign = 1.0 if build is ForwardGradient else -1.0
     return np.sum(GRADIENT**2) + sign * GRADIENT**2
 
@@ -53,8 +53,8 @@ def variance(build: Any) -> np.ndarray:
 def test_mean_and_variance_are_those_of_theory(build: Any) -> None:
     """False alarm: 2e-8, five entries and two moments at 2e-9 each, by the central limit theorem.
 
-    A mean that is off by a tenth of |∇f|, Z standard errors, is seen; the truncation error of spsa,
-    h² times third derivatives, is 1e-10.
+    A mean with an error of a tenth of |∇f|, Z standard errors, is detected; the truncation error of
+    spsa, h² times third derivatives, is 1e-10.
     """
     found = np.array([flat(gradlab.grad(loss, build(seed=i))(POINT)) for i in range(SAMPLES)])
     wanted = variance(build)
@@ -74,7 +74,7 @@ def test_draws_are_averaged(build: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["signs", "normal"])
 def test_directions_are_independent_with_mean_0_and_variance_1(kind: Any) -> None:
-    """False alarm: 2e-9 a moment, 8 means and 64 products: 2e-7."""
+    """False alarm: 2e-9 per moment; 8 means and 64 products: 2e-7."""
     leaves = [np.zeros((2, 3)), np.zeros(()), np.ones(1)]
     drawn = np.array(
         [
@@ -91,7 +91,7 @@ def test_directions_are_independent_with_mean_0_and_variance_1(kind: Any) -> Non
 
 
 def test_spsa_is_spalls_quotient() -> None:
-    """(f(x + c Δ) - f(x - c Δ)) / (2 c Δ_i), to the last bit, with a step that is a power of 2."""
+    """The bits are those of (f(x + c Δ) - f(x - c Δ)) / (2 c Δ_i), as the step is a power of 2."""
     x, c = np.array([0.5, -0.25, 2.0]), 2.0**-10
 
     def f(x: Any) -> Any:
@@ -124,7 +124,7 @@ def test_the_seed_decides_the_bits(build: Any) -> None:
 
 @every_estimator
 def test_other_parameters_have_other_directions(build: Any) -> None:
-    """Otherwise, a training would see the loss along one line only."""
+    """Otherwise, a training would evaluate the loss along one line only."""
     gradient = gradlab.grad(lambda p: p.sum(), build())
     signs = {tuple(np.sign(gradient(np.full(20, 0.1 * k)))) for k in range(10)}
     assert len({max(s, tuple(-x for x in s)) for s in signs}) == 10

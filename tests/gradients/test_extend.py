@@ -1,4 +1,4 @@
-"""A backend that imports `gradlab.extend` alone keeps the laws of a backend."""
+"""A backend that imports only `gradlab.extend` keeps the laws of a backend."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ OF_STRUCTURES = (
     errors_of.test_loss_that_writes_into_its_parameters_fails,
 )
 OTHERS = (
-    laws.test_result_is_no_alias_of_the_data,
+    laws.test_result_is_not_an_alias_of_the_data,
     laws.test_one_leaf_in_two_places_is_two_parameters,
     laws.test_first_argument_alone_is_differentiated,
     laws.test_agrees_with_closed_forms_on_any_structure,

@@ -79,7 +79,7 @@ def test_third_derivative_by_reverse_mode() -> None:
 
 @every_difference
 def test_difference_of_a_gradient(row: Row) -> None:
-    """A difference quotient of reverse mode's slope: the second derivative."""
+    """The difference quotient of reverse mode's slope is the second derivative."""
     slope = gradlab.grad(np.exp)
     found = row.grad(lambda x: slope(x), 0.5)
     # f' = f here, whose error is below that of exp alone four times over.
@@ -87,7 +87,7 @@ def test_difference_of_a_gradient(row: Row) -> None:
 
 
 def test_second_derivative_through_a_structure() -> None:
-    """∂/∂s of the gradient norm: inner and outer parameters in one loss."""
+    """The derivative of the gradient norm has inner and outer parameters in one loss."""
 
     def loss(p: Any, s: Any) -> Any:
         return (s * p["w"] ** 2).sum() + p["b"] * s
@@ -105,7 +105,7 @@ def test_second_derivative_through_a_structure() -> None:
 
 @given(problem=networks(activations=["sigmoid", "tanh", "softplus", "silu", "softmax", "identity"]))
 def test_network_runs_on_complex_arrays(problem: Problem) -> None:
-    """The same source, a step of 1e-200 along the imaginary axis: the slope without subtraction."""
+    """A step of 1e-200 along the imaginary axis gives the slope without subtraction."""
     x, labels = problem.args
     exact = AUTOGRAD.grad(problem.loss, problem.params, x, labels)
     bound = AUTOGRAD.bound(problem.loss, problem.params, x, labels)

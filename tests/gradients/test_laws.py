@@ -1,4 +1,4 @@
-"""Every backend keeps the laws of a backend: every law on every row of the conformance table."""
+"""Every backend keeps the laws of a backend: each law runs on each row of the table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_backend_has_a_row() -> None:
 
 
 def test_estimators_are_marked() -> None:
-    """Every row says whether its backend estimates, and so does the backend."""
+    """Every row says whether its backend is an estimator, and the backend agrees."""
     for row in ROWS.values():
         assert is_estimator(row.backend) == bool(row.directions)
     assert not is_estimator(object())
@@ -90,7 +90,7 @@ def test_value_and_structure(row: Row, params: Any) -> None:
 @every_row
 @every_structure
 def test_gradient_is_within_the_bound(row: Row, params: Any) -> None:
-    """Against nested closed forms: each entry's own formula, in float64."""
+    """The references are nested closed forms: each entry's own formula, in float64."""
     found = row.grad(smooth, params)
     own = [1.0 * np.asarray(leaf, np.float64) for _, leaf in named_leaves(params)]
     inner = sum(np.sum(np.sin(k * w) + 0.01 * w * w) for k, w in enumerate(own, start=1))
@@ -131,7 +131,7 @@ def test_result_belongs_to_the_caller(row: Row, params: Any) -> None:
 
 
 @every_row
-def test_result_is_no_alias_of_the_data(row: Row) -> None:
+def test_result_is_not_an_alias_of_the_data(row: Row) -> None:
     """The gradient of Σ w x is x itself, and that of Σ (u + v) x is x twice."""
     x = np.array([1.0, 2.0, 3.0])
     grads = row.grad(lambda p, x: ((p["u"] + p["v"]) * x).sum(), {"u": np.ones(3), "v": x}, x)
@@ -193,7 +193,7 @@ def test_unused_leaves_have_gradient_zero(row: Row) -> None:
 @times(0.5)
 @given(case=losses(parameters(dtypes=[np.float64])), scale=st.floats(-4, 4), seed=st.integers(0, 9))
 def test_linear_in_the_loss(row: Row, case: ClosedForm, scale: float, seed: int) -> None:
-    """∇(c f + g) = c ∇f + ∇g, within what the three bounds allow."""
+    """The identity ∇(c f + g) = c ∇f + ∇g holds within the three bounds."""
 
     def other(params: Any) -> Any:
         return smooth(params) + float(seed)
@@ -256,7 +256,7 @@ def test_names_do_not_matter(row: Row, problem: Problem) -> None:
 
 @every_row
 def test_calls_are_independent(row: Row) -> None:
-    """One returned function, several shapes and dtypes; the same input gives the same bits."""
+    """One returned function takes several shapes and dtypes; the same input gives the same bits."""
     f = gradlab.value_and_grad(smooth, row.backend)
     first = f(np.array([1.0, 2.0]))
     f({"w": np.ones((2, 2), np.float32)})
@@ -288,7 +288,7 @@ def test_evaluations_are_counted(row: Row, params: Any) -> None:
 @times(0.5)
 @given(data=st.data())
 def test_agrees_with_reverse_mode_on_networks(row: Row, dtype: Any, data: Any) -> None:
-    """Entry by entry, for any depth, widths, activation, loss and batch."""
+    """Each entry agrees, for any depth, widths, activation, loss and batch."""
     problem = data.draw(networks(dtypes=[dtype]))
     wide = map_leaves(lambda leaf: leaf.astype(np.float64), problem.params)
     found = row.grad(problem.loss, problem.params, *problem.args)
@@ -341,7 +341,7 @@ def test_agrees_with_fifty_digits(row: Row, formula: Any) -> None:
 
 @every_row
 def test_planted_fault_is_seen(row: Row) -> None:
-    """A backend whose gradient is off by a part in 1e3 in its largest entry breaks the law."""
+    """A gradient with an error of 1e-3 in its largest entry breaks the law."""
     params = network.init((3, 4, 2), seed=1)
     x, labels = np.random.default_rng(2).standard_normal((5, 3)), np.array([0, 1, 1, 0, 1])
     grads = row.grad(network.loss, params, x, labels)

@@ -1,4 +1,4 @@
-"""Every backend names what is wrong with parameters, losses and gradients."""
+"""Every backend names the fault in parameters, losses and gradients."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_complex_loss_that_depends_on_the_parameters_is_an_error(row: Row) -> No
 
 @every_row
 def test_infinite_gradient_is_an_error(row: Row) -> None:
-    """√x at 0 has none; overflow of a float32 gradient has none either."""
+    """√x at 0 has no gradient; a float32 gradient that overflows has none either."""
     if row.exact:
         message = r"gradient is inf at w\[1\]"
         if row.analytic:  # it finds a slope of 1e50 there, and a loss that has no values beside it

@@ -21,7 +21,7 @@ from gradlab.testing import Problem, assert_within, error_bounds, networks
 
 
 def test_step_reproduces_the_notebook() -> None:
-    """numerical_gradient(f2, ...) of the notebook: its values, and its formula to the last bit."""
+    """The values are those of numerical_gradient(f2, ...), with the bits of its formula."""
 
     def f2(x: Any) -> Any:
         return np.sum(x**2, axis=0)
@@ -53,7 +53,7 @@ def test_step_reproduces_the_notebook() -> None:
 
 @every_row
 def test_matrices_are_differentiated(row: Row) -> None:
-    """The notebook's numerical gradient could not index one."""
+    """The notebook's numerical gradient could not index a matrix."""
     W = np.arange(6.0).reshape(2, 3)
     assert_within(row.grad(lambda W: (W**2).sum(), W), 2 * W, row.bound(lambda W: (W**2).sum(), W))
 
@@ -67,7 +67,7 @@ def test_integers_are_not_truncated(row: Row) -> None:
 
 
 def test_textbook_formulas() -> None:
-    """The quotients as in the module's docstring, for a step that is exact."""
+    """The quotients are those of the module's docstring, for an exact step."""
     f, x, h = np.exp, 0.5, 2.0**-10
     central = gradlab.grad(f, gradlab.CentralDifference(step=h))(x)
     fourth = gradlab.grad(f, gradlab.CentralDifference4(step=h))(x)
@@ -98,7 +98,7 @@ def test_default_steps(order: int, dtype: Any, seed: int, exponent: int) -> None
 
 @pytest.mark.parametrize("scale", [1.0, 300.0, 1e8])
 def test_default_steps_are_exact_beside_ordinary_numbers(scale: float) -> None:
-    """x ± h is exact unless the sum has an exponent more than x, or x is small against h."""
+    """x ± h is exact unless its exponent exceeds that of x, or x is small compared with h."""
     x = np.random.default_rng(0).standard_normal(2000) * scale
     h = steps(x, None, 2)
     exact = ((x + h) - x == h) & (x - (x - h) == h)

@@ -1,4 +1,4 @@
-"""NaN in data that a loss leaves out: reverse mode alone would give 0 · NaN."""
+"""NaN in data that a loss leaves out; reverse mode alone would compute 0 · NaN."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def by_an_index(w: Any, y: Any) -> Any:
 
 
 def of_all_rows(w: Any, y: Any) -> Any:
-    """Each parameter meets missing data in some row, so reverse mode gives only NaN."""
+    """Compute a loss in which each parameter meets missing data: reverse mode gives only NaN."""
     scores = y[:, None] * w
     return np.sum(np.where(np.isnan(scores), 0.0, np.tanh(scores)))
 
@@ -91,7 +91,7 @@ def test_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         gradlab.grad(after)(W, DATA)
 
 
-def test_a_loss_that_keeps_values_is_told_so_once() -> None:
+def test_a_loss_that_keeps_values_warns_once() -> None:
     class Model:
         kept: Any = None
 

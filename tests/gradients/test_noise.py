@@ -1,4 +1,4 @@
-"""The noise of equally spaced values: what differences tell, and which spacings agree."""
+"""The noise of equally spaced values: estimates from differences, and spacings that agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradlab.gradients.noise import POINTS, SPACINGS, _agreed, noise_of, relativ
 
 
 def test_the_noise_of_independent_errors_is_at_most_their_standard_deviation() -> None:
-    """The least of five estimates, each of which is right on average: about two thirds of it."""
+    """The least of five unbiased estimates is about two thirds of it."""
     rng = np.random.default_rng(0)
     found = [noise_of(rng.standard_normal(POINTS)) for _ in range(1000)]
     assert 0.5 < np.mean(found) < 0.8
@@ -39,7 +39,7 @@ def test_estimates_that_three_of_four_spacings_share_are_noise() -> None:
 
 
 def test_ripples_are_smooth_and_curved_over_a_small_spacing() -> None:
-    """A 64th of the noise there, and second differences of a 1024th of it."""
+    """Over it, the noise is a 64th, and second differences are a 1024th of it."""
     wide = [(1.0, 1.0)] * 3
     assert _agreed([(1 / 65, 1 / 1000), *wide]) == 0.0
     assert _agreed([(1 / 63, 1 / 1000), *wide]) == 1.0
@@ -66,7 +66,7 @@ def test_the_relative_noise_of_a_function(line: Any, low: float, high: float) ->
 
 
 def test_a_confirmed_noise_ends_the_search() -> None:
-    """Three spacings that agree suffice; all their values are new, except for the centre's."""
+    """Three spacings that agree suffice; all values are new, except for the centre's."""
     asked: list[float] = []
 
     def noisy(t: float) -> float:

@@ -1,4 +1,4 @@
-"""What the trainer and the comparison ask of a backend, for those of gradlab and of users."""
+"""What the trainer and the comparison read from backends of gradlab and of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that ask what their argument is, and could take another branch while they are traced."""
+"""Losses that ask for the type of their argument, and might take another branch when traced."""
 
 from __future__ import annotations
 
@@ -248,8 +248,8 @@ def test_a_loss_that_keeps_traced_values_is_not_called_again() -> None:
     assert counted.calls == 1
 
 
-def test_rounding_is_no_difference() -> None:
-    """A sum that cancels: its few digits depend on the order of the terms."""
+def test_rounding_is_not_a_difference() -> None:
+    """A sum that cancels has few digits, which depend on the order of the terms."""
 
     def loss(w: Any) -> Any:
         assert type(w) is not list

@@ -90,7 +90,7 @@ MUST_ANSWER = [name for name in ROWS if ROWS[name].exact and not ROWS[name].anal
 
 
 def answer(row: Row, loss: Any, params: Any, *args: Any) -> Any:
-    """The gradient, or an error in one line that names the problem."""
+    """Return the gradient, or an error in one line that names the problem."""
     # NumPy's own warnings of an overflow are the loss's, and no answer.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
@@ -149,7 +149,7 @@ def test_steps_become_as_small_as_an_entry_of_1e_minus_300() -> None:
 @pytest.mark.parametrize("factor", [1.0, 1.5])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_checker_judges_or_is_inconclusive(case: Case, factor: float) -> None:
-    """A fault of a half is found, unless the report says that errors of that size are not seen."""
+    """A fault of a half is found, unless the report states a coarser resolution."""
     with np.errstate(all="ignore"):
         claimed = factor * case.gradient.astype(np.float64)
         claimed = np.clip(claimed, -LARGEST, LARGEST).astype(case.params.dtype)
@@ -205,7 +205,7 @@ def test_empty_hidden_layers_are_refused_in_parameters(row: Row) -> None:
 
 
 def deep(layers: int) -> tuple[Any, Any, Any]:
-    """A chain of tanh, and its weights, whose gradient is a product of them all."""
+    """Return a chain of tanh, and its weights, whose gradient is a product of all of them."""
 
     def loss(w: Any) -> Any:
         tanh = elementary("tanh")
@@ -232,7 +232,7 @@ def deep(layers: int) -> tuple[Any, Any, Any]:
     ],
 )
 def test_two_hundred_layers(row: Row) -> None:
-    """The exact ones are exact, the others near."""
+    """Exact backends are exact, the others close."""
     loss, w, wanted = deep(200)
     found = row.grad(loss, w)
     largest = np.abs(wanted).max()
@@ -242,7 +242,7 @@ def test_two_hundred_layers(row: Row) -> None:
 
 @pytest.mark.parametrize("name", ["autograd", "tape", "forward-gradient"])
 def test_recursion_is_not_what_limits_depth(name: str) -> None:
-    """A chain of 1,200 operations and more, deeper than Python's limit allows calls."""
+    """A chain of over 1,200 operations is deeper than Python's limit on recursion."""
     loss, w, wanted = deep(600)
     found = ROWS[name].grad(loss, w)
     if not ROWS[name].directions:
@@ -281,8 +281,8 @@ def data(dtype: Any = np.float32, n: int = 20, scale: float = 1.0) -> tuple[Any,
 
 
 @pytest.mark.parametrize("backend", [unless_missing(name) for name in gradlab.BACKENDS])
-def test_training_in_float32_stays_in_float32(backend: str) -> None:
-    """Parameters and momentum; and the loss, by those that evaluate it in its own precision."""
+def test_a_training_in_float32_computes_in_float32(backend: str) -> None:
+    """This holds for parameters and momentum, and for losses that are evaluated in float32."""
     seen = set()
 
     def loss(params: Any, x: Any, labels: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A loss as a surface: where it is evaluated, what it remembers, and how precise its values are."""
+"""A loss as a surface: points of evaluation, stored values, and the precision of values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_entries_lie_leaf_by_leaf() -> None:
 
 
 def test_scales_are_powers_of_two_and_of_a_zero_that_of_its_leaf() -> None:
-    """The leaf's median of |0.75| and |−3|, which is 1.875; a denormal number counts as zero."""
+    """The leaf's scale is the median of |0.75| and |−3|, 1.875. A denormal number counts as 0."""
     surface = Surface(total, PARAMS)
     assert surface.scales.tolist() == [0.5, 2.0, 1.0, 1.0, 2.0]
     assert Surface(lambda x: np.sum(x), np.zeros(3)).scales.tolist() == [1.0] * 3

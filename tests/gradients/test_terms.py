@@ -22,7 +22,7 @@ DIFFERENCES = (
 
 
 class Sparse:
-    """Terms sin(C x) + (C x)² of a sparse matrix C, which count how often they are evaluated."""
+    """Terms sin(C x) + (C x)² of a sparse matrix C, which count their evaluations."""
 
     def __init__(self, pattern: Any) -> None:
         self.calls = 0

@@ -1,4 +1,4 @@
-"""Drop-ins: rounding passes, and the original check decides what slopes cannot tell."""
+"""Drop-ins: rounding is accepted, and the original check decides inconclusive cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gradlab.interop.shared import ROUNDED, InconclusiveError, accepted, decided
 
 
 def inconclusive():
-    """A function without a slope, at a jump."""
+    """Compute a function that has no slope, at a jump."""
     return gradlab.check_derivatives(lambda x: 1.0 * (x == 1.0), 1.0, vjp=lambda x, u: 0 * u)
 
 
@@ -48,7 +48,7 @@ def test_a_mismatch_is_not_left_to_the_original():
 
 
 def scaled(by):
-    """The sine, with a relative error in its derivative."""
+    """Return the sine with a relative error in its derivative."""
 
     @primitive
     def sine(x):

@@ -48,7 +48,7 @@ class TwoOutputs(torch.autograd.Function):
 
 
 class Careless(TwoOutputs):
-    """`TwoOutputs` that fails if an output has no cotangent."""
+    """`TwoOutputs`, but it fails if an output has no cotangent."""
 
     @staticmethod
     def forward(ctx, x, factor):

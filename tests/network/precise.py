@@ -17,7 +17,7 @@ def u(dtype):
 
 
 def exact(array):
-    """The entries of an array as high-precision numbers, in nested lists."""
+    """Return the entries of an array as high-precision numbers, in nested lists."""
     return [exact(row) for row in array] if np.ndim(array) else mp.mpf(float(array))
 
 

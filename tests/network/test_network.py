@@ -33,7 +33,7 @@ from gradlab.errors import DataError, OptionError, ParameterError
 
 @st.composite
 def networks(draw, dtype=np.float64):
-    """Parameters, inputs and labels of a small network."""
+    """Draw parameters, inputs and labels of a small network."""
     sizes = draw(sizes_of_networks)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     scale = draw(st.sampled_from([0.1, 1.0, 3.0]))
@@ -206,7 +206,7 @@ def test_images_of_integers_work(dtype):
     assert network.accuracy(params, x, labels) == network.accuracy(params, x.astype(float), labels)
 
 
-def test_float32_parameters_stay_float32_beside_bytes():
+def test_float32_parameters_with_bytes_keep_their_dtype():
     params = network.init((6, 4, 3), seed=1, dtype=np.float32)
     x = np.arange(12, dtype=np.uint8).reshape(2, 6)
     assert network.logits(params, x).dtype == np.float32

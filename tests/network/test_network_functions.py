@@ -94,7 +94,7 @@ def test_derivatives_at_zero(name, value, slope, zero, dtype):
 @given(x=hnp.arrays(np.float64, 6, elements=st.floats(-40, 40)))
 @example(x=np.zeros(6))
 @few
-def test_a_complex_step_sees_the_derivative_that_autograd_sees(name, x):
+def test_a_complex_step_uses_the_derivative_that_autograd_uses(name, x):
     activation, h = network.ACTIVATIONS[name], 1e-100
     by_step = activation(x + 1j * h).imag / h
     # elu and silu: see their rows above
@@ -156,7 +156,7 @@ logit_rows = hnp.arrays(
 
 
 def softmax_bound(z):
-    """The relative error of softmax: exp amplifies that of its argument, k terms are added."""
+    """Bound the relative error of softmax: exp amplifies its argument's, and k terms are added."""
     shift = np.minimum(z.max(axis=-1, keepdims=True) - z, -np.log(tiny(z.dtype)))
     return u(z.dtype) * (shift + z.shape[-1] + 12)
 

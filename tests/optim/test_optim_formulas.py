@@ -1,4 +1,4 @@
-"""Each optimiser's steps against its formula, written with whole arrays as in a textbook."""
+"""Each optimiser's steps agree with its formula, written with whole arrays as in a textbook."""
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def direction_of(pairs, g):
 
 @pytest.mark.parametrize("memory", [1, 3, 10])
 def test_the_steps_of_l_bfgs_are_those_of_the_matrix_that_its_pairs_make(memory):
-    """The fourth gradient shows a negative curvature: its pair is left out."""
+    """The fourth gradient shows a negative curvature, so its pair is left out."""
     rule, p = optim.lbfgs(rate, memory), np.array([30.0, -10.0, 20.0, 5.0, 10.0])
     state, pairs, before, step = rule.init(p), [], None, None
     for count in range(12):

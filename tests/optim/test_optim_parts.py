@@ -1,4 +1,4 @@
-"""Parts of the optimisers: defaults, memory, clipping, and numbers of single precision."""
+"""Parts of the optimisers: defaults, memory, clipping, and single precision."""
 
 from contextlib import nullcontext
 
@@ -86,7 +86,7 @@ def test_half_a_cosine_ends_at_zero():
 
 @pytest.mark.parametrize(("gradient", "step"), [([3.0, -1.0], 0.25), ([0.25, 0.25], 1.0)])
 def test_the_first_step_of_l_bfgs_has_a_length_of_at_most_one(gradient, step):
-    """The sum of the absolute changes, times the rate."""
+    """The length is the sum of the absolute changes, times the rate."""
     optimiser, params = optim.lbfgs(0.5), np.zeros(2)
     updates, _ = optimiser.update(np.array(gradient), optimiser.init(params), params)
     assert updates.tolist() == [-0.5 * step * g for g in gradient]
@@ -98,7 +98,7 @@ def test_the_first_step_of_l_bfgs_has_a_length_of_at_most_one(gradient, step):
     ("curvature", "used"), [(2.0**-51, True), (2.0**-53, False), (-1.0, False)]
 )
 def test_a_pair_without_curvature_is_left_out(curvature, used):
-    """Relative to the norms of the step s and of the change y of the gradient."""
+    """The limit is relative to the norms of the step s and of the change y of the gradient."""
     for size in (1.0, 64.0):
         s, y = [np.array([1.0, 0.0])], [size * np.array([curvature, 1.0])]
         direction = [np.array([1.0, 2.0])]

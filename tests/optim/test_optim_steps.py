@@ -1,4 +1,4 @@
-"""Each optimiser's steps: PyTorch's and optax's numbers, formulas written out, and limits."""
+"""Each optimiser's steps agree with PyTorch and optax, with written formulas, and with limits."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ needs_torch = pytest.mark.skipif(not is_installed("torch"), reason="PyTorch is n
 
 
 def gradients(steps=STEPS, seed=0):
-    """Gradients of very different sizes, with entries that are exactly 0 now and then."""
+    """Draw gradients of very different sizes, with some entries that are exactly 0."""
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         yield {
@@ -149,7 +149,7 @@ CURVATURES = np.array([1.0, 2.0, 3.0, 5.0, 10.0])
 @needs_torch
 @pytest.mark.parametrize("memory", [1, 3, 10])
 def test_the_steps_of_l_bfgs_are_those_of_pytorch(memory):
-    """On the same gradients, so that only the directions' own round-off differs.
+    """The gradients are the same, so that only the directions' own round-off differs.
 
     That is one unit per operation and entry of at most 2 * memory products, enlarged by at most the
     ratio of the curvatures.
@@ -296,7 +296,7 @@ def test_a_step_does_not_change_its_arguments(name):
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_gradient_of_zeros_is_no_step(name, dtype):
+def test_a_gradient_of_zeros_only_decays_the_parameters(name, dtype):
     params = np.ones(3, dtype)
     for rule in (RULES[name],):
         state = rule.init(params)
@@ -309,7 +309,7 @@ def test_a_gradient_of_zeros_is_no_step(name, dtype):
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_l_bfgs_with_all_pairs_solves_a_quadratic(seed, n):
-    """Nearly as Newton's method does: its steps come from n independent changes of the gradient."""
+    """It converges almost like Newton's method: n independent changes of the gradient suffice."""
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(n, n))
     hessian = root @ root.T / n + np.eye(n)

@@ -1,4 +1,4 @@
-"""The figures of a diagnosis show what was measured, and can be read."""
+"""The figures of a diagnosis show the measured values, and are readable."""
 
 import figures
 import numpy as np
@@ -13,7 +13,7 @@ GRID = np.geomspace(1e-4, 10, 30)
 
 
 def section(rate):
-    """The loss (1 - t)² along t, which is 1 before the step."""
+    """Return the loss (1 - t)² along t, which is 1 before the step."""
     losses = np.where(GRID < 5, (1 - GRID) ** 2, np.inf)
     return Section(rate, 1.0, (1 - rate) ** 2, 2 * rate, tuple(GRID), tuple(losses))
 
@@ -30,7 +30,7 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_it_can_be_read(name):
+def test_each_figure_can_be_read(name):
     figure = FIGURES[name]()
     figure.draw_without_rendering()
     figures.require_readable(figure)

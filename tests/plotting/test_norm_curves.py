@@ -1,4 +1,4 @@
-"""The figure of a training's norms shows each leaf's, zeros included, and can be read."""
+"""The figure of a training's norms shows each leaf's norms, including zeros, and is readable."""
 
 import figures
 import numpy as np

@@ -117,7 +117,7 @@ FIGURES = {
 
 @cache
 def laid_out(name):
-    """A figure, with all that it takes to save it but the strokes."""
+    """Return a figure after its layout, without drawing the strokes."""
     before = dict(matplotlib.rcParams)
     figure = FIGURES[name]()
     figure.draw_without_rendering()
@@ -158,7 +158,7 @@ def test_names_are_spread_apart_in_their_order(wanted, gap):
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=6), st.floats(0.1, 5))
 def test_names_are_moved_as_little_as_possible(wanted, gap):
-    """Against every way to part them into groups, the names of each moved up to each other."""
+    """The reference tries every way to divide the names into groups that touch each other."""
     steps = gap * np.arange(len(wanted))
     level = np.sort(wanted) - steps
     ways = []

@@ -1,4 +1,4 @@
-"""Keys of calls: what an argument adds to a survey, and when two surveys are equal."""
+"""Keys of calls: what an argument adds to a key, and when two keys are equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Numbers(list[Any]):
 
 
 def test_an_argument_adds_what_may_change_inside_it() -> None:
-    """The class and attributes of a container of a user's own; a method's function and object."""
+    """A user's container adds its class and attributes, a method its function and object."""
     listed, others = Numbers([1.0]), list[Any]()
     key_of_argument(listed, [], others)
     assert others == [Numbers]
@@ -54,7 +54,7 @@ def test_keys_are_equal_again_after_a_change_and_back() -> None:
 
 @pytest.mark.parametrize("content", [np.array([1.0, 2.0]), np.array(["a", "b"])])
 def test_the_contents_of_what_a_loss_reads_count(content: Any) -> None:
-    """And are recognised when they are back."""
+    """Earlier contents are recognised when they return."""
     surroundings = Surroundings(lambda w: w * len(content), contents=True)
     before = surroundings.key()
     assert surroundings.key() is before

@@ -1,4 +1,4 @@
-"""Whether arrays that a loss closes over are as they were."""
+"""Changes of arrays that a loss closes over."""
 
 from __future__ import annotations
 

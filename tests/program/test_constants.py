@@ -17,7 +17,7 @@ from gradlab.program.rewrite import _is_uniform
 
 @pytest.mark.parametrize("wrap", [lambda a: a, lambda a: [1.0, (a,)], lambda a: (a, "x")])
 def test_a_write_after_the_use_is_refused(wrap: Callable[[Any], Any]) -> None:
-    """Its first content counts; afterwards, all is forgotten."""
+    """The first contents count; afterwards, everything is forgotten."""
     array, other, constants = np.zeros(3), np.ones(2), Constants()
     for operand in (wrap(array), other, 2.0, None, Node(None)):
         constants.see(operand, ("loss.py", 7))
@@ -28,7 +28,7 @@ def test_a_write_after_the_use_is_refused(wrap: Callable[[Any], Any]) -> None:
     constants.require_unchanged()
 
 
-def test_arrays_that_stay_are_no_reason_to_refuse() -> None:
+def test_arrays_that_do_not_change_are_accepted() -> None:
     array, constants = np.zeros(3), Constants()
     constants.see([array, array], None)
     constants.require_unchanged()
@@ -48,7 +48,7 @@ def test_a_value_that_others_share_is_visited_once() -> None:
 
 
 def test_an_array_is_uniform_if_its_bits_are() -> None:
-    """So that NaN equals itself, and 0 does not equal -0, which 1/x tells apart."""
+    """NaN equals itself, and 0 does not equal -0, which 1/x distinguishes."""
     assert _is_uniform(np.full(3, np.nan))
     assert not _is_uniform(np.array([0.0, -0.0]))
     assert _is_uniform(np.arange(8.0).reshape(2, 4)[:, ::4][:1])

@@ -1,7 +1,7 @@
-"""What a loss may do to its own value while it is traced: catch refusals, write, ask for types.
+"""What a loss may do with its own traced value: catch refusals, write, ask for types.
 
-On plain arrays, ``try: s = int(x)`` succeeds; while the loss is traced it does not, and the loss
-goes another way. Each backend gives the value and the gradient of the loss on plain arrays, or an
+On plain arrays, ``try: s = int(x)`` succeeds. While the loss is traced it fails, and the loss takes
+another branch. Each backend gives the value and the gradient of the loss on plain arrays, or an
 error, from the first call on.
 """
 
@@ -41,7 +41,7 @@ X = [np.array([3.0, 4.25]), np.array([-3.0, 9.0]), np.array([30.0, -4.25])]
 
 
 def each(names: Iterable[str]) -> Any:
-    """Run a test for each of these backends, for most of them among the slow tests alone."""
+    """Run a test for each of these backends; most of them only in the slow tests."""
     cases = [unless_missing(name) for name in names]
     slow = [
         case
@@ -56,7 +56,7 @@ def each(names: Iterable[str]) -> Any:
 
 
 def caught(convert: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a loss that tries to make a number, and takes another where it is refused."""
+    """Return a loss that tries to convert its value, and takes another path if that is refused."""
 
     def loss(w: Any, x: Any) -> Any:
         try:
@@ -267,7 +267,7 @@ def test_a_training_on_data_that_the_loss_writes_into_is_refused(backend: str) -
 
 
 def test_error_bars_and_checks_see_a_write_beside_the_parameters() -> None:
-    """The write is an error there, too, and not a missing value."""
+    """There, too, the write is an error and not a missing value."""
 
     def loss(w: Any, x: Any) -> Any:
         if w[0] != W[0]:
@@ -463,7 +463,7 @@ def test_a_huge_captured_array_is_compared_by_a_sample(monkeypatch: pytest.Monke
 
 
 class Trainer:
-    """Keeps more than its loss reads, and changes that in place."""
+    """A trainer that keeps more than its loss reads, and changes it in place."""
 
     rows = np.ones(2)
 
@@ -564,7 +564,7 @@ def test_the_first_call_of_the_tape_has_the_bits_of_the_others(exact: bool) -> N
 
 
 def test_the_first_value_of_the_tape_is_that_of_a_replay() -> None:
-    """w · w · w is rounded in another way than w³, for one of so many points."""
+    """w · w · w is rounded differently from w³ at a share of all points."""
     f = gradlab.value_and_grad(lambda w: np.sum(w**3), Tape())
     for w in np.linspace(0.7, 2.3, 200).reshape(40, 5):
         g = gradlab.value_and_grad(lambda w: np.sum(w**3), Tape())

@@ -1,6 +1,6 @@
 """Random losses that mutate, branch, and convert under ``try``, on every backend that records.
 
-Each call is compared with the loss on plain arrays, by central differences: the backend gives that
+Each call is compared with the loss on plain arrays, by central differences: the backend gives this
 value and gradient, or refuses the loss.
 """
 
@@ -139,7 +139,7 @@ STEPS = [
 
 
 class Case:
-    """A loss, and calls of it between which the array that it closes over is written into."""
+    """A loss, and calls of it; between them, the array that it closes over changes."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -185,7 +185,7 @@ class Case:
 
 
 def judged(backend: Any, seed: int) -> str:
-    """Return what a backend did with a case: right, refused; or what was wrong."""
+    """Return the outcome of a backend on a case: right, refused, or a description of the error."""
     case, outcome = Case(seed), "right"
     f = gradlab.value_and_grad(case.loss, backend)
     for n, (w, x) in enumerate(case.points()):
@@ -230,7 +230,7 @@ def test_random_losses(backend: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [unless_missing("jax")])
 def test_random_losses_that_are_compiled(backend: Any) -> None:
-    """Fewer: each is compiled."""
+    """There are fewer of them, because each is compiled."""
     sweep(backend, range(25), least=5)
 
 

@@ -1,4 +1,4 @@
-"""Python numbers as inputs: what may be computed from them, and what a message says."""
+"""Python numbers as inputs: what may be computed from them, and the text of a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def value(dtype: Any, primitive: Any = None, *operands: Any) -> Node:
 
 
 def kept(primitive: Any, *operands: Any, dtype: Any, numbers: tuple[Node, ...]) -> Node | None:
-    """Return the operand that must not be 0, of an operation on numbers."""
+    """Return the operand of an operation on numbers that must not be 0."""
     rules = Rules()
     for number in numbers:
         rules.input(number)

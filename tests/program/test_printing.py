@@ -1,4 +1,4 @@
-"""How programs, values and literals are written."""
+"""The text of programs, values and literals."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_reason_why_a_loss_with_state_is_not_replayed() -> None:
 
 
 def test_a_refusal_names_its_place_once() -> None:
-    """The line that raised it; not again if the message already says it, or if there is none."""
+    """It names the line that raised it, unless the message names it already, or there is none."""
     line = sys._getframe().f_lineno + 2
     try:
         raise ValueError("no\nnumber")

@@ -92,7 +92,7 @@ def test_a_primitive_of_the_users_in_float32_stays_there() -> None:
 
 @pytest.mark.usefixtures("row")
 def test_a_primitive_of_the_users_is_perturbed() -> None:
-    """Entry by entry, without a call of the loss for each."""
+    """Each entry is perturbed without a call of the loss."""
     w, x = np.resize(W, (30, 20)) / 30, np.resize(X, (8, 30))
     calls = []
 
@@ -107,7 +107,7 @@ def test_a_primitive_of_the_users_is_perturbed() -> None:
 
 
 def test_a_row_holds_the_change_of_a_primitive_of_the_users() -> None:
-    """The engine takes it from there: it never calls the primitive on perturbed values."""
+    """The engine uses the row's change, and never calls the primitive on perturbed values."""
     shapes = []
 
     def watched(x: Any) -> Any:
@@ -162,7 +162,7 @@ def test_reductions_are_the_reduce_of_their_ufunc(function: Any) -> None:
 
 
 def called(function: Any, x: Any) -> Any:
-    """Call a function of the table on a matrix, with what else it takes."""
+    """Call a function of the table on a matrix, with its other arguments."""
     name = function.__name__
     more: dict[str, tuple[Any, ...]] = {
         "reshape": ((3, 4),),

@@ -1,8 +1,8 @@
-"""What a loss reads beside its arguments changes between two calls: each backend notices.
+"""Each backend detects changes of what a loss reads besides its arguments.
 
 The scenarios are in `surroundings/`. The tape, the finite differences, JAX and PyTorch are compared
-with a fresh evaluation, before and after. Most changes are followed; what cannot be followed is
-evaluated anew each time, with one warning.
+with a fresh evaluation, before and after the change. Most changes are followed; a loss with others
+is evaluated at each call, with one warning.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ QUICK = {
 
 
 def cases(scenarios: list[Callable[[], Scenario]]) -> list[Any]:
-    """Return each scenario with each backend; what compiles for a second is among the slow."""
+    """Return each scenario with each backend; those that compile for a second are slow."""
     found = []
     for scenario in scenarios:
         for backend in BACKENDS:
@@ -113,7 +113,7 @@ def test_losses_that_cannot_be_tracked_are_not_replayed(
 
 
 def test_equal_values_are_replayed() -> None:
-    """Functions that are made anew with the same code, and containers with the same entries."""
+    """Functions are created again with the same code, and containers with the same entries."""
 
     def loss(w: Any, f: Any, options: Any) -> Any:
         return np.sum(f(w)) * options["scale"]
@@ -130,7 +130,7 @@ def test_equal_values_are_replayed() -> None:
 
 
 def test_values_that_the_loss_does_not_name_do_not_matter() -> None:
-    """A trainer that keeps a log beside its loss is replayed."""
+    """A loss is replayed although its trainer keeps a log."""
     trainer = model()
     trainer.log, trainer.rng = [], np.random.default_rng(0)
     f = Tape(verify=None).value_and_grad(trainer.loss)
@@ -190,7 +190,7 @@ def test_keys_of_parameters_that_are_equal() -> None:
 
 @pytest.mark.parametrize("backend", ["tape", *LIBRARIES])
 def test_a_dict_that_a_callback_anneals(backend: str) -> None:
-    """Both trainings end in the same weights: jax and torch compile the rate anew, too."""
+    """All trainings end with the same weights: jax and torch compile the new rate, too."""
     if not is_installed(backend):
         pytest.skip(f"{LIBRARIES[backend]} is not installed")
     ends = {}
@@ -218,7 +218,7 @@ def test_a_dict_that_a_callback_anneals(backend: str) -> None:
 
 
 def test_threads_that_change_what_the_loss_reads() -> None:
-    """A key is taken while another thread changes the size of a dict: no error, no other value."""
+    """A key is computed while another thread changes the size of a dict."""
     options: dict[str, float] = {"scale": 2.0}
     f = Tape(verify=None).value_and_grad(lambda w: np.sum(options["scale"] * w))
     stop = threading.Event()

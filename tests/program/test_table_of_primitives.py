@@ -1,4 +1,4 @@
-"""The table of primitives, held to what NumPy does when it is called."""
+"""The table of primitives agrees with NumPy's behaviour."""
 
 from __future__ import annotations
 

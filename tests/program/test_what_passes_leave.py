@@ -1,7 +1,7 @@
-"""What each pass leaves of an expression: the rule applies where it holds, and nowhere else.
+"""The expression that each pass leaves: a rule applies where it is valid, and nowhere else.
 
-That a program computes the same before and after is tested on random programs elsewhere. A rule
-that is never applied passes those tests, and makes programs slow.
+Other tests check on random programs that a program computes the same before and after. A rule that
+is never applied passes those tests, but makes programs slow.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def spread(x: Any, shape: tuple[int, ...] = (2, 3)) -> Node:
 
 
 def meta(x: Node) -> tuple[Any, ...]:
-    """Return what autograd hands to the adjoint of a product of an operand."""
+    """Return the arguments of autograd for the adjoint of a product of an operand."""
     return x.shape, len(x.shape or ()), x.dtype, False
 
 
@@ -382,7 +382,7 @@ def test_dead_code_is_removed_unless_it_may_raise() -> None:
 
 
 def test_a_guard_on_a_number_is_removed() -> None:
-    """A branch that depends on no data any more is the one that was taken."""
+    """A branch that no longer depends on data is constant."""
     number, data = of(np.greater, 2.0, 1.0), of(np.greater, of(np.max, X), 1.0)
     guards = (Guard(number, True, "here"), Guard(data, True, "there"))
     found = simplify(replace(program_of(number, data), outputs=(), guards=guards))
@@ -391,7 +391,7 @@ def test_a_guard_on_a_number_is_removed() -> None:
 
 
 def test_equal_calls_are_made_once() -> None:
-    """Equal also are slices, tuples and keywords in another order, but not lists and tuples."""
+    """Slices, tuples and keywords in another order are equal, but a list and a tuple are not."""
     rows, kept = {"axis": 0}, {"axis": 0, "keepdims": True}
     pairs = [
         ((np.sum, (X,), kept), (np.sum, (X,), dict(reversed(kept.items()))), 1),

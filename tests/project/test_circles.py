@@ -1,4 +1,4 @@
-"""CI finds circles of imports: `.ci/circles.py`."""
+"""CI finds circular imports: `.ci/circles.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).parents[2] / ".ci" / "circles.py"
 
 
 def circles_of(folder: Path, **modules: str) -> list[str]:
-    """Return what the script says of a package of these modules, the known circles left out."""
+    """Return the output of the script for a package of these modules, without known circles."""
     package = folder / "package"
     package.mkdir()
     for name, source in {"__init__": "", **modules}.items():
@@ -23,7 +23,7 @@ def circles_of(folder: Path, **modules: str) -> list[str]:
     return found
 
 
-def test_a_chain_of_imports_is_no_circle(tmp_path):
+def test_a_chain_of_imports_is_not_circular(tmp_path):
     assert (
         circles_of(tmp_path, a="import os", b="from package import a", c="import package.b") == []
     )

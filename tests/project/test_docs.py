@@ -35,7 +35,7 @@ NEEDED = {"how-to/pytorch-jax.md": ("torch", "jax")}
 
 
 class Block(NamedTuple):
-    """A fenced block: its language, the name of the file that it stands for, its text."""
+    """A fenced block: its language, the name of its file, its text."""
 
     language: str
     title: str
@@ -62,7 +62,7 @@ def with_code(*, title: bool) -> list[Path]:
 
 @pytest.fixture
 def a_folder_of_its_own(tmp_path, monkeypatch):
-    """An empty folder, and beside it files of the form of MNIST's."""
+    """Run each page in an empty folder, with files in MNIST's form next to it."""
     archives = tmp_path / "archives"
     archives.mkdir()
     rng = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 def lasting(text: str) -> str:
-    """Return an output without what differs from machine to machine: error bars, and costs."""
+    """Return an output without the parts that differ between machines: error bars, and costs."""
     text = re.sub(r"± \S+", "± #", text)
     text = re.sub(r"relative errors (from|up to) \S+", "#", text)
     text = re.sub(r"[\d,]+ evaluations|\S+ s$", "#", text, flags=re.M)
@@ -206,7 +206,7 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(site):
 
 
 def described_parameters(markup):
-    """The rows of the tables of parameters, which have four cells."""
+    """Return the rows of the tables of parameters, which have four cells."""
     for row in re.findall(r'<tr class="doc-section-item">(.*?)</tr>', markup, re.DOTALL):
         cells = [plain(cell) for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)]
         if len(cells) == 4:
@@ -214,7 +214,7 @@ def described_parameters(markup):
 
 
 def plain(markup):
-    """The text of some HTML, without spaces."""
+    """Return the text of some HTML, without spaces."""
     return re.sub(r"\s+", "", html.unescape(re.sub(r"<[^>]+>", "", markup)))
 
 

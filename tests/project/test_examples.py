@@ -1,4 +1,4 @@
-"""The scripts in `examples/`: each shows what its exercise is about, on the digits."""
+"""The scripts in `examples/` show the subject of their exercise, on the digits."""
 
 import runpy
 from pathlib import Path
@@ -17,7 +17,7 @@ def example(name):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_is_short_and_says_how_it_is_run(path):
+def test_a_script_is_short_and_shows_its_command(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 60
     assert f"python examples/{path.name}" in text

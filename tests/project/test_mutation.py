@@ -1,4 +1,4 @@
-"""The mutants: what is changed, what is reported, and what may survive."""
+"""Mutants: the planted faults, the reports, and the accepted survivors."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_module_is_changed_before_anything_imports_it(
 
 
 def test_tests_are_dealt_out_file_by_file() -> None:
-    """A process without tests is not started, as after a change of a single file."""
+    """No process is started without tests, such as after a change of a single file."""
     items: Any = [
         SimpleNamespace(nodeid=f"tests/{name}.py::test_{k}") for name in "aab" for k in "12"
     ]

@@ -15,7 +15,7 @@ def code(notebook):
 
 
 def kinds(cell):
-    """The formats in which each output comes; text may come in several pieces."""
+    """Return the formats of each output; text may consist of several pieces."""
     found = []
     for output in cell["outputs"]:
         kind = sorted(output["data"]) if "data" in output else output.get("name")

@@ -14,7 +14,7 @@ CLIENT = Path(__file__).parents[1] / "typed_client.py"
 
 
 def errors_in(folder: Path, source: str) -> list[str]:
-    """Return what the strict checks of Pyright say of a program in a folder of its own.
+    """Return the errors of Pyright's strict checks for a program in a separate folder.
 
     basedpyright is Pyright with its own Node.js; "strict" means the same rules in both.
     """

@@ -1,4 +1,4 @@
-"""The bounds of `gradlab.testing` hold, are close, and rest on true statements."""
+"""The bounds of `gradlab.testing` hold, are tight, and rest on true statements."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def flat(params: Any) -> np.ndarray:
 
 
 def fixed_problems(count: int, activations: list[str], seed: int = 0) -> list[Problem]:
-    """The same networks at every run, whatever hypothesis draws."""
+    """Return the same networks at every run, independent of hypothesis."""
     rng = np.random.default_rng(seed)
     problems = []
     for number in range(count):
@@ -74,7 +74,7 @@ SMOOTH = ["sigmoid", "tanh", "softmax", "softplus", "silu"]
 
 
 def share_of_bound(problem: Problem, method: str, step: float | None) -> np.ndarray:
-    """|difference − reverse mode| over the bound, for each entry that is not exactly zero."""
+    """Return |difference − reverse mode| over the bound, for each entry that is not 0."""
     options = {"step": step} if step else {}
     backend = BACKENDS[method](**options)
     found = backend.value_and_grad(problem.loss)(problem.params, *problem.args)
@@ -127,7 +127,7 @@ def test_bound_is_close_to_the_error(method: str, step: float | None, least: flo
     ],
 )
 def test_planted_fault_violates_the_bound(method: str, fault: float, least: float) -> None:
-    """A fault of that share of its leaf's largest entry is outside, in most entries."""
+    """A fault of this share of its leaf's largest entry exceeds the bound in most entries."""
     outside = []
     for problem in fixed_problems(40, SMOOTH):
         exact = gradlab.grad(problem.loss)(problem.params, *problem.args)
@@ -164,7 +164,7 @@ def test_bound_of_extrapolation_holds_five_errors_of_its_fine_steps(case: Any) -
 
 
 def test_bound_of_the_complex_step_counts_the_terms_of_a_sum() -> None:
-    """A thousand equal terms, added one after the other, round up and up."""
+    """A sum of a thousand equal terms, one after the other, rounds up each time."""
 
     def loss(w: Any) -> Any:
         return (w[np.zeros((1000, 2), int)] ** 2).sum(axis=0)[0]
@@ -195,7 +195,7 @@ def test_bounds_of_a_larger_and_a_smaller_number(method: Any, backend: str) -> N
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("kind", ["cross_entropy", "squared_error"])
 def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str) -> None:
-    """Up to five derivatives along a coordinate, by Taylor arithmetic and by grad of grad."""
+    """Taylor arithmetic agrees with grad of grad for up to five derivatives along a coordinate."""
     formula = FORMULAS["central4"]
     problem = fixed_problems(3, [activation])[2]
     loss = partial(network.loss, activation=activation, kind=kind)
@@ -222,7 +222,7 @@ def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str
 
 @pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt"])
 def test_series_are_those_of_fifty_digits(name: str) -> None:
-    """The eight Taylor coefficients of each function, from its differential equation."""
+    """The eight Taylor coefficients of each function agree with its differential equation."""
     for x in (0.3, 1.7, 5.0):
         found = getattr(taylor, name)(np.array([x]), 8)
         with mpmath.workdps(50):
@@ -246,7 +246,7 @@ def test_series_of_powers_are_binomial(p: float, x: float) -> None:
 
 @given(seed=st.integers(0, 99), terms=st.integers(2, 7))
 def test_composition_is_that_of_polynomials(seed: int, terms: int) -> None:
-    """φ(u(t)) of small integers: exact, and the same as by multiplying out."""
+    """φ(u(t)) of small integers is exact, and agrees with multiplication."""
     rng = np.random.default_rng(seed)
     local, u = rng.integers(-4, 5, terms), rng.integers(-4, 5, terms)
     moved = np.polynomial.Polynomial([0, *u[1:]])
@@ -259,7 +259,7 @@ def test_composition_is_that_of_polynomials(seed: int, terms: int) -> None:
 
 
 def high_precision_loss(problem: Problem) -> Any:
-    """The network in fifty digits, from the textbook's formulas; also (d/dW1[0, 0]) of it."""
+    """Compute the network in fifty digits by the textbook's formulas, and (d/dW1[0, 0]) of it."""
     activate = {
         "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
         "tanh": mpmath.tanh,
@@ -295,7 +295,7 @@ def high_precision_loss(problem: Problem) -> Any:
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softplus", "silu", "relu", "elu"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_evaluation_and_sweep_back_round_within_their_bounds(activation: str, dtype: Any) -> None:
-    """δ and the error of reverse mode, against fifty digits."""
+    """The bounds are δ and the error of reverse mode, compared with fifty digits."""
     for problem in fixed_problems(4, [activation], seed=1):
         params = {name: leaf.astype(dtype) for name, leaf in problem.params.items()}
         problem = Problem(
@@ -322,7 +322,7 @@ def test_evaluation_and_sweep_back_round_within_their_bounds(activation: str, dt
 @pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_elementary_functions_round_as_assumed(name: str, dtype: Any) -> None:
-    """4 units in the last place at most, at 500 points of the usual range."""
+    """The bound is 4 units in the last place, at 500 points of the usual range."""
     rng = np.random.default_rng(3)
     x = (rng.standard_normal(500) * 3).astype(dtype)
     if name in ("log", "log1p", "sqrt"):

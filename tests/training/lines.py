@@ -1,4 +1,4 @@
-"""A line to fit, with the backends and callbacks that several tests of the trainer use."""
+"""A line to fit, with backends and callbacks that several tests of the trainer use."""
 
 import numpy as np
 from hypothesis import settings
@@ -22,12 +22,12 @@ def fit_line(loss=line_loss, params=LINE, data=(X, Y), **options):
 
 
 def distance_loss(p, x):
-    """Half the squared distance: its gradient is p - mean(x)."""
+    """Compute half the squared distance, whose gradient is p - mean(x)."""
     return 0.5 * ((p - x) ** 2).mean()
 
 
 class Exact:
-    """A backend of the user's own, with the derivative of `distance_loss` by hand."""
+    """A user's backend, with the derivative of `distance_loss` by hand."""
 
     name = "by hand"
 
@@ -36,7 +36,7 @@ class Exact:
 
 
 class Constant:
-    """A backend that returns what it is told to, whatever the loss."""
+    """A backend that returns a given value and gradient, whatever the loss."""
 
     name = "constant"
 
@@ -48,7 +48,7 @@ class Constant:
 
 
 class Recorder:
-    """A callback that keeps every step, and may answer with something."""
+    """A callback that keeps every step, and may return a value."""
 
     def __init__(self, answer=None):
         self.steps, self.answer = [], answer

@@ -1,4 +1,4 @@
-"""What is said of the data alone: constant labels and inputs, unscaled columns, guessing."""
+"""Remarks on the data alone: constant labels and inputs, unscaled columns, guessing."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_labels_are_integers_from_zero_or_one_hot_rows(labels, classes):
 
 
 def test_the_loss_of_guessing():
-    """The entropy of the labels, 3/4 of which are 0, and ln 3 for three classes."""
+    """It is the entropy of the labels, 3/4 of which are 0, and ln 3 for three classes."""
     labels = np.array([0] * 15 + [2] * 5)
     low, high, k = chance([X, labels])
     assert low == pytest.approx(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
@@ -73,7 +73,7 @@ def test_guessing_needs_labels_of_several_classes(data, known):
     ],
 )  # fmt: skip
 def test_constant_labels(labels, value):
-    """Targets of 0.0 are not constant labels: losses of residuals have them."""
+    """Targets of 0.0 are not constant labels; losses of residuals have them."""
     text = constant_labels([np.ones((len(labels), 2)), labels])
     assert (text is not None) == (value is not None)
     assert text is None or text.startswith(f"all {len(labels)} labels are {value}: ")
@@ -132,7 +132,7 @@ STEEP = [np.array([1.0, 1e9])]
      (10_000, 101, True), (10_000, 99, False)],
 )  # fmt: skip
 def test_columns_that_need_more_steps_than_there_are(steps, ratio, named):
-    """The square of the ratio, and at least a hundred."""
+    """They need the square of the ratio, and at least a hundred."""
     assert bool(ratio_of(columns(ratio), STEEP, steps)) == named
 
 
@@ -190,7 +190,7 @@ def test_columns_that_are_mostly_zero_are_left_out():
 
 
 def test_a_sample_of_rows_gives_the_scale():
-    """Every third row of 600: at most 256 are read."""
+    """At most 256 rows are read: every third of 600."""
     x = columns(1.0, 600)
     x[::3, 1] *= 1e3
     assert ratio_of(x, STEEP) == "column 1 of x is 1,000 times as large as column 0"

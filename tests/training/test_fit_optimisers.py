@@ -42,7 +42,7 @@ def bits(result):
 @pytest.mark.parametrize("backend", ["autograd", "tape"])
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_fit_takes_the_steps_of_the_optimiser(name, backend):
-    """The same arithmetic on whole blocks and on leaves, up to the sums of a norm."""
+    """Whole blocks and leaves have the same arithmetic, except for the sums of a norm."""
     rule, params = OPTIMISERS[name], START
     state, seen = rule.init(START), []
 
@@ -163,7 +163,7 @@ class Plain:
         return updates, after
 
 
-def test_an_object_of_ones_own_with_the_protocol(tmp_path):
+def test_a_users_object_with_the_protocol(tmp_path):
     path = tmp_path / "checkpoint"
     wanted = train(optim.sgd(0.1))
     with pytest.raises(CrashError):
@@ -266,7 +266,7 @@ def test_l_bfgs_takes_all_data(options, message):
 
 
 def test_l_bfgs_needs_few_passes():
-    """Logistic regression with a penalty: a hundred times closer to the minimum than descent."""
+    """For logistic regression with a penalty, it gets a hundred times closer than descent."""
 
     def loss(w, x, labels):
         return np.mean(np.log1p(np.exp(-(2 * labels - 1) * (x @ w)))) + 0.05 * np.sum(w**2)

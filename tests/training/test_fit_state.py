@@ -19,7 +19,7 @@ KEEP = 0.75
 
 
 def loss(params, x, y, *, state, rng):
-    """Dropout after a layer whose outputs are centred by a running mean."""
+    """Apply dropout after a layer whose outputs are centred by a running mean."""
     hidden = np.dot(x, params["w"])
     if rng is None:
         hidden = hidden - state["mean"]
@@ -80,7 +80,7 @@ def test_every_backend_sees_the_same_draws_and_states(name):
 
 
 def test_the_tape_replays_with_masks_and_states():
-    """A recording serves all draws and states; a warning would say that it cannot."""
+    """A recording serves all draws and states; otherwise, there would be a warning."""
     wanted = train(epochs=20)
     result = train(loss=loss, backend="tape", epochs=20)
     np.testing.assert_allclose(result.history.losses, wanted.history.losses, rtol=1e-9)

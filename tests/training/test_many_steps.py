@@ -1,4 +1,4 @@
-"""Many steps in one native call are the same steps, with the same bits, errors and remarks."""
+"""Many steps in one native call equal single steps: the same bits, errors and remarks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept() -> dict[Any, Kept]:
-    """For each dtype one function, which compares nothing any more."""
+    """Return one function for each dtype, which makes no further comparisons."""
     backends = {dtype: Kept() for dtype in (np.float32, np.float64)}
     for dtype, backend in backends.items():
         train(backend, dtype)
@@ -69,7 +69,7 @@ def train(backend: Any, dtype: Any = np.float64, **options: Any) -> Any:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many steps each native call has taken."""
+    """Record the number of steps of each native call."""
     counts: list[int] = []
     take = Descent.take_steps
 
@@ -123,7 +123,7 @@ def squares(params: Any, x: Any, y: Any) -> Any:
 def test_a_training_diverges_at_the_same_step(
     late: float, counted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A parameter overflows, the loss does, or both grow over many steps."""
+    """A parameter overflows, the loss overflows, or both grow over many steps."""
 
     def ends() -> Any:
         rates = optim.sgd(lambda count: 0.01 if count < 9 else late)
@@ -153,7 +153,7 @@ def test_a_training_diverges_at_the_same_step(
     assert many.history.losses == single.history.losses
 
 
-def test_a_step_that_is_refused_is_taken_by_itself(
+def test_a_refused_step_is_taken_alone(
     kept: Any, counted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gradlab.training.many import ManySteps

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarn
 
 
 class Terminal:
-    """A standard error that says it is a terminal."""
+    """A standard error that reports to be a terminal."""
 
     encoding = "utf-8"
 
@@ -33,7 +33,7 @@ class Terminal:
 
 
 def open_terminal(monkeypatch):
-    """Put a terminal in the place of the standard error; pytest does so itself before a test."""
+    """Replace the standard error by a terminal; pytest replaces it, too, before a test."""
     for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")

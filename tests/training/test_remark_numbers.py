@@ -1,6 +1,6 @@
-"""From which numbers on a remark is made: each threshold just below and just above it.
+"""The thresholds of remarks: each is tested just below and just above.
 
-The numbers that a training would have measured are given, so that no training has to run.
+The numbers that a training would measure are given, so that no training has to run.
 """
 
 import warnings
@@ -31,7 +31,7 @@ def said(
     losses, first=None, last=None, *, epochs=1, steps=None, rate=lambda count: 0.1,
     descends=True, data=(), leaves=GRADIENT, peaks=(1.0, 1.0), resumed=False,
 ):  # fmt: skip
-    """Return what is said at the end of an epoch that had all these losses."""
+    """Return the remarks at the end of an epoch with these losses."""
     first, last = first or step(), replace(last or step(), peaks=list(peaks))
     steps = len(losses) if steps is None else steps
     remarks = Remarks(NAMES, [True, False], data, steps, rate, descends)
@@ -46,7 +46,7 @@ def said(
 
 
 def one(texts, start):
-    """Tell whether there is one remark, which begins like this."""
+    """Return whether there is one remark, with this beginning."""
     return len(texts) == 1 and texts[0].startswith(start)
 
 
@@ -102,7 +102,7 @@ def test_small_steps_along_the_gradient_cannot_double_a_loss():
 
 
 @pytest.mark.parametrize(("jump", "follow"), [(3.9, True), (4.1, False)])
-def test_a_jump_between_two_losses_is_no_small_step(jump, follow):
+def test_a_jump_between_two_losses_is_not_a_small_step(jump, follow):
     assert follows([jump] * 15, step(0.1), step(0.1)) == follow
 
 
@@ -141,7 +141,7 @@ def test_a_step_that_explodes_is_described():
 
 @pytest.mark.parametrize(("steps", "limit"), [(10, 1e-4), (50, 5e-4), (100, 1e-3), (200, 1e-3)])
 def test_all_steps_together_lower_the_loss_by_a_thousandth(steps, limit):
-    """By less in proportion, if there are fewer than a hundred."""
+    """With fewer than a hundred steps, the limit is less in proportion."""
     for share, small in ((0.99, True), (1.01, False)):
         tiny = step(share * limit / steps)
         start = f"all {steps} steps together lower the loss"
@@ -159,7 +159,7 @@ def test_few_steps_or_none_downhill_are_not_too_small():
 
 @pytest.mark.parametrize(("later", "small"), [(0.49, False), (0.51, True)])
 def test_a_loss_that_fell_by_half_was_no_small_training(later, small):
-    """Of the last hundred losses, if there are more."""
+    """With more than a hundred losses, only the last hundred count."""
     tiny = step(1e-7)
     assert bool(said([1.0] * 200 + [later] * 100, tiny, tiny)) == small
     assert bool(said([-1.0] + [-2 + later] * 300, tiny, tiny)) == small

@@ -1,4 +1,4 @@
-"""On which side of its threshold a remark of a training is made.
+"""The thresholds of remarks on a training.
 
 Each test computes by hand how far a training is from a threshold, and goes a factor of two to three
 to both sides of it.
@@ -14,7 +14,7 @@ from gradlab.errors import TrainingWarning
 
 
 def remarks(loss, start, data=None, **options):
-    """Return what a training says."""
+    """Return the remarks on a training."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(loss, start, data, backend="autograd", **options)
@@ -39,7 +39,7 @@ def test_a_quadratic_that_diverges_has_too_large_a_learning_rate():
 
 
 def test_noise_of_minibatches_does_not_blame_the_learning_rate():
-    """The loss (w - y)² of a single target promises 4 η of itself: 2.4 here, which is stable.
+    """The loss (w - y)² of a single target promises 4 η of itself, 2.4 here, which is stable.
 
     The first loss, at the mean of the targets, is 1. The mean of the losses after it is about 2.
     """

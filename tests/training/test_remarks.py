@@ -1,4 +1,4 @@
-"""What a training says when it goes wrong, and that it says nothing when it goes well."""
+"""Remarks on a training that goes wrong, and silence on one that goes well."""
 
 import contextlib
 import re
@@ -40,7 +40,7 @@ def line_loss(params, x, y):
 
 
 def remarks(loss, start, data, **options):
-    """Return what a training says, each as one line that points at this file."""
+    """Return the remarks on a training, each as one line that points at this file."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with contextlib.suppress(DivergenceError):

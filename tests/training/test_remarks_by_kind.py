@@ -1,4 +1,4 @@
-"""Faults of trainings by kind, and trainings that go well, each as a user might write it."""
+"""Faults of trainings by kind, and trainings that go well, each as a user may write it."""
 
 import re
 from functools import partial
@@ -118,7 +118,7 @@ def test_a_fault_is_named_by_its_kind(name):
 
 
 def attention(params, x, y):
-    """One head over the rows of the pictures."""
+    """Compute one attention head over the rows of the pictures."""
     rows = x.reshape(-1, 8, 8)
     q, k, v = (np.matmul(rows, params[name]) for name in "qkv")
     scores = np.matmul(q, np.swapaxes(k, 1, 2)) / 8**0.5

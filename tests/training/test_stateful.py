@@ -1,4 +1,4 @@
-"""Random sequences of operations: a trainer stopped and resumed, a tape's cache in use."""
+"""Random sequences of operations: stopping and resuming a trainer, using a tape's cache."""
 
 import threading
 from contextlib import suppress
@@ -49,7 +49,7 @@ def reference(backends):
 
 
 class Training(RuleBasedStateMachine):
-    """Started, stopped in any way, resumed, damaged, and handed from one backend to another."""
+    """A training that is started, stopped, resumed, damaged, and passed to another backend."""
 
     def __init__(self):
         super().__init__()
@@ -60,7 +60,7 @@ class Training(RuleBasedStateMachine):
         self.damaged = False
 
     def train(self, end=None, how="error", every=None, resume=True):
-        """Go on to a step, and stop there; return the outcome if there is one."""
+        """Continue to a step, and stop there; return the outcome if there is one."""
         seen = []
 
         def callback(step):
@@ -162,7 +162,7 @@ def leaves(grads):
 
 
 def agree(found, wanted):
-    """Tell whether a gradient is eager autograd's, but for some units in the last place."""
+    """Return whether a gradient is eager autograd's, except for some units in the last place."""
     for leaf, right in zip(leaves(found), leaves(wanted), strict=True):
         assert np.shape(leaf) == np.shape(right)
         assert np.asarray(leaf).dtype == np.asarray(right).dtype
@@ -171,7 +171,7 @@ def agree(found, wanted):
 
 
 class Cache(RuleBasedStateMachine):
-    """One tape of a loss, met with structures, shapes and dtypes in any order, by any thread."""
+    """One tape of a loss, called with structures, shapes and dtypes in any order, by any thread."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""When a training stops early: by the validation losses alone."""
+"""Early stopping of a training, from the validation losses alone."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How many steps are taken at once: one epoch's, of one size, within a fiftieth of a second."""
+"""The number of steps in one call: within an epoch, of one size, within a fiftieth of a second."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from gradlab.training.strides import LONGEST, strides
 
 
 class Loop:
-    """Takes as many steps as it is told, and notes the first row of each minibatch."""
+    """A loop that takes the requested steps, and records the first row of each minibatch."""
 
     def __init__(self, at_once=3, taken=()):
         self.at_once, self.taken = at_once, list(taken)
@@ -75,7 +75,7 @@ def test_a_run_ends_with_its_epoch_and_with_minibatches_of_another_size(monkeypa
 
 @pytest.mark.parametrize(("share", "most"), [(0.9, 1), (0.45, 2), (0.3, 3), (0.19, 5)])
 def test_a_call_takes_a_fiftieth_of_a_second_at_most(monkeypatch, share, most):
-    """The fastest step counts: several in one call take as long as one here."""
+    """The fastest step counts: several steps in one call take as long as one here."""
     calls = taken(monkeypatch, epochs([4] * 7), Loop(at_once=99), seconds=share * LONGEST)
     assert calls[0] == 0
     assert (len(calls[1]) if isinstance(calls[1], list) else 1) == most

@@ -1,4 +1,4 @@
-"""How a training ends early: by Ctrl-C, or because it diverges."""
+"""Early ends of a training, by Ctrl-C or by divergence."""
 
 import math
 import os

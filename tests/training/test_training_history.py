@@ -122,7 +122,7 @@ def test_validation_does_not_change_what_is_learned():
 # Backends and callbacks
 
 
-def test_a_backend_of_ones_own_plugs_in():
+def test_a_users_backend_trains():
     x = np.array([1.0, 5.0, 7.0])
     options = {"batch_size": 2, "epochs": 4, "learning_rate": 0.3, "seed": 3}
     by_hand = fit(distance_loss, np.float64(2.0), (x,), backend=Exact(), **options)
@@ -154,7 +154,7 @@ def test_a_callback_sees_the_parameters_before_each_step():
 
 
 def test_a_callback_sees_the_parameters_that_were_validated():
-    """Saving the best saves those whose validation loss was the least."""
+    """A callback that saves the best saves those with the lowest validation loss."""
     seen, x = Recorder(), np.linspace(-1, 1, 10)
     validation = (x, 3 * x + 1)
     result = fit_line(

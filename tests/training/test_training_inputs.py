@@ -1,4 +1,4 @@
-"""Parameters of any structure, and input that the trainer refuses."""
+"""Parameters of any structure, and inputs that the trainer refuses."""
 
 from collections import namedtuple
 
@@ -214,7 +214,7 @@ def test_invalid_data_are_refused(data, message):
             fit_line(validation=data)
 
 
-def test_rows_of_different_lengths_are_no_data():
+def test_rows_of_different_lengths_are_refused():
     with pytest.raises(DataError, match="x"):
         fit_line(data=([[1.0], [1.0, 2.0]], [1.0, 2.0]))
 

@@ -1,4 +1,4 @@
-"""The trainer against its formula: steps, minibatches, determinism, and what it learns."""
+"""The trainer agrees with its formula: steps, minibatches, determinism, and results."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The update step's memory, and when steps can be taken by machine code."""
+"""The memory of the update step, and the conditions for steps by machine code."""
 
 from types import SimpleNamespace
 
@@ -177,7 +177,7 @@ def test_the_state_of_an_object_may_hold_none_and_booleans():
 
 
 def test_how_many_steps_machine_code_can_take(monkeypatch):
-    """None while nothing is recorded, and none for good if the update cannot be compiled."""
+    """It takes none while nothing is recorded, and never if the update cannot be compiled."""
     compiled, asked, answers = [], [], [None, ("tape", 5), ("tape", 4), ("tape", 3)]
 
     def compile_steps(rule, pairs, leaves):

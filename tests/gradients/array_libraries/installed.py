@@ -1,4 +1,4 @@
-"""The backends of libraries that are installed, and their arrays."""
+"""The installed backends of other libraries, and their arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ only_torch = each_backend(["torch"])
 
 
 def library(backend: str) -> Any:
-    """The package, its arrays from NumPy's, and back."""
+    """Return the package, and conversions of NumPy's arrays to its own and back."""
     if backend == "jax":
         import jax
 

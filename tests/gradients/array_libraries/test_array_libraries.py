@@ -1,4 +1,4 @@
-"""JAX and PyTorch as backends: whose arrays come back, what is done once, and which code runs."""
+"""JAX and PyTorch as backends: types of returned arrays, one-off work, and which code runs."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_native_gradient_that_is_infinite_is_named(backend: str) -> None:
 
 @every_library
 def test_float32_is_computed_in_float32(backend: str) -> None:
-    """0.1 as float32 times itself: 24 bits, not 53."""
+    """0.1 as float32 times itself has 24 bits, not 53."""
     w = np.full(3, 0.1, np.float32)
     value, grads = gradlab.value_and_grad(lambda w: (w * w * w)[0], backend)(w)
     assert value == float(w[0] * w[0] * w[0])
@@ -136,7 +136,7 @@ class ReachedError(Exception):
 
 
 @only_torch
-def test_everything_stays_on_the_device_of_the_parameters(
+def test_every_array_is_on_the_device_of_the_parameters(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch's meta device has no numbers: data and new arrays of the loss must be there, too."""
@@ -186,7 +186,7 @@ def test_jax_compiles_once_for_a_shape(backend: str) -> None:
 
 
 @every_library
-def test_a_variable_that_is_bound_anew_is_seen(backend: str) -> None:
+def test_a_variable_that_is_bound_again_is_detected(backend: str) -> None:
     factor = 2.0
     gradient = gradlab.grad(lambda w: (factor * w).sum(), backend)
     assert gradient(np.ones(1)).tolist() == [2.0]
@@ -195,8 +195,8 @@ def test_a_variable_that_is_bound_anew_is_seen(backend: str) -> None:
 
 
 @every_library
-def test_an_argument_that_may_change_is_looked_at_each_time(backend: str) -> None:
-    """An object is not told from itself with other contents: nothing is kept then."""
+def test_an_argument_that_may_change_is_read_each_time(backend: str) -> None:
+    """An object whose contents change is still the same object, so nothing is cached."""
     settings = SimpleNamespace(factor=2.0)
     gradient = gradlab.grad(lambda w, settings: (settings.factor * w).sum(), backend)
     assert gradient(np.ones(1), settings).tolist() == [2.0]
@@ -339,7 +339,7 @@ def scaled(w: Any, x: Any) -> Any:
 
 
 def counted(f: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How often a loss runs on traced arrays."""
+    """Count the runs of a loss on traced arrays."""
     runs: list[int] = []
     call = f.call
     monkeypatch.setattr(f, "call", lambda *args: runs.append(1) or call(*args))

@@ -123,7 +123,7 @@ def test_a_value_that_differs_from_numpys_is_refused(
 
 @every_library
 def test_a_value_may_differ_by_round_off(backend: str) -> None:
-    """Sums that cancel: hardly a digit is left, and that is no other function."""
+    """Sums that cancel keep hardly a digit, but this is not another function."""
     w = np.random.default_rng(0).normal(size=1000) * 1e8
     w[-1] -= w.sum()
     value, gradient = gradlab.value_and_grad(lambda w: np.mean(w) * 1e3, backend)(w)
@@ -133,7 +133,7 @@ def test_a_value_may_differ_by_round_off(backend: str) -> None:
 
 @every_library
 def test_an_index_out_of_range_is_an_error(backend: str) -> None:
-    """JAX would take the nearest entry."""
+    """JAX alone would take the nearest entry."""
     f = gradlab.grad(lambda w, y: np.sum(w[y] ** 2), backend)
     assert f(np.ones(3), np.array([0, 1])).tolist() == [2.0, 2.0, 0.0]
     with pytest.raises((IndexError, NonFiniteError)):
@@ -177,7 +177,7 @@ def test_a_slope_is_kept_or_reported_as_lost(backend: str, take: Any) -> None:
 
 
 @only_torch
-def test_a_slope_is_not_lost_beside_an_object_either(backend: str) -> None:
+def test_a_slope_is_not_lost_next_to_an_object(backend: str) -> None:
     gradient = gradlab.grad(lambda w, _: w[0] * float(w[1]), backend)
     assert gradient(np.array([1.0, 2.0]), SimpleNamespace()).tolist() == [2.0, 1.0]
 
@@ -221,7 +221,7 @@ def test_a_dtype_that_torch_lacks(backend: str) -> None:
 @only_torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's compiler
 def test_compiled_by_torch(backend: str) -> None:
-    """Kernels of its own for two shapes; everything else runs over the graph that is compiled."""
+    """Two shapes get separate kernels; everything else runs over the graph that is compiled."""
     f = gradlab.value_and_grad(network.loss, gradlab.Torch(compile=True))
     params = network.init((4, 3, 2), 0)
     for n in (5, 1, 5):

@@ -1,4 +1,4 @@
-"""Smaller steps for an entry in doubt: which are taken, and which of the slopes is returned."""
+"""Smaller steps for a doubtful entry: which steps are tried, and which slope is returned."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_default_step_balances_truncation_and_round_off(
     ],
 )
 def test_steps_shrink_as_long_as_they_change_the_entry(x: float, exponents: Sequence[int]) -> None:
-    """By 16 times 16 at most; then come two in proportion to an entry that is smaller still."""
+    """They shrink by at most 16 times 16; two more are in proportion to a smaller entry."""
     assert list(finer_steps(x, H)) == [2.0**-e for e in exponents]
 
 
@@ -86,7 +86,7 @@ def test_steps_are_given_as_a_number_or_like_the_parameters() -> None:
 
 
 class Told:
-    """Quotients that are written down, one for each step, and the loss that they are of."""
+    """Quotients that are given, one for each step, and the loss that they belong to."""
 
     name = "told"
 
@@ -140,9 +140,10 @@ def test_a_bend_within_the_round_off_does_not_grow() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_the_slope_with_the_smallest_error_is_returned(seed: int) -> None:
-    """Its difference from the next finer one, its round-off, and the excess of finer ones.
+    """The error has three parts: see below.
 
-    Where no two agree, the latter is noise in the values, which a step divides.
+    They are the difference from the next finer slope, the round-off, and the excess of the finer
+    slopes. If no two slopes agree, this excess is noise in the values, divided by a step.
     """
     rng = np.random.default_rng(seed)
     count = int(rng.integers(3, LEVELS))
@@ -173,7 +174,7 @@ def test_the_slope_with_the_smallest_error_is_returned(seed: int) -> None:
 
 
 def test_slopes_that_all_differ_are_refused_unless_the_loss_is_level() -> None:
-    """At a jump, it gets steeper over smaller steps; at a minimum, less steep."""
+    """Over smaller steps, a jump gets steeper, and a minimum less steep."""
     slopes = [(float(s), 0.0) for s in [1.0, -1.0] * (LEVELS // 2 + 1)]
     with pytest.raises(LossError, match=r"told: cannot resolve the slope of the loss at w\[0\]"):
         Told(*slopes, value=0.0).closer(lambda x: float(x > 0))

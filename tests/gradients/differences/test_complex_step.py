@@ -84,7 +84,7 @@ def test_linear_algebra_is_analytic() -> None:
 
 
 def pieces(p: Any) -> Any:
-    """Split an array and join it again, in many ways of NumPy."""
+    """Split an array and join it again with many functions of NumPy."""
     w, s = p["w"], p["s"]
     parts = [w[0], *w[1:], np.dot(w, w), np.einsum("i->", w), w.mean(), np.linalg.det(np.diag(w))]
     whole = np.concatenate([np.stack(parts), np.where([True, False, True], w, s), w[:0:-1]])
@@ -123,7 +123,7 @@ def test_arrays_stay_guarded_on_every_way() -> None:
 
 @given(problem=networks())
 def test_branches_by_the_real_part_are_right(problem: Problem) -> None:
-    """All activations, relu among them, whose kinks are met at sums of exactly 0."""
+    """This includes all activations; relu meets its kink at sums of exactly 0."""
     W, b = problem.params["W1"].copy(), problem.params["b1"].copy()
     W[:, 0] = b[0] = 0.0
     params = {**problem.params, "W1": W, "b1": b}
@@ -213,7 +213,7 @@ def sorted_in_place(w: Any) -> Any:
 
 
 def filled(w: Any) -> Any:
-    """A loss that fills an array."""
+    """Return a loss that fills an array."""
     array = np.zeros(3)
     array[:] = w
     array[0] = w[1] * 2
@@ -410,8 +410,8 @@ def test_right_gradients_are_confirmed(kind: str) -> None:
         assert np.all(np.abs(found - wanted) <= 1e-6 * np.abs(wanted).max())
 
 
-def test_rounding_of_the_parameters_is_no_contradiction() -> None:
-    """A sum that cancels, so that its own round-off is far below that of its terms."""
+def test_rounding_of_the_parameters_is_not_a_contradiction() -> None:
+    """The sum cancels, so its round-off is far below that of its terms."""
     rng = np.random.default_rng(0)
     for _ in range(300):
         w, a = 1e3 * rng.standard_normal(20), rng.standard_normal(20)
@@ -432,7 +432,7 @@ def logistic(x: Any, times: int) -> Any:
 
 
 def test_slopes_below_the_range_are_not_lost_silently() -> None:
-    """Entries as small as the step itself."""
+    """The entries are as small as the step itself."""
     with pytest.raises(LossError, match="slope along a random direction"):
         gradlab.grad(lambda w: (w**3).sum(), COMPLEX)(np.array([1e-100, 2e-100]))
 
@@ -456,7 +456,7 @@ def test_a_finer_step_refutes_but_a_coarser_one_does_not() -> None:
 
 @given(jump=st.floats(0.1, 10), where=st.floats(-3, 3))
 def test_error_of_the_differences_covers_kinks(jump: float, where: float) -> None:
-    """A kink on either side, between, at, or beyond the four points."""
+    """The kink is on either side, between, at, or beyond the four points."""
     h = 2.0**-10
     kink = where * h
 
@@ -472,7 +472,7 @@ def test_error_of_the_differences_covers_kinks(jump: float, where: float) -> Non
 
 
 def test_the_number_of_evaluations() -> None:
-    """p complex evaluations; five real ones, the centre and what confirms."""
+    """There are p complex evaluations, and five real ones: the centre and the confirmation."""
     seen = []
 
     def loss(p: Any) -> Any:
@@ -491,7 +491,7 @@ def test_extended_precision_is_kept() -> None:
 
 
 def test_exact_where_differences_lose_digits() -> None:
-    """Squire & Trapp's example: their table's value, to the last digits."""
+    """The example of Squire & Trapp has the value of their table, to the last digits."""
 
     def f(x: Any) -> Any:
         return np.exp(x) / (np.sin(x) ** 3 + np.cos(x) ** 3)

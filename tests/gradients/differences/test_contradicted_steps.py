@@ -1,4 +1,4 @@
-"""When real differences contradict a complex step, and when they are too uncertain to tell."""
+"""Real differences that contradict a complex step, and those too uncertain to tell."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def test_a_right_slope_is_not_contradicted_and_a_wrong_one_is(f: Any, slope: flo
 
 @pytest.mark.parametrize(("times", "contradicted"), [(0.9, False), (1.1, True)])
 def test_perturbing_the_parameters_rounds_them(times: float, contradicted: bool) -> None:
-    """Two roundings of all products over the first step; the margin is that of few values."""
+    """The error is two roundings of all products, over the first step; few values need a margin."""
     apart = MARGIN * 2 * EPSILON * 1000.0 / LADDER[0]
     assert told(lambda t: t, 1 + times * apart, size=1000.0)[0] is contradicted
 
 
 @pytest.mark.parametrize(("error", "doubted"), [(0.3, 0), (3.0, 1)])
 def test_differences_that_are_uncertain_raise_doubt(error: float, doubted: int) -> None:
-    """By a 1024th of a 64th of the products, where the slope itself is zero.
+    """The limit is a 1024th of a 64th of the products, if the slope itself is zero.
 
-    Of K t³, two quotients over h and 2 h differ by 3 K h².
+    For K t³, two quotients over h and 2 h differ by 3 K h².
     """
     k = error * 2.0**-16 / (3 * LADDER[0] ** 2)
     contradicted, doubts = told(lambda t: k * t**3, 0.0)

@@ -1,4 +1,4 @@
-"""Extrapolation: exact where theory says so, with estimates that cover the error."""
+"""Extrapolation is exact where theory says so, and its estimates cover the error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def slope(high: Any, x: float) -> float:
 
 
 def differentiate(f: Any, x: float) -> tuple[float, float, int]:
-    """Value, error estimate, and evaluations beside the centre."""
+    """Return value, error estimate, and evaluations other than the centre."""
     calls = []
 
     def counted(t: Any) -> Any:
@@ -65,7 +65,7 @@ def differentiate(f: Any, x: float) -> tuple[float, float, int]:
 def test_a_member_of_column_j_is_exact_for_polynomials_of_degree_2j_and_2(
     degree: int, seed: int
 ) -> None:
-    """In exact arithmetic, each column cancels one more of h², h⁴, ...."""
+    """In exact arithmetic, each column cancels one more of h², h⁴, ..."""
     rng = np.random.default_rng(seed)
     coefficients = [int(c) for c in rng.integers(1, 9, degree + 1)]
     x = Fraction(int(rng.integers(1, 5)), 4)
@@ -96,7 +96,7 @@ def test_fourth_order_is_the_second_column() -> None:
 
 @every_function
 def test_estimates_are_honest_and_most_digits_are_kept(function: Any) -> None:
-    """Against fifty digits, at 150 points: the error is within its estimate, and near round-off."""
+    """At 150 points, the error in fifty digits is within its estimate, and near round-off."""
     f, high, (low, top) = function
     errors, estimates, evaluations, plain = [], [], [], []
     for x in np.random.default_rng(0).uniform(low, top, 150).tolist():
@@ -115,7 +115,7 @@ def test_estimates_are_honest_and_most_digits_are_kept(function: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_estimates_know_the_precision_of_the_loss(dtype: Any) -> None:
-    """A loss in float32 on parameters in float64: its values tell."""
+    """The values show that the loss is in float32, with parameters in float64."""
     rng = np.random.default_rng(1)
     within, errors = [], []
     for x in rng.uniform(-2, 2, 200).tolist():
@@ -128,7 +128,7 @@ def test_estimates_know_the_precision_of_the_loss(dtype: Any) -> None:
 
 
 def test_no_step_is_wasted() -> None:
-    """A line is known from two steps; noise that the values do not tell of ends the table."""
+    """A line needs two steps; noise that the values do not show ends the table."""
     assert differentiate(lambda x: 3.0 * x, 0.5)[2] == 8
     value, _, evaluations = differentiate(lambda x: np.float64(np.float32(np.sin(x))), 0.5)
     assert abs(value - math.cos(0.5)) <= 30 * np.finfo(np.float32).eps
@@ -136,7 +136,7 @@ def test_no_step_is_wasted() -> None:
 
 
 def test_every_entry_has_its_own_best_step() -> None:
-    """Frequencies from 1 to 1000 in one leaf: each to about its own round-off."""
+    """Frequencies from 1 to 1000 in one leaf are each right to about their own round-off."""
     frequency = 10.0 ** np.arange(4)
     x = np.array([0.3, -0.4, 0.05, 0.001])
     found = gradlab.grad(lambda w: np.sum(np.sin(frequency * w)), RICHARDSON)(x)
@@ -156,7 +156,7 @@ def test_a_function_with_the_steps_as_period_is_not_constant(waves: int) -> None
 
 @given(x=st.floats(-2, 2))
 def test_a_fast_ripple_is_followed(x: float) -> None:
-    """x² + 1e-4 sin 1e4 x, of which large steps see the square alone."""
+    """For x² + 1e-4 sin 1e4 x, large steps show only the square."""
 
     def loss(x: Any) -> Any:
         return x * x + 1e-4 * np.sin(1e4 * x)

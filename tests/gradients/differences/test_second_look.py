@@ -1,4 +1,4 @@
-"""Which entries are measured again, and which of several slopes is taken for the best."""
+"""Which entries are measured again, and which of several slopes is the best."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_good_step_keeps_its_digits() -> None:
 
 
 def test_steps_get_smaller_until_two_agree() -> None:
-    """The loss is doubted once, where the first smaller step does not agree."""
+    """The loss is doubted once, because the first smaller step does not agree."""
     found, steps, doubted = best([1.5, 1.1, 1.0, 1.0 + 1e-9])
     assert found == 1.0
     assert steps == [H / FINER, H / FINER**2, H / FINER**3]
@@ -95,10 +95,11 @@ def test_round_off_of_finer_steps_does_not_count_against_a_coarser_one() -> None
 
 
 def test_a_difference_within_the_round_off_of_both_its_steps_does_not_count() -> None:
-    """In units of the first step's round-off: the next two have 16 and 256.
+    """The round-offs of the next two steps are 16 and 256 units of the first step's.
 
-    The first slope is off by 60, and by nothing more, as 80 is less than 16 + 256; the second one
-    is off by 80 and its own 16. A bend that grows keeps the second difference from ending it.
+    The error of the first slope is 60 only, because 80 is less than 16 + 256; the second one has
+    the error 80 and its own 16. A bend that grows keeps the second difference from ending the
+    search.
     """
     unit = float(roundoff(probe(), H, 1.0))
     slopes = [1.0, 1 + 60 * unit, 1 + 140 * unit, 1 + 140 * unit]

@@ -1,7 +1,7 @@
-"""Losses that take the engine's rarer ways, for `test_rarer_ways`.
+"""Losses for `test_rarer_ways`, which take the rarer ways of the engine.
 
-Each is small, and named after what leads there: a series that meets another operation, a value that
-no perturbation changes after all, an operation without a rule.
+Each is small, and named after its special feature: a series that meets another operation, a value
+that no perturbation changes after all, an operation without a rule.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CUBE = RNG.normal(size=(5, 2, 3))
 
 
 def hidden(p: Any, x: Any) -> Any:
-    """Two layers: behind the second, the change of a weight of the first is a series."""
+    """Compute two layers: in the second, the change of a weight of the first is a series."""
     return np.tanh(x @ p[0]) @ p[1]
 
 
@@ -34,7 +34,7 @@ def swapped_sigmoid(z: Any) -> Any:
 
 
 def near_sigmoid(z: Any) -> Any:
-    """No sigmoid: its parts are those of one, in other places."""
+    """Compute a function with the parts of a sigmoid in other places."""
     return 2 / (1 + np.exp(-z)) + 1 / (2 + np.exp(-z)) + 1 / (1 + np.exp(z))
 
 

@@ -1,4 +1,4 @@
-"""The changes that the engine finds are those of the loss, in lanes and blocks of every size."""
+"""The engine finds the changes of the loss, in lanes and blocks of every size."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ def moves_and_changes(name: str, h: float) -> tuple[list[Any], list[Any]]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ALL)
 def test_changes_are_those_of_the_loss(name: str, way: str) -> None:
-    """To 64 roundings of the loss, for large steps and small ones, of both signs.
+    """The bound is 64 roundings of the loss, for large and small steps of both signs.
 
-    Where the engine has no rule for a loss it says so; then the plain loop takes over.
+    If the engine has no rule for a loss, it says so, and the plain loop takes over.
     """
     case = ALL[name]
     engine = engine_of(case, WAYS[way])

@@ -1,4 +1,4 @@
-"""Products of arrays with lanes, by whichever way is fastest: each is that of `numpy.einsum`."""
+"""Products of arrays with lanes agree with `numpy.einsum`, whichever way is fastest."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_subscripts_of_a_product_are_those_of_einsum(shapes: Any, letters: A
 
 
 def test_subscripts_of_einsum_are_written_in_small_letters() -> None:
-    """As capital letters are those of lanes; there are 26 of them."""
+    """Capital letters are for lanes; there are 26 of them."""
     assert contraction(product((2, 3), (3, 4), spec="iJ, Jk -> ik")) == ("ab", "bc", "ac")
     assert contraction(product((2,), (2,), spec="i,i->", optimize=True)) == ("a", "a", "")
     a, b = ascii_letters[:20], ascii_letters[20:26]

@@ -1,4 +1,4 @@
-"""How perturbations are sorted into lanes: by size, so that equal ones are computed once."""
+"""The sorting of perturbations into lanes by size, so that equal ones are computed once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_perturbations_of_too_many_sizes_are_not_sorted() -> None:
 
 
 def test_perturbations_that_differ_in_their_second_sign_are_not_sorted() -> None:
-    """An example: x − h is rounded, and x + h is not."""
+    """For example, x − h may be rounded while x + h is exact."""
     mixed = deltas(H, H)
     mixed[1, 0, 1] *= 0.5
     assert _groups(mixed, most=8) == [(None, None)]
@@ -79,7 +79,7 @@ SUM = Lift(FACTOR, np.arange(6).reshape(3, 2), np.ones((4, 3)), FACTOR)
 def test_blocks_of_rows_hold_every_perturbation_once(
     lift: Lift, sizes: tuple[float, float], block: int, side_by_side: int
 ) -> None:
-    """Their changes add up to the sum over the rows, whatever the blocks are."""
+    """Their changes add up to the sum over the rows, for any blocks."""
     delta = np.concatenate([deltas(*sizes), deltas(*sizes)[:1]])
     limits = Limits(block=block, rows_side_by_side=side_by_side, sizes=2)
     total = np.zeros_like(delta)
@@ -92,7 +92,7 @@ def test_blocks_of_rows_hold_every_perturbation_once(
 
 
 def test_rows_lie_side_by_side_where_enough_fit_into_a_block() -> None:
-    """Else each row of a product is a block, without zeros; rows of a sum have none."""
+    """Otherwise, each row of a product is a block without zeros; rows of a sum have none."""
     delta = deltas(H, H, signs=2)[[0, 0, 0]]
     for lift, limits, heights in (
         (PRODUCT, Limits(rows_side_by_side=4), [4]),
@@ -106,14 +106,14 @@ def test_rows_lie_side_by_side_where_enough_fit_into_a_block() -> None:
 
 
 def entries_of(hit: Any, p: int, **limits: int) -> list[list[int]]:
-    """Return the entries in each block, of which each changes the slice `hit`."""
+    """Return the entries in each block, each of which changes the slice `hit`."""
     of = {"x": All(), "y": Slice(-1, hit)} if hit is not None else {"x": All()}
     extents: Any = SimpleNamespace(limits=Limits(**limits), p=p, signs=2, of=of)
     return [block.entries.tolist() for block in entry_blocks(extents, widest=1)]
 
 
 def test_many_entries_of_a_slice_have_blocks_of_their_own() -> None:
-    """From 64 lanes of one slice, which are 32 entries of two signs."""
+    """The limit is 64 lanes of one slice: 32 entries with two signs."""
     for many, is_apart in ((32, True), (31, False)):
         hit = np.array([0, *[1] * many, 0, 2])
         order = [[0, many + 1], [*range(1, many + 1)], [many + 2]]

@@ -1,4 +1,4 @@
-"""Memory that the perturbation engine uses again, and the order of what its threads compute."""
+"""The reuse of memory by the perturbation engine, and the order in which its threads compute."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_floating_point_errors_are_ignored_in_each_thread(threads: int) -> None:
 
 
 def test_items_that_wait_are_dropped_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of five items that are begun on two threads, two are at work when the first has failed."""
+    """Of five items on two threads, two are at work when the first one fails."""
     go, begun = threading.Event(), list[int]()
 
     class Pool(module.ThreadPoolExecutor):
@@ -144,7 +144,7 @@ def test_memory_is_released_after_the_changes_of_a_leaf() -> None:
 
 
 def test_steps_are_rounded_with_the_point_unless_it_enters_linearly() -> None:
-    """Then x + h is never formed."""
+    """In a linear loss, x + h is never formed."""
     x, h = np.array([0.7, 1e3]), np.full(2, 1e-5 / 3)
     for loss, is_linear in (
         (lambda w: np.sum(np.ones(2) @ w), True),

@@ -44,10 +44,10 @@ class Always(gradlab.CentralDifference):
 
 
 def agrees(loss: Any, params: Any, *args: Any, step: float = 2.0**-13) -> None:
-    """Both are compared with the quotient in extended precision, over the same step.
+    """Compare both with the quotient in extended precision, over the same step.
 
-    The bound: the engine's error is at most four times the plain loop's largest, or 64 roundings
-    of 1 or of the loss where the plain loop happens to be exact.
+    The bound: the engine's error is at most four times the plain loop's largest, or 64 roundings of
+    1 or of the loss, for cases where the plain loop happens to be exact.
     """
     found = gradlab.grad(loss, Always(step))(params, *args)
     plain = gradlab.grad(loss, gradlab.CentralDifference(step, incremental=False))(params, *args)
@@ -75,7 +75,7 @@ def only(rows: bool = True, few: int = 1, block: int = 2**19, **limits: Any) -> 
 
 
 def covered(loss: Any, params: Any, *args: Any) -> list[bool]:
-    """Whether the rows are separable for each leaf."""
+    """Return whether the rows are separable, for each leaf."""
     inputs = [np.asarray(leaf) for leaf in flatten(params)[0]]
     limits = Limits(always=True)
     perturbed = PerturbedLoss(record(loss, params, args), [*inputs, *args], limits=limits)
@@ -147,7 +147,7 @@ STEPS: dict[str, Callable[[Any], Any]] = {
 
 
 def chain(names: list[str], shared: bool, penalty: bool, left: bool) -> Any:
-    """Layers with these steps: one weight in two of them, a penalty, weights on the left."""
+    """Return layers with these steps: one weight in two of them, a penalty, weights on the left."""
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         for i, name in enumerate(names):
@@ -261,7 +261,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
     ],
 )
 def test_rules_hold_or_are_not_used(loss: Any, rules: bool) -> None:
-    """Square, so that axes that are mistaken for one another do not show in the shapes."""
+    """The arrays are square, so confused axes do not show in the shapes."""
     p, x = rng().normal(size=(4, 4)), rng(1).normal(size=(4, 4))
     assert covered(loss, p, x) == [rules]
     for with_rows in (True, False):
@@ -274,7 +274,7 @@ def unnormalised(p: Any, x: Any) -> Any:
 
 
 def convolved(p: Any, x: Any) -> Any:
-    """A convolution, a bias of each channel, a maximum over 2 by 2, and a dense layer."""
+    """Compute a convolution, a bias of each channel, a maximum over 2 by 2, and a dense layer."""
     z = anp.einsum("nijkl,klo->nijo", x, p["K"]) + p["b"]
     h = anp.max(anp.reshape(anp.tanh(z), (len(x), 2, 2, 2, 2, 2)), axis=(2, 4))
     return anp.sum((anp.reshape(h, (len(x), -1)) @ p["V"]) ** 2)
@@ -337,7 +337,7 @@ def normal(*shape: int) -> Any:
     ],
 )
 def test_losses_without_separable_rows(loss: Any, params: Any, x: Any, few: int) -> None:
-    """Each leaf by rules, in one block and in blocks of few lanes."""
+    """Each leaf is perturbed by rules, in one block and in blocks of few lanes."""
     x = normal(4, 4, 4, 3, 3) if x is None else x
     for block in (2**8, 2**19):
         with only(rows=False, few=few, block=block), pytest.MonkeyPatch.context() as patch:
@@ -348,7 +348,7 @@ def test_losses_without_separable_rows(loss: Any, params: Any, x: Any, few: int)
 
 
 def test_a_wide_series_is_patched_where_a_weight_is_used_again() -> None:
-    """The series is not filled in: only its coefficients are as wide as the output."""
+    """The series is not filled in; only its coefficients are as wide as the output."""
     W, x = rng().normal(size=(60, 4)), rng(1).normal(size=(20, 60))
     widest = []
     into = powers.into
@@ -385,7 +385,7 @@ def with_a(fact: str) -> list[Any]:
 @pytest.mark.parametrize("primitive", with_a("change"), ids=lambda f: f.__name__)
 @pytest.mark.parametrize("size", [1e-9, 1e-5, 1e-2, 3.0])
 def test_rules_are_identities(primitive: Any, size: float) -> None:
-    """Against the operation itself in extended precision."""
+    """The reference is the operation itself in extended precision."""
     r = rng()
     a, b = (r.uniform(0.5, 2.0, (6, 1, 1, 1)) for _ in range(2))
     da, db = (size * r.uniform(-0.1, 1.0, (6, 5, 4, 3)) for _ in range(2))
@@ -410,7 +410,7 @@ def test_rules_are_identities(primitive: Any, size: float) -> None:
 @pytest.mark.parametrize("axes", [0, 1])
 @pytest.mark.parametrize("base", [[-1.0, 2.0], [1.0, 2.0], [-1.0, 1e-7], [1.0, 1e-7], [1e-7]])
 def test_a_maximum_is_exact_on_both_sides_of_its_kink(axes: int, base: list[float]) -> None:
-    """Of columns (three axes), and of rows, in which features come first; of one for all."""
+    """Operands have three or four axes, features first; a single base stands for all features."""
     a = np.array(base).reshape(-1, *[1] * (2 + axes))
     d = 2.0**-20 * np.array([-1.0, -0.25, 0.5, 1.0]).reshape(*[1] * (1 + axes), 4, 1)
     d = np.concatenate([d, -d])
@@ -433,7 +433,7 @@ def test_series_end_below_rounding(size: float) -> None:
 @pytest.mark.parametrize("primitive", with_a("series"), ids=lambda f: f.__name__)
 @pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-4, 2e-3, 0.2, 1.0])
 def test_power_series_end_below_rounding(primitive: Any, size: float) -> None:
-    """Against the operation itself in extended precision: half an ulp, and a few of the change."""
+    """The bound is half an ulp of the operation in extended precision, and a few of the change."""
     a = np.linspace(1 if primitive is np.log else -6, 6, 60).reshape(-1, 1, 1, 1)
     w = rng().uniform(-1, 1, (60, 3, 1, 1))
     u = size * rng(1).uniform(-1, 1, (3, 20, 1))

@@ -1,4 +1,4 @@
-"""The engine's changes are those of the loss on its rarer ways as well.
+"""The engine's changes are those of the loss, also on its rarer ways.
 
 Steps are large, or small and of many sizes. Each loss is tried with and without rows, with and
 without series, in one block and in many.
@@ -56,7 +56,7 @@ def test_what_has_no_rule_is_left_to_the_plain_loop(name: str, way: str) -> None
 
 
 def test_einsum_has_rules_as_the_product_that_it_is() -> None:
-    """The plain loop, which evaluates the whole loss for each entry, takes over without one."""
+    """Without a rule, the plain loop would evaluate the whole loss for each entry."""
     for name, case in LOSSES.items():
         if "einsum" in name:
             assert engine_of(case, Limits(always=True)).plan(0, 2) is not None, name

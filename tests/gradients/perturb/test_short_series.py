@@ -1,4 +1,4 @@
-"""The short series of the engine: as few terms as suffice, and refusals of what has no rule."""
+"""The short series of the engine have as few terms as suffice, or are refused."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SIZES = 2.0 ** np.linspace(-30, 0, 241)
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_a_short_series_errs_by_less_than_the_rounding_of_its_result(sign):
-    """Below half an ulp of 1, beside the rounding of at most six operations on the series itself.
+    """The bound is half an ulp of 1, plus the rounding of six operations on the series itself.
 
-    The largest perturbation decides for all: each is tried beside a smaller one.
+    The largest perturbation decides for all, so each is tried together with a smaller one.
     """
     for size in SIZES:
         d = np.array([sign * size, size / 3])
@@ -44,7 +44,7 @@ EXACT = {
 @pytest.mark.parametrize("primitive", EXACT)
 @pytest.mark.parametrize("moves", [(1e-20, 0.0), (0.0, -3e-20), (1e-20, -3e-20), (0.25, -0.5)])
 def test_the_change_of_an_operation_is_exact_however_small(primitive, moves):
-    """To a few roundings; the difference of two values would be 0."""
+    """It is exact to a few roundings; the difference of two values would be 0."""
     bases = np.array([[1.25], [-0.75]])[: primitive.nin]
     moves = moves[: primitive.nin]
     operands = [Change(a, np.array([d])) if d else a for a, d in zip(bases, moves, strict=True)]
@@ -79,7 +79,7 @@ def test_the_change_of_an_operation_is_exact_however_small(primitive, moves):
     ],
 )
 def test_the_shortest_series_is_taken(function, size, series):
-    """Of a remainder |d|ᵐ⁺¹/(m+1)! below half an ulp, and the function itself for larger ones."""
+    """Its remainder |d|ᵐ⁺¹/(m+1)! is below half an ulp; larger d use the function itself."""
     d = np.array([size, -size / 3])
     np.testing.assert_array_equal(function(d), series(d))
 
@@ -89,7 +89,7 @@ def exp_change(a, d):
 
 
 def tanh_change(a, d):
-    """Also return 1: tanh(x) = 2 σ(2x) - 1 is as precise as σ."""
+    """Return the change and 1: tanh(x) = 2 σ(2x) - 1 is as precise as σ."""
     t, rise = np.tanh(a), np.tanh(d)
     return rise * (1 - t**2) / (1 + t * rise), 1.0
 
@@ -130,7 +130,7 @@ def test_a_power_series_has_as_many_terms_as_its_remainder_needs(function, size,
 
 @pytest.mark.parametrize("sizes", [[2.0], [1e-3, 5.0], [1.0, 0.0, 40.0], [0.0, 1.0]])
 def test_a_series_is_scaled_to_a_radius(sizes):
-    """By the largest factor within a tenth; a single term to the radius itself."""
+    """The largest factor is right within a tenth; a single term reaches the radius itself."""
     s = _largest_scale(sizes, 3.0)
     reached = [sum(a * (x * s) ** n for n, a in enumerate(sizes, 1)) for x in (1, 1.12)]
     assert reached[0] <= 3.0 * (1 + 1e-8) < reached[1]

@@ -1,4 +1,4 @@
-"""Which operations the engine puts in the place of several, and which it leaves alone."""
+"""Which operations the engine replaces by one, and which it leaves alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ X, Y = np.linspace(-2.0, 2.0, 6).reshape(2, 3), np.ones((2, 3))
 def sigmoid_with(
     condition: Any = np.greater_equal, least: float = 0, one: float = 1.0, under: float = 1.0
 ) -> Callable[[Any], Any]:
-    """Return a sigmoid without overflow, or what is nearly one."""
+    """Return a sigmoid without overflow, or a similar function that is not one."""
 
     def function(z: Any) -> Any:
         positive = condition(z, least)
@@ -74,7 +74,7 @@ NOT_SIMPLIFIED: dict[str, Callable[[Any], Any]] = {
 
 
 def names(function: Callable[[Any], Any]) -> list[str]:
-    """Return the operations that are left of the sum of a function."""
+    """Return the operations that remain in the sum of a function."""
     program, _ = simplify(record(lambda z: np.sum(function(z)), X, ()))
     return [name_of(node.primitive) for node in program.nodes]
 

@@ -1,7 +1,7 @@
-"""What a perturbation of one entry changes in each value of a loss, and in which shape.
+"""The change of each value of a loss by the perturbation of one entry, and its shape.
 
-The gradients are compared with the plain loop's elsewhere. An engine that follows more than what
-changes, or gives up, passes those tests, and is slow.
+Other tests compare the gradients with the plain loop's. An engine that follows more than the
+changes, or gives up, passes those tests, but is slow.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ CASES: dict[str, Case] = {
 def seen(case: Case, kind: type[Extents]) -> str:
     """Return each operation with its changed part, the part's size in a lane, and its series.
 
-    And at the end, how many entries the widest value has in a lane; whether the leaf enters
+    The last items are the number of entries of the widest value in a lane; whether the leaf enters
     linearly, so that x + h need not be rounded; and the product behind which columns may be idle.
     """
     inputs = [np.asarray(leaf) for leaf in flatten(case.params)[0]]
@@ -332,7 +332,7 @@ def test_what_changes_in_a_row_of_the_batch(name: str) -> None:
 def test_the_plain_loop_is_taken_where_a_perturbation_changes_everything(
     size: int, faster: bool
 ) -> None:
-    """Two values of that size per lane, against three calls at the cost of 2000 entries each."""
+    """Two values of this size per lane compete with three calls that cost 2000 entries each."""
     x = np.ones(size)
     program = record(lambda w, x: np.sum(np.exp(w * x)), np.array(2.0), (x,))
     for always in (False, True):
@@ -348,7 +348,7 @@ def test_the_plain_loop_is_taken_where_a_perturbation_changes_everything(
 def test_rows_are_taken_one_by_one_where_they_are_fewer_than_the_evaluations(
     rows: int, block: int, is_taken: bool
 ) -> None:
-    """Twelve evaluations for six entries, each of one lane a row; a block of 4 holds a third.
+    """Six entries take twelve evaluations, each of one lane per row; a block of 4 holds a third.
 
     Without blocks of rows, all rows change with each entry.
     """
@@ -371,7 +371,7 @@ def test_the_cost_of_wide_products_counts() -> None:
 
 
 def test_a_loss_that_computes_in_single_precision_has_no_rule() -> None:
-    """Its changes would have to be rounded as it rounds; a comparison is no number, and has one."""
+    """Its changes would need the same rounding. A comparison is no number, and has a rule."""
     for loss, has_rule in (
         (lambda w: np.sum(np.exp(w.astype(np.float32))), False),
         (lambda w: np.sum(np.where(w > 0.5, w * w, 0.0)), True),

@@ -1,4 +1,4 @@
-"""The loss as a power series in each perturbation: the changes, which rows need lanes, bounds."""
+"""The loss as a power series in each perturbation: changes, rows that need lanes, bounds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LANES = 10**9
 
 @pytest.fixture
 def rows_in_lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows whose changes are computed in lanes, for leaves that rows are multiplied by."""
+    """Return the rows whose changes are computed in lanes, for leaves in products with rows."""
     rows: list[int] = []
     by_series = Plan._by_series
 
@@ -63,7 +63,7 @@ def changes(loss: Any, params: Any, *args: Any, step: float = 1e-6, **limits: An
 
 
 def agree(found: list[Any], expected: list[Any], loss: float) -> bool:
-    """To a few roundings of the terms of 12 rows, each of which is at most 12 times the mean."""
+    """Require agreement to a few roundings of 12 rows' terms, each at most 12 times the mean."""
     room = 16 * np.finfo(float).eps * 12 * max(1.0, abs(loss))
     return all(np.abs(a - b).max() <= room for a, b in zip(found, expected, strict=True))
 

@@ -6,7 +6,7 @@ from gradlab.gradients.probing.probe import Probe
 
 
 def test_the_direction_changes_each_entry_by_half_its_size_up_to_all_of_it():
-    """An entry of 0 by as much as the largest of its leaf; a leaf of zeros by about 1."""
+    """An entry of 0 changes by the largest entry of its leaf; in a leaf of zeros, by about 1."""
     leaf = np.linspace(-3, 3, 1001)
     params = {"a": leaf, "zeros": np.zeros(1000)}
     a, zeros = Probe(lambda p: 0.0, params, (), None).direction

@@ -37,7 +37,7 @@ class Counted:
 
 
 def gradient(backend: Any) -> tuple[bytes, int]:
-    """Return the bits of a gradient, and how often the loss was called for it."""
+    """Return the bits of a gradient, and the number of calls of the loss."""
     loss = Counted()
     return gradlab.grad(loss, backend)(W, X).tobytes(), loss.calls
 
@@ -92,10 +92,10 @@ def test_richardson_records_no_loss() -> None:
 
 @dataclass(frozen=True)
 class Backwards:
-    """An evaluation of a user."""
+    """A user's own way to evaluate the loss."""
 
     def of(self, loss: Any) -> Slopes:
-        """Take the leaves in the other order."""
+        """Evaluate the leaves in reverse order."""
 
         def slopes(method: Method, probe: Probe) -> list[Any]:
             leaves = reversed(range(len(probe.leaves)))

@@ -1,4 +1,4 @@
-"""What numerical backends notice: precision, small entries, randomness, arrays that are kept."""
+"""Properties that numerical backends detect: precision, small entries, randomness, kept arrays."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_kinks_and_ripples_are_not_noise() -> None:
 @pytest.mark.parametrize("backend", ["central", "central4", "richardson"])
 @pytest.mark.parametrize("x", [1e-3, 1e-5, 3e-7, 1e-10, 1e-30])
 def test_small_entries(x: float, backend: str) -> None:
-    """Slopes of 1/x in closed form; six digits, where a step for entries of 1 has none."""
+    """The slopes of 1/x have six digits; a step for entries of size 1 gives none."""
     assert gradlab.grad(lambda v: 1 / v, backend)(x) == pytest.approx(-1 / x**2, rel=1e-6)
     assert gradlab.grad(lambda v: v**3 + v, backend)(x) == pytest.approx(1 + 3 * x**2, rel=1e-9)
 
@@ -123,7 +123,7 @@ def test_small_entries_among_others(exponent: float) -> None:
 
 
 def test_tiny_weights_keep_their_digits() -> None:
-    """Their steps are not made small for nothing: that would cost digits to round-off."""
+    """Their steps are not made smaller without need, which would lose digits to round-off."""
     for size in (1e-12, 1e-8, 1e-4):
         w = size * W
         found = gradlab.grad(lambda w: np.sum(np.tanh(X @ w) ** 2), "central")(w)
@@ -141,7 +141,7 @@ def test_a_loss_that_jumps_is_refused() -> None:
 @pytest.mark.parametrize("backend", ["forward", "central", "central4", "richardson"])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize("size", [5, 80])
-def test_a_gradient_that_is_zero_within_its_error_is_no_error(
+def test_a_gradient_that_is_zero_within_its_error_is_accepted(
     backend: str, scale: float, size: int
 ) -> None:
     """At a fit without residuals: these round, and their squares are 1e-30 of the data's.
@@ -342,7 +342,7 @@ DROPPED: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("how", DROPPED)
 def test_a_dropped_imaginary_part_is_kept(how: str) -> None:
-    """A real part is the array itself, in single precision as well."""
+    """The real part is the array itself, also in single precision."""
     found, wanted = (
         gradlab.grad(DROPPED[how], backend)(W) for backend in ("complex-step", "autograd")
     )

@@ -1,12 +1,13 @@
 """Losses with a solver inside, and their exact derivatives.
 
-A solver stops at a tolerance. Its result jumps where it takes another number of steps, and between
-two jumps it has the slope of a truncated calculation. The derivative that is meant is that of the
-exact solution. It comes from the implicit function theorem, from a closed form, or, for
-differential equations, from a complex step through a solution of 12 digits.
+A solver stops at a tolerance. Its result jumps where it takes another number of steps; between two
+jumps, it has the slope of a truncated calculation. The reference is the derivative of the exact
+solution. It comes from the implicit function theorem, from a closed form, or, for differential
+equations, from a complex step through a solution of 12 digits.
 
-All of these losses jump within a quarter of a parameter, or are solved to round-off. Where a solver
-takes the same steps everywhere, as with a fixed step, its error is smooth, and no values show it.
+All of these losses jump within a quarter of a parameter, or are solved to round-off. If a solver
+takes the same steps everywhere, as one with a fixed step does, its error is smooth, and no values
+show it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Vector = Any
 
 @dataclass(frozen=True)
 class Solver:
-    """A loss, a point, and the exact derivative there."""
+    """A loss, a point, and the exact derivative at this point."""
 
     name: str
     loss: Callable[[Vector], float]
@@ -160,7 +161,7 @@ add(
 
 
 def simpson(f: Callable[[float], float], a: float, b: float, tolerance: float) -> float:
-    """Adaptive Simpson quadrature, in the textbook form."""
+    """Integrate by adaptive Simpson quadrature, in the textbook form."""
     m = (a + b) / 2
     whole = (b - a) / 6 * (f(a) + 4 * f(m) + f(b))
     left = (m - a) / 6 * (f(a) + 4 * f((a + m) / 2) + f(m))
@@ -342,7 +343,7 @@ add("place of a minimum, gradient descent", descended, slope_of_minimum, 1.2, 0.
 
 
 def circles(p: Vector, x: Vector) -> list[Any]:
-    """A circle of radius a and an ellipse."""
+    """Return the residuals of a circle of radius a and an ellipse."""
     return [x[0] ** 2 + x[1] ** 2 - p[0] ** 2, x[0] ** 2 + x[0] * x[1] / 2 - p[1] * x[1]]
 
 

@@ -1,4 +1,4 @@
-"""Which jumps are part of a function, which are noise, and when the slope between them counts."""
+"""Which jumps belong to a function, which are noise, and when the slope between jumps counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ X = 0.7
 
 
 def with_jumps(*jumps: tuple[float, float]) -> Slope:
-    """Return the slope of t with jumps at places, of heights in units of the change up to there."""
+    """Return the slope of t with jumps at places, of heights in units of the change before them."""
 
     def line(t: float) -> tuple[float, float]:
         beyond = [(p, r) for p, r in jumps if (t > p if p > 0 else t < p)]
@@ -42,7 +42,7 @@ def with_jumps(*jumps: tuple[float, float]) -> Slope:
 def test_up_to_three_high_jumps_are_part_of_the_function(
     ratios: tuple[float, ...], is_part: bool
 ) -> None:
-    """A single one from half of the change up to there; several from twice that."""
+    """A single one counts from half of the change before it; several, from twice the change."""
     places = (1e-3, -1e-3, 1.1e-3, -1.1e-3)
     found = with_jumps(*zip(places, ratios, strict=False))
     assert (found.rounding == 0) is is_part
@@ -80,7 +80,7 @@ def test_constant_pieces_of_half_precision_support_no_claim(bits: int, has_piece
 def test_half_precision_matters_to_claims_near_the_slope_between_steps(
     claimed: float | None, has_piece: bool, factor: float
 ) -> None:
-    """That is 0: a claim counts as near up to half of the slope across steps, 0.76 here."""
+    """This slope is 0; a claim is near up to half of the slope across steps, 0.76 here."""
     claim = None if claimed is None else factor * claimed
     found = piece(lambda x: factor * math.sin(few_bits(10, x)), claim)
     assert (found != NOTHING) is has_piece
@@ -98,7 +98,7 @@ def test_half_precision_shows_at_few_and_small_steps() -> None:
 
 
 def test_other_pieces_support_claims() -> None:
-    """Rounded to a grid; or with a slope between the jumps."""
+    """Examples are rounding to a grid, and a slope between the jumps that is not 0."""
     fixed = piece(lambda x: math.sin(round(x, 3)), 0.0)
     assert fixed.value == 0
     assert fixed.error < 1e-6
@@ -107,7 +107,7 @@ def test_other_pieces_support_claims() -> None:
 
 
 def test_the_height_of_a_far_jump_is_noise() -> None:
-    """Half of the height is noise; the slope near the point becomes that of the piece."""
+    """Half of the height is noise; the slope near the point becomes the slope of the piece."""
     found = Slope(1.0, 1e-9, "smooth")
     for function, is_smooth in ((math.sin, True), (abs, False)):
         probe = SampledLine(lambda t, function=function: (t, function(t)))  # type: ignore[misc]
@@ -121,7 +121,7 @@ def test_the_height_of_a_far_jump_is_noise() -> None:
             assert across is found  # jumps explain no kink
 
 
-def test_a_claim_is_no_reason_to_search_among_noise() -> None:
+def test_a_claim_starts_no_search_among_noise() -> None:
     """Errors of 1e-9 on all values are no jumps, although they exceed the round-off."""
     rng = np.random.default_rng(0)
     found = slope(lambda t: (t, math.sin(X + t) + 1e-9 * rng.standard_normal()), effort="wide")

@@ -1,4 +1,4 @@
-"""How many points a slope takes, when a glance is enough, and which jumps show a piece."""
+"""The number of points for a slope, when few points suffice, and which jumps show a piece."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def looked(function: Callable[[Any], Any], x: float, **options: Any) -> tuple[in
 
 @pytest.mark.parametrize(("effort", "calls"), [("usual", 14), ("thorough", 56)])
 def test_a_smooth_function_takes_few_points(effort: str, calls: int) -> None:
-    """A glance has five rungs: two points each, three beside them, the centre."""
+    """The short ladder has five rungs: two points each, three next to them, and the centre."""
     assert looked(np.exp, 0.75, effort=effort)[0] == calls
 
 
 @pytest.mark.parametrize(("noise", "glance"), [(1e-12, True), (1e-10, True), (1e-9, False)])
 def test_a_short_ladder_suffices_for_a_millionth_of_the_slope(noise: float, glance: bool) -> None:
-    """Over steps of 1/1024, noise of 1e-10 leaves an error of 5e-7, and 1e-9 one of 4e-6."""
+    """Over steps of 1/1024, noise of 1e-10 causes an error of 5e-7, and 1e-9 one of 4e-6."""
     calls, found = looked(np.exp, 0.75, noise=noise, scale=0.5)
     assert (calls == 14) is glance
     assert found.error < 1e-6 * found.value
@@ -83,7 +83,7 @@ def test_jumps_as_high_as_those_of_float32_show_no_piece(width: float, piece: bo
 
 @pytest.mark.parametrize("effort", ["usual", "wide", "thorough"])
 def test_a_constant_function_is_evaluated_far_away(effort: str) -> None:
-    """An entry may matter only on the scale of its leaf: it is not called flat before."""
+    """An entry may matter only on the scale of its leaf; it counts as flat only after that."""
     farthest = 0.0
 
     def function(x: float) -> float:

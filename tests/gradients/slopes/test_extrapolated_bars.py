@@ -1,4 +1,4 @@
-"""Extrapolation to step 0: the value, what its error bar adds up, and which rungs may disagree."""
+"""Extrapolation to step 0: the value, the parts of its error bar, and rungs that may disagree."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_one_side_divides_two_errors_by_one_step() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_as_many_errors_are_removed_as_allowed(most: int) -> None:
-    """Of 1 + h² + h⁴ + h⁶ + h⁸ at five steps, each order leaves the next power of h."""
+    """For 1 + h² + h⁴ + h⁶ + h⁸ at five steps, each order leaves the next power of h."""
     h = 2.0 ** -np.arange(5.0)
     q = 1 + h**2 + h**4 + h**6 + h**8
     bar = extrapolate(h, q, 2, np.zeros(5), most=most, dissent=0)
@@ -79,7 +79,7 @@ def ripple(coarse: float, fine: float, noise: float, dissent: int) -> Bar | None
 
 
 def test_coarse_rungs_that_two_finer_ones_contradict_do_not_count() -> None:
-    """They agree on the slope of a ripple's mean; the noise of the fine ones is 10 times theirs."""
+    """They agree on the mean slope of a ripple; the noise of the fine ones is 10 times theirs."""
     for dissent in (0, 1):
         found = ripple(2.0, 1.0, 1e-3, dissent)
         assert found is not None
@@ -89,7 +89,7 @@ def test_coarse_rungs_that_two_finer_ones_contradict_do_not_count() -> None:
     assert allowed.value == pytest.approx(2.0)
 
 
-def test_a_difference_within_the_fine_rungs_noise_is_no_contradiction() -> None:
+def test_a_difference_within_the_fine_rungs_noise_is_not_a_contradiction() -> None:
     """3 σ over the finest step, 1/16, is 0.48: it explains 0.4 and not 0.6."""
     for apart, contradicted in ((0.3, False), (0.6, True)):
         h = 2.0 ** -np.arange(5.0)

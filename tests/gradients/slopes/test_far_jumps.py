@@ -1,4 +1,4 @@
-"""The search for small jumps on far rungs, beside polynomials that amplify the noise."""
+"""The search for small jumps on far rungs, next to polynomials that amplify the noise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_search_follows_the_half_that_breaks_the_trend(place: float) -> None:
     assert jump.height == pytest.approx(0.01, rel=1e-5)
 
 
-def test_a_change_within_the_noise_is_no_jump() -> None:
+def test_a_change_within_the_noise_is_not_a_jump() -> None:
     for share, is_seen in ((0.9, False), (1.1, True)):
         height = share * CLEARLY * 1e-6
         found = search(lambda t, height=height: (t, height * (t > 0.3)), ZERO, 0.25, 0.5, 1e-6)

@@ -32,7 +32,7 @@ def test_steps_of_float16_grow() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_one_place_with_other_steps_suffices(place: float) -> None:
-    """The loss may have no values at the others, outside of its domain."""
+    """The loss may have no values at the others, which lie outside its domain."""
     around = 0.1 * SCALE
     assert shows_growth(lambda t: half(t) if abs(t - place * SCALE) < around else np.nan)
 
@@ -55,7 +55,7 @@ def test_where_nothing_can_be_measured_nothing_grows() -> None:
 
 
 def test_steps_of_the_same_height_do_not_grow() -> None:
-    """Rounding after a change of slope: narrower or wider steps, whole multiples as high."""
+    """After a change of slope, rounding makes steps of other widths, in multiples of the height."""
     for slope in (3.0, 8.0):
         steep = lambda t, slope=slope: WIDTH * round(X / WIDTH + slope * t / WIDTH)  # noqa: E731
         assert not shows_growth(lambda t, steep=steep: steep(t))  # type: ignore[misc]
@@ -64,7 +64,7 @@ def test_steps_of_the_same_height_do_not_grow() -> None:
 
 
 def test_heights_that_differ_are_those_of_no_grid() -> None:
-    """By more than half of one another, or by no multiple of the height at the point."""
+    """They differ by more than half, or are no multiple of the height at the point."""
     assert shows_growth(lambda t: np.exp(300 * round(X + t, 3)), 300e-3 * np.exp(300 * X), 1e-3)
 
     def uneven(t: float) -> float:

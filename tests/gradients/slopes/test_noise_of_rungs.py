@@ -1,4 +1,4 @@
-"""The noise that rungs show, the ladder that they stand on, and the jumps between them."""
+"""The noise that rungs show, the ladder of the rungs, and the jumps between them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_exponents_are_scaled_to_the_bits_of_the_values() -> None:
 
 
 def test_a_rung_has_two_points_and_one_beside_them() -> None:
-    """On alternating sides, but for the two coarsest, which nothing is compared with."""
+    """The third is on alternating sides; the two coarsest rungs have none, as nothing needs it."""
     asked: list[float] = []
 
     def line(t: float) -> tuple[float, float]:
@@ -73,7 +73,7 @@ def test_a_rung_is_unchanged_if_both_its_values_are() -> None:
 
 
 def draws(count: int, missing: str = "") -> list[Any]:
-    """Return the noise that rungs of independent unit normal errors show, a run each."""
+    """Return the noise that rungs of independent unit normal errors show, one number per run."""
     rng = np.random.default_rng(0)
     found = []
     for _ in range(count):
@@ -85,10 +85,10 @@ def draws(count: int, missing: str = "") -> list[Any]:
 
 
 def test_the_noise_of_independent_errors_is_their_standard_deviation() -> None:
-    """By the even part alone within a tenth, as coarser rungs have little weight.
+    """The even part alone gives it within a tenth, because coarser rungs have little weight.
 
-    The larger of two estimates, of which each has this root mean square, lies between one and √2
-    of it. The means of 400 draws, of four rungs each, scatter by two percent.
+    The larger of two estimates, each of which has this root mean square, lies between one and √2
+    times it. The means of 400 draws, of four rungs each, scatter by two percent.
     """
     assert 0.95 < root_mean_square(draws(400, missing="beside")) < 1.1
     assert 1.1 < root_mean_square(draws(400)) < 1.45
@@ -113,7 +113,7 @@ def test_a_polynomial_has_no_noise(power: int) -> None:
 
 
 def test_a_quartic_is_predicted_from_three_coarser_rungs() -> None:
-    """Its even part is h² (a + b h²), which two rungs tell."""
+    """Its even part is h² (a + b h²), which two rungs determine."""
     even = replace(rungs(lambda t: t**2 + t**4), beside=np.full(len(STEPS), np.nan))
     found = noise_of(even)
     assert found[2] <= 2.0**-52
@@ -122,7 +122,7 @@ def test_a_quartic_is_predicted_from_three_coarser_rungs() -> None:
 
 
 def test_a_rung_is_credited_with_the_noise_of_finer_ones() -> None:
-    """The four finest get that of their two coarser neighbours as well."""
+    """The four finest also get the noise of their two coarser neighbours."""
     noise = np.array([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     assert credit(noise, 0.0).tolist() == [7.0, 6.0, 5.0, 4.0, 6.0, 5.0, 4.0, 3.0]
     assert credit(noise, 4.5).tolist() == [7.0, 6.0, 5.0, 4.5, 6.0, 5.0, 4.5, 4.5]
@@ -194,11 +194,11 @@ def test_a_search_ends_early_where_the_function_is_continuous() -> None:
 
 
 @pytest.mark.parametrize(("height", "seen"), [(600, False), (1800, True)])
-def test_a_jump_that_is_no_growth_of_a_smooth_error(height: float, seen: bool) -> None:
+def test_a_jump_exceeds_the_growth_of_a_smooth_error(height: float, seen: bool) -> None:
     """From one rung to the next, the error of a cubic grows by 4⁴; four times that is a jump.
 
-    The error of the finer rung is at least the noise, and eight times the noise of the model, over
-    four times the step, comes on top: 4 · 4⁴ + 8 · 4 = 1056.
+    The error of the finer rung is at least the noise; added to it is eight times the noise of the
+    model, over four times the step: 4 · 4⁴ + 8 · 4 = 1056.
     """
     noise = 1e-9
 
@@ -218,7 +218,7 @@ def test_a_smooth_function_has_no_jump(function: Callable[[float], float]) -> No
 
 
 def test_a_staircase_has_the_noise_of_its_rounding() -> None:
-    """Treads of 0.1 are off by up to half a step, which has a standard deviation of 0.3 steps."""
+    """Treads of 0.1 have errors up to half a step, with a standard deviation of 0.3 steps."""
     probe = SampledLine(lambda t: (t, float(np.round(10 * (t + 0.02)) / 10)))
     found = probe.rungs(STEPS)
     noise, tread = stairs(found, 1e-16, probe)

@@ -62,7 +62,7 @@ PRECISIONS: dict[str, Callable[[Function], Function]] = {
 
 
 def shares(family: str, precision: str, cases: int, seed: int = 0) -> np.ndarray:
-    """True error divided by the error bar, for random points and parameters."""
+    """Return the true error divided by the error bar, for random points and parameters."""
     rng = np.random.default_rng(seed)
     make, derivative = FAMILIES[family]
     result = []
@@ -89,7 +89,7 @@ def test_bars_hold_and_are_not_too_wide(family: str, precision: str) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bars_hold_in_thousands_of_cases(family: str, precision: str) -> None:
-    """What is left is flat ground: in float32, x² beside a² is nothing for the smallest x."""
+    """The exception is flat ground: in float32, x² is lost in a² for the smallest x."""
     found = shares(family, precision, cases=600, seed=1)
     assert np.mean(found > 1) <= 1 / 300
     assert np.median(found) >= 1 / 30
@@ -157,7 +157,7 @@ def test_hard_points(name: str) -> None:
 
 
 def test_resolvable_slopes_are_resolved() -> None:
-    """The bars where differences of one step have no digit left, or too few."""
+    """The cases are those in which differences with one step have no right digit, or too few."""
     shares = {
         name: at(HARD[name][0], HARD[name][1]).error / abs(HARD[name][2])
         for name in ("ripple", "|x| at 1e-9", "offset of 1e12", "rounded to 6 decimals", "pole")
@@ -203,7 +203,7 @@ def test_no_value_on_either_side() -> None:
 
 
 def test_functions_with_values_on_one_side() -> None:
-    """The logarithm of x − 1/2 + 1e-3 ends a little to the left; the function raises beyond 1/2."""
+    """log(x − 1/2 + 1e-3) ends a little to the left; the function raises beyond 1/2."""
 
     def one_sided(x: float) -> float:
         if x > 0.5:
@@ -216,7 +216,7 @@ def test_functions_with_values_on_one_side() -> None:
 
 
 def test_steps_stay_small_if_that_suffices() -> None:
-    """A far step may lead where a function is not at home: into an endless loop, say."""
+    """A far step may leave the domain of a function, and cause, say, an endless loop."""
     farthest = 0.0
 
     def function(x: float) -> float:
@@ -292,7 +292,7 @@ def test_the_noise_of_a_rounded_part_is_that_of_rounding(x: float, digits: int) 
 
 @pytest.mark.parametrize("digits", [7, 8, 10])
 def test_a_rounded_part_is_not_ignored(digits: int) -> None:
-    """Close by, x² alone has a slope; the rounded part rises by its jumps."""
+    """Close by, only x² has a slope; the rounded part rises by its jumps."""
     for x in np.linspace(0.3, 1.3, 21):
         found = at(lambda x: x * x + round(math.sin(x), digits), float(x))
         assert abs(found.value - (2 * x + math.cos(x))) <= found.error < 1e-2

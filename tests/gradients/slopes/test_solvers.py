@@ -1,4 +1,4 @@
-"""Slopes of losses with a solver inside: the error bars hold the exact derivative."""
+"""Slopes of losses with a solver inside: the error bars contain the exact derivative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values on some rungs show, each bound from both of its sides."""
+"""The verdict from the values on some rungs, with each bound tested from both sides."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def calls(function: Callable[[float], float], **options: float) -> int:
 
 
 def beside(far: float, nearer: float) -> Rungs:
-    """Return rungs of t whose two coarsest values above 0 are off."""
+    """Return rungs of t whose two coarsest values above 0 are wrong."""
     line: Line = lambda t: (t, t + far * (t == STEPS[0]) + nearer * (t == STEPS[1]))  # noqa: E731
     return SampledLine(line).rungs(STEPS)
 
 
-def test_a_small_slope_is_exact_if_its_error_is_small_beside_slopes_nearby() -> None:
-    """The error may also be small beside the slope itself, but at a minimum that is 0."""
+def test_a_small_slope_is_exact_if_its_error_is_small_compared_with_slopes_nearby() -> None:
+    """The error may also be small compared with the slope, but at a minimum the slope is 0."""
     for nearby, error, is_poor in ((1.0, 1e-7, False), (1.0, 1e-5, True), (1e-9, 1e-7, True)):
         assert is_doubtful(Slope(1e-9, error, "smooth", nearby=nearby)) is is_poor
     assert not is_doubtful(Slope(1.0, GOOD / 2, "smooth"))
 
 
 def test_a_jumping_far_rung_is_not_predicted() -> None:
-    """Eight times the noise of a finer rung, whose cubic grows by the third power of the step."""
+    """The limit is eight times the noise of a finer rung, whose cubic grows as the step cubed."""
     noise, error = 1e-9, 1e-7
     grown = CLEARLY * noise * (STEPS[1] / STEPS[2]) ** 3
     moved = 2 * error * STEPS[1]
@@ -57,8 +57,8 @@ def test_a_jumping_far_rung_is_not_predicted() -> None:
         assert predicts_far_rungs(beside(0.0, share * moved), vague, None) is is_predicted
 
 
-def test_a_far_rung_that_supports_no_claim_is_let_be() -> None:
-    """Neither of the rungs may be off by a quarter of the gap, over its step."""
+def test_a_far_rung_that_supports_no_claim_is_left_out() -> None:
+    """Neither rung may have an error of a quarter of the gap, divided by its step."""
     found = Slope(1.0, 0.0, "smooth")
     for far, nearer, is_off in ((0.9, 0.9, False), (1.1, 0.9, True), (0.9, 1.1, True)):
         rungs = beside(far * 0.25 * STEPS[0], nearer * 0.25 * STEPS[1])
@@ -75,7 +75,7 @@ def test_a_few_rungs_suffice_however_much_the_function_rises() -> None:
 
 
 def test_an_error_counts_beside_slopes_nearby_at_a_minimum() -> None:
-    """Noise of 1e-9 leaves a slope of 0 ± 3e-6, where nothing nearby is steeper than 2^-8."""
+    """Noise of 1e-9 causes a slope of 0 ± 3e-6, and no slope nearby exceeds 2^-8."""
     assert calls(lambda t: t * t, noise=1e-9) > 30
     assert calls(lambda t: t * t + t, noise=1e-11) == 14
 
@@ -93,8 +93,8 @@ def test_the_middle_of_a_tread_may_lie_beside_the_point() -> None:
 # Which rungs are evaluated
 
 
-def test_noise_that_another_line_showed_is_believed_where_it_shows() -> None:
-    """Then it is the noise of this line, and coarser rungs are taken; else few rungs suffice."""
+def test_noise_of_another_line_counts_where_it_shows() -> None:
+    """Then it counts as noise of this line, and coarser rungs are used; else few rungs suffice."""
     rng = np.random.default_rng(0)
     noisy = slope(lambda t: (t, math.exp(t) + 1e-8 * rng.standard_normal()), rounding=2e-8)
     assert noisy.noise >= 2e-8

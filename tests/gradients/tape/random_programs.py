@@ -1,4 +1,4 @@
-"""Losses made of random steps, and eager autograd's gradients of them."""
+"""Losses made of random steps, and their gradients by eager autograd."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def steps_from(names: Any) -> Any:
 
 
 def point(dtype: Any, seed: int) -> tuple[Any, ...]:
-    """Parameters and data in general position."""
+    """Return parameters and data in general position."""
     rng = np.random.default_rng(seed)
     params = {
         "W": rng.standard_normal((3, 4)).astype(dtype),
@@ -200,9 +200,9 @@ def input_node(shape: tuple[int, ...] = (3,), dtype: Any = float, name: str = "x
 
 
 def assert_replay_rounds_as_eager(tape: Tape, steps: Any, dtype: Any, seed: int) -> None:
-    """Within what a perturbation of the data by a unit in the last place does to the gradient.
+    """Require the error that a perturbation of the data by a unit in the last place causes.
 
-    That is how the sensitivity of a result to round-off is estimated from samples: Kenney & Laub,
+    The sensitivity of a result to round-off is estimated from samples in this way: Kenney & Laub,
     *Small-sample statistical condition estimates*, 1994. Some 200 operations round, once each.
     """
     loss = partial(evaluate, steps)

@@ -42,7 +42,7 @@ needs_llvmlite = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def compiled() -> Any:
-    """The gradient of a network, compiled and compared with eager autograd."""
+    """Return the gradient of a network, compiled and compared with eager autograd."""
     f = Tape(compile=True, verify=None).value_and_grad(network.loss)
     for scale in (1.0, 1.1, 1.2):
         f({name: scale * leaf for name, leaf in PARAMS.items()}, X * scale, LABELS)
@@ -113,7 +113,7 @@ DECLINED = {
 def test_calls_have_the_outcome_of_eager_autograd(
     case: str, compiled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The outcome is eager autograd's, an error included, whoever answers."""
+    """The result, or the error, is that of eager autograd, whichever way computes it."""
     counted = Counted(compiled, monkeypatch)
     args = {**ANSWERED, **DECLINED}[case]
     found, wanted = outcome(compiled, args), outcome(Autograd().value_and_grad(network.loss), args)
@@ -160,7 +160,7 @@ def test_out_is_written_into(compiled: Any) -> None:
 
 @needs_llvmlite
 def test_a_result_over_an_array_that_the_loss_closes_over_is_declined() -> None:
-    """The machine code looks at the addresses, whoever calls it."""
+    """The machine code checks the addresses of the result."""
     held = np.arange(4.0)
     f = Tape(compile=True).value_and_grad(lambda w: (anp.sin(w) * held[1:3]).sum())
     w = np.ones(2)
@@ -231,7 +231,7 @@ def test_exact_is_replayed_by_numpy() -> None:
 
 @needs_llvmlite
 def test_other_calls_are_not_answered_directly(compiled: Any) -> None:
-    """Another order of names, another batch: each is answered right."""
+    """Calls with another order of names or another batch are right."""
     eager = Autograd().value_and_grad(network.loss)
     compiled(PARAMS, X, LABELS)
     assert compiled._direct is not None
@@ -298,7 +298,7 @@ def test_threads_share_no_memory() -> None:
 
 @needs_llvmlite
 def test_machine_code_is_dropped_if_only_the_exact_program_agrees() -> None:
-    """The code is given up, and direct calls with it."""
+    """Direct calls end together with the machine code."""
     f = Tape(compile=True, verify=5).value_and_grad(lambda w, x: (anp.sin(x * w) * 1.0).sum())
     w, x = np.array([1.0, 2.0]), np.array([3.0, 4.0])
     wanted = [f(w, x) for _ in range(4)][-1]
@@ -325,7 +325,7 @@ def test_an_index_that_nothing_reads_still_raises() -> None:
 
 @needs_llvmlite
 def test_other_data_that_a_direct_call_finds_are_compared() -> None:
-    """The data are sampled: what one look at them finds, the next may miss."""
+    """The data are sampled, so the next comparison may miss what this one finds."""
 
     def loss(w: Any, x: Any) -> Any:
         return np.sum(w * x.sum())
@@ -343,7 +343,7 @@ def test_other_data_that_a_direct_call_finds_are_compared() -> None:
 
 @needs_llvmlite
 def test_direct_calls_identify_leaves_by_name() -> None:
-    """Two leaves of one shape, in another order: nothing but the names tells them apart."""
+    """Two leaves of one shape in another order differ only in their names."""
     f = Tape(compile=True).value_and_grad(lambda p: (p["a"] ** 2).sum() + 3 * p["b"].sum())
     params = {"a": np.arange(3.0), "b": np.ones(3)}
     for _ in range(4):
@@ -382,7 +382,7 @@ def test_a_product_with_a_matrix_that_the_loss_closes_over() -> None:
 
 @pytest.mark.parametrize("choice", [False, pytest.param(True, marks=needs_llvmlite)])
 def test_a_caller_holds_a_gradient_before_its_arrays_can_be_taken_again(choice: bool) -> None:
-    """Another thread may look for arrays that nobody holds at any moment."""
+    """Another thread may take arrays that have no other reference at any moment."""
     f = Tape(compile=choice, verify=None).value_and_grad(network.loss)
     for _ in range(4):
         f(PARAMS, X, LABELS)

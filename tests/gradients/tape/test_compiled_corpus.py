@@ -1,4 +1,4 @@
-"""Losses in plain NumPy that nobody prepared, as machine code: right, or declined with a reason."""
+"""Losses in plain NumPy, unprepared, as machine code: right, or declined with a reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = sorted(name for name, case in CASES.items() if not case.untraceable)
 
 
 def outcome(name: str) -> str:
-    """Hold machine code to eager autograd, at other parameters and data than were recorded."""
+    """Compare machine code with eager autograd, at other parameters and data than recorded ones."""
     case = CASES[name]
     f = Tape(compile=True, verify=None).value_and_grad(case.loss())
     with warnings.catch_warnings(), np.errstate(all="ignore"):

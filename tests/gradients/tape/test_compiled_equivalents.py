@@ -1,6 +1,6 @@
-"""Functions with equivalents in simpler ones, run by NumPy: the same values, shapes and dtypes.
+"""Functions with simpler equivalents, run by NumPy: the same values, shapes and dtypes.
 
-None of this needs llvmlite.
+None of these tests needs llvmlite.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_a_product_has_operands_of_its_own_dtype(a: Node, b: Node) -> None:
         (of(np.reshape, of(np.reshape, T, (35,)), (5, 7)), 1),
     ],
 )
-def test_what_is_no_view_is_copied(node: Node, copies: int) -> None:
+def test_an_array_that_is_not_a_view_is_copied(node: Node, copies: int) -> None:
     program = program_of(node, inputs=INPUTS)
     made = with_copies(program)
     assert sum(n.primitive is np.positive for n in made.nodes) == copies
@@ -140,7 +140,7 @@ def test_a_literal_array_has_one_node_wherever_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("operand", ["text", np.zeros(0), np.array(["a"]), [1.0]])
-def test_what_is_no_array_of_numbers_is_refused(operand: Any) -> None:
+def test_only_arrays_of_numbers_are_accepted(operand: Any) -> None:
     with pytest.raises(UnsupportedError, match="an operand is a"):
         Values(program_of(X)).access(operand)
 

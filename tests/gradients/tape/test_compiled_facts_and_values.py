@@ -1,6 +1,6 @@
 """What the compiler knows of a program before it writes code: types, places, forms, roles.
 
-None of this needs llvmlite.
+None of these tests needs llvmlite.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def test_the_entries_of_a_view_lie_where_its_strides_say(view: Node) -> None:
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (3, 1), (1, 5), (2, 1, 4)])
 def test_an_axis_of_one_entry_has_no_stride(shape: tuple[int, ...]) -> None:
-    """Neither in an input nor in a computed value."""
+    """This holds for inputs and for computed values."""
     x = given("x", shape)
     values = Values(program_of(x))
     own = tuple(
@@ -147,7 +147,7 @@ def test_a_node_visits_its_axes_of_several_entries(
 
 
 def test_a_value_is_in_a_register_only_where_it_is_computed() -> None:
-    """Not at another offset, and not in another order."""
+    """It is not in one at another offset, or in another order."""
     base = of(np.exp, SQUARE)
     same = of(np.add, base, 1.0)
     turned = of(np.add, base, of(np.swapaxes, base, 0, 1))

@@ -51,7 +51,7 @@ def filled(template: Any, arrays: list[Any]) -> Any:
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize(("template", "arrays"), INDICES)
 def test_positions_are_those_of_numpy(template: Any, arrays: list[Any], traced: bool) -> None:
-    """Of arrays that are known, and of values of a program."""
+    """The arrays are constants, or values of a program."""
     nodes = [given(f"i{k}", np.shape(a), a.dtype) for k, a in enumerate(arrays)]
     position, in_range = positions(SHAPE, template, nodes if traced else arrays)
     program = program_of(position, in_range, inputs=tuple(nodes))

@@ -1,4 +1,4 @@
-"""Machine code that is compiled in the background, and takes over at a fixed replay."""
+"""Machine code that is compiled in the background and takes over at a fixed replay."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def answers(tape: Tape, count: int) -> list[Any]:
 
 @cache
 def wanted() -> list[Any]:
-    """The bits of NumPy's replays up to the switch, then those of machine code.
+    """Return the bits of NumPy's replays up to the switch, and of machine code after it.
 
     The first call records; `SWITCH` replays follow.
     """
@@ -92,7 +92,7 @@ def test_compile_takes_auto() -> None:
 
 @needs_llvmlite
 def test_machine_code_is_used_from_a_fixed_replay_on(soon: None) -> None:
-    """Also if the thread has ended before, and in a second run, which finds the code on disk."""
+    """This holds if the thread ends earlier, and in a second run, which finds the code on disk."""
     for _ in range(2):
         assert answers(Tape(compile="auto"), 2 * SWITCH) == wanted()
     f = Tape(compile="auto").value_and_grad(network.loss)
@@ -165,7 +165,7 @@ def test_the_first_answers_of_machine_code_are_compared(soon: None) -> None:
 
 @needs_llvmlite
 def test_wrong_machine_code_is_detected(soon: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NumPy replays the program exactly from then on."""
+    """Afterwards, NumPy replays the program exactly."""
     real = later.compile_native
     other = Tape().value_and_grad(lambda params, x, labels: 2 * network.loss(params, x, labels))
     other(*point(0))
@@ -232,7 +232,7 @@ def test_each_recording_has_its_own_count(soon: None) -> None:
 
 @needs_llvmlite
 def test_the_same_seed_trains_to_the_same_bits(soon: None) -> None:
-    """`fit` with a checkpoint has a form of the tape that rounds in one way only."""
+    """`fit` with a checkpoint uses a form of the tape that never changes its rounding."""
     results = [
         gradlab.fit(network.loss, PARAMS, (X, LABELS), epochs=8, batch_size=2, backend=backend)
         for backend in (Tape(compile="auto"), Tape(compile="auto"), Tape())

@@ -1,4 +1,4 @@
-"""Machine code on disk: used again where it is sound and the user's own, else ignored."""
+"""Machine code on disk is used again if it is valid and belongs to the user, and else ignored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def empty(file: Path) -> None:
 
 
 def rename(file: Path) -> None:
-    """Put sound code of another program under this name."""
+    """Give this name to valid code of another program."""
     disk.store(OTHER, b"other")
     file_of(file.parent, OTHER).replace(file)
 
@@ -143,7 +143,7 @@ def test_too_large_a_file_is_neither_stored_nor_read(
 
 
 @pytest.mark.parametrize("call", ["open", "replace", "mkdir", "write"])
-def test_a_folder_that_cannot_be_written_is_no_error(
+def test_a_folder_that_cannot_be_written_is_ignored(
     call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(
     assert not folder.exists() or not [*folder.iterdir()]  # nothing half written is left
 
 
-def test_a_cache_that_is_a_file_is_no_error(folder: Path) -> None:
+def test_a_cache_that_is_a_file_is_ignored(folder: Path) -> None:
     folder.parent.parent.mkdir()
     folder.parent.write_bytes(b"")
     disk.store(NAME, b"code")
@@ -193,7 +193,7 @@ def test_files_unused_for_the_longest_time_make_room(
 
 
 def test_many_write_and_read_at_once() -> None:
-    """A reader finds nothing or the whole, whoever writes."""
+    """A reader finds either nothing or the whole file."""
     codes = [bytes([k]) * 100_000 for k in range(8)]
 
     def work(code: bytes) -> bool:
@@ -213,7 +213,7 @@ def test_many_write_and_read_at_once() -> None:
 
 
 def loss(params: Any, x: Any, labels: Any) -> Any:
-    """A network, and a function that is an inner loop of NumPy's."""
+    """Compute a network with a function that is an inner loop of NumPy's."""
     return network.loss(params, x, labels) + anp.tanh(params["b1"]).sum()
 
 

@@ -34,7 +34,7 @@ INPUTS = (X, Y, ROW, COLUMN, F, G, K, J, I32, C)
 
 
 def values(seed: int = 0) -> list[Any]:
-    """Numbers in general position, and special values."""
+    """Return numbers in general position, and special values."""
     rng = np.random.default_rng(seed)
     found = []
     for node in INPUTS:
@@ -52,7 +52,7 @@ def values(seed: int = 0) -> list[Any]:
 
 
 def run(outputs: Sequence[Node], arrays: Sequence[Any]) -> list[Any]:
-    """Compile a program that has each of these values for the derivative of a leaf, and run it."""
+    """Compile a program whose derivatives of the leaf are these values, and run it."""
     leaves = tuple(given(f"leaf{i}", o.shape, o.dtype) for i, o in enumerate(outputs))
     program = program_of(*outputs, inputs=(*leaves, *INPUTS))
     program = Program(program.inputs, program.nodes, (0.0, *outputs))
@@ -97,7 +97,7 @@ ELEMENTWISE = [
 
 
 def same_bits(found: Any, wanted: Any) -> bool:
-    """Whether all entries are equal, zeros up to their sign, and a NaN is a NaN."""
+    """Return whether all entries are equal, including the sign of zeros and the places of NaN."""
     return bool(np.array_equal(found, np.broadcast_to(wanted, found.shape), equal_nan=True))
 
 
@@ -127,7 +127,7 @@ EVERY = len(ELEMENTWISE) // 8
     ],
 )
 def test_elementwise_operations_round_as_numpy_does(outputs: list[Node]) -> None:
-    """Several in a loop: bit for bit, at NaN, infinities and zeros of both signs."""
+    """Several operations in a loop have NumPy's bits, also at NaN, infinities and signed zeros."""
     arrays = values()
     found, wanted = run(outputs, arrays), wanted_of(outputs, arrays)
     for node, a, b in zip(outputs, found, wanted, strict=True):
@@ -247,10 +247,10 @@ def reductions(x: Node) -> list[Node]:
 
 @pytest.mark.parametrize("shape", [(3, 2, 5000), (4, 3, 7)])
 def test_reductions(shape: tuple[int, ...]) -> None:
-    """Along any axes, of rows that do not fit into a strip, too: to the round-off of a sum.
+    """Reductions along any axes, also of long rows, are right to the round-off of a sum.
 
-    At most `n` terms are added up, with an error of `n` units in the last place of the sum of
-    their sizes; the largest and the smallest entries are exact.
+    At most `n` terms are added up, with an error of `n` units in the last place of the sum of their
+    sizes; the largest and the smallest entries are exact.
     """
     x = given("x", shape)
     outputs = reductions(x)
@@ -367,7 +367,7 @@ def test_products(seed: int) -> None:
 
 
 def test_forms_equal_the_calls_that_they_replace() -> None:
-    """Regions and indices as this package writes them are NumPy's, and inputs stay as they are."""
+    """The package's regions and indices agree with NumPy, and inputs do not change."""
     arrays = values()
     program = program_of(*VIEWS, inputs=INPUTS)
     for a, b in zip(in_known_forms(program).run(arrays), program.run(arrays), strict=True):

@@ -1,4 +1,4 @@
-"""How a program is cut into products and loops: what is fused, stored, or computed again."""
+"""The division of a program into products and loops: what is fused, stored, or computed again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def column(node: Node) -> Node:
     ],
 )
 def test_what_shares_a_loop(output: Node, steps: list[str], stored: list[str]) -> None:
-    """A row's own result can be used in its loop; a result of all rows cannot."""
+    """A result of a row can be used in its loop; a result of all rows cannot."""
     assert planned(output) == (steps, stored)
 
 
@@ -139,7 +139,7 @@ def test_indices_and_regions() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_each_step_reads_what_came_before_it(seed: int) -> None:
-    """Random expressions: each value that a step reads is an input, stored, or in the loop."""
+    """In random expressions, each value that a step reads is an input, stored, or in the loop."""
     rng = np.random.default_rng(seed)
     made: list[Node] = [SQUARE, of(np.exp, SQUARE)]
     for _ in range(16):

@@ -1,6 +1,6 @@
-"""Random programs and networks as machine code: eager autograd's gradient, or none.
+"""Random programs and networks as machine code have eager autograd's gradient, or are declined.
 
-Compiling takes about half a second, so that the quick tests have few examples, with many steps.
+Compiling takes about half a second, so the quick tests have few examples, with many steps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def steps_of(names: Any, seed: int, count: int) -> list[tuple[str, int, int]]:
 
 
 def check(steps: Any, dtype: Any, seed: int) -> bool:
-    """Compare a gradient with eager autograd's at two points; tell whether it was compiled."""
+    """Compare a gradient with eager autograd's at two points; return whether it was compiled."""
     loss = partial(evaluate, steps)
     here, there = point(dtype, seed), point(dtype, seed + 100)
     assume_differentiable(loss, here)
@@ -82,7 +82,7 @@ def test_random_programs_in_great_number(seed: int, dtype: Any) -> None:
 @settings(max_examples=40)
 @np.errstate(over="ignore")
 def test_compiled_gradient_rounds_as_eager_autograd_does(seed: int, dtype: Any) -> None:
-    """Within what a perturbation of the data by a unit in the last place does to the gradient.
+    """The bound is the effect of a perturbation of the data by a unit in the last place.
 
     See the test of the same name of the replay in NumPy.
     """
@@ -95,7 +95,7 @@ def test_compiled_gradient_rounds_as_eager_autograd_does(seed: int, dtype: Any) 
 @given(problem=networks())
 @settings(max_examples=40)
 def test_networks(problem: Problem) -> None:
-    """Any depth, activation and loss."""
+    """Networks of any depth, activation and loss are right."""
     f = Tape(compile=True, verify=None).value_and_grad(problem.loss)
     for _ in range(3):
         value, grads = f(problem.params, *problem.args)
@@ -128,7 +128,7 @@ def check_network(rows: int, dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [1, pytest.param(7, marks=pytest.mark.slow), 130])
 def test_network_of_sizes_that_fill_no_vector(rows: int, dtype: Any) -> None:
-    """Tiles with a rest in each direction, blocks of B and of A, B transposed."""
+    """Tiles have a remainder in each direction; A and B have several blocks; B is transposed."""
     check_network(rows, dtype)
 
 
@@ -137,6 +137,6 @@ def test_network_of_sizes_that_fill_no_vector(rows: int, dtype: Any) -> None:
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_narrower_vectors(tile: Tile, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code for the registers of other processors, which this one has as parts of its own."""
+    """Code for other processors uses narrower registers, which this one has as parts of its own."""
     monkeypatch.setattr(compiled, "tile", lambda: tile)
     check_network(13, dtype)

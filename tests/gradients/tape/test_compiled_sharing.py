@@ -1,4 +1,4 @@
-"""Products that threads share: the same bits, whoever computes, and no call that hangs."""
+"""Products that threads share have the same bits whichever thread computes, and never hang."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def share_small_steps(set_attribute: Any) -> None:
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share small steps, too, among four threads."""
     share_small_steps(monkeypatch.setattr)
 
 
@@ -127,7 +128,7 @@ def test_a_small_program_is_not_shared() -> None:
 
 
 def test_a_thread_that_helps_computes_chunks(shared: None, monkeypatch: Any) -> None:
-    """The caller has to wait for it, as it is in the middle of a chunk."""
+    """The caller waits for the thread, because it is in the middle of a chunk."""
     f = gradient()
     machine = f._latest.native.build()
     arrays = (*PARAMS.values(), X, LABELS, *map(np.zeros_like, PARAMS.values()))

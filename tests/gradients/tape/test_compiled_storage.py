@@ -1,4 +1,4 @@
-"""Where the values of compiled code lie: none is overwritten while a step still reads it."""
+"""The storage of values of compiled code: none is overwritten while a later step reads it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stored(*outputs: Node) -> tuple[Storage, Facts, list[Step], dict[Node, tuple
 
 
 def test_places_are_used_again() -> None:
-    """Of four products in a row, two are alive at a time."""
+    """Of four products in a row, two are in use at a time."""
     value = X
     for _ in range(4):
         value = dot(value, value)
@@ -76,7 +76,7 @@ def test_numbers_and_sums_of_columns_have_places() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_no_value_is_overwritten_before_its_last_reader(seed: int) -> None:
-    """Random expressions, run step by step with nothing but the places."""
+    """Random expressions run step by step, with nothing but their storage."""
     rng = np.random.default_rng(seed)
     made = [X, of(np.exp, X)]
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Which calls machine code answers without a key, and which have to be looked at first."""
+"""Which calls machine code answers without a key, and which need their key first."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_call_is_answered_with_the_arrays_in_order() -> None:
     ],
 )
 def test_other_calls_need_their_key(params: Any, facts: Any, options: Any) -> None:
-    """Other names, a comparison that is due, other surroundings, no finite value, or news."""
+    """The cases are other names, a due comparison, new surroundings, infinite values, new data."""
     tape = tape_of(BOTH, **facts)
     assert answer(tape, params, **options) is None
     assert tape.replays == 2
@@ -79,8 +79,8 @@ def test_other_calls_need_their_key(params: Any, facts: Any, options: Any) -> No
         assert answer(tape_of(BOTH), BOTH, verify=verify) is not None
 
 
-def test_parameters_are_news_once_they_have_another_norm() -> None:
-    """The sum of squares is computed once; the norm that machine code returns is compared."""
+def test_parameters_with_another_norm_are_new() -> None:
+    """The sum of squares is computed once, and compared with the norm that machine code returns."""
     tape = tape_of(BOTH, params_seen=seen_params(NORM, [A, B]), data_seen=Seen([X]))
     surroundings: Any = SimpleNamespace(key=lambda: "before")
     direct = Direct(tape, surroundings, None)
@@ -131,12 +131,12 @@ def test_arrays_alone_are_for_direct_calls(
 def test_calls_are_answered_at_once_up_to_the_next_comparison(
     facts: Any, every: int | None, calls: int
 ) -> None:
-    """Every tenth is compared: replays 10, 20, ... None after news, nor before an answer."""
+    """Every tenth call is compared. No call is answered after new data or before a first one."""
     assert Replayable.calls_ahead(tape_of(BOTH, **facts), every) == calls
 
 
 def test_a_gradient_gets_the_arrays_that_another_thread_leaves() -> None:
-    """None here, as it takes them between the count and the access."""
+    """There are none here, as the thread takes them between the count and the access."""
 
     class Taken(list[Any]):
         def pop(self, *position: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What the generated code says: each operation as it is written, and in which memory it lives.
+"""The generated code: how each operation is written, and in which memory its result lies.
 
-The numbers that the code computes are compared with the program's in other tests. A result that is
-written to memory of its own, where another's would do, passes those, and makes replays slow.
+Other tests compare the computed numbers with the program's. Code that writes a result to new
+memory, where it could reuse other memory, passes those tests, but makes replays slow.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def mask(width: int = 8) -> Node:
 
 
 def lines(program: Program) -> tuple[str, str]:
-    """Return where the values live, and what a replay does, without comments."""
+    """Return where the values are stored, and the lines of a replay without comments."""
     once, each = compile_program(program).source.split("def replay")
     said = [line.split("  #")[0].strip() for line in once.splitlines()]
     said = [line for line in said if " = _" not in line and line not in ("def build():", "")]
@@ -465,13 +465,13 @@ def test_memory_is_counted_and_aligned() -> None:
     ],
 )
 def test_a_number_is_written_as_an_array_of_the_dtype_beside_it(node: Node, written: str) -> None:
-    """NumPy need not convert it at each call; a bound is an array of the result's shape."""
+    """NumPy then converts nothing at each call; a bound is an array of the result's shape."""
     source = compile_program(program_of(node)).source
     assert f"constant0 = _constant0  # {written}\n" in source
 
 
 def test_what_the_passes_saved_adds_up() -> None:
-    """Each line has a number of operations, with its sign; the first and the last have the sums."""
+    """Each line has the change in the number of operations; the first and the last have totals."""
     f = gradlab.Tape().value_and_grad(lambda w: np.mean(np.exp(w * 1.0 + 0.0) ** 2))
     f(np.ones((4, 3)))
     first, *passes = f.explain().splitlines()
@@ -481,7 +481,7 @@ def test_what_the_passes_saved_adds_up() -> None:
     assert before + sum(counts) == after < before
 
 
-def test_methods_of_the_same_name_are_told_apart() -> None:
+def test_methods_of_the_same_name_are_distinguished() -> None:
     """Each access to ``np.add.reduce`` makes a new object, which is the same function."""
     largest, total = of(np.maximum.reduce, LONG), of(np.add.reduce, LONG)
     compiled = compile_program(program_of(of(np.subtract, of(np.subtract, largest, total), total)))
@@ -489,7 +489,7 @@ def test_methods_of_the_same_name_are_told_apart() -> None:
 
 
 def test_a_decorated_function_is_called_with_its_decoration() -> None:
-    """NumPy's functions are called without their dispatch to arrays of other libraries."""
+    """NumPy's functions are called without their dispatch to other libraries' arrays."""
 
     @wraps(np.max)
     def twice(x: Any) -> Any:
@@ -500,7 +500,7 @@ def test_a_decorated_function_is_called_with_its_decoration() -> None:
 
 
 def test_memory_of_both_factors_is_freed_once() -> None:
-    """Else two values that are read together would lie in it."""
+    """Otherwise, two values that are read together would be stored there."""
     product = of(np.matmul, (e := exp(BIG)), e)
     both_of_it = of(np.subtract, of(np.sin, product), of(np.cos, product))
     program = program_of(of(np.max, of(np.add, both_of_it, of(np.tan, product))))

@@ -1,4 +1,4 @@
-"""Maxima that cancel: a program has the same result if any constants are added to them."""
+"""Maxima that cancel: the program has the same result if a constant is added to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TWO: list[Callable[[Any, Any], Any]] = [np.add, np.subtract, np.multiply, np.div
 
 
 def expression(rng: np.random.Generator, z: Any, m: Any) -> Any:
-    """Return a random expression in z and its largest entries, of five operations."""
+    """Return a random expression of five operations in z and its largest entries."""
     made = [z, m, z - m, np.exp(z - m), 1.5]
     for _ in range(5):
         a, b = (made[int(rng.integers(len(made)))] for _ in range(2))
@@ -58,7 +58,7 @@ def result(program: Program, shifted: set[Node]) -> Any:
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_cancels_does_not_change_the_result(whole: bool) -> None:
-    """In random programs: in the maxima of rows, or in that of all entries."""
+    """In random programs, the maxima of rows or of all entries cancel."""
     found = 0
     for seed in range(100):
         loss = lambda z, seed=seed: expression(  # noqa: E731

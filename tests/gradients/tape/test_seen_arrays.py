@@ -1,4 +1,4 @@
-"""Which arrays the tape takes for the same data, and when it looks at all of them."""
+"""Which arrays the tape takes for the same data, and when it compares all entries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_small_array_is_compared_in_full_at_each_call() -> None:
 
 
 def test_a_large_array_is_compared_by_a_sample_and_sometimes_in_full() -> None:
-    """All of it at calls 1, 2, 4, 8; some 64 entries at the others."""
+    """All entries are compared at calls 1, 2, 4, 8, some 64 entries at the others."""
     a = np.zeros(LONG)
     seen, other = Seen([a]), a.copy()
     other[1] = 1.0
@@ -85,7 +85,7 @@ ROOT = {np.float64: 2.0**-26, np.float32: 2.0**-11.5}
 @pytest.mark.parametrize(("share", "is_close"), [(0.9, True), (1.1, False)])
 @pytest.mark.parametrize("dtype", ROOT)
 def test_gradients_agree_to_half_of_their_digits(dtype: Any, share: float, is_close: bool) -> None:
-    """Relative to the largest entry of each leaf; of the value, in the coarsest dtype of a leaf."""
+    """The error is relative to a leaf's largest entry; a value has the coarsest leaf's dtype."""
     off = share * ROOT[dtype]
     wanted = [np.array([8.0, 0.0], dtype), np.array([1e-9], np.float64)]
     one, other = wanted[0] + np.array([0, 8 * off], dtype), wanted[1] * (1 + share * 2.0**-26)

@@ -1,4 +1,4 @@
-"""What of a loss's data becomes an input of a recording: labels, casts, numbers, arrays."""
+"""Data of a loss that become inputs of a recording: labels, casts, numbers, arrays."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def replayed(loss: Any, *calls: tuple[Any, ...], recordings: int = 1) -> Any:
-    """Compare the exact tape with eager autograd, bit for bit: each call twice, no warning."""
+    """Require eager autograd's bits from the exact tape, for two calls each, without a warning."""
     f, eager = Tape(exact=True).value_and_grad(loss), Autograd().value_and_grad(loss)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UntraceableWarning)
@@ -109,7 +109,7 @@ INDEXED = {
 
 @pytest.mark.parametrize("name", INDEXED)
 def test_labels_in_an_index_are_data(name: str) -> None:
-    """Recorded once: negative and repeated labels, other parameters, and labels out of range."""
+    """One recording serves negative, repeated and invalid labels, and other parameters."""
     far = np.where(OTHER == 2, 7, OTHER)
     replayed(INDEXED[name], (W, X, Y), (2 * W, X, OTHER), (-W, 2 * X, Y[::-1].copy()), (W, X, far))
 
@@ -121,7 +121,7 @@ def test_labels_of_any_integers() -> None:
 
 
 def test_row_of_a_reused_buffer() -> None:
-    """One label selects a copy, where one integer would select a view."""
+    """One label selects a copy; one integer would select a view."""
 
     def loss(w: Any, i: Any) -> Any:
         h = np.tanh(w)
@@ -204,7 +204,7 @@ def test_table_that_a_loss_makes_is_a_constant() -> None:
 
 
 def test_derivatives_of_gather() -> None:
-    """Both modes and both orders, against differences; and autograd's own of the same index."""
+    """Both modes and both orders agree with differences, and with autograd's own index."""
     index = (np.array([[0, 1], [1, 1]]), slice(None), None)
     template, array = (HERE, slice(None), None), index[0]
     state = np.random.get_state()  # noqa: NPY002 - autograd draws from it
@@ -226,7 +226,7 @@ PARTS = st.sampled_from(
 @given(parts=st.lists(PARTS, max_size=4), seed=st.integers(0, 9), scale=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_index_selects_as_in_numpy(parts: Any, seed: int, scale: bool) -> None:
-    """Random indices with labels in them: eager autograd's gradient or its error, at two labels."""
+    """Random indices with labels give eager autograd's gradient or its error, for two labels."""
 
     def loss(w: Any, y: Any) -> Any:
         given = {"y": y, "table": y[0]}
@@ -258,7 +258,7 @@ def rows_of(x: Any) -> int:
 
 
 def test_values_without_derivatives_are_data() -> None:
-    """Functions without a derivative are recorded where they look at values."""
+    """Functions without a derivative are recorded if they read values."""
     replayed(lambda w, x: np.sum(w * floored(x)), (W, 3 * X[:5, :4]), (W, -5 * X[:5, :4]))
     replayed(lambda w: np.sum(w * floored(w)), (3 * W,), (-5 * W,))
     replayed(lambda w, x: np.sum(w) * rows_of(x), (W, X), (W, 2 * X))
@@ -279,7 +279,7 @@ def test_integer_casts_are_refused() -> None:
 
 
 def test_sums_in_place_do_not_change_constants() -> None:
-    """An inner gradient that begins with a constant, to which autograd adds in place."""
+    """An inner gradient begins with a constant, to which autograd adds in place."""
 
     inner: list[Callable[[Any], Any]] = [
         lambda x: x[0] + x[0] * x[1],
@@ -298,7 +298,7 @@ def test_sums_in_place_do_not_change_constants() -> None:
 
 
 def test_arrays_that_a_loss_writes_into() -> None:
-    """Arrays of the loss are recorded before the write; a write into others is noticed."""
+    """Arrays of the loss are recorded before the write; writes into other arrays are detected."""
 
     def own(w: Any) -> Any:
         buffer, total = np.zeros(3), 0.0
@@ -395,7 +395,7 @@ def test_numbers_that_cannot_be_inputs(loss: Any, match: str) -> None:
 
 
 def test_numbers_behave_as_in_python() -> None:
-    """A division by 0 is an error, and whoever asks whether a number is one gets an answer."""
+    """A division by 0 is an error, and numbers pass tests of their type."""
     calls = [(W, i) for i in range(8)]
     with np.errstate(divide="ignore"):
         replayed(lambda w, i: np.sum(w) / (1 / (i - 5)), *calls, recordings=3)
@@ -409,7 +409,7 @@ def test_numbers_behave_as_in_python() -> None:
 
 
 def test_variables_that_differ_at_each_call() -> None:
-    """A few recordings of a loss that counts on its own, then one warning."""
+    """A loss that counts its calls is recorded a few times, and then warned of once."""
     step = 0
 
     def loss(w: Any) -> Any:
@@ -448,7 +448,7 @@ def check_that_nobody_needs(w: Any, a: Any) -> Any:
 
 
 def test_operations_that_may_raise_are_not_dropped() -> None:
-    """A matrix that is not positive definite, a label out of range: though nothing needs it."""
+    """Examples with unused results: a matrix that is not positive definite, an invalid label."""
     good, bad = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, 2.0], [2.0, 1.0]])
     f = Tape(verify=None).value_and_grad(check_that_nobody_needs)
     for _ in range(4):
@@ -480,7 +480,7 @@ def test_operations_that_cannot_raise_are_dropped() -> None:
 
 
 def test_reasons_name_the_line_whose_derivative_it_is() -> None:
-    """A derivative of autograd's own that branches on values."""
+    """A derivative of autograd's own branches on values."""
     refused(
         lambda a: np.sum(np.linalg.eigh(a + a.T)[0] ** 2),
         (np.eye(3) + W[:3, :3],),
@@ -541,7 +541,7 @@ def test_equal_data_in_new_arrays(monkeypatch: Any) -> None:
 
 
 def test_sums_over_an_axis_of_length_1_are_views() -> None:
-    """A minibatch of one row: no product with ones, and nothing to add up."""
+    """A minibatch of one row needs no product with ones, and no sum."""
 
     def loss(w: Any, x: Any) -> Any:
         return np.sum(np.tanh(x @ w + w[0]))

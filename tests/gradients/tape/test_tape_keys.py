@@ -1,4 +1,4 @@
-"""Which calls share a recording, how many are kept, and the options."""
+"""Which calls share a recording, how many recordings are kept, and the options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gradlab.gradients.autograd import Autograd
 
 
 def test_each_shape_and_dtype_has_its_recording() -> None:
-    """A tape for 5 rows, replayed for 1, would broadcast, and be wrong without a word."""
+    """A tape for 5 rows, replayed for 1 row, would broadcast and be wrong without an error."""
     f = Tape(verify=None).value_and_grad(lambda w, x: ((x @ w) ** 2).mean())
     rng = np.random.default_rng(0)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The passes leave every bit of a recorded gradient, except for the inexact ones."""
+"""The passes preserve every bit of a recorded gradient, except for the inexact ones."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_maximum_that_counts_is_kept(name: str) -> None:
 )
 @settings(max_examples=300, deadline=None)
 def test_cancelling_maxima_do_not_affect_the_result(steps: Any, axis: Any, seed: int) -> None:
-    """Any other number in the place of such a maximum gives the same result."""
+    """Any other number in place of such a maximum gives the same result."""
 
     @np.errstate(all="ignore")
     def loss(z: Any) -> Any:

@@ -47,7 +47,7 @@ from gradlab.program.record import record
 def test_recording_is_eager_autograd_and_so_is_its_program(
     steps: Any, dtype: Any, seed: int
 ) -> None:
-    """Bit for bit: where it was recorded, and at other parameters and data."""
+    """The bits agree where it was recorded, and at other parameters and data."""
     loss = partial(evaluate, steps)
     here, there = point(dtype, seed), point(dtype, seed + 100)
     assume_differentiable(loss, here)
@@ -73,7 +73,7 @@ def test_autograd_is_as_before_after_a_recording() -> None:
 
 
 def test_a_recording_gives_away_no_numbers() -> None:
-    """A replay would not compute them anew."""
+    """A replay would not compute these numbers again."""
     with pytest.raises(UntraceableError, match="takes plain numbers out of a recording"):
         record(lambda w: np.sum(w) * float(gradlab.detach(np.sum(w))), X)
 
@@ -103,7 +103,7 @@ def test_autograds_builtins_see_arrays() -> None:
 
 
 def test_forward_part() -> None:
-    """For engines of other kinds: inputs in order, primitives as they are, shapes and dtypes."""
+    """Other engines get inputs in order, primitives as they are, shapes and dtypes."""
     params = {"W": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}
     program = record(lambda p, x: (x @ p["W"] + p["b"]).sum(), params, [np.ones((5, 2))])
     assert [node.name for node in program.inputs] == ["W", "b", "x"]
@@ -129,7 +129,7 @@ def test_recorded_order_is_kept() -> None:
 
 
 def test_constant_with_other_references_is_not_a_number() -> None:
-    """A mask of ones is read at each run: its owner may write into it."""
+    """A mask of ones is read at each run, because its owner may write into it."""
     mask = np.ones(3)
     program = record(lambda w: (w * mask * np.zeros(3) + w * mask).sum(), np.ones(3))
     optimised, _ = passes.optimise(program)
@@ -160,7 +160,7 @@ def test_uniform_constants_without_other_references_become_numbers() -> None:
 
 
 def test_differentiating_the_tapes_gradient() -> None:
-    """Eager autograd takes the inner gradient, unless it was said to be an error."""
+    """Eager autograd computes the inner gradient, unless this was declared an error."""
     inner = gradlab.grad(lambda w: (w**3).sum(), "tape")
     inner(W), inner(W)
     for backend in ("autograd", "tape"):
@@ -178,7 +178,7 @@ def test_differentiating_what_the_loss_closes_over() -> None:
 
 
 def test_gradient_inside_a_loss_is_recorded() -> None:
-    """The inner gradient is eager autograd's: the tape also holds the second derivative."""
+    """The inner gradient is eager autograd's; the tape also holds the second derivative."""
     inner = gradlab.grad(lambda u, w: (anp.sin(u) * w).sum())
 
     def loss(w: Any, x: Any) -> Any:
@@ -230,7 +230,7 @@ def test_arrays_made_from_the_data_are_recorded(loss: Any) -> None:
 
 
 def test_gradient_sums_over_what_where_broadcasts() -> None:
-    """autograd's own rule leaves that out."""
+    """autograd's own rule omits this sum."""
     params = {"W": np.array([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0]]), "b": W}
     for backend in ("autograd", "tape"):
         grads = gradlab.grad(lambda p: anp.where(p["W"] > 0, p["b"], 0.0).sum(), backend)(params)

@@ -1,4 +1,4 @@
-"""What the tape cannot record, and what it notices in a replay."""
+"""Losses that the tape cannot record, and changes that it detects in a replay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gradlab.program.record import record
 
 
 def noticed(loss: Any, *args: Any, match: str) -> Any:
-    """Run an unrecordable loss: require eager autograd's answers, one warning, no replay."""
+    """Run an unrecordable loss: require eager autograd's answers, one warning, and no replay."""
     wanted = Autograd().value_and_grad(loss)
     f = Tape().value_and_grad(loss)
     with pytest.warns(UntraceableWarning, match=match) as caught:  # noqa: PT031
@@ -104,7 +104,7 @@ def test_losses_that_cannot_be_recorded_are_detected(loss: Any, args: Any, match
     ],
 )
 def test_python_numbers_are_followed(loss: Any) -> None:
-    """A number that the loss makes of an entry is that of the call, also in a replay."""
+    """A number that the loss computes from an entry is that of the call, also in a replay."""
     f, eager = Tape(verify=None).value_and_grad(loss), gradlab.grad(loss)
     for scale in (1.0, -2.0, 3.0, -4.0):
         w, x = scale * W, scale * X[::-1]
@@ -112,7 +112,7 @@ def test_python_numbers_are_followed(loss: Any) -> None:
 
 
 def test_branch_on_data_is_followed_or_detected() -> None:
-    """A check of the data that comes out as before is repeated; else eager autograd decides."""
+    """A check of data with the same outcome is replayed; otherwise, eager autograd decides."""
 
     def loss(w: Any, x: Any) -> Any:
         if (x > 100).any():
@@ -144,7 +144,7 @@ def test_labels_are_checked_in_a_replay() -> None:
 
 
 def test_random_numbers_inside_the_loss_are_detected() -> None:
-    """A generator is known to draw; one that the loss makes is found when it is compared."""
+    """A known generator is detected at once; one that the loss creates, at the comparison."""
     rng = np.random.default_rng(0)
     f = Tape().value_and_grad(lambda w: (w * rng.random(3)).sum())
     with pytest.warns(UntraceableWarning, match="rng is a Generator, whose state"):
@@ -160,7 +160,7 @@ scale_of_the_module = 2.0
 
 
 def test_rebound_variables_are_detected() -> None:
-    """Free variables, globals and attributes: the loss is recorded again."""
+    """If a free variable, global or attribute changes, the loss is recorded again."""
     global scale_of_the_module
     mask, factor = np.ones(3), 2.0
 
@@ -200,7 +200,7 @@ def test_rebound_variables_are_detected() -> None:
 
 
 def test_branches_whose_values_share_memory() -> None:
-    """where(c, x, xᵀ), where both are read for the last time."""
+    """where(c, x, xᵀ) reads both branches for the last time."""
 
     def loss(w: Any, c: Any) -> Any:
         x = w + 1.0
@@ -259,10 +259,10 @@ def test_replays_are_compared_at_intervals() -> None:
 
 
 def test_function_that_magnifies_round_off_is_replayed_exactly() -> None:
-    """Comparing finds a difference, and the program without rewritten arithmetic has none.
+    """A comparison finds a difference, which the program without rewritten arithmetic has not.
 
-    w · w · w is rounded twice, and differs from w³ in its last place for one of so many entries,
-    whatever the machine has for `power`.
+    w · w · w is rounded twice, and differs from w³ in its last place for a share of all entries, on
+    any machine.
     """
 
     def loss(w: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Replays give eager autograd's numbers, in memory that is used again."""
+"""Replays give eager autograd's numbers, in memory that is reused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ SMOOTH = {**UNARY, **BINARY}
 @times(4)
 @np.errstate(over="ignore")
 def test_generated_code_is_its_program(steps: Any, dtype: Any, seed: int) -> None:
-    """Its buffers are reused: it runs twice at each point, with output arrays in use before."""
+    """Its buffers are reused: it runs twice at each point, with output arrays already in use."""
     loss = partial(evaluate, steps)
     here = point(dtype, seed)
     assume_differentiable(loss, here)
@@ -89,7 +89,7 @@ def test_replay_rounds_as_eager_autograd_does(steps: Any, dtype: Any, seed: int)
 
 @given(problem=networks(), other=st.integers(0, 99))
 def test_networks_replay_as_eager_autograd(problem: Problem, other: int) -> None:
-    """Any depth, activation and loss; exactly, without the passes that round differently."""
+    """Networks of any depth, activation and loss agree exactly, without the inexact passes."""
     rng = np.random.default_rng(other)
     elsewhere = map_leaves(
         lambda leaf: leaf + rng.standard_normal(leaf.shape).astype(leaf.dtype), problem.params
@@ -124,7 +124,7 @@ def test_buffers_are_used_again() -> None:
 
 
 def test_functions_whose_names_are_those_of_inputs() -> None:
-    """The generated code has both in sight."""
+    """The generated code uses both names."""
     params = {name: np.full(2, 0.5) for name in ("exp", "add", "m0", "v0", "out0", "float64")}
 
     def loss(p: Any, reserve: Any) -> Any:
@@ -148,7 +148,7 @@ _kept: list[Any] = []
 
 @primitive
 def first_rows(x: Any) -> Any:
-    """Return a view of the operand."""
+    """Return a view of the first rows of the operand."""
     return x[:2]
 
 
@@ -284,10 +284,10 @@ def bits(answer: tuple[float, Any]) -> tuple[float, list[bytes]]:
 
 
 def test_eight_threads() -> None:
-    """Each gets what it would get alone, from one function with one recording.
+    """Each of eight threads gets the answers of one, from one function with one recording.
 
-    That is a replay's answer, or eager autograd's, who records and compares: to the last bit. The
-    two differ by a few units in the last place of a leaf's largest entry.
+    An answer is that of a replay, or of eager autograd while it records and compares, to the last
+    bit. The two differ by a few units in the last place of a leaf's largest entry.
     """
     params = network.init((20, 16, 10), seed=0)
     rng = np.random.default_rng(0)
@@ -317,7 +317,7 @@ def test_eight_threads() -> None:
 
 
 def test_other_functions_record_at_the_same_time() -> None:
-    """autograd counts its traces for all threads together; a recording is none of them."""
+    """autograd counts traces of all threads together; a recording is not one of them."""
     start = threading.Barrier(8)
 
     def work(number: int) -> None:
@@ -359,7 +359,7 @@ def test_replays_allocate_nothing_of_their_size() -> None:
 
 
 def test_training_allocates_nothing_but_its_batches() -> None:
-    """Once it runs: under 50 kB a step beyond the batch, and what the history remembers."""
+    """The limit is 50 kB per step beyond the batch and the history."""
     from gradlab.training.optimisers import BlockUpdate
 
     params = network.init((200, 50, 10), seed=0)  # 80 kB, as are its gradient and velocity

@@ -1,6 +1,6 @@
-"""Losses whose gradients workers share.
+"""Losses whose gradients workers compute.
 
-Worker processes import this module. It imports neither pytest nor hypothesis, which would take as
+Worker processes import this module. It does not import pytest or hypothesis, which would take as
 long as importing gradlab.
 """
 
@@ -23,17 +23,17 @@ X = RNG.normal(size=(20, 4))
 
 
 def loss(params: Any, x: Any, *rest: Any) -> Any:
-    """A smooth loss with a different slope for each entry."""
+    """Compute a smooth loss with a different slope for each entry."""
     return (np.sin(x @ params["w"]) ** 2).mean() * (1 + params["i"][0]) + np.exp(params["b"])
 
 
 def moved(params: Any, name: str, index: int) -> bool:
-    """Tell whether an entry is perturbed."""
+    """Return whether an entry is perturbed."""
     return bool(np.ravel(params[name])[index] != np.ravel(PARAMS[name])[index])
 
 
 class Counted:
-    """Data that record each process that they are sent to."""
+    """Data that record each process to which they are sent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ def note_chunks(params: Any, x: Any, counted: Counted) -> Any:
 
 
 def write_into_data(params: Any, x: Any, seen: Path) -> Any:
-    """Spoil a large array."""
+    """Write into a large array."""
     value = loss(params, x[:20, :4])
     if moved(params, "w", 0):
         (seen / str(os.getpid())).touch()
@@ -64,13 +64,13 @@ def write_into_data(params: Any, x: Any, seen: Path) -> Any:
 
 
 def slow_but_well(p: Any) -> Any:
-    """A slow loss without errors."""
+    """Compute a slow loss without errors."""
     time.sleep(0.1)
     return (p**2).sum()
 
 
 def recovers(params: Any, x: Any, log: Path) -> Any:
-    """Fail at the last entry, but not for a third time."""
+    """Fail at the last entry, for two times at most."""
     if moved(params, "i", 0) and (not log.exists() or log.stat().st_size < 2):
         with log.open("a") as file:
             file.write("x")
@@ -100,7 +100,7 @@ def bad(params: Any, x: Any, how: str, log: Path) -> Any:
 
 
 class Unpicklable(Exception):  # noqa: N818
-    """An error made from two arguments, of which its pickle has only one."""
+    """An error made from two arguments, one of which its pickle lacks."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)

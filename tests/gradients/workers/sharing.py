@@ -33,5 +33,5 @@ def gradient(params: Any = PARAMS, *args: Any, of: Any = loss, **options: Any) -
 
 
 def share_out(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Use chunks of this number of entries, for any duration of an evaluation."""
+    """Use chunks of this number of entries, for evaluations of any duration."""
     monkeypatch.setattr(sharing, "chunk_size", lambda *args: size)

@@ -1,4 +1,4 @@
-"""Failures of workers: repeated once, then named; no process and no file stays behind."""
+"""Failed evaluations are repeated once, then reported; no process or file is left behind."""
 
 from __future__ import annotations
 

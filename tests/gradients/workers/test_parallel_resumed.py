@@ -33,7 +33,7 @@ class Clock:
 class Interrupted:
     """A loss that counts its evaluations, and is interrupted at one of them.
 
-    What it assigns to is no part of what it is, and neither is what its class has.
+    Attributes that it assigns are not part of its identity, nor are those of its class.
     """
 
     times = 1.0
@@ -105,7 +105,7 @@ def test_the_file_of_another_gradient_is_refused(
 
 
 class Steep(Interrupted):
-    """A line of a slope that its class has."""
+    """A line with a slope that its class has."""
 
     def __call__(self, w: Any) -> Any:
         self.calls += 1

@@ -1,7 +1,7 @@
-"""What a loss reads beside its arguments, and how that changes between two calls.
+"""Everything that a loss reads besides its arguments, and changes of it between two calls.
 
-A scenario is a function that returns a loss, its arguments, and what changes something. `registry`
-lists them: those whose change is followed, and those that cannot be followed.
+A scenario is a function that returns a loss, its arguments, and a function that changes something.
+`registry` lists them: those whose change is followed, and those that cannot be followed.
 """
 
 from surroundings import (  # noqa: F401

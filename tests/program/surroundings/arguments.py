@@ -1,4 +1,4 @@
-"""Arguments of a loss that are no arrays."""
+"""Arguments of a loss that are not arrays."""
 
 import functools
 from collections import UserDict
@@ -46,7 +46,7 @@ def object_as_an_argument() -> Scenario:
 
 
 class Hashable:
-    """Equal to others by its name, whatever else it holds."""
+    """An object that equals others of the same name, whatever its contents."""
 
     def __init__(self, scale: float) -> None:
         self.name, self.scale = "a", scale

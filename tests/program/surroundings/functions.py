@@ -1,4 +1,4 @@
-"""What a function holds: defaults, code, attributes, closures, partials."""
+"""Contents of a function: defaults, code, attributes, closures, partials."""
 
 import functools
 import types

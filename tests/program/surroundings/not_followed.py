@@ -1,4 +1,4 @@
-"""What cannot be followed: random numbers, iterators, files, weak references."""
+"""Things that cannot be followed: random numbers, iterators, files, weak references."""
 
 import itertools
 import random

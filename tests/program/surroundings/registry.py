@@ -1,4 +1,4 @@
-"""What a scenario is: a loss, its arguments, and a change of something that the loss reads."""
+"""Scenarios: a loss, its arguments, and a change of something that the loss reads."""
 
 import types
 from collections.abc import Callable
@@ -20,20 +20,20 @@ def seen(scenario: Callable[[], Scenario]) -> Callable[[], Scenario]:
 
 
 def eager(scenario: Callable[[], Scenario]) -> Callable[[], Scenario]:
-    """List what cannot be followed: the loss is never replayed."""
+    """List a scenario that cannot be followed: the loss is never replayed."""
     EAGER.append(scenario)
     return scenario
 
 
 def module(**names: Any) -> types.ModuleType:
-    """Return a module of a user's with these names in it."""
+    """Return a user's module with these names in it."""
     made = types.ModuleType("settings_of_a_user")
     vars(made).update(names)
     return made
 
 
 def defined(source: str, **names: Any) -> dict[str, Any]:
-    """Run source in a namespace of its own, as that of another module."""
+    """Run source in a separate namespace, such as that of another module."""
     space = {"np": np, "__name__": "module_of_a_user", **names}
     exec(source, space)
     return space
@@ -56,5 +56,5 @@ class Model:
 
 
 def model() -> Any:
-    """Return an object of a class of its own."""
+    """Return an object of a separate class."""
     return type("Model", (Model,), {})()
