@@ -272,7 +272,10 @@ def test_other_layouts_of_arrays_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_other_threads_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(sharing._HELPERS, "ask", lambda count, help: asked.append(count))
+    monkeypatch.setattr(
+        sharing._HELPERS, "ask", lambda count, help, processors: asked.append(count)
+    )
+    monkeypatch.setattr(sharing.affinity, "elsewhere", lambda: None)  # also on fewer processors
     for threads, expected in ((1, []), (3, [2])):
         monkeypatch.setattr(blas, "in_use", lambda threads=threads: threads)
         opened = np.zeros(1, np.int64)
