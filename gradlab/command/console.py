@@ -38,9 +38,6 @@ UNCUT = 1000
 
 
 class _Console(NeutralConsole):
-    fewest = 0
-    """Smallest width in columns, for what is wider than the terminal; it wraps the rest."""
-
     @property
     def size(self) -> ConsoleDimensions:
         # Read at each use: rich keeps what COLUMNS was when the console was made.
@@ -49,7 +46,7 @@ class _Console(NeutralConsole):
         width = known.width if self.is_terminal else UNCUT
         if columns.isdigit() and int(columns):
             width = int(columns)
-        return ConsoleDimensions(max(width, self.fewest), known.height)
+        return ConsoleDimensions(width, known.height)
 
     @size.setter
     def size(self, size: tuple[int, int]) -> None:
@@ -109,11 +106,8 @@ def show(title: str, *tables: Table) -> None:
 def show_table(table: Table) -> None:
     """Print a table without cutting any cell, in parts if it is too wide."""
     for part in _parts(table):
-        out.fewest = min(width_of(part), UNCUT)  # for a single column that is too wide
-        try:
-            out.print(part)
-        finally:
-            out.fewest = 0
+        width = max(out.width, min(width_of(part), UNCUT))  # a single column may be too wide
+        NeutralConsole(width=width, file=out.file).print(part)
 
 
 def width_of(table: Table) -> int:

@@ -26,21 +26,19 @@ def write_page(
     environment: Mapping[str, Any],
 ) -> None:
     """Write a self-contained page: the findings as a table, and the figures below it."""
-    rows = "\n".join(
-        f'<tr><th scope="row">{escape(found.about)}</th><td>{escape(found.text)}</td>'
-        f"<td>{escape(found.remedy)}</td></tr>"
-        for found in findings
-    )
+    table = {
+        "title": "Findings",
+        "columns": ["", "found", "remedy"],
+        "right": [False] * 3,
+        "rows": [[found.about, found.text, found.remedy] for found in findings],
+    }
     told = "<br>".join(map(escape, report.environment_lines(environment)))
     body = f"""<header>
 <h1>{escape(title)}</h1>
 <p class="headline">{escape(lead)}</p>
 </header>
 <main>
-<div class="scroll"><table><thead><tr><th></th><th>found</th><th>remedy</th></tr></thead>
-<tbody>
-{rows}
-</tbody></table></div>
+{report.body(table)}
 {"".join(report.figure(_svg(draw()), name) for name, draw in figures.items())}
 <p class="environment">{told}</p>
 </main>"""

@@ -130,14 +130,7 @@ class Field(Perturbable):
 
     def along_entries(self, entries: Array, units: Array) -> Line:
         """Return the line that perturbs some entries in proportion to their units, from (p,)."""
-        step = units[entries]
-        return Line(
-            self,
-            entries,
-            step,
-            float(np.max(self.low[entries] / step, initial=-np.inf)),
-            float(np.min(self.high[entries] / step, initial=np.inf)),
-        )
+        return self._line(entries, units[entries])
 
     def along(self, direction: Array, units: Array | None = None) -> tuple[Line, float]:
         """Return the line along a direction (p,), and the number by which its slopes are divided.
@@ -147,18 +140,15 @@ class Field(Perturbable):
         units = self.scales if units is None else units
         size = float(np.max(np.abs(direction) / units, initial=0.0))
         unit = float(np.exp2(-np.round(np.log2(size)))) if size else 1.0
-        step = direction * unit
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ends = np.stack([self.low / step, self.high / step])
-        ends = ends[:, step != 0]
-        low, high = np.min(ends, axis=0), np.max(ends, axis=0)
-        return Line(
-            self,
-            slice(None),
-            step,
-            float(np.max(low, initial=-np.inf)),
-            float(np.min(high, initial=np.inf)),
-        ), unit
+        return self._line(slice(None), direction * unit), unit
+
+    def _line(self, entries: Any, step: Array) -> Line:
+        moving = step != 0
+        bounds = self.low[entries][moving], self.high[entries][moving]
+        ends = np.stack(bounds) / step[moving]  # a negative step swaps them
+        low = np.max(ends.min(axis=0), initial=-np.inf)
+        high = np.min(ends.max(axis=0), initial=np.inf)
+        return Line(self, entries, step, float(low), float(high))
 
 
 @dataclass

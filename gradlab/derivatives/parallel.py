@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from gradlab.derivatives.functions import Function, Outputs, Point
-from gradlab.derivatives.lines import Field
 from gradlab.derivatives.measuring import Coarse
 from gradlab.errors import GradlabError, WorkerError
 from gradlab.gradients.workers import Workers
@@ -25,16 +24,6 @@ from gradlab.gradients.workers.task import Failure, Part, Task
 from gradlab.gradients.workers.teams import find_team
 from gradlab.interrupts import held
 from gradlab.params import Array, flatten
-
-
-class ColumnRule(Protocol):
-    """The interface of `gradlab.derivatives.differences.Differences` that computes a column."""
-
-    def field(self, at: Point) -> Field:
-        """Return the function around a point."""
-
-    def column_of(self, where: Field, entries: Array, plan: ColumnPlan) -> Array:
-        """Return the slope of each output by the one entry of the group that it depends on."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class ColumnPlan:
 class ColumnMethod:
     """The task of a worker: a `Method` whose slopes are columns."""
 
-    make: Callable[[Function], ColumnRule]  # makes the `Differences` of a function in the worker
+    make: Callable[[Function], Any]  # makes the `Differences` of a function in the worker
     outputs: Outputs  # the outputs of the function at the parameters
     epsilon: Array  # the relative error of each output, as known so far
     plan: ColumnPlan
@@ -79,7 +68,7 @@ class ColumnMethod:
 class Lines:
     """The function around its parameters, in a worker; has what `Part` reads of a `Probe`."""
 
-    rule: ColumnRule
+    rule: Any  # the `Differences` of the function
     at: Point
     epsilon: Array
     plan: ColumnPlan
@@ -111,7 +100,8 @@ class Lines:
         where.epsilon = self.epsilon.copy()
         where.before = lambda: mark(0, i)
         with where.restoring():
-            return self.rule.column_of(where, self.plan.groups[i], self.plan)
+            column: Array = self.rule.column_of(where, self.plan.groups[i], self.plan)
+            return column
 
     def name(self, leaf: int, i: int) -> str:
         """Name the first entry of a group, for errors."""

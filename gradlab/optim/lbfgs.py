@@ -35,11 +35,6 @@ class LBFGS(Optimiser):
     memory : int
         The number of steps that H is estimated from.
 
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
-
     Examples
     --------
     >>> from gradlab import optim

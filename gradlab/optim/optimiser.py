@@ -53,6 +53,11 @@ class Optimiser:
         λ, from 0.
     clip : float or None
         The largest norm of a gradient.
+
+    Raises
+    ------
+    OptionError
+        If an option of any optimiser is out of range.
     """
 
     learning_rate: Rate

@@ -36,12 +36,7 @@ class SGD(Optimiser):
     nesterov : bool
         Whether the momentum is Nesterov's.
     weight_decay, clip
-        See `Optimiser`.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
+        See `Optimiser`, also for errors.
 
     Examples
     --------
@@ -105,12 +100,7 @@ class Adagrad(Optimiser):
     initial : float
         The sum before the first step, from 0.
     weight_decay, clip
-        See `Optimiser`.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
+        See `Optimiser`, also for errors.
 
     Examples
     --------
@@ -166,12 +156,7 @@ class RMSProp(Optimiser):
     eps : float
         ε, from 0.
     weight_decay, clip
-        See `Optimiser`.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
+        See `Optimiser`, also for errors.
 
     Examples
     --------
@@ -223,12 +208,7 @@ class Adam(Optimiser):
     eps : float
         ε, from 0.
     weight_decay, clip
-        See `Optimiser`; `adamw` has a weight decay by default.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
+        See `Optimiser`, also for errors; `adamw` has a weight decay by default.
 
     Examples
     --------

@@ -103,7 +103,7 @@ _INFO = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
 
 
 class _Machine:
-    """The stack and the memo of a pickle; each opcode is a method or a row in `_VALUES`."""
+    """The stack and the memo of a pickle; a method for each opcode that is in no table."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []
@@ -118,9 +118,9 @@ class _Machine:
                 self._stack.append(_VALUES[name]())
             elif name in _TUPLES:
                 self._stack.append(tuple(reversed([self._pop() for _ in range(_TUPLES[name])])))
-            elif step := _STEPS.get(name):
-                step(self, argument)
-            else:
+            elif step := getattr(self, f"on_{name.lower()}", None):
+                step(argument)
+            elif name not in ("FRAME", "STOP"):
                 raise PickleError(
                     f"refused, as it has the opcode {name}, which a pickle of arrays does not need"
                 )
@@ -141,41 +141,45 @@ class _Machine:
         del self._stack[start:]
         return items
 
-    def protocol(self, number: int) -> None:
+    def on_proto(self, number: int) -> None:
         if number > 5:
             raise ValueError(f"it has protocol {number}; 5 is the last known one")
 
-    def mark(self, _: None) -> None:
+    def on_mark(self, _: None) -> None:
         self._marks.append(len(self._stack))
 
-    def pop(self, _: None) -> None:
+    def on_pop(self, _: None) -> None:
         if self._marks and self._marks[-1] == len(self._stack):
             self._marks.pop()
         else:
             self._pop()
 
-    def pop_mark(self, _: None) -> None:
+    def on_pop_mark(self, _: None) -> None:
         self._pop_to_mark()
 
-    def dup(self, _: None) -> None:
+    def on_dup(self, _: None) -> None:
         self._stack.append(self._top())
 
-    def put(self, index: int | None) -> None:
+    def on_put(self, index: int | None) -> None:
         self._memo[len(self._memo) if index is None else index] = self._top()
 
-    def get(self, index: int) -> None:
+    on_binput = on_long_binput = on_memoize = on_put
+
+    def on_get(self, index: int) -> None:
         self._stack.append(self._memo[index])
 
-    def make_tuple(self, _: None) -> None:
+    on_binget = on_long_binget = on_get
+
+    def on_tuple(self, _: None) -> None:
         self._stack.append(tuple(self._pop_to_mark()))
 
-    def make_list(self, _: None) -> None:
+    def on_list(self, _: None) -> None:
         self._stack.append(self._pop_to_mark())
 
-    def append(self, _: None) -> None:
+    def on_append(self, _: None) -> None:
         self._extend([self._pop()])
 
-    def appends(self, _: None) -> None:
+    def on_appends(self, _: None) -> None:
         self._extend(self._pop_to_mark())
 
     def _extend(self, items: list[Any]) -> None:
@@ -183,16 +187,16 @@ class _Machine:
             raise ValueError(f"it appends to a {type(into).__name__}")
         into.extend(items)
 
-    def make_dict(self, _: None) -> None:
+    def on_dict(self, _: None) -> None:
         items = self._pop_to_mark()
         self._stack.append({})
         self._update(items)
 
-    def set_item(self, _: None) -> None:
+    def on_setitem(self, _: None) -> None:
         value = self._pop()
         self._update([self._pop(), value])
 
-    def set_items(self, _: None) -> None:
+    def on_setitems(self, _: None) -> None:
         self._update(self._pop_to_mark())
 
     def _update(self, items: list[Any]) -> None:
@@ -204,20 +208,20 @@ class _Machine:
                 raise PickleError(f"{shown} cannot name an array; use a string")
             into[key] = value
 
-    def call_named(self, named: str) -> None:
+    def on_global(self, named: str) -> None:
         self._stack.append(_name(named.replace(" ", ".", 1)))
 
-    def call_on_stack(self, _: None) -> None:
+    def on_stack_global(self, _: None) -> None:
         name, module = self._pop(), self._pop()
         if type(module) is not str or type(name) is not str:
             raise ValueError("a name is not text")
         self._stack.append(_name(f"{module}.{name}"))
 
-    def instance(self, named: str) -> None:
+    def on_inst(self, named: str) -> None:
         _name(named.replace(" ", ".", 1))
         raise ValueError(f"it makes an instance of {named}")
 
-    def reduce(self, _: None) -> None:
+    def on_reduce(self, _: None) -> None:
         args, function = self._pop(), self._pop()
         if type(function) is not GlobalName or type(args) is not tuple:
             raise ValueError("it calls a value that is not a function, or without arguments")
@@ -228,7 +232,7 @@ class _Machine:
         for pair in args[0] if args else ():  # Python 2 passes its pairs to the call
             self._update(list(pair))
 
-    def build(self, _: None) -> None:
+    def on_build(self, _: None) -> None:
         state, target = self._pop(), self._top()
         if type(target) is not RequestedCall:
             raise ValueError(f"it changes {getattr(target, 'name', type(target).__name__)}")
@@ -253,25 +257,3 @@ _VALUES: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
 }
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("FRAME", "STOP"), lambda machine, argument: None),
-    "PROTO": _Machine.protocol,
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
-    "MARK": _Machine.mark,
-    "POP": _Machine.pop,
-    "POP_MARK": _Machine.pop_mark,
-    "DUP": _Machine.dup,
-    "TUPLE": _Machine.make_tuple,
-    "LIST": _Machine.make_list,
-    "APPEND": _Machine.append,
-    "APPENDS": _Machine.appends,
-    "DICT": _Machine.make_dict,
-    "SETITEM": _Machine.set_item,
-    "SETITEMS": _Machine.set_items,
-    "GLOBAL": _Machine.call_named,
-    "STACK_GLOBAL": _Machine.call_on_stack,
-    "INST": _Machine.instance,
-    "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.build,
-}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,10 @@ def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10
     Call it last, when everything is drawn and the limits of the axes are set. For each curve,
     `ends` has the height of its end, its name, and its colour.
     """
+    line = {"arrowstyle": "-", "lw": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
     texts = [
-        axes.annotate(
-            text, (1, height), xycoords=("axes fraction", "data"), xytext=(AWAY, 0),
-            textcoords="offset points", va="center", color=colour, fontsize=size,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 0,
-                        "relpos": (0, 0.5)},
-        )
+        _beside(axes, text, height, va="center", color=colour, fontsize=size,
+                arrowprops={**line, "color": colour})
         for height, text, colour in ends
     ]  # fmt: skip
     if not texts:
@@ -117,13 +114,7 @@ def rows(axes: Axes, shown: Sequence[Row], *, heads: Sequence[str] = (), log: bo
 def _columns(axes: Axes, cells: Sequence[tuple[str, ...]], heads: Sequence[str]) -> None:
     """Write columns of texts right of the axes, each as wide as its widest text."""
     count = max([len(heads), *map(len, cells)], default=0)
-
-    def write(text: str, height: float, **style: Any) -> Annotation:
-        return axes.annotate(
-            text, (1, height), xycoords=("axes fraction", "data"), xytext=(AWAY, 0),
-            textcoords="offset points", ha="right", annotation_clip=False, fontsize=10, **style,
-        )  # fmt: skip
-
+    write = partial(_beside, axes, ha="right", fontsize=10)
     columns: list[list[Annotation]] = [[] for _ in range(count)]
     for column, head in zip(columns, heads, strict=False):
         column.append(write(head, -0.6, va="bottom", color=GREY))
@@ -139,6 +130,14 @@ def _columns(axes: Axes, cells: Sequence[tuple[str, ...]], heads: Sequence[str])
         right += AWAY + max(text.get_window_extent().width for text in column) * points
         for text in column:
             text.xyann = (right, 0)
+
+
+def _beside(axes: Axes, text: str, height: float, **style: Any) -> Annotation:
+    """Write a text right of the axes, at a height in data coordinates."""
+    return axes.annotate(
+        text, (1, height), xycoords=("axes fraction", "data"), xytext=(AWAY, 0),
+        textcoords="offset points", annotation_clip=False, **style,
+    )  # fmt: skip
 
 
 def _lay_out(axes: Axes) -> None:

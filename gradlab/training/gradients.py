@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from gradlab.errors import BackendError, ZeroGradientWarning
+from gradlab.errors import BackendError
 from gradlab.gradients import Backend, Loss, find_backend, value_and_grad
 from gradlab.gradients.protocol import name_of, real_scalar, writes_out
 from gradlab.params import Structure, leaves_like, named_leaves
@@ -59,17 +58,3 @@ def gradients(
         return float(real_scalar(value)), Vector(leaves, leaves)
 
     return gradient_at
-
-
-def warn_of_zeros(gradient: Vector, structure: Structure, stacklevel: int) -> None:
-    """Warn if the first gradient is zero, so that no step changes the parameters."""
-    if gradient.leaves and not any(leaf.any() for leaf in gradient.leaves):
-        warnings.warn(
-            f"the whole gradient ({', '.join(structure.paths[:4])}"
-            f"{', ...' if len(structure.paths) > 4 else ''}) is zero at the first step: either the "
-            "loss does not depend on its parameters, as one that reads a network's own, or the "
-            "start is a stationary point; give other starting values, or let the loss use its "
-            "first argument",
-            ZeroGradientWarning,
-            stacklevel=stacklevel + 1,
-        )

@@ -19,7 +19,7 @@ from gradlab.history import Epoch, History
 from gradlab.params import Array, Structure, flatten, floating, map_leaves
 from gradlab.training.data import Accuracy, Data, check_data, evaluate, quiet
 from gradlab.training.foreign import UpdateStep
-from gradlab.training.gradients import gradients, warn_of_zeros
+from gradlab.training.gradients import gradients
 from gradlab.training.many import ManySteps
 from gradlab.training.norms import Measured, measured
 from gradlab.training.optimisers import lower
@@ -152,8 +152,6 @@ class Descent:
         with quiet():
             given, after = self._arguments(batch)
             value, gradient = self._gradient_at(self.params, *given)
-            if not self.history.losses:
-                warn_of_zeros(gradient, self._structure, stacklevel=5)  # the caller of `fit`
             self.last_good = self.params
             self.history.losses.append(value)
             self._advance(gradient)

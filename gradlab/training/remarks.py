@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradlab.errors import TrainingWarning
+from gradlab.errors import TrainingWarning, ZeroGradientWarning
 from gradlab.history import History, number
 from gradlab.params import Array
 from gradlab.training.causes import chance, constant_inputs, constant_labels, raw_columns, unscaled
@@ -93,6 +93,8 @@ class Remarks:
     def begin(self, gradient: Vector, step: Measured) -> None:
         """Check the data, and compare them with the first gradient."""
         self._first = step
+        if self.paths and not any(leaf.any() for leaf in gradient.leaves):
+            self._say("stationary", self._stationary(), ZeroGradientWarning)
         self._say("labels", constant_labels(self.data))
         self._say("inputs", constant_inputs(self.data))
         if self.descends and step.promise > 0:
@@ -132,12 +134,21 @@ class Remarks:
         if over:
             self._say("chance", self._at_chance(history.losses))
 
-    def _say(self, kind: str, text: str | None) -> None:
+    def _say(self, kind: str, text: str | None, category: type[Warning] = TrainingWarning) -> None:
         if text is None or kind in self._said:
             return
         self._said |= {kind, *IMPLIED.get(kind, ())}
         # The caller of `fit`: _say, begin or end_epoch, _follow, fit, its decorator, the user.
-        warnings.warn(text, TrainingWarning, stacklevel=6)
+        warnings.warn(text, category, stacklevel=6)
+
+    def _stationary(self) -> str:
+        more = ", ..." if len(self.paths) > 4 else ""
+        return (
+            f"the whole gradient ({', '.join(self.paths[:4])}{more}) is zero at the first step: "
+            "either the loss does not depend on its parameters, as one that reads a network's own, "
+            "or the start is a stationary point; give other starting values, or let the loss use "
+            "its first argument"
+        )
 
     def _dead(self, epoch: int) -> str | None:
         zero, steps = self._zero or [], self._steps_of_zero
