@@ -83,33 +83,6 @@ class Search:
     def compare(self, outputs: Array, weights: Array, entries: Array, direction: Array) -> Pair:
         """Measure u·Jv, and compare the claim with it."""
         surface = self.surface(outputs, weights)
-        # The precision of the outputs; a sum of integers looks less precise than it is.
-        bits = int(np.finfo(self.function.value.dtype).nmant)
-
-        def claim(curvature: float) -> Along:
-            return self._claimed(surface, outputs, weights, entries, direction, curvature)
-
-        found = walk_along(surface, entries, direction, claim, self.rng, bits)
-        return Pair(**vars(found), outputs=outputs, weights=weights)
-
-    def part(self, pair: Pair, side: Side, part: Array) -> Pair:
-        """Compare some of the outputs of a pair, or some of its parameters."""
-        if side == "outputs":
-            return self.compare(
-                pair.outputs[part], pair.weights[part], pair.entries, pair.direction
-            )
-        return self.compare(pair.outputs, pair.weights, pair.entries[part], pair.direction[part])
-
-    def _claimed(
-        self,
-        surface: Surface,
-        outputs: Array,
-        weights: Array,
-        entries: Array,
-        direction: Array,
-        curvature: float,
-    ) -> Along:
-        """Return the claimed u·Jv, its expected size, and its round-off."""
         if self.claim.by_rows:
             row = self.claim.row(spread(self.function.size, outputs, weights))
             analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
@@ -120,11 +93,23 @@ class Search:
             terms, epsilon = column.values[outputs] * weights, column.epsilon
             floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
         with np.errstate(all="ignore"):
-            return Along(
-                float(terms.sum()),
-                float(np.linalg.norm(terms)),
-                2 * floor + 8 * epsilon * curvature,
+            claimed, size = float(terms.sum()), float(np.linalg.norm(terms))
+
+        def claim(curvature: float) -> Along:
+            return Along(claimed, size, 2 * floor + 8 * epsilon * curvature)
+
+        # The precision of the outputs; a sum of integers looks less precise than it is.
+        bits = int(np.finfo(self.function.value.dtype).nmant)
+        found = walk_along(surface, entries, direction, claim, self.rng, bits)
+        return Pair(**vars(found), outputs=outputs, weights=weights)
+
+    def part(self, pair: Pair, side: Side, part: Array) -> Pair:
+        """Compare some of the outputs of a pair, or some of its parameters."""
+        if side == "outputs":
+            return self.compare(
+                pair.outputs[part], pair.weights[part], pair.entries, pair.direction
             )
+        return self.compare(pair.outputs, pair.weights, pair.entries[part], pair.direction[part])
 
     def direction(self, entries: Array) -> Array:
         """Draw a direction that perturbs each entry by about its own size."""
