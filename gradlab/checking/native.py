@@ -112,7 +112,7 @@ def as_numpy(
     if not has_complex(point):
         return problem
     real = Real(at, point, 0.0, native.convention)
-    claim = claim if differentiates(claim) else real.gradient(claim)
+    claim = claim if differentiates(claim) else real.claim("gradient", claim)
     return replace(problem, loss=real.loss, params=real.params, gradient=claim)
 
 

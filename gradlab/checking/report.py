@@ -76,17 +76,10 @@ class GradientReport(Result):
         Numbers that are not finite, such as the error bar of a slope that diverges, are None,
         because JSON cannot represent them.
         """
-        return {
-            "verdict": self.verdict,
+        return vars(self) | {
             "ok": self.ok,
-            "mode": self.mode,
             "resolution": _finite(self.resolution),
-            "size": self.size,
-            "evaluations": self.evaluations,
-            "seconds": self.seconds,
             "notes": list(self.notes),
-            "constant": self.constant,
-            "what": self.what,
             "difference": self.difference
             and {"relative": _finite(self.difference.relative), "entry": self.difference.entry},
             "counts": self.counts,
