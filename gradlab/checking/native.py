@@ -59,13 +59,7 @@ class NativeProblem:
 
 
 def is_native(params: Any) -> bool:
-    """Tell whether parameters belong to PyTorch or JAX: tensors, an ``nn.Module``, a pytree.
-
-    Examples
-    --------
-    >>> is_native({"w": np.ones(3)})
-    False
-    """
+    """Tell whether parameters belong to PyTorch or JAX: tensors, an ``nn.Module``, a pytree."""
     return is_torch(params) or is_jax(params)
 
 

@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from gradlab.checking.complex_numbers import Convention
 from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError, reason_of

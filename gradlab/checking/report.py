@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,10 +135,6 @@ class DerivativeReport(GradientReport):
     size : int
         Number of entries of the Jacobian, for each claim.
     """
-
-    def renamed(self, what: str, notes: tuple[str, ...] = ()) -> DerivativeReport:
-        """Return the report with a new name for the derivative, and more notes."""
-        return replace(self, what=what, notes=(*self.notes, *notes))
 
 
 def _notebook_theme() -> TerminalTheme:

@@ -18,10 +18,10 @@ from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.complex_numbers import ComplexParts, Real, _joined, conjugated
 from gradlab.checking.entries import _beside_jumps
-from gradlab.checking.finding import Finding
 from gradlab.checking.functions import Function
 from gradlab.checking.jacobian import Subject, check_row
 from gradlab.checking.jacobian_causes import _of_block
+from gradlab.checking.kinks import Finding
 from gradlab.checking.layer_objects import _adding
 from gradlab.checking.matrices import joined
 from gradlab.checking.patterns import CONSTANTS, _clipped, _constant_factor, _name, _place, _smeared
