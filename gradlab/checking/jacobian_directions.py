@@ -84,12 +84,12 @@ class Search:
         """Measure u·Jv, and compare the claim with it."""
         surface = self.surface(outputs, weights)
         if self.claim.by_rows:
-            row = self.claim.row(spread(self.function.size, outputs, weights))
+            row = self.claim.product(spread(self.function.size, outputs, weights))
             analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
             terms, epsilon = row.values[entries] * direction, row.epsilon
             floor = float(np.linalg.norm(analytic.floor[entries] * direction))
         else:
-            column = self.claim.column(spread(surface.size, entries, direction))
+            column = self.claim.product(spread(surface.size, entries, direction))
             terms, epsilon = column.values[outputs] * weights, column.epsilon
             floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
         with np.errstate(all="ignore"):
@@ -282,12 +282,12 @@ def _one_by_one(
     for i in sorted({i for i, _ in suspects}):
         which = sorted(j for k, j in suspects if k == i)
         if claim.by_rows:
-            row = claim.row(spread(q, np.array([i]), np.ones(1)))
+            row = claim.product(spread(q, np.array([i]), np.ones(1)))
             values, epsilon = row.values, row.epsilon
         else:
             values, epsilon = np.zeros(p), 0.0
             for j in which:
-                column = claim.column(spread(p, np.array([j]), np.ones(1)))
+                column = claim.product(spread(p, np.array([j]), np.ones(1)))
                 values[j], epsilon = column.values[i], column.epsilon
         found += check_row(subject, i, values, epsilon, which, rng)[0]
     return found
