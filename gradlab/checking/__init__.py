@@ -3,8 +3,8 @@
 ==================  ===============================================================================
 `check`             `check_gradients`: from a loss and a gradient to a report; start here
 `analytic`          the gradient under test
-`entries`           the verdict on single entries; `finding` has the two slopes that it compares
-`kinks`             which gradients are valid at a kink
+`entries`           the verdict on single entries
+`kinks`             which gradients are valid at a kink; `Finding`, the two slopes of an entry
 `directions`        few wrong entries among many, by random directions; `walks` measures one
 `causes`            the likely cause, from the `patterns` of errors in the `columns` of a leaf
 `allowance`         an error that the caller accepts

@@ -89,26 +89,14 @@ def _roughly(c: Columns) -> Columns:
 
 
 def lengths_of(args: Any) -> set[int]:
-    """Return the sizes, and the lengths of all axes, of the arrays among a loss's arguments.
-
-    Examples
-    --------
-    >>> sorted(lengths_of([{"x": np.zeros((20, 3))}, "mean", 5]))
-    [3, 20, 60]
-    """
+    """Return the sizes, and the lengths of all axes, of the arrays among a loss's arguments."""
     found = flatten(args, lambda value, path: value)[0]
     shapes = [tuple(leaf.shape) for leaf in found if hasattr(leaf, "shape")]
     return {n for shape in shapes for n in (*shape, int(np.prod(shape))) if n > 1}
 
 
 def repeated_in(args: Any) -> set[int]:
-    """Return the integers that occur more than once in an array among a loss's arguments.
-
-    Examples
-    --------
-    >>> repeated_in([np.array([0, 1, 0, 3]), np.zeros((2, 2))])
-    {0}
-    """
+    """Return the integers that occur more than once in an array among a loss's arguments."""
     found: set[int] = set()
     for leaf in flatten(args, lambda value, path: value)[0]:
         if getattr(getattr(leaf, "dtype", None), "kind", "") in ("i", "u"):

@@ -132,7 +132,7 @@ def check_gradients(
     given = params
     if has_complex(params):
         real = Real(loss, params, 0.0, convention)
-        loss, params, gradient = real.loss, real.params, real.gradient(gradient)
+        loss, params, gradient = real.loss, real.params, real.claim("gradient", gradient)
         if in_place:
             raise OptionError("in_place=True: complex parameters cannot be perturbed in place")
     held = InPlace(params) if in_place else None

@@ -34,8 +34,8 @@ class Rounded:
 class Claim:
     """A derivative under test, which the option `kind` gave: ``"vjp"``, ``"jacobian"``, ...
 
-    ``rows(u)`` returns Jᵀu in the structure of the parameters, ``columns(v)`` Jv in that of the
-    outputs; one of them may be missing.
+    ``compute(u)`` returns Jᵀu in the structure of the parameters if the claim is given `by_rows`;
+    otherwise ``compute(v)`` returns Jv in that of the outputs.
     """
 
     def __init__(
@@ -43,44 +43,31 @@ class Claim:
         kind: str,
         function: Function,
         params: Any,
-        rows: Callable[[Array], Any] | None = None,
-        columns: Callable[[Array], Any] | None = None,
+        compute: Callable[[Array], Any],
+        by_rows: bool,
     ) -> None:
-        self.kind, self._function, self._params = kind, function, params
-        self._rows, self._columns = rows, columns
-        self._kept: dict[tuple[str, bytes], Rounded] = {}
+        self.kind, self.by_rows = kind, by_rows
+        self._function, self._params, self._compute = function, params, compute
+        self._kept: dict[bytes, Rounded] = {}
 
-    @property
-    def by_rows(self) -> bool:
-        """Whether the claim gives combinations of rows."""
-        return self._rows is not None
-
-    def row(self, u: Array) -> Rounded:
-        """Return Jᵀu, shape (p,)."""
-        return self._asked("row", u, self._row)
-
-    def column(self, v: Array) -> Rounded:
-        """Return Jv, shape (q,)."""
-        return self._asked("column", v, self._column)
-
-    def _asked(self, side: str, vector: Array, compute: Callable[[Array], Rounded]) -> Rounded:
-        key = side, vector.tobytes()
+    def product(self, direction: Array) -> Rounded:
+        """Return Jᵀu, shape (p,), or Jv, shape (q,)."""
+        key = direction.tobytes()
         if key not in self._kept:
             if len(self._kept) > 64:
                 self._kept.clear()
-            self._kept[key] = compute(vector)
+            found = self._compute(direction)
+            if self.by_rows:
+                leaves = leaves_like(self._params, found, f"the {self.kind}", _numbers)
+            else:
+                leaves = self._outputs(found)
+            self._kept[key] = _rounded(leaves)
         return self._kept[key]
 
-    def _row(self, u: Array) -> Rounded:
-        assert self._rows is not None
-        found = self._rows(u)
-        leaves = leaves_like(self._params, found, f"the {self.kind}", _numbers)
-        return _rounded(leaves)
-
-    def _column(self, v: Array) -> Rounded:
-        assert self._columns is not None
+    def _outputs(self, product: Any) -> list[Array]:
+        """Return the leaves of Jv in the order of the outputs."""
         wanted = dict(zip(self._function.structure.paths, self._function.leaves, strict=True))
-        leaves, structure = flatten(self._columns(v), _numbers)
+        leaves, structure = flatten(product, _numbers)
         found = dict(zip(structure.paths, leaves, strict=True))
         for (path, leaf), name in zip(wanted.items(), self._function.paths, strict=True):
             if path not in found:
@@ -92,18 +79,14 @@ class Claim:
                 )
         if extra := [path for path in found if path not in wanted]:
             raise ParameterError(f"the {self.kind} has {', '.join(extra)}, which is not an output")
-        return _rounded([found[path] for path in wanted])
+        return [found[path] for path in wanted]
 
     def matrix(self) -> Rounded:
         """Return all of J, shape (q, p), computed row by row or column by column."""
-        if self.by_rows:
-            parts = [self.row(unit) for unit in np.eye(self._function.size)]
-        else:
-            parts = [self.column(unit) for unit in np.eye(_size(self._params))]
+        size = self._function.size if self.by_rows else _size(self._params)
+        parts = [self.product(unit) for unit in np.eye(size)]
         values = np.array([part.values for part in parts])
-        if not parts:
-            values = np.empty((self._function.size, _size(self._params)))
-        epsilon = max((part.epsilon for part in parts), default=float(np.finfo(float).eps))
+        epsilon = max(part.epsilon for part in parts)
         return Rounded(values if self.by_rows else values.T.copy(), epsilon)
 
 
@@ -159,8 +142,8 @@ def claim_of(
     if not callable(given):
         raise OptionError(f"{kind}={given!r:.60}: give a function")
     if kind == "vjp":
-        return Claim(kind, function, params, rows=lambda u: call(function.hang(u)))
-    return Claim(kind, function, params, columns=lambda v: call(hang(v)))
+        return Claim(kind, function, params, lambda u: call(function.hang(u)), by_rows=True)
+    return Claim(kind, function, params, lambda v: call(hang(v)), by_rows=False)
 
 
 def _of_matrix(kind: str, found: Any, function: Function, params: Any, inputs: Layout) -> Claim:
@@ -171,7 +154,7 @@ def _of_matrix(kind: str, found: Any, function: Function, params: Any, inputs: L
         row = matrix[int(np.argmax(u))] if is_unit else (u @ matrix).astype(matrix.dtype)
         return inputs.hang(row)
 
-    return Claim(kind, function, params, rows=rows_of)
+    return Claim(kind, function, params, rows_of, by_rows=True)
 
 
 def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -> None:
@@ -180,7 +163,7 @@ def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -
 
     def ask() -> Rounded:
         claim._kept.clear()
-        return claim.row(direction) if claim.by_rows else claim.column(direction)
+        return claim.product(direction)
 
     first, second = ask(), ask()
     apart = float(np.linalg.norm(np.nan_to_num(second.values - first.values)))

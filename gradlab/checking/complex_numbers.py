@@ -139,7 +139,7 @@ class Real:
         return self._f(self._inputs.whole(parts), *args)
 
     def claim(self, kind: str, given: Any) -> Any:
-        """Return the claim about `function`.
+        """Return the claim about `function`; a "gradient" is that of a real loss.
 
         Raise an OptionError if the claim depends on a convention, and none was given.
         """
@@ -158,23 +158,15 @@ class Real:
                 given(self._inputs.whole(parts), *args[:-1], self._outputs.whole(args[-1], sign)),
                 sign,
             )
-        if callable(given):
-            return lambda parts, *args: self._matrix(given(self._inputs.whole(parts), *args), sign)
-        return self._matrix(given, sign)
-
-    def gradient(self, given: Any) -> Any:
-        """Return a claimed gradient of a real loss, a function or arrays, split into parts."""
-        sign = self._sign("gradient")
         if isinstance(given, str) or callable(getattr(given, "value_and_grad", None)):
             raise OptionError(
-                f"gradient={getattr(given, 'name', given)!r}: backends take real parameters; give "
-                "the gradient as a function or as arrays"
+                f"{kind}={getattr(given, 'name', given)!r}: backends take real parameters; give "
+                f"the {kind} as a function or as arrays"
             )
+        in_parts = self._inputs.parts if kind == "gradient" else self._matrix
         if callable(given):
-            return lambda parts, *args: self._inputs.parts(
-                given(self._inputs.whole(parts), *args), sign
-            )
-        return self._inputs.parts(given, sign)
+            return lambda parts, *args: in_parts(given(self._inputs.whole(parts), *args), sign)
+        return in_parts(given, sign)
 
     def _sign(self, kind: str) -> int:
         """Return the sign of i ∂L/∂y in the convention of a claimed gradient."""

@@ -7,12 +7,12 @@ the terms that cancel in them (`Residue`). They are tested before any slope is m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
-from gradlab.checking.claims import Claim, Rounded
+from gradlab.checking.claims import Claim
 from gradlab.checking.jacobian import Subject
 from gradlab.params import Array
 
@@ -91,7 +91,7 @@ class Residue:
 
 def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue) -> str:
     """Return a message if a VJP or JVP is not linear in its direction, else ""."""
-    ask, size = (claim.row, q) if claim.by_rows else (claim.column, p)
+    ask, size = claim.product, q if claim.by_rows else p
     for _ in range(DRAWS):
         a, b = rng.uniform(-1, 1, size), rng.uniform(-1, 1, size)
         apart = [ask(a).values, ask(b).values, -ask(a + b).values]
@@ -115,7 +115,7 @@ def contradiction(
     forward: Claim, reverse: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue
 ) -> str:
     """Return a message if u·(Jv) differs from v·(Jᵀu), else ""."""
-    unequal = _unequal(forward.column, reverse.row, rng, p, q, residue)
+    unequal = _unequal(forward, reverse, rng, p, q, residue)
     if unequal is None:
         return ""
     return (
@@ -126,25 +126,19 @@ def contradiction(
 
 def not_symmetric(claim: Claim, rng: np.random.Generator, p: int, residue: Residue) -> str:
     """Return a message if u·(Hv) differs from v·(Hu), else ""."""
-    ask = claim.row if claim.by_rows else claim.column
-    unequal = _unequal(ask, ask, rng, p, p, residue)
+    unequal = _unequal(claim, claim, rng, p, p, residue)
     if unequal is None:
         return ""
     return f"the {claim.kind} is not symmetric: u·Hv is {unequal[0]:.8g}, v·Hu is {unequal[1]:.8g}"
 
 
 def _unequal(
-    forward: Callable[[Array], Rounded],
-    reverse: Callable[[Array], Rounded],
-    rng: np.random.Generator,
-    p: int,
-    q: int,
-    residue: Residue,
+    forward: Claim, reverse: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue
 ) -> tuple[float, float] | None:
     """Return u·(Jv) and v·(Jᵀu) if they differ by more than the rounding errors of their terms."""
     for _ in range(DRAWS):
         u, v = rng.uniform(-1, 1, q), rng.uniform(-1, 1, p)
-        column, row = forward(v), reverse(u)
+        column, row = forward.product(v), reverse.product(u)
         left, right, epsilon = u * column.values, v * row.values, max(column.epsilon, row.epsilon)
         size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
         gap = abs(float(left.sum() - right.sum()))

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
-from gradlab.checking.finding import Finding
 from gradlab.checking.kinks import (
     CLEARLY,
+    Finding,
     allows,
     between_jumps,
     invalid_choices,

@@ -83,12 +83,23 @@ class Search:
     def compare(self, outputs: Array, weights: Array, entries: Array, direction: Array) -> Pair:
         """Measure u·Jv, and compare the claim with it."""
         surface = self.surface(outputs, weights)
-        # The precision of the outputs; a sum of integers looks less precise than it is.
-        bits = int(np.finfo(self.function.value.dtype).nmant)
+        if self.claim.by_rows:
+            row = self.claim.product(spread(self.function.size, outputs, weights))
+            analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
+            terms, epsilon = row.values[entries] * direction, row.epsilon
+            floor = float(np.linalg.norm(analytic.floor[entries] * direction))
+        else:
+            column = self.claim.product(spread(surface.size, entries, direction))
+            terms, epsilon = column.values[outputs] * weights, column.epsilon
+            floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
+        with np.errstate(all="ignore"):
+            claimed, size = float(terms.sum()), float(np.linalg.norm(terms))
 
         def claim(curvature: float) -> Along:
-            return self._claimed(surface, outputs, weights, entries, direction, curvature)
+            return Along(claimed, size, 2 * floor + 8 * epsilon * curvature)
 
+        # The precision of the outputs; a sum of integers looks less precise than it is.
+        bits = int(np.finfo(self.function.value.dtype).nmant)
         found = walk_along(surface, entries, direction, claim, self.rng, bits)
         return Pair(**vars(found), outputs=outputs, weights=weights)
 
@@ -99,32 +110,6 @@ class Search:
                 pair.outputs[part], pair.weights[part], pair.entries, pair.direction
             )
         return self.compare(pair.outputs, pair.weights, pair.entries[part], pair.direction[part])
-
-    def _claimed(
-        self,
-        surface: Surface,
-        outputs: Array,
-        weights: Array,
-        entries: Array,
-        direction: Array,
-        curvature: float,
-    ) -> Along:
-        """Return the claimed u·Jv, its expected size, and its round-off."""
-        if self.claim.by_rows:
-            row = self.claim.row(spread(self.function.size, outputs, weights))
-            analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
-            terms, epsilon = row.values[entries] * direction, row.epsilon
-            floor = float(np.linalg.norm(analytic.floor[entries] * direction))
-        else:
-            column = self.claim.column(spread(surface.size, entries, direction))
-            terms, epsilon = column.values[outputs] * weights, column.epsilon
-            floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
-        with np.errstate(all="ignore"):
-            return Along(
-                float(terms.sum()),
-                float(np.linalg.norm(terms)),
-                2 * floor + 8 * epsilon * curvature,
-            )
 
     def direction(self, entries: Array) -> Array:
         """Draw a direction that perturbs each entry by about its own size."""
@@ -297,12 +282,12 @@ def _one_by_one(
     for i in sorted({i for i, _ in suspects}):
         which = sorted(j for k, j in suspects if k == i)
         if claim.by_rows:
-            row = claim.row(spread(q, np.array([i]), np.ones(1)))
+            row = claim.product(spread(q, np.array([i]), np.ones(1)))
             values, epsilon = row.values, row.epsilon
         else:
             values, epsilon = np.zeros(p), 0.0
             for j in which:
-                column = claim.column(spread(p, np.array([j]), np.ones(1)))
+                column = claim.product(spread(p, np.array([j]), np.ones(1)))
                 values[j], epsilon = column.values[i], column.epsilon
         found += check_row(subject, i, values, epsilon, which, rng)[0]
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -135,7 +136,7 @@ def check_layer(
         dtype=dtype,
         allow=allow,
     )
-    return report.renamed("backward pass", notes)
+    return replace(report, what="backward pass", notes=(*report.notes, *notes))
 
 
 class _Layer:

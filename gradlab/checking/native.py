@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab.checking.complex_numbers import Real, has_complex
-from gradlab.checking.native_jax import JaxLoss, is_jax
+from gradlab.checking.native_jax import JaxLoss, converts_to_numpy, is_jax
 from gradlab.checking.native_torch import TorchLoss, is_torch
 from gradlab.checking.native_way import (
     OWN,
@@ -59,13 +59,7 @@ class NativeProblem:
 
 
 def is_native(params: Any) -> bool:
-    """Tell whether parameters belong to PyTorch or JAX: tensors, an ``nn.Module``, a pytree.
-
-    Examples
-    --------
-    >>> is_native({"w": np.ones(3)})
-    False
-    """
+    """Tell whether parameters belong to PyTorch or JAX: tensors, an ``nn.Module``, a pytree."""
     return is_torch(params) or is_jax(params)
 
 
@@ -83,15 +77,15 @@ def as_numpy(
     """
     first = FirstOfPair(loss)
     native = (TorchLoss if is_torch(params) else JaxLoss)(first, params, args)
-    asked = None if dtype is None else np.dtype(dtype)
+    ways = native.ways if dtype is None else (NativeWay(np.dtype(dtype)),)
     try:
         way, (value, found), refusals = first_that_works(
-            native.ways(asked), lambda way: _differentiated(native, way, first)
+            ways, lambda way: _differentiated(native, way, first)
         )
     except GradlabError:
         raise
     except Exception as error:
-        plain = native.wants_numpy(error) or not _evaluates(native, asked)
+        plain = converts_to_numpy(error) or not _evaluates(native, ways[-1])
         if plain and _is_plain(first, params, args):
             return None
         error.add_note(f"raised by the loss, differentiated by {native.library}")
@@ -112,7 +106,7 @@ def as_numpy(
     if not has_complex(point):
         return problem
     real = Real(at, point, 0.0, native.convention)
-    claim = claim if differentiates(claim) else real.gradient(claim)
+    claim = claim if differentiates(claim) else real.claim("gradient", claim)
     return replace(problem, loss=real.loss, params=real.params, gradient=claim)
 
 
@@ -129,10 +123,10 @@ def _differentiated(native: NativeLoss, way: NativeWay, first: FirstOfPair) -> t
     return real_scalar(value), found
 
 
-def _evaluates(native: NativeLoss, dtype: np.dtype[Any] | None) -> bool:
+def _evaluates(native: NativeLoss, way: NativeWay) -> bool:
     """Tell whether a loss has a value at native arrays, so that only reverse mode fails."""
     try:
-        native.value(native.ways(dtype)[-1], native.leaves)
+        native.value(way, native.leaves)
     except Exception:
         return False
     return True

@@ -40,12 +40,19 @@ def is_jax(params: Any) -> bool:
     return any(isinstance(leaf, jax.Array) for leaf in leaves)
 
 
+def converts_to_numpy(error: Exception) -> bool:
+    """Tell whether a loss failed because it converts a traced array to NumPy or to a number."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(error, jax.errors.JAXTypeError)
+
+
 class JaxLoss:
     """``loss(params, *args)`` of JAX arrays; see `gradlab.checking.native`."""
 
     library = "JAX"
     backend = "jax"
     convention: Convention = "jax"
+    ways = (WIDE, OWN)  # the arrays' own dtypes with the user's setting of x64
 
     def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
         self.jax = sys.modules["jax"]
@@ -56,12 +63,6 @@ class JaxLoss:
         self._compiled: dict[NativeWay, Any] = {}
         self._treedef = self.jax.tree_util.tree_structure(params)
         self.leaves = [self._as_floats(*row) for row in zip(self._arrays, self.names, strict=True)]
-
-    def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
-        """Return two ways: float64, and the arrays' own dtypes with the user's setting of x64."""
-        if dtype is not None:
-            return [NativeWay(dtype)]
-        return [WIDE, OWN]
 
     def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
         """Return the loss."""
@@ -97,10 +98,6 @@ class JaxLoss:
         """Return a gradient in the structure of the parameters as arrays."""
         found = self._named(gradient)
         return [np.asarray(v) for v in matched(self.names, found, "the gradient")]
-
-    def wants_numpy(self, error: Exception) -> bool:
-        """Tell whether the loss converts a traced array to NumPy or to a number."""
-        return isinstance(error, self.jax.errors.JAXTypeError)
 
     # Native arrays and calls
 

@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from gradlab.checking.complex_numbers import Convention
 from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError, reason_of
@@ -39,6 +37,7 @@ class TorchLoss:
     library = "PyTorch"
     backend = "torch"
     convention: Convention = "torch"
+    ways = (WIDE, NativeWay(WIDE.dtype, widens=True), OWN)
 
     def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
         self.torch = sys.modules["torch"]
@@ -59,12 +58,6 @@ class TorchLoss:
         ]
         self._arguments: dict[NativeWay, tuple[Any, ...]] = {}
         self._copies: dict[NativeWay, ModuleCopy] = {}
-
-    def ways(self, dtype: np.dtype[Any] | None) -> list[NativeWay]:
-        """Return three ways: float64, float64 with mixed precisions, the tensors' own dtypes."""
-        if dtype is not None:
-            return [NativeWay(dtype)]
-        return [WIDE, NativeWay(WIDE.dtype, widens=True), OWN]
 
     def value(self, way: NativeWay, leaves: Sequence[Array]) -> Any:
         """Return the loss, with its operations recorded as for differentiation."""
@@ -102,10 +95,6 @@ class TorchLoss:
             found = dict(zip(self.names, gradient, strict=False))
         values = matched(self.names, found, "the gradient")
         return [to_numpy(v) if isinstance(v, self.torch.Tensor) else v for v in values]
-
-    def wants_numpy(self, error: Exception) -> bool:
-        """Return False: a loss that converts tensors to NumPy already fails in `value`."""
-        return False
 
     # Native arrays and calls
 

@@ -48,13 +48,7 @@ def named(names: Sequence[str], arrays: Sequence[Array]) -> dict[Name, Array]:
 
 
 def in_dtype(leaf: Array, dtype: np.dtype[Any] | None) -> Array:
-    """Return an array of floats, or complex numbers, with the precision of a dtype.
-
-    Examples
-    --------
-    >>> in_dtype(np.ones(2, np.complex64), np.dtype(np.float64)).dtype
-    dtype('complex128')
-    """
+    """Return an array of floats, or complex numbers, with the precision of a dtype."""
     if dtype is None:
         return leaf
     return leaf.astype(np.result_type(dtype, np.complex64) if leaf.dtype.kind == "c" else dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -76,17 +76,10 @@ class GradientReport(Result):
         Numbers that are not finite, such as the error bar of a slope that diverges, are None,
         because JSON cannot represent them.
         """
-        return {
-            "verdict": self.verdict,
+        return vars(self) | {
             "ok": self.ok,
-            "mode": self.mode,
             "resolution": _finite(self.resolution),
-            "size": self.size,
-            "evaluations": self.evaluations,
-            "seconds": self.seconds,
             "notes": list(self.notes),
-            "constant": self.constant,
-            "what": self.what,
             "difference": self.difference
             and {"relative": _finite(self.difference.relative), "entry": self.difference.entry},
             "counts": self.counts,
@@ -142,10 +135,6 @@ class DerivativeReport(GradientReport):
     size : int
         Number of entries of the Jacobian, for each claim.
     """
-
-    def renamed(self, what: str, notes: tuple[str, ...] = ()) -> DerivativeReport:
-        """Return the report with a new name for the derivative, and more notes."""
-        return replace(self, what=what, notes=(*self.notes, *notes))
 
 
 def _notebook_theme() -> TerminalTheme:

@@ -16,13 +16,7 @@ VERDICTS: tuple[Verdict, ...] = ("mismatch", "inconclusive", "kink", "agree")
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst of several verdicts.
-
-    Examples
-    --------
-    >>> worst(["agree", "kink", "agree"]), worst([])
-    ('kink', 'agree')
-    """
+    """Return the worst of several verdicts; "agree" if there are none."""
     return min(verdicts, key=VERDICTS.index, default="agree")
 
 
@@ -84,13 +78,7 @@ class Entry:
 
 
 def notes_on_errors(refusal: str, verdict: Verdict, entries: Iterable[Entry]) -> list[str]:
-    """Return a note on an error at a point nearby, if something was inconclusive.
-
-    Examples
-    --------
-    >>> notes_on_errors("ValueError: x < 0", "inconclusive", []), notes_on_errors("", "agree", [])
-    (['raised at a point nearby: ValueError: x < 0'], [])
-    """
+    """Return a note on an error at a point nearby, if something was inconclusive."""
     unresolved = "inconclusive" in (verdict, *(entry.verdict for entry in entries))
     return [f"raised at a point nearby: {refusal}"] if refusal and unresolved else []
 

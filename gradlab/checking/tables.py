@@ -242,23 +242,12 @@ def _summary(report: Result) -> Iterator[tuple[str, str]]:
         looked_at = f"{len(report.entries):,} of {report.size:,} entries"
     yield "one by one", looked_at + (f": {counts}" if counts else "")
     if report.difference:
-        yield "differs", _differs(*report.difference)
+        relative, name = report.difference
+        differs = f"by relative errors up to {relative:.1g}, at {name}"
+        yield "differs", differs if relative else "nowhere"
     if report.resolution:
         yield "resolves", _resolves(report.resolution)
     yield "cost", f"{report.evaluations:,} evaluations of the {report.of}, {report.seconds:.2g} s"
-
-
-def _differs(relative: float, name: str) -> str:
-    """Describe the size of the error, within the error bars or beyond.
-
-    Examples
-    --------
-    >>> _differs(2.34e-12, "w[3]"), _differs(0.5, "w[3]")
-    ('by relative errors up to 2e-12, at w[3]', 'by relative errors up to 0.5, at w[3]')
-    >>> _differs(0.0, "w[3]")
-    'nowhere'
-    """
-    return f"by relative errors up to {relative:.1g}, at {name}" if relative else "nowhere"
 
 
 def _resolves(resolution: float) -> str:

@@ -290,13 +290,8 @@ def _reached(
     other = replace(optimiser, learning_rate=scaled if callable(given) else rate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            result = fit(loss, params, data, optimizer=other, progress=False, **options)
-        except DivergenceError:
-            return math.inf
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return measure(result.params)
+        result, _, diverged = _train(loss, params, data, optimizer=other, progress=False, **options)
+    return math.inf if diverged else measure(result.params)
 
 
 def _loss_or_inf(loss: Loss, sample: tuple[Array, ...], params: Any) -> float:

@@ -120,7 +120,7 @@ class JaxFunction(JaxLoss):
             for mode in modes:
                 self.differentiated(way, mode)
 
-        return first_that_works(self.ways(None), prepared)[0]
+        return first_that_works(self.ways, prepared)[0]
 
     def prepare(self, way: NativeWay) -> None:
         """Store the structure of the outputs."""

@@ -257,7 +257,7 @@ class TorchFunction(TorchLoss):
             self.like = [to_numpy(found[i]) for i in self._which]
             self._pulled_back(way, roots, [found[i] for i in counted], [None] * len(counted))
 
-        return first_that_works(self.ways(None), differentiated)[0]
+        return first_that_works(self.ways, differentiated)[0]
 
     def outputs(self, way: NativeWay, leaves: list[Array]) -> list[Array]:
         """Return the outputs that count."""

@@ -27,9 +27,8 @@ The files, in reading order:
 `assertions`   the assertions
 `strategies`   the strategies
 `bounds`       `error_bounds`: how a bound follows from a loss on rays
-`formulas`     where each method evaluates the loss
 `rays`         arrays that carry derivatives and error bounds
-`ray_context`  what the rays of one evaluation share
+`ray_context`  where each method evaluates the loss, and what its rays share
 `ray_rules`    the rule of each function on rays
 `taylor`       Taylor coefficients of the elementary functions
 =============  ====================================================================================

@@ -17,8 +17,7 @@ from gradlab.gradients.differences.richardson import MARGIN, ladder
 from gradlab.gradients.differences.steps import steps
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array, flatten, floating
-from gradlab.testing.formulas import FORMULAS
-from gradlab.testing.ray_context import RayContext
+from gradlab.testing.ray_context import FORMULAS, RayContext
 from gradlab.testing.ray_rules import NAMESPACE
 from gradlab.testing.rays import Ray, along, constant
 

@@ -35,15 +35,9 @@ class Claimed:
         self.kind, self.by_rows, self.asked = kind, by_rows, 0
         self._product, self._epsilon = product, epsilon
 
-    def row(self, u: Any) -> Any:
-        assert self.by_rows
+    def product(self, direction: Any) -> Any:
         self.asked += 1
-        return SimpleNamespace(values=self._product(u), epsilon=self._epsilon)
-
-    def column(self, v: Any) -> Any:
-        assert not self.by_rows
-        self.asked += 1
-        return SimpleNamespace(values=self._product(v), epsilon=self._epsilon)
+        return SimpleNamespace(values=self._product(direction), epsilon=self._epsilon)
 
 
 def residue(bound: float = 0.0, allow: float = 0.0) -> Any:

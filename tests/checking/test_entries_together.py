@@ -10,7 +10,7 @@ import pytest
 
 from gradlab.checking import entries as module
 from gradlab.checking.entries import check_entries
-from gradlab.checking.finding import Finding
+from gradlab.checking.kinks import Finding
 from gradlab.gradients.slopes import Bar, Slope
 from gradlab.gradients.surface import Surface
 

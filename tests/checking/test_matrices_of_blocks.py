@@ -14,8 +14,8 @@ from gradlab.checking import entries as entries_module
 from gradlab.checking.allowance import sizes
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.entries import _beside_jumps
-from gradlab.checking.finding import Finding
 from gradlab.checking.functions import Function
+from gradlab.checking.kinks import Finding
 from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.checking.patterns import _place
 from gradlab.checking.result import Entry, Leaf

@@ -18,10 +18,10 @@ from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.complex_numbers import ComplexParts, Real, _joined, conjugated
 from gradlab.checking.entries import _beside_jumps
-from gradlab.checking.finding import Finding
 from gradlab.checking.functions import Function
 from gradlab.checking.jacobian import Subject, check_row
 from gradlab.checking.jacobian_causes import _of_block
+from gradlab.checking.kinks import Finding
 from gradlab.checking.layer_objects import _adding
 from gradlab.checking.matrices import joined
 from gradlab.checking.patterns import CONSTANTS, _clipped, _constant_factor, _name, _place, _smeared
@@ -111,12 +111,12 @@ def test_a_claim_is_asked_once_for_a_direction_while_few_are_kept() -> None:
         asked.append(float(u[0]))
         return u * np.ones(2)
 
-    claim = Claim("vjp", SimpleNamespace(size=1), np.ones(2), rows=rows)  # type: ignore[arg-type]
+    claim = Claim("vjp", SimpleNamespace(size=1), np.ones(2), rows, True)  # type: ignore[arg-type]
     for k in (*range(65), *range(65)):
-        assert claim.row(np.array([float(k)])).values.tolist() == [k, k]
+        assert claim.product(np.array([float(k)])).values.tolist() == [k, k]
     assert asked == list(range(65))
-    claim.row(np.array([65.0]))  # one too many: all are forgotten
-    claim.row(np.array([0.0]))
+    claim.product(np.array([65.0]))  # one too many: all are forgotten
+    claim.product(np.array([0.0]))
     assert asked[65:] == [65.0, 0.0]
 
 

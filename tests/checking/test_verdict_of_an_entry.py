@@ -18,7 +18,7 @@ from gradlab.checking.entries import (
     leaves_of,
     overall,
 )
-from gradlab.checking.finding import Finding
+from gradlab.checking.kinks import Finding
 from gradlab.checking.result import Entry, Verdict
 from gradlab.gradients.slopes import Bar, Slope
 from gradlab.gradients.slopes.result import NOTHING

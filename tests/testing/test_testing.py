@@ -33,8 +33,7 @@ from gradlab.testing import (
     strategies,
     taylor,
 )
-from gradlab.testing.formulas import FORMULAS
-from gradlab.testing.ray_context import RayContext
+from gradlab.testing.ray_context import FORMULAS, RayContext
 from gradlab.testing.ray_rules import ELEMENTARY, NAMESPACE
 
 BACKENDS = {
