@@ -21,7 +21,7 @@ from gradlab.training.data import Accuracy, Data, check_data, evaluate, quiet
 from gradlab.training.foreign import UpdateStep
 from gradlab.training.gradients import gradients
 from gradlab.training.many import ManySteps
-from gradlab.training.norms import Measured, measured
+from gradlab.training.norms import Measured, measured, room_for
 from gradlab.training.optimisers import lower
 from gradlab.training.results import Step
 from gradlab.training.schedule import Batches
@@ -135,7 +135,7 @@ class Descent:
         like = (self.point, structure) if reuse else None
         self._gradient_at = gradients(value_of(loss) if auxiliary else loss, backend, like)
         self.params = self.last_good = structure.unflatten(self.point.leaves)
-        self._before = self.point
+        self._before, self._room = self.point, room_for(self.point.leaves)
         self._many = None
         if self._spare and not keep_state and not auxiliary:
             two = self.point, self._spare
@@ -205,7 +205,7 @@ class Descent:
         fresh = self._spare or self.point.another()
         count = len(self.history.losses) - 1
         self._update.update(count, self.point, self._carried, gradient, fresh, self._other)
-        self._before = self.point
+        self._before, self._room = self.point, room_for(self.point.leaves)
         self.point, self._spare = fresh, self._spare and self.point
         self._carried, self._other = self._other, self._carried
         self.params = self._structure.unflatten(self.point.leaves)
@@ -213,7 +213,7 @@ class Descent:
     def measure(self, gradient: Vector) -> Measured:
         """Return the norms of the last step, which had this gradient."""
         value = self.history.losses[-1]
-        return measured(value, gradient, self._before, self.point)
+        return measured(value, gradient, self._before, self.point, self._room)
 
     def describe(
         self, value: float, gradient: Vector, batch: tuple[Array, ...], record: Epoch | None

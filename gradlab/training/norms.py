@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gradlab.optim.optimiser import norm
+from gradlab.params import Array
 from gradlab.training.vectors import Vector
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
     """A step in numbers."""
 
     loss: float  # the loss of the minibatch, before the step
     # For each leaf, the norms of its gradient, of its change in the step, and of the leaf itself
     # before the step.
-    gradients: list[float]
-    updates: list[float]
-    params: list[float]
-    peaks: list[float]  # the largest change of an entry of each leaf
-    sizes: list[int]  # the number of entries of each leaf
+    gradients: list[float] = field(default_factory=list)
+    updates: list[float] = field(default_factory=list)
+    params: list[float] = field(default_factory=list)
+    # For each leaf, the largest change of an entry, and the number of entries.
+    peaks: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     # The decrease of the loss in the step to first order: −g·Δ, for the gradient g and the change Δ
     # of the parameters.
-    promise: float
+    promise: float = 0.0
 
 
-def measured(loss: float, gradient: Vector, before: Vector, after: Vector) -> Measured:
-    """Return the norms of a step.
+def room_for(leaves: Sequence[Array]) -> Array:
+    """Return memory for the change of any of these leaves."""
+    return np.empty(max((leaf.nbytes for leaf in leaves), default=0), np.uint8)
+
+
+def measured(loss: float, gradient: Vector, before: Vector, after: Vector, room: Array) -> Measured:
+    """Return the norms of a step, computed in the memory of `room_for`.
 
     Examples
     --------
     >>> step = [Vector.of([np.array(leaf)]) for leaf in ([3.0, 4.0], [1.0, 0.0], [0.7, -0.4])]
-    >>> found = measured(0.5, *step)
+    >>> found = measured(0.5, *step, room_for(step[0].leaves))
     >>> found.gradients, round(found.updates[0], 6), round(found.promise, 6), found.peaks
     ([5.0], 0.5, 2.5, [0.4])
     """
+    found = Measured(loss)
     with np.errstate(all="ignore"):
-        changes = [new - old for old, new in zip(before.leaves, after.leaves, strict=True)]
-        return Measured(
-            loss,
-            gradients=[norm([slope]) for slope in gradient.leaves],
-            updates=[norm([change]) for change in changes],
-            params=[norm([leaf]) for leaf in before.leaves],
-            peaks=[float(np.abs(change).max(initial=0.0)) for change in changes],
-            sizes=[leaf.size for leaf in before.leaves],
-            promise=-sum(map(float, map(np.vdot, gradient.leaves, changes))),
-        )
+        for slope, old, new in zip(gradient.leaves, before.leaves, after.leaves, strict=True):
+            change = room[: old.nbytes].view(old.dtype).reshape(old.shape)
+            np.subtract(new, old, out=change)
+            found.gradients.append(norm([slope]))
+            found.updates.append(norm([change]))
+            found.params.append(norm([old]))
+            peak = np.maximum(change.max(initial=0.0), -change.min(initial=0.0))
+            found.peaks.append(float(peak))
+            found.sizes.append(old.size)
+            found.promise -= float(np.vdot(slope, change))
+    return found

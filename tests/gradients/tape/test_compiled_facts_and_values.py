@@ -296,4 +296,4 @@ def test_threads_that_help_are_started_once() -> None:
     helpers.ask(2, came.wait)
     came.wait(60)
     assert sum(t.name == "gradlab helps" for t in threading.enumerate()) == before
-    assert helpers._count == 2
+    assert len(helpers._threads) == 2
