@@ -68,12 +68,16 @@ def analytic_side(
     leaves = leaves_like(params, found, "the gradient", _numbers)
     if callable(gradient):
         _require_same_again(leaves, lambda: _compute(gradient, loss, params, args, surface), params)
+    return analytic_of(leaves, surface)
+
+
+def analytic_of(leaves: Sequence[Array], surface: Surface) -> Analytic:
+    """Return a computed gradient, given by its leaves."""
     rows = [
         _row(found, np.asarray(leaf), surface.x[span])
         for found, leaf, span in zip(leaves, surface.leaves, surface.spans, strict=True)
     ]
-    nothing = np.empty((3, 0))
-    values, epsilon, floor = np.concatenate([nothing, *rows], axis=1)
+    values, epsilon, floor = np.concatenate([np.empty((3, 0)), *rows], axis=1)
     return Analytic(values, epsilon, floor)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab.checking.allowance import accepted, allowing
-from gradlab.checking.analytic import Analytic, analytic_side
+from gradlab.checking.analytic import Analytic, analytic_of
 from gradlab.checking.entries import check_entries, overall
 from gradlab.checking.functions import Function
 from gradlab.checking.result import Entry, Leaf, Verdict, worst
@@ -79,9 +79,7 @@ class Subject:
         Its tolerance includes `factor` times the allowed relative error.
         """
         narrow = values.astype(NARROW.get(epsilon, np.float64))
-        claimed = surface.hang(narrow)
-        loss = self.function.weighted(np.zeros(1, int), np.ones(1))
-        analytic = analytic_side(claimed, loss, self.params, (), surface)
+        analytic = analytic_of(surface.layout.parts(narrow), surface)
         return allowing(analytic, surface.spans, factor * self.allow)
 
     def block(self, output: str, parameter: str) -> str:
