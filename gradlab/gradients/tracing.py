@@ -33,6 +33,40 @@ from gradlab.errors import GradlabError, LossError, UntraceableError, reason_of
 from gradlab.params import Array, Structure, floating
 
 
+@dataclass(frozen=True)
+class Call:
+    """The arguments of `trace_loss`."""
+
+    loss: Callable[..., Any]
+    leaves: Sequence[Any]
+    structure: Structure
+    args: Sequence[Any]
+    backend: str
+
+    def plain(self, leaves: Sequence[Any]) -> Any:
+        """Return the loss on copies of plain parameters; it may not write into its arguments."""
+        plain = [getval(leaf) for leaf in leaves]
+        copies = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in plain]
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return self.loss(self.structure.unflatten(copies), *map(read_only, self.args))
+
+    def traced(self, leaves: Sequence[Any]) -> Any:
+        """Return the loss on traced parameters, without a derivative."""
+        with trace_stack.new_trace() as trace:
+            boxes = [new_box(leaf, trace, VJPNode.new_root()) for leaf in leaves]
+            return run_traced(self.loss, self.structure.unflatten(boxes), self.args)
+
+    def error_on_plain(self) -> Exception | None:
+        """Return the exception that the loss raises on plain parameters, or None."""
+        try:
+            self.plain(self.leaves)
+        except Exception as error:
+            return error
+        is_nested = any(isinstance(arg, Traced) for arg in self.args)
+        return UntraceableError("an argument is traced") if is_nested else None
+
+
 def trace_loss(
     loss: Callable[..., Any],
     leaves: Sequence[Any],
@@ -46,6 +80,7 @@ def trace_loss(
     An UntraceableError is raised if the loss fails on traced parameters and not on plain ones, or
     has another value there. An exception that it also raises on plain parameters gets a note.
     """
+    call = Call(loss, leaves, structure, args, backend)
     for array in traced:
         if isinstance(array, Traced):
             array._is_argument = True
@@ -60,7 +95,7 @@ def trace_loss(
         list(release(loss, args))
         # A primitive of the user's own lacks a rule; autograd's error names it.
         is_own = isinstance(error, NotImplementedError)
-        on_plain = error if is_own else _error_on_plain(loss, leaves, structure, args)
+        on_plain = error if is_own else call.error_on_plain()
         if on_plain is not None and is_write(error) and is_write(on_plain):
             raise write_refused(place_of(error.__traceback__)) from error
         if on_plain is None:
@@ -79,34 +114,8 @@ def trace_loss(
         error.add_note(f"raised by the loss while {backend} was tracing it")
         raise
     if is_outermost and not any(map(isbox, leaves)):
-        _require_plain_value(Call(loss, leaves, structure, args, backend), end, asked)
+        _require_plain_value(call, end, asked)
     return end
-
-
-# The loss on plain arrays
-
-
-def _on_plain(
-    loss: Callable[..., Any], leaves: Sequence[Any], structure: Structure, args: Sequence[Any]
-) -> Any:
-    """Return what the loss returns for copies of the parameters; it may not write into `args`."""
-    plain = [getval(leaf) for leaf in leaves]
-    copies = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in plain]
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        return loss(structure.unflatten(copies), *map(read_only, args))
-
-
-def _error_on_plain(
-    loss: Callable[..., Any], leaves: Sequence[Any], structure: Structure, args: Sequence[Any]
-) -> Exception | None:
-    """Return the exception that the loss raises on plain parameters, or None."""
-    try:
-        _on_plain(loss, leaves, structure, args)
-    except Exception as error:
-        return error
-    is_nested = any(isinstance(arg, Traced) for arg in args)
-    return UntraceableError("an argument is traced") if is_nested else None
 
 
 @contextmanager
@@ -209,27 +218,6 @@ def _form(value: Any) -> Any:
     return type(value)
 
 
-@dataclass(frozen=True)
-class Call:
-    """The arguments of `trace_loss`."""
-
-    loss: Callable[..., Any]
-    leaves: Sequence[Any]
-    structure: Structure
-    args: Sequence[Any]
-    backend: str
-
-    def plain(self, leaves: Sequence[Any]) -> Array:
-        """Return the loss on plain parameters."""
-        return np.asarray(_on_plain(self.loss, leaves, self.structure, self.args))
-
-    def traced(self, leaves: Sequence[Any]) -> Any:
-        """Return the loss on traced parameters, without a derivative."""
-        with trace_stack.new_trace() as trace:
-            boxes = [new_box(leaf, trace, VJPNode.new_root()) for leaf in leaves]
-            return run_traced(self.loss, self.structure.unflatten(boxes), self.args)
-
-
 def _require_plain_value(call: Call, end: Any, noted: Sequence[Question]) -> None:
     """Raise an error if a loss that asks what its values are has another value on plain arrays.
 
@@ -277,7 +265,7 @@ def _points(call: Call, end: Any) -> Iterator[tuple[Sequence[Any], Any]]:
 
 
 def _difference_at(call: Call, leaves: Sequence[Any], value: Any) -> str:
-    value, wanted = np.asarray(values_of(value)), call.plain(leaves)
+    value, wanted = np.asarray(values_of(value)), np.asarray(call.plain(leaves))
     if value.size != wanted.size:
         return f"of shape {value.shape} on traced arrays and {wanted.shape}"
     value = value.reshape(wanted.shape)

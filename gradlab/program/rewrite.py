@@ -1,6 +1,6 @@
 """Rewrite programs: each pass takes a program and returns an equivalent one.
 
-Most passes are a rule for one node. `rewrite` applies the rule to all nodes in order.
+Most passes are a rule for one node, which `rewrite` applies to all nodes in order: `at_each_node`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +38,16 @@ def rewrite(program: Program, rule: Rule) -> Program:
         if result is not node:
             replaced[node] = result
     return rebuild(program, current) if replaced else program
+
+
+def at_each_node(rule: Rule) -> Pass:
+    """Make a pass of a rule: see `rewrite`."""
+
+    @wraps(rule)
+    def step(program: Program) -> Program:
+        return rewrite(program, rule)
+
+    return step
 
 
 def rebuild(program: Program, current: Callable[[Any], Any]) -> Program:
@@ -84,11 +95,10 @@ def _identity(operand: Any) -> Any:
     return Node, id(operand)
 
 
-def inline_constants(program: Program) -> Program:
+@at_each_node
+def inline_constants(node: Node) -> Any:
     """Replace the node that wraps a constant for tracing by the constant."""
-    return rewrite(
-        program, lambda node: node.operands[1] if node.primitive is constant.fun else node
-    )
+    return node.operands[1] if node.primitive is constant.fun else node
 
 
 def own_constants(program: Program) -> Program:

@@ -30,7 +30,6 @@ from gradlab.gradients.differences.closer import (
 )
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.steps import FINER, steps
-from gradlab.gradients.perturb import Recorded
 from gradlab.gradients.probing import EntryLine, Loop, Probe, ProbeOfTerms
 from gradlab.params import Array
 
@@ -72,12 +71,8 @@ class FiniteDifference(Numerical):
     @property
     def usual(self: Self) -> Self:
         """The same backend, with keywords in place of an `evaluation` if they can express it."""
-        given = self.evaluation
-        if isinstance(given, Recorded):
-            return replace(self, evaluation=None, threads=given.threads)
-        if isinstance(given, Loop):
-            return replace(self, evaluation=None, incremental=False)
-        return super().usual
+        is_loop = isinstance(self.evaluation, Loop)
+        return replace(self, evaluation=None, incremental=False) if is_loop else super().usual
 
     def equivalent_evaluations(self, p: int) -> int:
         """Return the number of evaluations for a gradient of p entries, done or saved by recording.

@@ -91,12 +91,12 @@ class Numerical:
 
     @property
     def usual(self: Self) -> Self:
-        """The same backend, with keywords in place of an `evaluation` if they can express it."""
-        given = self.evaluation
-        if isinstance(given, Workers):
-            own = {"workers": given.workers, "timeout": given.timeout, "resume": given.resume}
-            return replace(self, evaluation=None, **own)
-        return replace(self, evaluation=None) if given == evaluation_of() else self
+        """The same backend without an `evaluation` that keywords can express.
+
+        Those of workers and threads are left out, since they do not affect the results.
+        """
+        has_keywords = isinstance(self.evaluation, Loop | Recorded | Workers)
+        return replace(self, evaluation=None) if has_keywords else self
 
     def plain(self: Self) -> Self:
         """Return the same backend without the options that select the evaluation."""

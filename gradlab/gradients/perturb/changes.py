@@ -200,12 +200,6 @@ def _square(operands: Sequence[Any], base: Any) -> Any:
     return a.delta * (2 * a.base + a.delta)
 
 
-def _power(operands: Sequence[Any], base: Any) -> Any:
-    a, exponent = operands
-    is_square = not isinstance(exponent, Change) and np.ndim(exponent) == 0 and exponent == 2
-    return _square([a], base) if is_square else None
-
-
 def _exp(operands: Sequence[Any], base: Any) -> Any:
     result = expm1(operands[0].delta)
     result *= base
@@ -270,7 +264,6 @@ for _function, _rule in (
     (np.multiply, _multiply),
     (np.divide, _divide),
     (np.square, _square),
-    (np.power, _power),
     (np.exp, _exp),
     (np.log, _log),
     (np.tanh, _tanh),

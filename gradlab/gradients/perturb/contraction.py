@@ -68,26 +68,7 @@ def multiply(a: Array, of_a: str, b: Array, of_b: str, out: str) -> Array:
     if of_a == k + LANES and of_b == k + c and len(c) <= 1:
         # (c, k) @ (k, J M R): the lanes stay last, which saves a transposition.
         return np.asarray(np.matmul(b.T, a.reshape(len(a), -1)).reshape(b.shape[1:] + a.shape[1:]))
-    if of_b.endswith(LANES):
-        b, of_b = drop_unit_lanes(b, of_b)
-    thin = a.shape[-3] == a.shape[-1] == 1 and not {"J", "R"} & set(of_b)
-    if thin:  # axes of length 1 make einsum slower
-        drop = str.maketrans("", "", "JR")
-        a, of_a, out = a[..., 0, :, 0], of_a.translate(drop), out.translate(drop)
-    found = np.asarray(np.einsum(f"{of_a},{of_b}->{out}", a, b, optimize=True))
-    return found[..., None, :, None] if thin else found
-
-
-def drop_unit_lanes(array: Array, letters: str) -> tuple[Array, str]:
-    """Leave out the axes of lanes that have length 1.
-
-    Examples
-    --------
-    >>> drop_unit_lanes(np.ones((3, 1, 2, 1)), "aJMR")[1]
-    'aM'
-    """
-    unit = [i for i, k in enumerate(letters) if k in LANES and array.shape[i] == 1]
-    return array.squeeze(tuple(unit)), "".join(k for i, k in enumerate(letters) if i not in unit)
+    return np.asarray(np.einsum(f"{of_a},{of_b}->{out}", a, b, optimize=True))
 
 
 def align(array: Array, letters: str, out: str) -> Array:

@@ -271,10 +271,6 @@ def takes_out(node: Node) -> bool:
     return rule is not None and rule(node)
 
 
-def _elementwise_takes_out(node: Node) -> bool:
-    return is_elementwise(node) and primitive_of(node.primitive).out is not None
-
-
 def _product_takes_out(node: Node) -> bool:
     if node.keywords or primitive_of(node.primitive).out is None:
         return False
@@ -286,7 +282,7 @@ def _product_takes_out(node: Node) -> bool:
 
 
 _TAKES_OUT: dict[Kind, Callable[[Node], bool]] = {
-    Kind.ELEMENTWISE: _elementwise_takes_out,
+    Kind.ELEMENTWISE: lambda n: is_elementwise(n) and primitive_of(n.primitive).out is not None,
     Kind.PRODUCT: _product_takes_out,
     Kind.REDUCTION: lambda node: reduction(node) is not None,
     Kind.JOIN: lambda node: all(isinstance(part, Node) for part in node.operands[1:]),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from autograd.numpy.numpy_vjps import dot_adjoint_0, dot_adjoint_1
 
-from gradlab.program.ir import Node, Program
+from gradlab.program.ir import Node
 from gradlab.program.pieces import (
     binary,
     cast,
@@ -20,27 +20,27 @@ from gradlab.program.pieces import (
     transposed,
 )
 from gradlab.program.primitives import DOT, MEAN, RESHAPE, SUM, is_elementwise, primitive_of
-from gradlab.program.rewrite import rewrite
+from gradlab.program.rewrite import at_each_node
 from gradlab.program.stand_ins import accumulate, cancelled
 
 
-def lower(program: Program) -> Program:
+@at_each_node
+def lower(node: Node) -> Node:
     """Replace means, adjoints of products and similar functions by sums, products and views."""
-    return rewrite(program, lambda node: _RULES.get(node.primitive, _unchanged)(node))
+    rule = _RULES.get(node.primitive)
+    return node if rule is None else rule(node)
 
 
-def drop_what_cancels(program: Program) -> Program:
+@at_each_node
+def drop_what_cancels(node: Node) -> Node:
     """Replace values that are zero apart from round-off by zero: see `cancelled`."""
-    return rewrite(program, lambda node: full(0.0, node) if node.primitive is cancelled else node)
+    return full(0.0, node) if node.primitive is cancelled else node
 
 
-def keep_what_cancels(program: Program) -> Program:
+@at_each_node
+def keep_what_cancels(node: Node) -> Any:
     """Keep the values that `drop_what_cancels` would drop."""
-    return rewrite(program, lambda node: node.operands[0] if node.primitive is cancelled else node)
-
-
-def _unchanged(node: Node) -> Node:
-    return node
+    return node.operands[0] if node.primitive is cancelled else node
 
 
 def _accumulate(node: Node) -> Node:
@@ -99,16 +99,13 @@ _RULES: dict[Any, Callable[[Node], Node]] = {
 }
 
 
-def convert_beforehand(program: Program) -> Program:
+@at_each_node
+def convert_beforehand(node: Node) -> Node:
     """Convert an operand once as a whole, where NumPy would convert it chunk by chunk.
 
     Without this pass, a loss that multiplies by counts takes 1.2 times as long, one that multiplies
     by a mask 1.05 times.
     """
-    return rewrite(program, _convert_beforehand)
-
-
-def _convert_beforehand(node: Node) -> Node:
     counts = node.primitive is SUM and node.dtype is not None and node.dtype.kind in "iu"
     if not counts and not (primitive_of(node.primitive).converts and is_elementwise(node)):
         return node

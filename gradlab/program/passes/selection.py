@@ -11,19 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.program.ir import Node, Program
+from gradlab.program.ir import Node
 from gradlab.program.pieces import BOOL, is_constant, is_number
 from gradlab.program.primitives import is_elementwise
-from gradlab.program.rewrite import rewrite
+from gradlab.program.rewrite import at_each_node
 from gradlab.program.stand_ins import bitmask, keep, select
 
 
-def select_by_bits(program: Program) -> Program:
+@at_each_node
+def select_by_bits(node: Node) -> Any:
     """Replace a branch per entry by bitwise operations: see `stand_ins.keep`."""
-    return rewrite(program, _select_by_bits)
-
-
-def _select_by_bits(node: Node) -> Any:
     if node.primitive is not np.where or not is_elementwise(node):
         return node
     c, a, b = node.operands
