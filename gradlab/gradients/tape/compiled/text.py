@@ -160,7 +160,13 @@ class Text:
         )
 
     def store(
-        self, value: str, pointer: str, dtype: np.dtype[Any], lanes: int, count: int, stride: int = 1
+        self,
+        value: str,
+        pointer: str,
+        dtype: np.dtype[Any],
+        lanes: int,
+        count: int,
+        stride: int = 1,
     ) -> None:
         """Store the first `count` entries of a vector, with a stride."""
         kind, size = memory_type(dtype), dtype.itemsize
