@@ -64,7 +64,7 @@ class _Lanes:
         self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any
     ) -> Any:
         operands = [getattr(x, "value", x) for x in inputs]
-        known = ufunc in UFUNCS and all(x and type(x) is str or type(x) is float for x in operands)
+        known = ufunc in UFUNCS and "" not in operands and {*map(type, operands)} <= {str, float}
         if method != "__call__" or len(out) != 1 or options or not known:
             raise UnsupportedError(f"an update that calls {ufunc.__name__} in another way")
         out[0].value = self._apply(ufunc, operands)
