@@ -44,12 +44,9 @@ def folded(text: Text, node: Node, lanes: int, accumulators: Sequence[str]) -> s
         parts = [*parts[2:], combine(text, node, lanes, parts[0], parts[1])]
     value = parts[0]
     while lanes > 1:  # the halves of a vector, until one entry is left
-        before, lanes = f"<{lanes} x {kind}>", lanes // 2
+        lanes //= 2
         halves = [
-            text.do(
-                f"shufflevector {before} {value}, {before} poison, <{lanes} x i32> "
-                f"<{', '.join(f'i32 {start + lane}' for lane in range(lanes))}>"
-            )
+            text.shuffle(value, "poison", kind, 2 * lanes, range(start, start + lanes))
             for start in (0, lanes)
         ]
         value = combine(text, node, lanes, *halves)

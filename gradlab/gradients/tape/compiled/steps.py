@@ -6,9 +6,9 @@ the loss nor the shapes: addresses and sizes come in tables, and the gradient is
 address. So one function serves all trainings with the same rule and dtype.
 
 The rule is not written twice. The update is a function on arrays, as the trainer uses it; it is run
-on `_Lanes`, which record its ufuncs and the numbers in it, such as the learning rate. Each ufunc
-becomes an instruction that rounds as it does, so that many steps in one call give the bits of as
-many single ones.
+on `_Lanes`, whose ufuncs become instructions. Each rounds as the ufunc does, so that many steps in
+one call give the bits of as many single ones. The numbers in it, such as the learning rate, come in
+a table.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import ctypes
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.forms import UnsupportedError
+from gradlab.gradients.tape.compiled.indexing import UnsupportedError
 from gradlab.gradients.tape.compiled.kinds import type_of
 from gradlab.gradients.tape.compiled.module import Module
 from gradlab.gradients.tape.compiled.native import NativeReplay, link, machine_code, tile
+from gradlab.gradients.tape.compiled.operations import instruct
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.params import Array
 
@@ -32,13 +33,8 @@ Rule = Callable[..., None]
 """``rule(params, gradient, old, new, out, spare)`` writes the parameters after a step into `out`
 and the optimiser's arrays into `new`, by NumPy's ufuncs."""
 
-INSTRUCTIONS = {
-    np.add: "fadd",
-    np.subtract: "fsub",
-    np.multiply: "fmul",
-    np.divide: "fdiv",
-    np.sqrt: "sqrt",
-}
+UFUNCS = (np.add, np.subtract, np.multiply, np.divide, np.sqrt)
+"""What a rule may call: each is one instruction, which rounds as it does."""
 
 FIELDS = 4
 """Entries of the table of parameters before the optimiser's arrays: the parameters at even steps,
@@ -58,51 +54,38 @@ AHEAD = 4
 """Rows that are fetched into the cache before they are copied: 5 % of a step of a small network."""
 
 
-class Update(NamedTuple):
-    """The operations of a rule.
-
-    Values have numbers: 0 is the parameters, 1 the gradient, the next ones are the optimiser's
-    arrays, then come the results of the operations. -1 is the first number in the rule, such as the
-    learning rate, -2 the second.
-
-    Attributes
-    ----------
-    operations : tuple
-        Each a ufunc and its operands.
-    results : tuple of int
-        The new parameters and the optimiser's new arrays.
-    numbers : int
-        How many numbers there are.
-    """
-
-    operations: tuple[tuple[Any, tuple[int, ...]], ...]
-    results: tuple[int, ...]
-    numbers: int
-
-    @property
-    def slots(self) -> int:
-        """The number of the optimiser's arrays."""
-        return len(self.results) - 1
-
-
 class _Lanes:
-    """An array of which only the operations matter: `apply(ufunc, operands)` records them."""
+    """An array of which only the operations matter: `apply(ufunc, operands)` returns the value."""
 
-    def __init__(self, dtype: np.dtype[Any], apply: Callable[..., int], value: Any = None) -> None:
+    def __init__(self, dtype: np.dtype[Any], apply: Callable[..., str], value: str = "") -> None:
         self.dtype, self.value, self._apply = dtype, value, apply
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any
     ) -> Any:
-        known = all(type(x) is float or isinstance(x, _Lanes) for x in inputs)
+        operands = [getattr(x, "value", x) for x in inputs]
+        known = ufunc in UFUNCS and "" not in operands and {*map(type, operands)} <= {str, float}
         if method != "__call__" or len(out) != 1 or options or not known:
             raise UnsupportedError(f"an update that calls {ufunc.__name__} in another way")
-        out[0].value = self._apply(ufunc, [getattr(x, "value", x) for x in inputs])
+        out[0].value = self._apply(ufunc, operands)
         return out[0]
 
 
-def recorded(rule: Rule, slots: int, dtype: np.dtype[Any]) -> tuple[Update, list[float]]:
-    """Return what a rule does, and the numbers in it.
+def applied(
+    rule: Rule, dtype: np.dtype[Any], given: Sequence[str], apply: Callable[..., str]
+) -> list[str]:
+    """Return the new parameters and the optimiser's new arrays, by the operations of a rule.
+
+    Parameters
+    ----------
+    rule : callable
+        The update.
+    dtype : dtype
+        Of all arrays.
+    given : sequence of str
+        The values of the parameters, of the gradient, and of the optimiser's arrays.
+    apply : callable
+        ``apply(ufunc, operands)`` returns the value of an operation on values and numbers.
 
     Raises
     ------
@@ -114,40 +97,34 @@ def recorded(rule: Rule, slots: int, dtype: np.dtype[Any]) -> tuple[Update, list
     >>> def descend(p, g, old, new, out, spare):
     ...     np.multiply(g, -0.5, out=spare)
     ...     np.add(p, spare, out=out)
-    >>> update, numbers = recorded(descend, 0, np.dtype(float))
-    >>> update.operations
-    ((<ufunc 'multiply'>, (1, -1)), (<ufunc 'add'>, (0, 2)))
-    >>> update.results, numbers
-    ((3,), [-0.5])
+    >>> applied(descend, np.dtype(float), "pg", lambda f, x: f"({x[0]} {f.__name__} {x[1]})")
+    ['(p add (g multiply -0.5))']
     """
-    numbers: list[float] = []
-    operations: list[tuple[Any, tuple[int, ...]]] = []
-
-    def place(operand: Any) -> int:
-        if type(operand) is float:
-            numbers.append(operand)
-            return -len(numbers)
-        return int(operand)
-
-    def apply(ufunc: Any, operands: list[Any]) -> int:
-        if ufunc not in INSTRUCTIONS or None in operands:
-            raise UnsupportedError(f"an update that calls {ufunc.__name__}")
-        operations.append((ufunc, tuple(map(place, operands))))
-        return 1 + slots + len(operations)
-
-    p, g, *old = (_Lanes(dtype, apply, i) for i in range(2 + slots))
-    out, spare, *new = (_Lanes(dtype, apply) for _ in range(2 + slots))
+    p, g, *old = (_Lanes(dtype, apply, value) for value in given)
+    out, spare, *new = (_Lanes(dtype, apply) for _ in given)
     rule(p, g, old, new, out, spare)
-    results = tuple(array.value for array in (out, *new))
-    if None in results:
+    results = [array.value for array in (out, *new)]
+    if "" in results:
         raise UnsupportedError("an update that leaves an array as it was")
-    return Update(tuple(operations), results, len(numbers)), numbers
+    return results
 
 
-def write_steps(update: Update, dtype: np.dtype[Any]) -> str:
+def numbers_in(rule: Rule, dtype: np.dtype[Any], slots: int) -> list[float]:
+    """Return the numbers in a rule, such as the learning rate, in their order."""
+    numbers: list[float] = []
+
+    def apply(ufunc: Any, operands: Sequence[Any]) -> str:
+        numbers.extend(x for x in operands if type(x) is float)
+        return str(ufunc)
+
+    applied(rule, dtype, ["an array"] * (2 + slots), apply)
+    return numbers
+
+
+def write_steps(rule: Rule, dtype: np.dtype[Any], slots: int) -> str:
     """Write the loop of steps."""
     text = Text({})
-    lanes = tile().vector // dtype.itemsize
+    lanes, count = tile().vector // dtype.itemsize, len(numbers_in(rule, dtype, slots))
 
     def step(s: Any) -> None:
         text.loop("%arrays_n", lambda a: _gather(text, a, s))
@@ -159,8 +136,18 @@ def write_steps(update: Update, dtype: np.dtype[Any]) -> str:
         text.put(f"br i1 {wrong}, label %stop, label %go")
         text.lines += ["stop:", f"ret i64 {s}", "go:"]
         text.put(f"store double {value}, ptr {text.at('%losses', s, 'double')}")
-        numbers = _numbers(text, s, update.numbers, dtype, lanes)
-        text.loop("%pieces_n", lambda p: _update(text, update, dtype, lanes, odd, p, numbers))
+        numbers = _numbers(text, s, count, dtype, lanes)
+
+        def updated(given: Sequence[str]) -> list[str]:
+            left = iter(numbers)
+
+            def apply(ufunc: Any, operands: Sequence[Any]) -> str:
+                names = [next(left) if type(x) is float else x for x in operands]
+                return instruct(text, ufunc, dtype, dtype, lanes, names)
+
+            return applied(rule, dtype, given, apply)
+
+        text.loop("%pieces_n", lambda p: _update(text, updated, dtype, lanes, slots, odd, p))
 
     text.loop("%count", step)
     return text.function(HEAD, "ret i64 %count")
@@ -206,17 +193,15 @@ def _numbers(text: Text, step: Any, count: int, dtype: np.dtype[Any], lanes: int
 
 def _update(
     text: Text,
-    update: Update,
+    updated: Callable[[Sequence[str]], list[str]],
     dtype: np.dtype[Any],
     lanes: int,
+    slots: int,
     odd: str,
     piece: Any,
-    numbers: Sequence[str],
 ) -> None:
     """Update one leaf, vector by vector, and note whether its gradient has entries other than 0."""
-    vector = f"<{lanes} x {type_of(dtype)}>"
-    bits = f"<{lanes} x i1>"
-    slots = update.slots
+    vector, bits = f"<{lanes} x {type_of(dtype)}>", f"<{lanes} x i1>"
     fields = text.at("%pieces", text.mul(piece, FIELDS + slots + 1), "i64")
     even, other, gradient, flag, *state = (
         text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in range(FIELDS + slots)
@@ -236,15 +221,8 @@ def _update(
         is_not_zero = text.do(f"fcmp une {vector} {values[1]}, zeroinitializer")
         known = text.do(f"load {bits}, ptr {seen}")
         text.put(f"store {bits} {text.do(f'or {bits} {known}, {is_not_zero}')}, ptr {seen}")
-        for ufunc, operands in update.operations:
-            given = [values[x] if x >= 0 else numbers[-1 - x] for x in operands]
-            values.append(
-                text.intrinsic("sqrt", dtype, lanes, given)
-                if ufunc is np.sqrt
-                else text.do(f"{INSTRUCTIONS[ufunc]} {vector} {', '.join(given)}")
-            )
-        for result, pointer in zip(update.results, (after, *state), strict=True):
-            text.store(values[result], text.at(pointer, i, vector), dtype, lanes, lanes)
+        for result, pointer in zip(updated(values), (after, *state), strict=True):
+            text.store(result, text.at(pointer, i, vector), dtype, lanes, lanes)
 
     text.loop(count, lanes_at)
     found = text.do(f"load {bits}, ptr {seen}")
@@ -255,9 +233,9 @@ def _update(
 
 
 @lru_cache(16)
-def _linked(update: Update, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def _linked(source: str) -> tuple[Any, Any]:
     """Return the function and what holds its code."""
-    engine = link(machine_code(Module(write_steps(update, dtype), 0, (), (), ())))
+    engine = link(machine_code(Module(source, 0, (), (), ())))
     kinds = [
         ctypes.c_void_p if kind == "ptr" else ctypes.c_int64
         for kind in re.findall(r"(ptr|i64) %", HEAD)
@@ -291,28 +269,24 @@ class Steps:
         data: Sequence[tuple[Array, Array]],
         leaves: Sequence[tuple[Array, ...]],
     ) -> None:
-        self._slots, self._dtype = len(leaves[0]) - 3, leaves[0][0].dtype
-        self._call, _ = _linked(recorded(rule, self._slots, self._dtype)[0], self._dtype)
+        self._of = leaves[0][0].dtype, len(leaves[0]) - 3  # dtype, the optimiser's arrays
+        self._call, _ = _linked(write_steps(rule, *self._of))
+        self._known: dict[Rule, list[float]] = {}  # the numbers in the rules of the last call
         self.seen = np.zeros(len(leaves), np.uint8)
         self._held = data, leaves
-        vector = tile().vector
-        tables = [
-            [
-                [all.ctypes.data, some.ctypes.data, all.strides[0], some[:1].nbytes]
-                for all, some in data
-            ],
-            [
-                [
-                    *[array.ctypes.data for array in (before, after, gradient)],
-                    self.seen[i:].ctypes.data,
-                    *[array.ctypes.data for array in slots],
-                    -(-before.nbytes // vector),
-                ]
-                for i, (before, after, gradient, *slots) in enumerate(leaves)
-                if before.size
-            ],
+        of_data = [
+            [all.ctypes.data, some.ctypes.data, all.strides[0], some[:1].nbytes]
+            for all, some in data
         ]
-        self._tables = [np.array(table, np.int64) for table in tables]
+        of_leaves = [
+            [
+                *[array.ctypes.data for array in (before, after, gradient, self.seen[i:], *slots)],
+                -(-before.nbytes // tile().vector),
+            ]
+            for i, (before, after, gradient, *slots) in enumerate(leaves)
+            if before.size
+        ]
+        self._tables = [np.array(table, np.int64) for table in (of_data, of_leaves)]
         self._batch = len(data[0][1])
 
     def take(
@@ -342,7 +316,8 @@ class Steps:
         first : int
             1 if the first step is an odd one, else 0.
         """
-        known = {rule: recorded(rule, self._slots, self._dtype)[1] for rule in set(rules)}
+        known = {rule: self._known.get(rule) or numbers_in(rule, *self._of) for rule in set(rules)}
+        self._known = known
         numbers = np.array([known[rule] for rule in rules])
         losses = np.empty(len(rules))
         given = [arrays_of + replay.constants for arrays_of in arrays]

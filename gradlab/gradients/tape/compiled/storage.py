@@ -30,31 +30,9 @@ FIRST = 2 * ALIGNMENT
 class Storage:
     """The memory of a compiled program.
 
-    Parameters
-    ----------
-    text : Text
-        The function that runs the program: ``%p`` is a table of the arrays, ``%m`` the block.
-    facts : Facts
-        The program.
-    steps : sequence of Step
-        Its plan.
-    stored : set of Node
-        The values that are read from memory.
-    arrays : dict
-        For each input and constant, its position in the table.
-    outs : dict
-        For each derivative, its position in the table.
-    vector : int
-        Bytes of a vector register.
-
-    Attributes
-    ----------
-    calls : list
-        NumPy's inner loops that the code calls, each a ufunc and a position.
-    nbytes : int
-        Of the block.
-    flag : str
-        The bit that is set where the call must be declined; nothing if that cannot be.
+    In the function of `text`, ``%p`` is a table of the arrays, and ``%m`` the block. `arrays` and
+    `outs` have positions in the table, of inputs and constants, and of derivatives; `stored` are
+    the values that steps read from memory, and `vector` the bytes of a vector register.
     """
 
     def __init__(
@@ -68,9 +46,9 @@ class Storage:
         vector: int,
     ) -> None:
         self.vector = vector
-        self.calls: list[tuple[np.ufunc, int]] = []
-        self.nbytes = FIRST
-        self.flag = ""
+        self.calls: list[tuple[np.ufunc, int]] = []  # NumPy's inner loops, each by its position
+        self.nbytes = FIRST  # of the block
+        self.flag = ""  # the bit that is set where the call must be declined, if there is one
         self._text, self._facts, self._stored = text, facts, stored
         self._pointers: dict[Node, str] = {}
         self._first: dict[Node, Step] = {}
@@ -113,27 +91,11 @@ class Storage:
         return pointer
 
     def call_numpy(
-        self,
-        text: Text,
-        node: Node,
-        operands: Sequence[tuple[str, int]],
-        result: str,
-        count: int,
+        self, text: Text, node: Node, operands: Sequence[tuple[str, int]], result: str, count: int
     ) -> None:
-        """Write a call of NumPy's inner loop.
+        """Write a call of NumPy's inner loop on `count` entries.
 
-        Parameters
-        ----------
-        text : Text
-            The function.
-        node : Node
-            The operation.
-        operands : sequence of tuple
-            For each operand a pointer, and the bytes from one entry to the next.
-        result : str
-            A pointer to the result, whose entries follow each other.
-        count : int
-            How many entries.
+        Of each operand it takes a pointer, and the bytes from one entry to the next.
         """
         call = inner_loop(node)
         assert call is not None
@@ -143,9 +105,8 @@ class Storage:
         function = text.do(f"load ptr, ptr {text.at('%calls', where, 'i8')}")
         data = text.do(f"load ptr, ptr {text.at('%calls', where + 8, 'i8')}")
         given = [*operands, (result, dtype_of(node).itemsize)]
-        pointers = text.on_stack(f"[{len(given)} x ptr]")
-        steps = text.on_stack(f"[{len(given)} x i64]")
-        length = text.on_stack("i64")
+        kinds = f"[{len(given)} x ptr]", f"[{len(given)} x i64]", "i64"
+        pointers, steps, length = map(text.on_stack, kinds)
         for position, (pointer, step) in enumerate(given):
             text.put(f"store ptr {pointer}, ptr {text.at(pointers, position, 'ptr')}")
             text.put(f"store i64 {step}, ptr {text.at(steps, position, 'i64')}")
@@ -163,14 +124,14 @@ class Storage:
 
     def _place(self, steps: Sequence[Step]) -> None:
         """Give each value in memory a place, which is free again after its last reader."""
-        needed: dict[Node, list[int]] = {}
+        needed: dict[Node, list[int]] = {}  # from which step to which
         for position, step in enumerate(steps):
             for node in members_of(step):
                 if self._needs_memory(node, step):
                     needed.setdefault(self.root(node), [position, position])[1] = position
-                for base in self._facts.bases(node):
-                    if self.root(base) in needed:
-                        needed[self.root(base)][1] = position
+                for base in map(self.root, self._facts.bases(node)):
+                    if base in needed:
+                        needed[base][1] = position
         for root in self._facts.roots:
             if root.base is not None and self.root(root.base) in needed:
                 needed[self.root(root.base)][1] = len(steps)
@@ -178,9 +139,8 @@ class Storage:
         for node, (first, last) in needed.items():
             if node in self._pointers:
                 continue
-            size = self.nbytes_of(node)
             busy = sorted(place for place in busy if place[2] >= first)
-            start = FIRST
+            start, size = FIRST, self.nbytes_of(node)
             for low, high, _ in busy:
                 if start + size <= low:
                     break

@@ -11,22 +11,12 @@ from gradlab.gradients.tape.compiled.kinds import constant, memory_type, short, 
 
 
 class Text:
-    """The instructions of one function.
-
-    Attributes
-    ----------
-    lines : list of str
-        What has been written.
-    first : list of str
-        What is done before that, once: memory on the stack.
-    functions : dict
-        Other functions that the module needs, by their names; shared by all functions of it.
-    """
+    """The instructions of one function."""
 
     def __init__(self, functions: dict[str, str]) -> None:
         self.lines: list[str] = []
-        self.first: list[str] = []
-        self.functions = functions
+        self.first: list[str] = []  # what is done before these, once: memory on the stack
+        self.functions = functions  # others that the module needs, by name; all functions share it
         self._count = 0
 
     def name(self, hint: str = "t") -> str:
@@ -110,28 +100,34 @@ class Text:
         kind = type_of(dtype)
         return f"<{', '.join([f'{kind} {constant(value, dtype)}'] * lanes)}>"
 
+    def shuffle(self, a: str, b: str, kind: str, lanes: int, order: Sequence[int]) -> str:
+        """Return a vector of these entries of two vectors, as if they were one."""
+        kind = f"<{lanes} x {kind}>"
+        places = f"<{', '.join(f'i32 {place}' for place in order)}>"
+        mask = places if any(order) else "zeroinitializer"
+        return self.do(f"shufflevector {kind} {a}, {kind} {b}, <{len(order)} x i32> {mask}")
+
     def spread(self, vector: str, dtype: np.dtype[Any], lanes: int) -> str:
         """Repeat the entry of a vector of one."""
         if lanes == 1:
             return vector
-        one = f"<1 x {type_of(dtype)}>"
-        return self.do(
-            f"shufflevector {one} {vector}, {one} poison, <{lanes} x i32> zeroinitializer"
-        )
+        return self.shuffle(vector, "poison", type_of(dtype), 1, [0] * lanes)
 
     def resized(self, vector: str, dtype: np.dtype[Any], lanes: int, wanted: int) -> str:
         """Return a vector with as many lanes as wanted: the first ones, or zeros after them."""
         if lanes == wanted:
             return vector
-        order = ", ".join(f"i32 {min(lane, lanes)}" for lane in range(wanted))
-        kind = f"<{lanes} x {type_of(dtype)}>"
-        return self.do(
-            f"shufflevector {kind} {vector}, {kind} zeroinitializer, <{wanted} x i32> <{order}>"
-        )
+        order = [min(lane, lanes) for lane in range(wanted)]
+        return self.shuffle(vector, "zeroinitializer", type_of(dtype), lanes, order)
 
     def mask(self, count: int, lanes: int) -> str:
         """Write the mask of the first entries of a vector."""
         return f"<{', '.join(f'i1 {str(lane < count).lower()}' for lane in range(lanes))}>"
+
+    def _strided(self, pointer: str, kind: str, lanes: int, stride: int) -> str:
+        """Return a vector of pointers."""
+        steps = ", ".join(f"i64 {lane * stride}" for lane in range(lanes))
+        return self.do(f"getelementptr {kind}, ptr {pointer}, <{lanes} x i64> <{steps}>")
 
     def load(
         self, pointer: str, dtype: np.dtype[Any], lanes: int, count: int, stride: int = 1
@@ -141,10 +137,7 @@ class Text:
         vector = f"<{lanes} x {kind}>"
         if stride == 0:
             loaded = self.do(f"load <1 x {kind}>, ptr {pointer}, align {size}")
-            loaded = self.do(
-                f"shufflevector <1 x {kind}> {loaded}, <1 x {kind}> poison, "
-                f"<{lanes} x i32> zeroinitializer"
-            )
+            loaded = self.shuffle(loaded, "poison", kind, 1, [0] * lanes)
         elif stride == 1 and count == lanes:
             loaded = self.do(f"load {vector}, ptr {pointer}, align {size}")
         elif stride == 1:
@@ -153,8 +146,7 @@ class Text:
                 f"i32 {size}, <{lanes} x i1> {self.mask(count, lanes)}, {vector} zeroinitializer)"
             )
         else:
-            steps = ", ".join(f"i64 {lane * stride}" for lane in range(lanes))
-            pointers = self.do(f"getelementptr {kind}, ptr {pointer}, <{lanes} x i64> <{steps}>")
+            pointers = self._strided(pointer, kind, lanes, stride)
             loaded = self.gather(pointers, dtype, lanes, self.mask(count, lanes))
         return self.from_memory(loaded, dtype, lanes)
 
@@ -178,27 +170,20 @@ class Text:
     ) -> None:
         """Store the first `count` entries of a vector, with a stride."""
         kind, size = memory_type(dtype), dtype.itemsize
-        vector = f"<{lanes} x {kind}>"
+        vector, mask = f"<{lanes} x {kind}>", f"<{lanes} x i1> {self.mask(count, lanes)}"
         if dtype == np.bool_:
             value = self.do(f"zext <{lanes} x i1> {value} to {vector}")
-        mask = f"<{lanes} x i1> {self.mask(count, lanes)}"
         if count == 1:
             entry = self.do(f"extractelement {vector} {value}, i64 0")
             self.put(f"store {kind} {entry}, ptr {pointer}, align {size}")
         elif stride == 1 and count == lanes:
             self.put(f"store {vector} {value}, ptr {pointer}, align {size}")
-        elif stride == 1:
-            self.put(
-                f"call void @llvm.masked.store.v{lanes}{suffix(kind)}.p0({vector} {value}, "
-                f"ptr {pointer}, i32 {size}, {mask})"
-            )
         else:
-            steps = ", ".join(f"i64 {lane * stride}" for lane in range(lanes))
-            to = self.do(f"getelementptr {kind}, ptr {pointer}, <{lanes} x i64> <{steps}>")
-            self.put(
-                f"call void @llvm.masked.scatter.v{lanes}{suffix(kind)}.v{lanes}p0({vector} "
-                f"{value}, <{lanes} x ptr> {to}, i32 {size}, {mask})"
-            )
+            how, to = f"store.v{lanes}{suffix(kind)}.p0", f"ptr {pointer}"
+            if stride != 1:
+                to = f"<{lanes} x ptr> {self._strided(pointer, kind, lanes, stride)}"
+                how = f"scatter.v{lanes}{suffix(kind)}.v{lanes}p0"
+            self.put(f"call void @llvm.masked.{how}({vector} {value}, {to}, i32 {size}, {mask})")
 
     def from_memory(self, loaded: str, dtype: np.dtype[Any], lanes: int) -> str:
         """Return what has been loaded as it is in a register: a boolean is a bit there."""
@@ -214,14 +199,13 @@ class Text:
         if new == np.bool_:
             how = "fcmp une" if old.kind == "f" else "icmp ne"
             return self.do(f"{how} {before} {value}, zeroinitializer")
-        if new.kind == "f":
-            if old.kind == "f":
-                how = "fpext" if new.itemsize > old.itemsize else "fptrunc"
-            else:
-                how = "uitofp" if old == np.bool_ else "sitofp"
+        if old == np.bool_:
+            how = "uitofp" if new.kind == "f" else "zext"
+        elif old.kind != new.kind:
+            how = "sitofp"
         else:
-            wider = new.itemsize > old.itemsize
-            how = "zext" if old == np.bool_ else "sext" if wider else "trunc"
+            wider, narrower = ("fpext", "fptrunc") if new.kind == "f" else ("sext", "trunc")
+            how = wider if new.itemsize > old.itemsize else narrower
         return self.do(f"{how} {before} {value} to {after}")
 
     def intrinsic(
