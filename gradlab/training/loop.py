@@ -205,7 +205,7 @@ class Descent:
         fresh = self._spare or self.point.another()
         count = len(self.history.losses) - 1
         self._update.update(count, self.point, self._carried, gradient, fresh, self._other)
-        self._before, self._room = self.point, room_for(self.point.leaves)
+        self._before = self.point
         self.point, self._spare = fresh, self._spare and self.point
         self._carried, self._other = self._other, self._carried
         self.params = self._structure.unflatten(self.point.leaves)
