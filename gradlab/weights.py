@@ -281,10 +281,6 @@ def _to_npz(params: dict[str, Array], metadata: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _from_npz(data: bytes) -> dict[str, Array]:
-    return npz.read(io.BytesIO(data), LARGEST)
-
-
 def _metadata_from_npz(data: bytes) -> Any:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return json.loads(archive.comment or "{}")
@@ -316,18 +312,14 @@ def _metadata_from_safetensors(data: bytes) -> Any:
     return json.loads(data[8 : 8 + length]).get("__metadata__", {})
 
 
-def _from_pickle(data: bytes) -> dict[str, Any]:
-    return pickles.read(data, LARGEST)
-
-
 WRITERS: dict[str, Callable[[dict[str, Array], Mapping[str, str]], bytes]] = {
     ".npz": _to_npz,
     ".safetensors": _to_safetensors,
 }
 READERS: dict[str, Callable[[bytes], Any]] = {
-    ".npz": _from_npz,
+    ".npz": lambda data: npz.read(io.BytesIO(data), LARGEST),
     ".safetensors": _from_safetensors,
-    ".pkl": _from_pickle,
+    ".pkl": lambda data: pickles.read(data, LARGEST),
 }
 METADATA_READERS: dict[str, Callable[[bytes], Any]] = {
     ".npz": _metadata_from_npz,

@@ -81,10 +81,6 @@ def initialisation_of(text: str) -> str | float:
     return _positive(text, f"choose {', '.join(SCALES)} or a positive number")
 
 
-def _initialisation(text: str) -> dict[str, Any]:
-    return {"initialisation": initialisation_of(text)}
-
-
 def _learning_rate(text: str) -> dict[str, Any]:
     return {"learning_rate": _positive(text, "give a positive number")}
 
@@ -114,7 +110,11 @@ AXES: dict[str, tuple[str, Callable[[str], dict[str, Any]], str]] = {
     "optimizer": ("optimizer", _optimizer, "sgd,momentum,adagrad,rmsprop,adam"),
     "learning-rate": ("learning_rate", _learning_rate, "0.001,0.01,0.1,1"),
     "activation": ("activation", _activation, "sigmoid,tanh,relu"),
-    "initialisation": ("initialisation", _initialisation, "0.01,xavier,he"),
+    "initialisation": (
+        "initialisation",
+        lambda text: {"initialisation": initialisation_of(text)},
+        "0.01,xavier,he",
+    ),
 }
 """The axes of a comparison: the field of `Setting`, what a value changes, the default values."""
 

@@ -43,7 +43,7 @@ from gradlab.gradients import (
 )
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import finish_gradients
-from gradlab.params import Array, flatten, floating
+from gradlab.params import Array, first, flatten, floating
 
 WAYS: dict[type, type[Rows]] = {
     Autograd: TracedOnce,
@@ -143,9 +143,15 @@ def blocks(matrix: Array, at: Point) -> Any:
     """Return J, of shape (m, p), as a structure of outputs of structures of parameters.
 
     The block of an output of shape s and a parameter of shape q has the shape s + q, and the dtype
-    of the parameter (float64 for integers).
+    of the parameter (float64 for integers). Raise a NonFiniteError that names output and parameter
+    of an entry that is not finite.
     """
-    require_finite(matrix, at)
+    wrong = np.isinf(matrix)
+    wrong = wrong if wrong.any() else np.isnan(matrix)
+    if wrong.any():
+        k, j = first(wrong)
+        of, by = at.outputs.name(k), at.layout.name(j)
+        raise NonFiniteError(f"the derivative of {of} by {by} is {matrix[k, j]}")
     return hung_blocks(matrix, at)
 
 
@@ -162,16 +168,6 @@ def hung_blocks(matrix: Array, at: Point, dtype: DTypeLike | None = None) -> Any
         ]
         rows.append(at.structure.unflatten(row))
     return at.outputs.structure.unflatten(rows)
-
-
-def require_finite(matrix: Array, at: Point) -> None:
-    """Raise a NonFiniteError that names output and parameter of an entry that is not finite."""
-    wrong = np.isinf(matrix)
-    wrong = wrong if wrong.any() else np.isnan(matrix)
-    if wrong.any():
-        k, j = np.unravel_index(int(np.argmax(wrong)), matrix.shape)
-        of, by = at.outputs.name(int(k)), at.layout.name(int(j))
-        raise NonFiniteError(f"the derivative of {of} by {by} is {matrix[k, j]}")
 
 
 def hung(vector: Array, at: Point) -> Any:

@@ -80,7 +80,8 @@ def _curves(
     logarithmic(axes.yaxis, float(positive.min()), float(positive.max()))
     bottom = axes.get_ylim()[0]
     few = len(leaves) <= len(COLOURS)
-    shades = COLOURS if few else _shades(len(leaves))
+    places = np.linspace(0.15, 1, len(leaves))
+    shades = COLOURS if few else [to_hex(colormaps[DEEP](place)) for place in places]
     named = {*np.linspace(0, len(leaves) - 1, NAMED).round().astype(int).tolist()}
     ends = []
     for i, (leaf, values) in enumerate(zip(leaves, norms.T, strict=True)):
@@ -100,7 +101,3 @@ def _end(leaf: str, last: float, limits: tuple[float, float]) -> tuple[float, st
     if last == 0:
         return limits[0], f"{leaf}: 0"
     return (last, leaf) if math.isfinite(last) else (limits[1], f"{leaf}: {last}")
-
-
-def _shades(count: int) -> list[str]:
-    return [to_hex(colormaps[DEEP](place)) for place in np.linspace(0.15, 1, count)]

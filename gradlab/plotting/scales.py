@@ -28,8 +28,7 @@ def logarithmic(
     high = min(high, sys.float_info.max / margin) * margin
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     places = ticks(low, high, most)
-    short = all(is_short(value) for value in places)
-    show = show or (plain if short else power)
+    show = show or (plain if all(1e-3 <= value < 1e5 for value in places) else power)
     axis.set_major_locator(FixedLocator(places))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
@@ -58,11 +57,6 @@ def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
     if len(decades) < 2:
         return fine[::-2][::-1]
     return decades[:: -max(-(-len(decades) // most), 1)][::-1]
-
-
-def is_short(value: float) -> bool:
-    """Tell whether a tick without an exponent is short."""
-    return 1e-3 <= value < 1e5
 
 
 def plain(value: float) -> str:

@@ -229,7 +229,8 @@ class Remarks:
         factor = GROWN if over and not few else EXPLODED
         if not min(recent) > start + (factor - 1) * abs(start):
             return None
-        if few and not self._overshot(step):
+        measured = [it for it in (self._first, step) if it is not None]
+        if few and not any(it.promise > OVERSHOT * it.loss for it in measured):
             return None  # one minibatch may be far easier than another
         if self._followed(history.losses, step):
             return (
@@ -241,10 +242,6 @@ class Remarks:
             f"the loss grows, from {number(start)} to {number(recent[-1])}: lower the learning "
             f"rate{self._rate(len(history.losses))} or clip the gradient{unscaled(self.data)}"
         )
-
-    def _overshot(self, step: Measured) -> bool:
-        """Tell whether the first step or the last one was too large to be stable."""
-        return any(it is not None and it.promise > OVERSHOT * it.loss for it in (self._first, step))
 
     def _followed(self, losses: Sequence[float], step: Measured) -> bool:
         """Tell whether the steps are too small to increase the loss, if the gradient is right.
