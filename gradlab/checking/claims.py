@@ -8,7 +8,7 @@ Hessian is the matrix itself. Each becomes a `Claim`, which computes the vectors
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,24 +31,20 @@ class Rounded:
     epsilon: float  # the unit round-off of the coarsest leaf
 
 
+@dataclass(frozen=True)
 class Claim:
-    """A derivative under test, which the option `kind` gave: ``"vjp"``, ``"jacobian"``, ...
+    """A derivative under test.
 
     ``compute(u)`` returns Jᵀu in the structure of the parameters if the claim is given `by_rows`;
     otherwise ``compute(v)`` returns Jv in that of the outputs.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        function: Function,
-        params: Any,
-        compute: Callable[[Array], Any],
-        by_rows: bool,
-    ) -> None:
-        self.kind, self.by_rows = kind, by_rows
-        self._function, self._params, self._compute = function, params, compute
-        self._kept: dict[bytes, Rounded] = {}
+    kind: str  # the option that gave it: "vjp", "jacobian", ...
+    function: Function
+    params: Any
+    compute: Callable[[Array], Any]
+    by_rows: bool
+    _kept: dict[bytes, Rounded] = field(default_factory=dict)
 
     def product(self, direction: Array) -> Rounded:
         """Return Jᵀu, shape (p,), or Jv, shape (q,)."""
@@ -56,9 +52,9 @@ class Claim:
         if key not in self._kept:
             if len(self._kept) > 64:
                 self._kept.clear()
-            found = self._compute(direction)
+            found = self.compute(direction)
             if self.by_rows:
-                leaves = leaves_like(self._params, found, f"the {self.kind}", _numbers)
+                leaves = leaves_like(self.params, found, f"the {self.kind}", _numbers)
             else:
                 leaves = self._outputs(found)
             self._kept[key] = _rounded(leaves)
@@ -66,10 +62,10 @@ class Claim:
 
     def _outputs(self, product: Any) -> list[Array]:
         """Return the leaves of Jv in the order of the outputs."""
-        wanted = dict(zip(self._function.structure.paths, self._function.leaves, strict=True))
+        wanted = dict(zip(self.function.structure.paths, self.function.leaves, strict=True))
         leaves, structure = flatten(product, _numbers)
         found = dict(zip(structure.paths, leaves, strict=True))
-        for (path, leaf), name in zip(wanted.items(), self._function.paths, strict=True):
+        for (path, leaf), name in zip(wanted.items(), self.function.paths, strict=True):
             if path not in found:
                 raise ParameterError(f"the {self.kind} lacks {name}")
             if found[path].shape != leaf.shape:
@@ -83,7 +79,7 @@ class Claim:
 
     def matrix(self) -> Rounded:
         """Return all of J, shape (q, p), computed row by row or column by column."""
-        size = self._function.size if self.by_rows else _size(self._params)
+        size = self.function.size if self.by_rows else _size(self.params)
         parts = [self.product(unit) for unit in np.eye(size)]
         values = np.array([part.values for part in parts])
         epsilon = max(part.epsilon for part in parts)

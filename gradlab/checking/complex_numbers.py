@@ -56,11 +56,6 @@ class ComplexParts:
         self.layout = Layout.of(leaves, self.structure)
         self._bare = bare if any(self.complex) and self.structure.template == 0 else ""
 
-    @property
-    def any(self) -> bool:
-        """Whether the structure has a complex array."""
-        return any(self.complex)
-
     def parts(self, value: Any, sign: int = 1) -> Any:
         """Return real arrays; the imaginary parts are multiplied by `sign`."""
         leaves, structure = flatten(value, _numbers)
@@ -170,7 +165,9 @@ class Real:
 
     def _sign(self, kind: str) -> int:
         """Return the sign of i ∂L/∂y in the convention of a claimed gradient."""
-        holomorphic = kind == "jacobian" and (all(self._outputs.complex) or not self._inputs.any)
+        holomorphic = kind == "jacobian" and (
+            all(self._outputs.complex) or not any(self._inputs.complex)
+        )
         if self._given is None and not holomorphic:
             raise OptionError(
                 f"the {kind} is complex: say convention='jax', where a gradient is "

@@ -66,25 +66,19 @@ def _of_block(block: Leaf, entries: Sequence[DerivativeEntry]) -> Iterator[str]:
     if explains(2 * measured):  # a factor, which the other views name
         return
     diagonal = np.diag(np.diag(measured))
-    if explains(measured.T):
-        yield "transposed"
-    if explains((measured + measured.T) / 2):
-        yield "symmetrised: (J + Jᵀ) / 2"
-    if explains(measured + measured.T):
-        yield "J + Jᵀ: a triangle added to its transpose?"
-    if explains(measured + measured.T - diagonal):
-        yield "J + Jᵀ with the diagonal counted once"
-    if explains(measured + diagonal):
-        yield "the diagonal is counted twice: a triangle added to its transpose?"
-    if explains(diagonal) and not explains(measured):
-        yield "the diagonal alone"
-    if explains(measured - diagonal):
-        yield "all but the diagonal"
-    for name, triangle in (("upper", np.triu), ("lower", np.tril)):
-        if explains(triangle(measured)) or explains(
-            triangle(measured, 1 if name == "upper" else -1)
-        ):
-            yield f"the {name} triangle alone"
+    both = measured + measured.T
+    told = {
+        "transposed": [measured.T],
+        "symmetrised: (J + Jᵀ) / 2": [both / 2],
+        "J + Jᵀ: a triangle added to its transpose?": [both],
+        "J + Jᵀ with the diagonal counted once": [both - diagonal],
+        "the diagonal is counted twice: a triangle added to its transpose?": [measured + diagonal],
+        "the diagonal alone": [] if explains(measured) else [diagonal],
+        "all but the diagonal": [measured - diagonal],
+        "the upper triangle alone": [np.triu(measured), np.triu(measured, 1)],
+        "the lower triangle alone": [np.tril(measured), np.tril(measured, -1)],
+    }
+    yield from (cause for cause, shown in told.items() if any(map(explains, shown)))
 
 
 # Combinations of rows, as a backward pass returns them

@@ -282,12 +282,12 @@ def _one_by_one(
     for i in sorted({i for i, _ in suspects}):
         which = sorted(j for k, j in suspects if k == i)
         if claim.by_rows:
-            row = claim.product(spread(q, np.array([i]), np.ones(1)))
+            row = claim.product(np.eye(1, q, i)[0])
             values, epsilon = row.values, row.epsilon
         else:
             values, epsilon = np.zeros(p), 0.0
             for j in which:
-                column = claim.product(spread(p, np.array([j]), np.ones(1)))
+                column = claim.product(np.eye(1, p, j)[0])
                 values[j], epsilon = column.values[i], column.epsilon
         found += check_row(subject, i, values, epsilon, which, rng)[0]
     return found

@@ -220,13 +220,17 @@ def _notes(adding: Sequence[Slot]) -> tuple[str, ...]:
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     """Return the names of the first `count` positional arguments of a function."""
-    try:
-        parameters = [*inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):  # a function without a signature
-        parameters = []
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in places][:count]
+    names = [p.name for p in parameters_of(function) if p.kind in places][:count]
     return names + [f"argument {k}" for k in range(len(names), count)]
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function; none if it has no signature."""
+    try:
+        return [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return []
 
 
 def is_floats(value: Any) -> bool:

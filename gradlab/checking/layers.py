@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from gradlab.checking.layer_objects import (
     functions_of,
     is_floats,
     is_layer,
+    parameters_of,
 )
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import OptionError, ParameterError
@@ -139,19 +140,15 @@ def check_layer(
     return replace(report, what="backward pass", notes=(*report.notes, *notes))
 
 
+@dataclass(frozen=True)
 class _Layer:
     """A forward and a backward pass, called according to their signatures."""
 
-    def __init__(
-        self,
-        forward: Callable[..., Any],
-        backward: Callable[..., Any],
-        names: Sequence[str],
-        args: tuple[Any, ...],
-        cache: bool,
-    ) -> None:
-        self._forward, self._backward = forward, backward
-        self._names, self._args, self._cache = names, args, cache
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    names: Sequence[str]
+    args: tuple[Any, ...]
+    cache: bool  # whether the last item of a tuple from `forward` is a cache
 
     def outputs(self, params: Mapping[str, Any]) -> Any:
         """Return the outputs of the forward pass, without the cache."""
@@ -165,11 +162,11 @@ class _Layer:
         return [name for name in params if name in found]
 
     def _run(self, params: Mapping[str, Any]) -> tuple[list[Any], tuple[Any, ...]]:
-        args = [params.get(n, read_only(a)) for n, a in zip(self._names, self._args, strict=True)]
-        found = self._forward(*args)
+        args = [params.get(n, read_only(a)) for n, a in zip(self.names, self.args, strict=True)]
+        found = self.forward(*args)
         if not isinstance(found, tuple):
-            return [found], () if _takes_one(self._backward) else tuple(args)
-        if not self._cache:
+            return [found], () if _takes_one(self.backward) else tuple(args)
+        if not self.cache:
             return [*found], ()
         if len(found) < 2:
             raise ParameterError("forward returns a tuple of one item; expected (out, cache)")
@@ -180,17 +177,17 @@ class _Layer:
         _, rest = self._run(params)
         each = cotangents if isinstance(cotangents, tuple) else (cotangents,)
         try:
-            found = self._backward(*each, *rest)
+            found = self.backward(*each, *rest)
         except Exception as error:
             error.add_note(self._called(len(each), len(rest)))
             raise
-        names = [name for name in self._names if name in params]
+        names = [name for name in self.names if name in params]
         if isinstance(found, Mapping):
             named = _by_name(found, names)
         else:
             items = list(found) if isinstance(found, (tuple, list)) else [found]
-            if len(items) > len(names) and len(items) == len(self._names):
-                names = [*self._names]  # one gradient per argument, differentiated or not
+            if len(items) > len(names) and len(items) == len(self.names):
+                names = [*self.names]  # one gradient per argument, differentiated or not
             if len(items) > len(names):
                 raise ParameterError(
                     f"backward returns {len(items)} gradients for {len(names)} arrays of floats, "
@@ -222,11 +219,7 @@ def _by_name(found: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _takes_one(function: Callable[..., Any]) -> bool:
-    try:
-        parameters = [*inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):
-        return False
+    parameters = parameters_of(function)
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return False
-    required = [p for p in parameters if p.default is inspect.Parameter.empty]
-    return len(required) == 1
+    return len([p for p in parameters if p.default is inspect.Parameter.empty]) == 1

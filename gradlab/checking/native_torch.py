@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gradlab.checking.complex_numbers import Convention
@@ -108,7 +109,7 @@ class TorchLoss:
         """Return the tensors to differentiate by, and the parameters that consist of them."""
         if self._module is not None:
             if way not in self._copies:
-                self._copies[way] = ModuleCopy(self._module, self.names, self._to(way))
+                self._copies[way] = ModuleCopy(self._module, self.names, partial(self._to, way))
             return self._copies[way].holding(leaves)
         roots = []
         for array, like in zip(leaves, self._tensors, strict=True):
@@ -135,26 +136,21 @@ class TorchLoss:
 
     def _argument(self, value: Any, way: NativeWay) -> Any:
         if isinstance(value, self.torch.nn.Module):
-            return self._to(way)(copy.deepcopy(value))
+            return self._to(way, copy.deepcopy(value))
         if not isinstance(value, self.torch.Tensor):
             return value
         twin = value.detach().clone()
         if twin.is_floating_point() or twin.is_complex():
-            twin = self._to(way)(twin)
+            twin = self._to(way, twin)
         return twin.requires_grad_(value.requires_grad)
 
-    def _to(self, way: NativeWay) -> Callable[[Any], Any]:
-        """Return a function that converts a tensor or module to the precision of a way."""
+    def _to(self, way: NativeWay, value: Any) -> Any:
+        """Return a tensor or module in the precision of a way."""
         if way.dtype is None:
-            return lambda value: value
+            return value
         real = getattr(self.torch, way.dtype.name)
-
-        def convert(value: Any) -> Any:
-            if isinstance(value, self.torch.Tensor) and value.is_complex():
-                return value.to(real.to_complex())
-            return value.to(real)
-
-        return convert
+        is_complex = isinstance(value, self.torch.Tensor) and value.is_complex()
+        return value.to(real.to_complex() if is_complex else real)
 
 
 class ModuleCopy:

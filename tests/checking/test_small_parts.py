@@ -139,8 +139,8 @@ def test_a_bare_complex_array_has_a_name_and_a_structure_has_its_own() -> None:
     assert ComplexParts(np.array([1.0]), "z")._bare == ""
     both = ComplexParts({"z": np.array([1j]), "x": np.array([1.0])}, "z")
     assert both._bare == ""
-    assert both.any
-    assert not ComplexParts({"x": np.array([1.0])}).any
+    assert any(both.complex)
+    assert not any(ComplexParts({"x": np.array([1.0])}).complex)
 
 
 @pytest.mark.parametrize(
