@@ -34,7 +34,6 @@ to the row the change of a result, `powers` its power series. Elementwise operat
 reductions need neither: the engine evaluates them again at the perturbed values.
 """
 
-from gradlab.gradients.perturb.engine import PerturbedLoss
-from gradlab.gradients.perturb.recording import PointRecorder, Recorded
-
-__all__ = ["PerturbedLoss", "PointRecorder", "Recorded"]
+from gradlab.gradients.perturb.engine import PerturbedLoss as PerturbedLoss
+from gradlab.gradients.perturb.recording import PointRecorder as PointRecorder
+from gradlab.gradients.perturb.recording import Recorded as Recorded

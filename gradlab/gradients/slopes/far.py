@@ -7,30 +7,26 @@ about 10⁻⁴ of the solver's tolerance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from gradlab.gradients.slopes.jumps import CLEARLY, SUDDEN, Jump
+from gradlab.gradients.slopes.jumps import CLEARLY, HALVINGS, SUDDEN, Jump
 from gradlab.gradients.slopes.ladder import Line, Rungs
 from gradlab.params import Array
 
 ORDERS = 3
 """Largest number of finer rungs from which the value on a rung is predicted."""
 
-HALVINGS = 25
-"""Number of halvings of the interval that contains a jump, from a quarter to 1e-8 of the scale."""
-
 STAYS = 6
 """Number of halvings after which the change at a jump is at least half, and at a kink 2^-6."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Polynomial:
-    """The polynomial of degree 2 `order` through the centre and both sides of `order` rungs."""
+    """The polynomial through the centre and both sides of some rungs; for n rungs, of degree 2n."""
 
-    order: int
     nodes: Array
     values: Array
 
@@ -40,7 +36,7 @@ class Polynomial:
         part = slice(k, k + order)
         nodes = np.concatenate([[0.0], rungs.above[part], -rungs.below[part]])
         values = np.concatenate([[rungs.centre], rungs.plus[part], rungs.minus[part]])
-        return cls(order, nodes, values)
+        return cls(nodes, values)
 
     def weights(self, t: float) -> Array:
         """Return the weight of each value in the polynomial's value at t (Lagrange's form)."""
@@ -60,12 +56,12 @@ class Polynomial:
         return 1.0 + float(np.abs(self.weights(t)).sum())
 
 
-def misses(rungs: Rungs, k: int, side: int) -> dict[Polynomial, float]:
-    """Return the polynomials through finer rungs, with the error of each at one value of a rung."""
+def misses(rungs: Rungs, k: int, side: int) -> list[tuple[Polynomial, float]]:
+    """Return polynomials through 1, 2, ... finer rungs, and the error of each at one value."""
     t, value = (rungs.above[k], rungs.plus[k]) if side > 0 else (-rungs.below[k], rungs.minus[k])
     orders = range(1, min(ORDERS, len(rungs.h) - k - 1) + 1)
     finer = (Polynomial.through(rungs, k + 1, order) for order in orders)
-    return {p: abs(p.off(float(t), float(value))) for p in finer}
+    return [(p, abs(p.off(float(t), float(value)))) for p in finer]
 
 
 def sudden(rungs: Rungs, k: int, side: int, noise: float) -> bool:
@@ -75,25 +71,19 @@ def sudden(rungs: Rungs, k: int, side: int, noise: float) -> bool:
     if the function is smooth.
     """
     ratio, t = float(rungs.h[k] / rungs.h[k + 1]), side * float(rungs.h[k])
-    before = {p.order: miss for p, miss in misses(rungs, k + 1, side).items()}
+    pairs = zip(misses(rungs, k, side), misses(rungs, k + 1, side), strict=False)
     return any(
-        miss
-        > CLEARLY * noise * p.amplified(t) + SUDDEN * ratio ** (2 * p.order + 1) * before[p.order]
-        for p, miss in misses(rungs, k, side).items()
-        if p.order in before
+        miss > CLEARLY * noise * p.amplified(t) + SUDDEN * ratio ** (2 * n + 1) * before
+        for n, ((p, miss), (_, before)) in enumerate(pairs, start=1)
     )
-
-
-def suspects(rungs: Rungs, noise: float, farthest: int) -> Iterator[tuple[int, int]]:
-    """Yield (rung, side) of the values that `sudden` flags, from the inside out."""
-    for k in reversed(range(farthest)):
-        yield from ((k, side) for side in (1, -1) if sudden(rungs, k, side, noise))
 
 
 def far_jump(rungs: Rungs, line: Line, noise: float, farthest: int) -> Jump | None:
     """Return the jump nearest to 0 on the `farthest` coarsest rungs, or None."""
-    for k, side in suspects(rungs, noise, farthest):
-        model = min(misses(rungs, k, side).items(), key=lambda found: found[1])[0]
+    for k, side in product(reversed(range(farthest)), (1, -1)):
+        if not sudden(rungs, k, side, noise):
+            continue
+        model, _ = min(misses(rungs, k, side), key=lambda found: found[1])
         near, far = side * float(rungs.h[k + 1]), side * float(rungs.h[k])
         jump = search(line, model, near, far, noise * model.amplified(far))
         if jump:

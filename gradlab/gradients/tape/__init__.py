@@ -30,12 +30,8 @@ from typing import Literal
 
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Loss
-from gradlab.gradients.tape.recorded import CacheInfo
-from gradlab.gradients.tape.runtime import TapedGradient
-from gradlab.program.ir import Node, Program
-from gradlab.program.record import record
-
-__all__ = ["CacheInfo", "Node", "Program", "Tape", "TapedGradient", "record"]
+from gradlab.gradients.tape.recorded import CacheInfo as CacheInfo
+from gradlab.gradients.tape.runtime import TapedGradient as TapedGradient
 
 
 @dataclass(frozen=True)
@@ -137,11 +133,4 @@ class Tape:
 
     def value_and_grad(self, loss: Loss) -> TapedGradient:
         """Return ``f(params, *args, out=None) -> (value, grads)``; see `Backend`."""
-        return TapedGradient(
-            loss,
-            on_untraceable=self.on_untraceable,
-            verify=self.verify,
-            exact=self.exact,
-            cache=self.cache,
-            compile=self.compile,
-        )
+        return TapedGradient(loss, self)

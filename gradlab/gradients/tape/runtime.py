@@ -21,7 +21,7 @@ import math
 import warnings
 from collections import OrderedDict
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -72,20 +72,9 @@ class TapedGradient:
     writes_out = True
     surveyed = ("_loss",)
 
-    def __init__(
-        self,
-        loss: Loss,
-        *,
-        on_untraceable: Literal["fallback", "error"],
-        verify: int | None,
-        exact: bool,
-        cache: int,
-        compile: bool | Literal["auto"] = False,
-    ) -> None:
-        self._loss, self._compile = loss, compile
-        self._on_untraceable = on_untraceable
-        self._verify_every = verify
-        self._exact, self._cache = exact, cache
+    def __init__(self, loss: Loss, settings: Any) -> None:  # those of a `Tape`
+        self._loss, self._settings = loss, settings
+        self._verify_every, self._compile = settings.verify, settings.compile
         self._eager = Autograd().value_and_grad(loss)
         self._recorded: OrderedDict[Any, Replayable] = OrderedDict()
         self._latest: Replayable | None = None
@@ -151,14 +140,7 @@ class TapedGradient:
     @cached_property
     def named(self) -> TapedGradient:
         """The function for calls with keyword arguments, passed as a dict; see `keywords`."""
-        return TapedGradient(
-            positional(self._loss),
-            on_untraceable=self._on_untraceable,
-            verify=self._verify_every,
-            exact=self._exact,
-            cache=self._cache,
-            compile=self._compile,
-        )
+        return TapedGradient(positional(self._loss), self._settings)
 
     # Properties for users
 
@@ -305,11 +287,13 @@ class TapedGradient:
             self._note_change(change)
             return None
         seen = seen_params(squared_norm(leaves), leaves)
-        tape = Replayable(program, structure, self._exact, seen, Seen(arrays), self._compile)
+        tape = Replayable(
+            program, structure, self._settings.exact, seen, Seen(arrays), self._compile
+        )
         self._latest = self._recorded[key] = tape
         self._changes = 0
         self._counts["recordings"] += 1
-        if len(self._recorded) > self._cache:
+        if len(self._recorded) > self._settings.cache:
             self._forget()
         return tape, leaves, arrays
 
@@ -327,7 +311,7 @@ class TapedGradient:
         self._recorded.popitem(last=False)
         self._counts["evictions"] += 1
         replays, recordings = self._counts["replays"], self._counts["recordings"]
-        if recordings > 3 * self._cache and replays < recordings:
+        if recordings > 3 * self._settings.cache and replays < recordings:
             self._give_up(
                 f"it was recorded {recordings} times and replayed {replays} times: "
                 "a shape, an argument that is not an array, or a variable that the loss closes "
@@ -416,7 +400,7 @@ class TapedGradient:
 
     def _run_nested(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Use eager autograd for a gradient that is itself being differentiated."""
-        if self._on_untraceable == "error" or out is not None:
+        if self._settings.on_untraceable == "error" or out is not None:
             raise HigherDerivativeError(HIGHER)
         return self._eager(params, *args)
 
@@ -435,7 +419,7 @@ class TapedGradient:
     def _give_up(self, reason: str) -> None:
         """Use eager autograd for the loss from now on, and warn once."""
         message = f"the tape cannot replay this loss: {reason}"
-        if self._on_untraceable == "error":
+        if self._settings.on_untraceable == "error":
             raise UntraceableError(message)
         with RECORDING:
             is_first = self.untraceable is None

@@ -14,6 +14,4 @@ In reading order:
 ==============  ===================================================================================
 """
 
-from gradlab.gradients.workers.evaluation import Workers
-
-__all__ = ["Workers"]
+from gradlab.gradients.workers.evaluation import Workers as Workers

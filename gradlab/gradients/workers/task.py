@@ -6,9 +6,8 @@ import io
 import pickle
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from gradlab.errors import GradlabError, OptionError, WorkerError
@@ -69,20 +68,12 @@ class Task:
 
     def pickle(self, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
         """Return the task as bytes, its arrays apart if `buffers` takes them."""
-        fields = (
-            self.method,
-            self.loss,
-            self.params,
-            self.args,
-            self.value,
-            self.precision,
-            self.closely,
-        )
-        file = io.BytesIO()
+        values = tuple(getattr(self, field.name) for field in fields(self))
+        file, module = io.BytesIO(), _pickling_module()
         try:
-            _pickler().Pickler(file, protocol=5, buffer_callback=buffers).dump(fields)
+            module.Pickler(file, protocol=5, buffer_callback=buffers).dump(values)
         except Exception as error:
-            advice = "" if _cloudpickle() else ", or pip install cloudpickle"
+            advice = ", or pip install cloudpickle" if module is pickle else ""
             raise OptionError(
                 f"the loss or its arguments cannot be sent to a worker ({error}): define the loss "
                 f"at the top level of a module{advice}"
@@ -169,15 +160,10 @@ def answer(
         return chunk, Failure.of(error)
 
 
-def _cloudpickle() -> ModuleType | None:
+def _pickling_module() -> Any:
+    """Return cloudpickle, which sends a notebook's functions, if it is installed, or pickle."""
     try:
         import cloudpickle
     except ImportError:
-        return None
-    module: ModuleType = cloudpickle
-    return module
-
-
-def _pickler() -> Any:
-    """Return the pickling module: cloudpickle, which sends a notebook's functions, if installed."""
-    return _cloudpickle() or pickle
+        return pickle
+    return cloudpickle

@@ -27,7 +27,8 @@ functions of the modules in `TRUSTED` are compared by identity, and their code i
 
 from __future__ import annotations
 
-from gradlab.program.closure.survey import Survey, survey
-from gradlab.program.closure.tokens import HIGHER, HigherDerivativeError, UnkeyableError
-
-__all__ = ["HIGHER", "HigherDerivativeError", "Survey", "UnkeyableError", "survey"]
+from gradlab.program.closure.survey import Survey as Survey
+from gradlab.program.closure.survey import survey as survey
+from gradlab.program.closure.tokens import HIGHER as HIGHER
+from gradlab.program.closure.tokens import HigherDerivativeError as HigherDerivativeError
+from gradlab.program.closure.tokens import UnkeyableError as UnkeyableError

@@ -66,11 +66,10 @@ def _fold(node: Node) -> Any:
         return full(number(node.operands[0]), node)
     if not is_elementwise(node):
         return node
-    if all(is_number(operand) for operand in node.operands):
-        return _evaluated(node, node.operands)
     if all(is_number(operand) or is_uniform(operand) for operand in node.operands):
-        value = _evaluated(node, [number(operand) for operand in node.operands])
-        return node if value is node else full(value, node)
+        value = _evaluated(node, map(number, node.operands))
+        has_shape = value is not node and any(map(is_uniform, node.operands))
+        return full(value, node) if has_shape else value
     # A uniform array counts as a number if the other operands have the full shape.
     others = [shape_of(operand) for operand in node.operands if not is_uniform(operand)]
     if any(map(is_uniform, node.operands)) and np.broadcast_shapes(*others) == node.shape:

@@ -30,9 +30,9 @@ from gradlab.gradients.perturb.powers import Powers, elementwise
 from gradlab.gradients.perturb.rows import RowExtents
 from gradlab.gradients.perturb.threads import in_order
 from gradlab.gradients.probing import Probe
-from gradlab.gradients.tape import record
 from gradlab.params import flatten, map_leaves
 from gradlab.program.primitives import TABLE
+from gradlab.program.record import record
 from gradlab.testing import Problem, networks
 
 

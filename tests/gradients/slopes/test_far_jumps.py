@@ -8,13 +8,13 @@ import pytest
 from gradlab.gradients.slopes.far import Polynomial, search
 from gradlab.gradients.slopes.jumps import CLEARLY
 
-ZERO = Polynomial(0, np.zeros(1), np.zeros(1))
+ZERO = Polynomial(np.zeros(1), np.zeros(1))
 """A polynomial that predicts 0 everywhere."""
 
 
 def test_noise_is_amplified_by_the_weights() -> None:
     """The parabola through -1, 0 and 1 has the weights 1, -3 and 3 at 2."""
-    model = Polynomial(1, np.array([0.0, 1.0, -1.0]), np.zeros(3))
+    model = Polynomial(np.array([0.0, 1.0, -1.0]), np.zeros(3))
     np.testing.assert_allclose(model.weights(2.0), [-3.0, 3.0, 1.0])
     assert model.amplified(2.0) == pytest.approx(1 + 7)
 

@@ -23,13 +23,14 @@ from gradlab import Tape
 from gradlab.arrays.indexing import HERE, gather, gather_at
 from gradlab.errors import UntraceableError, UntraceableWarning
 from gradlab.gradients.autograd import Autograd
-from gradlab.gradients.tape import comparing, record
+from gradlab.gradients.tape import comparing
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.params import flatten
 from gradlab.program.ir import Node, Program, name_of
 from gradlab.program.numbers import MANY
 from gradlab.program.passes import optimise, remove_dead
 from gradlab.program.primitives import may_raise
+from gradlab.program.record import record
 
 R = np.random.default_rng(0)
 W, X = R.normal(size=(5, 4)), R.normal(size=(6, 5))
