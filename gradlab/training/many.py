@@ -31,18 +31,8 @@ RULES = (SGD, Adagrad, RMSProp, Adam)
 class ManySteps:
     """Takes steps by machine code; `of` creates it if that is possible.
 
-    Parameters
-    ----------
-    gradient_at : WrittenGradient
-        The gradient, by the tape.
-    optimiser : Optimiser
-        One of `RULES`.
-    two : tuple of Vector
-        The parameters at even steps, and those at odd steps.
-    carried : sequence of Vector
-        The optimiser's state.
-    pairs : sequence of tuple of ndarray
-        All rows of the data, and the arrays of a minibatch, for each array.
+    `two` has the parameters at even steps and those at odd steps, `carried` the optimiser's state,
+    and `pairs` all rows of the data and the arrays of a minibatch, for each array.
     """
 
     def __init__(

@@ -42,48 +42,45 @@ def layout_is_known() -> bool:
     if struct.calcsize("P") != 8 or ITEMS != 24:
         return False
     array = np.arange(6.0).reshape(2, 3)
-    given = (array,)
-
-    def read(address: int, kind: Any) -> Any:
-        return kind.from_address(address).value
-
-    at = id(array)
-    if read(id(given) + ITEMS, ctypes.c_void_p) != at or read(id(given) + 16, ctypes.c_long) != 1:
-        return False
-    shape = read(at + DIMENSIONS, ctypes.c_void_p)
-    fields = [
-        read(at + 8, ctypes.c_void_p) == id(np.ndarray),
-        read(at + DATA, ctypes.c_void_p) == array.ctypes.data,
-        read(at + NDIM, ctypes.c_int) == 2,
-        read(at + DTYPE, ctypes.c_void_p) == id(array.dtype) == id(np.dtype(float)),
-        read(at + FLAGS, ctypes.c_int) & WRITABLE == WRITABLE,
-    ]
-    if not all(fields) or not shape:
-        return False
     array.flags.writeable = False
-    lengths = [read(shape + 8 * axis, ctypes.c_int64) for axis in (0, 1)]
-    return lengths == [2, 3] and read(at + FLAGS, ctypes.c_int) & WRITABLE == READABLE
+    given = (array,)
+    found = [
+        _read(id(given) + 16, ctypes.c_long),
+        _read(id(given) + ITEMS, ctypes.c_void_p),
+        _read(id(array) + 8, ctypes.c_void_p),
+        _read(id(array) + DATA, ctypes.c_void_p),
+        _read(id(array) + NDIM, ctypes.c_int),
+        _read(id(array) + DTYPE, ctypes.c_void_p),
+        _read(id(array) + FLAGS, ctypes.c_int) & WRITABLE,
+    ]
+    wanted = [1, id(array), id(np.ndarray), array.ctypes.data, 2, id(np.dtype(float)), READABLE]
+    shape = _read(id(array) + DIMENSIONS, ctypes.c_void_p)
+    if found != wanted or not shape:
+        return False
+    array.flags.writeable = True
+    lengths = [_read(shape + 8 * axis, ctypes.c_int64) for axis in (0, 1)]
+    return lengths == [2, 3] and _read(id(array) + FLAGS, ctypes.c_int) & WRITABLE == WRITABLE
+
+
+def _read(address: int, kind: Any) -> Any:
+    return kind.from_address(address).value
 
 
 def addresses(calls: Sequence[tuple[np.ufunc, int]]) -> Any:
     """Return the table of addresses: of types, of a function, of NumPy's inner loops and data."""
     found = [id(np.ndarray), *map(id, TABLE), pause()]
     for ufunc, position in calls:
-        loops = ctypes.c_void_p.from_address(id(ufunc) + 32).value
-        data = ctypes.c_void_p.from_address(id(ufunc) + 40).value
-        assert loops is not None
-        found.append(ctypes.c_void_p.from_address(loops + 8 * position).value or 0)
-        found.append(ctypes.c_void_p.from_address(data + 8 * position).value or 0 if data else 0)
+        for field in (32, 40):
+            table = _read(id(ufunc) + field, ctypes.c_void_p)
+            found.append(_read(table + 8 * position, ctypes.c_void_p) or 0 if table else 0)
     return np.array(found, np.int64)
 
 
 def loops_are_known() -> bool:
     """Tell whether a ufunc lies in memory as the code expects, by one that has known fields."""
     ufunc = np.logaddexp
-    at = id(ufunc)
-    counts = [ctypes.c_int.from_address(at + 16 + 4 * field).value for field in range(3)]
-    number = ctypes.c_int.from_address(at + 48).value
-    types = ctypes.c_void_p.from_address(at + 64).value
+    counts = [_read(id(ufunc) + 16 + 4 * field, ctypes.c_int) for field in range(3)]
+    number, types = _read(id(ufunc) + 48, ctypes.c_int), _read(id(ufunc) + 64, ctypes.c_void_p)
     if counts != [2, 1, 3] or number != ufunc.ntypes or not types:
         return False
     wanted = [np.dtype(kind).num for kinds in ufunc.types for kind in kinds.replace("->", "")]
@@ -101,6 +98,8 @@ def check_arrays(
         return text.do(f"load {kind}, ptr {text.at(base, offset, 'i8')}")
 
     def require(conditions: list[str]) -> None:
+        if not conditions:
+            return
         while len(conditions) > 1:
             both = text.do(f"and i1 {conditions[0]}, {conditions[1]}")
             conditions = [*conditions[2:], both]
@@ -127,20 +126,15 @@ def check_arrays(
             same("i32", found, flags),
         ]
     require(conditions)
-    conditions = []
-    pointers = []
+    conditions, pointers = [], []
     for node, item in zip(arrays, items, strict=True):
         shape = field(item, DIMENSIONS, "ptr")
         for axis, extent in enumerate(node.shape or ()):
             conditions.append(same("i64", field(shape, 8 * axis, "i64"), extent))
         pointers.append(field(item, DATA, "ptr"))
-    if conditions:
-        require(conditions)
-    first = len(inputs)
-    outs_at = [(pointers[i], arrays[i]) for i in range(first, first + len(outs))]
-    constants_at = [*zip(pointers, arrays, strict=True)][first + len(outs) :]
-    if apart := [_apart(text, out, other) for out in outs_at for other in constants_at]:
-        require(apart)
+    require(conditions)
+    at = [*zip(pointers, arrays, strict=True)][len(inputs) :]
+    require([_apart(text, out, other) for out in at[: len(outs)] for other in at[len(outs) :]])
     for position, pointer in enumerate(pointers):
         text.put(f"store ptr {pointer}, ptr {text.at('%p', position, 'ptr')}")
 

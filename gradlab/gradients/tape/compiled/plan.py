@@ -49,18 +49,10 @@ class Indexed:
 
 @dataclass(eq=False)
 class FusedLoop:
-    """A fused loop.
+    """A fused loop."""
 
-    Attributes
-    ----------
-    extents : tuple of int
-        Of the axes that it visits; the last are the lanes.
-    members : list of Node
-        In order.
-    """
-
-    extents: tuple[int, ...]
-    members: list[Node] = field(default_factory=list)
+    extents: tuple[int, ...]  # of the axes that it visits; the last are the lanes
+    members: list[Node] = field(default_factory=list)  # in order
 
 
 Step = Product | Indexed | FusedLoop
@@ -87,10 +79,9 @@ class _Planner:
         self._steps: list[Step] = []
 
     def run(self) -> list[Step]:
-        facts = self._facts
         for node in self._nodes:
-            if facts.is_product(node):
-                bases = facts.bases(node)
+            if self._facts.is_product(node):
+                bases = self._facts.bases(node)
                 self._close(self._with_sinks(self._needed(bases)))
                 self.stored.update(bases)
                 self._steps.append(Product(node))
@@ -125,27 +116,23 @@ class _Planner:
 
     def _with_sinks(self, found: set[Node]) -> set[Node]:
         """Add what can be computed now, and is read by nothing that comes later."""
-        facts = self._facts
-        read = {base for node in found for base in facts.bases(node)} | found
+        bases_of = self._facts.bases
+        read = {base for node in found for base in bases_of(node)} | found
         have, can = self._done | found, set[Node]()
         for node in self._nodes:
-            bases = facts.bases(node)
-            if node in have or facts.is_product(node) or not bases:
-                continue
-            if all(base in have or base in can for base in bases) and any(
-                base in read or base in can for base in bases
-            ):
-                can.add(node)
+            bases = {*bases_of(node)}
+            if node not in have and not self._facts.is_product(node) and bases & (read | can):
+                if bases <= have | can:
+                    can.add(node)
         while True:
             inside = can | found
             left = {
                 n
                 for n in can
-                if all(reader in inside for reader in self._readers.get(n, ()))
-                and all(base in have or base in can for base in facts.bases(n))
+                if inside.issuperset(self._readers.get(n, ())) and (have | can).issuperset(bases_of(n))
             }
             if left == can:
-                return found | can
+                return inside
             can = left
 
     # Loops
@@ -154,7 +141,8 @@ class _Planner:
         """Compute all that was found, in loops."""
         remaining = sorted(found, key=self._order.__getitem__)
         while remaining:
-            first = next(n for n in remaining if not self._waits(n, remaining))
+            left = {*remaining}
+            first = next(n for n in remaining if left.isdisjoint(self._facts.bases(n)))
             if first.primitive is add_at:
                 self._steps.append(Indexed(first))
                 self.stored.update(self._facts.bases(first))
@@ -165,9 +153,6 @@ class _Planner:
             self._done.update(members)
             taken = set(members)
             remaining = [node for node in remaining if node not in taken]
-
-    def _waits(self, node: Node, remaining: Sequence[Node]) -> bool:
-        return any(base in remaining for base in self._facts.bases(node))
 
     def _largest_loop(
         self, first: Node, remaining: Sequence[Node]
@@ -200,12 +185,8 @@ class _Planner:
         if role is None:
             return False
         for use in role.uses:
-            if use.base is None:
-                continue
-            if use.base in members:
-                if not self._facts.is_in_register(use, extents):
-                    return False
-            elif use.base in missing:
+            is_lost = use.base in members and not self._facts.is_in_register(use, extents)
+            if is_lost or (use.base in missing and use.base not in members):
                 return False
         if node.primitive not in (put, take):
             return True

@@ -76,21 +76,9 @@ def applied(
 ) -> list[str]:
     """Return the new parameters and the optimiser's new arrays, by the operations of a rule.
 
-    Parameters
-    ----------
-    rule : callable
-        The update.
-    dtype : dtype
-        Of all arrays.
-    given : sequence of str
-        The values of the parameters, of the gradient, and of the optimiser's arrays.
-    apply : callable
-        ``apply(ufunc, operands)`` returns the value of an operation on values and numbers.
-
-    Raises
-    ------
-    UnsupportedError
-        If the rule has an operation that is not known here.
+    `given` has the values of the parameters, of the gradient, and of the optimiser's arrays, and
+    ``apply(ufunc, operands)`` returns the value of an operation on values and numbers. Raise an
+    UnsupportedError if the rule has an operation that is not known here.
 
     Examples
     --------
@@ -246,21 +234,11 @@ def _linked(source: str) -> tuple[Any, Any]:
 class Steps:
     """Takes steps of a training.
 
-    Parameters
-    ----------
-    rule : callable
-        The update; see `Rule`.
-    data : sequence of tuple of ndarray
-        For each array of the data, all rows and the rows of a minibatch. Each row is in C order.
-    leaves : sequence of tuple of ndarray
-        For each leaf, the parameters before and after an even step, the gradient, and the
-        optimiser's arrays. All have one dtype. Each is followed by memory up to a multiple of 64
-        bytes, which is written as well.
-
-    Attributes
-    ----------
-    seen : ndarray of uint8
-        For each leaf, whether its gradient had an entry other than 0 since this was set to 0.
+    `data` has for each array all rows and the rows of a minibatch, each row in C order. `leaves`
+    has for each leaf the parameters before and after an even step, the gradient, and the
+    optimiser's arrays. All have one dtype. Each is followed by memory up to a multiple of 64 bytes,
+    which is written as well. `seen` tells for each leaf whether its gradient had an entry other
+    than 0 since it was set to 0.
     """
 
     def __init__(
@@ -301,20 +279,9 @@ class Steps:
         """Take a step for each rule, and return the losses before the steps.
 
         It stops before a step whose loss, gradient or parameters are not finite, or whose arrays
-        the code of the gradient was not made for.
-
-        Parameters
-        ----------
-        replay : NativeReplay
-            The machine code of the gradient.
-        arrays : sequence of tuple
-            What it takes at even and at odd steps: parameters, minibatch, gradient.
-        rows : ndarray of int64
-            The rows of all minibatches.
-        rules : sequence of callable
-            The rule at each step. They differ in numbers alone.
-        first : int
-            1 if the first step is an odd one, else 0.
+        the code of the gradient was not made for. `arrays` has what that takes at even and at odd
+        steps: parameters, minibatch, gradient. `rows` has the rows of all minibatches. The rules
+        differ in numbers alone. `first` is 1 if the first step is an odd one, else 0.
         """
         known = {rule: self._known.get(rule) or numbers_in(rule, *self._of) for rule in set(rules)}
         self._known = known
