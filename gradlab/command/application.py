@@ -16,7 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="A laboratory for gradients: one loss, many ways to differentiate it, one trainer.",
+    help="A laboratory for derivatives: one loss, many ways to differentiate it, one trainer.",
     epilog="Start with `gradlab compare`: it takes no arguments and less than a minute.",
 )
 NEXT = {
@@ -24,10 +24,10 @@ NEXT = {
     "demo": "losses, derivatives, descent, in pictures",
     "train": "train a network on digits, and save it",
     "train --dataset mnist": "the same on MNIST",
-    "diagnose": "what is wrong with a training, and what to do",
-    "evaluate WEIGHTS": "what a trained network gets right and wrong",
-    "check losses.py:loss": "is the gradient that you derived right?",
-    "bench --quick": "what every way to differentiate costs here",
+    "diagnose": "the problems of a training, and remedies",
+    "evaluate WEIGHTS": "the accuracy and mistakes of a network",
+    "check losses.py:loss": "whether your gradient is right",
+    "bench --quick": "the cost of each way to differentiate",
 }
 """The next steps, for beginners."""
 
@@ -59,7 +59,7 @@ def root(
 
 
 def _show_what_next() -> None:
-    out.print(Text.assemble((f"gradlab {__version__}", "bold"), ": a laboratory for gradients\n"))
+    out.print(Text.assemble((f"gradlab {__version__}", "bold"), ": a laboratory for derivatives\n"))
     steps = Table.grid(padding=(0, 2))
     for command, what in NEXT.items():
         steps.add_row(Text(f"  gradlab {command}", "bold"), what)

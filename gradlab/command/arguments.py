@@ -20,7 +20,7 @@ def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
 Dataset = Annotated[
     str,
     typer.Option(
-        help="digits, mnist, or the path of an .npz file with arrays x and y.",
+        help="digits, mnist, or the path of a file: .npz (arrays x and y), .csv, .pkl.",
         autocompletion=one_of(datasets.NAMES),
     ),
 ]
@@ -42,7 +42,7 @@ Activation = Annotated[
 ]
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Samples a step [default: 100, or all if fewer].")
+    int | None, typer.Option(help="Samples per step [default: 100, or all if fewer].")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the initial parameters and the minibatches.")]
 Output = Annotated[

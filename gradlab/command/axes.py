@@ -127,13 +127,14 @@ Over = Annotated[
 Values = Annotated[
     str | None,
     typer.Option(
-        help="With --over: what to compare, with commas. An optimizer is sgd (without momentum), "
-        "momentum, adam, ..., or one with a learning rate, adam:0.01. An initialisation is xavier, "
-        "he, normal, or a standard deviation [default: a choice for each]."
+        help="With --over: the values, separated by commas. An optimizer is sgd (without "
+        "momentum), momentum, adam, ..., or one with a learning rate, adam:0.01. An "
+        "initialisation is xavier, he, normal, or a standard deviation "
+        "[default: a choice for each]."
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option(help="With --over: number of seeds, from --seed on [default: 3].")
+    int | None, typer.Option(help="With --over: number of seeds, starting at --seed [default: 3].")
 ]
 Optimizer = Annotated[
     str | None,

@@ -34,7 +34,7 @@ def bench(
         bool,
         typer.Option(
             "--quick",
-            help="Fewer rounds and wider errors: some three minutes, for over half an hour.",
+            help="Fewer rounds and wider errors: three minutes instead of over half an hour.",
         ),
     ] = False,
     show_list: Annotated[
@@ -46,8 +46,8 @@ def bench(
     """Run the benchmarks, and write a report.
 
     The folder gets a report.html, the tables as Markdown and CSV, the figures as PNG and SVG, and
-    the raw numbers as JSON. It is complete after each benchmark, so Ctrl-C keeps what is done. A
-    benchmark that fails, or a peer that is not installed, gets a row that says so.
+    the raw numbers as JSON. The folder is complete after each benchmark, so Ctrl-C keeps the
+    finished ones. A benchmark that fails, or a missing peer, has a row with the reason.
     """
     scripts = benchmarks.find(names or ())
     if show_list:

@@ -19,8 +19,8 @@ from gradlab.command.results import Writings, numbers_writer, require_file
 from gradlab.errors import GradlabError, OptionError
 from gradlab.gradients import BACKENDS, find_backend
 
-EXAMPLE = """Example: `gradlab check losses.py:loss`, where losses.py has `loss(params, x)`, and
-beside it `params` (arrays, or a function), `args = (x,)`, and perhaps `gradient(params, x)`.
+EXAMPLE = """Example: `gradlab check losses.py:loss`, where losses.py has `loss(params, x)`,
+`params` (arrays, or a function), `args = (x,)`, and optionally `gradient(params, x)`.
 
 Or: `gradlab check --network 64,32,10 --plot check.png`
 
@@ -45,13 +45,14 @@ def check(
         str | None,
         typer.Option(
             "--args",
-            help="The module's further arguments: a tuple or a function [default: args].",
+            help="The name of the module's other arguments, a tuple or a function [default: args].",
         ),
     ] = None,
     gradient: Annotated[
         str | None,
         typer.Option(
-            help="The module's gradient, a function or values [default: gradient, if there is one]."
+            help="The name of the module's gradient, a function or values [default: gradient, if "
+            "it exists]."
         ),
     ] = None,
     backend: Annotated[
@@ -74,23 +75,25 @@ def check(
     mode: Annotated[
         str,
         typer.Option(
-            help="entries (each by itself), directional (random directions, and a search for the "
+            help="entries (each separately), directional (random directions, and a search for the "
             "wrong entries), or auto (by their number).",
             autocompletion=one_of(("auto", "directional", "entries")),
         ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of network and directions.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the network and the directions.")] = 0,
     json_file: Json = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw it to this .png, .svg or .pdf, and a map of the leaves beside it."),
+        typer.Option(
+            help="Draw the check to this .png, .svg or .pdf file, and a map of the leaves."
+        ),
     ] = None,
 ) -> None:
     """Check whether a gradient is that of its loss.
 
-    Compares it with numerical derivatives that carry their own error bars: there is no tolerance to
-    choose. Shows the verdict, the entries at fault, a likely cause, and how small an error would
-    have been seen.
+    Compares the gradient with numerical derivatives and their error bars: there is no tolerance to
+    choose. Shows the verdict, the wrong entries, a likely cause, and the smallest error that the
+    check detects.
     """
     source = Path((target or "").rpartition(":")[0])
     map_file = plot.with_stem(f"{plot.stem}-map") if plot and plot.name else None

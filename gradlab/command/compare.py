@@ -28,7 +28,7 @@ from gradlab.gradients import BACKENDS, find_backend
 from gradlab.history import times
 
 EXAMPLE = (
-    "Example: `gradlab compare --backend forward --backend autograd --layers 20` "
+    "Example: `gradlab compare --backend forward --backend autograd --layers 20`\n\n"
     "Or: `gradlab compare --over optimizer --values sgd,momentum,adam:0.01`"
 )
 
@@ -37,7 +37,7 @@ def compare(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"One of {', '.join(BACKENDS)}; give it twice or more, or several with commas "
+            help=f"One of {', '.join(BACKENDS)}; repeatable, or several separated by commas "
             "[default: central,autograd; one with --over: tape].",
             autocompletion=arguments.one_of(BACKENDS),
         ),
@@ -57,13 +57,13 @@ def compare(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Step of the descent [default: 0.5; with --over, the optimiser's]."),
+        typer.Option(help="Learning rate [default: 0.5; with --over, the optimiser's]."),
     ] = None,
     momentum: Annotated[
-        float | None, typer.Option(help="Of sgd, from 0 (none) to below 1 [default: 0.9].")
+        float | None, typer.Option(help="Momentum of sgd, from 0 to below 1 [default: 0.9].")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples a step [default: 50, or all if fewer].")
+        int | None, typer.Option(help="Samples per step [default: 50, or all if fewer].")
     ] = None,
     seed: arguments.Seed = 0,
     output: arguments.Output = None,
@@ -71,9 +71,9 @@ def compare(
 ) -> None:
     """Train one network with several gradient backends, side by side.
 
-    All start from the same parameters and see the same minibatches. Shows the result of each, the
-    cost of a gradient, and how far gradients and trainings differ; writes figures and a
-    summary.json.
+    All trainings start from the same parameters and use the same minibatches. Shows the result of
+    each, the cost of a gradient, and the differences between gradients and between trainings;
+    writes figures and a summary.json.
 
     With --over, the trainings differ in their optimizer, learning rate, activation or
     initialisation. Each is done with several seeds; the table shows means and standard deviations.

@@ -22,8 +22,8 @@ EXAMPLE = "Example: `gradlab demo --output story`"
 def demo(output: Output = None, json_file: Json = None) -> None:
     """Show losses, derivatives and gradient descent in numbers and pictures.
 
-    The story of the notebook that gradlab grew out of: loss functions, the derivative of x² by hand
-    and numerically, gradients of a bowl, and the descent to its minimum.
+    The demo follows the notebook that gradlab grew out of: loss functions, the derivative of x² by
+    hand and numerically, gradients of a bowl, and the descent to its minimum.
     """
     with Folder(output, json_file) as folder:
         told = story.tell()

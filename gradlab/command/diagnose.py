@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLE = (
-    "Example: `gradlab diagnose --learning-rate 10 --activation relu` "
+    "Example: `gradlab diagnose --learning-rate 10 --activation relu`\n\n"
     "Or: `gradlab diagnose --layers 30,30,30,30,30,30 --initialisation 0.1`"
 )
 
@@ -38,7 +38,8 @@ def diagnose(
     initialisation: Annotated[
         str | None,
         typer.Option(
-            help="xavier, he, normal, or a standard deviation [default: by the activation]."
+            help="Initial weights: xavier, he, normal, or a standard deviation "
+            "[default: by the activation]."
         ),
     ] = None,
     backend: arguments.Backend = "tape",
@@ -51,12 +52,12 @@ def diagnose(
     output: arguments.Output = None,
     json_file: arguments.Json = None,
 ) -> None:
-    """Train a network, and say what was wrong with the training and what to do.
+    """Train a network, and report the problems of the training with remedies.
 
-    Checks the gradient at the start and at the end; tries other learning rates, each for 100 steps;
-    looks at the loss along a step, at dead units, at the outputs of the hidden layers and at the
-    norms of the gradient. Ends in a few sentences with remedies; writes a report.html, the figures,
-    and a summary.json.
+    Checks the gradient at the start and at the end; tries other learning rates, each for at most
+    100 steps; examines the loss along a step, dead units, the outputs of the hidden layers and the
+    norms of the gradient. Shows problems and remedies in a few sentences; writes a report.html, the
+    figures, and a summary.json.
     """
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     setting = axes.Setting(

@@ -33,7 +33,7 @@ def evaluate(
     activation: Annotated[
         str | None,
         typer.Option(
-            help="Of the hidden layers [default: what the file says, else sigmoid].",
+            help="Activation of the hidden layers [default: the one in the file, else sigmoid].",
             autocompletion=one_of(network.ACTIVATIONS),
         ),
     ] = None,

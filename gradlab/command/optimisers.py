@@ -33,19 +33,19 @@ Name = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(help="Step of the descent [default: 0.1; adam, adamw and rmsprop 0.001, ...]."),
+    typer.Option(help="Learning rate [default: 0.1; adam, adamw and rmsprop 0.001, ...]."),
 ]
 Momentum = Annotated[
-    float | None, typer.Option(help="Of sgd, from 0 (none) to below 1 [default: 0.9].")
+    float | None, typer.Option(help="Momentum of sgd, from 0 to below 1 [default: 0.9].")
 ]
 Schedule = Annotated[
     str,
     typer.Option(
-        help="Of the learning rate: constant, step (a tenth after each third), cosine.",
+        help="The learning rate over time: constant, step (a tenth after each third), cosine.",
         autocompletion=arguments.one_of(SCHEDULES),
     ),
 ]
-Warmup = Annotated[int, typer.Option(help="Number of steps in which the learning rate grows.")]
+Warmup = Annotated[int, typer.Option(help="Steps at the start in which the learning rate grows.")]
 WeightDecay = Annotated[
     float | None, typer.Option(help="Decoupled weight decay [default: 0; adamw 0.01].")
 ]

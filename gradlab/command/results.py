@@ -82,7 +82,8 @@ class Folder:
             files.probe(self.path / "summary.json")
         except OSError as error:
             self._remove()
-            raise OptionError(f"--output {self.path}: {error.strerror}") from None
+            reason = "is a file" if self.path.is_file() else error.strerror
+            raise OptionError(f"--output {self.path}: {reason}; name another folder") from None
         except BaseException:  # Ctrl-C
             self._remove()
             raise

@@ -45,7 +45,7 @@ def train(
     backend: arguments.Backend = "tape",
     epochs: arguments.Epochs = 20,
     start_from: Annotated[
-        Path | None, typer.Option(help="Begin with the weights in this file, not with new ones.")
+        Path | None, typer.Option(help="Start from the weights in this file.")
     ] = None,
     optimizer: optimisers.Name = "sgd",
     learning_rate: optimisers.LearningRate = None,
@@ -60,7 +60,7 @@ def train(
         typer.Option(help="End after this many epochs without a new lowest test loss."),
     ] = None,
     keep_best: Annotated[
-        bool, typer.Option("--keep-best", help="Save the weights of the lowest test loss.")
+        bool, typer.Option("--keep-best", help="Save the weights with the lowest test loss.")
     ] = False,
     seed: arguments.Seed = 0,
     output: arguments.Output = None,

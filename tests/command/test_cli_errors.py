@@ -112,7 +112,7 @@ def test_results_are_never_written_over_others(gradlab, tmp_path):
 def test_an_output_that_is_a_file(gradlab, tmp_path):
     (tmp_path / "file").write_text("precious")
     code, _, err = gradlab("demo", "--output", "file")
-    assert "--output file" in one_line(err)
+    assert "--output file: is a file; name another folder" in one_line(err)
     assert code == 2
 
 
