@@ -282,21 +282,10 @@ def leaves_like(
     what: str = "the other parameters",
     to_leaf: Callable[[Any, str], Any] | None = None,
 ) -> list[Array]:
-    """Return the leaves of `other` in the order of those of `params`.
+    """Return the leaves of `other` in the order of those of `params`, made by `to_leaf`.
 
-    Parameters
-    ----------
-    params, other : Any
-        Two structures that must have the same paths and shapes; the order of dicts may differ.
-    what : str
-        Name of `other` for error messages.
-    to_leaf : callable, optional
-        Makes the leaves of `other`, as in `flatten`.
-
-    Raises
-    ------
-    ParameterError
-        If a path is missing or superfluous, or a shape differs.
+    Paths and shapes must be the same; the order of dicts may differ. If one is missing or differs,
+    a `ParameterError` names it, and `other` as `what`.
     """
     wanted = dict(named_leaves(params))
     others, structure = flatten(other, to_leaf)

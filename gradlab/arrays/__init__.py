@@ -12,7 +12,6 @@ an implementation for its library. The files in reading order, first what happen
 `of_scipy`      the same for SciPy's functions
 `numpy_source`  the functions of NumPy that are Python, evaluated as they are
 `writing`       the functions of NumPy that write into their argument
-`accumulating`  running results of ufuncs
 ==============  ===================================================================================
 
 The arrays of each library:

@@ -66,6 +66,8 @@ _CORE: dict[Any, Implementation] = {
     np.fft.irfft: fourier.irfft,
     np.fft.rfftn: fourier.rfftn,
     np.fft.irfftn: fourier.irfftn,
+    np.result_type: anp.result_type,
+    np.iscomplexobj: anp.iscomplexobj,
 }
 
 
@@ -147,9 +149,7 @@ def _by_position(
 class BoxLibrary(Library):
     """NumPy's functions on autograd's boxes."""
 
-    def constant(self, traced: Any, value: Any) -> Any:
-        """Return an array in a box of the same trace."""
-        return writing.constant(traced, value)
+    constant = staticmethod(writing.constant)
 
     def entries(self, traced: Any, array: Any, index: Any) -> Any:
         """Return the entries of an array at a boxed index."""
@@ -168,11 +168,8 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
     shape = ArrayBox.shape
     dtype = ArrayBox.dtype
 
-    def _at(self, index: Any) -> Any:
-        return writing.getitem(self, index)
-
-    def _put(self, index: Any, value: Any) -> Any:
-        return writing.put(self, index, value)
+    _at = writing.getitem
+    _put = writing.put
 
     def _same(self) -> Any:
         return type(self)(self._value, self._trace, self._node)

@@ -22,7 +22,7 @@ from gradlab.arrays.dispatch import (
 )
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import METHODS
-from gradlab.arrays.traced import Flat, TracedArray
+from gradlab.arrays.traced import TracedArray
 from gradlab.arrays.ufuncs import call_ufunc
 from gradlab.arrays.views import as_view, mark_view
 from gradlab.containers import rebuilt
@@ -109,18 +109,8 @@ class Buffer(Holder, np.ndarray):
         self._traced._is_contiguous = self.flags.c_contiguous
         self.view(np.ndarray)[...] = np.nan
 
-    def fill(self, value: Any) -> None:
-        """Write a value into all entries."""
-        self[...] = value
-
-    @property
-    def flat(self) -> Any:
-        """The entries one after the other."""
-        return Flat(self)
-
-    @flat.setter
-    def flat(self, value: Any) -> None:
-        Flat(self)[:] = value
+    fill = TracedArray.fill
+    flat = TracedArray.flat  # type: ignore[assignment]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = held(index)

@@ -52,13 +52,16 @@ def _making(name: str) -> Callable[..., Any]:
         made = original(*args, **kwargs)
         return made.view(Buffer) if type(made) is np.ndarray and made.dtype.kind in "fc" else made
 
-    def make_for_users(*args: Any, **kwargs: Any) -> Any:
-        caller = sys._getframe(2).f_globals.get("__name__", "").partition(".")[0]
+    @wraps(original)
+    def made_for_users(*args: Any, **kwargs: Any) -> Any:
+        if not getattr(_here, "depth", 0):
+            return original(*args, **kwargs)
+        caller = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
         is_library = caller in _LIBRARIES and not (name == "array" and args and has_traced(args[0]))
         return original(*args, **kwargs) if is_library else make(*args, **kwargs)
 
     WRITABLE[name] = make
-    return make_for_users
+    return made_for_users
 
 
 def _converting(name: str) -> Callable[..., Any]:
@@ -71,17 +74,28 @@ def _converting(name: str) -> Callable[..., Any]:
         return as_views(found, (a,)) if isinstance(a, Buffer) else found
 
     WRITABLE[name] = convert
-    return convert
+    return _while_tracing(original, convert)
+
+
+def _while_tracing(original: Callable[..., Any], inside: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls `inside` in a thread that traces a loss, else the original."""
+
+    @wraps(original)
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return (inside if getattr(_here, "depth", 0) else original)(*args, **kwargs)
+
+    return replacement
 
 
 def _joining(name: str) -> Callable[..., Any]:
     original = ORIGINAL[name]
 
-    def join(a: Any, *args: Any, **kwargs: Any) -> Any:
-        is_list = issubclass(type(a), (list, tuple))
+    @wraps(original)
+    def joined(a: Any, *args: Any, **kwargs: Any) -> Any:
+        is_list = issubclass(type(a), (list, tuple)) and bool(getattr(_here, "depth", 0))
         return original(as_traced(a) if is_list else a, *args, **kwargs)
 
-    return join
+    return joined
 
 
 def _converted(
@@ -101,6 +115,9 @@ _lock = ForkLock()
 _users = 0
 
 ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS, *_OF_LISTS)})
+_PATCHES = {name: _making(name) for name in _MAKERS}
+_PATCHES |= {name: _converting(name) for name in _CONVERTERS}
+_PATCHES |= {name: _joining(name) for name in _OF_LISTS}
 
 
 class _Rows:
@@ -145,27 +162,13 @@ _VECTORIZED = np.vectorize.__call__
 _FROM_ITERATOR = np.fromiter
 _ISSCALAR = np.isscalar
 
-
-def _place(owner: Any, name: str, inside: Callable[..., Any]) -> tuple[Any, str, Any, Any]:
-    """Return a row of `_PLACES`, whose replacement calls `inside` in a thread that traces."""
-    original = getattr(owner, name)
-
-    @wraps(original)
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return (inside if getattr(_here, "depth", 0) else original)(*args, **kwargs)
-
-    return owner, name, original, replacement
-
-
 _PLACES: list[tuple[Any, str, Any, Any]] = [
-    *[_place(np, name, _making(name)) for name in _MAKERS],
-    *[_place(np, name, _converting(name)) for name in _CONVERTERS],
-    *[_place(np, name, _joining(name)) for name in _OF_LISTS],
-    _place(np.vectorize, "__call__", _vectorized),
-    _place(np, "isscalar", _is_scalar),
-    _place(np, "fromiter", _from_iterator),
+    *[(np, name, ORIGINAL[name], patch) for name, patch in _PATCHES.items()],
     (np, "r_", np.r_, _Rows(np.r_, lambda parts: np.hstack(parts))),
     (np, "c_", np.c_, _Rows(np.c_, lambda parts: np.column_stack(parts))),
+    (np.vectorize, "__call__", _VECTORIZED, _while_tracing(_VECTORIZED, _vectorized)),
+    (np, "isscalar", _ISSCALAR, _while_tracing(_ISSCALAR, _is_scalar)),
+    (np, "fromiter", _FROM_ITERATOR, _while_tracing(_FROM_ITERATOR, _from_iterator)),
 ]
 """Owner, name, the original object, and its replacement while a loss is traced."""
 

@@ -174,17 +174,17 @@ def name_of(function: Any) -> str:
 
 # Calls
 
-_REDUCTIONS = {
-    np.sum: 0.0,
-    np.prod: 1.0,
-    np.max: -np.inf,
-    np.amax: -np.inf,
-    np.min: np.inf,
-    np.amin: np.inf,
-    np.all: True,
-    np.any: False,
+REDUCTIONS: dict[Any, Any] = {
+    np.sum: np.add,
+    np.prod: np.multiply,
+    np.amax: np.maximum,
+    np.max: np.maximum,
+    np.amin: np.minimum,
+    np.min: np.minimum,
+    np.all: np.logical_and,
+    np.any: np.logical_or,
 }
-"""Value that stands for the entries that `where` leaves out of a reduction."""
+"""The ufunc that a reduction repeats."""
 
 
 def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -205,7 +205,7 @@ def call(library: Library, function: Any, args: tuple[Any, ...], kwargs: Mapping
     options = {key: held(value) for key, value in kwargs.items() if is_given(key, value)}
     out, dtype = options.pop("out", None), options.pop("dtype", None)
     out = None if out is None else kwargs["out"]  # what is written into stays a buffer
-    if function in _REDUCTIONS and ("where" in options or "initial" in options):
+    if function in REDUCTIONS and ("where" in options or "initial" in options):
         result = _masked_reduction(function, args, options)
     elif dtype is not None and function in _KEEP_DTYPE:
         result = implementation(*args, dtype=dtype, **options)
@@ -269,19 +269,13 @@ _DEFAULTS = {"out": None, "dtype": None, "where": True, "device": None, "like": 
 
 def _masked_reduction(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Reduce the entries that `where` keeps, beginning with `initial`."""
-    x, *rest = args
+    (x, *rest), ufunc = args, REDUCTIONS[function]
     where, initial = options.pop("where", None), options.pop("initial", None)
     if where is not None:
-        x = np.where(where, x, _REDUCTIONS[function])
+        neutral = {np.maximum: -np.inf, np.minimum: np.inf}.get(ufunc, ufunc.identity)
+        x = np.where(where, x, neutral)
     result = function(x, *rest, **options)
-    if initial is None:
-        return result
-    return _STEP[function](result, initial)
-
-
-_STEP = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.amax: np.maximum}
-_STEP |= {np.min: np.minimum, np.amin: np.minimum, np.all: np.logical_and, np.any: np.logical_or}
-"""The ufunc that a reduction repeats."""
+    return result if initial is None else ufunc(result, initial)
 
 
 def write_out(out: Any, result: Any) -> Any:

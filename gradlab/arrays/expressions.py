@@ -122,28 +122,24 @@ class _Calls(ast.NodeTransformer):
             return self._call("method", node, given, node.keywords)
         return self._call("function", node, [called, *node.args], node.keywords)
 
-    def visit_Assign(self, node: ast.Assign) -> Any:
-        """Replace a write at a requested span."""
-        self.generic_visit(node)
-        target = _target(node)
-        if target is None or _span(target) not in self._spans:
-            return node
-        given = [node.value, _loaded(target.value), self._value(target.slice)]
-        return self._rebinding(node, target, self._call("written", node, given, []))
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
-        """Replace a write by an operator at a requested span."""
+    def visit_Assign(self, node: ast.Assign | ast.AugAssign) -> Any:
+        """Replace a write at a requested span by one that may give the array's name a buffer."""
         self.generic_visit(node)
         target = _target(node)
         if target is None or _span(target) not in self._spans:
             return node
         array, index = _loaded(target.value), self._value(target.slice)
-        name = ast.Name("_gradlab_index", ast.Load())
-        kept = ast.NamedExpr(ast.Name(name.id, ast.Store()), index)
-        current = self._call("subscript", node, [_loaded(target.value), name], [])
-        operation = ast.Constant(_IN_PLACE[type(node.op)])
-        given = [array, kept, current, operation, node.value]
-        return self._rebinding(node, target, self._call("augmented", node, given, []))
+        if isinstance(node, ast.Assign):
+            call = self._call("written", node, [node.value, array, index], [])
+        else:
+            name = ast.Name("_gradlab_index", ast.Load())
+            kept = ast.NamedExpr(ast.Name(name.id, ast.Store()), index)
+            current = self._call("subscript", node, [_loaded(target.value), name], [])
+            operation = ast.Constant(_IN_PLACE[type(node.op)])
+            call = self._call("augmented", node, [array, kept, current, operation, node.value], [])
+        return self._rebinding(node, target, call)
+
+    visit_AugAssign = visit_Assign  # noqa: N815
 
     def _rebinding(self, node: ast.stmt, target: ast.Subscript, call: ast.expr) -> ast.AST:
         """Return the statement that gives the array's name the result, unless that is None."""

@@ -12,7 +12,7 @@ derivative of ``x[index]`` does; with respect to integers there is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import autograd.numpy as anp
@@ -147,33 +147,32 @@ def ungather(g: Any, template: tuple[Any, ...], space: VSpace, *arrays: Any) -> 
     return SparseObject(space, mut_add)
 
 
-def _vjp_of_gather(argnum: int, ans: Any, args: Any, kwargs: Any) -> Any:
-    x, template, *arrays = args
-    if argnum == 0:
-        return lambda g: ungather(g, template, vspace(x), *arrays)
-    return lambda g: vspace(args[argnum]).zeros()
+def _with_zeros(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``rule(*args)``, the pull-back of the first argument, and 0 for the index arrays."""
+    return lambda argnum, ans, args, kwargs: (
+        rule(*args) if argnum == 0 else lambda g: vspace(args[argnum]).zeros()
+    )
 
 
-def _jvp_of_gather(argnum: int, g: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    _, template, *arrays = args
-    return gather(g, template, *arrays) if argnum == 0 else vspace(ans).zeros()
+@_with_zeros
+def _vjp_of_gather(x: Any, template: Any, *arrays: Any) -> Callable[[Any], Any]:
+    return lambda g: ungather(g, template, vspace(x), *arrays)
 
 
-def _vjp_of_ungather(argnum: int, ans: Any, args: Any, kwargs: Any) -> Any:
-    _, template, _, *arrays = args
-    if argnum == 0:
-        return lambda g: gather(g, template, *arrays)
-    return lambda g: vspace(args[argnum]).zeros()
-
-
-def _jvp_of_ungather(argnum: int, g: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    _, template, space, *arrays = args
-    if argnum == 0:
-        return ungather(g, template, space, *arrays)
-    return space.zeros()
+@_with_zeros
+def _vjp_of_ungather(x: Any, template: Any, space: Any, *arrays: Any) -> Callable[[Any], Any]:
+    return lambda g: gather(g, template, *arrays)
 
 
 defvjp_argnum(gather, _vjp_of_gather)
-defjvp_argnum(gather, _jvp_of_gather)
 defvjp_argnum(ungather, _vjp_of_ungather)
-defjvp_argnum(ungather, _jvp_of_ungather)
+defjvp_argnum(
+    gather,
+    lambda argnum, g, ans, args, kwargs: (
+        gather(g, *args[1:]) if argnum == 0 else vspace(ans).zeros()
+    ),
+)
+defjvp_argnum(
+    ungather,
+    lambda argnum, g, ans, args, kwargs: ungather(g, *args[1:]) if argnum == 0 else args[2].zeros(),
+)

@@ -107,9 +107,13 @@ def _in_frames(frame: FrameType | None) -> Iterator[Place]:
         frame = frame.f_back
 
 
-def _in_traceback(step: TracebackType | None) -> Iterator[Place]:
-    places = []
-    while step is not None:
-        places.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
-        step = step.tb_next
+def _in_traceback(traceback: TracebackType) -> Iterator[Place]:
+    places = [(step.tb_frame.f_code.co_filename, step.tb_lineno) for step in steps_of(traceback)]
     return reversed(places)
+
+
+def steps_of(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    """Yield the steps of a traceback, from the outermost inwards."""
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next

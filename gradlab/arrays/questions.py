@@ -168,7 +168,8 @@ def _reached_from(value: Any) -> Iterator[Any]:
     if isinstance(value, types.FunctionType):
         yield from value.__defaults__ or ()
         yield from (value.__kwdefaults__ or {}).values()
-        yield from (cell.cell_contents for cell in value.__closure__ or () if _is_bound(cell))
+        cells = [cell for cell in value.__closure__ or () if cell != types.CellType()]
+        yield from (cell.cell_contents for cell in cells)
         if may_ask(value.__code__.co_filename):
             yield from _named(value.__code__, value.__globals__)
     elif isinstance(value, types.MethodType):
@@ -201,13 +202,6 @@ def _attributes(value: Any) -> Mapping[str, Any]:
     except AttributeError:  # a class with slots
         return {}
     return found
-
-
-def _is_bound(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:  # not bound yet
-        return False
 
 
 def _is_of_user(module: str) -> bool:

@@ -107,10 +107,6 @@ def _of_math(called: Any) -> Any:
     return _OF_MATH.get(called, called)
 
 
-def _log(x: Any, base: Any = None) -> Any:
-    return np.log(x) if base is None else np.log(x) / np.log(base)
-
-
 _OF_MATH: dict[Any, Callable[..., Any]] = {
     **{
         getattr(math, name): getattr(np, name)
@@ -124,7 +120,7 @@ _OF_MATH: dict[Any, Callable[..., Any]] = {
     **{getattr(math, f"a{name}h"): getattr(np, f"arc{name}h") for name in ("sin", "cos", "tan")},
     math.atan2: np.arctan2,
     math.pow: np.power,
-    math.log: _log,
+    math.log: lambda x, base=None: np.log(x) if base is None else np.log(x) / np.log(base),
     math.fsum: lambda items: np.sum(as_traced(list(items))),
     math.prod: lambda items, start=1: np.prod(as_traced(list(items))) * start,
     math.dist: lambda a, b: np.linalg.norm(as_traced(a) - as_traced(b)),

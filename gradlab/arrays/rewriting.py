@@ -27,14 +27,14 @@ import gc
 import inspect
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import reduce
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
 from gradlab.arrays.dispatch import NUMERICAL
 from gradlab.arrays.expressions import Span, compiled, copies_in, expressions_in
-from gradlab.arrays.places import is_librarys, is_users, place_of
+from gradlab.arrays.places import is_librarys, is_users, place_of, steps_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import UntraceableError
 from gradlab.forking import ForkLock
@@ -78,7 +78,7 @@ def raise_if_rewritable(frame: FrameType) -> None:
 def raise_for_scipy(error: Exception) -> None:
     """Raise `RewriteError` if an error comes out of a call of SciPy's in the user's code."""
     call = None
-    for step in _steps(error):
+    for step in steps_of(error.__traceback__):
         if is_users(step.tb_frame.f_code.co_filename) and not _is_compiled(step):
             call = step
     if call is None or "scipy" not in sys.modules:
@@ -97,7 +97,11 @@ def raise_for_copies(error: Exception) -> None:
     The function has written into an array that an operation keeps for the derivative. Its copies
     become buffers, which it may write into.
     """
-    frames = [step.tb_frame for step in _steps(error) if is_users(step.tb_frame.f_code.co_filename)]
+    frames = [
+        step.tb_frame
+        for step in steps_of(error.__traceback__)
+        if is_users(step.tb_frame.f_code.co_filename)
+    ]
     if not frames:
         return
     frame, code = frames[-1], frames[-1].f_code
@@ -107,14 +111,6 @@ def raise_for_copies(error: Exception) -> None:
         found = RewriteError(frame, next(iter(copies)), set(copies), source)
         found.original = error
         raise found from error
-
-
-def _steps(error: Exception) -> Iterator[TracebackType]:
-    """Yield the steps of a traceback, from the outermost inwards."""
-    step = error.__traceback__
-    while step is not None:
-        yield step
-        step = step.tb_next
 
 
 def _is_compiled(step: TracebackType) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.accumulating import accumulate
+from gradlab.arrays.composites.shared import accumulate
 from gradlab.arrays.dispatch import (
+    REDUCTIONS,
     Library,
     has_containers,
     held,
@@ -60,25 +61,16 @@ def call_ufunc(
         result = result.astype(dtype)
     if out is None:
         return result
-    if is_unshared and np.shape(result) == out[0].shape and _fits(result, out[0].dtype):
-        return result if result.dtype == out[0].dtype else result.astype(out[0].dtype)
+    if is_unshared and np.shape(result) == out[0].shape:
+        wanted = out[0].dtype
+        if np.can_cast(getattr(result, "real_dtype", result.dtype), wanted, "same_kind"):
+            return result if result.dtype == wanted else result.astype(wanted)
     return write_out(out[0] if len(out) == 1 else out, result)
-
-
-def _fits(result: Any, dtype: Any) -> bool:
-    return np.can_cast(getattr(result, "real_dtype", result.dtype), dtype, "same_kind")
 
 
 # Methods
 
-_REDUCE: dict[Any, Any] = {
-    np.add: np.sum,
-    np.multiply: np.prod,
-    np.maximum: np.max,
-    np.minimum: np.min,
-    np.logical_and: np.all,
-    np.logical_or: np.any,
-}
+_REDUCE = {ufunc: function for function, ufunc in REDUCTIONS.items()}
 
 _ASSOCIATIVE = {
     *_REDUCE,
@@ -188,7 +180,8 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
         )
     shape = np.shape(target)
     places = np.arange(math.prod(shape)).reshape(shape)[index]
-    places, values = places.reshape(-1), tuple(_spread(v, np.shape(places)) for v in values)
+    values = tuple(np.broadcast_to(value, np.shape(places)).reshape(-1) for value in values)
+    places = places.reshape(-1)
     if ufunc in (np.add, np.subtract):
         sums = np.bincount(places, weights=values[0], minlength=math.prod(shape))
         target[...] = ufunc(target, sums.reshape(shape))
@@ -203,7 +196,3 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
         now = np.flatnonzero(np.equal(turns, turn))
         there = np.unravel_index(places[now], shape)
         target[there] = ufunc(target[there], *(value[now] for value in values))
-
-
-def _spread(value: Any, shape: tuple[int, ...]) -> Any:
-    return np.broadcast_to(value, shape).reshape(-1)

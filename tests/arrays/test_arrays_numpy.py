@@ -195,6 +195,7 @@ TABLE = [
     *[row(np.stack, (X, Y), axis=a) for a in (1, -1)],
     row(np.block, [[A, A], [A.T, A]]),
     row(np.append, X, V),
+    row(np.insert, V, [4, -1], np.array([1.0, 2.0])),
     row(np.insert, V, 1, 5.0),
     row(np.insert, X, [0, 2], Y[:, :2], axis=1),
     row(np.delete, X, [0, 2], axis=1),

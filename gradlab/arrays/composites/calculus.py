@@ -14,16 +14,11 @@ from gradlab.arrays.dispatch import composite
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """Subtract each entry from the next, n times."""
     axis = axis_of(a, axis)
-    ends = [
-        None
-        if end is None
-        else np.broadcast_to(as_array(end), (*np.shape(a)[:axis], 1, *np.shape(a)[axis + 1 :]))
-        if np.ndim(end) == 0
-        else as_array(end)
-        for end in (prepend, append)
-    ]
-    if any(end is not None for end in ends):
-        a = np.concatenate([part for part in (ends[0], a, ends[1]) if part is not None], axis=axis)
+    if prepend is not None or append is not None:
+        shape = (*np.shape(a)[:axis], 1, *np.shape(a)[axis + 1 :])
+        parts = [as_array(part) for part in (prepend, a, append) if part is not None]
+        parts = [part if np.ndim(part) else np.broadcast_to(part, shape) for part in parts]
+        a = np.concatenate(parts, axis=axis)
     for _ in range(n):
         a = a[along(axis, slice(1, None))] - a[along(axis, slice(None, -1))]
     return a

@@ -71,15 +71,12 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     n = np.shape(arr)[axis]
     places = np.insert(np.arange(n), obj, np.full(np.shape(obj) or 1, n), axis=0)
     taken = np.append(np.arange(n), n)[places]
-    if not np.shape(obj):
-        shape = (*np.shape(arr)[:axis], taken.size - n, *np.shape(arr)[axis + 1 :])
-        values = np.broadcast_to(values, shape) if np.ndim(values) else np.full(shape, 1) * values
-        rows = np.cumsum(taken == n) - 1
-    else:
-        rows = np.argsort(np.argsort(np.atleast_1d(obj) % (n + 1), kind="stable"))
-        shape = (*np.shape(arr)[:axis], taken.size - n, *np.shape(arr)[axis + 1 :])
-        values = np.take(np.broadcast_to(values, shape), np.argsort(rows), axis=axis)
-        rows = np.cumsum(taken == n) - 1
+    shape = (*np.shape(arr)[:axis], taken.size - n, *np.shape(arr)[axis + 1 :])
+    values = np.broadcast_to(values, shape)
+    if np.shape(obj):
+        before = np.where(np.less(obj, 0), np.add(obj, n), obj)
+        values = np.take(values, np.argsort(before, kind="stable"), axis=axis)
+    rows = np.cumsum(taken == n) - 1
     order = np.where(taken == n, n + rows, taken)
     return np.take(np.concatenate([arr, values], axis=axis), order, axis=axis)
 

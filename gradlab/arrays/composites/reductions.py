@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.accumulating import accumulate
 from gradlab.arrays.composites.shared import (
+    accumulate,
     as_array,
     axes_of,
     axis_of,

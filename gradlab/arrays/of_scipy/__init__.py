@@ -4,9 +4,9 @@ SciPy's special functions are ufuncs, which NumPy passes on to traced arrays. It
 compute with plain arrays, in compiled code for the most part. Where the user's code calls one with
 traced values and it fails, `gradlab.arrays.rewriting` puts `counterpart` of it in its place.
 
-The files, in reading order: `special.py`, `distributions.py` (`scipy.stats`), `linalg.py`,
-`others.py` (`scipy.stats`, `scipy.signal`, `scipy.spatial`). None of them imports SciPy: the user's
-code has done that.
+The files, in reading order: `shared.py`, `special.py`, `distributions.py` (`scipy.stats`),
+`linalg.py`, `others.py` (`scipy.stats`, `scipy.signal`, `scipy.spatial`). None of them imports
+SciPy: the user's code has done that.
 """
 
 from __future__ import annotations
@@ -14,15 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gradlab.arrays.of_scipy import special as special  # registers itself
+from gradlab.arrays.of_scipy import linalg, others, special  # noqa: F401  they register themselves
 from gradlab.arrays.of_scipy.distributions import bound_method, frozen, given_before
-from gradlab.arrays.of_scipy.linalg import FUNCTIONS as _LINALG
-from gradlab.arrays.of_scipy.others import FUNCTIONS as _OTHERS
+from gradlab.arrays.of_scipy.shared import FUNCTIONS
 
 __all__ = ["counterpart", "given_before"]
-
-_FUNCTIONS = {**_LINALG, **_OTHERS}
-"""The functions, by package and name."""
 
 
 def counterpart(called: Any) -> Callable[..., Any] | None:
@@ -40,4 +36,4 @@ def counterpart(called: Any) -> Callable[..., Any] | None:
     if owner is not None:
         return bound_method(owner, name)
     package = module.split(".")[1]
-    return _FUNCTIONS.get((package, name)) or frozen(called)
+    return FUNCTIONS.get((package, name)) or frozen(called)

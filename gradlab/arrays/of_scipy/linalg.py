@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from math import factorial
 from typing import Any
 
@@ -11,30 +10,15 @@ import numpy as np
 
 from gradlab.arrays.composites.shared import as_array
 from gradlab.arrays.dispatch import refuse_function, values_of
-
-FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {}
-"""The functions, by package and name."""
-
-_CHECKS = ("overwrite_a", "overwrite_b", "overwrite_ab", "check_finite", "lapack_driver")
-"""Options that do not change the result."""
+from gradlab.arrays.of_scipy.shared import implements
 
 
-def _linalg(function: Callable[..., Any]) -> Callable[..., Any]:
-    def implementation(*args: Any, **kwargs: Any) -> Any:
-        rest = {key: value for key, value in kwargs.items() if key not in _CHECKS}
-        return function(*args, **rest)
-
-    FUNCTIONS["linalg", function.__name__] = implementation
-    return function
-
-
-def _same_as(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of NumPy with the name that SciPy has for its first argument."""
-    return wraps(function)(lambda a, *args, **kwargs: function(as_array(a), *args, **kwargs))
+def _of_array(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda a, *args, **kwargs: function(as_array(a), *args, **kwargs)
 
 
 for _name in ("inv", "det", "norm", "pinv", "svdvals"):
-    _linalg(_same_as(getattr(np.linalg, _name)))
+    implements("linalg", _name)(_of_array(getattr(np.linalg, _name)))
 
 
 def _symmetric(a: Any, lower: bool) -> Any:
@@ -44,20 +28,14 @@ def _symmetric(a: Any, lower: bool) -> Any:
     return half + np.swapaxes(half, -1, -2).conj() + np.eye(np.shape(a)[-1]) * a
 
 
-@_linalg
+@implements("linalg")
 def cholesky(a: Any, lower: bool = False) -> Any:
     """Return the Cholesky factor, of which the upper one is the default."""
     root = np.linalg.cholesky(_symmetric(a, lower))
     return root if lower else np.swapaxes(root, -1, -2).conj()
 
 
-@_linalg
-def cho_factor(a: Any, lower: bool = False) -> tuple[Any, bool]:
-    """Return the Cholesky factor for `cho_solve`."""
-    return cholesky(a, lower), lower
-
-
-@_linalg
+@implements("linalg")
 def cho_solve(c_and_lower: tuple[Any, bool], b: Any) -> Any:
     """Solve linear equations by a Cholesky factor."""
     c, lower = c_and_lower
@@ -65,7 +43,7 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any) -> Any:
     return solve_triangular(c, first, trans=2 if lower else 0, lower=lower)
 
 
-@_linalg
+@implements("linalg")
 def solve_triangular(
     a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False
 ) -> Any:
@@ -83,7 +61,7 @@ _GENERAL = (None, "gen", "general")
 _SYMMETRIC = ("sym", "symmetric", "her", "hermitian", "pos", "positive definite")
 
 
-@_linalg
+@implements("linalg")
 def solve(
     a: Any, b: Any, lower: bool = False, assume_a: str | None = None, transposed: bool = False
 ) -> Any:
@@ -95,20 +73,21 @@ def solve(
     return np.linalg.solve(np.swapaxes(a, -1, -2) if transposed else as_array(a), as_array(b))
 
 
-@_linalg
+implements("linalg", "cho_factor")(lambda a, lower=False: (cholesky(a, lower), lower))
+implements("linalg", "eigvalsh")(
+    lambda a, *, lower=True: np.linalg.eigvalsh(as_array(a), UPLO="L" if lower else "U")
+)
+implements("linalg", "lstsq")(lambda a, b: np.linalg.lstsq(as_array(a), as_array(b), rcond=None))
+
+
+@implements("linalg")
 def eigh(a: Any, *, lower: bool = True, eigvals_only: bool = False) -> Any:
     """Return eigenvalues and eigenvectors of a symmetric matrix."""
     found = np.linalg.eigh(as_array(a), UPLO="L" if lower else "U")
     return found[0] if eigvals_only else tuple(found)
 
 
-@_linalg
-def eigvalsh(a: Any, *, lower: bool = True) -> Any:
-    """Return the eigenvalues of a symmetric matrix."""
-    return np.linalg.eigvalsh(as_array(a), UPLO="L" if lower else "U")
-
-
-@_linalg
+@implements("linalg")
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """Return the singular value decomposition."""
     if not compute_uv:
@@ -116,13 +95,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     return tuple(np.linalg.svd(as_array(a), full_matrices))
 
 
-@_linalg
-def lstsq(a: Any, b: Any) -> Any:
-    """Solve least squares."""
-    return np.linalg.lstsq(as_array(a), as_array(b), rcond=None)
-
-
-@_linalg
+@implements("linalg")
 def block_diag(*arrays: Any) -> Any:
     """Return a matrix with the given ones on its diagonal."""
     blocks = [np.atleast_2d(as_array(a)) for a in arrays]
@@ -134,7 +107,7 @@ def block_diag(*arrays: Any) -> Any:
     return np.concatenate(rows, axis=0)
 
 
-@_linalg
+@implements("linalg")
 def toeplitz(c: Any, r: Any = None) -> Any:
     """Return the matrix whose diagonals are constant."""
     c = as_array(c)
@@ -146,7 +119,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     return values[np.arange(m - 1, -1, -1)[:, None] + np.arange(n)]
 
 
-@_linalg
+@implements("linalg")
 def circulant(c: Any) -> Any:
     """Return the matrix whose columns are rotations of a vector."""
     c = as_array(c)
@@ -160,7 +133,7 @@ _PADE = [factorial(26 - k) / (factorial(k) * factorial(13 - k)) for k in range(1
 """Coefficients of the Padé approximant of order 13."""
 
 
-@_linalg
+@implements("linalg")
 def expm(a: Any) -> Any:
     """Return the exponential of a matrix.
 

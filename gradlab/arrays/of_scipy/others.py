@@ -9,23 +9,12 @@ import numpy as np
 
 from gradlab.arrays.composites.shared import as_array, count_of, safe_sqrt
 from gradlab.arrays.dispatch import refuse_function
-
-FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {}
-"""The functions, by package and name."""
-
-
-def _of(package: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS[package, function.__name__] = function
-        return function
-
-    return register
-
+from gradlab.arrays.of_scipy.shared import implements
 
 # scipy.stats
 
 
-@_of("stats")
+@implements("stats")
 def zscore(a: Any, axis: Any = 0, ddof: int = 0) -> Any:
     """Return entries in standard deviations from their mean."""
     a = as_array(a)
@@ -40,21 +29,17 @@ def _standardised_moment(a: Any, order: int, axis: Any) -> Any:
     return np.mean(centred**order, axis=axis) / variance ** (order / 2)
 
 
-FUNCTIONS |= {
-    ("stats", "sem"): lambda a, axis=0, ddof=1: (
+implements("stats", "sem")(
+    lambda a, axis=0, ddof=1: (
         np.std(as_array(a), axis=axis, ddof=ddof) / np.sqrt(count_of(as_array(a), axis))
-    ),
-    ("stats", "skew"): lambda a, axis=0: _standardised_moment(a, 3, axis),
-    ("stats", "kurtosis"): lambda a, axis=0, fisher=True: (
-        _standardised_moment(a, 4, axis) - (3.0 if fisher else 0.0)
-    ),
-    ("stats", "gmean"): lambda a, axis=0: np.exp(np.mean(np.log(as_array(a)), axis=axis)),
-    ("stats", "hmean"): lambda a, axis=0: 1.0 / np.mean(1.0 / as_array(a), axis=axis),
-    ("signal", "fftconvolve"): lambda in1, in2, mode="full": convolve(in1, in2, mode),
-    ("signal", "correlate"): lambda in1, in2, mode="full", method="auto": convolve(
-        in1, np.flip(as_array(in2)).conj(), mode
-    ),
-}
+    )
+)
+implements("stats", "skew")(lambda a, axis=0: _standardised_moment(a, 3, axis))
+implements("stats", "kurtosis")(
+    lambda a, axis=0, fisher=True: _standardised_moment(a, 4, axis) - (3.0 if fisher else 0.0)
+)
+implements("stats", "gmean")(lambda a, axis=0: np.exp(np.mean(np.log(as_array(a)), axis=axis)))
+implements("stats", "hmean")(lambda a, axis=0: 1.0 / np.mean(1.0 / as_array(a), axis=axis))
 
 
 class _Correlation:
@@ -72,7 +57,7 @@ class _Correlation:
         refuse_function("gradlab", pearsonr)
 
 
-@_of("stats")
+@implements("stats")
 def pearsonr(x: Any, y: Any) -> Any:
     """Return Pearson's coefficient of correlation."""
     return _Correlation(np.corrcoef(as_array(x), as_array(y))[0, 1])
@@ -81,7 +66,7 @@ def pearsonr(x: Any, y: Any) -> Any:
 # scipy.special
 
 
-@_of("special")
+@implements("special")
 def polygamma(n: Any, x: Any) -> Any:
     """Return a derivative of the digamma function: (-1)ⁿ⁺¹ n! ζ(n + 1, x)."""
     from scipy import special  # the loss has imported it
@@ -107,7 +92,7 @@ def _windows(x: Any, size: tuple[int, ...]) -> Any:
     return np.stack(parts, axis=-1)
 
 
-@_of("signal")
+@implements("signal")
 def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Any:
     """Return the convolution of two arrays of as many dimensions."""
     a, b = as_array(in1), as_array(in2)
@@ -128,7 +113,13 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> An
     return full[tuple(slice(s, s + m) for s, m in zip(starts, shape, strict=True))]
 
 
-@_of("signal")
+implements("signal", "fftconvolve")(lambda in1, in2, mode="full": convolve(in1, in2, mode))
+implements("signal", "correlate")(
+    lambda in1, in2, mode="full", method="auto": convolve(in1, np.flip(as_array(in2)).conj(), mode)
+)
+
+
+@implements("signal")
 def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill") -> Any:
     """Return the convolution of two matrices, which are 0 outside."""
     if boundary != "fill":
@@ -136,7 +127,7 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill") -
     return convolve(in1, in2, mode)
 
 
-@_of("signal")
+@implements("signal")
 def lfilter(b: Any, a: Any, x: Any, axis: int = -1) -> Any:
     """Return the output of a digital filter, step by step."""
     b, a = np.atleast_1d(as_array(b)), np.atleast_1d(as_array(a))
@@ -167,14 +158,14 @@ def _metric(name: Any, function: Callable[..., Any]) -> Callable[[Any], Any]:
     return _METRICS[name]
 
 
-@_of("spatial")
+@implements("spatial")
 def cdist(XA: Any, XB: Any, metric: str = "euclidean") -> Any:
     """Return the distances between the rows of two matrices."""
     distance = _metric(metric, cdist)
     return distance(as_array(XA)[:, None] - as_array(XB)[None])
 
 
-@_of("spatial")
+@implements("spatial")
 def pdist(X: Any, metric: str = "euclidean") -> Any:
     """Return the distances between the rows of a matrix, each pair once."""
     X = as_array(X)
@@ -182,7 +173,7 @@ def pdist(X: Any, metric: str = "euclidean") -> Any:
     return _metric(metric, pdist)(X[first] - X[second])
 
 
-@_of("spatial")
+@implements("spatial")
 def squareform(X: Any) -> Any:
     """Return distances as a matrix, or those of a matrix once."""
     X = as_array(X)

@@ -54,20 +54,6 @@ def gammasgn(x: Any) -> Any:
 
 
 @_special
-def betaln(a: Any, b: Any) -> Any:
-    """Return the logarithm of the beta function's absolute value."""
-    sp = _sp()
-    return sp.gammaln(a) + sp.gammaln(b) - sp.gammaln(as_array(a) + b)
-
-
-@_special
-def beta(a: Any, b: Any) -> Any:
-    """Return the beta function."""
-    sign = gammasgn(a) * gammasgn(b) * gammasgn(as_array(a) + b)
-    return sign * np.exp(betaln(a, b))
-
-
-@_special
 def rel_entr(x: Any, y: Any) -> Any:
     """Return x log(x / y), 0 where x is 0 and y is not negative, else infinity."""
     x, y = as_array(x), as_array(y)
@@ -113,7 +99,11 @@ SPECIAL |= {
     "kl_div": lambda x, y: _sp().rel_entr(x, y) - x + y,
     "boxcox": lambda x, k: np.log(x) * _sp().exprel(k * np.log(x)),
     "boxcox1p": lambda x, k: np.log1p(x) * _sp().exprel(k * np.log1p(x)),
-    # Γ
+    # Beta and gamma
+    "betaln": lambda a, b: _sp().gammaln(a) + _sp().gammaln(b) - _sp().gammaln(as_array(a) + b),
+    "beta": lambda a, b: (
+        gammasgn(a) * gammasgn(b) * gammasgn(as_array(a) + b) * np.exp(_sp().betaln(a, b))
+    ),
     "gamma": lambda x: gammasgn(x) * np.exp(_sp().gammaln(x)),
     "rgamma": lambda x: gammasgn(x) * np.exp(-_sp().gammaln(x)),
     "poch": lambda z, m: (

@@ -11,15 +11,8 @@ from autograd.core import def_linear, defvjp_argnum, defvjp_argnums, make_vjp
 from autograd.extend import primitive
 from autograd.util import subval
 
-from gradlab.arrays.composites.calculus import linspace as linspace_composite
-from gradlab.arrays.composites.elementwise import sinc as sinc_composite
-from gradlab.arrays.composites.products import einsum as einsum_composite
-from gradlab.arrays.composites.rearranging import repeat as repeat_composite
-from gradlab.arrays.composites.rearranging import roll as roll_composite
-from gradlab.arrays.composites.rearranging import rot90 as rot90_composite
-from gradlab.arrays.composites.rearranging import tile as tile_composite
-from gradlab.arrays.composites.reductions import prod as prod_composite
-from gradlab.arrays.composites.sorting import sort as sort_composite
+from gradlab.arrays import composites as composites  # registers them
+from gradlab.arrays.dispatch import COMPOSITES
 
 
 def _rule_of(composite: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,9 +20,8 @@ def _rule_of(composite: Callable[..., Any]) -> Callable[..., Any]:
 
     def vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
         def pull_back(argnum: int) -> Any:
-            return make_vjp(lambda x: composite(*subval(args, argnum, x), **kwargs), args[argnum])[
-                0
-            ]
+            of_one = make_vjp(lambda x: composite(*subval(args, argnum, x), **kwargs), args[argnum])
+            return of_one[0]
 
         made = [pull_back(argnum) for argnum in argnums]
         return lambda g: tuple(vjp(g) for vjp in made)
@@ -37,14 +29,8 @@ def _rule_of(composite: Callable[..., Any]) -> Callable[..., Any]:
     return vjps
 
 
-defvjp_argnums(anp.tile, _rule_of(tile_composite))
-defvjp_argnums(anp.roll, _rule_of(roll_composite))
-defvjp_argnums(anp.repeat, _rule_of(repeat_composite))
-defvjp_argnums(anp.rot90, _rule_of(rot90_composite))
-defvjp_argnums(anp.sort, _rule_of(sort_composite))
-defvjp_argnums(anp.prod, _rule_of(prod_composite))
-defvjp_argnums(anp.sinc, _rule_of(sinc_composite))
-defvjp_argnums(anp.linspace, _rule_of(linspace_composite))
+for _name in "tile roll repeat rot90 sort prod sinc linspace einsum".split():
+    defvjp_argnums(getattr(anp, _name), _rule_of(COMPOSITES[getattr(np, _name)]))
 
 
 # autograd's rule of einsum is wrong where an operand repeats a subscript, or is broadcast.
@@ -78,8 +64,3 @@ def _contract_vjp(argnum: int, ans: Any, args: Any, kwargs: Any) -> Any:
 
 defvjp_argnum(contract, _contract_vjp)
 def_linear(contract)
-defvjp_argnum(anp.einsum, lambda argnum, ans, args, kwargs: _einsum_vjp(argnum, args))
-
-
-def _einsum_vjp(argnum: int, args: Any) -> Any:
-    return make_vjp(lambda x: einsum_composite(*subval(args, argnum, x)), args[argnum])[0]

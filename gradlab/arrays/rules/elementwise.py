@@ -11,27 +11,14 @@ from autograd.core import JVPNode, VJPNode, defjvp, defvjp
 from autograd.extend import primitive
 from autograd.tracer import register_notrace
 
-from gradlab.arrays.rules.shared import define, unbroadcast_to, where_primitive
+from gradlab.arrays.rules.shared import define, where_primitive
 
 # autograd's rule of where leaves out the sum over what is broadcast.
-
-
-def _where_vjp(ans: Any, x: Any, share: Callable[[Any, Any], Any]) -> Any:
-    sum_up = unbroadcast_to(x)
-    return lambda g: sum_up(share(g, anp.zeros(anp.shape(g))))
-
-
-defvjp(
+define(
     where_primitive,
     None,
-    lambda ans, c, x=None, y=None: _where_vjp(ans, x, lambda g, zero: where_primitive(c, g, zero)),
-    lambda ans, c, x=None, y=None: _where_vjp(ans, y, lambda g, zero: where_primitive(c, zero, g)),
-)
-defjvp(
-    where_primitive,
-    None,
-    lambda g, ans, c, x=None, y=None: where_primitive(c, g, anp.zeros(anp.shape(ans))),
-    lambda g, ans, c, x=None, y=None: where_primitive(c, anp.zeros(anp.shape(ans)), g),
+    lambda g, ans, c, x, y: where_primitive(c, g, anp.zeros(anp.shape(ans))),
+    lambda g, ans, c, x, y: where_primitive(c, anp.zeros(anp.shape(ans)), g),
 )
 
 

@@ -72,7 +72,8 @@ def getitem(x: Any, index: Any) -> Any:
     """Return the entries of an array at an index, which may be traced itself."""
     if is_traced(index):
         return gather_at(x, index)
-    if not x.shape and is_basic(index):
+    first = (*index, ...)[0] if type(index) is tuple else index
+    if (first is None or first is ...) and not x.shape and is_basic(index):
         # autograd's rule writes into the cotangent, which is no array if it is a sum of numbers.
         return anp.reshape(x, np.empty(())[index].shape)
     return ArrayBox.__getitem__(x, index)

@@ -7,8 +7,8 @@ before they reach this package.
 The files, in reading order:
 
 - `library.py`: `TorchArray` and its library, which names the others;
+- `special.py`: SciPy's special functions, and functions with a derivative of our own;
 - `functions.py`: PyTorch's functions, by NumPy's names and with NumPy's arguments;
-- `special.py`: SciPy's special functions;
 - `indices.py`: an index of NumPy's as PyTorch takes it.
 """
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradlab.arrays.torch_arrays.special import with_slope
+
 # Shapes
 
 
@@ -137,36 +139,17 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 # Linear algebra
 
 
-_Function: Any = torch.autograd.Function  # without types where PyTorch is missing
+def _det_pulled_back(g: Any, a: Any) -> Any:
+    """Multiply with the cofactors, which are the derivative of a determinant.
 
-
-class _Det(_Function):  # type: ignore[misc]
-    """A determinant whose derivative is right for singular matrices, too.
-
-    The derivative is the matrix of cofactors, det(u vᵀ) u adj(s) vᵀ, where adj(s) has, for each of
-    the singular values s, the product of all others.
+    They are det(u vᵀ) u adj(s) vᵀ, where adj(s) has, for each of the singular values s, the product
+    of all others. This is right for singular matrices, too.
     """
-
-    @staticmethod
-    def forward(a: Any) -> Any:
-        """Return the determinant."""
-        return torch.linalg.det(a)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Keep the matrix."""
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        """Multiply with the cofactors."""
-        (a,) = ctx.saved_tensors
-        u, s, vh = torch.linalg.svd(a)
-        n = s.shape[-1]
-        mask = torch.eye(n, dtype=torch.bool, device=a.device)
-        others = torch.where(mask, 1.0, s[..., None, :]).prod(-1)
-        sign = torch.linalg.det(u) * torch.linalg.det(vh)
-        return (g * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
+    u, s, vh = torch.linalg.svd(a)
+    mask = torch.eye(s.shape[-1], dtype=torch.bool, device=a.device)
+    others = torch.where(mask, 1.0, s[..., None, :]).prod(-1)
+    sign = torch.linalg.det(u) * torch.linalg.det(vh)
+    return (g * sign)[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
 def _hermitian(a: Any, triangle: str) -> Any:
@@ -288,7 +271,7 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "imag": torch.imag,
     "i0": torch.special.i0,
     "linalg.inv": torch.linalg.inv,
-    "linalg.det": _Det.apply,
+    "linalg.det": with_slope(torch.linalg.det, _det_pulled_back),
     "linalg.slogdet": lambda a: tuple(torch.linalg.slogdet(a)),
     "linalg.solve": torch.linalg.solve,
     "linalg.cholesky": lambda a, *, upper=False: torch.linalg.cholesky(

@@ -79,12 +79,8 @@ def _joined(index: tuple[Any, ...]) -> tuple[Any, ...]:
     shape = np.broadcast_shapes(*shapes)
     return tuple(
         [
-            np.full(shape, part)
-            if type(part) is int
-            else np.broadcast_to(part, shape)
-            if isinstance(part, np.ndarray)
-            else part
-            for part in index
+            np.broadcast_to(p, shape) if type(p) is int or isinstance(p, np.ndarray) else p
+            for p in index
         ]
     )
 
@@ -92,11 +88,7 @@ def _joined(index: tuple[Any, ...]) -> tuple[Any, ...]:
 def _native_part(part: Any) -> Any:
     if isinstance(part, np.ndarray):
         kind = np.bool_ if part.dtype == bool else np.int64
-        return (
-            torch.from_numpy(np.array(part, kind))
-            if are_known()
-            else torch.tensor(np.array(part, kind))
-        )
+        return (torch.from_numpy if are_known() else torch.tensor)(np.array(part, kind))
     if isinstance(part, torch.Tensor) and part.dtype != torch.bool:
         return part.to(torch.int64)
     return part

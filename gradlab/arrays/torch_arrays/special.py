@@ -16,7 +16,7 @@ import torch
 _Function: Any = torch.autograd.Function  # without types where PyTorch is missing
 
 
-def _with_slope(function: Callable[..., Any], pull_back: Callable[..., Any]) -> Callable[..., Any]:
+def with_slope(function: Callable[..., Any], pull_back: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that is differentiated with respect to its last argument.
 
     The cotangent of that argument is ``pull_back(g, *args)``.
@@ -44,11 +44,9 @@ def _with_slope(function: Callable[..., Any], pull_back: Callable[..., Any]) -> 
     return apply
 
 
-_zeta: Callable[..., Any] = _with_slope(
-    torch.special.zeta, lambda g, s, q: -g * s * _zeta(s + 1, q)
-)
-_digamma = _with_slope(torch.digamma, lambda g, x: g * _zeta(torch.full_like(x, 2.0), x))
-_log_gamma = _with_slope(torch.lgamma, lambda g, x: g * _digamma(x))
+_zeta: Callable[..., Any] = with_slope(torch.special.zeta, lambda g, s, q: -g * s * _zeta(s + 1, q))
+_digamma = with_slope(torch.digamma, lambda g, x: g * _zeta(torch.full_like(x, 2.0), x))
+_log_gamma = with_slope(torch.lgamma, lambda g, x: g * _digamma(x))
 
 
 _OWN: dict[str, Callable[..., Any] | None] = {

@@ -284,18 +284,17 @@ class LibraryGradient(LibraryLoss):
         """Return the gradient's leaves on the devices and in the dtypes of the parameters."""
         structure, leaves = call.params, call.leaves
         try:
-            return list(map(self._finish, structure.paths, gradients, leaves))
+            return [
+                gradient
+                if self.is_native(leaf)
+                else finish_gradient(path, self.to_numpy(gradient), leaf)
+                for path, gradient, leaf in zip(structure.paths, gradients, leaves, strict=True)
+            ]
         except NonFiniteError:
             if call.native is not None:
                 raise
             found = list(map(self.to_numpy, gradients))
             return finish_with_forward_mode(self._loss, leaves, structure, call.args, found)
-
-    def _finish(self, path: str, gradient: Any, leaf: Any) -> Any:
-        """Return the gradient of one leaf, on its device and in its dtype."""
-        if self.is_native(leaf):
-            return gradient
-        return finish_gradient(path, self.to_numpy(gradient), leaf)
 
     def _write(
         self,
