@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache, partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from gradlab import datasets, diagnosis, environment, interrupts, options
+from gradlab import datasets, diagnosis, environment, interrupts, options, outputs
+from gradlab.bench import report
 from gradlab.command import arguments, axes, optimisers
 from gradlab.command.console import out, spinner
 from gradlab.command.networks import name_of, outputs_of, widths_of
-from gradlab.command.page import write_page
 from gradlab.command.results import Folder
 from gradlab.errors import OptionError
 from gradlab.gradients import find_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from matplotlib.figure import Figure
 
@@ -114,12 +116,37 @@ def _scale(initialisation: str | None) -> str | float | None:
 
 def _write(folder: Folder, found: diagnosis.Diagnosis, numbers: dict[str, Any], title: str) -> None:
     figures = {name: cache(draw) for name, draw in _figures(found).items()}
-    page = partial(
-        write_page, title=f"{title}: a diagnosis",
-        lead=found.headline(), findings=found.findings,
-        figures=figures, environment=environment.describe(),
-    )  # fmt: skip
+    page = partial(_write_page, f"{title}: a diagnosis", found, figures)
     folder.write("diagnose", numbers, dict(figures), others={"report.html": page})
+
+
+def _write_page(
+    title: str, found: diagnosis.Diagnosis, figures: Mapping[str, Callable[[], Figure]], path: Path
+) -> None:
+    """Write the findings and figures as a page in the form of the benchmarks' report."""
+    table = {
+        "title": "Findings",
+        "columns": ["", "found", "remedy"],
+        "right": [False] * 3,
+        "rows": [[finding.about, finding.text, finding.remedy] for finding in found.findings],
+    }
+    told = "<br>".join(map(escape, report.environment_lines(environment.describe())))
+    body = f"""<header>
+<h1>{escape(title)}</h1>
+<p class="headline">{escape(found.headline())}</p>
+</header>
+<main>
+{report.body(table)}
+{"".join(report.figure(_svg(draw()), name) for name, draw in figures.items())}
+<p class="environment">{told}</p>
+</main>"""
+    outputs.write(path, report.document(title, body).encode())
+
+
+def _svg(figure: Figure) -> str:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg")
+    return picture.getvalue().decode()
 
 
 def _figures(found: diagnosis.Diagnosis) -> dict[str, Callable[[], Figure]]:

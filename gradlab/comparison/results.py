@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from gradlab import html
 from gradlab.history import count, number, percent, times
@@ -75,6 +75,10 @@ class Run:
         return max(self.distances, default=None)
 
 
+Rows: TypeAlias = dict[str, Callable[[Run], str]]
+"""Rows of a table: the name of each, and its text for a run."""
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """The runs of all backends, in the given order.
@@ -108,42 +112,32 @@ class Comparison:
 
     def sections(self) -> list[list[list[str]]]:
         """Return the comparison as text: sections of rows, with a name and one cell per run."""
-
-        def row(name: str, show: Callable[[Run], str]) -> list[str]:
-            return [name, *map(show, self.runs)]
-
-        def apart(name: str, show: Callable[[Run], str]) -> list[str]:
-            return row(
-                name, lambda run: "reference" if run.backend == self.reference else show(run)
-            )
-
-        def plain(run: Run) -> str:
-            loop = run.seconds_by_plain_loop
-            return "–" if loop is None else f"~{loop:.3g}"
-
-        cost = [
-            row("seconds a gradient", lambda run: f"{run.seconds_per_gradient:.3g}"),
-            row("times faster", lambda run: times(self.speedup(run))),
-            row("evaluations a gradient", _evaluations),
-        ]
-        if any(run.equivalent for run in self.runs):
-            cost.append(row("seconds by the plain loop", plain))
-        quality = [row("test loss", lambda run: number(run.loss))]
+        quality: Rows = {"test loss": lambda run: number(run.loss)}
         if any(run.accuracy is not None for run in self.runs):
-            quality.append(row("test accuracy", lambda run: percent(run.accuracy)))
+            quality["test accuracy"] = lambda run: percent(run.accuracy)
+        cost: Rows = {
+            "seconds a gradient": lambda run: f"{run.seconds_per_gradient:.3g}",
+            "times faster": lambda run: times(self.speedup(run)),
+            "evaluations a gradient": _evaluations,
+        }
+        if any(run.equivalent for run in self.runs):
+            cost["seconds by the plain loop"] = lambda run: _known(
+                run.seconds_by_plain_loop, "~{:.3g}"
+            )
+        agreement: Rows = {
+            "largest gradient difference": lambda run: f"{run.largest_difference:.1e}",
+            "largest parameter distance": lambda run: _known(run.largest_distance, "{:.1e}"),
+            "trainings stayed together": lambda run: (
+                "estimate" if run.estimate else "yes" if run.together else "no"
+            ),
+        }
+        others = [run if run.backend != self.reference else None for run in self.runs]
         return [
-            quality,
-            cost,
+            [[name, *map(show, self.runs)] for name, show in quality.items()],
+            [[name, *map(show, self.runs)] for name, show in cost.items()],
             [
-                apart("largest gradient difference", lambda run: f"{run.largest_difference:.1e}"),
-                apart(
-                    "largest parameter distance",
-                    lambda run: "–" if (far := run.largest_distance) is None else f"{far:.1e}",
-                ),
-                apart(
-                    "trainings stayed together",
-                    lambda run: "estimate" if run.estimate else "yes" if run.together else "no",
-                ),
+                [name, *(show(run) if run else "reference" for run in others)]
+                for name, show in agreement.items()
             ],
         ]
 
@@ -188,6 +182,10 @@ class Comparison:
                 for run in self.runs
             ],
         }
+
+
+def _known(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
 
 
 def _evaluations(run: Run) -> str:

@@ -11,7 +11,7 @@ The files, in reading order:
 - `schedules.py`: learning rates that change from step to step;
 - `optimiser.py`: the common parts of all optimisers: the protocol, weight decay, clipping;
 - `rules.py`: the optimisers that update each entry separately;
-- `lbfgs.py`: L-BFGS, which does not.
+- `quasi_newton.py`: L-BFGS, which does not.
 
 Examples
 --------
@@ -30,8 +30,8 @@ True
 
 from __future__ import annotations
 
-from gradlab.optim.lbfgs import LBFGS as lbfgs
 from gradlab.optim.optimiser import Optimiser
+from gradlab.optim.quasi_newton import LBFGS as lbfgs
 from gradlab.optim.rules import SGD as sgd
 from gradlab.optim.rules import Adagrad as adagrad
 from gradlab.optim.rules import Adam as adam

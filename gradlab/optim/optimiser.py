@@ -66,6 +66,7 @@ class Optimiser:
     clip: float | None = None
 
     whole_data: ClassVar[bool] = False
+    initial = 0.0  # the value of all entries of the slots before the first step
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "learning_rate", checked(self.learning_rate))
@@ -87,10 +88,6 @@ class Optimiser:
         """Return the learning rate of the step that has `count` steps before it."""
         return rate_at(self.learning_rate, count)
 
-    def fill(self, slot: int) -> float:
-        """Return the value of all entries of a slot before the first step."""
-        return 0.0
-
     def init(self, params: Any) -> dict[str, Any]:
         """Return the state before the first step.
 
@@ -101,8 +98,8 @@ class Optimiser:
         """
         leaves, structure = flatten(params)
         state: dict[str, Any] = {"count": 0}
-        for slot, name in enumerate(self.slots):
-            filled = [np.full_like(floating(leaf), self.fill(slot)) for leaf in leaves]
+        for name in self.slots:
+            filled = [np.full_like(floating(leaf), self.initial) for leaf in leaves]
             state[name] = structure.unflatten(filled)
         return state
 

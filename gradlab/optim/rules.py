@@ -122,10 +122,6 @@ class Adagrad(Optimiser):
         from_0("eps", self.eps)
         from_0("initial", self.initial)
 
-    def fill(self, slot: int) -> float:
-        """Return the sum of squares before the first step."""
-        return self.initial
-
     def direct(
         self, count: int, rate: float, g: Array, old: Arrays, new: Arrays, update: Array
     ) -> None:

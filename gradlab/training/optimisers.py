@@ -51,9 +51,9 @@ class BlockUpdate:
         needed = self.optimiser.needs_spare
         self._spare = point.another().blocks if needed else [None] * len(point.blocks)
         slots = [point.another() for _ in self.optimiser.slots]
-        for slot, vector in enumerate(slots):
+        for vector in slots:
             for block in vector.blocks:
-                block.fill(self.optimiser.fill(slot))
+                block.fill(self.optimiser.initial)
         return slots
 
     def update(

@@ -40,7 +40,9 @@ class RecordingGenerator:
         self.draws: dict[str, Array] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = _method(self._rng, name)
+        method = getattr(self._rng, name, None)
+        if name in DRAWN_IN_PLACE or not callable(method):
+            raise AttributeError(f"rng.{name}: a loss draws by methods that return numbers")
 
         def draw(*args: Any, **kwargs: Any) -> Any:
             key = _request(len(self.draws), name, args, kwargs)
@@ -70,13 +72,6 @@ class ReplayingGenerator:
             return value
 
         return draw
-
-
-def _method(rng: np.random.Generator, name: str) -> Callable[..., Any]:
-    method = getattr(rng, name, None)
-    if name in DRAWN_IN_PLACE or not callable(method):
-        raise AttributeError(f"rng.{name}: a loss draws by methods that return numbers")
-    return method  # type: ignore[no-any-return]
 
 
 def _request(position: int, name: str, args: Any, kwargs: Any) -> str:

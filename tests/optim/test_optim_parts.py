@@ -7,8 +7,8 @@ import pytest
 
 from gradlab import optim
 from gradlab.errors import OptionError
-from gradlab.optim.lbfgs import _to_newton
 from gradlab.optim.optimiser import TINY, norm
+from gradlab.optim.quasi_newton import _to_newton
 from gradlab.optim.rules import SGD, Adagrad, Adam, RMSProp
 
 
