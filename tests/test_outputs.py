@@ -107,7 +107,10 @@ def test_a_folder_without_room_is_found_before_the_work(
     words_ = words(verb, tmp_path)
     monkeypatch.setattr(outputs.files, "probe", probe)
     code, _, err = gradlab_(*words_, "--output", "new")
-    assert (code, err) == (2, "gradlab: --output new: No space left on device; name another folder\n")
+    assert (code, err) == (
+        2,
+        "gradlab: --output new: No space left on device; name another folder\n",
+    )
     assert not (tmp_path / "new").exists()
 
 

@@ -39,13 +39,7 @@ def checked(allow: Any) -> float:
 
 
 def sizes(values: Array, spans: Iterable[slice]) -> Array:
-    """Return the size of each entry: its own, or its leaf's root mean square.
-
-    Examples
-    --------
-    >>> sizes(np.array([3.0, 0.0, 4.0]), [slice(0, 2), slice(2, 3)]).round(2)
-    array([3.  , 2.12, 4.  ])
-    """
+    """Return the size of each entry: its own, or its leaf's root mean square if that is larger."""
     found: Array = np.nan_to_num(np.abs(values), nan=0.0, posinf=0.0)
     for span in spans:
         found[span] = np.maximum(found[span], root_mean_square(found[span]))

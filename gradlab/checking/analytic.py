@@ -125,14 +125,14 @@ def _compute(
     if not callable(gradient):
         return gradient
     try:
-        own = surface.structure.unflatten([_own(leaf) for leaf in surface.leaves])
+        own = surface.structure.unflatten([own_copy(leaf) for leaf in surface.leaves])
         return gradient(own, *read_only(args))
     except Exception as error:
         note_origin(error, "the gradient at the parameters")
         raise
 
 
-def _own(leaf: Array) -> Array:
+def own_copy(leaf: Array) -> Array:
     """Return a read-only copy, so that the parameters cannot change."""
     copy = leaf.copy()
     copy.flags.writeable = False

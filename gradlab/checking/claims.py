@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.read_only import read_only
-from gradlab.checking.analytic import GROWS, epsilon_of, grows
-from gradlab.checking.functions import Function
+from gradlab.checking.analytic import GROWS, epsilon_of, grows, own_copy
+from gradlab.checking.functions import Function, new_arrays
 from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.errors import LossError, OptionError, ParameterError
 from gradlab.gradients.protocol import note_origin
 from gradlab.layout import Layout
-from gradlab.params import Array, flatten, floating, leaves_like, read
+from gradlab.params import Array, flatten, leaves_like, read
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,12 @@ def claim_of(
     inputs = Layout.of(leaves, structure)
 
     def call(*direction: Any) -> Any:
-        copies = [leaf.copy() for leaf in leaves]
-        for copy in copies:
-            copy.flags.writeable = False
         try:
-            return given(structure.unflatten(copies), *read_only(args), *direction)
+            own = structure.unflatten([own_copy(leaf) for leaf in leaves])
+            return given(own, *read_only(args), *direction)
         except Exception as error:
             note_origin(error, f"the {kind} at the parameters")
             raise
-
-    def hang(values: Array) -> Any:
-        parts = zip(inputs.parts(values), leaves, strict=True)
-        return structure.unflatten([np.array(part, floating(leaf).dtype) for part, leaf in parts])
 
     if kind in ("jacobian", "hessian"):
         return _of_matrix(kind, call() if callable(given) else given, function, params, inputs)
@@ -139,7 +133,9 @@ def claim_of(
         raise OptionError(f"{kind}={given!r:.60}: give a function")
     if kind == "vjp":
         return Claim(kind, function, params, lambda u: call(function.hang(u)), by_rows=True)
-    return Claim(kind, function, params, lambda v: call(hang(v)), by_rows=False)
+    return Claim(
+        kind, function, params, lambda v: call(new_arrays(inputs, v, leaves)), by_rows=False
+    )
 
 
 def _of_matrix(kind: str, found: Any, function: Function, params: Any, inputs: Layout) -> Claim:

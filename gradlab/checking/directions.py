@@ -127,10 +127,8 @@ def walk(
     floor = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
     epsilon = float(analytic.epsilon[entries].max(initial=0.0))
 
-    def claim(curvature: float) -> Along:
-        size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
-        return Along(claimed, size, floor + 8 * epsilon * curvature)
-
+    size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
+    claim = Along(claimed, size, floor, 8 * epsilon)
     return walk_along(surface, entries, np.asarray(direction), claim, rng, surface.bits)
 
 

@@ -8,7 +8,7 @@ outputs along one direction cost as many evaluations as the slope of one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -72,9 +72,7 @@ class Function:
 
     def hang(self, values: Array) -> Any:
         """Return a vector (q,) in the structure, shapes and dtypes of the outputs."""
-        parts = zip(self.layout.parts(values), self.leaves, strict=True)
-        # A separate array for each: backward passes may write into their arguments.
-        return self.structure.unflatten([np.array(a, dtype=floating(b).dtype) for a, b in parts])
+        return new_arrays(self.layout, values, self.leaves)
 
     def weighted(self, outputs: Array, weights: Array) -> Callable[[Any], Any]:
         """Return the scalar loss ``weights · f(params)[outputs]``."""
@@ -157,6 +155,15 @@ class Function:
         apart = float(np.linalg.norm(again.astype(np.float64) - self.value))
         epsilon = float(np.finfo(self.value.dtype).eps)
         require_same_value(size, size + apart, epsilon)
+
+
+def new_arrays(layout: Layout, vector: Array, like: Sequence[Array]) -> Any:
+    """Return a vector in a structure of new arrays, as precise as those of `like`.
+
+    A function may write into them, as backward passes do.
+    """
+    parts = zip(layout.parts(vector), like, strict=True)
+    return layout.structure.unflatten([np.array(a, dtype=floating(b).dtype) for a, b in parts])
 
 
 def _shapes(leaves: list[Array]) -> str:

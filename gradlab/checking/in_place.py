@@ -20,17 +20,6 @@ class InPlace:
 
     Raises a ParameterError if a leaf is not writeable, or holds integers, which small steps do not
     change.
-
-    Examples
-    --------
-    >>> params = {"w": np.array([1.0, 2.0])}
-    >>> held = InPlace(params)
-    >>> loss = held.function(lambda x: float(params["w"] @ x))
-    >>> loss({"w": np.array([0.0, 3.0])}, np.array([1.0, 1.0])), params["w"].tolist()
-    (3.0, [0.0, 3.0])
-    >>> held.restore()
-    >>> params["w"].tolist()
-    [1.0, 2.0]
     """
 
     def __init__(self, params: Any) -> None:

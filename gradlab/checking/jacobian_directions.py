@@ -93,11 +93,8 @@ class Search:
             terms, epsilon = column.values[outputs] * weights, column.epsilon
             floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
         with np.errstate(all="ignore"):
-            claimed, size = float(terms.sum()), float(np.linalg.norm(terms))
-
-        def claim(curvature: float) -> Along:
-            return Along(claimed, size, 2 * floor + 8 * epsilon * curvature)
-
+            size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
+        claim = Along(claimed, size, 2 * floor, 8 * epsilon)
         # The precision of the outputs; a sum of integers looks less precise than it is.
         bits = int(np.finfo(self.function.value.dtype).nmant)
         found = walk_along(surface, entries, direction, claim, self.rng, bits)

@@ -1,10 +1,4 @@
-"""Layers as objects: ``forward(x)``, ``backward(dout)``, and parameters with their gradients.
-
-Parameters are attributes ``W`` with ``dW``, or arrays in ``params`` and ``grads``.
-
-`functions_of` turns such an object into a forward and a backward function of its inputs and its
-parameters, which `gradlab.checking.layers` checks.
-"""
+"""Layers as objects, with methods ``forward(x)`` and ``backward(dout)``, as two functions."""
 
 from __future__ import annotations
 
@@ -49,29 +43,10 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
 
     ``layer.backward(dout)`` returns the gradients of the arrays of floats among `args`, or None. An
     attribute ``W`` of floats is a parameter if no pass replaces it, and the backward pass stores
-    floats in ``dW``, ``d_W`` or ``grad_W``. An attribute that a pass stores, such as its outputs,
-    is not a parameter. The arrays in ``params``, a list or a dict, are parameters whose gradients
-    are at the same places of ``grads``. Where a backward pass adds to a gradient that it stored
-    before, as with ``self.dW += ...``, this gradient is set to zero before each call, and a note
-    says so.
-
-    Raise a ParameterError if the backward pass returns more gradients than there are arrays of
-    floats, or ``grads`` has no place for a parameter.
-
-    Examples
-    --------
-    >>> class Scale:
-    ...     def __init__(self, a):
-    ...         self.a = np.array(a)
-    ...     def forward(self, x):
-    ...         self.x = x
-    ...         return self.a * x
-    ...     def backward(self, dout):
-    ...         self.da = np.sum(dout * self.x)
-    ...         return dout * self.a
-    >>> passes = functions_of(Scale(2.0), [np.ones(3)])
-    >>> passes.forward(*passes.args)[0], passes.backward(np.ones(3), None)["a"], passes.names
-    (array([2., 2., 2.]), np.float64(3.0), ['x', 'a'])
+    floats in ``dW``, ``d_W`` or ``grad_W``. The arrays in ``params``, a list or a dict, are
+    parameters whose gradients are at the same places of ``grads``. Where a backward pass adds to a
+    gradient that it stored before, as with ``self.dW += ...``, this gradient is set to zero before
+    each call, and a note says so.
     """
     own = _copy(layer)
     inputs = argument_names(own.forward, len(args))

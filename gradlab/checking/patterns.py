@@ -248,21 +248,7 @@ def in_part(c: Columns) -> Iterator[str]:
 
 
 def _place(c: Columns) -> str:
-    """Name the few rows, columns or slices that contain all wrong entries and no right ones.
-
-    Examples
-    --------
-    >>> from gradlab.checking.columns import Clues
-    >>> from gradlab.checking.result import Entry, Leaf
-    >>> g = np.arange(1.0, 13.0).reshape(4, 3)
-    >>> wrong = {(1, 0), (1, 1), (1, 2), (3, 0), (3, 1), (3, 2)}
-    >>> entries = [
-    ...     Entry("E", i, -x, x, 1e-9, 1e-9, "mismatch" if i in wrong else "agree")
-    ...     for i, x in np.ndenumerate(g)
-    ... ]
-    >>> _place(Columns.of(Leaf("E", (4, 3), "mismatch", 12), entries, None, Clues()))
-    'in rows 1 and 3 alone'
-    """
+    """Name the few rows, columns or slices that contain all wrong entries and no right ones."""
     wrong, right = c.index[c.wrong], c.index[~c.wrong & c.clear]
     enough = 2 if c.complete else TOGETHER
     if len(c.shape) < 2 or not len(right):  # right entries may all be 0, as with dead units

@@ -26,11 +26,13 @@ SEARCH = 100
 
 
 class Along(NamedTuple):
-    """A claimed slope along a direction, its expected size, and its round-off."""
+    """A claimed slope along a direction."""
 
     claimed: float
-    size: float
-    roundoff: float
+    size: float  # its expected size, given the sizes of the claimed entries
+    # Its round-off: a constant, and a part in proportion to the second derivative.
+    floor: float
+    bend: float
 
 
 @dataclass(frozen=True)
@@ -86,23 +88,22 @@ def walk_along(
     surface: Surface,
     entries: Array,
     direction: Array,
-    claim: Callable[[float], Along],
+    claim: Along,
     rng: np.random.Generator,
     bits: int,
 ) -> Walk:
     """Compare a claim with the slope of a surface along one direction.
 
-    ``claim(curvature)`` is the claim, given the size of the second derivative along the direction.
     The values of the function have `bits` of precision. `rng` draws points near a kink.
     """
     line = surface.along(entries, direction)
 
     def compared(measured: Slope) -> Walk:
-        claimed, size, roundoff = claim(measured.curvature)
-        found = Walk(entries, direction, claimed, measured, roundoff, size)
+        roundoff = claim.floor + claim.bend * measured.curvature
+        found = Walk(entries, direction, claim.claimed, measured, roundoff, claim.size)
         if found.fails and measured.kind == "kink":
             pull = np.ones(len(entries))
-            if is_limit(surface, entries, pull, entries, direction, claimed, roundoff, rng):
+            if is_limit(surface, entries, pull, entries, direction, found.claimed, roundoff, rng):
                 return replace(found, valid=True)
         return found
 
@@ -111,7 +112,7 @@ def walk_along(
         return compared(piece) if piece else None
 
     if surface.rounding:
-        found = beside(NEGLIGIBLE * claim(0.0).size)
+        found = beside(NEGLIGIBLE * claim.size)
         if found and not found.fails:
             return found
     found = compared(surface.slope(line))

@@ -37,6 +37,9 @@ CHECKED = 20
 STEPS = 100
 """Largest number of steps of a short training."""
 
+SAME = ("backend", "batch_size", "seed")
+"""Options of the training that short trainings share."""
+
 REFUSED = {
     "checkpoint": "a diagnosis trains several times; leave it out",
     "resume": "a diagnosis trains several times; leave it out",
@@ -202,8 +205,10 @@ def diagnose(
     steps = min(STEPS, len(result.history.losses))
     tried: tuple[Trained, ...] = ()
     if rate is not None:
-        reach = partial(_reached, loss, params, data, measure, optimiser, rate, steps, training)
-        tried = sweep(reach, rate, first)
+        same = {name: training[name] for name in SAME if name in training}
+        length = {"epochs" if optimiser.whole_data else "iterations": steps}
+        train = partial(_train, loss, params, data, progress=False, **length, **same)
+        tried = sweep(partial(_reached, train, measure, optimiser, rate), rate, first)
     backend = find_backend(training.get("backend", "autograd"))
     batch = tuple(array[:CHECKED] for array in sample)
     checks = {where: _check(loss, there, batch, backend) for where, there in ends.items()}
@@ -267,14 +272,10 @@ def _train(
 
 
 def _reached(
-    loss: Loss,
-    params: Any,
-    data: Data | None,
+    train: Callable[..., tuple[Fit, list[str], str]],
     measure: Callable[[Any], float],
     optimiser: Any,
     highest: float,
-    steps: int,
-    training: dict[str, Any],
     rate: float,
 ) -> float:
     """Return the loss after a short training with another rate; infinite if it diverges."""
@@ -283,14 +284,10 @@ def _reached(
     def scaled(count: int) -> float:
         return rate * (rate_at(given, count) / highest)
 
-    options: dict[str, Any] = {"epochs" if optimiser.whole_data else "iterations": steps}
-    options |= {
-        name: training[name] for name in ("backend", "batch_size", "seed") if name in training
-    }
     other = replace(optimiser, learning_rate=scaled if callable(given) else rate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result, _, diverged = _train(loss, params, data, optimizer=other, progress=False, **options)
+        result, _, diverged = train(optimizer=other)
     return math.inf if diverged else measure(result.params)
 
 

@@ -267,14 +267,11 @@ vars(NAMESPACE).update(
     square=partial(_power, exponent=2),
     power=_power,
     # Elementary functions
-    exp=partial(_elementary, series=taylor.exp),
-    expm1=partial(_elementary, series=taylor.expm1),
-    log=partial(_elementary, series=taylor.log),
+    **{
+        name: partial(_elementary, series=getattr(taylor, name))
+        for name in ("exp", "expm1", "log", "tanh", "sin", "cos", "sqrt")
+    },
     log1p=_log1p,
-    tanh=partial(_elementary, series=taylor.tanh),
-    sin=partial(_elementary, series=taylor.sin),
-    cos=partial(_elementary, series=taylor.cos),
-    sqrt=partial(_elementary, series=taylor.sqrt),
     # Reductions
     sum=_reduction("sum", _sum),
     mean=_reduction("mean", _mean),

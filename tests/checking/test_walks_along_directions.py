@@ -18,10 +18,10 @@ from gradlab.gradients.surface import Surface
 def walked(loss: Any, direction: list[float], claimed: float, x: Any = None) -> Walk:
     start = np.zeros(len(direction)) if x is None else x
     entries = np.arange(len(direction))
-    claim = Along(claimed, size=1.0, roundoff=0.0)
+    claim = Along(claimed, size=1.0, floor=0.0, bend=0.0)
     rng = np.random.default_rng(0)
     surface = Surface(loss, start)
-    return walk_along(surface, entries, np.array(direction), lambda _: claim, rng, 52)
+    return walk_along(surface, entries, np.array(direction), claim, rng, 52)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ class Measured:
 
 
 def measured(surface: Any, claimed: float, size: float = 1.0, roundoff: float = 0.0) -> Walk:
-    claim = Along(claimed, size, roundoff)
+    claim = Along(claimed, size, roundoff, 0.0)
     rng = np.random.default_rng(0)
-    return walk_along(surface, np.arange(2), np.ones(2), lambda _: claim, rng, 52)
+    return walk_along(surface, np.arange(2), np.ones(2), claim, rng, 52)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ class _Planner:
             left = {
                 n
                 for n in can
-                if inside.issuperset(self._readers.get(n, ())) and (have | can).issuperset(bases_of(n))
+                if inside.issuperset(self._readers.get(n, ()))
+                and (have | can).issuperset(bases_of(n))
             }
             if left == can:
                 return inside
