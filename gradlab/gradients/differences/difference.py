@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from gradlab import options
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients.differences.closer import (
     look_closer,
@@ -30,7 +31,8 @@ from gradlab.gradients.differences.closer import (
 )
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.steps import FINER, steps
-from gradlab.gradients.probing import EntryLine, Loop, Probe, ProbeOfTerms
+from gradlab.gradients.perturb import Recorded
+from gradlab.gradients.probing import EntryLine, Evaluation, Loop, Probe, ProbeOfTerms
 from gradlab.params import Array
 
 FEWEST = 64
@@ -65,8 +67,11 @@ class FiniteDifference(Numerical):
     bent: ClassVar[float] = 2.0**-9  # relative bend above which an entry is in doubt
     fewest: ClassVar[int] = FEWEST
 
-    def _keywords(self) -> dict[str, Any]:
-        return super()._keywords() | {"incremental": self.incremental, "threads": self.threads}
+    def _by_keywords(self) -> Evaluation:
+        if not isinstance(self.incremental, bool):
+            raise options.refusal("incremental", self.incremental, "give True or False")
+        recorded, found = Recorded(self.threads), super()._by_keywords()
+        return recorded if self.incremental and isinstance(found, Loop) else found
 
     @property
     def usual(self: Self) -> Self:
@@ -90,10 +95,6 @@ class FiniteDifference(Numerical):
         h = self.steps(probe, leaf)
         x = probe.leaves[leaf]
         probe.require_apart(leaf, x + h, x if self.order == 1 else x - h)
-        return self.measure(probe, leaf, h)
-
-    def measure(self, probe: Probe, leaf: int, h: Array) -> Array:
-        """Return the slopes of a leaf over these steps."""
         found = None if probe.recorded is None else self.by_recording(probe, leaf, h)
         return probe.each(leaf, h, self) if found is None else self.again(probe, leaf, h, *found)
 
@@ -186,16 +187,11 @@ class FiniteDifference(Numerical):
 
         It changes if its values are rounded to so few bits that they did not resolve the steps.
         """
-        direction = (
-            [
-                np.where(gradient == 0, d, 0.0)
-                for gradient, d in zip(gradients, probe.direction, strict=True)
-            ]
-            if any((gradient == 0).any() for gradient in gradients)
-            else []
-        )
-        if not direction or probe.given_steps is not None or not probe.looped:
+        has_zeros = any((gradient == 0).any() for gradient in gradients)
+        if not has_zeros or probe.given_steps is not None or not probe.looped:
             return
+        pairs = zip(gradients, probe.direction, strict=True)
+        direction = [np.where(gradient == 0, d, 0.0) for gradient, d in pairs]
         moved = value_beside(probe, direction, AWAY)
         if moved is not None and moved != probe.value:
             probe.look_into()

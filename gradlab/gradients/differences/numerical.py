@@ -74,10 +74,11 @@ class Numerical:
 
         An OptionError is raised if both were given, or one of them is invalid.
         """
-        by_keywords = evaluation_of(**self._keywords())
+        by_keywords = self._by_keywords()
         if self.evaluation is None:
             return by_keywords
-        for name, value in self._keywords().items():
+        for name in ("workers", "timeout", "resume", "incremental", "threads"):
+            value = getattr(self, name, None)
             if value is not None and value is not True:
                 raise OptionError(f"evaluation= and {name}= exclude each other: give one of them")
         if isinstance(self.evaluation, type) or not isinstance(self.evaluation, Evaluation):
@@ -85,9 +86,10 @@ class Numerical:
             raise options.refusal("evaluation", self.evaluation, advice)
         return self.evaluation
 
-    def _keywords(self) -> dict[str, Any]:
-        """Return the keywords that `evaluation_of` takes."""
-        return {"workers": self.workers, "timeout": self.timeout, "resume": self.resume}
+    def _by_keywords(self) -> Evaluation:
+        """Return the evaluation that the keywords describe."""
+        given = self.workers, self.timeout, self.resume
+        return Loop() if all(value is None for value in given) else Workers(*given)
 
     @property
     def usual(self: Self) -> Self:
@@ -104,10 +106,8 @@ class Numerical:
 
     def probe(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Probe:
         """Return the loss at its parameters, with the steps given to this backend."""
-        if isinstance(loss, SumOfTerms):
-            probe: Probe = ProbeOfTerms(loss, params, args, self.dtype)
-        else:
-            probe = Probe(loss, params, args, self.dtype)
+        kind = ProbeOfTerms if isinstance(loss, SumOfTerms) else Probe
+        probe = kind(loss, params, args, self.dtype)
         if self.step is not None:
             probe.given_steps = given_steps(self.step, params, probe.leaves)
         return probe
@@ -141,25 +141,3 @@ class Numerical:
 
     def confirm(self, probe: Probe, gradients: Sequence[Array]) -> None:
         """Compare the gradient with further values of the loss, if necessary."""
-
-
-def evaluation_of(
-    workers: Any = None,
-    timeout: float | None = None,
-    resume: Any = None,
-    incremental: bool = False,
-    threads: int | None = None,
-) -> Evaluation:
-    """Return the evaluation that the keywords of a backend describe.
-
-    Examples
-    --------
-    >>> evaluation_of(incremental=True, threads=2), evaluation_of(workers=4, incremental=True)
-    (Recorded(threads=2), Workers(workers=4, timeout=None, resume=None))
-    """
-    if not isinstance(incremental, bool):
-        raise options.refusal("incremental", incremental, "give True or False")
-    recorded = Recorded(threads)
-    if workers is not None or timeout is not None or resume is not None:
-        return Workers(workers, timeout, resume)
-    return recorded if incremental else Loop()

@@ -44,7 +44,7 @@ class Changes:
     def __init__(
         self, extents: Extents, layout: Arrangement, block: Block, start: dict[Node, Array]
     ) -> None:
-        self.extents, self.layout, self._block = extents, layout, block
+        self.extents, self.layout, self.block = extents, layout, block
         self.base = partial(layout.base, block.rows)
         self.of = extents.of
         self.features, self.ndim = layout.features, layout.ndim
@@ -150,31 +150,34 @@ class Changes:
     def reduction(self, node: Node) -> None:
         """Reduce features by the same function along the same axes."""
         operand = node.operands[0]
-        own, extent, lead = self.of[operand], self.of[node], self.extents.lead
+        own, extent = self.of[operand], self.of[node]
         axes, keepdims = self.layout.axes[node]
         base = self.base(node, self.at(extent), self.ndim[node])
-        in_series = operand in self.series and node in self.extents.series
-        in_series = in_series and not self._patch(operand)
+        powers = self._continued(operand, node)
         if not self.is_changed(operand):
             self.keep_same(node)
-        elif in_series and (found := self.layout.reduced(node, self.series[operand].powers, base)):
+        elif powers and (found := self.layout.reduced(node, powers, base)):
             self.series[node] = Patched(found)
         elif is_sum(node):
-            axes, terms = tuple(axis - lead for axis in axes), terms_of_mean(node)
+            terms = terms_of_mean(node)
             delta = self.total(operand, axes, keepdims, self.features[node], extent)
             self.changes[node] = Change(base, delta if terms == 1 else delta / terms)
         else:
             if isinstance(own, Slice) and isinstance(extent, Slice):
-                axis = self.ndim[operand] + own.axis
+                axis = len(self.features[operand]) + own.axis
                 axes = tuple(a - (a > axis) for a in axes)
-                change = self.change(operand)
-                delta = self.base(operand, self.at(own), self.ndim[operand]) + change.delta
+                values = self.base(operand, self.at(own), self.ndim[operand])
+                values = values + self.change(operand).delta
             else:
-                delta = self.wide(operand).new
+                values = self.wide(operand).new
             assert node.primitive is not None
-            axes = tuple(axis - lead for axis in axes)
-            new = node.primitive(delta, axis=axes, keepdims=keepdims)
+            new = node.primitive(values, axis=axes, keepdims=keepdims)
             self.changes[node] = Change(base, new=new)
+
+    def _continued(self, operand: Node, node: Node) -> Powers | None:
+        """Return the series of an operand if a node continues it and it has no patch."""
+        series = self.series.get(operand) if node in self.extents.series else None
+        return series.powers if series and series.at is None else None
 
     def total(
         self,
@@ -244,11 +247,11 @@ class Changes:
             self.keep_same(node)
             return
         if len(gathered) > 1:
-            gathered = gathered[self._block.rows]
+            gathered = gathered[self.block.rows]
         is_same_for_all = bool((gathered == gathered[:1]).all())
-        in_series = node in self.extents.series and operand in self.series
-        if in_series and is_same_for_all and not self._patch(operand):
-            features, powers = self.features[operand], self.series[operand].powers
+        powers = self._continued(operand, node)
+        if powers and is_same_for_all:
+            features = self.features[operand]
             taken = powers.mapped(base, lambda c: flat(filled(c, features))[gathered[0]])
             self.series[node] = Patched(taken)
             return
@@ -290,7 +293,7 @@ class Changes:
                 put(full, self.at(own), delta)
             else:  # an entry: (1, M, 1) -> its position in the features of each lane
                 assert isinstance(own, Entries)
-                place = np.broadcast_to(self.each(own.place), self.lanes[:2])[0]
+                place = np.broadcast_to(self.block.each(own.place), self.lanes[:2])[0]
                 m = np.flatnonzero(place >= 0)
                 flat(full)[place[m], 0, m, 0] = np.broadcast_to(delta, self.lanes)[0, m, 0]
             self._wide[node] = Change(self.base(node, None, self.ndim[node]), full)
@@ -300,10 +303,6 @@ class Changes:
         """Return the change of a value within an extent at least as wide as its own."""
         is_own = isinstance(extent, type(self.of[node]))
         return np.asarray((self.change(node) if is_own else self.wide(node)).delta)
-
-    def each(self, of_entries: Array) -> Array:
-        """Spread values for each entry of the leaf over the lanes: (1, M), or (1, 1)."""
-        return self._block.each(of_entries)
 
     def drop_idle(self, node: Node) -> bool:
         """Drop the columns of a slice that do not change; tell whether any remain."""
@@ -328,10 +327,7 @@ class Changes:
             return None
         known = self._ats.get(id(extent))
         if known is None:
-            hit = self._block.hit(extent)
+            hit = self.block.hit(extent)
             hit = hit if len(hit) == len(self.kept) else hit[self.kept]
             known = self._ats[id(extent)] = At(extent.axis, hit)
         return known
-
-    def _patch(self, node: Node) -> bool:
-        return self.series[node].at is not None

@@ -49,8 +49,13 @@ class Arrangement:
         self.features = {n: extents.features(n) for n in of}
         self.shape = {n: extents.shape(n) for n in of}
         self.ndim = {n: extents.ndim(n) for n in of}
-        self.axes = {n: axes_of(n) for n in kinds if kinds[n] is Kind.REDUCTION}
+        # For each reduction, its axes among the features, and whether the result keeps them.
+        self.axes = {n: self._axes_of(n) for n in kinds if kinds[n] is Kind.REDUCTION}
         self.letters = {n: extents.letters(n) for n in kinds if kinds[n] is Kind.PRODUCT}
+
+    def _axes_of(self, node: Node) -> tuple[tuple[int, ...], bool]:
+        axes, keepdims = axes_of(node)
+        return tuple(axis - self._extents.lead for axis in axes), keepdims
 
     def base(self, rows: slice, operand: Any, at: At | None, ndim: int) -> Any:
         """Return rows of a value, shaped to broadcast against lanes of a value with `ndim` axes.
@@ -72,7 +77,6 @@ class Arrangement:
     def reduced(self, node: Node, powers: Powers, base: Any) -> Powers | None:
         """Return the series of a sum, a mean or a maximum of features; None if it has none."""
         features, (axes, keepdims) = self.features[node.operands[0]], self.axes[node]
-        axes = tuple(axis - self._extents.lead for axis in axes)
         if is_sum(node):
             terms = terms_of_mean(node)
             return powers.mapped(

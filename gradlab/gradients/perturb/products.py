@@ -93,7 +93,7 @@ def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str,
     """Multiply one entry in each lane, (1, M, 1), by the matching entries of the other value."""
     extent = of.of[node]
     assert isinstance(extent, Entries)
-    where = {k: of.each(index) for k, index in zip(own, extent.axes, strict=True)}
+    where = {k: of.block.each(index) for k, index in zip(own, extent.axes, strict=True)}
     kept = [k for k in own if k in out]
     at = At(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None
     if of_other.endswith(LANES):  # (..., 1, M, 1) -> (..., M)
