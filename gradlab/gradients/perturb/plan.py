@@ -203,7 +203,8 @@ class Plan:
         """Add what rows contribute whose loss is a power series; return the other rows."""
         n, columns = len(lift.rows), lift.index.shape[1]
         sizes = (prod(self.extents.shape(node)) for node in self._nodes)
-        each = max(1, self.limits.series // (columns * max([1, *sizes])))
+        work = n * columns * max([1, *sizes])
+        each = -(-n // max(-(-work // self.limits.series), 1 + (2 * work > self.limits.series)))
         farthest = np.abs(delta).max((0, 2))
         sums = {node: PowerSums(lift.index.shape) for node in found}
 

@@ -17,10 +17,6 @@ from gradlab.params import Array
 LARGE = 2**13
 """Smallest number of entries of an array that uses this memory."""
 
-KEPT = 2**25
-"""Bytes that a thread keeps from one gradient to the next: a central difference of 45,360
-parameters uses half of it, and takes 1.1 times as long with memory that is new."""
-
 _local = threading.local()
 
 
@@ -50,9 +46,8 @@ def take(shape: tuple[int, ...]) -> Array:
 
 
 def release() -> None:
-    """Return the memory of this thread to the system, if it is more than `KEPT`."""
-    if sum(buffer.nbytes for buffer in getattr(_local, "buffers", ())) > KEPT:
-        _local.buffers = []
+    """Return the memory of this thread to the system."""
+    _local.buffers = []
 
 
 def into(ufunc: Any, *operands: Any) -> Any:

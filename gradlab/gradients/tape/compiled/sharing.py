@@ -5,7 +5,7 @@ and so does the thread that called. It never waits for a thread that has not sta
 chunks that others have begun. The chunks follow from the shapes, and the bits do not depend on who
 computes them.
 
-Between two calls, the threads sleep in a queue. During a call they look for the next product, and
+Between two calls, the threads sleep in a queue. During a call they look for the next step, and
 yield the processor each time there is none.
 """
 

@@ -24,7 +24,8 @@ ALIGNMENT = 64
 """Bytes to which each value is aligned: a cache line, and the widest vector."""
 
 FIRST = 2 * ALIGNMENT
-"""Bytes before the values: the squared norm of the leaves, and the job that threads share."""
+"""Bytes before the values: the squared norm of the leaves, the address of the table, and the job
+that threads share."""
 
 
 class Storage:
