@@ -43,7 +43,7 @@ def name_of(*parts: str) -> str:
 
 def stored(name: str) -> bytes | None:
     """Return the machine code of this name, or None if there is none that can be trusted."""
-    with suppress(OSError, _UntrustedError), _opened() as directory:
+    with suppress(OSError), _opened() as directory:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open(name + SUFFIX, flags, dir_fd=directory), "rb") as file:
             if not _is_private(os.fstat(file.fileno())):
@@ -63,7 +63,7 @@ def store(name: str, code: bytes) -> None:
     """
     if len(code) + 32 > LARGEST:
         return
-    with suppress(OSError, _UntrustedError), _opened(create=True) as directory:
+    with suppress(OSError), _opened(create=True) as directory:
         unfinished = f"{name}.{secrets.token_hex(8)}{UNFINISHED}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(unfinished, flags, 0o600, dir_fd=directory)
@@ -80,15 +80,11 @@ def store(name: str, code: bytes) -> None:
         _make_room(directory)
 
 
-class _UntrustedError(Exception):
-    """The folder cannot be used."""
-
-
 @contextmanager
 def _opened(create: bool = False) -> Iterator[int]:
-    """Open the folder, and yield its descriptor."""
+    """Open the folder, and yield its descriptor; raise an OSError if it cannot be trusted."""
     if not hasattr(os, "geteuid") or os.open not in os.supports_dir_fd:
-        raise _UntrustedError
+        raise PermissionError
     path = files.cache_folder() / "compiled"
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +94,7 @@ def _opened(create: bool = False) -> Iterator[int]:
     try:
         status = os.fstat(directory)
         if status.st_mode & 0o077 or not _is_private(status):
-            raise _UntrustedError
+            raise PermissionError
         yield directory
     finally:
         os.close(directory)

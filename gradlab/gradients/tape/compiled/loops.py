@@ -370,15 +370,15 @@ class LoopWriter:
     def _reduce(self, member: Member, j: Any, lanes_here: int, part: int) -> None:
         (use,), lanes, text = member.uses, self._lanes, self._text
         dtype = dtype_of(member.node)
-        value = self._operand(use, dtype, j, lanes_here)
         if member.place.strides[-1] or member.is_column:  # each lane, or row, has its own total
-            self._write(member, value, j, lanes_here)
+            self._write(member, self._operand(use, dtype, j, lanes_here), j, lanes_here)
             return
         vector, accumulator = (
             f"<{lanes} x {type_of(dtype)}>",
             member.parts[part % len(member.parts)],
         )
         before = text.do(f"load {vector}, ptr {accumulator}")
+        value = self._operand(use, dtype, j, lanes_here)
         if lanes_here < lanes:
             rest = text.splat(neutral(member.node), dtype, lanes)
             mask = text.mask(lanes_here, lanes)

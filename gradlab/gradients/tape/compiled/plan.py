@@ -120,10 +120,10 @@ class _Planner:
         read = {base for node in found for base in bases_of(node)} | found
         have, can = self._done | found, set[Node]()
         for node in self._nodes:
-            bases = {*bases_of(node)}
-            if node not in have and not self._facts.is_product(node) and bases & (read | can):
-                if bases <= have | can:
-                    can.add(node)
+            bases, is_new = {*bases_of(node)}, node not in have
+            is_sink = is_new and not self._facts.is_product(node) and bases & (read | can)
+            if is_sink and bases <= have | can:
+                can.add(node)
         while True:
             inside = can | found
             left = {

@@ -8,7 +8,7 @@ needs no rule here, and costs nothing when the program runs.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,14 +53,13 @@ class Access:
         missing = len(shape) - len(self.shape)
         pairs = zip(self.shape, self.strides, shape[missing:], strict=True)
         strides = tuple(0 if mine != full else stride for mine, stride, full in pairs)
-        return Access(self.base, self.number, shape, self.offset, (0,) * missing + strides)
+        return replace(self, shape=shape, strides=(0,) * missing + strides)
 
     def merged(self, axis: int) -> Access:
         """Return the access along one axis in place of this one and the next, in a loop."""
-        shape, strides = self.shape, self.strides
-        merged = (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
-        strides = (*strides[:axis], *strides[axis + 1 :])
-        return Access(self.base, self.number, merged, self.offset, strides)
+        both = self.shape[axis] * self.shape[axis + 1]
+        shape = (*self.shape[:axis], both, *self.shape[axis + 2 :])
+        return replace(self, shape=shape, strides=self.strides[:axis] + self.strides[axis + 1 :])
 
 
 class Values:
