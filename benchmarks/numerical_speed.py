@@ -5,13 +5,13 @@ sample: the median time of one evaluation of the loss, with one perturbed parame
 by the number of evaluations of the whole gradient. The engine computes the whole gradient. Both
 take turns in one process, after their difference quotients at the sampled entries are compared.
 
-Peers differentiate the same loss numerically as their users would, on some entries of the
-parameters; their times are extrapolated to all. SciPy and numdifftools evaluate one point at a
-time, PyTorch and JAX many at once (`vmap`). They take turns with the other two.
+Peers differentiate the same loss numerically as their users would, for some entries of the
+parameters; their times are extrapolated to all entries. SciPy and numdifftools evaluate one point
+at a time, PyTorch and JAX many at once (`vmap`). They take turns with the other two.
 
 With one thread, the clock is the CPU time of the process, which other processes do not change. With
 more threads, it is the wall clock, and the engine is also timed with one thread. The memory is the
-peak of what the engine allocates in a separate run, without the data and the parameters.
+peak of the engine's allocations in a separate run, without the data and the parameters.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, PHONE, note, styled, title
 
 AGREE = 1e-6
-"""Largest accepted difference of the two, relative to the largest entry of the sample."""
+"""Largest accepted difference from the plain loop, relative to the sample's largest entry."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A gradient to take: a loss, its parameters and its data."""
+    """The gradient that all contenders compute: a loss, its parameters and its data."""
 
     loss: Callable[..., Any]
     params: dict[str, Any]
@@ -59,7 +59,7 @@ Data = Callable[[int], "tuple[Any, Any]"]
 
 
 def of_network(widths: Sequence[int], activation: str, images: bool) -> Callable[..., Problem]:
-    """Make a network of the library, on MNIST or on dense noise."""
+    """Return the maker of a problem with gradlab's network, on MNIST or on dense noise."""
 
     def make(mnist: Data, batch: int) -> Problem:
         params = network.init(tuple(widths), 0, activation=activation)
@@ -72,7 +72,7 @@ def of_network(widths: Sequence[int], activation: str, images: bool) -> Callable
 
 
 def batch_norm(mnist: Data, batch: int) -> Problem:
-    """Make a hidden layer that is normalised over the batch: its rows are not independent."""
+    """Normalise a hidden layer over the batch, so that its rows are not independent."""
     x, labels = mnist(batch)
     r = np.random.default_rng(0)
     params = {"W1": r.standard_normal((784, 30)) / 28, "W2": r.standard_normal((30, 10)) / 5}
@@ -87,7 +87,7 @@ def batch_norm(mnist: Data, batch: int) -> Problem:
 
 
 def tied(mnist: Data, batch: int) -> Problem:
-    """Make an autoencoder that reads and writes with one matrix."""
+    """Encode and decode with the same matrix."""
     x, _ = mnist(batch)
     params = {"W": np.random.default_rng(0).standard_normal((784, 30)) / 28}
 
@@ -99,7 +99,7 @@ def tied(mnist: Data, batch: int) -> Problem:
 
 
 def convolution(mnist: Data, batch: int) -> Problem:
-    """Make a convolution of 5 by 5 to 8 channels, a maximum over 2 by 2, and a dense layer."""
+    """Apply a convolution of 5 by 5 with 8 channels, a maximum over 2 by 2, and a dense layer."""
     x, labels = mnist(batch)
     r = np.random.default_rng(0)
     patches = np.lib.stride_tricks.sliding_window_view(x.reshape(-1, 28, 28), (5, 5), (1, 2))
@@ -118,7 +118,7 @@ def convolution(mnist: Data, batch: int) -> Problem:
 
 
 def left(mnist: Data, batch: int) -> Problem:
-    """Make a network with the weights on the left: samples are columns."""
+    """Multiply the data by weights on the left; samples are columns."""
     x, labels = mnist(batch)
     r = np.random.default_rng(0)
     params = {
@@ -135,13 +135,13 @@ def left(mnist: Data, batch: int) -> Problem:
 
 
 def single(mnist: Data, batch: int) -> Problem:
-    """Make the notebook's network on one image that is no batch."""
+    """Apply the notebook's network to one image without a batch axis."""
     x, labels = mnist(batch)
     return Problem(network.loss, network.init((784, 50, 100, 10), 0), (x[0], labels[0]))
 
 
 def no_rule(mnist: Data, batch: int) -> Problem:
-    """Make a loss for which there is no rule: what the engine costs where it does not help."""
+    """Use an operation without a rule, to measure the engine's cost where it does not help."""
     x, labels = mnist(batch)
     params = {"W": np.random.default_rng(0).standard_normal((784, 10)) / 28}
 
@@ -167,26 +167,27 @@ PROBLEMS: dict[str, Callable[[Data, int], Problem]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender's whole gradient costs.
+    """The cost of a whole gradient by one contender; in the JSON file, one record.
 
     Attributes
     ----------
     problem : str
-        Its name.
+        The name of the problem.
     parameters : int
-        How many entries the gradient has.
+        The number of entries of the gradient.
     contender : str
-        Who took the gradient.
+        The contender's name.
     seconds : float or None
-        A gradient, the median; extrapolated but for the engine. None of a peer that is missing.
+        The time of a gradient, the median over the rounds; extrapolated except for the engine. None
+        for a peer that is not installed.
     ratio : Ratio or None
-        How many times as fast it is as the plain loop.
+        The plain loop's time divided by this time.
     difference : float or None
-        The worst from the plain loop, relative to the largest sampled entry of the gradient.
+        The largest difference from the plain loop, relative to the largest sampled entry.
     megabytes : float or None
-        The peak of the engine.
+        The peak memory of the engine.
     missing : str
-        What is not installed.
+        How to install a missing peer.
     """
 
     problem: str
@@ -205,14 +206,16 @@ ENGINE = "engine"
 
 @dataclass(frozen=True)
 class Sample:
-    """Some entries of a problem's parameters, for what is too slow to take all.
+    """Some entries of a problem's parameters, for contenders that are too slow for all of them.
 
     Attributes
     ----------
+    problem : Problem
+        The problem.
     entries : ndarray of int
-        Which, in all leaves laid end to end.
+        Indices into the vector of all leaves.
     step : float
-        Of the difference.
+        The step of the difference.
     """
 
     problem: Problem
@@ -220,7 +223,7 @@ class Sample:
     step: float
 
     def first(self, count: int) -> Sample:
-        """Return as many of them, or less, spread over all."""
+        """Return a sample of at most `count` of these entries, spread over all of them."""
         spread = np.linspace(0, len(self.entries) - 1, min(count, len(self.entries)))
         return Sample(self.problem, self.entries[spread.astype(int)], self.step)
 
@@ -230,13 +233,13 @@ class Sample:
         return lambda moved: loss(moved, *self.problem.args), values
 
 
-# Peers: each returns what takes the derivatives by some of a sample's entries, and these entries.
+# Peers: each returns a function that computes derivatives by entries of a sample, and these entries
 
 Peer = Callable[[], Any]
 
 
 def scipy_peer(sample: Sample) -> tuple[Peer, Any]:
-    """SciPy's ``approx_derivative`` with three points, which are two evaluations an entry."""
+    """Return SciPy's ``approx_derivative`` with three points: two evaluations per entry."""
     from scipy.optimize._numdiff import approx_derivative
 
     loss, values = sample.restricted()
@@ -244,7 +247,7 @@ def scipy_peer(sample: Sample) -> tuple[Peer, Any]:
 
 
 def numdifftools_peer(sample: Sample) -> tuple[Peer, Any]:
-    """Numdifftools' ``Gradient``: by default, many steps for each entry."""
+    """Return numdifftools' ``Gradient``, which by default takes many steps for each entry."""
     import numdifftools
 
     sample = sample.first(4)
@@ -254,11 +257,11 @@ def numdifftools_peer(sample: Sample) -> tuple[Peer, Any]:
 
 
 CHUNK = 64
-"""Number of points at once: the fastest of 16, 64 and 256 for both libraries."""
+"""Number of points in one call: the fastest of 16, 64 and 256 for both libraries."""
 
 
 def torch_peer(sample: Sample) -> tuple[Peer, Any]:
-    """PyTorch: ``vmap`` of the loss over moved copies of all parameters."""
+    """Return PyTorch's ``vmap`` of the loss over perturbed copies of all parameters."""
     import torch
 
     flat, x, labels, shapes = _parts(sample.problem)
@@ -289,7 +292,7 @@ def torch_peer(sample: Sample) -> tuple[Peer, Any]:
 
 
 def jax_peer(sample: Sample) -> tuple[Peer, Any]:
-    """JAX: ``jit(vmap)`` of the loss over moved copies of all parameters."""
+    """Return JAX's ``jit(vmap)`` of the loss over perturbed copies of all parameters."""
     import jax
 
     flat, x, labels, shapes = _parts(sample.problem)
@@ -323,7 +326,7 @@ def jax_peer(sample: Sample) -> tuple[Peer, Any]:
 
 
 def _parts(problem: Problem) -> tuple[Any, Any, Any, list[tuple[int, ...]]]:
-    """Return the parameters end to end, the data, and the shapes of the layers."""
+    """Return the parameters in one vector, the data, and the shapes of the layers."""
     x, labels = problem.args
     leaves = list(problem.params.values())
     return common.flat(leaves), x, np.asarray(labels, np.int64), [leaf.shape for leaf in leaves]
@@ -335,7 +338,7 @@ PEERS: dict[str, tuple[str, Callable[[Sample], tuple[Peer, Any]]]] = {
     "PyTorch vmap": ("torch", torch_peer),
     "JAX jit(vmap)": ("jax", jax_peer),
 }
-"""By name, the module, and the function that makes it differentiate a sample of entries."""
+"""The module of each peer, and the function that builds the peer for a sample of entries."""
 
 WITH_PEERS = "sigmoid"
 
@@ -350,7 +353,7 @@ def measure(
     threads: int = 1,
     peers: Sequence[str] = (),
 ) -> list[Result]:
-    """Time all on one problem, in turns, after they are found to agree.
+    """Time all contenders on one problem, in turns, after a comparison of their derivatives.
 
     Raises
     ------
@@ -395,7 +398,8 @@ def measure(
         differences[who] = float(np.abs(found - exact).max() / largest)
         if not differences[who] <= AGREE:
             raise GradlabError(
-                f"{name}: the {who} is {differences[who]:.0e} from the plain loop: not timed"
+                f"{name}: the {who} differs from the plain loop by {differences[who]:.0e}, "
+                "so it was not timed"
             )
         runs[who], scale[who] = run, p / len(at) if who in PEERS else 1.0
 
@@ -426,7 +430,7 @@ def measure(
 
 
 def peak(run: Callable[[], object]) -> float:
-    """Return how many megabytes are allocated at most at a time."""
+    """Return the peak of allocated memory in megabytes."""
     tracemalloc.start()
     try:
         run()
@@ -436,11 +440,11 @@ def peak(run: Callable[[], object]) -> float:
 
 
 def table(results: Sequence[Result], caption: str) -> Table:
-    """Show what was measured."""
+    """Return the results as a table."""
     shown = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left")
     shown.add_column("problem")
     shown.add_column("by")
-    for name in ("a gradient", "times faster", "middle half", "difference", "MB"):
+    for name in ("time", "times faster", "middle half", "difference", "MB"):
         shown.add_column(name, justify="right")
     before = ""
     for r in results:
@@ -466,16 +470,16 @@ def table(results: Sequence[Result], caption: str) -> Table:
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say the result in one line."""
+    """Return the result in one line."""
     fastest = {
         r.problem: r.ratio
         for r in results
         if r.ratio is not None and r.contender.startswith(ENGINE)
     }
-    told = ", ".join(f"{common.digits(ratio.median)} ({who})" for who, ratio in fastest.items())
+    ratios = ", ".join(f"{common.digits(ratio.median)} ({who})" for who, ratio in fastest.items())
     peers = [r for r in results if r.contender in PEERS and r.seconds is not None]
     if not peers:
-        return f"Times faster than the plain loop: {told}."
+        return f"Times faster than the plain loop: {ratios}."
     best = min(peers, key=lambda r: r.seconds or 0.0)
     engine = min(
         r.seconds or 0.0
@@ -484,7 +488,8 @@ def headline(results: Sequence[Result]) -> str:
     )
     times = common.digits((best.seconds or 0.0) / engine)
     return (
-        f"Times faster than the plain loop: {told}; than the best peer, {best.contender}: {times}."
+        f"Times faster than the plain loop: {ratios}; than the best peer, {best.contender}: "
+        f"{times}."
     )
 
 
@@ -500,15 +505,15 @@ CALLED = {
     "tied": "an autoencoder of one matrix",
     "convolution": "a convolution and a maximum",
     "left": "weights on the left of the data",
-    "single": "one image that is no batch",
-    "no-rule": "a loss that cannot be done in part",
+    "single": "one image without a batch axis",
+    "no-rule": "a loss without a rule",
 }
-"""What the problems are called in the figure."""
+"""The labels of the problems in the figure."""
 
 
 @styled
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw seconds, a panel a problem, a row a contender; hollow marks are extrapolated."""
+    """Draw the times: a panel per problem, a row per contender; hollow marks are extrapolated."""
     shown = [(r, r.seconds, r.ratio) for r in results if r.seconds is not None and r.ratio]
     problems = list(dict.fromkeys(result.problem for result, *_ in shown))
     counts = [sum(r.problem == problem for r, *_ in shown) for problem in problems]
@@ -537,8 +542,8 @@ def figure(results: Sequence[Result]) -> Figure:
     title(drawn, "A central difference")
     note(
         drawn,
-        "×: times as fast as the plain loop, one evaluation after the other; hollow: "
-        "extrapolated; incremental: of each evaluation, only what a moved entry changes",
+        "×: times as fast as the plain loop, which evaluates the whole loss each time; hollow: "
+        "extrapolated; incremental: computes only what a perturbed entry changes",
     )
     return drawn
 
@@ -546,14 +551,17 @@ def figure(results: Sequence[Result]) -> Figure:
 @common.main("numerical_speed")
 def main(
     data: Annotated[
-        Path | None, typer.Option(help="The folder with MNIST; by default, noise like it.")
+        Path | None, typer.Option(help="The folder with MNIST; by default, similar noise.")
     ] = None,
     problem: Annotated[
-        list[str] | None, typer.Option(help=f"{', '.join(PROBLEMS)} [default: all].")
+        list[str] | None,
+        typer.Option(help=f"Repeatable: {', '.join(PROBLEMS)} [default: all]."),
     ] = None,
     batch: common.Batch = 100,
-    step: Annotated[float, typer.Option(help="Of the difference, for all entries.")] = 1e-4,
-    peers: Annotated[bool, typer.Option("--peers/--no-peers", help=f"Beside {WITH_PEERS}.")] = True,
+    step: Annotated[float, typer.Option(help="The step for all entries.")] = 1e-4,
+    peers: Annotated[
+        bool, typer.Option("--peers/--no-peers", help=f"Also time peers, on {WITH_PEERS}.")
+    ] = True,
     threads: common.Threads = 1,
     quick: common.Quick = False,
 ) -> common.Findings:
@@ -567,7 +575,7 @@ def main(
         if data is not None:
             train = load("mnist", data_dir=data, subset=n).train
             return train.x, train.y
-        r = np.random.default_rng(0)  # a fifth of the pixels, of 64 grey values
+        r = np.random.default_rng(0)  # a fifth of the pixels are not 0, with 64 grey values
         grey = r.integers(1, 65, (n, 784)) / 64
         return np.where(r.random((n, 784)) < 0.2, grey, 0.0), r.integers(10, size=n)
 

@@ -1,10 +1,10 @@
-"""What an epoch of training costs: `gradlab.fit`, and the loops that others would write.
+"""The cost of an epoch of training: `gradlab.fit`, and loops that users of other libraries write.
 
-All train the same network from the same start for one epoch, on the same images in the same order,
-and must reach the same mean loss. Only scikit-learn draws its own order. `raw tensors` is PyTorch
-without modules, data loader or optimiser. `lax.scan` is JAX with the whole epoch in one compiled
-function. The times leave out compilation, and the tape's recording except in `first time`. The two
-contenders with Adam reach another loss; PyTorch's is `torch.optim.Adam`, fused.
+All contenders train the same network from the same start for one epoch, on the same images in the
+same order, and must reach the same mean loss. Only scikit-learn draws its own order. `raw tensors`
+is PyTorch without modules, data loader or optimiser. `lax.scan` is JAX with the whole epoch in one
+compiled function. The times exclude compilation, and the tape's recording except in `first time`.
+The two contenders with Adam reach another loss; PyTorch's is `torch.optim.Adam`, fused.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ ADAM_RATE = 0.001
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on what.
+    """The training that all contenders do.
 
     Attributes
     ----------
     params : dict of str to ndarray
-        The start.
+        The initial parameters.
     x, labels : ndarray, shapes (n, 784) and (n,)
-        Images of noise around a pattern a class.
+        Images: noise around one pattern per class.
     order : ndarray of int, shape (n,)
-        The order in which `fit` takes them with seed 0.
+        The order in which `fit` takes the images with seed 0.
     """
 
     params: dict[str, Array]
@@ -63,7 +63,7 @@ class Task:
 
     @classmethod
     def draw(cls, n: int, dtype: np.dtype[Any]) -> Task:
-        """Draw everything."""
+        """Draw parameters and images."""
         rng = np.random.default_rng(0)
         labels = rng.integers(10, size=n)
         x = 0.5 * rng.random((10, WIDTHS[0]))[labels] + 0.5 * rng.random((n, WIDTHS[0]))
@@ -81,18 +81,18 @@ Epoch = Callable[[], float]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A backend whose function is there already, with what it has recorded."""
+    """A backend that returns a given function, which may have recorded the loss already."""
 
     function: Any
     name: str = "recorded"
 
     def value_and_grad(self, loss: Any) -> Any:
-        """Return it."""
+        """Return the given function."""
         return self.function
 
 
 def by_fit(backend: Any, recorded: bool = False, optimizer: Any = None) -> Callable[[Task], Epoch]:
-    """Train with `gradlab.fit`, whose backend may have recorded the loss before."""
+    """Return the maker of an epoch by `gradlab.fit`; `recorded` keeps the recording of the loss."""
     optimizer = optimizer or optim.sgd(RATE)
 
     def make(task: Task) -> Epoch:
@@ -118,7 +118,7 @@ def by_fit(backend: Any, recorded: bool = False, optimizer: Any = None) -> Calla
 
 
 def by_loop(task: Task) -> Epoch:
-    """Loop around the tape's gradient, which is kept from epoch to epoch."""
+    """Return an epoch by a loop around the tape's gradient, which keeps its recording."""
     f = value_and_grad(network.loss, "tape")
 
     def epoch() -> float:
@@ -134,7 +134,7 @@ def by_loop(task: Task) -> Epoch:
 
 
 def by_torch(task: Task, adam: bool = False) -> Epoch:
-    """PyTorch: raw tensors, the update in place; or its Adam, fused, which is its fastest."""
+    """Return an epoch by PyTorch: plain tensors, updated in place, or its fastest (fused) Adam."""
     import torch
 
     x, labels = torch.tensor(task.x), torch.tensor(task.labels)
@@ -165,7 +165,7 @@ def by_torch(task: Task, adam: bool = False) -> Epoch:
 
 
 def by_scan(task: Task) -> Epoch:
-    """JAX: ``lax.scan`` over the batches, compiled as a whole."""
+    """Return an epoch by JAX: ``lax.scan`` over the batches, compiled as a whole."""
     import jax
 
     if task.x.dtype == np.float64:
@@ -195,7 +195,7 @@ def by_scan(task: Task) -> Epoch:
 
 
 def by_sklearn(task: Task) -> Epoch:
-    """scikit-learn: MLPClassifier, one iteration."""
+    """Return an epoch by scikit-learn: one iteration of MLPClassifier."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
@@ -227,16 +227,16 @@ CONTENDERS: dict[str, tuple[str, Callable[[Task], Epoch]]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender's epoch costs; in the JSON file, one record.
+    """The cost of an epoch by one contender; in the JSON file, one record.
 
     Attributes
     ----------
     contender : str
-        Who trained.
+        The contender's name.
     seconds : float
-        The median over the rounds.
+        The time of an epoch, the median over the rounds.
     ratio : Ratio
-        The time of `fit` with the tape as a share of it; for PyTorch's Adam, that with Adam.
+        The time of `fit` with the tape (for PyTorch's Adam: `fit` with Adam) divided by this time.
     loss : float
         The mean loss of the epoch's batches.
     """
@@ -248,7 +248,7 @@ class Result:
 
 
 def measure(task: Task, rounds: int, clock: Callable[[], float]) -> list[Result]:
-    """Let the contenders that are installed train in turns."""
+    """Time the contenders that are installed, in turns."""
     runs = {
         name: make(task)
         for name, (module, make) in CONTENDERS.items()
@@ -272,7 +272,7 @@ def measure(task: Task, rounds: int, clock: Callable[[], float]) -> list[Result]
 
 
 def table(results: Sequence[Result], caption: str, missing: Collection[str] = ()) -> Table:
-    """Lay the results out, a row a contender, those missing among them."""
+    """Return the results as a table: a row per contender, with those that are not installed."""
     shown = Table(
         title="One epoch of training",
         title_justify="left",
@@ -282,7 +282,7 @@ def table(results: Sequence[Result], caption: str, missing: Collection[str] = ()
         pad_edge=False,
     )
     shown.add_column("", no_wrap=True)
-    for name in ("seconds", f"{REFERENCE} / it", "middle half", "loss"):
+    for name in ("seconds", f"{REFERENCE} / this", "middle half", "loss"):
         shown.add_column(name, justify="right")
     for result in results:
         ratio = result.ratio
@@ -300,7 +300,7 @@ def table(results: Sequence[Result], caption: str, missing: Collection[str] = ()
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Say in one line what came out."""
+    """Return the result in one line."""
     shares = [
         f"{'with Adam, ' * (result.contender == TORCH_ADAM)}{result.ratio.median:.2f} of "
         f"{result.contender}"
@@ -313,21 +313,21 @@ def headline(results: Sequence[Result]) -> str:
 NAMES = {
     "fit, tape": "gradlab's fit, tape",
     COMPILED: "gradlab's fit, compiled tape",
-    "fit, tape, first time": "gradlab's fit, tape, recorded anew",
+    "fit, tape, first time": "gradlab's fit, tape, with recording",
     "fit, autograd": "gradlab's fit, autograd",
-    "own loop, tape": "a loop of one's own, tape",
-    "PyTorch, raw tensors": "a loop of one's own, PyTorch",
+    "own loop, tape": "a handwritten loop, tape",
+    "PyTorch, raw tensors": "a handwritten loop, PyTorch",
     SCAN: "a compiled loop (lax.scan), JAX",
     "scikit-learn": "scikit-learn's MLPClassifier",
     ADAM: "gradlab's fit with Adam, tape",
     TORCH_ADAM: "a loop with PyTorch's Adam",
 }
-"""What the contenders are called in the figure."""
+"""The labels of the contenders in the figure."""
 
 
 @styled
 def figure(results: Sequence[Result]) -> Figure:
-    """Draw a bar a contender, the fastest first; gradlab's own have the colour."""
+    """Draw a bar per contender, the fastest first; gradlab's bars are blue."""
     drawn = Figure(figsize=(PHONE, 1.5 + 0.32 * len(results)))
     axes = drawn.subplots()
     fastest_first = sorted(results, key=lambda result: result.seconds)
@@ -348,7 +348,7 @@ def figure(results: Sequence[Result]) -> Figure:
 
 @common.main("training")
 def main(
-    samples: Annotated[int, typer.Option(min=BATCH, help="Images an epoch.")] = 10_000,
+    samples: Annotated[int, typer.Option(min=BATCH, help="Images per epoch.")] = 10_000,
     dtype: common.Dtype = "float32",
     threads: common.Threads = 1,
     quick: common.Quick = False,

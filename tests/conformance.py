@@ -75,7 +75,7 @@ class Row:
 
     backend: Backend
     method: Method  # its error law, as in `error_bounds`
-    evaluations: Callable[[int], int]  # of the loss, for p parameters; at most, where adaptive
+    evaluations: Callable[[int], int]  # of the loss, for p parameters; a bound if adaptive
     own_precision: bool = False  # evaluates float32 parameters in float32, not in float64
     adaptive: bool = False  # the number of evaluations depends on the loss
     traced: bool = False  # evaluates the loss on boxes around all arrays, not the parameters alone
@@ -188,8 +188,8 @@ FORWARD = Row(gradlab.ForwardDifference(incremental=False), "forward", lambda p:
 TAPE = replace(AUTOGRAD, backend=gradlab.Tape(), evaluations=lambda p: 2, traced=True)
 REPLAY = replace(TAPE, backend=Replays(), evaluations=lambda p: 3)
 NOTEBOOK = replace(CENTRAL, backend=gradlab.CentralDifference(step=1e-4, incremental=False))
-# Nothing is evaluated for each entry: the loss itself once, once on boxes to record it, and once
-# beside the parameters to confirm the recording.
+# The number of evaluations does not depend on p: one of the loss itself, one on boxes for the
+# recording, and one near the parameters to confirm the recording.
 INCREMENTAL = replace(CENTRAL, backend=IncrementalCentral(), evaluations=lambda p: 3, traced=True)
 INCREMENTAL4 = replace(INCREMENTAL, backend=IncrementalCentral4(), method="central4")
 INCREMENTAL_FORWARD = replace(INCREMENTAL, backend=IncrementalForward(), method="forward")

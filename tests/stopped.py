@@ -207,7 +207,7 @@ class Place:
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
-            # Whoever runs the suite in the background may have had Ctrl-C ignored.
+            # A suite in the background may ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
@@ -232,7 +232,7 @@ class Place:
                     os.kill(pid, signal.SIGKILL)
                 raise Stopped(f"orphans: {left}")
             time.sleep(0.02)
-        # Matplotlib leaves a folder there if it has none for its settings.
+        # Matplotlib creates a folder there if it has none for its settings.
         left_behind = {name for name in names(self.temporary) if not name.startswith("matplotlib-")}
         expect(not left_behind, f"in the temporary folder: {left_behind}")
 

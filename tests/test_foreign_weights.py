@@ -88,7 +88,7 @@ def test_names_of_ours_say_where_the_inputs_of_a_square_matrix_are():
         weights.as_network({"W": W, "b": np.zeros(2)})
 
 
-# What cannot be read says what it is.
+# The error for an unreadable file names its kind.
 
 
 def torch_zip():

@@ -29,7 +29,7 @@ from gradlab.errors import DataError, DownloadError, OptionError, WeightsError
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="address-space limits are Linux's")
 
 
-# Bombs: a few kilobytes that promise, or unpack to, more than any machine has.
+# Bombs: a few kilobytes that declare, or unpack to, more memory than any machine has.
 
 
 def zip_of(**members):

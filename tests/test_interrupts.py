@@ -67,7 +67,7 @@ def test_an_allowed_signal_is_raised_at_once_and_the_next_one_waits():
                     press()
                     done.append("not reached")
                 finally:
-                    press()  # in the moment in which the first one is on its way
+                    press()  # while the first one is being raised
                     done.append("cleaned up")
         finally:
             press()

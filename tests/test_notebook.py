@@ -67,7 +67,7 @@ def test_the_most_probable_class():
 )
 @pytest.mark.parametrize("label", [LABEL, 2])
 def test_squared_error(prediction, shown, label):
-    # Ten squares of at most 1, added up in another order than NumPy's of then.
+    # Ten squares of at most 1, added up in another order than in the NumPy of that time.
     assert abs(network.squared_error(prediction, label) - shown) <= 10 * EPS
 
 
@@ -337,7 +337,7 @@ def test_the_network_learns_with_a_numerical_gradient(scale, one_hot):
     before, after = network.loss(params, x, y), network.loss(result.params, x, y)
     assert after < before
     assert result.history.epochs[-1].validation_loss == after
-    # By the same seed, the exact gradient goes the same way: the truncation error, h²/6 = 2e-9
+    # With the same seed, the exact gradient takes the same path: the truncation error, h²/6 = 2e-9
     # times a third derivative of the order of 10, has 20 steps of 0.1 to add up.
     exact = gradlab.fit(
         network.loss,
@@ -364,7 +364,7 @@ def test_a_step_along_the_numerical_gradient_lowers_the_loss_by_its_squared_leng
     assert np.isclose(lowered / (learning_rate * squared_length), 1, rtol=0, atol=1e-2)
 
 
-# Its network, as it stands
+# The notebook's network, unchanged
 
 
 def the_notebooks_model(softmax=neuralnet.softmax):
@@ -376,7 +376,7 @@ def the_notebooks_model(softmax=neuralnet.softmax):
     model.add(neuralnet.Layer(4, 3, softmax))
     np.random.set_state(state)  # noqa: NPY002
     rng = np.random.default_rng(0)
-    for layer in model.layers:  # as it drew them, but the same each time
+    for layer in model.layers:  # drawn as in the notebook, but with a seed
         layer.W, layer.b = rng.normal(size=layer.W.shape), rng.normal(size=layer.b.shape)
     X = rng.uniform(size=(30, 6))
     Y = np.eye(3)[(X[:, 0] > 0.5).astype(int) + (X[:, 1] > 0.5)]

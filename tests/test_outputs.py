@@ -30,7 +30,7 @@ COMPARE = ("compare", "--layers", "2", "--subset", "20", "--iterations", "1", "-
 def gradlab_(monkeypatch, capsys, tmp_path):
     """Run the command in a separate folder; return exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
-    # Pictures take longer than all else.
+    # Pictures take longer than everything else.
     monkeypatch.setattr(plotting, "save", lambda figure, path: outputs.write(Path(path), b"p"))
 
     def run(*args):
@@ -145,7 +145,7 @@ def test_an_output_does_not_replace_the_weights_beside_it(gradlab_, unworked, tm
     assert "--json run/weights.npz: give it the ending .json" in err
 
 
-# Written whatever becomes of copies
+# Results are written even if copies fail
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="devices of Linux")
@@ -215,7 +215,7 @@ def test_a_named_pipe_is_written_to(tmp_path):
     def written():
         try:
             outputs.write(pipe, bytes(200_000))  # more than it holds at once
-        except OSError:  # the thread has not come so far
+        except OSError:  # the thread has not reached this point
             return False
         return True
 
@@ -296,7 +296,7 @@ def test_another_process_is_named_and_its_lock_ends_with_it(tmp_path):
             pass
         process.kill()
         process.wait()
-        assert len(list(tmp_path.iterdir())) == 1  # it locks nobody out
+        assert len(list(tmp_path.iterdir())) == 1  # the file remains, but not its lock
         with locked("checkpoint", path):
             pass
     assert list(tmp_path.iterdir()) == []
@@ -325,7 +325,7 @@ def test_two_trainings_do_not_write_one_checkpoint(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Keeper, "__enter__", fails)
-    for _ in range(2):  # the lock is not kept by what failed
+    for _ in range(2):  # a failure releases the lock
         with pytest.raises(MemoryError):
             gradlab.fit(loss, 1.0, data, resume=True, **options)
 

@@ -296,7 +296,7 @@ def test_leaves_like_checks_finiteness() -> None:
         leaves_like({"w": np.ones(1)}, {"w": np.array([np.nan])})
 
 
-# Containers of users' own
+# Users' containers
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +356,7 @@ def test_dataclasses_are_differentiated_like_dicts(backend: str) -> None:
         found = gradient(given, x)
         for a, b in zip(params.flatten(found)[0], params.flatten(wanted)[0], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)  # of a forward difference
-    # What is fixed in them is part of what a recording depends on.
+    # A recording depends on their constant parts.
     given.inner = Inner(given.inner.w, given.inner.b, "sin")
     assert abs(gradient(given, x).line.slope[0] - found.line.slope[0]) > 1e-3
 

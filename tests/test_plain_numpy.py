@@ -106,7 +106,7 @@ def test_the_loss_itself(name: str) -> None:
         known = truth(case, draw)
         size = np.abs(known.gradient).max()
         assert size > 0
-        # A bound that lets a wrong gradient pass is none.
+        # A bound must reject a wrong gradient.
         eps = float(np.finfo(np.float32 if case.single else np.float64).eps)
         assert known.error.max() <= np.sqrt(eps) * max(size, 1e-3)
         assert known.rounding <= 1000 * ROUNDINGS * eps * size

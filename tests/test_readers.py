@@ -91,7 +91,7 @@ def test_folders_and_files_without_end_are_refused(tmp_path, name):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # What a training or a gradient has room for is known from it, not from the file.
+    # The size limit comes from the training or the gradient, not from the file.
     assert "larger than the" in said or name in ("partial.npz", "checkpoint")
     assert peak < 2**24
 

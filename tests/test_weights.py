@@ -147,7 +147,7 @@ def test_saving_does_not_change_its_arguments(tmp_path):
     assert weights.load(tmp_path / "w.npz")["scale"].shape == ()
 
 
-# What a pickle must not do.
+# Forbidden actions of a pickle.
 
 
 class Payload:
@@ -354,7 +354,7 @@ def test_a_damaged_file_raises_nothing_but_a_weights_error(folder, suffix, edits
         assert "\n" not in str(found)
     else:
         assert all(np.isfinite(array).all() for array in found.values())
-        if suffix == ".npz":  # alone in having checksums, of the arrays though not of their names
+        if suffix == ".npz":  # the only format with checksums, of the arrays but not of their names
             wanted = {array.tobytes() for array in PARAMS.values()}
             assert {array.tobytes() for array in found.values()} <= wanted
 
@@ -462,7 +462,7 @@ def test_paths_that_cannot_be_used(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["empty.npz", "w.npz"]
 
 
-# Saving is all or nothing.
+# Saving is atomic.
 
 
 @pytest.mark.parametrize(
@@ -527,7 +527,7 @@ def test_the_notebooks_weights_are_read():
     assert_same(found, np.load(path, allow_pickle=True))
 
 
-# What is kept beside the parameters
+# Metadata
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

@@ -413,7 +413,7 @@ def parts(call: Row) -> tuple[list[Any], Callable[[list[Any]], Any]]:
         return lambda leaves: value
 
     make = [take_out(arg) for arg in call.args]
-    if not found:  # of integers or truth values: beside a traced number
+    if not found:  # integers or truth values, with a traced number
         found.append(np.ones(()))
     return found, lambda leaves: call.function(*[one(leaves) for one in make], **call.options)
 
@@ -475,7 +475,7 @@ def compare(found: list[Any], call: Row) -> None:
         assert mine.shape == numpys.shape
         assert mine.dtype == numpys.dtype
         if numpys.dtype.kind in "fc":
-            # Some operations one after the other, each with a rounding of the largest entry's size.
+            # Some successive operations, each with a rounding of the size of the largest entry.
             eps = float(np.finfo(numpys.dtype).eps)
             scale = np.max(np.abs(numpys), initial=1.0)
             assert np.allclose(mine, numpys, rtol=200 * eps, atol=200 * eps * scale, equal_nan=True)
@@ -567,7 +567,7 @@ def compiled() -> list[Any]:
 @pytest.mark.parametrize("place", range(len(TABLE)), ids=[call.name for call in TABLE])
 def test_numpys_semantics_compiled_by_jax(place: int, compiled: list[Any]) -> None:
     call, found = TABLE[place], compiled[place]
-    if call.function is np.nanmedian:  # how many are left depends on the numbers
+    if call.function is np.nanmedian:  # their number depends on the values
         assert isinstance(found, UntraceableError)
         assert "not known while it is compiled" in str(found)
         return

@@ -198,7 +198,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-# The tape leaves a mask that is computed to eager autograd, and says so.
+# The tape leaves a computed mask to eager autograd, with a warning.
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")
 @pytest.mark.parametrize("backend", ["autograd", "autograd-forward", "tape", "central"])
 @pytest.mark.parametrize("name", FORMS)

@@ -149,7 +149,7 @@ def gap(found: Any, true: Any) -> float:
 def test_rules(case: Case) -> None:
     loss, params = loss_of(case.function), list(case.params)
     true, error = true_gradient(case)
-    assert error <= 1e-6  # so that the comparison says something
+    assert error <= 1e-6  # otherwise, the comparison shows nothing
     for backend in ("autograd", "autograd-forward", "tape"):
         function = gradlab.value_and_grad(loss, backend=backend)
         if backend == "tape":  # a replay, recorded at other parameters
@@ -207,4 +207,4 @@ def test_rules_of_rules(case: Case) -> None:
     true, error = measured.value, measured.error
     size = sum(np.sum(np.abs(v * g)) for v, g in zip(directions, hessian_v, strict=True))
     assert abs(found - true) <= error + case.roundings * EPS * max(1.0, size)
-    assert error <= 1e-5 * max(1.0, size)  # so that the comparison says something
+    assert error <= 1e-5 * max(1.0, size)  # otherwise, the comparison shows nothing

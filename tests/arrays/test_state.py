@@ -130,9 +130,9 @@ def test_the_running_mean_is_that_of_the_number_of_calls(backend):
     layer = BatchNorm(WIDTH)
     quietly(gradlab.grad(of_layer(layer), backend=backend), params, *data)
     assert (layer.calls == 1) is (backend in EVALUATES_ONCE)
-    share = 1 - DECAY**layer.calls  # of the mean, of the zero that it began with the rest
+    share = 1 - DECAY**layer.calls  # a tenth is the mean, the rest the zero at the start
     h = data[0] @ params["W"]
-    # Steps are 1e-3 at most, of those that do not halve them; the mean moves by as much times x.
+    # Backends that do not halve their steps take at most 1e-3; the mean changes by this times x.
     moved = 1e-13 if backend in (*EVALUATES_ONCE, "autograd-forward") else 0.1
     np.testing.assert_allclose(layer.running_mean, share * h.mean(axis=0), rtol=0, atol=moved)
     np.testing.assert_allclose(

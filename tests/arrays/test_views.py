@@ -108,7 +108,7 @@ def test_every_backend(backend: str) -> None:
 
 def copied_by_ravel(w: Any) -> Any:
     a = (w * 2).T
-    a.ravel()[0] = w[0, 1]  # NumPy copies: the transpose does not lie in memory row by row
+    a.ravel()[0] = w[0, 1]  # NumPy copies, because the transpose is not stored row by row
     return np.sum(a**2)
 
 
@@ -140,7 +140,7 @@ def view_of_a_view(w: Any) -> Any:
 
 def swapped_rows(w: Any) -> Any:
     a = w.copy()
-    a[0], a[1] = a[1], a[0]  # two views: NumPy has twice the same row
+    a[0], a[1] = a[1], a[0]  # two views, which in NumPy are the same row
     return np.sum(a**3)
 
 

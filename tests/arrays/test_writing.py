@@ -246,7 +246,7 @@ def judge(
     except gradlab.GradlabError as error:
         return type(error).__name__
     true, slopes = truth
-    # Each of some 10 statements rounds once; squares and products magnify by what is below.
+    # Each of some 10 statements rounds once; squares and products magnify the roundings as below.
     bound = 1000 * EPS
     np.testing.assert_allclose(value, true, rtol=bound, atol=bound * np.max(np.abs(slopes)))
     np.testing.assert_allclose(found, slopes, rtol=bound, atol=bound * np.max(np.abs(slopes)))
@@ -263,7 +263,7 @@ Y = X + np.array([0.0523, 0.1119, -0.0617, 0.0237, -0.0971, 0.0411])
 @pytest.mark.filterwarnings("ignore:the tape cannot replay:gradlab.errors.UntraceableWarning")
 @times(8)
 @given(program=programs)
-# A view that was taken before a traced value came in is written into twice, and read.
+# A view, taken before the write of a traced value, is written into twice and read.
 @example(program=[("view", 1, "T"), ("put", 1, "...", ("entry", 0)), ("put", 4, "0", ("entry", 1))])
 @example(
     program=[("view", 1, "[::-1]"), ("put", 4, "0", ("entry", 0)), ("add", 1, "1:", ("array", 0))]

@@ -71,7 +71,7 @@ try:
     child.wait()
 except KeyboardInterrupt:
     child.wait()  # it was interrupted, too
-    print("x" * 2**20, file=sys.stderr)  # more than a pipe holds that nobody reads
+    print("x" * 2**20, file=sys.stderr)  # more than an unread pipe holds
     print("all in order")
 """
 IGNORES = """

@@ -149,7 +149,7 @@ def test_a_browser_shows_the_report_without_errors(browser, report, width):
         assert picture["there"], picture["alt"]
         assert 350 < picture["width"] <= width - 20  # whole, on a phone as well
         assert not picture["cut"], picture["alt"]
-    assert browser.evaluate(OVERFLOW) == 0  # what is wider scrolls by itself
+    assert browser.evaluate(OVERFLOW) == 0  # wider parts scroll separately
     asked = [event["request"]["url"] for event in browser.reported("Network.requestWillBeSent")]
     assert {url.split(":")[0] for url in asked} <= {"file", "data"}
     assert sum(url.startswith("file:") for url in asked) == 1

@@ -212,7 +212,7 @@ def test_a_sample_gives_the_exact_number_of_evaluations(name, problem):
             "central": (2, 1), "forward": (1, 2), "central4": (4, 1), "complex-step": (1, 5),
         }[name]  # fmt: skip
         assert whole.evaluations == an_entry * p + once
-        # A lap an evaluation, but for the last, which nothing follows.
+        # One lap per evaluation, except for the last one.
         assert len(sampled.run()) == an_entry * m + once - 1
 
 

@@ -139,7 +139,7 @@ def test_a_wrong_option_is_one_line(
     require_one_line("checker_power.py", power.main, options, named, monkeypatch, capsys)
 
 
-# What is asked, and what is counted
+# The cases and the counts
 
 RIGHT = next(case for case in CASES if case.title == "smooth: nested structure")
 WRONG = RIGHT.with_fault(factor(-1))

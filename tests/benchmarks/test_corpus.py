@@ -148,9 +148,9 @@ def flat(gradient: Any) -> Any:
 
 def assert_truth(case: Case, reference: Any, entries: Any = slice(None)) -> None:
     truth = true_gradient(case)
-    # Where terms cancel, what is left of their rounding is not relative to the result.
+    # If terms cancel, the remaining rounding error is not relative to the result.
     rounding = np.finfo(np.float64).eps * np.max(np.abs(truth))
-    # A zero is met to the step of the reference.
+    # A zero is right up to the step of the reference.
     slack = np.where(truth == 0, 1e-30, rounding)[entries]
     assert np.all(np.abs(truth[entries] - reference) <= CLOSE * np.abs(reference) + slack)
 
@@ -241,7 +241,7 @@ def test_claims_at_kinks_by_nearby_gradients(case: Case) -> None:
 def test_a_right_claim_is_the_truth_in_its_own_precision(case: Case) -> None:
     claimed, truth = flatten(case.gradient(*case.point))[0], true_gradient(case)
     coarsest = max(np.finfo(leaf.dtype).eps for leaf in claimed)
-    # A few operations, on numbers not larger than the largest.
+    # The error is that of a few operations on numbers up to the largest.
     assert np.all(np.abs(flat(claimed) - truth) <= 4 * coarsest * np.abs(truth).max())
 
 
@@ -395,7 +395,7 @@ def test_a_verdict_is_accepted_for_what_the_case_is() -> None:
 def test_a_rough_loss_represents_its_smooth_original(case: Case) -> None:
     """The two losses differ only by the rounding of the values."""
     leaves, structure = flatten(case.params)
-    # In double precision a solver would never reach the tolerance of what is meant.
+    # In double precision, a solver never reaches the tolerance of the exact function.
     exact = leaves if case.kind == "large" else [Precise.of(leaf) for leaf in leaves]
     found = case.loss(*case.point)
     with mpmath.workdps(DIGITS):
@@ -432,7 +432,7 @@ def test_a_loss_in_another_dtype_computes_in_it() -> None:
 )
 def test_a_fault_does_not_change_the_truth_or_the_parameters(fault: Fault) -> None:
     params = {"W": np.arange(4.0).reshape(2, 2), "V": np.ones((2, 2))}
-    wrong = fault.plant(lambda params: params)(params)  # |params|²/2 has them for a gradient
+    wrong = fault.plant(lambda params: params)(params)  # the gradient of |params|²/2
     assert np.array_equal(params["W"], [[0, 1], [2, 3]])
     assert np.array_equal(params["V"], np.ones((2, 2)))
     assert relative_difference(wrong, params) > 0

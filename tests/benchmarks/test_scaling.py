@@ -74,7 +74,7 @@ def test_a_standard_error_is_that_of_least_squares():
 
 def test_only_the_plain_loop_is_extrapolated(problem, monkeypatch):
     def interleave(contenders, *, rounds, clock):
-        assert len(contenders[scaling.PLAIN]()) == 2 * 8  # a lap an evaluation
+        assert len(contenders[scaling.PLAIN]()) == 2 * 8  # one lap per evaluation
         return {name: [3.0 if name == scaling.EVALUATION else 6.0] * rounds for name in contenders}
 
     monkeypatch.setattr(common, "interleave", interleave)
@@ -124,7 +124,7 @@ def test_the_script_says_what_it_fitted(monkeypatch, capsys, tmp_path):
     numbers = json.loads(files[0].read_text("utf-8"))
     assert printed.splitlines()[-1] == numbers["headline"]
     assert {result["contender"] for result in numbers["results"]} == set(OWN)
-    assert len(numbers["slopes"]) == len(OWN)  # of evaluations alone: the sizes are small
+    assert len(numbers["slopes"]) == len(OWN)  # only evaluations, because the sizes are small
     absent = [row for row in numbers["table"]["rows"] if "not installed" in row]
     assert [row[0] for row in absent] == list(scaling.PEERS)
     assert all(path.stat().st_size for path in files[1])

@@ -50,7 +50,7 @@ def traced(wrong: Iterable[tuple[int, int]], q: int = 12, p: int = 40) -> tuple[
 def test_few_wrong_entries_are_all_named(wrong: Any) -> None:
     named, remark, evaluations = traced(wrong)
     assert (named, remark) == (wrong, "")
-    # Two halves a level: 4 levels of outputs for each wrong one, 6 of parameters for each place.
+    # Two halves per level: 4 levels for each wrong output, 6 for each wrong parameter.
     assert evaluations <= 10 * (8 + 2 * (4 + 6) * len(wrong)) * 2
 
 

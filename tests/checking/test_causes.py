@@ -313,7 +313,7 @@ def test_a_repeated_index_is_assigned():
     mended = gradlab.check_gradients(
         lambda E: embedded(E, ids, above), values, gradient=lambda E: gradient(E, ids, above)
     )
-    assert mended.leaves[0].cause == "wrong in row 0 alone"  # nothing is known of the index
+    assert mended.leaves[0].cause == "wrong in row 0 alone"  # the index is unknown
 
 
 def test_the_mean_of_a_batch_norm():
@@ -360,7 +360,7 @@ def test_nearly_right_gradients(g):
     """A small number inside a log makes 1e-7/p; single precision rounds each entry separately."""
     off = 1e-7 * np.sign(like(g)) * np.random.default_rng(0).uniform(1, 2, g.shape)
     assert "log(p + ε)" in cause(g * (1 + off), g)
-    if g.size > 5:  # some of a few numbers are rounded by less than a bar
+    if g.size > 5:  # for a few numbers, some roundings are smaller than a bar
         assert "computed in single precision" in cause(g.astype(np.float32), g)
 
 

@@ -117,7 +117,7 @@ class Affine:
         return self.out
 
     def backward(self, dout: Any) -> Any:
-        self.dout = dout  # kept beside self.out, which is no parameter
+        self.dout = dout  # next to self.out, which is not a parameter
         self.dW = self.x.T @ dout * (2 if self.wrong == "W" else 1)
         self.db = dout.sum(axis=0) * (2 if self.wrong == "b" else 1)
         return dout @ self.W.T * (2 if self.wrong == "x" else 1)

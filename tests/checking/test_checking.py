@@ -198,7 +198,7 @@ def test_networks_agree_and_planted_faults_do_not(problem: Problem, data: st.Dat
     report = gradlab.check_gradients(problem.loss, problem.params, *problem.args, gradient=wrong)
     named = {(entry.path, int(np.ravel_multi_index(entry.index, grads[path].shape)))
              for entry in report.mismatches}  # fmt: skip
-    # Beside a kink of a relu, the other side's slope may happen to be the wrong one.
+    # Near a kink of a relu, the wrong slope may happen to be that of the other side.
     assert report.verdict == "mismatch" or any(entry.verdict == "kink" for entry in report.entries)
     assert named <= {(path, number)}
 
@@ -221,7 +221,7 @@ def test_backends_are_checked_by_name(backend: str) -> None:
 
     report = gradlab.check_gradients(loss, params, gradient=backend)
     exact = backend in ("autograd", "complex-step")
-    assert report.ok or not exact  # a difference has an error that the bars may well see
+    assert report.ok or not exact  # the error of a difference may exceed the bars
     assert max(abs(entry.ratio - 1) for entry in report.entries) < 1e-8
 
 

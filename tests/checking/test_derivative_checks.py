@@ -192,7 +192,7 @@ def test_a_small_output_is_not_hidden_by_large_ones() -> None:
     report = gradlab.check_derivatives(lambda x: m @ x, x, jacobian=wrong)
     assert report.mode == "directional"
     assert {e.output for e in report.mismatches} == {"output[7]"}, str(report)
-    assert report.leaves[0].rest == "mismatch"  # the directions saw it, not the sample
+    assert report.leaves[0].rest == "mismatch"  # the directions found it, not the sample
     assert gradlab.check_derivatives(lambda x: m @ x, x, jacobian=m).ok
 
 
@@ -256,7 +256,7 @@ def test_a_vjp_that_is_not_linear() -> None:
 
 
 def test_round_off_of_cancelling_terms_is_not_a_contradiction() -> None:
-    # Both derivatives of the constant x/|x| are 0, but for the terms 1/|x| that cancel in them.
+    # Both derivatives of the constant x/|x| are 0; terms 1/|x| cancel in them.
     def jvp(x: Any, v: Any) -> Any:
         return v / x * (1 + 2e-16) - v / x
 

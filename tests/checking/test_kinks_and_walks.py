@@ -46,7 +46,7 @@ def test_a_slope_allows_claims_within_its_range(
         ([Bar(0.0, 1e-6), Bar(1.0, 1e-6)], 1.0, True),
         ([Bar(0.0, 1e-6), Bar(1.0, 1e-6)], 1.1, False),
         ([Bar(0.0, 1e-6), Bar(1.0, 1e-6)], -0.1, False),
-        ([Bar(0.5, 1e-6)], 0.5, False),  # one slope has nothing beside it
+        ([Bar(0.5, 1e-6)], 0.5, False),  # there is only one slope
         ([Bar(0.5, 1e-6), Bar(np.nan, np.inf)], 0.5, False),
         ([Bar(0.5, 1e-3), Bar(0.55, 1e-3)], 0.52, False),  # 50 error bars apart
         ([Bar(0.5, 1e-3), Bar(0.7, 1e-3)], 0.52, True),  # 200 of them
@@ -84,7 +84,7 @@ def test_directions_begin_with_the_one_towards_the_claim() -> None:
     scales, off = np.array([1.0, 2.0]), np.array([0.5, 1.0])
     rng = np.random.default_rng(0)
     first, second, *others = _telling_directions(scales, off, rng)
-    # The way in units of the scales: off · scale², of which 2 · 2 is the longest.
+    # The distance in units of the scales is off · scale²; the longest is 2 · 2.
     assert first.tolist() == [0.25, 2.0]
     assert second.tolist() == scales.tolist()
     assert len(others) == 8

@@ -295,7 +295,7 @@ def test_a_function_of_tensors_is_distinguished_from_one_of_arrays():
 
 
 def test_parameters_of_a_module_as_a_list():
-    # Not the idiom, but it must not pass for a check.
+    # This is unusual, but must not count as a check.
     net, (x, y) = small_net(), data()
     with pytest.raises(GradlabError):
         gradlab.check_gradients(lambda _: cross_entropy(net.eval(), x, y), list(net.parameters()))

@@ -271,7 +271,7 @@ def test_notebooks_of_both_kinds_show_colours_that_can_be_read(verdict, page):
     html = report_of(Entry("w", (1,), 3.0, 2.0, 1e-9, 2e-9, verdict))._repr_html_()
     assert "background" not in html
     colours = set(re.findall(r"(?<!-)color: (#\w{6})", html))
-    assert len(colours) >= 2  # the verdict's, and what is dim
+    assert len(colours) >= 2  # those of the verdict, and of dim text
     for colour in colours:
         low, high = sorted([luminance(colour), luminance(page)])
         assert (high + 0.05) / (low + 0.05) >= 4

@@ -57,7 +57,7 @@ def matrix(wrong: list[tuple[int, int]], seen: Any = None) -> Columns:
 
 def test_a_row_is_blamed_for_two_of_its_entries_or_four_of_a_sample() -> None:
     zeros = matrix([(1, 0)])
-    zeros.numerical[zeros.index[:, 0] == 1] = 0.0  # the rest of the row shows nothing
+    zeros.numerical[zeros.index[:, 0] == 1] = 0.0  # the rest of the row is uninformative
     assert _place(zeros) == ""
     assert _place(matrix([(1, k) for k in range(3)])) == "in row 1 alone"
     assert _place(matrix([(k, 1) for k in range(4)])) == "in column 1 alone"

@@ -96,7 +96,7 @@ def test_a_claim_of_zero_agrees_if_the_loss_shows_no_slope() -> None:
     # A tolerance of a thousand round-offs is as fine as values allow.
     assert _nothing(surface(), finding(0.0, error=0.9e-13, value=0.0, noise=1e-16), 1.0)
     assert not _nothing(surface(), finding(0.0, error=1.1e-13, value=0.0, noise=1e-16), 1.0)
-    # Noise of more than 1e-12 of the loss, or of 1, is no round-off.
+    # Noise above 1e-12 of the loss, or of 1, is not round-off.
     noisy = {"value": 0.0, "error": 1e-12}
     assert _nothing(surface(), finding(0.0, noise=0.9e-12, **noisy), 1.0)
     assert not _nothing(surface(), finding(0.0, noise=1.1e-12, **noisy), 1.0)

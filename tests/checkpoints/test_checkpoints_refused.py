@@ -97,7 +97,7 @@ def test_an_existing_checkpoint_is_not_overwritten(path):
     train(path)
     with pytest.raises(OptionError, match=r"checkpoint='.*': already exists; continue from it"):
         train(path)
-    path.unlink()  # the one before it counts, too
+    path.unlink()  # the previous one counts, too
     with pytest.raises(OptionError, match="already exists"):
         train(path)
 

@@ -142,7 +142,7 @@ def test_a_folder_that_may_only_be_read(sound, undisturbed):
         path.chmod(0o644)
         path.parent.chmod(0o555)
         is_root = os.geteuid() == 0
-        if is_root:  # who may write everywhere
+        if is_root:  # root may write everywhere
             os.seteuid(65534)
         try:
             with pytest.raises(CheckpointError, match=r"written \(Permission denied\)"):

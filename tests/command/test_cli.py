@@ -196,7 +196,7 @@ def test_train_then_evaluate(gradlab, tmp_path):
     trained = weights.load(run / "weights.npz")
     assert history["accuracy"] == network.accuracy(trained, *test, activation="tanh") > 0.7
 
-    # The weights remember the activation that they were trained with.
+    # The file of the weights has the activation of their training.
     code, out, err = gradlab(
         "evaluate", run / "weights.npz", "--output", "seen", "--json", "e.json"
     )
@@ -229,7 +229,7 @@ def test_train_on_a_users_data(gradlab, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text())["options"]["batch_size"] == 48
     code, _, err = gradlab("evaluate", "r/weights.npz", "--dataset", "mine.npz", "--output", "e")
     assert (code, err) == (0, "")
-    assert not (tmp_path / "e/misclassified.png").exists()  # no pictures, no picture of them
+    assert not (tmp_path / "e/misclassified.png").exists()  # the data are no pictures
 
 
 def test_no_hidden_layers(gradlab):
@@ -306,7 +306,7 @@ def test_a_training_continues_from_its_checkpoint(gradlab, tmp_path, monkeypatch
         one_line(err)
     )
     assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
-    # Killed before all of its results were written, it writes them again; but over no others.
+    # After a kill during the writing, it writes its results again, but never over others.
     (tmp_path / "resumed" / "weights.npz").unlink()
     assert trained(gradlab, tmp_path, "resumed", *keep, "--resume") == undisturbed
     (tmp_path / "others").mkdir()

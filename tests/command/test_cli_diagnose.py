@@ -25,7 +25,7 @@ def test_a_diagnosis_writes_its_files(gradlab, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     assert summary == json.loads((tmp_path / "copy.json").read_text())
     assert summary["options"]["initialisation"] == 0.5
-    # The first training is the one that the library does.
+    # The first training equals that of the library.
     data = datasets.load("digits", subset=100)
     start = network.init([64, 3, 10], 0, scale=0.5)
     assert summary["losses"][0] == pytest.approx(network.loss(start, *data.train), rel=1e-12)

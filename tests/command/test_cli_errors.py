@@ -148,7 +148,7 @@ def test_ctrl_c_keeps_what_was_reached(tmp_path, verb):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    last = err.splitlines(keepends=True)[-1]  # before it, that a loss which counts is not replayed
+    last = err.splitlines(keepends=True)[-1]  # after a warning of a loss that is not replayed
     assert "interrupted" in one_line(last)
     assert "Written to out" in out
     names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -87,7 +87,7 @@ def test_a_message_is_one_line(capsys):
 def gradlab(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    # No figure says anything on the terminal.
+    # No figure prints to the terminal.
     monkeypatch.setattr(plotting, "save", lambda figure, path: path.touch())
 
     def run(*args):

@@ -201,7 +201,7 @@ def test_a_training_continues_if_its_checkpoint_is_in_its_folder(
     def die(checkpoint, state, *, write):
         reach(checkpoint, state, write=write)
         if len(state.history.epochs) == 2:
-            raise SystemExit(137)  # before anything is written but the checkpoint
+            raise SystemExit(137)  # before anything except the checkpoint is written
 
     reach = checkpoints.Keeper.reach
     with monkeypatch.context() as killed:
@@ -209,7 +209,7 @@ def test_a_training_continues_if_its_checkpoint_is_in_its_folder(
         assert command(*TRAIN, *keep)[0] == 137
     files.beside(tmp_path / "D/ck", "lock").touch()  # which a killed process leaves behind
     assert command(*TRAIN, *keep)[0] == 2
-    for _ in range(2):  # what is done already can be had again
+    for _ in range(2):  # finished results are written again
         code, _, err = command(*TRAIN, *keep, "--resume")
         assert (code, err) == (0, "")
     ours, theirs = (weights.load(tmp_path / name / "weights.npz") for name in ("D", "undisturbed"))

@@ -58,7 +58,7 @@ def test_outputs_of_single_precision_get_a_larger_step():
 
 def test_an_output_that_is_not_analytic_is_named():
     def f(x):
-        # Text has no imaginary part: the slope of the second output is lost.
+        # Text has no imaginary part, so the slope of the second output is lost.
         return {"a": x**2, "b": x * float(str(x.tolist()[0]).strip("()").split("+")[0])}
 
     with pytest.raises(errors.LossError, match=r"complex-step: the slope of b\[0\] is 2 along"):

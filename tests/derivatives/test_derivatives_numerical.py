@@ -39,7 +39,7 @@ def test_formulas_stay_within_bounds_and_are_exact_for_their_degree(order, low, 
     t = np.array(offsets)
     for degree in range(1, order + 1):
         found = stencils.slopes(t, (t**degree)[:, None])[0]
-        # The weights are of order 10 / h, and so many roundings of the values large.
+        # The error is 10 / h roundings of the values, for weights of this order.
         allowed = 1000 * EPS * float(np.abs(t).max()) ** (degree - 1)
         assert abs(float(found[0]) - (degree == 1)) <= max(allowed, 1000 * EPS * (degree == 1))
 
@@ -166,7 +166,7 @@ def test_a_dependence_outside_the_sparsity_is_detected():
     first = np.array([[1, 0], [0, 0]], bool)
     with pytest.raises(errors.LossError, match=stray):
         gradlab.jacobian(lambda x: x * x[0], "central", sparsity=first)(np.array([1.0, 2.0]))
-    # Both entries move at once, so that only the sum of their slopes is seen.
+    # Both entries change together, so only the sum of their slopes is measured.
     with pytest.raises(errors.LossError, match=stray):
         gradlab.jacobian(lambda x: x * x[0], "central", sparsity=np.eye(2))(np.array([1.0, 2.0]))
 
@@ -191,7 +191,7 @@ def test_outputs_of_very_different_steepness_are_all_right(backend):
     for i in range(2):
         wanted[:, i, i] = 1 / x[i], 1e6, 1e5 * np.cos(1e5 * x[i]), 0.0, 0.0 if i == 0 else 1.0
     for k in range(4):
-        # Truncation of a forward difference: h f''/2 = 1.5e-8 / 2e-5, beside the slope.
+        # Truncation of a forward difference, relative to the slope: h f''/2 = 1.5e-8 / 2e-5.
         assert_close(found[k], wanted[k], 1e-3 if backend == "forward" else 1e-5)
     assert found[4, 1, 1] == pytest.approx(1.0, rel=1e-6)
 

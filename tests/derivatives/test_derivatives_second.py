@@ -25,7 +25,7 @@ PAIRS = {
     ("central", "complex-step"): 100 * EPS ** (2 / 3),
     ("central", "jax"): 100 * EPS ** (2 / 3),
     ("central", "torch"): 100 * EPS ** (2 / 3),
-    # The inner gradient is exact to 4 ε^(q/(q+1)), and the outer error is that to the same power.
+    # The error of the inner gradient is 4 ε^(q/(q+1)); the outer error is this to the same power.
     ("forward", None): 100 * (4 * EPS ** (1 / 2)) ** (1 / 2),
     ("central", None): 100 * (4 * EPS ** (2 / 3)) ** (2 / 3),
     ("central4", None): 1000 * (4 * EPS ** (4 / 5)) ** (4 / 5),

@@ -27,7 +27,7 @@ import numpy as np
 
 try:
     import atheris
-except ImportError:  # then only the corpus can be tried
+except ImportError:  # then only the corpus is tested
     atheris = None
 
 
@@ -48,8 +48,8 @@ with instrumented():
     from gradlab.gradients.workers.resuming import PARTIAL
     from gradlab.pickles import machine
 
-# In memory, where the system has such a folder: each attempt writes a file. A search ends without
-# its `atexit`, so that who starts one names a folder.
+# In memory if the system has such a folder, because each attempt writes a file. A search ends
+# without `atexit`, so its caller names the folder.
 MEMORY = os.environ.get("FUZZ_FOLDER", "/dev/shm")
 FOLDER = Path(
     tempfile.mkdtemp(prefix="gradlab-fuzz-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
@@ -94,12 +94,12 @@ def opcodes(data: bytes) -> None:
     """Run a pickle on our machine and on Python's; if both end, the results are equal."""
     try:
         ours = machine.run(data)
-    except Exception:  # whoever calls it turns this into an error of gradlab's
+    except Exception:  # the caller turns this into an error of gradlab's
         return
     if contains_calls(ours):
         return
-    # It has no functions, so that Python's machine does no harm either. The one in C would make
-    # room for its largest memo index.
+    # It has no functions, so Python's machine is harmless, too. The machine in C would allocate
+    # memory up to its largest memo index.
     try:
         theirs = pickle._Unpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception:  # ours need not be as strict

@@ -82,7 +82,7 @@ def test_difference_of_a_gradient(row: Row) -> None:
     """The difference quotient of reverse mode's slope is the second derivative."""
     slope = gradlab.grad(np.exp)
     found = row.grad(lambda x: slope(x), 0.5)
-    # f' = f here, whose error is below that of exp alone four times over.
+    # Here f' = f, with an error below four times that of exp.
     assert abs(found - np.exp(0.5)) <= 4 * row.bound(np.exp, 0.5)
 
 

@@ -274,13 +274,13 @@ def test_evaluations_are_counted(row: Row, params: Any) -> None:
     most = row.evaluations(size(params))
     largest = max((np.abs(leaf).max(initial=0) for leaf in leaves_of(params)), default=0)
     if row.backend.name == "central4" and largest > 100 and not row.traced:
-        # Its step is in proportion to an entry: of 250, too wide for a sine, and it looks again.
+        # Its step is in proportion to an entry; for 250, it is too wide for a sine, and is refined.
         assert len(calls) > most
     else:
         assert len(calls) == most or (row.adaptive and len(calls) < most)
 
 
-# Agreement: the heart of the matter
+# Agreement
 
 
 @every_row
@@ -349,7 +349,7 @@ def test_planted_fault_is_seen(row: Row) -> None:
     bound = row.bound(network.loss, params, x, labels)
     assert_within(grads, exact, map_leaves(lambda a: 1.01 * a, bound))
     largest = np.unravel_index(np.argmax(np.abs(grads["W1"])), grads["W1"].shape)
-    # The noise of an estimate hides a part in 1e3; a few of its bounds it cannot.
+    # The noise of an estimate hides 1e-3 of an entry, but not a few times its bound.
     fault = 3 * bound["W1"][largest] if row.directions else 1e-3 * grads["W1"][largest]
     grads["W1"][largest] += fault
     with pytest.raises(AssertionError, match=r"W1\["):

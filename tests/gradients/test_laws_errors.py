@@ -85,7 +85,7 @@ def test_infinite_gradient_is_an_error(row: Row) -> None:
     """√x at 0 has no gradient; a float32 gradient that overflows has none either."""
     if row.exact:
         message = r"gradient is inf at w\[1\]"
-        if row.analytic:  # it finds a slope of 1e50 there, and a loss that has no values beside it
+        if row.analytic:  # the slope is 1e50 there, and the loss has no values nearby
             message = "cannot confirm"
         if row is ALONG_ENTRIES:  # 0 · ∞, along the first one already
             message = r"gradient is nan at w\[0\]"
@@ -117,7 +117,7 @@ def test_exception_of_the_loss_carries_a_note(row: Row) -> None:
     with pytest.raises(KeyError, match="the user's own") as caught:
         row.grad(loss, np.ones(2))
     notes = [note for note in caught.value.__notes__ if note.startswith("raised by the loss")]
-    assert len(notes) == 1  # JAX adds one on its own affairs
+    assert len(notes) == 1  # JAX adds a note of its own
 
 
 @pytest.mark.filterwarnings("ignore::gradlab.errors.UntraceableWarning")

@@ -91,7 +91,7 @@ MUST_ANSWER = [name for name in ROWS if ROWS[name].exact and not ROWS[name].anal
 
 def answer(row: Row, loss: Any, params: Any, *args: Any) -> Any:
     """Return the gradient, or an error in one line that names the problem."""
-    # NumPy's own warnings of an overflow are the loss's, and no answer.
+    # NumPy's warnings of an overflow come from the loss, and are not an answer.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         try:
@@ -110,7 +110,7 @@ def test_right_or_refused_at_the_edges(row: Row, case: Case) -> None:
         assert "w[" in told or "the loss" in told or "slope" in told
         refuses = row.backend.name in ("spsa", "jax", "complex-step") or bool(row.directions)
         assert refuses or not row.exact
-        # A step of 1e-4 vanishes beside 1e300, which is an error of its own.
+        # A step of 1e-4 does not change 1e300, which is another error.
         assert not case.by_all or row.step is not None or row.backend.name == "jax"
         return
     assert found["w"].dtype == case.params.dtype
@@ -351,7 +351,7 @@ def test_threads_of_blas_change_no_more_than_rounding(backend: Any) -> None:
     """The same number of threads gives the same bits, another number a few roundings."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     rng = np.random.default_rng(0)
-    params = network.init((200, 150, 10), seed=0)  # large enough for a product to be shared out
+    params = network.init((200, 150, 10), seed=0)  # large enough for BLAS to use several threads
     x, labels = rng.standard_normal((150, 200)), rng.integers(10, size=150)
 
     def differentiate(threads: int) -> tuple[float, dict[str, Any]]:
@@ -400,7 +400,7 @@ def test_memory_is_within_the_stated_multiple(name: str) -> None:
     fixed = 0.25 if at_once else 1.5  # some 200 kB for a recording, 24 kB for a call
     first, later = STATED[name]
     assert later - 1 < found.later <= later + fixed
-    if at_once:  # else what is looked up once would be most of it
+    if at_once:  # otherwise, one-off look-ups would dominate
         assert first - 1 < found.first <= first + fixed
 
 

@@ -60,7 +60,7 @@ def test_a_line_along_an_entry_restores_the_parameters() -> None:
     line = surface.along_entry(1)
     assert line(0.5) == (0.5, pytest.approx(0.75**2 + 2.5**2 + 2.5))
     assert line(0.0) == (0.0, surface.value)
-    # What a step really is beside 3, where numbers lie 4.4e-16 apart.
+    # The effective step at 3, where the spacing of numbers is 4.4e-16.
     assert line(1e-16)[0] == 0.0
     assert line(3e-16)[0] == np.spacing(2.0)
 
@@ -122,7 +122,7 @@ def test_points_without_a_value() -> None:
         (lambda x: np.float64(np.float32(np.sum(x) / 3)), 23),  # inside, and returned as float64
         (lambda x: float(np.float16(np.sum(x) / 3)), 10),
         (lambda x: float(np.round(100 * np.sum(x))), BITS),  # a count
-        (lambda x: 0.5, BITS),  # a constant has no bits to show
+        (lambda x: 0.5, BITS),  # a constant shows no precision
         (lambda x: np.float32(0.5), 23),
     ],
 )

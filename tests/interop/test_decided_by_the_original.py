@@ -23,7 +23,7 @@ def test_a_jump_is_left_to_the_original():
     with decided_by("Somebody", lambda: calls.append(1)):
         settle(inconclusive())
     assert calls == [1]
-    with decided_by("Somebody", lambda: calls.append(1)):  # not asked where slopes can tell
+    with decided_by("Somebody", lambda: calls.append(1)):  # not called if the slopes decide
         settle(gradlab.check_derivatives(np.sin, 1.0, vjp=lambda x, u: u * np.cos(x)))
     assert calls == [1]
 

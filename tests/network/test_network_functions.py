@@ -44,8 +44,8 @@ def test_activations_and_their_derivatives_are_right_for_any_input(name, dtype, 
     wanted = to_float([value(mp.mpf(float(v))) for v in x])
     slopes = to_float([slope(mp.mpf(float(v))) for v in x])
     magnitude = to_float([relative_to[0](mp.mpf(float(v))) if relative_to else 0 for v in x])
-    # Below `tiny` the numbers are spaced evenly: there, the error is absolute. A derivative has
-    # one more exp of an argument as large as itself; none is asked to be good where it overflows.
+    # Below `tiny`, numbers are spaced evenly, and the error is absolute. A derivative has
+    # one more exp of an argument as large as itself; it need not be right where that overflows.
     below = np.zeros(len(x))
     if name in ("sigmoid", "silu"):  # the sigmoid is never less than 1 / √max
         least = np.finfo(dtype).max ** -0.5
@@ -279,7 +279,7 @@ def test_cross_entropy_from_logits_and_from_probabilities_agree(z, seed):
     labels = classes_for(z, seed)
     p = network.softmax(z)
     without_guard = network.cross_entropy_from_probabilities(p, labels, guard=0.0)
-    # log p takes over the relative error of p.
+    # The error of log p is the relative error of p.
     bound = softmax_bound(z).max() + 16 * u(float) * (1 + 35)
     assert abs(without_guard - network.cross_entropy(z, labels)) <= bound
     guarded = network.cross_entropy_from_probabilities(p, labels)
@@ -291,7 +291,7 @@ def test_the_guard_bounds_the_loss_of_an_impossible_class():
     p = np.array([[1.0, 0.0]])
     assert network.cross_entropy_from_probabilities(p, [1]) == -np.log(1e-7)
     assert network.cross_entropy_from_probabilities(p, [1], guard=1e-3) == -np.log(1e-3)
-    # The logarithm of zero is met only where the label is not: it has no part in the loss.
+    # The logarithm of zero occurs only for other labels, and does not enter the loss.
     with np.errstate(divide="ignore"):
         assert network.cross_entropy_from_probabilities(p, [0], guard=0.0) == 0.0
 

@@ -171,7 +171,7 @@ def test_the_steps_of_l_bfgs_are_those_of_pytorch(memory):
         theirs.step(lambda: torch.tensor(1.0))
         wanted = x.numpy() - before
         bound = 2 * memory * len(before) * 4 * EPS * 10 * np.abs(wanted).max()
-        # What PyTorch's parameter itself rounds.
+        # The rounding of PyTorch's own parameter.
         assert np.abs(update - wanted).max() <= bound + EPS * np.abs(before).max()
 
 

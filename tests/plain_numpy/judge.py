@@ -119,7 +119,7 @@ def fault_of(case: Case, backend: str, draw: int, result: Any, params: Any) -> s
     coarser = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps) if single else 1.0
     bound = known.error + known.rounding * coarser
     if backend in NUMERICAL or backend == "complex-step":
-        # An adaptive solver inside a loss has steps of its own, which no derivative sees.
+        # An adaptive solver inside a loss chooses its own steps, which a derivative ignores.
         bound = bound + known.truncation + known.noise
     off = np.abs(to_vector(gradient) - known.gradient)
     if not (off <= bound).all():

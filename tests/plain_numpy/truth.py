@@ -150,7 +150,7 @@ def complex_gradient(f: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarra
                 if not np.iscomplexobj(value):
                     return None
                 result[i] = np.imag(value) / TINY_STEP
-        except Exception:  # whatever a loss does with numbers that it was not written for
+        except Exception:  # a loss may raise any error on numbers that it was not written for
             return None
     return result if np.isfinite(result).all() else None
 
@@ -188,7 +188,7 @@ def truth(case: Case, draw: int) -> Truth:
     eps = float(np.finfo(np.float32 if case.single else np.float64).eps)
     value = float(f(x))
     gradient, error, analytic = reference(case, draw, x)
-    # What round-off does to a gradient is what moving the parameters by a few eps would do.
+    # Round-off changes a gradient like a perturbation of the parameters by a few eps.
     change = 1e-2 if case.single else 1e-4
     moved, _, _ = reference(case, draw, x * (1 + change))
     curved = np.nan_to_num(np.abs(moved - gradient).max() / change, posinf=0.0)

@@ -200,8 +200,8 @@ def test_arguments_keep_their_types(kind: str, backend: str) -> None:
                     raise
                 continue
         assert value == pytest.approx(wanted, rel=1e-12)
-        # f is a polynomial of degree 2: the quotient is off by round-off, ε |f| / h with h = 1e-6;
-        # the forward difference by h f'' and ε |f| / h with h = √ε, where f'' is of the order of f.
+        # f is a polynomial of degree 2: the quotient's error is round-off, ε |f| / h, h = 1e-6;
+        # that of the forward difference is h f'' and ε |f| / h, h = √ε, with f'' of the order of f.
         allowed = EPS**0.5 if backend == "forward" else EPS / 1e-6
         np.testing.assert_allclose(grads, slope, rtol=0, atol=32 * allowed * abs(wanted))
 

@@ -421,7 +421,7 @@ def test_savings_tell_what_was_done_and_whether_it_was_exact() -> None:
     assert savings[0].before == 3
     assert savings[-1].after == len(found.nodes)
     assert all(a.after == b.before for a, b in pairwise(savings))
-    # Once to simplify, and once more to see that nothing is left to do.
+    # Once to simplify, and once more to find that nothing changes.
     names = [saving.name for saving in savings]
     assert names.count("simplify") == 2
     assert names.count("merge_duplicates") == 3

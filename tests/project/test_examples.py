@@ -109,7 +109,7 @@ def test_initialisation():
         scale: np.mean(example("initialisation")["training_losses"](scale, "digits", 300)[-20:])
         for scale in (0.01, "he")
     }
-    assert losses[0.01] > 2.2  # ln 10: it has learned nothing
+    assert losses[0.01] > 2.2  # ln 10 is the loss before training
     assert losses["he"] < 0.2
 
 

@@ -44,7 +44,7 @@ def test_a_large_package_shows_its_files(name: str) -> None:
 
 
 def test_each_file_that_a_docstring_lists_exists() -> None:
-    # `rewrite` is beside the passes, not among them.
+    # `rewrite` is next to the package of the passes, not in it.
     stale = {(init.parent.name, n) for init in PACKAGE.rglob("__init__.py") for n in missing(init)}
     assert stale == {("passes", "rewrite")}
 

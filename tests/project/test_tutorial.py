@@ -38,7 +38,7 @@ def test_outputs_are_stored_in_order_and_without_errors():
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    # What is said on the standard error are warnings.
+    # Warnings go to the standard error.
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 12
 

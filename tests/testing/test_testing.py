@@ -101,7 +101,7 @@ def share_of_bound(problem: Problem, method: str, step: float | None) -> np.ndar
         ("central4", None, 1e-3),
         ("complex-step", None, 5e-5),
         ("forward", None, 1e-3),
-        # The bound of the fine steps that extrapolation is held to, not of what it reaches.
+        # The bound is that of the fine steps of the extrapolation, not of its result.
         ("richardson", None, 1e-9),
     ],
 )
@@ -133,7 +133,7 @@ def test_planted_fault_violates_the_bound(method: str, fault: float, least: floa
         bounds = error_bounds(problem.loss, problem.params, *problem.args, method=method)
         total = flat(bounds.total)
         scale = flat(map_leaves(lambda leaf: np.full_like(leaf, np.abs(leaf).max()), exact))
-        # What was computed lies within `total` of the truth; a fault of twice that is seen.
+        # The result lies within `total` of the truth; a fault of twice this size is detected.
         outside.append(fault * scale > 2 * total)
     assert np.mean(np.concatenate(outside)) > least
 
@@ -228,7 +228,7 @@ def test_series_are_those_of_fifty_digits(name: str) -> None:
             wanted = mpmath.taylor(getattr(mpmath, name), x, 7)
         largest = max(abs(c) for c in wanted)
         for a, b in zip(found, wanted, strict=True):
-            # A handful of operations; what cancels in tanh is of the size of its largest.
+            # A few operations; terms that cancel in tanh have the size of the largest.
             assert abs(a[0] - b) <= 100 * np.finfo(float).eps * (abs(b) + largest)
 
 

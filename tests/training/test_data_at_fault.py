@@ -50,7 +50,7 @@ def test_the_loss_of_guessing():
     ("data", "known"),
     [
         ([X, np.arange(20) % 10], True),
-        ([X, np.arange(20) % 11], False),  # fewer than two samples a class
+        ([X, np.arange(20) % 11], False),  # fewer than two samples per class
         ([X[:10], np.arange(10) % 2], True),
         ([X[:9], np.arange(9) % 2], False),
         ([X, np.zeros(20, int)], False),  # one class is no guess
@@ -100,7 +100,7 @@ def test_constant_inputs(x, constant):
     [
         ([np.array([[9.0, -11.0]])], ", and scale the inputs, which reach 11"),
         ([np.array([[9.0, -10.0]])], ""),
-        ([np.array([99.0])], ""),  # no matrix: positions, or one number a sample
+        ([np.array([99.0])], ""),  # not a matrix: positions, or one number per sample
         ([X, np.array([-250.0])], ", and scale the targets, which reach 250"),
         ([X, np.array([250])], ""),  # labels
         ([X, np.array([[250]])], ""),

@@ -89,7 +89,7 @@ def test_a_training_that_crashed_resumes_to_the_same_bits(name, tmp_path):
     rule = optax_adam() if name == "optax" else OPTIMISERS[name]
     wanted = train(rule)
     path = tmp_path / "checkpoint"
-    for count in (6,) if name == "optax" else (0, 6, 13):  # JAX compiles anew each time
+    for count in (6,) if name == "optax" else (0, 6, 13):  # JAX compiles again each time
         with pytest.raises(CrashError):
             train(rule, checkpoint=path, resume=True, callbacks=[crash_at(count)])
     assert bits(train(rule, checkpoint=path, resume=True)) == bits(wanted)

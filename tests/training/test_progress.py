@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from gradlab.errors import DivergenceError
 
-# Losses that look at nothing but their batches.
+# Losses of the batches alone.
 pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")
 
 

@@ -118,7 +118,7 @@ class Training(RuleBasedStateMachine):
         content[data.draw(st.integers(30, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         self.path.write_bytes(content)
         self.damaged = True
-        # The one before it is of another backend, perhaps; which the warning comes before.
+        # The previous one may be of another backend; the warning comes first.
         with pytest.warns(CheckpointWarning, match="continuing from the previous one"):
             self.train(0, resume="another backend")
 

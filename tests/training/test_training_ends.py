@@ -18,7 +18,7 @@ import gradlab
 from gradlab import fit
 from gradlab.errors import DivergenceError, NonFiniteError
 
-# Losses that look at nothing but their batches.
+# Losses of the batches alone.
 pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")
 
 
@@ -139,7 +139,7 @@ def test_a_learning_rate_that_is_far_too_large(learning_rate, backend):
     assert error.iteration == len(error.history.losses)
     assert np.isfinite(error.history.losses).all()
     assert np.isfinite(list(error.params.values())).all()
-    # What was kept is what the last loss that was recorded belongs to.
+    # The kept parameters belong to the last recorded loss.
     assert math.isclose(line_loss(error.params, X, Y), error.history.losses[-1], rel_tol=1e-12)
 
 

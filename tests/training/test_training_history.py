@@ -24,7 +24,7 @@ from lines import (
 import gradlab
 from gradlab import fit
 
-# Losses that look at nothing but their batches.
+# Losses of the batches alone.
 pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")
 
 

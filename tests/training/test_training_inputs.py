@@ -18,7 +18,7 @@ from gradlab.errors import (
     ParameterError,
 )
 
-# Losses that look at nothing but their batches.
+# Losses of the batches alone.
 pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_mutated(backend):
     ).params
     assert bits([params, x, labels]) == before
     assert not any(np.shares_memory(trained[name], params[name]) for name in params)
-    # Nor is what the callbacks were shown.
+    # The callbacks' arrays do not change either.
     kept = [bits(step.params) for step in seen.steps]
     assert len({b"".join(leaves) for leaves in kept}) == 3
     assert kept[0] == bits(params)

@@ -14,7 +14,7 @@ from optional import EXACT, INSTALLED, each_backend, unless_missing
 from gradlab import descend, fit, network
 from gradlab.errors import GradlabError, NonFiniteError
 
-# Losses that look at nothing but their batches.
+# Losses of the batches alone.
 pytestmark = pytest.mark.filterwarnings("ignore::gradlab.errors.ZeroGradientWarning")
 
 
@@ -307,7 +307,7 @@ def test_descend_returns_the_path():
 def test_descend_is_fit_on_all_of_the_data(backend):
     start, x = np.float64(2.0), np.array([1.0, 5.0, 7.0])
     path = descend(distance_loss, start, x, backend=backend, iterations=5)
-    # Exact() adds the data up in an order of its own: 5 steps, 3 terms of at most 7.
+    # Exact() adds the data in another order: 5 steps, 3 terms of at most 7.
     trained = fit(distance_loss, start, (x,), backend=backend, epochs=5).params
     bound = 5 * 0.1 * (1e-6 if backend == "forward" else 1e-9)
     assert abs(path[-1] - trained) <= bound

@@ -171,7 +171,7 @@ def test_jax_compiles_once_for_a_shape(backend: str) -> None:
 
     with calls_of(loss, note) as calls:
 
-        def options() -> list[Any]:  # each value is held to NumPy's once
+        def options() -> list[Any]:  # each value is compared with NumPy's once
             return [options for is_traced, options in calls if is_traced]
 
         for k in range(3):
@@ -179,7 +179,7 @@ def test_jax_compiles_once_for_a_shape(backend: str) -> None:
                 assert f(np.ones(n), np.full(n, float(k)))[0] == n * k**2
                 assert f(np.ones(n), np.full(n, float(k)), {"an": ["option", 1]})[0] == n * k**2
         assert options() == [None, {"an": ["option", 1]}] * 2
-        f(np.ones(2), np.ones(2), {"an": ["option", 2]})  # another value of what is no array
+        f(np.ones(2), np.ones(2), {"an": ["option", 2]})  # another value of the option
         assert options()[4:] == [{"an": ["option", 2]}]
         f(np.ones(2, np.float32), np.ones(2))  # another dtype
         assert len(options()) == 6

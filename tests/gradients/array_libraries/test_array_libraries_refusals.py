@@ -43,7 +43,7 @@ def test_jax_runs_what_it_cannot_compile(backend: str, loss: Any) -> None:
     assert first.tolist() == [3.0, 0.0]
     expected = [-1.0, 0.0] if loss is branching else [0.0, 2.0]
     x = np.array([-1.0, 1.0])
-    assert f(x, np.ones(1)).tolist() == expected  # the other branch, in silence
+    assert f(x, np.ones(1)).tolist() == expected  # the other branch, without an error
 
 
 @only_torch
@@ -171,7 +171,7 @@ def test_a_slope_is_kept_or_reported_as_lost(backend: str, take: Any) -> None:
     for compiled in (False, True):
         gradient = gradlab.grad(lambda w: w[0] * take(w[1]), gradlab.Torch(compile=compiled))
         for scale in (1.0, 2.0, 3.0):
-            # What is compiled may be refused; what is not is right.
+            # Compiled losses may be refused; others are right.
             with suppress(LossError) if compiled else nullcontext():
                 assert gradient(scale * np.array([1.0, 2.0])).tolist() == [2.0 * scale, scale]
 

@@ -75,7 +75,7 @@ def test_linear_algebra_is_analytic() -> None:
     rng = np.random.default_rng(3)
     A, b = rng.standard_normal((4, 4)) + 4 * np.eye(4), rng.standard_normal(4)
     inverse = np.linalg.inv(A)
-    # Errors of order κ ε, twice: of the reference, too.
+    # The error is of order κ ε, and that of the reference, too.
     allowed = 100 * np.linalg.cond(A) * EPS
     found = gradlab.grad(lambda A: b @ np.linalg.solve(A, b), COMPLEX)(A)
     assert np.abs(found + np.outer(inverse.T @ b, inverse @ b)).max() <= allowed
@@ -446,7 +446,7 @@ def test_a_finer_step_refutes_but_a_coarser_one_does_not() -> None:
     assert contradiction(np.sin, 0.0, 1.0, 1.0) is None
     assert contradiction(np.sin, 0.0, 1 + 1e-8, 1.0) is not None
 
-    # The coarsest step sees nothing of this ripple; a finer one does.
+    # The coarsest step misses this ripple; a finer one shows it.
     def ripple(t: float) -> Any:
         return np.sin(2 * np.pi * 2.0**17 * t)
 

@@ -144,7 +144,7 @@ def test_every_entry_has_its_own_best_step() -> None:
     assert np.all(error <= 100 * EPS * 4 * frequency)
 
 
-# What a large step must not be believed
+# Large steps that mislead
 
 
 @pytest.mark.parametrize("waves", [8, 64, 1024])

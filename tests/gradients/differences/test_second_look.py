@@ -126,7 +126,7 @@ def test_noise_affects_the_largest_step_least() -> None:
     slopes = [1 + (-1) ** k * noise / h for k, h in enumerate(steps)]
     found, taken, doubted = best(slopes)
     assert found == slopes[0]
-    assert len(taken) == 8  # 2^-53 is lost beside the entry, which is 1
+    assert len(taken) == 8  # the entry is 1, so 2^-53 is lost
     assert doubted == 1
 
 
@@ -164,7 +164,7 @@ def test_smaller_steps_begin_with_the_first_that_has_values() -> None:
     assert nowhere.steps[-1] == H  # which says why
 
 
-# Which entries of a leaf are looked at again
+# Which entries of a leaf are measured again
 
 AGAIN: list[float] = []
 

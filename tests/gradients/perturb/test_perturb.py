@@ -445,7 +445,7 @@ def test_power_series_end_below_rounding(primitive: Any, size: float) -> None:
     assert isinstance(found, Powers)
     wide = [np.longdouble(v) for v in (a, w, u)]
     exact = primitive(wide[0] + wide[1] * wide[2]) - primitive(wide[0])
-    # The logarithm is that of a number which has been rounded itself.
+    # The argument of the logarithm is rounded, too.
     of_one = 1.0 if primitive in (np.tanh, np.log) else np.abs(base)
     of_one = of_one + (w * u) ** 2 if primitive is np.square else of_one
     error = np.abs(found.change().delta - exact)
@@ -473,7 +473,7 @@ def test_a_number_that_scales_a_matrix_of_its_leaf_has_no_separable_rows() -> No
         agrees(loss, {"s": np.array(0.5)}, normal(4, 3))
 
 
-# What is left to the plain loop
+# Losses that the plain loop evaluates
 
 
 def loss_of_floats(params: Any, x: Any) -> float:

@@ -166,7 +166,7 @@ def test_a_function_of_a_series_errs_by_less_than_the_rounding_of_its_result(
         "sigmoid": lambda a: one / (one + np.exp(-a)),
     }[name]
     expected = exact(wide[0] + change) - exact(wide[0])
-    # The logarithm is that of a number which has been rounded itself; tanh(x) is 2 σ(2x) - 1.
+    # The argument of the logarithm is rounded, too; tanh(x) is 2 σ(2x) - 1.
     scale = {"exp": np.exp(at), "log": 1.0, "tanh": 2.0, "sigmoid": 1.0}[name]
     room = 2.0**-53 * scale + 64 * np.finfo(float).eps * np.abs(expected).max()
     room += 4 * float(np.finfo(np.longdouble).eps) * scale

@@ -22,7 +22,7 @@ METHODS: list[Any] = [*DIFFERENCES, gradlab.Richardson]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 every_difference = pytest.mark.parametrize("method", DIFFERENCES, ids=lambda method: method.name)
 X = np.random.default_rng(0).normal(size=(20, 80))
-W = np.random.default_rng(1).normal(size=80)  # so many that the loss is recorded
+W = np.random.default_rng(1).normal(size=80)  # enough entries for a recording
 
 
 class Counted:

@@ -271,7 +271,7 @@ def test_a_recording_is_compared_with_the_loss_at_perturbed_parameters(backend: 
     np.testing.assert_allclose(found, 2 * x, atol=2e-6)
 
 
-# Arrays that are the caller's
+# The caller's arrays
 
 
 class Keeps:
@@ -404,7 +404,7 @@ def test_a_loss_that_is_infinite_at_the_start_does_not_blame_the_learning_rate()
     assert "learning rate" not in str(caught.value)
 
 
-# Error bars and checks of what computes in float32 inside
+# Error bars and checks of losses that compute in float32 inside
 
 
 def test_error_bars_reach_slopes_of_partial_stairs() -> None:

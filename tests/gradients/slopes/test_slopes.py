@@ -236,7 +236,7 @@ def test_staircases_of_any_width() -> None:
             x = float(rng.uniform(0.5, 2.0))
             x = round(x / width) * width if on_grid else x
             found = at(lambda x, width=width: np.sin(np.round(x / width) * width), x)
-            # The tread's middle may be half a width away from x, where the slope is another one.
+            # The tread's middle may be half a width away from x, where the slope differs.
             assert abs(found.value - math.cos(x)) <= found.error + width / 2
             assert found.error < 1e3 * width
 

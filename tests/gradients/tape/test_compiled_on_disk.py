@@ -34,7 +34,7 @@ def file_of(folder: Path, name: str = NAME) -> Path:
 
 def test_stored_code_is_found(folder: Path) -> None:
     assert disk.stored(NAME) is None
-    assert not folder.parent.exists()  # who only looks makes no folder
+    assert not folder.parent.exists()  # reading creates no folder
     disk.store(NAME, b"code")
     assert disk.stored(NAME) == b"code"
     assert disk.stored(OTHER) is None

@@ -509,7 +509,7 @@ def test_no_internal_class_is_in_a_reason() -> None:
     assert "Box" not in f.untraceable
 
 
-# Comparing with data that are the same again
+# Comparisons with equal data
 
 
 def test_equal_data_in_new_arrays(monkeypatch: Any) -> None:

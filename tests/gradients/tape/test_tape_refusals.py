@@ -226,7 +226,7 @@ def test_value_taken_out_of_its_box_is_detected_at_other_parameters() -> None:
     assert g(W)[1].tolist() == g(W)[1].tolist() == [1, 1, 1]
     with pytest.warns(UntraceableWarning, match="its replay differs"):
         assert g(-W)[1].tolist() == [0, 0, 0]
-    # Only autograd's own box is opened here, and the value goes on being recorded.
+    # Only autograd's own box is opened here, and the value is still recorded.
     for scale in (1.0, 1.0, 2.0):
         value, grads = f(scale * W)
         assert value == (scale * 1.5) ** 2
@@ -247,7 +247,7 @@ def test_replays_are_compared_at_intervals() -> None:
         for w, x in steps:
             f(w, x)
             counts.append(len(calls))
-        # Evaluated and recorded; second replay; nothing new; other parameters; no more; other data.
+        # Recorded; compared at the second replay, at other parameters, and with other data.
         assert counts == [2, 3, 3, 4, 4, 5, 5, 5]
         for _ in range(20):
             f(W, X)

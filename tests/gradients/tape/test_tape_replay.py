@@ -140,7 +140,7 @@ def test_functions_whose_names_are_those_of_inputs() -> None:
     assert all(same(found[1][name], wanted[1][name]) for name in params)
 
 
-# Primitives of the user's own
+# A user's primitives
 
 
 _kept: list[Any] = []
@@ -384,7 +384,7 @@ def test_training_allocates_nothing_but_its_batches() -> None:
     growth = np.diff([current for current, _ in steady])
     assert np.median(growth) < 1_000
     assert steady[-1][0] - steady[0][0] < 1_000 * len(steady)
-    # At the peak the batch before may not be gone yet.
+    # At the peak, the previous batch may still be in memory.
     assert max(p - current for (current, _), (_, p) in pairwise(steady)) < batch + 50_000
 
 

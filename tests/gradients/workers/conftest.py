@@ -37,7 +37,7 @@ def tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     assert children() <= before
     assert list(folder.iterdir()) == []
-    # Programs beside this one may have files there, which come and go.
+    # Other programs may have files there, which come and go.
     wait_until(lambda: not forsaken(set(Path("/dev/shm").iterdir()) - shared))
 
 
@@ -45,7 +45,7 @@ def forsaken(files: set[Path]) -> set[Path]:
     """Return gradlab's files that no process has open or mapped."""
     used = ""
     for process in Path("/proc").glob("[0-9]*") if files else ():
-        with suppress(OSError):  # it has ended, or is somebody else's
+        with suppress(OSError):  # it has ended, or belongs to another user
             used += (process / "maps").read_text()
             used += "".join(f"{os.readlink(link)}\n" for link in (process / "fd").iterdir())
     return {path for path in files if str(path) not in used and is_ours(path)}

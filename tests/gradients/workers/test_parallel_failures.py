@@ -32,7 +32,7 @@ from gradlab.gradients.workers.resuming import PartialGradient
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
 
 
-# What goes wrong is named
+# Errors name the failure
 
 STALL = 5.0
 """Seconds that an evaluation of microseconds never takes, however busy the machine is."""
@@ -97,7 +97,7 @@ def test_a_chunk_may_take_longer_than_one_evaluation(monkeypatch: pytest.MonkeyP
     f = gradlab.grad(slow_but_well, gradlab.CentralDifference(workers=1, timeout=STALL))
     started = time.monotonic()
     np.testing.assert_allclose(f(np.ones(entries)), np.full(entries, 2.0), rtol=1e-9)
-    assert time.monotonic() - started > STALL  # for two evaluations an entry, of a tenth each
+    assert time.monotonic() - started > STALL  # two evaluations per entry, of 0.1 s each
 
 
 @on_linux
