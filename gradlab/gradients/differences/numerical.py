@@ -106,7 +106,7 @@ class Numerical:
 
     def probe(self, loss: Loss, params: Any, args: tuple[Any, ...]) -> Probe:
         """Return the loss at its parameters, with the steps given to this backend."""
-        kind = ProbeOfTerms if isinstance(loss, SumOfTerms) else Probe
+        kind: Callable[..., Probe] = ProbeOfTerms if isinstance(loss, SumOfTerms) else Probe
         probe = kind(loss, params, args, self.dtype)
         if self.step is not None:
             probe.given_steps = given_steps(self.step, params, probe.leaves)

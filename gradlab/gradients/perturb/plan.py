@@ -203,8 +203,9 @@ class Plan:
         """Add what rows contribute whose loss is a power series; return the other rows."""
         n, columns = len(lift.rows), lift.index.shape[1]
         sizes = (prod(self.extents.shape(node)) for node in self._nodes)
-        work = n * columns * max([1, *sizes])
-        each = -(-n // max(-(-work // self.limits.series), 1 + (2 * work > self.limits.series)))
+        operations = n * columns * max([1, *sizes])
+        blocks = -(-operations // self.limits.series)
+        each = -(-n // max(blocks, 1 + (2 * operations > self.limits.series)))
         farthest = np.abs(delta).max((0, 2))
         sums = {node: PowerSums(lift.index.shape) for node in found}
 
