@@ -12,15 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab import datasets, network
-from gradlab.command import arguments, axes
+from gradlab.command import arguments, axes, networks
 from gradlab.command.console import NARROW, fail, out, show, width_of
-from gradlab.command.networks import (
-    divergence,
-    has_diverged,
-    name_of,
-    sizes_of,
-    widths_of,
-)
 from gradlab.command.results import Folder
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
@@ -85,7 +78,7 @@ def compare(
     create = partial(Folder, output, json_file, keeps=True, spare=[Path(dataset)])
     common = axes.Setting(
         data=data,
-        hidden=tuple(widths_of("--layers", layers, "50,100")),
+        hidden=tuple(networks.widths_of("--layers", layers, "50,100")),
         activation=activation,
         optimizer="sgd" if optimizer is None else optimizer,
         learning_rate=learning_rate,
@@ -127,17 +120,18 @@ def compare(
         )
         if not comparison.runs:
             fail("interrupted before the first step; nothing was written", code=130)
-        record = {"dataset": data.name, "sizes": sizes_of(start), **settings, **training}
+        record = {"dataset": data.name, "sizes": networks.sizes_of(start), **settings, **training}
         _write(folder, comparison, record)
-    title = f"{name_of(data, start)}, {comparison.parameters:,} parameters"
+    title = f"{networks.name_of(data, start)}, {comparison.parameters:,} parameters"
     steps = f"{comparison.steps} step{'s' * (comparison.steps != 1)}"
     show(title + f", all after {steps}" * comparison.interrupted, *_tables(comparison))
     out.print(_headline(comparison))
     folder.tell()
     if comparison.interrupted:
         fail(f"interrupted: all backends are compared after {steps}", code=130)
-    if diverged := [run.backend for run in comparison.runs if has_diverged(run.fit.history)]:
-        fail(divergence(", ".join(diverged), training["learning_rate"]), code=1)
+    diverged = [run.backend for run in comparison.runs if networks.has_diverged(run.fit.history)]
+    if diverged:
+        fail(networks.divergence(", ".join(diverged), training["learning_rate"]), code=1)
 
 
 def _write(folder: Folder, comparison: Comparison, record: dict[str, Any]) -> None:

@@ -12,18 +12,8 @@ import typer
 from rich.text import Text
 
 from gradlab import checkpoints, datasets, files, network, weights
-from gradlab.command import arguments, optimisers
+from gradlab.command import arguments, networks, optimisers
 from gradlab.command.console import fail, out, show, table
-from gradlab.command.networks import (
-    divergence,
-    has_diverged,
-    name_of,
-    new_network,
-    read_network,
-    require_fit,
-    sizes_of,
-    widths_of,
-)
 from gradlab.command.results import Folder
 from gradlab.errors import OptionError
 from gradlab.gradients import find_backend
@@ -90,10 +80,11 @@ def train(
     chosen = repeatable(find_backend(backend))
     data = datasets.load(dataset, data_dir=data_dir, subset=subset)
     if start_from is None:
-        start = new_network(data, widths_of("--layers", layers, "50,100"), seed, activation)
+        hidden = networks.widths_of("--layers", layers, "50,100")
+        start = networks.new_network(data, hidden, seed, activation)
     else:
-        start = read_network(start_from)
-        require_fit(start_from, start, data)
+        start = networks.read_network(start_from)
+        networks.require_fit(start_from, start, data)
         activation = weights.load_metadata(start_from).get("activation", activation)
     settings: dict[str, Any] = {"activation": activation}
     n = len(data.train.x)
@@ -105,7 +96,7 @@ def train(
     )
     training = {
         "dataset": data.name,
-        "sizes": sizes_of(start),
+        "sizes": networks.sizes_of(start),
         **settings,
         "backend": backend,
         "epochs": epochs,
@@ -140,15 +131,15 @@ def train(
         )
         accuracy = network.accuracy(result.params, *data.test, **settings)
         _write(folder, result, training, accuracy)
-    show(name_of(data, start), table(*result.history.table(validation="test")))
+    show(networks.name_of(data, start), table(*result.history.table(validation="test")))
     shown, took = (f"{accuracy:.2%}", "bold"), f", in {result.history.seconds:.1f} s."
     out.print(Text.assemble("Test accuracy ", shown, took))
     folder.tell()
     if result.interrupted:
         how = f"; --resume continues from {checkpoint}" if checkpoint else ""
         fail(f"interrupted: the weights are those that were reached{how}", code=130)
-    if has_diverged(result.history):
-        fail(divergence(backend, described["learning_rate"]), code=1)
+    if networks.has_diverged(result.history):
+        fail(networks.divergence(backend, described["learning_rate"]), code=1)
 
 
 def _write(folder: Folder, result: Fit, training: dict[str, Any], accuracy: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gradlab import gradients
 from gradlab import options as checks
 from gradlab.derivatives.complex_step import ComplexColumns
 from gradlab.derivatives.differences import Differences, Extrapolated, Options
@@ -26,45 +27,30 @@ from gradlab.derivatives.functions import (
 from gradlab.derivatives.libraries import OfJax, OfTorch
 from gradlab.derivatives.reverse import Rows, TracedOnce, TwicePulled
 from gradlab.errors import LossError, NonFiniteError, OptionError
-from gradlab.gradients import (
-    Autograd,
-    AutogradForward,
-    Backend,
-    CentralDifference,
-    CentralDifference4,
-    ComplexStep,
-    ForwardDifference,
-    Jax,
-    Numerical,
-    Richardson,
-    Tape,
-    Torch,
-    find_backend,
-)
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import finish_gradients
 from gradlab.params import Array, first, flatten, floating
 
 WAYS: dict[type, type[Rows]] = {
-    Autograd: TracedOnce,
-    Tape: TwicePulled,
-    AutogradForward: ForwardColumns,
-    ComplexStep: ComplexColumns,
-    Jax: OfJax,
-    Torch: OfTorch,
+    gradients.Autograd: TracedOnce,
+    gradients.Tape: TwicePulled,
+    gradients.AutogradForward: ForwardColumns,
+    gradients.ComplexStep: ComplexColumns,
+    gradients.Jax: OfJax,
+    gradients.Torch: OfTorch,
 }
 """The class for each backend without options; `Rows` for all others."""
 
-NUMERICAL: dict[type[Numerical], type[Differences]] = {
-    ForwardDifference: Differences,
-    CentralDifference: Differences,
-    CentralDifference4: Differences,
-    Richardson: Extrapolated,
+NUMERICAL: dict[type[gradients.Numerical], type[Differences]] = {
+    gradients.ForwardDifference: Differences,
+    gradients.CentralDifference: Differences,
+    gradients.CentralDifference4: Differences,
+    gradients.Richardson: Extrapolated,
 }
 """The class for each backend with options."""
 
 
-def way_of(backend: Backend, function: Function, options: Options) -> Rows:
+def way_of(backend: gradients.Backend, function: Function, options: Options) -> Rows:
     """Return the object that differentiates a function with a backend.
 
     Raise an OptionError if the backend does not take an option.
@@ -89,7 +75,7 @@ class Differentiated:
     def __init__(
         self,
         function: Function,
-        backend: str | Backend,
+        backend: str | gradients.Backend,
         argnums: int | tuple[int, ...] = 0,
         has_aux: bool = False,
         options: Options = Options(),  # noqa: B008 - it is frozen
@@ -98,7 +84,7 @@ class Differentiated:
             raise LossError(f"{function!r} is not a function: give f(params, *args) -> outputs")
         if not isinstance(has_aux, bool):
             raise checks.refusal("has_aux", has_aux, "give True or False")
-        self.backend = find_backend(backend)
+        self.backend = gradients.find_backend(backend)
         self.argnums, self.has_aux = check_argnums(argnums), has_aux
         self._function, self._options = function, options
         self._ways: dict[bool, Rows] = {}
