@@ -42,24 +42,20 @@ def joined(blocks: Sequence[Sequence[Array]]) -> Array:
 
 def _descend(kind: str, template: Any, node: Any, place: str, nodes: list[Any]) -> None:
     """Collect the nodes at the places of the outputs."""
-    if isinstance(template, dict):
-        if not isinstance(node, dict) or set(node) != set(template):
-            raise ParameterError(
-                f"the {kind} has {_described(node)}{place}; expected a dict with the outputs "
-                f"{', '.join(map(str, template))}"
-            )
-        for key in template:
-            _descend(kind, template[key], node[key], f"{place} at {key!r}", nodes)
-    elif isinstance(template, (list, tuple)):
-        if not isinstance(node, (list, tuple)) or len(node) != len(template):
-            raise ParameterError(
-                f"the {kind} has {_described(node)}{place}; expected one item for each of "
-                f"{len(template)} outputs"
-            )
-        for k, (below, child) in enumerate(zip(template, node, strict=True)):
-            _descend(kind, below, child, f"{place} at [{k}]", nodes)
-    else:
+    if not isinstance(template, (dict, list, tuple)):
         nodes.append(node)
+        return
+    if named := isinstance(template, dict):
+        fits = isinstance(node, dict) and set(node) == set(template)
+        expected = f"a dict with the outputs {', '.join(map(str, template))}"
+    else:
+        fits = isinstance(node, (list, tuple)) and len(node) == len(template)
+        expected = f"one item for each of {len(template)} outputs"
+    if not fits:
+        raise ParameterError(f"the {kind} has {_described(node)}{place}; expected {expected}")
+    for key in template if named else range(len(template)):
+        below = f"{place} at {repr(key) if named else f'[{key}]'}"
+        _descend(kind, template[key], node[key], below, nodes)
 
 
 def _described(node: Any) -> str:

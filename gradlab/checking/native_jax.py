@@ -149,10 +149,8 @@ class JaxLoss:
         return tuple(self.jax.tree_util.tree_map(lambda v: self._argument(v, way), self._args))
 
     def _argument(self, value: Any, way: NativeWay) -> Any:
-        if not isinstance(value, self.jax.Array) or value.dtype.kind not in "fcV":
-            return value
-        dtype = way.dtype if value.dtype.kind != "c" else np.result_type(way.dtype, np.complex64)
-        return value.astype(dtype)
+        floats = isinstance(value, self.jax.Array) and value.dtype.kind in "fcV"
+        return in_dtype(value, way.dtype) if floats else value
 
     def _compile(self, way: NativeWay, roots: list[Any], value: Array) -> None:
         """Store a compiled loss, if the loss can be compiled and its value does not change."""

@@ -251,15 +251,7 @@ def _summary(report: Result) -> Iterator[tuple[str, str]]:
 
 
 def _resolves(resolution: float) -> str:
-    """Describe the smallest error that would have been detected.
-
-    Examples
-    --------
-    >>> _resolves(1e-9)
-    'relative errors from 1e-09 up, in the median entry'
-    >>> _resolves(300.0)
-    'errors from 3e+02 times the gradient up, in the median entry'
-    """
+    """Describe the smallest error that would have been detected."""
     if not math.isfinite(resolution):
         return "nothing"
     if resolution < 1:

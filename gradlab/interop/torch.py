@@ -21,7 +21,7 @@ from gradlab.checking.native_torch import TorchLoss, to_numpy
 from gradlab.checking.native_way import NativeWay, first_that_works
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import GradientMismatchError, GradlabError, LossError, ParameterError
-from gradlab.interop.shared import InconclusiveError, check_native, decided_by
+from gradlab.interop.shared import InconclusiveError, check_native, decided_by, random_like
 from gradlab.params import Array, flatten
 
 __tracebackhide__ = True
@@ -331,14 +331,11 @@ def _is_float(tensor: Any) -> bool:
 
 
 def _random_like(outputs: Sequence[Any], is_spread: bool) -> tuple[Any, ...]:
-    """Return random tensors, which require gradients, in [-1, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = []
+    """Return random tensors, which require gradients."""
+    rng, drawn = np.random.default_rng(0), []
     for x in outputs:
         shape = (*x.shape, 2) if is_spread else tuple(x.shape)
-        numbers = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
-        if x.is_complex():
-            numbers = numbers + 1j * (torch.rand(shape, generator=generator).double() * 2 - 1)
-        numbers = numbers.to(device=x.device, dtype=x.dtype)
+        like = np.empty(shape, complex if x.is_complex() else float)
+        numbers = torch.from_numpy(random_like(like, rng)).to(x)
         drawn.append((numbers[..., 0] if is_spread else numbers).detach().requires_grad_())
     return tuple(drawn)

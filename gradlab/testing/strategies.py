@@ -73,7 +73,7 @@ class ClosedForm:
     seed : int
         The seed of its coefficients.
     loss : callable
-        ``loss(params) -> scalar``, smooth, written with the Array API.
+        ``loss(params) -> scalar``, smooth, written with NumPy.
     gradient : callable
         ``gradient(params)``, its gradient by the formula, evaluated in float64.
     """
