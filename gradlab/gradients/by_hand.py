@@ -65,20 +65,16 @@ class ByHand:
             if self.gradient is None:
                 value, found = _pair(value)
             else:
-                found = _called(self.gradient, call)
+                try:
+                    found = call(self.gradient)
+                except Exception as error:
+                    note_origin(error, "the gradient at the parameters")
+                    raise
             grads = leaves_like(params, found, "the gradient", lambda leaf, path: np.asarray(leaf))
             done = finish_gradients(structure.paths, grads, leaves)
             return float(real_scalar(value)), structure.unflatten(done)
 
         return value_and_grad
-
-
-def _called(gradient: Callable[..., Any], call: Callable[..., Any]) -> Any:
-    try:
-        return call(gradient)
-    except Exception as error:
-        note_origin(error, "the gradient at the parameters")
-        raise
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

@@ -68,8 +68,8 @@ def _agreed(seen: list[tuple[float, float]]) -> float:
     Ripples look like noise at wide spacings. At a small spacing they are smooth and curved.
     """
     last = sorted(noise for noise, _ in seen[-4:])
-    for low, high in ((last[-3:], last[-1]), (last[:3], last[min(2, len(last) - 1)])):
-        if len(low) == 3 and high <= ALIKE * low[0]:
+    for low, *_, high in (last[-3:], last[:3]) if len(last) >= 3 else ():
+        if high <= ALIKE * low:
             ripple = any(n < high / 64 and bend > high / 1024 for n, bend in seen)
             return 0.0 if ripple else high
     return 0.0

@@ -81,11 +81,6 @@ def unsigned(operand: Any) -> Any:
     return operand.operands[0] if operand.dtype.kind == "f" and not operand.keywords else None
 
 
-def can_negate(value: Any) -> bool:
-    """Tell whether −x of a number has the type of x."""
-    return not isinstance(value, (bool, np.bool_, np.unsignedinteger))
-
-
 def shape_of(operand: Any) -> tuple[int, ...]:
     """Return an operand's shape."""
     if isinstance(operand, Node):

@@ -174,14 +174,6 @@ def may_raise(node: Any) -> bool:
     return raises(node) if callable(raises) else raises
 
 
-def is_pure(primitive: Any) -> bool:
-    """Tell whether a primitive is known to be deterministic and without side effects.
-
-    A primitive that a user defines is not, nor is one that draws random numbers.
-    """
-    return primitive_of(primitive).pure
-
-
 DOT, FULL, MEAN = np.dot, np.full, np.mean
 RESHAPE, SUM, TRANSPOSE = np.reshape, np.sum, np.transpose
 """NumPy's own functions, for comparison with the primitives of a program.

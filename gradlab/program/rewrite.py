@@ -15,7 +15,7 @@ import numpy as np
 
 from gradlab.arrays.rules.writing import constant
 from gradlab.program.ir import Node, Program, reachable
-from gradlab.program.primitives import FULL, is_elementwise, is_pure, may_raise
+from gradlab.program.primitives import FULL, is_elementwise, may_raise, primitive_of
 from gradlab.program.references import holders
 
 Pass: TypeAlias = Callable[[Program], Program]
@@ -73,7 +73,7 @@ def merge_duplicates(program: Program) -> Program:
     seen: dict[Any, Node] = {}
 
     def rule(node: Node) -> Node:
-        if not is_pure(node.primitive):
+        if not primitive_of(node.primitive).pure:
             return node
         keywords = tuple((key, _identity(value)) for key, value in sorted(node.keywords.items()))
         key = (node.primitive, tuple(map(_identity, node.operands)), keywords)

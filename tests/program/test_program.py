@@ -20,7 +20,6 @@ from gradlab.program.primitives import (
     Kind,
     define,
     is_elementwise,
-    is_pure,
     may_raise,
     primitive_of,
 )
@@ -133,7 +132,7 @@ def test_a_row_holds_the_change_of_a_primitive_of_the_users() -> None:
 
 def test_a_primitive_without_a_row_is_opaque() -> None:
     """An opaque primitive is not merged, not dropped, and gets no buffer."""
-    assert not is_pure(softplus.fun)
+    assert not primitive_of(softplus.fun).pure
     optimised, _ = passes.optimise(record(loss, W, [X]))
     assert [node.primitive for node in optimised.nodes].count(softplus.fun) == 3
     assert gradlab.grad(loss, Tape())(W, X) == pytest.approx(gradient_by_hand(W, X))

@@ -20,7 +20,6 @@ from gradlab.program.primitives import (
     VIEWS,
     Kind,
     is_elementwise,
-    is_pure,
     may_raise,
     primitive_of,
 )
@@ -135,9 +134,9 @@ def test_pure_primitives() -> None:
     pure = [np.exp, np.linalg.inv, stand_ins.cancelled, ungather.fun, gather.fun,
             stand_ins.accumulate, stand_ins.scatter, stand_ins.add_sparse, stand_ins.bitmask,
             stand_ins.keep, stand_ins.select]  # fmt: skip
-    assert all(map(is_pure, pure))
+    assert all(primitive_of(f).pure for f in pure)
     impure = [VSpace.mut_add.fun, sparse_add.fun, draws, np.random.normal, print, len]
-    assert not any(map(is_pure, impure))
+    assert not any(primitive_of(f).pure for f in impure)
 
 
 def test_kinds_of_primitives_that_numpy_lacks() -> None:

@@ -32,7 +32,7 @@ from gradlab.gradients.differences.closer import (
 from gradlab.gradients.differences.numerical import Numerical
 from gradlab.gradients.differences.steps import FINER, steps
 from gradlab.gradients.perturb import Recorded
-from gradlab.gradients.probing import EntryLine, Evaluation, Loop, Probe, ProbeOfTerms
+from gradlab.gradients.probing import AWAY, EntryLine, Evaluation, Loop, Probe, ProbeOfTerms
 from gradlab.params import Array
 
 FEWEST = 64
@@ -47,9 +47,6 @@ SMALL = 256.0
 FEW = 16
 """Largest number of entries of a recorded leaf that are measured again one by one; more are
 measured together."""
-
-AWAY = 2.0**-12
-"""Distance, relative to the parameters, at which a gradient is compared with the loss."""
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gradlab.gradients.differences.closer import roundoff, value_beside
-from gradlab.gradients.differences.difference import AWAY, FiniteDifference
-from gradlab.gradients.probing import CoarseLoss, Probe
+from gradlab.gradients.differences.difference import FiniteDifference
+from gradlab.gradients.probing import AWAY, CoarseLoss, Probe
 from gradlab.params import Array
 
 PREDICTED = 2.0**-6

@@ -1,12 +1,9 @@
 """The changes of all values of a program in one block of lanes: one rule per kind of operation.
 
-The axes of a change are the features of a value (without the axis of a slice), then the lanes::
-
-    (*features, J, M, R)
-
-A base, the unperturbed value, has length 1 in place of M. It also has length 1 in place of J,
-unless it holds the slice of each column. In `powers`, coefficients are shaped like a base, and u
-has all lanes.
+The axes of a change are those of `blocks`: (*features, J, M, R), without the axis of a slice. A
+base, the unperturbed value, has length 1 in place of M. It also has length 1 in place of J, unless
+it holds the slice of each column. In `powers`, coefficients are shaped like a base, and u has all
+lanes.
 """
 
 from __future__ import annotations

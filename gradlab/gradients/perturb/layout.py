@@ -1,8 +1,4 @@
-"""Shapes of unperturbed values and slices for broadcasting against lanes.
-
-The axes of a change are the features of a value (without the axis of a slice), then the lanes::
-
-    (*features, J, M, R)
+"""Shapes of unperturbed values and slices for broadcasting against lanes: see `blocks`.
 
 Axes of features are counted from the last feature, -1. In an array with lanes, such an axis is
 ``axis - 3``.

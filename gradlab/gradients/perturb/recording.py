@@ -14,7 +14,7 @@ from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
 from gradlab.gradients.perturb.engine import PerturbedLoss
 from gradlab.gradients.perturb.limits import DEFAULT, Limits
-from gradlab.gradients.probing import Method, Probe, ProbeOfTerms, Slopes, by_leaf
+from gradlab.gradients.probing import AWAY, Method, Probe, ProbeOfTerms, Slopes, by_leaf
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array, flatten
 from gradlab.program.record import record, replace_arrays
@@ -25,9 +25,6 @@ CLOSE = 1e-12
 Both make the same calls of NumPy, so that they differ by few rounding errors. Near the parameters,
 a part of the loss that the recording lacks changes the loss little: with 1e-9, an undetected error
 of a gradient could reach 1e-4 of its size."""
-
-AWAY = 2.0**-12
-"""Distance, relative to the parameters, at which the recording is compared with the loss."""
 
 
 class Recordable(Method, Protocol):

@@ -42,6 +42,10 @@ COARSEST = 2.0**-7
 """Relative noise above which a loss counts as rough rather than rounded."""
 
 
+AWAY = 2.0**-12
+"""Distance, relative to the parameters, at which a gradient or recording meets the loss again."""
+
+
 class CoarseLoss(Exception):  # noqa: N818 - not an error: the differences are repeated
     """The steps do not suit the loss: its gradient must be computed again with other steps."""
 

@@ -22,7 +22,7 @@ from gradlab.arrays.indexing import is_basic
 from gradlab.gradients.tape.code import Code
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import is_number, is_plain_reduction
-from gradlab.program.primitives import DOT, Kind, is_elementwise, is_pure, kind_of, primitive_of
+from gradlab.program.primitives import DOT, Kind, is_elementwise, kind_of, primitive_of
 
 ALIGNMENT = 64
 """Bytes to which memory is aligned, for vector instructions."""
@@ -230,7 +230,7 @@ def _fixed(program: Program) -> set[Node]:
     """Return the nodes that depend only on numbers and shapes."""
     fixed: set[Node] = set()
     for node in program.nodes:
-        if is_pure(node.primitive) and not node.keywords:
+        if primitive_of(node.primitive).pure and not node.keywords:
             operands = node.operands
             if all(o in fixed if isinstance(o, Node) else _is_plain(o) for o in operands):
                 fixed.add(node)

@@ -41,12 +41,6 @@ class NamelessFile:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
 
-    def __enter__(self) -> NamelessFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
     def __reduce__(self) -> tuple[Any, ...]:
         if os.name == "posix":
             return _opened, (reduction.DupFd(self.file.fileno()),)

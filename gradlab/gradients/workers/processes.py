@@ -95,8 +95,10 @@ def work(
     queue, deaths = deque(pieces), Counter[Any]()
     count = min(count, len(queue))
     with ExitStack() as stack:
-        stored = stack.enter_context(store(task))
-        shared = stack.enter_context(written([bytes(ALIGNMENT * count)]))
+        stored = store(task)
+        stack.callback(stored.file.close)
+        shared = written([bytes(ALIGNMENT * count)])
+        stack.callback(shared.file.close)
         places = map_places(shared)
         workers: list[Worker] = []
         stack.callback(lambda: [worker.end() for worker in workers if worker in _alive])

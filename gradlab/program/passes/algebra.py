@@ -16,7 +16,6 @@ import numpy as np
 from gradlab.program.ir import Node, Program
 from gradlab.program.pieces import (
     binary,
-    can_negate,
     dtype_of,
     full,
     is_constant,
@@ -35,7 +34,7 @@ from gradlab.program.primitives import (
     RESHAPE,
     VIEWS,
     is_elementwise,
-    is_pure,
+    primitive_of,
 )
 from gradlab.program.rewrite import rewrite
 
@@ -46,7 +45,7 @@ def simplify(program: Program) -> Program:
 
 
 def _simplify(node: Node) -> Any:
-    if node.shape is None or node.dtype is None or not is_pure(node.primitive):
+    if node.shape is None or node.dtype is None or not primitive_of(node.primitive).pure:
         return node
     for rule in (_fold, _identities, _signs):
         result = rule(node)
@@ -131,7 +130,9 @@ def _negated(node: Node, x: Any) -> Any:
         return binary(np.subtract, x.operands[1], x.operands[0], node)
     if x.primitive in (np.multiply, np.divide, np.true_divide):
         for position, operand in enumerate(x.operands):
-            if is_number(operand) and can_negate(operand):
+            # A boolean or an unsigned number has no negative of its type.
+            signed = not isinstance(operand, (bool, np.bool_, np.unsignedinteger))
+            if is_number(operand) and signed:
                 operands = list(x.operands)
                 operands[position] = -operand
                 return replace(x, operands=tuple(operands))
