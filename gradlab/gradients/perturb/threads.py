@@ -7,32 +7,15 @@ whose sums depend on its own number of threads, uses one in each.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from gradlab import affinity
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class _Task(Generic[Result]):
-    """A call that a thread of the pool makes, or the one that needs its result."""
-
-    def __init__(self, pool: ThreadPoolExecutor, call: Callable[[], Result]) -> None:
-        self._call, self.future = call, pool.submit(call)
-
-    def take(self) -> None:
-        """Make the call here, unless a thread has begun it."""
-        if self.future.cancel():
-            self.future = Future()
-            self.future.set_result(self._call())
 
 
 def in_order(
@@ -40,8 +23,7 @@ def in_order(
 ) -> Iterator[Result]:
     """Apply a function to each item on several threads, and yield the results in order.
 
-    A few items are started ahead of the results. The thread that calls is one of the threads; the
-    others run on other processors. Floating-point errors are ignored.
+    A few items are started ahead of the results. Floating-point errors are ignored.
 
     Examples
     --------
@@ -56,30 +38,15 @@ def in_order(
     if threads == 1:
         yield from map(work, items)
         return
-    processors = affinity.elsewhere()
-    with ThreadPoolExecutor(threads - 1, initializer=_move_to, initargs=(processors,)) as pool:
-        pending: deque[_Task[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[Result]] = deque()
         try:
             for item in items:
-                pending.append(_Task(pool, partial(work, item)))
+                pending.append(pool.submit(work, item))
                 if len(pending) > 2 * threads:
-                    yield _first(pending)
+                    yield pending.popleft().result()
             while pending:
-                yield _first(pending)
+                yield pending.popleft().result()
         finally:
-            for task in pending:
-                task.future.cancel()
-
-
-def _first(pending: deque[_Task[Result]]) -> Result:
-    """Remove the first task and return its result; take others while a thread computes it."""
-    for task in pending:
-        if pending[0].future.done():
-            break
-        task.take()
-    return pending.popleft().future.result()
-
-
-def _move_to(processors: frozenset[int] | None) -> None:
-    if processors:
-        affinity.keep_on([threading.get_native_id()], processors)
+            for future in pending:
+                future.cancel()
