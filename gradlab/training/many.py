@@ -89,7 +89,7 @@ class ManySteps:
             vectors = *self._two, self._gradient_at.gradient, *self._carried
             leaves = [*zip(*(vector.leaves for vector in vectors), strict=True)]
             try:
-                self._steps = compile_steps(self._rule(0), self._pairs, leaves)
+                self._steps = compile_steps(self._constant or self._rule(0), self._pairs, leaves)
             except UnsupportedError:
                 self._is_known = False
                 return 0

@@ -232,7 +232,7 @@ def test_leaves_of_two_dtypes_take_single_steps(counted: list[int]) -> None:
 
 
 def test_an_update_that_is_not_known_is_refused() -> None:
-    from gradlab.gradients.tape.compiled.steps import numbers_in
+    from gradlab.gradients.tape.compiled.steps import recorded
 
     def bends(p: Any, g: Any, old: Any, new: Any, out: Any, spare: Any) -> None:
         np.tanh(g, out=out)
@@ -249,7 +249,7 @@ def test_an_update_that_is_not_known_is_refused() -> None:
         (reads_what_is_not_written, 0, "add"),
     ):
         with pytest.raises(UnsupportedError, match=message):
-            numbers_in(rule, np.dtype(float), slots)
+            recorded(rule, np.dtype(float), slots)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")

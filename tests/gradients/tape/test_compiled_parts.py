@@ -109,6 +109,8 @@ NOTABLE = [
     of(np.divide, COLUMN, X),
     of(keep, X, of(bitmask, C, 8)),
     of(np.tanh, of(np.add, X, F)),
+    of(np.arctan2, X, F),
+    of(np.arctan2, K, 2.5),
     of(np.remainder, K, 3),
 ]
 """The kinds of operation, one of each; all are too many for a quick test."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -97,22 +98,36 @@ def applied(
     return results
 
 
-def numbers_in(rule: Rule, dtype: np.dtype[Any], slots: int) -> list[float]:
-    """Return the numbers in a rule, such as the learning rate, in their order."""
+@dataclass(frozen=True)
+class Update:
+    """A rule, equal to another with the same operations in the same order."""
+
+    operations: tuple[str, ...]
+    dtype: np.dtype[Any]  # of all arrays
+    slots: int  # the number of the optimiser's arrays
+    rule: Rule = field(compare=False)
+
+
+def recorded(rule: Rule, dtype: np.dtype[Any], slots: int) -> tuple[Update, list[float]]:
+    """Return what a rule does, and the numbers in it, such as the learning rate, in their order."""
     numbers: list[float] = []
+    operations: list[str] = []
 
     def apply(ufunc: Any, operands: Sequence[Any]) -> str:
         numbers.extend(x for x in operands if type(x) is float)
-        return str(ufunc)
+        named = ["a number" if type(x) is float else x for x in operands]
+        operations.append(f"{ufunc.__name__} {named}")
+        return str(len(operations))
 
-    applied(rule, dtype, ["an array"] * (2 + slots), apply)
-    return numbers
+    results = applied(rule, dtype, [f"array {i}" for i in range(2 + slots)], apply)
+    return Update((*operations, *results), dtype, slots, rule), numbers
 
 
-def write_steps(rule: Rule, dtype: np.dtype[Any], slots: int) -> str:
+def write_steps(update: Update) -> str:
     """Write the loop of steps."""
-    text = Text({})
-    lanes, count = tile().vector // dtype.itemsize, len(numbers_in(rule, dtype, slots))
+    text, dtype, slots = Text({}), update.dtype, update.slots
+    count = len(recorded(update.rule, dtype, slots)[1])
+    lanes = tile().vector // dtype.itemsize
 
     def step(s: Any) -> None:
         text.loop("%arrays_n", lambda a: _gather(text, a, s))
@@ -133,7 +148,7 @@ def write_steps(rule: Rule, dtype: np.dtype[Any], slots: int) -> str:
                 names = [next(left) if type(x) is float else x for x in operands]
                 return instruct(text, ufunc, dtype, dtype, lanes, names)
 
-            return applied(rule, dtype, given, apply)
+            return applied(update.rule, dtype, given, apply)
 
         text.loop("%pieces_n", lambda p: _update(text, updated, dtype, lanes, slots, odd, p))
 
@@ -221,9 +236,9 @@ def _update(
 
 
 @lru_cache(16)
-def _linked(source: str) -> tuple[Any, Any]:
+def _linked(update: Update) -> tuple[Any, Any]:
     """Return the function and what holds its code."""
-    engine = link(machine_code(Module(source, 0, (), (), ())))
+    engine = link(machine_code(Module(write_steps(update), 0, (), (), ())))
     kinds = [
         ctypes.c_void_p if kind == "ptr" else ctypes.c_int64
         for kind in re.findall(r"(ptr|i64) %", HEAD)
@@ -248,8 +263,9 @@ class Steps:
         leaves: Sequence[tuple[Array, ...]],
     ) -> None:
         self._of = leaves[0][0].dtype, len(leaves[0]) - 3  # dtype, the optimiser's arrays
-        self._call, _ = _linked(write_steps(rule, *self._of))
-        self._known: dict[Rule, list[float]] = {}  # the numbers in the rules of the last call
+        update, numbers = recorded(rule, *self._of)
+        self._call, _ = _linked(update)
+        self._known = {rule: numbers}  # the numbers in the rules of the last call
         self.seen = np.zeros(len(leaves), np.uint8)
         self._held = data, leaves
         of_data = [
@@ -283,9 +299,10 @@ class Steps:
         steps: parameters, minibatch, gradient. `rows` has the rows of all minibatches. The rules
         differ in numbers alone. `first` is 1 if the first step is an odd one, else 0.
         """
-        known = {rule: self._known.get(rule) or numbers_in(rule, *self._of) for rule in set(rules)}
-        self._known = known
-        numbers = np.array([known[rule] for rule in rules])
+        self._known = {
+            rule: self._known.get(rule) or recorded(rule, *self._of)[1] for rule in {*rules}
+        }
+        numbers = np.array([self._known[rule] for rule in rules])
         losses = np.empty(len(rules))
         given = [arrays_of + replay.constants for arrays_of in arrays]
         tuples = np.array([id(one) for one in given])
