@@ -56,7 +56,7 @@ class Row:
     args: tuple[Any, ...]
     options: dict[str, Any]
     smooth: bool = True
-    """Whether it has a derivative there."""
+    """Whether it has a derivative at these arguments."""
 
     @property
     def name(self) -> str:
