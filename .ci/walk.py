@@ -136,7 +136,7 @@ def examples(walk: Walk) -> list[str]:
     found = []
     for verb in VERBS:
         told = " ".join(walk.run(f"{verb} --help").split())
-        found += re.findall(r"(?:Example|Or): gradlab (.*?)(?:,? where| Or:| Exit code|$)", told)
+        found += re.findall(r"(?:Example|Or): gradlab (.*?)(?=,? where| Or:| Exit code|$)", told)
     return found
 
 

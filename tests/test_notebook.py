@@ -430,7 +430,7 @@ TRAJECTORY = {
     "central": 1e-7,
     "central4": 1e-8,
 }
-"""How far a loss on the way may be off, relatively.
+"""Relative bound on the error of a loss during a training.
 
 Of a gradient of order 1, forward differences are off by h f''/2 = 1e-8 f'', central ones by
 h² f'''/6 = 1e-11 f''' and a round-off of ε f/h = 1e-10; twenty steps of 0.1 add up two of them, and

@@ -2,7 +2,7 @@
 
 Each call is evaluated by NumPy itself, by the composite of its name on plain arrays, and by each
 library on traced ones: shapes, dtypes and values are NumPy's. Its derivative, along one direction
-for all floating-point arguments together, is held to differences of fourth order.
+for all floating-point arguments together, is compared with differences of fourth order.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Row:
     args: tuple[Any, ...]
     options: dict[str, Any]
     smooth: bool = True
-    """Whether it has a derivative there."""
+    """Whether it has a derivative at these arguments."""
 
     @property
     def name(self) -> str:

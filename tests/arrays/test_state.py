@@ -21,10 +21,10 @@ OF_NUMPY = [name for name in EXACT if name not in ("complex-step", "jax")]
 RECORDS = ["tape", "central", "central4", "forward"]
 DECAY = 0.9
 WIDTH = 8
-"""With it, there are so many parameters that finite differences try to record the loss."""
+"""With it, the parameters are numerous enough for finite differences to record the loss."""
 
 CLOSE = {"forward": 1e-6, "central": 1e-8, "central4": 1e-9}
-"""How far an entry may be off beside the largest: h f''/2 and ε f/h with h = √ε, h² f'''/6 and
+"""Accepted error relative to the largest entry: h f''/2 and ε f/h with h = √ε, h² f'''/6 and
 ε f/h with h = ε^⅓, h⁴ f⁽⁵⁾/30 with h = 1e-3, each times derivatives and values of the order of 10
 (of 1000 for f⁽⁵⁾); others are off by roundings."""
 

@@ -36,7 +36,7 @@ from gradlab.params import flatten, map_leaves, size
 
 DIGITS = 100
 CLOSE = 1e-11
-"""Of an entry: a hundredth of the smallest fault that is to be found."""
+"""Relative tolerance of an entry: a hundredth of the smallest fault that must be found."""
 
 
 def each(cases: Any) -> Any:

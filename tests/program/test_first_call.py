@@ -101,7 +101,7 @@ CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "own parameter": lambda x: operator.setitem(x, 0, x[0]) or 2.0,
 }
 FOLLOWED = {"float", "item", "tolist", "math", "round"}
-"""What traced numbers may go through; `round` is flat."""
+"""Conversions of traced numbers; the derivative of `round` is 0."""
 OF_PARAMS_ALONE = {"own parameter", "write into a plain array"}
 
 

@@ -28,7 +28,7 @@ from gradlab.gradients.tape import Tape
 
 BACKENDS = ["tape", "central", "jax", "torch"]
 CLOSE = {"central": 1e-8}
-"""Relative: h² f'''/6 and ε f/h with h = ε^⅓; the rest rounds."""
+"""Relative tolerance: h² f'''/6 and ε f/h with h = ε^⅓; the rest rounds."""
 
 
 # Before and after

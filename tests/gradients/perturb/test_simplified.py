@@ -51,7 +51,7 @@ SIMPLIFIED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a relu": (lambda z: np.where(z > 0, z, 0.0), "maximum"),
     "a relu with another bound": (lambda z: np.where(z > 0.5, z, 0.5), "maximum"),
 }
-"""What is put in the place of the whole function."""
+"""The operation that replaces the whole function."""
 
 NOT_SIMPLIFIED: dict[str, Callable[[Any], Any]] = {
     "twice a sigmoid": lambda z: 2 / (1 + np.exp(-z)),

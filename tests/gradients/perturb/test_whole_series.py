@@ -28,7 +28,7 @@ NETWORKS = {
 for _params in NETWORKS.values():  # no ties, also where all units of a layer are dead
     _params |= {"b2": np.full(4, 0.1), "b3": np.array([0.1, 0.0, -0.1])}
 LANES = 10**9
-"""`few` with which all rows are computed in lanes."""
+"""A value of `few` with which all rows are computed in lanes."""
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ class Gate(threading.Event):
     """The compiler continues when this is set."""
 
     begun = 0
-    """How often it has been called."""
+    """The number of calls."""
 
 
 @pytest.fixture

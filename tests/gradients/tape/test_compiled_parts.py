@@ -113,7 +113,7 @@ NOTABLE = [
     of(np.arctan2, K, 2.5),
     of(np.remainder, K, 3),
 ]
-"""The kinds of operation, one of each; all are too many for a quick test."""
+"""One operation of each kind; a quick test has no time for all of them."""
 
 EVERY = len(ELEMENTWISE) // 8
 

@@ -34,7 +34,7 @@ from gradlab.testing import Problem, networks
 pytest.importorskip("llvmlite", reason="llvmlite is not installed")
 
 DECLINED = ("solve", "slogdet", "cholesky", "einsum", "tensordot", "cumsum")
-"""Steps that the planner does not know: programs with them say nothing of the others."""
+"""Steps that the planner does not know; programs with them would not test the others."""
 
 OTHERS = ("std", "var")
 KNOWN = {name: step for name, step in ALL.items() if name not in DECLINED + OTHERS}
