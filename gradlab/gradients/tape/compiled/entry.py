@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.kinds import dtype_of
+from gradlab.gradients.tape.compiled.kinds import DTYPES, dtype_of
 from gradlab.gradients.tape.compiled.sharing import pause
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
@@ -24,11 +24,10 @@ from gradlab.program.ir import Node
 DECLINED = -np.inf
 """What the function returns for arrays that the code was not made for."""
 
-TABLE = tuple(np.dtype(name) for name in ("float32", "float64", "int32", "int64", "bool"))
-"""The dtypes whose addresses are in the table, after the address of ``ndarray``."""
+PAUSE, CALLS = 8 * (1 + len(DTYPES)), 8 * (2 + len(DTYPES))
+"""Where in the table the address of `pause` is, and those of NumPy's inner loops, in bytes.
 
-PAUSE, CALLS = 8 * (1 + len(TABLE)), 8 * (2 + len(TABLE))
-"""Where in the table the address of `pause` is, and those of NumPy's inner loops, in bytes."""
+Before them are the addresses of ``ndarray`` and of the dtypes."""
 
 ITEMS = object.__basicsize__ + 8  # of a tuple
 DATA, NDIM, DIMENSIONS, DTYPE, FLAGS = 16, 24, 32, 56, 64  # of an array
@@ -68,7 +67,7 @@ def _read(address: int, kind: Any) -> Any:
 
 def addresses(calls: Sequence[tuple[np.ufunc, int]]) -> Any:
     """Return the table of addresses: of types, of a function, of NumPy's inner loops and data."""
-    found = [id(np.ndarray), *map(id, TABLE), pause()]
+    found = [id(np.ndarray), *map(id, DTYPES), pause()]
     for ufunc, position in calls:
         for field in (32, 40):
             table = _read(id(ufunc) + field, ctypes.c_void_p)
@@ -118,7 +117,7 @@ def check_arrays(
     for position, (node, item) in enumerate(zip(arrays, items, strict=True)):
         is_out = len(inputs) <= position < len(inputs) + len(outs)
         flags = WRITABLE if is_out else READABLE
-        dtype = field("%table", 8 + 8 * TABLE.index(dtype_of(node)), "i64")
+        dtype = field("%table", 8 + 8 * DTYPES.index(dtype_of(node)), "i64")
         found = text.do(f"and i32 {field(item, FLAGS, 'i32')}, {flags}")
         conditions += [
             same("i64", field(item, DTYPE, "i64"), dtype),

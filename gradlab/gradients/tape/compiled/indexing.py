@@ -56,16 +56,10 @@ def add_at(total: Any, term: Any, position: Any, in_range: Any) -> Any:
 
 
 def positions(shape: tuple[int, ...], template: Any, arrays: Sequence[Any]) -> tuple[Any, Any]:
-    """Return the positions that an index selects, and whether each is in range.
+    """Return the positions that an index into an array of a shape selects, and which are in range.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array that is indexed.
-    template : Any
-        The index, with a mark for each of `arrays`; see `gradlab.arrays.indexing`.
-    arrays : sequence
-        Index arrays that are values of the program.
+    The template has a mark for each of `arrays`, which are values of the program; see
+    `gradlab.arrays.indexing`.
     """
     whole = np.arange(prod(shape)).reshape(shape)
     if not arrays:

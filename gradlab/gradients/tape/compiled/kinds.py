@@ -11,6 +11,9 @@ from gradlab.program.ir import Node
 
 _TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i1"}
 
+DTYPES = tuple(map(np.dtype, _TYPES))
+"""The dtypes that arrays may have."""
+
 
 def dtype_of(node: Node | None) -> np.dtype[Any]:
     """Return the dtype of a value, which is an array of a known one."""

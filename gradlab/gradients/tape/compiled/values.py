@@ -15,12 +15,10 @@ import numpy as np
 
 from gradlab.arrays.dispatch import held, is_buffer
 from gradlab.gradients.tape.compiled.forms import UnsupportedError, is_view_form
+from gradlab.gradients.tape.compiled.kinds import DTYPES
 from gradlab.program.ir import Node, Program, name_of
 from gradlab.program.pieces import is_number, is_uniform, number, shape_of
 from gradlab.program.rewrite import rewrite
-
-DTYPES = {np.dtype(name) for name in ("float32", "float64", "int32", "int64", "bool")}
-"""The dtypes that arrays may have."""
 
 
 @dataclass(frozen=True)
