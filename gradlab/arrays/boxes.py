@@ -186,6 +186,10 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
         """Return the value inside of the box, which may be a box of another trace."""
         return self._value
 
+    def kept_value(self) -> Any:
+        """Return the value inside of the box, also of a recorded one, which refuses `detached`."""
+        return self._value
+
     def _become(self, other: Any) -> None:
         self._value, self._trace, self._node = other._value, other._trace, other._node
         object.__dict__["__class__"].__set__(self, type(other))
