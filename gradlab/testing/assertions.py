@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gradlab.checking import check_gradients
 from gradlab.errors import OptionError
@@ -19,8 +20,13 @@ def assert_gradients_agree(
     params: Any,
     *args: Any,
     gradient: str | Backend | Callable[..., Any] | Any,
+    mode: Literal["auto", "entries", "directional"] = "auto",
+    seed: int | np.random.Generator = 0,
+    dtype: DTypeLike | None = None,
+    in_place: bool = False,
+    allow: float = 0.0,
+    convention: Literal["jax", "torch"] | None = None,
     allow_inconclusive: bool = False,
-    **options: Any,
 ) -> None:
     """Assert that a gradient is that of its loss, as `gradlab.check_gradients` finds it.
 
@@ -28,15 +34,13 @@ def assert_gradients_agree(
 
     Parameters
     ----------
-    loss, params, *args
+    loss, params, *args, mode, seed, dtype, in_place, allow, convention
         See `gradlab.check_gradients`.
     gradient : str, Backend, callable or structure of arrays
         What is checked: a function ``gradient(params, *args)``, a backend, or the numbers.
     allow_inconclusive : bool
         Whether a test passes where the loss cannot resolve its own slope, so that nothing was
         tested.
-    **options
-        Options of `gradlab.check_gradients`: mode, seed, dtype, in_place, allow, convention.
 
     Raises
     ------
@@ -75,7 +79,18 @@ def assert_gradients_agree(
     ...
     """
     __tracebackhide__ = True  # pytest shows the test's own line
-    report = check_gradients(loss, params, *args, gradient=gradient, **options)
+    report = check_gradients(
+        loss,
+        params,
+        *args,
+        gradient=gradient,
+        mode=mode,
+        seed=seed,
+        dtype=dtype,
+        in_place=in_place,
+        allow=allow,
+        convention=convention,
+    )
     report.raise_for_mismatch()
     if report.verdict == "inconclusive" and not allow_inconclusive:
         raise AssertionError(
