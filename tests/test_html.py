@@ -92,7 +92,7 @@ def test_a_comparison(comparison):
     header, *rows = cells(comparison)
     assert header == ["", "central", "autograd"]
     told = {name: rest for name, *rest in rows}
-    assert told["evaluations a gradient"] == ["3", "1"]
+    assert told["evaluations per gradient"] == ["3", "1"]
     assert told["trainings stayed together"] == ["yes", "reference"]
 
 

@@ -25,6 +25,7 @@ app.command(epilog=check.EXAMPLE, cls=Verb)(check.check)
 
 TYPED = {
     ", or a numpy.random.Generator": "",
+    ", or a schedule": "",
     "continue from it with resume=True": "continue from it with --resume",
 }
 """Wordings of the library, and those of the command."""
@@ -64,7 +65,8 @@ def _run() -> NoReturn:
         if code == INTERRUPTED:  # typer catches Ctrl-C and prints nothing
             fail("interrupted", code)
     except _USAGE_ERROR as error:
-        fail(f"{error.format_message()} (see gradlab --help)", code=2)
+        verb = error.ctx.command_path if error.ctx else "gradlab"
+        fail(f"{error.format_message()} (see {verb} --help)", code=2)
     except (OptionError, BackendError) as error:
         fail(_as_typed(str(error)), code=2)
     except GradlabError as error:

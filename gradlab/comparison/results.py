@@ -116,9 +116,9 @@ class Comparison:
         if any(run.accuracy is not None for run in self.runs):
             quality["test accuracy"] = lambda run: percent(run.accuracy)
         cost: Rows = {
-            "seconds a gradient": lambda run: f"{run.seconds_per_gradient:.3g}",
+            "seconds per gradient": lambda run: f"{run.seconds_per_gradient:.3g}",
             "times faster": lambda run: times(self.speedup(run)),
-            "evaluations a gradient": _evaluations,
+            "evaluations per gradient": _evaluations,
         }
         if any(run.equivalent for run in self.runs):
             cost["seconds by the plain loop"] = lambda run: _known(

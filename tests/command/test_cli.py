@@ -98,9 +98,9 @@ def test_compare(gradlab, tmp_path):
     for row in (
         "test loss",
         "test accuracy",
-        "seconds a gradient",
+        "seconds per gradient",
         "times faster",
-        "evaluations a gradient",
+        "evaluations per gradient",
         "seconds by the plain loop",
         "largest gradient difference",
         "stayed together",

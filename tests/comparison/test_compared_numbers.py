@@ -39,9 +39,9 @@ def test_the_table_says_what_each_run_reached_and_cost() -> None:
     assert found == {
         "test loss": ["0.2500"] * 3,
         "test accuracy": ["93.75%"] * 3,
-        "seconds a gradient": ["0.001"] * 3,
+        "seconds per gradient": ["0.001"] * 3,
         "times faster": ["1.0"] * 3,
-        "evaluations a gradient": ["3"] * 3,
+        "evaluations per gradient": ["3"] * 3,
         "largest gradient difference": ["reference", "2.0e-09", "0.0e+00"],
         "largest parameter distance": ["reference", "3.0e-11", "–"],
         "trainings stayed together": ["reference", "no", "estimate"],
@@ -50,7 +50,7 @@ def test_the_table_says_what_each_run_reached_and_cost() -> None:
 
 def test_an_equivalent_number_of_evaluations_says_so() -> None:
     found = rows(run("autograd"), run(equivalent=True, seconds_by_plain_loop=1.25))
-    assert found["evaluations a gradient"] == ["3", "equiv. 3"]
+    assert found["evaluations per gradient"] == ["3", "equiv. 3"]
     assert found["seconds by the plain loop"] == ["–", "~1.25"]
 
 
@@ -64,7 +64,7 @@ def test_a_factor_has_two_digits_or_more(factor: float, shown: str) -> None:
 def test_fewer_evaluations_than_one_are_written_as_a_fraction() -> None:
     replayed = Run("tape", run().fit, 0.25, 0.9, 0.001, 0.125)
     whole = Run("tape", run().fit, 0.25, 0.9, 0.001, 1.0)
-    assert rows(replayed, whole)["evaluations a gradient"] == ["0.12", "1"]
+    assert rows(replayed, whole)["evaluations per gradient"] == ["0.12", "1"]
 
 
 def test_a_comparison_without_runs_has_no_steps() -> None:

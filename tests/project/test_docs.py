@@ -279,5 +279,5 @@ def test_the_tutorial_is_a_page_with_its_pictures_and_reports(site):
     pictures = re.findall(r'<img alt="Figure: [^"]+" src="([^"]+)"', page)
     assert len(pictures) >= 12
     assert all((site / picture).stat().st_size > 1000 for picture in pictures)
-    assert "evaluations a gradient</th>" in page
+    assert "evaluations per gradient</th>" in page
     assert "416 of 610 entries of the gradient are wrong" in page
